@@ -1,0 +1,67 @@
+"""Build web/ into src/tertulia/web, unless what is there was built from the very same sources."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+OLDEST_NODE = (20, 19)
+SKIPPED = {"node_modules", "dist", ".vite"}
+
+
+def build_web(root: Path) -> bool:
+    """Whether anything had to be built. Raises SystemExit with a sentence when it cannot be."""
+    web, out = root / "web", root / "src" / "tertulia" / "web"
+    stamp, wanted = out / ".built-from", _hash_of(web)
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return False
+    if not (web / "package.json").is_file():  # an sdist carries the built files instead
+        return False
+    environment = _with_node()
+    print("Building the web pages (about half a minute, once) …", flush=True)
+    _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], web, environment)
+    _run(["npx", "vite", "build", "--logLevel", "warn"], web, environment)
+    stamp.write_text(wanted)
+    return True
+
+
+def _hash_of(web: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(web.rglob("*")):
+        if path.is_file() and not SKIPPED.intersection(path.relative_to(web).parts):
+            digest.update(str(path.relative_to(web)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _with_node() -> dict[str, str]:
+    """The environment with a Node that is new enough: the system's, else the one that the wheel brings."""
+    environment = dict(os.environ)
+    if shutil.which("npm") and _version("node") >= OLDEST_NODE:
+        return environment
+    folder = Path(sys.executable).parent
+    if not (folder / "npm").exists():
+        lock = Path(__file__).parent.parent / "requirements-node.lock"
+        print("Installing Node.js from its wheel …", flush=True)
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--require-hashes", "-r", str(lock)], check=True)
+    environment["PATH"] = f"{folder}{os.pathsep}{environment['PATH']}"
+    return environment
+
+
+def _version(program: str) -> tuple[int, ...]:
+    try:
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return (0,)
+    return tuple(int(part) for part in re.findall(r"\d+", said)[:2])
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    if subprocess.run(command, cwd=folder, env=environment, check=False).returncode != 0:
+        raise SystemExit(f"'{' '.join(command)}' failed in {folder}; its own words stand above.")
+
+
+if __name__ == "__main__":
+    build_web(Path(__file__).resolve().parent.parent)

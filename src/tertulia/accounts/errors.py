@@ -1,0 +1,58 @@
+"""How accounts fail."""
+
+from tertulia.errors import Conflict, Forbidden, Invalid, NotFound, TooMany, Unauthenticated
+
+
+class WrongCredentials(Unauthenticated):
+    code = "wrong_credentials"
+
+    def __init__(self) -> None:
+        super().__init__("The user name or the password is not right.")
+
+
+class AlreadySetUp(Conflict):
+    code = "already_set_up"
+
+    def __init__(self) -> None:
+        super().__init__("The first account exists already. Sign in with it.")
+
+
+class UsernameTaken(Conflict):
+    code = "username_taken"
+
+    def __init__(self) -> None:
+        super().__init__("Somebody has this user name or e-mail address already. Choose another.")
+
+
+class WeakPassword(Invalid):
+    code = "weak_password"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, field="password")
+
+
+class InsecureConnection(Forbidden):
+    code = "insecure_connection"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Signing in needs HTTPS, except on the machine itself. Put a TLS proxy before Tertulia and set TERTULIA_PUBLIC_URL."
+        )
+
+
+class UserNotFound(NotFound):
+    code = "user_not_found"
+
+
+class IdempotencyKeyReused(Invalid):
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key came before with another call. Use a new one.", field="Idempotency-Key")
+
+
+class TooManyStreams(TooMany):
+    code = "too_many_streams"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"You have {limit} live streams open already. Close a window.", retry_after_s=5, limit=limit)

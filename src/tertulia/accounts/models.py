@@ -1,0 +1,163 @@
+"""Users, the ways they prove who they are, and what is remembered of it."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tertulia import clock
+from tertulia.db import Base, Created, Id, JsonOf, Timestamps, closed
+from tertulia.ids import new_id
+
+
+class UserRole(StrEnum):
+    USER = "user"
+    ADMIN = "admin"
+
+
+class UserStatus(StrEnum):
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    SUSPENDED = "suspended"
+
+
+class VerificationPurpose(StrEnum):
+    EMAIL = "email"
+    PASSWORD_RESET = "password_reset"
+
+
+class Preferences(BaseModel):
+    """What a person chose for themselves; what is absent is the product's default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    theme: Literal["light", "dark", "system"] | None = None
+    language: str | None = Field(None, min_length=2, max_length=35, description="A BCP 47 tag, such as `pt-BR`.")
+    default_model: str | None = Field(None, max_length=151, pattern=r"^[^/]+/.+$", description="`provider/model_name`.")
+    enable_notifications: bool | None = None
+
+
+class DeviceInfo(BaseModel):
+    user_agent: str
+    platform: str
+    browser: str
+    ip_address: str | None = None
+
+
+class User(Timestamps, Base):
+    __tablename__ = "user"
+    __table_args__ = (sa.Index(None, "status", "created_at"),)
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    username: Mapped[str] = mapped_column(sa.String(50))
+    username_key: Mapped[str] = mapped_column(sa.String(50), unique=True)  # NFKC and casefold: SQLite's lower() knows only ASCII
+    name: Mapped[str] = mapped_column(sa.String(100))
+    email: Mapped[str | None] = mapped_column(sa.String(254))
+    email_key: Mapped[str | None] = mapped_column(sa.String(254), unique=True)
+    email_verified: Mapped[bool] = mapped_column(default=False)
+    image: Mapped[str | None] = mapped_column(sa.Text)
+    password_hash: Mapped[str | None] = mapped_column(sa.String(255))  # none for those who only sign in elsewhere
+    role: Mapped[UserRole] = mapped_column(closed(UserRole), default=UserRole.USER)
+    token_identifier: Mapped[str | None] = mapped_column(sa.String(255), unique=True)
+    preferences: Mapped[Preferences] = mapped_column(JsonOf(Preferences), default=Preferences)
+    status: Mapped[UserStatus] = mapped_column(closed(UserStatus), default=UserStatus.ACTIVE)
+    last_active_at: Mapped[datetime | None]
+
+
+class Identity(Timestamps, Base):
+    """An account elsewhere that signs this user in. Its tokens are ciphertext (security.md, Secrets)."""
+
+    __tablename__ = "identity"
+    __table_args__ = (sa.UniqueConstraint("provider", "provider_account_id"), sa.Index(None, "user_id"))
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    provider: Mapped[str] = mapped_column(sa.String(50))
+    provider_account_id: Mapped[str] = mapped_column(sa.String(255))
+    access_token: Mapped[str | None] = mapped_column(sa.Text)
+    refresh_token: Mapped[str | None] = mapped_column(sa.Text)
+    id_token: Mapped[str | None] = mapped_column(sa.Text)
+    access_token_expires_at: Mapped[datetime | None]
+    refresh_token_expires_at: Mapped[datetime | None]
+    scope: Mapped[str | None] = mapped_column(sa.Text)
+
+
+class Session(Created, Base):
+    """One sign-in on one device. The token itself is only in the cookie."""
+
+    __tablename__ = "session"
+    __table_args__ = (
+        sa.Index(None, "user_id", "is_active"),
+        sa.Index(None, "expires_at"),
+        sa.Index(None, "is_active", "last_active_at"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    token_hash: Mapped[bytes] = mapped_column(sa.LargeBinary(32), unique=True)
+    expires_at: Mapped[datetime]
+    device_info: Mapped[DeviceInfo | None] = mapped_column(JsonOf(DeviceInfo))
+    started_at: Mapped[datetime] = mapped_column(default=clock.now)
+    last_active_at: Mapped[datetime] = mapped_column(default=clock.now)
+    ended_at: Mapped[datetime | None]
+    is_active: Mapped[bool] = mapped_column(default=True)
+
+
+class Verification(Created, Base):
+    __tablename__ = "verification"
+    __table_args__ = (sa.Index(None, "identifier"), sa.Index(None, "expires_at"))
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    identifier: Mapped[str] = mapped_column(sa.String(255))
+    token_hash: Mapped[bytes] = mapped_column(sa.LargeBinary(32), unique=True)
+    purpose: Mapped[VerificationPurpose] = mapped_column(closed(VerificationPurpose))
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class ApiToken(Created, Base):
+    __tablename__ = "api_token"
+    __table_args__ = (sa.Index(None, "user_id"),)
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(sa.String(100))
+    token_hash: Mapped[bytes] = mapped_column(sa.LargeBinary(32), unique=True)
+    prefix: Mapped[str] = mapped_column(sa.String(12))
+    scopes: Mapped[list[str]] = mapped_column(JsonOf(list[str]), default=list)
+    last_used_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class AuditLog(Created, Base):
+    """Who did what to what, when, from where."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (sa.Index(None, "user_id", "created_at"), sa.Index(None, "created_at"))
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    user_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))
+    action: Mapped[str] = mapped_column(sa.String(60))
+    entity: Mapped[str | None] = mapped_column(sa.String(40))
+    entity_id: Mapped[str | None] = mapped_column(Id())
+    ip_address: Mapped[str | None] = mapped_column(sa.String(45))
+    details: Mapped[dict[str, Any] | None] = mapped_column(JsonOf(dict[str, Any]))
+
+
+class IdempotencyKey(Created, Base):
+    """The first answer to an unsafe call, committed with its effect and given again for 24 hours."""
+
+    __tablename__ = "idempotency_key"
+    __table_args__ = (sa.Index(None, "created_at"),)
+
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(sa.String(255), primary_key=True)
+    method: Mapped[str] = mapped_column(sa.String(10))
+    path: Mapped[str] = mapped_column(sa.String(500))
+    body_hash: Mapped[bytes] = mapped_column(sa.LargeBinary(32))
+    status: Mapped[int | None]
+    answer: Mapped[str | None] = mapped_column(sa.Text)

@@ -1,0 +1,167 @@
+"""Accounts: the first one, others, and what a person says about themselves."""
+
+import unicodedata
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.orm import Session as DbSession
+
+from tertulia import clock
+from tertulia.accounts.actor import OPERATOR_ID, Actor, require_admin
+from tertulia.accounts.errors import AlreadySetUp, UsernameTaken, UserNotFound
+from tertulia.accounts.models import AuditLog, Preferences, User, UserRole
+from tertulia.accounts.schemas import AccountCreate, MeUpdate, PreferencesRead, UserCreate, UserRead
+from tertulia.ids import UserId, new_id
+from tertulia.realtime.models import Operation
+from tertulia.realtime.publish import publish
+
+
+def name_key(text: str) -> str:
+    """What makes two user names or addresses the same one."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def is_setup_required(session: DbSession) -> bool:
+    return session.scalar(sa.select(User.id).limit(1)) is None
+
+
+def create_first_admin(session: DbSession, account: AccountCreate, *, password_hash: str) -> UserId:
+    """Make the administrator, if there is nobody yet, in one statement: of two at once, one wins. Raises AlreadySetUp."""
+    if session.get_bind().dialect.name == "postgresql":
+        # NOT EXISTS alone would let two transactions through that do not see each other.
+        session.execute(sa.text('LOCK TABLE "user" IN SHARE ROW EXCLUSIVE MODE'))
+    values = _new_row(account, UserRole.ADMIN, password_hash)
+    columns = list(values)
+    source = sa.select(*(sa.literal(value, User.__table__.c[column].type) for column, value in values.items())).where(
+        ~sa.exists(sa.select(User.id))
+    )
+    inserted = session.execute(sa.insert(User).from_select(columns, source, include_defaults=False))
+    if inserted.rowcount != 1:  # type: ignore[attr-defined]
+        raise AlreadySetUp
+    user_id = UserId(str(values["id"]))
+    write_audit(session, user_id, "setup", entity="user", entity_id=user_id)
+    return user_id
+
+
+def create_user(session: DbSession, account: UserCreate, *, password_hash: str, actor: Actor) -> UserRead:
+    require_admin(actor)
+    values = _new_row(account, account.role, password_hash)
+    try:
+        session.execute(sa.insert(User).values(values))
+    except exc.IntegrityError as error:
+        raise UsernameTaken from error
+    write_audit(session, actor.user_id, "user.create", entity="user", entity_id=str(values["id"]))
+    return get_user(session, UserId(str(values["id"])))
+
+
+def list_users(session: DbSession, *, after: str | None, limit: int, actor: Actor) -> list[UserRead]:
+    """Oldest first; `after` is the id of the last one seen."""
+    require_admin(actor)
+    query = sa.select(User).order_by(User.id).limit(limit)
+    if after is not None:
+        query = query.where(User.id > after)
+    return [read_user(user) for user in session.scalars(query)]
+
+
+def get_user(session: DbSession, user_id: UserId) -> UserRead:
+    user = session.get(User, user_id)
+    if user is None:
+        raise UserNotFound
+    return read_user(user)
+
+
+def get_me(session: DbSession, *, actor: Actor) -> UserRead:
+    return get_user(session, actor.user_id)
+
+
+def update_me(session: DbSession, update: MeUpdate, *, actor: Actor) -> UserRead:
+    user = session.get(User, actor.user_id)
+    if user is None:
+        raise UserNotFound
+    given = update.model_fields_set
+    if "name" in given and update.name is not None:
+        user.name = update.name
+    if "email" in given and update.email != user.email:
+        user.email, user.email_verified = update.email, False
+        user.email_key = name_key(update.email) if update.email else None
+    if update.preferences is not None:
+        chosen = user.preferences.model_dump() | update.preferences.model_dump(exclude_unset=True)
+        user.preferences = Preferences.model_validate(chosen)
+    try:
+        session.flush()
+    except exc.IntegrityError as error:
+        raise UsernameTaken from error
+    me = read_user(user)
+    publish(
+        session,
+        owner_id=user.id,
+        topic=f"user:{user.id}",
+        entity="user",
+        entity_id=user.id,
+        operation=Operation.UPDATED,
+        payload=me,
+    )
+    return me
+
+
+def write_audit(
+    session: DbSession,
+    user_id: UserId | None,
+    action: str,
+    *,
+    entity: str | None = None,
+    entity_id: str | None = None,
+    ip_address: str | None = None,
+) -> None:
+    session.execute(
+        sa.insert(AuditLog).values(
+            user_id=None if user_id == OPERATOR_ID else user_id,
+            action=action,
+            entity=entity,
+            entity_id=entity_id,
+            ip_address=ip_address,
+        )
+    )
+
+
+def read_user(user: User) -> UserRead:
+    return {
+        "id": user.id,
+        "username": user.username,
+        "name": user.name,
+        "email": user.email,
+        "image": user.image,
+        "role": user.role,
+        "status": user.status,
+        "preferences": read_preferences(user.preferences),
+        "created_at": user.created_at,
+        "updated_at": user.updated_at,
+    }
+
+
+def read_preferences(chosen: Preferences) -> PreferencesRead:
+    return {
+        "theme": chosen.theme or "system",
+        "language": chosen.language,
+        "default_model": chosen.default_model,
+        "enable_notifications": bool(chosen.enable_notifications),
+    }
+
+
+def _new_row(account: AccountCreate, role: UserRole, password_hash: str) -> dict[str, object]:
+    now = clock.now()
+    return {
+        "id": new_id(),
+        "username": account.username,
+        "username_key": name_key(account.username),
+        "name": account.name,
+        "email": account.email,
+        "email_key": name_key(account.email) if account.email else None,
+        "email_verified": False,
+        "password_hash": password_hash,
+        "role": role,
+        "preferences": Preferences(),
+        "status": "active",
+        "created_at": now,
+        "updated_at": now,
+    }

@@ -1,0 +1,129 @@
+"""Sign-ins: who a token belongs to, for how long, and how it ends."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session as DbSession
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import DeviceInfo, Session, User, UserStatus
+from tertulia.accounts.service import name_key, write_audit
+from tertulia.accounts.tokens import hash_token, new_token
+from tertulia.db import Prepared, rowcount
+from tertulia.ids import UserId, new_id
+
+
+@dataclass(frozen=True)
+class SessionLife:
+    """A sign-in ends after `idle` without use, and after `absolute` in any case."""
+
+    idle: timedelta
+    absolute: timedelta
+
+
+# Whether a token signs anybody in is decided here and nowhere else: ended, expired, idle and deactivated are refused by
+# the query itself, whatever a sweep has or has not cleaned up.
+_VALID = (
+    Session.is_active.is_(True),
+    Session.expires_at > sa.bindparam("now", type_=Session.expires_at.type),
+    Session.last_active_at > sa.bindparam("idle_since", type_=Session.last_active_at.type),
+    User.status == UserStatus.ACTIVE,
+)
+_BY_TOKEN = Prepared(
+    sa.select(Session.user_id, User.role, Session.id)
+    .join(User, User.id == Session.user_id)
+    .where(Session.token_hash == sa.bindparam("token_hash", type_=sa.LargeBinary()), *_VALID)
+)
+
+
+def find_actor(session: DbSession, token_hash: bytes, life: SessionLife) -> Actor | None:
+    now = clock.now()
+    row = _BY_TOKEN.first(session, token_hash=token_hash, now=now, idle_since=now - life.idle)
+    return Actor(UserId(row[0]), row[1], row[2]) if row else None
+
+
+def list_valid_sessions(session: DbSession, session_ids: Iterable[str], life: SessionLife) -> set[str]:
+    """Which of these sign-ins still hold; open streams ask every few seconds."""
+    now = clock.now()
+    query = sa.select(Session.id).join(User, User.id == Session.user_id).where(Session.id.in_(list(session_ids)), *_VALID)
+    return set(session.scalars(query, {"now": now, "idle_since": now - life.idle}))
+
+
+@dataclass(frozen=True)
+class Credentials:
+    user_id: UserId
+    password_hash: str | None
+
+
+def find_credentials(session: DbSession, name: str) -> Credentials | None:
+    """An active user by user name or e-mail address."""
+    key = name_key(name)
+    row = session.execute(
+        sa.select(User.id, User.password_hash).where(
+            (User.username_key == key) | (User.email_key == key), User.status == UserStatus.ACTIVE
+        )
+    ).first()
+    return Credentials(UserId(row[0]), row[1]) if row else None
+
+
+def start_session(
+    session: DbSession, user_id: UserId, *, life: SessionLife, device: DeviceInfo, replaces: bytes | None = None
+) -> str:
+    """Begin a sign-in and give its token, which is kept nowhere. One that the browser still had is ended."""
+    now = clock.now()
+    if replaces is not None:
+        _end(session, Session.token_hash == replaces)
+    token = new_token()
+    session.execute(
+        sa.insert(Session).values(
+            id=new_id(),
+            user_id=user_id,
+            token_hash=hash_token(token),
+            expires_at=now + life.absolute,
+            device_info=device,
+            started_at=now,
+            last_active_at=now,
+            is_active=True,
+        )
+    )
+    write_audit(session, user_id, "session.start", ip_address=device.ip_address)
+    return token
+
+
+def end_session(session: DbSession, token_hash: bytes) -> None:
+    _end(session, Session.token_hash == token_hash)
+
+
+def _end(session: DbSession, which: sa.ColumnElement[bool]) -> None:
+    session.execute(sa.update(Session).where(which, Session.is_active).values(is_active=False, ended_at=clock.now()))
+
+
+def touch_sessions(session: DbSession, seen: dict[str, datetime]) -> None:
+    """Write when sessions and their users were last active; gathered in memory, because reading must not write."""
+    for session_id, moment in seen.items():
+        session.execute(sa.update(Session).where(Session.id == session_id).values(last_active_at=moment))
+        of_session = sa.select(Session.user_id).where(Session.id == session_id).scalar_subquery()
+        session.execute(sa.update(User).where(User.id == of_session).values(last_active_at=moment, updated_at=User.updated_at))
+
+
+def sweep_sessions(session: DbSession, life: SessionLife) -> int:
+    """Mark what has run out as ended, and forget what ended long ago. How many were ended."""
+    now = clock.now()
+    session.execute(sa.delete(Session).where(Session.expires_at < now - life.absolute))
+    run_out = sa.or_(Session.expires_at <= now, Session.last_active_at <= now - life.idle)
+    return rowcount(session, sa.update(Session).where(Session.is_active, run_out).values(is_active=False, ended_at=now))
+
+
+_BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_PLATFORMS = (("Android", "Android"), ("iPhone|iPad", "iOS"), ("Windows", "Windows"), ("Mac OS X", "macOS"), ("Linux", "Linux"))
+
+
+def describe_device(user_agent: str, ip_address: str | None) -> DeviceInfo:
+    """What a person recognises a device by, from what the browser says of itself."""
+    browser = next((name for pattern, name in _BROWSERS if pattern in user_agent), "Other")
+    platform = next((name for pattern, name in _PLATFORMS if re.search(pattern, user_agent)), "Other")
+    return DeviceInfo(user_agent=user_agent[:300], platform=platform, browser=browser, ip_address=ip_address)

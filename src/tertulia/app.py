@@ -1,0 +1,222 @@
+"""The ASGI app, built from Settings: every part is made here and handed to those that need it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import sqlalchemy as sa
+from fastapi import FastAPI, Header
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+from typing_extensions import TypedDict
+
+import tertulia.tables  # noqa: F401 - every mapped class must be known before the first query
+from tertulia.accounts.caller import CallerDep, Gate
+from tertulia.accounts.idempotency import sweep_idempotency_keys
+from tertulia.accounts.routes import account_routes
+from tertulia.accounts.sessions import SessionLife, sweep_sessions, touch_sessions
+from tertulia.accounts.streams import OpenStreams
+from tertulia.accounts.tokens import hash_token
+from tertulia.chat.routes import chat_routes
+from tertulia.chat.service import purge_trash
+from tertulia.clock import now
+from tertulia.db import Database
+from tertulia.db.opening import open_database
+from tertulia.errors import AppError, Unavailable
+from tertulia.http.answers import json_response
+from tertulia.http.middleware import Edge
+from tertulia.http.outbound import Timeouts, operator_client
+from tertulia.http.paging import Cursors
+from tertulia.http.problems import install_problem_handlers
+from tertulia.http.routing import Access, Routes, refuse_undeclared
+from tertulia.http.sse import EventStream
+from tertulia.http.web import web_routes
+from tertulia.ids import new_id
+from tertulia.jobs.service import Job, Sweeper
+from tertulia.keyring import open_keyring
+from tertulia.openapi import build_openapi
+from tertulia.providers.catalogue import ModelCatalogue
+from tertulia.providers.local.supervisor import LocalModel
+from tertulia.providers.openai_compatible import OpenAICompatible
+from tertulia.providers.routes import model_routes
+from tertulia.realtime.feed import ChangeFeed
+from tertulia.realtime.queries import prune_changes
+from tertulia.runs.executor import RunExecutor
+from tertulia.runs.routes import run_routes
+from tertulia.settings import Settings
+
+LOCAL_TIMEOUTS = Timeouts(connect_s=5, first_byte_s=600, idle_s=300, whole_s=3600)
+TOUCH_EVERY_S = 30.0
+
+
+@dataclass
+class Parts:
+    """Everything that lives as long as the app does."""
+
+    settings: Settings
+    db: Database
+    gate: Gate
+    feed: ChangeFeed
+    streams: OpenStreams
+    catalogue: ModelCatalogue
+    local: LocalModel | None
+    executor: RunExecutor
+    sweeper: Sweeper
+
+
+def create_app(settings: Settings, *, control_token: str | None = None, web_folder: Path | None = None) -> FastAPI:
+    """Build the app; nothing is opened before its lifespan begins. `control_token` is the command line's."""
+    keyring = open_keyring(settings.secret_keys, settings.data)
+    cursors = Cursors(keyring)
+    parts = _build_parts(settings, control_token)
+    app = FastAPI(title="Tertulia", lifespan=_lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.gate, app.state.streams, app.state.parts = parts.gate, parts.streams, parts
+    install_problem_handlers(app)
+    for routes in (
+        account_routes(parts.gate, settings, cursors),
+        chat_routes(cursors),
+        run_routes(parts.db, parts.catalogue, parts.executor, parts.streams),
+        model_routes(parts.catalogue),
+        _event_routes(parts),
+        _own_routes(app, parts),
+        web_routes(web_folder or Path(str(resources.files("tertulia"))) / "web"),
+    ):
+        routes.add_to(app)
+    refuse_undeclared(app)
+    app.add_middleware(Edge, settings=settings)
+    return app
+
+
+def _build_parts(settings: Settings, control_token: str | None) -> Parts:
+    boot = new_id()[-12:]
+    db = open_database(settings)
+    life = SessionLife(timedelta(days=settings.session_idle_days), timedelta(days=settings.session_absolute_days))
+    gate = Gate(db, life, hash_token(control_token) if control_token else None)
+    timeouts = Timeouts(
+        settings.provider_connect_s, settings.provider_first_byte_s, settings.provider_idle_s, settings.provider_whole_s
+    )
+    local = None
+    if settings.local_model != "none":
+        local = LocalModel(settings.local_model, settings.data / "models", LOCAL_TIMEOUTS)
+    openai = None
+    if settings.openai_base_url:
+        client = operator_client(timeouts)
+        openai = OpenAICompatible("openai", settings.openai_base_url, settings.openai_api_key, client, timeouts)
+    catalogue = ModelCatalogue(local=local, openai=openai, openai_models=settings.openai_models)
+    sweeper = Sweeper(
+        db,
+        boot,
+        [
+            Job("sweep-sessions", 60, lambda session: sweep_sessions(session, life)),
+            Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
+            Job("purge-trash", 3600, lambda session: purge_trash(session, timedelta(days=settings.trash_days))),
+            Job(
+                "prune-changes", 600, lambda session: prune_changes(session, now() - timedelta(days=settings.change_days))
+            ),
+        ],
+    )
+    return Parts(
+        settings=settings,
+        db=db,
+        gate=gate,
+        feed=ChangeFeed(db),
+        streams=OpenStreams(db, life),
+        catalogue=catalogue,
+        local=local,
+        executor=RunExecutor(db, catalogue, boot=boot, at_once=settings.runs_at_once),
+        sweeper=sweeper,
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    parts: Parts = app.state.parts
+    await parts.db.start()
+    await parts.feed.start()
+    await parts.executor.start()
+    parts.streams.start()
+    parts.sweeper.start()
+    if parts.local is not None:
+        parts.local.start()
+    touching = asyncio.create_task(_touch_forever(parts), name="touch-sessions")
+    try:
+        yield
+    finally:
+        parts.streams.close_all()
+        touching.cancel()
+        await asyncio.gather(touching, return_exceptions=True)
+        await parts.executor.drain()
+        await parts.sweeper.close()
+        await parts.streams.close()
+        await parts.feed.close()
+        if parts.local is not None:
+            await parts.local.close()
+        await _touch(parts)
+        await parts.db.close()
+
+
+async def _touch_forever(parts: Parts) -> None:
+    while True:
+        await asyncio.sleep(TOUCH_EVERY_S)
+        await _touch(parts)
+
+
+async def _touch(parts: Parts) -> None:
+    """Write when sessions were last used. What fails is gathered again by the next use."""
+    seen = parts.gate.take_seen()
+    if seen:
+        try:
+            await parts.db.write(touch_sessions, seen)
+        except AppError:
+            parts.gate.seen = seen | parts.gate.seen
+
+
+def _event_routes(parts: Parts) -> Routes:
+    routes = Routes("events")
+
+    @routes.add("GET", "/events", access=Access.SIGNED_IN, problems=(429,), stream="ServerEvent")
+    async def get_events(
+        caller: CallerDep,
+        last_event_id: Annotated[str | None, Header(max_length=100, description="Catch up from after this event.")] = None,
+    ) -> EventStream:
+        actor = await caller.actor()
+        opened = ExitStack()
+        closed = opened.enter_context(parts.streams.opened(actor))
+        return EventStream(parts.feed.stream(actor.user_id, last_event_id), closed, opened)
+
+    return routes
+
+
+class Health(TypedDict):
+    status: str
+
+
+def _own_routes(app: FastAPI, parts: Parts) -> Routes:
+    routes = Routes("server", prefix="")
+
+    @routes.add("GET", "/healthz", access=Access.PUBLIC, gives=Health)
+    async def get_health() -> Response:
+        return json_response({"status": "ok"})
+
+    @routes.add("GET", "/readyz", access=Access.PUBLIC, gives=Health)
+    async def get_ready() -> Response:
+        try:
+            await parts.db.read(_answers)
+        except AppError as error:
+            raise Unavailable("The database does not answer.") from error
+        return json_response({"status": "ready"})
+
+    @routes.add("GET", "/api/v1/openapi.json", access=Access.PUBLIC, hidden=True)
+    async def get_openapi_document() -> Response:
+        return json_response(build_openapi(app))
+
+    return routes
+
+
+def _answers(session: Session) -> None:
+    session.execute(sa.text("SELECT 1 FROM change LIMIT 1"))

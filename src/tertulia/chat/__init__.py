@@ -1,0 +1,1 @@
+"""Chats: trees of messages, each made of typed parts."""

@@ -1,0 +1,52 @@
+"""How chats fail."""
+
+from tertulia.errors import Conflict, Invalid, NotFound
+
+
+class ChatNotFound(NotFound):
+    code = "chat_not_found"
+
+
+class MessageNotFound(NotFound):
+    code = "message_not_found"
+
+
+class EmptyMessage(Invalid):
+    code = "empty_message"
+
+    def __init__(self) -> None:
+        super().__init__("A message needs words, or at least one part.", field="content")
+
+
+class MessageTooLong(Invalid):
+    code = "message_too_long"
+
+    def __init__(self, length: int, limit: int) -> None:
+        super().__init__(
+            f"The message has {length:,} characters; {limit:,} are the most. Send the rest as a second message.",
+            field="content",
+            limit=limit,
+        )
+
+
+class NotInChat(Invalid):
+    """A message named beside a chat is not one of its messages."""
+
+    code = "message_not_in_chat"
+
+    def __init__(self, field: str) -> None:
+        super().__init__("This message is not one of the chat's.", field=field)
+
+
+class StillWriting(Conflict):
+    code = "message_still_writing"
+
+    def __init__(self) -> None:
+        super().__init__("This reply is still being written. Stop it first, or wait.")
+
+
+class UnstorableText(Invalid):
+    code = "unstorable_text"
+
+    def __init__(self) -> None:
+        super().__init__("The character U+0000 cannot be stored. Remove it.", field="content")

@@ -1,0 +1,178 @@
+"""Chats and messages. A message is never overwritten: editing and regenerating make a sibling."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tertulia import clock
+from tertulia.chat.parts import Part
+from tertulia.db import Base, Id, JsonOf, Money, Timestamps, closed
+from tertulia.ids import new_id
+
+DEFAULT_TITLE = "New Chat"
+MAX_WRITTEN = 100_000
+MAX_REPLY = 1024 * 1024
+MAX_THREAD_LEVEL = 10
+
+
+class ChatKind(StrEnum):
+    DIRECT = "direct"
+    CHANNEL = "channel"
+    DRAFT = "draft"
+
+
+class Visibility(StrEnum):
+    PRIVATE = "private"
+    PUBLIC = "public"
+
+
+class MessageRole(StrEnum):
+    USER = "user"
+    ASSISTANT = "assistant"
+    SYSTEM = "system"
+
+
+class MessageStatus(StrEnum):
+    SENDING = "sending"  # queued
+    STREAMING = "streaming"  # from the first byte
+    SENT = "sent"  # a person's at commit, a reply when whole
+    DELIVERED = "delivered"  # a person's, at the provider's first byte
+    INTERRUPTED = "interrupted"  # by a crash or a cancel: the run says which
+    ERROR = "error"
+    DELETED = "deleted"
+
+
+class ChatSettings(BaseModel):
+    """What the provider is asked for; what is absent is the provider's default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    max_tokens: int | None = Field(None, ge=1, le=32_000)
+    top_p: float | None = Field(None, ge=0, le=1)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+
+
+class TokenCount(BaseModel):
+    prompt: int
+    completion: int
+    total: int
+
+
+class MessageError(BaseModel):
+    code: str
+    message: str
+    timestamp: datetime
+
+
+class MessageMetadata(BaseModel):
+    """How a reply came to be."""
+
+    provider: str | None = None
+    model: str | None = None
+    run_id: str | None = None  # the newest run that wrote or writes it
+    tokens: TokenCount | None = None
+    cost: Decimal | None = None
+    finish_reason: str | None = None
+    processing_time: float | None = None  # seconds
+    temperature: float | None = None
+    left_out: int | None = None  # messages of the branch that did not fit the model's window
+    error: MessageError | None = None
+    edited: bool | None = None
+
+
+class Edit(BaseModel):
+    timestamp: datetime
+    previous_content: str
+
+
+class Chat(Timestamps, Base):
+    __tablename__ = "chat"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(
+            ["id", "head_message_id"],
+            ["message.chat_id", "message.id"],
+            name="fk_chat_head_message",
+            use_alter=True,
+            deferrable=True,
+            initially="DEFERRED",
+            ondelete="NO ACTION",
+        ),
+        # The id ends each list index, so that equal times are already in order.
+        sa.Index(None, "user_id", "is_archived", "last_message_at", "id"),
+        sa.Index(None, "user_id", "last_message_at", "id"),
+        sa.Index(None, "created_at"),
+        sa.Index(None, "deleted_at"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    kind: Mapped[ChatKind] = mapped_column(closed(ChatKind), default=ChatKind.DIRECT)
+    title: Mapped[str] = mapped_column(sa.String(200), default=DEFAULT_TITLE)
+    provider: Mapped[str | None] = mapped_column(sa.String(50))
+    model_name: Mapped[str | None] = mapped_column(sa.String(100))
+    system_prompt: Mapped[str | None] = mapped_column(sa.String(2000))
+    context_window_size: Mapped[int | None]
+    settings: Mapped[ChatSettings] = mapped_column(JsonOf(ChatSettings), default=ChatSettings)
+    # `metadata` is taken by SQLAlchemy's classes, hence the other name in Python alone.
+    details: Mapped[dict[str, Any]] = mapped_column("metadata", JsonOf(dict[str, Any]), default=dict)
+    visibility: Mapped[Visibility] = mapped_column(closed(Visibility), default=Visibility.PRIVATE)
+    is_archived: Mapped[bool] = mapped_column(default=False)
+    head_message_id: Mapped[str | None] = mapped_column(Id())
+    message_count: Mapped[int] = mapped_column(default=0)
+    last_message_at: Mapped[datetime] = mapped_column(default=clock.now)
+    total_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    total_cost: Mapped[Decimal] = mapped_column(Money(), default=Decimal(0))
+    pinned_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+
+
+class Message(Timestamps, Base):
+    __tablename__ = "message"
+    __table_args__ = (
+        sa.UniqueConstraint("chat_id", "id"),
+        sa.ForeignKeyConstraint(
+            ["chat_id", "previous_message_id"],
+            ["message.chat_id", "message.id"],
+            name="fk_message_previous",
+            deferrable=True,
+            initially="DEFERRED",
+            ondelete="NO ACTION",
+        ),
+        sa.ForeignKeyConstraint(
+            ["chat_id", "parent_message_id"],
+            ["message.chat_id", "message.id"],
+            name="fk_message_parent_in_chat",
+            deferrable=True,
+            initially="DEFERRED",
+            ondelete="NO ACTION",
+        ),
+        sa.CheckConstraint(f"role = 'assistant' OR length(content) <= {MAX_WRITTEN}", name="written_length"),
+        sa.CheckConstraint(f"thread_level BETWEEN 0 AND {MAX_THREAD_LEVEL}", name="thread_level"),
+        sa.Index(None, "chat_id", "previous_message_id", "parent_message_id"),
+        sa.Index(None, "chat_id", "role", "created_at"),
+        sa.Index(None, "user_id", "created_at"),
+        sa.Index(None, "parent_message_id", "thread_level"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
+    user_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))
+    role: Mapped[MessageRole] = mapped_column(closed(MessageRole))
+    status: Mapped[MessageStatus] = mapped_column(closed(MessageStatus))
+    previous_message_id: Mapped[str | None] = mapped_column(Id())
+    parent_message_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="SET NULL"))
+    thread_level: Mapped[int] = mapped_column(default=0)
+    token_count: Mapped[int | None]
+    details: Mapped[MessageMetadata] = mapped_column("metadata", JsonOf(MessageMetadata), default=MessageMetadata)
+    provider_metadata: Mapped[dict[str, Any] | None] = mapped_column(JsonOf(dict[str, Any]))
+    # Apart from the metadata, which pages read, because fifty old wordings are read only when asked for.
+    edit_history: Mapped[list[Edit]] = mapped_column(JsonOf(list[Edit]), default=list)
+    content: Mapped[str] = mapped_column(sa.Text)
+    parts: Mapped[list[Part]] = mapped_column(JsonOf(list[Part]))

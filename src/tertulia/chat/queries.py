@@ -1,0 +1,273 @@
+"""The long reads of chats, prepared once. What they cost follows what is shown, not what is stored."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session, aliased
+
+from tertulia.accounts.access import may_read_chat, may_write_chat
+from tertulia.accounts.models import User
+from tertulia.chat.models import Chat, ChatSettings, Message, MessageStatus
+from tertulia.chat.schemas import ChatRead, LastMessage, MessageRead, SettingsRead
+from tertulia.db import Id, Prepared, UtcTime
+from tertulia.ids import format_id
+
+EXCERPT = 160
+
+
+def _json_text(column: sa.orm.InstrumentedAttribute[Any]) -> sa.ColumnElement[str]:
+    """The stored JSON as text, to be passed on or parsed without building the declared classes."""
+    return sa.cast(sa.type_coerce(column, sa.Text()), sa.Text())
+
+
+class id_list(sa.sql.functions.FunctionElement[str]):  # noqa: N801 - reads as the SQL function that it is
+    """The ids of a group, as text that `_ids` reads."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+
+@compiles(id_list, "sqlite")
+def _id_list_on_sqlite(element: id_list, compiler: sa.sql.compiler.SQLCompiler, **kw: Any) -> str:
+    return f"group_concat(hex({compiler.process(element.clauses, **kw)}), ',')"
+
+
+@compiles(id_list, "postgresql")
+def _id_list_on_postgresql(element: id_list, compiler: sa.sql.compiler.SQLCompiler, **kw: Any) -> str:
+    return f"string_agg(CAST({compiler.process(element.clauses, **kw)} AS text), ',')"
+
+
+def _ids(joined: str) -> list[str]:
+    """Oldest first: version 7 ids sort by time."""
+    if len(joined) == 32:
+        return [format_id(bytes.fromhex(joined))]
+    return sorted(format_id(bytes.fromhex(part)) if len(part) == 32 else part for part in joined.split(","))
+
+
+# ---- chats
+
+_HEAD = aliased(Message)
+_CHAT_COLUMNS = (
+    Chat.id,
+    Chat.kind,
+    Chat.title,
+    Chat.provider,
+    Chat.model_name,
+    Chat.system_prompt,
+    _json_text(Chat.settings),
+    Chat.context_window_size,
+    Chat.visibility,
+    Chat.is_archived,
+    Chat.head_message_id,
+    Chat.message_count,
+    Chat.last_message_at,
+    Chat.total_tokens,
+    Chat.total_cost,
+    Chat.pinned_at,
+    Chat.deleted_at,
+    Chat.created_at,
+    Chat.updated_at,
+    _HEAD.role,
+    sa.func.substr(_HEAD.content, 1, EXCERPT, type_=sa.Text()),
+    Chat.user_id,
+)
+_WITH_HEAD = sa.select(*_CHAT_COLUMNS).outerjoin(_HEAD, _HEAD.id == Chat.head_message_id)
+
+
+def _bind(name: str, column: sa.orm.InstrumentedAttribute[Any]) -> sa.BindParameter[Any]:
+    return sa.bindparam(name, type_=column.type)
+
+
+def _chat_list(*conditions: sa.ColumnElement[bool], after_cursor: bool) -> Prepared:
+    query = _WITH_HEAD.where(may_read_chat(Chat.user_id), *conditions)
+    if after_cursor:
+        before = sa.tuple_(_bind("moment", Chat.last_message_at), _bind("last_id", Chat.id), types=[UtcTime(), Id()])
+        query = query.where(sa.tuple_(Chat.last_message_at, Chat.id) < before)
+    query = query.order_by(Chat.last_message_at.desc(), Chat.id.desc())
+    return Prepared(query.limit(sa.bindparam("limit", type_=sa.Integer())))
+
+
+_SHOWN = {
+    "active": (Chat.is_archived.is_(False), Chat.deleted_at.is_(None)),
+    "archived": (Chat.is_archived.is_(True), Chat.deleted_at.is_(None)),
+    "trash": (Chat.deleted_at.is_not(None),),
+}
+CHAT_LISTS = {
+    (shown, after): _chat_list(*conditions, after_cursor=after) for shown, conditions in _SHOWN.items() for after in (False, True)
+}
+ONE_CHAT = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id), may_read_chat(Chat.user_id)))
+CHAT_BY_ID = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id)))
+# The row that a writer holds while it moves the head and the counters; on SQLite the writer is alone anyway.
+LOCK_CHAT = Prepared(
+    sa.select(Chat.id, Chat.user_id, Chat.head_message_id, Chat.title, Chat.message_count, Chat.provider, Chat.model_name)
+    .where(Chat.id == _bind("chat_id", Chat.id), Chat.deleted_at.is_(None), may_write_chat(Chat.user_id))
+    .with_for_update()
+)
+READABLE_CHAT = Prepared(
+    sa.select(Chat.head_message_id).where(
+        Chat.id == _bind("chat_id", Chat.id), Chat.deleted_at.is_(None), may_read_chat(Chat.user_id)
+    )
+)
+
+
+def read_chat_row(row: Sequence[Any]) -> ChatRead:
+    last: LastMessage | None = None
+    if row[10] is not None and row[19] is not None:
+        last = {"id": row[10], "role": row[19], "excerpt": row[20] or ""}
+    return {
+        "id": row[0],
+        "kind": row[1],
+        "title": row[2],
+        "provider": row[3],
+        "model_name": row[4],
+        "system_prompt": row[5],
+        "settings": _settings(row[6]),
+        "context_window_size": row[7],
+        "visibility": row[8],
+        "is_archived": row[9],
+        "head_message_id": row[10],
+        "message_count": row[11],
+        "last_message_at": row[12],
+        "total_tokens": row[13],
+        "total_cost": row[14],
+        "pinned_at": row[15],
+        "deleted_at": row[16],
+        "created_at": row[17],
+        "updated_at": row[18],
+        "last_message": last,
+    }
+
+
+_NO_SETTINGS: SettingsRead = {name: None for name in ChatSettings.model_fields}  # type: ignore[assignment]
+
+
+def _settings(text: str) -> SettingsRead:
+    return _NO_SETTINGS if text == "{}" else _NO_SETTINGS | orjson.loads(text)
+
+
+# ---- messages
+
+_SIBLING = aliased(Message)
+_REPLY = aliased(Message)
+
+
+def _siblings(same_previous: sa.ColumnElement[bool]) -> sa.ScalarSelect[str]:
+    return (
+        sa.select(id_list(_SIBLING.id))
+        .where(
+            _SIBLING.chat_id == Message.chat_id,
+            same_previous,
+            _SIBLING.parent_message_id.is_not_distinct_from(Message.parent_message_id),
+            _SIBLING.status != MessageStatus.DELETED,
+        )
+        .correlate(Message)
+        .scalar_subquery()
+    )
+
+
+_MESSAGE_COLUMNS = (
+    Message.id,
+    Message.chat_id,
+    Message.role,
+    Message.content,
+    _json_text(Message.parts),
+    Message.status,
+    Message.user_id,
+    User.name,
+    Message.previous_message_id,
+    Message.parent_message_id,
+    Message.thread_level,
+    Message.token_count,
+    _json_text(Message.details),
+    Message.created_at,
+    Message.updated_at,
+    # Two equalities rather than one "is not distinct from", which PostgreSQL cannot look up in an index.
+    sa.case(
+        (Message.previous_message_id.is_(None), _siblings(_SIBLING.previous_message_id.is_(None))),
+        else_=_siblings(_SIBLING.previous_message_id == Message.previous_message_id),
+    ),
+    sa.select(sa.func.count())
+    .where(_REPLY.parent_message_id == Message.id, _REPLY.status != MessageStatus.DELETED)
+    .correlate(Message)
+    .scalar_subquery(),
+)
+
+
+def _branch() -> sa.CTE:
+    """The ids from `leaf` back to the root, with their distance from it; `links` links at most."""
+    start = sa.select(_bind("leaf", Message.id).label("id"), sa.literal(0, sa.Integer()).label("depth")).cte(
+        "branch", recursive=True
+    )
+    step = sa.select(Message.previous_message_id, start.c.depth + 1).where(
+        Message.id == start.c.id,
+        Message.previous_message_id.is_not(None),
+        start.c.depth < sa.bindparam("links", type_=sa.Integer()),
+    )
+    return start.union_all(step)
+
+
+_PAGE_CTE = _branch()
+BRANCH_PAGE = Prepared(
+    sa.select(*_MESSAGE_COLUMNS)
+    .select_from(_PAGE_CTE.join(Message, Message.id == _PAGE_CTE.c.id).outerjoin(User, User.id == Message.user_id))
+    .where(Message.chat_id == _bind("chat_id", Message.chat_id))
+    .order_by(_PAGE_CTE.c.depth)
+)
+ONE_MESSAGE = Prepared(
+    sa.select(*_MESSAGE_COLUMNS).outerjoin(User, User.id == Message.user_id).where(Message.id == _bind("message_id", Message.id))
+)
+# What a step needs of each message, newest first.
+BRANCH_TEXTS = Prepared(
+    sa.select(Message.id, Message.role, Message.content, Message.status, Message.previous_message_id)
+    .select_from(_PAGE_CTE.join(Message, Message.id == _PAGE_CTE.c.id))
+    .order_by(_PAGE_CTE.c.depth)
+)
+
+
+def read_message_row(row: Sequence[Any]) -> MessageRead:
+    details = orjson.loads(row[12])
+    tokens = details.get("tokens")
+    return {
+        "id": row[0],
+        "chat_id": row[1],
+        "role": row[2],
+        "content": row[3],
+        "parts": orjson.Fragment(row[4]),  # type: ignore[typeddict-item]
+        "status": row[5],
+        "user": {"id": row[6], "name": row[7]} if row[6] is not None else None,
+        "agent_id": None,
+        "provider": details.get("provider"),
+        "model_name": details.get("model"),
+        "previous_message_id": row[8],
+        "parent_message_id": row[9],
+        "thread_level": row[10],
+        "sibling_ids": _ids(row[15]) if row[15] else [],
+        "reply_count": row[16],
+        "token_count": row[11],
+        "usage": tokens
+        and {"input_tokens": tokens["prompt"], "output_tokens": tokens["completion"], "total_tokens": tokens["total"]},
+        "cost": details.get("cost"),
+        "finish_reason": details.get("finish_reason"),
+        "error": details.get("error"),
+        "reactions": [],
+        "run_id": details.get("run_id"),
+        "left_out": details.get("left_out") or 0,
+        "edited": bool(details.get("edited")),
+        "created_at": row[13],
+        "updated_at": row[14],
+    }
+
+
+def newest_leaf_below(session: Session, chat_id: str, message_id: str) -> str:
+    """The newest message below one, or itself; a child is always newer than what it follows, so the newest is a leaf."""
+    start = sa.select(sa.literal(message_id, Id()).label("id")).cte("below", recursive=True)
+    below = start.union_all(
+        sa.select(Message.id).where(
+            Message.chat_id == chat_id, Message.previous_message_id == start.c.id, Message.status != MessageStatus.DELETED
+        )
+    )
+    ids = session.scalars(sa.select(sa.type_coerce(below.c.id, Id()))).all()
+    return max(ids)

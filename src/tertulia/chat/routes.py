@@ -1,0 +1,87 @@
+"""Chats over HTTP. What starts a run (sending, editing, regenerating) is in runs/routes.py."""
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import Response
+
+from tertulia.accounts.caller import CallerDep, CommandDep
+from tertulia.chat import service
+from tertulia.chat.schemas import (
+    AnyId,
+    ChatCreate,
+    ChatRead,
+    ChatUpdate,
+    HeadUpdate,
+    MessageRead,
+    MessageWithHistory,
+    Shown,
+)
+from tertulia.http.answers import json_response
+from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.routing import Access, Routes
+from tertulia.ids import ChatId, MessageId
+
+
+def chat_routes(cursors: Cursors) -> Routes:
+    routes = Routes("chats")
+
+    @routes.add("GET", "/chats", access=Access.SIGNED_IN, gives=Page[ChatRead])
+    async def get_chats(
+        caller: CallerDep,
+        archived: Annotated[bool, Query(description="Those in the archive instead.")] = False,
+        trash: Annotated[bool, Query(description="Those in the trash instead.")] = False,
+        limit: Limit = 50,
+        cursor: CursorText = None,
+    ) -> Response:
+        shown: Shown = "trash" if trash else "archived" if archived else "active"
+        key = cursors.decode(f"chats.{shown}", cursor)
+        after = (int(key[0]), str(key[1])) if key else None
+        chats = await caller.read(service.list_chats, shown=shown, after=after, limit=limit + 1)
+        more = len(chats) > limit
+        chats = chats[:limit]
+        next_cursor = cursors.encode(f"chats.{shown}", service.chat_key(chats[-1])) if more else None
+        return json_response({"items": chats, "next_cursor": next_cursor})
+
+    @routes.add("POST", "/chats", access=Access.SIGNED_IN, gives=ChatRead, status=201)
+    async def post_chat(caller: CommandDep, new: ChatCreate) -> Response:
+        return await caller.command(201, service.create_chat, new)
+
+    @routes.add("GET", "/chats/{chat_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
+    async def get_chat(caller: CallerDep, chat_id: AnyId) -> Response:
+        return json_response(await caller.read(service.get_chat, ChatId(chat_id)))
+
+    @routes.add("PATCH", "/chats/{chat_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
+    async def patch_chat(caller: CommandDep, chat_id: AnyId, update: ChatUpdate) -> Response:
+        return await caller.command(200, service.update_chat, ChatId(chat_id), update)
+
+    @routes.add("DELETE", "/chats/{chat_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
+    async def delete_chat(caller: CommandDep, chat_id: AnyId) -> Response:
+        return await caller.command(204, service.delete_chat, ChatId(chat_id))
+
+    @routes.add("POST", "/chats/{chat_id}/restore", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
+    async def restore_chat(caller: CommandDep, chat_id: AnyId) -> Response:
+        return await caller.command(200, service.restore_chat, ChatId(chat_id))
+
+    @routes.add("PUT", "/chats/{chat_id}/head", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
+    async def put_head(caller: CommandDep, chat_id: AnyId, head: HeadUpdate) -> Response:
+        return await caller.command(200, service.set_head, ChatId(chat_id), MessageId(head.message_id))
+
+    @routes.add("GET", "/chats/{chat_id}/messages", access=Access.SIGNED_IN, gives=Page[MessageRead], problems=(404,))
+    async def get_messages(
+        caller: CallerDep,
+        chat_id: AnyId,
+        leaf: Annotated[AnyId | None, Query(description="The message that the page ends with; else the chat's head.")] = None,
+        limit: Limit = 50,
+        cursor: CursorText = None,
+    ) -> Response:
+        key = cursors.decode("messages", cursor)
+        start = MessageId(str(key[0])) if key else MessageId(leaf) if leaf else None
+        messages, older = await caller.read(service.list_messages, ChatId(chat_id), leaf=start, limit=limit)
+        return json_response({"items": messages, "next_cursor": cursors.encode("messages", [older]) if older else None})
+
+    @routes.add("GET", "/messages/{message_id}", access=Access.SIGNED_IN, gives=MessageWithHistory, problems=(404,))
+    async def get_message(caller: CallerDep, message_id: AnyId) -> Response:
+        return json_response(await caller.read(service.get_message_with_history, MessageId(message_id)))
+
+    return routes

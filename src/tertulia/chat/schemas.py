@@ -1,0 +1,176 @@
+"""Wire shapes of chats and messages."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import TypedDict
+
+from tertulia.chat.models import ChatKind, ChatSettings, MessageRole, MessageStatus, Visibility
+from tertulia.chat.parts import Part, WrittenPart
+from tertulia.ids import parse_id
+
+
+def _printable(value: str) -> str:
+    if not value.strip():
+        raise ValueError("A title needs at least one letter.")
+    return " ".join(value.split())
+
+
+def _no_nul(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("The character U+0000 cannot be stored. Remove it.")
+    return value
+
+
+AnyId = Annotated[str, AfterValidator(parse_id), Field(json_schema_extra={"format": "uuid"})]
+Words = Annotated[str, AfterValidator(_no_nul)]
+Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_nul), AfterValidator(_printable)]
+SystemPrompt = Annotated[str, Field(max_length=2000), AfterValidator(_no_nul)]
+ProviderName = Annotated[str, Field(min_length=1, max_length=50)]
+ModelName = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class ChatCreate(Request):
+    title: Title | None = None
+    provider: ProviderName | None = None
+    model_name: ModelName | None = None
+    system_prompt: SystemPrompt | None = None
+    settings: ChatSettings = Field(default_factory=ChatSettings)
+
+
+class ChatUpdate(Request):
+    """What is absent stays; null takes a choice back."""
+
+    title: Title | None = None
+    is_archived: bool | None = None
+    provider: ProviderName | None = None
+    model_name: ModelName | None = None
+    system_prompt: SystemPrompt | None = None
+    settings: ChatSettings | None = None
+    context_window_size: Annotated[int, Field(ge=256, le=10_000_000)] | None = None
+
+
+class Written(Request):
+    """The words of a person: plain `content`, or `parts`."""
+
+    content: Words | None = None
+    parts: Annotated[list[WrittenPart], Field(max_length=256)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Written":
+        if (self.content is None) == (self.parts is None):
+            raise ValueError("Give either content or parts.")
+        return self
+
+
+class HeadUpdate(Request):
+    message_id: AnyId
+
+
+class LastMessage(TypedDict):
+    id: str
+    role: MessageRole
+    excerpt: str
+
+
+class SettingsRead(TypedDict):
+    temperature: float | None
+    max_tokens: int | None
+    top_p: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+
+
+class ChatRead(TypedDict):
+    id: str
+    kind: ChatKind
+    title: str
+    provider: str | None
+    model_name: str | None
+    system_prompt: str | None
+    settings: SettingsRead
+    context_window_size: int | None
+    visibility: Visibility
+    is_archived: bool
+    head_message_id: str | None
+    message_count: int
+    last_message_at: datetime
+    total_tokens: int
+    total_cost: Decimal
+    pinned_at: datetime | None
+    deleted_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    last_message: LastMessage | None
+
+
+class AuthorRead(TypedDict):
+    id: str
+    name: str
+
+
+class UsageRead(TypedDict):
+    """Tokens of one reply, as the provider counted them."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class MessageErrorRead(TypedDict):
+    code: str
+    message: str
+    timestamp: datetime
+
+
+class ReactionRead(TypedDict):
+    emoji: str
+    user_ids: list[str]
+
+
+class MessageRead(TypedDict):
+    id: str
+    chat_id: str
+    role: MessageRole
+    content: str
+    parts: list[Part]
+    status: MessageStatus
+    user: AuthorRead | None
+    agent_id: str | None
+    provider: str | None
+    model_name: str | None
+    previous_message_id: str | None
+    parent_message_id: str | None
+    thread_level: int
+    sibling_ids: list[str]
+    reply_count: int
+    token_count: int | None
+    usage: UsageRead | None
+    cost: Decimal | None
+    finish_reason: str | None
+    error: MessageErrorRead | None
+    reactions: list[ReactionRead]
+    run_id: str | None
+    left_out: int
+    edited: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class EditRead(TypedDict):
+    timestamp: datetime
+    previous_content: str
+
+
+class MessageWithHistory(MessageRead):
+    edit_history: list[EditRead]
+
+
+Shown = Literal["active", "archived", "trash"]
+JsonObject = dict[str, Any]

@@ -1,0 +1,173 @@
+"""What is done with chats: made, listed, changed, put into the trash and taken out, and their head moved."""
+
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat
+from tertulia.chat.models import DEFAULT_TITLE, Chat, Message
+from tertulia.chat.queries import (
+    BRANCH_PAGE,
+    CHAT_BY_ID,
+    CHAT_LISTS,
+    ONE_CHAT,
+    ONE_MESSAGE,
+    READABLE_CHAT,
+    newest_leaf_below,
+    read_chat_row,
+    read_message_row,
+)
+from tertulia.chat.schemas import ChatCreate, ChatRead, ChatUpdate, MessageRead, MessageWithHistory, Shown
+from tertulia.db import rowcount
+from tertulia.db.types import EPOCH, MICROSECOND
+from tertulia.ids import ChatId, MessageId, new_id
+from tertulia.realtime.models import Operation
+from tertulia.realtime.publish import publish
+
+ChatKey = tuple[int, str]  # microseconds since 1970 of the last message, id
+
+
+def create_chat(session: Session, new: ChatCreate, *, actor: Actor) -> ChatRead:
+    now = clock.now()
+    chat_id = new_id()
+    session.execute(
+        sa.insert(Chat).values(
+            id=chat_id,
+            user_id=actor.user_id,
+            title=new.title or DEFAULT_TITLE,
+            provider=new.provider,
+            model_name=new.model_name,
+            system_prompt=new.system_prompt,
+            settings=new.settings,
+            last_message_at=now,
+            created_at=now,
+            updated_at=now,
+        )
+    )
+    return announce_chat(session, chat_id, Operation.CREATED)
+
+
+def list_chats(
+    session: Session, *, actor: Actor, shown: Shown = "active", after: ChatKey | None = None, limit: int = 50
+) -> list[ChatRead]:
+    """The newest first, after the key of the last one seen."""
+    values: dict[str, Any] = {"actor_id": actor.user_id, "limit": limit}
+    if after is not None:
+        values |= {"moment": EPOCH + timedelta(microseconds=after[0]), "last_id": after[1]}
+    return [read_chat_row(row) for row in CHAT_LISTS[shown, after is not None].all(session, **values)]
+
+
+def chat_key(chat: ChatRead) -> ChatKey:
+    return (chat["last_message_at"] - EPOCH) // MICROSECOND, chat["id"]
+
+
+def get_chat(session: Session, chat_id: ChatId, *, actor: Actor, in_trash: bool = False) -> ChatRead:
+    row = ONE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
+    chat = read_chat_row(row) if row else None
+    if chat is None or (chat["deleted_at"] is not None and not in_trash):
+        raise ChatNotFound
+    return chat
+
+
+def update_chat(session: Session, chat_id: ChatId, update: ChatUpdate, *, actor: Actor) -> ChatRead:
+    get_chat(session, chat_id, actor=actor)
+    values = {name: getattr(update, name) for name in update.model_fields_set}
+    if "title" in values and values["title"] is None:
+        values["title"] = DEFAULT_TITLE
+    if "settings" in values and update.settings is not None:
+        stored = session.scalars(sa.select(Chat.settings).where(Chat.id == chat_id)).one()
+        values["settings"] = stored.model_copy(update=update.settings.model_dump(exclude_unset=True))
+    for name in ("is_archived", "settings"):
+        if values.get(name, ...) is None:
+            del values[name]
+    if values:
+        session.execute(sa.update(Chat).where(Chat.id == chat_id).values(values))
+    return announce_chat(session, chat_id, Operation.UPDATED)
+
+
+def delete_chat(session: Session, chat_id: ChatId, *, actor: Actor) -> None:
+    """Into the trash; a sweep empties it after thirty days."""
+    get_chat(session, chat_id, actor=actor)
+    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(deleted_at=clock.now()))
+    announce_chat(session, chat_id, Operation.DELETED)
+
+
+def restore_chat(session: Session, chat_id: ChatId, *, actor: Actor) -> ChatRead:
+    """Out of the trash, as it was; a chat that is not in the trash stays as it is."""
+    get_chat(session, chat_id, actor=actor, in_trash=True)
+    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(deleted_at=None))
+    return announce_chat(session, chat_id, Operation.CREATED)
+
+
+def purge_trash(session: Session, kept: timedelta) -> int:
+    """Delete for good what has been in the trash for longer; a few at a time, so that nobody waits for it."""
+    old = sa.select(Chat.id).where(Chat.deleted_at < clock.now() - kept).limit(20)
+    return rowcount(session, sa.delete(Chat).where(Chat.id.in_(old)))
+
+
+def list_messages(
+    session: Session, chat_id: ChatId, *, actor: Actor, leaf: MessageId | None = None, limit: int = 50
+) -> tuple[list[MessageRead], str | None]:
+    """A page of the branch that ends in `leaf` (the head, if None), newest first, and the leaf of the page before it."""
+    chat = READABLE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
+    if chat is None:
+        raise ChatNotFound
+    start = leaf or chat[0]
+    if start is None:
+        return [], None
+    rows = BRANCH_PAGE.all(session, chat_id=chat_id, leaf=start, links=limit - 1)
+    if not rows:
+        raise MessageNotFound
+    messages = [read_message_row(row) for row in rows]
+    older = messages[-1]["previous_message_id"]
+    return [message for message in messages if message["status"] != "deleted"], older
+
+
+def get_message(session: Session, message_id: MessageId, *, actor: Actor) -> MessageRead:
+    row = ONE_MESSAGE.first(session, message_id=message_id)
+    message = read_message_row(row) if row else None
+    if message is None or not READABLE_CHAT.first(session, chat_id=message["chat_id"], actor_id=actor.user_id):
+        raise MessageNotFound
+    return message
+
+
+def get_message_with_history(session: Session, message_id: MessageId, *, actor: Actor) -> MessageWithHistory:
+    message = get_message(session, message_id, actor=actor)
+    history = session.scalars(sa.select(Message.edit_history).where(Message.id == message_id)).one()
+    edits = [{"timestamp": edit.timestamp, "previous_content": edit.previous_content} for edit in history]
+    return message | {"edit_history": edits}  # type: ignore[return-value]
+
+
+def set_head(session: Session, chat_id: ChatId, message_id: MessageId, *, actor: Actor) -> ChatRead:
+    """Show the branch through a message: the head becomes the newest leaf below it."""
+    get_chat(session, chat_id, actor=actor)
+    named = session.execute(
+        sa.select(Message.parent_message_id).where(Message.id == message_id, Message.chat_id == chat_id)
+    ).first()
+    if named is None or named[0] is not None:
+        raise NotInChat("message_id")
+    leaf = newest_leaf_below(session, chat_id, message_id)
+    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(head_message_id=leaf))
+    return announce_chat(session, chat_id, Operation.UPDATED)
+
+
+def announce_chat(session: Session, chat_id: str, operation: Operation) -> ChatRead:
+    """Tell every window of its owner about a chat as it now is; gives the same."""
+    row = CHAT_BY_ID.first(session, chat_id=chat_id)
+    assert row is not None
+    chat = read_chat_row(row)
+    publish(
+        session,
+        owner_id=row[21],
+        topic=f"user:{row[21]}",
+        entity="chat",
+        entity_id=chat_id,
+        operation=operation,
+        payload=chat,  # type: ignore[arg-type]
+        chat_id=chat_id,
+    )
+    return chat

@@ -1,0 +1,1 @@
+"""What a step sends to the model: pure functions decide, one read gathers."""

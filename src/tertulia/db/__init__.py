@@ -1,0 +1,27 @@
+"""The database: portable types, units of work, one migration history for SQLite and PostgreSQL."""
+
+from tertulia.db.base import Base, Created, Timestamps
+from tertulia.db.database import Database, wake
+from tertulia.db.prepared import Prepared
+from tertulia.db.types import Id, JsonOf, Money, UtcTime, Xid, closed, current_xid, seconds_from_now, utc_now
+from tertulia.db.upsert import insert_if_absent, rowcount
+
+__all__ = [
+    "Base",
+    "Created",
+    "Database",
+    "Id",
+    "JsonOf",
+    "Money",
+    "Prepared",
+    "Timestamps",
+    "UtcTime",
+    "Xid",
+    "closed",
+    "current_xid",
+    "insert_if_absent",
+    "rowcount",
+    "seconds_from_now",
+    "utc_now",
+    "wake",
+]

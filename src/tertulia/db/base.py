@@ -1,0 +1,34 @@
+"""The declarative base: names of constraints, and the columns that every table has."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from tertulia import clock
+from tertulia.db.types import UtcTime
+
+NAMES = {
+    "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    metadata = sa.MetaData(naming_convention=NAMES)
+    type_annotation_map = {datetime: UtcTime()}
+
+
+class Created:
+    """A table whose rows never change."""
+
+    created_at: Mapped[datetime] = mapped_column(default=clock.now, sort_order=90)
+
+
+class Timestamps(Created):
+    """A table whose rows change: every update says when, also those that are plain SQL from here."""
+
+    updated_at: Mapped[datetime] = mapped_column(default=clock.now, onupdate=clock.now, sort_order=91)

@@ -1,0 +1,17 @@
+"""Alembic's environment: a connection is handed in by db/migrate.py, or opened for `alembic` on the command line."""
+
+from alembic import context
+
+from tertulia.tables import metadata
+
+connection = context.config.attributes["connection"]
+context.configure(
+    connection=connection,
+    target_metadata=metadata,
+    compare_type=True,
+    user_module_prefix="types.",
+    render_as_batch=False,
+    transaction_per_migration=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

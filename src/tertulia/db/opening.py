@@ -1,0 +1,28 @@
+"""Which database the settings name: a live one for the server, a plain engine for migrations and the command line."""
+
+import sqlalchemy as sa
+
+from tertulia.db.database import Database
+from tertulia.db.postgres import PostgresDatabase
+from tertulia.db.sqlite import SqliteDatabase, sqlite_engine
+from tertulia.settings import Settings
+
+
+def open_database(settings: Settings) -> Database:
+    if settings.sqlite_path is not None:
+        return SqliteDatabase(settings.sqlite_path)
+    assert settings.database_url is not None
+    return PostgresDatabase(settings.database_url)
+
+
+def plain_engine(settings: Settings) -> sa.Engine:
+    """A synchronous engine; the caller disposes of it."""
+    if settings.sqlite_path is not None:
+        settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
+        return sqlite_engine(settings.sqlite_path, writes=True)
+    assert settings.database_url is not None
+    return sa.create_engine(
+        settings.database_url.replace("postgresql://", "postgresql+psycopg://", 1),
+        connect_args={"connect_timeout": 5},
+        poolclass=sa.NullPool,
+    )

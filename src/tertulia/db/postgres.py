@@ -1,0 +1,109 @@
+"""PostgreSQL: the same units of work through asyncpg, woken across processes by LISTEN and NOTIFY."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import Session
+
+from tertulia.db.database import Database, as_caller_sees, signals_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
+CHANNEL = "tertulia"
+# Serialization failure and deadlock: the work was undone and can be run again.
+RETRIABLE = ("40001", "40P01")
+TRIES = 4
+log = logging.getLogger(__name__)
+
+
+class PostgresDatabase(Database):
+    dialect_name = "postgresql"
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        super().__init__()
+        self.url = url
+        self._engine = create_async_engine(
+            url.replace("postgresql://", "postgresql+asyncpg://", 1),
+            pool_size=pool_size,
+            max_overflow=10,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            connect_args={"timeout": 5, "server_settings": {"application_name": "tertulia"}},
+        )
+        self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._listening: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        async with self._engine.connect() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+        self._listening = asyncio.create_task(self._listen_forever(), name="listen")
+
+    async def close(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        await self._engine.dispose()
+
+    async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            async with self._reading.connect() as connection:
+                return await connection.run_sync(
+                    lambda sync: work(Session(sync, autoflush=False), *args, **kwargs)
+                )
+        except Exception as error:
+            seen = as_caller_sees(error)
+            raise seen from seen.__cause__
+
+    async def write(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        # Shielded: once begun, a unit is committed or rolled back, whether or not its caller still waits.
+        return await asyncio.shield(asyncio.ensure_future(self._write(lambda session: work(session, *args, **kwargs))))
+
+    async def _write(self, work: Callable[[Session], T]) -> T:
+        for attempt in range(TRIES):
+            try:
+                async with self._engine.begin() as connection:
+                    return await connection.run_sync(_one_unit, work)
+            except exc.DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in RETRIABLE or attempt == TRIES - 1:
+                    seen = as_caller_sees(error)
+                    raise seen from seen.__cause__
+            except Exception as error:
+                seen = as_caller_sees(error)
+                raise seen from seen.__cause__
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def _listen_forever(self) -> None:
+        """Hear the signals of every process, this one's own included; after a loss, connect again and look at all."""
+        while True:
+            try:
+                connection = await asyncpg.connect(self.url, timeout=5)
+                lost = asyncio.Event()
+                connection.add_termination_listener(lambda _: lost.set())
+                await connection.add_listener(CHANNEL, self._heard)
+                self._tell({"changes", "runs"})
+                try:
+                    await lost.wait()
+                finally:
+                    await connection.close(timeout=1)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                log.warning("cannot listen to the database: %s", error)
+            await asyncio.sleep(0.5)
+
+    def _heard(self, _connection: Any, _process: int, _channel: str, payload: str) -> None:
+        self._tell({payload})
+
+
+def _one_unit(connection: sa.Connection, work: Callable[[Session], T]) -> T:
+    session = Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False)
+    result = work(session)
+    session.flush()
+    for signal in sorted(signals_of(session)):
+        # Part of the transaction: delivered with its commit, and never without it.
+        session.execute(sa.text("SELECT pg_notify(:channel, :signal)"), {"channel": CHANNEL, "signal": signal})
+    return result

@@ -1,0 +1,88 @@
+"""Statements of the hot paths: written in SQLAlchemy, compiled once, run on the driver directly where that pays."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.orm import Session
+
+_SQLITE = sqlite.dialect(paramstyle="named")
+Convert = Callable[[Any], Any]
+
+
+class Prepared:
+    """A select, insert, update or delete with named bind parameters.
+
+    On SQLite the compiled text goes to the standard library's driver, past the layers that cost more than the query
+    itself (docs/adr/0003). Values are those of the column types either way: ids are text, times are datetimes.
+    """
+
+    def __init__(self, statement: sa.Select[Any] | sa.CompoundSelect[Any] | sa.Insert | sa.Update | sa.Delete) -> None:
+        self.statement = statement
+
+    def all(self, session: Session, **values: object) -> Sequence[tuple[Any, ...]]:
+        """Every row, as tuples in the order of the selected columns."""
+        if session.get_bind().dialect.name != "sqlite":
+            return session.execute(self.statement, values).tuples().all()
+        cursor = _driver_cursor(session)
+        rows: list[tuple[Any, ...]] = cursor.execute(self._text, self._bound(values)).fetchall()
+        converts = self._converts
+        return [
+            tuple(value if convert is None else convert(value) for value, convert in zip(row, converts, strict=True))
+            for row in rows
+        ]
+
+    def first(self, session: Session, **values: object) -> tuple[Any, ...] | None:
+        rows = self.all(session, **values)
+        return rows[0] if rows else None
+
+    def run(self, session: Session, **values: object) -> int:
+        """Run for its effect; how many rows it touched."""
+        if session.get_bind().dialect.name != "sqlite":
+            return session.execute(self.statement, values).rowcount  # type: ignore[attr-defined,no-any-return]
+        rowcount: int = _driver_cursor(session).execute(self._text, self._bound(values)).rowcount
+        return rowcount
+
+    @cached_property
+    def _compiled(self) -> sa.sql.compiler.SQLCompiler:
+        compiled = self.statement.compile(dialect=_SQLITE, column_keys=self._insert_keys)
+        assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
+        return compiled
+
+    @property
+    def _insert_keys(self) -> list[str] | None:
+        """An insert takes every column that the database does not fill: Python's defaults do not run here."""
+        if not isinstance(self.statement, sa.Insert):
+            return None
+        return [column.key for column in self.statement.table.columns if column.server_default is None]
+
+    @cached_property
+    def _text(self) -> str:
+        return str(self._compiled)
+
+    @cached_property
+    def _binds(self) -> list[tuple[str, str, Convert | None, Any]]:
+        """For each placeholder: its name in the text, the caller's key, how to store a value, the value if not given."""
+        return [
+            (name, bind.key, bind.type.dialect_impl(_SQLITE).bind_processor(_SQLITE), bind)
+            for bind, name in self._compiled.bind_names.items()
+        ]
+
+    @cached_property
+    def _converts(self) -> list[Convert | None]:
+        columns = getattr(self.statement, "selected_columns", None) or self.statement.exported_columns
+        return [column.type.dialect_impl(_SQLITE).result_processor(_SQLITE, None) for column in columns]
+
+    def _bound(self, values: dict[str, object]) -> dict[str, object]:
+        """Raises KeyError for a value that was forgotten."""
+        bound = {}
+        for name, key, convert, bind in self._binds:
+            value = values[key] if bind.required or key in values else bind.effective_value
+            bound[name] = value if convert is None else convert(value)
+        return bound
+
+
+def _driver_cursor(session: Session) -> Any:
+    return session.connection().connection.cursor()

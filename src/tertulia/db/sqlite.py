@@ -1,0 +1,224 @@
+"""SQLite: one writer thread that commits what has gathered, and a few readers. spec: docs/adr/0003-database-access.md."""
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
+
+from tertulia.db.database import Database, as_caller_sees, signals_of
+from tertulia.errors import StorageUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+BATCH = 64
+READERS = 3
+log = logging.getLogger(__name__)
+
+
+def sqlite_engine(path: Path, *, writes: bool) -> sa.Engine:
+    """An engine whose connections carry the settings of S4, and say BEGIN themselves.
+
+    The driver's own transactions start too late and lose updates, so it is left in autocommit mode.
+    """
+    engine = sa.create_engine(
+        f"sqlite:///{path}", poolclass=NullPool, connect_args={"isolation_level": None, "check_same_thread": False}
+    )
+    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _: object) -> None:
+        for pragma in (
+            "journal_mode = WAL",
+            "foreign_keys = ON",
+            # FULL: a power cut loses no acknowledged commit; group commit pays for it. Readers write nothing.
+            f"synchronous = {'FULL' if writes else 'NORMAL'}",
+            "busy_timeout = 5000",
+            "temp_store = MEMORY",
+            "cache_size = -16000",
+            "journal_size_limit = 67108864",
+            # The writer is the only checkpointer, which keeps clear of the WAL-reset bug of libraries before 3.51.3.
+            f"wal_autocheckpoint = {1000 if writes else 0}",
+            f"query_only = {'OFF' if writes else 'ON'}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+@dataclass
+class Unit:
+    """One caller's work, and what became of it."""
+
+    work: Callable[[Session], Any]
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[Any]"
+    result: Any = None
+    error: BaseException | None = None
+    signals: set[str] = field(default_factory=set)
+
+
+class SqliteDatabase(Database):
+    dialect_name = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._queue: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
+        self._local = threading.local()
+        self._connections: list[sa.Connection] = []
+        self._writer: threading.Thread | None = None
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+
+    async def start(self) -> None:
+        self._reading = sqlite_engine(self.path, writes=False)
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._writer = threading.Thread(target=self._write_forever, args=(asyncio.get_running_loop(), ready), name="writer")
+        self._writer.start()
+        await ready
+
+    async def close(self) -> None:
+        """Wait for the work that is queued, then close; the last connection checkpoints."""
+        self._queue.put(None)
+        if self._writer is not None:
+            await asyncio.to_thread(self._writer.join)
+        self._readers.shutdown(wait=True)
+        for connection in self._connections:
+            connection.close()
+
+    async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._readers, self._read, lambda session: work(session, *args, **kwargs)
+        )
+
+    async def write(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.put(Unit(lambda session: work(session, *args, **kwargs), loop, future))
+        # The unit will be committed whether or not its caller still waits, so a cancelled caller must not cancel it.
+        return await asyncio.shield(future)
+
+    def _read(self, work: Callable[[Session], T]) -> T:
+        try:
+            if not hasattr(self._local, "connection"):
+                self._local.connection = self._reading.connect()
+                self._connections.append(self._local.connection)
+            connection: sa.Connection = self._local.connection
+            with connection.begin():
+                return work(Session(connection, autoflush=False))
+        except Exception as error:
+            seen = as_caller_sees(error)
+            raise seen from seen.__cause__
+
+    def _write_forever(self, loop: asyncio.AbstractEventLoop, ready: "asyncio.Future[None]") -> None:
+        try:
+            connection = sqlite_engine(self.path, writes=True).connect()
+        except Exception as error:
+            loop.call_soon_threadsafe(ready.set_exception, error)
+            return
+        loop.call_soon_threadsafe(ready.set_result, None)
+        while batch := self._gather():
+            self._commit(connection, batch)
+            batch[0].loop.call_soon_threadsafe(self._answer, batch)
+        connection.close()
+
+    def _gather(self) -> list[Unit]:
+        """Wait for one unit, then take with it what has come meanwhile; empty when the database closes."""
+        first = self._queue.get()
+        units = [first] if first is not None else []
+        while units and len(units) < BATCH:
+            try:
+                unit = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if unit is None:
+                self._queue.put(None)
+                break
+            units.append(unit)
+        return units
+
+    def _commit(self, connection: sa.Connection, batch: list[Unit]) -> None:
+        """Commit the batch as one, or, where that cannot be, each unit alone."""
+        if not self._attempt(connection, batch) and len(batch) > 1:
+            for unit in batch:
+                unit.result, unit.error, unit.signals = None, None, set()
+                self._attempt(connection, [unit])
+
+    def _attempt(self, connection: sa.Connection, units: list[Unit]) -> bool:
+        """One transaction, with a savepoint for each unit of several; False if nothing of it was kept."""
+        alone = len(units) == 1
+        try:
+            transaction = connection.begin()
+            for unit in units:
+                savepoint = None if alone else connection.begin_nested()
+                session = Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False)
+                try:
+                    unit.result = unit.work(session)
+                    session.flush()
+                    unit.signals = signals_of(session)
+                    if savepoint is not None:
+                        savepoint.commit()
+                except Exception as error:
+                    unit.error = as_caller_sees(error)
+                    if savepoint is None or not _in_transaction(connection):
+                        # SQLite ends the whole transaction when, for one, the disk is full: nothing of it stands.
+                        _give_up(connection)
+                        return False
+                    savepoint.rollback()
+            transaction.commit()
+        except Exception as error:
+            _give_up(connection)
+            for unit in units:
+                unit.error = unit.error or as_caller_sees(error)
+            return False
+        return True
+
+    def _answer(self, batch: list[Unit]) -> None:
+        """On the event loop, after the commit."""
+        signals: set[str] = set()
+        for unit in batch:
+            if unit.error is None:
+                signals |= unit.signals
+            if unit.future.done():
+                continue
+            if unit.error is None:
+                unit.future.set_result(unit.result)
+            else:
+                unit.future.set_exception(unit.error)
+                unit.future.exception()  # a caller that went away leaves nobody to retrieve it
+        self._tell(signals)
+
+
+def _in_transaction(connection: sa.Connection) -> bool:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver.in_transaction
+
+
+def _give_up(connection: sa.Connection) -> None:
+    """Bring the connection back to where a new transaction can begin, whatever state it is in."""
+    try:
+        connection.rollback()
+    except Exception:
+        log.exception("rollback failed")
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    if driver.in_transaction:
+        try:
+            driver.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise StorageUnavailable() from error

@@ -1,0 +1,196 @@
+"""Portable column types: the same Python values on SQLite and PostgreSQL, each stored in its engine's tightest form."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import orjson
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from tertulia.ids import format_id
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+MILLIONTH = Decimal("0.000001")
+T = TypeVar("T")
+
+
+class Id(TypeDecorator[str]):
+    """A UUID as canonical text: 16 bytes on SQLite, a native uuid on PostgreSQL."""
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(sa.Uuid(as_uuid=False))
+        return dialect.type_descriptor(sa.LargeBinary(16))
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> object:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return bytes.fromhex(value.replace("-", ""))
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return format_id(value) if isinstance(value, bytes) else value
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A moment in UTC: integer microseconds since 1970 on SQLite, timestamptz on PostgreSQL."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(sa.DateTime(timezone=True))
+        return dialect.type_descriptor(sa.BigInteger())
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> object:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return (value - EPOCH) // MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
+        if isinstance(value, int):
+            return EPOCH + timedelta(microseconds=value)
+        return value.astimezone(UTC) if value is not None else None
+
+
+class JsonOf(TypeDecorator[T]):
+    """A typed structure as JSON (JSONB on PostgreSQL), validated on the way in and made into its class on the way out."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, shape: type[T] | Any = object) -> None:
+        super().__init__()
+        self.shape = shape
+        self.adapter: TypeAdapter[T] = TypeAdapter(shape)
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.JSONB(none_as_null=True))
+        return dialect.type_descriptor(sa.Text())
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> object:
+        if value is None:
+            return None
+        checked = self.adapter.validate_python(value)
+        if dialect.name == "postgresql":
+            return self.adapter.dump_python(checked, mode="json", exclude_none=True)
+        return self.adapter.dump_json(checked, exclude_none=True).decode()
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> T | None:
+        if value is None:
+            return None
+        return self.adapter.validate_python(orjson.loads(value) if isinstance(value, str) else value)
+
+
+class Xid(sa.types.UserDefinedType[int]):
+    """The transaction that wrote a row: xid8 on PostgreSQL, always 0 on SQLite, where commits come in order."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "xid8"
+
+
+@compiles(Xid, "sqlite")
+def _xid_on_sqlite(*_: object, **__: object) -> str:
+    return "INTEGER"
+
+
+class current_xid(sa.sql.functions.FunctionElement[int]):  # noqa: N801
+    """The number of this transaction, as the default of an Xid column."""
+
+    inherit_cache = True
+
+
+@compiles(current_xid, "postgresql")
+def _xid_default_on_postgresql(*_: object, **__: object) -> str:
+    return "pg_current_xact_id()"
+
+
+@compiles(current_xid, "sqlite")
+def _xid_default_on_sqlite(*_: object, **__: object) -> str:
+    return "0"
+
+
+class Money(TypeDecorator[Decimal]):
+    """An amount with six decimals: millionths as an integer on SQLite, which has no decimals, NUMERIC on PostgreSQL."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(sa.Numeric(12, 6))
+        return dialect.type_descriptor(sa.BigInteger())
+
+    def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> object:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return int(value.quantize(MILLIONTH).scaleb(6))
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
+        return Decimal(value).scaleb(-6) if isinstance(value, int) else value
+
+
+def closed(kinds: type[StrEnum]) -> sa.Enum:
+    """A column that holds one of a closed set of words, held by a CHECK constraint."""
+    return sa.Enum(
+        kinds,
+        native_enum=False,
+        create_constraint=True,
+        length=max(len(kind) for kind in kinds),
+        values_callable=lambda members: [member.value for member in members],
+        name=_snake(kinds.__name__),
+    )
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+
+
+class utc_now(sa.sql.functions.FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function that it is
+    """The database's own time, so that two processes with different clocks agree about leases."""
+
+    type = UtcTime()
+    inherit_cache = True
+
+
+@compiles(utc_now, "postgresql")
+def _now_on_postgresql(*_: object, **__: object) -> str:
+    return "clock_timestamp()"
+
+
+@compiles(utc_now, "sqlite")
+def _now_on_sqlite(*_: object, **__: object) -> str:
+    return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000000.0) AS INTEGER)"
+
+
+class seconds_from_now(sa.sql.functions.FunctionElement[datetime]):  # noqa: N801
+    """The database's own time and a number of seconds after it."""
+
+    type = UtcTime()
+    inherit_cache = True
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(sa.bindparam(None, seconds, type_=sa.Integer()))
+
+
+@compiles(seconds_from_now, "postgresql")
+def _later_on_postgresql(element: seconds_from_now, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"clock_timestamp() + {compiler.process(element.clauses, **kw)} * interval '1 second'"
+
+
+@compiles(seconds_from_now, "sqlite")
+def _later_on_sqlite(element: seconds_from_now, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"{_now_on_sqlite()} + {compiler.process(element.clauses, **kw)} * 1000000"

@@ -1,0 +1,76 @@
+"""Failures that a caller can act on. Each kind has one HTTP status (http/problems.py); each class a stable `code`."""
+
+from typing import ClassVar
+
+Scalar = str | int | bool | None
+
+
+class AppError(Exception):
+    """An expected failure: `detail` is for people and may change, `code` and `fields` are for programs."""
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, detail: str, *, retry_after_s: int | None = None, **fields: Scalar) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+        self.fields = fields
+
+
+class Unauthenticated(AppError):
+    code = "not_signed_in"
+
+    def __init__(self, detail: str = "Sign in first.") -> None:
+        super().__init__(detail)
+
+
+class NotFound(AppError):
+    """Missing, or not yours: the two look alike, so that ids cannot be probed."""
+
+    code = "not_found"
+
+    def __init__(self, detail: str = "There is nothing here, or it is not yours.") -> None:
+        super().__init__(detail)
+
+
+class Forbidden(AppError):
+    code = "forbidden"
+
+
+class Conflict(AppError):
+    code = "conflict"
+
+
+class Invalid(AppError):
+    """A value that cannot be accepted; `field` names it as the caller wrote it."""
+
+    code = "invalid"
+
+    def __init__(self, detail: str, *, field: str | None = None, **fields: Scalar) -> None:
+        super().__init__(detail, **fields)
+        self.field = field
+
+
+class TooLarge(AppError):
+    code = "body_too_large"
+
+
+class TooMany(AppError):
+    code = "too_many_requests"
+
+
+class Unavailable(AppError):
+    code = "unavailable"
+
+
+class StorageUnavailable(Unavailable):
+    """The database did not take the work; nothing of it was kept, so it is safe to try again."""
+
+    code = "storage_unavailable"
+
+    def __init__(self, detail: str = "The database cannot be written to right now. Try again in a moment.") -> None:
+        super().__init__(detail, retry_after_s=2)
+
+
+class SettingsError(Exception):
+    """A setting that stops the start: the message says which and why."""

@@ -1,0 +1,1 @@
+"""The HTTP kit, without knowledge of any domain."""

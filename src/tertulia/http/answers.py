@@ -1,0 +1,31 @@
+"""JSON out: encoded once, by one encoder, with times as RFC 3339 in UTC ending in Z."""
+
+from decimal import Decimal
+
+import orjson
+from starlette.responses import Response
+
+_OPTIONS = orjson.OPT_UTC_Z
+
+
+def encode(value: object) -> bytes:
+    """Datetimes must be aware; decimals become strings, because money is never a float."""
+    return orjson.dumps(value, default=_other, option=_OPTIONS)
+
+
+def json_response(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return encoded_response(encode(value), status, headers)
+
+
+def encoded_response(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status_code=status, media_type="application/json", headers=headers)
+
+
+def no_content() -> Response:
+    return Response(status_code=204)
+
+
+def _other(value: object) -> str:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    raise TypeError(f"{type(value).__name__} has no JSON form here")

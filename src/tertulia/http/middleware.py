@@ -1,0 +1,119 @@
+"""What stands around every request: an id, the host check, the cross-site check, security headers, a log line."""
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tertulia.http.problems import problem, unexpected
+from tertulia.ids import new_id
+from tertulia.settings import Settings
+
+log = logging.getLogger("tertulia.access")
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), payment=(), microphone=(self)",
+}
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data: blob:; font-src 'self'; "
+    "connect-src 'self'; media-src 'self' blob:; worker-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; "
+    "object-src 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types tertulia"
+)
+
+
+class Edge:
+    """ASGI middleware without a task of its own, so that streams pass through it untouched."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+        self.public_origin = settings.public_url
+        self.public_host = urlsplit(settings.public_url).netloc if settings.public_url else None
+        self.loopback_only = settings.host in ("127.0.0.1", "::1", "localhost")
+        self.hsts = settings.public_url is not None and settings.public_url.startswith("https://")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = new_id()
+        scope["request_id"] = request_id
+        scope["csp_nonce"] = nonce = secrets.token_urlsafe(16)
+        scope["client_address"] = self._client_address(scope)
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(raw=message.setdefault("headers", []))
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store")
+                headers.setdefault("Content-Security-Policy", CSP.format(nonce=nonce))
+                headers["X-Request-Id"] = request_id
+                if self.hsts:
+                    headers["Strict-Transport-Security"] = "max-age=31536000"
+            await send(message)
+
+        refusal = self._refusal(scope, request_id)
+        try:
+            await (refusal or self.app)(scope, receive, send_with_headers)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("unexpected error", extra={"request_id": request_id, "path": scope["path"]})
+            if status == 0:
+                await unexpected(request_id)(scope, receive, send_with_headers)
+        finally:
+            took_ms = round((time.perf_counter() - started) * 1000, 1)
+            if log.isEnabledFor(logging.DEBUG) or status >= 500:
+                # The path of a shared page holds a secret in its last segment; ids are harmless.
+                path = re.sub(r"^(/api/v1/shared/|/shared/)[^/]+", r"\1…", scope["path"])
+                log.info("request", extra={"request_id": request_id, "method": scope["method"], "path": path, "status": status, "ms": took_ms})
+
+    def _refusal(self, scope: Scope, request_id: str) -> ASGIApp | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if self.loopback_only and not self._known_host(host):
+            # A page elsewhere can point its own name at this machine; the browser then says that name here.
+            return problem(421, "unknown_host", "This server answers only to its own name.", title="Unknown host", request_id=request_id)
+        if scope["method"] not in SAFE_METHODS and not self._from_our_page(headers, host):
+            detail = "This call does not come from a page of this server, or lacks the header X-Tertulia: 1."
+            return problem(403, "cross_site", detail, title="Not allowed", request_id=request_id)
+        return None
+
+    def _known_host(self, host: str) -> bool:
+        return host == self.public_host or host.rsplit(":", 1)[0] in LOOPBACK or host in LOOPBACK
+
+    def _from_our_page(self, headers: Mapping[str, str], host: str) -> bool:
+        """Browsers say where a call comes from; a caller that says nothing and brings no cookie is not a browser."""
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        if site is None and origin is None and "cookie" not in headers:
+            return True
+        if headers.get("x-tertulia") != "1":
+            return False
+        if site is not None:
+            return site in ("same-origin", "none")
+        return origin is None or origin == self.public_origin or urlsplit(origin).netloc == host
+
+    def _client_address(self, scope: Scope) -> str:
+        peer = scope["client"][0] if scope.get("client") else ""
+        if peer in self.settings.trusted_proxies:
+            forwarded = Headers(scope=scope).get("x-forwarded-for", "")
+            hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
+            untrusted = [hop for hop in hops if hop not in self.settings.trusted_proxies]
+            return untrusted[-1] if untrusted else peer
+        return peer

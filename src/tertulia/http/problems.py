@@ -1,0 +1,138 @@
+"""Errors out: RFC 9457 problem documents, with the status decided here by the kind of the failure."""
+
+import logging
+from collections.abc import Mapping
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from typing_extensions import NotRequired, TypedDict
+
+from tertulia import errors
+
+log = logging.getLogger(__name__)
+
+STATUS: Mapping[type[errors.AppError], tuple[int, str]] = {
+    errors.Unauthenticated: (401, "Not signed in"),
+    errors.Forbidden: (403, "Not allowed"),
+    errors.NotFound: (404, "Not found"),
+    errors.Conflict: (409, "Conflict"),
+    errors.TooLarge: (413, "Too large"),
+    errors.Invalid: (422, "Not valid"),
+    errors.TooMany: (429, "Too many"),
+    errors.Unavailable: (503, "Not available"),
+}
+# What a route can answer besides its success, for the OpenAPI document.
+_PROBLEM_STATUSES = {status: title for status, title in STATUS.values()} | {405: "Method not allowed", 415: "Unsupported type"}
+
+
+class FieldError(TypedDict):
+    field: str
+    message: str
+
+
+class Problem(TypedDict):
+    """RFC 9457, with our stable `code`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: NotRequired[str]
+    errors: NotRequired[list[FieldError]]
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, object]]:
+    return {
+        status: {"description": _PROBLEM_STATUSES[status], "model": Problem, "content": {"application/problem+json": {}}}
+        for status in statuses
+    }
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    title: str | None = None,
+    request_id: str | None = None,
+    field_errors: list[FieldError] | None = None,
+    extra: Mapping[str, errors.Scalar] | None = None,
+    retry_after_s: int | None = None,
+) -> Response:
+    body: dict[str, object] = {
+        "type": f"urn:tertulia:error:{code}",
+        "title": title or _PROBLEM_STATUSES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **(extra or {}),
+    }
+    if request_id:
+        body["request_id"] = request_id
+    if field_errors:
+        body["errors"] = field_errors
+    headers = {"Retry-After": str(retry_after_s)} if retry_after_s is not None else None
+    return Response(orjson.dumps(body), status, headers=headers, media_type="application/problem+json")
+
+
+def from_app_error(error: errors.AppError, request_id: str | None = None) -> Response:
+    kind = next((kind for kind in STATUS if isinstance(error, kind)), None)
+    if kind is None:
+        log.error("an error without a kind", exc_info=error)
+        return unexpected(request_id)
+    status, title = STATUS[kind]
+    field = error.field if isinstance(error, errors.Invalid) else None
+    return problem(
+        status,
+        error.code,
+        error.detail,
+        title=title,
+        request_id=request_id,
+        field_errors=[{"field": field, "message": error.detail}] if field else None,
+        extra=error.fields,
+        retry_after_s=error.retry_after_s if status != 429 else error.retry_after_s or 1,
+    )
+
+
+def unexpected(request_id: str | None) -> Response:
+    detail = "Something went wrong on the server. The operator finds it in the log by this id."
+    return problem(500, "internal_error", detail, title="Server error", request_id=request_id)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    @app.exception_handler(errors.AppError)
+    def _app_error(request: Request, error: errors.AppError) -> Response:
+        return from_app_error(error, request.scope.get("request_id"))
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(request: Request, error: RequestValidationError) -> Response:
+        found: list[FieldError] = [
+            {"field": ".".join(map(str, part["loc"][1:])) or str(part["loc"][0]), "message": _plain(part)}
+            for part in error.errors()[:20]
+        ]
+        detail = f"{found[0]['field']}: {found[0]['message']}" if found else "The request is not valid."
+        return problem(422, "invalid", detail, request_id=request.scope.get("request_id"), field_errors=found)
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, error: HTTPException) -> Response:
+        codes = {404: "not_found", 405: "method_not_allowed"}
+        details = {404: errors.NotFound().detail, 405: "This address does not take that method."}
+        return problem(
+            error.status_code,
+            codes.get(error.status_code, "http_error"),
+            details.get(error.status_code, str(error.detail)),
+            request_id=request.scope.get("request_id"),
+        )
+
+    @app.exception_handler(Exception)
+    def _unexpected(request: Request, error: Exception) -> Response:
+        return unexpected(request.scope.get("request_id"))
+
+
+def _plain(part: Mapping[str, object]) -> str:
+    message = str(part["msg"]).removeprefix("Value error, ")
+    return "This field is not known." if part["type"] == "extra_forbidden" else message

@@ -1,0 +1,138 @@
+"""Routes that say who may call them, and bodies that stay within their limits."""
+
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from tertulia.errors import Invalid, TooLarge
+from tertulia.http.problems import problem_responses
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_DEPTH = 32
+
+
+class Access(StrEnum):
+    """Who may call a route at all; what they may do with which row is the getter's question."""
+
+    PUBLIC = "public"
+    SIGNED_IN = "signed_in"
+    ADMIN = "admin"
+
+
+class BodyTooLarge(TooLarge):
+    def __init__(self) -> None:
+        super().__init__(f"The body is larger than {MAX_BODY_BYTES} bytes.", limit=MAX_BODY_BYTES)
+
+
+class LimitedRequest(Request):
+    """A request whose JSON is at most 4 MiB long and 32 levels deep."""
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            declared = self.headers.get("content-length", "")
+            if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+                raise BodyTooLarge
+            chunks, size = [], 0
+            async for chunk in self.stream():
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise BodyTooLarge
+                chunks.append(chunk)
+            self._body = b"".join(chunks)
+        return self._body
+
+    async def json(self) -> Any:
+        body = await self.body()
+        try:
+            value = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise Invalid(f"The body is not JSON: {error}.", field="body") from None
+        if _deeper_than(value, MAX_DEPTH):
+            raise Invalid(f"The body is nested deeper than {MAX_DEPTH} levels.", field="body", limit=MAX_DEPTH)
+        return value
+
+
+def _deeper_than(value: object, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    if levels == 0:
+        return True
+    return any(_deeper_than(child, levels - 1) for child in (value.values() if isinstance(value, dict) else value))
+
+
+class LimitedRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def limited(request: Request) -> Response:
+            return await handle(LimitedRequest(request.scope, request.receive))
+
+        return limited
+
+
+class Routes:
+    """A domain's routes, each of which must declare its access, success and problems."""
+
+    def __init__(self, tag: str, prefix: str = "/api/v1") -> None:
+        self._tag = tag
+        self._prefix = prefix
+        self._declared: list[tuple[str, Callable[..., Any], dict[str, Any]]] = []
+
+    def add_to(self, app: FastAPI) -> None:
+        app.router.route_class = LimitedRoute
+        for path, endpoint, options in self._declared:
+            app.add_api_route(path, endpoint, tags=[self._tag], **options)
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        *,
+        access: Access,
+        gives: Any = None,
+        status: int = 200,
+        problems: tuple[int, ...] = (),
+        stream: str | None = None,
+        hidden: bool = False,
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """`gives` is the shape of the success; `stream` names the events when it is a stream; `hidden` is no API."""
+        unsafe = method not in ("GET", "HEAD")
+        always = {401, *((403,) if unsafe or access is Access.ADMIN else ())} if access is not Access.PUBLIC else set()
+        always |= {403, 413} if unsafe else set()
+        described = problem_responses(*sorted({*always, 422, 503, *problems}))
+        if stream is not None:
+            described[status] = {
+                "description": f"Server-sent events, each `data` a {stream}.",
+                "content": {"text/event-stream": {"schema": {"$ref": f"#/components/schemas/{stream}"}}},
+            }
+
+        def decorate(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+            options = {
+                "methods": [method],
+                "response_model": gives,
+                "status_code": status,
+                "responses": described,
+                "response_class": Response if gives is None else _Json,
+                "openapi_extra": {"x-access": access.value},
+                "include_in_schema": not hidden,
+            }
+            self._declared.append((self._prefix + path, endpoint, options))
+            return endpoint
+
+        return decorate
+
+
+class _Json(Response):
+    media_type = "application/json"
+
+
+def refuse_undeclared(app: FastAPI) -> None:
+    """Deny by default: a route that does not say who may call it does not start the server."""
+    for route in app.routes:
+        if not isinstance(route, APIRoute) or "x-access" not in (route.openapi_extra or {}):
+            raise RuntimeError(f"{getattr(route, 'path', route)} declares no access")

@@ -1,0 +1,56 @@
+"""The built pages: hashed assets that may be kept for ever, and one page for every other address."""
+
+import gzip
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import Request
+from starlette.responses import Response
+
+from tertulia.errors import NotFound
+from tertulia.http.routing import Access, Routes
+
+NONCE_MARK = "{{csp-nonce}}"
+FOREVER = "public, max-age=31536000, immutable"
+mimetypes.add_type("font/woff2", ".woff2")
+mimetypes.add_type("text/javascript", ".js")
+
+
+@dataclass(frozen=True)
+class Asset:
+    body: bytes
+    gzipped: bytes | None
+    media_type: str
+
+
+def web_routes(folder: Path) -> Routes:
+    """Serve a built folder. Files are read once, when they are first asked for, and only those that the build listed."""
+    routes = Routes("web", prefix="")
+    listed = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."}
+    loaded: dict[str, Asset] = {}
+    page = listed["index.html"].read_text("utf-8") if "index.html" in listed else None
+
+    def load(name: str) -> Asset:
+        if name not in loaded:
+            body = listed[name].read_bytes()
+            media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            squeezable = media_type.startswith("text/") or media_type.endswith(("json", "svg+xml", "javascript"))
+            loaded[name] = Asset(body, gzip.compress(body, 6) if squeezable else None, media_type)
+        return loaded[name]
+
+    @routes.add("GET", "/{path:path}", access=Access.PUBLIC, hidden=True)
+    async def get_page(request: Request, path: str) -> Response:
+        if path.startswith(("api/", "v1/", "assets/")) and path not in listed:
+            raise NotFound
+        if path in listed and path != "index.html":
+            asset = load(path)
+            headers = {"Cache-Control": FOREVER if path.startswith("assets/") else "no-cache", "Vary": "Accept-Encoding"}
+            if asset.gzipped is not None and "gzip" in request.headers.get("accept-encoding", ""):
+                return Response(asset.gzipped, media_type=asset.media_type, headers=headers | {"Content-Encoding": "gzip"})
+            return Response(asset.body, media_type=asset.media_type, headers=headers)
+        if page is None:
+            raise NotFound("The web pages are not built. Start with `make run`, which builds them.")
+        return Response(page.replace(NONCE_MARK, request.scope["csp_nonce"]), media_type="text/html")
+
+    return routes

@@ -1,0 +1,47 @@
+"""Identifiers: UUIDv7 in canonical text, with a type for each kind of thing.
+
+Text is what the wire needs, so the hot paths never build a UUID object; the database keeps 16 bytes (SQLite) or a
+native uuid (PostgreSQL), see db/types.py.
+"""
+
+import secrets
+import threading
+import time
+from typing import NewType
+from uuid import UUID
+
+UserId = NewType("UserId", str)
+SessionId = NewType("SessionId", str)
+ApiTokenId = NewType("ApiTokenId", str)
+ChatId = NewType("ChatId", str)
+MessageId = NewType("MessageId", str)
+RunId = NewType("RunId", str)
+StepId = NewType("StepId", str)
+
+_lock = threading.Lock()
+_last = 0
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then 12 bits of sequence, then randomness.
+
+    Never goes backwards within a process, even when the clock does, because pages are ordered by id.
+    """
+    global _last
+    stamp = (time.time_ns() // 1_000_000) << 12 | secrets.randbits(11)
+    with _lock:
+        _last = stamp = stamp if stamp > _last else _last + 1
+    high = (stamp >> 12) << 16 | 0x7000 | (stamp & 0xFFF)
+    low = 0x8000_0000_0000_0000 | secrets.randbits(62)
+    return format_id(high.to_bytes(8, "big") + low.to_bytes(8, "big"))
+
+
+def format_id(raw: bytes) -> str:
+    """The canonical text of 16 bytes."""
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def parse_id(text: str) -> str:
+    """The canonical text of an id in any of the spellings that UUIDs have; raises ValueError."""
+    return str(UUID(text))

@@ -1,0 +1,66 @@
+"""Periodic work: each job runs in one process at a time, held by a lease in the database."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.db import Database, insert_if_absent, rowcount, seconds_from_now, utc_now
+from tertulia.errors import AppError
+from tertulia.jobs.models import Lease
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A unit of work to be done every so often; it may be run again at any time."""
+
+    name: str
+    every_s: float
+    work: Callable[[Session], object]
+
+
+class Sweeper:
+    """Runs the jobs of this process, each under its lease; a failure is logged and tried again at the next turn."""
+
+    def __init__(self, db: Database, owner: str, jobs: list[Job]) -> None:
+        self._db = db
+        self._owner = owner
+        self._jobs = jobs
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._repeat(job), name=job.name) for job in self._jobs]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _repeat(self, job: Job) -> None:
+        while True:
+            try:
+                await self._db.write(run_under_lease, job, owner=self._owner)
+            except AppError as error:
+                log.warning("job %s: %s", job.name, error.detail)
+            except Exception:
+                log.exception("job %s failed", job.name)
+            await asyncio.sleep(job.every_s)
+
+
+def run_under_lease(session: Session, job: Job, *, owner: str) -> bool:
+    """Do the work if nobody else has it this turn; whether it was done here."""
+    held_s = max(1, int(job.every_s * 0.9))
+    now = clock.now()
+    insert_if_absent(session, Lease, name=job.name, owner=owner, expires_at=utc_now(), created_at=now, updated_at=now)
+    free_or_mine = (Lease.expires_at <= utc_now()) | (Lease.owner == owner)
+    take = sa.update(Lease).where(Lease.name == job.name, free_or_mine)
+    if rowcount(session, take.values(owner=owner, expires_at=seconds_from_now(held_s), updated_at=now)) == 0:
+        return False
+    job.work(session)
+    return True

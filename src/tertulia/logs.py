@@ -1,0 +1,39 @@
+"""Logs: one JSON object a line, without bodies, prompts, tokens, cookies or query strings."""
+
+import logging
+import re
+import sys
+
+import orjson
+
+from tertulia import clock
+
+_OURS = ("request_id", "run_id", "method", "path", "status", "ms")
+_SECRETS = re.compile(r"(sk-|tta_|Bearer\s+)[A-Za-z0-9_\-.]{6,}|(://[^/:@\s]+:)[^@/\s]+@")
+
+
+class JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": clock.now().isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": mask(record.getMessage()),
+        }
+        line |= {name: getattr(record, name) for name in _OURS if hasattr(record, name)}
+        if record.exc_info:
+            line["trace"] = mask(self.formatException(record.exc_info))
+        return orjson.dumps(line, default=str).decode()
+
+
+def mask(text: str) -> str:
+    """Known shapes of secrets, made unreadable."""
+    return _SECRETS.sub(lambda found: f"{found[1] or found[2] or ''}…", text)
+
+
+def configure_logs(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for noisy in ("httpx", "httpcore", "asyncio", "uvicorn", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

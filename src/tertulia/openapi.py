@@ -1,0 +1,35 @@
+"""The OpenAPI document: what FastAPI makes of the routes, and the events of the streams, which it cannot see."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
+
+from tertulia import __version__
+from tertulia.realtime.schemas import ServerEvent
+from tertulia.runs.schemas import RunEvent
+
+
+def build_openapi(app: FastAPI) -> dict[str, Any]:
+    """Made once; web/src/api/generated is made from it, and `make check` compares."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title="Tertulia",
+            version=__version__,
+            description="Errors are RFC 9457 problem documents with a stable `code`; docs/reference/errors.md lists them.",
+            routes=app.routes,
+        )
+        schemas = document["components"]["schemas"]
+        for name, union in (("RunEvent", RunEvent), ("ServerEvent", ServerEvent)):
+            adapter: TypeAdapter[Any] = TypeAdapter(union)
+            made = adapter.json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
+            schemas |= {key: value for key, value in made.pop("$defs", {}).items() if key not in schemas}
+            schemas[name] = made
+        document["components"]["securitySchemes"] = {
+            "session": {"type": "apiKey", "in": "cookie", "name": "tertulia_session"},
+            "token": {"type": "http", "scheme": "bearer"},
+        }
+        document["security"] = [{"session": []}, {"token": []}]
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,209 @@
+"""The built-in model as a provider: it answers when it is there, says how far it is, and sleeps when nobody asks."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+
+from tertulia.http.outbound import Timeouts, operator_client
+from tertulia.providers.catalogue import ModelRead, ModelState, Phase
+from tertulia.providers.errors import ModelNotReady
+from tertulia.providers.local.catalogue import ModelFile, candidates, load_catalogue
+from tertulia.providers.local.fetch import FetchFailed, FetchStopped, fetch_model, find_fetched
+from tertulia.providers.openai_compatible import OpenAICompatible
+from tertulia.providers.protocol import ModelRequest, ProviderEvent
+
+CONTEXT_WINDOW = 4096
+LOAD_S = 120
+SLEEP_AFTER_S = 600
+log = logging.getLogger(__name__)
+
+
+class LocalModel:
+    """`chosen` is a name of the catalogue or the path of a GGUF file."""
+
+    name = "local"
+    continues_prefix = True
+
+    def __init__(self, chosen: str, folder: Path, timeouts: Timeouts, *, catalogue: tuple[ModelFile, ...] | None = None) -> None:
+        self._folder = folder
+        self._timeouts = timeouts
+        self._file: Path | None = Path(chosen) if chosen.endswith(".gguf") else None
+        self._candidates = () if self._file else candidates(chosen, catalogue or load_catalogue())
+        self._model_name = self._file.stem if self._file else chosen
+        self._display_name = self._file.stem if self._file else self._candidates[0].display_name
+        self._phase: Phase = "fetching"
+        self._progress: float | None = None
+        self._detail: str | None = None
+        self._prepared = asyncio.Event()
+        self._stopped = threading.Event()
+        self._loading = asyncio.Lock()
+        self._child: asyncio.subprocess.Process | None = None
+        self._serving: OpenAICompatible | None = None
+        self._client: httpx.AsyncClient | None = None
+        self._busy = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._sleeper: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._tasks.append(asyncio.create_task(self._prepare(), name="fetch-model"))
+
+    async def close(self) -> None:
+        self._stopped.set()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._sleep()
+
+    def read(self) -> ModelRead:
+        state: ModelState = {"phase": self._phase, "progress": self._progress, "detail": self._detail}
+        return {
+            "provider": self.name,
+            "model_name": self._model_name,
+            "display_name": f"{self._display_name} (built in)",
+            "context_window": CONTEXT_WINDOW,
+            "available": self._phase in ("loading", "ready", "asleep"),
+            "is_default": False,
+            "state": state,
+        }
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ProviderEvent]:
+        """Waits for the fetch and the load first, however long they take. Raises ModelNotReady if there is no model."""
+        await self._prepared.wait()
+        if self._file is None:
+            raise ModelNotReady(self._detail or "The built-in model is not there.")
+        self._busy += 1
+        if self._sleeper is not None:
+            self._sleeper.cancel()
+        try:
+            serving = await self._awake()
+            stream = serving.stream(request)
+            try:
+                async for event in stream:
+                    yield event
+            finally:
+                await stream.aclose()  # type: ignore[attr-defined]
+        finally:
+            self._busy -= 1
+            if not self._busy:
+                loop = asyncio.get_running_loop()
+                self._sleeper = loop.call_later(SLEEP_AFTER_S, lambda: self._tasks.append(loop.create_task(self._sleep())))
+
+    async def _prepare(self) -> None:
+        """Have a file: the chosen one, else the next smaller that can be had; every failure is told in the page."""
+        try:
+            if not _cpu_can():
+                self._fail("This machine's processor lacks AVX2, which the built-in model needs. Add a provider instead.")
+            elif self._file is not None:
+                if not self._file.is_file():
+                    self._fail(f"There is no file {self._file}. Set TERTULIA_LOCAL_MODEL to one that exists.")
+                    self._file = None
+                else:
+                    self._phase = "asleep"
+            else:
+                await self._fetch_first_possible()
+        except FetchStopped:
+            return
+        except Exception as error:
+            log.exception("preparing the built-in model failed")
+            self._fail(f"The built-in model cannot be prepared ({type(error).__name__}). Add a provider instead.")
+        self._prepared.set()
+
+    async def _fetch_first_possible(self) -> None:
+        reasons = []
+        for model in self._candidates:
+            self._model_name, self._display_name = model.name, model.display_name
+            self._phase, self._progress = "fetching", 0.0
+            ready = await asyncio.to_thread(find_fetched, model, self._folder)
+            try:
+                if ready is None:
+                    log.info("fetching the built-in model %s (%d MB)", model.name, model.size_bytes // 1_000_000)
+                    ready = await asyncio.to_thread(fetch_model, model, self._folder, self._advance, self._stopped)
+                self._file, self._phase, self._progress = ready, "asleep", None
+                log.info("the built-in model %s is here", model.name)
+                if model is not self._candidates[0]:
+                    self._detail = f"{self._candidates[0].display_name} could not be fetched, so {model.display_name} runs."
+                return
+            except FetchFailed as error:
+                reasons.append(f"{model.name}: {error}")
+        self._model_name, self._display_name = self._candidates[0].name, self._candidates[0].display_name
+        log.error("no built-in model: %s", " | ".join(reasons))
+        self._fail("The built-in model could not be fetched. Is there a network? Add a provider, or restart to try again.")
+
+    def _advance(self, progress: float) -> None:
+        if int(progress * 10) > int((self._progress or 0) * 10):
+            log.info("the built-in model is being fetched: %d %%", int(progress * 100))
+        self._progress = round(progress, 3)
+
+    def _fail(self, detail: str) -> None:
+        self._phase, self._progress, self._detail = "failed", None, detail
+        log.error(detail)
+
+    async def _awake(self) -> OpenAICompatible:
+        """The running server, started if it sleeps or has died."""
+        async with self._loading:
+            if self._serving is not None and self._child is not None and self._child.returncode is None:
+                return self._serving
+            assert self._file is not None
+            self._phase = "loading"
+            secret = secrets.token_urlsafe(32)
+            self._child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tertulia.providers.local.child",
+                str(self._file),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            assert self._child.stdin is not None
+            assert self._child.stdout is not None
+            try:
+                self._child.stdin.write(secret.encode() + b"\n")
+                async with asyncio.timeout(LOAD_S):
+                    answer = json.loads(await self._child.stdout.readline() or b'{"error": "it died at once"}')
+            except (TimeoutError, OSError, ValueError) as error:
+                answer = {"error": type(error).__name__}
+            if "address" not in answer:
+                await self._sleep()
+                self._phase = "asleep"
+                log.error("the built-in model does not load: %s", answer.get("error"))
+                raise ModelNotReady("The built-in model does not load on this machine. Try again, or choose another model.")
+            self._client = self._client or operator_client(self._timeouts)
+            self._serving = OpenAICompatible(
+                "The built-in model", f"{answer['address']}/v1", secret, self._client, self._timeouts, continues_prefix=True
+            )
+            self._phase = "ready"
+            return self._serving
+
+    async def _sleep(self) -> None:
+        """Let the child go; it frees its memory by ending."""
+        child, self._child, self._serving = self._child, None, None
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+        if child is None or child.returncode is not None:
+            return
+        if child.stdin is not None:
+            child.stdin.close()
+        try:
+            async with asyncio.timeout(3):
+                await child.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+        if self._phase == "ready":
+            self._phase = "asleep"
+
+
+def _cpu_can() -> bool:
+    try:
+        return "avx2" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return True

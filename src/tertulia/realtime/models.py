@@ -1,0 +1,41 @@
+"""The transactional outbox behind every live update."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tertulia import clock
+from tertulia.db import Base, Id, JsonOf, Xid, closed, current_xid
+
+
+class Operation(StrEnum):
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+
+
+class Change(Base):
+    """One fact, written in the transaction that made it true. It keeps no foreign keys: it outlives what it tells of."""
+
+    __tablename__ = "change"
+    __table_args__ = (
+        sa.Index(None, "xid", "seq"),
+        sa.Index(None, "owner_id", "xid", "seq"),
+        sa.Index(None, "chat_id", "xid", "seq"),
+        sa.Index(None, "created_at"),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(), primary_key=True)
+    xid: Mapped[int] = mapped_column(Xid(), server_default=current_xid())
+    owner_id: Mapped[str] = mapped_column(Id())
+    chat_id: Mapped[str | None] = mapped_column(Id())
+    topic: Mapped[str] = mapped_column(sa.String(60))
+    entity: Mapped[str] = mapped_column(sa.String(40))
+    entity_id: Mapped[str] = mapped_column(Id())
+    operation: Mapped[Operation] = mapped_column(closed(Operation))
+    payload: Mapped[dict[str, Any] | None] = mapped_column(JsonOf(dict[str, Any]))
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)

@@ -1,0 +1,119 @@
+"""Reading the event log in the order in which it became visible, which on PostgreSQL is not the order of its numbers."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia.db import rowcount
+from tertulia.db.types import Id, UtcTime
+from tertulia.realtime.models import Change
+
+PAGE = 500
+
+
+class Position(NamedTuple):
+    """A place in the log: everything at or before it has been told. Orders as (xid, seq)."""
+
+    xid: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.xid}-{self.seq}"
+
+
+class LoggedChange(NamedTuple):
+    position: Position
+    owner_id: str
+    topic: str
+    entity: str
+    entity_id: str
+    operation: str
+    payload: str | None  # JSON text, passed on as it is
+
+
+def parse_position(text: str) -> Position | None:
+    """None for what is not a position of ours."""
+    xid, _, seq = text.partition("-")
+    return Position(int(xid), int(seq)) if xid.isascii() and xid.isdigit() and seq.isascii() and seq.isdigit() else None
+
+
+# A transaction takes its number when it first writes, and its rows appear when it commits: a reader that went on from
+# the highest seq it saw would miss a slower one for ever. So it reads only below the oldest transaction still running,
+# where nothing can appear any more, in the order (xid, seq).
+_VISIBLE = "xid < pg_snapshot_xmin(pg_current_snapshot())"
+_COLUMNS = "CAST(CAST(xid AS text) AS bigint), seq, owner_id, topic, entity, entity_id, operation, CAST(payload AS text)"
+_SINCE = {
+    "postgresql": f"SELECT {_COLUMNS} FROM change WHERE (xid, seq) > (CAST(CAST(:xid AS text) AS xid8), :seq) AND {_VISIBLE}",
+    "sqlite": "SELECT xid, seq, owner_id, topic, entity, entity_id, operation, payload FROM change WHERE (xid, seq) > (:xid, :seq)",
+}
+_TYPES = {
+    "postgresql": {"xid": sa.Text(), "seq": sa.BigInteger()},
+    "sqlite": {"xid": sa.Integer(), "seq": sa.Integer()},
+}
+
+
+def list_changes(session: Session, since: Position, *, owner_id: str | None = None, limit: int = PAGE) -> list[LoggedChange]:
+    """The changes after a position, oldest first; of one owner, or of all."""
+    dialect = session.get_bind().dialect.name
+    statement = _SINCE[dialect] + (" AND owner_id = :owner_id" if owner_id else "") + " ORDER BY xid, seq LIMIT :limit"
+    types = dict(_TYPES[dialect]) | ({"owner_id": Id()} if owner_id else {})
+    text = sa.text(statement).bindparams(*(sa.bindparam(name, type_=kind) for name, kind in types.items()))
+    columns = {"owner_id": Id(), "entity_id": Id()}
+    rows = session.execute(
+        text.columns(*(sa.column(name, columns.get(name)) for name in ("x", "seq", "owner_id", "topic", "entity", "entity_id", "operation", "payload"))),
+        {"xid": str(since.xid) if dialect == "postgresql" else since.xid, "seq": since.seq, "limit": limit}
+        | ({"owner_id": owner_id} if owner_id else {}),
+    )
+    return [LoggedChange(Position(row[0], row[1]), *row[2:]) for row in rows]
+
+
+def newest_position(session: Session) -> Position:
+    """Where a reader that wants only what comes from now on begins."""
+    return _end(session, "DESC") or Position(0, 0)
+
+
+def oldest_position(session: Session) -> Position | None:
+    return _end(session, "ASC")
+
+
+def _end(session: Session, direction: str) -> Position | None:
+    if session.get_bind().dialect.name == "postgresql":
+        columns, condition = "CAST(CAST(xid AS text) AS bigint), seq", f"WHERE {_VISIBLE}"
+    else:
+        columns, condition = "xid, seq", ""
+    row = session.execute(
+        sa.text(f"SELECT {columns} FROM change {condition} ORDER BY xid {direction}, seq {direction} LIMIT 1")  # noqa: S608
+    ).first()
+    return Position(row[0], row[1]) if row else None
+
+
+def has_hidden(session: Session) -> bool:
+    """Whether committed changes wait for an older transaction to end; never so on SQLite."""
+    if session.get_bind().dialect.name != "postgresql":
+        return False
+    row = session.execute(
+        sa.text("SELECT 1 FROM change WHERE xid >= pg_snapshot_xmin(pg_current_snapshot()) LIMIT 1")
+    ).first()
+    return row is not None
+
+
+def can_resume(session: Session, since: Position) -> bool:
+    """Whether everything after a position is still kept, and the position is of this log at all."""
+    if since > newest_position(session):
+        return False
+    oldest = oldest_position(session)
+    # The sweep keeps the newest of what it could delete, so the oldest row stands for all that went before it.
+    return oldest is None or since >= oldest or oldest.seq == 1
+
+
+def prune_changes(session: Session, before: datetime) -> int:
+    """Delete changes older than a moment, all but the newest of them."""
+    last = session.scalar(
+        sa.select(Change.seq).where(Change.created_at < before).order_by(Change.created_at.desc(), Change.seq.desc()).limit(1)
+    )
+    if last is None:
+        return 0
+    statement = sa.delete(Change).where(Change.created_at < sa.bindparam("moment", before, UtcTime()), Change.seq != last)
+    return rowcount(session, statement)

@@ -1,0 +1,28 @@
+"""The closed set of events on `/api/v1/events`."""
+
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
+
+from tertulia.realtime.models import Operation
+
+
+class Ready(TypedDict):
+    """The stream has begun: what is fetched after this misses nothing."""
+
+
+class Reload(TypedDict):
+    """The given id is too old to catch up from: fetch everything anew."""
+
+
+class ChangeEvent(TypedDict):
+    """`payload` is the thing as the API gives it, or null when it is large: fetch it then."""
+
+    topic: str
+    entity: Literal["user", "chat", "message", "run"]
+    entity_id: str
+    operation: Operation
+    payload: dict[str, Any] | None
+
+
+ServerEvent = Ready | Reload | ChangeEvent

@@ -1,0 +1,41 @@
+"""How runs fail."""
+
+from tertulia.errors import Conflict, Invalid, NotFound, TooMany
+
+
+class RunNotFound(NotFound):
+    code = "run_not_found"
+
+
+class TooManyRuns(TooMany):
+    code = "too_many_runs"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} of your replies wait already. Nothing was stored; send this again when one is done.",
+            retry_after_s=5,
+            limit=limit,
+        )
+
+
+class NotAReply(Invalid):
+    code = "not_a_reply"
+
+    def __init__(self) -> None:
+        super().__init__("Only a model's reply to a message can be written again.", field="message_id")
+
+
+class NothingToContinue(Conflict):
+    code = "nothing_to_continue"
+
+    def __init__(self) -> None:
+        super().__init__("Only a reply that was interrupted can be continued.")
+
+
+class LeaseLost(Conflict):
+    """Another process has taken this run over, or it is gone: whatever this one still has of it must not be written."""
+
+    code = "lease_lost"
+
+    def __init__(self) -> None:
+        super().__init__("This run belongs to another process now.")

@@ -1,0 +1,156 @@
+"""A run while it is being written: the text so far, and a ring of its events for all who follow it."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+
+from tertulia.chat.parts import CodePart, ImagePart, Part, ReasoningPart, SourcePart, TextPart
+from tertulia.http.sse import sse, wait_or_keep_alive
+
+# Deltas are gathered this long before they go out: a person sees no difference, and a token costs a fifth of the work.
+MERGE_S = 0.03
+# How much a follower may be behind before it is given the whole text again instead.
+RING_BYTES = 512 * 1024
+
+
+class LiveRun:
+    """Written by one executor, read by any number of followers, each at its own pace."""
+
+    def __init__(self, boot: str, run_id: str, chat_id: str, message_id: str) -> None:
+        self.run_id = run_id
+        self.message_id = message_id
+        self.is_finished = False
+        self.size_bytes = 0
+        self._boot = boot
+        self._started = {"type": "run.started", "run_id": run_id, "chat_id": chat_id, "message_id": message_id}
+        self._parts: list[Part] = []
+        self._texts: list[list[str]] = []  # the pieces of each part, joined when somebody needs them
+        self._pending: dict[int, list[str]] = {}
+        self._flush: asyncio.TimerHandle | None = None
+        self._ring: deque[bytes] = deque()
+        self._ring_bytes = 0
+        self._first = 1  # number of the oldest event in the ring
+        self._end: int | None = None  # number of the last event before those that tell of the end
+        self._changed = asyncio.Event()
+
+    def begin(self, parts: list[Part]) -> None:
+        """Start from the parts that the message has already, which is nothing for a new reply."""
+        for part in parts:
+            self._parts.append(part)
+            self._texts.append([_text_of(part)])
+        self._emit(self._started)
+        for index in range(len(parts)):
+            self._emit(self._delta(index, "".join(self._texts[index])))
+
+    def append(self, kind: type[TextPart] | type[ReasoningPart], text: str) -> None:
+        """More of the last part, or of a new one if the last is of another kind."""
+        text = text.replace("\x00", "\ufffd")
+        if not self._parts or type(self._parts[-1]) is not kind:
+            self._parts.append(kind(text=""))
+            self._texts.append([])
+        index = len(self._parts) - 1
+        self._texts[index].append(text)
+        self._pending.setdefault(index, []).append(text)
+        self.size_bytes += len(text.encode("utf-8", "replace"))
+        if self._flush is None:
+            self._flush = asyncio.get_running_loop().call_later(MERGE_S, self.flush)
+
+    def flush(self) -> None:
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+        for index, pieces in self._pending.items():
+            self._emit(self._delta(index, "".join(pieces)))
+        self._pending.clear()
+
+    def parts(self) -> list[Part]:
+        """What the message consists of now; parts without words are left away."""
+        made: list[Part] = []
+        for part, pieces in zip(self._parts, self._texts, strict=True):
+            match part:
+                case TextPart() | ReasoningPart():
+                    text = "".join(pieces)
+                    pieces[:] = [text]
+                    if text:
+                        made.append(part.model_copy(update={"text": text}))
+                case CodePart() | ImagePart() | SourcePart():
+                    made.append(part)
+        return made
+
+    def finish(self, *events: Mapping[str, object]) -> None:
+        """The last events, sent after the commit of all that they speak of."""
+        self.flush()
+        self._end = self._last
+        for event in events:
+            self._emit(event)
+        self.is_finished = True
+        self._wake()
+
+    async def follow(self, last_event_id: str | None) -> AsyncIterator[bytes]:
+        """The events after the given id if the ring still has them, else the whole from the start, then what comes."""
+        sent = self._number_of(last_event_id)
+        if sent is None:
+            snapshot, sent = self._snapshot()
+            yield self._reset() + snapshot if last_event_id else snapshot
+        while True:
+            if sent + 1 < self._first:
+                snapshot, sent = self._snapshot()
+                yield self._reset() + snapshot
+            changed = self._changed
+            if sent < self._last:
+                fresh = [self._ring[number - self._first] for number in range(sent + 1, self._last + 1)]
+                sent = self._last
+                yield b"".join(fresh)
+            if self.is_finished and sent == self._last:
+                return
+            for comment in await wait_or_keep_alive(changed):
+                yield comment
+
+    @property
+    def _last(self) -> int:
+        return self._first + len(self._ring) - 1
+
+    def _number_of(self, event_id: str | None) -> int | None:
+        boot, _, number = (event_id or "").rpartition("-")
+        if boot != self._boot or not (number.isascii() and number.isdigit()):
+            return None
+        return int(number) if self._first - 1 <= int(number) <= self._last and int(number) > 0 else None
+
+    def _snapshot(self) -> tuple[bytes, int]:
+        """All that was written so far as few events, and the number they stand for; only the last can be resumed after."""
+        self.flush()
+        upto = self._last if self._end is None else self._end
+        events = [self._started, *(self._delta(index, "".join(self._texts[index])) for index in range(len(self._parts)))]
+        ids = [f"{self._boot}-0"] * (len(events) - 1) + [f"{self._boot}-{upto}"]
+        encoded = [sse(str(event["type"]), event, event_id) for event, event_id in zip(events, ids, strict=True)]
+        return b"".join(encoded), upto
+
+    def _reset(self) -> bytes:
+        return sse("message.reset", {"type": "message.reset", "message_id": self.message_id}, f"{self._boot}-0")
+
+    def _delta(self, index: int, text: str) -> dict[str, object]:
+        kind = "reasoning.delta" if isinstance(self._parts[index], ReasoningPart) else "text.delta"
+        return {"type": kind, "message_id": self.message_id, "part_index": index, "text": text}
+
+    def _emit(self, event: Mapping[str, object]) -> None:
+        encoded = sse(str(event["type"]), event, f"{self._boot}-{self._last + 1}")
+        self._ring.append(encoded)
+        self._ring_bytes += len(encoded)
+        while self._ring_bytes > RING_BYTES and len(self._ring) > 8:
+            self._ring_bytes -= len(self._ring.popleft())
+            self._first += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def _text_of(part: Part) -> str:
+    match part:
+        case TextPart() | ReasoningPart():
+            return part.text
+        case CodePart():
+            return part.code
+        case ImagePart() | SourcePart():
+            return ""

@@ -1,0 +1,85 @@
+"""A run is one generation of a reply; a step is one model request inside it."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tertulia.chat.models import TokenCount
+from tertulia.db import Base, Created, Id, JsonOf, Money, Timestamps, closed
+from tertulia.ids import new_id
+
+
+class RunStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    AWAITING_APPROVAL = "awaiting_approval"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+class RunError(BaseModel):
+    code: str
+    detail: str
+
+
+class StepRequest(BaseModel):
+    """What was sent, by reference: messages are never overwritten, so their ids say which words (docs/adr/0007)."""
+
+    provider: str
+    model_name: str
+    message_ids: list[str]
+    system_prompt: str | None = None
+    left_out: int
+    continues: bool
+    max_tokens: int
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+
+
+class Run(Timestamps, Base):
+    __tablename__ = "run"
+    __table_args__ = (
+        sa.Index(None, "chat_id", "status"),
+        sa.Index(None, "message_id"),
+        sa.Index(None, "requested_by", "status"),
+        sa.Index(None, "status", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
+    message_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"))
+    requested_by: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))
+    status: Mapped[RunStatus] = mapped_column(closed(RunStatus), default=RunStatus.QUEUED)
+    provider: Mapped[str] = mapped_column(sa.String(50))
+    model_name: Mapped[str] = mapped_column(sa.String(100))
+    continues: Mapped[bool] = mapped_column(default=False)  # appends to a message that was interrupted
+    lease_owner: Mapped[str | None] = mapped_column(sa.String(60))
+    lease_number: Mapped[int] = mapped_column(default=0)
+    lease_expires_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    error: Mapped[RunError | None] = mapped_column(JsonOf(RunError))
+    usage: Mapped[TokenCount | None] = mapped_column(JsonOf(TokenCount))
+    cost: Mapped[Decimal | None] = mapped_column(Money())
+
+
+class Step(Created, Base):
+    __tablename__ = "step"
+    __table_args__ = (sa.UniqueConstraint("run_id", "number"),)
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    run_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("run.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    request: Mapped[StepRequest] = mapped_column(JsonOf(StepRequest))
+    usage: Mapped[TokenCount | None] = mapped_column(JsonOf(TokenCount))
+    finish_reason: Mapped[str | None] = mapped_column(sa.String(40))
+    ended_at: Mapped[datetime | None]

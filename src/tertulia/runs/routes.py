@@ -1,0 +1,78 @@
+"""What starts, moves and follows a run: sending, editing, regenerating, continuing, cancelling, and its stream."""
+
+from contextlib import ExitStack
+from typing import Annotated
+
+from fastapi import Header
+from starlette.responses import Response
+
+from tertulia.accounts.caller import CallerDep, CommandDep
+from tertulia.accounts.streams import OpenStreams
+from tertulia.chat.schemas import AnyId
+from tertulia.db import Database
+from tertulia.http.answers import json_response
+from tertulia.http.routing import Access, Routes
+from tertulia.http.sse import EventStream
+from tertulia.ids import ChatId, MessageId, RunId
+from tertulia.providers.catalogue import ModelCatalogue
+from tertulia.runs import service
+from tertulia.runs.executor import RunExecutor
+from tertulia.runs.follow import follow_run
+from tertulia.runs.schemas import MessageCreate, MessageEdit, Regenerate, RunRead, Sent
+
+LastEventId = Annotated[str | None, Header(max_length=100, description="The id of the last event that you have.")]
+
+
+def run_routes(db: Database, catalogue: ModelCatalogue, executor: RunExecutor, streams: OpenStreams) -> Routes:
+    routes = Routes("runs")
+
+    @routes.add("POST", "/chats/{chat_id}/messages", access=Access.SIGNED_IN, gives=Sent, status=201, problems=(404, 429))
+    async def post_message(caller: CommandDep, chat_id: AnyId, new: MessageCreate) -> Response:
+        if new.reply:
+            await catalogue.refresh()
+        return await caller.command(201, service.send_message, ChatId(chat_id), new, catalogue.known())
+
+    @routes.add(
+        "POST", "/messages/{message_id}/edit", access=Access.SIGNED_IN, gives=Sent, status=201, problems=(404, 409, 429)
+    )
+    async def edit_message(caller: CommandDep, message_id: AnyId, edit: MessageEdit) -> Response:
+        return await caller.command(201, service.edit_message, MessageId(message_id), edit, catalogue.known())
+
+    @routes.add(
+        "POST", "/messages/{message_id}/regenerate", access=Access.SIGNED_IN, gives=Sent, status=201, problems=(404, 429)
+    )
+    async def regenerate(caller: CommandDep, message_id: AnyId, wish: Regenerate | None = None) -> Response:
+        await catalogue.refresh()
+        return await caller.command(
+            201, service.regenerate_message, MessageId(message_id), wish or Regenerate(), catalogue.known()
+        )
+
+    @routes.add(
+        "POST", "/messages/{message_id}/continue", access=Access.SIGNED_IN, gives=Sent, status=201, problems=(404, 409, 429)
+    )
+    async def continue_message(caller: CommandDep, message_id: AnyId) -> Response:
+        return await caller.command(201, service.continue_message, MessageId(message_id), catalogue.known())
+
+    @routes.add("GET", "/runs/{run_id}", access=Access.SIGNED_IN, gives=RunRead, problems=(404,))
+    async def get_run(caller: CallerDep, run_id: AnyId) -> Response:
+        return json_response(await caller.read(service.get_run, RunId(run_id)))
+
+    @routes.add("POST", "/runs/{run_id}/cancel", access=Access.SIGNED_IN, gives=RunRead, problems=(404,))
+    async def cancel_run(caller: CommandDep, run_id: AnyId) -> Response:
+        asked = await caller.command(200, service.request_cancel, RunId(run_id))
+        if executor.find_live(run_id) is None:
+            return asked
+        await executor.cancel(run_id)
+        return json_response(await caller.read(service.get_run, RunId(run_id)))
+
+    @routes.add(
+        "GET", "/runs/{run_id}/events", access=Access.SIGNED_IN, problems=(404, 429), stream="RunEvent"
+    )
+    async def get_run_events(caller: CallerDep, run_id: AnyId, last_event_id: LastEventId = None) -> EventStream:
+        actor = await caller.actor()
+        await caller.read(service.get_run, RunId(run_id))
+        opened = ExitStack()
+        closed = opened.enter_context(streams.opened(actor))
+        return EventStream(follow_run(db, executor, RunId(run_id), last_event_id, actor=actor), closed, opened)
+
+    return routes

@@ -1,0 +1,105 @@
+"""Wire shapes of runs, and the closed set of events on a run's stream."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from tertulia.chat.schemas import AnyId, MessageRead, ModelName, ProviderName, Request, UsageRead, Written
+from tertulia.runs.models import RunStatus
+
+
+class MessageCreate(Written):
+    previous_message_id: AnyId | None = Field(None, description="After this message; else after the chat's head.")
+    reply: bool = Field(True, description="Whether a model answers.")
+
+
+class MessageEdit(Written):
+    in_place: bool = Field(False, description="Change the wording and keep the old in the history; starts no run.")
+    reply: bool = Field(True, description="Whether a model answers the edited message.")
+
+
+class Regenerate(Request):
+    provider: ProviderName | None = None
+    model_name: ModelName | None = None
+
+
+class RunErrorRead(TypedDict):
+    code: str
+    detail: str
+
+
+class RunRead(TypedDict):
+    id: str
+    chat_id: str
+    message_id: str
+    status: RunStatus
+    provider: str
+    model_name: str
+    error: RunErrorRead | None
+    usage: UsageRead | None
+    cost: Decimal | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class Sent(TypedDict):
+    message: MessageRead
+    reply: MessageRead | None
+    run: RunRead | None
+
+
+class RunStarted(TypedDict):
+    type: Literal["run.started"]
+    run_id: str
+    chat_id: str
+    message_id: str
+
+
+class MessageReset(TypedDict):
+    """Drop what you have of this message: it comes again from its beginning."""
+
+    type: Literal["message.reset"]
+    message_id: str
+
+
+class TextDeltaEvent(TypedDict):
+    """`text` is appended to the part, never replacing."""
+
+    type: Literal["text.delta"]
+    message_id: str
+    part_index: int
+    text: str
+
+
+class ReasoningDeltaEvent(TypedDict):
+    type: Literal["reasoning.delta"]
+    message_id: str
+    part_index: int
+    text: str
+
+
+class MessageFinished(TypedDict):
+    type: Literal["message.finished"]
+    message: MessageRead
+
+
+class RunFinished(TypedDict):
+    type: Literal["run.finished"]
+    status: Literal["completed", "cancelled", "interrupted"]
+    usage: UsageRead | None
+    cost: Decimal | None
+
+
+class RunFailed(TypedDict):
+    type: Literal["run.failed"]
+    code: str
+    detail: str
+
+
+RunEvent = (
+    RunStarted | MessageReset | TextDeltaEvent | ReasoningDeltaEvent | MessageFinished | RunFinished | RunFailed
+)

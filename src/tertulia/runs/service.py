@@ -1,0 +1,263 @@
+"""Asking for replies: sending, editing, regenerating, continuing, cancelling. What is asked for is committed first."""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.access import may_read_chat, may_write_chat
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import User
+from tertulia.chat.messages import (
+    LockedChat,
+    TreePlace,
+    announce_message,
+    append_message,
+    edit_in_place,
+    find_place,
+    lock_chat,
+    post_message,
+    written_parts,
+)
+from tertulia.chat.errors import ChatNotFound, MessageNotFound
+from tertulia.chat.models import Chat, Message, MessageMetadata, MessageRole, MessageStatus
+from tertulia.chat.schemas import MessageRead, UsageRead
+from tertulia.db import wake
+from tertulia.ids import ChatId, MessageId, RunId, new_id
+from tertulia.providers.catalogue import KnownModels, ModelChoice
+from tertulia.realtime.models import Operation
+from tertulia.realtime.publish import publish
+from tertulia.runs.errors import NotAReply, NothingToContinue, RunNotFound, TooManyRuns
+from tertulia.runs.models import Run, RunStatus
+from tertulia.runs.schemas import MessageCreate, MessageEdit, Regenerate, RunErrorRead, RunRead, Sent
+
+MAX_QUEUED = 20
+RUNS = "runs"  # the signal that wakes executors and followers
+
+
+def send_message(
+    session: Session, chat_id: ChatId, new: MessageCreate, known: KnownModels, *, actor: Actor
+) -> Sent:
+    """Store a person's message, and with it the place of the reply and the run that will write it."""
+    parts = written_parts(new)
+    chat = lock_chat(session, chat_id, actor=actor)
+    choice = _choose(session, chat, known, actor=actor) if new.reply else None
+    previous = MessageId(new.previous_message_id) if new.previous_message_id else None
+    message_id = post_message(session, chat, parts, actor=actor, previous_message_id=previous)
+    return _answered(session, chat, message_id, choice, actor=actor)
+
+
+def edit_message(
+    session: Session, message_id: MessageId, edit: MessageEdit, known: KnownModels, *, actor: Actor
+) -> Sent:
+    """A sibling with the new words, and a reply to it if it is a person's; or the same message with its wording changed."""
+    place, chat = _locked_place(session, message_id, actor=actor)
+    parts = written_parts(edit)
+    if edit.in_place:
+        edit_in_place(session, chat, message_id, parts)
+        return {
+            "message": announce_message(session, chat.owner_id, message_id, Operation.UPDATED),
+            "reply": None,
+            "run": None,
+        }
+    answered = edit.reply and place.role is MessageRole.USER
+    choice = _choose(session, chat, known, actor=actor) if answered else None
+    sibling_id = append_message(
+        session,
+        chat,
+        role=place.role,
+        parts=parts,
+        status=MessageStatus.SENT,
+        previous_message_id=place.previous_message_id,
+        author_id=actor.user_id,
+    )
+    return _answered(session, chat, sibling_id, choice, actor=actor)
+
+
+def regenerate_message(
+    session: Session, message_id: MessageId, wish: Regenerate, known: KnownModels, *, actor: Actor
+) -> Sent:
+    """Another reply to the same message, beside the first."""
+    place, chat = _locked_place(session, message_id, actor=actor)
+    if place.role is not MessageRole.ASSISTANT or place.previous_message_id is None:
+        raise NotAReply
+    choice = _choose(session, chat, known, actor=actor, wish=wish)
+    sent = _add_reply(session, chat, place.previous_message_id, choice, actor=actor)
+    asked = announce_message(session, chat.owner_id, place.previous_message_id, Operation.UPDATED, with_chat=False)
+    return {"message": asked, "reply": sent[0], "run": sent[1]}
+
+
+def continue_message(session: Session, message_id: MessageId, known: KnownModels, *, actor: Actor) -> Sent:
+    """Go on with an interrupted reply: what is stored of it stays as it is, and a new run appends to it."""
+    place, chat = _locked_place(session, message_id, actor=actor)
+    if place.role is not MessageRole.ASSISTANT or place.status not in (MessageStatus.INTERRUPTED, MessageStatus.ERROR):
+        raise NothingToContinue
+    details = session.scalars(sa.select(Message.details).where(Message.id == message_id)).one()
+    wish = Regenerate(provider=details.provider, model_name=details.model)
+    run_id = _queue_run(
+        session, chat, message_id, _choose(session, chat, known, actor=actor, wish=wish), actor=actor, continues=True
+    )
+    session.execute(
+        sa.update(Message)
+        .where(Message.id == message_id)
+        .values(status=MessageStatus.SENDING, details=details.model_copy(update={"run_id": run_id, "error": None}))
+    )
+    message = announce_message(session, chat.owner_id, message_id, Operation.UPDATED)
+    return {"message": message, "reply": message, "run": announce_run(session, chat.owner_id, run_id, Operation.CREATED)}
+
+
+def get_run(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
+    run = session.scalars(
+        sa.select(Run).join(Chat, Chat.id == Run.chat_id).where(Run.id == run_id, may_read_chat(Chat.user_id)),
+        {"actor_id": actor.user_id},
+    ).one_or_none()
+    if run is None:
+        raise RunNotFound
+    return read_run(run)
+
+
+def request_cancel(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
+    """Ask a run to stop; one that has not begun ends here. What came of it stays. One that has ended stays as it is."""
+    run = session.scalars(
+        sa.select(Run)
+        .join(Chat, Chat.id == Run.chat_id)
+        .where(Run.id == run_id, may_write_chat(Chat.user_id))
+        .with_for_update(of=Run),
+        {"actor_id": actor.user_id},
+    ).one_or_none()
+    if run is None:
+        raise RunNotFound
+    owner_id = session.scalars(sa.select(Chat.user_id).where(Chat.id == run.chat_id)).one()
+    if run.status is RunStatus.QUEUED:
+        run.status, run.ended_at = RunStatus.CANCELLED, clock.now()
+        session.flush()
+        session.execute(
+            sa.update(Message).where(Message.id == run.message_id).values(status=MessageStatus.INTERRUPTED)
+        )
+        announce_message(session, owner_id, MessageId(run.message_id), Operation.UPDATED)
+    elif run.status is RunStatus.RUNNING:
+        run.cancel_requested_at = run.cancel_requested_at or clock.now()
+        session.flush()
+    else:
+        return read_run(run)
+    wake(session, RUNS)
+    return announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
+
+
+def announce_run(session: Session, chat_owner_id: str, run_id: RunId, operation: Operation) -> RunRead:
+    run = read_run(session.get_one(Run, run_id, populate_existing=True))
+    publish(
+        session,
+        owner_id=chat_owner_id,
+        topic=f"chat:{run['chat_id']}",
+        entity="run",
+        entity_id=run_id,
+        operation=operation,
+        payload=run,  # type: ignore[arg-type]
+        chat_id=run["chat_id"],
+    )
+    return run
+
+
+def read_run(run: Run) -> RunRead:
+    usage: UsageRead | None = None
+    if run.usage is not None:
+        usage = {
+            "input_tokens": run.usage.prompt,
+            "output_tokens": run.usage.completion,
+            "total_tokens": run.usage.total,
+        }
+    error: RunErrorRead | None = {"code": run.error.code, "detail": run.error.detail} if run.error else None
+    return {
+        "id": run.id,
+        "chat_id": run.chat_id,
+        "message_id": run.message_id,
+        "status": run.status,
+        "provider": run.provider,
+        "model_name": run.model_name,
+        "error": error,
+        "usage": usage,
+        "cost": run.cost,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+    }
+
+
+def _locked_place(session: Session, message_id: MessageId, *, actor: Actor) -> tuple[TreePlace, LockedChat]:
+    place = find_place(session, message_id)
+    try:
+        return place, lock_chat(session, place.chat_id, actor=actor)
+    except ChatNotFound:  # the message is as hidden as its chat
+        raise MessageNotFound from None
+
+
+def _choose(
+    session: Session, chat: LockedChat, known: KnownModels, *, actor: Actor, wish: Regenerate | None = None
+) -> ModelChoice:
+    preferences = session.scalars(sa.select(User.preferences).where(User.id == actor.user_id)).one()
+    if wish is not None and (wish.provider or wish.model_name):
+        return known.choose(wish.provider, wish.model_name, None)
+    return known.choose(chat.provider, chat.model_name, preferences.default_model)
+
+
+def _answered(
+    session: Session, chat: LockedChat, message_id: MessageId, choice: ModelChoice | None, *, actor: Actor
+) -> Sent:
+    """Announce a new message, with a reply to it if a model was chosen; the message first, as it came first."""
+    message = announce_message(session, chat.owner_id, message_id, Operation.CREATED, with_chat=choice is None)
+    if choice is None:
+        return {"message": message, "reply": None, "run": None}
+    reply, run = _add_reply(session, chat, message_id, choice, actor=actor)
+    return {"message": message, "reply": reply, "run": run}
+
+
+def _add_reply(
+    session: Session, chat: LockedChat, previous_message_id: MessageId, choice: ModelChoice, *, actor: Actor
+) -> tuple[MessageRead, RunRead]:
+    """The place of a reply after a message, and the run that will fill it."""
+    run_id = RunId(new_id())
+    reply_id = append_message(
+        session,
+        chat,
+        role=MessageRole.ASSISTANT,
+        parts=[],
+        status=MessageStatus.SENDING,
+        previous_message_id=previous_message_id,
+        metadata=MessageMetadata(provider=choice.provider, model=choice.model_name, run_id=run_id),
+    )
+    _queue_run(session, chat, reply_id, choice, actor=actor, run_id=run_id)
+    reply = announce_message(session, chat.owner_id, reply_id, Operation.CREATED)
+    return reply, announce_run(session, chat.owner_id, run_id, Operation.CREATED)
+
+
+def _queue_run(
+    session: Session,
+    chat: LockedChat,
+    message_id: MessageId,
+    choice: ModelChoice,
+    *,
+    actor: Actor,
+    run_id: RunId | None = None,
+    continues: bool = False,
+) -> RunId:
+    """Raises TooManyRuns; then nothing of the call is stored."""
+    waiting = session.scalar(
+        sa.select(sa.func.count()).where(Run.requested_by == actor.user_id, Run.status == RunStatus.QUEUED)
+    )
+    if waiting is not None and waiting >= MAX_QUEUED:
+        raise TooManyRuns(MAX_QUEUED)
+    run_id = run_id or RunId(new_id())
+    session.add(
+        Run(
+            id=run_id,
+            chat_id=chat.id,
+            message_id=message_id,
+            requested_by=actor.user_id,
+            provider=choice.provider,
+            model_name=choice.model_name,
+            continues=continues,
+        )
+    )
+    session.flush()
+    wake(session, RUNS)
+    return run_id

@@ -1,0 +1,281 @@
+"""What a run writes as it goes. Every statement carries the lease, so that whoever lost it cannot write."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.chat.messages import announce_message
+from tertulia.chat.models import Chat, Message, MessageError, MessageStatus, TokenCount
+from tertulia.chat.parts import Part, flatten
+from tertulia.chat.schemas import MessageRead
+from tertulia.context.service import gather_context
+from tertulia.context.window import ContextMessage
+from tertulia.db import rowcount, seconds_from_now, utc_now, wake
+from tertulia.ids import ChatId, MessageId, RunId, new_id
+from tertulia.providers.protocol import ModelRequest, RequestMessage
+from tertulia.realtime.models import Operation
+from tertulia.runs.errors import LeaseLost
+from tertulia.runs.models import Run, RunError, RunStatus, Step, StepRequest
+from tertulia.runs.schemas import RunRead
+from tertulia.runs.service import RUNS, announce_run
+
+LEASE_S = 8
+CLAIM_LOCK = 0x72756E  # "run": one process at a time decides who runs next
+LIVE = (RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL)
+GO_ON = "Continue your last reply exactly where it stops. Repeat nothing of it, and add no introduction."
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A run that this process executes, and the lease that it writes under."""
+
+    id: RunId
+    chat_id: ChatId
+    message_id: MessageId
+    owner_id: str  # of the chat
+    provider: str
+    model_name: str
+    continues: bool
+    lease_owner: str
+    lease_number: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    status: Literal[RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED]
+    finish_reason: str | None = None
+    error: RunError | None = None
+    tokens: TokenCount | None = None
+    cost: Decimal | None = None
+
+
+_MESSAGE_STATUS = {
+    RunStatus.COMPLETED: MessageStatus.SENT,
+    RunStatus.FAILED: MessageStatus.ERROR,
+    RunStatus.CANCELLED: MessageStatus.INTERRUPTED,
+    RunStatus.INTERRUPTED: MessageStatus.INTERRUPTED,
+}
+
+
+def claim_runs(session: Session, *, owner: str, at_once: int, most: int = 50) -> list[Claimed]:
+    """Take the oldest queued runs whose chat is idle and whose user has fewer than `at_once` going."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIM_LOCK)))
+    going = session.execute(sa.select(Run.chat_id, Run.requested_by).where(Run.status.in_(LIVE))).all()
+    busy_chats = {chat_id for chat_id, _ in going}
+    by_user: dict[str | None, int] = {}
+    for _, user_id in going:
+        by_user[user_id] = by_user.get(user_id, 0) + 1
+    queued = session.execute(
+        sa.select(Run, Chat.user_id)
+        .join(Chat, Chat.id == Run.chat_id)
+        .where(Run.status == RunStatus.QUEUED)
+        .order_by(Run.created_at, Run.id)
+        .limit(500)
+    ).all()
+    claimed = []
+    for run, owner_id in queued:
+        if run.chat_id in busy_chats or by_user.get(run.requested_by, 0) >= at_once:
+            continue
+        busy_chats.add(run.chat_id)
+        by_user[run.requested_by] = by_user.get(run.requested_by, 0) + 1
+        run.status, run.lease_owner, run.lease_number = RunStatus.RUNNING, owner, run.lease_number + 1
+        run.lease_expires_at, run.started_at = seconds_from_now(LEASE_S), clock.now()
+        session.flush()
+        claimed.append(
+            Claimed(
+                RunId(run.id),
+                ChatId(run.chat_id),
+                MessageId(run.message_id),
+                owner_id,
+                run.provider,
+                run.model_name,
+                run.continues,
+                owner,
+                run.lease_number,
+            )
+        )
+        announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
+        if len(claimed) == most:
+            break
+    return claimed
+
+
+def has_queued_runs(session: Session) -> bool:
+    return session.scalar(sa.select(Run.id).where(Run.status == RunStatus.QUEUED).limit(1)) is not None
+
+
+def renew_leases(session: Session, *, owner: str) -> tuple[set[str], set[str]]:
+    """Keep what this process runs; gives the ids it still holds, and those of them that somebody wants stopped."""
+    mine = (Run.lease_owner == owner, Run.status == RunStatus.RUNNING)
+    session.execute(
+        sa.update(Run).where(*mine).values(lease_expires_at=seconds_from_now(LEASE_S), updated_at=Run.updated_at)
+    )
+    rows = session.execute(sa.select(Run.id, Run.cancel_requested_at).where(*mine)).all()
+    return {row[0] for row in rows}, {row[0] for row in rows if row[1] is not None}
+
+
+def interrupt_abandoned(session: Session, *, everything: bool) -> int:
+    """End the runs whose process died: those whose lease ran out, or all of them when this process is the only one."""
+    abandoned = sa.select(Run.id, Run.chat_id, Run.message_id, Run.started_at).where(Run.status == RunStatus.RUNNING)
+    if not everything:
+        abandoned = abandoned.where(Run.lease_expires_at < utc_now())
+    rows = session.execute(abandoned.with_for_update(skip_locked=True)).all()
+    for run_id, chat_id, message_id, _ in rows:
+        now = clock.now()
+        ended = sa.update(Run).where(Run.id == run_id, Run.status == RunStatus.RUNNING)
+        session.execute(ended.values(status=RunStatus.INTERRUPTED, ended_at=now, lease_number=Run.lease_number + 1))
+        session.execute(sa.update(Message).where(Message.id == message_id).values(status=MessageStatus.INTERRUPTED))
+        owner_id = session.scalars(sa.select(Chat.user_id).where(Chat.id == chat_id)).one()
+        announce_message(session, owner_id, message_id, Operation.UPDATED)
+        announce_run(session, owner_id, run_id, Operation.UPDATED)
+    if rows:
+        wake(session, RUNS)
+    return len(rows)
+
+
+def start_step(
+    session: Session, run: Claimed, *, model_window: int | None, continues_prefix: bool, shrink: float
+) -> tuple[ModelRequest, list[Part]]:
+    """Record the next request of a run; gives it, and the parts that the message has already."""
+    row = session.execute(
+        sa.select(Message.previous_message_id, Message.parts, Message.content).where(Message.id == run.message_id)
+    ).one()
+    going_on = run.continues and bool(row.content)
+    last = run.message_id if going_on else row.previous_message_id
+    context = gather_context(session, run.chat_id, last, model_window=model_window, shrink=shrink)
+    messages = list(context.messages)
+    if going_on and not continues_prefix:
+        messages.append(ContextMessage("user", GO_ON))
+    settings = context.settings
+    options = {
+        name: getattr(settings, name) for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+    }
+    max_tokens = settings.max_tokens or context.max_tokens
+    request = StepRequest(
+        provider=run.provider,
+        model_name=run.model_name,
+        message_ids=[message.message_id for message in messages if message.message_id is not None],
+        system_prompt=next((message.content for message in messages if message.role == "system"), None),
+        left_out=context.left_out,
+        continues=going_on,
+        max_tokens=max_tokens,
+        **options,
+    )
+    number = session.scalar(sa.select(sa.func.coalesce(sa.func.max(Step.number), 0)).where(Step.run_id == run.id)) or 0
+    session.add(Step(id=new_id(), run_id=run.id, number=number + 1, request=request))
+    return (
+        ModelRequest(
+            model_name=run.model_name,
+            messages=tuple(RequestMessage(message.role, message.content) for message in messages),
+            max_tokens=max_tokens,
+            **options,
+        ),
+        list(row.parts) if run.continues else [],
+    )
+
+
+def checkpoint(session: Session, run: Claimed, parts: list[Part]) -> None:
+    """Store the text so far. The first one tells that the provider has begun. Raises LeaseLost."""
+    _hold(session, run)
+    streaming = sa.update(Message).where(Message.id == run.message_id)
+    session.execute(
+        streaming.values(status=MessageStatus.STREAMING, parts=parts, content=flatten(parts), updated_at=clock.now())
+    )
+
+
+def begin_streaming(session: Session, run: Claimed, parts: list[Part]) -> None:
+    """At the provider's first byte: the reply streams, and the message it answers is delivered. Raises LeaseLost."""
+    checkpoint(session, run, parts)
+    previous = sa.select(Message.previous_message_id).where(Message.id == run.message_id).scalar_subquery()
+    delivered = rowcount(
+        session,
+        sa.update(Message)
+        .where(Message.id == previous, Message.status == MessageStatus.SENT, Message.role == "user")
+        .values(status=MessageStatus.DELIVERED),
+    )
+    if delivered:
+        asked = session.scalars(sa.select(Message.previous_message_id).where(Message.id == run.message_id)).one()
+        announce_message(session, run.owner_id, MessageId(asked or ""), Operation.UPDATED, with_chat=False)
+    announce_message(session, run.owner_id, run.message_id, Operation.UPDATED, with_chat=False)
+
+
+def finish_run(
+    session: Session, run: Claimed, parts: list[Part], outcome: Outcome, *, started_at: datetime
+) -> tuple[MessageRead, RunRead]:
+    """The end of a run in one transaction: message, usage, counters, change rows. Raises LeaseLost."""
+    _hold(session, run)
+    now = clock.now()
+    session.execute(
+        sa.update(Run)
+        .where(Run.id == run.id)
+        .values(status=outcome.status, ended_at=now, error=outcome.error, usage=outcome.tokens, cost=outcome.cost)
+    )
+    last = sa.select(sa.func.max(Step.number)).where(Step.run_id == run.id).scalar_subquery()
+    session.execute(
+        sa.update(Step)
+        .where(Step.run_id == run.id, Step.number == last)
+        .values(usage=outcome.tokens, finish_reason=outcome.finish_reason, ended_at=now)
+    )
+    message = session.get_one(Message, run.message_id)
+    step = session.scalars(sa.select(Step.request).where(Step.run_id == run.id).order_by(Step.number.desc()).limit(1)).first()
+    details = message.details
+    earlier = details.tokens if run.continues else None
+    tokens = _sum(earlier, outcome.tokens)
+    message.details = details.model_copy(
+        update={
+            "tokens": tokens,
+            "cost": outcome.cost if details.cost is None else details.cost + (outcome.cost or 0),
+            "finish_reason": outcome.finish_reason,
+            "processing_time": round((details.processing_time or 0) + (now - started_at).total_seconds(), 3),
+            "temperature": step.temperature if step else None,
+            "left_out": step.left_out if step else None,
+            "error": MessageError(code=outcome.error.code, message=outcome.error.detail, timestamp=now)
+            if outcome.error
+            else None,
+        }
+    )
+    message.token_count = tokens.completion if tokens else None
+    message.status = _MESSAGE_STATUS[outcome.status]
+    message.parts, message.content = parts, flatten(parts)
+    session.flush()
+    session.execute(
+        sa.update(Chat)
+        .where(Chat.id == run.chat_id)
+        .values(
+            total_tokens=Chat.total_tokens + (outcome.tokens.total if outcome.tokens else 0),
+            total_cost=Chat.total_cost + (outcome.cost or Decimal(0)),
+        )
+    )
+    wake(session, RUNS)
+    read = announce_message(session, run.owner_id, run.message_id, Operation.UPDATED)
+    return read, announce_run(session, run.owner_id, run.id, Operation.UPDATED)
+
+
+def _hold(session: Session, run: Claimed) -> None:
+    """Renew the lease that this write depends on, or refuse the write; on PostgreSQL this also locks the run's row."""
+    held = sa.update(Run).where(
+        Run.id == run.id,
+        Run.lease_owner == run.lease_owner,
+        Run.lease_number == run.lease_number,
+        Run.status == RunStatus.RUNNING,
+    )
+    if rowcount(session, held.values(lease_expires_at=seconds_from_now(LEASE_S))) != 1:
+        raise LeaseLost
+
+
+def _sum(first: TokenCount | None, second: TokenCount | None) -> TokenCount | None:
+    if first is None or second is None:
+        return second or first
+    return TokenCount(
+        prompt=first.prompt + second.prompt,
+        completion=first.completion + second.completion,
+        total=first.total + second.total,
+    )

@@ -1,0 +1,164 @@
+"""Serving: the lock on the data folder, the port, the address that is printed, and an orderly end."""
+
+import fcntl
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import orjson
+import uvicorn
+
+from tertulia.app import Parts, create_app
+from tertulia.clock import now
+from tertulia.db.migrate import upgrade_schema
+from tertulia.errors import SettingsError
+from tertulia.logs import configure_logs
+from tertulia.settings import Settings, environment_name
+
+DEFAULT_PORT = 8000
+PORTS_TRIED = 100
+# Open streams end at once, running replies get ten seconds, storing what is left of them a few more.
+SHUTDOWN_S = 20
+
+
+@dataclass(frozen=True)
+class Running:
+    """What a running server writes for the command line of the same machine; readable by its own user only."""
+
+    address: str
+    pid: int
+    control_token: str
+
+
+class DataFolderInUse(SettingsError):
+    def __init__(self, running: Running | None) -> None:
+        self.running = running
+        where = f"at {running.address}" if running else "with this data folder"
+        super().__init__(f"Tertulia is running already, {where}.")
+
+
+@contextmanager
+def locked_data_folder(settings: Settings) -> Iterator[None]:
+    """One process at a time on a SQLite folder. Raises DataFolderInUse. PostgreSQL takes many, so it needs no lock."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    if settings.sqlite_path is None:
+        yield
+        return
+    settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
+    with (settings.sqlite_path.parent / "lock").open("a") as file:
+        _lock(file, settings)
+        yield
+
+
+def _lock(file: IO[str], settings: Settings) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataFolderInUse(read_running(settings)) from None
+
+
+def read_running(settings: Settings) -> Running | None:
+    path = settings.data / "server.json"
+    return Running(**orjson.loads(path.read_bytes())) if path.is_file() else None
+
+
+def _write_running(settings: Settings, running: Running) -> Path:
+    path = settings.data / "server.json"
+    partial = path.with_suffix(".partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(orjson.dumps(asdict(running)))
+    partial.rename(path)
+    return path
+
+
+def bind(settings: Settings) -> socket.socket:
+    """The socket to listen on. Only the default port moves to the next free one; a given one that is busy raises."""
+    first = DEFAULT_PORT if settings.port is None else settings.port
+    for port in range(first, first + (PORTS_TRIED if settings.port is None else 1)):
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        # A server that was killed a second ago leaves connections behind that do not make the port busy.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((settings.host, port))
+            sock.listen(2048)
+            return sock
+        except PermissionError:
+            sock.close()
+            raise SettingsError(f"Port {port} needs more rights than this user has. Set PORT to one above 1023.") from None
+        except OSError as error:
+            sock.close()
+            if settings.port is not None:
+                raise SettingsError(f"{settings.host}:{port} cannot be listened on: {error.strerror}. Set HOST or PORT.") from None
+    raise SettingsError(f"The ports {first} to {first + PORTS_TRIED - 1} are all busy. Set PORT to a free one.")
+
+
+class TertuliaServer(uvicorn.Server):
+    """Says its address when it is ready, and lets open streams go as soon as it is asked to stop."""
+
+    def __init__(self, config: uvicorn.Config, parts: Parts, announcement: str) -> None:
+        super().__init__(config)
+        self._parts = parts
+        self._announcement = announcement
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(self._announcement, flush=True)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            print("\nStopping: replies that are being written get ten seconds …", flush=True)
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._parts.streams.close_all()
+        await super().shutdown(sockets)
+
+
+def serve(settings: Settings) -> None:
+    """Run until a signal. Raises SettingsError with a sentence when it cannot start."""
+    configure_logs(settings.log_level)
+    with locked_data_folder(settings):
+        sock = bind(settings)
+        found = upgrade_schema(settings, now=now())
+        if found == "older":
+            print("The database was brought to this version; a backup of the old one lies beside it.", flush=True)
+        control_token = secrets.token_urlsafe(32)
+        app = create_app(settings, control_token=control_token)
+        host, port = sock.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        for name in settings.reserved_in_use():
+            print(f"{environment_name(name)} is set, but this version does not use it yet.", file=sys.stderr)
+        written = _write_running(settings, Running(address, os.getpid(), control_token))
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            timeout_graceful_shutdown=SHUTDOWN_S,
+            timeout_keep_alive=30,
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+        )
+        moved = f" (port {DEFAULT_PORT} is busy)" if settings.port is None and port != DEFAULT_PORT else ""
+        shown = settings.public_url or address
+        server = TertuliaServer(config, app.state.parts, f"Tertulia is running at {shown}{moved}\nStop it with Ctrl-C.")
+        try:
+            server.run(sockets=[sock])
+        finally:
+            written.unlink(missing_ok=True)
+    if not server.started:
+        raise SettingsError("The server could not start; its log above says why.")

@@ -1,0 +1,135 @@
+"""All settings: one frozen object, read once from `tertulia.toml` and the environment (which wins), and passed down."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tertulia.errors import SettingsError
+
+PREFIX = "TERTULIA_"
+UNPREFIXED = ("HOST", "PORT")
+# Names that are taken already, for capabilities that this version does not have; `tertulia serve` warns about them.
+RESERVED = ("redis_url", "anthropic_base_url", "anthropic_api_key", "outbound_allow", "files_url", "sign_up", "api_calls_per_minute")
+LOCAL_MODELS = ("qwen2.5-1.5b", "qwen2.5-0.5b", "smollm2-135m")
+
+
+class Settings(BaseModel):
+    """In the environment a name is `TERTULIA_` and the field in capitals, `HOST` and `PORT` alone excepted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="The address to listen on. Anything but loopback is reached by others.")
+    port: int | None = Field(
+        None, ge=0, le=65535, description="The port. Not given: 8000, or the next free one. 0: any free one."
+    )
+    data: Path = Field(Path("data"), description="The folder for the database, the keys and the built-in model.")
+    database_url: str | None = Field(
+        None, description="`sqlite:///path` or `postgresql://user:password@host/name`. Not given: SQLite in the folder."
+    )
+    public_url: str | None = Field(
+        None, description="Where browsers reach the server when a proxy stands before it, such as `https://chat.example`."
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Addresses of proxies whose forwarding headers are believed, separated by commas."
+    )
+    secret_keys: str | None = Field(
+        None, repr=False, description="The key ring: 32 bytes in base64 each, primary first. Not given: a file in the folder."
+    )
+    local_model: str = Field(
+        "qwen2.5-1.5b",
+        description="The built-in model: `qwen2.5-1.5b`, `qwen2.5-0.5b`, `smollm2-135m`, the path of a GGUF file, or `none`.",
+    )
+    openai_base_url: str | None = Field(
+        None, description="An OpenAI-compatible address for everyone, ending in `/v1`; it may lie inside your network."
+    )
+    openai_api_key: str | None = Field(None, repr=False, description="The key for that address.")
+    openai_models: tuple[str, ...] = Field(
+        (), description="Model names to offer when the address does not list its own, separated by commas."
+    )
+    provider_connect_s: float = Field(5, gt=0, description="How long a provider may take to accept a connection.")
+    provider_first_byte_s: float = Field(60, gt=0, description="How long until the first byte of its reply.")
+    provider_idle_s: float = Field(60, gt=0, description="How long it may be silent within a reply.")
+    provider_whole_s: float = Field(900, gt=0, description="How long one reply may take as a whole.")
+    runs_at_once: int = Field(4, ge=1, le=64, description="Runs of one user that generate at the same time; more wait.")
+    session_idle_days: int = Field(7, ge=1, le=365, description="Days without use after which a sign-in ends.")
+    session_absolute_days: int = Field(30, ge=1, le=365, description="Days after which a sign-in ends in any case.")
+    trash_days: int = Field(30, ge=1, description="Days after which the trash is emptied.")
+    change_days: int = Field(7, ge=1, description="Days for which clients can catch up on live updates.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, one JSON object a line.")
+    redis_url: str | None = Field(None, repr=False, description="Reserved: Redis, for many server processes.")
+    anthropic_base_url: str | None = Field(None, description="Reserved: Anthropic's API for everyone.")
+    anthropic_api_key: str | None = Field(None, repr=False, description="Reserved: the key for it.")
+    outbound_allow: str | None = Field(None, description="Reserved: origins inside the network that people may name.")
+    files_url: str | None = Field(None, repr=False, description="Reserved: where attachments are kept.")
+    sign_up: Literal["closed", "open"] = Field("closed", description="Reserved: whether strangers may make accounts.")
+    api_calls_per_minute: int = Field(600, ge=0, description="Reserved: calls a minute for each API token.")
+
+    @field_validator("trusted_proxies", "openai_models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("sqlite:///", "postgresql://")):
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+        return value
+
+    @field_validator("openai_base_url", "public_url")
+    @classmethod
+    def _is_web_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/") if value else None
+
+    @field_validator("local_model")
+    @classmethod
+    def _known_model(cls, value: str) -> str:
+        if value in (*LOCAL_MODELS, "none") or Path(value).suffix == ".gguf":
+            return value
+        raise ValueError(f"must be one of {', '.join(LOCAL_MODELS)}, none, or the path of a .gguf file")
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """Where the SQLite database is, or None on PostgreSQL."""
+        if self.database_url is None:
+            return self.data / "tertulia.db"
+        return Path(self.database_url.removeprefix("sqlite:///")) if self.database_url.startswith("sqlite") else None
+
+    def reserved_in_use(self) -> list[str]:
+        """Names of reserved settings that somebody set: they do nothing yet, and the operator should know."""
+        return [name for name in RESERVED if name in self.model_fields_set]
+
+
+def environment_name(field: str) -> str:
+    return field.upper() if field.upper() in UNPREFIXED else PREFIX + field.upper()
+
+
+def load_settings(environment: Mapping[str, str] = os.environ, file: Path = Path("tertulia.toml")) -> Settings:
+    """Read the file, then the environment over it. Raises SettingsError with every wrong setting and why."""
+    known = {environment_name(field): field for field in Settings.model_fields}
+    try:
+        values: dict[str, object] = tomllib.loads(file.read_text()) if file.is_file() else {}
+    except (tomllib.TOMLDecodeError, OSError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}") from error
+    for name, value in environment.items():
+        if name in known and value != "":
+            values[known[name]] = value
+        elif name.startswith(PREFIX) and name not in known:
+            raise SettingsError(f"{name} is not a setting. docs/reference/settings.md lists them all.")
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_sentence(part["loc"], part["msg"], part["type"]) for part in error.errors())) from None
+
+
+def _sentence(location: tuple[int | str, ...], message: str, kind: str) -> str:
+    field = str(location[0])
+    if kind == "extra_forbidden":
+        return f"{field} in tertulia.toml is not a setting. docs/reference/settings.md lists them all."
+    return f"{environment_name(field)}: {message.removeprefix('Value error, ')}"

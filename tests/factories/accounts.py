@@ -1,0 +1,47 @@
+"""People who exist already."""
+
+from functools import cache
+
+from argon2 import PasswordHasher
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import User, UserRole
+from tertulia.accounts.service import name_key
+from tertulia.ids import UserId, new_id
+
+
+@cache
+def _hash() -> str:
+    """Of `correct horse battery`, made cheaply: how dear a hash is is not what these tests are about."""
+    return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse battery")
+
+
+PASSWORD_HASH = _hash()
+
+
+def make_user(
+    session: Session,
+    *,
+    username: str | None = None,
+    name: str = "Somebody",
+    role: UserRole = UserRole.USER,
+    password_hash: str | None = None,
+    email: str | None = None,
+) -> Actor:
+    user_id = UserId(new_id())
+    username = username or f"user{user_id[-6:]}"
+    session.add(
+        User(
+            id=user_id,
+            username=username,
+            username_key=name_key(username),
+            name=name,
+            role=role,
+            password_hash=password_hash,
+            email=email,
+            email_key=name_key(email) if email else None,
+        )
+    )
+    session.flush()
+    return Actor(user_id, role)

@@ -1,0 +1,42 @@
+"""Chats with a history."""
+
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.chat.messages import append_message, lock_chat
+from tertulia.chat.models import MessageRole, MessageStatus
+from tertulia.chat.parts import TextPart
+from tertulia.chat.schemas import ChatCreate
+from tertulia.chat.service import create_chat
+from tertulia.ids import ChatId, MessageId
+
+
+def make_chat(session: Session, *, owner: Actor, messages: int = 0, **fields: object) -> ChatId:
+    """A chat whose messages are `message 0`, `message 1`, … by turns of its owner and a model."""
+    chat_id = ChatId(create_chat(session, ChatCreate.model_validate(fields), actor=owner)["id"])
+    for number in range(messages):
+        add_message(session, chat_id, f"message {number}", owner=owner, is_reply=bool(number % 2))
+    return chat_id
+
+
+def add_message(
+    session: Session,
+    chat_id: ChatId,
+    text: str,
+    *,
+    owner: Actor,
+    is_reply: bool = False,
+    after: MessageId | None = None,
+    at_root: bool = False,
+) -> MessageId:
+    """Put a message after the head, or after a given message, which makes a branch."""
+    chat = lock_chat(session, chat_id, actor=owner)
+    return append_message(
+        session,
+        chat,
+        role=MessageRole.ASSISTANT if is_reply else MessageRole.USER,
+        parts=[TextPart(text=text)],
+        status=MessageStatus.SENT,
+        previous_message_id=None if at_root else after or chat.head_message_id,
+        author_id=None if is_reply else owner.user_id,
+    )

@@ -1,0 +1,219 @@
+"""A provider that speaks OpenAI's wire format over real HTTP and plays a script.
+
+Without a script it answers `You said: …` in pieces. A script is a list of steps; each request takes the next script.
+"""
+
+import asyncio
+import json
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    text: str
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Nothing for a while, as a slow model does."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Nothing until the test says `release()`."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """An error instead of a stream."""
+
+    code: int
+    message: str = "no"
+    error_code: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Bytes as they are, for what no provider should send."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Reset:
+    """The connection breaks."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    reason: str = "stop"
+    prompt_tokens: int = 7
+    completion_tokens: int = 5
+    usage: bool = True
+
+
+Step = Text | Reasoning | Pause | Hold | Status | Raw | Reset | Finish
+
+
+def words(count: int, *, pause_s: float = 0.0) -> list[Step]:
+    """A reply of numbered words, so that a missing or doubled one shows."""
+    steps: list[Step] = []
+    for number in range(count):
+        steps.append(Text(f"w{number} "))
+        if pause_s:
+            steps.append(Pause(pause_s))
+    return [*steps, Finish()]
+
+
+@dataclass
+class ScriptedProvider:
+    """Runs in a thread of its own, on a port of its own."""
+
+    models: list[str] = field(default_factory=lambda: ["scripted", "scripted-2"])
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    open_streams: int = 0
+
+    def __post_init__(self) -> None:
+        self._scripts: deque[list[Step]] = deque()
+        self._loop = asyncio.new_event_loop()
+        self._released = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scripted-provider", daemon=True)
+        self._thread.start()
+        assert self._ready.wait(5)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def play(self, *scripts: list[Step]) -> None:
+        """Queue scripts, one for each coming request."""
+        self._released.clear()
+        self._scripts.extend(scripts)
+
+    def release(self) -> None:
+        self._released.set()
+
+    def close(self) -> None:
+        self._released.set()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        self._handlers: set[asyncio.Task[None]] = set()
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port: int = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        for handler in self._handlers:
+            handler.cancel()
+        await asyncio.gather(*self._handlers, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handler = asyncio.current_task()
+        assert handler is not None
+        self._handlers.add(handler)
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            request_line, *header_lines = head.split("\r\n")
+            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in header_lines)}
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
+            if request_line.startswith("GET"):
+                listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+                await self._whole(writer, 200, listed)
+            else:
+                self.requests.append(json.loads(body) | {"_authorization": headers.get("authorization")})
+                await self._stream(writer, self._scripts.popleft() if self._scripts else self._echo())
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self._handlers.discard(handler)
+            writer.close()
+
+    def _echo(self) -> list[Step]:
+        said = self.requests[-1]["messages"][-1]["content"]
+        answer = f"You said: {said}"
+        return [*(Text(answer[at : at + 5]) for at in range(0, len(answer), 5)), Finish()]
+
+    async def _stream(self, writer: asyncio.StreamWriter, script: list[Step]) -> None:
+        if script and isinstance(script[0], Status):
+            status = script[0]
+            error = {"error": {"message": status.message, "code": status.error_code, "type": "error"}}
+            await self._whole(writer, status.code, error, status.headers)
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        self.open_streams += 1
+        try:
+            for step in script:
+                if await self._play_step(writer, step):
+                    return
+                await writer.drain()
+            writer.write(b"data: [DONE]\n\n")
+            await writer.drain()
+        finally:
+            self.open_streams -= 1
+
+    async def _play_step(self, writer: asyncio.StreamWriter, step: Step) -> bool:
+        """Whether the connection is to be ended."""
+        match step:
+            case Text(text):
+                writer.write(_chunk({"content": text}))
+            case Reasoning(text):
+                writer.write(_chunk({"reasoning_content": text}))
+            case Pause(seconds):
+                await asyncio.sleep(seconds)
+            case Hold():
+                while not self._released.is_set() and not writer.is_closing():
+                    writer.write(b": held\n\n")
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+            case Raw(data):
+                writer.write(data)
+            case Reset():
+                writer.transport.abort()
+                return True
+            case Finish():
+                writer.write(_chunk({}, step.reason))
+                if step.usage:
+                    total = step.prompt_tokens + step.completion_tokens
+                    usage = {
+                        "prompt_tokens": step.prompt_tokens,
+                        "completion_tokens": step.completion_tokens,
+                        "total_tokens": total,
+                    }
+                    writer.write(b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n")
+            case Status():
+                raise AssertionError("a Status stands alone")
+        return False
+
+    async def _whole(
+        self, writer: asyncio.StreamWriter, status: int, body: object, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        encoded = json.dumps(body).encode()
+        extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{extra}Content-Length: {len(encoded)}\r\n"
+        writer.write(head.encode() + b"Connection: close\r\n\r\n" + encoded)
+        await writer.drain()
+
+
+def _chunk(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return b"data: " + json.dumps({"object": "chat.completion.chunk", "choices": [choice]}).encode() + b"\n\n"

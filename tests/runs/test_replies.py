@@ -1,0 +1,247 @@
+"""A reply from the asking to the last word, over HTTP, with a provider that plays a script."""
+
+import threading
+import time
+
+from tests.conftest import SignIn
+from tests.fakes.live_server import Client, LiveServer
+from tests.fakes.scripted_provider import Finish, Hold, Pause, Reasoning, Reset, ScriptedProvider, Status, Text, words
+
+
+def test_a_message_is_answered_and_both_are_stored(ana: Client, provider: ScriptedProvider) -> None:
+    chat = ana.chat()
+    sent = ana.say(chat["id"], "Good evening")
+    assert (sent["message"]["status"], sent["reply"]["status"], sent["run"]["status"]) == ("sent", "sending", "queued")
+    assert ana.finished(sent["run"]["id"])["status"] == "completed"
+    page = ana.api("GET", f"/chats/{chat['id']}/messages")
+    assert [(m["role"], m["content"], m["status"]) for m in page["items"]] == [
+        ("assistant", "You said: Good evening", "sent"),
+        ("user", "Good evening", "delivered"),
+    ]
+    reply = page["items"][0]
+    assert reply["usage"] == {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
+    assert (reply["provider"], reply["model_name"], reply["finish_reason"], reply["cost"]) == ("openai", "scripted", "stop", None)
+    stored = ana.api("GET", f"/chats/{chat['id']}")
+    assert (stored["title"], stored["message_count"], stored["total_tokens"]) == ("Good evening", 2, 12)
+    assert provider.requests[0]["_authorization"] == "Bearer sk-of-the-operator"
+
+
+def test_the_stream_tells_everything_in_order_and_ends_once(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Reasoning("hm, "), Reasoning("well"), *words(40)])
+    sent = ana.say(ana.chat()["id"], "Count")
+    events = ana.run_events(sent["run"]["id"])
+    kinds = [kind for _, kind, _ in events]
+    assert kinds[0] == "run.started"
+    assert kinds[-2:] == ["message.finished", "run.finished"]
+    assert "".join(d["text"] for _, k, d in events if k == "reasoning.delta") == "hm, well"
+    text = "".join(d["text"] for _, k, d in events if k == "text.delta")
+    assert text == "".join(f"w{n} " for n in range(40))
+    finished = events[-2][2]["message"]
+    assert [part["type"] for part in finished["parts"]] == ["reasoning", "text"]
+    assert finished["content"] == text
+
+
+def test_a_reader_that_comes_late_or_returns_gets_the_whole(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([*words(20)[:-1], Hold(), Text("the end"), Finish()])
+    sent = ana.say(ana.chat()["id"], "Count")
+    run_id = sent["run"]["id"]
+    whole = "".join(f"w{n} " for n in range(20)) + "the end"
+    seen: list[tuple[str | None, str, dict[str, str]]] = []
+    with ana.stream("GET", f"/runs/{run_id}/events") as response:
+        from tests.fakes.live_server import parse_events
+
+        for event in parse_events(response):
+            seen.append(event)
+            if "w19" in str(event):
+                break
+    threading.Timer(0.1, provider.release).start()
+    rest = ana.run_events(run_id, last_event_id=seen[-1][0])
+    assert "message.reset" not in [kind for _, kind, _ in rest]
+    assert "".join(d["text"] for _, k, d in [*seen, *rest] if k == "text.delta") == whole
+    afterwards = ana.run_events(run_id)
+    assert "".join(d["text"] for _, k, d in afterwards if k == "text.delta") == whole
+    unknown = ana.run_events(run_id, last_event_id="somewhere-17")
+    assert unknown[0][1] == "message.reset"
+    assert "".join(d["text"] for _, k, d in unknown if k == "text.delta") == whole
+
+
+def test_closing_the_connection_does_not_stop_the_reply(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play(words(30, pause_s=0.01))
+    sent = ana.say(ana.chat()["id"], "Count")
+    with ana.stream("GET", f"/runs/{sent['run']['id']}/events") as response:
+        next(response.iter_raw())
+    assert ana.finished(sent["run"]["id"])["status"] == "completed"
+    reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
+    assert reply["content"] == "".join(f"w{n} " for n in range(30))
+
+
+def test_cancel_keeps_what_came(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("So far "), Hold(), Text("never"), Finish()])
+    sent = ana.say(ana.chat()["id"], "Go")
+    _wait_for(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "So far ")
+    cancelled = ana.api("POST", f"/runs/{sent['run']['id']}/cancel")
+    assert cancelled["status"] == "cancelled"
+    reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
+    assert (reply["status"], reply["content"]) == ("interrupted", "So far ")
+    _wait_for(lambda: provider.open_streams == 0)
+    assert ana.run_events(sent["run"]["id"])[-1][2]["status"] == "cancelled"
+
+
+def test_continue_appends_to_the_same_message(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("Once upon "), Hold()], [Text("a time."), Finish()])
+    sent = ana.say(ana.chat()["id"], "A story")
+    _wait_for(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] != "")
+    ana.api("POST", f"/runs/{sent['run']['id']}/cancel")
+    again = ana.api("POST", f"/messages/{sent['reply']['id']}/continue", expect=201)
+    assert again["reply"]["id"] == sent["reply"]["id"]
+    events = ana.run_events(again["run"]["id"])
+    assert "".join(d["text"] for _, k, d in events if k == "text.delta") == "Once upon a time."
+    reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
+    assert (reply["status"], reply["content"]) == ("sent", "Once upon a time.")
+    assert reply["sibling_ids"] == [reply["id"]]
+    asked = provider.requests[-1]["messages"]
+    assert asked[-2] == {"role": "assistant", "content": "Once upon "}
+    assert asked[-1]["role"] == "user"
+
+
+def test_regenerate_makes_a_sibling_and_keeps_the_first(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("first"), Finish()], [Text("second"), Finish()])
+    chat = ana.chat()
+    sent = ana.say(chat["id"], "Choose")
+    ana.finished(sent["run"]["id"])
+    again = ana.api(
+        "POST", f"/messages/{sent['reply']['id']}/regenerate", json={"model_name": "scripted-2"}, expect=201
+    )
+    ana.finished(again["run"]["id"])
+    items = ana.api("GET", f"/chats/{chat['id']}/messages")["items"]
+    assert [m["content"] for m in items] == ["second", "Choose"]
+    assert items[0]["sibling_ids"] == [sent["reply"]["id"], again["reply"]["id"]]
+    assert items[0]["model_name"] == "scripted-2"
+    first = ana.api("GET", f"/chats/{chat['id']}/messages", params={"leaf": sent["reply"]["id"]})["items"]
+    assert [m["content"] for m in first] == ["first", "Choose"]
+
+
+def test_the_next_message_waits_for_the_reply_before_it(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("one"), Hold(), Finish()], [Text("two"), Finish()])
+    chat = ana.chat()
+    first = ana.say(chat["id"], "1")
+    second = ana.say(chat["id"], "2")
+    assert second["message"]["previous_message_id"] == first["reply"]["id"]
+    assert ana.api("GET", f"/runs/{second['run']['id']}")["status"] == "queued"
+    provider.release()
+    ana.finished(second["run"]["id"])
+    assert [m["content"] for m in provider.requests[1]["messages"]] == ["1", "one", "2"]
+
+
+def test_two_users_do_not_wait_for_each_other(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
+    provider.play(*([Text("held"), Hold(), Finish()] for _ in range(4)))
+    held = [ana.say(ana.chat()["id"], "wait")["run"]["id"] for _ in range(5)]
+    _wait_for(lambda: provider.open_streams == 4)
+    assert ana.api("GET", f"/runs/{held[4]}")["status"] == "queued"
+    bob = sign_in("bob")
+    sent = bob.say(bob.chat()["id"], "me first")
+    assert bob.finished(sent["run"]["id"])["status"] == "completed"
+    provider.release()
+    assert all(ana.finished(run_id)["status"] == "completed" for run_id in held)
+
+
+def test_the_twenty_first_waiting_run_is_refused_and_nothing_of_it_is_stored(
+    ana: Client, provider: ScriptedProvider
+) -> None:
+    provider.play([Text("held"), Hold(), Finish()])
+    chat = ana.chat()
+    ana.say(chat["id"], "first")
+    _wait_for(lambda: provider.open_streams == 1)
+    for number in range(20):
+        ana.say(chat["id"], f"waiting {number}")
+    before = ana.api("GET", f"/chats/{chat['id']}")["message_count"]
+    refused = ana.post(f"/chats/{chat['id']}/messages", json={"content": "one too many"})
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_runs")
+    assert refused.headers["retry-after"]
+    assert ana.api("GET", f"/chats/{chat['id']}")["message_count"] == before
+    provider.release()
+
+
+def test_errors_of_the_provider_are_told_and_kept(ana: Client, provider: ScriptedProvider) -> None:
+    for script, code in (
+        ([Status(401)], "provider_key_refused"),
+        ([Status(429, headers=(("Retry-After", "9"),))], "provider_rate_limited"),
+        ([Status(500)], "provider_unavailable"),
+        ([Text("half"), Reset()], "provider_unavailable"),
+        ([Finish()], "empty_reply"),
+    ):
+        provider.play(script)
+        chat = ana.chat()
+        sent = ana.say(chat["id"], "Hello")
+        last = ana.run_events(sent["run"]["id"])[-1]
+        assert (last[1], last[2]["code"]) == ("run.failed", code)
+        reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
+        assert (reply["status"], reply["error"]["code"]) == ("error", code)
+        assert reply["content"] == ("half" if Text("half") in script else "")
+
+
+def test_an_over_long_chat_is_sent_shorter_and_says_so(ana: Client, provider: ScriptedProvider) -> None:
+    chat = ana.chat()
+    ana.api("PATCH", f"/chats/{chat['id']}", json={"context_window_size": 512, "system_prompt": "Be brief."})
+    for number in range(6):
+        ana.say(chat["id"], f"{number} " + "x" * 300, reply=False)
+    sent = ana.say(chat["id"], "And now?")
+    ana.finished(sent["run"]["id"])
+    asked = provider.requests[-1]["messages"]
+    assert (asked[0]["role"], asked[-1]["content"]) == ("system", "And now?")
+    assert ana.api("GET", f"/messages/{sent['reply']['id']}")["left_out"] == 6 - (len(asked) - 2)
+
+
+def test_a_request_that_the_provider_finds_too_long_is_made_shorter(ana: Client, provider: ScriptedProvider) -> None:
+    too_long = [Status(400, "context is too long", "context_length_exceeded")]
+    provider.play(too_long, [Text("fits"), Finish()])
+    chat = ana.chat()
+    for number in range(6):
+        ana.say(chat["id"], f"{number} " + "y" * 4500, reply=False)
+    sent = ana.say(chat["id"], "And now?")
+    assert ana.finished(sent["run"]["id"])["status"] == "completed"
+    assert len(provider.requests[1]["messages"]) < len(provider.requests[0]["messages"])
+
+
+def test_a_run_left_behind_by_a_dead_process_is_interrupted_with_its_text(
+    ana: Client, server: LiveServer, provider: ScriptedProvider, start_server, settings
+) -> None:
+    from sqlalchemy.orm import Session
+
+    from tertulia.db.opening import plain_engine
+    from tertulia.runs.models import Run
+
+    provider.play([Text("before the crash"), Hold(), Finish()])
+    sent = ana.say(ana.chat()["id"], "Hello")
+    _wait_for(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "before the crash")
+    engine = plain_engine(settings)
+    with Session(engine) as session:  # as if the lease's holder had died: its lease runs out, and nobody renews it
+        run = session.get_one(Run, sent["run"]["id"])
+        run.lease_owner, run.lease_expires_at = "dead", run.created_at
+        session.commit()
+    engine.dispose()
+    if settings.sqlite_path is not None:
+        from tertulia.runs.steps import interrupt_abandoned
+
+        server.call(server.app.state.parts.db.write(interrupt_abandoned, everything=True))
+    _wait_for(lambda: ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "interrupted", seconds=10)
+    reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
+    assert (reply["status"], reply["content"]) == ("interrupted", "before the crash")
+    provider.release()
+    time.sleep(0.3)  # the old holder notices now that the lease is lost, and must not write
+    assert ana.api("GET", f"/messages/{sent['reply']['id']}")["status"] == "interrupted"
+
+
+def test_a_slow_reply_is_stored_each_second(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("a"), Pause(0.2), Text("b"), Pause(1.2), Hold(), Finish()])
+    sent = ana.say(ana.chat()["id"], "Slowly")
+    _wait_for(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "ab", seconds=3)
+    assert ana.api("GET", f"/messages/{sent['reply']['id']}")["status"] == "streaming"
+    provider.release()
+
+
+def _wait_for(condition, seconds: float = 5) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
