@@ -13,7 +13,7 @@ Convert = Callable[[Any], Any]
 
 
 class Prepared:
-    """A select, insert, update or delete with named bind parameters.
+    """A select, update or delete with named bind parameters, or an insert into a table by its columns.
 
     On SQLite the compiled text goes to the standard library's driver, past the layers that cost more than the query
     itself (docs/adr/0003). Values are those of the column types either way: ids are text, times are datetimes.
@@ -25,7 +25,7 @@ class Prepared:
     def all(self, session: Session, **values: object) -> Sequence[tuple[Any, ...]]:
         """Every row, as tuples in the order of the selected columns."""
         if session.get_bind().dialect.name != "sqlite":
-            return session.execute(self.statement, values).tuples().all()
+            return session.execute(self.statement, values).all()
         cursor = _driver_cursor(session)
         rows: list[tuple[Any, ...]] = cursor.execute(self._text, self._bound(values)).fetchall()
         converts = self._converts

@@ -15,14 +15,7 @@ CHANGES = "changes"
 # A payload saves its reader a request; past this size it costs more than it saves, and readers fetch the thing.
 MAX_PAYLOAD_BYTES = 8 * 1024
 
-_INSERT = Prepared(
-    sa.insert(Change).values(
-        {
-            column: sa.bindparam(f"new_{column}", type_=Change.__table__.c[column].type)
-            for column in ("owner_id", "chat_id", "topic", "entity", "entity_id", "operation", "payload", "created_at")
-        }
-    )
-)
+_INSERT = Prepared(sa.insert(sa.inspect(Change).local_table))
 
 
 def publish(
@@ -43,13 +36,13 @@ def publish(
     encoded = encode(payload) if payload is not None else None
     _INSERT.run(
         session,
-        new_owner_id=owner_id,
-        new_chat_id=chat_id,
-        new_topic=topic,
-        new_entity=entity,
-        new_entity_id=entity_id,
-        new_operation=operation,
-        new_payload=orjson.loads(encoded) if encoded is not None and len(encoded) <= MAX_PAYLOAD_BYTES else None,
-        new_created_at=clock.now(),
+        owner_id=owner_id,
+        chat_id=chat_id,
+        topic=topic,
+        entity=entity,
+        entity_id=entity_id,
+        operation=operation,
+        payload=orjson.loads(encoded) if encoded is not None and len(encoded) <= MAX_PAYLOAD_BYTES else None,
+        created_at=clock.now(),
     )
     wake(session, CHANGES)
