@@ -1,0 +1,71 @@
+import type { components } from "./generated/schema";
+
+export type Schemas = components["schemas"];
+export type Problem = Schemas["Problem"];
+
+/** A failure that the server told in words; `code` is stable, `message` is for people. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+    readonly fieldErrors: { field: string; message: string }[] = [],
+  ) {
+    super(message);
+  }
+
+  field(name: string): string | undefined {
+    return this.fieldErrors.find((error) => error.field === name)?.message;
+  }
+}
+
+/** The server did not answer at all. */
+export class OfflineError extends Error {
+  constructor() {
+    super("The server cannot be reached. What you typed is kept; try again when you are back.");
+  }
+}
+
+type Options = {
+  body?: unknown;
+  query?: Record<string, string | undefined>;
+  key?: string;
+  signal?: AbortSignal;
+};
+
+export async function api<T>(method: string, path: string, options: Options = {}): Promise<T> {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(options.query ?? {}))
+    if (value !== undefined) query.set(name, value);
+  const headers: Record<string, string> = { "X-Tertulia": "1" };
+  if (options.body !== undefined) headers["Content-Type"] = "application/json";
+  if (options.key) headers["Idempotency-Key"] = options.key;
+  let response: Response;
+  try {
+    response = await fetch(`/api/v1${path}${query.size ? `?${query}` : ""}`, {
+      method,
+      headers,
+      body: options.body === undefined ? undefined : JSON.stringify(options.body),
+      signal: options.signal,
+    });
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new OfflineError();
+  }
+  const text = await response.text();
+  if (response.ok) return (text ? JSON.parse(text) : undefined) as T;
+  throw readProblem(response.status, text);
+}
+
+function readProblem(status: number, text: string): ApiError {
+  try {
+    const problem = JSON.parse(text) as Problem;
+    return new ApiError(status, problem.code, problem.detail, problem.errors ?? []);
+  } catch {
+    return new ApiError(
+      status,
+      "unreadable",
+      `The server answered with status ${status}. Try again in a moment.`,
+    );
+  }
+}

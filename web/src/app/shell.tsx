@@ -1,0 +1,115 @@
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { Outlet } from "@tanstack/react-router";
+import { Suspense, useEffect, useState } from "react";
+import { ApiError } from "@/api/client";
+import { wordsFor } from "@/api/words";
+import { meQuery, SetupForm, SignInForm, setupQuery } from "@/features/accounts";
+import { applyChange } from "@/features/chat";
+import { setLanguage } from "@/lib/dates";
+import { useConnection, useRealtime } from "@/realtime/provider";
+import { MenuButtonProvider } from "@/ui/menu-button";
+import { Sheet } from "@/ui/sheet";
+import { Failed } from "@/ui/states";
+import { Boundary } from "./boundary";
+import { SideBar } from "./side-bar";
+import { showTheme } from "./theme";
+import { useFinishedNotice } from "./use-finished-notice";
+
+/** Who is here decides what is shown; the address stays, so that one comes back to where one was. */
+export function Shell() {
+  const client = useQueryClient();
+  const realtime = useRealtime();
+  const me = useQuery(meQuery);
+  const isStranger = me.error instanceof ApiError && me.error.status === 401;
+  const setup = useQuery({ ...setupQuery, enabled: isStranger });
+  const enter = (user: typeof me.data) => {
+    client.clear();
+    client.setQueryData(meQuery.queryKey, user);
+    realtime.restart();
+  };
+  const preferences = me.data?.preferences;
+  useEffect(() => {
+    if (!preferences) return;
+    showTheme(preferences.theme);
+    setLanguage(preferences.language);
+  }, [preferences]);
+
+  if (me.data) return <Rooms />;
+  if (isStranger && setup.data)
+    return (
+      <div className="flex h-full overflow-y-auto">
+        {setup.data.required ? <SetupForm onDone={enter} /> : <SignInForm onDone={enter} />}
+      </div>
+    );
+  const error = isStranger ? setup.error : me.error;
+  if (error)
+    return (
+      <Failed words={wordsFor(error)} onRetry={() => void (isStranger ? setup.refetch() : me.refetch())} />
+    );
+  return <div className="h-full" aria-busy="true" />;
+}
+
+/** Side bar and page, with everything kept live. */
+function Rooms() {
+  const [isMenuOpen, setMenuOpen] = useState(false);
+  useLiveCache();
+  useFinishedNotice();
+  return (
+    <MenuButtonProvider value={() => setMenuOpen(true)}>
+      <div className="flex h-dvh">
+        <a
+          href="#page"
+          className="sr-only focus:not-sr-only focus:absolute focus:z-50 focus:m-2 focus:rounded-control focus:bg-surface-raised focus:px-3 focus:py-2"
+        >
+          Skip to the page
+        </a>
+        <aside className="hidden w-(--spacing-side) shrink-0 border-hairline border-r bg-surface md:block">
+          <SideBar />
+        </aside>
+        <Sheet
+          title="Chats"
+          side="left"
+          isOpen={isMenuOpen}
+          onClose={() => setMenuOpen(false)}
+          hasTitle={false}
+        >
+          <SideBar onOpen={() => setMenuOpen(false)} />
+        </Sheet>
+        <main id="page" className="flex min-w-0 flex-1 flex-col">
+          <ConnectionNotice />
+          <Boundary>
+            <Suspense fallback={<div className="flex-1" aria-busy="true" />}>
+              <Outlet />
+            </Suspense>
+          </Boundary>
+        </main>
+      </div>
+    </MenuButtonProvider>
+  );
+}
+
+function useLiveCache(): void {
+  const client = useQueryClient();
+  const realtime = useRealtime();
+  useEffect(
+    () =>
+      realtime.listen((message) => {
+        if (message.tell === "change")
+          void applyChange(client, message.change).catch(() => client.invalidateQueries());
+        if (message.tell === "reload") void client.invalidateQueries();
+        if (message.tell === "connection" && message.state === "signed-out")
+          void client.resetQueries(meQuery);
+      }),
+    [client, realtime],
+  );
+}
+
+function ConnectionNotice() {
+  const state = useConnection();
+  if (state !== "offline") return null;
+  return (
+    <p role="status" className="bg-surface-quiet px-4 py-2 text-center text-warning">
+      Not connected. What you type is kept; the page goes on by itself when the server is back.
+    </p>
+  );
+}

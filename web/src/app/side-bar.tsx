@@ -1,0 +1,82 @@
+import { useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { Archive, LogOut, Settings, SquarePen, Trash2 } from "lucide-react";
+import { wordsFor } from "@/api/words";
+import { meQuery, signOut } from "@/features/accounts";
+import { ChatList } from "@/features/chat";
+import { useRealtime } from "@/realtime/provider";
+import { Menu } from "@/ui/menu";
+import { useToast } from "@/ui/toast";
+
+export function SideBar({ onOpen }: { onOpen?: () => void }) {
+  return (
+    <div className="flex h-full min-h-0 flex-col">
+      <div className="flex items-center gap-2 p-3">
+        <Link to="/" onClick={onOpen} className="flex-1 rounded-control px-2 font-serif text-accent text-lg">
+          Tertulia
+        </Link>
+        <Link
+          to="/"
+          onClick={onOpen}
+          aria-label="New chat"
+          title="New chat"
+          className="inline-flex size-9 items-center justify-center rounded-control hover:bg-surface-hover pointer-coarse:size-11"
+        >
+          <SquarePen size={18} strokeWidth={1.5} aria-hidden />
+        </Link>
+      </div>
+      <nav aria-label="Chats" className="min-h-0 flex-1 overflow-y-auto px-2">
+        <ChatList shown="active" onOpen={onOpen} />
+      </nav>
+      <div className="border-hairline border-t p-2 pb-[max(0.5rem,env(safe-area-inset-bottom))]">
+        <Own onOpen={onOpen} />
+      </div>
+    </div>
+  );
+}
+
+function Own({ onOpen }: { onOpen?: () => void }) {
+  const { data: me } = useSuspenseQuery(meQuery);
+  const client = useQueryClient();
+  const realtime = useRealtime();
+  const navigate = useNavigate();
+  const { say } = useToast();
+  const icon = { size: 16, strokeWidth: 1.5, "aria-hidden": true } as const;
+  const go = (to: "/settings" | "/archive" | "/trash") => {
+    onOpen?.();
+    void navigate({ to });
+  };
+  const leave = async () => {
+    try {
+      await signOut();
+      realtime.restart();
+      await client.resetQueries();
+    } catch (error) {
+      say(wordsFor(error));
+    }
+  };
+  return (
+    <Menu
+      trigger={
+        <button
+          type="button"
+          className="flex min-h-10 w-full items-center gap-3 rounded-control px-2 text-left hover:bg-surface-hover"
+        >
+          <span
+            aria-hidden
+            className="flex size-7 items-center justify-center rounded-full bg-accent-quiet font-semibold text-accent text-sm"
+          >
+            {me.name.slice(0, 1).toUpperCase()}
+          </span>
+          <span className="min-w-0 flex-1 truncate">{me.name}</span>
+        </button>
+      }
+      entries={[
+        { label: "Settings", icon: <Settings {...icon} />, onChoose: () => go("/settings") },
+        { label: "Archive", icon: <Archive {...icon} />, onChoose: () => go("/archive") },
+        { label: "Trash", icon: <Trash2 {...icon} />, onChoose: () => go("/trash") },
+        { label: "Sign out", icon: <LogOut {...icon} />, onChoose: () => void leave() },
+      ]}
+    />
+  );
+}

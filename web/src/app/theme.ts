@@ -1,0 +1,19 @@
+type Theme = "light" | "dark" | "system";
+const KEY = "tertulia.theme";
+const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
+let chosen: Theme = "system";
+
+/** The theme of the last visit, so that the page does not flash in the other one before the person is known. */
+export function rememberedTheme(): Theme {
+  const kept = localStorage.getItem(KEY);
+  return kept === "light" || kept === "dark" ? kept : "system";
+}
+
+export function showTheme(theme: Theme): void {
+  chosen = theme;
+  localStorage.setItem(KEY, theme);
+  const isDark = theme === "dark" || (theme === "system" && systemIsDark.matches);
+  document.documentElement.dataset.theme = isDark ? "dark" : "light";
+}
+
+systemIsDark.addEventListener("change", () => showTheme(chosen));

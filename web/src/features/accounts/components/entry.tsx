@@ -1,0 +1,122 @@
+import { useMutation } from "@tanstack/react-query";
+import { type FormEvent, type ReactNode, useState } from "react";
+import { ApiError } from "@/api/client";
+import { wordsFor } from "@/api/words";
+import { Button } from "@/ui/button";
+import { Field } from "@/ui/field";
+import { setUp, signIn, type User } from "../queries";
+
+function Card({ title, lead, children }: { title: string; lead: string; children: ReactNode }) {
+  return (
+    <main className="m-auto flex w-full max-w-sm flex-col gap-6 p-6">
+      <div>
+        <p className="mb-6 font-serif text-accent text-xl">Tertulia</p>
+        <h1 className="font-semibold text-xl">{title}</h1>
+        <p className="mt-1 text-md text-text-muted">{lead}</p>
+      </div>
+      {children}
+    </main>
+  );
+}
+
+function Problem({ error, fields }: { error: Error | null; fields: string[] }) {
+  // What belongs to a field stands at the field.
+  if (!error || (error instanceof ApiError && fields.some((name) => error.field(name)))) return null;
+  return (
+    <p role="alert" className="rounded-card bg-danger-quiet px-3 py-2 text-danger">
+      {wordsFor(error)}
+    </p>
+  );
+}
+
+export function SignInForm({ onDone }: { onDone: (user: User) => void }) {
+  const [username, setUsername] = useState("");
+  const [password, setPassword] = useState("");
+  const entering = useMutation({ mutationFn: signIn, onSuccess: onDone });
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    entering.mutate({ username: username.trim(), password });
+  };
+  return (
+    <Card title="Sign in" lead="Your chats are where you left them.">
+      <form className="flex flex-col gap-4" onSubmit={submit}>
+        <Field
+          label="User name or e-mail"
+          autoComplete="username"
+          autoCapitalize="none"
+          autoFocus
+          required
+          value={username}
+          onChange={(event) => setUsername(event.target.value)}
+        />
+        <Field
+          label="Password"
+          type="password"
+          autoComplete="current-password"
+          required
+          value={password}
+          onChange={(event) => setPassword(event.target.value)}
+        />
+        <Problem error={entering.error} fields={[]} />
+        <Button look="primary" type="submit" disabled={entering.isPending}>
+          Sign in
+        </Button>
+      </form>
+    </Card>
+  );
+}
+
+export function SetupForm({ onDone }: { onDone: (user: User) => void }) {
+  const [name, setName] = useState("");
+  const [username, setUsername] = useState("");
+  const [password, setPassword] = useState("");
+  const making = useMutation({ mutationFn: setUp, onSuccess: onDone });
+  const fieldError = (field: string) =>
+    making.error instanceof ApiError ? making.error.field(field) : undefined;
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    making.mutate({ name: name.trim(), username: username.trim(), password });
+  };
+  return (
+    <Card title="Welcome" lead="Make the first account. It administers this server, and stays on it.">
+      <form className="flex flex-col gap-4" onSubmit={submit}>
+        <Field
+          label="Your name"
+          autoComplete="name"
+          autoFocus
+          required
+          maxLength={100}
+          value={name}
+          error={fieldError("name")}
+          onChange={(event) => setName(event.target.value)}
+        />
+        <Field
+          label="User name"
+          hint="Small letters, digits, dot, underscore, hyphen."
+          autoComplete="username"
+          autoCapitalize="none"
+          required
+          pattern="[a-z0-9._\-]{1,50}"
+          title="Small letters, digits, dot, underscore, hyphen; 50 at most."
+          value={username}
+          error={fieldError("username")}
+          onChange={(event) => setUsername(event.target.value)}
+        />
+        <Field
+          label="Password"
+          hint="12 characters or more. A few words in a row are good."
+          type="password"
+          autoComplete="new-password"
+          required
+          value={password}
+          error={fieldError("password")}
+          onChange={(event) => setPassword(event.target.value)}
+        />
+        <Problem error={making.error} fields={["name", "username", "password"]} />
+        <Button look="primary" type="submit" disabled={making.isPending}>
+          Begin
+        </Button>
+      </form>
+    </Card>
+  );
+}

@@ -1,0 +1,190 @@
+import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { Archive, ArchiveRestore, MoreHorizontal, Pencil, RotateCcw, Trash2 } from "lucide-react";
+import { useEffect, useRef, useState } from "react";
+import { wordsFor } from "@/api/words";
+import { dayGroup } from "@/lib/dates";
+import { IconButton } from "@/ui/button";
+import { Menu, type MenuEntry } from "@/ui/menu";
+import { Failed, Lines } from "@/ui/states";
+import { useToast } from "@/ui/toast";
+import {
+  type Chat,
+  chatsQuery,
+  deleteChat,
+  placeChat,
+  restoreChat,
+  type Shown,
+  updateChat,
+} from "../queries";
+
+const NOTHING: Record<Shown, string> = {
+  active: "Your chats will stand here.",
+  archived: "Nothing is archived.",
+  trash: "The trash is empty.",
+};
+
+/** Chats by the day of their last message; more come as one scrolls. */
+export function ChatList({ shown, onOpen }: { shown: Shown; onOpen?: () => void }) {
+  const { data, error, isPending, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } =
+    useInfiniteQuery(chatsQuery(shown));
+  const end = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (!end.current || !hasNextPage || isFetchingNextPage) return;
+    const seen = new IntersectionObserver(([entry]) => entry?.isIntersecting && void fetchNextPage());
+    seen.observe(end.current);
+    return () => seen.disconnect();
+  }, [hasNextPage, isFetchingNextPage, fetchNextPage]);
+
+  if (isPending)
+    return (
+      <div className="p-3">
+        <Lines widths={["w-4/5", "w-3/5", "w-2/3", "w-1/2"]} />
+      </div>
+    );
+  if (error) return <Failed words={wordsFor(error)} onRetry={() => void refetch()} />;
+  const chats = data.pages.flatMap((page) => page.items);
+  if (chats.length === 0) return <p className="p-3 text-text-muted">{NOTHING[shown]}</p>;
+  return (
+    <>
+      {groupByDay(chats).map(([day, group]) => (
+        <section key={day} aria-label={day} className="mb-3">
+          <h2 className="px-3 py-1 font-medium text-text-muted text-xs">{day}</h2>
+          <ul>
+            {group.map((chat) => (
+              <ChatRow key={chat.id} chat={chat} shown={shown} onOpen={onOpen} />
+            ))}
+          </ul>
+        </section>
+      ))}
+      <div ref={end} className="h-8" />
+    </>
+  );
+}
+
+function groupByDay(chats: Chat[]): [string, Chat[]][] {
+  const groups = new Map<string, Chat[]>();
+  for (const chat of chats) {
+    const day = dayGroup(chat.last_message_at);
+    groups.set(day, [...(groups.get(day) ?? []), chat]);
+  }
+  return [...groups];
+}
+
+function ChatRow({ chat, shown, onOpen }: { chat: Chat; shown: Shown; onOpen?: () => void }) {
+  const [isRenaming, setRenaming] = useState(false);
+  const entries = useChatEntries(chat, () => setRenaming(true));
+  if (isRenaming) return <Rename chat={chat} onDone={() => setRenaming(false)} />;
+  return (
+    <li className="group relative flex items-center rounded-control hover:bg-surface-hover has-[[aria-current=page]]:bg-surface-hover">
+      {shown === "trash" ? (
+        <span className="min-w-0 flex-1 truncate px-3 py-2 text-text-muted">{chat.title}</span>
+      ) : (
+        <Link
+          to="/c/$chatId"
+          params={{ chatId: chat.id }}
+          onClick={onOpen}
+          onDoubleClick={() => setRenaming(true)}
+          title={chat.last_message?.excerpt}
+          className="min-w-0 flex-1 truncate rounded-control px-3 py-2 pointer-coarse:py-3"
+        >
+          {chat.title}
+        </Link>
+      )}
+      <div className="pr-1 focus-within:opacity-100 group-hover:opacity-100 has-[[data-popup-open]]:opacity-100 pointer-fine:opacity-0">
+        <Menu
+          trigger={
+            <IconButton label={`Actions for ${chat.title}`}>
+              <MoreHorizontal size={16} strokeWidth={1.5} aria-hidden />
+            </IconButton>
+          }
+          entries={entries}
+        />
+      </div>
+    </li>
+  );
+}
+
+function useChatEntries(chat: Chat, rename: () => void): MenuEntry[] {
+  const client = useQueryClient();
+  const toast = useToast();
+  /** Shown at once, and taken back if the server refuses. */
+  const change = async (optimistic: Chat, act: () => Promise<unknown>) => {
+    placeChat(client, optimistic);
+    try {
+      await act();
+    } catch (error) {
+      placeChat(client, chat);
+      toast.say(wordsFor(error));
+    }
+  };
+  const archive = (is_archived: boolean) =>
+    change({ ...chat, is_archived }, () => updateChat(chat.id, { is_archived }));
+  const restore = () => change({ ...chat, deleted_at: null }, () => restoreChat(chat.id));
+  const icon = { size: 16, strokeWidth: 1.5, "aria-hidden": true } as const;
+  if (chat.deleted_at)
+    return [{ label: "Restore", icon: <RotateCcw {...icon} />, onChoose: () => void restore() }];
+  return [
+    { label: "Rename", icon: <Pencil {...icon} />, onChoose: rename },
+    chat.is_archived
+      ? {
+          label: "Take out of archive",
+          icon: <ArchiveRestore {...icon} />,
+          onChoose: () => void archive(false),
+        }
+      : {
+          label: "Archive",
+          icon: <Archive {...icon} />,
+          onChoose: () => {
+            void archive(true);
+            toast.offerUndo("Archived.", () => void archive(false));
+          },
+        },
+    {
+      label: "Delete",
+      icon: <Trash2 {...icon} />,
+      isDangerous: true,
+      onChoose: () => {
+        void change({ ...chat, deleted_at: new Date().toISOString() }, () => deleteChat(chat.id));
+        toast.offerUndo("Moved to the trash.", () => void restore());
+      },
+    },
+  ];
+}
+
+function Rename({ chat, onDone }: { chat: Chat; onDone: () => void }) {
+  const client = useQueryClient();
+  const toast = useToast();
+  const [title, setTitle] = useState(chat.title);
+  const save = async () => {
+    onDone();
+    if (!title.trim() || title === chat.title) return;
+    placeChat(client, { ...chat, title });
+    try {
+      await updateChat(chat.id, { title });
+    } catch (error) {
+      placeChat(client, chat);
+      toast.say(wordsFor(error));
+    }
+  };
+  return (
+    <li>
+      <input
+        aria-label="Title of the chat"
+        // biome-ignore lint/a11y/noAutofocus: the person has just asked to rename
+        autoFocus
+        value={title}
+        maxLength={200}
+        onChange={(event) => setTitle(event.target.value)}
+        onFocus={(event) => event.target.select()}
+        onBlur={() => void save()}
+        onKeyDown={(event) => {
+          if (event.nativeEvent.isComposing) return;
+          if (event.key === "Enter") void save();
+          if (event.key === "Escape") onDone();
+        }}
+        className="w-full rounded-control border border-accent bg-surface-raised px-3 py-2 outline-none"
+      />
+    </li>
+  );
+}

@@ -1,0 +1,115 @@
+import { useInfiniteQuery, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
+import { SlidersHorizontal } from "lucide-react";
+import { type ReactNode, useCallback, useEffect, useMemo, useState } from "react";
+import { wordsFor } from "@/api/words";
+import { IconButton } from "@/ui/button";
+import { Empty, Failed, Lines } from "@/ui/states";
+import { useChatActions, useSending } from "../hooks/use-chat-actions";
+import { type ChatUpdate, cancelRun, chatQuery, messagesQuery, placeChat, updateChat } from "../queries";
+import type { Message } from "../reducer";
+import { ChatSettings } from "./chat-settings";
+import { Composer } from "./composer";
+import { MessageList } from "./message-list";
+
+type Slots = {
+  menuButton: ReactNode;
+  modelChoice: (chat: { provider: string | null; model_name: string | null }, choose: Choose) => ReactNode;
+  waitingWords: (message: Message) => ReactNode;
+  notice: ReactNode;
+};
+type Choose = (provider: string, modelName: string) => void;
+
+/** A chat: its messages, and where one writes the next. */
+export function ChatView({
+  chatId,
+  menuButton,
+  modelChoice,
+  waitingWords,
+  notice,
+}: { chatId: string } & Slots) {
+  const client = useQueryClient();
+  const { data: chat } = useSuspenseQuery(chatQuery(chatId));
+  const loaded = useInfiniteQuery(messagesQuery(chatId));
+  const messages = useMemo(
+    () => loaded.data?.pages.flatMap((page) => page.items).toReversed() ?? [],
+    [loaded.data],
+  );
+  const actions = useChatActions(chatId);
+  const { pending, problem, send } = useSending(chatId);
+  const [editingId, setEditingId] = useState<string>();
+  const [areSettingsOpen, setSettingsOpen] = useState(false);
+  const { fetchNextPage } = loaded;
+  const loadOlder = useCallback(() => void fetchNextPage(), [fetchNextPage]);
+  const save = async (update: ChatUpdate) => placeChat(client, await updateChat(chatId, update));
+
+  const writing = messages.findLast((m) => m.status === "sending" || m.status === "streaming");
+  useEffect(() => {
+    document.title = `${chat.title} · Tertulia`;
+  }, [chat.title]);
+
+  return (
+    <>
+      <header className="flex min-h-14 items-center gap-2 border-hairline border-b px-3">
+        {menuButton}
+        <h1 className="min-w-0 flex-1 truncate px-1 font-semibold text-md">{chat.title}</h1>
+        <IconButton label="Chat settings" onClick={() => setSettingsOpen(true)}>
+          <SlidersHorizontal size={18} strokeWidth={1.5} aria-hidden />
+        </IconButton>
+      </header>
+      {loaded.isPending ? (
+        <div className="mx-auto w-full max-w-read flex-1 p-6">
+          <Lines widths={["w-1/2 ml-auto", "w-full", "w-5/6", "w-2/3"]} />
+        </div>
+      ) : loaded.error && messages.length === 0 ? (
+        <Failed words={wordsFor(loaded.error)} onRetry={() => void loaded.refetch()} />
+      ) : messages.length + pending.length === 0 ? (
+        <Empty title="Nothing said yet">Write the first message below.</Empty>
+      ) : (
+        <MessageList
+          chatId={chatId}
+          messages={messages}
+          pending={pending}
+          hasOlder={loaded.hasNextPage}
+          isLoadingOlder={loaded.isFetchingNextPage}
+          loadOlder={loadOlder}
+          actions={actions}
+          editingId={editingId}
+          onEdit={setEditingId}
+          waitingWords={waitingWords}
+        />
+      )}
+      <p role="status" className="sr-only">
+        {spokenStatus(messages.at(-1), writing)}
+      </p>
+      {notice}
+      <Composer
+        place={chatId}
+        problem={problem}
+        onSend={send}
+        onStop={writing?.run_id ? () => void cancelRun(writing.run_id ?? "") : undefined}
+        onEditLast={() => setEditingId(messages.findLast((message) => message.role === "user")?.id)}
+      >
+        {modelChoice(chat, (provider, model_name) => void save({ provider, model_name }))}
+      </Composer>
+      <ChatSettings
+        chat={chat}
+        isOpen={areSettingsOpen}
+        onClose={() => setSettingsOpen(false)}
+        onSave={save}
+      />
+    </>
+  );
+}
+
+/** Tokens come silently for screen readers; this one line says what is going on. */
+function spokenStatus(last: Message | undefined, writing: Message | undefined): string {
+  if (writing) return "Answering.";
+  switch (last?.status) {
+    case "interrupted":
+      return "The reply was interrupted.";
+    case "error":
+      return "The reply failed.";
+    default:
+      return last?.role === "assistant" ? "The reply is finished." : "";
+  }
+}

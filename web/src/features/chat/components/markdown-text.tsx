@@ -1,0 +1,102 @@
+import type { Root } from "mdast";
+import { memo } from "react";
+import { type Components, defaultRehypePlugins, defaultRemarkPlugins, Streamdown } from "streamdown";
+import { visit } from "unist-util-visit";
+import { allowedLink } from "@/lib/links";
+import { CodeBlock } from "./code-block";
+
+/** Markup in a text is words like any other: shown as written, never as elements. */
+function remarkHtmlAsText() {
+  return (tree: Root) => {
+    visit(tree, "html", (node) => {
+      (node as { type: string }).type = "text";
+    });
+  };
+}
+
+const components: Components = {
+  a: ({ href, children }) => {
+    const link = allowedLink(href);
+    if (!link) return <>{children}</>;
+    return (
+      <a href={link.href} target="_blank" rel="noopener noreferrer nofollow" title={link.host}>
+        {children}
+      </a>
+    );
+  },
+  // Pictures from elsewhere never load by themselves: who looks must not be told to whoever serves them.
+  img: ({ src, alt }) => {
+    const link = allowedLink(typeof src === "string" ? src : undefined);
+    const words = alt || "picture";
+    if (!link) return <>{words}</>;
+    return (
+      <a href={link.href} target="_blank" rel="noopener noreferrer nofollow">
+        {`${words} (picture at ${link.host})`}
+      </a>
+    );
+  },
+  table: ({ children }) => (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+    <section className="overflow-x-auto" aria-label="Table" tabIndex={0}>
+      <table>{children}</table>
+    </section>
+  ),
+  thead: "thead",
+  tbody: "tbody",
+  tr: "tr",
+  th: "th",
+  td: "td",
+  p: "p",
+  ul: "ul",
+  ol: "ol",
+  li: "li",
+  h1: "h3",
+  h2: "h3",
+  h3: "h4",
+  h4: "h5",
+  h5: "h6",
+  h6: "h6",
+  blockquote: "blockquote",
+  strong: "strong",
+  em: "em",
+  hr: "hr",
+  sup: "sup",
+  sub: "sub",
+  section: "section",
+  pre: ({ children }) => <>{children}</>,
+  code: ({ children, className }) => (
+    <CodeBlock
+      code={String(children ?? "").replace(/\n$/, "")}
+      language={/language-(\S+)/.exec(className ?? "")?.[1]}
+    />
+  ),
+  inlineCode: ({ children }) => <code>{children}</code>,
+};
+
+const remarkPlugins = [...Object.values(defaultRemarkPlugins), remarkHtmlAsText];
+const rehypePlugins = [defaultRehypePlugins.sanitize, defaultRehypePlugins.harden].filter(
+  (p) => p !== undefined,
+);
+
+/** The text of a message as Markdown, the same whether it is still being written or finished. */
+export const MarkdownText = memo(function MarkdownText({
+  text,
+  isStreaming,
+}: {
+  text: string;
+  isStreaming: boolean;
+}) {
+  return (
+    <Streamdown
+      className="prose"
+      mode={isStreaming ? "streaming" : "static"}
+      parseIncompleteMarkdown={isStreaming}
+      components={components}
+      remarkPlugins={remarkPlugins}
+      rehypePlugins={rehypePlugins}
+      controls={false}
+    >
+      {text}
+    </Streamdown>
+  );
+});

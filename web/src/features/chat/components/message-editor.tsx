@@ -1,0 +1,63 @@
+import { useState } from "react";
+import { wordsFor } from "@/api/words";
+import { Button } from "@/ui/button";
+import type { Message } from "../reducer";
+
+type Props = { message: Message; onSave: (content: string) => Promise<void>; onCancel: () => void };
+
+/** Other words for a message: what was there stays, beside the new. */
+export function MessageEditor({ message, onSave, onCancel }: Props) {
+  const [text, setText] = useState(message.content);
+  const [problem, setProblem] = useState<string>();
+  const [isSaving, setSaving] = useState(false);
+  const save = async () => {
+    if (!text.trim() || isSaving) return;
+    setSaving(true);
+    try {
+      await onSave(text);
+    } catch (error) {
+      setProblem(wordsFor(error));
+      setSaving(false);
+    }
+  };
+  return (
+    <form
+      className="flex flex-col gap-2 rounded-card border border-hairline-strong bg-surface-raised p-3"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void save();
+      }}
+    >
+      <textarea
+        aria-label="Edit your message"
+        // biome-ignore lint/a11y/noAutofocus: the person has just asked to write here
+        autoFocus
+        value={text}
+        onChange={(event) => setText(event.target.value)}
+        onKeyDown={(event) => {
+          if (event.nativeEvent.isComposing) return;
+          if (event.key === "Escape") onCancel();
+          if (event.key === "Enter" && !event.shiftKey) {
+            event.preventDefault();
+            void save();
+          }
+        }}
+        className="field-sizing-content max-h-[50vh] min-h-16 w-full resize-none bg-transparent text-read outline-none"
+      />
+      {problem && (
+        <p role="alert" className="text-danger">
+          {problem}
+        </p>
+      )}
+      <div className="flex items-center justify-end gap-2">
+        <span className="mr-auto text-sm text-text-muted">The first wording is kept.</span>
+        <Button look="plain" onClick={onCancel}>
+          Cancel
+        </Button>
+        <Button look="primary" type="submit" disabled={!text.trim() || isSaving}>
+          Send
+        </Button>
+      </div>
+    </form>
+  );
+}

@@ -1,0 +1,111 @@
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { ArrowDown } from "lucide-react";
+import { type ReactNode, useEffect, useLayoutEffect, useRef, useState } from "react";
+import { Button } from "@/ui/button";
+import type { Message } from "../reducer";
+import { type MessageActions, MessageRow } from "./message-row";
+
+export type Pending = { key: string; content: string };
+type Props = {
+  chatId: string;
+  messages: Message[]; // oldest first
+  pending: Pending[];
+  hasOlder: boolean;
+  isLoadingOlder: boolean;
+  loadOlder: () => void;
+  actions: MessageActions;
+  editingId: string | undefined;
+  onEdit: (messageId: string | undefined) => void;
+  waitingWords: (message: Message) => ReactNode;
+};
+
+/** A branch to read: only what is near the screen is in the page; what one reads stays where it is. */
+export function MessageList({
+  messages,
+  pending,
+  hasOlder,
+  isLoadingOlder,
+  loadOlder,
+  chatId,
+  ...row
+}: Props) {
+  const box = useRef<HTMLDivElement>(null);
+  const [isAtEnd, setAtEnd] = useState(true);
+  const virtualizer = useVirtualizer({
+    count: messages.length + pending.length,
+    getScrollElement: () => box.current,
+    estimateSize: (index) => 76 + Math.ceil((messages[index]?.content.length ?? 80) / 80) * 27,
+    getItemKey: (index) => messages[index]?.id ?? pending[index - messages.length]?.key ?? index,
+    anchorTo: "end",
+    followOnAppend: true,
+    scrollEndThreshold: 80,
+    overscan: 6,
+    gap: 20,
+    paddingStart: 24,
+    paddingEnd: 24,
+  });
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: once for each chat that is opened
+  useLayoutEffect(() => virtualizer.scrollToEnd(), [chatId]);
+
+  const first = virtualizer.range?.startIndex ?? 0;
+  useEffect(() => {
+    if (first < 10 && hasOlder && !isLoadingOlder) loadOlder();
+  }, [first, hasOlder, isLoadingOlder, loadOlder]);
+
+  return (
+    <div className="relative min-h-0 flex-1">
+      <section
+        ref={box}
+        aria-label="Messages"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+        tabIndex={0}
+        className="h-full overflow-y-auto overscroll-contain outline-none [overflow-anchor:none]"
+        onScroll={() => setAtEnd(virtualizer.isAtEnd(80))}
+      >
+        <div className="relative mx-auto w-full max-w-read" style={{ height: virtualizer.getTotalSize() }}>
+          {virtualizer.getVirtualItems().map((item) => {
+            const message = messages[item.index];
+            const waiting = pending[item.index - messages.length];
+            return (
+              <div
+                key={item.key}
+                ref={virtualizer.measureElement}
+                data-index={item.index}
+                className="absolute inset-x-0 top-0 px-4"
+                style={{ transform: `translateY(${item.start}px)` }}
+              >
+                {message ? (
+                  <MessageRow
+                    message={message}
+                    actions={row.actions}
+                    isEditing={row.editingId === message.id}
+                    onEdit={row.onEdit}
+                    waitingWords={row.waitingWords}
+                  />
+                ) : (
+                  waiting && (
+                    <article aria-label="Your message, being sent" className="flex flex-col gap-1">
+                      <div className="prose ml-auto max-w-[85%] whitespace-pre-wrap rounded-card bg-surface-quiet px-4 py-2">
+                        {waiting.content}
+                      </div>
+                      <p className="min-h-8 text-right text-sm text-text-muted">Sending …</p>
+                    </article>
+                  )
+                )}
+              </div>
+            );
+          })}
+        </div>
+      </section>
+      {!isAtEnd && (
+        <Button
+          className="absolute bottom-3 left-1/2 -translate-x-1/2 rounded-full bg-surface-raised shadow-float"
+          onClick={() => virtualizer.scrollToEnd({ behavior: "smooth" })}
+        >
+          <ArrowDown size={16} strokeWidth={1.5} aria-hidden /> New below
+        </Button>
+      )}
+    </div>
+  );
+}

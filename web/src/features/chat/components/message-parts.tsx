@@ -1,0 +1,93 @@
+import { ChevronRight } from "lucide-react";
+import { lazy, Suspense } from "react";
+import type { Schemas } from "@/api/client";
+import { allowedLink } from "@/lib/links";
+import type { LivePart } from "../reducer";
+import { CodeBlock } from "./code-block";
+
+// Half of the code of these pages is for Markdown: it comes when the first reply is shown, and the words stand meanwhile.
+const MarkdownText = lazy(() => import("./markdown-text").then((made) => ({ default: made.MarkdownText })));
+
+type Part = Schemas["MessageRead"]["parts"][number] | LivePart;
+
+/** What a message consists of, in its order. `isMarkdown` is false for what a person wrote: it stands as typed. */
+export function MessageParts({
+  parts,
+  isMarkdown,
+  isStreaming,
+}: {
+  parts: readonly Part[];
+  isMarkdown: boolean;
+  isStreaming: boolean;
+}) {
+  return (
+    <div className="flex min-w-0 flex-col gap-3">
+      {parts.map((part, index) => (
+        <OnePart
+          // biome-ignore lint/suspicious/noArrayIndexKey: a part is known by its place in the message
+          key={index}
+          part={part}
+          isMarkdown={isMarkdown}
+          isStreaming={isStreaming && index === parts.length - 1}
+        />
+      ))}
+    </div>
+  );
+}
+
+function OnePart({
+  part,
+  isMarkdown,
+  isStreaming,
+}: {
+  part: Part;
+  isMarkdown: boolean;
+  isStreaming: boolean;
+}) {
+  switch (part.type) {
+    case "text":
+      return isMarkdown ? (
+        <Suspense fallback={<p className="prose whitespace-pre-wrap">{part.text}</p>}>
+          <MarkdownText text={part.text} isStreaming={isStreaming} />
+        </Suspense>
+      ) : (
+        <p className="prose whitespace-pre-wrap">{part.text}</p>
+      );
+    case "code":
+      return <CodeBlock code={part.code} language={part.language} />;
+    case "reasoning":
+      return (
+        <details className="group text-text-muted">
+          <summary className="flex min-h-8 w-fit cursor-pointer list-none items-center gap-1 rounded-control text-sm hover:text-text">
+            <ChevronRight
+              size={14}
+              strokeWidth={1.5}
+              aria-hidden
+              className="transition-transform group-open:rotate-90"
+            />
+            <span className={isStreaming ? "shimmer" : undefined}>
+              {isStreaming ? "Thinking …" : "Thoughts"}
+            </span>
+          </summary>
+          <p className="whitespace-pre-wrap border-hairline border-l py-1 pl-4 text-base">{part.text}</p>
+        </details>
+      );
+    case "image":
+    case "source": {
+      const link = allowedLink(part.url ?? undefined);
+      const words = part.type === "image" ? part.alt || "Picture" : part.title || link?.host;
+      return link ? (
+        <a
+          className="text-accent underline"
+          href={link.href}
+          target="_blank"
+          rel="noopener noreferrer nofollow"
+        >
+          {words}
+        </a>
+      ) : (
+        <span>{words}</span>
+      );
+    }
+  }
+}

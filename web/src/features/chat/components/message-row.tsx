@@ -1,0 +1,204 @@
+import { Check, ChevronLeft, ChevronRight, Copy, Pencil, Play, RefreshCw } from "lucide-react";
+import { memo, type ReactNode, useState } from "react";
+import { exactTime, relativeTime, wholeNumber } from "@/lib/dates";
+import { Button, IconButton } from "@/ui/button";
+import { cx } from "@/ui/class-names";
+import { useCopied } from "../hooks/use-copied";
+import { useLiveReply } from "../hooks/use-live-reply";
+import type { Message } from "../reducer";
+import { MessageEditor } from "./message-editor";
+import { MessageParts } from "./message-parts";
+
+export type MessageActions = {
+  edit: (message: Message, content: string) => Promise<void>;
+  regenerate: (message: Message) => void;
+  continueReply: (message: Message) => void;
+  showSibling: (messageId: string) => void;
+};
+type Props = {
+  message: Message;
+  actions: MessageActions;
+  isEditing: boolean;
+  onEdit: (messageId: string | undefined) => void;
+  waitingWords: (message: Message) => ReactNode;
+};
+
+/** One message with what can be done about it. A reply that is being written is followed from here. */
+export const MessageRow = memo(function MessageRow({
+  message,
+  actions,
+  isEditing,
+  onEdit,
+  waitingWords,
+}: Props) {
+  const isOpen = message.status === "sending" || message.status === "streaming";
+  const live = useLiveReply(
+    isOpen && message.role === "assistant" ? (message.run_id ?? undefined) : undefined,
+  );
+  const isPerson = message.role === "user";
+  const parts = isOpen && live?.parts.length ? live.parts : message.parts;
+  if (isEditing)
+    return (
+      <MessageEditor
+        message={message}
+        onCancel={() => onEdit(undefined)}
+        onSave={async (content) => {
+          await actions.edit(message, content);
+          onEdit(undefined);
+        }}
+      />
+    );
+  return (
+    <article
+      aria-label={isPerson ? (message.user?.name ?? "You") : "Reply"}
+      className="group flex flex-col gap-1"
+    >
+      <div
+        className={cx("min-w-0", isPerson && "ml-auto max-w-[85%] rounded-card bg-surface-quiet px-4 py-2")}
+      >
+        {parts.length > 0 ? (
+          <Folded isFoldable={isPerson} length={message.content.length}>
+            <MessageParts parts={parts} isMarkdown={!isPerson} isStreaming={isOpen} />
+          </Folded>
+        ) : (
+          isOpen && <p className="shimmer min-h-7 text-text-muted">{waitingWords(message)}</p>
+        )}
+      </div>
+      {!isPerson && <Ending message={message} actions={actions} />}
+      <Actions message={message} actions={actions} onEdit={onEdit} isOpen={isOpen} />
+    </article>
+  );
+});
+
+const FOLD_AT = 3000;
+
+function Folded({
+  isFoldable,
+  length,
+  children,
+}: {
+  isFoldable: boolean;
+  length: number;
+  children: ReactNode;
+}) {
+  const [isFolded, setFolded] = useState(isFoldable && length > FOLD_AT);
+  if (!isFoldable || length <= FOLD_AT) return children;
+  return (
+    <>
+      <div className={isFolded ? "relative max-h-60 overflow-hidden" : undefined}>{children}</div>
+      <Button look="plain" className="text-sm" onClick={() => setFolded(!isFolded)}>
+        {isFolded ? `Show all ${wholeNumber(length)} characters` : "Show less"}
+      </Button>
+    </>
+  );
+}
+
+/** How a reply ended, when that is not simply its end, and what can be done then. */
+function Ending({ message, actions }: { message: Message; actions: MessageActions }) {
+  const isBroken = message.status === "interrupted" || message.status === "error";
+  return (
+    <>
+      {isBroken && (
+        <div
+          role={message.status === "error" ? "alert" : undefined}
+          className={cx(
+            "flex flex-wrap items-center gap-x-3 gap-y-2 rounded-card px-3 py-2",
+            message.status === "error" ? "bg-danger-quiet text-danger" : "bg-surface-quiet text-text-muted",
+          )}
+        >
+          <span className="min-w-0 flex-1 basis-60">
+            {message.error?.message ?? "This reply was interrupted."}
+          </span>
+          {message.content && (
+            <Button onClick={() => actions.continueReply(message)}>
+              <Play size={14} strokeWidth={1.5} aria-hidden /> Continue
+            </Button>
+          )}
+          <Button onClick={() => actions.regenerate(message)}>
+            <RefreshCw size={14} strokeWidth={1.5} aria-hidden /> Retry
+          </Button>
+        </div>
+      )}
+      {message.finish_reason === "length" && (
+        <p className="text-sm text-warning">The reply reached its longest length and stops here.</p>
+      )}
+      {message.left_out > 0 && (
+        <p className="text-sm text-text-muted">
+          {message.left_out === 1
+            ? "The oldest message did not fit the model's window and was left out."
+            : `The ${wholeNumber(message.left_out)} oldest messages did not fit the model's window and were left out.`}
+        </p>
+      )}
+    </>
+  );
+}
+
+function Actions({
+  message,
+  actions,
+  onEdit,
+  isOpen,
+}: Pick<Props, "message" | "actions" | "onEdit"> & { isOpen: boolean }) {
+  const [isCopied, copy] = useCopied();
+  const isPerson = message.role === "user";
+  return (
+    <div className={cx("flex min-h-8 items-center gap-1 text-sm text-text-muted", isPerson && "justify-end")}>
+      <Siblings message={message} onShow={actions.showSibling} />
+      <div
+        className={cx(
+          "flex items-center gap-1 transition-opacity duration-150",
+          "pointer-fine:opacity-0 group-focus-within:opacity-100 group-hover:opacity-100",
+          isOpen && "invisible",
+        )}
+      >
+        <IconButton label={isCopied ? "Copied" : "Copy"} onClick={() => copy(message.content)}>
+          {isCopied ? (
+            <Check size={16} strokeWidth={1.5} aria-hidden />
+          ) : (
+            <Copy size={16} strokeWidth={1.5} aria-hidden />
+          )}
+        </IconButton>
+        {isPerson ? (
+          <IconButton label="Edit" onClick={() => onEdit(message.id)}>
+            <Pencil size={16} strokeWidth={1.5} aria-hidden />
+          </IconButton>
+        ) : (
+          <IconButton label="Write another reply" onClick={() => actions.regenerate(message)}>
+            <RefreshCw size={16} strokeWidth={1.5} aria-hidden />
+          </IconButton>
+        )}
+        <span className="px-1 tabular-nums" title={exactTime(message.created_at)}>
+          {[
+            relativeTime(message.created_at),
+            message.edited && "edited",
+            message.model_name,
+            message.usage && `${wholeNumber(message.usage.total_tokens)} tokens`,
+          ]
+            .filter(Boolean)
+            .join(" · ")}
+        </span>
+      </div>
+    </div>
+  );
+}
+
+function Siblings({ message, onShow }: { message: Message; onShow: (messageId: string) => void }) {
+  const ids = message.sibling_ids;
+  const at = ids.indexOf(message.id);
+  if (ids.length < 2 || at < 0) return null;
+  const before = ids[at - 1];
+  const after = ids[at + 1];
+  return (
+    <nav aria-label="Versions of this message" className="flex items-center tabular-nums">
+      <IconButton label="Previous version" disabled={!before} onClick={() => before && onShow(before)}>
+        <ChevronLeft size={16} strokeWidth={1.5} aria-hidden />
+      </IconButton>
+      <span>
+        {at + 1}/{ids.length}
+      </span>
+      <IconButton label="Next version" disabled={!after} onClick={() => after && onShow(after)}>
+        <ChevronRight size={16} strokeWidth={1.5} aria-hidden />
+      </IconButton>
+    </nav>
+  );
+}

@@ -1,0 +1,64 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { type ReactNode, useRef, useState } from "react";
+import { wordsFor } from "@/api/words";
+import { keepText } from "@/lib/kept-text";
+import { createChat, placeChat, placeSent, sendMessage } from "../queries";
+import { Composer } from "./composer";
+
+type Model = { provider: string; model_name: string };
+type Props = {
+  onMade: (chatId: string) => void;
+  menuButton: ReactNode;
+  notice: ReactNode;
+  modelChoice: (value: Model | undefined, choose: (provider: string, modelName: string) => void) => ReactNode;
+};
+
+const EXAMPLE = "Explain to me, as to a curious friend, why bread rises.";
+
+/** An empty page with one example; the chat is made when the first message is sent. */
+export function NewChat({ onMade, menuButton, notice, modelChoice }: Props) {
+  const client = useQueryClient();
+  const [model, setModel] = useState<Model>();
+  const [problem, setProblem] = useState<string>();
+  // A second try after a failure goes on with the chat of the first, so that none is left empty.
+  const made = useRef<{ chatId: string; content: string; key: string }>(undefined);
+  const send = async (content: string) => {
+    setProblem(undefined);
+    try {
+      if (made.current?.content !== content) {
+        const chat = await createChat(model ?? {}, crypto.randomUUID());
+        placeChat(client, chat);
+        client.setQueryData(["messages", chat.id], {
+          pages: [{ items: [], next_cursor: null }],
+          pageParams: [undefined],
+        });
+        made.current = { chatId: chat.id, content, key: crypto.randomUUID() };
+      }
+      placeSent(client, await sendMessage(made.current.chatId, content, made.current.key));
+      keepText("new", "");
+      onMade(made.current.chatId);
+    } catch (error) {
+      setProblem(wordsFor(error));
+      throw error;
+    }
+  };
+  return (
+    <>
+      <header className="flex min-h-14 items-center gap-2 px-3">{menuButton}</header>
+      <div className="m-auto flex w-full max-w-read flex-col gap-4 px-4 pb-6 text-center">
+        <h1 className="font-serif text-2xl">What shall we talk about?</h1>
+        <button
+          type="button"
+          className="mx-auto max-w-full rounded-card px-4 py-2 text-md text-text-muted hover:bg-surface-hover hover:text-text"
+          onClick={() => void send(EXAMPLE).catch(() => undefined)}
+        >
+          {EXAMPLE}
+        </button>
+      </div>
+      {notice}
+      <Composer place="new" problem={problem} onSend={send}>
+        {modelChoice(model, (provider, model_name) => setModel({ provider, model_name }))}
+      </Composer>
+    </>
+  );
+}

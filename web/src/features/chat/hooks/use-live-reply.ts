@@ -1,0 +1,32 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useEffect, useState } from "react";
+import { useRealtime } from "@/realtime/provider";
+import { placeMessage } from "../queries";
+import { applyRunEvent, type LiveReply, nothingYet } from "../reducer";
+
+/** Follow a run while it is asked for; the finished message goes into the cache, where it is kept. */
+export function useLiveReply(runId: string | undefined): LiveReply | undefined {
+  const realtime = useRealtime();
+  const client = useQueryClient();
+  const [live, setLive] = useState<{ runId: string; reply: LiveReply }>();
+  useEffect(() => {
+    if (!runId) return;
+    let reply = nothingYet;
+    let frame = 0;
+    const show = () => {
+      frame = 0;
+      setLive({ runId, reply });
+    };
+    const leave = realtime.follow(runId, (event) => {
+      reply = applyRunEvent(reply, event);
+      if (event.type === "message.finished") placeMessage(client, event.message);
+      // Several deltas that come within one frame are painted once.
+      if (!frame) frame = requestAnimationFrame(show);
+    });
+    return () => {
+      leave();
+      cancelAnimationFrame(frame);
+    };
+  }, [runId, realtime, client]);
+  return live && live.runId === runId ? live.reply : undefined;
+}

@@ -1,0 +1,4 @@
+export { ChatList } from "./components/chat-list";
+export { ChatView } from "./components/chat-view";
+export { NewChat } from "./components/new-chat";
+export { applyChange } from "./events";

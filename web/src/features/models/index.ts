@@ -1,0 +1,2 @@
+export { ModelChoice } from "./model-choice";
+export { modelStateWords, modelsQuery } from "./queries";

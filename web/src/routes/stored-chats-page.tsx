@@ -1,0 +1,13 @@
+import { ChatList } from "@/features/chat";
+import { Page } from "./page";
+
+export function StoredChatsPage({ shown, title }: { shown: "archived" | "trash"; title: string }) {
+  return (
+    <Page title={title}>
+      {shown === "trash" && (
+        <p className="mb-4 px-3 text-text-muted">What is here is deleted for good after 30 days.</p>
+      )}
+      <ChatList shown={shown} />
+    </Page>
+  );
+}

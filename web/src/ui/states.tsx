@@ -1,0 +1,34 @@
+import type { ReactNode } from "react";
+
+import { Button } from "./button";
+
+/** Something that could not be shown, with what to do. */
+export function Failed({ words, onRetry }: { words: string; onRetry: () => void }) {
+  return (
+    <div role="alert" className="m-auto flex max-w-sm flex-col items-center gap-3 p-6 text-center">
+      <p>{words}</p>
+      <Button onClick={onRetry}>Try again</Button>
+    </div>
+  );
+}
+
+export function Empty({ title, children }: { title: string; children?: ReactNode }) {
+  return (
+    <div className="m-auto flex max-w-md flex-col items-center gap-2 p-6 text-center">
+      <p className="font-semibold text-lg">{title}</p>
+      <div className="text-text-muted">{children}</div>
+    </div>
+  );
+}
+
+/** A place kept in the shape of what is coming. */
+export function Lines({ widths }: { widths: string[] }) {
+  return (
+    <div aria-hidden className="flex flex-col gap-3">
+      {widths.map((width, index) => (
+        // biome-ignore lint/suspicious/noArrayIndexKey: the lines have no identity and never move
+        <div key={index} className={`shimmer h-3 rounded-control bg-surface-hover ${width}`} />
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,66 @@
+import { Toast } from "@base-ui/react/toast";
+import { X } from "lucide-react";
+import { type ReactNode, useCallback } from "react";
+import { IconButton } from "./button";
+
+const UNDO_MS = 10_000;
+
+export function ToastProvider({ children }: { children: ReactNode }) {
+  return (
+    <Toast.Provider timeout={6000} limit={3}>
+      {children}
+      <Toast.Portal>
+        <Toast.Viewport className="fixed inset-x-4 bottom-[calc(1rem+env(safe-area-inset-bottom))] z-50 mx-auto flex max-w-sm flex-col gap-2 sm:right-6 sm:left-auto sm:w-96">
+          <Toasts />
+        </Toast.Viewport>
+      </Toast.Portal>
+    </Toast.Provider>
+  );
+}
+
+function Toasts() {
+  const { toasts } = Toast.useToastManager();
+  return toasts.map((toast) => (
+    <Toast.Root
+      key={toast.id}
+      toast={toast}
+      className="rounded-card border border-hairline bg-surface-raised shadow-float transition-opacity duration-150 data-[ending-style]:opacity-0 data-[starting-style]:opacity-0"
+    >
+      <Toast.Content className="flex items-center gap-3 py-2 pr-2 pl-4">
+        <Toast.Title className="min-w-0 flex-1" />
+        <Toast.Action className="min-h-9 rounded-control px-3 font-semibold text-accent hover:bg-surface-hover" />
+        <Toast.Close
+          render={
+            <IconButton label="Dismiss">
+              <X size={16} strokeWidth={1.5} aria-hidden />
+            </IconButton>
+          }
+        />
+      </Toast.Content>
+    </Toast.Root>
+  ));
+}
+
+/** Say something briefly: a failure, or what was done with a way to take it back for ten seconds. */
+export function useToast(): {
+  say: (words: string) => void;
+  offerUndo: (words: string, undo: () => void) => void;
+} {
+  const { add, close } = Toast.useToastManager();
+  const say = useCallback((words: string) => void add({ title: words }), [add]);
+  const offerUndo = useCallback(
+    (words: string, undo: () => void) => {
+      const takeBack = () => {
+        close(id);
+        undo();
+      };
+      const id = add({
+        title: words,
+        timeout: UNDO_MS,
+        actionProps: { children: "Undo", onClick: takeBack },
+      });
+    },
+    [add, close],
+  );
+  return { say, offerUndo };
+}
