@@ -23,7 +23,8 @@ export function Shell() {
   const isStranger = me.error instanceof ApiError && me.error.status === 401;
   const setup = useQuery({ ...setupQuery, enabled: isStranger });
   const enter = (user: typeof me.data) => {
-    client.clear();
+    // What is loaded may be of somebody who sat here before.
+    client.removeQueries({ predicate: (query) => query.queryKey[0] !== "me" });
     client.setQueryData(meQuery.queryKey, user);
     realtime.restart();
   };

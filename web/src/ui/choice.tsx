@@ -22,12 +22,12 @@ export function Choice({ label, value, options, onChoose, showLabel = false, cla
       value={value}
       onValueChange={(chosen) => typeof chosen === "string" && chosen !== value && onChoose(chosen)}
     >
-      <div className="flex min-w-0 flex-col gap-1">
+      <div className={cx("flex min-w-0 flex-col gap-1", !showLabel && "items-start")}>
         {showLabel && <Select.Label className="font-medium">{label}</Select.Label>}
         <Select.Trigger
           aria-label={showLabel ? undefined : label}
           className={cx(
-            "flex min-h-9 min-w-0 items-center gap-2 rounded-control px-2 text-left hover:bg-surface-hover data-[popup-open]:bg-surface-hover",
+            "flex min-h-9 min-w-0 max-w-full items-center gap-2 rounded-control px-2 text-left hover:bg-surface-hover data-[popup-open]:bg-surface-hover",
             showLabel && "border border-hairline-strong bg-surface-raised px-3",
             className,
           )}

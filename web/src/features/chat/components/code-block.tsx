@@ -19,7 +19,7 @@ export const CodeBlock = memo(function CodeBlock({
   const [isCopied, copy] = useCopied();
   const tree = useHighlighted(code, language);
   return (
-    <figure className="not-prose rounded-card border border-hairline bg-surface-quiet">
+    <figure className="rounded-card border border-hairline bg-surface-quiet">
       <figcaption className="flex items-center justify-between gap-2 py-1 pr-1 pl-3 text-sm text-text-muted">
         <span>{language ?? "text"}</span>
         <span className="flex">

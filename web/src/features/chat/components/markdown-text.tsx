@@ -1,5 +1,5 @@
 import type { Root } from "mdast";
-import { memo } from "react";
+import { cloneElement, isValidElement, memo, type ReactElement } from "react";
 import { type Components, defaultRehypePlugins, defaultRemarkPlugins, Streamdown } from "streamdown";
 import { visit } from "unist-util-visit";
 import { allowedLink } from "@/lib/links";
@@ -13,6 +13,8 @@ function remarkHtmlAsText() {
     });
   };
 }
+
+type Marked = ReactElement<{ "data-block"?: string }>;
 
 const components: Components = {
   a: ({ href, children }) => {
@@ -63,7 +65,9 @@ const components: Components = {
   sup: "sup",
   sub: "sub",
   section: "section",
-  pre: ({ children }) => <>{children}</>,
+  // Streamdown tells a block of code from code within a line by this mark, which its own `pre` would set.
+  pre: ({ children }) =>
+    isValidElement(children) ? cloneElement(children as Marked, { "data-block": "true" }) : children,
   code: ({ children, className }) => (
     <CodeBlock
       code={String(children ?? "").replace(/\n$/, "")}

@@ -40,7 +40,7 @@ export function MessageList({
     followOnAppend: true,
     scrollEndThreshold: 80,
     overscan: 6,
-    gap: 20,
+    gap: 8,
     paddingStart: 24,
     paddingEnd: 24,
   });
