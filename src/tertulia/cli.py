@@ -55,7 +55,7 @@ def db_upgrade() -> None:
 def db_check() -> None:
     """Look for faults: foreign keys, indexes, counters, SQLite's own check. Exits with 1 if there is one."""
     settings = load_settings()
-    engine = plain_engine(settings)
+    engine = plain_engine(settings, writes=False)
     try:
         report = check_database(engine, [find_wrong_counters])
     finally:

@@ -107,8 +107,9 @@ class ScriptedProvider:
 
     def close(self) -> None:
         self._released.set()
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(5)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -7,9 +7,10 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from tertulia.errors import Invalid, TooLarge
+from tertulia.errors import AppError, Invalid, TooLarge
 from tertulia.http.problems import problem_responses
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -47,11 +48,7 @@ class LimitedRequest(Request):
         return self._body
 
     async def json(self) -> Any:
-        body = await self.body()
-        try:
-            value = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise Invalid(f"The body is not JSON: {error}.", field="body") from None
+        value = orjson.loads(await self.body())
         if _deeper_than(value, MAX_DEPTH):
             raise Invalid(f"The body is nested deeper than {MAX_DEPTH} levels.", field="body", limit=MAX_DEPTH)
         return value
@@ -70,7 +67,13 @@ class LimitedRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def limited(request: Request) -> Response:
-            return await handle(LimitedRequest(request.scope, request.receive))
+            try:
+                return await handle(LimitedRequest(request.scope, request.receive))
+            except HTTPException as error:
+                # FastAPI makes one answer of everything that goes wrong while a body is read; ours say what it was.
+                if isinstance(error.__cause__, AppError):
+                    raise error.__cause__ from None
+                raise
 
         return limited
 

@@ -1,0 +1,223 @@
+"""First run, sign-in, sign-out, and what ends a sign-in."""
+
+import threading
+from datetime import timedelta
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session as DbSession
+
+from tertulia import clock
+from tertulia.accounts.models import AuditLog, Session, User, UserStatus
+from tertulia.accounts.passwords import check_password
+from tertulia.accounts.errors import WeakPassword
+from tertulia.db.opening import plain_engine
+from tertulia.settings import Settings
+from tests.conftest import ServerMaker, SignIn
+from tests.fakes.live_server import Client, LiveServer
+
+ADA = {"username": "ada", "name": "Ada", "password": "correct horse battery"}
+
+
+def test_the_first_account_is_made_once(server: LiveServer) -> None:
+    with Client(server.url) as client:
+        assert client.api("GET", "/setup") == {"required": True}
+        user = client.api("POST", "/setup", json=ADA, expect=201)
+        assert (user["role"], user["username"]) == ("admin", "ada")
+        assert client.api("GET", "/me")["id"] == user["id"]
+        assert client.api("GET", "/setup") == {"required": False}
+        assert client.api("POST", "/setup", json=ADA | {"username": "eve"}, expect=409)["code"] == "already_set_up"
+
+
+def test_of_two_first_accounts_at_once_one_is_made(server: LiveServer) -> None:
+    statuses: list[int] = []
+
+    def try_it(number: int) -> None:
+        with Client(server.url) as client:
+            statuses.append(client.post("/setup", json=ADA | {"username": f"ada{number}"}).status_code)
+
+    threads = [threading.Thread(target=try_it, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [201, 409, 409, 409]
+
+
+def test_a_wrong_password_and_an_unknown_name_are_answered_alike(ana: Client, server: LiveServer) -> None:
+    with Client(server.url) as client:
+        answers = [
+            client.post("/session", json={"username": name, "password": "wrong wrong wrong"}) for name in ("ana", "nobody")
+        ]
+    bodies = [{**answer.json(), "request_id": None} for answer in answers]
+    assert bodies[0] == bodies[1]
+    assert [answer.status_code for answer in answers] == [401, 401]
+
+
+def test_signing_out_ends_the_session_at_once(ana: Client) -> None:
+    token = ana.cookies["tertulia_session"]
+    ana.api("DELETE", "/session", expect=204)
+    ana.cookies.set("tertulia_session", token)
+    assert ana.api("GET", "/me", expect=401)["code"] == "not_signed_in"
+
+
+def test_signing_in_gives_a_new_token_and_ends_the_one_that_was_brought(ana: Client) -> None:
+    old = ana.cookies["tertulia_session"]
+    ana.api("POST", "/session", json={"username": "ana", "password": "correct horse battery"}, expect=201)
+    new = ana.cookies["tertulia_session"]
+    assert new != old
+    ana.cookies.set("tertulia_session", old, domain="", path="/")
+    with httpx.Client(base_url=str(ana.base_url), cookies={"tertulia_session": old}) as other:
+        assert other.get("me").status_code == 401
+
+
+def test_the_token_is_stored_only_as_a_hash(ana: Client, settings: Settings) -> None:
+    engine = plain_engine(settings)
+    with DbSession(engine) as session:
+        stored = session.scalars(sa.select(Session.token_hash)).one()
+    engine.dispose()
+    assert len(stored) == 32
+    assert ana.cookies["tertulia_session"].encode() not in stored
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"expires_at": timedelta(seconds=-1)},
+        {"last_active_at": timedelta(days=-7, seconds=-1)},
+        {"is_active": False},
+    ],
+    ids=["expired", "idle", "ended"],
+)
+def test_a_session_that_is_over_signs_nobody_in(ana: Client, settings: Settings, change: dict[str, object]) -> None:
+    values = {name: clock.now() + by if isinstance(by, timedelta) else by for name, by in change.items()}
+    _change(settings, sa.update(Session).values(**values))
+    assert ana.api("GET", "/me", expect=401)["code"] == "not_signed_in"
+
+
+def test_a_session_one_second_within_its_time_still_does(ana: Client, settings: Settings) -> None:
+    almost = clock.now() - timedelta(days=7) + timedelta(seconds=5)
+    _change(settings, sa.update(Session).values(last_active_at=almost))
+    ana.api("GET", "/me")
+
+
+@pytest.mark.parametrize("status", [UserStatus.INACTIVE, UserStatus.SUSPENDED])
+def test_a_deactivated_user_is_out_at_once(ana: Client, settings: Settings, status: UserStatus) -> None:
+    _change(settings, sa.update(User).values(status=status))
+    ana.api("GET", "/me", expect=401)
+
+
+def test_the_sixth_try_in_a_minute_has_to_wait(server: LiveServer, sign_in: SignIn) -> None:
+    sign_in("ana")  # the first try of five
+    with Client(server.url) as client:
+        wrong = {"username": "ANA", "password": "wrong wrong wrong"}
+        assert [client.post("/session", json=wrong).status_code for _ in range(5)] == [401, 401, 401, 401, 429]
+        assert client.post("/session", json=wrong).headers["retry-after"]
+
+
+@pytest.mark.parametrize(
+    ("password", "is_good"),
+    [
+        ("elevenchars", False),
+        ("twelve chars", True),
+        ("x" * 256, True),
+        ("x" * 257, False),
+        ("qwertyuiop123456789", True),
+        ("123456123456", False),
+        ("ada.lovelace", False),
+        ("ADA.Lovelace", False),
+    ],
+)
+def test_which_passwords_are_taken(password: str, is_good: bool) -> None:
+    if is_good:
+        check_password(password, names=("ada.lovelace",))
+    else:
+        with pytest.raises(WeakPassword):
+            check_password(password, names=("ada.lovelace",))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_good"),
+    [("O'Brien", True), ("Núñez", True), ("李小龙", True), ("J. R.", True), ("<b>", False), ("a" * 101, False), (" ", False)],
+)
+def test_which_names_are_taken(server: LiveServer, name: str, is_good: bool) -> None:
+    with Client(server.url) as client:
+        answer = client.post("/setup", json=ADA | {"name": name})
+    assert answer.status_code == (201 if is_good else 422), answer.text
+
+
+def test_user_names_and_addresses_are_unique_whatever_their_case(sign_in: SignIn, settings: Settings) -> None:
+    ana = sign_in("ana")
+    _change(settings, sa.update(User).values(role="admin"))
+    new = {"name": "B", "password": "correct horse battery"}
+    ana.api("POST", "/users", json=new | {"username": "berta", "email": "Berta@Example.org"}, expect=201)
+    again = ana.api("POST", "/users", json=new | {"username": "other", "email": "berta@example.ORG"}, expect=409)
+    assert again["code"] == "username_taken"
+
+
+def test_only_an_administrator_makes_users(ana: Client) -> None:
+    new = {"username": "berta", "name": "B", "password": "correct horse battery"}
+    assert ana.api("POST", "/users", json=new, expect=403)["code"] == "admin_only"
+    assert ana.api("GET", "/users", expect=403)["code"] == "admin_only"
+
+
+def test_preferences_are_kept_one_by_one(ana: Client) -> None:
+    ana.api("PATCH", "/me", json={"preferences": {"theme": "dark", "language": "pt-BR"}})
+    me = ana.api("PATCH", "/me", json={"preferences": {"language": None}})
+    assert (me["preferences"]["theme"], me["preferences"]["language"]) == ("dark", None)
+    ana.api("PATCH", "/me", json={"preferences": {"theme": "purple"}}, expect=422)
+
+
+def test_the_cookie_is_secure_behind_tls_and_bare_on_loopback(start_server: ServerMaker) -> None:
+    behind_tls = start_server(public_url="https://chat.example")
+    with Client(behind_tls.url) as client:
+        cookie = client.post("/setup", json=ADA).headers["set-cookie"]
+    assert cookie.startswith("__Host-tertulia_session=")
+    assert {"secure", "httponly", "samesite=lax", "path=/"} <= {part.strip().lower() for part in cookie.split(";")}
+    assert "domain" not in cookie.lower()
+
+
+def test_signing_in_over_the_open_wire_is_refused(start_server: ServerMaker) -> None:
+    # As it would listen for others: loopback only is what the host check is for.
+    server = start_server(host="0.0.0.0")
+    with Client(server.url) as client:
+        refused = client.post("/setup", json=ADA, headers={"Host": "chat.example:8000"})
+        assert (refused.status_code, refused.json()["code"]) == (403, "insecure_connection")
+
+
+def test_a_name_that_is_not_ours_is_not_answered_on_loopback(server: LiveServer) -> None:
+    with httpx.Client() as client:
+        assert client.get(f"{server.url}/healthz", headers={"Host": "rebound.example"}).status_code == 421
+
+
+@pytest.mark.parametrize(
+    ("headers", "passes"),
+    [
+        ({"X-Tertulia": "1", "Sec-Fetch-Site": "same-origin"}, True),
+        ({"X-Tertulia": "1", "Sec-Fetch-Site": "none"}, True),
+        ({"X-Tertulia": "1", "Sec-Fetch-Site": "same-site"}, False),
+        ({"X-Tertulia": "1", "Sec-Fetch-Site": "cross-site"}, False),
+        ({"X-Tertulia": "", "Sec-Fetch-Site": "same-origin"}, False),
+        ({"X-Tertulia": "1", "Origin": "https://evil.example"}, False),
+        ({"X-Tertulia": ""}, False),
+    ],
+)
+def test_unsafe_calls_come_from_our_own_page(ana: Client, headers: dict[str, str], passes: bool) -> None:
+    answer = ana.post("/chats", json={}, headers=headers)
+    assert answer.status_code == (201 if passes else 403), answer.text
+
+
+def test_sign_ins_are_written_down(ana: Client, settings: Settings) -> None:
+    engine = plain_engine(settings)
+    with DbSession(engine) as session:
+        entries = session.execute(sa.select(AuditLog.action, AuditLog.ip_address)).all()
+    engine.dispose()
+    assert ("session.start", "127.0.0.1") in entries
+
+
+def _change(settings: Settings, statement: sa.Update) -> None:
+    engine = plain_engine(settings)
+    with engine.begin() as connection:
+        connection.execute(statement)
+    engine.dispose()

@@ -1,0 +1,154 @@
+"""Chats: made, listed, changed, thrown away and brought back."""
+
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.chat.errors import ChatNotFound
+from tertulia.chat.models import Chat, Message
+from tertulia.chat.schemas import ChatUpdate
+from tertulia.chat.service import delete_chat, get_chat, list_chats, purge_trash, restore_chat, update_chat
+from tests.conftest import SignIn
+from tests.factories.chats import add_message, make_chat
+from tests.fakes.live_server import Client
+
+
+def test_the_list_shows_the_newest_chats_first_with_a_line_of_their_last_message(session: Session, alice: Actor) -> None:
+    first = make_chat(session, owner=alice, messages=2)
+    second = make_chat(session, owner=alice, messages=1)
+    add_message(session, first, "the latest word", owner=alice)
+    listed = list_chats(session, actor=alice)
+    assert [chat["id"] for chat in listed] == [first, second]
+    assert listed[0]["last_message"] is not None
+    assert (listed[0]["last_message"]["excerpt"], listed[0]["message_count"]) == ("the latest word", 3)
+
+
+def test_somebody_elses_chat_is_as_good_as_missing(session: Session, alice: Actor, bob: Actor) -> None:
+    chat_id = make_chat(session, owner=alice)
+    assert get_chat(session, chat_id, actor=alice)["id"] == chat_id
+    with pytest.raises(ChatNotFound):
+        get_chat(session, chat_id, actor=bob)
+    with pytest.raises(ChatNotFound):
+        delete_chat(session, chat_id, actor=bob)
+    assert list_chats(session, actor=bob) == []
+
+
+def test_a_deleted_chat_comes_back_as_it_was(session: Session, alice: Actor) -> None:
+    chat_id = make_chat(session, owner=alice, messages=3)
+    before = get_chat(session, chat_id, actor=alice)
+    delete_chat(session, chat_id, actor=alice)
+    assert list_chats(session, actor=alice) == []
+    assert [chat["id"] for chat in list_chats(session, actor=alice, shown="trash")] == [chat_id]
+    with pytest.raises(ChatNotFound):
+        get_chat(session, chat_id, actor=alice)
+    restored = restore_chat(session, chat_id, actor=alice)
+    assert {**restored, "updated_at": None} == {**before, "updated_at": None}
+
+
+def test_the_trash_is_emptied_of_what_is_old_with_all_that_hangs_on_it(session: Session, alice: Actor) -> None:
+    old, young = (make_chat(session, owner=alice, messages=4) for _ in range(2))
+    delete_chat(session, old, actor=alice)
+    session.execute(sa.update(Chat).where(Chat.id == old).values(deleted_at=clock.now() - timedelta(days=31)))
+    delete_chat(session, young, actor=alice)
+    assert purge_trash(session, timedelta(days=30)) == 1
+    session.commit()
+    assert session.scalars(sa.select(Message.chat_id).distinct()).all() == [young]
+
+
+def test_an_update_changes_what_is_named_and_nothing_else(session: Session, alice: Actor) -> None:
+    chat_id = make_chat(session, owner=alice, settings={"temperature": 0.5, "max_tokens": 100}, system_prompt="Be kind.")
+    update = ChatUpdate.model_validate({"settings": {"temperature": None}, "is_archived": True})
+    changed = update_chat(session, chat_id, update, actor=alice)
+    assert (changed["settings"]["temperature"], changed["settings"]["max_tokens"]) == (None, 100)
+    assert (changed["is_archived"], changed["system_prompt"]) == (True, "Be kind.")
+
+
+@pytest.mark.parametrize(
+    ("field", "fits", "too_much"),
+    [
+        ("title", "t" * 200, "t" * 201),
+        ("system_prompt", "s" * 2000, "s" * 2001),
+        ("settings", {"temperature": 2.0}, {"temperature": 2.01}),
+        ("settings", {"max_tokens": 32_000}, {"max_tokens": 32_001}),
+        ("settings", {"max_tokens": 1}, {"max_tokens": 0}),
+        ("provider", "p" * 50, "p" * 51),
+        ("model_name", "m" * 100, "m" * 101),
+    ],
+)
+def test_limits_of_a_chat(ana: Client, field: str, fits: object, too_much: object) -> None:
+    ana.api("POST", "/chats", json={field: fits}, expect=201)
+    refused = ana.api("POST", "/chats", json={field: too_much}, expect=422)
+    assert refused["errors"][0]["field"].startswith(field)
+
+
+def test_a_message_of_the_longest_length_fits_and_one_more_character_does_not(ana: Client) -> None:
+    chat = ana.chat()
+    ana.say(chat["id"], "é" * 100_000, reply=False)
+    refused = ana.api("POST", f"/chats/{chat['id']}/messages", json={"content": "é" * 100_001}, expect=422)
+    assert (refused["code"], refused["limit"]) == ("message_too_long", 100_000)
+
+
+def test_a_page_by_page_reading_sees_every_chat_once_while_others_are_made(ana: Client) -> None:
+    made = [ana.chat(title=f"chat {number}")["id"] for number in range(7)]
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = ana.api("GET", "/chats", params={"limit": 3} | ({"cursor": cursor} if cursor else {}))
+        seen += [chat["id"] for chat in page["items"]]
+        ana.chat(title="in between")
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == made[::-1]
+
+
+def test_a_cursor_that_is_not_ours_is_refused(ana: Client) -> None:
+    for _ in range(2):
+        ana.chat()
+    cursor = ana.api("GET", "/chats", params={"limit": 1})["next_cursor"]
+    for wrong in ("nonsense", cursor[:-2] + "AA", cursor[2:]):
+        assert ana.api("GET", "/chats", params={"cursor": wrong}, expect=422)["code"] == "invalid_cursor"
+    # A cursor of one list does not open another.
+    assert ana.api("GET", "/chats", params={"cursor": cursor, "archived": True}, expect=422)["code"] == "invalid_cursor"
+
+
+@pytest.mark.parametrize("limit", [0, 201])
+def test_a_page_has_1_to_200_items(ana: Client, limit: int) -> None:
+    ana.api("GET", "/chats", params={"limit": limit}, expect=422)
+
+
+def test_the_title_comes_from_the_first_words_and_a_chosen_one_stays(ana: Client) -> None:
+    chat = ana.chat()
+    ana.say(chat["id"], "## **How** do I bake bread\nwith little time?", reply=False)
+    assert ana.api("GET", f"/chats/{chat['id']}")["title"] == "How do I bake bread"
+    named = ana.chat(title="Baking")
+    ana.say(named["id"], "Hello", reply=False)
+    assert ana.api("GET", f"/chats/{named['id']}")["title"] == "Baking"
+
+
+def test_the_same_idempotency_key_makes_one_chat(ana: Client) -> None:
+    answers = [
+        ana.post("/chats", json={"title": "Once"}, headers={"Idempotency-Key": "k1"}) for _ in range(3)
+    ]
+    assert len({answer.content for answer in answers}) == 1
+    assert [answer.status_code for answer in answers] == [201, 201, 201]
+    assert len(ana.api("GET", "/chats")["items"]) == 1
+    other = ana.post("/chats", json={"title": "Twice"}, headers={"Idempotency-Key": "k1"})
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_two_people_may_use_the_same_idempotency_key(ana: Client, sign_in: SignIn) -> None:
+    bob = sign_in("bob")
+    ours = ana.post("/chats", json={}, headers={"Idempotency-Key": "same"}).json()
+    theirs = bob.post("/chats", json={}, headers={"Idempotency-Key": "same"}).json()
+    assert ours["id"] != theirs["id"]
+
+
+def test_unknown_fields_and_server_owned_ones_are_refused(ana: Client) -> None:
+    for body in ({"colour": "red"}, {"user_id": ana.user["id"]}, {"message_count": 5}):
+        refused = ana.api("POST", "/chats", json=body, expect=422)
+        assert refused["errors"][0]["message"] == "This field is not known."

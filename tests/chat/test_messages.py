@@ -1,0 +1,226 @@
+"""The tree of messages: nothing is overwritten, and every earlier text can be reached."""
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, settings as hypothesis_settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy import exc
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.chat.errors import NotInChat
+from tertulia.chat.messages import check_in_chat
+from tertulia.chat.models import Chat, Message, MessageRole, MessageStatus
+from tertulia.chat.parts import CodePart, TextPart, flatten
+from tertulia.chat.service import get_chat, list_messages, set_head
+from tertulia.ids import ChatId, MessageId, new_id
+from tests.factories.chats import add_message, make_chat
+from tests.fakes.live_server import Client
+
+
+def test_content_is_the_text_of_the_parts_joined_by_spaces() -> None:
+    parts = [TextPart(text="Look at"), CodePart(language="typescript", code="let x = 1"), TextPart(text="please")]
+    assert flatten(parts) == "Look at let x = 1 please"
+
+
+def test_a_page_is_a_walk_from_the_newest_message_back(session: Session, alice: Actor) -> None:
+    chat_id = make_chat(session, owner=alice, messages=7)
+    newest, older = list_messages(session, chat_id, actor=alice, limit=3)
+    assert [m["content"] for m in newest] == ["message 6", "message 5", "message 4"]
+    rest, end = list_messages(session, chat_id, actor=alice, leaf=MessageId(older or ""), limit=50)
+    assert [m["content"] for m in rest] == [f"message {n}" for n in (3, 2, 1, 0)]
+    assert end is None
+
+
+def test_siblings_are_told_oldest_first_on_each_of_them(session: Session, alice: Actor) -> None:
+    chat_id = make_chat(session, owner=alice)
+    root = add_message(session, chat_id, "root", owner=alice)
+    replies = [add_message(session, chat_id, f"reply {n}", owner=alice, is_reply=True, after=root) for n in range(3)]
+    other_root = add_message(session, chat_id, "other root", owner=alice, at_root=True)
+    for reply in replies:
+        page, _ = list_messages(session, chat_id, actor=alice, leaf=reply)
+        assert page[0]["sibling_ids"] == replies
+        assert page[1]["sibling_ids"] == [root, other_root]
+
+
+def test_the_head_moves_to_the_newest_leaf_below_a_message(session: Session, alice: Actor) -> None:
+    chat_id = make_chat(session, owner=alice)
+    root = add_message(session, chat_id, "root", owner=alice)
+    left = add_message(session, chat_id, "left", owner=alice, after=root)
+    left_leaf = add_message(session, chat_id, "left leaf", owner=alice, after=left)
+    right = add_message(session, chat_id, "right", owner=alice, after=root)
+    assert set_head(session, chat_id, left, actor=alice)["head_message_id"] == left_leaf
+    assert set_head(session, chat_id, root, actor=alice)["head_message_id"] == right
+
+
+def test_messages_of_other_chats_are_refused_everywhere(session: Session, alice: Actor) -> None:
+    mine, other = make_chat(session, owner=alice, messages=1), make_chat(session, owner=alice, messages=1)
+    stranger = MessageId(get_chat(session, other, actor=alice)["head_message_id"] or "")
+    with pytest.raises(NotInChat):
+        check_in_chat(session, mine, stranger, field="previous_message_id")
+    with pytest.raises(NotInChat):
+        set_head(session, mine, stranger, actor=alice)
+
+
+@pytest.mark.parametrize("column", ["previous_message_id", "parent_message_id"])
+def test_the_database_itself_keeps_links_within_a_chat(session: Session, alice: Actor, column: str) -> None:
+    mine, other = make_chat(session, owner=alice, messages=1), make_chat(session, owner=alice, messages=1)
+    stranger = get_chat(session, other, actor=alice)["head_message_id"]
+    session.commit()
+    session.add(
+        Message(chat_id=mine, role=MessageRole.USER, status=MessageStatus.SENT, content="x", parts=[], **{column: stranger})
+    )
+    with pytest.raises(exc.IntegrityError):
+        session.commit()
+
+
+def test_the_database_itself_keeps_the_head_within_its_chat(session: Session, alice: Actor) -> None:
+    mine, other = make_chat(session, owner=alice, messages=1), make_chat(session, owner=alice, messages=1)
+    stranger = get_chat(session, other, actor=alice)["head_message_id"]
+    session.commit()
+    with pytest.raises(exc.IntegrityError):  # at once or at the commit, as the engine has it
+        session.execute(sa.update(Chat).where(Chat.id == mine).values(head_message_id=stranger))
+        session.commit()
+
+
+@pytest.mark.parametrize("level", [10, 11])
+def test_threads_are_at_most_ten_deep(session: Session, alice: Actor, level: int) -> None:
+    chat_id = make_chat(session, owner=alice)
+    session.add(
+        Message(
+            chat_id=chat_id, role=MessageRole.USER, status=MessageStatus.SENT, content="x", parts=[], thread_level=level
+        )
+    )
+    if level > 10:
+        with pytest.raises(exc.IntegrityError):
+            session.flush()
+    else:
+        session.flush()
+
+
+def test_deleting_a_parent_orphans_its_replies(session: Session, alice: Actor) -> None:
+    chat_id = make_chat(session, owner=alice)
+    parent, reply = new_id(), new_id()
+    common = {"chat_id": chat_id, "role": MessageRole.USER, "status": MessageStatus.SENT, "content": "x", "parts": []}
+    session.add(Message(id=parent, **common))
+    session.flush()
+    session.add(Message(id=reply, parent_message_id=parent, thread_level=1, **common))
+    session.flush()
+    session.execute(sa.delete(Message).where(Message.id == parent))
+    session.commit()
+    assert session.scalars(sa.select(Message.parent_message_id).where(Message.id == reply)).one() is None
+
+
+def test_an_edit_is_a_sibling_and_the_first_wording_stays(ana: Client) -> None:
+    chat = ana.chat()
+    sent = ana.say(chat["id"], "frist", reply=False)
+    edited = ana.api("POST", f"/messages/{sent['message']['id']}/edit", json={"content": "first", "reply": False}, expect=201)
+    assert edited["message"]["sibling_ids"] == [sent["message"]["id"], edited["message"]["id"]]
+    assert ana.api("GET", f"/messages/{sent['message']['id']}")["content"] == "frist"
+    assert [m["content"] for m in ana.api("GET", f"/chats/{chat['id']}/messages")["items"]] == ["first"]
+
+
+def test_an_edit_in_place_keeps_fifty_old_wordings(ana: Client) -> None:
+    chat = ana.chat()
+    message_id = ana.say(chat["id"], "wording 0", reply=False)["message"]["id"]
+    for number in range(1, 53):
+        ana.api("POST", f"/messages/{message_id}/edit", json={"content": f"wording {number}", "in_place": True}, expect=201)
+    message = ana.api("GET", f"/messages/{message_id}")
+    assert (message["content"], message["edited"], message["sibling_ids"]) == ("wording 52", True, [message_id])
+    assert [edit["previous_content"] for edit in message["edit_history"]] == [f"wording {n}" for n in range(2, 52)]
+
+
+def test_concurrent_senders_are_put_in_order_and_none_is_lost(ana: Client) -> None:
+    chat = ana.chat()
+    threads = [
+        threading.Thread(target=ana.say, args=(chat["id"], f"from {n}"), kwargs={"reply": False}) for n in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    items = ana.api("GET", f"/chats/{chat['id']}/messages")["items"]
+    assert sorted(m["content"] for m in items) == sorted(f"from {n}" for n in range(16))
+    assert all(m["sibling_ids"] == [m["id"]] for m in items)
+    assert ana.api("GET", f"/chats/{chat['id']}")["message_count"] == 16
+
+
+@pytest.mark.parametrize("body", [{"content": ""}, {"content": "  \n"}, {"parts": []}, {}, {"content": "a", "parts": []}])
+def test_an_empty_message_is_refused(ana: Client, body: dict[str, object]) -> None:
+    chat = ana.chat()
+    ana.api("POST", f"/chats/{chat['id']}/messages", json=body, expect=422)
+    assert ana.api("GET", f"/chats/{chat['id']}")["message_count"] == 0
+
+
+class TreeMachine(RuleBasedStateMachine):
+    """Random growth of a tree, beside a model of it in plain dictionaries."""
+
+    session: Session
+    alice: Actor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chat_id: ChatId = make_chat(self.session, owner=self.alice)
+        self.previous: dict[MessageId, MessageId | None] = {}
+        self.head: MessageId | None = None
+
+    @rule()
+    def append(self) -> None:
+        self._add(after=self.head)
+
+    @rule(choice=st.integers(0, 10_000))
+    def branch(self, choice: int) -> None:
+        if self.previous:
+            self._add(after=list(self.previous)[choice % len(self.previous)])
+
+    @rule(choice=st.integers(0, 10_000))
+    def move_head(self, choice: int) -> None:
+        if not self.previous:
+            return
+        message_id = list(self.previous)[choice % len(self.previous)]
+        below = {message_id}
+        for candidate, previous in self.previous.items():  # in the order of making, so parents come first
+            if previous in below:
+                below.add(candidate)
+        self.head = MessageId(max(below))
+        moved = set_head(self.session, self.chat_id, message_id, actor=self.alice)
+        assert moved["head_message_id"] == self.head
+
+    @invariant()
+    def reading_page_by_page_gives_the_branch(self) -> None:
+        expected, at = [], self.head
+        while at is not None:
+            expected.append(at)
+            at = self.previous[at]
+        found, leaf = [], None
+        while True:
+            page, older = list_messages(self.session, self.chat_id, actor=self.alice, leaf=leaf, limit=2)
+            found += [message["id"] for message in page]
+            if older is None:
+                break
+            leaf = MessageId(older)
+        assert found == expected
+
+    @invariant()
+    def every_message_is_counted(self) -> None:
+        assert get_chat(self.session, self.chat_id, actor=self.alice)["message_count"] == len(self.previous)
+
+    def _add(self, *, after: MessageId | None) -> None:
+        made = add_message(self.session, self.chat_id, "x", owner=self.alice, after=after)
+        self.previous[made] = after
+        self.head = made
+
+
+def test_any_growth_of_a_tree_reads_as_the_model_says(session: Session, alice: Actor) -> None:
+    class Machine(TreeMachine):
+        pass
+
+    Machine.session, Machine.alice = session, alice
+    run_state_machine_as_test(
+        Machine,
+        settings=hypothesis_settings(
+            max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

@@ -1,0 +1,170 @@
+"""The thin client against a provider that speaks the format well, badly, and not at all."""
+
+import asyncio
+
+import pytest
+
+from tertulia.http.outbound import Timeouts, operator_client
+from tertulia.providers.errors import (
+    ContextTooLong,
+    KeyRefused,
+    MalformedReply,
+    ProviderError,
+    ProviderTimeout,
+    ProviderUnavailable,
+    RateLimited,
+    RequestRefused,
+)
+from tertulia.providers.openai_compatible import OpenAICompatible
+from tertulia.providers.protocol import (
+    Finish as Finished,
+    ModelRequest,
+    ProviderEvent,
+    ReasoningDelta,
+    RequestMessage,
+    TextDelta,
+    Usage,
+)
+from tests.fakes.scripted_provider import Finish, Hold, Pause, Raw, Reasoning, Reset, ScriptedProvider, Status, Step, Text
+
+REQUEST = ModelRequest("scripted", (RequestMessage("user", "hi"),), max_tokens=100, temperature=0.5)
+
+
+def ask(url: str, timeouts: Timeouts | None = None) -> list[ProviderEvent]:
+    async def main() -> list[ProviderEvent]:
+        waits = timeouts or Timeouts()
+        async with operator_client(waits) as client:
+            adapter = OpenAICompatible("scripted", url, "sk-secret-key", client, waits)
+            return [event async for event in adapter.stream(REQUEST)]
+
+    return asyncio.run(main())
+
+
+def test_text_reasoning_usage_and_finish_arrive_as_our_events(provider: ScriptedProvider) -> None:
+    provider.play([Reasoning("hm"), Text("Hel"), Text("lo"), Finish("length", 11, 3)])
+    assert ask(provider.url) == [
+        ReasoningDelta("hm"),
+        TextDelta("Hel"),
+        TextDelta("lo"),
+        Finished("length"),
+        Usage(11, 3),
+    ]
+
+
+def test_the_request_says_what_was_asked_and_nothing_more(provider: ScriptedProvider) -> None:
+    ask(provider.url)
+    assert provider.requests == [
+        {
+            "model": "scripted",
+            "messages": [{"role": "user", "content": "hi"}],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "max_tokens": 100,
+            "temperature": 0.5,
+            "_authorization": "Bearer sk-secret-key",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        ([Status(401)], KeyRefused),
+        ([Status(403)], KeyRefused),
+        ([Status(404)], RequestRefused),
+        ([Status(400, "bad")], RequestRefused),
+        ([Status(400, "too long", "context_length_exceeded")], ContextTooLong),
+        ([Status(400, "no room", "exceed_context_size_error")], ContextTooLong),
+        ([Status(429)], RateLimited),
+        ([Status(500)], ProviderUnavailable),
+        ([Status(302)], RequestRefused),
+        ([Text("half")], ProviderUnavailable),
+        ([Text("half"), Reset()], ProviderUnavailable),
+        ([Reset()], ProviderUnavailable),
+        ([Raw(b"data: {not json}\n\n")], MalformedReply),
+        ([Raw(b"data: [1, 2]\n\n")], MalformedReply),
+        ([Raw(b'data: {"error": {"message": "overloaded"}}\n\n')], ProviderUnavailable),
+        ([Raw(b"data: " + b"x" * (4 * 1024 * 1024 + 10))], MalformedReply),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_every_fault_is_one_of_our_few_kinds(provider: ScriptedProvider, script: list[Step], kind: type[Exception]) -> None:
+    if script == [Text("half")]:
+        script = [Text("half"), Raw(b"\n"), Reset()]
+    provider.play(script)
+    with pytest.raises(ProviderError) as caught:
+        ask(provider.url)
+    assert type(caught.value) is kind
+    assert "sk-secret-key" not in caught.value.detail
+
+
+def test_a_wait_that_the_provider_asks_for_is_passed_on(provider: ScriptedProvider) -> None:
+    provider.play([Status(429, headers=(("Retry-After", "17"),))])
+    with pytest.raises(RateLimited) as caught:
+        ask(provider.url)
+    assert caught.value.retry_after_s == 17
+    assert "17 seconds" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("script", "timeouts"),
+    [
+        ([Text("a"), Pause(2), Finish()], Timeouts(idle_s=0.2)),
+        ([Text("a"), Hold(), Finish()], Timeouts(whole_s=0.3)),
+    ],
+    ids=["silent in between", "too long as a whole"],
+)
+def test_no_provider_is_waited_for_for_ever(provider: ScriptedProvider, script: list[Step], timeouts: Timeouts) -> None:
+    provider.play(script)
+    with pytest.raises(ProviderTimeout):
+        ask(provider.url, timeouts)
+
+
+def test_a_provider_that_never_answers_is_given_up() -> None:
+    async def silent() -> None:
+        server = await asyncio.start_server(lambda reader, writer: asyncio.sleep(5), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        waits = Timeouts(first_byte_s=0.2)
+        async with operator_client(waits) as client:
+            adapter = OpenAICompatible("scripted", f"http://127.0.0.1:{port}/v1", None, client, waits)
+            with pytest.raises(ProviderTimeout):
+                [event async for event in adapter.stream(REQUEST)]
+        server.close()
+
+    asyncio.run(silent())
+
+
+def test_an_address_where_nobody_listens_is_told(provider: ScriptedProvider) -> None:
+    url = provider.url
+    provider.close()
+    with pytest.raises(ProviderUnavailable, match="cannot be reached"):
+        ask(url)
+
+
+@pytest.mark.parametrize("odd", [b'data: {"choices": []}\n\n', b": comment\n\n", b"event: x\n\n", b'data: {"choices": [{"delta": {"content": null}}]}\n\n', b'data: {"choices": null, "usage": {"prompt_tokens": -5}}\n\n'])
+def test_what_means_nothing_does_no_harm(provider: ScriptedProvider, odd: bytes) -> None:
+    provider.play([Raw(odd), Text("fine"), Finish(usage=False)])
+    events = ask(provider.url)
+    assert [event for event in events if isinstance(event, TextDelta)] == [TextDelta("fine")]
+
+
+def test_bytes_that_are_not_utf8_become_the_replacement_character(provider: ScriptedProvider) -> None:
+    provider.play([Raw(b'data: {"choices": [{"delta": {"content": "a\xff\xfeb"}}]}\n\n'), Finish(usage=False)])
+    assert ask(provider.url)[0] == TextDelta("a\ufffd\ufffdb")
+
+
+def test_a_stream_cut_at_every_byte_is_whole_or_told(provider: ScriptedProvider) -> None:
+    whole = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\ndata: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+    for cut in range(0, len(whole), 3):
+        provider.play([Raw(whole[:cut]), Reset()])
+        with pytest.raises(ProviderError):
+            ask(provider.url)
+
+
+
+def test_the_list_of_models_is_read(provider: ScriptedProvider) -> None:
+    async def main() -> list[str]:
+        async with operator_client(Timeouts()) as client:
+            return await OpenAICompatible("scripted", provider.url, None, client, Timeouts()).list_models()
+
+    assert asyncio.run(main()) == ["scripted", "scripted-2"]

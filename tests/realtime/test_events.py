@@ -1,0 +1,182 @@
+"""Live updates: told after the commit, once and in order, also to those who were away."""
+
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.db.opening import plain_engine
+from tertulia.ids import new_id
+from tertulia.realtime.models import Change, Operation
+from tertulia.realtime.publish import publish
+from tertulia.realtime.queries import Position, can_resume, list_changes, newest_position, prune_changes
+from tertulia.settings import Settings
+from tests.conftest import SignIn
+from tests.fakes.live_server import Client, LiveServer, parse_events
+
+
+class Listener:
+    """Follows `/events` in a thread and keeps what it hears."""
+
+    def __init__(self, client: Client, last_event_id: str | None = None) -> None:
+        self.heard: list[tuple[str | None, str, dict]] = []
+        self.is_closed = threading.Event()
+        self._client = client
+        self._headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+        self.wait_for(lambda: any(kind in ("ready", "reload") for _, kind, _ in self.heard))
+
+    def _listen(self) -> None:
+        try:
+            with self._client.stream("GET", "/events", headers=self._headers) as response:
+                for event in parse_events(response):
+                    self.heard.append(event)
+        except Exception:  # the server going away is how some tests end
+            pass
+        finally:
+            self.is_closed.set()
+
+    def wait_for(self, condition, seconds: float = 5) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"not heard in time: {self.heard}"
+            time.sleep(0.005)
+
+    @property
+    def changes(self) -> list[tuple[str, str]]:
+        return [(data["entity"], data["operation"]) for _, kind, data in self.heard if kind == "change"]
+
+
+def test_a_change_is_told_with_what_it_is_now(ana: Client) -> None:
+    listener = Listener(ana)
+    chat = ana.chat(title="Seen elsewhere")
+    listener.wait_for(lambda: listener.changes)
+    _, _, data = listener.heard[-1]
+    assert (data["topic"], data["entity_id"]) == (f"user:{ana.user['id']}", chat["id"])
+    assert data["payload"] == chat
+
+
+def test_snapshot_and_events_give_what_a_fresh_snapshot_gives(ana: Client) -> None:
+    listener = Listener(ana)
+    known = {chat["id"]: chat for chat in ana.api("GET", "/chats")["items"]}
+    first = ana.chat(title="one")
+    ana.say(first["id"], "hello", reply=False)
+    second = ana.chat(title="two")
+    ana.api("PATCH", f"/chats/{first['id']}", json={"title": "renamed"})
+    ana.api("DELETE", f"/chats/{second['id']}", expect=204)
+    listener.wait_for(lambda: listener.changes[-1:] == [("chat", "deleted")])
+    for _, kind, data in listener.heard:
+        if kind == "change" and data["entity"] == "chat":
+            if data["operation"] == "deleted":
+                known.pop(data["entity_id"])
+            else:
+                known[data["entity_id"]] = data["payload"]
+    assert sorted(known.values(), key=lambda c: c["id"]) == sorted(
+        ana.api("GET", "/chats")["items"], key=lambda c: c["id"]
+    )
+
+
+def test_who_was_away_gets_everything_since_once_and_in_order(ana: Client) -> None:
+    listener = Listener(ana)
+    ana.chat(title="before")
+    listener.wait_for(lambda: listener.changes)
+    last_id = listener.heard[-1][0]
+    titles = [f"while away {n}" for n in range(30)]
+    for title in titles:
+        ana.chat(title=title)
+    returned = Listener(ana, last_event_id=last_id)
+    ana.chat(title="after")
+    returned.wait_for(lambda: len(returned.changes) >= 31)
+    assert [d["payload"]["title"] for _, k, d in returned.heard if k == "change"] == [*titles, "after"]
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "99999999-99999999", "1-2-3"])
+def test_an_id_that_cannot_be_resumed_after_says_reload(ana: Client, wrong: str) -> None:
+    assert [kind for _, kind, _ in Listener(ana, last_event_id=wrong).heard][0] == "reload"
+
+
+def test_nobody_hears_of_others(ana: Client, sign_in: SignIn) -> None:
+    bob = sign_in("bob")
+    listener = Listener(bob)
+    ana.chat()
+    mine = bob.chat()
+    listener.wait_for(lambda: listener.changes)
+    assert [data["entity_id"] for _, kind, data in listener.heard if kind == "change"] == [mine["id"]]
+
+
+def test_signing_out_closes_the_streams_of_that_session_only(ana: Client, sign_in: SignIn) -> None:
+    other_device = sign_in("ana")
+    leaving, staying = Listener(ana), Listener(other_device)
+    started = time.monotonic()
+    ana.api("DELETE", "/session", expect=204)
+    assert leaving.is_closed.wait(5)
+    assert time.monotonic() - started < 5
+    other_device.chat()
+    staying.wait_for(lambda: staying.changes)
+
+
+def test_the_eleventh_stream_of_a_user_is_refused(ana: Client) -> None:
+    listeners = [Listener(ana) for _ in range(10)]
+    refused = ana.get("/events")
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
+    assert len(listeners) == 10
+
+
+def test_a_stop_of_the_server_lets_the_streams_go(ana: Client, server: LiveServer) -> None:
+    listener = Listener(ana)
+    server.stop()
+    assert listener.is_closed.wait(5)
+
+
+@pytest.mark.parametrize("engine_kind", ["postgresql"], indirect=True)  # SQLite has one writer: its order is its order
+def test_a_slow_transaction_is_not_skipped(settings: Settings, alice: Actor, session: Session) -> None:
+    """On PostgreSQL a lower number can become visible after a higher one; a reader must still get both, in one order."""
+    session.commit()
+    engine = plain_engine(settings)
+    slow, quick, reader = Session(engine), Session(engine), Session(engine)
+    before = newest_position(reader)
+    reader.rollback()
+    _publish(slow, alice, "slow")
+    _publish(quick, alice, "quick")
+    quick.commit()
+    assert list_changes(reader, before) == []  # the quick one waits for the slow one, which is older
+    reader.rollback()
+    slow.commit()
+    both = list_changes(reader, before)
+    assert [change.entity for change in both] == ["slow", "quick"]
+    assert list_changes(reader, both[0].position) == both[1:]
+    for each in (slow, quick, reader):
+        each.close()
+    engine.dispose()
+
+
+def test_pruning_keeps_what_is_young_and_says_who_must_reload(session: Session, alice: Actor) -> None:
+    for number in range(5):
+        _publish(session, alice, f"e{number}")
+    session.commit()
+    positions = [change.position for change in list_changes(session, Position(0, 0))]
+    old = clock.now() - timedelta(days=8)
+    session.execute(sa.update(Change).where(Change.seq <= positions[2].seq).values(created_at=old))
+    session.commit()
+    assert can_resume(session, positions[0])
+    assert prune_changes(session, clock.now() - timedelta(days=7)) == 2
+    session.commit()
+    assert [can_resume(session, position) for position in positions] == [False, False, True, True, True]
+    assert [change.entity for change in list_changes(session, positions[2])] == ["e3", "e4"]
+
+
+def _publish(session: Session, actor: Actor, entity: str) -> None:
+    publish(
+        session,
+        owner_id=actor.user_id,
+        topic=f"user:{actor.user_id}",
+        entity=entity,
+        entity_id=new_id(),
+        operation=Operation.UPDATED,
+    )
