@@ -1,6 +1,7 @@
 """The thin client against a provider that speaks the format well, badly, and not at all."""
 
 import asyncio
+import socket
 
 import pytest
 
@@ -121,17 +122,8 @@ def test_no_provider_is_waited_for_for_ever(provider: ScriptedProvider, script: 
 
 
 def test_a_provider_that_never_answers_is_given_up() -> None:
-    async def silent() -> None:
-        server = await asyncio.start_server(lambda reader, writer: asyncio.sleep(5), "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        waits = Timeouts(first_byte_s=0.2)
-        async with operator_client(waits) as client:
-            adapter = OpenAICompatible("scripted", f"http://127.0.0.1:{port}/v1", None, client, waits)
-            with pytest.raises(ProviderTimeout):
-                [event async for event in adapter.stream(REQUEST)]
-        server.close()
-
-    asyncio.run(silent())
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ProviderTimeout):
+        ask(f"http://127.0.0.1:{silent.getsockname()[1]}/v1", Timeouts(first_byte_s=0.2))
 
 
 def test_an_address_where_nobody_listens_is_told(provider: ScriptedProvider) -> None:

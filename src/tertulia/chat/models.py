@@ -158,7 +158,14 @@ class Message(Timestamps, Base):
         sa.Index(None, "chat_id", "previous_message_id", "parent_message_id"),
         sa.Index(None, "chat_id", "role", "created_at"),
         sa.Index(None, "user_id", "created_at"),
-        sa.Index(None, "parent_message_id", "thread_level"),
+        # Few messages are in threads; left in, the many without a parent would mislead whoever plans by averages.
+        sa.Index(
+            None,
+            "parent_message_id",
+            "thread_level",
+            sqlite_where=sa.text("parent_message_id IS NOT NULL"),
+            postgresql_where=sa.text("parent_message_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)

@@ -358,6 +358,8 @@ def upgrade() -> None:
         "message",
         ["parent_message_id", "thread_level"],
         unique=False,
+        sqlite_where=sa.text("parent_message_id IS NOT NULL"),
+        postgresql_where=sa.text("parent_message_id IS NOT NULL"),
     )
     op.create_index(op.f("ix_message_user_id_created_at"), "message", ["user_id", "created_at"], unique=False)
     op.create_table(

@@ -1,0 +1,110 @@
+"""Every route, tried as nobody, a stranger, the owner and an administrator."""
+
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from tertulia.app import create_app
+from tertulia.http.routing import Access, refuse_undeclared
+from tertulia.settings import Settings
+from tests.conftest import SignIn
+from tests.fakes.live_server import Client, LiveServer
+
+# What a route needs in its body to get as far as the question of access.
+BODIES: dict[tuple[str, str], Any] = {
+    ("POST", "/chats/{chat_id}/messages"): {"content": "hello", "reply": False},
+    ("POST", "/messages/{message_id}/edit"): {"content": "hello", "reply": False},
+    ("PUT", "/chats/{chat_id}/head"): "head",
+    ("POST", "/users"): {"username": "new", "name": "New", "password": "correct horse battery"},
+}
+# Answered to the owner with a conflict or a refusal of the state, not of the person.
+STATE = {("POST", "/messages/{message_id}/continue"): 409, ("POST", "/messages/{message_id}/regenerate"): 201}
+
+
+def routes() -> list[tuple[str, str, Access]]:
+    app = create_app(Settings(local_model="none", secret_keys="A" * 43 + "="))
+    return [
+        (method, route.path.removeprefix("/api/v1"), Access((route.openapi_extra or {})["x-access"]))
+        for route in app.routes
+        if isinstance(route, APIRoute) and route.path.startswith("/api/v1") and route.include_in_schema
+        for method in sorted(route.methods or ())
+    ]
+
+
+ROUTES = routes()
+PROTECTED = [(method, path) for method, path, access in ROUTES if access is not Access.PUBLIC]
+WITH_IDS = [(method, path) for method, path in PROTECTED if "{" in path]
+
+
+def test_a_route_without_declared_access_does_not_start() -> None:
+    app = FastAPI()
+    app.add_api_route("/open", lambda: None)
+    with pytest.raises(RuntimeError, match="declares no access"):
+        refuse_undeclared(app)
+
+
+def test_what_is_public_is_public_on_purpose() -> None:
+    public = {(method, path) for method, path, access in ROUTES if access is Access.PUBLIC}
+    assert public == {("GET", "/setup"), ("POST", "/setup"), ("POST", "/session")}
+
+
+@pytest.mark.parametrize(("method", "path"), PROTECTED)
+def test_nobody_is_refused_everywhere(server: LiveServer, method: str, path: str) -> None:
+    with Client(server.url) as nobody:
+        filled = path.format(**dict.fromkeys(("chat_id", "message_id", "run_id"), "0" * 32))
+        answer = nobody.request(method, filled, json=_body(method, path))
+    assert (answer.status_code, answer.json()["code"]) == (401, "not_signed_in")
+
+
+@pytest.mark.parametrize(("method", "path"), WITH_IDS)
+def test_a_stranger_and_an_administrator_see_what_is_hidden_as_missing(
+    ana: Client, sign_in: SignIn, method: str, path: str
+) -> None:
+    things = _things(ana)
+    missing = dict.fromkeys(things, "00000000-0000-7000-8000-000000000000")
+    stranger = sign_in("bob")
+    hidden = stranger.request(method, path.format(**things), json=_body(method, path, things))
+    absent = stranger.request(method, path.format(**missing), json=_body(method, path, missing))
+    assert hidden.status_code == absent.status_code == 404
+    assert {**hidden.json(), "request_id": ""} == {**absent.json(), "request_id": ""}
+
+
+@pytest.mark.parametrize(("method", "path"), [pair for pair in WITH_IDS if not pair[1].endswith("/events")])
+def test_the_owner_is_let_in(ana: Client, method: str, path: str) -> None:
+    things = _things(ana)
+    answer = ana.request(method, path.format(**things), json=_body(method, path, things))
+    assert answer.status_code == STATE.get((method, path), answer.status_code)
+    assert answer.status_code < 300 or (method, path) in STATE, answer.text
+
+
+@pytest.mark.parametrize(("method", "path"), [(m, p) for m, p, access in ROUTES if access is Access.ADMIN])
+def test_administration_is_for_administrators(ana: Client, method: str, path: str) -> None:
+    assert ana.request(method, path, json=_body(method, path)).status_code == 403
+
+
+def test_ids_in_bodies_are_checked_for_the_caller(ana: Client, sign_in: SignIn) -> None:
+    things = _things(ana)
+    bob = sign_in("bob")
+    own = bob.chat()
+    for method, path, body in (
+        ("POST", f"/chats/{own['id']}/messages", {"content": "x", "reply": False, "previous_message_id": things["message_id"]}),
+        ("PUT", f"/chats/{own['id']}/head", {"message_id": things["message_id"]}),
+    ):
+        refused = bob.api(method, path, json=body, expect=422)
+        assert refused["code"] == "message_not_in_chat"
+
+
+def _body(method: str, path: str, things: dict[str, str] | None = None) -> Any:
+    body = BODIES.get((method, path), {} if method in ("POST", "PATCH") else None)
+    if body == "head":
+        return {"message_id": (things or {}).get("message_id", "0" * 32)}
+    return body
+
+
+def _things(client: Client) -> dict[str, str]:
+    chat = client.chat()
+    sent = client.say(chat["id"], "hello")
+    client.finished(sent["run"]["id"])
+    return {"chat_id": chat["id"], "message_id": sent["reply"]["id"], "run_id": sent["run"]["id"]}

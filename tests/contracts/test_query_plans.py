@@ -1,0 +1,73 @@
+"""Hot queries use their index on both engines: what they cost follows what is shown."""
+
+import re
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.sessions import _BY_TOKEN
+from tertulia.chat.queries import BRANCH_PAGE, BRANCH_TEXTS, CHAT_BY_ID, CHAT_LISTS, LOCK_CHAT, ONE_CHAT, ONE_MESSAGE
+from tertulia.ids import new_id
+from tests.factories.accounts import make_user
+from tests.factories.chats import make_chat
+
+NOW = clock.now()
+ID = new_id()
+HOT: dict[str, tuple[Any, dict[str, Any]]] = {
+    "session by token": (_BY_TOKEN, {"token_hash": b"x" * 32, "now": NOW, "idle_since": NOW}),
+    "recent chats": (CHAT_LISTS["active", False], {"actor_id": ID, "limit": 50}),
+    "more chats": (CHAT_LISTS["active", True], {"actor_id": ID, "limit": 50, "moment": NOW, "last_id": ID}),
+    "archived chats": (CHAT_LISTS["archived", True], {"actor_id": ID, "limit": 50, "moment": NOW, "last_id": ID}),
+    "trash": (CHAT_LISTS["trash", False], {"actor_id": ID, "limit": 50}),
+    "one chat": (ONE_CHAT, {"chat_id": ID, "actor_id": ID}),
+    "chat by id": (CHAT_BY_ID, {"chat_id": ID}),
+    "chat to write to": (LOCK_CHAT, {"chat_id": ID, "actor_id": ID}),
+    "page of a branch": (BRANCH_PAGE, {"chat_id": ID, "leaf": ID, "links": 49}),
+    "texts of a branch": (BRANCH_TEXTS, {"chat_id": ID, "leaf": ID, "links": 49}),
+    "one message": (ONE_MESSAGE, {"message_id": ID}),
+}
+
+
+@pytest.fixture
+def filled(session: Session, alice: Actor) -> Session:
+    """Enough rows that a plan without an index would be the dearer one."""
+    for number in range(40):
+        make_user(session, username=f"user{number}")
+        make_chat(session, owner=alice, messages=20)
+    session.commit()
+    session.execute(sa.text("ANALYZE"))
+    session.commit()
+    if session.get_bind().dialect.name == "postgresql":
+        # With few rows a scan is cheap; what matters is that an index could serve at any size.
+        session.execute(sa.text("SET enable_seqscan = off"))
+    return session
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_no_hot_query_scans_a_table(filled: Session, name: str) -> None:
+    prepared, values = HOT[name]
+    plan = _plan(filled, prepared.statement, values)
+    assert not re.search(r"\bSCAN (?!branch\b|CONSTANT)\w+(?! USING)", plan), plan
+    assert "Seq Scan on" not in plan, plan
+    assert "TEMP B-TREE FOR ORDER BY" not in plan or "branch" in plan, plan
+
+
+def _plan(session: Session, statement: Any, values: dict[str, Any]) -> str:
+    dialect = session.get_bind().dialect
+    compiled = statement.compile(dialect=dialect)
+    prefix = "EXPLAIN QUERY PLAN " if dialect.name == "sqlite" else "EXPLAIN "
+    binds = {
+        name: bind.type.dialect_impl(dialect).bind_processor(dialect) or (lambda value: value)
+        for bind, name in compiled.bind_names.items()
+    }
+    given = {
+        name: binds[name](values[bind.key] if bind.key in values else bind.effective_value)
+        for bind, name in compiled.bind_names.items()
+    }
+    parameters: Any = given if not compiled.positional else tuple(given[name] for name in compiled.positiontup)
+    rows = session.connection().exec_driver_sql(prefix + str(compiled), parameters).all()
+    return "\n".join(str(row[-1]) for row in rows)
