@@ -137,7 +137,7 @@ def sign_in(server: LiveServer) -> Iterator[SignIn]:
         clients.append(client)
         engine = plain_engine(server.settings)
         with Session(engine) as session:
-            if session.scalar(sa.text("SELECT count(*) FROM \"user\" WHERE username = :name"), {"name": username}) == 0:
+            if session.scalar(sa.text('SELECT count(*) FROM "user" WHERE username = :name'), {"name": username}) == 0:
                 make_user(session, username=username, name=username.title(), password_hash=PASSWORD_HASH)
                 session.commit()
         engine.dispose()

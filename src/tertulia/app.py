@@ -98,7 +98,10 @@ def _build_parts(settings: Settings, control_token: str | None) -> Parts:
     life = SessionLife(timedelta(days=settings.session_idle_days), timedelta(days=settings.session_absolute_days))
     gate = Gate(db, life, hash_token(control_token) if control_token else None)
     timeouts = Timeouts(
-        settings.provider_connect_s, settings.provider_first_byte_s, settings.provider_idle_s, settings.provider_whole_s
+        settings.provider_connect_s,
+        settings.provider_first_byte_s,
+        settings.provider_idle_s,
+        settings.provider_whole_s,
     )
     local = None
     if settings.local_model != "none":
@@ -116,7 +119,9 @@ def _build_parts(settings: Settings, control_token: str | None) -> Parts:
             Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
             Job("purge-trash", 3600, lambda session: purge_trash(session, timedelta(days=settings.trash_days))),
             Job(
-                "prune-changes", 600, lambda session: prune_changes(session, now() - timedelta(days=settings.change_days))
+                "prune-changes",
+                600,
+                lambda session: prune_changes(session, now() - timedelta(days=settings.change_days)),
             ),
         ],
     )
@@ -182,7 +187,9 @@ def _event_routes(parts: Parts) -> Routes:
     @routes.add("GET", "/events", access=Access.SIGNED_IN, problems=(429,), stream="ServerEvent")
     async def get_events(
         caller: CallerDep,
-        last_event_id: Annotated[str | None, Header(max_length=100, description="Catch up from after this event.")] = None,
+        last_event_id: Annotated[
+            str | None, Header(max_length=100, description="Catch up from after this event.")
+        ] = None,
     ) -> EventStream:
         actor = await caller.actor()
         opened = ExitStack()

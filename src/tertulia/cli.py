@@ -23,7 +23,12 @@ from tertulia.errors import AppError, SettingsError
 from tertulia.server import DataFolderInUse, Running, locked_data_folder, serve
 from tertulia.settings import Settings, load_settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="A self-hosted AI workspace.", pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="A self-hosted AI workspace.",
+    pretty_exceptions_enable=False,
+)
 db_app = typer.Typer(no_args_is_help=True, help="The database: bring it to this version, and check it.")
 user_app = typer.Typer(no_args_is_help=True, help="The people who may sign in.")
 app.add_typer(db_app, name="db")
@@ -77,7 +82,11 @@ def user_create(
 ) -> None:
     """Make an account; the password is asked for, or read from standard input."""
     settings = load_settings()
-    password = typer.prompt("Password", hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    password = (
+        typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+        if sys.stdin.isatty()
+        else sys.stdin.readline().rstrip("\n")
+    )
     role = UserRole.ADMIN if admin else UserRole.USER
     account = UserCreate(username=username, name=name or username, password=password, email=email, role=role)
     try:

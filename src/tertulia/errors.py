@@ -47,7 +47,7 @@ class Invalid(AppError):
     code = "invalid"
 
     def __init__(self, detail: str, *, field: str | None = None, **fields: Scalar) -> None:
-        super().__init__(detail, **fields)
+        super().__init__(detail, retry_after_s=None, **fields)
         self.field = field
 
 

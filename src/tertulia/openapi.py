@@ -7,8 +7,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
 from tertulia import __version__
-from tertulia.realtime.schemas import ServerEvent
-from tertulia.runs.schemas import RunEvent
+from tertulia.realtime.schemas import SERVER_EVENT
+from tertulia.runs.schemas import RUN_EVENT
 
 
 def build_openapi(app: FastAPI) -> dict[str, Any]:
@@ -21,8 +21,8 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
         )
         schemas = document["components"]["schemas"]
-        for name, union in (("RunEvent", RunEvent), ("ServerEvent", ServerEvent)):
-            adapter: TypeAdapter[Any] = TypeAdapter(union)
+        events: dict[str, TypeAdapter[Any]] = {"RunEvent": RUN_EVENT, "ServerEvent": SERVER_EVENT}
+        for name, adapter in events.items():
             made = adapter.json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
             schemas |= {key: value for key, value in made.pop("$defs", {}).items() if key not in schemas}
             schemas[name] = made

@@ -93,11 +93,15 @@ def bind(settings: Settings) -> socket.socket:
             return sock
         except PermissionError:
             sock.close()
-            raise SettingsError(f"Port {port} needs more rights than this user has. Set PORT to one above 1023.") from None
+            raise SettingsError(
+                f"Port {port} needs more rights than this user has. Set PORT to one above 1023."
+            ) from None
         except OSError as error:
             sock.close()
             if settings.port is not None:
-                raise SettingsError(f"{settings.host}:{port} cannot be listened on: {error.strerror}. Set HOST or PORT.") from None
+                raise SettingsError(
+                    f"{settings.host}:{port} cannot be listened on: {error.strerror}. Set HOST or PORT."
+                ) from None
     raise SettingsError(f"The ports {first} to {first + PORTS_TRIED - 1} are all busy. Set PORT to a free one.")
 
 
@@ -131,7 +135,10 @@ def serve(settings: Settings) -> None:
         sock = bind(settings)
         found = upgrade_schema(settings, now=now())
         if found == "older":
-            print("The database was brought to this version; a backup of the old one lies beside it.", flush=True)
+            print(
+                "The database was brought to this version; a backup of the old one lies beside it.",
+                flush=True,
+            )
         control_token = secrets.token_urlsafe(32)
         app = create_app(settings, control_token=control_token)
         host, port = sock.getsockname()[:2]

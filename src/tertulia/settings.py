@@ -13,7 +13,15 @@ from tertulia.errors import SettingsError
 PREFIX = "TERTULIA_"
 UNPREFIXED = ("HOST", "PORT")
 # Names that are taken already, for capabilities that this version does not have; `tertulia serve` warns about them.
-RESERVED = ("redis_url", "anthropic_base_url", "anthropic_api_key", "outbound_allow", "files_url", "sign_up", "api_calls_per_minute")
+RESERVED = (
+    "redis_url",
+    "anthropic_base_url",
+    "anthropic_api_key",
+    "outbound_allow",
+    "files_url",
+    "sign_up",
+    "api_calls_per_minute",
+)
 LOCAL_MODELS = ("qwen2.5-1.5b", "qwen2.5-0.5b", "smollm2-135m")
 
 
@@ -28,23 +36,28 @@ class Settings(BaseModel):
     )
     data: Path = Field(Path("data"), description="The folder for the database, the keys and the built-in model.")
     database_url: str | None = Field(
-        None, description="`sqlite:///path` or `postgresql://user:password@host/name`. Not given: SQLite in the folder."
+        None,
+        description="`sqlite:///path` or `postgresql://user:password@host/name`. Not given: SQLite in the folder.",
     )
     public_url: str | None = Field(
-        None, description="Where browsers reach the server when a proxy stands before it, such as `https://chat.example`."
+        None,
+        description="Where browsers reach the server when a proxy stands before it, such as `https://chat.example`.",
     )
     trusted_proxies: tuple[str, ...] = Field(
         (), description="Addresses of proxies whose forwarding headers are believed, separated by commas."
     )
     secret_keys: str | None = Field(
-        None, repr=False, description="The key ring: 32 bytes in base64 each, primary first. Not given: a file in the folder."
+        None,
+        repr=False,
+        description="The key ring: 32 bytes in base64 each, primary first. Not given: a file in the folder.",
     )
     local_model: str = Field(
         "qwen2.5-1.5b",
         description="The built-in model: `qwen2.5-1.5b`, `qwen2.5-0.5b`, `smollm2-135m`, the path of a GGUF file, or `none`.",
     )
     openai_base_url: str | None = Field(
-        None, description="An OpenAI-compatible address for everyone, ending in `/v1`; it may lie inside your network."
+        None,
+        description="An OpenAI-compatible address for everyone, ending in `/v1`; it may lie inside your network.",
     )
     openai_api_key: str | None = Field(None, repr=False, description="The key for that address.")
     openai_models: tuple[str, ...] = Field(
@@ -59,7 +72,9 @@ class Settings(BaseModel):
     session_absolute_days: int = Field(30, ge=1, le=365, description="Days after which a sign-in ends in any case.")
     trash_days: int = Field(30, ge=1, description="Days after which the trash is emptied.")
     change_days: int = Field(7, ge=1, description="Days for which clients can catch up on live updates.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, one JSON object a line.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="What is logged, one JSON object a line."
+    )
     redis_url: str | None = Field(None, repr=False, description="Reserved: Redis, for many server processes.")
     anthropic_base_url: str | None = Field(None, description="Reserved: Anthropic's API for everyone.")
     anthropic_api_key: str | None = Field(None, repr=False, description="Reserved: the key for it.")
@@ -125,7 +140,9 @@ def load_settings(environment: Mapping[str, str] = os.environ, file: Path = Path
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("\n".join(_sentence(part["loc"], part["msg"], part["type"]) for part in error.errors())) from None
+        raise SettingsError(
+            "\n".join(_sentence(part["loc"], part["msg"], part["type"]) for part in error.errors())
+        ) from None
 
 
 def _sentence(location: tuple[int | str, ...], message: str, kind: str) -> str:

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session as DbSession
 
 from tertulia import clock
+from tertulia.accounts.errors import WeakPassword
 from tertulia.accounts.models import AuditLog, Session, User, UserStatus
 from tertulia.accounts.passwords import check_password
-from tertulia.accounts.errors import WeakPassword
 from tertulia.db.opening import plain_engine
 from tertulia.settings import Settings
 from tests.conftest import ServerMaker, SignIn
@@ -48,7 +48,8 @@ def test_of_two_first_accounts_at_once_one_is_made(server: LiveServer) -> None:
 def test_a_wrong_password_and_an_unknown_name_are_answered_alike(ana: Client, server: LiveServer) -> None:
     with Client(server.url) as client:
         answers = [
-            client.post("/session", json={"username": name, "password": "wrong wrong wrong"}) for name in ("ana", "nobody")
+            client.post("/session", json={"username": name, "password": "wrong wrong wrong"})
+            for name in ("ana", "nobody")
         ]
     bodies = [{**answer.json(), "request_id": None} for answer in answers]
     assert bodies[0] == bodies[1]
@@ -112,7 +113,13 @@ def test_the_sixth_try_in_a_minute_has_to_wait(server: LiveServer, sign_in: Sign
     sign_in("ana")  # the first try of five
     with Client(server.url) as client:
         wrong = {"username": "ANA", "password": "wrong wrong wrong"}
-        assert [client.post("/session", json=wrong).status_code for _ in range(5)] == [401, 401, 401, 401, 429]
+        assert [client.post("/session", json=wrong).status_code for _ in range(5)] == [
+            401,
+            401,
+            401,
+            401,
+            429,
+        ]
         assert client.post("/session", json=wrong).headers["retry-after"]
 
 
@@ -139,7 +146,15 @@ def test_which_passwords_are_taken(password: str, is_good: bool) -> None:
 
 @pytest.mark.parametrize(
     ("name", "is_good"),
-    [("O'Brien", True), ("Núñez", True), ("李小龙", True), ("J. R.", True), ("<b>", False), ("a" * 101, False), (" ", False)],
+    [
+        ("O'Brien", True),
+        ("Núñez", True),
+        ("李小龙", True),
+        ("J. R.", True),
+        ("<b>", False),
+        ("a" * 101, False),
+        (" ", False),
+    ],
 )
 def test_which_names_are_taken(server: LiveServer, name: str, is_good: bool) -> None:
     with Client(server.url) as client:

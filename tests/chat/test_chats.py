@@ -17,7 +17,9 @@ from tests.factories.chats import add_message, make_chat
 from tests.fakes.live_server import Client
 
 
-def test_the_list_shows_the_newest_chats_first_with_a_line_of_their_last_message(session: Session, alice: Actor) -> None:
+def test_the_list_shows_the_newest_chats_first_with_a_line_of_their_last_message(
+    session: Session, alice: Actor
+) -> None:
     first = make_chat(session, owner=alice, messages=2)
     second = make_chat(session, owner=alice, messages=1)
     add_message(session, first, "the latest word", owner=alice)
@@ -60,7 +62,9 @@ def test_the_trash_is_emptied_of_what_is_old_with_all_that_hangs_on_it(session: 
 
 
 def test_an_update_changes_what_is_named_and_nothing_else(session: Session, alice: Actor) -> None:
-    chat_id = make_chat(session, owner=alice, settings={"temperature": 0.5, "max_tokens": 100}, system_prompt="Be kind.")
+    chat_id = make_chat(
+        session, owner=alice, settings={"temperature": 0.5, "max_tokens": 100}, system_prompt="Be kind."
+    )
     update = ChatUpdate.model_validate({"settings": {"temperature": None}, "is_archived": True})
     changed = update_chat(session, chat_id, update, actor=alice)
     assert (changed["settings"]["temperature"], changed["settings"]["max_tokens"]) == (None, 100)
@@ -131,9 +135,7 @@ def test_the_title_comes_from_the_first_words_and_a_chosen_one_stays(ana: Client
 
 
 def test_the_same_idempotency_key_makes_one_chat(ana: Client) -> None:
-    answers = [
-        ana.post("/chats", json={"title": "Once"}, headers={"Idempotency-Key": "k1"}) for _ in range(3)
-    ]
+    answers = [ana.post("/chats", json={"title": "Once"}, headers={"Idempotency-Key": "k1"}) for _ in range(3)]
     assert len({answer.content for answer in answers}) == 1
     assert [answer.status_code for answer in answers] == [201, 201, 201]
     assert len(ana.api("GET", "/chats")["items"]) == 1

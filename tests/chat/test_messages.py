@@ -4,7 +4,9 @@ import threading
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, settings as hypothesis_settings, strategies as st
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import exc
 from sqlalchemy.orm import Session
@@ -13,7 +15,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.chat.errors import NotInChat
 from tertulia.chat.messages import check_in_chat
 from tertulia.chat.models import Chat, Message, MessageRole, MessageStatus
-from tertulia.chat.parts import CodePart, TextPart, flatten
+from tertulia.chat.parts import CodePart, Part, TextPart, flatten
 from tertulia.chat.service import get_chat, list_messages, set_head
 from tertulia.ids import ChatId, MessageId, new_id
 from tests.factories.chats import add_message, make_chat
@@ -21,7 +23,11 @@ from tests.fakes.live_server import Client
 
 
 def test_content_is_the_text_of_the_parts_joined_by_spaces() -> None:
-    parts = [TextPart(text="Look at"), CodePart(language="typescript", code="let x = 1"), TextPart(text="please")]
+    parts: list[Part] = [
+        TextPart(text="Look at"),
+        CodePart(language="typescript", code="let x = 1"),
+        TextPart(text="please"),
+    ]
     assert flatten(parts) == "Look at let x = 1 please"
 
 
@@ -70,7 +76,14 @@ def test_the_database_itself_keeps_links_within_a_chat(session: Session, alice: 
     stranger = get_chat(session, other, actor=alice)["head_message_id"]
     session.commit()
     session.add(
-        Message(chat_id=mine, role=MessageRole.USER, status=MessageStatus.SENT, content="x", parts=[], **{column: stranger})
+        Message(
+            chat_id=mine,
+            role=MessageRole.USER,
+            status=MessageStatus.SENT,
+            content="x",
+            parts=[],
+            **{column: stranger},
+        )
     )
     with pytest.raises(exc.IntegrityError):
         session.commit()
@@ -90,7 +103,12 @@ def test_threads_are_at_most_ten_deep(session: Session, alice: Actor, level: int
     chat_id = make_chat(session, owner=alice)
     session.add(
         Message(
-            chat_id=chat_id, role=MessageRole.USER, status=MessageStatus.SENT, content="x", parts=[], thread_level=level
+            chat_id=chat_id,
+            role=MessageRole.USER,
+            status=MessageStatus.SENT,
+            content="x",
+            parts=[],
+            thread_level=level,
         )
     )
     if level > 10:
@@ -103,7 +121,13 @@ def test_threads_are_at_most_ten_deep(session: Session, alice: Actor, level: int
 def test_deleting_a_parent_orphans_its_replies(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice)
     parent, reply = new_id(), new_id()
-    common = {"chat_id": chat_id, "role": MessageRole.USER, "status": MessageStatus.SENT, "content": "x", "parts": []}
+    common = {
+        "chat_id": chat_id,
+        "role": MessageRole.USER,
+        "status": MessageStatus.SENT,
+        "content": "x",
+        "parts": [],
+    }
     session.add(Message(id=parent, **common))
     session.flush()
     session.add(Message(id=reply, parent_message_id=parent, thread_level=1, **common))
@@ -116,7 +140,12 @@ def test_deleting_a_parent_orphans_its_replies(session: Session, alice: Actor) -
 def test_an_edit_is_a_sibling_and_the_first_wording_stays(ana: Client) -> None:
     chat = ana.chat()
     sent = ana.say(chat["id"], "frist", reply=False)
-    edited = ana.api("POST", f"/messages/{sent['message']['id']}/edit", json={"content": "first", "reply": False}, expect=201)
+    edited = ana.api(
+        "POST",
+        f"/messages/{sent['message']['id']}/edit",
+        json={"content": "first", "reply": False},
+        expect=201,
+    )
     assert edited["message"]["sibling_ids"] == [sent["message"]["id"], edited["message"]["id"]]
     assert ana.api("GET", f"/messages/{sent['message']['id']}")["content"] == "frist"
     assert [m["content"] for m in ana.api("GET", f"/chats/{chat['id']}/messages")["items"]] == ["first"]
@@ -126,9 +155,18 @@ def test_an_edit_in_place_keeps_fifty_old_wordings(ana: Client) -> None:
     chat = ana.chat()
     message_id = ana.say(chat["id"], "wording 0", reply=False)["message"]["id"]
     for number in range(1, 53):
-        ana.api("POST", f"/messages/{message_id}/edit", json={"content": f"wording {number}", "in_place": True}, expect=201)
+        ana.api(
+            "POST",
+            f"/messages/{message_id}/edit",
+            json={"content": f"wording {number}", "in_place": True},
+            expect=201,
+        )
     message = ana.api("GET", f"/messages/{message_id}")
-    assert (message["content"], message["edited"], message["sibling_ids"]) == ("wording 52", True, [message_id])
+    assert (message["content"], message["edited"], message["sibling_ids"]) == (
+        "wording 52",
+        True,
+        [message_id],
+    )
     assert [edit["previous_content"] for edit in message["edit_history"]] == [f"wording {n}" for n in range(2, 52)]
 
 
@@ -147,7 +185,9 @@ def test_concurrent_senders_are_put_in_order_and_none_is_lost(ana: Client) -> No
     assert ana.api("GET", f"/chats/{chat['id']}")["message_count"] == 16
 
 
-@pytest.mark.parametrize("body", [{"content": ""}, {"content": "  \n"}, {"parts": []}, {}, {"content": "a", "parts": []}])
+@pytest.mark.parametrize(
+    "body", [{"content": ""}, {"content": "  \n"}, {"parts": []}, {}, {"content": "a", "parts": []}]
+)
 def test_an_empty_message_is_refused(ana: Client, body: dict[str, object]) -> None:
     chat = ana.chat()
     ana.api("POST", f"/chats/{chat['id']}/messages", json=body, expect=422)

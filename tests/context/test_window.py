@@ -1,7 +1,8 @@
 """What fits a model's window."""
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tertulia.context.window import (
     ContextMessage,
@@ -13,7 +14,9 @@ from tertulia.context.window import (
 )
 
 messages = st.lists(
-    st.builds(ContextMessage, st.sampled_from(["user", "assistant"]), st.text(max_size=400)), min_size=1, max_size=30
+    st.builds(ContextMessage, st.sampled_from(["user", "assistant"]), st.text(max_size=400)),
+    min_size=1,
+    max_size=30,
 )
 
 
@@ -55,7 +58,8 @@ def test_system_messages_that_leave_no_room_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("window", "max_tokens", "reserve"), [(8192, None, 1024), (8192, 2000, 2000), (1000, 2000, 500), (1000, None, 500)]
+    ("window", "max_tokens", "reserve"),
+    [(8192, None, 1024), (8192, 2000, 2000), (1000, 2000, 500), (1000, None, 500)],
 )
 def test_the_answer_gets_at_most_half_of_the_window(window: int, max_tokens: int | None, reserve: int) -> None:
     assert reserve_for_answer(window, max_tokens) == reserve

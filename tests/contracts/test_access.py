@@ -89,7 +89,11 @@ def test_ids_in_bodies_are_checked_for_the_caller(ana: Client, sign_in: SignIn) 
     bob = sign_in("bob")
     own = bob.chat()
     for method, path, body in (
-        ("POST", f"/chats/{own['id']}/messages", {"content": "x", "reply": False, "previous_message_id": things["message_id"]}),
+        (
+            "POST",
+            f"/chats/{own['id']}/messages",
+            {"content": "x", "reply": False, "previous_message_id": things["message_id"]},
+        ),
         ("PUT", f"/chats/{own['id']}/head", {"message_id": things["message_id"]}),
     ):
         refused = bob.api(method, path, json=body, expect=422)

@@ -10,7 +10,15 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.sessions import _BY_TOKEN
-from tertulia.chat.queries import BRANCH_PAGE, BRANCH_TEXTS, CHAT_BY_ID, CHAT_LISTS, LOCK_CHAT, ONE_CHAT, ONE_MESSAGE
+from tertulia.chat.queries import (
+    BRANCH_PAGE,
+    BRANCH_TEXTS,
+    CHAT_BY_ID,
+    CHAT_LISTS,
+    LOCK_CHAT,
+    ONE_CHAT,
+    ONE_MESSAGE,
+)
 from tertulia.ids import new_id
 from tests.factories.accounts import make_user
 from tests.factories.chats import make_chat
@@ -21,7 +29,10 @@ HOT: dict[str, tuple[Any, dict[str, Any]]] = {
     "session by token": (_BY_TOKEN, {"token_hash": b"x" * 32, "now": NOW, "idle_since": NOW}),
     "recent chats": (CHAT_LISTS["active", False], {"actor_id": ID, "limit": 50}),
     "more chats": (CHAT_LISTS["active", True], {"actor_id": ID, "limit": 50, "moment": NOW, "last_id": ID}),
-    "archived chats": (CHAT_LISTS["archived", True], {"actor_id": ID, "limit": 50, "moment": NOW, "last_id": ID}),
+    "archived chats": (
+        CHAT_LISTS["archived", True],
+        {"actor_id": ID, "limit": 50, "moment": NOW, "last_id": ID},
+    ),
     "trash": (CHAT_LISTS["trash", False], {"actor_id": ID, "limit": 50}),
     "one chat": (ONE_CHAT, {"chat_id": ID, "actor_id": ID}),
     "chat by id": (CHAT_BY_ID, {"chat_id": ID}),
@@ -65,8 +76,7 @@ def _plan(session: Session, statement: Any, values: dict[str, Any]) -> str:
         for bind, name in compiled.bind_names.items()
     }
     given = {
-        name: binds[name](values[bind.key] if bind.key in values else bind.effective_value)
-        for bind, name in compiled.bind_names.items()
+        name: binds[name](values.get(bind.key, bind.effective_value)) for bind, name in compiled.bind_names.items()
     }
     parameters: Any = given if not compiled.positional else tuple(given[name] for name in compiled.positiontup)
     rows = session.connection().exec_driver_sql(prefix + str(compiled), parameters).all()

@@ -38,7 +38,9 @@ def test_a_schema_of_a_newer_program_is_refused_and_left_alone(settings: Setting
 
 def test_two_that_migrate_at_once_are_safe(postgres_url: str, tmp_path) -> None:
     engine = sa.create_engine(
-        postgres_url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
+        postgres_url.replace("postgresql://", "postgresql+psycopg://"),
+        isolation_level="AUTOCOMMIT",
+        poolclass=sa.NullPool,
     )
     with engine.connect() as connection:
         connection.execute(sa.text("DROP DATABASE IF EXISTS twice"))

@@ -123,7 +123,7 @@ def test_concurrent_read_modify_writes_lose_nothing(path: Path) -> None:
 
 
 def test_readers_see_committed_states_only_and_cannot_write(path: Path) -> None:
-    async def scenario(db: SqliteDatabase) -> tuple[int, Any]:
+    async def scenario(db: SqliteDatabase) -> tuple[Any, Any]:
         await db.write(add("ana"))
         seen = await db.read(lambda session: session.scalar(sa.select(sa.func.count()).select_from(User)))
         with pytest.raises(StorageUnavailable):
@@ -171,7 +171,14 @@ def test_a_caller_that_goes_away_does_not_undo_its_write(path: Path) -> None:
 def test_the_writer_syncs_each_commit_and_readers_cannot_write(path: Path) -> None:
     async def scenario(db: SqliteDatabase) -> tuple[dict[str, Any], dict[str, Any]]:
         def pragmas(session: Session) -> dict[str, Any]:
-            wanted = ("journal_mode", "foreign_keys", "synchronous", "temp_store", "query_only", "busy_timeout")
+            wanted = (
+                "journal_mode",
+                "foreign_keys",
+                "synchronous",
+                "temp_store",
+                "query_only",
+                "busy_timeout",
+            )
             return {n: session.connection().exec_driver_sql(f"PRAGMA {n}").scalar() for n in wanted}
 
         return await db.write(pragmas), await db.read(pragmas)

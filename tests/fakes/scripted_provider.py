@@ -7,6 +7,7 @@ import asyncio
 import json
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,7 +86,7 @@ class ScriptedProvider:
     open_streams: int = 0
 
     def __post_init__(self) -> None:
-        self._scripts: deque[list[Step]] = deque()
+        self._scripts: deque[Sequence[Step]] = deque()
         self._loop = asyncio.new_event_loop()
         self._released = threading.Event()
         self._ready = threading.Event()
@@ -97,7 +98,7 @@ class ScriptedProvider:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def play(self, *scripts: list[Step]) -> None:
+    def play(self, *scripts: Sequence[Step]) -> None:
         """Queue scripts, one for each coming request."""
         self._released.clear()
         self._scripts.extend(scripts)
@@ -155,7 +156,7 @@ class ScriptedProvider:
         answer = f"You said: {said}"
         return [*(Text(answer[at : at + 5]) for at in range(0, len(answer), 5)), Finish()]
 
-    async def _stream(self, writer: asyncio.StreamWriter, script: list[Step]) -> None:
+    async def _stream(self, writer: asyncio.StreamWriter, script: Sequence[Step]) -> None:
         if script and isinstance(script[0], Status):
             status = script[0]
             error = {"error": {"message": status.message, "code": status.error_code, "type": "error"}}
@@ -207,7 +208,11 @@ class ScriptedProvider:
         return False
 
     async def _whole(
-        self, writer: asyncio.StreamWriter, status: int, body: object, headers: tuple[tuple[str, str], ...] = ()
+        self,
+        writer: asyncio.StreamWriter,
+        status: int,
+        body: object,
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         encoded = json.dumps(body).encode()
         extra = "".join(f"{name}: {value}\r\n" for name, value in headers)

@@ -1,5 +1,7 @@
 """What stands around every route: limits of bodies, problem documents, headers."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.fakes.live_server import Client
@@ -15,7 +17,7 @@ def test_a_body_is_at_most_four_mebibytes(ana: Client, size: int, status: int) -
 
 
 def test_a_body_without_a_length_is_counted_as_it_comes(ana: Client) -> None:
-    def endless():
+    def endless() -> Iterator[bytes]:
         for _ in range(5):
             yield b"x" * 1024 * 1024
 
@@ -31,7 +33,9 @@ def test_a_body_is_at_most_32_levels_deep(ana: Client, depth: int, words: str) -
     assert words in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"null", b'{"title": "\xff"}', b'{"title": "\\ud800"}', b"\x00"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'"x"', b"null", b'{"title": "\xff"}', b'{"title": "\\ud800"}', b"\x00"]
+)
 def test_a_body_that_is_no_object_is_told(ana: Client, body: bytes) -> None:
     answer = ana.post("/chats", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422, answer.text
@@ -50,7 +54,11 @@ def test_a_missing_route_and_a_wrong_method_are_problem_documents(ana: Client) -
 
 
 def test_every_answer_carries_the_security_headers(ana: Client) -> None:
-    for answer in (ana.get("/chats"), ana.get("/nothing"), ana.get("http://127.0.0.1:%d/" % ana.base_url.port)):
+    for answer in (
+        ana.get("/chats"),
+        ana.get("/nothing"),
+        ana.get(f"http://127.0.0.1:{ana.base_url.port}/"),
+    ):
         headers = answer.headers
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"

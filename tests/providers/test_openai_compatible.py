@@ -19,6 +19,8 @@ from tertulia.providers.errors import (
 from tertulia.providers.openai_compatible import OpenAICompatible
 from tertulia.providers.protocol import (
     Finish as Finished,
+)
+from tertulia.providers.protocol import (
     ModelRequest,
     ProviderEvent,
     ReasoningDelta,
@@ -26,7 +28,18 @@ from tertulia.providers.protocol import (
     TextDelta,
     Usage,
 )
-from tests.fakes.scripted_provider import Finish, Hold, Pause, Raw, Reasoning, Reset, ScriptedProvider, Status, Step, Text
+from tests.fakes.scripted_provider import (
+    Finish,
+    Hold,
+    Pause,
+    Raw,
+    Reasoning,
+    Reset,
+    ScriptedProvider,
+    Status,
+    Step,
+    Text,
+)
 
 REQUEST = ModelRequest("scripted", (RequestMessage("user", "hi"),), max_tokens=100, temperature=0.5)
 
@@ -89,7 +102,9 @@ def test_the_request_says_what_was_asked_and_nothing_more(provider: ScriptedProv
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_every_fault_is_one_of_our_few_kinds(provider: ScriptedProvider, script: list[Step], kind: type[Exception]) -> None:
+def test_every_fault_is_one_of_our_few_kinds(
+    provider: ScriptedProvider, script: list[Step], kind: type[Exception]
+) -> None:
     if script == [Text("half")]:
         script = [Text("half"), Raw(b"\n"), Reset()]
     provider.play(script)
@@ -133,7 +148,16 @@ def test_an_address_where_nobody_listens_is_told(provider: ScriptedProvider) -> 
         ask(url)
 
 
-@pytest.mark.parametrize("odd", [b'data: {"choices": []}\n\n', b": comment\n\n", b"event: x\n\n", b'data: {"choices": [{"delta": {"content": null}}]}\n\n', b'data: {"choices": null, "usage": {"prompt_tokens": -5}}\n\n'])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'data: {"choices": []}\n\n',
+        b": comment\n\n",
+        b"event: x\n\n",
+        b'data: {"choices": [{"delta": {"content": null}}]}\n\n',
+        b'data: {"choices": null, "usage": {"prompt_tokens": -5}}\n\n',
+    ],
+)
 def test_what_means_nothing_does_no_harm(provider: ScriptedProvider, odd: bytes) -> None:
     provider.play([Raw(odd), Text("fine"), Finish(usage=False)])
     events = ask(provider.url)
@@ -146,12 +170,13 @@ def test_bytes_that_are_not_utf8_become_the_replacement_character(provider: Scri
 
 
 def test_a_stream_cut_at_every_byte_is_whole_or_told(provider: ScriptedProvider) -> None:
-    whole = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\ndata: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+    whole = (
+        b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\ndata: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+    )
     for cut in range(0, len(whole), 3):
         provider.play([Raw(whole[:cut]), Reset()])
         with pytest.raises(ProviderError):
             ask(provider.url)
-
 
 
 def test_the_list_of_models_is_read(provider: ScriptedProvider) -> None:

@@ -98,7 +98,7 @@ def test_who_was_away_gets_everything_since_once_and_in_order(ana: Client) -> No
 
 @pytest.mark.parametrize("wrong", ["nonsense", "99999999-99999999", "1-2-3"])
 def test_an_id_that_cannot_be_resumed_after_says_reload(ana: Client, wrong: str) -> None:
-    assert [kind for _, kind, _ in Listener(ana, last_event_id=wrong).heard][0] == "reload"
+    assert next(kind for _, kind, _ in Listener(ana, last_event_id=wrong).heard) == "reload"
 
 
 def test_nobody_hears_of_others(ana: Client, sign_in: SignIn) -> None:

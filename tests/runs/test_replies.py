@@ -5,13 +5,28 @@ import time
 
 from tests.conftest import SignIn
 from tests.fakes.live_server import Client, LiveServer
-from tests.fakes.scripted_provider import Finish, Hold, Pause, Reasoning, Reset, ScriptedProvider, Status, Text, words
+from tests.fakes.scripted_provider import (
+    Finish,
+    Hold,
+    Pause,
+    Reasoning,
+    Reset,
+    ScriptedProvider,
+    Status,
+    Step,
+    Text,
+    words,
+)
 
 
 def test_a_message_is_answered_and_both_are_stored(ana: Client, provider: ScriptedProvider) -> None:
     chat = ana.chat()
     sent = ana.say(chat["id"], "Good evening")
-    assert (sent["message"]["status"], sent["reply"]["status"], sent["run"]["status"]) == ("sent", "sending", "queued")
+    assert (sent["message"]["status"], sent["reply"]["status"], sent["run"]["status"]) == (
+        "sent",
+        "sending",
+        "queued",
+    )
     assert ana.finished(sent["run"]["id"])["status"] == "completed"
     page = ana.api("GET", f"/chats/{chat['id']}/messages")
     assert [(m["role"], m["content"], m["status"]) for m in page["items"]] == [
@@ -20,7 +35,12 @@ def test_a_message_is_answered_and_both_are_stored(ana: Client, provider: Script
     ]
     reply = page["items"][0]
     assert reply["usage"] == {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
-    assert (reply["provider"], reply["model_name"], reply["finish_reason"], reply["cost"]) == ("openai", "scripted", "stop", None)
+    assert (reply["provider"], reply["model_name"], reply["finish_reason"], reply["cost"]) == (
+        "openai",
+        "scripted",
+        "stop",
+        None,
+    )
     stored = ana.api("GET", f"/chats/{chat['id']}")
     assert (stored["title"], stored["message_count"], stored["total_tokens"]) == ("Good evening", 2, 12)
     assert provider.requests[0]["_authorization"] == "Bearer sk-of-the-operator"
@@ -134,7 +154,8 @@ def test_the_next_message_waits_for_the_reply_before_it(ana: Client, provider: S
 
 
 def test_two_users_do_not_wait_for_each_other(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
-    provider.play(*([Text("held"), Hold(), Finish()] for _ in range(4)))
+    slow: list[Step] = [Text("held"), Hold(), Finish()]
+    provider.play(slow, slow, slow, slow)
     held = [ana.say(ana.chat()["id"], "wait")["run"]["id"] for _ in range(5)]
     _wait_for(lambda: provider.open_streams == 4)
     assert ana.api("GET", f"/runs/{held[4]}")["status"] == "queued"
@@ -163,13 +184,14 @@ def test_the_twenty_first_waiting_run_is_refused_and_nothing_of_it_is_stored(
 
 
 def test_errors_of_the_provider_are_told_and_kept(ana: Client, provider: ScriptedProvider) -> None:
-    for script, code in (
+    scripts: list[tuple[list[Step], str]] = [
         ([Status(401)], "provider_key_refused"),
         ([Status(429, headers=(("Retry-After", "9"),))], "provider_rate_limited"),
         ([Status(500)], "provider_unavailable"),
         ([Text("half"), Reset()], "provider_unavailable"),
         ([Finish()], "empty_reply"),
-    ):
+    ]
+    for script, code in scripts:
         provider.play(script)
         chat = ana.chat()
         sent = ana.say(chat["id"], "Hello")

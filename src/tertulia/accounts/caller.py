@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Concatenate, ParamSpec, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header, Request
 from sqlalchemy.orm import Session
@@ -23,8 +23,8 @@ from tertulia.db import Database
 from tertulia.errors import Unauthenticated
 from tertulia.http.answers import encode, encoded_response
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Work = Callable[[Session, Actor], T]
 COOKIE = "tertulia_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"
 
@@ -61,46 +61,32 @@ class Caller:
     async def actor(self) -> Actor:
         return self._saw(await self.gate.db.read(self.gate.resolve, self.token_hash))
 
-    async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`work(session, …, actor=…)` in one reading transaction."""
-        actor, result = await self.gate.db.read(self._as_actor(work, *args, **kwargs))
+    async def read(self, work: Work[T]) -> T:
+        """`work(session, actor)` in one reading transaction."""
+        actor, result = await self.gate.db.read(self._as_actor, work)
         self._saw(actor)
         return result
 
-    async def write(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`work(session, …, actor=…)` in one transaction, committed when this returns."""
-        actor, result = await self.gate.db.write(self._as_actor(work, *args, **kwargs))
-        self._saw(actor)
-        return result
-
-    async def command(
-        self, status: int, work: Callable[Concatenate[Session, P], object], *args: P.args, **kwargs: P.kwargs
-    ) -> Response:
-        """Like `write`, answered with what the work returns, and done once for each Idempotency-Key."""
-
-        def unit(session: Session) -> tuple[Actor, int, bytes]:
-            actor = self.gate.resolve(session, self.token_hash)
-
-            def answer() -> bytes:
-                result = work(session, *args, actor=actor, **kwargs)  # type: ignore[arg-type]
-                return b"" if result is None else encode(result)
-
-            if self.call is None or actor.user_id == OPERATOR_ID:
-                return actor, status, answer()
-            return actor, *once(session, self.call, answer, user_id=actor.user_id, status=status)
-
-        actor, answered, body = await self.gate.db.write(unit)
+    async def command(self, status: int, work: Work[object]) -> Response:
+        """`work(session, actor)` in one transaction, answered with what it returns, done once for each Idempotency-Key."""
+        actor, answered, body = await self.gate.db.write(self._answer, work, status)
         self._saw(actor)
         return encoded_response(body, answered) if body else Response(status_code=answered)
 
-    def _as_actor(
-        self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> Callable[[Session], tuple[Actor, T]]:
-        def unit(session: Session) -> tuple[Actor, T]:
-            actor = self.gate.resolve(session, self.token_hash)
-            return actor, work(session, *args, actor=actor, **kwargs)  # type: ignore[arg-type]
+    def _as_actor(self, session: Session, work: Work[T]) -> tuple[Actor, T]:
+        actor = self.gate.resolve(session, self.token_hash)
+        return actor, work(session, actor)
 
-        return unit
+    def _answer(self, session: Session, work: Work[object], status: int) -> tuple[Actor, int, bytes]:
+        actor = self.gate.resolve(session, self.token_hash)
+
+        def answer() -> bytes:
+            result = work(session, actor)
+            return b"" if result is None else encode(result)
+
+        if self.call is None or actor.user_id == OPERATOR_ID:
+            return actor, status, answer()
+        return actor, *once(session, self.call, answer, user_id=actor.user_id, status=status)
 
     def _saw(self, actor: Actor) -> Actor:
         if actor.session_id is not None:
@@ -130,7 +116,11 @@ async def get_command_caller(
     caller: Annotated[Caller, Depends(get_caller)],
     idempotency_key: Annotated[
         str | None,
-        Header(min_length=1, max_length=255, description="The same key and body give the first answer again for 24 hours."),
+        Header(
+            min_length=1,
+            max_length=255,
+            description="The same key and body give the first answer again for 24 hours.",
+        ),
     ] = None,
 ) -> Caller:
     if idempotency_key is not None:

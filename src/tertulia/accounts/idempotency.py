@@ -30,7 +30,9 @@ def identify_call(key: str, method: str, path: str, body: bytes) -> CallIdentity
     return CallIdentity(key, method, path[:500], hashlib.sha256(body).digest())
 
 
-def once(session: Session, call: CallIdentity, work: Callable[[], bytes], *, user_id: str, status: int) -> tuple[int, bytes]:
+def once(
+    session: Session, call: CallIdentity, work: Callable[[], bytes], *, user_id: str, status: int
+) -> tuple[int, bytes]:
     """Do the work unless this call was answered before: (status, body). Raises IdempotencyKeyReused.
 
     The key is taken before the work, so that a second call waits for the first one's commit (or takes over from its

@@ -26,7 +26,7 @@ class UserStatus(StrEnum):
 
 class VerificationPurpose(StrEnum):
     EMAIL = "email"
-    PASSWORD_RESET = "password_reset"
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - a purpose, not a password
 
 
 class Preferences(BaseModel):
@@ -53,7 +53,9 @@ class User(Timestamps, Base):
 
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
     username: Mapped[str] = mapped_column(sa.String(50))
-    username_key: Mapped[str] = mapped_column(sa.String(50), unique=True)  # NFKC and casefold: SQLite's lower() knows only ASCII
+    username_key: Mapped[str] = mapped_column(
+        sa.String(50), unique=True
+    )  # NFKC and casefold: SQLite's lower() knows only ASCII
     name: Mapped[str] = mapped_column(sa.String(100))
     email: Mapped[str | None] = mapped_column(sa.String(254))
     email_key: Mapped[str | None] = mapped_column(sa.String(254), unique=True)

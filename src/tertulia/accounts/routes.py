@@ -1,12 +1,14 @@
 """First run, sign-in and sign-out, oneself, and the accounts of others for an administrator."""
 
 from fastapi import Request
+from sqlalchemy.orm import Session as DbSession
 from starlette.responses import Response
 
 from tertulia.accounts import service, sessions
 from tertulia.accounts.actor import require_admin
 from tertulia.accounts.caller import COOKIE, SECURE_COOKIE, CallerDep, CommandDep, Gate, session_token
 from tertulia.accounts.errors import AlreadySetUp, InsecureConnection, WrongCredentials
+from tertulia.accounts.models import DeviceInfo
 from tertulia.accounts.passwords import check_password, hash_password, password_matches
 from tertulia.accounts.schemas import AccountCreate, MeUpdate, SetupRead, SignIn, UserCreate, UserRead
 from tertulia.accounts.tokens import hash_token
@@ -38,7 +40,7 @@ def account_routes(gate: Gate, settings: Settings, cursors: Cursors) -> Routes:
         password_hash = await hash_password(account.password)
         device = _device(request)
 
-        def set_up(session: service.DbSession) -> tuple[UserRead, str]:
+        def set_up(session: DbSession) -> tuple[UserRead, str]:
             user_id = service.create_first_admin(session, account, password_hash=password_hash)
             token = sessions.start_session(session, user_id, life=gate.life, device=device)
             return service.get_user(session, user_id), token
@@ -53,12 +55,14 @@ def account_routes(gate: Gate, settings: Settings, cursors: Cursors) -> Routes:
         by_account.take(service.name_key(sign_in.username))
         found = await gate.db.read(sessions.find_credentials, sign_in.username)
         if not await password_matches(sign_in.password, found.password_hash if found else None) or found is None:
-            await gate.db.write(service.write_audit, None, "session.refused", ip_address=request.scope["client_address"])
+            await gate.db.write(
+                service.write_audit, None, "session.refused", ip_address=request.scope["client_address"]
+            )
             raise WrongCredentials
         brought = session_token(request)
         device = _device(request)
 
-        def begin(session: service.DbSession, user_id: UserId) -> tuple[UserRead, str]:
+        def begin(session: DbSession, user_id: UserId) -> tuple[UserRead, str]:
             replaces = hash_token(brought) if brought else None
             token = sessions.start_session(session, user_id, life=gate.life, device=device, replaces=replaces)
             return service.get_user(session, user_id), token
@@ -77,19 +81,25 @@ def account_routes(gate: Gate, settings: Settings, cursors: Cursors) -> Routes:
 
     @routes.add("GET", "/me", access=Access.SIGNED_IN, gives=UserRead)
     async def get_me(caller: CallerDep) -> Response:
-        return json_response(await caller.read(service.get_me))
+        return json_response(await caller.read(lambda session, actor: service.get_me(session, actor=actor)))
 
     @routes.add("PATCH", "/me", access=Access.SIGNED_IN, gives=UserRead, problems=(409,))
     async def patch_me(caller: CommandDep, update: MeUpdate) -> Response:
-        return await caller.command(200, service.update_me, update)
+        return await caller.command(200, lambda session, actor: service.update_me(session, update, actor=actor))
 
     @routes.add("GET", "/users", access=Access.ADMIN, gives=Page[UserRead])
     async def get_users(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
         key = cursors.decode("users", cursor)
-        users = await caller.read(service.list_users, after=str(key[0]) if key else None, limit=limit + 1)
+        users = await caller.read(
+            lambda session, actor: service.list_users(
+                session, after=str(key[0]) if key else None, limit=limit + 1, actor=actor
+            )
+        )
         more = len(users) > limit
         users = users[:limit]
-        return json_response({"items": users, "next_cursor": cursors.encode("users", [users[-1]["id"]]) if more else None})
+        return json_response(
+            {"items": users, "next_cursor": cursors.encode("users", [users[-1]["id"]]) if more else None}
+        )
 
     @routes.add("POST", "/users", access=Access.ADMIN, gives=UserRead, status=201, problems=(409,))
     async def post_user(caller: CommandDep, account: UserCreate) -> Response:
@@ -97,7 +107,9 @@ def account_routes(gate: Gate, settings: Settings, cursors: Cursors) -> Routes:
         require_admin(await caller.actor())
         check_password(account.password, names=(account.username, account.name, account.email or ""))
         password_hash = await hash_password(account.password)
-        return await caller.command(201, service.create_user, account, password_hash=password_hash)
+        return await caller.command(
+            201, lambda session, actor: service.create_user(session, account, password_hash=password_hash, actor=actor)
+        )
 
     return routes
 
@@ -127,7 +139,7 @@ def _with_cookie(response: Response, token: str, *, secure: bool, gate: Gate) ->
     return response
 
 
-def _device(request: Request) -> sessions.DeviceInfo:
+def _device(request: Request) -> DeviceInfo:
     return sessions.describe_device(request.headers.get("user-agent", ""), request.scope["client_address"] or None)
 
 

@@ -29,7 +29,9 @@ def _email(value: str) -> str:
     return value
 
 
-Username = Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,50}$", description="1 to 50 of a-z, 0-9, dot, underscore, hyphen.")]
+Username = Annotated[
+    str, Field(pattern=r"^[a-z0-9._-]{1,50}$", description="1 to 50 of a-z, 0-9, dot, underscore, hyphen.")
+]
 PersonName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_person_name)]
 Email = Annotated[str, AfterValidator(_email)]
 

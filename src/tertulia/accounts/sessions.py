@@ -49,7 +49,9 @@ def find_actor(session: DbSession, token_hash: bytes, life: SessionLife) -> Acto
 def list_valid_sessions(session: DbSession, session_ids: Iterable[str], life: SessionLife) -> set[str]:
     """Which of these sign-ins still hold; open streams ask every few seconds."""
     now = clock.now()
-    query = sa.select(Session.id).join(User, User.id == Session.user_id).where(Session.id.in_(list(session_ids)), *_VALID)
+    query = (
+        sa.select(Session.id).join(User, User.id == Session.user_id).where(Session.id.in_(list(session_ids)), *_VALID)
+    )
     return set(session.scalars(query, {"now": now, "idle_since": now - life.idle}))
 
 
@@ -71,7 +73,12 @@ def find_credentials(session: DbSession, name: str) -> Credentials | None:
 
 
 def start_session(
-    session: DbSession, user_id: UserId, *, life: SessionLife, device: DeviceInfo, replaces: bytes | None = None
+    session: DbSession,
+    user_id: UserId,
+    *,
+    life: SessionLife,
+    device: DeviceInfo,
+    replaces: bytes | None = None,
 ) -> str:
     """Begin a sign-in and give its token, which is kept nowhere. One that the browser still had is ended."""
     now = clock.now()
@@ -107,7 +114,9 @@ def touch_sessions(session: DbSession, seen: dict[str, datetime]) -> None:
     for session_id, moment in seen.items():
         session.execute(sa.update(Session).where(Session.id == session_id).values(last_active_at=moment))
         of_session = sa.select(Session.user_id).where(Session.id == session_id).scalar_subquery()
-        session.execute(sa.update(User).where(User.id == of_session).values(last_active_at=moment, updated_at=User.updated_at))
+        session.execute(
+            sa.update(User).where(User.id == of_session).values(last_active_at=moment, updated_at=User.updated_at)
+        )
 
 
 def sweep_sessions(session: DbSession, life: SessionLife) -> int:
@@ -118,8 +127,20 @@ def sweep_sessions(session: DbSession, life: SessionLife) -> int:
     return rowcount(session, sa.update(Session).where(Session.is_active, run_out).values(is_active=False, ended_at=now))
 
 
-_BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
-_PLATFORMS = (("Android", "Android"), ("iPhone|iPad", "iOS"), ("Windows", "Windows"), ("Mac OS X", "macOS"), ("Linux", "Linux"))
+_BROWSERS = (
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+_PLATFORMS = (
+    ("Android", "Android"),
+    ("iPhone|iPad", "iOS"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("Linux", "Linux"),
+)
 
 
 def describe_device(user_agent: str, ip_address: str | None) -> DeviceInfo:

@@ -9,7 +9,11 @@ from tertulia.chat.models import Chat, Message
 def find_wrong_counters(session: Session) -> list[str]:
     """One sentence for each chat whose stored counts differ from its messages."""
     counted = (
-        sa.select(Message.chat_id, sa.func.count().label("messages"), sa.func.max(Message.created_at).label("newest"))
+        sa.select(
+            Message.chat_id,
+            sa.func.count().label("messages"),
+            sa.func.max(Message.created_at).label("newest"),
+        )
         .group_by(Message.chat_id)
         .subquery()
     )
@@ -21,4 +25,7 @@ def find_wrong_counters(session: Session) -> list[str]:
             | (counted.c.newest.is_not(None) & (Chat.last_message_at != counted.c.newest))
         )
     )
-    return [f"chat {chat_id}: {stored} messages stored, {found} counted, or its time differs" for chat_id, stored, found in rows]
+    return [
+        f"chat {chat_id}: {stored} messages stored, {found} counted, or its time differs"
+        for chat_id, stored, found in rows
+    ]

@@ -7,7 +7,15 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.chat.errors import ChatNotFound, EmptyMessage, MessageNotFound, MessageTooLong, NotInChat, StillWriting, UnstorableText
+from tertulia.chat.errors import (
+    ChatNotFound,
+    EmptyMessage,
+    MessageNotFound,
+    MessageTooLong,
+    NotInChat,
+    StillWriting,
+    UnstorableText,
+)
 from tertulia.chat.models import (
     DEFAULT_TITLE,
     MAX_WRITTEN,
@@ -23,7 +31,7 @@ from tertulia.chat.queries import LOCK_CHAT, ONE_MESSAGE, read_message_row
 from tertulia.chat.schemas import MessageRead, Written
 from tertulia.chat.service import announce_chat
 from tertulia.chat.titles import title_from
-from tertulia.db import Prepared
+from tertulia.db import Prepared, table_of
 from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
@@ -69,7 +77,7 @@ def written_parts(written: Written) -> list[Part]:
     return parts
 
 
-_INSERT = Prepared(sa.insert(sa.inspect(Message).local_table))
+_INSERT = Prepared(sa.insert(table_of(Message)))
 _UPDATE_CHAT = Prepared(
     sa.update(Chat)
     .where(Chat.id == sa.bindparam("the_chat", type_=Chat.id.type))
@@ -175,12 +183,23 @@ def find_place(session: Session, message_id: MessageId) -> TreePlace:
     """Raises MessageNotFound; the caller locks the chat next, which is the check of access."""
     row = session.execute(
         sa.select(
-            Message.chat_id, Message.role, Message.status, Message.previous_message_id, Message.parent_message_id
+            Message.chat_id,
+            Message.role,
+            Message.status,
+            Message.previous_message_id,
+            Message.parent_message_id,
         ).where(Message.id == message_id, Message.status != MessageStatus.DELETED)
     ).first()
     if row is None:
         raise MessageNotFound
-    return TreePlace(*row)
+    chat_id, role, status, previous, parent = row
+    return TreePlace(
+        ChatId(chat_id),
+        role,
+        status,
+        MessageId(previous) if previous else None,
+        MessageId(parent) if parent else None,
+    )
 
 
 def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, written: list[Part]) -> None:
@@ -189,14 +208,21 @@ def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, wri
     if message.status in WRITING:
         raise StillWriting
     now = clock.now()
-    message.edit_history = [*message.edit_history, Edit(timestamp=now, previous_content=message.content)][-MAX_EDITS_KEPT:]
+    message.edit_history = [*message.edit_history, Edit(timestamp=now, previous_content=message.content)][
+        -MAX_EDITS_KEPT:
+    ]
     message.content, message.parts = flatten(written), written
     message.details = message.details.model_copy(update={"edited": True})
     session.flush()
 
 
 def announce_message(
-    session: Session, chat_owner_id: str, message_id: MessageId, operation: Operation, *, with_chat: bool = True
+    session: Session,
+    chat_owner_id: str,
+    message_id: MessageId,
+    operation: Operation,
+    *,
+    with_chat: bool = True,
 ) -> MessageRead:
     """Tell all who may read the chat about a message as it now is, and of the chat with it; gives the message."""
     row = ONE_MESSAGE.first(session, message_id=message_id)
@@ -209,7 +235,7 @@ def announce_message(
         entity="message",
         entity_id=message_id,
         operation=operation,
-        payload=message,  # type: ignore[arg-type]
+        payload=message,
         chat_id=message["chat_id"],
     )
     if with_chat:

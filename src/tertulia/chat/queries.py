@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, aliased
 from tertulia.accounts.access import may_read_chat, may_write_chat
 from tertulia.accounts.models import User
 from tertulia.chat.models import Chat, ChatSettings, Message, MessageStatus
-from tertulia.chat.schemas import ChatRead, LastMessage, MessageRead, SettingsRead
+from tertulia.chat.schemas import ChatRead, LastMessage, MessageRead, SettingsRead, UsageRead
 from tertulia.db import Id, Prepared, UtcTime
 from tertulia.ids import format_id
 
@@ -23,7 +23,7 @@ def _json_text(column: sa.orm.InstrumentedAttribute[Any]) -> sa.ColumnElement[st
     return sa.cast(sa.type_coerce(column, sa.Text()), sa.Text())
 
 
-class id_list(sa.sql.functions.FunctionElement[str]):  # noqa: N801 - reads as the SQL function that it is
+class id_list(sa.sql.functions.FunctionElement[str]):
     """The ids of a group, as text that `_ids` reads."""
 
     type = sa.Text()
@@ -96,13 +96,23 @@ _SHOWN = {
     "trash": (Chat.deleted_at.is_not(None),),
 }
 CHAT_LISTS = {
-    (shown, after): _chat_list(*conditions, after_cursor=after) for shown, conditions in _SHOWN.items() for after in (False, True)
+    (shown, after): _chat_list(*conditions, after_cursor=after)
+    for shown, conditions in _SHOWN.items()
+    for after in (False, True)
 }
 ONE_CHAT = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id), may_read_chat(Chat.user_id)))
 CHAT_BY_ID = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id)))
 # The row that a writer holds while it moves the head and the counters; on SQLite the writer is alone anyway.
 LOCK_CHAT = Prepared(
-    sa.select(Chat.id, Chat.user_id, Chat.head_message_id, Chat.title, Chat.message_count, Chat.provider, Chat.model_name)
+    sa.select(
+        Chat.id,
+        Chat.user_id,
+        Chat.head_message_id,
+        Chat.title,
+        Chat.message_count,
+        Chat.provider,
+        Chat.model_name,
+    )
     .where(Chat.id == _bind("chat_id", Chat.id), Chat.deleted_at.is_(None), may_write_chat(Chat.user_id))
     .with_for_update()
 )
@@ -217,7 +227,9 @@ BRANCH_PAGE = Prepared(
     .order_by(_PAGE_CTE.c.depth)
 )
 ONE_MESSAGE = Prepared(
-    sa.select(*_MESSAGE_COLUMNS).outerjoin(User, User.id == Message.user_id).where(Message.id == _bind("message_id", Message.id))
+    sa.select(*_MESSAGE_COLUMNS)
+    .outerjoin(User, User.id == Message.user_id)
+    .where(Message.id == _bind("message_id", Message.id))
 )
 # What a step needs of each message, newest first.
 BRANCH_TEXTS = Prepared(
@@ -229,7 +241,6 @@ BRANCH_TEXTS = Prepared(
 
 def read_message_row(row: Sequence[Any]) -> MessageRead:
     details = orjson.loads(row[12])
-    tokens = details.get("tokens")
     return {
         "id": row[0],
         "chat_id": row[1],
@@ -247,8 +258,7 @@ def read_message_row(row: Sequence[Any]) -> MessageRead:
         "sibling_ids": _ids(row[15]) if row[15] else [],
         "reply_count": row[16],
         "token_count": row[11],
-        "usage": tokens
-        and {"input_tokens": tokens["prompt"], "output_tokens": tokens["completion"], "total_tokens": tokens["total"]},
+        "usage": _usage(details.get("tokens")),
         "cost": details.get("cost"),
         "finish_reason": details.get("finish_reason"),
         "error": details.get("error"),
@@ -261,12 +271,20 @@ def read_message_row(row: Sequence[Any]) -> MessageRead:
     }
 
 
+def _usage(tokens: dict[str, int] | None) -> UsageRead | None:
+    if tokens is None:
+        return None
+    return {"input_tokens": tokens["prompt"], "output_tokens": tokens["completion"], "total_tokens": tokens["total"]}
+
+
 def newest_leaf_below(session: Session, chat_id: str, message_id: str) -> str:
     """The newest message below one, or itself; a child is always newer than what it follows, so the newest is a leaf."""
     start = sa.select(sa.literal(message_id, Id()).label("id")).cte("below", recursive=True)
     below = start.union_all(
         sa.select(Message.id).where(
-            Message.chat_id == chat_id, Message.previous_message_id == start.c.id, Message.status != MessageStatus.DELETED
+            Message.chat_id == chat_id,
+            Message.previous_message_id == start.c.id,
+            Message.status != MessageStatus.DELETED,
         )
     )
     ids = session.scalars(sa.select(sa.type_coerce(below.c.id, Id()))).all()

@@ -37,7 +37,9 @@ def chat_routes(cursors: Cursors) -> Routes:
         shown: Shown = "trash" if trash else "archived" if archived else "active"
         key = cursors.decode(f"chats.{shown}", cursor)
         after = (int(key[0]), str(key[1])) if key else None
-        chats = await caller.read(service.list_chats, shown=shown, after=after, limit=limit + 1)
+        chats = await caller.read(
+            lambda session, actor: service.list_chats(session, shown=shown, after=after, limit=limit + 1, actor=actor)
+        )
         more = len(chats) > limit
         chats = chats[:limit]
         next_cursor = cursors.encode(f"chats.{shown}", service.chat_key(chats[-1])) if more else None
@@ -45,43 +47,62 @@ def chat_routes(cursors: Cursors) -> Routes:
 
     @routes.add("POST", "/chats", access=Access.SIGNED_IN, gives=ChatRead, status=201)
     async def post_chat(caller: CommandDep, new: ChatCreate) -> Response:
-        return await caller.command(201, service.create_chat, new)
+        return await caller.command(201, lambda session, actor: service.create_chat(session, new, actor=actor))
 
     @routes.add("GET", "/chats/{chat_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
     async def get_chat(caller: CallerDep, chat_id: AnyId) -> Response:
-        return json_response(await caller.read(service.get_chat, ChatId(chat_id)))
+        return json_response(
+            await caller.read(lambda session, actor: service.get_chat(session, ChatId(chat_id), actor=actor))
+        )
 
     @routes.add("PATCH", "/chats/{chat_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
     async def patch_chat(caller: CommandDep, chat_id: AnyId, update: ChatUpdate) -> Response:
-        return await caller.command(200, service.update_chat, ChatId(chat_id), update)
+        return await caller.command(
+            200, lambda session, actor: service.update_chat(session, ChatId(chat_id), update, actor=actor)
+        )
 
     @routes.add("DELETE", "/chats/{chat_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
     async def delete_chat(caller: CommandDep, chat_id: AnyId) -> Response:
-        return await caller.command(204, service.delete_chat, ChatId(chat_id))
+        return await caller.command(
+            204, lambda session, actor: service.delete_chat(session, ChatId(chat_id), actor=actor)
+        )
 
     @routes.add("POST", "/chats/{chat_id}/restore", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
     async def restore_chat(caller: CommandDep, chat_id: AnyId) -> Response:
-        return await caller.command(200, service.restore_chat, ChatId(chat_id))
+        return await caller.command(
+            200, lambda session, actor: service.restore_chat(session, ChatId(chat_id), actor=actor)
+        )
 
     @routes.add("PUT", "/chats/{chat_id}/head", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
     async def put_head(caller: CommandDep, chat_id: AnyId, head: HeadUpdate) -> Response:
-        return await caller.command(200, service.set_head, ChatId(chat_id), MessageId(head.message_id))
+        return await caller.command(
+            200,
+            lambda session, actor: service.set_head(session, ChatId(chat_id), MessageId(head.message_id), actor=actor),
+        )
 
     @routes.add("GET", "/chats/{chat_id}/messages", access=Access.SIGNED_IN, gives=Page[MessageRead], problems=(404,))
     async def get_messages(
         caller: CallerDep,
         chat_id: AnyId,
-        leaf: Annotated[AnyId | None, Query(description="The message that the page ends with; else the chat's head.")] = None,
+        leaf: Annotated[
+            AnyId | None, Query(description="The message that the page ends with; else the chat's head.")
+        ] = None,
         limit: Limit = 50,
         cursor: CursorText = None,
     ) -> Response:
         key = cursors.decode("messages", cursor)
         start = MessageId(str(key[0])) if key else MessageId(leaf) if leaf else None
-        messages, older = await caller.read(service.list_messages, ChatId(chat_id), leaf=start, limit=limit)
+        messages, older = await caller.read(
+            lambda session, actor: service.list_messages(session, ChatId(chat_id), leaf=start, limit=limit, actor=actor)
+        )
         return json_response({"items": messages, "next_cursor": cursors.encode("messages", [older]) if older else None})
 
     @routes.add("GET", "/messages/{message_id}", access=Access.SIGNED_IN, gives=MessageWithHistory, problems=(404,))
     async def get_message(caller: CallerDep, message_id: AnyId) -> Response:
-        return json_response(await caller.read(service.get_message_with_history, MessageId(message_id)))
+        return json_response(
+            await caller.read(
+                lambda session, actor: service.get_message_with_history(session, MessageId(message_id), actor=actor)
+            )
+        )
 
     return routes

@@ -167,7 +167,7 @@ def announce_chat(session: Session, chat_id: str, operation: Operation) -> ChatR
         entity="chat",
         entity_id=chat_id,
         operation=operation,
-        payload=chat,  # type: ignore[arg-type]
+        payload=chat,
         chat_id=chat_id,
     )
     return chat

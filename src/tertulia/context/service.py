@@ -54,12 +54,11 @@ def gather_context(
     return Context(fitted, left_out, reserve, settings)
 
 
-def _read_back(
-    session: Session, chat_id: str, leaf: str, budget: int
-) -> tuple[list[ContextMessage], int, str | None]:
+def _read_back(session: Session, chat_id: str, leaf: str, budget: int) -> tuple[list[ContextMessage], int, str | None]:
     """Messages with words, newest first, until the budget is spent; how many, and where the unread rest begins."""
     found: list[ContextMessage] = []
-    spent, next_leaf = 0, leaf
+    spent = 0
+    next_leaf: str | None = leaf
     while next_leaf is not None and spent <= budget:
         rows = BRANCH_TEXTS.all(session, chat_id=chat_id, leaf=next_leaf, links=CHUNK - 1)
         for message_id, role, content, _, _ in rows:

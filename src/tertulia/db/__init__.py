@@ -1,6 +1,6 @@
 """The database: portable types, units of work, one migration history for SQLite and PostgreSQL."""
 
-from tertulia.db.base import Base, Created, Timestamps
+from tertulia.db.base import Base, Created, Timestamps, table_of
 from tertulia.db.database import Database, wake
 from tertulia.db.prepared import Prepared
 from tertulia.db.types import Id, JsonOf, Money, UtcTime, Xid, closed, current_xid, seconds_from_now, utc_now
@@ -22,6 +22,7 @@ __all__ = [
     "insert_if_absent",
     "rowcount",
     "seconds_from_now",
+    "table_of",
     "utc_now",
     "wake",
 ]

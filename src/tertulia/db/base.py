@@ -1,6 +1,7 @@
 """The declarative base: names of constraints, and the columns that every table has."""
 
 from datetime import datetime
+from typing import ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -19,7 +20,7 @@ NAMES = {
 
 class Base(DeclarativeBase):
     metadata = sa.MetaData(naming_convention=NAMES)
-    type_annotation_map = {datetime: UtcTime()}
+    type_annotation_map: ClassVar = {datetime: UtcTime()}
 
 
 class Created:
@@ -32,3 +33,10 @@ class Timestamps(Created):
     """A table whose rows change: every update says when, also those that are plain SQL from here."""
 
     updated_at: Mapped[datetime] = mapped_column(default=clock.now, onupdate=clock.now, sort_order=91)
+
+
+def table_of(model: type[Base]) -> sa.Table:
+    """The table itself, for statements that name columns rather than attributes."""
+    table = model.__table__
+    assert isinstance(table, sa.Table)
+    return table

@@ -53,9 +53,7 @@ class PostgresDatabase(Database):
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             async with self._reading.connect() as connection:
-                return await connection.run_sync(
-                    lambda sync: work(Session(sync, autoflush=False), *args, **kwargs)
-                )
+                return await connection.run_sync(lambda sync: work(Session(sync, autoflush=False), *args, **kwargs))
         except Exception as error:
             seen = as_caller_sees(error)
             raise seen from seen.__cause__
@@ -84,7 +82,7 @@ class PostgresDatabase(Database):
             try:
                 connection = await asyncpg.connect(self.url, timeout=5)
                 lost = asyncio.Event()
-                connection.add_termination_listener(lambda _: lost.set())
+                connection.add_termination_listener(lambda _, lost=lost: lost.set())
                 await connection.add_listener(CHANNEL, self._heard)
                 self._tell({"changes", "runs"})
                 try:

@@ -19,7 +19,7 @@ class Prepared:
     itself (docs/adr/0003). Values are those of the column types either way: ids are text, times are datetimes.
     """
 
-    def __init__(self, statement: sa.Select[Any] | sa.CompoundSelect[Any] | sa.Insert | sa.Update | sa.Delete) -> None:
+    def __init__(self, statement: sa.Select[*tuple[Any, ...]] | sa.Insert | sa.Update | sa.Delete) -> None:
         self.statement = statement
 
     def all(self, session: Session, **values: object) -> Sequence[tuple[Any, ...]]:

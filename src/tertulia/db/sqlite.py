@@ -32,7 +32,9 @@ def sqlite_engine(path: Path, *, writes: bool) -> sa.Engine:
     The driver's own transactions start too late and lose updates, so it is left in autocommit mode.
     """
     engine = sa.create_engine(
-        f"sqlite:///{path}", poolclass=NullPool, connect_args={"isolation_level": None, "check_same_thread": False}
+        f"sqlite:///{path}",
+        poolclass=NullPool,
+        connect_args={"isolation_level": None, "check_same_thread": False},
     )
     begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
 
@@ -87,7 +89,9 @@ class SqliteDatabase(Database):
     async def start(self) -> None:
         self._reading = sqlite_engine(self.path, writes=False)
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._writer = threading.Thread(target=self._write_forever, args=(asyncio.get_running_loop(), ready), name="writer")
+        self._writer = threading.Thread(
+            target=self._write_forever, args=(asyncio.get_running_loop(), ready), name="writer"
+        )
         self._writer.start()
         await ready
 

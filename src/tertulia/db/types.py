@@ -107,7 +107,7 @@ def _xid_on_sqlite(*_: object, **__: object) -> str:
     return "INTEGER"
 
 
-class current_xid(sa.sql.functions.FunctionElement[int]):  # noqa: N801
+class current_xid(sa.sql.functions.FunctionElement[int]):
     """The number of this transaction, as the default of an Xid column."""
 
     inherit_cache = True
@@ -159,7 +159,7 @@ def _snake(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
 
 
-class utc_now(sa.sql.functions.FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function that it is
+class utc_now(sa.sql.functions.FunctionElement[datetime]):
     """The database's own time, so that two processes with different clocks agree about leases."""
 
     type = UtcTime()
@@ -176,7 +176,7 @@ def _now_on_sqlite(*_: object, **__: object) -> str:
     return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000000.0) AS INTEGER)"
 
 
-class seconds_from_now(sa.sql.functions.FunctionElement[datetime]):  # noqa: N801
+class seconds_from_now(sa.sql.functions.FunctionElement[datetime]):
     """The database's own time and a number of seconds after it."""
 
     type = UtcTime()

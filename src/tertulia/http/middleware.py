@@ -82,14 +82,29 @@ class Edge:
             if log.isEnabledFor(logging.DEBUG) or status >= 500:
                 # The path of a shared page holds a secret in its last segment; ids are harmless.
                 path = re.sub(r"^(/api/v1/shared/|/shared/)[^/]+", r"\1…", scope["path"])
-                log.info("request", extra={"request_id": request_id, "method": scope["method"], "path": path, "status": status, "ms": took_ms})
+                log.info(
+                    "request",
+                    extra={
+                        "request_id": request_id,
+                        "method": scope["method"],
+                        "path": path,
+                        "status": status,
+                        "ms": took_ms,
+                    },
+                )
 
     def _refusal(self, scope: Scope, request_id: str) -> ASGIApp | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if self.loopback_only and not self._known_host(host):
             # A page elsewhere can point its own name at this machine; the browser then says that name here.
-            return problem(421, "unknown_host", "This server answers only to its own name.", title="Unknown host", request_id=request_id)
+            return problem(
+                421,
+                "unknown_host",
+                "This server answers only to its own name.",
+                title="Unknown host",
+                request_id=request_id,
+            )
         if scope["method"] not in SAFE_METHODS and not self._from_our_page(headers, host):
             detail = "This call does not come from a page of this server, or lacks the header X-Tertulia: 1."
             return problem(403, "cross_site", detail, title="Not allowed", request_id=request_id)

@@ -25,7 +25,9 @@ class InvalidCursor(Invalid):
     code = "invalid_cursor"
 
     def __init__(self) -> None:
-        super().__init__("This cursor is not one of ours, or is older than 7 days. Begin again without it.", field="cursor")
+        super().__init__(
+            "This cursor is not one of ours, or is older than 7 days. Begin again without it.", field="cursor"
+        )
 
 
 class Page(TypedDict, Generic[T]):

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Mapping
+from typing import NotRequired
 
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from tertulia import errors
 
@@ -25,7 +26,10 @@ STATUS: Mapping[type[errors.AppError], tuple[int, str]] = {
     errors.Unavailable: (503, "Not available"),
 }
 # What a route can answer besides its success, for the OpenAPI document.
-_PROBLEM_STATUSES = {status: title for status, title in STATUS.values()} | {405: "Method not allowed", 415: "Unsupported type"}
+_PROBLEM_STATUSES = {status: title for status, title in STATUS.values()} | {
+    405: "Method not allowed",
+    415: "Unsupported type",
+}
 
 
 class FieldError(TypedDict):
@@ -47,7 +51,11 @@ class Problem(TypedDict):
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, object]]:
     return {
-        status: {"description": _PROBLEM_STATUSES[status], "model": Problem, "content": {"application/problem+json": {}}}
+        status: {
+            "description": _PROBLEM_STATUSES[status],
+            "model": Problem,
+            "content": {"application/problem+json": {}},
+        }
         for status in statuses
     }
 

@@ -27,7 +27,9 @@ class Asset:
 def web_routes(folder: Path) -> Routes:
     """Serve a built folder. Files are read once, when they are first asked for, and only those that the build listed."""
     routes = Routes("web", prefix="")
-    listed = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."}
+    listed = {
+        str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."
+    }
     loaded: dict[str, Asset] = {}
     page = listed["index.html"].read_text("utf-8") if "index.html" in listed else None
 
@@ -45,9 +47,14 @@ def web_routes(folder: Path) -> Routes:
             raise NotFound
         if path in listed and path != "index.html":
             asset = load(path)
-            headers = {"Cache-Control": FOREVER if path.startswith("assets/") else "no-cache", "Vary": "Accept-Encoding"}
+            headers = {
+                "Cache-Control": FOREVER if path.startswith("assets/") else "no-cache",
+                "Vary": "Accept-Encoding",
+            }
             if asset.gzipped is not None and "gzip" in request.headers.get("accept-encoding", ""):
-                return Response(asset.gzipped, media_type=asset.media_type, headers=headers | {"Content-Encoding": "gzip"})
+                return Response(
+                    asset.gzipped, media_type=asset.media_type, headers=headers | {"Content-Encoding": "gzip"}
+                )
             return Response(asset.body, media_type=asset.media_type, headers=headers)
         if page is None:
             raise NotFound("The web pages are not built. Start with `make run`, which builds them.")

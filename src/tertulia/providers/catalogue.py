@@ -88,7 +88,9 @@ class BuiltIn(Provider, Protocol):
 class ModelCatalogue:
     """The built-in model and the operator's address, whose list is read now and then."""
 
-    def __init__(self, *, local: BuiltIn | None, openai: OpenAICompatible | None, openai_models: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, *, local: BuiltIn | None, openai: OpenAICompatible | None, openai_models: tuple[str, ...] = ()
+    ) -> None:
         self._local = local
         self._openai = openai
         self._openai_names = openai_models
@@ -120,7 +122,8 @@ class ModelCatalogue:
 
     def known(self) -> KnownModels:
         models = [
-            ModelChoice(model["provider"], model["model_name"], model["context_window"]) for model in self.list_models(None)
+            ModelChoice(model["provider"], model["model_name"], model["context_window"])
+            for model in self.list_models(None)
         ]
         providers = {"local"} if self._local is not None else set()
         if self._openai is not None:

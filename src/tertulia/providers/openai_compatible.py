@@ -55,14 +55,18 @@ class OpenAICompatible:
         self.name = name
         self.continues_prefix = continues_prefix
         self._base_url = base_url.rstrip("/")
-        self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
+        self._headers = {"Content-Type": "application/json"} | (
+            {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        )
         self._client = client
         self._timeouts = timeouts
 
     async def list_models(self) -> list[str]:
         """The names that the address lists, in its order. Raises a ProviderError."""
         try:
-            response = await self._client.get(f"{self._base_url}/models", headers=self._headers, timeout=self._timeouts.connect_s)
+            response = await self._client.get(
+                f"{self._base_url}/models", headers=self._headers, timeout=self._timeouts.connect_s
+            )
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         if response.status_code != 200:
@@ -82,18 +86,26 @@ class OpenAICompatible:
                 finally:
                     await response.aclose()
         except httpx.TimeoutException as error:
-            raise ProviderTimeout(f"{self.name} has been silent for too long. Try again, or choose another model.") from error
+            raise ProviderTimeout(
+                f"{self.name} has been silent for too long. Try again, or choose another model."
+            ) from error
         except httpx.HTTPError as error:
             raise ProviderUnavailable(
                 f"The connection to {self.name} broke off. What came is kept; continue, or try again."
             ) from error
         except TimeoutError as error:
-            raise ProviderTimeout(f"{self.name} took longer than {self._timeouts.whole_s:.0f} s for one reply.") from error
+            raise ProviderTimeout(
+                f"{self.name} took longer than {self._timeouts.whole_s:.0f} s for one reply."
+            ) from error
 
     async def _begin(self, request: ModelRequest) -> httpx.Response:
         timeouts = httpx.Timeout(self._timeouts.idle_s, connect=self._timeouts.connect_s)
         outgoing = self._client.build_request(
-            "POST", f"{self._base_url}/chat/completions", headers=self._headers, content=_body(request), timeout=timeouts
+            "POST",
+            f"{self._base_url}/chat/completions",
+            headers=self._headers,
+            content=_body(request),
+            timeout=timeouts,
         )
         try:
             async with asyncio.timeout(self._timeouts.first_byte_s):
@@ -106,15 +118,15 @@ class OpenAICompatible:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         if response.status_code != 200:
+            said = b""
             try:
-                detail = b""
                 async for chunk in response.aiter_bytes():
-                    detail += chunk
-                    if len(detail) > MAX_ERROR_BYTES:
+                    said += chunk
+                    if len(said) > MAX_ERROR_BYTES:
                         break
             finally:
                 await response.aclose()
-            raise self._refusal(response.status_code, detail, response.headers)
+            raise self._refusal(response.status_code, said, response.headers)
         return response
 
     def _unreachable(self, error: Exception) -> ProviderError:
@@ -132,7 +144,9 @@ class OpenAICompatible:
                 seconds = int(wait) if wait.isdigit() else None
                 when = f" Try again in {seconds} seconds." if seconds else " Try again in a while."
                 return RateLimited(f"{self.name} wants fewer requests.{when}", retry_after_s=seconds)
-            case 400 | 413 if code in ("context_length_exceeded", "exceed_context_size_error") or "context" in said.lower():
+            case 400 | 413 if (
+                code in ("context_length_exceeded", "exceed_context_size_error") or "context" in said.lower()
+            ):
                 return ContextTooLong(f"The chat is too long for this model.{quoted}")
             case 404:
                 return RequestRefused(f"{self.name} does not have this model, or its address is not right.{quoted}")
@@ -195,7 +209,9 @@ def _read_chunk(chunk: Any, name: str) -> list[ProviderEvent]:
         raise MalformedReply(f"{name} sent a chunk of an unknown form.")
     if chunk.get("error"):
         said, code = _error_words(orjson.dumps(chunk))
-        kind = ContextTooLong if code in ("context_length_exceeded", "exceed_context_size_error") else ProviderUnavailable
+        kind = (
+            ContextTooLong if code in ("context_length_exceeded", "exceed_context_size_error") else ProviderUnavailable
+        )
         raise kind(f"{name} broke off with an error: {said or 'without a reason'}")
     found: list[ProviderEvent] = []
     choices = chunk.get("choices")

@@ -29,7 +29,9 @@ class Change(Base):
         {"sqlite_autoincrement": True},
     )
 
-    seq: Mapped[int] = mapped_column(sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(), primary_key=True)
+    seq: Mapped[int] = mapped_column(
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(), primary_key=True
+    )
     xid: Mapped[int] = mapped_column(Xid(), server_default=current_xid())
     owner_id: Mapped[str] = mapped_column(Id())
     chat_id: Mapped[str | None] = mapped_column(Id())

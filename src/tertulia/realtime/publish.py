@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.db import Prepared, wake
+from tertulia.db import Prepared, table_of, wake
 from tertulia.http.answers import encode
 from tertulia.realtime.models import Change, Operation
 
@@ -15,7 +15,7 @@ CHANGES = "changes"
 # A payload saves its reader a request; past this size it costs more than it saves, and readers fetch the thing.
 MAX_PAYLOAD_BYTES = 8 * 1024
 
-_INSERT = Prepared(sa.insert(sa.inspect(Change).local_table))
+_INSERT = Prepared(sa.insert(table_of(Change)))
 
 
 def publish(

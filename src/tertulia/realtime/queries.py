@@ -1,7 +1,7 @@
 """Reading the event log in the order in which it became visible, which on PostgreSQL is not the order of its numbers."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -43,26 +43,35 @@ def parse_position(text: str) -> Position | None:
 # the highest seq it saw would miss a slower one for ever. So it reads only below the oldest transaction still running,
 # where nothing can appear any more, in the order (xid, seq).
 _VISIBLE = "xid < pg_snapshot_xmin(pg_current_snapshot())"
-_COLUMNS = "CAST(CAST(xid AS text) AS bigint), seq, owner_id, topic, entity, entity_id, operation, CAST(payload AS text)"
+_COLUMNS = (
+    "CAST(CAST(xid AS text) AS bigint), seq, owner_id, topic, entity, entity_id, operation, CAST(payload AS text)"
+)
 _SINCE = {
-    "postgresql": f"SELECT {_COLUMNS} FROM change WHERE (xid, seq) > (CAST(CAST(:xid AS text) AS xid8), :seq) AND {_VISIBLE}",
+    "postgresql": f"SELECT {_COLUMNS} FROM change WHERE (xid, seq) > (CAST(CAST(:xid AS text) AS xid8), :seq) AND {_VISIBLE}",  # noqa: S608 - constants
     "sqlite": "SELECT xid, seq, owner_id, topic, entity, entity_id, operation, payload FROM change WHERE (xid, seq) > (:xid, :seq)",
 }
-_TYPES = {
+_TYPES: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {
     "postgresql": {"xid": sa.Text(), "seq": sa.BigInteger()},
     "sqlite": {"xid": sa.Integer(), "seq": sa.Integer()},
 }
 
 
-def list_changes(session: Session, since: Position, *, owner_id: str | None = None, limit: int = PAGE) -> list[LoggedChange]:
+def list_changes(
+    session: Session, since: Position, *, owner_id: str | None = None, limit: int = PAGE
+) -> list[LoggedChange]:
     """The changes after a position, oldest first; of one owner, or of all."""
     dialect = session.get_bind().dialect.name
     statement = _SINCE[dialect] + (" AND owner_id = :owner_id" if owner_id else "") + " ORDER BY xid, seq LIMIT :limit"
-    types = dict(_TYPES[dialect]) | ({"owner_id": Id()} if owner_id else {})
+    types: dict[str, sa.types.TypeEngine[Any]] = _TYPES[dialect] | ({"owner_id": Id()} if owner_id else {})
     text = sa.text(statement).bindparams(*(sa.bindparam(name, type_=kind) for name, kind in types.items()))
     columns = {"owner_id": Id(), "entity_id": Id()}
     rows = session.execute(
-        text.columns(*(sa.column(name, columns.get(name)) for name in ("x", "seq", "owner_id", "topic", "entity", "entity_id", "operation", "payload"))),
+        text.columns(
+            *(
+                sa.column(name, columns.get(name))
+                for name in ("x", "seq", "owner_id", "topic", "entity", "entity_id", "operation", "payload")
+            )
+        ),
         {"xid": str(since.xid) if dialect == "postgresql" else since.xid, "seq": since.seq, "limit": limit}
         | ({"owner_id": owner_id} if owner_id else {}),
     )
@@ -111,9 +120,14 @@ def can_resume(session: Session, since: Position) -> bool:
 def prune_changes(session: Session, before: datetime) -> int:
     """Delete changes older than a moment, all but the newest of them."""
     last = session.scalar(
-        sa.select(Change.seq).where(Change.created_at < before).order_by(Change.created_at.desc(), Change.seq.desc()).limit(1)
+        sa.select(Change.seq)
+        .where(Change.created_at < before)
+        .order_by(Change.created_at.desc(), Change.seq.desc())
+        .limit(1)
     )
     if last is None:
         return 0
-    statement = sa.delete(Change).where(Change.created_at < sa.bindparam("moment", before, UtcTime()), Change.seq != last)
+    statement = sa.delete(Change).where(
+        Change.created_at < sa.bindparam("moment", before, UtcTime()), Change.seq != last
+    )
     return rowcount(session, statement)

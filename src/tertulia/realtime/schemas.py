@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from tertulia.realtime.models import Operation
@@ -26,3 +27,4 @@ class ChangeEvent(TypedDict):
 
 
 ServerEvent = Ready | Reload | ChangeEvent
+SERVER_EVENT: TypeAdapter[ServerEvent] = TypeAdapter(ServerEvent)

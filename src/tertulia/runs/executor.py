@@ -208,7 +208,12 @@ class RunExecutor:
         if outcome.error is not None:
             live.finish(finished, {"type": "run.failed", "code": outcome.error.code, "detail": outcome.error.detail})
         else:
-            end = {"type": "run.finished", "status": outcome.status, "usage": read["usage"], "cost": read["cost"]}
+            end = {
+                "type": "run.finished",
+                "status": outcome.status,
+                "usage": read["usage"],
+                "cost": read["cost"],
+            }
             live.finish(finished, end)
 
     async def _generate(self, run: Claimed, live: LiveRun) -> Outcome:
@@ -217,7 +222,11 @@ class RunExecutor:
         try:
             provider = self._catalogue.provider(run.provider)
             window = next(
-                (m.context_window for m in self._catalogue.known().models if (m.provider, m.model_name) == (run.provider, run.model_name)),
+                (
+                    m.context_window
+                    for m in self._catalogue.known().models
+                    if (m.provider, m.model_name) == (run.provider, run.model_name)
+                ),
                 None,
             )
             for shrink in SHRINKS:
@@ -243,7 +252,9 @@ class RunExecutor:
             return tally.failed(RunError(code=error.code, detail=error.detail), local=run.provider == "local")
         except Exception:
             log.exception("a run failed", extra={"run_id": run.id})
-            unexpected = RunError(code="internal_error", detail="Something went wrong on the server. What came is kept.")
+            unexpected = RunError(
+                code="internal_error", detail="Something went wrong on the server. What came is kept."
+            )
             return tally.failed(unexpected, local=run.provider == "local")
 
     async def _relay(
@@ -327,5 +338,3 @@ async def _close(stream: AsyncIterator[object]) -> None:
     aclose = getattr(stream, "aclose", None)
     if aclose is not None:
         await aclose()
-
-

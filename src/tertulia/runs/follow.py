@@ -70,7 +70,7 @@ class _StoredStream:
         chunks = []
         if not self.has_begun:
             self.has_begun = True
-            started = {name: run[name] for name in ("chat_id", "message_id")}  # type: ignore[literal-required]
+            started = {name: run[name] for name in ("chat_id", "message_id")}
             chunks.append(self._event({"type": "run.started", "run_id": run["id"], **started}))
         for index, part in enumerate(parts):
             if not isinstance(part, TextPart | ReasoningPart):

@@ -22,7 +22,12 @@ class LiveRun:
         self.is_finished = False
         self.size_bytes = 0
         self._boot = boot
-        self._started = {"type": "run.started", "run_id": run_id, "chat_id": chat_id, "message_id": message_id}
+        self._started: dict[str, object] = {
+            "type": "run.started",
+            "run_id": run_id,
+            "chat_id": chat_id,
+            "message_id": message_id,
+        }
         self._parts: list[Part] = []
         self._texts: list[list[str]] = []  # the pieces of each part, joined when somebody needs them
         self._pending: dict[int, list[str]] = {}
@@ -120,7 +125,10 @@ class LiveRun:
         """All that was written so far as few events, and the number they stand for; only the last can be resumed after."""
         self.flush()
         upto = self._last if self._end is None else self._end
-        events = [self._started, *(self._delta(index, "".join(self._texts[index])) for index in range(len(self._parts)))]
+        events: list[dict[str, object]] = [
+            self._started,
+            *(self._delta(index, "".join(self._texts[index])) for index in range(len(self._parts))),
+        ]
         ids = [f"{self._boot}-0"] * (len(events) - 1) + [f"{self._boot}-{upto}"]
         encoded = [sse(str(event["type"]), event, event_id) for event, event_id in zip(events, ids, strict=True)]
         return b"".join(encoded), upto

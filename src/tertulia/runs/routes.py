@@ -26,51 +26,93 @@ LastEventId = Annotated[str | None, Header(max_length=100, description="The id o
 def run_routes(db: Database, catalogue: ModelCatalogue, executor: RunExecutor, streams: OpenStreams) -> Routes:
     routes = Routes("runs")
 
-    @routes.add("POST", "/chats/{chat_id}/messages", access=Access.SIGNED_IN, gives=Sent, status=201, problems=(404, 429))
+    @routes.add(
+        "POST",
+        "/chats/{chat_id}/messages",
+        access=Access.SIGNED_IN,
+        gives=Sent,
+        status=201,
+        problems=(404, 429),
+    )
     async def post_message(caller: CommandDep, chat_id: AnyId, new: MessageCreate) -> Response:
         if new.reply:
             await catalogue.refresh()
-        return await caller.command(201, service.send_message, ChatId(chat_id), new, catalogue.known())
+        return await caller.command(
+            201,
+            lambda session, actor: service.send_message(session, ChatId(chat_id), new, catalogue.known(), actor=actor),
+        )
 
     @routes.add(
-        "POST", "/messages/{message_id}/edit", access=Access.SIGNED_IN, gives=Sent, status=201, problems=(404, 409, 429)
+        "POST",
+        "/messages/{message_id}/edit",
+        access=Access.SIGNED_IN,
+        gives=Sent,
+        status=201,
+        problems=(404, 409, 429),
     )
     async def edit_message(caller: CommandDep, message_id: AnyId, edit: MessageEdit) -> Response:
-        return await caller.command(201, service.edit_message, MessageId(message_id), edit, catalogue.known())
+        return await caller.command(
+            201,
+            lambda session, actor: service.edit_message(
+                session, MessageId(message_id), edit, catalogue.known(), actor=actor
+            ),
+        )
 
     @routes.add(
-        "POST", "/messages/{message_id}/regenerate", access=Access.SIGNED_IN, gives=Sent, status=201, problems=(404, 429)
+        "POST",
+        "/messages/{message_id}/regenerate",
+        access=Access.SIGNED_IN,
+        gives=Sent,
+        status=201,
+        problems=(404, 429),
     )
     async def regenerate(caller: CommandDep, message_id: AnyId, wish: Regenerate | None = None) -> Response:
         await catalogue.refresh()
         return await caller.command(
-            201, service.regenerate_message, MessageId(message_id), wish or Regenerate(), catalogue.known()
+            201,
+            lambda session, actor: service.regenerate_message(
+                session, MessageId(message_id), wish or Regenerate(), catalogue.known(), actor=actor
+            ),
         )
 
     @routes.add(
-        "POST", "/messages/{message_id}/continue", access=Access.SIGNED_IN, gives=Sent, status=201, problems=(404, 409, 429)
+        "POST",
+        "/messages/{message_id}/continue",
+        access=Access.SIGNED_IN,
+        gives=Sent,
+        status=201,
+        problems=(404, 409, 429),
     )
     async def continue_message(caller: CommandDep, message_id: AnyId) -> Response:
-        return await caller.command(201, service.continue_message, MessageId(message_id), catalogue.known())
+        return await caller.command(
+            201,
+            lambda session, actor: service.continue_message(
+                session, MessageId(message_id), catalogue.known(), actor=actor
+            ),
+        )
 
     @routes.add("GET", "/runs/{run_id}", access=Access.SIGNED_IN, gives=RunRead, problems=(404,))
     async def get_run(caller: CallerDep, run_id: AnyId) -> Response:
-        return json_response(await caller.read(service.get_run, RunId(run_id)))
+        return json_response(
+            await caller.read(lambda session, actor: service.get_run(session, RunId(run_id), actor=actor))
+        )
 
     @routes.add("POST", "/runs/{run_id}/cancel", access=Access.SIGNED_IN, gives=RunRead, problems=(404,))
     async def cancel_run(caller: CommandDep, run_id: AnyId) -> Response:
-        asked = await caller.command(200, service.request_cancel, RunId(run_id))
+        asked = await caller.command(
+            200, lambda session, actor: service.request_cancel(session, RunId(run_id), actor=actor)
+        )
         if executor.find_live(run_id) is None:
             return asked
         await executor.cancel(run_id)
-        return json_response(await caller.read(service.get_run, RunId(run_id)))
+        return json_response(
+            await caller.read(lambda session, actor: service.get_run(session, RunId(run_id), actor=actor))
+        )
 
-    @routes.add(
-        "GET", "/runs/{run_id}/events", access=Access.SIGNED_IN, problems=(404, 429), stream="RunEvent"
-    )
+    @routes.add("GET", "/runs/{run_id}/events", access=Access.SIGNED_IN, problems=(404, 429), stream="RunEvent")
     async def get_run_events(caller: CallerDep, run_id: AnyId, last_event_id: LastEventId = None) -> EventStream:
         actor = await caller.actor()
-        await caller.read(service.get_run, RunId(run_id))
+        await caller.read(lambda session, actor: service.get_run(session, RunId(run_id), actor=actor))
         opened = ExitStack()
         closed = opened.enter_context(streams.opened(actor))
         return EventStream(follow_run(db, executor, RunId(run_id), last_event_id, actor=actor), closed, opened)

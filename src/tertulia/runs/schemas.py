@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from tertulia.chat.schemas import AnyId, MessageRead, ModelName, ProviderName, Request, UsageRead, Written
@@ -100,6 +100,5 @@ class RunFailed(TypedDict):
     detail: str
 
 
-RunEvent = (
-    RunStarted | MessageReset | TextDeltaEvent | ReasoningDeltaEvent | MessageFinished | RunFinished | RunFailed
-)
+RunEvent = RunStarted | MessageReset | TextDeltaEvent | ReasoningDeltaEvent | MessageFinished | RunFinished | RunFailed
+RUN_EVENT: TypeAdapter[RunEvent] = TypeAdapter(RunEvent)

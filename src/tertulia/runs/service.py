@@ -7,6 +7,7 @@ from tertulia import clock
 from tertulia.accounts.access import may_read_chat, may_write_chat
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.chat.errors import ChatNotFound, MessageNotFound
 from tertulia.chat.messages import (
     LockedChat,
     TreePlace,
@@ -18,7 +19,6 @@ from tertulia.chat.messages import (
     post_message,
     written_parts,
 )
-from tertulia.chat.errors import ChatNotFound, MessageNotFound
 from tertulia.chat.models import Chat, Message, MessageMetadata, MessageRole, MessageStatus
 from tertulia.chat.schemas import MessageRead, UsageRead
 from tertulia.db import wake
@@ -34,9 +34,7 @@ MAX_QUEUED = 20
 RUNS = "runs"  # the signal that wakes executors and followers
 
 
-def send_message(
-    session: Session, chat_id: ChatId, new: MessageCreate, known: KnownModels, *, actor: Actor
-) -> Sent:
+def send_message(session: Session, chat_id: ChatId, new: MessageCreate, known: KnownModels, *, actor: Actor) -> Sent:
     """Store a person's message, and with it the place of the reply and the run that will write it."""
     parts = written_parts(new)
     chat = lock_chat(session, chat_id, actor=actor)
@@ -89,12 +87,20 @@ def regenerate_message(
 def continue_message(session: Session, message_id: MessageId, known: KnownModels, *, actor: Actor) -> Sent:
     """Go on with an interrupted reply: what is stored of it stays as it is, and a new run appends to it."""
     place, chat = _locked_place(session, message_id, actor=actor)
-    if place.role is not MessageRole.ASSISTANT or place.status not in (MessageStatus.INTERRUPTED, MessageStatus.ERROR):
+    if place.role is not MessageRole.ASSISTANT or place.status not in (
+        MessageStatus.INTERRUPTED,
+        MessageStatus.ERROR,
+    ):
         raise NothingToContinue
     details = session.scalars(sa.select(Message.details).where(Message.id == message_id)).one()
     wish = Regenerate(provider=details.provider, model_name=details.model)
     run_id = _queue_run(
-        session, chat, message_id, _choose(session, chat, known, actor=actor, wish=wish), actor=actor, continues=True
+        session,
+        chat,
+        message_id,
+        _choose(session, chat, known, actor=actor, wish=wish),
+        actor=actor,
+        continues=True,
     )
     session.execute(
         sa.update(Message)
@@ -102,7 +108,11 @@ def continue_message(session: Session, message_id: MessageId, known: KnownModels
         .values(status=MessageStatus.SENDING, details=details.model_copy(update={"run_id": run_id, "error": None}))
     )
     message = announce_message(session, chat.owner_id, message_id, Operation.UPDATED)
-    return {"message": message, "reply": message, "run": announce_run(session, chat.owner_id, run_id, Operation.CREATED)}
+    return {
+        "message": message,
+        "reply": message,
+        "run": announce_run(session, chat.owner_id, run_id, Operation.CREATED),
+    }
 
 
 def get_run(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
@@ -130,9 +140,7 @@ def request_cancel(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
     if run.status is RunStatus.QUEUED:
         run.status, run.ended_at = RunStatus.CANCELLED, clock.now()
         session.flush()
-        session.execute(
-            sa.update(Message).where(Message.id == run.message_id).values(status=MessageStatus.INTERRUPTED)
-        )
+        session.execute(sa.update(Message).where(Message.id == run.message_id).values(status=MessageStatus.INTERRUPTED))
         announce_message(session, owner_id, MessageId(run.message_id), Operation.UPDATED)
     elif run.status is RunStatus.RUNNING:
         run.cancel_requested_at = run.cancel_requested_at or clock.now()
@@ -152,7 +160,7 @@ def announce_run(session: Session, chat_owner_id: str, run_id: RunId, operation:
         entity="run",
         entity_id=run_id,
         operation=operation,
-        payload=run,  # type: ignore[arg-type]
+        payload=run,
         chat_id=run["chat_id"],
     )
     return run

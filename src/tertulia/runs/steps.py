@@ -128,7 +128,8 @@ def interrupt_abandoned(session: Session, *, everything: bool) -> int:
     if not everything:
         abandoned = abandoned.where(Run.lease_expires_at < utc_now())
     rows = session.execute(abandoned.with_for_update(skip_locked=True)).all()
-    for run_id, chat_id, message_id, _ in rows:
+    for abandoned_id, chat_id, abandoned_message_id, _ in rows:
+        run_id, message_id = RunId(abandoned_id), MessageId(abandoned_message_id)
         now = clock.now()
         ended = sa.update(Run).where(Run.id == run_id, Run.status == RunStatus.RUNNING)
         session.execute(ended.values(status=RunStatus.INTERRUPTED, ended_at=now, lease_number=Run.lease_number + 1))
@@ -225,7 +226,9 @@ def finish_run(
         .values(usage=outcome.tokens, finish_reason=outcome.finish_reason, ended_at=now)
     )
     message = session.get_one(Message, run.message_id)
-    step = session.scalars(sa.select(Step.request).where(Step.run_id == run.id).order_by(Step.number.desc()).limit(1)).first()
+    step = session.scalars(
+        sa.select(Step.request).where(Step.run_id == run.id).order_by(Step.number.desc()).limit(1)
+    ).first()
     details = message.details
     earlier = details.tokens if run.continues else None
     tokens = _sum(earlier, outcome.tokens)

@@ -117,7 +117,10 @@ def _download(requirement: str, scratch: Path, stopped: threading.Event) -> Path
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     command += ["--require-hashes", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
     process = subprocess.Popen(  # noqa: S603 - a fixed command and a requirement of our own catalogue
-        [*command, "-r", str(listed), "-d", str(scratch)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*command, "-r", str(listed), "-d", str(scratch)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while True:
         try:

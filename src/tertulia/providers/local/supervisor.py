@@ -32,7 +32,9 @@ class LocalModel:
     name = "local"
     continues_prefix = True
 
-    def __init__(self, chosen: str, folder: Path, timeouts: Timeouts, *, catalogue: tuple[ModelFile, ...] | None = None) -> None:
+    def __init__(
+        self, chosen: str, folder: Path, timeouts: Timeouts, *, catalogue: tuple[ModelFile, ...] | None = None
+    ) -> None:
         self._folder = folder
         self._timeouts = timeouts
         self._file: Path | None = Path(chosen) if chosen.endswith(".gguf") else None
@@ -92,13 +94,17 @@ class LocalModel:
             self._busy -= 1
             if not self._busy:
                 loop = asyncio.get_running_loop()
-                self._sleeper = loop.call_later(SLEEP_AFTER_S, lambda: self._tasks.append(loop.create_task(self._sleep())))
+                self._sleeper = loop.call_later(
+                    SLEEP_AFTER_S, lambda: self._tasks.append(loop.create_task(self._sleep()))
+                )
 
     async def _prepare(self) -> None:
         """Have a file: the chosen one, else the next smaller that can be had; every failure is told in the page."""
         try:
             if not _cpu_can():
-                self._fail("This machine's processor lacks AVX2, which the built-in model needs. Add a provider instead.")
+                self._fail(
+                    "This machine's processor lacks AVX2, which the built-in model needs. Add a provider instead."
+                )
             elif self._file is not None:
                 if not self._file.is_file():
                     self._fail(f"There is no file {self._file}. Set TERTULIA_LOCAL_MODEL to one that exists.")
@@ -127,13 +133,17 @@ class LocalModel:
                 self._file, self._phase, self._progress = ready, "asleep", None
                 log.info("the built-in model %s is here", model.name)
                 if model is not self._candidates[0]:
-                    self._detail = f"{self._candidates[0].display_name} could not be fetched, so {model.display_name} runs."
+                    self._detail = (
+                        f"{self._candidates[0].display_name} could not be fetched, so {model.display_name} runs."
+                    )
                 return
             except FetchFailed as error:
                 reasons.append(f"{model.name}: {error}")
         self._model_name, self._display_name = self._candidates[0].name, self._candidates[0].display_name
         log.error("no built-in model: %s", " | ".join(reasons))
-        self._fail("The built-in model could not be fetched. Is there a network? Add a provider, or restart to try again.")
+        self._fail(
+            "The built-in model could not be fetched. Is there a network? Add a provider, or restart to try again."
+        )
 
     def _advance(self, progress: float) -> None:
         if int(progress * 10) > int((self._progress or 0) * 10):
@@ -173,10 +183,17 @@ class LocalModel:
                 await self._sleep()
                 self._phase = "asleep"
                 log.error("the built-in model does not load: %s", answer.get("error"))
-                raise ModelNotReady("The built-in model does not load on this machine. Try again, or choose another model.")
+                raise ModelNotReady(
+                    "The built-in model does not load on this machine. Try again, or choose another model."
+                )
             self._client = self._client or operator_client(self._timeouts)
             self._serving = OpenAICompatible(
-                "The built-in model", f"{answer['address']}/v1", secret, self._client, self._timeouts, continues_prefix=True
+                "The built-in model",
+                f"{answer['address']}/v1",
+                secret,
+                self._client,
+                self._timeouts,
+                continues_prefix=True,
             )
             self._phase = "ready"
             return self._serving

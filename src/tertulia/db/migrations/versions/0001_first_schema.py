@@ -28,9 +28,7 @@ def upgrade() -> None:
         sa.Column("entity_id", types.Id(), nullable=False),
         sa.Column(
             "operation",
-            sa.Enum(
-                "created", "updated", "deleted", name="operation", native_enum=False, create_constraint=True
-            ),
+            sa.Enum("created", "updated", "deleted", name="operation", native_enum=False, create_constraint=True),
             nullable=False,
         ),
         sa.Column("payload", types.JsonOf(), nullable=True),
@@ -126,9 +124,7 @@ def upgrade() -> None:
         sa.Column("expires_at", types.UtcTime(), nullable=True),
         sa.Column("revoked_at", types.UtcTime(), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["user.id"], name=op.f("fk_api_token_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_api_token_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_token")),
         sa.UniqueConstraint("token_hash", name=op.f("uq_api_token_token_hash")),
     )
@@ -143,24 +139,18 @@ def upgrade() -> None:
         sa.Column("ip_address", sa.String(length=45), nullable=True),
         sa.Column("details", types.JsonOf(), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["user.id"], name=op.f("fk_audit_log_user_id"), ondelete="SET NULL"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_audit_log_user_id"), ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_log")),
     )
     op.create_index(op.f("ix_audit_log_created_at"), "audit_log", ["created_at"], unique=False)
-    op.create_index(
-        op.f("ix_audit_log_user_id_created_at"), "audit_log", ["user_id", "created_at"], unique=False
-    )
+    op.create_index(op.f("ix_audit_log_user_id_created_at"), "audit_log", ["user_id", "created_at"], unique=False)
     op.create_table(
         "chat",
         sa.Column("id", types.Id(), nullable=False),
         sa.Column("user_id", types.Id(), nullable=False),
         sa.Column(
             "kind",
-            sa.Enum(
-                "direct", "channel", "draft", name="chat_kind", native_enum=False, create_constraint=True
-            ),
+            sa.Enum("direct", "channel", "draft", name="chat_kind", native_enum=False, create_constraint=True),
             nullable=False,
         ),
         sa.Column("title", sa.String(length=200), nullable=False),
@@ -218,9 +208,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Integer(), nullable=True),
         sa.Column("answer", sa.Text(), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["user.id"], name=op.f("fk_idempotency_key_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_idempotency_key_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("user_id", "key", name=op.f("pk_idempotency_key")),
     )
     op.create_index(op.f("ix_idempotency_key_created_at"), "idempotency_key", ["created_at"], unique=False)
@@ -238,13 +226,9 @@ def upgrade() -> None:
         sa.Column("scope", sa.Text(), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
         sa.Column("updated_at", types.UtcTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["user.id"], name=op.f("fk_identity_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_identity_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity")),
-        sa.UniqueConstraint(
-            "provider", "provider_account_id", name=op.f("uq_identity_provider_provider_account_id")
-        ),
+        sa.UniqueConstraint("provider", "provider_account_id", name=op.f("uq_identity_provider_provider_account_id")),
     )
     op.create_index(op.f("ix_identity_user_id"), "identity", ["user_id"], unique=False)
     op.create_table(
@@ -259,9 +243,7 @@ def upgrade() -> None:
         sa.Column("ended_at", types.UtcTime(), nullable=True),
         sa.Column("is_active", sa.Boolean(), nullable=False),
         sa.Column("created_at", types.UtcTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["user.id"], name=op.f("fk_session_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_session_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_session")),
         sa.UniqueConstraint("token_hash", name=op.f("uq_session_token_hash")),
     )
@@ -277,9 +259,7 @@ def upgrade() -> None:
         sa.Column("user_id", types.Id(), nullable=True),
         sa.Column(
             "role",
-            sa.Enum(
-                "user", "assistant", "system", name="message_role", native_enum=False, create_constraint=True
-            ),
+            sa.Enum("user", "assistant", "system", name="message_role", native_enum=False, create_constraint=True),
             nullable=False,
         ),
         sa.Column(
@@ -309,9 +289,7 @@ def upgrade() -> None:
         sa.Column("parts", types.JsonOf(), nullable=False),
         sa.Column("created_at", types.UtcTime(), nullable=False),
         sa.Column("updated_at", types.UtcTime(), nullable=False),
-        sa.CheckConstraint(
-            "role = 'assistant' OR length(content) <= 100000", name=op.f("ck_message_written_length")
-        ),
+        sa.CheckConstraint("role = 'assistant' OR length(content) <= 100000", name=op.f("ck_message_written_length")),
         sa.CheckConstraint("thread_level BETWEEN 0 AND 10", name=op.f("ck_message_thread_level")),
         sa.ForeignKeyConstraint(
             ["chat_id", "parent_message_id"],
@@ -329,18 +307,14 @@ def upgrade() -> None:
             initially="DEFERRED",
             deferrable=True,
         ),
-        sa.ForeignKeyConstraint(
-            ["chat_id"], ["chat.id"], name=op.f("fk_message_chat_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["chat_id"], ["chat.id"], name=op.f("fk_message_chat_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(
             ["parent_message_id"],
             ["message.id"],
             name=op.f("fk_message_parent_message_id"),
             ondelete="SET NULL",
         ),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["user.id"], name=op.f("fk_message_user_id"), ondelete="SET NULL"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_message_user_id"), ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_message")),
         sa.UniqueConstraint("chat_id", "id", name=op.f("uq_message_chat_id_id")),
     )
@@ -399,12 +373,8 @@ def upgrade() -> None:
         sa.Column("created_at", types.UtcTime(), nullable=False),
         sa.Column("updated_at", types.UtcTime(), nullable=False),
         sa.ForeignKeyConstraint(["chat_id"], ["chat.id"], name=op.f("fk_run_chat_id"), ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(
-            ["message_id"], ["message.id"], name=op.f("fk_run_message_id"), ondelete="CASCADE"
-        ),
-        sa.ForeignKeyConstraint(
-            ["requested_by"], ["user.id"], name=op.f("fk_run_requested_by"), ondelete="SET NULL"
-        ),
+        sa.ForeignKeyConstraint(["message_id"], ["message.id"], name=op.f("fk_run_message_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["requested_by"], ["user.id"], name=op.f("fk_run_requested_by"), ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
     )
     op.create_index(op.f("ix_run_chat_id_status"), "run", ["chat_id", "status"], unique=False)

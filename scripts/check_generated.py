@@ -1,0 +1,32 @@
+"""Is the web's generated client what the server's document says now? `make api` makes it anew."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import export_openapi
+
+GENERATED = ("web/src/api/generated/openapi.json", "web/src/api/generated/schema.ts")
+
+
+def main() -> int:
+    root = Path(__file__).resolve().parent.parent
+    before = {name: (root / name).read_bytes() for name in GENERATED}
+    export_openapi.main()
+    made = subprocess.run(
+        ["npx", "openapi-typescript", "src/api/generated/openapi.json", "-o", "src/api/generated/schema.ts"],
+        cwd=root / "web",
+        capture_output=True,
+        check=False,
+    )
+    stale = [name for name in GENERATED if (root / name).read_bytes() != before[name]]
+    for name, content in before.items():
+        (root / name).write_bytes(content)
+    if made.returncode != 0 or stale:
+        print(f"Out of date: {', '.join(stale) or made.stderr.decode()}. Run `make api`.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
