@@ -51,7 +51,7 @@ from tertulia.runs.routes import run_routes
 from tertulia.settings import Settings
 
 LOCAL_TIMEOUTS = Timeouts(connect_s=5, first_byte_s=600, idle_s=300, whole_s=3600)
-TOUCH_EVERY_S = 30.0
+TOUCH_EVERY_S = 60.0
 
 
 @dataclass
@@ -79,7 +79,7 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
     install_problem_handlers(app)
     for routes in (
         account_routes(parts.gate, settings, cursors),
-        chat_routes(cursors),
+        chat_routes(cursors, parts.catalogue),
         run_routes(parts.db, parts.catalogue, parts.executor, parts.streams),
         model_routes(parts.catalogue),
         _event_routes(parts),
@@ -117,7 +117,7 @@ def _build_parts(settings: Settings, control_token: str | None) -> Parts:
         [
             Job("sweep-sessions", 60, lambda session: sweep_sessions(session, life)),
             Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
-            Job("purge-trash", 3600, lambda session: purge_trash(session, timedelta(days=settings.trash_days))),
+            Job("purge-trash", 60, lambda session: purge_trash(session, timedelta(days=settings.trash_days))),
             Job(
                 "prune-changes",
                 600,

@@ -20,6 +20,7 @@ from tertulia.db.check import check_database
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import open_database, plain_engine
 from tertulia.errors import AppError, SettingsError
+from tertulia.runs.counters import find_wrong_totals
 from tertulia.server import DataFolderInUse, Running, locked_data_folder, serve
 from tertulia.settings import Settings, load_settings
 
@@ -62,7 +63,7 @@ def db_check() -> None:
     settings = load_settings()
     engine = plain_engine(settings, writes=False)
     try:
-        report = check_database(engine, [find_wrong_counters])
+        report = check_database(engine, [find_wrong_counters, find_wrong_totals])
     finally:
         engine.dispose()
     for note in report.notes:

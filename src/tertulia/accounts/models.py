@@ -87,7 +87,7 @@ class Identity(Timestamps, Base):
     scope: Mapped[str | None] = mapped_column(sa.Text)
 
 
-class Session(Created, Base):
+class Session(Timestamps, Base):
     """One sign-in on one device. The token itself is only in the cookie."""
 
     __tablename__ = "session"
@@ -108,7 +108,7 @@ class Session(Created, Base):
     is_active: Mapped[bool] = mapped_column(default=True)
 
 
-class Verification(Created, Base):
+class Verification(Timestamps, Base):
     __tablename__ = "verification"
     __table_args__ = (sa.Index(None, "identifier"), sa.Index(None, "expires_at"))
 
@@ -120,7 +120,7 @@ class Verification(Created, Base):
     used_at: Mapped[datetime | None]
 
 
-class ApiToken(Created, Base):
+class ApiToken(Timestamps, Base):
     __tablename__ = "api_token"
     __table_args__ = (sa.Index(None, "user_id"),)
 
@@ -150,7 +150,7 @@ class AuditLog(Created, Base):
     details: Mapped[dict[str, Any] | None] = mapped_column(JsonOf(dict[str, Any]))
 
 
-class IdempotencyKey(Created, Base):
+class IdempotencyKey(Timestamps, Base):
     """The first answer to an unsafe call, committed with its effect and given again for 24 hours."""
 
     __tablename__ = "idempotency_key"

@@ -47,6 +47,18 @@ class MessageStatus(StrEnum):
     DELETED = "deleted"
 
 
+class FinishReason(StrEnum):
+    """Why a model stopped."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    TOOL_CALLS = "tool_calls"
+    INTERRUPTED = "interrupted"
+    ERROR = "error"
+    OTHER = "other"
+
+
 class ChatSettings(BaseModel):
     """What the provider is asked for; what is absent is the provider's default."""
 
@@ -79,7 +91,7 @@ class MessageMetadata(BaseModel):
     run_id: str | None = None  # the newest run that wrote or writes it
     tokens: TokenCount | None = None
     cost: Decimal | None = None
-    finish_reason: str | None = None
+    finish_reason: FinishReason | None = None
     processing_time: float | None = None  # seconds
     temperature: float | None = None
     left_out: int | None = None  # messages of the branch that did not fit the model's window

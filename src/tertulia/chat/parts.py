@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 
 class _Part(BaseModel):
@@ -27,6 +27,12 @@ class ImagePart(_Part):
     alt: str | None = Field(None, max_length=1000)
     width: int | None = Field(None, ge=1)
     height: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> "ImagePart":
+        if self.url is None:
+            raise ValueError("A picture needs its url.")
+        return self
 
 
 class ReasoningPart(_Part):

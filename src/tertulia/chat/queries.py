@@ -229,7 +229,7 @@ BRANCH_PAGE = Prepared(
 ONE_MESSAGE = Prepared(
     sa.select(*_MESSAGE_COLUMNS)
     .outerjoin(User, User.id == Message.user_id)
-    .where(Message.id == _bind("message_id", Message.id))
+    .where(Message.id == _bind("message_id", Message.id), Message.status != MessageStatus.DELETED)
 )
 # What a step needs of each message, newest first.
 BRANCH_TEXTS = Prepared(

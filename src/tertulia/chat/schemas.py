@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
-from tertulia.chat.models import ChatKind, ChatSettings, MessageRole, MessageStatus, Visibility
+from tertulia.chat.models import ChatKind, ChatSettings, FinishReason, MessageRole, MessageStatus, Visibility
 from tertulia.chat.parts import Part, WrittenPart
 from tertulia.ids import parse_id
 
@@ -153,7 +153,7 @@ class MessageRead(TypedDict):
     token_count: int | None
     usage: UsageRead | None
     cost: Decimal | None
-    finish_reason: str | None
+    finish_reason: FinishReason | None
     error: MessageErrorRead | None
     reactions: list[ReactionRead]
     run_id: str | None

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat
-from tertulia.chat.models import DEFAULT_TITLE, Chat, Message
+from tertulia.chat.models import DEFAULT_TITLE, Chat, Message, MessageStatus
 from tertulia.chat.queries import (
     BRANCH_PAGE,
     CHAT_BY_ID,
@@ -146,7 +146,9 @@ def set_head(session: Session, chat_id: ChatId, message_id: MessageId, *, actor:
     """Show the branch through a message: the head becomes the newest leaf below it."""
     get_chat(session, chat_id, actor=actor)
     named = session.execute(
-        sa.select(Message.parent_message_id).where(Message.id == message_id, Message.chat_id == chat_id)
+        sa.select(Message.parent_message_id).where(
+            Message.id == message_id, Message.chat_id == chat_id, Message.status != MessageStatus.DELETED
+        )
     ).first()
     if named is None or named[0] is not None:
         raise NotInChat("message_id")

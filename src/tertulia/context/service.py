@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tertulia.chat.models import Chat, ChatSettings
+from tertulia.chat.models import Chat, ChatSettings, MessageStatus
 from tertulia.chat.queries import BRANCH_TEXTS
 from tertulia.context.window import (
     DEFAULT_WINDOW,
@@ -50,7 +50,7 @@ def gather_context(
     left_out = seen - kept
     if more is not None:
         rest = BRANCH_TEXTS.all(session, chat_id=chat_id, leaf=more, links=COUNT_AT_MOST)
-        left_out += len([row for row in rest if row[2]])
+        left_out += sum(bool(row[2]) and row[3] is not MessageStatus.DELETED for row in rest)
     return Context(fitted, left_out, reserve, settings)
 
 
@@ -61,8 +61,8 @@ def _read_back(session: Session, chat_id: str, leaf: str, budget: int) -> tuple[
     next_leaf: str | None = leaf
     while next_leaf is not None and spent <= budget:
         rows = BRANCH_TEXTS.all(session, chat_id=chat_id, leaf=next_leaf, links=CHUNK - 1)
-        for message_id, role, content, _, _ in rows:
-            if content:
+        for message_id, role, content, status, _ in rows:
+            if content and status is not MessageStatus.DELETED:
                 found.append(ContextMessage(role.value, content, message_id))
                 spent += estimate_tokens(content)
         next_leaf = rows[-1][4] if rows else None

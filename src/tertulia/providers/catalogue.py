@@ -120,6 +120,12 @@ class ModelCatalogue:
             except ProviderError as error:
                 log.warning("the list of models cannot be read: %s", error.detail)
 
+    async def check_choice(self, provider: str | None, model_name: str | None) -> None:
+        """Raises ModelUnknown for a model that the provider's list, where it has been read, does not have."""
+        if provider is not None or model_name is not None:
+            await self.refresh()
+            self.known().choose(provider, model_name, None)
+
     def known(self) -> KnownModels:
         models = [
             ModelChoice(model["provider"], model["model_name"], model["context_window"])

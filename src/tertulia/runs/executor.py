@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from tertulia import clock
-from tertulia.chat.models import MAX_REPLY, TokenCount
+from tertulia.chat.models import MAX_REPLY, FinishReason, TokenCount
 from tertulia.chat.parts import ReasoningPart, TextPart
 from tertulia.db import Database
 from tertulia.errors import AppError, StorageUnavailable
@@ -274,13 +274,13 @@ class RunExecutor:
                     case Usage():
                         tally.usage = event
                     case Finish(reason):
-                        tally.finish_reason = reason
+                        tally.finish_reason = FinishReason(reason)
                 if saving is None:
                     saving = asyncio.create_task(self._save_each_second(run, live))
                 elif saving.done():
                     saving.result()  # raises LeaseLost
                 if live.size_bytes > MAX_REPLY:
-                    tally.finish_reason = "length"
+                    tally.finish_reason = FinishReason.LENGTH
                     break
         finally:
             await _close(stream)
@@ -306,7 +306,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
-        self.finish_reason: str | None = None
+        self.finish_reason: FinishReason | None = None
         self.has_words = False
 
     def outcome(self, *, local: bool) -> Outcome:
@@ -316,7 +316,7 @@ class _Tally:
         return Outcome(RunStatus.COMPLETED, self.finish_reason, None, self._tokens(), _cost(local))
 
     def failed(self, error: RunError, *, local: bool) -> Outcome:
-        return Outcome(RunStatus.FAILED, "error", error, self._tokens(), _cost(local))
+        return Outcome(RunStatus.FAILED, FinishReason.ERROR, error, self._tokens(), _cost(local))
 
     def _tokens(self) -> TokenCount | None:
         if self.usage is None:
@@ -331,7 +331,7 @@ def _cost(local: bool) -> Decimal | None:
 
 
 def _ended_early(reasons: list[str]) -> Outcome:
-    return Outcome(RunStatus.CANCELLED if "cancelled" in reasons else RunStatus.INTERRUPTED, "interrupted")
+    return Outcome(RunStatus.CANCELLED if "cancelled" in reasons else RunStatus.INTERRUPTED, FinishReason.INTERRUPTED)
 
 
 async def _close(stream: AsyncIterator[object]) -> None:

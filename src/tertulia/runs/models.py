@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tertulia.chat.models import TokenCount
-from tertulia.db import Base, Created, Id, JsonOf, Money, Timestamps, closed
+from tertulia.chat.models import FinishReason, TokenCount
+from tertulia.db import Base, Id, JsonOf, Money, Timestamps, closed
 from tertulia.ids import new_id
 
 
@@ -72,7 +72,7 @@ class Run(Timestamps, Base):
     cost: Mapped[Decimal | None] = mapped_column(Money())
 
 
-class Step(Created, Base):
+class Step(Timestamps, Base):
     __tablename__ = "step"
     __table_args__ = (sa.UniqueConstraint("run_id", "number"),)
 
@@ -81,5 +81,5 @@ class Step(Created, Base):
     number: Mapped[int]
     request: Mapped[StepRequest] = mapped_column(JsonOf(StepRequest))
     usage: Mapped[TokenCount | None] = mapped_column(JsonOf(TokenCount))
-    finish_reason: Mapped[str | None] = mapped_column(sa.String(40))
+    finish_reason: Mapped[FinishReason | None] = mapped_column(closed(FinishReason))
     ended_at: Mapped[datetime | None]

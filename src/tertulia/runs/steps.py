@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.chat.messages import announce_message
-from tertulia.chat.models import Chat, Message, MessageError, MessageStatus, TokenCount
+from tertulia.chat.models import Chat, FinishReason, Message, MessageError, MessageStatus, TokenCount
 from tertulia.chat.parts import Part, flatten
 from tertulia.chat.schemas import MessageRead
 from tertulia.context.service import gather_context
@@ -50,7 +50,7 @@ class Outcome:
     """How a run ended."""
 
     status: Literal[RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED]
-    finish_reason: str | None = None
+    finish_reason: FinishReason | None = None
     error: RunError | None = None
     tokens: TokenCount | None = None
     cost: Decimal | None = None

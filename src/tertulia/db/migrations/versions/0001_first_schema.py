@@ -1,4 +1,4 @@
-"""Accounts, chats, messages, runs and the change log"""
+"""The first schema: accounts, chats, messages, runs, live updates"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,10 +15,7 @@ def upgrade() -> None:
     op.create_table(
         "change",
         sa.Column(
-            "seq",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            sa.Identity(always=False),
-            nullable=False,
+            "seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(always=False), nullable=False
         ),
         sa.Column("xid", types.Xid(), server_default=types.current_xid(), nullable=False),
         sa.Column("owner_id", types.Id(), nullable=False),
@@ -69,14 +66,7 @@ def upgrade() -> None:
         sa.Column("preferences", types.JsonOf(), nullable=False),
         sa.Column(
             "status",
-            sa.Enum(
-                "active",
-                "inactive",
-                "suspended",
-                name="user_status",
-                native_enum=False,
-                create_constraint=True,
-            ),
+            sa.Enum("active", "inactive", "suspended", name="user_status", native_enum=False, create_constraint=True),
             nullable=False,
         ),
         sa.Column("last_active_at", types.UtcTime(), nullable=True),
@@ -95,18 +85,13 @@ def upgrade() -> None:
         sa.Column("token_hash", sa.LargeBinary(length=32), nullable=False),
         sa.Column(
             "purpose",
-            sa.Enum(
-                "email",
-                "password_reset",
-                name="verification_purpose",
-                native_enum=False,
-                create_constraint=True,
-            ),
+            sa.Enum("email", "password_reset", name="verification_purpose", native_enum=False, create_constraint=True),
             nullable=False,
         ),
         sa.Column("expires_at", types.UtcTime(), nullable=False),
         sa.Column("used_at", types.UtcTime(), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.Column("updated_at", types.UtcTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_verification")),
         sa.UniqueConstraint("token_hash", name=op.f("uq_verification_token_hash")),
     )
@@ -124,6 +109,7 @@ def upgrade() -> None:
         sa.Column("expires_at", types.UtcTime(), nullable=True),
         sa.Column("revoked_at", types.UtcTime(), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.Column("updated_at", types.UtcTime(), nullable=False),
         sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_api_token_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_token")),
         sa.UniqueConstraint("token_hash", name=op.f("uq_api_token_token_hash")),
@@ -208,6 +194,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Integer(), nullable=True),
         sa.Column("answer", sa.Text(), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.Column("updated_at", types.UtcTime(), nullable=False),
         sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_idempotency_key_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("user_id", "key", name=op.f("pk_idempotency_key")),
     )
@@ -243,6 +230,7 @@ def upgrade() -> None:
         sa.Column("ended_at", types.UtcTime(), nullable=True),
         sa.Column("is_active", sa.Boolean(), nullable=False),
         sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.Column("updated_at", types.UtcTime(), nullable=False),
         sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_session_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_session")),
         sa.UniqueConstraint("token_hash", name=op.f("uq_session_token_hash")),
@@ -309,10 +297,7 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["chat_id"], ["chat.id"], name=op.f("fk_message_chat_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(
-            ["parent_message_id"],
-            ["message.id"],
-            name=op.f("fk_message_parent_message_id"),
-            ondelete="SET NULL",
+            ["parent_message_id"], ["message.id"], name=op.f("fk_message_parent_message_id"), ondelete="SET NULL"
         ),
         sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_message_user_id"), ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_message")),
@@ -388,9 +373,25 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("request", types.JsonOf(), nullable=False),
         sa.Column("usage", types.JsonOf(), nullable=True),
-        sa.Column("finish_reason", sa.String(length=40), nullable=True),
+        sa.Column(
+            "finish_reason",
+            sa.Enum(
+                "stop",
+                "length",
+                "content_filter",
+                "tool_calls",
+                "interrupted",
+                "error",
+                "other",
+                name="finish_reason",
+                native_enum=False,
+                create_constraint=True,
+            ),
+            nullable=True,
+        ),
         sa.Column("ended_at", types.UtcTime(), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.Column("updated_at", types.UtcTime(), nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_step_run_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_step")),
         sa.UniqueConstraint("run_id", "number", name=op.f("uq_step_run_id_number")),
@@ -419,7 +420,12 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_run_chat_id_status"), table_name="run")
     op.drop_table("run")
     op.drop_index(op.f("ix_message_user_id_created_at"), table_name="message")
-    op.drop_index(op.f("ix_message_parent_message_id_thread_level"), table_name="message")
+    op.drop_index(
+        op.f("ix_message_parent_message_id_thread_level"),
+        table_name="message",
+        sqlite_where=sa.text("parent_message_id IS NOT NULL"),
+        postgresql_where=sa.text("parent_message_id IS NOT NULL"),
+    )
     op.drop_index(op.f("ix_message_chat_id_role_created_at"), table_name="message")
     op.drop_index(op.f("ix_message_chat_id_previous_message_id_parent_message_id"), table_name="message")
     op.drop_table("message")
