@@ -1,6 +1,7 @@
 """The ASGI app, built from Settings: every part is made here and handed to those that need it."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from tertulia.http.sse import EventStream
 from tertulia.http.web import web_routes
 from tertulia.ids import new_id
 from tertulia.jobs.service import Job, Sweeper
-from tertulia.keyring import open_keyring
+from tertulia.keyring import KeyRing, open_keyring
 from tertulia.openapi import build_openapi
 from tertulia.providers.catalogue import ModelCatalogue
 from tertulia.providers.local.supervisor import LocalModel
@@ -52,6 +53,7 @@ from tertulia.settings import Settings
 
 LOCAL_TIMEOUTS = Timeouts(connect_s=5, first_byte_s=600, idle_s=300, whole_s=3600)
 TOUCH_EVERY_S = 60.0
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -73,12 +75,12 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
     """Build the app; nothing is opened before its lifespan begins. `control_token` is the command line's."""
     keyring = open_keyring(settings.secret_keys, settings.data)
     cursors = Cursors(keyring)
-    parts = _build_parts(settings, control_token)
+    parts = _build_parts(settings, keyring, control_token)
     app = FastAPI(title="Tertulia", lifespan=_lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.gate, app.state.streams, app.state.parts = parts.gate, parts.streams, parts
     install_problem_handlers(app)
     for routes in (
-        account_routes(parts.gate, settings, cursors),
+        account_routes(parts.gate, cursors),
         chat_routes(cursors, parts.catalogue),
         run_routes(parts.db, parts.catalogue, parts.executor, parts.streams),
         model_routes(parts.catalogue),
@@ -92,11 +94,17 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
     return app
 
 
-def _build_parts(settings: Settings, control_token: str | None) -> Parts:
+def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None) -> Parts:
     boot = new_id()[-12:]
     db = open_database(settings)
     life = SessionLife(timedelta(days=settings.session_idle_days), timedelta(days=settings.session_absolute_days))
-    gate = Gate(db, life, hash_token(control_token) if control_token else None)
+    gate = Gate(
+        db,
+        life,
+        keyring,
+        is_behind_tls=bool(settings.public_url and settings.public_url.startswith("https://")),
+        control_token_hash=hash_token(control_token) if control_token else None,
+    )
     timeouts = Timeouts(
         settings.provider_connect_s,
         settings.provider_first_byte_s,
@@ -146,6 +154,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await parts.executor.start()
     parts.streams.start()
     parts.sweeper.start()
+    parts.catalogue.start()
     if parts.local is not None:
         parts.local.start()
     touching = asyncio.create_task(_touch_forever(parts), name="touch-sessions")
@@ -157,6 +166,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.gather(touching, return_exceptions=True)
         await parts.executor.drain()
         await parts.sweeper.close()
+        await parts.catalogue.close()
         await parts.streams.close()
         await parts.feed.close()
         if parts.local is not None:
@@ -177,7 +187,8 @@ async def _touch(parts: Parts) -> None:
     if seen:
         try:
             await parts.db.write(touch_sessions, seen)
-        except AppError:
+        except Exception as error:
+            log.warning("last uses cannot be written; trying again", exc_info=error)
             parts.gate.seen = seen | parts.gate.seen
 
 
@@ -194,7 +205,7 @@ def _event_routes(parts: Parts) -> Routes:
         actor = await caller.actor()
         opened = ExitStack()
         closed = opened.enter_context(parts.streams.opened(actor))
-        return EventStream(parts.feed.stream(actor.user_id, last_event_id), closed, opened)
+        return EventStream(parts.feed.stream(actor.user_id, last_event_id, closed), closed, opened)
 
     return routes
 
@@ -216,6 +227,8 @@ def _own_routes(app: FastAPI, parts: Parts) -> Routes:
             await parts.db.read(_answers)
         except AppError as error:
             raise Unavailable("The database does not answer.") from error
+        if not parts.db.is_writing:
+            raise Unavailable("The database cannot be written to.")
         return json_response({"status": "ready"})
 
     @routes.add("GET", "/api/v1/openapi.json", access=Access.PUBLIC, hidden=True)

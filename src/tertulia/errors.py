@@ -55,6 +55,13 @@ class TooLarge(AppError):
     code = "body_too_large"
 
 
+class UnsupportedType(AppError):
+    code = "unsupported_type"
+
+    def __init__(self) -> None:
+        super().__init__("The body must be JSON. Send it with Content-Type: application/json.")
+
+
 class TooMany(AppError):
     code = "too_many_requests"
 

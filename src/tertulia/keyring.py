@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tertulia.errors import SettingsError
 
-Purpose = Literal["cursor"]
+Purpose = Literal["cursor", "idempotency"]
 KEY_BYTES = 32
 SIGNATURE_BYTES = 16
 
@@ -32,6 +32,10 @@ class KeyRing:
 
     def sign(self, purpose: Purpose, message: bytes) -> bytes:
         return _signature(self._derived[purpose][0], message)
+
+    def signatures(self, purpose: Purpose, message: bytes) -> tuple[bytes, ...]:
+        """One for each key of the ring, that of the primary key first."""
+        return tuple(_signature(key, message) for key in self._derived[purpose])
 
     def verifies(self, purpose: Purpose, message: bytes, signature: bytes) -> bool:
         """Whether any key of the ring made this signature for this purpose; compared in constant time."""

@@ -19,6 +19,7 @@ from tertulia.app import Parts, create_app
 from tertulia.clock import now
 from tertulia.db.migrate import upgrade_schema
 from tertulia.errors import SettingsError
+from tertulia.http.protocol import ImpatientProtocol
 from tertulia.logs import configure_logs
 from tertulia.settings import Settings, environment_name
 
@@ -157,7 +158,7 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=SHUTDOWN_S,
             timeout_keep_alive=30,
             loop="uvloop",
-            http="httptools",
+            http=ImpatientProtocol,
             lifespan="on",
         )
         moved = f" (port {DEFAULT_PORT} is busy)" if settings.port is None and port != DEFAULT_PORT else ""

@@ -12,6 +12,7 @@ from tertulia import clock
 from tertulia.accounts.errors import WeakPassword
 from tertulia.accounts.models import AuditLog, Session, User, UserStatus
 from tertulia.accounts.passwords import check_password
+from tertulia.accounts.routes import _network
 from tertulia.db.opening import plain_engine
 from tertulia.settings import Settings
 from tests.conftest import ServerMaker, SignIn
@@ -221,6 +222,30 @@ def test_a_name_that_is_not_ours_is_not_answered_on_loopback(server: LiveServer)
 def test_unsafe_calls_come_from_our_own_page(ana: Client, headers: dict[str, str], passes: bool) -> None:
     answer = ana.post("/chats", json={}, headers=headers)
     assert answer.status_code == (201 if passes else 403), answer.text
+
+
+def test_a_stream_is_not_for_pages_elsewhere(ana: Client) -> None:
+    for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert ana.get("/events", headers=headers).status_code == 403
+
+
+def test_another_address_needs_the_password_once_the_sign_in_is_old(ana: Client, settings: Settings) -> None:
+    assert ana.api("PATCH", "/me", json={"email": "ana@example.org"})["email"] == "ana@example.org"
+    _change(settings, sa.update(Session).values(started_at=clock.now() - timedelta(minutes=10, seconds=1)))
+    refused = ana.api("PATCH", "/me", json={"email": "eve@example.org"}, expect=403)
+    assert refused["code"] == "confirmation_needed"
+    wrong = {"email": "eve@example.org", "password": "wrong wrong wrong"}
+    assert ana.api("PATCH", "/me", json=wrong, expect=403)["code"] == "confirmation_needed"
+    right = {"email": "other@example.org", "password": "correct horse battery"}
+    assert ana.api("PATCH", "/me", json=right)["email"] == "other@example.org"
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [("192.0.2.7", "192.0.2.7"), ("2001:db8::1", "2001:db8::/64"), ("2001:db8:0:0:a:1:1:1", "2001:db8::/64"), ("", "")],
+)
+def test_an_ipv6_household_counts_as_one_address(address: str, network: str) -> None:
+    assert _network(address) == network
 
 
 def test_sign_ins_are_written_down(ana: Client, settings: Settings) -> None:

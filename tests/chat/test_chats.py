@@ -79,14 +79,18 @@ def test_an_update_changes_what_is_named_and_nothing_else(session: Session, alic
         ("settings", {"temperature": 2.0}, {"temperature": 2.01}),
         ("settings", {"max_tokens": 32_000}, {"max_tokens": 32_001}),
         ("settings", {"max_tokens": 1}, {"max_tokens": 0}),
-        ("provider", "p" * 50, "p" * 51),
-        ("model_name", "m" * 100, "m" * 101),
     ],
 )
 def test_limits_of_a_chat(ana: Client, field: str, fits: object, too_much: object) -> None:
     ana.api("POST", "/chats", json={field: fits}, expect=201)
     refused = ana.api("POST", "/chats", json={field: too_much}, expect=422)
     assert refused["errors"][0]["field"].startswith(field)
+
+
+@pytest.mark.parametrize(("field", "limit"), [("provider", 50), ("model_name", 100)])
+def test_names_of_models_are_measured_before_they_are_looked_for(ana: Client, field: str, limit: int) -> None:
+    assert ana.api("POST", "/chats", json={field: "m" * limit}, expect=422)["code"] == "model_unknown"
+    assert ana.api("POST", "/chats", json={field: "m" * (limit + 1)}, expect=422)["code"] == "invalid"
 
 
 def test_a_message_of_the_longest_length_fits_and_one_more_character_does_not(ana: Client) -> None:

@@ -93,7 +93,7 @@ def test_a_row_that_points_nowhere_is_found(sqlite_template, tmp_path) -> None:
 
     shutil.copy(sqlite_template, tmp_path / "tertulia.db")
     with closing(sqlite3.connect(tmp_path / "tertulia.db")) as connection:
-        connection.execute("INSERT INTO step VALUES (x'01', x'02', 1, '{}', NULL, NULL, NULL, 0)")
+        connection.execute("INSERT INTO step VALUES (x'01', x'02', 1, '{}', NULL, NULL, NULL, 0, 0)")
         connection.commit()
     engine = plain_engine(Settings(data=tmp_path))
     findings = check_database(engine, []).findings

@@ -43,12 +43,23 @@ def test_a_body_that_is_no_object_is_told(ana: Client, body: bytes) -> None:
 
 
 def test_a_body_of_another_kind_is_told(ana: Client) -> None:
-    answer = ana.post("/chats", content="title=x", headers={"Content-Type": "application/x-www-form-urlencoded"})
-    assert answer.status_code == 422
+    for kind in ("application/x-www-form-urlencoded", "text/plain", ""):
+        answer = ana.post("/chats", content="title=x", headers={"Content-Type": kind})
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_type")
+
+
+@pytest.mark.parametrize("field", ["title", "system_prompt", "provider"])
+def test_the_character_that_postgresql_cannot_store_is_refused_everywhere(ana: Client, field: str) -> None:
+    refused = ana.post("/chats", json={field: "a\x00b"})
+    assert refused.status_code == 422
+    assert "U+0000" in refused.json()["detail"]
+    assert ana.post("/session", json={"username": "a\x00", "password": "x"}).status_code == 422
+    ana.chat(title="the six letters \\u0000 are words like others")
 
 
 def test_a_missing_route_and_a_wrong_method_are_problem_documents(ana: Client) -> None:
-    missing, wrong = ana.get("/nothing"), ana.put("/chats", json={})
+    missing, wrong = ana.get("/nothing"), ana.put("/setup", json={})
+    assert ana.post("/nothing", json={}).status_code == 404
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
 

@@ -98,7 +98,9 @@ def test_who_was_away_gets_everything_since_once_and_in_order(ana: Client) -> No
 
 @pytest.mark.parametrize("wrong", ["nonsense", "99999999-99999999", "1-2-3"])
 def test_an_id_that_cannot_be_resumed_after_says_reload(ana: Client, wrong: str) -> None:
-    assert next(kind for _, kind, _ in Listener(ana, last_event_id=wrong).heard) == "reload"
+    listener = Listener(ana, last_event_id=wrong)
+    listener.wait_for(lambda: len(listener.heard) == 2)
+    assert [kind for _, kind, _ in listener.heard] == ["ready", "reload"]
 
 
 def test_nobody_hears_of_others(ana: Client, sign_in: SignIn) -> None:

@@ -124,6 +124,69 @@ def test_continue_appends_to_the_same_message(ana: Client, provider: ScriptedPro
     assert asked[-1]["role"] == "user"
 
 
+def test_stopping_a_continuation_at_once_loses_nothing(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("Fifty characters that are stored already, and stay. "), Hold()])
+    sent = ana.say(ana.chat()["id"], "A story")
+    reply_id = sent["reply"]["id"]
+    _wait_for(lambda: ana.api("GET", f"/messages/{reply_id}")["content"] != "")
+    stored = ana.api("POST", f"/runs/{sent['run']['id']}/cancel") and ana.api("GET", f"/messages/{reply_id}")["content"]
+    for _ in range(5):
+        again = ana.api("POST", f"/messages/{reply_id}/continue", expect=201)
+        ana.api("POST", f"/runs/{again['run']['id']}/cancel")
+        _wait_for(lambda run=again["run"]["id"]: ana.api("GET", f"/runs/{run}")["status"] not in ("queued", "running"))
+        assert ana.api("GET", f"/messages/{reply_id}")["content"].startswith(stored)
+
+
+def test_of_several_continuations_at_once_one_runs(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("Once "), Hold()], [Text("more."), Finish()])
+    sent = ana.say(ana.chat()["id"], "A story")
+    _wait_for(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] != "")
+    ana.api("POST", f"/runs/{sent['run']['id']}/cancel")
+    answers: list[int] = []
+    threads = [
+        threading.Thread(
+            target=lambda: answers.append(ana.post(f"/messages/{sent['reply']['id']}/continue").status_code)
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [201, 409, 409, 409]
+
+
+def test_an_end_that_cannot_be_stored_as_it_was_still_ends_the_run(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("fine"), Finish(completion_tokens=2**63)])
+    chat = ana.chat()
+    sent = ana.say(chat["id"], "Hello")
+    assert ana.finished(sent["run"]["id"])["status"] == "completed"
+    following = ana.say(chat["id"], "And again")
+    assert ana.finished(following["run"]["id"])["status"] == "completed"
+
+
+def test_a_reply_over_one_mebibyte_is_stopped_there(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("x" * 1_000_000), Text("y" * 3_000_000), Finish()])
+    sent = ana.say(ana.chat()["id"], "Much")
+    ana.finished(sent["run"]["id"])
+    reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
+    assert (len(reply["content"]), reply["finish_reason"]) == (1024 * 1024, "length")
+
+
+def test_the_beginning_is_told_once_however_early_one_listens(ana: Client, provider: ScriptedProvider) -> None:
+    for _ in range(5):
+        sent = ana.say(ana.chat()["id"], "Hello")
+        kinds = [kind for _, kind, _ in ana.run_events(sent["run"]["id"])]
+        assert kinds.count("run.started") == 1
+
+
+def test_an_id_of_one_run_resumes_no_other(ana: Client, provider: ScriptedProvider) -> None:
+    first, second = (ana.say(ana.chat()["id"], f"chat {number}")["run"]["id"] for number in range(2))
+    ids = [event_id for event_id, _, _ in ana.run_events(first)]
+    ana.finished(second)
+    assert ana.run_events(second, last_event_id=ids[0])[0][1] == "message.reset"
+
+
 def test_regenerate_makes_a_sibling_and_keeps_the_first(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("first"), Finish()], [Text("second"), Finish()])
     chat = ana.chat()

@@ -22,6 +22,7 @@ from tertulia.accounts.tokens import hash_token
 from tertulia.db import Database
 from tertulia.errors import Unauthenticated
 from tertulia.http.answers import encode, encoded_response
+from tertulia.keyring import KeyRing
 
 T = TypeVar("T")
 Work = Callable[[Session, Actor], T]
@@ -35,6 +36,8 @@ class Gate:
 
     db: Database
     life: SessionLife
+    keyring: KeyRing
+    is_behind_tls: bool = False
     control_token_hash: bytes | None = None  # of the token that this machine's command line reads from the data folder
     seen: dict[str, datetime] = field(default_factory=dict)  # session id -> last use, written by a job
 
@@ -94,9 +97,14 @@ class Caller:
         return actor
 
 
+def is_over_tls(request: Request) -> bool:
+    gate: Gate = request.app.state.gate
+    return gate.is_behind_tls or request.url.scheme == "https"
+
+
 def session_token(request: Request) -> str | None:
-    """The token of the cookie, whichever of its two names it has here."""
-    return request.cookies.get(SECURE_COOKIE) or request.cookies.get(COOKIE)
+    """The token of the cookie that belongs here: over TLS the bare name counts for nothing, as others can plant it."""
+    return request.cookies.get(SECURE_COOKIE if is_over_tls(request) else COOKIE)
 
 
 def _bearer(request: Request) -> str | None:
@@ -124,7 +132,9 @@ async def get_command_caller(
     ] = None,
 ) -> Caller:
     if idempotency_key is not None:
-        caller.call = identify_call(idempotency_key, request.method, request.url.path, await request.body())
+        caller.call = identify_call(
+            idempotency_key, request.method, request.url.path, await request.body(), caller.gate.keyring
+        )
     return caller
 
 

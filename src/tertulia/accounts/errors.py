@@ -40,6 +40,13 @@ class InsecureConnection(Forbidden):
         )
 
 
+class ConfirmationNeeded(Forbidden):
+    code = "confirmation_needed"
+
+    def __init__(self) -> None:
+        super().__init__("Enter your password to change this; it is how you sign in.")
+
+
 class UserNotFound(NotFound):
     code = "user_not_found"
 

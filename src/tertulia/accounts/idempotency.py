@@ -1,6 +1,5 @@
 """The same call twice has one effect: its first answer is stored with the effect and given again."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +11,7 @@ from tertulia import clock
 from tertulia.accounts.errors import IdempotencyKeyReused
 from tertulia.accounts.models import IdempotencyKey
 from tertulia.db import insert_if_absent, rowcount
+from tertulia.keyring import KeyRing
 
 KEPT = timedelta(hours=24)
 
@@ -23,11 +23,12 @@ class CallIdentity:
     key: str
     method: str
     path: str
-    body_hash: bytes
+    body_hashes: tuple[bytes, ...]  # by the primary key of the ring, and by the older ones
 
 
-def identify_call(key: str, method: str, path: str, body: bytes) -> CallIdentity:
-    return CallIdentity(key, method, path[:500], hashlib.sha256(body).digest())
+def identify_call(key: str, method: str, path: str, body: bytes, keyring: KeyRing) -> CallIdentity:
+    """The body may hold a password, so its plain hash would be something to guess against; this one needs the ring."""
+    return CallIdentity(key, method, path[:500], keyring.signatures("idempotency", body))
 
 
 def once(
@@ -45,7 +46,7 @@ def once(
         key=call.key,
         method=call.method,
         path=call.path,
-        body_hash=call.body_hash,
+        body_hash=call.body_hashes[0],
         created_at=clock.now(),
     )
     mine = (IdempotencyKey.user_id == user_id, IdempotencyKey.key == call.key)
@@ -59,7 +60,7 @@ def once(
                 IdempotencyKey.answer,
             ).where(*mine)
         ).one()
-        if (row.method, row.path, row.body_hash) != (call.method, call.path, call.body_hash):
+        if (row.method, row.path) != (call.method, call.path) or row.body_hash not in call.body_hashes:
             raise IdempotencyKeyReused
         return row.status, row.answer.encode()
     answer = work()

@@ -1,12 +1,14 @@
 """First run, sign-in and sign-out, oneself, and the accounts of others for an administrator."""
 
+from ipaddress import ip_network
+
 from fastapi import Request
 from sqlalchemy.orm import Session as DbSession
 from starlette.responses import Response
 
 from tertulia.accounts import service, sessions
 from tertulia.accounts.actor import require_admin
-from tertulia.accounts.caller import COOKIE, SECURE_COOKIE, CallerDep, CommandDep, Gate, session_token
+from tertulia.accounts.caller import COOKIE, SECURE_COOKIE, CallerDep, CommandDep, Gate, is_over_tls, session_token
 from tertulia.accounts.errors import AlreadySetUp, InsecureConnection, WrongCredentials
 from tertulia.accounts.models import DeviceInfo
 from tertulia.accounts.passwords import check_password, hash_password, password_matches
@@ -18,10 +20,9 @@ from tertulia.http.middleware import LOOPBACK
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import UserId
-from tertulia.settings import Settings
 
 
-def account_routes(gate: Gate, settings: Settings, cursors: Cursors) -> Routes:
+def account_routes(gate: Gate, cursors: Cursors) -> Routes:
     routes = Routes("accounts")
     by_account, by_address = TryLimit(5, 60), TryLimit(20, 60)
     setup_tries = TryLimit(5, 3600)
@@ -32,11 +33,11 @@ def account_routes(gate: Gate, settings: Settings, cursors: Cursors) -> Routes:
 
     @routes.add("POST", "/setup", access=Access.PUBLIC, gives=UserRead, status=201, problems=(409, 429))
     async def post_setup(request: Request, account: AccountCreate) -> Response:
-        secure = _is_secure(request, settings)
+        secure = _is_secure(request)
         if not await gate.db.read(service.is_setup_required):
             raise AlreadySetUp
-        setup_tries.take(request.scope["client_address"])
         check_password(account.password, names=(account.username, account.name, account.email or ""))
+        setup_tries.take(request.scope["client_address"])
         password_hash = await hash_password(account.password)
         device = _device(request)
 
@@ -50,10 +51,11 @@ def account_routes(gate: Gate, settings: Settings, cursors: Cursors) -> Routes:
 
     @routes.add("POST", "/session", access=Access.PUBLIC, gives=UserRead, status=201, problems=(401, 429))
     async def post_session(request: Request, sign_in: SignIn) -> Response:
-        secure = _is_secure(request, settings)
+        secure = _is_secure(request)
         by_address.take(_network(request.scope["client_address"]))
-        by_account.take(service.name_key(sign_in.username))
         found = await gate.db.read(sessions.find_credentials, sign_in.username)
+        # An account has a user name and perhaps an address, and five tries for both together.
+        by_account.take(found.user_id if found else service.name_key(sign_in.username))
         if not await password_matches(sign_in.password, found.password_hash if found else None) or found is None:
             await gate.db.write(
                 service.write_audit, None, "session.refused", ip_address=request.scope["client_address"]
@@ -72,6 +74,7 @@ def account_routes(gate: Gate, settings: Settings, cursors: Cursors) -> Routes:
 
     @routes.add("DELETE", "/session", access=Access.SIGNED_IN, status=204)
     async def delete_session(request: Request, caller: CallerDep) -> Response:
+        await caller.actor()
         await gate.db.write(sessions.end_session, caller.token_hash)
         await request.app.state.streams.check_now()
         response = no_content()
@@ -85,7 +88,15 @@ def account_routes(gate: Gate, settings: Settings, cursors: Cursors) -> Routes:
 
     @routes.add("PATCH", "/me", access=Access.SIGNED_IN, gives=UserRead, problems=(409,))
     async def patch_me(caller: CommandDep, update: MeUpdate) -> Response:
-        return await caller.command(200, lambda session, actor: service.update_me(session, update, actor=actor))
+        is_confirmed = False
+        if update.password is not None:
+            actor = await caller.actor()
+            by_account.take(actor.user_id)
+            stored = await gate.db.read(sessions.find_password_hash, actor.user_id)
+            is_confirmed = await password_matches(update.password, stored)
+        return await caller.command(
+            200, lambda session, actor: service.update_me(session, update, is_confirmed=is_confirmed, actor=actor)
+        )
 
     @routes.add("GET", "/users", access=Access.ADMIN, gives=Page[UserRead])
     async def get_users(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
@@ -114,11 +125,9 @@ def account_routes(gate: Gate, settings: Settings, cursors: Cursors) -> Routes:
     return routes
 
 
-def _is_secure(request: Request, settings: Settings) -> bool:
+def _is_secure(request: Request) -> bool:
     """Whether the cookie must be Secure. Raises InsecureConnection where a browser would send it over the open wire."""
-    if settings.public_url and settings.public_url.startswith("https://"):
-        return True
-    if request.url.scheme == "https":
+    if is_over_tls(request):
         return True
     host = request.headers.get("host", "")
     if host in LOOPBACK or host.rsplit(":", 1)[0] in LOOPBACK:
@@ -145,4 +154,7 @@ def _device(request: Request) -> DeviceInfo:
 
 def _network(address: str) -> str:
     """An IPv6 household has a /64 to itself, so that is what counts as one address."""
-    return ":".join(address.split(":")[:4]) if ":" in address else address
+    try:
+        return str(ip_network((address, 64), strict=False)) if ":" in address else address
+    except ValueError:
+        return address

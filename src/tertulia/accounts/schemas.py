@@ -24,7 +24,8 @@ def _person_name(value: str) -> str:
 
 
 def _email(value: str) -> str:
-    if len(value) > 254 or not _EMAIL.fullmatch(value):
+    folded = unicodedata.normalize("NFKC", value).casefold()
+    if max(len(value), len(folded)) > 254 or not _EMAIL.fullmatch(value):
         raise ValueError("This is not an e-mail address.")
     return value
 
@@ -66,6 +67,11 @@ class MeUpdate(Request):
     name: PersonName | None = None
     email: Email | None = None
     preferences: PreferencesUpdate | None = None
+    password: str | None = Field(
+        None,
+        max_length=1000,
+        description="One's own, to change the e-mail address later than 10 minutes after signing in.",
+    )
 
 
 class PreferencesRead(TypedDict):

@@ -72,6 +72,10 @@ def find_credentials(session: DbSession, name: str) -> Credentials | None:
     return Credentials(UserId(row[0]), row[1]) if row else None
 
 
+def find_password_hash(session: DbSession, user_id: UserId) -> str | None:
+    return session.scalars(sa.select(User.password_hash).where(User.id == user_id)).one_or_none()
+
+
 def start_session(
     session: DbSession,
     user_id: UserId,

@@ -10,7 +10,6 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import TooManyStreams
 from tertulia.accounts.sessions import SessionLife, list_valid_sessions
 from tertulia.db import Database
-from tertulia.errors import AppError
 
 MAX_STREAMS = 10
 CHECK_EVERY_S = 3.0
@@ -66,9 +65,15 @@ class OpenStreams:
                 closed.set()
 
     async def _check_forever(self) -> None:
+        failures = 0
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
             try:
                 await self.check_now()
-            except AppError as error:
-                log.warning("open streams cannot be checked: %s", error.detail)
+                failures = 0
+            except Exception as error:
+                # Whoever cannot be checked is not let stay: a stream that is closed resumes when all is well again.
+                failures += 1
+                log.warning("open streams cannot be checked", exc_info=error)
+                if failures * CHECK_EVERY_S >= 5:
+                    self.close_all()

@@ -48,7 +48,7 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue) -> Routes:
 
     @routes.add("POST", "/chats", access=Access.SIGNED_IN, gives=ChatRead, status=201)
     async def post_chat(caller: CommandDep, new: ChatCreate) -> Response:
-        await catalogue.check_choice(new.provider, new.model_name)
+        catalogue.check_choice(new.provider, new.model_name)
         return await caller.command(201, lambda session, actor: service.create_chat(session, new, actor=actor))
 
     @routes.add("GET", "/chats/{chat_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
@@ -59,7 +59,7 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue) -> Routes:
 
     @routes.add("PATCH", "/chats/{chat_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
     async def patch_chat(caller: CommandDep, chat_id: AnyId, update: ChatUpdate) -> Response:
-        await catalogue.check_choice(update.provider, update.model_name)
+        catalogue.check_choice(update.provider, update.model_name)
         return await caller.command(
             200, lambda session, actor: service.update_chat(session, ChatId(chat_id), update, actor=actor)
         )

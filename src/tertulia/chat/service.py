@@ -14,6 +14,7 @@ from tertulia.chat.queries import (
     BRANCH_PAGE,
     CHAT_BY_ID,
     CHAT_LISTS,
+    LOCK_CHAT,
     ONE_CHAT,
     ONE_MESSAGE,
     READABLE_CHAT,
@@ -74,7 +75,8 @@ def get_chat(session: Session, chat_id: ChatId, *, actor: Actor, in_trash: bool 
 
 
 def update_chat(session: Session, chat_id: ChatId, update: ChatUpdate, *, actor: Actor) -> ChatRead:
-    get_chat(session, chat_id, actor=actor)
+    if LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id) is None:
+        raise ChatNotFound
     values = {name: getattr(update, name) for name in update.model_fields_set}
     if "title" in values and values["title"] is None:
         values["title"] = DEFAULT_TITLE

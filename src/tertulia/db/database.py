@@ -1,10 +1,12 @@
 """What both engines promise: `read` and `write` run a plain function of a Session as one transaction."""
 
 import logging
+import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
+import asyncpg
 from sqlalchemy import exc
 from sqlalchemy.orm import Session
 
@@ -36,6 +38,11 @@ class Database(ABC):
             for listener in self._listeners:
                 listener(signal)
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether writes can be taken at all; what they meet is another matter."""
+        return True
+
     @abstractmethod
     async def start(self) -> None: ...
 
@@ -63,9 +70,11 @@ def signals_of(session: Session) -> set[str]:
 
 def as_caller_sees(error: BaseException) -> BaseException:
     """A database that is full, locked, gone or unreadable is a state of the world, not a mistake of the caller's."""
-    if isinstance(error, exc.OperationalError | exc.InterfaceError | OSError) or (
-        isinstance(error, exc.DBAPIError) and error.connection_invalidated
-    ):
+    driver_error = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError)
+    unreachable = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError | OSError)
+    refused = isinstance(error, asyncpg.PostgresError)  # while connecting; later ones come wrapped by SQLAlchemy
+    lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+    if driver_error or unreachable or refused or lost:
         log.error("storage unavailable", exc_info=error)
         unavailable = StorageUnavailable()
         unavailable.__cause__ = error

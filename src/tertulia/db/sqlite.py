@@ -86,6 +86,10 @@ class SqliteDatabase(Database):
         self._writer: threading.Thread | None = None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
 
+    @property
+    def is_writing(self) -> bool:
+        return self._writer is not None and self._writer.is_alive()
+
     async def start(self) -> None:
         self._reading = sqlite_engine(self.path, writes=False)
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -136,7 +140,16 @@ class SqliteDatabase(Database):
             return
         loop.call_soon_threadsafe(ready.set_result, None)
         while batch := self._gather():
-            self._commit(connection, batch)
+            try:
+                self._commit(connection, batch)
+            except Exception as error:
+                # The connection is of no use any more; a new one finds the database as it was last committed.
+                log.exception("the writer opens a new connection")
+                for unit in batch:
+                    unit.result, unit.error = None, as_caller_sees(error)
+                connection.invalidate()
+                connection.close()
+                connection = sqlite_engine(self.path, writes=True).connect()
             batch[0].loop.call_soon_threadsafe(self._answer, batch)
         connection.close()
 
@@ -167,6 +180,13 @@ class SqliteDatabase(Database):
         alone = len(units) == 1
         try:
             transaction = connection.begin()
+        except Exception as error:
+            # Nobody could write now: trying each unit alone would only make all of them wait longer.
+            for unit in units:
+                unit.error = as_caller_sees(error)
+            _give_up(connection)
+            return True
+        try:
             for unit in units:
                 savepoint = None if alone else connection.begin_nested()
                 session = Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False)

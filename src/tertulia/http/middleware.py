@@ -108,7 +108,17 @@ class Edge:
         if scope["method"] not in SAFE_METHODS and not self._from_our_page(headers, host):
             detail = "This call does not come from a page of this server, or lacks the header X-Tertulia: 1."
             return problem(403, "cross_site", detail, title="Not allowed", request_id=request_id)
+        if scope["path"].endswith("/events") and not self._may_listen(headers, host):
+            return problem(
+                403, "cross_site", "Streams are for pages of this server.", title="Not allowed", request_id=request_id
+            )
         return None
+
+    def _may_listen(self, headers: Mapping[str, str], host: str) -> bool:
+        """A stream is a safe method that goes on for hours, so a page elsewhere may not hold one open either."""
+        origin = headers.get("origin")
+        ours = origin is None or origin == self.public_origin or urlsplit(origin).netloc == host
+        return ours and headers.get("sec-fetch-site") in (None, "same-origin", "none")
 
     def _known_host(self, host: str) -> bool:
         return host == self.public_host or host.rsplit(":", 1)[0] in LOOPBACK or host in LOOPBACK

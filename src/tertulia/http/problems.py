@@ -21,15 +21,13 @@ STATUS: Mapping[type[errors.AppError], tuple[int, str]] = {
     errors.NotFound: (404, "Not found"),
     errors.Conflict: (409, "Conflict"),
     errors.TooLarge: (413, "Too large"),
+    errors.UnsupportedType: (415, "Unsupported type"),
     errors.Invalid: (422, "Not valid"),
     errors.TooMany: (429, "Too many"),
     errors.Unavailable: (503, "Not available"),
 }
 # What a route can answer besides its success, for the OpenAPI document.
-_PROBLEM_STATUSES = {status: title for status, title in STATUS.values()} | {
-    405: "Method not allowed",
-    415: "Unsupported type",
-}
+_PROBLEM_STATUSES = {status: title for status, title in STATUS.values()} | {405: "Method not allowed"}
 
 
 class FieldError(TypedDict):

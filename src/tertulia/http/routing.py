@@ -1,5 +1,6 @@
 """Routes that say who may call them, and bodies that stay within their limits."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from typing import Any
@@ -10,11 +11,13 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from tertulia.errors import AppError, Invalid, TooLarge
+from tertulia.errors import AppError, Invalid, TooLarge, UnsupportedType
 from tertulia.http.problems import problem_responses
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
+BODY_S = 30.0
+BYTES_PER_EXTRA_S = 64 * 1024
 
 
 class Access(StrEnum):
@@ -30,6 +33,19 @@ class BodyTooLarge(TooLarge):
         super().__init__(f"The body is larger than {MAX_BODY_BYTES} bytes.", limit=MAX_BODY_BYTES)
 
 
+class BodyTooSlow(Invalid):
+    code = "body_too_slow"
+
+    def __init__(self) -> None:
+        super().__init__("The body took too long to arrive. Send it again.", field="body")
+
+
+def _has_other_type(request: Request) -> bool:
+    """Whether there is a body, and it says that it is something else than JSON."""
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    return has_body and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json"
+
+
 class LimitedRequest(Request):
     """A request whose JSON is at most 4 MiB long and 32 levels deep."""
 
@@ -39,11 +55,17 @@ class LimitedRequest(Request):
             if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
                 raise BodyTooLarge
             chunks, size = [], 0
-            async for chunk in self.stream():
-                size += len(chunk)
-                if size > MAX_BODY_BYTES:
-                    raise BodyTooLarge
-                chunks.append(chunk)
+            try:
+                async with asyncio.timeout(BODY_S) as limit:
+                    async for chunk in self.stream():
+                        size += len(chunk)
+                        if size > MAX_BODY_BYTES:
+                            raise BodyTooLarge
+                        chunks.append(chunk)
+                        if size % BYTES_PER_EXTRA_S < len(chunk):
+                            limit.reschedule((limit.when() or 0) + 1)
+            except TimeoutError:
+                raise BodyTooSlow from None
             self._body = b"".join(chunks)
         return self._body
 
@@ -51,7 +73,20 @@ class LimitedRequest(Request):
         value = orjson.loads(await self.body())
         if _deeper_than(value, MAX_DEPTH):
             raise Invalid(f"The body is nested deeper than {MAX_DEPTH} levels.", field="body", limit=MAX_DEPTH)
+        if b"\\u0000" in self._body and _holds_nul(value):
+            raise Invalid("The character U+0000 cannot be stored. Remove it.", field="body")
         return value
+
+
+def _holds_nul(value: object) -> bool:
+    match value:
+        case str():
+            return "\x00" in value
+        case dict():
+            return any(_holds_nul(key) or _holds_nul(child) for key, child in value.items())
+        case list():
+            return any(map(_holds_nul, value))
+    return False
 
 
 def _deeper_than(value: object, levels: int) -> bool:
@@ -67,6 +102,8 @@ class LimitedRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def limited(request: Request) -> Response:
+            if _has_other_type(request):
+                raise UnsupportedType
             try:
                 return await handle(LimitedRequest(request.scope, request.receive))
             except HTTPException as error:
@@ -106,7 +143,7 @@ class Routes:
         """`gives` is the shape of the success; `stream` names the events when it is a stream; `hidden` is no API."""
         unsafe = method not in ("GET", "HEAD")
         always = {401, *((403,) if unsafe or access is Access.ADMIN else ())} if access is not Access.PUBLIC else set()
-        always |= {403, 413} if unsafe else set()
+        always |= {403, 413, 415} if unsafe else set()
         described = problem_responses(*sorted({*always, 422, 503, *problems}))
         if stream is not None:
             described[status] = {

@@ -65,7 +65,11 @@ class EventStream(Response):
             raise results[0]
         if not isinstance(results[1], asyncio.CancelledError):
             return  # the reader is gone
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        try:
+            async with asyncio.timeout(1):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            return  # a reader that does not read gets no proper end either
 
     async def _pump(self, send: Send) -> None:
         try:

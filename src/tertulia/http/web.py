@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import Request
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from tertulia.errors import NotFound
 from tertulia.http.routing import Access, Routes
 
+ANY_PATH = "/{path:path}"
 NONCE_MARK = "{{csp-nonce}}"
 FOREVER = "public, max-age=31536000, immutable"
 mimetypes.add_type("font/woff2", ".woff2")
@@ -41,7 +44,19 @@ def web_routes(folder: Path) -> Routes:
             loaded[name] = Asset(body, gzip.compress(body, 6) if squeezable else None, media_type)
         return loaded[name]
 
-    @routes.add("GET", "/{path:path}", access=Access.PUBLIC, hidden=True)
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+
+        @routes.add(method, ANY_PATH, access=Access.PUBLIC, hidden=True)
+        async def refuse(request: Request, path: str) -> Response:
+            if any(
+                route.matches(request.scope)[0] is Match.PARTIAL
+                for route in request.app.routes
+                if route.path != ANY_PATH
+            ):
+                raise HTTPException(405)
+            raise NotFound
+
+    @routes.add("GET", ANY_PATH, access=Access.PUBLIC, hidden=True)
     async def get_page(request: Request, path: str) -> Response:
         if path.startswith(("api/", "v1/", "assets/")) and path not in listed:
             raise NotFound

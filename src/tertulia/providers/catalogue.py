@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -95,8 +94,8 @@ class ModelCatalogue:
         self._openai = openai
         self._openai_names = openai_models
         self._openai_read = False
-        self._tried_at = float("-inf")
-        self._reading = asyncio.Lock()
+        self._tried = asyncio.Event()
+        self._keeping: asyncio.Task[None] | None = None
 
     def provider(self, name: str) -> Provider:
         """Raises ModelUnknown for a provider that is gone since the chat chose it."""
@@ -106,24 +105,35 @@ class ModelCatalogue:
             return self._openai
         raise ModelUnknown(f"{name} is not set up here any more. Choose another model.")
 
-    async def refresh(self) -> None:
-        """Read the operator's list if it is old; a failure keeps what is known."""
-        if self._openai is None:
-            return
-        async with self._reading:
-            if time.monotonic() - self._tried_at < (REFRESH_AFTER_S if self._openai_read else RETRY_AFTER_S):
-                return
-            self._tried_at = time.monotonic()
+    def start(self) -> None:
+        if self._openai is not None:
+            self._keeping = asyncio.create_task(self._refresh_forever(), name="list-of-models")
+
+    async def close(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+
+    async def first_read(self) -> None:
+        """Wait for the operator's list only if it was never tried: at the very start there may be nothing else to offer."""
+        if self._openai is not None:
+            await self._tried.wait()
+
+    async def _refresh_forever(self) -> None:
+        """Read the operator's list now and then; a failure keeps what is known."""
+        assert self._openai is not None
+        while True:
             try:
                 self._openai_names = tuple(await self._openai.list_models()) or self._openai_names
                 self._openai_read = True
             except ProviderError as error:
                 log.warning("the list of models cannot be read: %s", error.detail)
+            self._tried.set()
+            await asyncio.sleep(REFRESH_AFTER_S if self._openai_read else RETRY_AFTER_S)
 
-    async def check_choice(self, provider: str | None, model_name: str | None) -> None:
+    def check_choice(self, provider: str | None, model_name: str | None) -> None:
         """Raises ModelUnknown for a model that the provider's list, where it has been read, does not have."""
         if provider is not None or model_name is not None:
-            await self.refresh()
             self.known().choose(provider, model_name, None)
 
     def known(self) -> KnownModels:

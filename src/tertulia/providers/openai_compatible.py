@@ -31,6 +31,7 @@ from tertulia.providers.protocol import (
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_ERROR_BYTES = 16 * 1024
+MAX_TOKENS_TOLD = 2**31 - 1
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -141,7 +142,7 @@ class OpenAICompatible:
                 return KeyRefused(f"{self.name} does not accept its key. The operator can set another.")
             case 429:
                 wait = headers.get("retry-after", "")
-                seconds = int(wait) if wait.isdigit() else None
+                seconds = int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 7 else None
                 when = f" Try again in {seconds} seconds." if seconds else " Try again in a while."
                 return RateLimited(f"{self.name} wants fewer requests.{when}", retry_after_s=seconds)
             case 400 | 413 if (
@@ -239,7 +240,7 @@ def _usage(usage: dict[str, Any]) -> Usage:
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
+    return min(value, MAX_TOKENS_TOLD) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 
 
 def _error_words(body: bytes) -> tuple[str, str]:

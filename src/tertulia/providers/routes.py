@@ -28,7 +28,7 @@ def model_routes(catalogue: ModelCatalogue) -> Routes:
     @routes.add("GET", "/models", access=Access.SIGNED_IN, gives=ModelList)
     async def get_models(caller: CallerDep) -> Response:
         default = await caller.read(lambda session, actor: get_default_model(session, actor=actor))
-        await catalogue.refresh()
+        await catalogue.first_read()
         return json_response({"items": catalogue.list_models(default)})
 
     return routes

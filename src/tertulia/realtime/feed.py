@@ -32,16 +32,16 @@ log = logging.getLogger(__name__)
 class Subscriber:
     """What one open stream has still to send."""
 
-    def __init__(self) -> None:
+    def __init__(self, overflowed: asyncio.Event) -> None:
         self.waiting: deque[tuple[Position, bytes]] = deque()
         self.size = 0
         self.ready = asyncio.Event()
-        self.overflowed = False
+        self.overflowed = overflowed
 
     def put(self, position: Position, encoded: bytes) -> None:
         self.size += len(encoded)
         if self.size > MAX_BUFFER_BYTES:
-            self.overflowed = True
+            self.overflowed.set()
         else:
             self.waiting.append((position, encoded))
         self.ready.set()
@@ -72,24 +72,25 @@ class ChangeFeed:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def stream(self, owner_id: str, last_event_id: str | None) -> AsyncIterator[bytes]:
+    async def stream(self, owner_id: str, last_event_id: str | None, overflowed: asyncio.Event) -> AsyncIterator[bytes]:
         """`ready`, then every change of this owner: from now on, or after the given id, or `reload` if that is too old."""
-        subscriber = Subscriber()
+        subscriber = Subscriber(overflowed)
         self._subscribers[owner_id].add(subscriber)
         try:
             since = parse_position(last_event_id) if last_event_id else None
             if last_event_id and (since is None or not await self._db.read(can_resume, since)):
                 since = None
-                yield sse("reload", {})
             if since is None:
                 since = self._position
                 yield sse("ready", {}, str(since))
+                if last_event_id:
+                    yield sse("reload", {})
             else:
                 yield sse("ready", {}, str(since))
                 while missed := await self._db.read(list_changes, since, owner_id=owner_id):
                     since = missed[-1].position
                     yield b"".join(_encode(change) for change in missed)
-            while not subscriber.overflowed:
+            while not overflowed.is_set():
                 for comment in await wait_or_keep_alive(subscriber.ready):
                     yield comment
                 fresh = [encoded for position, encoded in subscriber.take() if position > since]
@@ -111,10 +112,11 @@ class ChangeFeed:
             self._woken.clear()
             try:
                 await self._deliver()
-            except AppError:
-                log.warning("the change log cannot be read; trying again")
-            except Exception:
-                log.exception("the change feed failed once; trying again")
+            except Exception as error:
+                level = logging.WARNING if isinstance(error, AppError) else logging.ERROR
+                log.log(level, "the change log cannot be read; trying again", exc_info=error)
+                self._woken.set()
+                await asyncio.sleep(0.5)
 
     async def _deliver(self) -> None:
         while changes := await self._db.read(list_changes, self._position):

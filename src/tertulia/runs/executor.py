@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from tertulia import clock
-from tertulia.chat.models import MAX_REPLY, FinishReason, TokenCount
+from tertulia.chat.models import FinishReason, TokenCount
 from tertulia.chat.parts import ReasoningPart, TextPart
 from tertulia.db import Database
 from tertulia.errors import AppError, StorageUnavailable
@@ -38,6 +38,7 @@ DRAIN_S = 10.0
 KEEP_FINISHED_S = 60.0
 # How much of the window is used when the provider found the request before too long: its count differs from ours.
 SHRINKS = (1.0, 0.6, 0.3)
+_UNEXPECTED = RunError(code="internal_error", detail="Something went wrong on the server. What came is kept.")
 log = logging.getLogger(__name__)
 
 
@@ -52,6 +53,7 @@ class RunExecutor:
         self._live: dict[str, LiveRun] = {}
         self._working: dict[str, tuple[asyncio.Task[Outcome], list[str]]] = {}  # with why it is stopped, once it is
         self._executing: set[asyncio.Task[None]] = set()
+        self._unwanted: set[str] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._woken = asyncio.Event()
         self._changed = asyncio.Event()
@@ -70,9 +72,12 @@ class RunExecutor:
     async def drain(self) -> None:
         """Let running replies end for up to ten seconds, then store what there is of the others."""
         self._is_draining = True
+        self._woken.set()
+        dispatching, renewing = self._loops
+        await asyncio.wait({dispatching}, timeout=5)
         for loop in self._loops:
             loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await asyncio.gather(dispatching, renewing, return_exceptions=True)
         if self._executing:
             renewing = asyncio.create_task(self._renew_forever())
             await asyncio.wait(self._executing, timeout=DRAIN_S)
@@ -89,7 +94,12 @@ class RunExecutor:
     async def cancel(self, run_id: str) -> None:
         """Stop a run of this process now, and wait a moment until its end is stored; others hear of it by their lease."""
         live = self._live.get(run_id)
-        if live is None or live.is_finished:
+        if live is None:
+            # Claimed a moment ago and not begun yet, perhaps: then it is stopped as it begins.
+            self._unwanted.add(run_id)
+            asyncio.get_running_loop().call_later(KEEP_FINISHED_S, self._unwanted.discard, run_id)
+            return
+        if live.is_finished:
             return
         self._stop(run_id, "cancelled")
         try:
@@ -123,7 +133,8 @@ class RunExecutor:
             task.cancel()
 
     async def _dispatch_forever(self) -> None:
-        while True:
+        """Until draining begins; what was claimed by then is begun, so that no run is left without anybody."""
+        while not self._is_draining:
             try:
                 async with asyncio.timeout(RENEW_S):
                     await self._woken.wait()
@@ -132,19 +143,17 @@ class RunExecutor:
                     continue
             self._woken.clear()
             try:
-                if await self._db.read(has_queued_runs):
+                if not self._is_draining and await self._db.read(has_queued_runs):
                     for claimed in await self._db.write(claim_runs, owner=self._boot, at_once=self._at_once):
                         self._begin(claimed)
-            except AppError as error:
-                log.warning("runs cannot be started: %s", error.detail)
+            except Exception as error:
+                level = logging.WARNING if isinstance(error, AppError) else logging.ERROR
+                log.log(level, "runs cannot be started; trying again", exc_info=error)
                 self._woken.set()
-                await asyncio.sleep(0.5)
-            except Exception:
-                log.exception("dispatching runs failed once; trying again")
                 await asyncio.sleep(0.5)
 
     def _begin(self, claimed: Claimed) -> None:
-        self._live[claimed.id] = LiveRun(self._boot, claimed.id, claimed.chat_id, claimed.message_id)
+        self._live[claimed.id] = LiveRun(self._boot, claimed.id, claimed.chat_id, claimed.message_id, claimed.parts)
         task = asyncio.create_task(self._execute(claimed), name=f"run-{claimed.id}")
         self._executing.add(task)
         task.add_done_callback(self._executing.discard)
@@ -156,7 +165,7 @@ class RunExecutor:
             await asyncio.sleep(RENEW_S)
             try:
                 if self._working:
-                    held, unwanted = await self._db.write(renew_leases, owner=self._boot)
+                    held, unwanted = await self._db.write(renew_leases, list(self._working), owner=self._boot)
                     for run_id in list(self._working):
                         if run_id not in held:
                             self._stop(run_id, "lost")
@@ -175,21 +184,32 @@ class RunExecutor:
         work = asyncio.create_task(self._generate(run, live))
         reasons: list[str] = []
         self._working[run.id] = (work, reasons)
+        if run.id in self._unwanted:
+            self._stop(run.id, "cancelled")
         try:
             await asyncio.wait({work})
             if work.cancelled() and reasons and reasons[0] == "lost":
                 raise LeaseLost
             outcome = _ended_early(reasons) if work.cancelled() else work.result()
-            await self._finish(run, live, outcome, started_at)
+            try:
+                await self._finish(run, live, outcome, started_at)
+            except (LeaseLost, StorageUnavailable):
+                raise
+            except Exception:
+                # Whatever it is about this end that cannot be stored, the run must not stay "running" for ever.
+                log.exception("the end of a run could not be stored as it was", extra={"run_id": run.id})
+                await self._finish(run, live, Outcome(RunStatus.FAILED, FinishReason.ERROR, _UNEXPECTED), started_at)
         except LeaseLost:
             log.warning("a run was lost to another process, or deleted", extra={"run_id": run.id})
         except Exception:
             log.exception("the end of a run could not be stored", extra={"run_id": run.id})
         finally:
             del self._working[run.id]
-            if not live.is_finished:
+            if live.is_finished:
+                asyncio.get_running_loop().call_later(KEEP_FINISHED_S, self._live.pop, run.id, None)
+            else:  # its end is not stored, or not by us: those who follow turn to what is stored
+                self._live.pop(run.id, None)
                 live.finish()
-            asyncio.get_running_loop().call_later(KEEP_FINISHED_S, self._live.pop, run.id, None)
             self._woken.set()
             self._tell_changed()
 
@@ -230,15 +250,13 @@ class RunExecutor:
                 None,
             )
             for shrink in SHRINKS:
-                request, parts = await self._db.write(
+                request = await self._db.write(
                     start_step,
                     run,
                     model_window=window,
                     continues_prefix=provider.continues_prefix,
                     shrink=shrink,
                 )
-                if shrink == 1.0:
-                    live.begin(parts)
                 try:
                     await self._relay(run, live, provider, request, tally)
                     break
@@ -252,10 +270,7 @@ class RunExecutor:
             return tally.failed(RunError(code=error.code, detail=error.detail), local=run.provider == "local")
         except Exception:
             log.exception("a run failed", extra={"run_id": run.id})
-            unexpected = RunError(
-                code="internal_error", detail="Something went wrong on the server. What came is kept."
-            )
-            return tally.failed(unexpected, local=run.provider == "local")
+            return tally.failed(_UNEXPECTED, local=run.provider == "local")
 
     async def _relay(
         self, run: Claimed, live: LiveRun, provider: Provider, request: ModelRequest, tally: "_Tally"
@@ -265,12 +280,13 @@ class RunExecutor:
         saving: asyncio.Task[None] | None = None
         try:
             async for event in stream:
+                has_room = True
                 match event:
                     case TextDelta(text):
-                        live.append(TextPart, text)
+                        has_room = live.append(TextPart, text)
                         tally.has_words = True
                     case ReasoningDelta(text):
-                        live.append(ReasoningPart, text)
+                        has_room = live.append(ReasoningPart, text)
                     case Usage():
                         tally.usage = event
                     case Finish(reason):
@@ -279,7 +295,7 @@ class RunExecutor:
                     saving = asyncio.create_task(self._save_each_second(run, live))
                 elif saving.done():
                     saving.result()  # raises LeaseLost
-                if live.size_bytes > MAX_REPLY:
+                if not has_room:
                     tally.finish_reason = FinishReason.LENGTH
                     break
         finally:

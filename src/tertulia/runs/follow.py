@@ -46,7 +46,7 @@ async def follow_run(
         if run["status"] in ENDED:
             yield sent.grow(run, parts) + sent.end(run, message)
             return
-        if run["status"] is not RunStatus.QUEUED:
+        if run["status"] is not RunStatus.QUEUED and rounds > 0:  # at first it may be just about to begin here
             yield sent.grow(run, parts)
         rounds += 1
         if rounds % KEEP_ALIVE_ROUNDS == 0:

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
+from tertulia.chat.models import MAX_REPLY
 from tertulia.chat.parts import CodePart, ImagePart, Part, ReasoningPart, SourcePart, TextPart
 from tertulia.http.sse import sse, wait_or_keep_alive
 
@@ -16,12 +17,13 @@ RING_BYTES = 512 * 1024
 class LiveRun:
     """Written by one executor, read by any number of followers, each at its own pace."""
 
-    def __init__(self, boot: str, run_id: str, chat_id: str, message_id: str) -> None:
+    def __init__(self, boot: str, run_id: str, chat_id: str, message_id: str, parts: Sequence[Part] = ()) -> None:
+        """`parts` are those that the message has already: nothing for a new reply."""
         self.run_id = run_id
         self.message_id = message_id
         self.is_finished = False
         self.size_bytes = 0
-        self._boot = boot
+        self._boot = f"{boot}{run_id[-12:]}"  # an id of one run resumes no other
         self._started: dict[str, object] = {
             "type": "run.started",
             "run_id": run_id,
@@ -37,28 +39,30 @@ class LiveRun:
         self._first = 1  # number of the oldest event in the ring
         self._end: int | None = None  # number of the last event before those that tell of the end
         self._changed = asyncio.Event()
-
-    def begin(self, parts: list[Part]) -> None:
-        """Start from the parts that the message has already, which is nothing for a new reply."""
         for part in parts:
             self._parts.append(part)
             self._texts.append([_text_of(part)])
+            self.size_bytes += len(_text_of(part).encode("utf-8", "replace"))
         self._emit(self._started)
         for index in range(len(parts)):
             self._emit(self._delta(index, "".join(self._texts[index])))
 
-    def append(self, kind: type[TextPart] | type[ReasoningPart], text: str) -> None:
-        """More of the last part, or of a new one if the last is of another kind."""
-        text = text.replace("\x00", "\ufffd")
+    def append(self, kind: type[TextPart] | type[ReasoningPart], text: str) -> bool:
+        """More of the last part, or of a new one if the last is of another kind; false when the reply is full."""
+        encoded = text.replace("\x00", "\ufffd").encode("utf-8", "replace")
+        text = encoded[: max(0, MAX_REPLY - self.size_bytes)].decode("utf-8", "ignore")
+        self.size_bytes += len(encoded)
+        if not text:
+            return self.size_bytes <= MAX_REPLY
         if not self._parts or type(self._parts[-1]) is not kind:
             self._parts.append(kind(text=""))
             self._texts.append([])
         index = len(self._parts) - 1
         self._texts[index].append(text)
         self._pending.setdefault(index, []).append(text)
-        self.size_bytes += len(text.encode("utf-8", "replace"))
         if self._flush is None:
             self._flush = asyncio.get_running_loop().call_later(MERGE_S, self.flush)
+        return self.size_bytes <= MAX_REPLY
 
     def flush(self) -> None:
         if self._flush is not None:

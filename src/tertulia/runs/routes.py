@@ -35,8 +35,7 @@ def run_routes(db: Database, catalogue: ModelCatalogue, executor: RunExecutor, s
         problems=(404, 429),
     )
     async def post_message(caller: CommandDep, chat_id: AnyId, new: MessageCreate) -> Response:
-        if new.reply:
-            await catalogue.refresh()
+        await catalogue.first_read()
         return await caller.command(
             201,
             lambda session, actor: service.send_message(session, ChatId(chat_id), new, catalogue.known(), actor=actor),
@@ -67,7 +66,7 @@ def run_routes(db: Database, catalogue: ModelCatalogue, executor: RunExecutor, s
         problems=(404, 429),
     )
     async def regenerate(caller: CommandDep, message_id: AnyId, wish: Regenerate | None = None) -> Response:
-        await catalogue.refresh()
+        await catalogue.first_read()
         return await caller.command(
             201,
             lambda session, actor: service.regenerate_message(
@@ -102,9 +101,9 @@ def run_routes(db: Database, catalogue: ModelCatalogue, executor: RunExecutor, s
         asked = await caller.command(
             200, lambda session, actor: service.request_cancel(session, RunId(run_id), actor=actor)
         )
+        await executor.cancel(run_id)
         if executor.find_live(run_id) is None:
             return asked
-        await executor.cancel(run_id)
         return json_response(
             await caller.read(lambda session, actor: service.get_run(session, RunId(run_id), actor=actor))
         )

@@ -117,7 +117,9 @@ def continue_message(session: Session, message_id: MessageId, known: KnownModels
 
 def get_run(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
     run = session.scalars(
-        sa.select(Run).join(Chat, Chat.id == Run.chat_id).where(Run.id == run_id, may_read_chat(Chat.user_id)),
+        sa.select(Run)
+        .join(Chat, Chat.id == Run.chat_id)
+        .where(Run.id == run_id, Chat.deleted_at.is_(None), may_read_chat(Chat.user_id)),
         {"actor_id": actor.user_id},
     ).one_or_none()
     if run is None:
@@ -192,9 +194,10 @@ def read_run(run: Run) -> RunRead:
 
 
 def _locked_place(session: Session, message_id: MessageId, *, actor: Actor) -> tuple[TreePlace, LockedChat]:
-    place = find_place(session, message_id)
     try:
-        return place, lock_chat(session, place.chat_id, actor=actor)
+        chat = lock_chat(session, find_place(session, message_id).chat_id, actor=actor)
+        # Read again: what was true before the lock may not be any more.
+        return find_place(session, message_id), chat
     except ChatNotFound:  # the message is as hidden as its chat
         raise MessageNotFound from None
 
@@ -248,7 +251,8 @@ def _queue_run(
     run_id: RunId | None = None,
     continues: bool = False,
 ) -> RunId:
-    """Raises TooManyRuns; then nothing of the call is stored."""
+    """Raises TooManyRuns; then nothing of the call is stored. The user's row is locked, so that counting counts."""
+    session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
     waiting = session.scalar(
         sa.select(sa.func.count()).where(Run.requested_by == actor.user_id, Run.status == RunStatus.QUEUED)
     )

@@ -43,6 +43,7 @@ class Claimed:
     continues: bool
     lease_owner: str
     lease_number: int
+    parts: tuple[Part, ...]  # what the message has already
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def claim_runs(session: Session, *, owner: str, at_once: int, most: int = 50) ->
         .where(Run.status == RunStatus.QUEUED)
         .order_by(Run.created_at, Run.id)
         .limit(500)
+        .with_for_update(of=Run, skip_locked=True)
     ).all()
     claimed = []
     for run, owner_id in queued:
@@ -100,6 +102,7 @@ def claim_runs(session: Session, *, owner: str, at_once: int, most: int = 50) ->
                 run.continues,
                 owner,
                 run.lease_number,
+                tuple(session.scalars(sa.select(Message.parts).where(Message.id == run.message_id)).one()),
             )
         )
         announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
@@ -112,9 +115,9 @@ def has_queued_runs(session: Session) -> bool:
     return session.scalar(sa.select(Run.id).where(Run.status == RunStatus.QUEUED).limit(1)) is not None
 
 
-def renew_leases(session: Session, *, owner: str) -> tuple[set[str], set[str]]:
+def renew_leases(session: Session, run_ids: list[str], *, owner: str) -> tuple[set[str], set[str]]:
     """Keep what this process runs; gives the ids it still holds, and those of them that somebody wants stopped."""
-    mine = (Run.lease_owner == owner, Run.status == RunStatus.RUNNING)
+    mine = (Run.id.in_(run_ids), Run.lease_owner == owner, Run.status == RunStatus.RUNNING)
     session.execute(
         sa.update(Run).where(*mine).values(lease_expires_at=seconds_from_now(LEASE_S), updated_at=Run.updated_at)
     )
@@ -144,10 +147,10 @@ def interrupt_abandoned(session: Session, *, everything: bool) -> int:
 
 def start_step(
     session: Session, run: Claimed, *, model_window: int | None, continues_prefix: bool, shrink: float
-) -> tuple[ModelRequest, list[Part]]:
-    """Record the next request of a run; gives it, and the parts that the message has already."""
+) -> ModelRequest:
+    """Record the next request of a run; gives it."""
     row = session.execute(
-        sa.select(Message.previous_message_id, Message.parts, Message.content).where(Message.id == run.message_id)
+        sa.select(Message.previous_message_id, Message.content).where(Message.id == run.message_id)
     ).one()
     going_on = run.continues and bool(row.content)
     last = run.message_id if going_on else row.previous_message_id
@@ -155,11 +158,11 @@ def start_step(
     messages = list(context.messages)
     if going_on and not continues_prefix:
         messages.append(ContextMessage("user", GO_ON))
-    settings = context.settings
     options = {
-        name: getattr(settings, name) for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+        name: getattr(context.settings, name)
+        for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty")
     }
-    max_tokens = settings.max_tokens or context.max_tokens
+    max_tokens = context.settings.max_tokens or context.max_tokens
     request = StepRequest(
         provider=run.provider,
         model_name=run.model_name,
@@ -172,14 +175,11 @@ def start_step(
     )
     number = session.scalar(sa.select(sa.func.coalesce(sa.func.max(Step.number), 0)).where(Step.run_id == run.id)) or 0
     session.add(Step(id=new_id(), run_id=run.id, number=number + 1, request=request))
-    return (
-        ModelRequest(
-            model_name=run.model_name,
-            messages=tuple(RequestMessage(message.role, message.content) for message in messages),
-            max_tokens=max_tokens,
-            **options,
-        ),
-        list(row.parts) if run.continues else [],
+    return ModelRequest(
+        model_name=run.model_name,
+        messages=tuple(RequestMessage(message.role, message.content) for message in messages),
+        max_tokens=max_tokens,
+        **options,
     )
 
 

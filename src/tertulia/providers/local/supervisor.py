@@ -179,6 +179,11 @@ class LocalModel:
                     answer = json.loads(await self._child.stdout.readline() or b'{"error": "it died at once"}')
             except (TimeoutError, OSError, ValueError) as error:
                 answer = {"error": type(error).__name__}
+            except asyncio.CancelledError:
+                # Who asked has gone while it loads; the next one starts anew.
+                await asyncio.shield(self._sleep())
+                self._phase = "asleep"
+                raise
             if "address" not in answer:
                 await self._sleep()
                 self._phase = "asleep"

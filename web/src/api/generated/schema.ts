@@ -528,6 +528,12 @@ export interface components {
             /** Message */
             message: string;
         };
+        /**
+         * FinishReason
+         * @description Why a model stopped.
+         * @enum {string}
+         */
+        FinishReason: "stop" | "length" | "content_filter" | "tool_calls" | "interrupted" | "error" | "other";
         /** HeadUpdate */
         HeadUpdate: {
             /**
@@ -571,6 +577,11 @@ export interface components {
             email?: string | null;
             /** Name */
             name?: string | null;
+            /**
+             * Password
+             * @description One's own, to change the e-mail address later than 10 minutes after signing in.
+             */
+            password?: string | null;
             preferences?: components["schemas"]["PreferencesUpdate"] | null;
         };
         /** MessageCreate */
@@ -649,8 +660,7 @@ export interface components {
             /** Edited */
             edited: boolean;
             error: components["schemas"]["MessageErrorRead"] | null;
-            /** Finish Reason */
-            finish_reason: string | null;
+            finish_reason: components["schemas"]["FinishReason"] | null;
             /** Id */
             id: string;
             /** Left Out */
@@ -730,8 +740,7 @@ export interface components {
             /** Edited */
             edited: boolean;
             error: components["schemas"]["MessageErrorRead"] | null;
-            /** Finish Reason */
-            finish_reason: string | null;
+            finish_reason: components["schemas"]["FinishReason"] | null;
             /** Id */
             id: string;
             /** Left Out */
@@ -1285,6 +1294,16 @@ export interface operations {
                     "application/problem+json": unknown;
                 };
             };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
             /** @description Not valid */
             422: {
                 headers: {
@@ -1430,6 +1449,16 @@ export interface operations {
                     "application/problem+json": unknown;
                 };
             };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
             /** @description Not valid */
             422: {
                 headers: {
@@ -1519,6 +1548,16 @@ export interface operations {
                     "application/problem+json": unknown;
                 };
             };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
             /** @description Not valid */
             422: {
                 headers: {
@@ -1600,6 +1639,16 @@ export interface operations {
             };
             /** @description Too large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Unsupported type */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1766,6 +1815,16 @@ export interface operations {
                     "application/problem+json": unknown;
                 };
             };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
             /** @description Not valid */
             422: {
                 headers: {
@@ -1853,6 +1912,16 @@ export interface operations {
             };
             /** @description Too large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Unsupported type */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2061,6 +2130,16 @@ export interface operations {
                     "application/problem+json": unknown;
                 };
             };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
             /** @description Not valid */
             422: {
                 headers: {
@@ -2218,6 +2297,16 @@ export interface operations {
                     "application/problem+json": unknown;
                 };
             };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
             /** @description Not valid */
             422: {
                 headers: {
@@ -2327,6 +2416,16 @@ export interface operations {
                     "application/problem+json": unknown;
                 };
             };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
             /** @description Not valid */
             422: {
                 headers: {
@@ -2418,6 +2517,16 @@ export interface operations {
             };
             /** @description Too large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Unsupported type */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2633,6 +2742,16 @@ export interface operations {
                     "application/problem+json": unknown;
                 };
             };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
             /** @description Not valid */
             422: {
                 headers: {
@@ -2782,6 +2901,16 @@ export interface operations {
                     "application/problem+json": unknown;
                 };
             };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
             /** @description Not valid */
             422: {
                 headers: {
@@ -2852,6 +2981,16 @@ export interface operations {
             };
             /** @description Too large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Unsupported type */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2966,6 +3105,16 @@ export interface operations {
             };
             /** @description Too large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Unsupported type */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3128,6 +3277,16 @@ export interface operations {
             };
             /** @description Too large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Unsupported type */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
