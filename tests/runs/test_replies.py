@@ -125,7 +125,8 @@ def test_continue_appends_to_the_same_message(ana: Client, provider: ScriptedPro
 
 
 def test_stopping_a_continuation_at_once_loses_nothing(ana: Client, provider: ScriptedProvider) -> None:
-    provider.play([Text("Fifty characters that are stored already, and stay. "), Hold()])
+    held: list[Step] = [Hold(), Finish()]
+    provider.play([Text("Fifty characters that are stored already, and stay. "), *held], held, held, held, held, held)
     sent = ana.say(ana.chat()["id"], "A story")
     reply_id = sent["reply"]["id"]
     _wait_for(lambda: ana.api("GET", f"/messages/{reply_id}")["content"] != "")
