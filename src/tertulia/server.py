@@ -3,6 +3,7 @@
 import fcntl
 import os
 import secrets
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -122,7 +123,9 @@ class TertuliaServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
             print("\nStopping: replies that are being written get ten seconds …", flush=True)
-        super().handle_exit(sig, frame)
+        # Not handed on: a stop that was asked for, and that went well, ends with exit code 0.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._parts.streams.close_all()
@@ -132,6 +135,7 @@ class TertuliaServer(uvicorn.Server):
 def serve(settings: Settings) -> None:
     """Run until a signal. Raises SettingsError with a sentence when it cannot start."""
     configure_logs(settings.log_level)
+    os.umask(0o077)  # what people say is for nobody else on this machine
     with locked_data_folder(settings):
         sock = bind(settings)
         found = upgrade_schema(settings, now=now())

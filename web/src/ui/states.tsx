@@ -12,10 +12,19 @@ export function Failed({ words, onRetry }: { words: string; onRetry: () => void 
   );
 }
 
-export function Empty({ title, children }: { title: string; children?: ReactNode }) {
+export function Empty({
+  title,
+  children,
+  level = 1,
+}: {
+  title: string;
+  children?: ReactNode;
+  level?: 1 | 2;
+}) {
+  const Heading = `h${level}` as const;
   return (
     <div className="m-auto flex max-w-md flex-col items-center gap-2 p-6 text-center">
-      <p className="font-semibold text-lg">{title}</p>
+      <Heading className="font-semibold text-lg">{title}</Heading>
       <div className="text-text-muted">{children}</div>
     </div>
   );

@@ -32,6 +32,7 @@ export function SettingsForm({ modelChoice }: Props) {
   const { data: me } = useSuspenseQuery(meQuery);
   const [name, setName] = useState(me.name);
   const [email, setEmail] = useState(me.email ?? "");
+  const [password, setPassword] = useState("");
   const saving = useMutation({
     mutationFn: updateMe,
     onSuccess: (user: User) => client.setQueryData(meQuery.queryKey, user),
@@ -48,7 +49,7 @@ export function SettingsForm({ modelChoice }: Props) {
         className="flex flex-col gap-4"
         onSubmit={(event) => {
           event.preventDefault();
-          saving.mutate({ name: name.trim(), email: email.trim() || null });
+          saving.mutate({ name: name.trim(), email: email.trim() || null, password: password || undefined });
         }}
       >
         <h2 id="profile" className="font-semibold text-lg">
@@ -69,6 +70,16 @@ export function SettingsForm({ modelChoice }: Props) {
           error={fieldError("email")}
           onChange={(e) => setEmail(e.target.value)}
         />
+        {saving.error instanceof ApiError && saving.error.code === "confirmation_needed" && (
+          <Field
+            label="Your password"
+            hint="Needed to change your e-mail address."
+            type="password"
+            autoComplete="current-password"
+            value={password}
+            onChange={(e) => setPassword(e.target.value)}
+          />
+        )}
         <Button look="primary" type="submit" className="self-start" disabled={!isChanged || saving.isPending}>
           Save
         </Button>

@@ -63,7 +63,9 @@ export function ChatView({
       ) : loaded.error && messages.length === 0 ? (
         <Failed words={wordsFor(loaded.error)} onRetry={() => void loaded.refetch()} />
       ) : messages.length + pending.length === 0 ? (
-        <Empty title="Nothing said yet">Write the first message below.</Empty>
+        <Empty level={2} title="Nothing said yet">
+          Write the first message below.
+        </Empty>
       ) : (
         <MessageList
           chatId={chatId}

@@ -1,0 +1,112 @@
+"""A real browser on the built app; any error in its console, and any report of its policies, fails the test."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from sqlalchemy.orm import Session
+
+from tertulia.db.opening import plain_engine
+from tests.factories.accounts import PASSWORD_HASH, make_user
+from tests.fakes.live_server import LiveServer
+
+AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
+OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+
+
+@pytest.fixture(params=["sqlite"])
+def engine_kind(request: pytest.FixtureRequest) -> str:
+    """The browser does not know the database; the rest of the suite runs on both."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(OPTIONS))
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the pages of this test complained of; a test takes out what it provoked."""
+    return []
+
+
+ContextMaker = Callable[..., BrowserContext]
+
+
+@pytest.fixture
+def new_context(browser: Browser, server: LiveServer, complaints: list[str]) -> Iterator[ContextMaker]:
+    """A browser of its own, with cookies of its own: one person at one device."""
+    made: list[BrowserContext] = []
+
+    def make(**options: Any) -> BrowserContext:
+        context = browser.new_context(base_url=server.url, **options)
+        context.set_default_timeout(10_000)
+        context.on("console", lambda message: _listen(message, complaints))
+        context.on("weberror", lambda error: complaints.append(str(error.error)))
+        made.append(context)
+        return context
+
+    yield make
+    for context in made:
+        context.close()
+    assert complaints == []
+
+
+def _listen(message: ConsoleMessage, complaints: list[str]) -> None:
+    # The first question of a page is who is there, and "nobody" is an answer with status 401.
+    if message.type in ("error", "warning") and "401" not in message.text:
+        complaints.append(message.text)
+
+
+@pytest.fixture
+def ana_exists(server: LiveServer) -> None:
+    engine = plain_engine(server.settings)
+    with Session(engine) as session:
+        make_user(session, username="ana", name="Ana", password_hash=PASSWORD_HASH)
+        session.commit()
+    engine.dispose()
+
+
+SignedIn = Callable[..., Page]
+
+
+@pytest.fixture
+def signed_in(new_context: ContextMaker, ana_exists: None) -> SignedIn:
+    """A page of Ana's on a device of its own."""
+
+    def make(**options: Any) -> Page:
+        page = new_context(**options).new_page()
+        page.goto("/")
+        page.get_by_label("User name or e-mail").fill("ana")
+        page.get_by_label("Password").fill("correct horse battery")
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_label("Write a message").wait_for()
+        return page
+
+    return make
+
+
+@pytest.fixture
+def page(signed_in: SignedIn) -> Page:
+    return signed_in()
+
+
+def say(page: Page, text: str) -> None:
+    page.get_by_label("Write a message").fill(text)
+    page.keyboard.press("Enter")
+
+
+def accessibility_faults(page: Page) -> list[str]:
+    """What axe finds on the page as it is now, by the rules of WCAG 2.2 A and AA."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate(
+        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+    )
+    return [f"{v['id']}: {v['help']} {[node['html'][:160] for node in v['nodes']]}" for v in found["violations"]]

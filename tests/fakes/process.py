@@ -1,0 +1,80 @@
+"""`tertulia` as a process of its own, to be started, killed and started again."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+
+class Process:
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.environment = self.environment_for(folder) | environment
+        self.output: list[str] = []
+        self._said = threading.Event()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tertulia", "serve"],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @staticmethod
+    def environment_for(folder: Path) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TERTULIA_")}
+        return inherited | {"TERTULIA_DATA": str(folder), "TERTULIA_LOCAL_MODEL": "none", "PORT": "0"}
+
+    @property
+    def url(self) -> str:
+        """The address that it prints; waits for it."""
+        assert self._said.wait(30), self.text
+        found = re.search(r"running at (http://\S+)", self.text)
+        assert found, self.text
+        return found[1]
+
+    @property
+    def text(self) -> str:
+        return "".join(self.output)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self._ended()
+
+    def terminate(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self._ended()
+
+    def wait(self) -> int:
+        return self._ended()
+
+    def _ended(self) -> int:
+        code = self.process.wait(40)
+        self._reader.join(5)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output.append(line)
+            if "running at" in line:
+                self._said.set()
+        self._said.set()
+
+
+def run_cli(environment: dict[str, str], *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tertulia", *arguments],
+        env=environment,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

