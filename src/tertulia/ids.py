@@ -7,6 +7,7 @@ native uuid (PostgreSQL), see db/types.py.
 import secrets
 import threading
 import time
+from functools import lru_cache
 from typing import NewType
 from uuid import UUID
 
@@ -36,8 +37,9 @@ def new_id() -> str:
     return format_id(high.to_bytes(8, "big") + low.to_bytes(8, "big"))
 
 
+@lru_cache(maxsize=8192)
 def format_id(raw: bytes) -> str:
-    """The canonical text of 16 bytes."""
+    """The canonical text of 16 bytes; remembered, because the ids of a page come several times in it."""
     text = raw.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

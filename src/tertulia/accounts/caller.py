@@ -62,11 +62,11 @@ class Caller:
     call: CallIdentity | None = None
 
     async def actor(self) -> Actor:
-        return self._saw(await self.gate.db.read(self.gate.resolve, self.token_hash))
+        return self._saw(await self.gate.db.read_hot(self.gate.resolve, self.token_hash))
 
     async def read(self, work: Work[T]) -> T:
-        """`work(session, actor)` in one reading transaction."""
-        actor, result = await self.gate.db.read(self._as_actor, work)
+        """`work(session, actor)` in one reading transaction. What the API reads is served by an index, and is a page."""
+        actor, result = await self.gate.db.read_hot(self._as_actor, work)
         self._saw(actor)
         return result
 
@@ -112,7 +112,7 @@ def _bearer(request: Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def get_caller(request: Request) -> Caller:
+async def get_caller(request: Request) -> Caller:
     token = _bearer(request) or session_token(request)
     if not token:
         raise Unauthenticated

@@ -8,6 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
+from tertulia.db.types import Id, Money, UtcTime, amount_of, moment_of
+from tertulia.ids import format_id
+
 _SQLITE = sqlite.dialect(paramstyle="named")
 Convert = Callable[[Any], Any]
 
@@ -22,19 +25,25 @@ class Prepared:
     def __init__(self, statement: sa.Select[*tuple[Any, ...]] | sa.Insert | sa.Update | sa.Delete) -> None:
         self.statement = statement
 
-    def all(self, session: Session, **values: object) -> Sequence[tuple[Any, ...]]:
-        """Every row, as tuples in the order of the selected columns."""
+    def all(self, session: Session, **values: object) -> Sequence[Sequence[Any]]:
+        """Every row, with its values in the order of the selected columns."""
         if session.get_bind().dialect.name != "sqlite":
             return session.execute(self.statement, values).all()
         cursor = _driver_cursor(session)
         rows: list[tuple[Any, ...]] = cursor.execute(self._text, self._bound(values)).fetchall()
-        converts = self._converts
-        return [
-            tuple(value if convert is None else convert(value) for value, convert in zip(row, converts, strict=True))
-            for row in rows
-        ]
+        if not rows:
+            return rows
+        found = []
+        for row in rows:
+            values_of_row = list(row)
+            for index, convert in self._converts:
+                value = values_of_row[index]
+                if value is not None:
+                    values_of_row[index] = convert(value)
+            found.append(values_of_row)
+        return found
 
-    def first(self, session: Session, **values: object) -> tuple[Any, ...] | None:
+    def first(self, session: Session, **values: object) -> Sequence[Any] | None:
         rows = self.all(session, **values)
         return rows[0] if rows else None
 
@@ -71,9 +80,11 @@ class Prepared:
         ]
 
     @cached_property
-    def _converts(self) -> list[Convert | None]:
+    def _converts(self) -> list[tuple[int, Convert]]:
+        """How to read the columns whose stored form is not their value, by place."""
         columns = getattr(self.statement, "selected_columns", None) or self.statement.exported_columns
-        return [column.type.dialect_impl(_SQLITE).result_processor(_SQLITE, None) for column in columns]
+        converts = [(index, _reader_of(column.type)) for index, column in enumerate(columns)]
+        return [(index, convert) for index, convert in converts if convert is not None]
 
     def _bound(self, values: dict[str, object]) -> dict[str, object]:
         """Raises KeyError for a value that was forgotten."""
@@ -86,3 +97,19 @@ class Prepared:
 
 def _driver_cursor(session: Session) -> Any:
     return session.connection().connection.cursor()
+
+
+def _reader_of(kind: sa.types.TypeEngine[Any]) -> Convert | None:
+    """From what SQLite stores to the value, without the layers of a general result."""
+    match kind:
+        case Id():
+            return format_id
+        case UtcTime():
+            return moment_of
+        case Money():
+            return amount_of
+        case sa.Boolean():
+            return bool
+        case sa.Enum() if kind.enum_class is not None:
+            return {member.value: member for member in kind.enum_class}.__getitem__
+    return kind.dialect_impl(_SQLITE).result_processor(_SQLITE, None)

@@ -113,6 +113,10 @@ class SqliteDatabase(Database):
             self._readers, self._read, lambda session: work(session, *args, **kwargs)
         )
 
+    async def read_hot(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        # Handing a read to a thread and back costs several times what an indexed read does (docs/adr/0003).
+        return self._read(lambda session: work(session, *args, **kwargs))
+
     async def write(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()

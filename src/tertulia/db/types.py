@@ -18,7 +18,16 @@ from tertulia.ids import format_id
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 MILLIONTH = Decimal("0.000001")
+NOTHING = Decimal("0.000000")
 T = TypeVar("T")
+
+
+def moment_of(microseconds: int) -> datetime:
+    return EPOCH + timedelta(0, 0, microseconds)
+
+
+def amount_of(millionths: int) -> Decimal:
+    return Decimal(millionths).scaleb(-6) if millionths else NOTHING
 
 
 class Id(TypeDecorator[str]):
@@ -59,7 +68,7 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
         if isinstance(value, int):
-            return EPOCH + timedelta(microseconds=value)
+            return moment_of(value)
         return value.astimezone(UTC) if value is not None else None
 
 
@@ -140,7 +149,7 @@ class Money(TypeDecorator[Decimal]):
         return int(value.quantize(MILLIONTH).scaleb(6))
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
-        return Decimal(value).scaleb(-6) if isinstance(value, int) else value
+        return amount_of(value) if isinstance(value, int) else value
 
 
 def closed(kinds: type[StrEnum]) -> sa.Enum:

@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import re
-import secrets
 import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tertulia.http.problems import problem, unexpected
@@ -24,12 +23,15 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), payment=(), microphone=(self)",
+    "Cache-Control": "no-store",
 }
 CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data: blob:; font-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'{nonce}; img-src 'self' data: blob:; font-src 'self'; "
     "connect-src 'self'; media-src 'self' blob:; worker-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; "
     "object-src 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types tertulia"
 )
+
+_HEADERS["Content-Security-Policy"] = CSP.format(nonce="")
 
 
 class Edge:
@@ -41,7 +43,9 @@ class Edge:
         self.public_origin = settings.public_url
         self.public_host = urlsplit(settings.public_url).netloc if settings.public_url else None
         self.loopback_only = settings.host in ("127.0.0.1", "::1", "localhost")
-        self.hsts = settings.public_url is not None and settings.public_url.startswith("https://")
+        self.headers = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+        if settings.public_url is not None and settings.public_url.startswith("https://"):
+            self.headers.append((b"strict-transport-security", b"max-age=31536000"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,7 +53,6 @@ class Edge:
             return
         request_id = new_id()
         scope["request_id"] = request_id
-        scope["csp_nonce"] = nonce = secrets.token_urlsafe(16)
         scope["client_address"] = self._client_address(scope)
         started = time.perf_counter()
         status = 0
@@ -58,14 +61,10 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(raw=message.setdefault("headers", []))
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("Cache-Control", "no-store")
-                headers.setdefault("Content-Security-Policy", CSP.format(nonce=nonce))
-                headers["X-Request-Id"] = request_id
-                if self.hsts:
-                    headers["Strict-Transport-Security"] = "max-age=31536000"
+                given = message.get("headers", [])
+                names = {name for name, _ in given}
+                added = [header for header in self.headers if header[0] not in names]
+                message["headers"] = [*given, *added, (b"x-request-id", request_id.encode())]
             await send(message)
 
         refusal = self._refusal(scope, request_id)

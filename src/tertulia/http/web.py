@@ -2,6 +2,7 @@
 
 import gzip
 import mimetypes
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from tertulia.errors import NotFound
+from tertulia.http.middleware import CSP
 from tertulia.http.routing import Access, Routes
 
 ANY_PATH = "/{path:path}"
@@ -73,6 +75,8 @@ def web_routes(folder: Path) -> Routes:
             return Response(asset.body, media_type=asset.media_type, headers=headers)
         if page is None:
             raise NotFound("The web pages are not built. Start with `make run`, which builds them.")
-        return Response(page.replace(NONCE_MARK, request.scope["csp_nonce"]), media_type="text/html")
+        nonce = secrets.token_urlsafe(16)
+        headers = {"Content-Security-Policy": CSP.format(nonce=f" 'nonce-{nonce}'")}
+        return Response(page.replace(NONCE_MARK, nonce), media_type="text/html", headers=headers)
 
     return routes

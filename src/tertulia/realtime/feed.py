@@ -12,6 +12,7 @@ from tertulia.errors import AppError
 from tertulia.http.sse import sse, wait_or_keep_alive
 from tertulia.realtime.publish import CHANGES
 from tertulia.realtime.queries import (
+    PAGE,
     LoggedChange,
     Position,
     can_resume,
@@ -75,6 +76,8 @@ class ChangeFeed:
     async def stream(self, owner_id: str, last_event_id: str | None, overflowed: asyncio.Event) -> AsyncIterator[bytes]:
         """`ready`, then every change of this owner: from now on, or after the given id, or `reload` if that is too old."""
         subscriber = Subscriber(overflowed)
+        if not self._subscribers:
+            self._position = await self._db.read_hot(newest_position)
         self._subscribers[owner_id].add(subscriber)
         try:
             since = parse_position(last_event_id) if last_event_id else None
@@ -119,7 +122,10 @@ class ChangeFeed:
                 await asyncio.sleep(0.5)
 
     async def _deliver(self) -> None:
-        while changes := await self._db.read(list_changes, self._position):
+        if not self._subscribers:
+            return  # nobody listens: the first who does begins at what is newest then
+        changes = await self._db.read_hot(list_changes, self._position)
+        while changes:
             for change in changes:
                 subscribers = self._subscribers.get(change.owner_id)
                 if subscribers:
@@ -127,7 +133,9 @@ class ChangeFeed:
                     for subscriber in subscribers:
                         subscriber.put(change.position, encoded)
             self._position = changes[-1].position
-        if await self._db.read(has_hidden):
+            full = len(changes) == PAGE
+            changes = await self._db.read_hot(list_changes, self._position) if full else []
+        if self._db.dialect_name == "postgresql" and await self._db.read(has_hidden):
             await asyncio.sleep(HIDDEN_RETRY_S)
             self._woken.set()
 

@@ -2,13 +2,12 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tertulia import clock
-from tertulia.db import Base, Id, JsonOf, Xid, closed, current_xid
+from tertulia.db import Base, Id, Xid, closed, current_xid
 
 
 class Operation(StrEnum):
@@ -39,5 +38,6 @@ class Change(Base):
     entity: Mapped[str] = mapped_column(sa.String(40))
     entity_id: Mapped[str] = mapped_column(Id())
     operation: Mapped[Operation] = mapped_column(closed(Operation))
-    payload: Mapped[dict[str, Any] | None] = mapped_column(JsonOf(dict[str, Any]))
+    # JSON as it goes out: written once, passed on as it is, never looked into.
+    payload: Mapped[str | None] = mapped_column(sa.Text)
     created_at: Mapped[datetime] = mapped_column(default=clock.now)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -42,7 +41,7 @@ def publish(
         entity=entity,
         entity_id=entity_id,
         operation=operation,
-        payload=orjson.loads(encoded) if encoded is not None and len(encoded) <= MAX_PAYLOAD_BYTES else None,
+        payload=encoded.decode() if encoded is not None and len(encoded) <= MAX_PAYLOAD_BYTES else None,
         created_at=clock.now(),
     )
     wake(session, CHANGES)

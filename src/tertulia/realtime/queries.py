@@ -43,9 +43,7 @@ def parse_position(text: str) -> Position | None:
 # the highest seq it saw would miss a slower one for ever. So it reads only below the oldest transaction still running,
 # where nothing can appear any more, in the order (xid, seq).
 _VISIBLE = "xid < pg_snapshot_xmin(pg_current_snapshot())"
-_COLUMNS = (
-    "CAST(CAST(xid AS text) AS bigint), seq, owner_id, topic, entity, entity_id, operation, CAST(payload AS text)"
-)
+_COLUMNS = "CAST(CAST(xid AS text) AS bigint), seq, owner_id, topic, entity, entity_id, operation, payload"
 _SINCE = {
     "postgresql": f"SELECT {_COLUMNS} FROM change WHERE (xid, seq) > (CAST(CAST(:xid AS text) AS xid8), :seq) AND {_VISIBLE}",  # noqa: S608 - constants
     "sqlite": "SELECT xid, seq, owner_id, topic, entity, entity_id, operation, payload FROM change WHERE (xid, seq) > (:xid, :seq)",

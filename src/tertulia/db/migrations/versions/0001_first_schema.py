@@ -28,7 +28,7 @@ def upgrade() -> None:
             sa.Enum("created", "updated", "deleted", name="operation", native_enum=False, create_constraint=True),
             nullable=False,
         ),
-        sa.Column("payload", types.JsonOf(), nullable=True),
+        sa.Column("payload", sa.Text(), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_change")),
         sqlite_autoincrement=True,
