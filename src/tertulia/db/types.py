@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
@@ -22,6 +23,7 @@ NOTHING = Decimal("0.000000")
 T = TypeVar("T")
 
 
+@lru_cache(maxsize=8192)
 def moment_of(microseconds: int) -> datetime:
     return EPOCH + timedelta(0, 0, microseconds)
 

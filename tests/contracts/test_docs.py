@@ -1,0 +1,73 @@
+"""The reference pages are complete, and the list of facts is whole."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import tertulia.app
+import tertulia.cli  # noqa: F401 - every error class must be known
+from tertulia.errors import AppError
+from tertulia.realtime.schemas import ChangeEvent
+from tertulia.runs.schemas import RunEvent
+from tertulia.settings import Settings, environment_name
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+FACTS = {"S000": 63, "S001": 171, "S002": 102, "S003": 157, "S004": 86}
+
+
+def _listed(page: str) -> set[str]:
+    return set(re.findall(r"^\| `([^`]+)`", (DOCS / "reference" / page).read_text(), re.M))
+
+
+def _error_codes(kind: type[AppError] = AppError) -> set[str]:
+    return {kind.code}.union(*(_error_codes(child) for child in kind.__subclasses__()))
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    assert _listed("settings.md") == {environment_name(field) for field in Settings.model_fields}
+
+
+def test_every_error_code_is_documented() -> None:
+    written = "\n".join(path.read_text() for path in (ROOT / "src" / "tertulia").rglob("*.py"))
+    literal = set(re.findall(r'(?:problem\(\s*\d+,\s*|code=)"([a-z_]+)"', written))
+    listed = _listed("errors.md")
+    assert _error_codes() | literal <= listed
+    assert listed <= _error_codes() | literal | {"method_not_allowed", "http_error"}
+
+
+def test_every_event_is_documented() -> None:
+    page = (DOCS / "reference" / "events.md").read_text()
+    for event in RunEvent.__args__:
+        (name,) = event.__annotations__["type"].__args__
+        assert f"`{name}`" in page
+    for entity in ChangeEvent.__annotations__["entity"].__args__:
+        assert f"`{entity}`" in page
+
+
+def test_every_fact_of_the_sources_is_listed_once_and_in_order() -> None:
+    ids = re.findall(r"^\| (S\d{3}-\d{3}) \|", (DOCS / "conformance.md").read_text(), re.M)
+    assert ids == [f"{source}-{number:03}" for source, count in FACTS.items() for number in range(1, count + 1)]
+    assert len(ids) == 579
+
+
+def test_each_fact_says_where_it_is_kept_or_why_not() -> None:
+    rows = re.findall(r"^\| (S\d{3}-\d{3}) \| (\w+) \| (.*?) \| (.*?) \|$", (DOCS / "conformance.md").read_text(), re.M)
+    assert len(rows) == 579
+    for fact, state, where, _ in rows:
+        assert state in ("kept", "otherwise", "planned"), fact
+        assert len(where) > 2, fact
+
+
+def test_each_test_that_the_list_names_exists() -> None:
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (DOCS / "conformance.md").read_text()))
+    assert len(named) > 20
+    for path, name in named:
+        assert f"def {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
+def test_links_between_the_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
