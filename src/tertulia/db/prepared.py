@@ -1,5 +1,6 @@
 """Statements of the hot paths: written in SQLAlchemy, compiled once, run on the driver directly where that pays."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 from tertulia.db.types import Id, Money, UtcTime, amount_of, moment_of
 from tertulia.ids import format_id
 
+DRIVER = "driver"  # where a session keeps the connection that its prepared statements run on
 _SQLITE = sqlite.dialect(paramstyle="named")
 Convert = Callable[[Any], Any]
 
@@ -27,10 +29,10 @@ class Prepared:
 
     def all(self, session: Session, **values: object) -> Sequence[Sequence[Any]]:
         """Every row, with its values in the order of the selected columns."""
-        if session.get_bind().dialect.name != "sqlite":
+        driver = session.info.get(DRIVER) or _driver(session)
+        if driver is None:
             return session.execute(self.statement, values).all()
-        cursor = _driver_cursor(session)
-        rows: list[tuple[Any, ...]] = cursor.execute(self._text, self._bound(values)).fetchall()
+        rows: list[tuple[Any, ...]] = driver.execute(self._text, self._bound(values)).fetchall()
         if not rows:
             return rows
         found = []
@@ -49,10 +51,10 @@ class Prepared:
 
     def run(self, session: Session, **values: object) -> int:
         """Run for its effect; how many rows it touched."""
-        if session.get_bind().dialect.name != "sqlite":
+        driver = session.info.get(DRIVER) or _driver(session)
+        if driver is None:
             return session.execute(self.statement, values).rowcount  # type: ignore[attr-defined,no-any-return]
-        rowcount: int = _driver_cursor(session).execute(self._text, self._bound(values)).rowcount
-        return rowcount
+        return driver.execute(self._text, self._bound(values)).rowcount
 
     @cached_property
     def _compiled(self) -> sa.sql.compiler.SQLCompiler:
@@ -95,8 +97,14 @@ class Prepared:
         return bound
 
 
-def _driver_cursor(session: Session) -> Any:
-    return session.connection().connection.cursor()
+def _driver(session: Session) -> sqlite3.Connection | None:
+    """The driver's own connection, within the session's transaction; None on PostgreSQL. Found once a session."""
+    if session.get_bind().dialect.name != "sqlite":
+        return None
+    driver = session.connection().connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    session.info[DRIVER] = driver
+    return driver
 
 
 def _reader_of(kind: sa.types.TypeEngine[Any]) -> Convert | None:

@@ -182,6 +182,7 @@ class SqliteDatabase(Database):
     def _attempt(self, connection: sa.Connection, units: list[Unit]) -> bool:
         """One transaction, with a savepoint for each unit of several; False if nothing of it was kept."""
         alone = len(units) == 1
+        driver = _driver_of(connection)
         try:
             transaction = connection.begin()
         except Exception as error:
@@ -192,21 +193,23 @@ class SqliteDatabase(Database):
             return True
         try:
             for unit in units:
-                savepoint = None if alone else connection.begin_nested()
+                if not alone:
+                    driver.execute("SAVEPOINT unit")
                 session = Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False)
                 try:
                     unit.result = unit.work(session)
                     session.flush()
                     unit.signals = signals_of(session)
-                    if savepoint is not None:
-                        savepoint.commit()
+                    if not alone:
+                        driver.execute("RELEASE unit")
                 except Exception as error:
                     unit.error = as_caller_sees(error)
-                    if savepoint is None or not _in_transaction(connection):
+                    if alone or not driver.in_transaction:
                         # SQLite ends the whole transaction when, for one, the disk is full: nothing of it stands.
                         _give_up(connection)
                         return False
-                    savepoint.rollback()
+                    driver.execute("ROLLBACK TO unit")
+                    driver.execute("RELEASE unit")
             transaction.commit()
         except Exception as error:
             _give_up(connection)
@@ -231,10 +234,10 @@ class SqliteDatabase(Database):
         self._tell(signals)
 
 
-def _in_transaction(connection: sa.Connection) -> bool:
+def _driver_of(connection: sa.Connection) -> sqlite3.Connection:
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
-    return driver.in_transaction
+    return driver
 
 
 def _give_up(connection: sa.Connection) -> None:
@@ -243,8 +246,7 @@ def _give_up(connection: sa.Connection) -> None:
         connection.rollback()
     except Exception:
         log.exception("rollback failed")
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
+    driver = _driver_of(connection)
     if driver.in_transaction:
         try:
             driver.execute("ROLLBACK")

@@ -1,0 +1,45 @@
+import { describe, expect, it } from "vitest";
+import { dayGroup } from "./dates";
+import { allowedLink } from "./links";
+import { SseParser } from "./sse";
+
+describe("server-sent events", () => {
+  const text = ': hello\n\nid: 1-2\nevent: change\ndata: {"a":1}\n\ndata: plain\n\n';
+  it("are the same in pieces of any size", () => {
+    for (let size = 1; size <= text.length; size++) {
+      const parser = new SseParser();
+      const events = [];
+      for (let at = 0; at < text.length; at += size) events.push(...parser.push(text.slice(at, at + size)));
+      expect(events).toEqual([
+        { id: "1-2", event: "change", data: '{"a":1}' },
+        { id: undefined, event: "message", data: "plain" },
+      ]);
+    }
+  });
+});
+
+describe("links", () => {
+  it("are followed to http, https and mailto only", () => {
+    expect(allowedLink("https://example.org/a")?.host).toBe("example.org");
+    expect(allowedLink("mailto:a@example.org")?.href).toBe("mailto:a@example.org");
+    for (const bad of [
+      "javascript:alert(1)",
+      " javascript:alert(1)",
+      "data:text/html,x",
+      "/relative",
+      "",
+      undefined,
+    ])
+      expect(allowedLink(bad)).toBeUndefined();
+  });
+});
+
+describe("days", () => {
+  it("are counted by the calendar, not by the hour", () => {
+    const now = new Date(2026, 10, 22, 0, 5);
+    expect(dayGroup(new Date(2026, 10, 22, 0, 1).toISOString(), now)).toBe("Today");
+    expect(dayGroup(new Date(2026, 10, 21, 23, 59).toISOString(), now)).toBe("Yesterday");
+    expect(dayGroup(new Date(2026, 10, 16, 12).toISOString(), now)).toBe("Last 7 days");
+    expect(dayGroup(new Date(2026, 10, 1, 12).toISOString(), now)).toBe("Last 30 days");
+  });
+});
