@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
+# A command in web/, with the system's Node or, where that is missing or old, the one from a wheel.
+IN_WEB := $(BIN)/python scripts/build_web.py
 
 .PHONY: run test check bench fmt web api browser clean
 
@@ -11,7 +13,7 @@ run: $(RUN_STAMP) web
 	@exec $(BIN)/tertulia serve
 
 test: $(DEV_STAMP) web browser
-	cd web && npx vitest run
+	$(IN_WEB) npx vitest run
 	$(BIN)/python scripts/run_tests.py
 
 check: $(DEV_STAMP) web
@@ -19,7 +21,8 @@ check: $(DEV_STAMP) web
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	cd web && npx biome check . && npx tsc --noEmit
+	$(IN_WEB) npx biome check .
+	$(IN_WEB) npx tsc --noEmit
 	$(BIN)/python scripts/check_generated.py
 
 bench: $(DEV_STAMP) web
@@ -28,12 +31,12 @@ bench: $(DEV_STAMP) web
 fmt: $(DEV_STAMP) web
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	cd web && npx biome check --write .
+	$(IN_WEB) npx biome check --write .
 
 # The web's types, from the server's own document.
-api: $(DEV_STAMP)
+api: $(DEV_STAMP) web
 	$(BIN)/python scripts/export_openapi.py
-	cd web && npx openapi-typescript src/api/generated/openapi.json -o src/api/generated/schema.ts
+	$(IN_WEB) npx openapi-typescript src/api/generated/openapi.json -o src/api/generated/schema.ts
 
 web: | $(VENV)/bin/python
 	@$(BIN)/python scripts/build_web.py

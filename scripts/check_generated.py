@@ -14,8 +14,9 @@ def main() -> int:
     before = {name: (root / name).read_bytes() for name in GENERATED}
     export_openapi.main()
     made = subprocess.run(
-        ["npx", "openapi-typescript", "src/api/generated/openapi.json", "-o", "src/api/generated/schema.ts"],
-        cwd=root / "web",
+        [sys.executable, "scripts/build_web.py", "npx", "openapi-typescript", "src/api/generated/openapi.json"]
+        + ["-o", "src/api/generated/schema.ts"],
+        cwd=root,
         capture_output=True,
         check=False,
     )
