@@ -14,8 +14,15 @@ def main() -> int:
     before = {name: (root / name).read_bytes() for name in GENERATED}
     export_openapi.main()
     made = subprocess.run(
-        [sys.executable, "scripts/build_web.py", "npx", "openapi-typescript", "src/api/generated/openapi.json"]
-        + ["-o", "src/api/generated/schema.ts"],
+        [
+            sys.executable,
+            "scripts/build_web.py",
+            "npx",
+            "openapi-typescript",
+            "src/api/generated/openapi.json",
+            "-o",
+            "src/api/generated/schema.ts",
+        ],
         cwd=root,
         capture_output=True,
         check=False,
