@@ -1,6 +1,7 @@
 """Serving: the lock on the data folder, the port, the address that is printed, and an orderly end."""
 
 import fcntl
+import gc
 import os
 import secrets
 import signal
@@ -168,6 +169,10 @@ def serve(settings: Settings) -> None:
         moved = f" (port {DEFAULT_PORT} is busy)" if settings.port is None and port != DEFAULT_PORT else ""
         shown = settings.public_url or address
         server = TertuliaServer(config, app.state.parts, f"Tertulia is running at {shown}{moved}\nStop it with Ctrl-C.")
+        # What was made by now stays for ever: the collector need not look at it again, nor as often as for a script.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
         try:
             server.run(sockets=[sock])
         finally:

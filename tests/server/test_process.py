@@ -2,18 +2,26 @@
 
 import os
 import random
+import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
+from tertulia.errors import SettingsError
+from tertulia.server import bind
+from tertulia.settings import Settings, load_settings
 from tests.fakes.live_server import Client
 from tests.fakes.process import Process, run_cli
 from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text, words
 
+ROOT = Path(__file__).resolve().parents[2]
 ADA = {"username": "ada", "name": "Ada", "password": "correct horse battery"}
 
 
@@ -124,6 +132,46 @@ def test_a_given_port_that_is_busy_stops_the_start_with_a_sentence(tmp_path: Pat
         assert process.wait() == 2
     assert f"127.0.0.1:{port} cannot be listened on" in process.text
     assert "Traceback" not in process.text
+
+
+def test_only_the_default_port_moves_to_the_next_free_one() -> None:
+    first, second = bind(Settings()), bind(Settings())
+    try:
+        ports = [sock.getsockname()[1] for sock in (first, second)]
+        assert 8000 <= ports[0] < ports[1] < 8100
+        with pytest.raises(SettingsError):
+            bind(Settings(port=ports[0]))
+    finally:
+        first.close()
+        second.close()
+
+
+def test_settings_come_from_the_file_and_the_environment_wins(tmp_path: Path) -> None:
+    file = tmp_path / "tertulia.toml"
+    file.write_text('host = "0.0.0.0"\nruns_at_once = 2\ntrusted_proxies = ["10.0.0.1"]\n')
+    made = load_settings({"TERTULIA_RUNS_AT_ONCE": "3", "TERTULIA_OPENAI_MODELS": "a, b"}, file)
+    assert (made.host, made.runs_at_once, made.trusted_proxies) == ("0.0.0.0", 3, ("10.0.0.1",))
+    assert made.openai_models == ("a", "b")
+    file.write_text('colour = "red"\n')
+    with pytest.raises(SettingsError, match="is not a setting"):
+        load_settings({}, file)
+
+
+def test_what_runs_needs_only_what_its_lock_holds() -> None:
+    """The tests' environment holds more; this looks at what the program really imports, on both engines."""
+    program = (
+        "import sys, tempfile; from pathlib import Path; import tertulia.cli; from tertulia.app import create_app;"
+        "from tertulia.settings import Settings; from tertulia.db.opening import plain_engine, open_database;"
+        "url='postgresql://u@localhost/x'; create_app(Settings(data=Path(tempfile.mkdtemp())));"
+        "open_database(Settings(database_url=url)); plain_engine(Settings(database_url=url));"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    owners = packages_distributions()
+    used = {owner.lower().replace("_", "-") for name in said.split() for owner in owners.get(name, [])} - {"tertulia"}
+    locked = set(re.findall(r"^([a-z0-9-]+)(?:\[[a-z,]+\])?==", (ROOT / "requirements.lock").read_text(), re.M))
+    assert used - {"setuptools"} <= locked
+    assert {"sqlalchemy", "greenlet", "asyncpg"} <= used
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ BRANCH_TEXTS = Prepared(
 
 
 def read_message_row(row: Sequence[Any]) -> MessageRead:
-    details = orjson.loads(row[12])
+    details = orjson.loads(row[12]) if row[12] != "{}" else {}
     return {
         "id": row[0],
         "chat_id": row[1],

@@ -108,7 +108,10 @@ export function SettingsForm({ modelChoice }: Props) {
             type="checkbox"
             className="size-5 accent-(--accent)"
             checked={me.preferences.enable_notifications}
-            onChange={(event) => prefer({ enable_notifications: event.target.checked })}
+            onChange={(event) => {
+              prefer({ enable_notifications: event.target.checked });
+              if (event.target.checked && "Notification" in window) void Notification.requestPermission();
+            }}
           />
           Tell me of finished replies while the window is hidden
         </label>
