@@ -120,6 +120,7 @@ class ScriptedProvider:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         self._handlers: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port: int = server.sockets[0].getsockname()[1]
         self._ready.set()
@@ -128,12 +129,17 @@ class ScriptedProvider:
         for handler in self._handlers:
             handler.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
-        await asyncio.sleep(0.01)  # closed transports let go of their sockets in the next round of the loop
+        # A connection whose other end is gone may still be closing: cut them all, and let the loop see them off.
+        for writer in self._writers:
+            writer.transport.abort()
+        for _ in range(5):
+            await asyncio.sleep(0)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         handler = asyncio.current_task()
         assert handler is not None
         self._handlers.add(handler)
+        self._writers.add(writer)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             request_line, *header_lines = head.split("\r\n")
