@@ -278,6 +278,7 @@ class RunExecutor:
         """Pass the stream on to all who follow, with a checkpoint beside it; no transaction is open meanwhile."""
         stream = provider.stream(request)
         saving: asyncio.Task[None] | None = None
+        ended = asyncio.Event()
         try:
             async for event in stream:
                 has_room = True
@@ -292,7 +293,7 @@ class RunExecutor:
                     case Finish(reason):
                         tally.finish_reason = FinishReason(reason)
                 if saving is None:
-                    saving = asyncio.create_task(self._save_each_second(run, live))
+                    saving = asyncio.create_task(self._save_each_second(run, live, ended))
                 elif saving.done():
                     saving.result()  # raises LeaseLost
                 if not has_room:
@@ -301,12 +302,12 @@ class RunExecutor:
         finally:
             await _close(stream)
             if saving is not None:
-                saving.cancel()
+                ended.set()  # a write under way is waited for: the end of the run must come after it
                 results = await asyncio.gather(saving, return_exceptions=True)
                 if isinstance(results[0], LeaseLost):
                     raise results[0]
 
-    async def _save_each_second(self, run: Claimed, live: LiveRun) -> None:
+    async def _save_each_second(self, run: Claimed, live: LiveRun, ended: asyncio.Event) -> None:
         save = begin_streaming
         while True:
             try:
@@ -314,7 +315,12 @@ class RunExecutor:
                 save = checkpoint
             except StorageUnavailable as error:
                 log.warning("a checkpoint failed: %s", error.detail, extra={"run_id": run.id})
-            await asyncio.sleep(CHECKPOINT_S)
+            try:
+                async with asyncio.timeout(CHECKPOINT_S):
+                    await ended.wait()
+                return
+            except TimeoutError:
+                continue
 
 
 class _Tally:
