@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Part(BaseModel):
@@ -52,7 +52,6 @@ class SourcePart(_Part):
 Part = Annotated[TextPart | CodePart | ImagePart | ReasoningPart | SourcePart, Field(discriminator="type")]
 # What a person may put into a message; the other kinds come from models and tools.
 WrittenPart = Annotated[TextPart | CodePart | ImagePart, Field(discriminator="type")]
-PARTS: TypeAdapter[list[Part]] = TypeAdapter(list[Part])
 
 
 def flatten(parts: list[Part]) -> str:

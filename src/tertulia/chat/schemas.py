@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
@@ -173,4 +173,3 @@ class MessageWithHistory(MessageRead):
 
 
 Shown = Literal["active", "archived", "trash"]
-JsonObject = dict[str, Any]
