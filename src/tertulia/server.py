@@ -20,10 +20,14 @@ import uvicorn
 from tertulia.app import Parts, create_app
 from tertulia.clock import now
 from tertulia.db.migrate import upgrade_schema
+from tertulia.db.opening import plain_engine
 from tertulia.errors import SettingsError
 from tertulia.http.protocol import ImpatientProtocol
+from tertulia.keyring import find_keyring
 from tertulia.logs import configure_logs
+from tertulia.providers.rotation import require_keys
 from tertulia.settings import Settings, environment_name
+from tertulia.transfer.backup import back_up
 
 DEFAULT_PORT = 8000
 PORTS_TRIED = 100
@@ -133,13 +137,25 @@ class TertuliaServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _check_keys(settings: Settings) -> None:
+    """Before anything is written. Raises UnknownKey where the ring does not open what is stored."""
+    if settings.sqlite_path is not None and not settings.sqlite_path.exists():
+        return
+    engine = plain_engine(settings, writes=False)
+    try:
+        require_keys(engine, find_keyring(settings.secret_keys, settings.data))
+    finally:
+        engine.dispose()
+
+
 def serve(settings: Settings) -> None:
     """Run until a signal. Raises SettingsError with a sentence when it cannot start."""
     configure_logs(settings.log_level)
     os.umask(0o077)  # what people say is for nobody else on this machine
     with locked_data_folder(settings):
+        _check_keys(settings)
         sock = bind(settings)
-        found = upgrade_schema(settings, now=now())
+        found = upgrade_schema(settings, now=now(), back_up=lambda path: back_up(settings, path, now=now()))
         if found == "older":
             print(
                 "The database was brought to this version; a backup of the old one lies beside it.",

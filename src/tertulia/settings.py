@@ -1,10 +1,12 @@
 """All settings: one frozen object, read once from `tertulia.toml` and the environment (which wins), and passed down."""
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -13,16 +15,20 @@ from tertulia.errors import SettingsError
 PREFIX = "TERTULIA_"
 UNPREFIXED = ("HOST", "PORT")
 # Names that are taken already, for capabilities that this version does not have; `tertulia serve` warns about them.
-RESERVED = (
-    "redis_url",
-    "anthropic_base_url",
-    "anthropic_api_key",
-    "outbound_allow",
-    "files_url",
-    "sign_up",
-    "api_calls_per_minute",
-)
+RESERVED = ("files_url", "sign_up")
 LOCAL_MODELS = ("qwen2.5-1.5b", "qwen2.5-0.5b", "smollm2-135m")
+
+
+class OperatorConfig(BaseModel):
+    """A provider that the operator gives to everybody."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: str
+    api_key: str | None = Field(None, repr=False)
+    base_url: str | None = None
+    settings: dict[str, str] = Field(default_factory=dict)
+    models: tuple[str, ...] = ()  # to offer when the address does not list its own
 
 
 class Settings(BaseModel):
@@ -57,11 +63,28 @@ class Settings(BaseModel):
     )
     openai_base_url: str | None = Field(
         None,
-        description="An OpenAI-compatible address for everyone, ending in `/v1`; it may lie inside your network.",
+        description="An OpenAI-compatible address for everyone, ending in `/v1`; it may lie inside your network. With a key "
+        "alone it is OpenAI's own.",
     )
     openai_api_key: str | None = Field(None, repr=False, description="The key for that address.")
     openai_models: tuple[str, ...] = Field(
         (), description="Model names to offer when the address does not list its own, separated by commas."
+    )
+    anthropic_base_url: str | None = Field(None, description="Another address of Anthropic's API for everyone.")
+    anthropic_api_key: str | None = Field(None, repr=False, description="Anthropic's key for everyone.")
+    providers: tuple[OperatorConfig, ...] = Field(
+        (),
+        repr=False,
+        description="More providers for everyone: a JSON list of `{provider, api_key?, base_url?, settings?, models?}`, or "
+        "`[[providers]]` tables in `tertulia.toml`. docs/reference/providers.md lists the providers.",
+    )
+    outbound_allow: tuple[str, ...] = Field(
+        (),
+        description="Origins inside your network that people may name as their providers, such as "
+        "`http://localhost:11434`, separated by commas.",
+    )
+    messages_per_day: int | None = Field(
+        None, ge=0, description="Messages that each person may send a day (in UTC). Not given: as many as they like."
     )
     provider_connect_s: float = Field(5, gt=0, description="How long a provider may take to accept a connection.")
     provider_first_byte_s: float = Field(60, gt=0, description="How long until the first byte of its reply.")
@@ -75,18 +98,46 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="What is logged, one JSON object a line."
     )
-    redis_url: str | None = Field(None, repr=False, description="Reserved: Redis, for many server processes.")
-    anthropic_base_url: str | None = Field(None, description="Reserved: Anthropic's API for everyone.")
-    anthropic_api_key: str | None = Field(None, repr=False, description="Reserved: the key for it.")
-    outbound_allow: str | None = Field(None, description="Reserved: origins inside the network that people may name.")
+    api_calls_per_minute: int = Field(600, ge=0, description="Calls a minute for each API token; 0: no limit.")
+    redis_url: str | None = Field(
+        None,
+        repr=False,
+        description="`redis://…`: how several server processes on PostgreSQL pass on replies while they are written. Not "
+        "given: PostgreSQL does it.",
+    )
     files_url: str | None = Field(None, repr=False, description="Reserved: where attachments are kept.")
     sign_up: Literal["closed", "open"] = Field("closed", description="Reserved: whether strangers may make accounts.")
-    api_calls_per_minute: int = Field(600, ge=0, description="Reserved: calls a minute for each API token.")
 
-    @field_validator("trusted_proxies", "openai_models", mode="before")
+    @field_validator("trusted_proxies", "openai_models", "outbound_allow", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("providers", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"is not a JSON list: {error}") from None
+
+    @field_validator("outbound_allow")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+                raise ValueError(f"{origin} is not an origin, such as http://localhost:11434")
+        return tuple(origin.rstrip("/") for origin in value)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -95,7 +146,7 @@ class Settings(BaseModel):
             raise ValueError("must begin with sqlite:/// or postgresql://")
         return value
 
-    @field_validator("openai_base_url", "public_url")
+    @field_validator("openai_base_url", "anthropic_base_url", "public_url")
     @classmethod
     def _is_web_address(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -115,6 +166,25 @@ class Settings(BaseModel):
         if self.database_url is None:
             return self.data / "tertulia.db"
         return Path(self.database_url.removeprefix("sqlite:///")) if self.database_url.startswith("sqlite") else None
+
+    def operator_providers(self) -> list[OperatorConfig]:
+        """All that the operator gives to everybody, the short names included."""
+        found = list(self.providers)
+        if self.openai_base_url or self.openai_api_key:
+            found.insert(
+                0,
+                OperatorConfig(
+                    provider="openai",
+                    api_key=self.openai_api_key,
+                    base_url=self.openai_base_url,
+                    models=self.openai_models,
+                ),
+            )
+        if self.anthropic_base_url or self.anthropic_api_key:
+            found.append(
+                OperatorConfig(provider="anthropic", api_key=self.anthropic_api_key, base_url=self.anthropic_base_url)
+            )
+        return found
 
     def reserved_in_use(self) -> list[str]:
         """Names of reserved settings that somebody set: they do nothing yet, and the operator should know."""

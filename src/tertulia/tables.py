@@ -1,8 +1,10 @@
 """Every table of the product, so that migrations and tests see the whole schema."""
 
 import tertulia.accounts.models
+import tertulia.billing.models
 import tertulia.chat.models
 import tertulia.jobs.models
+import tertulia.providers.models
 import tertulia.realtime.models
 import tertulia.runs.models  # noqa: F401
 from tertulia.db import Base

@@ -234,10 +234,11 @@ def test_another_address_needs_the_password_once_the_sign_in_is_old(ana: Client,
     _change(settings, sa.update(Session).values(started_at=clock.now() - timedelta(minutes=10, seconds=1)))
     refused = ana.api("PATCH", "/me", json={"email": "eve@example.org"}, expect=403)
     assert refused["code"] == "confirmation_needed"
-    wrong = {"email": "eve@example.org", "password": "wrong wrong wrong"}
-    assert ana.api("PATCH", "/me", json=wrong, expect=403)["code"] == "confirmation_needed"
-    right = {"email": "other@example.org", "password": "correct horse battery"}
-    assert ana.api("PATCH", "/me", json=right)["email"] == "other@example.org"
+    wrong = ana.api("POST", "/session/confirm", json={"password": "wrong wrong wrong"}, expect=422)
+    assert wrong["code"] == "wrong_password"
+    ana.api("PATCH", "/me", json={"email": "eve@example.org"}, expect=403)
+    ana.api("POST", "/session/confirm", json={"password": "correct horse battery"}, expect=204)
+    assert ana.api("PATCH", "/me", json={"email": "other@example.org"})["email"] == "other@example.org"
 
 
 @pytest.mark.parametrize(

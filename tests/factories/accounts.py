@@ -1,14 +1,18 @@
 """People who exist already."""
 
+from collections.abc import Callable
 from functools import cache
 
+import sqlalchemy as sa
 from argon2 import PasswordHasher
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User, UserRole
 from tertulia.accounts.service import name_key
+from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
+from tests.fakes.live_server import Client, LiveServer
 
 
 @cache
@@ -18,6 +22,16 @@ def _hash() -> str:
 
 
 PASSWORD_HASH = _hash()
+
+
+def make_admin(server: LiveServer, sign_in: Callable[[str], Client]) -> Client:
+    """A client that is signed in as an administrator."""
+    admin = sign_in("admin")
+    engine = plain_engine(server.settings)
+    with Session(engine) as session, session.begin():
+        session.execute(sa.update(User).where(User.username == "admin").values(role=UserRole.ADMIN))
+    engine.dispose()
+    return admin
 
 
 def make_user(

@@ -28,6 +28,7 @@ from tertulia.providers.protocol import (
     TextDelta,
     Usage,
 )
+from tertulia.providers.wire import Wire
 from tests.fakes.scripted_provider import (
     Finish,
     Hold,
@@ -48,7 +49,8 @@ def ask(url: str, timeouts: Timeouts | None = None) -> list[ProviderEvent]:
     async def main() -> list[ProviderEvent]:
         waits = timeouts or Timeouts()
         async with operator_client(waits) as client:
-            adapter = OpenAICompatible("scripted", url, "sk-secret-key", client, waits)
+            headers = {"Content-Type": "application/json", "Authorization": "Bearer sk-secret-key"}
+            adapter = OpenAICompatible(Wire("scripted", url, headers, client, waits, secret="sk-secret-key"))
             return [event async for event in adapter.stream(REQUEST)]
 
     return asyncio.run(main())
@@ -182,6 +184,7 @@ def test_a_stream_cut_at_every_byte_is_whole_or_told(provider: ScriptedProvider)
 def test_the_list_of_models_is_read(provider: ScriptedProvider) -> None:
     async def main() -> list[str]:
         async with operator_client(Timeouts()) as client:
-            return await OpenAICompatible("scripted", provider.url, None, client, Timeouts()).list_models()
+            wire = Wire("scripted", provider.url, {}, client, Timeouts())
+            return [model.model_name for model in await OpenAICompatible(wire).list_models()]
 
     assert asyncio.run(main()) == ["scripted", "scripted-2"]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tertulia.accounts.models import UserRole
+from tertulia.accounts.models import Scope, UserRole
 from tertulia.errors import Forbidden
 from tertulia.ids import UserId
 
@@ -17,17 +17,47 @@ class AdminOnly(Forbidden):
         super().__init__("Only an administrator may do this.")
 
 
+class ScopeMissing(Forbidden):
+    code = "scope_missing"
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(f"This API token lacks the scope `{scope}`. Make another one that has it.", scope=scope)
+
+
+class SignInNeeded(Forbidden):
+    code = "sign_in_needed"
+
+    def __init__(self) -> None:
+        super().__init__("An API token cannot do this. Sign in with your password, and do it there.")
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
+    """Signed in on a device (`session_id`), or by an API token (`token_id`) with its scopes."""
+
     user_id: UserId
     role: UserRole
     session_id: str | None = None
+    token_id: str | None = None
+    scopes: frozenset[Scope] | None = None  # None: everything that the person may do
 
     @property
     def is_admin(self) -> bool:
-        return self.role is UserRole.ADMIN
+        return self.role is UserRole.ADMIN and self.has_scope(Scope.ADMIN)
+
+    @property
+    def is_operator(self) -> bool:
+        return self.user_id == OPERATOR_ID
+
+    def has_scope(self, scope: Scope) -> bool:
+        return self.scopes is None or scope in self.scopes
 
 
 def require_admin(actor: Actor) -> None:
     if not actor.is_admin:
         raise AdminOnly
+
+
+def require_scope(actor: Actor, scope: Scope) -> None:
+    if not actor.has_scope(scope):
+        raise ScopeMissing(scope)

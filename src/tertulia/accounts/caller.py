@@ -14,14 +14,17 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from tertulia import clock
-from tertulia.accounts.actor import OPERATOR_ID, Actor
-from tertulia.accounts.idempotency import CallIdentity, identify_call, once
-from tertulia.accounts.models import UserRole
+from tertulia.accounts.actor import OPERATOR_ID, Actor, require_scope
+from tertulia.accounts.api_tokens import find_token_actor
+from tertulia.accounts.idempotency import Answer, CallIdentity, identify_call, once
+from tertulia.accounts.models import Scope, UserRole
 from tertulia.accounts.sessions import SessionLife, find_actor
-from tertulia.accounts.tokens import hash_token
+from tertulia.accounts.tokens import TOKEN_PREFIX, hash_token
 from tertulia.db import Database
 from tertulia.errors import Unauthenticated
 from tertulia.http.answers import encode, encoded_response
+from tertulia.http.limits import TryLimit
+from tertulia.http.middleware import SAFE_METHODS
 from tertulia.keyring import KeyRing
 
 T = TypeVar("T")
@@ -39,30 +42,72 @@ class Gate:
     keyring: KeyRing
     is_behind_tls: bool = False
     control_token_hash: bytes | None = None  # of the token that this machine's command line reads from the data folder
-    seen: dict[str, datetime] = field(default_factory=dict)  # session id -> last use, written by a job
+    calls_per_minute: int = 0  # of one API token; 0: no limit
+    # When a session or an API token was last used, by its id; written by a job, because reading must not write.
+    seen: dict[str, datetime] = field(default_factory=dict)
+    seen_tokens: dict[str, datetime] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Tries of a password: of one account wherever it is asked for, and of one address whatever it asks for.
+        self.tries_of_account = TryLimit(5, 60)
+        self.tries_of_address = TryLimit(20, 60)
+        self._token_calls = TryLimit(self.calls_per_minute, 60)
 
     def take_seen(self) -> dict[str, datetime]:
         taken, self.seen = self.seen, {}
         return taken
 
-    def resolve(self, session: Session, token_hash: bytes) -> Actor:
+    def take_seen_tokens(self) -> dict[str, datetime]:
+        taken, self.seen_tokens = self.seen_tokens, {}
+        return taken
+
+    def resolve(self, session: Session, credential: "Credential") -> Actor:
+        """Who this is. Raises Unauthenticated, or ScopeMissing for a token that is not made for such a call."""
+        token_hash = credential.token_hash
         if self.control_token_hash is not None and hmac.compare_digest(token_hash, self.control_token_hash):
             return Actor(OPERATOR_ID, UserRole.ADMIN)
-        actor = find_actor(session, token_hash, self.life)
+        actor = (
+            find_token_actor(session, token_hash)
+            if credential.is_api_token
+            else find_actor(session, token_hash, self.life)
+        )
         if actor is None:
-            raise Unauthenticated("Your sign-in has ended. Sign in again; what you typed is kept.")
+            raise Unauthenticated(
+                "This API token is not known, has expired or was revoked."
+                if credential.is_api_token
+                else "Your sign-in has ended. Sign in again; what you typed is kept."
+            )
+        require_scope(actor, credential.needs)
         return actor
+
+    def count_call(self, actor: Actor) -> None:
+        """Raises TooManyTries for an API token that calls more often than the operator allows."""
+        if actor.token_id is not None and self.calls_per_minute:
+            self._token_calls.take(actor.token_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a call brought to show who makes it, and the scope that its method needs."""
+
+    token_hash: bytes
+    is_api_token: bool = False
+    needs: Scope = Scope.READ
 
 
 @dataclass
 class Caller:
     gate: Gate
-    token_hash: bytes
+    credential: Credential
     address: str
     call: CallIdentity | None = None
 
+    @property
+    def token_hash(self) -> bytes:
+        return self.credential.token_hash
+
     async def actor(self) -> Actor:
-        return self._saw(await self.gate.db.read_hot(self.gate.resolve, self.token_hash))
+        return self._saw(await self.gate.db.read_hot(self._known))
 
     async def read(self, work: Work[T]) -> T:
         """`work(session, actor)` in one reading transaction. What the API reads is served by an index, and is a page."""
@@ -70,30 +115,52 @@ class Caller:
         self._saw(actor)
         return result
 
-    async def command(self, status: int, work: Work[object]) -> Response:
-        """`work(session, actor)` in one transaction, answered with what it returns, done once for each Idempotency-Key."""
-        actor, answered, body = await self.gate.db.write(self._answer, work, status)
+    async def read_long(self, work: Work[T]) -> T:
+        """Like `read`, for what adds up many rows: on SQLite it runs in a reader's thread, and nobody waits for it."""
+        actor, result = await self.gate.db.read(self._as_actor, work)
+        self._saw(actor)
+        return result
+
+    async def command(self, status: int, work: Work[object], *, shown_once: str | None = None) -> Response:
+        """`work(session, actor)` in one transaction, answered with what it returns, done once for each Idempotency-Key.
+
+        The field `shown_once` of the answer is a secret: it is given, but not kept for a repetition of the call.
+        """
+        actor, answered, body = await self.gate.db.write(self._answer, work, status, shown_once)
         self._saw(actor)
         return encoded_response(body, answered) if body else Response(status_code=answered)
 
+    def _known(self, session: Session) -> Actor:
+        actor = self.gate.resolve(session, self.credential)
+        self.gate.count_call(actor)
+        return actor
+
     def _as_actor(self, session: Session, work: Work[T]) -> tuple[Actor, T]:
-        actor = self.gate.resolve(session, self.token_hash)
+        actor = self._known(session)
         return actor, work(session, actor)
 
-    def _answer(self, session: Session, work: Work[object], status: int) -> tuple[Actor, int, bytes]:
-        actor = self.gate.resolve(session, self.token_hash)
+    def _answer(
+        self, session: Session, work: Work[object], status: int, shown_once: str | None
+    ) -> tuple[Actor, int, bytes]:
+        actor = self._known(session)
 
-        def answer() -> bytes:
+        def answer() -> Answer:
             result = work(session, actor)
-            return b"" if result is None else encode(result)
+            given = b"" if result is None else encode(result)
+            if shown_once is None:
+                return Answer(given, given)
+            assert isinstance(result, dict)
+            return Answer(given, encode(result | {shown_once: None, "code": "already_shown"}))
 
-        if self.call is None or actor.user_id == OPERATOR_ID:
-            return actor, status, answer()
+        if self.call is None or actor.is_operator:
+            return actor, status, answer().given
         return actor, *once(session, self.call, answer, user_id=actor.user_id, status=status)
 
     def _saw(self, actor: Actor) -> Actor:
         if actor.session_id is not None:
             self.gate.seen[actor.session_id] = clock.now()
+        elif actor.token_id is not None:
+            self.gate.seen_tokens[actor.token_id] = clock.now()
         return actor
 
 
@@ -116,7 +183,9 @@ async def get_caller(request: Request) -> Caller:
     token = _bearer(request) or session_token(request)
     if not token:
         raise Unauthenticated
-    return Caller(request.app.state.gate, hash_token(token), request.scope.get("client_address", ""))
+    needs = Scope.READ if request.method in SAFE_METHODS else Scope.WRITE
+    credential = Credential(hash_token(token), token.startswith(TOKEN_PREFIX), needs)
+    return Caller(request.app.state.gate, credential, request.scope.get("client_address", ""))
 
 
 async def get_command_caller(

@@ -27,8 +27,8 @@ class UsernameTaken(Conflict):
 class WeakPassword(Invalid):
     code = "weak_password"
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, field="password")
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail, field=field)
 
 
 class InsecureConnection(Forbidden):
@@ -44,7 +44,36 @@ class ConfirmationNeeded(Forbidden):
     code = "confirmation_needed"
 
     def __init__(self) -> None:
-        super().__init__("Enter your password to change this; it is how you sign in.")
+        super().__init__("Enter your password to do this; you signed in more than ten minutes ago.")
+
+
+class WrongPassword(Invalid):
+    code = "wrong_password"
+
+    def __init__(self, field: str = "password") -> None:
+        super().__init__("This is not your password.", field=field)
+
+
+class LastAdmin(Conflict):
+    code = "last_admin"
+
+    def __init__(self) -> None:
+        super().__init__("This is the only administrator. Make another one first.")
+
+
+class DeviceNotFound(NotFound):
+    code = "session_not_found"
+
+
+class ApiTokenNotFound(NotFound):
+    code = "api_token_not_found"
+
+
+class TooManyTokens(Conflict):
+    code = "too_many_tokens"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"You have {limit} API tokens. Revoke one first.", limit=limit)
 
 
 class UserNotFound(NotFound):

@@ -26,13 +26,21 @@ class CallIdentity:
     body_hashes: tuple[bytes, ...]  # by the primary key of the ring, and by the older ones
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What is given now, and what is kept to be given again: the same, but for secrets that are shown once."""
+
+    given: bytes
+    kept: bytes
+
+
 def identify_call(key: str, method: str, path: str, body: bytes, keyring: KeyRing) -> CallIdentity:
     """The body may hold a password, so its plain hash would be something to guess against; this one needs the ring."""
     return CallIdentity(key, method, path[:500], keyring.signatures("idempotency", body))
 
 
 def once(
-    session: Session, call: CallIdentity, work: Callable[[], bytes], *, user_id: str, status: int
+    session: Session, call: CallIdentity, work: Callable[[], Answer], *, user_id: str, status: int
 ) -> tuple[int, bytes]:
     """Do the work unless this call was answered before: (status, body). Raises IdempotencyKeyReused.
 
@@ -64,8 +72,8 @@ def once(
             raise IdempotencyKeyReused
         return row.status, row.answer.encode()
     answer = work()
-    session.execute(sa.update(IdempotencyKey).where(*mine).values(status=status, answer=answer.decode()))
-    return status, answer
+    session.execute(sa.update(IdempotencyKey).where(*mine).values(status=status, answer=answer.kept.decode()))
+    return status, answer.given
 
 
 def sweep_idempotency_keys(session: Session) -> int:

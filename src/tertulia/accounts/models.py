@@ -24,6 +24,14 @@ class UserStatus(StrEnum):
     SUSPENDED = "suspended"
 
 
+class Scope(StrEnum):
+    """What an API token may do; never more than its owner may."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
 class VerificationPurpose(StrEnum):
     EMAIL = "email"
     PASSWORD_RESET = "password_reset"  # noqa: S105 - a purpose, not a password
@@ -104,6 +112,8 @@ class Session(Timestamps, Base):
     device_info: Mapped[DeviceInfo | None] = mapped_column(JsonOf(DeviceInfo))
     started_at: Mapped[datetime] = mapped_column(default=clock.now)
     last_active_at: Mapped[datetime] = mapped_column(default=clock.now)
+    # When the password was last entered in this sign-in, after its start: what is dear asks for a fresh one.
+    confirmed_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     is_active: Mapped[bool] = mapped_column(default=True)
 
@@ -129,7 +139,7 @@ class ApiToken(Timestamps, Base):
     name: Mapped[str] = mapped_column(sa.String(100))
     token_hash: Mapped[bytes] = mapped_column(sa.LargeBinary(32), unique=True)
     prefix: Mapped[str] = mapped_column(sa.String(12))
-    scopes: Mapped[list[str]] = mapped_column(JsonOf(list[str]), default=list)
+    scopes: Mapped[list[Scope]] = mapped_column(JsonOf(list[Scope]), default=list)
     last_used_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

@@ -39,15 +39,15 @@ def _matches(password: str, password_hash: str | None) -> bool:
     return password_hash is not None
 
 
-def check_password(password: str, *, names: tuple[str, ...]) -> None:
+def check_password(password: str, *, names: tuple[str, ...], field: str = "password") -> None:
     """Refuse what is guessed first. Raises WeakPassword with what to do."""
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
-        raise WeakPassword(f"Use {MIN_LENGTH} to {MAX_LENGTH} characters. A few words in a row are good.")
+        raise WeakPassword(field, f"Use {MIN_LENGTH} to {MAX_LENGTH} characters. A few words in a row are good.")
     key = unicodedata.normalize("NFKC", password).casefold()
     if key in _common_passwords():
-        raise WeakPassword("This is one of the most common passwords. Choose another.")
+        raise WeakPassword(field, "This is one of the most common passwords. Choose another.")
     if any(name and unicodedata.normalize("NFKC", name).casefold() == key for name in names):
-        raise WeakPassword("Your password must not be your own name or address.")
+        raise WeakPassword(field, "Your password must not be your own name or address.")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""First run, sign-in and sign-out, oneself, and the accounts of others for an administrator."""
+"""First run, sign-in and sign-out, oneself, one's devices and API tokens."""
 
 from ipaddress import ip_network
 
@@ -6,25 +6,38 @@ from fastapi import Request
 from sqlalchemy.orm import Session as DbSession
 from starlette.responses import Response
 
-from tertulia.accounts import service, sessions
-from tertulia.accounts.actor import require_admin
+from tertulia.accounts import api_tokens, service, sessions
+from tertulia.accounts.actor import Actor, SignInNeeded
+from tertulia.accounts.administration import change_password
 from tertulia.accounts.caller import COOKIE, SECURE_COOKIE, CallerDep, CommandDep, Gate, is_over_tls, session_token
-from tertulia.accounts.errors import AlreadySetUp, InsecureConnection, WrongCredentials
+from tertulia.accounts.confirmation import confirm
+from tertulia.accounts.errors import AlreadySetUp, InsecureConnection, WrongCredentials, WrongPassword
 from tertulia.accounts.models import DeviceInfo
 from tertulia.accounts.passwords import check_password, hash_password, password_matches
-from tertulia.accounts.schemas import AccountCreate, MeUpdate, SetupRead, SignIn, UserCreate, UserRead
+from tertulia.accounts.schemas import (
+    AccountCreate,
+    ApiTokenCreate,
+    ApiTokenCreated,
+    ApiTokenRead,
+    Confirmation,
+    MeUpdate,
+    PasswordChange,
+    SessionRead,
+    SetupRead,
+    SignIn,
+    UserRead,
+)
 from tertulia.accounts.tokens import hash_token
 from tertulia.http.answers import json_response, no_content
 from tertulia.http.limits import TryLimit
 from tertulia.http.middleware import LOOPBACK
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
-from tertulia.ids import UserId
+from tertulia.ids import AnyId, ApiTokenId, SessionId, UserId
 
 
 def account_routes(gate: Gate, cursors: Cursors) -> Routes:
     routes = Routes("accounts")
-    by_account, by_address = TryLimit(5, 60), TryLimit(20, 60)
     setup_tries = TryLimit(5, 3600)
 
     @routes.add("GET", "/setup", access=Access.PUBLIC, gives=SetupRead)
@@ -52,10 +65,10 @@ def account_routes(gate: Gate, cursors: Cursors) -> Routes:
     @routes.add("POST", "/session", access=Access.PUBLIC, gives=UserRead, status=201, problems=(401, 429))
     async def post_session(request: Request, sign_in: SignIn) -> Response:
         secure = _is_secure(request)
-        by_address.take(_network(request.scope["client_address"]))
+        gate.tries_of_address.take(_network(request.scope["client_address"]))
         found = await gate.db.read(sessions.find_credentials, sign_in.username)
         # An account has a user name and perhaps an address, and five tries for both together.
-        by_account.take(found.user_id if found else service.name_key(sign_in.username))
+        gate.tries_of_account.take(found.user_id if found else service.name_key(sign_in.username))
         if not await password_matches(sign_in.password, found.password_hash if found else None) or found is None:
             await gate.db.write(
                 service.write_audit, None, "session.refused", ip_address=request.scope["client_address"]
@@ -88,41 +101,83 @@ def account_routes(gate: Gate, cursors: Cursors) -> Routes:
 
     @routes.add("PATCH", "/me", access=Access.SIGNED_IN, gives=UserRead, problems=(409,))
     async def patch_me(caller: CommandDep, update: MeUpdate) -> Response:
-        is_confirmed = False
-        if update.password is not None:
-            actor = await caller.actor()
-            by_account.take(actor.user_id)
-            stored = await gate.db.read(sessions.find_password_hash, actor.user_id)
-            is_confirmed = await password_matches(update.password, stored)
-        return await caller.command(
-            200, lambda session, actor: service.update_me(session, update, is_confirmed=is_confirmed, actor=actor)
-        )
+        return await caller.command(200, lambda session, actor: service.update_me(session, update, actor=actor))
 
-    @routes.add("GET", "/users", access=Access.ADMIN, gives=Page[UserRead])
-    async def get_users(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
-        key = cursors.decode("users", cursor)
-        users = await caller.read(
-            lambda session, actor: service.list_users(
-                session, after=str(key[0]) if key else None, limit=limit + 1, actor=actor
-            )
-        )
-        more = len(users) > limit
-        users = users[:limit]
-        return json_response(
-            {"items": users, "next_cursor": cursors.encode("users", [users[-1]["id"]]) if more else None}
-        )
+    @routes.add("POST", "/session/confirm", access=Access.SIGNED_IN, status=204, problems=(429,))
+    async def post_confirmation(caller: CallerDep, confirmation: Confirmation) -> Response:
+        actor = await caller.actor()
+        if actor.session_id is None:
+            raise SignInNeeded
+        await _compare(gate, actor, confirmation.password)
+        await gate.db.write(confirm, actor=actor)
+        return no_content()
 
-    @routes.add("POST", "/users", access=Access.ADMIN, gives=UserRead, status=201, problems=(409,))
-    async def post_user(caller: CommandDep, account: UserCreate) -> Response:
-        # Hashing is dear, so whoever may not create users does not get that far.
-        require_admin(await caller.actor())
-        check_password(account.password, names=(account.username, account.name, account.email or ""))
-        password_hash = await hash_password(account.password)
-        return await caller.command(
-            201, lambda session, actor: service.create_user(session, account, password_hash=password_hash, actor=actor)
+    @routes.add("PUT", "/me/password", access=Access.SIGNED_IN, gives=UserRead, problems=(429,))
+    async def put_password(request: Request, caller: CallerDep, change: PasswordChange) -> Response:
+        secure = _is_secure(request)
+        actor = await caller.actor()
+        if actor.session_id is None:
+            raise SignInNeeded
+        old_hash = await _compare(gate, actor, change.password)
+        me = await gate.db.read(service.get_me, actor=actor)
+        check_password(change.new_password, names=(me["username"], me["name"], me["email"] or ""), field="new_password")
+        new_hash = await hash_password(change.new_password)
+        device = _device(request)
+        user, token = await gate.db.write(
+            change_password, old_hash=old_hash, new_hash=new_hash, life=gate.life, device=device, actor=actor
         )
+        await request.app.state.streams.check_now()
+        return _with_cookie(json_response(user), token, secure=secure, gate=gate)
+
+    @routes.add("GET", "/sessions", access=Access.SIGNED_IN, gives=Page[SessionRead])
+    async def get_sessions(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
+        after = cursors.decode_id("sessions", cursor)
+        devices = await caller.read(
+            lambda session, actor: sessions.list_sessions(session, gate.life, after=after, limit=limit + 1, actor=actor)
+        )
+        return json_response(cursors.page("sessions", devices, limit))
+
+    @routes.add("DELETE", "/sessions/{session_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
+    async def delete_device(request: Request, caller: CommandDep, session_id: AnyId) -> Response:
+        ended = await caller.command(
+            204, lambda session, actor: sessions.revoke_session(session, SessionId(session_id), actor=actor)
+        )
+        await request.app.state.streams.check_now()
+        return ended
+
+    @routes.add("GET", "/api-tokens", access=Access.SIGNED_IN, gives=Page[ApiTokenRead])
+    async def get_api_tokens(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
+        after = cursors.decode_id("api-tokens", cursor)
+        tokens = await caller.read(
+            lambda session, actor: api_tokens.list_api_tokens(session, after=after, limit=limit + 1, actor=actor)
+        )
+        return json_response(cursors.page("api-tokens", tokens, limit))
+
+    @routes.add("POST", "/api-tokens", access=Access.SIGNED_IN, gives=ApiTokenCreated, status=201, problems=(409,))
+    async def post_api_token(caller: CommandDep, new: ApiTokenCreate) -> Response:
+        def create(session: DbSession, actor: Actor) -> ApiTokenCreated:
+            return api_tokens.create_api_token(session, new, actor=actor)
+
+        return await caller.command(201, create, shown_once="token")
+
+    @routes.add("DELETE", "/api-tokens/{token_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
+    async def delete_api_token(request: Request, caller: CommandDep, token_id: AnyId) -> Response:
+        revoked = await caller.command(
+            204, lambda session, actor: api_tokens.revoke_api_token(session, ApiTokenId(token_id), actor=actor)
+        )
+        await request.app.state.streams.check_now()
+        return revoked
 
     return routes
+
+
+async def _compare(gate: Gate, actor: Actor, password: str) -> str | None:
+    """Whether this is the actor's password; gives its hash. Raises WrongPassword, TooManyTries."""
+    gate.tries_of_account.take(actor.user_id)
+    stored = await gate.db.read(sessions.find_password_hash, actor.user_id)
+    if not await password_matches(password, stored):
+        raise WrongPassword
+    return stored
 
 
 def _is_secure(request: Request) -> bool:

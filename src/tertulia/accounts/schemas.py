@@ -2,13 +2,14 @@
 
 import re
 import unicodedata
-from datetime import datetime
-from typing import Annotated, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from tertulia.accounts.models import Preferences, UserRole, UserStatus
+from tertulia import clock
+from tertulia.accounts.models import Preferences, Scope, UserRole, UserStatus
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 
@@ -67,10 +68,50 @@ class MeUpdate(Request):
     name: PersonName | None = None
     email: Email | None = None
     preferences: PreferencesUpdate | None = None
-    password: str | None = Field(
-        None,
-        max_length=1000,
-        description="One's own, to change the e-mail address later than 10 minutes after signing in.",
+
+
+class Confirmation(Request):
+    password: str = Field(max_length=1000, description="One's own, entered again.")
+
+
+class PasswordChange(Request):
+    password: str = Field(max_length=1000, description="The one of now.")
+    new_password: str = Field(max_length=1000)
+
+
+class UserUpdate(Request):
+    """What is absent stays. Someone whose role changes, or who is deactivated, is signed out everywhere."""
+
+    name: PersonName | None = None
+    role: UserRole | None = None
+    status: UserStatus | None = None
+
+
+class PasswordReset(Request):
+    password: str = Field(max_length=1000)
+
+
+def _in_the_future(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("Say the time zone, such as 2027-01-01T00:00:00Z.")
+    if value <= clock.now():
+        raise ValueError("This moment has passed.")
+    return value.astimezone(UTC)
+
+
+def _printable(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError("A name is one line with at least one letter.")
+    return value.strip()
+
+
+class ApiTokenCreate(Request):
+    name: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+    scopes: Annotated[set[Scope], Field(min_length=1)] = Field(
+        default_factory=lambda: {Scope.READ, Scope.WRITE}, description="`read`, `write`, `admin`."
+    )
+    expires_at: Annotated[datetime, AfterValidator(_in_the_future)] | None = Field(
+        None, description="When it ends; null: when it is revoked."
     )
 
 
@@ -96,3 +137,36 @@ class UserRead(TypedDict):
 
 class SetupRead(TypedDict):
     required: bool
+
+
+class SessionRead(TypedDict):
+    """One sign-in on one device; `is_current` is the one that asks."""
+
+    id: str
+    platform: str | None
+    browser: str | None
+    user_agent: str | None
+    ip_address: str | None
+    is_current: bool
+    started_at: datetime
+    last_active_at: datetime
+    expires_at: datetime
+
+
+class ApiTokenRead(TypedDict):
+    """`prefix` is how the token begins, to tell it from others."""
+
+    id: str
+    name: str
+    prefix: str
+    scopes: list[Scope]
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    created_at: datetime
+
+
+class ApiTokenCreated(ApiTokenRead):
+    """`token` is shown this once. The repetition of a call has null there, and `code` is `already_shown`."""
+
+    token: str | None
+    code: NotRequired[Literal["already_shown"]]

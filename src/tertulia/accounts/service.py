@@ -1,7 +1,6 @@
 """Accounts: the first one, others, and what a person says about themselves."""
 
 import unicodedata
-from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -9,14 +8,13 @@ from sqlalchemy.orm import Session as DbSession
 
 from tertulia import clock
 from tertulia.accounts.actor import OPERATOR_ID, Actor, require_admin
-from tertulia.accounts.errors import AlreadySetUp, ConfirmationNeeded, UsernameTaken, UserNotFound
-from tertulia.accounts.models import AuditLog, Preferences, Session, User, UserRole
+from tertulia.accounts.confirmation import require_confirmed
+from tertulia.accounts.errors import AlreadySetUp, UsernameTaken, UserNotFound
+from tertulia.accounts.models import AuditLog, Preferences, User, UserRole
 from tertulia.accounts.schemas import AccountCreate, MeUpdate, PreferencesRead, UserCreate, UserRead
 from tertulia.ids import UserId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
-
-FRESH = timedelta(minutes=10)
 
 
 def name_key(text: str) -> str:
@@ -77,8 +75,8 @@ def get_me(session: DbSession, *, actor: Actor) -> UserRead:
     return get_user(session, actor.user_id)
 
 
-def update_me(session: DbSession, update: MeUpdate, *, is_confirmed: bool, actor: Actor) -> UserRead:
-    """Raises ConfirmationNeeded for another e-mail address, which signs in too, unless the person was just confirmed."""
+def update_me(session: DbSession, update: MeUpdate, *, actor: Actor) -> UserRead:
+    """Raises ConfirmationNeeded for another e-mail address, which signs in too."""
     user = session.get(User, actor.user_id, with_for_update=True)
     if user is None:
         raise UserNotFound
@@ -86,8 +84,7 @@ def update_me(session: DbSession, update: MeUpdate, *, is_confirmed: bool, actor
     if "name" in given and update.name is not None:
         user.name = update.name
     if "email" in given and update.email != user.email:
-        if not is_confirmed and not _has_just_signed_in(session, actor):
-            raise ConfirmationNeeded
+        require_confirmed(session, actor)
         user.email, user.email_verified = update.email, False
         user.email_key = name_key(update.email) if update.email else None
     if update.preferences is not None:
@@ -97,7 +94,12 @@ def update_me(session: DbSession, update: MeUpdate, *, is_confirmed: bool, actor
         session.flush()
     except exc.IntegrityError as error:
         raise UsernameTaken from error
-    me = read_user(user)
+    return announce_user(session, user)
+
+
+def announce_user(session: DbSession, user: User) -> UserRead:
+    """Tell the windows of a person what is known of them now."""
+    read = read_user(user)
     publish(
         session,
         owner_id=user.id,
@@ -105,14 +107,9 @@ def update_me(session: DbSession, update: MeUpdate, *, is_confirmed: bool, actor
         entity="user",
         entity_id=user.id,
         operation=Operation.UPDATED,
-        payload=me,
+        payload=read,
     )
-    return me
-
-
-def _has_just_signed_in(session: DbSession, actor: Actor) -> bool:
-    started_at = session.scalar(sa.select(Session.started_at).where(Session.id == actor.session_id))
-    return started_at is not None and clock.now() - started_at < FRESH
+    return read
 
 
 def write_audit(

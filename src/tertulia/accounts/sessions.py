@@ -10,11 +10,15 @@ from sqlalchemy.orm import Session as DbSession
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.errors import DeviceNotFound
 from tertulia.accounts.models import DeviceInfo, Session, User, UserStatus
+from tertulia.accounts.schemas import SessionRead
 from tertulia.accounts.service import name_key, write_audit
 from tertulia.accounts.tokens import hash_token, new_token
 from tertulia.db import Prepared, rowcount
-from tertulia.ids import UserId, new_id
+from tertulia.ids import SessionId, UserId, new_id
+from tertulia.realtime.models import Operation
+from tertulia.realtime.publish import publish
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,12 @@ def start_session(
     """Begin a sign-in and give its token, which is kept nowhere. One that the browser still had is ended."""
     now = clock.now()
     if replaces is not None:
-        _end(session, Session.token_hash == replaces)
+        end_sessions(session, Session.token_hash == replaces)
     token = new_token()
+    session_id = new_id()
     session.execute(
         sa.insert(Session).values(
-            id=new_id(),
+            id=session_id,
             user_id=user_id,
             token_hash=hash_token(token),
             expires_at=now + life.absolute,
@@ -102,15 +107,77 @@ def start_session(
         )
     )
     write_audit(session, user_id, "session.start", ip_address=device.ip_address)
+    _announce(session, session_id, user_id, Operation.CREATED)
     return token
 
 
+def list_sessions(
+    session: DbSession, life: SessionLife, *, actor: Actor, after: str | None = None, limit: int = 50
+) -> list[SessionRead]:
+    """The devices on which this person is signed in, newest sign-in first."""
+    now = clock.now()
+    query = (
+        sa.select(Session)
+        .join(User, User.id == Session.user_id)
+        .where(Session.user_id == actor.user_id, *_VALID)
+        .order_by(Session.id.desc())
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(Session.id < after)
+    rows = session.scalars(query, {"now": now, "idle_since": now - life.idle})
+    return [_read_session(row, actor) for row in rows]
+
+
+def revoke_session(session: DbSession, session_id: SessionId, *, actor: Actor) -> None:
+    """Sign a device out. Raises DeviceNotFound."""
+    mine = (Session.id == session_id, Session.user_id == actor.user_id)
+    if not end_sessions(session, *mine):
+        raise DeviceNotFound
+    write_audit(session, actor.user_id, "session.revoke", entity="session", entity_id=session_id)
+
+
 def end_session(session: DbSession, token_hash: bytes) -> None:
-    _end(session, Session.token_hash == token_hash)
+    end_sessions(session, Session.token_hash == token_hash)
 
 
-def _end(session: DbSession, which: sa.ColumnElement[bool]) -> None:
-    session.execute(sa.update(Session).where(which, Session.is_active).values(is_active=False, ended_at=clock.now()))
+def end_sessions(session: DbSession, *which: sa.ColumnElement[bool]) -> int:
+    """End the sign-ins that meet the conditions, and tell the windows of their people; how many there were."""
+    rows = session.execute(
+        sa.select(Session.id, Session.user_id).where(*which, Session.is_active).with_for_update()
+    ).all()
+    for session_id, user_id in rows:
+        session.execute(
+            sa.update(Session).where(Session.id == session_id).values(is_active=False, ended_at=clock.now())
+        )
+        _announce(session, session_id, user_id, Operation.DELETED)
+    return len(rows)
+
+
+def _announce(session: DbSession, session_id: str, user_id: str, operation: Operation) -> None:
+    publish(
+        session,
+        owner_id=user_id,
+        topic=f"user:{user_id}",
+        entity="session",
+        entity_id=session_id,
+        operation=operation,
+    )
+
+
+def _read_session(row: Session, actor: Actor) -> SessionRead:
+    device = row.device_info
+    return {
+        "id": row.id,
+        "platform": device.platform if device else None,
+        "browser": device.browser if device else None,
+        "user_agent": device.user_agent if device else None,
+        "ip_address": device.ip_address if device else None,
+        "is_current": row.id == actor.session_id,
+        "started_at": row.started_at,
+        "last_active_at": row.last_active_at,
+        "expires_at": row.expires_at,
+    }
 
 
 def touch_sessions(session: DbSession, seen: dict[str, datetime]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.api_tokens import list_valid_tokens
 from tertulia.accounts.errors import TooManyStreams
 from tertulia.accounts.sessions import SessionLife, list_valid_sessions
 from tertulia.db import Database
@@ -56,12 +57,16 @@ class OpenStreams:
                 del self._counts[actor.user_id]
 
     async def check_now(self) -> None:
-        ids = {actor.session_id for actor in self._open.values() if actor.session_id is not None}
-        if not ids:
-            return
-        valid = await self._db.read(list_valid_sessions, ids, self._life)
+        sessions = {actor.session_id for actor in self._open.values() if actor.session_id is not None}
+        tokens = {actor.token_id for actor in self._open.values() if actor.token_id is not None}
+        valid: set[str] = set()
+        if sessions:
+            valid |= await self._db.read(list_valid_sessions, sessions, self._life)
+        if tokens:
+            valid |= await self._db.read(list_valid_tokens, tokens)
         for closed, actor in self._open.items():
-            if actor.session_id not in valid:
+            credential = actor.session_id or actor.token_id
+            if credential is not None and credential not in valid and credential in sessions | tokens:
                 closed.set()
 
     async def _check_forever(self) -> None:

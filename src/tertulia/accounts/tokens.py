@@ -3,9 +3,15 @@
 import hashlib
 import secrets
 
+TOKEN_PREFIX = "tta_"  # noqa: S105 - how API tokens begin, so that they are known at sight, and masked in logs
+
 
 def new_token() -> str:
     return secrets.token_urlsafe(32)
+
+
+def new_api_token() -> str:
+    return TOKEN_PREFIX + new_token()
 
 
 def hash_token(token: str) -> bytes:

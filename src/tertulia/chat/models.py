@@ -75,6 +75,8 @@ class TokenCount(BaseModel):
     prompt: int
     completion: int
     total: int
+    cached: int = 0  # among the prompt
+    estimated: bool = False  # our own count, because the provider never said
 
 
 class MessageError(BaseModel):

@@ -71,3 +71,8 @@ def _words(part: Part) -> str:
             return part.title or ""
         case ReasoningPart():
             return ""
+
+
+def written_text(parts: list[Part]) -> str:
+    """All that a model wrote, its thinking included: what its output is counted by where it does not say."""
+    return "".join(part.text for part in parts if isinstance(part, TextPart | ReasoningPart))

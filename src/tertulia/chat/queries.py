@@ -274,7 +274,13 @@ def read_message_row(row: Sequence[Any]) -> MessageRead:
 def _usage(tokens: dict[str, int] | None) -> UsageRead | None:
     if tokens is None:
         return None
-    return {"input_tokens": tokens["prompt"], "output_tokens": tokens["completion"], "total_tokens": tokens["total"]}
+    return {
+        "input_tokens": tokens["prompt"],
+        "output_tokens": tokens["completion"],
+        "total_tokens": tokens["total"],
+        "cached_tokens": tokens.get("cached", 0),
+        "estimated": bool(tokens.get("estimated", False)),
+    }
 
 
 def newest_leaf_below(session: Session, chat_id: str, message_id: str) -> str:

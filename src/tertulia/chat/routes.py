@@ -3,12 +3,13 @@
 from typing import Annotated
 
 from fastapi import Query
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.chat import service
 from tertulia.chat.schemas import (
-    AnyId,
     ChatCreate,
     ChatRead,
     ChatUpdate,
@@ -20,7 +21,7 @@ from tertulia.chat.schemas import (
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
-from tertulia.ids import ChatId, MessageId
+from tertulia.ids import AnyId, ChatId, MessageId
 from tertulia.providers.catalogue import ModelCatalogue
 
 
@@ -48,8 +49,11 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue) -> Routes:
 
     @routes.add("POST", "/chats", access=Access.SIGNED_IN, gives=ChatRead, status=201)
     async def post_chat(caller: CommandDep, new: ChatCreate) -> Response:
-        catalogue.check_choice(new.provider, new.model_name)
-        return await caller.command(201, lambda session, actor: service.create_chat(session, new, actor=actor))
+        def create(session: Session, actor: Actor) -> ChatRead:
+            catalogue.check_choice(session, new.provider, new.model_name, actor=actor)
+            return service.create_chat(session, new, actor=actor)
+
+        return await caller.command(201, create)
 
     @routes.add("GET", "/chats/{chat_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
     async def get_chat(caller: CallerDep, chat_id: AnyId) -> Response:
@@ -59,10 +63,11 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue) -> Routes:
 
     @routes.add("PATCH", "/chats/{chat_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
     async def patch_chat(caller: CommandDep, chat_id: AnyId, update: ChatUpdate) -> Response:
-        catalogue.check_choice(update.provider, update.model_name)
-        return await caller.command(
-            200, lambda session, actor: service.update_chat(session, ChatId(chat_id), update, actor=actor)
-        )
+        def change(session: Session, actor: Actor) -> ChatRead:
+            catalogue.check_choice(session, update.provider, update.model_name, actor=actor)
+            return service.update_chat(session, ChatId(chat_id), update, actor=actor)
+
+        return await caller.command(200, change)
 
     @routes.add("DELETE", "/chats/{chat_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
     async def delete_chat(caller: CommandDep, chat_id: AnyId) -> Response:

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from tertulia.chat.models import ChatKind, ChatSettings, FinishReason, MessageRole, MessageStatus, Visibility
 from tertulia.chat.parts import Part, WrittenPart
-from tertulia.ids import parse_id
+from tertulia.ids import AnyId
 
 
 def _printable(value: str) -> str:
@@ -24,7 +24,6 @@ def _no_nul(value: str) -> str:
     return value
 
 
-AnyId = Annotated[str, AfterValidator(parse_id), Field(json_schema_extra={"format": "uuid"})]
 Words = Annotated[str, AfterValidator(_no_nul)]
 Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_nul), AfterValidator(_printable)]
 SystemPrompt = Annotated[str, Field(max_length=2000), AfterValidator(_no_nul)]
@@ -116,11 +115,13 @@ class AuthorRead(TypedDict):
 
 
 class UsageRead(TypedDict):
-    """Tokens of one reply, as the provider counted them."""
+    """Tokens of one reply, as the provider counted them, or estimated where it never said. Cached ones are among the input."""
 
     input_tokens: int
     output_tokens: int
     total_tokens: int
+    cached_tokens: int
+    estimated: bool
 
 
 class MessageErrorRead(TypedDict):

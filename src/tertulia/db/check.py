@@ -1,7 +1,7 @@
 """Is the database whole? Findings are faults; notes are worth knowing. Reads only, so it may run beside the server."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -20,7 +20,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
 
-def check_database(engine: sa.Engine, recounts: list[Recount]) -> Report:
+def check_database(engine: sa.Engine, recounts: Iterable[Recount]) -> Report:
     """Schema version, foreign keys, indexes, the engine's own check, and counters recounted in one transaction."""
     report = Report()
     with engine.connect() as connection:
@@ -31,6 +31,7 @@ def check_database(engine: sa.Engine, recounts: list[Recount]) -> Report:
         _check_structure(connection, report)
         if connection.dialect.name == "sqlite":
             _check_sqlite(connection, report)
+        _note_sizes(connection, report)
         session = Session(connection)
         for recount in recounts:
             report.findings += recount(session)
@@ -47,6 +48,34 @@ def _check_structure(connection: sa.Connection, report: Report) -> None:
                 report.findings.append(f"{table.name} lacks its foreign key {key.name}.")
         names = {index["name"] for index in inspector.get_indexes(table.name)}
         report.findings += [f"{table.name} lacks its index {i.name}." for i in table.indexes if i.name not in names]
+
+
+def _note_sizes(connection: sa.Connection, report: Report) -> None:
+    """Bytes of each table with its indexes, the largest first, and of the whole."""
+    if connection.dialect.name == "postgresql":
+        query = "SELECT relname, pg_total_relation_size(relid) FROM pg_stat_user_tables ORDER BY 2 DESC, 1"
+        whole = connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
+    else:
+        # An index counts for its table; pages of the free list for none.
+        query = (
+            "SELECT m.tbl_name, sum(s.pgsize) FROM dbstat AS s JOIN sqlite_schema AS m ON m.name = s.name "
+            "WHERE s.aggregate = TRUE GROUP BY m.tbl_name ORDER BY 2 DESC, 1"
+        )
+        whole = connection.scalar(sa.text("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"))
+    try:
+        sizes = [f"{name} {_readable(int(size))}" for name, size in connection.execute(sa.text(query))]
+    except sa.exc.OperationalError:  # a library that was built without the table of sizes
+        sizes = ["how much of it is each table's, this SQLite does not tell"]
+    report.notes.append(f"The database has {_readable(int(whole or 0))}: {', '.join(sizes)}.")
+
+
+def _readable(size_bytes: int) -> str:
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
 
 
 def _check_sqlite(connection: sa.Connection, report: Report) -> None:

@@ -28,6 +28,7 @@ class Database(ABC):
 
     def __init__(self) -> None:
         self._listeners: list[WakeListener] = []
+        self._message_listeners: list[Callable[[str], None]] = []
 
     def on_wake(self, listener: WakeListener) -> None:
         """Call `listener(signal)` on the event loop after each commit that called `wake(session, signal)`."""
@@ -37,6 +38,15 @@ class Database(ABC):
         for signal in signals:
             for listener in self._listeners:
                 listener(signal)
+
+    def on_message(self, listener: Callable[[str], None]) -> None:
+        """Call `listener(text)` on the event loop for every message that a process of this database sends."""
+        self._message_listeners.append(listener)
+
+    async def send_message(self, text: str) -> None:
+        """Tell the listeners of every process, without storing it: below 8,000 bytes. On SQLite this one is the only one."""
+        for listener in self._message_listeners:
+            listener(text)
 
     @property
     def is_writing(self) -> bool:

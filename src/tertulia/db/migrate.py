@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -19,10 +20,14 @@ from tertulia.settings import Settings
 
 LOCK = 0x74657274  # "tert": the key of PostgreSQL's advisory lock
 State = Literal["empty", "current", "older", "newer"]
+MakeBackup = Callable[[Path], object]
 
 
-def upgrade_schema(settings: Settings, *, now: datetime) -> State:
-    """Migrate to this program's schema; gives the state that was found. Raises SettingsError for a newer schema."""
+def upgrade_schema(settings: Settings, *, now: datetime, back_up: MakeBackup | None = None) -> State:
+    """Migrate to this program's schema; gives the state that was found. Raises SettingsError for a newer schema.
+
+    A backup of an older schema is made first: on SQLite by a copy, on PostgreSQL by `back_up(path)`, if it is given.
+    """
     engine = plain_engine(settings)
     try:
         with engine.connect() as connection:
@@ -36,8 +41,12 @@ def upgrade_schema(settings: Settings, *, now: datetime) -> State:
                 raise SettingsError(
                     "The database was written by a newer Tertulia. Start that version, or restore a backup made by this one."
                 )
-            if state == "older" and settings.sqlite_path is not None:
-                _back_up(settings.sqlite_path, now)
+            if state == "older":
+                stamp = f"before-upgrade-{now:%Y%m%dT%H%M%S}"
+                if settings.sqlite_path is not None:
+                    _copy(settings.sqlite_path, f".{stamp}")
+                elif back_up is not None:
+                    back_up(settings.data / f"tertulia.{stamp}.zip")
             if state != "current":
                 command.upgrade(_config(connection), "head")
                 connection.commit()
@@ -46,28 +55,51 @@ def upgrade_schema(settings: Settings, *, now: datetime) -> State:
         engine.dispose()
 
 
+def migrate_to(settings: Settings, revision: str) -> None:
+    """Bring an empty database to the schema of a certain version."""
+    engine = plain_engine(settings)
+    try:
+        with engine.connect() as connection:
+            if schema_state(connection) != "empty":
+                connection.rollback()
+                command.downgrade(_config(connection), "base")
+                connection.commit()
+            command.upgrade(_config(connection), revision)
+            connection.commit()
+    finally:
+        engine.dispose()
+
+
+def known_revisions() -> list[str]:
+    """Every version of the schema that this program can begin from, oldest first."""
+    scripts = ScriptDirectory(str(_SCRIPTS))
+    return [script.revision for script in scripts.walk_revisions()][::-1]
+
+
 def schema_state(connection: sa.Connection) -> State:
     context = MigrationContext.configure(connection)
     found = context.get_current_revision()
     if found is None:
         return "empty"
-    scripts = ScriptDirectory.from_config(_config(connection))
-    known = {script.revision for script in scripts.walk_revisions()}
+    known = known_revisions()
     if found not in known:
         return "newer"
-    return "current" if found == scripts.get_current_head() else "older"
+    return "current" if found == known[-1] else "older"
+
+
+_SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def _config(connection: sa.Connection) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_SCRIPTS))
     config.attributes["connection"] = connection
     return config
 
 
-def _back_up(path: Path, now: datetime) -> Path:
+def _copy(path: Path, mark: str) -> Path:
     """A whole copy beside the database, made by SQLite itself, before anything is changed."""
-    copy = path.with_name(f"{path.stem}.before-upgrade-{now:%Y%m%dT%H%M%S}{path.suffix}")
+    copy = path.with_name(f"{path.stem}{mark}{path.suffix}")
     if shutil.disk_usage(path.parent).free < 2 * path.stat().st_size:
         raise SettingsError(f"The upgrade makes a backup first, and {path.parent} has no room for it. Free some space.")
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:

@@ -16,9 +16,11 @@ from tertulia.db.database import Database, as_caller_sees, signals_of
 P = ParamSpec("P")
 T = TypeVar("T")
 CHANNEL = "tertulia"
+MESSAGES = "tertulia_messages"
 # Serialization failure and deadlock: the work was undone and can be run again.
 RETRIABLE = ("40001", "40P01")
 TRIES = 4
+CLOSE_S = 10
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +40,7 @@ class PostgresDatabase(Database):
         )
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._listening: asyncio.Task[None] | None = None
+        self._writing: set[asyncio.Future[Any]] = set()
 
     async def start(self) -> None:
         async with self._engine.connect() as connection:
@@ -48,6 +51,9 @@ class PostgresDatabase(Database):
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
+        # A unit whose caller has gone is still being committed: its connection must not be left in the middle of it.
+        if self._writing:
+            await asyncio.wait(self._writing, timeout=CLOSE_S)
         await self._engine.dispose()
 
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -60,7 +66,10 @@ class PostgresDatabase(Database):
 
     async def write(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         # Shielded: once begun, a unit is committed or rolled back, whether or not its caller still waits.
-        return await asyncio.shield(asyncio.ensure_future(self._write(lambda session: work(session, *args, **kwargs))))
+        writing = asyncio.ensure_future(self._write(lambda session: work(session, *args, **kwargs)))
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        return await asyncio.shield(writing)
 
     async def _write(self, work: Callable[[Session], T]) -> T:
         for attempt in range(TRIES):
@@ -84,6 +93,7 @@ class PostgresDatabase(Database):
                 lost = asyncio.Event()
                 connection.add_termination_listener(lambda _, lost=lost: lost.set())
                 await connection.add_listener(CHANNEL, self._heard)
+                await connection.add_listener(MESSAGES, self._heard_message)
                 self._tell({"changes", "runs"})
                 try:
                     await lost.wait()
@@ -95,6 +105,21 @@ class PostgresDatabase(Database):
 
     def _heard(self, _connection: Any, _process: int, _channel: str, payload: str) -> None:
         self._tell({payload})
+
+    def _heard_message(self, _connection: Any, _process: int, _channel: str, payload: str) -> None:
+        for listener in self._message_listeners:
+            listener(payload)
+
+    async def send_message(self, text: str) -> None:
+        try:
+            async with self._engine.connect() as connection:
+                await connection.execute(
+                    sa.text("SELECT pg_notify(:channel, :text)"), {"channel": MESSAGES, "text": text}
+                )
+                await connection.commit()
+        except Exception as error:
+            seen = as_caller_sees(error)
+            raise seen from seen.__cause__
 
 
 def _one_unit(connection: sa.Connection, work: Callable[[Session], T]) -> T:

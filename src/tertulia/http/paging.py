@@ -3,9 +3,9 @@
 import base64
 import binascii
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
 from fastapi import Query
@@ -44,6 +44,17 @@ class Cursors:
     def encode(self, kind: str, key: Key) -> str:
         payload = orjson.dumps([kind, int(time.time()), *key])
         return base64.urlsafe_b64encode(self.keyring.sign("cursor", payload) + payload).decode().rstrip("=")
+
+    def page(self, kind: str, items: Sequence[Mapping[str, Any]], limit: int) -> dict[str, object]:
+        """A page of things in the order of their ids, from one more than is shown: the next one, if there is one, begins there."""
+        shown = items[:limit]
+        more = len(items) > limit
+        return {"items": shown, "next_cursor": self.encode(kind, [shown[-1]["id"]]) if more else None}
+
+    def decode_id(self, kind: str, cursor: str | None) -> str | None:
+        """The id that `page` ended with. Raises InvalidCursor."""
+        key = self.decode(kind, cursor)
+        return str(key[0]) if key else None
 
     def decode(self, kind: str, cursor: str | None) -> list[int | str] | None:
         """The key that was encoded, or None for the first page. Raises InvalidCursor."""

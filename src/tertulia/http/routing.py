@@ -26,6 +26,7 @@ class Access(StrEnum):
     PUBLIC = "public"
     SIGNED_IN = "signed_in"
     ADMIN = "admin"
+    OPERATOR = "operator"  # the command line of the machine itself
 
 
 class BodyTooLarge(TooLarge):
@@ -142,7 +143,11 @@ class Routes:
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """`gives` is the shape of the success; `stream` names the events when it is a stream; `hidden` is no API."""
         unsafe = method not in ("GET", "HEAD")
-        always = {401, *((403,) if unsafe or access is Access.ADMIN else ())} if access is not Access.PUBLIC else set()
+        always = (
+            {401, *((403,) if unsafe or access in (Access.ADMIN, Access.OPERATOR) else ())}
+            if access is not Access.PUBLIC
+            else set()
+        )
         always |= {403, 413, 415} if unsafe else set()
         described = problem_responses(*sorted({*always, 422, 503, *problems}))
         if stream is not None:

@@ -1,4 +1,4 @@
-"""Which process does the work that only one may do."""
+"""Which process does the work that only one may do, and what all processes of an instance know of it."""
 
 from datetime import datetime
 
@@ -14,3 +14,12 @@ class Lease(Timestamps, Base):
     name: Mapped[str] = mapped_column(sa.String(60), primary_key=True)
     owner: Mapped[str] = mapped_column(sa.String(60))
     expires_at: Mapped[datetime]
+
+
+class InstanceSetting(Timestamps, Base):
+    """A fact about this instance that its own work leaves behind, such as which edition of the catalogue was read."""
+
+    __tablename__ = "instance_setting"
+
+    name: Mapped[str] = mapped_column(sa.String(60), primary_key=True)
+    value: Mapped[str] = mapped_column(sa.Text)

@@ -1,81 +1,88 @@
-"""Which models there are to choose from, and which one a chat means."""
+"""Which models there are to choose from, which one a chat means, and who is asked for it."""
 
 import asyncio
 import logging
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
 
-from typing_extensions import TypedDict
+import httpx
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
+from tertulia.accounts.actor import Actor
+from tertulia.db import Database
+from tertulia.errors import AppError
+from tertulia.http.outbound import Timeouts
+from tertulia.ids import ProviderConfigId
+from tertulia.keyring import KeyRing
+from tertulia.providers.adapters import Access, build_adapter
+from tertulia.providers.book import KnownModel, ModelBook
+from tertulia.providers.configs import OpenedConfig, find_opened, open_config, provider_key, split_key, store_reading
 from tertulia.providers.errors import ModelUnknown, NoModel, ProviderError
-from tertulia.providers.openai_compatible import OpenAICompatible
-from tertulia.providers.protocol import Provider
+from tertulia.providers.models import ListedModel, ProviderConfig
+from tertulia.providers.protocol import ListingProvider, Provider
+from tertulia.providers.schemas import ModelRead, ProviderTest, Source
+from tertulia.providers.vendors import BY_ID, Vendor
 
 REFRESH_AFTER_S = 300
 RETRY_AFTER_S = 15
+# How long a list of models waits for a provider that was added a moment ago.
+FIRST_READ_S = 5.0
 log = logging.getLogger(__name__)
-
-Phase = Literal["fetching", "loading", "ready", "asleep", "failed"]
-
-
-class ModelState(TypedDict):
-    """What the built-in model is doing: `progress` is 0 to 1 while it is fetched."""
-
-    phase: Phase
-    progress: float | None
-    detail: str | None
-
-
-class ModelRead(TypedDict):
-    provider: str
-    model_name: str
-    display_name: str
-    context_window: int | None
-    available: bool
-    is_default: bool
-    state: ModelState | None
 
 
 @dataclass(frozen=True)
 class ModelChoice:
     provider: str
     model_name: str
-    context_window: int | None
+
+
+@dataclass(frozen=True)
+class KnownProvider:
+    """One way to models. `is_read`: whether the names are its own list, so that another name is an unknown model."""
+
+    key: str
+    model_names: tuple[str, ...]
+    is_read: bool
 
 
 @dataclass(frozen=True)
 class KnownModels:
-    """What is known of the models at one moment. `read_from` are the providers whose own list has been read."""
+    """What a person can choose from at one moment, in the order in which a default is looked for."""
 
-    models: tuple[ModelChoice, ...]
-    providers: frozenset[str]
-    read_from: frozenset[str]
+    providers: tuple[KnownProvider, ...]
 
     def choose(self, provider: str | None, model_name: str | None, default: str | None) -> ModelChoice:
         """The model that is meant: the named one, else the person's default, else the first. Raises ModelUnknown, NoModel."""
         if provider is None and model_name is None:
             wanted, _, name = (default or "").partition("/")
-            chosen = self._find(wanted, name) or next(iter(self.models), None)
-            if chosen is None:
+            if self._offers(wanted, name):
+                return ModelChoice(wanted, name)
+            first = next((known for known in self.providers if known.model_names), None)
+            if first is None:
                 raise NoModel
-            return chosen
+            return ModelChoice(first.key, first.model_names[0])
         if provider is None:
-            named = [model for model in self.models if model.model_name == model_name]
+            assert model_name is not None
+            named = [known for known in self.providers if model_name in known.model_names]
             if len(named) != 1:
                 raise ModelUnknown(f"{model_name} is not the name of exactly one model here. Say the provider too.")
-            return named[0]
+            return ModelChoice(named[0].key, model_name)
+        known = next((known for known in self.providers if known.key == provider), None)
         if model_name is None:
-            first = next((model for model in self.models if model.provider == provider), None)
-            if first is None:
+            if known is None or not known.model_names:
                 raise ModelUnknown(f"{provider} offers no model here.")
-            return first
-        found = self._find(provider, model_name)
-        if found is None and (provider in self.read_from or provider not in self.providers):
+            return ModelChoice(provider, known.model_names[0])
+        if known is None or (known.is_read and model_name not in known.model_names):
             raise ModelUnknown(f"{provider} does not offer {model_name} here.")
-        return found or ModelChoice(provider, model_name, None)
+        return ModelChoice(provider, model_name)
 
-    def _find(self, provider: str, model_name: str) -> ModelChoice | None:
-        return next((m for m in self.models if (m.provider, m.model_name) == (provider, model_name)), None)
+    def _offers(self, provider: str, model_name: str) -> bool:
+        """Also of a list that could not be read: the person named it, and it may well be there."""
+        known = next((known for known in self.providers if known.key == provider), None)
+        return known is not None and (model_name in known.model_names or (not known.is_read and bool(model_name)))
 
 
 class BuiltIn(Provider, Protocol):
@@ -84,87 +91,285 @@ class BuiltIn(Provider, Protocol):
     def read(self) -> ModelRead: ...
 
 
+@dataclass
+class OperatorProvider:
+    """A provider that the operator gives to everybody; its list is read now and then."""
+
+    vendor: Vendor
+    adapter: ListingProvider
+    models: list[ListedModel] = field(default_factory=list)
+    is_read: bool = False
+    tried: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Who is asked for a run: `vendor` is None for the built-in model, `config_id` for what is not the person's own."""
+
+    adapter: Provider
+    vendor: Vendor | None
+    config_id: str | None
+    context_window: int | None
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """One way to models with all that is shown of it."""
+
+    key: str
+    vendor: Vendor
+    source: Source
+    models: Sequence[ListedModel]
+    is_read: bool
+
+
 class ModelCatalogue:
-    """The built-in model and the operator's address, whose list is read now and then."""
-
     def __init__(
-        self, *, local: BuiltIn | None, openai: OpenAICompatible | None, openai_models: tuple[str, ...] = ()
+        self,
+        db: Database,
+        ring: KeyRing,
+        book: ModelBook,
+        *,
+        local: BuiltIn | None,
+        operator: Sequence[OperatorProvider],
+        client: httpx.AsyncClient,
+        timeouts: Timeouts,
     ) -> None:
+        """`client` is for the addresses of people: it refuses those inside (http/outbound.py)."""
+        self.book = book
+        self.ring = ring
+        self._db = db
         self._local = local
-        self._openai = openai
-        self._openai_names = openai_models
-        self._openai_read = False
-        self._tried = asyncio.Event()
-        self._keeping: asyncio.Task[None] | None = None
-
-    def provider(self, name: str) -> Provider:
-        """Raises ModelUnknown for a provider that is gone since the chat chose it."""
-        if self._local is not None and name == self._local.name:
-            return self._local
-        if self._openai is not None and name == self._openai.name:
-            return self._openai
-        raise ModelUnknown(f"{name} is not set up here any more. Choose another model.")
+        self._operator = {provider.vendor.id: provider for provider in operator}
+        self._client = client
+        self._timeouts = timeouts
+        self._reading: dict[str, asyncio.Task[ProviderTest]] = {}
+        self._names: dict[str, tuple[datetime, tuple[str, ...]]] = {}  # by config: as of when, and its model names
+        self._keeping: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        if self._openai is not None:
-            self._keeping = asyncio.create_task(self._refresh_forever(), name="list-of-models")
+        self._keeping = [
+            asyncio.create_task(self._refresh_forever(provider), name=f"models-of-{provider.vendor.id}")
+            for provider in self._operator.values()
+        ]
 
     async def close(self) -> None:
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        tasks = [*self._keeping, *self._reading.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def first_read(self) -> None:
-        """Wait for the operator's list only if it was never tried: at the very start there may be nothing else to offer."""
-        if self._openai is not None:
-            await self._tried.wait()
+        """Wait for lists that were never tried, a few seconds at most: at the very start there may be nothing else to offer."""
+        waits = [asyncio.create_task(one.tried.wait()) for one in self._operator.values() if not one.tried.is_set()]
+        waiting: list[asyncio.Task[object]] = [*waits, *self._reading.values()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=FIRST_READ_S)
+        for task in waits:
+            task.cancel()
 
-    async def _refresh_forever(self) -> None:
-        """Read the operator's list now and then; a failure keeps what is known."""
-        assert self._openai is not None
-        while True:
-            try:
-                self._openai_names = tuple(await self._openai.list_models()) or self._openai_names
-                self._openai_read = True
-            except ProviderError as error:
-                log.warning("the list of models cannot be read: %s", error.detail)
-            self._tried.set()
-            await asyncio.sleep(REFRESH_AFTER_S if self._openai_read else RETRY_AFTER_S)
+    def known(self, session: Session, *, actor: Actor) -> KnownModels:
+        """One's own first, if one of them is the default; then the built-in model, the operator's, and one's others."""
+        own = self._own(session, actor.user_id)
+        shadowed = {known.key for known, _ in own}
+        found = [known for known, is_default in own if is_default]
+        if self._local is not None:
+            model = self._local.read()
+            found.append(KnownProvider(model["provider"], (model["model_name"],), is_read=True))
+        for provider in self._operator.values():
+            if provider.vendor.id not in shadowed:
+                names = tuple(model.model_name for model in provider.models)
+                found.append(KnownProvider(provider.vendor.id, names, provider.is_read))
+        return KnownModels((*found, *(known for known, is_default in own if not is_default)))
 
-    def check_choice(self, provider: str | None, model_name: str | None) -> None:
+    def check_choice(self, session: Session, provider: str | None, model_name: str | None, *, actor: Actor) -> None:
         """Raises ModelUnknown for a model that the provider's list, where it has been read, does not have."""
         if provider is not None or model_name is not None:
-            self.known().choose(provider, model_name, None)
+            self.known(session, actor=actor).choose(provider, model_name, None)
 
-    def known(self) -> KnownModels:
-        models = [
-            ModelChoice(model["provider"], model["model_name"], model["context_window"])
-            for model in self.list_models(None)
-        ]
-        providers = {"local"} if self._local is not None else set()
-        if self._openai is not None:
-            providers.add(self._openai.name)
-        read_from = providers if self._openai_read else providers - {"openai"}
-        return KnownModels(tuple(models), frozenset(providers), frozenset(read_from))
+    async def resolve(self, user_id: str | None, key: str, model_name: str) -> Resolved:
+        """Who is asked for a run of this person: their own before the operator's. Raises ModelUnknown for what is gone."""
+        if self._local is not None and key == self._local.name:
+            return Resolved(self._local, None, None, self._local.read()["context_window"])
+        opened = await self._db.read(find_opened, user_id, key, self.ring) if user_id else None
+        if opened is not None:
+            adapter: Provider = self._adapter(opened)
+            vendor, listed = opened.vendor, opened.models
+        elif key in self._operator:
+            adapter, vendor = self._operator[key].adapter, self._operator[key].vendor
+            listed = self._operator[key].models
+        else:
+            raise ModelUnknown(f"{key} is not set up here any more. Choose another model.")
+        described = await self.book.find(vendor.id, model_name)
+        told = next((model.context_window for model in listed if model.model_name == model_name), None)
+        return Resolved(
+            adapter,
+            vendor,
+            opened.id if opened else None,
+            told or (described.context_window if described else None),
+        )
 
-    def list_models(self, default: str | None) -> list[ModelRead]:
+    async def list_models(self, default: str | None, *, actor: Actor) -> list[ModelRead]:
         """Every model to choose from; the one that a chat without a choice gets is marked."""
-        models = [self._local.read()] if self._local is not None else []
-        if self._openai is not None:
-            models += [_listed(self._openai.name, name) for name in self._openai_names]
-        chosen = next((m for m in models if f"{m['provider']}/{m['model_name']}" == default), next(iter(models), None))
-        for model in models:
-            model["is_default"] = model is chosen
-        return models
+        known, own = await self._db.read(self._read_offers, actor)
+        offers = {offer.key: offer for offer in own}
+        for provider in self._operator.values():
+            offers.setdefault(
+                provider.vendor.id,
+                _Offer(provider.vendor.id, provider.vendor, "operator", provider.models, provider.is_read),
+            )
+        found: list[ModelRead] = []
+        for one in known.providers:
+            if self._local is not None and one.key == self._local.name:
+                found.append(self._local.read())
+            elif one.key in offers:
+                found += await self._list_offer(offers[one.key])
+        try:
+            chosen = known.choose(None, None, default)
+        except NoModel:
+            return found
+        for model in found:
+            model["is_default"] = (model["provider"], model["model_name"]) == (chosen.provider, chosen.model_name)
+        return found
+
+    def read_soon(self, config_id: str, *, actor: Actor) -> None:
+        """Read a provider's list in the background; who asks for models meanwhile waits a little for it."""
+        self._read_once(config_id, actor)
+
+    async def test(self, config_id: str, *, actor: Actor) -> ProviderTest:
+        """Ask a provider for its list now, and keep it. Raises ProviderConfigNotFound."""
+        await self._db.read(open_config, ProviderConfigId(config_id), self.ring, actor=actor)
+        return await asyncio.shield(self._read_once(config_id, actor))
+
+    def _read_once(self, config_id: str, actor: Actor) -> "asyncio.Task[ProviderTest]":
+        if config_id not in self._reading:
+            task = asyncio.create_task(self._read_list(config_id, actor), name="read-models")
+            self._reading[config_id] = task
+            task.add_done_callback(lambda _: self._reading.pop(config_id, None))
+        return self._reading[config_id]
+
+    async def _read_list(self, config_id: str, actor: Actor) -> ProviderTest:
+        opened = await self._db.read(open_config, ProviderConfigId(config_id), self.ring, actor=actor)
+        try:
+            models = await self._adapter(opened).list_models()
+        except AppError as error:
+            await self._db.write(store_reading, opened, self.ring, models=None, error=error.detail)
+            return {"ok": False, "code": error.code, "detail": error.detail, "model_count": len(opened.models)}
+        await self._db.write(store_reading, opened, self.ring, models=models, error=None)
+        words = f"{len(models)} models" if models else "It lists no models; type the name of one"
+        return {"ok": True, "code": None, "detail": f"{words}.", "model_count": len(models)}
+
+    def _adapter(self, opened: OpenedConfig) -> ListingProvider:
+        shown = opened.vendor.display_name + (f" ({split_key(opened.key)[1]})" if split_key(opened.key)[1] else "")
+        return build_adapter(opened.vendor, opened.access, self._client, self._timeouts, shown_as=shown)
+
+    def _own(self, session: Session, user_id: str) -> list[tuple[KnownProvider, bool]]:
+        """The person's active configs with their model names; the names are parsed once for each state of a config."""
+        rows = session.execute(
+            sa.select(
+                ProviderConfig.id,
+                ProviderConfig.provider,
+                ProviderConfig.name,
+                ProviderConfig.is_default,
+                ProviderConfig.models_read_at,
+                ProviderConfig.updated_at,
+            )
+            .where(ProviderConfig.user_id == user_id, ProviderConfig.is_active)
+            .order_by(ProviderConfig.id)
+        ).all()
+        found = []
+        for config_id, vendor_id, name, is_default, read_at, changed_at in rows:
+            stamp, names = self._names.get(config_id, (None, ()))
+            if stamp != changed_at:
+                models = session.scalars(sa.select(ProviderConfig.models).where(ProviderConfig.id == config_id)).one()
+                names = _in_order(BY_ID[vendor_id], [model.model_name for model in models])
+                self._names[config_id] = (changed_at, names)
+            key = provider_key(vendor_id, name)
+            # A vendor that lists nothing, or a deployment that goes by its own name, takes any name.
+            is_read = read_at is not None and bool(names) and vendor_id != "azure"
+            found.append((KnownProvider(key, names or BY_ID[vendor_id].models, is_read), is_default))
+        return found
+
+    def _read_offers(self, session: Session, actor: Actor) -> tuple[KnownModels, list[_Offer]]:
+        rows = session.scalars(
+            sa.select(ProviderConfig).where(ProviderConfig.user_id == actor.user_id, ProviderConfig.is_active)
+        ).all()
+        offers = [
+            _Offer(
+                provider_key(row.provider, row.name),
+                BY_ID[row.provider],
+                "own",
+                row.models,
+                row.models_read_at is not None,
+            )
+            for row in rows
+        ]
+        return self.known(session, actor=actor), offers
+
+    async def _list_offer(self, offer: _Offer) -> list[ModelRead]:
+        """The provider's own list with what the catalogue adds; the catalogue alone where there is no list."""
+        if offer.models:
+            listed = {model.model_name: model for model in offer.models}
+            return [
+                _shown(offer, listed[name], await self.book.find(offer.vendor.id, name))
+                for name in _in_order(offer.vendor, listed)
+            ]
+        described = await self.book.of_vendor(offer.vendor.id)
+        current = [name for name, model in described.items() if not model.is_deprecated]
+        return [
+            _shown(offer, ListedModel(model_name=name), described[name]) for name in _in_order(offer.vendor, current)
+        ]
+
+    async def _refresh_forever(self, provider: OperatorProvider) -> None:
+        """Read an operator's list now and then; a failure keeps what is known."""
+        while True:
+            try:
+                provider.models = await provider.adapter.list_models() or provider.models
+                provider.is_read = bool(provider.models)
+            except (ProviderError, AppError) as error:
+                log.warning("the list of models cannot be read: %s", error.detail)
+            provider.tried.set()
+            await asyncio.sleep(REFRESH_AFTER_S if provider.is_read else RETRY_AFTER_S)
 
 
-def _listed(provider: str, name: str) -> ModelRead:
+def operator_provider(
+    vendor: Vendor, access: Access, client: httpx.AsyncClient, timeouts: Timeouts, models: Iterable[str] = ()
+) -> OperatorProvider:
+    """Raises ProviderFieldInvalid for settings that cannot be."""
+    adapter = build_adapter(vendor, access, client, timeouts, shown_as=vendor.id)
+    return OperatorProvider(vendor, adapter, [ListedModel(model_name=name) for name in models])
+
+
+def _in_order(vendor: Vendor, names: Iterable[str]) -> tuple[str, ...]:
+    """As the vendor lists them, but first the one that somebody new would want."""
+    listed = tuple(names)
+    for wanted in vendor.models:
+        best = next((name for name in listed if name == wanted), None) or next(
+            (name for name in sorted(listed, key=len) if name.startswith(wanted)), None
+        )
+        if best is not None:
+            return (best, *(name for name in listed if name != best))
+    return listed
+
+
+def _shown(offer: _Offer, listed: ListedModel, described: KnownModel | None) -> ModelRead:
+    capabilities = described.capabilities if described else None
     return {
-        "provider": provider,
-        "model_name": name,
-        "display_name": name,
-        "context_window": None,
+        "provider": offer.key,
+        "model_name": listed.model_name,
+        "display_name": listed.display_name or (described.display_name if described else listed.model_name),
+        "context_window": listed.context_window or (described.context_window if described else None),
+        "max_output": described.max_output if described else None,
+        "input_price": described.input_price if described else None,
+        "output_price": described.output_price if described else None,
+        "capabilities": {
+            "vision": capabilities.vision if capabilities else None,
+            "tools": capabilities.tools if capabilities else None,
+            "reasoning": capabilities.reasoning if capabilities else None,
+        },
+        "source": offer.source,
         "available": True,
+        "deprecated": bool(described and described.is_deprecated),
         "is_default": False,
         "state": None,
     }

@@ -1,262 +1,248 @@
 """OpenAI's chat completions as nearly everybody speaks them: our own thin client (docs/adr/0006)."""
 
-import asyncio
-import logging
+import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 import orjson
 
-from tertulia.http.outbound import Timeouts
-from tertulia.providers.errors import (
-    ContextTooLong,
-    KeyRefused,
-    MalformedReply,
-    ProviderError,
-    ProviderTimeout,
-    ProviderUnavailable,
-    RateLimited,
-    RequestRefused,
-)
+from tertulia.providers.errors import MalformedReply
+from tertulia.providers.models import ListedModel
 from tertulia.providers.protocol import (
     Finish,
     FinishReason,
     ModelRequest,
     ProviderEvent,
     ReasoningDelta,
+    RequestMessage,
     TextDelta,
+    ToolCall,
     Usage,
 )
+from tertulia.providers.wire import Wire, count_of
 
-MAX_LINE_BYTES = 4 * 1024 * 1024
-MAX_ERROR_BYTES = 16 * 1024
-MAX_TOKENS_TOLD = 2**31 - 1
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
+    "end_turn": "stop",
+    "eos": "stop",
+    "complete": "stop",
     "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
     "content_filter": "content_filter",
+    "safety": "content_filter",
     "tool_calls": "tool_calls",
+    "tool_call": "tool_calls",
     "function_call": "tool_calls",
 }
-log = logging.getLogger(__name__)
+_OPTIONS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+# Where vendors' lists say how much a model can take in.
+_SILENT = re.compile(
+    r"embed|whisper|transcri|(^|[-/])tts|dall-e|gpt-image|imagen|veo-|moderation|realtime|gpt-audio|sora|rerank|stable-diffusion|flux"
+)
+_WINDOW_FIELDS = ("context_length", "context_window", "max_context_length", "max_model_len", "max_input_tokens")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Where a vendor's chat completions differ from OpenAI's."""
+
+    max_tokens_field: str = "max_tokens"
+    has_stream_options: bool = True
+    refuses: frozenset[str] = frozenset()  # parameters that it answers with an error
+    models_address: str | None = "/models"  # below the base URL, or a whole address; None: it lists none
 
 
 class OpenAICompatible:
-    def __init__(
-        self,
-        name: str,
-        base_url: str,
-        api_key: str | None,
-        client: httpx.AsyncClient,
-        timeouts: Timeouts,
-        *,
-        continues_prefix: bool = False,
-    ) -> None:
-        self.name = name
+    def __init__(self, wire: Wire, dialect: Dialect | None = None, *, continues_prefix: bool = False) -> None:
+        self.name = wire.name
         self.continues_prefix = continues_prefix
-        self._base_url = base_url.rstrip("/")
-        self._headers = {"Content-Type": "application/json"} | (
-            {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        )
-        self._client = client
-        self._timeouts = timeouts
+        self._wire = wire
+        self._dialect = dialect or Dialect()
 
-    async def list_models(self) -> list[str]:
-        """The names that the address lists, in its order. Raises a ProviderError."""
-        try:
-            response = await self._client.get(
-                f"{self._base_url}/models", headers=self._headers, timeout=self._timeouts.connect_s
-            )
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-        if response.status_code != 200:
-            raise self._refusal(response.status_code, response.content[:MAX_ERROR_BYTES], response.headers)
-        try:
-            return [str(model["id"]) for model in orjson.loads(response.content)["data"]]
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise MalformedReply(f"{self.name} does not list its models in OpenAI's form.") from error
+    async def list_models(self) -> list[ListedModel]:
+        """The models that the address lists, in its order; nothing from one that has no list. Raises a ProviderError."""
+        if self._dialect.models_address is None:
+            return []
+        listed = await self._wire.get_json(self._dialect.models_address)
+        entries = listed.get("data", listed.get("models")) if isinstance(listed, dict) else listed
+        if not isinstance(entries, list):
+            raise MalformedReply(f"{self.name} does not list its models in OpenAI's form.")
+        found = [_listed(entry) for entry in entries if isinstance(entry, dict)]
+        return [model for model in found if model is not None]
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ProviderEvent]:
+        reading = _Reading(self._wire)
+        payloads = self._wire.stream("/chat/completions", self._body(request))
         try:
-            async with asyncio.timeout(self._timeouts.whole_s):
-                response = await self._begin(request)
-                try:
-                    async for event in _events(response, self.name):
-                        yield event
-                finally:
-                    await response.aclose()
-        except httpx.TimeoutException as error:
-            raise ProviderTimeout(
-                f"{self.name} has been silent for too long. Try again, or choose another model."
-            ) from error
-        except httpx.HTTPError as error:
-            raise ProviderUnavailable(
-                f"The connection to {self.name} broke off. What came is kept; continue, or try again."
-            ) from error
-        except TimeoutError as error:
-            raise ProviderTimeout(
-                f"{self.name} took longer than {self._timeouts.whole_s:.0f} s for one reply."
-            ) from error
+            async for payload in payloads:
+                if payload == b"[DONE]":
+                    reading.is_finished = True
+                    break
+                for event in reading.read(payload):
+                    yield event
+        finally:
+            await payloads.aclose()  # type: ignore[attr-defined]
+        for call in reading.tool_calls():
+            yield call
+        if not reading.is_finished:
+            raise self._wire.broken_off()
 
-    async def _begin(self, request: ModelRequest) -> httpx.Response:
-        timeouts = httpx.Timeout(self._timeouts.idle_s, connect=self._timeouts.connect_s)
-        outgoing = self._client.build_request(
-            "POST",
-            f"{self._base_url}/chat/completions",
-            headers=self._headers,
-            content=_body(request),
-            timeout=timeouts,
-        )
-        try:
-            async with asyncio.timeout(self._timeouts.first_byte_s):
-                response = await self._client.send(outgoing, stream=True)
-        except TimeoutError as error:
-            detail = f"{self.name} did not answer within {self._timeouts.first_byte_s:.0f} s. Try again."
-            raise ProviderTimeout(detail) from error
-        except httpx.TimeoutException:
-            raise
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-        if response.status_code != 200:
-            said = b""
-            try:
-                async for chunk in response.aiter_bytes():
-                    said += chunk
-                    if len(said) > MAX_ERROR_BYTES:
-                        break
-            finally:
-                await response.aclose()
-            raise self._refusal(response.status_code, said, response.headers)
-        return response
-
-    def _unreachable(self, error: Exception) -> ProviderError:
-        log.warning("%s cannot be reached: %s", self.name, type(error).__name__)
-        return ProviderUnavailable(f"{self.name} cannot be reached. Is its address right, and is it running?")
-
-    def _refusal(self, status: int, body: bytes, headers: httpx.Headers) -> ProviderError:
-        said, code = _error_words(body)
-        quoted = f" It says: {said}" if said else ""
-        match status:
-            case 401 | 403:
-                return KeyRefused(f"{self.name} does not accept its key. The operator can set another.")
-            case 429:
-                wait = headers.get("retry-after", "")
-                seconds = int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 7 else None
-                when = f" Try again in {seconds} seconds." if seconds else " Try again in a while."
-                return RateLimited(f"{self.name} wants fewer requests.{when}", retry_after_s=seconds)
-            case 400 | 413 if (
-                code in ("context_length_exceeded", "exceed_context_size_error") or "context" in said.lower()
-            ):
-                return ContextTooLong(f"The chat is too long for this model.{quoted}")
-            case 404:
-                return RequestRefused(f"{self.name} does not have this model, or its address is not right.{quoted}")
-            case status if status >= 500:
-                return ProviderUnavailable(f"{self.name} has a fault of its own (status {status}). Try again.{quoted}")
-        return RequestRefused(f"{self.name} refused the request (status {status}).{quoted}")
+    def _body(self, request: ModelRequest) -> bytes:
+        body: dict[str, object] = {
+            "model": request.model_name,
+            "messages": [_message(message) for message in request.messages],
+            "stream": True,
+            self._dialect.max_tokens_field: request.max_tokens,
+        }
+        if self._dialect.has_stream_options:
+            body["stream_options"] = {"include_usage": True}
+        if request.tools:
+            body["tools"] = [
+                {
+                    "type": "function",
+                    "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+                }
+                for tool in request.tools
+            ]
+        for name in _OPTIONS:
+            value = getattr(request, name)
+            if value is not None and name not in self._dialect.refuses:
+                body[name] = value
+        return orjson.dumps(body)
 
 
-def _body(request: ModelRequest) -> bytes:
-    body: dict[str, object] = {
-        "model": request.model_name,
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "max_tokens": request.max_tokens,
-    }
-    for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty"):
-        value = getattr(request, name)
-        if value is not None:
-            body[name] = value
-    return orjson.dumps(body)
+def _message(message: RequestMessage) -> dict[str, object]:
+    made: dict[str, object] = {"role": message.role, "content": message.content}
+    if message.images:
+        pictures = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
+        made["content"] = [{"type": "text", "text": message.content}, *pictures]
+    if message.tool_calls:
+        made["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        made["tool_call_id"] = message.tool_call_id
+    return made
 
 
-async def _events(response: httpx.Response, name: str) -> AsyncIterator[ProviderEvent]:
-    finished = False
-    async for line in _lines(response, name):
-        if not line.startswith(b"data:"):
-            continue
-        payload = line[5:].strip()
-        if payload == b"[DONE]":
-            finished = True
-            break
-        try:
-            chunk = orjson.loads(payload.decode("utf-8", "replace"))
-        except orjson.JSONDecodeError as error:
-            raise MalformedReply(f"{name} sent something that is not JSON within its reply.") from error
-        for event in _read_chunk(chunk, name):
-            finished = finished or isinstance(event, Finish)
-            yield event
-    if not finished:
-        raise ProviderUnavailable(f"{name} ended the reply in the middle. What came is kept; continue, or try again.")
+def _listed(entry: dict[str, Any]) -> ListedModel | None:
+    """None for what does not talk: vendors list models for pictures, sound and search beside the others."""
+    name = entry.get("id") or entry.get("name")
+    if not isinstance(name, str) or not 0 < len(name.removeprefix("models/")) <= 100 or not _talks(entry, name):
+        return None
+    shown = next((entry[key] for key in ("display_name", "name") if isinstance(entry.get(key), str)), None)
+    window = next((count_of(entry[key]) for key in _WINDOW_FIELDS if count_of(entry.get(key))), None)
+    if window is None and isinstance(entry.get("providers"), list):  # Hugging Face says it for each who serves it
+        windows = [count_of(one.get("context_length")) for one in entry["providers"] if isinstance(one, dict)]
+        window = max(windows, default=0) or None
+    return ListedModel(
+        model_name=name.removeprefix("models/"), display_name=shown if shown != name else None, context_window=window
+    )
 
 
-async def _lines(response: httpx.Response, name: str) -> AsyncIterator[bytes]:
-    """Lines of a body that comes in pieces of any size, each at most 4 MiB long."""
-    rest = b""
-    async for piece in response.aiter_bytes():
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            yield line.rstrip(b"\r")
-        if len(rest) > MAX_LINE_BYTES:
-            raise MalformedReply(f"{name} sent a line of more than {MAX_LINE_BYTES} bytes.")
-    if rest:
-        yield rest
+def _talks(entry: dict[str, Any], name: str) -> bool:
+    capabilities, kind, endpoints = entry.get("capabilities"), entry.get("type"), entry.get("endpoints")
+    if isinstance(capabilities, dict) and capabilities.get("completion_chat") is False:  # Mistral
+        return False
+    if isinstance(endpoints, list) and "chat" not in endpoints:  # Cohere
+        return False
+    if kind in ("image", "embedding", "moderation", "rerank", "audio", "video", "transcribe"):  # Together
+        return False
+    return not _SILENT.search(name.lower())
 
 
-def _read_chunk(chunk: Any, name: str) -> list[ProviderEvent]:
-    """What one chunk says; fields that are missing or of a wrong kind say nothing."""
-    if not isinstance(chunk, dict):
-        raise MalformedReply(f"{name} sent a chunk of an unknown form.")
-    if chunk.get("error"):
-        said, code = _error_words(orjson.dumps(chunk))
-        kind = (
-            ContextTooLong if code in ("context_length_exceeded", "exceed_context_size_error") else ProviderUnavailable
-        )
-        raise kind(f"{name} broke off with an error: {said or 'without a reason'}")
+@dataclass
+class _Call:
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
+class _Reading:
+    """What the chunks of one reply say; fields that are missing or of a wrong kind say nothing."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.is_finished = False
+        self._wire = wire
+        self._calls: dict[int, _Call] = {}
+
+    def read(self, payload: bytes) -> list[ProviderEvent]:
+        chunk = self._wire.parse(payload)
+        if chunk.get("error"):
+            raise self._wire.told_error(chunk)
+        found: list[ProviderEvent] = []
+        choices = chunk.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+        delta = choice.get("delta")
+        if isinstance(delta, dict):
+            found += _words(delta)
+            self._gather_calls(delta.get("tool_calls"))
+        # Groq puts its count beside the chunk, Moonshot into the choice.
+        beside = chunk.get("x_groq")
+        usage = chunk.get("usage") or choice.get("usage") or (beside.get("usage") if isinstance(beside, dict) else None)
+        if isinstance(usage, dict):
+            found.append(_usage(usage))
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason:
+            self.is_finished = True
+            found.append(Finish(_FINISH.get(reason.lower(), "other")))
+        return found
+
+    def tool_calls(self) -> list[ToolCall]:
+        return [
+            ToolCall(call.id or f"call_{index}", call.name, "".join(call.arguments) or "{}")
+            for index, call in sorted(self._calls.items())
+            if call.name
+        ]
+
+    def _gather_calls(self, deltas: object) -> None:
+        """Calls come in pieces told apart by their index; where that is missing or always 0, a new id begins a new call."""
+        for delta in deltas if isinstance(deltas, list) else []:
+            if not isinstance(delta, dict):
+                continue
+            given = delta.get("id") if isinstance(delta.get("id"), str) else ""
+            index = delta.get("index")
+            last = max(self._calls, default=-1)
+            if not isinstance(index, int):
+                index = last + 1 if given or last < 0 else last
+            elif given and index in self._calls and self._calls[index].id not in ("", given):
+                index = last + 1
+            call = self._calls.setdefault(index, _Call())
+            function = delta.get("function")
+            function = function if isinstance(function, dict) else {}
+            call.id = given or call.id
+            if isinstance(function.get("name"), str):
+                call.name = call.name or function["name"]
+            if isinstance(function.get("arguments"), str):
+                call.arguments.append(function["arguments"])
+
+
+def _words(delta: dict[str, Any]) -> list[ProviderEvent]:
     found: list[ProviderEvent] = []
-    choices = chunk.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    delta = choice.get("delta")
-    if isinstance(delta, dict):
-        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
-        if isinstance(reasoning, str) and reasoning:
-            found.append(ReasoningDelta(reasoning))
-        content = delta.get("content")
-        if isinstance(content, str) and content:
-            found.append(TextDelta(content))
-    usage = chunk.get("usage")
-    if isinstance(usage, dict):
-        found.append(_usage(usage))
-    if isinstance(choice.get("finish_reason"), str):
-        found.append(Finish(_FINISH.get(choice["finish_reason"], "other")))
+    reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+    if isinstance(reasoning, str) and reasoning:
+        found.append(ReasoningDelta(reasoning))
+    content = delta.get("content")
+    if isinstance(content, str) and content:
+        found.append(TextDelta(content))
+    elif isinstance(content, list):  # Mistral's models that think send typed pieces
+        for piece in content:
+            if isinstance(piece, dict) and isinstance(piece.get("text"), str) and piece["text"]:
+                found.append(TextDelta(piece["text"]))
+            elif isinstance(piece, dict) and isinstance(piece.get("thinking"), list):
+                thought = "".join(str(part.get("text", "")) for part in piece["thinking"] if isinstance(part, dict))
+                found += [ReasoningDelta(thought)] if thought else []
     return found
 
 
 def _usage(usage: dict[str, Any]) -> Usage:
+    """Where a vendor counts what was thought in the total alone, it is output all the same, and charged as such."""
     details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else 0
-    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), _count(cached))
-
-
-def _count(value: object) -> int:
-    return min(value, MAX_TOKENS_TOLD) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
-
-
-def _error_words(body: bytes) -> tuple[str, str]:
-    """The provider's own message and code, as far as it has them; short, and without control characters."""
-    try:
-        error = orjson.loads(body.decode("utf-8", "replace"))
-    except orjson.JSONDecodeError:
-        return "", ""
-    error = error.get("error", error) if isinstance(error, dict) else {}
-    if isinstance(error, str):
-        return _short(error), ""
-    if not isinstance(error, dict):
-        return "", ""
-    code = error.get("code") if isinstance(error.get("code"), str) else error.get("type")
-    return _short(str(error.get("message", ""))), str(code or "")
-
-
-def _short(text: str) -> str:
-    return "".join(character for character in text if character.isprintable())[:300]
+    cached = count_of(details.get("cached_tokens")) if isinstance(details, dict) else 0
+    cached = cached or count_of(usage.get("prompt_cache_hit_tokens")) or count_of(usage.get("cached_tokens"))
+    prompt = count_of(usage.get("prompt_tokens"))
+    completion = max(count_of(usage.get("completion_tokens")), count_of(usage.get("total_tokens")) - prompt)
+    return Usage(prompt, completion, min(cached, prompt))

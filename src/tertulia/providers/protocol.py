@@ -1,16 +1,39 @@
-"""The port that every provider fills: a request goes in, a stream of four kinds of events comes out."""
+"""The port that every provider fills: a request goes in, a stream of a few kinds of events comes out."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from tertulia.providers.models import ListedModel
 
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "other"]
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """What a model wants done; `arguments` is JSON text as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestMessage:
-    role: Literal["user", "assistant", "system"]
+    """`images` are http(s) or data URLs, for models that see. A tool's result answers `tool_call_id`."""
+
+    role: Literal["user", "assistant", "system", "tool"]
     content: str
+    images: tuple[str, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    name: str
+    description: str
+    parameters: Mapping[str, Any]  # JSON Schema of the arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +47,7 @@ class ModelRequest:
     top_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
+    tools: tuple[ToolSpec, ...] = field(default=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +62,13 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them; cached ones are among the input."""
+    """Tokens as the provider counted them so far; a later one replaces an earlier. Cached ones are among the input."""
 
     input_tokens: int
     output_tokens: int
-    cached_tokens: int = 0
+    cached_tokens: int = 0  # read from the provider's cache, which is cheaper
+    cache_write_tokens: int = 0  # written to it, which some charge more for
+    is_final: bool = True  # false for what is told before the reply is whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +76,7 @@ class Finish:
     reason: FinishReason
 
 
-ProviderEvent = TextDelta | ReasoningDelta | Usage | Finish
+ProviderEvent = TextDelta | ReasoningDelta | ToolCall | Usage | Finish
 
 
 class Provider(Protocol):
@@ -60,4 +86,10 @@ class Provider(Protocol):
 
     def stream(self, request: ModelRequest) -> AsyncIterator[ProviderEvent]:
         """Raises a ProviderError; closing the iterator ends the request at the provider."""
+        ...
+
+
+class ListingProvider(Provider, Protocol):
+    async def list_models(self) -> list[ListedModel]:
+        """The models that the provider lists, in its order. Raises a ProviderError."""
         ...

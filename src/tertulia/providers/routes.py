@@ -1,20 +1,38 @@
-"""The models that this person can choose from."""
+"""The models that this person can choose from, the vendors there are, and their own ways to them."""
 
-from fastapi.responses import Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from tertulia.accounts.actor import Actor
-from tertulia.accounts.caller import CallerDep
+from tertulia.accounts.actor import Actor, AdminOnly
+from tertulia.accounts.caller import CallerDep, CommandDep
+from tertulia.accounts.confirmation import require_confirmed
 from tertulia.accounts.models import User
 from tertulia.http.answers import json_response
+from tertulia.http.limits import TryLimit
+from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
-from tertulia.providers.catalogue import ModelCatalogue, ModelRead
+from tertulia.ids import AnyId, ProviderConfigId
+from tertulia.providers import configs
+from tertulia.providers.book import refresh_catalogue
+from tertulia.providers.catalogue import ModelCatalogue
+from tertulia.providers.schemas import (
+    ModelList,
+    ProviderConfigCreate,
+    ProviderConfigRead,
+    ProviderConfigUpdate,
+    ProviderTest,
+    VendorList,
+    VendorRead,
+)
+from tertulia.providers.vendors import VENDORS, Vendor
+
+TESTS_A_MINUTE = 30
 
 
-class ModelList(TypedDict):
-    items: list[ModelRead]
+class Refreshed(TypedDict):
+    models: int
 
 
 def get_default_model(session: Session, *, actor: Actor) -> str | None:
@@ -22,13 +40,108 @@ def get_default_model(session: Session, *, actor: Actor) -> str | None:
     return preferences.default_model if preferences else None
 
 
-def model_routes(catalogue: ModelCatalogue) -> Routes:
-    routes = Routes("models")
+def provider_routes(catalogue: ModelCatalogue, cursors: Cursors) -> Routes:
+    routes = Routes("providers")
+    ring = catalogue.ring
+    tests = TryLimit(TESTS_A_MINUTE, 60)
 
     @routes.add("GET", "/models", access=Access.SIGNED_IN, gives=ModelList)
     async def get_models(caller: CallerDep) -> Response:
-        default = await caller.read(lambda session, actor: get_default_model(session, actor=actor))
         await catalogue.first_read()
-        return json_response({"items": catalogue.list_models(default)})
+        actor = await caller.actor()
+        default = await caller.read(lambda session, actor: get_default_model(session, actor=actor))
+        return json_response({"items": await catalogue.list_models(default, actor=actor)})
+
+    @routes.add("GET", "/providers", access=Access.SIGNED_IN, gives=VendorList)
+    async def get_providers(caller: CallerDep) -> Response:
+        await caller.actor()
+        return json_response({"items": [_read_vendor(vendor) for vendor in VENDORS]})
+
+    @routes.add("GET", "/provider-configs", access=Access.SIGNED_IN, gives=Page[ProviderConfigRead])
+    async def get_provider_configs(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
+        after = cursors.decode_id("provider-configs", cursor)
+        found = await caller.read(
+            lambda session, actor: configs.list_configs(session, ring, after=after, limit=limit + 1, actor=actor)
+        )
+        return json_response(cursors.page("provider-configs", found, limit))
+
+    @routes.add(
+        "POST", "/provider-configs", access=Access.SIGNED_IN, gives=ProviderConfigRead, status=201, problems=(409,)
+    )
+    async def post_provider_config(caller: CommandDep, new: ProviderConfigCreate) -> Response:
+        made: list[str] = []
+
+        def create(session: Session, actor: Actor) -> ProviderConfigRead:
+            require_confirmed(session, actor)
+            config = configs.create_config(session, new, ring, actor=actor)
+            made[:] = [config["id"]]
+            return config
+
+        answer = await caller.command(201, create)
+        if made:
+            catalogue.read_soon(made[0], actor=await caller.actor())
+        return answer
+
+    @routes.add(
+        "PATCH",
+        "/provider-configs/{config_id}",
+        access=Access.SIGNED_IN,
+        gives=ProviderConfigRead,
+        problems=(404, 409),
+    )
+    async def patch_provider_config(caller: CommandDep, config_id: AnyId, update: ProviderConfigUpdate) -> Response:
+        def change(session: Session, actor: Actor) -> ProviderConfigRead:
+            configs.get_config(session, ProviderConfigId(config_id), actor=actor)
+            if update.model_fields_set & {"api_key", "base_url", "settings"}:
+                require_confirmed(session, actor)
+            return configs.update_config(session, ProviderConfigId(config_id), update, ring, actor=actor)
+
+        answer = await caller.command(200, change)
+        if update.model_fields_set & {"api_key", "base_url", "settings"}:
+            catalogue.read_soon(config_id, actor=await caller.actor())
+        return answer
+
+    @routes.add("DELETE", "/provider-configs/{config_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
+    async def delete_provider_config(caller: CommandDep, config_id: AnyId) -> Response:
+        return await caller.command(
+            204,
+            lambda session, actor: configs.delete_config(session, ProviderConfigId(config_id), ring, actor=actor),
+        )
+
+    @routes.add(
+        "POST",
+        "/provider-configs/{config_id}/test",
+        access=Access.SIGNED_IN,
+        gives=ProviderTest,
+        problems=(404, 429),
+    )
+    async def test_provider_config(caller: CallerDep, config_id: AnyId) -> Response:
+        actor = await caller.actor()
+        tests.take(actor.user_id)
+        return json_response(await catalogue.test(config_id, actor=actor))
+
+    @routes.add("POST", "/operator/models/refresh", access=Access.OPERATOR, gives=Refreshed, hidden=True)
+    async def post_refresh(caller: CommandDep) -> Response:
+        if not (await caller.actor()).is_operator:
+            raise AdminOnly
+        answer = await caller.command(200, lambda session, _: {"models": refresh_catalogue(session, is_forced=True)})
+        catalogue.book.forget()
+        return answer
 
     return routes
+
+
+def _read_vendor(vendor: Vendor) -> VendorRead:
+    return {
+        "id": vendor.id,
+        "display_name": vendor.display_name,
+        "base_url": vendor.base_url,
+        "needs_key": vendor.needs_key,
+        "key_help": vendor.key_help,
+        "key_url": vendor.key_url,
+        "fields": [
+            {"name": field.name, "label": field.label, "help": field.help, "placeholder": field.placeholder}
+            for field in vendor.fields
+        ],
+        "note": vendor.note,
+    }

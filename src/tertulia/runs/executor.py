@@ -2,18 +2,19 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime
-from decimal import Decimal
 
 from tertulia import clock
-from tertulia.chat.models import FinishReason, TokenCount
+from tertulia.chat.models import FinishReason
 from tertulia.chat.parts import ReasoningPart, TextPart
+from tertulia.context.window import estimate_tokens
 from tertulia.db import Database
 from tertulia.errors import AppError, StorageUnavailable
-from tertulia.providers.catalogue import ModelCatalogue
-from tertulia.providers.errors import ContextTooLong
-from tertulia.providers.protocol import Finish, ModelRequest, Provider, ReasoningDelta, TextDelta, Usage
+from tertulia.providers.catalogue import ModelCatalogue, Resolved
+from tertulia.providers.errors import ContextTooLong, ProviderError
+from tertulia.providers.protocol import Finish, ModelRequest, Provider, ReasoningDelta, TextDelta, ToolCall, Usage
 from tertulia.runs.errors import LeaseLost
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError, RunStatus
@@ -25,19 +26,26 @@ from tertulia.runs.steps import (
     checkpoint,
     claim_runs,
     finish_run,
+    has_abandoned,
     has_queued_runs,
     interrupt_abandoned,
     renew_leases,
     start_step,
 )
+from tertulia.runs.tally import Tally
 
 CHECKPOINT_S = 1.0
 RENEW_S = 2.0
+# How often the leases of other processes are looked at: with the 8 s of a lease, the death of one is noticed within 10 s.
+WATCH_S = 1.0
 DRAIN_S = 10.0
 # A follower that lost its connection at the very end finds the last events here; later it gets the stored message.
 KEEP_FINISHED_S = 60.0
 # How much of the window is used when the provider found the request before too long: its count differs from ours.
 SHRINKS = (1.0, 0.6, 0.3)
+# Pauses before asking a provider again that was busy or away; one that wants a longer wait than the longest is not waited for.
+RETRY_PAUSES_S = (0.5, 2.0)
+LONGEST_PAUSE_S = 20.0
 _UNEXPECTED = RunError(code="internal_error", detail="Something went wrong on the server. What came is kept.")
 log = logging.getLogger(__name__)
 
@@ -57,6 +65,7 @@ class RunExecutor:
         self._loops: list[asyncio.Task[None]] = []
         self._woken = asyncio.Event()
         self._changed = asyncio.Event()
+        self._changed_at = 0.0
         self._is_draining = False
         db.on_wake(self._on_wake)
 
@@ -67,17 +76,18 @@ class RunExecutor:
         self._loops = [
             asyncio.create_task(self._dispatch_forever(), name="dispatch-runs"),
             asyncio.create_task(self._renew_forever(), name="renew-leases"),
+            asyncio.create_task(self._watch_forever(), name="watch-leases"),
         ]
 
     async def drain(self) -> None:
         """Let running replies end for up to ten seconds, then store what there is of the others."""
         self._is_draining = True
         self._woken.set()
-        dispatching, renewing = self._loops
+        dispatching, *others = self._loops
         await asyncio.wait({dispatching}, timeout=5)
         for loop in self._loops:
             loop.cancel()
-        await asyncio.gather(dispatching, renewing, return_exceptions=True)
+        await asyncio.gather(dispatching, *others, return_exceptions=True)
         if self._executing:
             renewing = asyncio.create_task(self._renew_forever())
             await asyncio.wait(self._executing, timeout=DRAIN_S)
@@ -122,7 +132,12 @@ class RunExecutor:
             self._woken.set()
             self._tell_changed()
 
+    def is_stirring(self, since: float) -> bool:
+        """Whether some run here or elsewhere began or ended after a moment of the monotonic clock."""
+        return self._changed_at > since
+
     def _tell_changed(self) -> None:
+        self._changed_at = time.monotonic()
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -171,17 +186,28 @@ class RunExecutor:
                             self._stop(run_id, "lost")
                         elif run_id in unwanted:
                             self._stop(run_id, "cancelled")
-                if self._db.dialect_name == "postgresql" and not self._is_draining:
-                    await self._db.write(interrupt_abandoned, everything=False)
             except AppError as error:
                 log.warning("leases cannot be renewed: %s", error.detail)
             except Exception:
                 log.exception("renewing leases failed once; trying again")
 
+    async def _watch_forever(self) -> None:
+        """End what processes that died have left behind."""
+        while self._db.dialect_name == "postgresql":
+            await asyncio.sleep(WATCH_S)
+            try:
+                if not self._is_draining and await self._db.read(has_abandoned):
+                    await self._db.write(interrupt_abandoned, everything=False)
+            except AppError as error:
+                log.warning("other processes cannot be watched: %s", error.detail)
+            except Exception:
+                log.exception("watching other processes failed once; trying again")
+
     async def _execute(self, run: Claimed) -> None:
         live = self._live[run.id]
         started_at = clock.now()
-        work = asyncio.create_task(self._generate(run, live))
+        tally = Tally(run.model_name, earlier_tokens=estimate_tokens(live.written()) if run.parts else 0)
+        work = asyncio.create_task(self._generate(run, live, tally))
         reasons: list[str] = []
         self._working[run.id] = (work, reasons)
         if run.id in self._unwanted:
@@ -190,7 +216,7 @@ class RunExecutor:
             await asyncio.wait({work})
             if work.cancelled() and reasons and reasons[0] == "lost":
                 raise LeaseLost
-            outcome = _ended_early(reasons) if work.cancelled() else work.result()
+            outcome = tally.ended_early(reasons, live.written()) if work.cancelled() else work.result()
             try:
                 await self._finish(run, live, outcome, started_at)
             except (LeaseLost, StorageUnavailable):
@@ -236,44 +262,52 @@ class RunExecutor:
             }
             live.finish(finished, end)
 
-    async def _generate(self, run: Claimed, live: LiveRun) -> Outcome:
+    async def _generate(self, run: Claimed, live: LiveRun, tally: Tally) -> Outcome:
         """Ask the provider and gather its reply; every failure becomes an outcome."""
-        tally = _Tally()
         try:
-            provider = self._catalogue.provider(run.provider)
-            window = next(
-                (
-                    m.context_window
-                    for m in self._catalogue.known().models
-                    if (m.provider, m.model_name) == (run.provider, run.model_name)
-                ),
-                None,
-            )
-            for shrink in SHRINKS:
-                request = await self._db.write(
-                    start_step,
-                    run,
-                    model_window=window,
-                    continues_prefix=provider.continues_prefix,
-                    shrink=shrink,
-                )
-                try:
-                    await self._relay(run, live, provider, request, tally)
-                    break
-                except ContextTooLong:
-                    if tally.has_words or shrink == SHRINKS[-1]:
-                        raise
-            return tally.outcome(local=run.provider == "local")
+            tally.resolved = await self._catalogue.resolve(run.payer_id, run.provider, run.model_name)
+            await self._ask(run, live, tally.resolved, tally)
+            return tally.completed(live.written())
         except LeaseLost:
             raise
         except AppError as error:
-            return tally.failed(RunError(code=error.code, detail=error.detail), local=run.provider == "local")
+            return tally.failed(RunError(code=error.code, detail=error.detail), live.written())
         except Exception:
             log.exception("a run failed", extra={"run_id": run.id})
-            return tally.failed(_UNEXPECTED, local=run.provider == "local")
+            return tally.failed(_UNEXPECTED, live.written())
+
+    async def _ask(self, run: Claimed, live: LiveRun, resolved: Resolved, tally: Tally) -> None:
+        """One request, and others in its place where that is safe: nothing of the reply has come, and it may come yet.
+
+        A provider that found the request too long gets a shorter one; one that was busy or away is asked again after a pause.
+        """
+        shrinks, pauses = list(SHRINKS), list(RETRY_PAUSES_S)
+        while True:
+            step = await self._db.write(
+                start_step,
+                run,
+                model_window=resolved.context_window,
+                continues_prefix=resolved.adapter.continues_prefix,
+                shrink=shrinks[0],
+            )
+            tally.sent_tokens = step.estimated_tokens
+            try:
+                await self._relay(run, live, resolved.adapter, step.request, tally)
+                return
+            except ContextTooLong:
+                if tally.has_begun or len(shrinks) == 1:
+                    raise
+                shrinks.pop(0)
+            except ProviderError as error:
+                wait = max(pauses[0] if pauses else 0, error.retry_after_s or 0)
+                if not error.is_safe or tally.has_begun or not pauses or wait > LONGEST_PAUSE_S:
+                    raise
+                pauses.pop(0)
+                log.info("asking again in %.1f s: %s", wait, error.code, extra={"run_id": run.id})
+                await asyncio.sleep(wait)
 
     async def _relay(
-        self, run: Claimed, live: LiveRun, provider: Provider, request: ModelRequest, tally: "_Tally"
+        self, run: Claimed, live: LiveRun, provider: Provider, request: ModelRequest, tally: Tally
     ) -> None:
         """Pass the stream on to all who follow, with a checkpoint beside it; no transaction is open meanwhile."""
         stream = provider.stream(request)
@@ -282,6 +316,7 @@ class RunExecutor:
         try:
             async for event in stream:
                 has_room = True
+                tally.has_begun = True
                 match event:
                     case TextDelta(text):
                         has_room = live.append(TextPart, text)
@@ -292,6 +327,8 @@ class RunExecutor:
                         tally.usage = event
                     case Finish(reason):
                         tally.finish_reason = FinishReason(reason)
+                    case ToolCall(name=name):  # none was offered, so there is none to run
+                        log.info("the model called a tool that it was not offered: %r", name)
                 if saving is None:
                     saving = asyncio.create_task(self._save_each_second(run, live, ended))
                 elif saving.done():
@@ -321,39 +358,6 @@ class RunExecutor:
                 return
             except TimeoutError:
                 continue
-
-
-class _Tally:
-    """What a reply told of itself on its way."""
-
-    def __init__(self) -> None:
-        self.usage: Usage | None = None
-        self.finish_reason: FinishReason | None = None
-        self.has_words = False
-
-    def outcome(self, *, local: bool) -> Outcome:
-        if not self.has_words:
-            detail = "The model answered with nothing. Try again, or ask in other words."
-            return self.failed(RunError(code="empty_reply", detail=detail), local=local)
-        return Outcome(RunStatus.COMPLETED, self.finish_reason, None, self._tokens(), _cost(local))
-
-    def failed(self, error: RunError, *, local: bool) -> Outcome:
-        return Outcome(RunStatus.FAILED, FinishReason.ERROR, error, self._tokens(), _cost(local))
-
-    def _tokens(self) -> TokenCount | None:
-        if self.usage is None:
-            return None
-        total = self.usage.input_tokens + self.usage.output_tokens
-        return TokenCount(prompt=self.usage.input_tokens, completion=self.usage.output_tokens, total=total)
-
-
-def _cost(local: bool) -> Decimal | None:
-    """The built-in model costs nothing; what others cost is unknown until prices are there, and unknown is not 0."""
-    return Decimal(0) if local else None
-
-
-def _ended_early(reasons: list[str]) -> Outcome:
-    return Outcome(RunStatus.CANCELLED if "cancelled" in reasons else RunStatus.INTERRUPTED, FinishReason.INTERRUPTED)
 
 
 async def _close(stream: AsyncIterator[object]) -> None:

@@ -1,6 +1,9 @@
 """Following a run from anywhere, whole: live where it is written, from the stored message elsewhere and afterwards."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -10,15 +13,17 @@ from tertulia.chat.parts import Part, ReasoningPart, TextPart
 from tertulia.chat.schemas import MessageRead
 from tertulia.chat.service import get_message
 from tertulia.db import Database
-from tertulia.http.sse import KEEP_ALIVE, sse
+from tertulia.http.sse import KEEP_ALIVE, KEEP_ALIVE_S, sse
 from tertulia.ids import MessageId, RunId
 from tertulia.runs.executor import RunExecutor
 from tertulia.runs.models import RunStatus
+from tertulia.runs.remote import Piece, RemoteRuns
 from tertulia.runs.schemas import RunRead
 from tertulia.runs.service import get_run
 
 ENDED = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED)
-KEEP_ALIVE_ROUNDS = 15
+LOOK_EVERY_S = 1.0  # as often as text is stored
+BEGIN_S = 0.1
 
 
 def read_run_and_message(session: Session, run_id: RunId, *, actor: Actor) -> tuple[RunRead, MessageRead, list[Part]]:
@@ -28,30 +33,60 @@ def read_run_and_message(session: Session, run_id: RunId, *, actor: Actor) -> tu
 
 
 async def follow_run(
-    db: Database, executor: RunExecutor, run_id: RunId, last_event_id: str | None, *, actor: Actor
+    db: Database,
+    executor: RunExecutor,
+    remote: RemoteRuns,
+    run_id: RunId,
+    last_event_id: str | None,
+    *,
+    actor: Actor,
 ) -> AsyncIterator[bytes]:
     """Every event of a run, ending with its end. The caller has checked that the actor may read it."""
     sent = _StoredStream(run_id)
-    rounds = 0
-    if last_event_id and executor.find_live(run_id) is None:
+    if executor.find_live(run_id) is None and last_event_id:
         run, _, _ = await db.read(read_run_and_message, run_id, actor=actor)
         yield sent.reset(run["message_id"])
-    while True:
-        live = executor.find_live(run_id)
-        if live is not None:
-            async for chunk in live.follow(last_event_id if not sent.has_begun else "elsewhere-0"):
-                yield chunk
-            return
-        run, message, parts = await db.read(read_run_and_message, run_id, actor=actor)
-        if run["status"] in ENDED:
-            yield sent.grow(run, parts) + sent.end(run, message)
-            return
-        if run["status"] is not RunStatus.QUEUED and rounds > 0:  # at first it may be just about to begin here
-            yield sent.grow(run, parts)
-        rounds += 1
-        if rounds % KEEP_ALIVE_ROUNDS == 0:
-            yield KEEP_ALIVE
-        await executor.changed()
+    with remote.follow(run_id) as followed:
+        looked_at, kept_at = 0.0, time.monotonic()
+        is_begun_elsewhere = False
+        while True:
+            live = executor.find_live(run_id)
+            if live is not None:
+                async for chunk in live.follow(last_event_id if not sent.has_begun else "elsewhere-0"):
+                    yield chunk
+                return
+            if time.monotonic() - looked_at >= LOOK_EVERY_S or executor.is_stirring(looked_at):
+                looked_at = time.monotonic()
+                run, message, parts = await db.read(read_run_and_message, run_id, actor=actor)
+                if run["status"] in ENDED:
+                    yield sent.grow(run, parts) + sent.end(run, message)
+                    return
+                if run["status"] is not RunStatus.QUEUED:
+                    if is_begun_elsewhere:
+                        yield sent.grow(run, parts)
+                    else:
+                        # Claimed a moment ago, it may be about to begin in this very process, with events of its own.
+                        is_begun_elsewhere = True
+                        looked_at = 0.0
+                        await _either(executor.changed(), asyncio.sleep(BEGIN_S))
+                        continue
+            fresh = b"".join(sent.add(piece) for piece in followed.take()) if sent.has_begun else b""
+            if fresh:
+                yield fresh
+            if time.monotonic() - kept_at >= KEEP_ALIVE_S:
+                kept_at = time.monotonic()
+                yield KEEP_ALIVE
+            await _either(executor.changed(), followed.woken.wait())
+
+
+async def _either(first: Coroutine[Any, Any, object], second: Coroutine[Any, Any, object]) -> None:
+    tasks = [asyncio.ensure_future(first), asyncio.ensure_future(second)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _StoredStream:
@@ -60,6 +95,7 @@ class _StoredStream:
     def __init__(self, run_id: str) -> None:
         self._id = f"stored{run_id[:8]}-0"  # nothing can be resumed after these: a reader that returns starts again
         self._lengths: list[int] = []
+        self._message_id = ""
         self.has_begun = False
 
     def reset(self, message_id: str) -> bytes:
@@ -68,6 +104,7 @@ class _StoredStream:
     def grow(self, run: RunRead, parts: list[Part]) -> bytes:
         """What has come since the last look; stored text only ever grows."""
         chunks = []
+        self._message_id = run["message_id"]
         if not self.has_begun:
             self.has_begun = True
             started = {name: run[name] for name in ("chat_id", "message_id")}
@@ -84,6 +121,17 @@ class _StoredStream:
                 )
                 self._lengths[index] = len(part.text)
         return b"".join(chunks)
+
+    def add(self, piece: Piece) -> bytes:
+        """What another process tells of a part, as far as it goes on from what was sent; a gap waits for the checkpoint."""
+        self._lengths += [0] * (piece.part_index + 1 - len(self._lengths))
+        sent = self._lengths[piece.part_index]
+        if not piece.offset <= sent < piece.offset + len(piece.text):
+            return b""
+        text = piece.text[sent - piece.offset :]
+        self._lengths[piece.part_index] += len(text)
+        kind = "reasoning.delta" if piece.is_reasoning else "text.delta"
+        return self._event({"type": kind, "message_id": self._message_id, "part_index": piece.part_index, "text": text})
 
     def end(self, run: RunRead, message: MessageRead) -> bytes:
         finished = self._event({"type": "message.finished", "message": message})

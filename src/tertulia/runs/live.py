@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from tertulia.chat.models import MAX_REPLY
-from tertulia.chat.parts import CodePart, ImagePart, Part, ReasoningPart, SourcePart, TextPart
+from tertulia.chat.parts import CodePart, ImagePart, Part, ReasoningPart, SourcePart, TextPart, written_text
 from tertulia.http.sse import sse, wait_or_keep_alive
 
 # Deltas are gathered this long before they go out: a person sees no difference, and a token costs a fifth of the work.
@@ -85,6 +85,10 @@ class LiveRun:
                 case CodePart() | ImagePart() | SourcePart():
                     made.append(part)
         return made
+
+    def written(self) -> str:
+        """All that the model has written so far, its thinking included."""
+        return written_text(self.parts())
 
     def finish(self, *events: Mapping[str, object]) -> None:
         """The last events, sent after the commit of all that they speak of."""

@@ -38,6 +38,7 @@ class StepRequest(BaseModel):
     left_out: int
     continues: bool
     max_tokens: int
+    estimated_tokens: int = 0  # of all that was sent: what counts if the provider never says
     temperature: float | None = None
     top_p: float | None = None
     frequency_penalty: float | None = None

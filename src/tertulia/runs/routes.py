@@ -4,27 +4,40 @@ from contextlib import ExitStack
 from typing import Annotated
 
 from fastapi import Header
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.streams import OpenStreams
-from tertulia.chat.schemas import AnyId
 from tertulia.db import Database
 from tertulia.http.answers import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.http.sse import EventStream
-from tertulia.ids import ChatId, MessageId, RunId
+from tertulia.ids import AnyId, ChatId, MessageId, RunId
 from tertulia.providers.catalogue import ModelCatalogue
 from tertulia.runs import service
 from tertulia.runs.executor import RunExecutor
 from tertulia.runs.follow import follow_run
+from tertulia.runs.remote import RemoteRuns
 from tertulia.runs.schemas import MessageCreate, MessageEdit, Regenerate, RunRead, Sent
 
 LastEventId = Annotated[str | None, Header(max_length=100, description="The id of the last event that you have.")]
 
 
-def run_routes(db: Database, catalogue: ModelCatalogue, executor: RunExecutor, streams: OpenStreams) -> Routes:
+def run_routes(
+    db: Database,
+    catalogue: ModelCatalogue,
+    executor: RunExecutor,
+    remote: RemoteRuns,
+    streams: OpenStreams,
+    *,
+    messages_per_day: int | None = None,
+) -> Routes:
     routes = Routes("runs")
+
+    def offered(session: Session, actor: Actor) -> service.Offered:
+        return service.Offered(catalogue.known(session, actor=actor), messages_per_day)
 
     @routes.add(
         "POST",
@@ -38,7 +51,9 @@ def run_routes(db: Database, catalogue: ModelCatalogue, executor: RunExecutor, s
         await catalogue.first_read()
         return await caller.command(
             201,
-            lambda session, actor: service.send_message(session, ChatId(chat_id), new, catalogue.known(), actor=actor),
+            lambda session, actor: service.send_message(
+                session, ChatId(chat_id), new, offered(session, actor), actor=actor
+            ),
         )
 
     @routes.add(
@@ -53,7 +68,7 @@ def run_routes(db: Database, catalogue: ModelCatalogue, executor: RunExecutor, s
         return await caller.command(
             201,
             lambda session, actor: service.edit_message(
-                session, MessageId(message_id), edit, catalogue.known(), actor=actor
+                session, MessageId(message_id), edit, offered(session, actor), actor=actor
             ),
         )
 
@@ -70,7 +85,7 @@ def run_routes(db: Database, catalogue: ModelCatalogue, executor: RunExecutor, s
         return await caller.command(
             201,
             lambda session, actor: service.regenerate_message(
-                session, MessageId(message_id), wish or Regenerate(), catalogue.known(), actor=actor
+                session, MessageId(message_id), wish or Regenerate(), offered(session, actor), actor=actor
             ),
         )
 
@@ -86,7 +101,7 @@ def run_routes(db: Database, catalogue: ModelCatalogue, executor: RunExecutor, s
         return await caller.command(
             201,
             lambda session, actor: service.continue_message(
-                session, MessageId(message_id), catalogue.known(), actor=actor
+                session, MessageId(message_id), offered(session, actor), actor=actor
             ),
         )
 
@@ -101,6 +116,8 @@ def run_routes(db: Database, catalogue: ModelCatalogue, executor: RunExecutor, s
         asked = await caller.command(
             200, lambda session, actor: service.request_cancel(session, RunId(run_id), actor=actor)
         )
+        if executor.find_live(run_id) is None:
+            await remote.cancel(run_id)
         await executor.cancel(run_id)
         if executor.find_live(run_id) is None:
             return asked
@@ -114,6 +131,6 @@ def run_routes(db: Database, catalogue: ModelCatalogue, executor: RunExecutor, s
         await caller.read(lambda session, actor: service.get_run(session, RunId(run_id), actor=actor))
         opened = ExitStack()
         closed = opened.enter_context(streams.opened(actor))
-        return EventStream(follow_run(db, executor, RunId(run_id), last_event_id, actor=actor), closed, opened)
+        return EventStream(follow_run(db, executor, remote, RunId(run_id), last_event_id, actor=actor), closed, opened)
 
     return routes

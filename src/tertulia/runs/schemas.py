@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from tertulia.chat.schemas import AnyId, MessageRead, ModelName, ProviderName, Request, UsageRead, Written
+from tertulia.chat.schemas import MessageRead, ModelName, ProviderName, Request, UsageRead, Written
+from tertulia.ids import AnyId
 from tertulia.runs.models import RunStatus
 
 

@@ -1,5 +1,7 @@
 """Asking for replies: sending, editing, regenerating, continuing, cancelling. What is asked for is committed first."""
 
+from dataclasses import dataclass
+
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -7,6 +9,7 @@ from tertulia import clock
 from tertulia.accounts.access import may_read_chat, may_write_chat
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.billing.counts import count_message
 from tertulia.chat.errors import ChatNotFound, MessageNotFound
 from tertulia.chat.messages import (
     LockedChat,
@@ -30,23 +33,31 @@ from tertulia.runs.errors import NotAReply, NothingToContinue, RunNotFound, TooM
 from tertulia.runs.models import Run, RunStatus
 from tertulia.runs.schemas import MessageCreate, MessageEdit, Regenerate, RunErrorRead, RunRead, Sent
 
+
+@dataclass(frozen=True)
+class Offered:
+    """What a person may ask for: which models, and how many messages a day (None: as many as they like)."""
+
+    models: KnownModels
+    messages_per_day: int | None = None
+
+
 MAX_QUEUED = 20
 RUNS = "runs"  # the signal that wakes executors and followers
 
 
-def send_message(session: Session, chat_id: ChatId, new: MessageCreate, known: KnownModels, *, actor: Actor) -> Sent:
+def send_message(session: Session, chat_id: ChatId, new: MessageCreate, offered: Offered, *, actor: Actor) -> Sent:
     """Store a person's message, and with it the place of the reply and the run that will write it."""
     parts = written_parts(new)
     chat = lock_chat(session, chat_id, actor=actor)
-    choice = _choose(session, chat, known, actor=actor) if new.reply else None
+    count_message(session, actor.user_id, limit=offered.messages_per_day)
+    choice = _choose(session, chat, offered.models, actor=actor) if new.reply else None
     previous = MessageId(new.previous_message_id) if new.previous_message_id else None
     message_id = post_message(session, chat, parts, actor=actor, previous_message_id=previous)
     return _answered(session, chat, message_id, choice, actor=actor)
 
 
-def edit_message(
-    session: Session, message_id: MessageId, edit: MessageEdit, known: KnownModels, *, actor: Actor
-) -> Sent:
+def edit_message(session: Session, message_id: MessageId, edit: MessageEdit, offered: Offered, *, actor: Actor) -> Sent:
     """A sibling with the new words, and a reply to it if it is a person's; or the same message with its wording changed."""
     place, chat = _locked_place(session, message_id, actor=actor)
     parts = written_parts(edit)
@@ -57,8 +68,10 @@ def edit_message(
             "reply": None,
             "run": None,
         }
+    if place.role is MessageRole.USER:
+        count_message(session, actor.user_id, limit=offered.messages_per_day)
     answered = edit.reply and place.role is MessageRole.USER
-    choice = _choose(session, chat, known, actor=actor) if answered else None
+    choice = _choose(session, chat, offered.models, actor=actor) if answered else None
     sibling_id = append_message(
         session,
         chat,
@@ -72,19 +85,19 @@ def edit_message(
 
 
 def regenerate_message(
-    session: Session, message_id: MessageId, wish: Regenerate, known: KnownModels, *, actor: Actor
+    session: Session, message_id: MessageId, wish: Regenerate, offered: Offered, *, actor: Actor
 ) -> Sent:
     """Another reply to the same message, beside the first."""
     place, chat = _locked_place(session, message_id, actor=actor)
     if place.role is not MessageRole.ASSISTANT or place.previous_message_id is None:
         raise NotAReply
-    choice = _choose(session, chat, known, actor=actor, wish=wish)
+    choice = _choose(session, chat, offered.models, actor=actor, wish=wish)
     sent = _add_reply(session, chat, place.previous_message_id, choice, actor=actor)
     asked = announce_message(session, chat.owner_id, place.previous_message_id, Operation.UPDATED, with_chat=False)
     return {"message": asked, "reply": sent[0], "run": sent[1]}
 
 
-def continue_message(session: Session, message_id: MessageId, known: KnownModels, *, actor: Actor) -> Sent:
+def continue_message(session: Session, message_id: MessageId, offered: Offered, *, actor: Actor) -> Sent:
     """Go on with an interrupted reply: what is stored of it stays as it is, and a new run appends to it."""
     place, chat = _locked_place(session, message_id, actor=actor)
     if place.role is not MessageRole.ASSISTANT or place.status not in (
@@ -98,7 +111,7 @@ def continue_message(session: Session, message_id: MessageId, known: KnownModels
         session,
         chat,
         message_id,
-        _choose(session, chat, known, actor=actor, wish=wish),
+        _choose(session, chat, offered.models, actor=actor, wish=wish),
         actor=actor,
         continues=True,
     )
@@ -175,6 +188,8 @@ def read_run(run: Run) -> RunRead:
             "input_tokens": run.usage.prompt,
             "output_tokens": run.usage.completion,
             "total_tokens": run.usage.total,
+            "cached_tokens": run.usage.cached,
+            "estimated": run.usage.estimated,
         }
     error: RunErrorRead | None = {"code": run.error.code, "detail": run.error.detail} if run.error else None
     return {

@@ -3,21 +3,25 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.billing.ledger import Consumption, record_usage
 from tertulia.chat.messages import announce_message
 from tertulia.chat.models import Chat, FinishReason, Message, MessageError, MessageStatus, TokenCount
-from tertulia.chat.parts import Part, flatten
+from tertulia.chat.parts import Part, flatten, written_text
 from tertulia.chat.schemas import MessageRead
 from tertulia.context.service import gather_context
-from tertulia.context.window import ContextMessage
+from tertulia.context.window import ContextMessage, estimate_tokens
 from tertulia.db import rowcount, seconds_from_now, utc_now, wake
 from tertulia.ids import ChatId, MessageId, RunId, new_id
-from tertulia.providers.protocol import ModelRequest, RequestMessage
+from tertulia.providers.configs import split_key, touch_config
+from tertulia.providers.prices import cost_of
+from tertulia.providers.protocol import ModelRequest, RequestMessage, Usage
+from tertulia.providers.vendors import BY_ID
 from tertulia.realtime.models import Operation
 from tertulia.runs.errors import LeaseLost
 from tertulia.runs.models import Run, RunError, RunStatus, Step, StepRequest
@@ -41,6 +45,7 @@ class Claimed:
     provider: str
     model_name: str
     continues: bool
+    payer_id: str  # who asked for it: their key, their money, their limits
     lease_owner: str
     lease_number: int
     parts: tuple[Part, ...]  # what the message has already
@@ -53,8 +58,9 @@ class Outcome:
     status: Literal[RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED]
     finish_reason: FinishReason | None = None
     error: RunError | None = None
-    tokens: TokenCount | None = None
+    tokens: TokenCount | None = None  # None: the provider did nothing that it could charge for
     cost: Decimal | None = None
+    config_id: str | None = None  # of the person's own provider that was asked
 
 
 _MESSAGE_STATUS = {
@@ -63,6 +69,12 @@ _MESSAGE_STATUS = {
     RunStatus.CANCELLED: MessageStatus.INTERRUPTED,
     RunStatus.INTERRUPTED: MessageStatus.INTERRUPTED,
 }
+
+
+@dataclass(frozen=True)
+class PreparedStep:
+    request: ModelRequest
+    estimated_tokens: int  # of all that is sent
 
 
 def claim_runs(session: Session, *, owner: str, at_once: int, most: int = 50) -> list[Claimed]:
@@ -100,6 +112,7 @@ def claim_runs(session: Session, *, owner: str, at_once: int, most: int = 50) ->
                 run.provider,
                 run.model_name,
                 run.continues,
+                run.requested_by or owner_id,
                 owner,
                 run.lease_number,
                 tuple(session.scalars(sa.select(Message.parts).where(Message.id == run.message_id)).one()),
@@ -125,29 +138,81 @@ def renew_leases(session: Session, run_ids: list[str], *, owner: str) -> tuple[s
     return {row[0] for row in rows}, {row[0] for row in rows if row[1] is not None}
 
 
+def has_abandoned(session: Session) -> bool:
+    """Whether there is a run whose lease has run out: a look at an index, before anything is locked."""
+    query = sa.select(Run.id).where(Run.status == RunStatus.RUNNING, Run.lease_expires_at < utc_now())
+    return session.scalar(query.limit(1)) is not None
+
+
 def interrupt_abandoned(session: Session, *, everything: bool) -> int:
     """End the runs whose process died: those whose lease ran out, or all of them when this process is the only one."""
-    abandoned = sa.select(Run.id, Run.chat_id, Run.message_id, Run.started_at).where(Run.status == RunStatus.RUNNING)
+    abandoned = sa.select(Run).where(Run.status == RunStatus.RUNNING)
     if not everything:
         abandoned = abandoned.where(Run.lease_expires_at < utc_now())
-    rows = session.execute(abandoned.with_for_update(skip_locked=True)).all()
-    for abandoned_id, chat_id, abandoned_message_id, _ in rows:
-        run_id, message_id = RunId(abandoned_id), MessageId(abandoned_message_id)
-        now = clock.now()
-        ended = sa.update(Run).where(Run.id == run_id, Run.status == RunStatus.RUNNING)
-        session.execute(ended.values(status=RunStatus.INTERRUPTED, ended_at=now, lease_number=Run.lease_number + 1))
-        session.execute(sa.update(Message).where(Message.id == message_id).values(status=MessageStatus.INTERRUPTED))
-        owner_id = session.scalars(sa.select(Chat.user_id).where(Chat.id == chat_id)).one()
-        announce_message(session, owner_id, message_id, Operation.UPDATED)
-        announce_run(session, owner_id, run_id, Operation.UPDATED)
+    rows = session.scalars(abandoned.with_for_update(skip_locked=True)).all()
+    for run in rows:
+        owner_id = session.scalars(sa.select(Chat.user_id).where(Chat.id == run.chat_id)).one()
+        _interrupt(session, run, owner_id)
     if rows:
         wake(session, RUNS)
     return len(rows)
 
 
+def _interrupt(session: Session, run: Run, owner_id: str) -> None:
+    """What its process had stored stays; what the provider had written by then is counted, as it is charged."""
+    message = session.get_one(Message, run.message_id)
+    request = session.scalars(
+        sa.select(Step.request).where(Step.run_id == run.id).order_by(Step.number.desc()).limit(1)
+    ).first()
+    # Before the first checkpoint nobody knows whether the provider was reached at all.
+    if request is not None and message.status is MessageStatus.STREAMING:
+        earlier = message.details.tokens.completion if run.continues and message.details.tokens else 0
+        written = max(0, estimate_tokens(written_text(message.parts)) - earlier)
+        tokens = TokenCount(
+            prompt=request.estimated_tokens,
+            completion=written,
+            total=request.estimated_tokens + written,
+            estimated=True,
+        )
+        usage = Usage(tokens.prompt, tokens.completion)
+        cost = cost_of(BY_ID.get(split_key(run.provider)[0]), run.model_name, usage, at=clock.now())
+        left = _LeftBehind(
+            RunId(run.id),
+            ChatId(run.chat_id),
+            MessageId(run.message_id),
+            run.requested_by or owner_id,
+            run.provider,
+            run.model_name,
+        )
+        run.usage, run.cost = tokens, cost
+        details = message.details
+        message.details = details.model_copy(
+            update={
+                "tokens": _sum(details.tokens if run.continues else None, tokens),
+                "cost": cost if details.cost is None else details.cost + (cost or 0),
+            }
+        )
+        _enter(session, left, tokens, cost)
+    run.status, run.ended_at, run.lease_number = RunStatus.INTERRUPTED, clock.now(), run.lease_number + 1
+    message.status = MessageStatus.INTERRUPTED
+    session.flush()
+    announce_message(session, owner_id, MessageId(run.message_id), Operation.UPDATED)
+    announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
+
+
+@dataclass(frozen=True)
+class _LeftBehind:
+    id: RunId
+    chat_id: ChatId
+    message_id: MessageId
+    payer_id: str
+    provider: str
+    model_name: str
+
+
 def start_step(
     session: Session, run: Claimed, *, model_window: int | None, continues_prefix: bool, shrink: float
-) -> ModelRequest:
+) -> PreparedStep:
     """Record the next request of a run; gives it."""
     row = session.execute(
         sa.select(Message.previous_message_id, Message.content).where(Message.id == run.message_id)
@@ -171,15 +236,19 @@ def start_step(
         left_out=context.left_out,
         continues=going_on,
         max_tokens=max_tokens,
+        estimated_tokens=sum(estimate_tokens(message.content) for message in messages),
         **options,
     )
     number = session.scalar(sa.select(sa.func.coalesce(sa.func.max(Step.number), 0)).where(Step.run_id == run.id)) or 0
     session.add(Step(id=new_id(), run_id=run.id, number=number + 1, request=request))
-    return ModelRequest(
-        model_name=run.model_name,
-        messages=tuple(RequestMessage(message.role, message.content) for message in messages),
-        max_tokens=max_tokens,
-        **options,
+    return PreparedStep(
+        ModelRequest(
+            model_name=run.model_name,
+            messages=tuple(RequestMessage(message.role, message.content) for message in messages),
+            max_tokens=max_tokens,
+            **options,
+        ),
+        request.estimated_tokens,
     )
 
 
@@ -249,17 +318,49 @@ def finish_run(
     message.status = _MESSAGE_STATUS[outcome.status]
     message.parts, message.content = parts, flatten(parts)
     session.flush()
-    session.execute(
-        sa.update(Chat)
-        .where(Chat.id == run.chat_id)
-        .values(
-            total_tokens=Chat.total_tokens + (outcome.tokens.total if outcome.tokens else 0),
-            total_cost=Chat.total_cost + (outcome.cost or Decimal(0)),
-        )
-    )
+    if outcome.tokens is not None:
+        _enter(session, run, outcome.tokens, outcome.cost)
+    if outcome.config_id is not None:
+        touch_config(session, outcome.config_id, now)
     wake(session, RUNS)
     read = announce_message(session, run.owner_id, run.message_id, Operation.UPDATED)
     return read, announce_run(session, run.owner_id, run.id, Operation.UPDATED)
+
+
+class _Paid(Protocol):
+    """What the ledger needs to know of a run, claimed or left behind."""
+
+    @property
+    def id(self) -> RunId: ...
+    @property
+    def chat_id(self) -> ChatId: ...
+    @property
+    def message_id(self) -> MessageId: ...
+    @property
+    def payer_id(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def model_name(self) -> str: ...
+
+
+def _enter(session: Session, run: _Paid, tokens: TokenCount, cost: Decimal | None) -> None:
+    """Into the ledger, and into the totals of the chat, which are its sums."""
+    used = Consumption(
+        provider=split_key(run.provider)[0],
+        model_name=run.model_name,
+        input_tokens=tokens.prompt,
+        output_tokens=tokens.completion,
+        cached_tokens=tokens.cached,
+        is_estimated=tokens.estimated,
+        cost=cost,
+    )
+    record_usage(session, used, user_id=run.payer_id, chat_id=run.chat_id, message_id=run.message_id, run_id=run.id)
+    session.execute(
+        sa.update(Chat)
+        .where(Chat.id == run.chat_id)
+        .values(total_tokens=Chat.total_tokens + tokens.total, total_cost=Chat.total_cost + (cost or Decimal(0)))
+    )
 
 
 def _hold(session: Session, run: Claimed) -> None:
@@ -281,4 +382,6 @@ def _sum(first: TokenCount | None, second: TokenCount | None) -> TokenCount | No
         prompt=first.prompt + second.prompt,
         completion=first.completion + second.completion,
         total=first.total + second.total,
+        cached=first.cached + second.cached,
+        estimated=first.estimated or second.estimated,
     )

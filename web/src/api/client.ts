@@ -33,7 +33,24 @@ type Options = {
   signal?: AbortSignal;
 };
 
+/** Asks the person for the password; whether it was given and is right. Set once by the shell. */
+let confirm: () => Promise<boolean> = async () => false;
+export function setConfirmer(ask: () => Promise<boolean>): void {
+  confirm = ask;
+}
+
+/** Call the server. What is dear asks for the password first, once, and then goes on as if nothing had been. */
 export async function api<T>(method: string, path: string, options: Options = {}): Promise<T> {
+  try {
+    return await call<T>(method, path, options);
+  } catch (error) {
+    const isAsked = error instanceof ApiError && error.code === "confirmation_needed";
+    if (!isAsked || !(await confirm())) throw error;
+    return await call<T>(method, path, options);
+  }
+}
+
+async function call<T>(method: string, path: string, options: Options): Promise<T> {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(options.query ?? {}))
     if (value !== undefined) query.set(name, value);

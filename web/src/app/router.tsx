@@ -2,7 +2,7 @@ import { createRootRoute, createRoute, createRouter } from "@tanstack/react-rout
 import { ChatPage } from "@/routes/chat-page";
 import { NewChatPage } from "@/routes/new-chat-page";
 import { NotFoundPage } from "@/routes/not-found-page";
-import { SettingsPage } from "@/routes/settings-page";
+import { GeneralPage, PeoplePage, ProvidersPage, SecurityPage, UsagePage } from "@/routes/settings-page";
 import { StoredChatsPage } from "@/routes/stored-chats-page";
 import { Shell } from "./shell";
 
@@ -19,7 +19,11 @@ export const router = createRouter({
   routeTree: rootRoute.addChildren([
     createRoute({ getParentRoute: () => rootRoute, path: "/", component: NewChatPage }),
     chatRoute,
-    createRoute({ getParentRoute: () => rootRoute, path: "/settings", component: SettingsPage }),
+    createRoute({ getParentRoute: () => rootRoute, path: "/settings", component: GeneralPage }),
+    createRoute({ getParentRoute: () => rootRoute, path: "/settings/providers", component: ProvidersPage }),
+    createRoute({ getParentRoute: () => rootRoute, path: "/settings/usage", component: UsagePage }),
+    createRoute({ getParentRoute: () => rootRoute, path: "/settings/security", component: SecurityPage }),
+    createRoute({ getParentRoute: () => rootRoute, path: "/settings/people", component: PeoplePage }),
     createRoute({
       getParentRoute: () => rootRoute,
       path: "/archive",

@@ -3,9 +3,10 @@ import { Outlet } from "@tanstack/react-router";
 import { Suspense, useEffect, useState } from "react";
 import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
-import { meQuery, SetupForm, SignInForm, setupQuery } from "@/features/accounts";
+import { ConfirmPassword, meQuery, SetupForm, SignInForm, setupQuery } from "@/features/accounts";
 import { applyChange } from "@/features/chat";
 import { setLanguage } from "@/lib/dates";
+import type { ChangeEvent } from "@/realtime/protocol";
 import { useConnection, useRealtime } from "@/realtime/provider";
 import { MenuButtonProvider } from "@/ui/menu-button";
 import { Sheet } from "@/ui/sheet";
@@ -76,6 +77,7 @@ function Rooms() {
         >
           <SideBar onOpen={() => setMenuOpen(false)} />
         </Sheet>
+        <ConfirmPassword />
         <main id="page" className="flex min-w-0 flex-1 flex-col">
           <ConnectionNotice />
           <Boundary>
@@ -95,14 +97,31 @@ function useLiveCache(): void {
   useEffect(
     () =>
       realtime.listen((message) => {
-        if (message.tell === "change")
+        if (message.tell === "change") {
           void applyChange(client, message.change).catch(() => client.invalidateQueries());
+          for (const queryKey of staleAfter(message.change)) void client.invalidateQueries({ queryKey });
+        }
         if (message.tell === "reload") void client.invalidateQueries();
         if (message.tell === "connection" && message.state === "signed-out")
           void client.resetQueries(meQuery);
       }),
     [client, realtime],
   );
+}
+
+/** What a change makes worth asking for again, where it is on the screen. */
+function staleAfter(change: ChangeEvent): string[][] {
+  switch (change.entity) {
+    case "provider_config":
+      return [["provider_config"], ["models"]];
+    case "session":
+    case "api_token":
+      return [[change.entity]];
+    case "run":
+      return change.operation === "updated" ? [["usage"]] : [];
+    default:
+      return [];
+  }
 }
 
 function ConnectionNotice() {

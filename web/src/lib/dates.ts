@@ -5,6 +5,10 @@ export function setLanguage(chosen: string | null | undefined): void {
   language = chosen || undefined;
 }
 
+export function languageOf(): string | undefined {
+  return language;
+}
+
 const DAY = 86_400_000;
 
 function startOfDay(moment: Date): number {
@@ -37,4 +41,9 @@ export function relativeTime(moment: string, now: Date = new Date()): string {
 
 export function wholeNumber(value: number): string {
   return value.toLocaleString(language);
+}
+
+/** A day as the usage gives it, `2026-11-22`, in few letters. */
+export function shortDay(day: string): string {
+  return new Date(`${day}T00:00`).toLocaleDateString(language, { day: "numeric", month: "short" });
 }

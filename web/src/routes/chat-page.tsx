@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { ChatView } from "@/features/chat";
+import { ChatView, WaitingWords } from "@/features/chat";
 import { ModelChoice, modelStateWords, modelsQuery } from "@/features/models";
 import { MenuButton } from "@/ui/menu-button";
 import { ModelNotice } from "./model-notice";
@@ -13,9 +13,12 @@ export function ChatPage({ chatId }: { chatId: string }) {
       chatId={chatId}
       menuButton={<MenuButton />}
       notice={<ModelNotice />}
-      waitingWords={(message) =>
-        (message.provider === "local" && modelStateWords(local)) || "Waiting for the first words …"
-      }
+      waitingWords={(message) => (
+        <WaitingWords
+          message={message}
+          modelWords={message.provider === "local" ? modelStateWords(local) : undefined}
+        />
+      )}
       modelChoice={(chat, choose) => (
         <ModelChoice
           value={

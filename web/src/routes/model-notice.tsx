@@ -8,7 +8,7 @@ export function ModelNotice() {
   const local = models.find((model) => model.provider === "local");
   const words =
     models.length === 0
-      ? "There is no model here yet. The operator can turn on the built-in one, or name a provider's address."
+      ? "There is no model here yet. Add a provider under Settings, Providers."
       : local?.is_default
         ? modelStateWords(local)
         : undefined;

@@ -1,10 +1,13 @@
-import { SettingsForm } from "@/features/accounts";
+import { Link } from "@tanstack/react-router";
+import { People, Security, SettingsForm } from "@/features/accounts";
 import { ModelChoice } from "@/features/models";
-import { Page } from "./page";
+import { ProviderList } from "@/features/providers";
+import { UsageView } from "@/features/usage";
+import { SettingsFrame } from "./settings-frame";
 
-export function SettingsPage() {
+export function GeneralPage() {
   return (
-    <Page title="Settings">
+    <SettingsFrame title="Settings">
       <SettingsForm
         modelChoice={(value, choose) => (
           <ModelChoice
@@ -15,7 +18,45 @@ export function SettingsPage() {
           />
         )}
       />
-    </Page>
+    </SettingsFrame>
+  );
+}
+
+export function ProvidersPage() {
+  return (
+    <SettingsFrame title="Providers">
+      <ProviderList />
+    </SettingsFrame>
+  );
+}
+
+export function UsagePage() {
+  return (
+    <SettingsFrame title="Usage">
+      <UsageView
+        chatLink={(chatId, title) => (
+          <Link to="/c/$chatId" params={{ chatId }} className="hover:underline">
+            {title}
+          </Link>
+        )}
+      />
+    </SettingsFrame>
+  );
+}
+
+export function SecurityPage() {
+  return (
+    <SettingsFrame title="Password and devices">
+      <Security />
+    </SettingsFrame>
+  );
+}
+
+export function PeoplePage() {
+  return (
+    <SettingsFrame title="People">
+      <People />
+    </SettingsFrame>
   );
 }
 

@@ -8,17 +8,19 @@ import secrets
 import sys
 import threading
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
 
 from tertulia.http.outbound import Timeouts, operator_client
-from tertulia.providers.catalogue import ModelRead, ModelState, Phase
 from tertulia.providers.errors import ModelNotReady
 from tertulia.providers.local.catalogue import ModelFile, candidates, load_catalogue
 from tertulia.providers.local.fetch import FetchFailed, FetchStopped, fetch_model, find_fetched
 from tertulia.providers.openai_compatible import OpenAICompatible
 from tertulia.providers.protocol import ModelRequest, ProviderEvent
+from tertulia.providers.schemas import ModelRead, ModelState, Phase
+from tertulia.providers.wire import Wire
 
 CONTEXT_WINDOW = 4096
 LOAD_S = 120
@@ -69,6 +71,12 @@ class LocalModel:
             "model_name": self._model_name,
             "display_name": f"{self._display_name} (built in)",
             "context_window": CONTEXT_WINDOW,
+            "max_output": None,
+            "input_price": Decimal(0),
+            "output_price": Decimal(0),
+            "capabilities": {"vision": False, "tools": False, "reasoning": False},
+            "source": "built_in",
+            "deprecated": False,
             "available": self._phase in ("loading", "ready", "asleep"),
             "is_default": False,
             "state": state,
@@ -192,14 +200,11 @@ class LocalModel:
                     "The built-in model does not load on this machine. Try again, or choose another model."
                 )
             self._client = self._client or operator_client(self._timeouts)
-            self._serving = OpenAICompatible(
-                "The built-in model",
-                f"{answer['address']}/v1",
-                secret,
-                self._client,
-                self._timeouts,
-                continues_prefix=True,
+            headers = {"Content-Type": "application/json", "Authorization": f"Bearer {secret}"}
+            wire = Wire(
+                "The built-in model", f"{answer['address']}/v1", headers, self._client, self._timeouts, secret=secret
             )
+            self._serving = OpenAICompatible(wire, continues_prefix=True)
             self._phase = "ready"
             return self._serving
 

@@ -1,3 +1,6 @@
+export { ConfirmPassword } from "./components/confirm-password";
 export { SetupForm, SignInForm } from "./components/entry";
+export { People } from "./components/people";
+export { Security } from "./components/security";
 export { SettingsForm } from "./components/settings-form";
 export { meQuery, setupQuery, signOut } from "./queries";

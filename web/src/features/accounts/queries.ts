@@ -1,7 +1,10 @@
-import { queryOptions } from "@tanstack/react-query";
+import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { api, type Schemas } from "@/api/client";
 
 export type User = Schemas["UserRead"];
+export type Device = Schemas["SessionRead"];
+export type ApiToken = Schemas["ApiTokenRead"];
+type Page<T> = { items: T[]; next_cursor: string | null };
 
 export const meQuery = queryOptions({
   queryKey: ["me"],
@@ -14,7 +17,31 @@ export const setupQuery = queryOptions({
   queryFn: ({ signal }) => api<Schemas["SetupRead"]>("GET", "/setup", { signal }),
 });
 
+/** A list that comes in pages, whole once all of them were asked for. */
+function pagesOf<T>(key: string, path: string) {
+  return infiniteQueryOptions({
+    queryKey: [key],
+    queryFn: ({ pageParam, signal }) => api<Page<T>>("GET", path, { query: { cursor: pageParam }, signal }),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+}
+
+export const devicesQuery = pagesOf<Device>("session", "/sessions");
+export const apiTokensQuery = pagesOf<ApiToken>("api_token", "/api-tokens");
+export const usersQuery = pagesOf<User>("users", "/users");
+
 export const setUp = (account: Schemas["AccountCreate"]) => api<User>("POST", "/setup", { body: account });
 export const signIn = (fields: Schemas["SignIn"]) => api<User>("POST", "/session", { body: fields });
 export const signOut = () => api<void>("DELETE", "/session");
 export const updateMe = (update: Schemas["MeUpdate"]) => api<User>("PATCH", "/me", { body: update });
+export const confirmPassword = (body: Schemas["Confirmation"]) =>
+  api<void>("POST", "/session/confirm", { body });
+export const changePassword = (body: Schemas["PasswordChange"]) => api<User>("PUT", "/me/password", { body });
+export const revokeDevice = (id: string) => api<void>("DELETE", `/sessions/${id}`);
+export const createApiToken = (body: Schemas["ApiTokenCreate"], key: string) =>
+  api<Schemas["ApiTokenCreated"]>("POST", "/api-tokens", { body, key });
+export const revokeApiToken = (id: string) => api<void>("DELETE", `/api-tokens/${id}`);
+export const createUser = (body: Schemas["UserCreate"]) => api<User>("POST", "/users", { body });
+export const updateUser = (id: string, body: Schemas["UserUpdate"]) =>
+  api<User>("PATCH", `/users/${id}`, { body });

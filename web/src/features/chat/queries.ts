@@ -34,6 +34,16 @@ export function chatQuery(chatId: string) {
   });
 }
 
+/** A run as it was told last; the event stream keeps it right. */
+export function runQuery(runId: string | null) {
+  return queryOptions({
+    queryKey: ["run", runId],
+    queryFn: ({ signal }) => api<Schemas["RunRead"]>("GET", `/runs/${runId}`, { signal }),
+    enabled: runId !== null,
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+}
+
 /** The branch on show, newest first. */
 export function messagesQuery(chatId: string) {
   return infiniteQueryOptions({

@@ -32,7 +32,6 @@ export function SettingsForm({ modelChoice }: Props) {
   const { data: me } = useSuspenseQuery(meQuery);
   const [name, setName] = useState(me.name);
   const [email, setEmail] = useState(me.email ?? "");
-  const [password, setPassword] = useState("");
   const saving = useMutation({
     mutationFn: updateMe,
     onSuccess: (user: User) => client.setQueryData(meQuery.queryKey, user),
@@ -49,7 +48,7 @@ export function SettingsForm({ modelChoice }: Props) {
         className="flex flex-col gap-4"
         onSubmit={(event) => {
           event.preventDefault();
-          saving.mutate({ name: name.trim(), email: email.trim() || null, password: password || undefined });
+          saving.mutate({ name: name.trim(), email: email.trim() || null });
         }}
       >
         <h2 id="profile" className="font-semibold text-lg">
@@ -70,16 +69,6 @@ export function SettingsForm({ modelChoice }: Props) {
           error={fieldError("email")}
           onChange={(e) => setEmail(e.target.value)}
         />
-        {saving.error instanceof ApiError && saving.error.code === "confirmation_needed" && (
-          <Field
-            label="Your password"
-            hint="Needed to change your e-mail address."
-            type="password"
-            autoComplete="current-password"
-            value={password}
-            onChange={(e) => setPassword(e.target.value)}
-          />
-        )}
         <Button look="primary" type="submit" className="self-start" disabled={!isChanged || saving.isPending}>
           Save
         </Button>

@@ -12,6 +12,56 @@ type Props = {
   onSave: (update: ChatUpdate) => Promise<unknown>;
 };
 
+type Parameter = keyof Chat["settings"];
+const PARAMETERS: { name: Parameter; label: string; hint: string; min: number; max: number; step: number }[] =
+  [
+    {
+      name: "temperature",
+      label: "Temperature",
+      hint: "0 is strict, 2 is wild. Empty: the model's own.",
+      min: 0,
+      max: 2,
+      step: 0.1,
+    },
+    {
+      name: "max_tokens",
+      label: "Longest reply, in tokens",
+      hint: "1 to 32,000. Empty: what the model's window allows.",
+      min: 1,
+      max: 32_000,
+      step: 1,
+    },
+    {
+      name: "top_p",
+      label: "Top p",
+      hint: "0 to 1: only the likeliest words that make up this share. Change this or the temperature, not both.",
+      min: 0,
+      max: 1,
+      step: 0.05,
+    },
+    {
+      name: "frequency_penalty",
+      label: "Frequency penalty",
+      hint: "-2 to 2: above 0 the same words come back less often.",
+      min: -2,
+      max: 2,
+      step: 0.1,
+    },
+    {
+      name: "presence_penalty",
+      label: "Presence penalty",
+      hint: "-2 to 2: above 0 it turns to new subjects sooner.",
+      min: -2,
+      max: 2,
+      step: 0.1,
+    },
+  ];
+
+function shownNumbers(chat: Chat): Record<Parameter, string> {
+  const shown = PARAMETERS.map(({ name }) => [name, chat.settings[name]?.toString() ?? ""]);
+  return Object.fromEntries(shown) as Record<Parameter, string>;
+}
+
 /** How the model is asked in this chat. An empty field leaves the choice to the model. */
 export function ChatSettings({ chat, isOpen, onClose, onSave }: Props) {
   return (
@@ -23,17 +73,15 @@ export function ChatSettings({ chat, isOpen, onClose, onSave }: Props) {
 
 function SettingsForm({ chat, onClose, onSave }: Omit<Props, "isOpen">) {
   const [prompt, setPrompt] = useState(chat.system_prompt ?? "");
-  const [temperature, setTemperature] = useState(chat.settings.temperature?.toString() ?? "");
-  const [maxTokens, setMaxTokens] = useState(chat.settings.max_tokens?.toString() ?? "");
+  const [numbers, setNumbers] = useState<Record<Parameter, string>>(() => shownNumbers(chat));
   const [problem, setProblem] = useState<string>();
   const save = async () => {
     try {
       await onSave({
         system_prompt: prompt.trim() ? prompt : null,
-        settings: {
-          temperature: temperature === "" ? null : Number(temperature),
-          max_tokens: maxTokens === "" ? null : Number(maxTokens),
-        },
+        settings: Object.fromEntries(
+          PARAMETERS.map(({ name }) => [name, numbers[name] === "" ? null : Number(numbers[name])]),
+        ),
       });
       onClose();
     } catch (error) {
@@ -55,25 +103,18 @@ function SettingsForm({ chat, onClose, onSave }: Omit<Props, "isOpen">) {
         value={prompt}
         onChange={(event) => setPrompt(event.target.value)}
       />
-      <Field
-        label="Temperature"
-        hint="0 is strict, 2 is wild. Empty: the model's own."
-        type="number"
-        min={0}
-        max={2}
-        step={0.1}
-        value={temperature}
-        onChange={(event) => setTemperature(event.target.value)}
-      />
-      <Field
-        label="Longest reply, in tokens"
-        hint="1 to 32,000. Empty: what the model's window allows."
-        type="number"
-        min={1}
-        max={32_000}
-        value={maxTokens}
-        onChange={(event) => setMaxTokens(event.target.value)}
-      />
+      {PARAMETERS.map(({ name, ...field }) => (
+        <Field
+          key={name}
+          type="number"
+          {...field}
+          value={numbers[name]}
+          onChange={(event) => setNumbers({ ...numbers, [name]: event.target.value })}
+        />
+      ))}
+      <p className="text-sm text-text-muted">
+        Not every model knows all of these; one that does not says so, or leaves it out.
+      </p>
       {problem && (
         <p role="alert" className="text-danger">
           {problem}

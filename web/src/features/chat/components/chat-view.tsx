@@ -2,6 +2,8 @@ import { useInfiniteQuery, useQueryClient, useSuspenseQuery } from "@tanstack/re
 import { SlidersHorizontal } from "lucide-react";
 import { type ReactNode, useCallback, useEffect, useMemo, useState } from "react";
 import { wordsFor } from "@/api/words";
+import { wholeNumber } from "@/lib/dates";
+import { dollars } from "@/lib/money";
 import { IconButton } from "@/ui/button";
 import { Empty, Failed, Lines } from "@/ui/states";
 import { useChatActions, useSending } from "../hooks/use-chat-actions";
@@ -52,6 +54,14 @@ export function ChatView({
       <header className="flex min-h-14 items-center gap-2 border-hairline border-b px-3">
         {menuButton}
         <h1 className="min-w-0 flex-1 truncate px-1 font-semibold text-md">{chat.title}</h1>
+        {chat.total_tokens > 0 && (
+          <span
+            className="hidden shrink-0 text-sm text-text-muted tabular-nums sm:inline"
+            title="Used in this chat so far"
+          >
+            {wholeNumber(chat.total_tokens)} tokens · {dollars(chat.total_cost)}
+          </span>
+        )}
         <IconButton label="Chat settings" onClick={() => setSettingsOpen(true)}>
           <SlidersHorizontal size={18} strokeWidth={1.5} aria-hidden />
         </IconButton>

@@ -1,6 +1,7 @@
 import { Check, ChevronLeft, ChevronRight, Copy, Pencil, Play, RefreshCw } from "lucide-react";
 import { memo, type ReactNode, useState } from "react";
 import { exactTime, relativeTime, wholeNumber } from "@/lib/dates";
+import { dollars } from "@/lib/money";
 import { Button, IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { useCopied } from "../hooks/use-copied";
@@ -172,7 +173,7 @@ function Actions({
             relativeTime(message.created_at),
             message.edited && "edited",
             message.model_name,
-            message.usage && `${wholeNumber(message.usage.total_tokens)} tokens`,
+            usedWords(message),
           ]
             .filter(Boolean)
             .join(" · ")}
@@ -180,6 +181,14 @@ function Actions({
       </div>
     </div>
   );
+}
+
+/** What a reply used and cost; of one that was cut off about, and an unknown cost is called so. */
+function usedWords({ usage, cost }: Message): string | undefined {
+  if (!usage) return undefined;
+  const about = usage.estimated ? "about " : "";
+  const tokens = `${about}${wholeNumber(usage.total_tokens)} tokens`;
+  return cost === null ? `${tokens} · cost unknown` : `${tokens} · ${about}${dollars(cost)}`;
 }
 
 function Siblings({ message, onShow }: { message: Message; onShow: (messageId: string) => void }) {

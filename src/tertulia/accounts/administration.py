@@ -1,0 +1,98 @@
+"""What an administrator does with the accounts of others, and what a person does with their own password."""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session as DbSession
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor, SignInNeeded, require_admin
+from tertulia.accounts.errors import LastAdmin, UserNotFound
+from tertulia.accounts.models import ApiToken, DeviceInfo, Session, User, UserRole, UserStatus
+from tertulia.accounts.schemas import UserRead, UserUpdate
+from tertulia.accounts.service import announce_user, name_key, read_user, write_audit
+from tertulia.accounts.sessions import SessionLife, end_sessions, start_session
+from tertulia.ids import UserId
+
+
+def update_user(session: DbSession, user_id: UserId, update: UserUpdate, *, actor: Actor) -> UserRead:
+    """Change a role, deactivate, activate. Raises LastAdmin where nobody would be left to administer."""
+    require_admin(actor)
+    admins = _lock_admins(session)
+    user = session.get(User, user_id, with_for_update=True, populate_existing=True)
+    if user is None:
+        raise UserNotFound
+    role = update.role or user.role
+    status = update.status or user.status
+    stays_admin = role is UserRole.ADMIN and status is UserStatus.ACTIVE
+    if user.id in admins and not stays_admin and len(admins) == 1:
+        raise LastAdmin
+    if (role, status) != (user.role, user.status):
+        # Their rights are others now: they sign in anew, and nothing that was open before stays open.
+        end_sessions(session, Session.user_id == user_id)
+        action = "user.role" if role is not user.role else f"user.{status}"
+        write_audit(session, actor.user_id, action, entity="user", entity_id=user_id)
+    user.role, user.status, user.name = role, status, update.name or user.name
+    session.flush()
+    return announce_user(session, user)
+
+
+def change_password(
+    session: DbSession,
+    *,
+    old_hash: str | None,
+    new_hash: str,
+    life: SessionLife,
+    device: DeviceInfo,
+    actor: Actor,
+) -> tuple[UserRead, str]:
+    """Every sign-in ends; gives a new one for the window that asked. The caller has compared the password with `old_hash`."""
+    if actor.session_id is None:
+        raise SignInNeeded
+    user = session.get(User, actor.user_id, with_for_update=True, populate_existing=True)
+    if user is None or user.password_hash != old_hash:
+        raise UserNotFound  # gone, or changed by another window a moment ago: that one's password counts
+    _set_password(session, user, new_hash, by=actor)
+    return read_user(user), start_session(session, actor.user_id, life=life, device=device)
+
+
+def reset_password(session: DbSession, username: str, *, new_hash: str, actor: Actor) -> UserRead:
+    """By the operator, for somebody who cannot get in, or whose account somebody else got into: API tokens end too."""
+    require_admin(actor)
+    user = find_by_name(session, username)
+    _set_password(session, user, new_hash, by=actor)
+    session.execute(
+        sa.update(ApiToken)
+        .where(ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None))
+        .values(revoked_at=clock.now())
+    )
+    return read_user(user)
+
+
+def deactivate_user(session: DbSession, username: str, *, actor: Actor) -> UserRead:
+    user = find_by_name(session, username)
+    return update_user(session, UserId(user.id), UserUpdate(status=UserStatus.INACTIVE), actor=actor)
+
+
+def find_by_name(session: DbSession, username: str) -> User:
+    user = session.scalars(sa.select(User).where(User.username_key == name_key(username))).one_or_none()
+    if user is None:
+        raise UserNotFound(f"There is no user {username}.")
+    return user
+
+
+def _set_password(session: DbSession, user: User, new_hash: str, *, by: Actor) -> None:
+    user.password_hash = new_hash
+    session.flush()
+    end_sessions(session, Session.user_id == user.id)
+    write_audit(session, by.user_id, "user.password", entity="user", entity_id=user.id)
+
+
+def _lock_admins(session: DbSession) -> set[str]:
+    """Those who may administer now, held until this transaction ends: two who demote each other do not both succeed."""
+    return set(
+        session.scalars(
+            sa.select(User.id)
+            .where(User.role == UserRole.ADMIN, User.status == UserStatus.ACTIVE)
+            .order_by(User.id)
+            .with_for_update()
+        )
+    )

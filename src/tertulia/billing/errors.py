@@ -1,0 +1,30 @@
+"""How counting and paying fail."""
+
+from datetime import datetime
+
+from tertulia import clock
+from tertulia.errors import Invalid, TooMany
+
+
+class TooManyGroups(Invalid):
+    code = "too_many_groups"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"This makes more than {limit} sums. Choose a shorter time, or fewer things to group by.",
+            field="group_by",
+            limit=limit,
+        )
+
+
+class MessageLimitReached(TooMany):
+    code = "message_limit_reached"
+
+    def __init__(self, limit: int, reset_at: datetime) -> None:
+        wait = max(1, int((reset_at - clock.now()).total_seconds()))
+        super().__init__(
+            f"You have sent {limit} messages today, which is what the operator allows. Nothing was stored; the count begins "
+            f"anew at midnight UTC.",
+            retry_after_s=wait,
+            limit=limit,
+        )

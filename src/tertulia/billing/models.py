@@ -1,0 +1,65 @@
+"""The ledger, and the counts that limits are held against."""
+
+import datetime as dt
+from decimal import Decimal
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tertulia.db import Base, Id, Money, Timestamps, closed
+from tertulia.ids import new_id
+
+
+class UsageKind(StrEnum):
+    MODEL = "model"
+    TOOL = "tool"
+
+
+class UsageStatus(StrEnum):
+    RESERVED = "reserved"
+    SETTLED = "settled"
+    RELEASED = "released"
+
+
+class UsageLog(Timestamps, Base):
+    """One row for each reply that a provider was asked for, paid by `user`. It outlives the chat that it was for."""
+
+    __tablename__ = "usage_log"
+    __table_args__ = (
+        sa.Index(None, "user_id", "kind", "created_at"),
+        sa.Index(None, "chat_id"),
+        sa.Index(None, "message_id"),
+        sa.Index(None, "run_id"),
+        sa.Index(None, "provider", "model_name", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    chat_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="SET NULL"))
+    message_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="SET NULL"))
+    run_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("run.id", ondelete="SET NULL"))
+    kind: Mapped[UsageKind] = mapped_column(closed(UsageKind))
+    status: Mapped[UsageStatus] = mapped_column(closed(UsageStatus))
+    provider: Mapped[str] = mapped_column(sa.String(50))
+    model_name: Mapped[str] = mapped_column(sa.String(100))
+    input_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    output_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    cached_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)  # among the input
+    # True where the provider never said, as of a reply that was cut off: then these are our own count.
+    is_estimated: Mapped[bool] = mapped_column(default=False)
+    cost: Mapped[Decimal | None] = mapped_column(Money())  # None: unknown, which is not 0
+    reserved_cost: Mapped[Decimal | None] = mapped_column(Money())
+
+
+class MessageUsage(Timestamps, Base):
+    """How many messages a person sent in a period (a day, in UTC), and when the next one begins."""
+
+    __tablename__ = "message_usage"
+    __table_args__ = (sa.UniqueConstraint("user_id", "date"), sa.CheckConstraint("message_count >= 0", name="count"))
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    date: Mapped[dt.date] = mapped_column(sa.Date)
+    message_count: Mapped[int] = mapped_column(default=0)
+    reset_at: Mapped[dt.datetime]

@@ -1,0 +1,72 @@
+"""What was used, and what it cost."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import AfterValidator
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.caller import CallerDep
+from tertulia.billing import ledger
+from tertulia.billing.counts import get_message_count
+from tertulia.billing.schemas import UsageReport
+from tertulia.http.answers import json_response
+from tertulia.http.routing import Access, Routes
+
+DEFAULT_DAYS = 30
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """A moment without a zone, or a bare date, is meant in UTC."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+
+
+def _groups(value: str) -> str:
+    for name in value.split(","):
+        if name not in ("day", "provider", "model", "chat"):
+            raise ValueError("Group by day, provider, model, chat, or several of them with commas between.")
+    if len(set(value.split(","))) != value.count(",") + 1:
+        raise ValueError("Name each only once.")
+    return value
+
+
+def usage_routes(messages_per_day: int | None) -> Routes:
+    routes = Routes("usage")
+
+    @routes.add("GET", "/usage", access=Access.SIGNED_IN, gives=UsageReport)
+    async def get_usage(
+        caller: CallerDep,
+        since: Annotated[Moment | None, Query(description="From this moment; 30 days ago if not given.")] = None,
+        until: Annotated[Moment | None, Query(description="Up to this moment; now if not given.")] = None,
+        group_by: Annotated[
+            str,
+            Query(max_length=40, description="`day`, `provider`, `model`, `chat`, or several."),
+            AfterValidator(_groups),
+        ] = "day",
+        utc_offset: Annotated[int, Query(ge=-840, le=840, description="Minutes: where a day begins.")] = 0,
+    ) -> Response:
+        end = until or clock.now() + timedelta(seconds=1)
+        begin = since or end - timedelta(days=DEFAULT_DAYS)
+        by: list[ledger.GroupBy] = group_by.split(",")  # type: ignore[assignment]
+
+        def read(session: Session, actor: Actor) -> UsageReport:
+            return {
+                "items": ledger.group_usage(
+                    session, actor=actor, since=begin, until=end, by=by, utc_offset_s=utc_offset * 60
+                ),
+                "total": ledger.sum_usage(session, actor=actor, since=begin, until=end),
+                "since": begin,
+                "until": end,
+                "messages_today": get_message_count(session, actor=actor, limit=messages_per_day),
+            }
+
+        return json_response(await caller.read_long(read))
+
+    return routes

@@ -1,0 +1,214 @@
+"""Anthropic's Messages: our own thin client (docs/adr/0006)."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+
+from tertulia.providers.errors import MalformedReply
+from tertulia.providers.models import ListedModel
+from tertulia.providers.protocol import (
+    Finish,
+    FinishReason,
+    ModelRequest,
+    ProviderEvent,
+    ReasoningDelta,
+    RequestMessage,
+    TextDelta,
+    ToolCall,
+    Usage,
+)
+from tertulia.providers.wire import Wire, count_of
+
+VERSION = "2023-06-01"
+MAX_TEMPERATURE = 1.0
+MAX_PAGES = 20
+# The format wants a person's message first; where the branch is cut before a reply, this stands for what went before.
+LEFT_OUT = "(Earlier messages were left out.)"
+# Models that answer any temperature or top_p but their own with an error.
+_WITHOUT_SAMPLING = (
+    "claude-opus-4-7",
+    "claude-opus-4-8",
+    "claude-opus-5",
+    "claude-sonnet-5",
+    "claude-haiku-5",
+    "claude-fable-5",
+    "claude-mythos-5",
+)
+_FINISH: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+class Anthropic:
+    continues_prefix = False
+
+    def __init__(self, wire: Wire) -> None:
+        self.name = wire.name
+        self._wire = wire
+
+    async def list_models(self) -> list[ListedModel]:
+        """Every page of the list, newest model first. Raises a ProviderError."""
+        found: list[ListedModel] = []
+        after = ""
+        for _ in range(MAX_PAGES):
+            page = await self._wire.get_json(f"/models?limit=100{after}")
+            if not isinstance(page, dict) or not isinstance(page.get("data"), list):
+                raise MalformedReply(f"{self.name} does not list its models in Anthropic's form.")
+            found += [
+                ListedModel(
+                    model_name=entry["id"],
+                    display_name=entry.get("display_name") if isinstance(entry.get("display_name"), str) else None,
+                    context_window=count_of(entry.get("max_input_tokens")) or None,
+                )
+                for entry in page["data"]
+                if isinstance(entry, dict) and isinstance(entry.get("id"), str) and len(entry["id"]) <= 100
+            ]
+            if not page.get("has_more") or not isinstance(page.get("last_id"), str):
+                break
+            after = f"&after_id={page['last_id']}"
+        return found
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ProviderEvent]:
+        reading = _Reading(self._wire)
+        payloads = self._wire.stream("/messages", _body(request))
+        try:
+            async for payload in payloads:
+                for event in reading.read(payload):
+                    yield event
+                if reading.is_finished:
+                    break
+        finally:
+            await payloads.aclose()  # type: ignore[attr-defined]
+        if not reading.is_finished:
+            raise self._wire.broken_off()
+
+
+def _body(request: ModelRequest) -> bytes:
+    body: dict[str, object] = {
+        "model": request.model_name,
+        "messages": _messages(request.messages),
+        "max_tokens": request.max_tokens,
+        "stream": True,
+    }
+    system = "\n\n".join(message.content for message in request.messages if message.role == "system")
+    if system:
+        body["system"] = system
+    if request.tools:
+        body["tools"] = [
+            {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
+            for tool in request.tools
+        ]
+    # Of those that take either, many take only one of the two; people set the temperature. Penalties are not known here.
+    if request.model_name.startswith(_WITHOUT_SAMPLING):
+        return orjson.dumps(body)
+    if request.temperature is not None:
+        body["temperature"] = min(request.temperature, MAX_TEMPERATURE)
+    elif request.top_p is not None:
+        body["top_p"] = request.top_p
+    return orjson.dumps(body)
+
+
+def _messages(messages: tuple[RequestMessage, ...]) -> list[dict[str, object]]:
+    """Neighbours of one role become one message, and the first is a person's, as the format wants it."""
+    made: list[tuple[str, list[dict[str, object]]]] = []
+    for message in messages:
+        blocks = _blocks(message)
+        if message.role == "system" or not blocks:
+            continue
+        role = "assistant" if message.role == "assistant" else "user"
+        if not made and role == "assistant":
+            made.append(("user", [{"type": "text", "text": LEFT_OUT}]))
+        if made and made[-1][0] == role:
+            made[-1][1].extend(blocks)
+        else:
+            made.append((role, blocks))
+    return [{"role": role, "content": blocks} for role, blocks in made]
+
+
+def _blocks(message: RequestMessage) -> list[dict[str, object]]:
+    if message.tool_call_id is not None:
+        return [{"type": "tool_result", "tool_use_id": message.tool_call_id, "content": message.content}]
+    blocks: list[dict[str, object]] = [{"type": "image", "source": _source(url)} for url in message.images]
+    if message.content.strip():
+        blocks.append({"type": "text", "text": message.content})
+    for call in message.tool_calls:
+        blocks.append({"type": "tool_use", "id": call.id, "name": call.name, "input": orjson.loads(call.arguments)})
+    return blocks
+
+
+def _source(url: str) -> dict[str, str]:
+    if url.startswith("data:"):
+        head, _, encoded = url.removeprefix("data:").partition(",")
+        return {"type": "base64", "media_type": head.partition(";")[0], "data": encoded}
+    return {"type": "url", "url": url}
+
+
+class _Reading:
+    """What the events of one reply say; fields that are missing or of a wrong kind say nothing."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.is_finished = False
+        self._wire = wire
+        self._calls: dict[int, tuple[str, str, list[str]]] = {}
+        self._usage: dict[str, int] = {}
+
+    def read(self, payload: bytes) -> list[ProviderEvent]:
+        event = self._wire.parse(payload)
+        index = event.get("index") if isinstance(event.get("index"), int) else 0
+        assert isinstance(index, int)
+        match event.get("type"):
+            case "message_start":
+                return self._count(_part(_part(event, "message"), "usage"), is_final=False)
+            case "content_block_start":
+                return self._begin(index, _part(event, "content_block"))
+            case "content_block_delta":
+                return self._add(index, _part(event, "delta"))
+            case "content_block_stop" if index in self._calls:
+                call_id, name, pieces = self._calls.pop(index)
+                return [ToolCall(call_id, name, "".join(pieces) or "{}")]
+            case "message_delta":
+                found = self._count(_part(event, "usage"), is_final=True)
+                reason = _part(event, "delta").get("stop_reason")
+                return [*found, *([Finish(_FINISH.get(reason, "other"))] if isinstance(reason, str) else [])]
+            case "message_stop":
+                self.is_finished = True
+            case "error":
+                raise self._wire.told_error(event)
+        return []
+
+    def _begin(self, index: int, block: dict[str, Any]) -> list[ProviderEvent]:
+        if block.get("type") == "tool_use":
+            self._calls[index] = (str(block.get("id", "")), str(block.get("name", "")), [])
+        text = block.get("text")
+        return [TextDelta(text)] if isinstance(text, str) and text else []
+
+    def _add(self, index: int, delta: dict[str, Any]) -> list[ProviderEvent]:
+        match delta:
+            case {"type": "text_delta", "text": str(text)} if text:
+                return [TextDelta(text)]
+            case {"type": "thinking_delta", "thinking": str(text)} if text:
+                return [ReasoningDelta(text)]
+            case {"type": "input_json_delta", "partial_json": str(piece)} if index in self._calls:
+                self._calls[index][2].append(piece)
+        return []
+
+    def _count(self, usage: dict[str, Any], *, is_final: bool) -> list[ProviderEvent]:
+        """Each telling replaces what it names; `input_tokens` leaves out what the cache had a part in."""
+        self._usage |= {name: count_of(value) for name, value in usage.items() if isinstance(value, int)}
+        if not self._usage:
+            return []
+        read = self._usage.get("cache_read_input_tokens", 0)
+        written = self._usage.get("cache_creation_input_tokens", 0)
+        whole = self._usage.get("input_tokens", 0) + read + written
+        return [Usage(whole, self._usage.get("output_tokens", 0), read, written, is_final)]
+
+
+def _part(event: dict[str, Any], name: str) -> dict[str, Any]:
+    part = event.get(name)
+    return part if isinstance(part, dict) else {}

@@ -1,0 +1,78 @@
+"""What people set up to reach models, and what is known of the models themselves."""
+
+from datetime import datetime
+from decimal import Decimal
+
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tertulia.db import Base, Id, JsonOf, Money, Timestamps
+from tertulia.ids import new_id
+
+
+class ListedModel(BaseModel):
+    """A model as a provider's own list names it; what the list does not say is None."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_name: str
+    display_name: str | None = None
+    context_window: int | None = None
+
+
+class Capabilities(BaseModel):
+    """What a model can do; None where nobody says."""
+
+    vision: bool | None = None
+    tools: bool | None = None
+    reasoning: bool | None = None
+
+
+class ProviderConfig(Timestamps, Base):
+    """A person's own way to a provider. `config` is ciphertext (keyring.py): key, base URL, the vendor's other fields."""
+
+    __tablename__ = "provider_config"
+    __table_args__ = (
+        sa.UniqueConstraint("user_id", "provider", "name"),
+        sa.Index(
+            "ix_provider_config_default",
+            "user_id",
+            unique=True,
+            sqlite_where=sa.text("is_default"),
+            postgresql_where=sa.text("is_default"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    provider: Mapped[str] = mapped_column(sa.String(50))  # the vendor
+    name: Mapped[str] = mapped_column(sa.String(40), default="")
+    config: Mapped[str] = mapped_column(sa.Text)
+    key_hint: Mapped[str | None] = mapped_column(sa.String(4))
+    is_active: Mapped[bool] = mapped_column(default=True)
+    is_default: Mapped[bool] = mapped_column(default=False)
+    last_used_at: Mapped[datetime | None]
+    last_error: Mapped[str | None] = mapped_column(sa.Text)  # of the newest reading of its list; redacted
+    models: Mapped[list[ListedModel]] = mapped_column(JsonOf(list[ListedModel]), default=list)
+    models_read_at: Mapped[datetime | None]
+
+
+class ProviderModel(Timestamps, Base):
+    """The catalogue: what is known of a vendor's model apart from its own list. Filled by `tertulia models refresh`."""
+
+    __tablename__ = "provider_model"
+    __table_args__ = (sa.UniqueConstraint("provider", "model_name"),)
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    provider: Mapped[str] = mapped_column(sa.String(50))
+    model_name: Mapped[str] = mapped_column(sa.String(100))
+    display_name: Mapped[str] = mapped_column(sa.String(200))
+    context_window: Mapped[int | None]
+    max_output: Mapped[int | None]
+    # Money for a million tokens; None where it is unknown or depends on more than the tokens.
+    input_price: Mapped[Decimal | None] = mapped_column(Money())
+    output_price: Mapped[Decimal | None] = mapped_column(Money())
+    cached_price: Mapped[Decimal | None] = mapped_column(Money())
+    capabilities: Mapped[Capabilities] = mapped_column(JsonOf(Capabilities), default=Capabilities)
+    is_deprecated: Mapped[bool] = mapped_column(default=False)

@@ -1,0 +1,47 @@
+"""What a reply costs, from genai-prices: offline, per response. What nobody knows the price of has no cost, not a cost of 0."""
+
+import logging
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+
+from tertulia.db.types import MILLIONTH
+from tertulia.providers.protocol import Usage
+from tertulia.providers.vendors import Vendor
+
+MAX_COST = Decimal("999999.999999")  # what the column holds
+log = logging.getLogger(__name__)
+
+
+def load_prices() -> None:
+    """Read the prices once, which takes a moment; call it where a moment does not matter."""
+    import genai_prices  # noqa: F401
+    from genai_prices import data  # noqa: F401
+
+
+def cost_of(vendor: Vendor | None, model_name: str, usage: Usage, *, at: datetime) -> Decimal | None:
+    """In dollars, to the millionth; None if nobody knows. What runs on one's own machine costs nothing."""
+    if vendor is None or vendor.is_own_machine:
+        return Decimal(0)
+    if vendor.prices_id is None:
+        return None
+    # Imported late: what it brings is not needed before the first reply.
+    import genai_prices
+
+    try:
+        priced = genai_prices.calc_price(
+            genai_prices.Usage(
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                cache_read_tokens=usage.cached_tokens,
+                cache_write_tokens=usage.cache_write_tokens,
+            ),
+            model_ref=model_name,
+            provider_id=vendor.prices_id,
+            genai_request_timestamp=at,
+        )
+    except LookupError:
+        return None
+    except ValueError as error:  # counts that cannot be, such as more cached tokens than were sent
+        log.warning("%s/%s cannot be priced: %s", vendor.id, model_name, error)
+        return None
+    return min(priced.total_price.quantize(MILLIONTH, ROUND_HALF_UP), MAX_COST)

@@ -1,0 +1,148 @@
+"""Wire shapes of providers and their models."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
+
+Phase = Literal["fetching", "loading", "ready", "asleep", "failed"]
+Source = Literal["built_in", "operator", "own"]
+
+
+class ModelState(TypedDict):
+    """What the built-in model is doing: `progress` is 0 to 1 while it is fetched."""
+
+    phase: Phase
+    progress: float | None
+    detail: str | None
+
+
+class CapabilitiesRead(TypedDict):
+    """null where nobody says."""
+
+    vision: bool | None
+    tools: bool | None
+    reasoning: bool | None
+
+
+class ModelRead(TypedDict):
+    """`provider` names the way to it: a vendor, or `vendor:name` for one's own second key. Prices are for a million tokens."""
+
+    provider: str
+    model_name: str
+    display_name: str
+    context_window: int | None
+    max_output: int | None
+    input_price: Decimal | None
+    output_price: Decimal | None
+    capabilities: CapabilitiesRead
+    source: Source
+    available: bool
+    deprecated: bool
+    is_default: bool
+    state: ModelState | None
+
+
+class ModelList(TypedDict):
+    items: list[ModelRead]
+
+
+class VendorFieldRead(TypedDict):
+    name: str
+    label: str
+    help: str
+    placeholder: str
+
+
+class VendorRead(TypedDict):
+    """What a settings page needs to ask for; `base_url` is null where the person must name the address."""
+
+    id: str
+    display_name: str
+    base_url: str | None
+    needs_key: bool
+    key_help: str
+    key_url: str | None
+    fields: list[VendorFieldRead]
+    note: str | None
+
+
+class VendorList(TypedDict):
+    items: list[VendorRead]
+
+
+def _one_line(value: str) -> str:
+    if any(not character.isprintable() for character in value):
+        raise ValueError("Only printable characters, in one line.")
+    return value.strip()
+
+
+def _key(value: str) -> str:
+    """What can stand in a header: a key that was copied with a line break or a typographic dash would fail far from here."""
+    value = value.strip()
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("A key has no spaces, line breaks or accented letters. Copy it again.")
+    return value
+
+
+ConfigName = Annotated[str, Field(max_length=40, pattern=r"^[^:/]*$"), AfterValidator(_one_line)]
+ApiKey = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_key)]
+BaseUrl = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_one_line)]
+VendorSettings = Annotated[
+    dict[Annotated[str, Field(max_length=50)], Annotated[str, Field(max_length=200), AfterValidator(_one_line)]],
+    Field(max_length=10),
+]
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ProviderConfigCreate(Request):
+    provider: str = Field(max_length=50, description="A vendor's id, from GET /providers.")
+    name: ConfigName = Field("", description="To tell two keys of one vendor apart, such as `work`.")
+    api_key: ApiKey | None = None
+    base_url: BaseUrl | None = Field(None, description="Instead of the vendor's own address.")
+    settings: VendorSettings = Field(default_factory=dict, description="The vendor's other fields, such as `region`.")
+    is_default: bool | None = Field(None, description="Whether new chats use it; null: if it is the first.")
+
+
+class ProviderConfigUpdate(Request):
+    """What is absent stays. An address is changed together with its key: a key is sent nowhere it was not meant for."""
+
+    name: ConfigName | None = None
+    api_key: ApiKey | None = None
+    base_url: BaseUrl | None = None
+    settings: VendorSettings | None = None
+    is_active: bool | None = None
+    is_default: bool | None = None
+
+
+class ProviderConfigRead(TypedDict):
+    """The key itself is never given; `key_hint` is how it begins."""
+
+    id: str
+    provider: str
+    name: str
+    key_hint: str | None
+    base_url: str | None
+    settings: dict[str, str]
+    is_active: bool
+    is_default: bool
+    model_count: int
+    models_read_at: datetime | None
+    last_used_at: datetime | None
+    last_error: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class ProviderTest(TypedDict):
+    """`ok` with the number of models; else what is wrong, in words."""
+
+    ok: bool
+    code: str | None
+    detail: str
+    model_count: int

@@ -1,0 +1,251 @@
+"""Who serves models, what each needs from a person, and how its wire format differs: docs/reference/providers.md."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tertulia.providers.openai_compatible import Dialect
+
+WireFormat = Literal["openai", "anthropic"]
+KeyHeader = Literal["authorization", "api-key", "x-api-key"]
+
+
+@dataclass(frozen=True)
+class VendorField:
+    """Something a vendor needs to know besides the key. It stands in the base URL as `{name}`."""
+
+    name: str
+    label: str
+    help: str
+    placeholder: str
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """`base_url` is None where the person must name it. `key_help` says where to find the key, in a sentence."""
+
+    id: str
+    display_name: str
+    base_url: str | None
+    key_help: str
+    key_url: str | None
+    wire: WireFormat = "openai"
+    key_header: KeyHeader = "authorization"
+    needs_key: bool = True
+    fields: tuple[VendorField, ...] = ()
+    dialect: Dialect = field(default_factory=Dialect)
+    prices_id: str | None = None  # as genai-prices names it; None: nobody knows what it costs
+    is_own_machine: bool = False  # runs at the person's own cost of electricity: a reply costs nothing
+    # What somebody new would want, best first; also the names to begin with until its list has been read.
+    models: tuple[str, ...] = ()
+    note: str | None = None
+
+
+_NO_STREAM_OPTIONS = Dialect(has_stream_options=False)
+_REGION = VendorField("region", "Region", "The AWS region whose models you use.", "us-east-1")
+_RESOURCE = VendorField(
+    "resource",
+    "Resource",
+    "The name of your Azure OpenAI resource: what stands before .openai.azure.com.",
+    "my-company",
+)
+
+VENDORS: tuple[Vendor, ...] = (
+    Vendor(
+        "openai",
+        "OpenAI",
+        "https://api.openai.com/v1",
+        "On platform.openai.com under API keys; it begins with sk-.",
+        "https://platform.openai.com/api-keys",
+        dialect=Dialect(max_tokens_field="max_completion_tokens"),
+        prices_id="openai",
+    ),
+    Vendor(
+        "anthropic",
+        "Anthropic",
+        "https://api.anthropic.com/v1",
+        "On platform.claude.com under Settings, API keys; it begins with sk-ant-.",
+        "https://platform.claude.com/settings/keys",
+        wire="anthropic",
+        key_header="x-api-key",
+        prices_id="anthropic",
+    ),
+    Vendor(
+        "google",
+        "Google Gemini",
+        "https://generativelanguage.googleapis.com/v1beta/openai",
+        "In Google AI Studio under Get API key; it begins with AIza or AQ.",
+        "https://aistudio.google.com/apikey",
+        dialect=Dialect(refuses=frozenset({"frequency_penalty", "presence_penalty"})),
+        prices_id="google",
+    ),
+    Vendor(
+        "mistral",
+        "Mistral",
+        "https://api.mistral.ai/v1",
+        "On console.mistral.ai under API keys.",
+        "https://console.mistral.ai/api-keys",
+        dialect=_NO_STREAM_OPTIONS,
+        prices_id="mistral",
+    ),
+    Vendor(
+        "groq",
+        "Groq",
+        "https://api.groq.com/openai/v1",
+        "On console.groq.com under API keys; it begins with gsk_.",
+        "https://console.groq.com/keys",
+        dialect=Dialect(max_tokens_field="max_completion_tokens"),
+        prices_id="groq",
+    ),
+    Vendor(
+        "deepseek",
+        "DeepSeek",
+        "https://api.deepseek.com",
+        "On platform.deepseek.com under API keys; it begins with sk-.",
+        "https://platform.deepseek.com/api_keys",
+        prices_id="deepseek",
+    ),
+    Vendor(
+        "xai",
+        "xAI",
+        "https://api.x.ai/v1",
+        "On console.x.ai, in your team, under API keys; it begins with xai-.",
+        "https://console.x.ai",
+        dialect=Dialect(refuses=frozenset({"frequency_penalty", "presence_penalty"})),
+        prices_id="x-ai",
+    ),
+    Vendor(
+        "openrouter",
+        "OpenRouter",
+        "https://openrouter.ai/api/v1",
+        "On openrouter.ai under Settings, Keys; it begins with sk-or-.",
+        "https://openrouter.ai/settings/keys",
+        prices_id="openrouter",
+    ),
+    Vendor(
+        "together",
+        "Together AI",
+        "https://api.together.xyz/v1",
+        "On api.together.ai under Settings, API keys.",
+        "https://api.together.ai/settings/api-keys",
+        prices_id="together",
+    ),
+    Vendor(
+        "fireworks",
+        "Fireworks AI",
+        "https://api.fireworks.ai/inference/v1",
+        "On app.fireworks.ai under Settings, API keys; it begins with fw_.",
+        "https://app.fireworks.ai/settings/users/api-keys",
+        prices_id="fireworks",
+    ),
+    Vendor(
+        "cohere",
+        "Cohere",
+        "https://api.cohere.ai/compatibility/v1",
+        "On dashboard.cohere.com under API keys.",
+        "https://dashboard.cohere.com/api-keys",
+        dialect=Dialect(
+            has_stream_options=False,
+            models_address="https://api.cohere.com/v1/models?endpoint=chat&page_size=1000",
+        ),
+        prices_id="cohere",
+    ),
+    Vendor(
+        "azure",
+        "Azure OpenAI",
+        "https://{resource}.openai.azure.com/openai/v1",
+        "In the Azure portal, in your resource, under Keys and Endpoint.",
+        "https://portal.azure.com",
+        key_header="api-key",
+        fields=(_RESOURCE,),
+        dialect=Dialect(max_tokens_field="max_completion_tokens"),
+        prices_id="azure",
+        note="A model is called by the name of your deployment. The list shows the models of the region; type yours if it is not there.",
+    ),
+    Vendor(
+        "bedrock",
+        "Amazon Bedrock",
+        "https://bedrock-mantle.{region}.api.aws/v1",
+        "In the AWS console, in Amazon Bedrock, under API keys.",
+        "https://console.aws.amazon.com/bedrock",
+        fields=(_REGION,),
+        prices_id="aws",
+    ),
+    Vendor(
+        "huggingface",
+        "Hugging Face",
+        "https://router.huggingface.co/v1",
+        "On huggingface.co under Settings, Access Tokens, with the right to call Inference Providers; it begins with hf_.",
+        "https://huggingface.co/settings/tokens",
+    ),
+    Vendor(
+        "cerebras",
+        "Cerebras",
+        "https://api.cerebras.ai/v1",
+        "On cloud.cerebras.ai under API keys; it begins with csk-.",
+        "https://cloud.cerebras.ai",
+        dialect=Dialect(
+            max_tokens_field="max_completion_tokens", refuses=frozenset({"frequency_penalty", "presence_penalty"})
+        ),
+        prices_id="cerebras",
+    ),
+    Vendor(
+        "moonshot",
+        "Moonshot (Kimi)",
+        "https://api.moonshot.ai/v1",
+        "On platform.kimi.ai under API keys; it begins with sk-.",
+        "https://platform.kimi.ai/console/api-keys",
+        prices_id="moonshotai",
+    ),
+    Vendor(
+        "nvidia",
+        "NVIDIA NIM",
+        "https://integrate.api.nvidia.com/v1",
+        "On build.nvidia.com under API keys; it begins with nvapi-.",
+        "https://build.nvidia.com/settings/api-keys",
+    ),
+    Vendor(
+        "github",
+        "GitHub Models",
+        "https://models.github.ai/inference",
+        "On github.com under Settings, Developer settings, a token with the right models:read.",
+        "https://github.com/settings/personal-access-tokens",
+        dialect=Dialect(models_address="https://models.github.ai/catalog/models"),
+        note="GitHub announced the end of this service for 30 July 2026; it may answer with status 410.",
+    ),
+    Vendor(
+        "ollama",
+        "Ollama",
+        "http://localhost:11434/v1",
+        "None is needed for your own; for ollama.com it is made there under Settings, Keys.",
+        None,
+        needs_key=False,
+        is_own_machine=True,
+    ),
+    Vendor(
+        "lmstudio",
+        "LM Studio",
+        "http://localhost:1234/v1",
+        "None is needed, unless you asked for one in LM Studio's server settings.",
+        None,
+        needs_key=False,
+        is_own_machine=True,
+    ),
+    Vendor(
+        "vllm",
+        "vLLM",
+        "http://localhost:8000/v1",
+        "What the server was started with as --api-key, if anything.",
+        None,
+        needs_key=False,
+        is_own_machine=True,
+    ),
+    Vendor(
+        "custom",
+        "Another OpenAI-compatible address",
+        None,
+        "As its documentation says; none if it asks for none.",
+        None,
+        needs_key=False,
+    ),
+)
+BY_ID = {vendor.id: vendor for vendor in VENDORS}

@@ -1,0 +1,259 @@
+"""What all wire formats share: a request over HTTP within its time limits, server-sent events back, refusals in words."""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import orjson
+
+from tertulia.http.outbound import Timeouts
+from tertulia.providers.errors import (
+    ContextTooLong,
+    KeyRefused,
+    MalformedReply,
+    ProviderError,
+    ProviderTimeout,
+    ProviderUnavailable,
+    RateLimited,
+    RequestRefused,
+)
+
+MAX_LINE_BYTES = 4 * 1024 * 1024
+MAX_ERROR_BYTES = 16 * 1024
+MAX_LIST_BYTES = 16 * 1024 * 1024
+MAX_TOKENS_TOLD = 2**31 - 1
+_TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error", "model_context_window_exceeded")
+_TOO_LONG_WORDS = ("context length", "context window", "maximum context", "prompt is too long", "too many tokens")
+# The shapes that keys have; a provider's own words may quote one back.
+_KEY_LIKE = re.compile(r"\b(sk|pk|gsk|xai|hf|tgp|key|AIza|nvapi|csk|pplx|ghp|github_pat|fw)[-_][A-Za-z0-9_\-]{8,}")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """One address with its key. `secret` is what must never be quoted from an answer."""
+
+    name: str
+    base_url: str
+    headers: dict[str, str]
+    client: httpx.AsyncClient
+    timeouts: Timeouts
+    secret: str | None = field(default=None, repr=False)
+
+    async def get_json(self, address: str) -> Any:
+        """Raises a ProviderError; `address` is a path below the base URL, or a whole one."""
+        url = address if address.startswith("http") else self.base_url + address
+        try:
+            async with asyncio.timeout(self.timeouts.first_byte_s):
+                request = self.client.build_request(
+                    "GET", url, headers=self._sent_headers(), timeout=self._httpx_timeout()
+                )
+                response = await self.client.send(request, stream=True)
+                try:
+                    limit = MAX_LIST_BYTES if response.status_code == 200 else MAX_ERROR_BYTES
+                    body = await self._read_some(response, limit)
+                finally:
+                    await response.aclose()
+        except TimeoutError as error:
+            raise self._silent() from error
+        except httpx.TimeoutException as error:
+            raise self._silent() from error
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if response.status_code != 200:
+            raise self._refusal(response.status_code, body, response.headers)
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise MalformedReply(
+                f"{self.name} answers with something that is not JSON. Is its address right?"
+            ) from error
+
+    async def stream(self, path: str, body: bytes) -> AsyncIterator[bytes]:
+        """The data of each server-sent event. Raises a ProviderError for whatever happens on the way."""
+        try:
+            async with asyncio.timeout(self.timeouts.whole_s):
+                response = await self._begin(path, body)
+                try:
+                    async for line in self._lines(response):
+                        if line.startswith(b"data:"):
+                            yield line[5:].strip()
+                finally:
+                    await response.aclose()
+        except httpx.TimeoutException as error:
+            raise self._silent() from error
+        except httpx.HTTPError as error:
+            raise self.broken_off() from error
+        except TimeoutError as error:
+            raise ProviderTimeout(
+                f"{self.name} took longer than {self.timeouts.whole_s:.0f} s for one reply."
+            ) from error
+
+    def parse(self, payload: bytes) -> dict[str, Any]:
+        """One event as an object; bytes that are no UTF-8 become marks of what is missing. Raises MalformedReply."""
+        try:
+            event = orjson.loads(payload.decode("utf-8", "replace"))
+        except orjson.JSONDecodeError as error:
+            raise MalformedReply(f"{self.name} sent something that is not JSON within its reply.") from error
+        if not isinstance(event, dict):
+            raise MalformedReply(f"{self.name} sent a chunk of an unknown form.")
+        return event
+
+    def broken_off(self) -> ProviderError:
+        return ProviderUnavailable(
+            f"{self.name} ended the reply in the middle. What came is kept; continue, or try again."
+        )
+
+    def told_error(self, body: object) -> ProviderError:
+        """An error that came within a reply that had begun."""
+        said, code = error_words(body)
+        kind: type[ProviderError] = ContextTooLong if _is_too_long(said, code) else ProviderUnavailable
+        if code in ("rate_limit_error", "rate_limit_exceeded"):
+            kind = RateLimited
+        return kind(f"{self.name} broke off with an error: {self.redact(said) or 'without a reason'}")
+
+    def redact(self, text: str) -> str:
+        """Without control characters, short, and without anything like a key."""
+        if self.secret:
+            text = text.replace(self.secret, "…")
+        printable = "".join(character for character in text if character.isprintable())
+        return _KEY_LIKE.sub(r"\1-…", printable)[:300]
+
+    def _sent_headers(self) -> dict[str, str]:
+        # Unpacked as it comes: a small compressed body must not become a large one in memory.
+        return self.headers | {"Accept-Encoding": "identity"}
+
+    def _httpx_timeout(self) -> httpx.Timeout:
+        return httpx.Timeout(self.timeouts.idle_s, connect=self.timeouts.connect_s)
+
+    async def _begin(self, path: str, body: bytes) -> httpx.Response:
+        outgoing = self.client.build_request(
+            "POST", self.base_url + path, headers=self._sent_headers(), content=body, timeout=self._httpx_timeout()
+        )
+        try:
+            async with asyncio.timeout(self.timeouts.first_byte_s):
+                response = await self.client.send(outgoing, stream=True)
+        except TimeoutError as error:
+            raise ProviderTimeout(
+                f"{self.name} did not answer within {self.timeouts.first_byte_s:.0f} s. Try again."
+            ) from error
+        except httpx.ConnectTimeout as error:
+            raise self._unreachable(error) from error
+        except httpx.TimeoutException:
+            raise
+        except httpx.ConnectError as error:
+            raise self._unreachable(error) from error
+        except httpx.HTTPError as error:
+            # Sent, and no answer came: nobody knows what the provider did, but nothing of it was seen.
+            log.warning("%s broke off before its answer: %s", self.name, type(error).__name__)
+            raise ProviderUnavailable(
+                f"{self.name} closed the connection before it answered. Try again.", is_safe=True
+            ) from error
+        if response.status_code != 200:
+            try:
+                said = await self._read_some(response, MAX_ERROR_BYTES)
+            except httpx.HTTPError:
+                said = b""
+            finally:
+                await response.aclose()
+            raise self._refusal(response.status_code, said, response.headers)
+        return response
+
+    async def _read_some(self, response: httpx.Response, limit: int) -> bytes:
+        chunks, size = [], 0
+        async for chunk in response.aiter_raw():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                if response.status_code == 200:
+                    raise MalformedReply(f"{self.name} answers with more than {limit} bytes.")
+                break
+        return b"".join(chunks)
+
+    async def _lines(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        """Lines of a body that comes in pieces of any size, each at most 4 MiB long."""
+        rest = b""
+        async for piece in response.aiter_raw():
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                yield line.rstrip(b"\r")
+            if len(rest) > MAX_LINE_BYTES:
+                raise MalformedReply(f"{self.name} sent a line of more than {MAX_LINE_BYTES} bytes.")
+        if rest:
+            yield rest
+
+    def _silent(self) -> ProviderError:
+        return ProviderTimeout(f"{self.name} has been silent for too long. Try again, or choose another model.")
+
+    def _unreachable(self, error: Exception) -> ProviderError:
+        log.warning("%s cannot be reached: %s", self.name, type(error).__name__)
+        return ProviderUnavailable(
+            f"{self.name} cannot be reached. Is its address right, and is it running?", is_safe=True
+        )
+
+    def _refusal(self, status: int, body: bytes, headers: httpx.Headers) -> ProviderError:
+        said, code = error_words(body)
+        quoted = f" It says: {self.redact(said)}" if said else ""
+        match status:
+            case 400 | 401 | 403 if status != 400 or _names_key(said):
+                return KeyRefused(f"{self.name} does not accept its key. Set another in the settings of the provider.")
+            case 402:
+                return RequestRefused(f"{self.name} wants to be paid first: the account has no credit left.{quoted}")
+            case 429:
+                seconds = _seconds(headers.get("retry-after", ""))
+                when = f" Try again in {seconds} seconds." if seconds else " Try again in a while."
+                return RateLimited(
+                    f"{self.name} wants fewer requests.{when}{quoted}", retry_after_s=seconds, is_safe=True
+                )
+            case 400 | 413 | 422 if _is_too_long(said, code):
+                return ContextTooLong(f"The chat is too long for this model.{quoted}")
+            case 404:
+                return RequestRefused(f"{self.name} does not have this model, or its address is not right.{quoted}")
+            case status if status >= 500:
+                return ProviderUnavailable(
+                    f"{self.name} has a fault of its own (status {status}). Try again.{quoted}", is_safe=True
+                )
+        return RequestRefused(f"{self.name} refused the request (status {status}).{quoted}")
+
+
+def count_of(value: object) -> int:
+    """A number of tokens, as far as it is one."""
+    return min(value, MAX_TOKENS_TOLD) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def error_words(body: object) -> tuple[str, str]:
+    """The provider's own message and code, in any of the shapes that vendors give an error."""
+    if isinstance(body, bytes):
+        try:
+            body = orjson.loads(body.decode("utf-8", "replace"))
+        except orjson.JSONDecodeError:
+            return "", ""
+    if isinstance(body, list):  # Google wraps its one error in a list
+        body = body[0] if body else {}
+    if isinstance(body, dict):
+        body = body.get("error", body)
+    if isinstance(body, str):
+        return body, ""
+    if not isinstance(body, dict):
+        return "", ""
+    words = next((body[name] for name in ("message", "detail", "Message", "title") if body.get(name)), "")
+    said = words if isinstance(words, str) else orjson.dumps(words).decode()  # Mistral nests what was wrong where
+    code = next((body[name] for name in ("code", "type", "status") if isinstance(body.get(name), str)), "")
+    return said, code
+
+
+def _names_key(said: str) -> bool:
+    """Google and xAI answer a wrong key with 400."""
+    return "api key not valid" in said.lower() or "incorrect api key" in said.lower()
+
+
+def _is_too_long(said: str, code: str) -> bool:
+    return code in _TOO_LONG_CODES or any(words in said.lower() for words in _TOO_LONG_WORDS)
+
+
+def _seconds(wait: str) -> int | None:
+    return int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 7 else None

@@ -1,0 +1,332 @@
+"""One file with everything that an instance holds, and an instance made of such a file: on either engine, from either.
+
+The file is a zip: `manifest.json`, and for each table a file of lines, each a row as a JSON list. Rows are read in one
+transaction, so they are of one moment however busy the server is. Every part's hash is in the manifest, and is checked
+before anything is restored. The key ring is not in it: a backup that is lost gives no provider key away.
+"""
+
+import base64
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+import sqlalchemy as sa
+
+from tertulia import __version__
+from tertulia.db.check import Recount, check_database
+from tertulia.db.migrate import known_revisions, migrate_to, upgrade_schema
+from tertulia.db.opening import plain_engine
+from tertulia.db.types import Id, JsonOf, Money, UtcTime, Xid
+from tertulia.errors import SettingsError
+from tertulia.settings import Settings
+
+FORMAT = 1
+ROWS_AT_ONCE = 500
+BYTES_AT_ONCE = 1024 * 1024
+# What tells only of a moment: who runs what, and what changed lately. Whoever listened starts anew.
+NOT_KEPT = ("alembic_version", "change", "lease")
+Kind = Literal["id", "time", "json", "money", "bytes", "date", "plain"]
+_TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
+    "id": Id(),
+    "time": UtcTime(),
+    "json": JsonOf(),
+    "money": Money(),
+    "bytes": sa.LargeBinary(),
+    "date": sa.Date(),
+    "plain": sa.types.NullType(),
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a backup holds: rows by table, and how many files."""
+
+    path: Path
+    revision: str
+    made_at: datetime
+    rows: dict[str, int]
+    files: int
+
+
+class BackupError(SettingsError):
+    """The file cannot be made or used; the message says why."""
+
+
+def back_up(settings: Settings, path: Path, *, now: datetime) -> Summary:
+    """Write everything to a file that must not exist yet. It is there whole, or not at all. May run beside the server."""
+    if path.exists():
+        raise BackupError(f"{path} exists already. Choose another name.")
+    if not path.parent.is_dir():
+        raise BackupError(f"There is no folder {path.parent}.")
+    partial = path.with_name(f"{path.name}.partial")
+    engine = plain_engine(settings, writes=False)
+    try:
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
+                manifest = _write_tables(engine, archive) | {"made_at": now.isoformat()}
+                manifest["files"] = _write_files(settings, archive)
+                archive.writestr("manifest.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+            file.flush()
+            os.fsync(file.fileno())
+        summary = verify_backup(partial)
+        partial.rename(path)
+        return Summary(path, summary.revision, summary.made_at, summary.rows, summary.files)
+    except OSError as error:
+        raise BackupError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+        engine.dispose()
+
+
+def verify_backup(path: Path) -> Summary:
+    """Read every part and compare its hash and its number of rows. Raises BackupError with what is wrong."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = _read_manifest(archive, path)
+            for table, told in manifest["tables"].items():
+                digest, rows = _digest(archive, f"tables/{table}.jsonl")
+                if (digest, rows) != (told["sha256"], told["rows"]):
+                    raise BackupError(f"{path} is damaged: the table {table} is not what was written.")
+            for name, told in manifest["files"].items():
+                if _digest(archive, f"files/{name}")[0] != told:
+                    raise BackupError(f"{path} is damaged: the file {name} is not what was written.")
+    except (zipfile.BadZipFile, OSError, KeyError, EOFError) as error:
+        raise BackupError(f"{path} is not a whole backup: {error}.") from error
+    counts = {table: told["rows"] for table, told in manifest["tables"].items()}
+    made_at = datetime.fromisoformat(manifest["made_at"])
+    return Summary(path, manifest["revision"], made_at, counts, len(manifest["files"]))
+
+
+def restore(settings: Settings, path: Path, recounts: Sequence[Recount], *, now: datetime) -> Summary:
+    """Fill an empty instance from a backup, bring it to this version, and check it. Raises BackupError."""
+    summary = verify_backup(path)
+    engine = plain_engine(settings)
+    try:
+        if summary.revision not in known_revisions():
+            raise BackupError(
+                f"{path} was made by a newer Tertulia ({summary.revision}). Restore it with that version."
+            )
+        _refuse_unless_empty(engine, settings)
+        migrate_to(settings, summary.revision)
+        with zipfile.ZipFile(path) as archive:
+            manifest = _read_manifest(archive, path)
+            with engine.begin() as connection:
+                _load_tables(connection, archive, manifest["tables"])
+            for name in manifest["files"]:
+                _restore_file(settings, archive, name)
+    finally:
+        engine.dispose()
+    upgrade_schema(settings, now=now)
+    checked = plain_engine(settings, writes=False)
+    try:
+        findings = check_database(checked, list(recounts)).findings
+    finally:
+        checked.dispose()
+    if findings:
+        raise BackupError("The restored database is not whole:\n" + "\n".join(findings))
+    return summary
+
+
+def _write_tables(engine: sa.Engine, archive: zipfile.ZipFile) -> dict[str, Any]:
+    with engine.connect().execution_options(
+        **({"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {})
+    ) as connection:
+        revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        tables = {}
+        for name, columns in _tables(connection).items():
+            digest, rows = hashlib.sha256(), 0
+            with archive.open(f"tables/{name}.jsonl", "w", force_zip64=True) as part:
+                for line in _lines(connection, name, columns):
+                    part.write(line)
+                    digest.update(line)
+                    rows += 1
+            tables[name] = {"columns": columns, "rows": rows, "sha256": digest.hexdigest()}
+    return {"format": FORMAT, "version": __version__, "revision": revision, "tables": tables}
+
+
+def _tables(connection: sa.Connection) -> dict[str, dict[str, Kind]]:
+    """The tables that there are, each after those it points at, with what their columns hold.
+
+    On PostgreSQL the columns say so themselves, whatever the version of the schema; on SQLite the models do.
+    """
+    from tertulia.tables import metadata
+
+    inspector = sa.inspect(connection)
+    there = set(inspector.get_table_names())
+    order = [table.name for table in metadata.sorted_tables if table.name in there]
+    order += sorted(there - set(order))
+    found: dict[str, dict[str, Kind]] = {}
+    for name in order:
+        if name in NOT_KEPT:
+            continue
+        model = metadata.tables.get(name)
+        found[name] = {
+            column["name"]: _kind(
+                column["type"]
+                if connection.dialect.name == "postgresql" or model is None
+                else model.columns[column["name"]].type
+            )
+            for column in inspector.get_columns(name)
+        }
+    return found
+
+
+def _kind(column_type: sa.types.TypeEngine[Any]) -> Kind:
+    match column_type:
+        case Id() | sa.UUID():
+            return "id"
+        case UtcTime() | sa.DateTime():
+            return "time"
+        case JsonOf() | sa.JSON():
+            return "json"
+        case Money() | sa.Numeric(scale=6):
+            return "money"
+        case sa.LargeBinary() | Xid():
+            return "bytes"
+        case sa.Date():
+            return "date"
+    return "plain"
+
+
+def _lines(connection: sa.Connection, name: str, columns: dict[str, Kind]) -> Iterator[bytes]:
+    table = _table(name, columns)
+    query = sa.select(table)
+    if "id" in columns:
+        query = query.order_by(table.c.id)  # by time, so that what is answered comes before its answer
+    result = connection.execution_options(stream_results=True, yield_per=ROWS_AT_ONCE).execute(query)
+    for row in result:
+        yield orjson.dumps([_out(value) for value in row]) + b"\n"
+
+
+def _table(name: str, columns: dict[str, Kind]) -> sa.Table:
+    return sa.Table(name, sa.MetaData(), *(sa.Column(column, _TYPES[kind]) for column, kind in columns.items()))
+
+
+def _out(value: Any) -> Any:
+    match value:
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case Decimal():
+            return format(value, "f")
+        case bytes():
+            return base64.b64encode(value).decode()
+    return value
+
+
+def _in(kind: Kind, value: Any) -> Any:
+    match kind:
+        case _ if value is None:
+            return None
+        case "time":
+            return datetime.fromisoformat(value)
+        case "money":
+            return Decimal(value)
+        case "bytes":
+            return base64.b64decode(value)
+        case "date":
+            return datetime.fromisoformat(value).date()
+    return value
+
+
+def _load_tables(connection: sa.Connection, archive: zipfile.ZipFile, tables: dict[str, Any]) -> None:
+    """In one transaction. Keys that point both ways are looked at when it ends."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+    for name in tables:
+        # A migration may have put rows there; the backup has its own.
+        connection.execute(sa.delete(sa.table(name)))
+    for name, told in tables.items():
+        columns: dict[str, Kind] = told["columns"]
+        # The types are the database's own where ours say nothing: a word, a number, a truth.
+        reflected = sa.Table(name, sa.MetaData(), autoload_with=connection, resolve_fks=False)
+        table = sa.Table(
+            name,
+            sa.MetaData(),
+            *(
+                sa.Column(column, _TYPES[kind] if kind != "plain" else reflected.columns[column].type)
+                for column, kind in columns.items()
+            ),
+        )
+        batch: list[dict[str, Any]] = []
+        with archive.open(f"tables/{name}.jsonl") as part:
+            for line in part:
+                values = orjson.loads(line)
+                batch.append(
+                    {column: _in(kind, value) for (column, kind), value in zip(columns.items(), values, strict=True)}
+                )
+                if len(batch) == ROWS_AT_ONCE:
+                    connection.execute(sa.insert(table), batch)
+                    batch = []
+        if batch:
+            connection.execute(sa.insert(table), batch)
+
+
+def _refuse_unless_empty(engine: sa.Engine, settings: Settings) -> None:
+    with engine.connect() as connection:
+        there = set(sa.inspect(connection).get_table_names())
+        if "user" in there and connection.scalar(sa.text('SELECT 1 FROM "user" LIMIT 1')) is not None:
+            raise BackupError(
+                "This instance is not empty: a backup is restored to a new one. Set TERTULIA_DATA or TERTULIA_DATABASE_URL to a new place."
+            )
+    if any(_stored_files(settings)):
+        raise BackupError(f"{_files_folder(settings)} is not empty: a backup is restored to a new instance.")
+
+
+def _files_folder(settings: Settings) -> Path:
+    return settings.data / "files"
+
+
+def _stored_files(settings: Settings) -> Iterator[Path]:
+    folder = _files_folder(settings)
+    return (path for path in sorted(folder.rglob("*")) if path.is_file()) if folder.is_dir() else iter(())
+
+
+def _write_files(settings: Settings, archive: zipfile.ZipFile) -> dict[str, str]:
+    """After the rows: what they point at is never removed before they are, and what came later does no harm."""
+    digests = {}
+    for path in _stored_files(settings):
+        name = path.relative_to(_files_folder(settings)).as_posix()
+        digest = hashlib.sha256()
+        with path.open("rb") as source, archive.open(f"files/{name}", "w", force_zip64=True) as part:
+            while chunk := source.read(BYTES_AT_ONCE):
+                digest.update(chunk)
+                part.write(chunk)
+        digests[name] = digest.hexdigest()
+    return digests
+
+
+def _restore_file(settings: Settings, archive: zipfile.ZipFile, name: str) -> None:
+    folder = _files_folder(settings).resolve()
+    target = (folder / name).resolve()
+    if not target.is_relative_to(folder):
+        raise BackupError(f"The file {name!r} would be written outside the data folder.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(f"files/{name}") as part, target.open("wb") as file:
+        while chunk := part.read(BYTES_AT_ONCE):
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _digest(archive: zipfile.ZipFile, name: str) -> tuple[str, int]:
+    digest, lines = hashlib.sha256(), 0
+    with archive.open(name) as part:
+        while chunk := part.read(BYTES_AT_ONCE):
+            digest.update(chunk)
+            lines += chunk.count(b"\n")
+    return digest.hexdigest(), lines
+
+
+def _read_manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = orjson.loads(archive.read("manifest.json"))
+    if manifest.get("format") != FORMAT:
+        raise BackupError(f"{path} has a form that this version does not know.")
+    return manifest

@@ -1,0 +1,213 @@
+import { useQuery } from "@tanstack/react-query";
+import { lazy, type ReactNode, Suspense, useMemo, useState } from "react";
+import { wordsFor } from "@/api/words";
+import { shortDay, wholeNumber } from "@/lib/dates";
+import { dollars } from "@/lib/money";
+import { Choice } from "@/ui/choice";
+import { Section } from "@/ui/section";
+import { Empty, Failed, Lines } from "@/ui/states";
+import { type Usage, type UsageGroup, usageQuery } from "../queries";
+
+const DayChart = lazy(() => import("./day-chart"));
+const SPANS = [
+  { value: "7", label: "Last 7 days" },
+  { value: "30", label: "Last 30 days" },
+  { value: "90", label: "Last 90 days" },
+  { value: "365", label: "Last year" },
+];
+const MEASURES = [
+  { value: "cost", label: "Cost" },
+  { value: "tokens", label: "Tokens" },
+];
+type Measure = "cost" | "tokens";
+
+/** What one used and what it cost: by day, by model, by chat. */
+export function UsageView({ chatLink }: { chatLink: (chatId: string, title: string) => ReactNode }) {
+  const [days, setDays] = useState("30");
+  const [measure, setMeasure] = useState<Measure>("cost");
+  const byDay = useQuery(usageQuery("day", Number(days)));
+  const byModel = useQuery(usageQuery("provider,model", Number(days)));
+  const byChat = useQuery(usageQuery("chat", Number(days)));
+  if (byDay.isPending) return <Lines widths={["w-1/3", "w-full", "w-full", "w-2/3"]} />;
+  if (!byDay.data) return <Failed words={wordsFor(byDay.error)} onRetry={() => void byDay.refetch()} />;
+  return (
+    <div className="flex flex-col gap-10">
+      <div className="flex flex-wrap items-end gap-3">
+        <Choice label="Time" value={days} options={SPANS} onChoose={setDays} />
+        <Choice
+          label="What is shown"
+          value={measure}
+          options={MEASURES}
+          onChoose={(chosen) => setMeasure(chosen as Measure)}
+        />
+      </div>
+      <Totals usage={byDay.data} />
+      {byDay.data.total.replies === 0 ? (
+        <Empty level={2} title="Nothing used in this time">
+          Each reply appears here as soon as it ends, with its tokens and what it cost.
+        </Empty>
+      ) : (
+        <>
+          <ByDay groups={byDay.data.items} days={Number(days)} measure={measure} />
+          <Groups
+            title="By model"
+            groups={byModel.data?.items}
+            name={(one) => `${one.model_name} · ${one.provider}`}
+          />
+          <Groups
+            title="By chat"
+            groups={byChat.data?.items}
+            name={(one) =>
+              one.chat_id && one.chat_title ? chatLink(one.chat_id, one.chat_title) : "Chats that are deleted"
+            }
+          />
+        </>
+      )}
+    </div>
+  );
+}
+
+function Totals({ usage }: { usage: Usage }) {
+  const { total, messages_today: today } = usage;
+  const facts: [string, string, string?][] = [
+    ["Cost", dollars(total.cost), unknownWords(total.unknown_cost_replies)],
+    [
+      "Tokens in",
+      wholeNumber(total.input_tokens),
+      total.cached_tokens ? `${wholeNumber(total.cached_tokens)} from a cache` : undefined,
+    ],
+    ["Tokens out", wholeNumber(total.output_tokens)],
+    [
+      "Replies",
+      wholeNumber(total.replies),
+      total.estimated_replies ? `${wholeNumber(total.estimated_replies)} cut off, estimated` : undefined,
+    ],
+    [
+      "Messages today",
+      today.limit === null
+        ? wholeNumber(today.count)
+        : `${wholeNumber(today.count)} of ${wholeNumber(today.limit)}`,
+    ],
+  ];
+  return (
+    <dl className="grid grid-cols-2 gap-x-6 gap-y-4 sm:grid-cols-5">
+      {facts.map(([name, value, note]) => (
+        <div key={name}>
+          <dt className="text-sm text-text-muted">{name}</dt>
+          <dd className="font-semibold text-lg tabular-nums">{value}</dd>
+          {note && <dd className="text-text-muted text-xs">{note}</dd>}
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function ByDay({ groups, days, measure }: { groups: UsageGroup[]; days: number; measure: Measure }) {
+  const bars = useMemo(() => everyDay(groups, days, measure), [groups, days, measure]);
+  return (
+    <Section title="By day">
+      <Suspense fallback={<div className="h-56" />}>
+        <DayChart days={bars} measure={measure} />
+      </Suspense>
+      <details>
+        <summary className="text-sm text-text-muted">The days as a table</summary>
+        <GroupTable groups={groups} name={(one) => shortDay(one.day ?? "")} heading="Day" />
+      </details>
+    </Section>
+  );
+}
+
+/** A bar for every day of the time, those without a reply included, oldest first. */
+function everyDay(groups: UsageGroup[], days: number, measure: Measure) {
+  const known = new Map(
+    groups.map((one) => [one.day, measure === "cost" ? Number(one.cost) : one.total_tokens]),
+  );
+  return Array.from({ length: days }, (_, back) => {
+    const moment = new Date();
+    moment.setDate(moment.getDate() - (days - 1 - back));
+    const day = `${moment.getFullYear()}-${String(moment.getMonth() + 1).padStart(2, "0")}-${String(moment.getDate()).padStart(2, "0")}`;
+    return { day, value: known.get(day) ?? 0 };
+  });
+}
+
+type GroupsProps = {
+  title: string;
+  groups: UsageGroup[] | undefined;
+  name: (group: UsageGroup) => ReactNode;
+};
+
+function Groups({ title, groups, name }: GroupsProps) {
+  return (
+    <Section title={title}>
+      {groups ? (
+        <GroupTable groups={groups} name={name} heading={title.slice(3)} />
+      ) : (
+        <Lines widths={["w-full", "w-2/3"]} />
+      )}
+    </Section>
+  );
+}
+
+const SHOWN = 50;
+
+function GroupTable({
+  groups,
+  name,
+  heading,
+}: Omit<GroupsProps, "title" | "groups"> & { groups: UsageGroup[]; heading: string }) {
+  return (
+    <div className="overflow-x-auto">
+      <table className="w-full min-w-96 border-collapse tabular-nums">
+        <thead>
+          <tr className="border-hairline border-b text-left text-sm text-text-muted">
+            <th scope="col" className="py-2 pr-3 font-medium capitalize">
+              {heading}
+            </th>
+            <th scope="col" className="py-2 pr-3 text-right font-medium">
+              Replies
+            </th>
+            <th scope="col" className="py-2 pr-3 text-right font-medium">
+              Tokens
+            </th>
+            <th scope="col" className="py-2 text-right font-medium">
+              Cost
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {groups.slice(0, SHOWN).map((group) => (
+            <tr
+              key={[group.day, group.provider, group.model_name, group.chat_id].join()}
+              className="border-hairline border-b"
+            >
+              <th scope="row" className="max-w-64 truncate py-2 pr-3 text-left font-normal">
+                {name(group)}
+              </th>
+              <td className="py-2 pr-3 text-right">{wholeNumber(group.replies)}</td>
+              <td className="py-2 pr-3 text-right">{wholeNumber(group.total_tokens)}</td>
+              <td className="py-2 text-right">
+                {group.unknown_cost_replies === group.replies ? (
+                  <span className="text-text-muted">unknown</span>
+                ) : (
+                  dollars(group.cost)
+                )}
+                {group.unknown_cost_replies > 0 && group.unknown_cost_replies < group.replies && (
+                  <span className="block text-text-muted text-xs">
+                    {unknownWords(group.unknown_cost_replies)}
+                  </span>
+                )}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {groups.length > SHOWN && (
+        <p className="pt-2 text-sm text-text-muted">and {wholeNumber(groups.length - SHOWN)} more</p>
+      )}
+    </div>
+  );
+}
+
+function unknownWords(count: number): string | undefined {
+  return count ? `and ${wholeNumber(count)} of unknown cost` : undefined;
+}

@@ -1,0 +1,25 @@
+import { keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { api, type Schemas } from "@/api/client";
+
+export type Usage = Schemas["UsageReport"];
+export type UsageGroup = Schemas["UsageGroup"];
+
+/** The sums of the last so many days, today included, as days are where the person is. */
+export function usageQuery(groupBy: string, days: number) {
+  return queryOptions({
+    queryKey: ["usage", groupBy, days],
+    queryFn: ({ signal }) => {
+      const since = new Date();
+      since.setHours(0, 0, 0, 0);
+      since.setDate(since.getDate() - days + 1);
+      const query = {
+        since: since.toISOString(),
+        group_by: groupBy,
+        utc_offset: String(-since.getTimezoneOffset()),
+      };
+      return api<Usage>("GET", "/usage", { query, signal });
+    },
+    placeholderData: keepPreviousData,
+    staleTime: 10_000,
+  });
+}

@@ -1,0 +1,13 @@
+import { languageOf } from "./dates";
+
+/** Dollars as a person reads them: cents where there are cents, and as many places as a small amount needs. */
+export function dollars(amount: string | number): string {
+  const value = Number(amount);
+  const places = value === 0 || value >= 0.995 ? 2 : value >= 0.01 ? 3 : 6;
+  return value.toLocaleString(languageOf(), {
+    style: "currency",
+    currency: "USD",
+    minimumFractionDigits: 2,
+    maximumFractionDigits: places,
+  });
+}

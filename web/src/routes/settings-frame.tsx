@@ -1,0 +1,39 @@
+import { useSuspenseQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import type { ReactNode } from "react";
+import { meQuery } from "@/features/accounts";
+import { Page } from "./page";
+
+const PARTS = [
+  { to: "/settings", label: "General" },
+  { to: "/settings/providers", label: "Providers" },
+  { to: "/settings/usage", label: "Usage" },
+  { to: "/settings/security", label: "Password and devices" },
+  { to: "/settings/people", label: "People", isForAdmins: true },
+] as const;
+
+/** The parts of the settings, each a page of its own, with the way to the others above it. */
+export function SettingsFrame({ title, children }: { title: string; children: ReactNode }) {
+  const { data: me } = useSuspenseQuery(meQuery);
+  return (
+    <Page title={title}>
+      <nav
+        aria-label="Settings"
+        className="-mx-2 mb-8 flex gap-1 overflow-x-auto border-hairline border-b pb-2 [scrollbar-width:none]"
+      >
+        {PARTS.filter((part) => !("isForAdmins" in part) || me.role === "admin").map((part) => (
+          <Link
+            key={part.to}
+            to={part.to}
+            activeOptions={{ exact: true }}
+            className="shrink-0 rounded-control px-3 py-1.5 text-text-muted hover:bg-surface-hover"
+            activeProps={{ className: "bg-accent-quiet text-accent!", "aria-current": "page" }}
+          >
+            {part.label}
+          </Link>
+        ))}
+      </nav>
+      {children}
+    </Page>
+  );
+}
