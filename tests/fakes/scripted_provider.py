@@ -42,6 +42,7 @@ class Status:
     message: str = "no"
     error_code: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    body: Any = None  # instead of OpenAI's form of an error
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,13 @@ class ScriptedProvider:
 
     models: list[str] = field(default_factory=lambda: ["scripted", "scripted-2"])
     requests: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # method, path, headers
+    listing: Any = None  # what GET answers, instead of `models` in OpenAI's form
     open_streams: int = 0
 
     def __post_init__(self) -> None:
         self._scripts: deque[Sequence[Step]] = deque()
+        self._for_content: dict[str, Sequence[Step]] = {}
         self._loop = asyncio.new_event_loop()
         self._released = threading.Event()
         self._ready = threading.Event()
@@ -102,6 +106,10 @@ class ScriptedProvider:
         """Queue scripts, one for each coming request."""
         self._released.clear()
         self._scripts.extend(scripts)
+
+    def play_for(self, content: str, script: Sequence[Step]) -> None:
+        """A script for the next request whose last message says this, whatever else is asked meanwhile."""
+        self._for_content[content] = script
 
     def release(self) -> None:
         self._released.set()
@@ -145,17 +153,25 @@ class ScriptedProvider:
             request_line, *header_lines = head.split("\r\n")
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in header_lines)}
             body = await reader.readexactly(int(headers.get("content-length", "0")))
-            if request_line.startswith("GET"):
+            method, path, _ = request_line.split(" ", 2)
+            self.calls.append((method, path, headers))
+            if method == "GET":
                 listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
-                await self._whole(writer, 200, listed)
+                await self._whole(writer, 200, listed if self.listing is None else self.listing)
             else:
                 self.requests.append(json.loads(body) | {"_authorization": headers.get("authorization")})
-                await self._stream(writer, self._scripts.popleft() if self._scripts else self._echo())
+                await self._stream(writer, self._next_script())
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self._handlers.discard(handler)
             writer.close()
+
+    def _next_script(self) -> Sequence[Step]:
+        said = self.requests[-1]["messages"][-1]["content"]
+        if isinstance(said, str) and said in self._for_content:
+            return self._for_content.pop(said)
+        return self._scripts.popleft() if self._scripts else self._echo()
 
     def _echo(self) -> list[Step]:
         said = self.requests[-1]["messages"][-1]["content"]
@@ -165,7 +181,9 @@ class ScriptedProvider:
     async def _stream(self, writer: asyncio.StreamWriter, script: Sequence[Step]) -> None:
         if script and isinstance(script[0], Status):
             status = script[0]
-            error = {"error": {"message": status.message, "code": status.error_code, "type": "error"}}
+            error: Any = {"error": {"message": status.message, "code": status.error_code, "type": "error"}}
+            if status.body is not None:
+                error = status.body
             await self._whole(writer, status.code, error, status.headers)
             return
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")

@@ -336,3 +336,20 @@ def _wait_for(condition, seconds: float = 5) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
+
+
+def test_four_of_a_person_run_at_once_and_nobody_waits_for_anothers_provider(
+    ana: Client, provider: ScriptedProvider, sign_in: SignIn
+) -> None:
+    bob = sign_in("bob")
+    provider.play(*[[Text("held"), Hold(), Finish()]] * 4)
+    sent = [ana.say(ana.chat()["id"], str(number)) for number in range(6)]
+    deadline = time.monotonic() + 10
+    while len(provider.requests) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    states = [ana.api("GET", f"/runs/{one['run']['id']}")["status"] for one in sent]
+    assert states == ["running"] * 4 + ["queued"] * 2
+    other = bob.say(bob.chat()["id"], "Hello")
+    assert bob.finished(other["run"]["id"])["status"] == "completed"
+    provider.release()
+    assert [ana.finished(one["run"]["id"])["status"] for one in sent] == ["completed"] * 6

@@ -39,9 +39,9 @@ def count_message(session: Session, user_id: str, *, limit: int | None) -> None:
             index_elements=["user_id", "date"],
             set_={"message_count": MessageUsage.message_count + 1, "updated_at": now},
             where=sa.true() if limit is None else MessageUsage.message_count < limit,
-        )
-    )
-    if counted.rowcount == 0 or limit == 0:  # type: ignore[attr-defined]
+        ).returning(MessageUsage.message_count)
+    ).first()
+    if counted is None or limit == 0:
         raise MessageLimitReached(limit or 0, reset_at)
 
 

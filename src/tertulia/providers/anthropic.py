@@ -86,7 +86,7 @@ class Anthropic:
         finally:
             await payloads.aclose()  # type: ignore[attr-defined]
         if not reading.is_finished:
-            raise self._wire.broken_off()
+            raise self._wire.broken_off(is_safe=not reading.has_begun)
 
 
 def _body(request: ModelRequest) -> bytes:
@@ -154,11 +154,13 @@ class _Reading:
 
     def __init__(self, wire: Wire) -> None:
         self.is_finished = False
+        self.has_begun = False
         self._wire = wire
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
         self._usage: dict[str, int] = {}
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
+        self.has_begun = True
         event = self._wire.parse(payload)
         index = event.get("index") if isinstance(event.get("index"), int) else 0
         assert isinstance(index, int)

@@ -317,7 +317,8 @@ class ModelCatalogue:
         described = await self.book.of_vendor(offer.vendor.id)
         current = [name for name, model in described.items() if not model.is_deprecated]
         return [
-            _shown(offer, ListedModel(model_name=name), described[name]) for name in _in_order(offer.vendor, current)
+            _shown(offer, ListedModel(model_name=name, display_name=described[name].display_name), described[name])
+            for name in _in_order(offer.vendor, current)
         ]
 
     async def _refresh_forever(self, provider: OperatorProvider) -> None:
@@ -357,7 +358,7 @@ def _shown(offer: _Offer, listed: ListedModel, described: KnownModel | None) -> 
     return {
         "provider": offer.key,
         "model_name": listed.model_name,
-        "display_name": listed.display_name or (described.display_name if described else listed.model_name),
+        "display_name": listed.display_name or listed.model_name,
         "context_window": listed.context_window or (described.context_window if described else None),
         "max_output": described.max_output if described else None,
         "input_price": described.input_price if described else None,

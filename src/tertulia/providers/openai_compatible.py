@@ -87,7 +87,7 @@ class OpenAICompatible:
         for call in reading.tool_calls():
             yield call
         if not reading.is_finished:
-            raise self._wire.broken_off()
+            raise self._wire.broken_off(is_safe=not reading.has_begun)
 
     def _body(self, request: ModelRequest) -> bytes:
         body: dict[str, object] = {
@@ -166,10 +166,12 @@ class _Reading:
 
     def __init__(self, wire: Wire) -> None:
         self.is_finished = False
+        self.has_begun = False
         self._wire = wire
         self._calls: dict[int, _Call] = {}
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
+        self.has_begun = True
         chunk = self._wire.parse(payload)
         if chunk.get("error"):
             raise self._wire.told_error(chunk)

@@ -1,6 +1,7 @@
 """What all wire formats share: a request over HTTP within its time limits, server-sent events back, refusals in words."""
 
 import asyncio
+import json
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -75,19 +76,21 @@ class Wire:
 
     async def stream(self, path: str, body: bytes) -> AsyncIterator[bytes]:
         """The data of each server-sent event. Raises a ProviderError for whatever happens on the way."""
+        has_begun = False
         try:
             async with asyncio.timeout(self.timeouts.whole_s):
                 response = await self._begin(path, body)
                 try:
                     async for line in self._lines(response):
                         if line.startswith(b"data:"):
+                            has_begun = True
                             yield line[5:].strip()
                 finally:
                     await response.aclose()
         except httpx.TimeoutException as error:
             raise self._silent() from error
         except httpx.HTTPError as error:
-            raise self.broken_off() from error
+            raise self.broken_off(is_safe=not has_begun) from error
         except TimeoutError as error:
             raise ProviderTimeout(
                 f"{self.name} took longer than {self.timeouts.whole_s:.0f} s for one reply."
@@ -97,15 +100,23 @@ class Wire:
         """One event as an object; bytes that are no UTF-8 become marks of what is missing. Raises MalformedReply."""
         try:
             event = orjson.loads(payload.decode("utf-8", "replace"))
-        except orjson.JSONDecodeError as error:
-            raise MalformedReply(f"{self.name} sent something that is not JSON within its reply.") from error
+        except orjson.JSONDecodeError:
+            event = self._parse_loosely(payload)
         if not isinstance(event, dict):
             raise MalformedReply(f"{self.name} sent a chunk of an unknown form.")
         return event
 
-    def broken_off(self) -> ProviderError:
+    def _parse_loosely(self, payload: bytes) -> Any:
+        """As above, for what the strict reader refuses and others take: half of a character, cut in two by a provider."""
+        try:
+            return json.loads(payload.decode("utf-8", "replace"))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise MalformedReply(f"{self.name} sent something that is not JSON within its reply.") from error
+
+    def broken_off(self, *, is_safe: bool = False) -> ProviderError:
+        """`is_safe`: before anything of the reply came."""
         return ProviderUnavailable(
-            f"{self.name} ended the reply in the middle. What came is kept; continue, or try again."
+            f"{self.name} ended the reply in the middle. What came is kept; continue, or try again.", is_safe=is_safe
         )
 
     def told_error(self, body: object) -> ProviderError:

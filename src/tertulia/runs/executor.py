@@ -179,9 +179,10 @@ class RunExecutor:
         while True:
             await asyncio.sleep(RENEW_S)
             try:
-                if self._working:
-                    held, unwanted = await self._db.write(renew_leases, list(self._working), owner=self._boot)
-                    for run_id in list(self._working):
+                asked = list(self._working)  # a run that begins meanwhile was not asked about, and is not lost
+                if asked:
+                    held, unwanted = await self._db.write(renew_leases, asked, owner=self._boot)
+                    for run_id in asked:
                         if run_id not in held:
                             self._stop(run_id, "lost")
                         elif run_id in unwanted:

@@ -76,7 +76,8 @@ async def follow_run(
             if time.monotonic() - kept_at >= KEEP_ALIVE_S:
                 kept_at = time.monotonic()
                 yield KEEP_ALIVE
-            await _either(executor.changed(), followed.woken.wait())
+            if not executor.is_stirring(looked_at) and not followed.pieces:
+                await _either(executor.changed(), followed.woken.wait())
 
 
 async def _either(first: Coroutine[Any, Any, object], second: Coroutine[Any, Any, object]) -> None:

@@ -1,0 +1,273 @@
+"""The ledger: a row for each reply, what it cost, and sums that equal it exactly."""
+
+import random
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import combinations
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.billing.counts import count_message
+from tertulia.billing.errors import MessageLimitReached
+from tertulia.billing.ledger import group_usage, sum_usage
+from tertulia.billing.models import MessageUsage, UsageKind, UsageLog, UsageStatus
+from tertulia.db.opening import plain_engine
+from tertulia.providers.prices import cost_of
+from tertulia.providers.protocol import Usage
+from tertulia.providers.vendors import BY_ID
+from tertulia.settings import Settings
+from tests.conftest import ServerMaker, SignIn
+from tests.factories.chats import make_chat
+from tests.fakes.live_server import Client, LiveServer
+from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Status, Text, words
+
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+END = BEGIN + timedelta(days=40)
+GROUPS = ("day", "provider", "model", "chat")
+
+
+@pytest.fixture
+def server(start_server: ServerMaker, provider: ScriptedProvider) -> LiveServer:
+    """A provider whose model has a price."""
+    provider.models = ["gpt-4o", "scripted"]
+    return start_server(openai_base_url=provider.url, openai_api_key="sk-of-the-operator")
+
+
+def ledger(settings: Settings) -> list[Any]:
+    engine = plain_engine(settings)
+    with Session(engine) as session:
+        rows = list(session.scalars(sa.select(UsageLog).order_by(UsageLog.id)))
+        session.expunge_all()
+    engine.dispose()
+    return rows
+
+
+def test_a_reply_is_priced_and_its_cost_is_on_message_run_chat_and_page(
+    ana: Client, provider: ScriptedProvider
+) -> None:
+    provider.play([Text("Hi"), Finish("stop", 1000, 200)])
+    chat = ana.chat(provider="openai", model_name="gpt-4o")
+    sent = ana.say(chat["id"], "Hello")
+    run = ana.finished(sent["run"]["id"])
+    expected = "0.004500"  # 1000 at 2.50 and 200 at 10 a million
+    assert run["cost"] == expected
+    assert ana.api("GET", f"/messages/{sent['reply']['id']}")["cost"] == expected
+    assert ana.api("GET", f"/chats/{chat['id']}")["total_cost"] == expected
+    usage = ana.api("GET", "/usage?group_by=day,provider,model")
+    assert usage["total"]["cost"] == expected
+    assert [(row["provider"], row["model_name"], row["total_tokens"]) for row in usage["items"]] == [
+        ("openai", "gpt-4o", 1200)
+    ]
+
+
+def test_an_unknown_price_is_unknown_and_not_nothing(ana: Client, provider: ScriptedProvider) -> None:
+    chat = ana.chat(provider="openai", model_name="scripted")
+    sent = ana.say(chat["id"], "Hello")
+    assert ana.finished(sent["run"]["id"])["cost"] is None
+    total = ana.api("GET", "/usage")["total"]
+    assert (total["replies"], total["unknown_cost_replies"], total["total_tokens"]) == (1, 1, 12)
+
+
+def test_tries_count_once(ana: Client, provider: ScriptedProvider, settings: Settings) -> None:
+    provider.play([Status(503)], [Status(429)], [Text("Hi"), Finish("stop", 10, 2)])
+    sent = ana.say(ana.chat()["id"], "Hello")
+    assert ana.finished(sent["run"]["id"])["status"] == "completed"
+    assert [(row.input_tokens, row.output_tokens) for row in ledger(settings)] == [(10, 2)]
+
+
+def test_a_request_that_was_refused_costs_nothing(ana: Client, provider: ScriptedProvider, settings: Settings) -> None:
+    provider.play([Status(401)])
+    sent = ana.say(ana.chat()["id"], "Hello")
+    assert ana.finished(sent["run"]["id"])["status"] == "failed"
+    assert ledger(settings) == []
+
+
+def test_a_cancelled_reply_is_counted_as_far_as_it_came(
+    ana: Client, provider: ScriptedProvider, settings: Settings
+) -> None:
+    provider.play([*words(40)[:-1], Hold(), Finish()])
+    chat = ana.chat(provider="openai", model_name="gpt-4o")
+    sent = ana.say(chat["id"], "Count")
+    deadline = time.monotonic() + 10
+    while "w39" not in ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    ana.api("POST", f"/runs/{sent['run']['id']}/cancel")
+    assert ana.finished(sent["run"]["id"])["status"] == "cancelled"
+    (row,) = ledger(settings)
+    assert row.is_estimated
+    assert row.input_tokens > 0
+    assert row.output_tokens > 30
+    assert row.cost is not None
+    stored = ana.api("GET", f"/chats/{chat['id']}")
+    assert (stored["total_tokens"], Decimal(stored["total_cost"])) == (row.input_tokens + row.output_tokens, row.cost)
+    assert ana.api("GET", f"/messages/{sent['reply']['id']}")["usage"]["estimated"] is True
+
+
+def test_what_a_chat_cost_outlives_it(ana: Client, settings: Settings) -> None:
+    chat = ana.chat()
+    ana.finished(ana.say(chat["id"], "Hello")["run"]["id"])
+    engine = plain_engine(settings)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM chat"))
+    engine.dispose()
+    usage = ana.api("GET", "/usage?group_by=chat")
+    assert usage["total"]["total_tokens"] == 12
+    assert [(row["chat_id"], row["chat_title"]) for row in usage["items"]] == [(None, None)]
+
+
+def test_a_person_sees_their_own_usage_alone(ana: Client, sign_in: SignIn) -> None:
+    ana.finished(ana.say(ana.chat()["id"], "Hello")["run"]["id"])
+    assert sign_in("bob").api("GET", "/usage")["total"]["replies"] == 0
+
+
+@pytest.mark.parametrize(
+    "query", ["group_by=", "group_by=hour", "group_by=day,day", "since=yesterday", "utc_offset=841"]
+)
+def test_what_cannot_be_asked_is_refused(ana: Client, query: str) -> None:
+    assert ana.api("GET", f"/usage?{query}", expect=422)["code"] == "invalid"
+
+
+def test_days_begin_where_the_person_is(session: Session, alice: Actor) -> None:
+    enter(session, alice, moment=datetime(2026, 3, 5, 23, 30, tzinfo=UTC))
+    assert [days(session, alice, hours) for hours in (0, 1, -1)] == [["2026-03-05"], ["2026-03-06"], ["2026-03-05"]]
+
+
+def days(session: Session, actor: Actor, hours: int) -> list[str | None]:
+    groups = group_usage(session, actor=actor, since=BEGIN, until=END, by=["day"], utc_offset_s=hours * 3600)
+    return [group["day"] for group in groups]
+
+
+def enter(session: Session, actor: Actor, *, moment: datetime, **values: Any) -> None:
+    fields = {
+        "user_id": actor.user_id,
+        "kind": UsageKind.MODEL,
+        "status": UsageStatus.SETTLED,
+        "provider": "openai",
+        "model_name": "gpt-4o",
+        "created_at": moment,
+        "updated_at": moment,
+    }
+    session.execute(sa.insert(UsageLog).values(fields | values))
+
+
+AMOUNT = st.decimals(min_value=0, max_value=999, places=6, allow_nan=False)
+ROW = st.tuples(
+    st.integers(0, 10**9),
+    st.integers(0, 10**9),
+    st.none() | AMOUNT,
+    st.sampled_from(["openai", "mistral"]),
+    st.sampled_from(["a", "b", "c"]),
+    st.integers(0, 40 * 86_400 - 1),
+    st.booleans(),
+)
+
+
+def test_sums_equal_the_log_exactly(session: Session, alice: Actor, bob: Actor) -> None:
+    """Whatever was entered, however it is grouped: the parts add up to the whole, and the whole to the rows."""
+    chats = [make_chat(session, owner=alice) for _ in range(2)]
+
+    @effort(max_examples=25, deadline=None, database=None)
+    @given(st.lists(ROW, max_size=30))
+    def check(rows: list[Any]) -> None:
+        session.execute(sa.delete(UsageLog))
+        for number, (sent, got, cost, provider, model, second, has_chat) in enumerate(rows):
+            fields = {
+                "input_tokens": sent,
+                "output_tokens": got,
+                "cached_tokens": sent // 2,
+                "cost": cost,
+                "provider": provider,
+                "model_name": model,
+                "chat_id": chats[number % 2] if has_chat else None,
+            }
+            enter(session, alice, moment=BEGIN + timedelta(seconds=second), **fields)
+            enter(session, bob, moment=BEGIN, input_tokens=1, cost=Decimal(1))  # of somebody else
+        total = sum_usage(session, actor=alice, since=BEGIN, until=END)
+        assert total["replies"] == len(rows)
+        assert total["cost"] == sum((row[2] for row in rows if row[2] is not None), Decimal(0))
+        assert total["total_tokens"] == sum(row[0] + row[1] for row in rows)
+        assert total["unknown_cost_replies"] == sum(row[2] is None for row in rows)
+        for size in (1, 2, 4):
+            for by in combinations(GROUPS, size):
+                parts = group_usage(session, actor=alice, since=BEGIN, until=END, by=list(by))  # type: ignore[arg-type]
+                for name in (
+                    "replies",
+                    "input_tokens",
+                    "output_tokens",
+                    "cached_tokens",
+                    "cost",
+                    "unknown_cost_replies",
+                ):
+                    assert sum(part[name] for part in parts) == total[name], (by, name)  # type: ignore[literal-required]
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("vendor", "model", "usage", "cost"),
+    [
+        ("openai", "gpt-4o", Usage(1_000_000, 0), "2.5"),
+        ("openai", "gpt-4o", Usage(1_000_000, 0, cached_tokens=400_000), "2.0"),
+        ("anthropic", "claude-sonnet-4-5-20250929", Usage(100_000, 10_000, 50_000, 20_000), "0.33"),
+        ("mistral", "mistral-large-latest", Usage(0, 0), "0"),
+        ("ollama", "anything", Usage(5, 5), "0"),
+        ("openai", "never-heard-of", Usage(5, 5), None),
+        ("custom", "gpt-4o", Usage(5, 5), None),
+        ("huggingface", "org/model", Usage(5, 5), None),
+    ],
+)
+def test_prices(vendor: str, model: str, usage: Usage, cost: str | None) -> None:
+    found = cost_of(BY_ID[vendor], model, usage, at=datetime(2026, 11, 1, tzinfo=UTC))
+    assert found == (Decimal(cost) if cost is not None else None)
+
+
+def test_what_runs_here_costs_nothing() -> None:
+    assert cost_of(None, "qwen", Usage(1000, 1000), at=BEGIN) == 0
+
+
+def test_messages_are_counted_by_day(ana: Client, provider: ScriptedProvider) -> None:
+    chat = ana.chat()
+    for number in range(3):
+        ana.say(chat["id"], str(number), reply=False)
+    today = ana.api("GET", "/usage")["messages_today"]
+    assert (today["count"], today["limit"]) == (3, None)
+
+
+def test_the_limit_holds_at_n_and_stores_nothing_beyond(
+    start_server: ServerMaker, provider: ScriptedProvider, sign_in: SignIn
+) -> None:
+    limited = start_server(openai_base_url=provider.url, messages_per_day=2)
+    with Client(limited.url) as ana:
+        ana.cookies = sign_in("ana").cookies
+        chat = ana.chat()
+        ana.say(chat["id"], "one", reply=False)
+        ana.say(chat["id"], "two", reply=False)
+        refused = ana.request("POST", f"/chats/{chat['id']}/messages", json={"content": "three"})
+        assert (refused.status_code, refused.json()["code"]) == (429, "message_limit_reached")
+        assert 0 < int(refused.headers["Retry-After"]) <= 86_400
+        assert ana.api("GET", f"/chats/{chat['id']}")["message_count"] == 2
+        assert ana.api("GET", "/usage")["messages_today"]["count"] == 2
+
+
+def test_the_next_day_begins_anew(session: Session, alice: Actor) -> None:
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    session.add(MessageUsage(user_id=alice.user_id, date=yesterday.date(), message_count=5, reset_at=datetime.now(UTC)))
+    session.flush()
+    count_message(session, alice.user_id, limit=1)
+    with pytest.raises(MessageLimitReached):
+        count_message(session, alice.user_id, limit=1)
+
+
+def test_a_limit_of_none_and_of_nothing(session: Session, alice: Actor) -> None:
+    for _ in range(random.Random(1).randint(3, 5)):
+        count_message(session, alice.user_id, limit=None)
+    with pytest.raises(MessageLimitReached):
+        count_message(session, alice.user_id, limit=0)

@@ -1,0 +1,456 @@
+"""How each vendor's wire differs, as its documentation or its own client shows it: what it sends, lists and refuses with.
+
+Every script says `Hello there`, some think first, most call a tool, and all say what was used, each in its own way.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from tertulia.providers.errors import KeyRefused, ProviderError, ProviderUnavailable, RateLimited, RequestRefused
+
+HELLO = [{"content": "Hello"}, {"content": " there"}]
+CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Lima"}'}}
+
+
+@dataclass(frozen=True)
+class VendorWire:
+    chunks: list[Any]
+    usage: tuple[int, int, int]  # in, out, of the input from a cache
+    reasoning: str = ""
+    calls_a_tool: bool = True
+    listing: Any = None
+    listed: tuple[str, ...] = ("model-a",)
+    window: int | None = None
+    refusal: tuple[int, Any, type[ProviderError]] = (
+        401,
+        {
+            "error": {
+                "message": "Incorrect API key provided: KEY",
+                "type": "invalid_request_error",
+                "code": "invalid_api_key",
+            }
+        },
+        KeyRefused,
+    )
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **extra: Any) -> dict[str, Any]:
+    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
+    return {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": choices} | extra
+
+
+def usage(prompt: int = 20, completion: int = 9, **extra: Any) -> dict[str, Any]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion} | extra
+
+
+def plain(*, reasoning: str | None = None, call: Any = CALL | {"index": 0}, used: Any = None) -> list[Any]:
+    """Role, perhaps thoughts, the words, a tool call whole in one piece, the end, and the count in a chunk of its own."""
+    thoughts = [chunk({reasoning: "Let me think."})] if reasoning else []
+    calls = [chunk({"tool_calls": [call]})] if call else []
+    return [
+        chunk({"role": "assistant", "content": ""}),
+        *thoughts,
+        *map(chunk, HELLO),
+        *calls,
+        chunk({}, "tool_calls" if call else "stop"),
+        chunk(None, usage=used or usage()),
+        "[DONE]",
+    ]
+
+
+def openai_list(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {"object": "list", "data": [{"object": "model", "created": 1} | entry for entry in entries]}
+
+
+PIECES = [
+    chunk(
+        {
+            "tool_calls": [
+                {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}}
+            ]
+        }
+    ),
+    chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"city":'}}]}),
+    chunk({"tool_calls": [{"index": 0, "function": {"arguments": '"Lima"}'}}]}),
+]
+ANTHROPIC: list[Any] = [
+    {
+        "type": "message_start",
+        "message": {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "content": [],
+            "usage": {
+                "input_tokens": 12,
+                "cache_read_input_tokens": 6,
+                "cache_creation_input_tokens": 2,
+                "output_tokens": 1,
+            },
+        },
+    },
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": "", "signature": ""}},
+    {"type": "ping"},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "Let me think."}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "EqQB"}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": "Hello"}},
+    {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": " there"}},
+    {"type": "content_block_stop", "index": 1},
+    {
+        "type": "content_block_start",
+        "index": 2,
+        "content_block": {"type": "tool_use", "id": "call_1", "name": "weather", "input": {}},
+    },
+    {"type": "content_block_delta", "index": 2, "delta": {"type": "input_json_delta", "partial_json": ""}},
+    {"type": "content_block_delta", "index": 2, "delta": {"type": "input_json_delta", "partial_json": '{"city":'}},
+    {"type": "content_block_delta", "index": 2, "delta": {"type": "input_json_delta", "partial_json": '"Lima"}'}},
+    {"type": "content_block_stop", "index": 2},
+    {
+        "type": "message_delta",
+        "delta": {"stop_reason": "tool_use", "stop_sequence": None},
+        "usage": {"output_tokens": 9},
+    },
+    {"type": "some_new_event"},
+    {"type": "message_stop"},
+]
+
+WIRES: dict[str, VendorWire] = {
+    "openai": VendorWire(
+        [
+            chunk({"role": "assistant", "content": "", "refusal": None}),
+            *map(chunk, HELLO),
+            *PIECES,
+            chunk({}, "tool_calls"),
+            chunk(None, usage=usage(prompt_tokens_details={"cached_tokens": 6, "audio_tokens": 0})),
+            "[DONE]",
+        ],
+        (20, 9, 6),
+        listing=openai_list(
+            {"id": "model-a"}, {"id": "text-embedding-3-small"}, {"id": "whisper-1"}, {"id": "gpt-image-1"}
+        ),
+    ),
+    "anthropic": VendorWire(
+        ANTHROPIC,
+        (20, 9, 6),
+        reasoning="Let me think.",
+        listing={
+            "data": [{"id": "model-a", "type": "model", "display_name": "Model A", "max_input_tokens": 200000}],
+            "has_more": False,
+            "first_id": "model-a",
+            "last_id": "model-a",
+        },
+        window=200000,
+        refusal=(
+            529,
+            {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}, "request_id": "r"},
+            ProviderUnavailable,
+        ),
+    ),
+    "google": VendorWire(
+        [
+            *map(chunk, HELLO),
+            # No index, the arguments in one piece, and the end says `stop` all the same.
+            chunk({"tool_calls": [CALL | {"extra_content": {"google": {"thought_signature": "sig"}}}]}, "stop"),
+            chunk({}, "stop", usage={"prompt_tokens": 20, "completion_tokens": 4, "total_tokens": 29}),
+            "[DONE]",
+        ],
+        (20, 9, 0),
+        listing=openai_list({"id": "models/model-a", "owned_by": "google"}, {"id": "models/text-embedding-004"}),
+        refusal=(
+            400,
+            [
+                {
+                    "error": {
+                        "code": 400,
+                        "message": "API key not valid. Please pass a valid API key.",
+                        "status": "INVALID_ARGUMENT",
+                    }
+                }
+            ],
+            KeyRefused,
+        ),
+    ),
+    "mistral": VendorWire(
+        [
+            chunk({"role": "assistant", "content": ""}),
+            chunk({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Let me think."}]}]}),
+            chunk({"content": [{"type": "text", "text": "Hello"}]}),
+            chunk({"content": " there"}),
+            chunk({"tool_calls": [CALL | {"index": 0}]}, "tool_calls", usage=usage()),
+            "[DONE]",
+        ],
+        (20, 9, 0),
+        reasoning="Let me think.",
+        listing=openai_list(
+            {"id": "model-a", "max_context_length": 131072, "capabilities": {"completion_chat": True}},
+            {"id": "mistral-ocr", "max_context_length": 16384, "capabilities": {"completion_chat": False}},
+        ),
+        window=131072,
+        refusal=(
+            422,
+            {
+                "object": "error",
+                "message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "x"]}]},
+                "type": "invalid",
+            },
+            RequestRefused,
+        ),
+    ),
+    "groq": VendorWire(
+        [
+            chunk({"role": "assistant", "content": ""}, x_groq={"id": "req_1"}),
+            chunk({"reasoning": "Let me think."}),
+            *map(chunk, HELLO),
+            chunk({"tool_calls": [CALL | {"index": 0}]}),
+            chunk({}, "tool_calls", x_groq={"id": "req_1", "usage": usage(prompt_tokens_details={"cached_tokens": 5})}),
+            "[DONE]",
+        ],
+        (20, 9, 5),
+        reasoning="Let me think.",
+        listing=openai_list({"id": "model-a", "context_window": 131072, "active": True}, {"id": "whisper-large-v3"}),
+        window=131072,
+        refusal=(
+            429,
+            {"error": {"message": "Rate limit reached", "type": "tokens", "code": "rate_limit_exceeded"}},
+            RateLimited,
+        ),
+    ),
+    "deepseek": VendorWire(
+        plain(reasoning="reasoning_content", used=usage(prompt_cache_hit_tokens=8, prompt_cache_miss_tokens=12)),
+        (20, 9, 8),
+        reasoning="Let me think.",
+        listing={"object": "list", "data": [{"id": "model-a", "object": "model", "owned_by": "deepseek"}]},
+        refusal=(
+            402,
+            {"error": {"message": "Insufficient Balance", "type": "unknown_error", "code": "invalid_request_error"}},
+            RequestRefused,
+        ),
+    ),
+    "xai": VendorWire(
+        # What it thought is in the total alone.
+        plain(
+            reasoning="reasoning_content",
+            used={
+                "prompt_tokens": 20,
+                "completion_tokens": 4,
+                "total_tokens": 29,
+                "prompt_tokens_details": {"cached_tokens": 3},
+                "completion_tokens_details": {"reasoning_tokens": 5},
+            },
+        ),
+        (20, 9, 3),
+        reasoning="Let me think.",
+        listing=openai_list({"id": "model-a"}),
+        refusal=(
+            400,
+            {"code": "Client specified an invalid argument", "error": "Incorrect API key provided: KEY."},
+            KeyRefused,
+        ),
+    ),
+    "openrouter": VendorWire(
+        [
+            chunk(
+                {
+                    "role": "assistant",
+                    "content": "",
+                    "reasoning": "Let me think.",
+                    "reasoning_details": [{"type": "reasoning.text"}],
+                }
+            ),
+            *map(chunk, HELLO),
+            chunk({"tool_calls": [CALL | {"index": 0}]}, "tool_calls"),
+            chunk(
+                {"role": "assistant", "content": ""},
+                usage=usage(cost=0.0012, prompt_tokens_details={"cached_tokens": 2}),
+            ),
+            "[DONE]",
+        ],
+        (20, 9, 2),
+        reasoning="Let me think.",
+        listing={"data": [{"id": "vendor/model-a", "name": "Vendor: Model A", "context_length": 256000}]},
+        listed=("vendor/model-a",),
+        window=256000,
+        refusal=(
+            502,
+            {"error": {"code": 502, "message": "Provider returned error", "metadata": {"provider_name": "x"}}},
+            ProviderUnavailable,
+        ),
+    ),
+    "together": VendorWire(
+        plain(reasoning="reasoning", used=usage()),
+        (20, 9, 0),
+        reasoning="Let me think.",
+        listing=[
+            {"id": "vendor/model-a", "type": "chat", "display_name": "Model A", "context_length": 131072},
+            {"id": "vendor/pictures", "type": "image", "context_length": 0},
+        ],
+        listed=("vendor/model-a",),
+        window=131072,
+    ),
+    "fireworks": VendorWire(
+        [
+            *plain(reasoning="reasoning_content")[:-3],
+            chunk({}, "tool_calls", usage=usage(prompt_tokens_details={"cached_tokens": 4})),
+            "[DONE]",
+        ],
+        (20, 9, 4),
+        reasoning="Let me think.",
+        listing=openai_list({"id": "accounts/fireworks/models/model-a", "context_length": 65536}),
+        listed=("accounts/fireworks/models/model-a",),
+        window=65536,
+        refusal=(
+            404,
+            {
+                "error": {
+                    "object": "error",
+                    "type": "invalid_request_error",
+                    "code": "NOT_FOUND",
+                    "message": "Model not found",
+                }
+            },
+            RequestRefused,
+        ),
+    ),
+    "cohere": VendorWire(
+        [*plain()[:-3], chunk({}, "tool_calls", usage=usage()), "[DONE]"],
+        (20, 9, 0),
+        listing={
+            "models": [
+                {"name": "model-a", "endpoints": ["chat"], "context_length": 128000.0},
+                {"name": "embed-v4", "endpoints": ["embed"], "context_length": 128000.0},
+            ]
+        },
+        refusal=(401, {"id": "x", "message": "invalid api token"}, KeyRefused),
+    ),
+    "azure": VendorWire(
+        [
+            chunk(None, prompt_filter_results=[{"prompt_index": 0, "content_filter_results": {}}]),
+            chunk({"role": "assistant"}),
+            *map(chunk, HELLO),
+            *PIECES,
+            chunk({}, "tool_calls", content_filter_results={}),
+            chunk(None, usage=usage()),
+            "[DONE]",
+        ],
+        (20, 9, 0),
+        listing=openai_list({"id": "model-a", "status": "succeeded", "capabilities": {"chat_completion": True}}),
+        refusal=(
+            401,
+            {"error": {"code": "401", "message": "Access denied due to invalid subscription key."}},
+            KeyRefused,
+        ),
+        settings={"resource": "my-company"},
+    ),
+    "bedrock": VendorWire(
+        plain(reasoning="reasoning"),
+        (20, 9, 0),
+        reasoning="Let me think.",
+        listing=openai_list({"id": "vendor.model-a"}),
+        listed=("vendor.model-a",),
+        refusal=(403, {"Message": "Authentication failed: Please make sure your API Key is valid."}, KeyRefused),
+        settings={"region": "eu-central-1"},
+    ),
+    "huggingface": VendorWire(
+        plain(reasoning="reasoning"),
+        (20, 9, 0),
+        reasoning="Let me think.",
+        listing=openai_list(
+            {
+                "id": "org/model-a",
+                "providers": [{"provider": "x", "context_length": 8192}, {"provider": "y", "context_length": 40960}],
+            }
+        ),
+        listed=("org/model-a",),
+        window=40960,
+        refusal=(401, {"error": "Invalid username or password."}, KeyRefused),
+    ),
+    "cerebras": VendorWire(
+        plain(reasoning="reasoning", used=usage(prompt_tokens_details={"cached_tokens": 0})),
+        (20, 9, 0),
+        reasoning="Let me think.",
+        listing=openai_list({"id": "model-a", "owned_by": "Cerebras"}),
+        refusal=(
+            422,
+            {"message": "Wrong API format", "type": "invalid_request_error", "param": "x", "code": "wrong_api_format"},
+            RequestRefused,
+        ),
+    ),
+    "moonshot": VendorWire(
+        [
+            *plain(reasoning="reasoning_content")[:-3],
+            # The count stands in the choice.
+            {
+                "id": "c1",
+                "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls", "usage": usage(cached_tokens=7)}],
+            },
+            "[DONE]",
+        ],
+        (20, 9, 7),
+        reasoning="Let me think.",
+        listing=openai_list({"id": "model-a", "context_length": 262144, "supports_image_in": True}),
+        window=262144,
+        refusal=(429, {"error": {"type": "engine_overloaded_error", "message": "overloaded"}}, RateLimited),
+    ),
+    "nvidia": VendorWire(
+        plain(reasoning="reasoning_content"),
+        (20, 9, 0),
+        reasoning="Let me think.",
+        listing=openai_list({"id": "org/model-a"}, {"id": "nvidia/nv-embed-v1"}),
+        listed=("org/model-a",),
+        refusal=(
+            404,
+            {"status": 404, "title": "Not Found", "detail": "Function not found for account"},
+            RequestRefused,
+        ),
+    ),
+    "github": VendorWire(
+        plain(),
+        (20, 9, 0),
+        listing=[{"id": "openai/model-a", "name": "Model A", "limits": {"max_input_tokens": 128000}}],
+        listed=("openai/model-a",),
+        refusal=(410, {"error": {"message": "GitHub Models is retired"}}, RequestRefused),
+    ),
+    "ollama": VendorWire(
+        [
+            chunk({"role": "assistant", "content": "", "reasoning": "Let me think."}),
+            *map(chunk, HELLO),
+            # Two calls at once both come as number 0: a new id is a new call.
+            chunk({"tool_calls": [CALL | {"index": 0}]}),
+            chunk({}, "stop"),
+            chunk(None, usage=usage()),
+            "[DONE]",
+        ],
+        (20, 9, 0),
+        reasoning="Let me think.",
+        listing=openai_list({"id": "model-a", "owned_by": "library"}),
+        refusal=(
+            404,
+            {"error": {"message": "model 'x' not found, try pulling it first", "type": "api_error"}},
+            RequestRefused,
+        ),
+    ),
+    "lmstudio": VendorWire(
+        plain(reasoning="reasoning_content"),
+        (20, 9, 0),
+        reasoning="Let me think.",
+        listing=openai_list({"id": "model-a"}),
+        refusal=(400, {"error": "No models loaded"}, RequestRefused),
+    ),
+    "vllm": VendorWire(
+        plain(reasoning="reasoning"),
+        (20, 9, 0),
+        reasoning="Let me think.",
+        listing=openai_list({"id": "model-a", "max_model_len": 32768}),
+        window=32768,
+        refusal=(401, {"error": "Unauthorized"}, KeyRefused),
+    ),
+    "custom": VendorWire(plain(call=None), (20, 9, 0), calls_a_tool=False, listing=openai_list({"id": "model-a"})),
+}
+
+
+def encode(chunks: list[Any]) -> bytes:
+    return b"".join(b"data: " + (one if isinstance(one, str) else json.dumps(one)).encode() + b"\n\n" for one in chunks)

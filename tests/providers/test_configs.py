@@ -1,0 +1,298 @@
+"""A person's own providers: sealed, tested, chosen, and never sent where they were not meant for."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.models import Session as SignIn
+from tertulia.db.opening import plain_engine
+from tertulia.http.outbound import is_public
+from tertulia.keyring import KeyRing, SealBroken, SealedFor, UnknownKey
+from tertulia.providers.book import refresh_catalogue
+from tertulia.providers.models import ProviderConfig, ProviderModel
+from tertulia.providers.rotation import require_keys, rewrap_secrets
+from tertulia.settings import Settings
+from tests import conftest
+from tests.conftest import ServerMaker
+from tests.fakes.live_server import Client, LiveServer
+from tests.fakes.scripted_provider import Hold, ScriptedProvider, Status, words
+
+KEY = "sk-of-ana-0123456789"
+PLACE = SealedFor("provider_config", "config", "row", "owner")
+
+
+@pytest.fixture
+def own() -> Iterator[ScriptedProvider]:
+    """Where Ana's own key is for; another address than the operator's."""
+    made = ScriptedProvider(models=["mine", "mine-2"])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def server(start_server: ServerMaker, provider: ScriptedProvider, own: ScriptedProvider) -> LiveServer:
+    return start_server(
+        openai_base_url=provider.url,
+        openai_api_key="sk-of-the-operator",
+        outbound_allow=(own.url.removesuffix("/v1"),),
+    )
+
+
+def add(client: Client, own: ScriptedProvider, **fields: Any) -> dict[str, Any]:
+    body = {"provider": "mistral", "api_key": KEY, "base_url": own.url} | fields
+    made: dict[str, Any] = client.api("POST", "/provider-configs", json=body, expect=201)
+    return made
+
+
+def stored(settings: Settings) -> list[str]:
+    engine = plain_engine(settings)
+    with Session(engine) as session:
+        found = list(session.scalars(sa.select(ProviderConfig.config)))
+    engine.dispose()
+    return found
+
+
+def test_a_key_is_write_only_and_sealed_where_it_lies(ana: Client, own: ScriptedProvider, settings: Settings) -> None:
+    made = add(ana, own)
+    assert made["key_hint"] == "sk-o"
+    assert KEY not in ana.get("/provider-configs").text + ana.get("/models").text
+    assert KEY not in stored(settings)[0]
+    assert stored(settings)[0].count(".") == 3
+
+
+def test_a_reply_is_asked_of_ones_own_provider_with_ones_own_key(
+    ana: Client, own: ScriptedProvider, provider: ScriptedProvider
+) -> None:
+    add(ana, own)
+    chat = ana.chat(provider="mistral", model_name="mine")
+    sent = ana.say(chat["id"], "Hello")
+    assert ana.finished(sent["run"]["id"])["status"] == "completed"
+    assert own.requests[-1]["_authorization"] == f"Bearer {KEY}"
+    assert provider.requests == []
+    assert ana.api("GET", "/provider-configs")["items"][0]["last_used_at"] is not None
+
+
+def test_the_first_provider_is_the_one_for_new_chats_and_there_is_one_at_most(
+    ana: Client, own: ScriptedProvider
+) -> None:
+    first, second = add(ana, own), add(ana, own, name="work")
+    assert (first["is_default"], second["is_default"]) == (True, False)
+    ana.api("PATCH", f"/provider-configs/{second['id']}", json={"is_default": True})
+    listed = ana.api("GET", "/provider-configs")["items"]
+    assert [config["is_default"] for config in listed] == [False, True]
+    default = next(model for model in ana.api("GET", "/models")["items"] if model["is_default"])
+    assert (default["provider"], default["model_name"], default["source"]) == ("mistral:work", "mine", "own")
+    ana.api("PATCH", f"/provider-configs/{second['id']}", json={"is_active": False})
+    default = next(model for model in ana.api("GET", "/models")["items"] if model["is_default"])
+    assert default["source"] == "operator"
+
+
+def test_two_defaults_at_once_leave_one(ana: Client, own: ScriptedProvider) -> None:
+    configs = [add(ana, own, name=str(number)) for number in range(4)]
+    threads = [
+        threading.Thread(
+            target=ana.api, args=("PATCH", f"/provider-configs/{one['id']}"), kwargs={"json": {"is_default": True}}
+        )
+        for one in configs
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [one["is_default"] for one in ana.api("GET", "/provider-configs")["items"]].count(True) == 1
+
+
+def test_a_test_tells_what_is_right_and_what_is_wrong(ana: Client, own: ScriptedProvider) -> None:
+    config = add(ana, own)
+    fine = ana.api("POST", f"/provider-configs/{config['id']}/test")
+    assert (fine["ok"], fine["model_count"]) == (True, 2)
+    own.close()
+    wrong = ana.api("POST", f"/provider-configs/{config['id']}/test")
+    assert (wrong["ok"], wrong["code"]) == (False, "provider_unavailable")
+    assert "cannot be reached" in wrong["detail"]
+    kept = ana.api("GET", "/provider-configs")["items"][0]
+    assert (kept["model_count"], kept["last_error"]) == (2, wrong["detail"])
+
+
+def test_another_address_asks_for_the_key_again(ana: Client, own: ScriptedProvider) -> None:
+    config = add(ana, own)
+    elsewhere = {"base_url": "https://elsewhere.example/v1"}
+    refused = ana.api("PATCH", f"/provider-configs/{config['id']}", json=elsewhere, expect=422)
+    assert refused["errors"][0]["field"] == "api_key"
+    changed = ana.api("PATCH", f"/provider-configs/{config['id']}", json=elsewhere | {"api_key": "another-key-12345"})
+    assert (changed["base_url"], changed["key_hint"], changed["model_count"]) == (elsewhere["base_url"], "anot", 0)
+
+
+def test_keys_want_a_fresh_password(ana: Client, own: ScriptedProvider, settings: Settings) -> None:
+    config = add(ana, own)
+    engine = plain_engine(settings)
+    with engine.begin() as connection:
+        connection.execute(sa.update(SignIn).values(started_at=clock.now() - timedelta(minutes=11)))
+    engine.dispose()
+    body = {"provider": "groq", "api_key": "gsk_0123456789"}
+    assert ana.api("POST", "/provider-configs", json=body, expect=403)["code"] == "confirmation_needed"
+    assert ana.api("PATCH", f"/provider-configs/{config['id']}", json={"api_key": "x" * 20}, expect=403)
+    ana.api("PATCH", f"/provider-configs/{config['id']}", json={"is_default": False})  # no secret, no password
+    ana.api("POST", "/session/confirm", json={"password": "correct horse battery"}, expect=204)
+    ana.api("POST", "/provider-configs", json=body, expect=201)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"provider": "nobody", "api_key": "x"}, "provider"),
+        ({"provider": "mistral"}, "api_key"),
+        ({"provider": "azure", "api_key": "x"}, "settings.resource"),
+        ({"provider": "custom"}, "base_url"),
+        ({"provider": "custom", "base_url": "ftp://x"}, "base_url"),
+        ({"provider": "mistral", "api_key": "with space"}, "api_key"),
+        ({"provider": "mistral", "api_key": "x", "name": "n" * 41}, "name"),
+        ({"provider": "mistral", "api_key": "x", "name": "a:b"}, "name"),
+        ({"provider": "mistral", "api_key": "x", "settings": {"other": "x"}}, "settings.other"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(ana: Client, body: dict[str, Any], field: str) -> None:
+    refused = ana.api("POST", "/provider-configs", json=body, expect=422)
+    assert refused["errors"][0]["field"] == field
+
+
+def test_the_same_provider_twice_needs_a_name(ana: Client, own: ScriptedProvider) -> None:
+    add(ana, own)
+    body = {"provider": "mistral", "api_key": KEY}
+    assert ana.api("POST", "/provider-configs", json=body, expect=409)["code"] == "provider_config_exists"
+
+
+def test_addresses_inside_the_network_are_not_called_for_people(ana: Client, provider: ScriptedProvider) -> None:
+    config = ana.api("POST", "/provider-configs", json={"provider": "custom", "base_url": provider.url}, expect=201)
+    told = ana.api("POST", f"/provider-configs/{config['id']}/test")
+    assert (told["ok"], told["code"]) == (False, "address_refused")
+    assert "TERTULIA_OUTBOUND_ALLOW=http://127.0.0.1:" in told["detail"]
+    sent = ana.say(ana.chat(provider="custom", model_name="anything")["id"], "Hello")
+    assert ana.finished(sent["run"]["id"])["error"]["code"] == "address_refused"
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700:4700::1111", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+    ],
+)
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert is_public(address) is public
+
+
+def test_the_catalogue_stands_in_where_no_list_was_read(ana: Client) -> None:
+    body = {"provider": "anthropic", "api_key": "sk-ant-0123456789", "base_url": "http://127.0.0.1:9/v1"}
+    ana.api("POST", "/provider-configs", json=body, expect=201)
+    models = [model for model in ana.api("GET", "/models")["items"] if model["provider"] == "anthropic"]
+    known = next(model for model in models if model["model_name"] == "claude-sonnet-4-5")
+    assert known["input_price"] == "3.000000"
+    assert known["capabilities"] == {"vision": True, "tools": True, "reasoning": True}
+    assert not any(model["deprecated"] for model in models)
+    assert ana.chat(provider="anthropic", model_name="claude-next")["model_name"] == "claude-next"
+
+
+def test_a_refresh_writes_the_whole_catalogue_and_only_when_it_is_another(session: Session) -> None:
+    session.execute(sa.delete(ProviderModel))
+    assert refresh_catalogue(session) == 0
+    assert refresh_catalogue(session, is_forced=True) > 500
+    names = {tuple(row) for row in session.execute(sa.select(ProviderModel.provider, ProviderModel.model_name))}
+    assert ("openai", "gpt-4o") in names
+
+
+def test_only_ones_own_providers_are_there(ana: Client, own: ScriptedProvider, sign_in: conftest.SignIn) -> None:
+    config = add(ana, own)
+    bob = sign_in("bob")
+    assert bob.api("GET", "/provider-configs")["items"] == []
+    assert all(model["source"] == "operator" for model in bob.api("GET", "/models")["items"])
+    bob.api("POST", "/chats", json={"provider": "mistral", "model_name": "mine"}, expect=422)
+    bob.api("POST", f"/provider-configs/{config['id']}/test", expect=404)
+
+
+def test_a_provider_that_is_gone_is_told_and_loses_nothing(ana: Client, own: ScriptedProvider) -> None:
+    config = add(ana, own)
+    chat = ana.chat(provider="mistral", model_name="mine")
+    own.play([Hold(), *words(3)])
+    first = ana.say(chat["id"], "One")
+    second = ana.say(chat["id"], "Two")
+    ana.api("DELETE", f"/provider-configs/{config['id']}", expect=204)
+    own.release()
+    assert ana.finished(first["run"]["id"])["status"] == "completed"  # it had begun with the key
+    assert ana.finished(second["run"]["id"])["error"]["code"] == "model_unknown"
+    assert [m["content"] for m in ana.api("GET", f"/chats/{chat['id']}/messages")["items"]][1::2] == ["Two", "One"]
+
+
+def test_rotation_can_be_stopped_at_any_point(ana: Client, own: ScriptedProvider, settings: Settings) -> None:
+    for number in range(5):
+        add(ana, own, name=str(number))
+    old = (settings.data / "secret_keys").read_bytes()
+    ring = _ring(old, 1)
+    engine = plain_engine(settings)
+    try:
+        require_keys(engine, ring)
+        from tertulia.providers.configs import rewrap_configs
+
+        with Session(engine) as session, session.begin():  # two of five, then it is stopped
+            assert rewrap_configs(session, ring, after=None, limit=2)[0] == 2
+        assert {sealed.split(".")[1] for sealed in stored(settings)} == set(ring.key_ids)
+        assert rewrap_secrets(engine, ring, lambda _: None) == 3
+        assert {sealed.split(".")[1] for sealed in stored(settings)} == {ring.key_ids[0]}
+        with pytest.raises(UnknownKey):
+            require_keys(engine, _ring(old, 0))
+    finally:
+        engine.dispose()
+
+
+def _ring(old: bytes, new: int) -> KeyRing:
+    import base64
+
+    keys = tuple(base64.b64decode(line) for line in old.split())
+    return KeyRing((bytes(range(32)),) * new + keys)
+
+
+def test_a_sealed_value_opens_in_its_own_place_alone() -> None:
+    ring = KeyRing((bytes(32),))
+    sealed = ring.seal(b"secret", PLACE)
+    assert ring.open(sealed, PLACE) == b"secret"
+    assert sealed != ring.seal(b"secret", PLACE)
+    for other in (
+        SealedFor("identity", "config", "row", "owner"),
+        SealedFor("provider_config", "other", "row", "owner"),
+        SealedFor("provider_config", "config", "another", "owner"),
+        SealedFor("provider_config", "config", "row", "another"),
+    ):
+        with pytest.raises(SealBroken):
+            ring.open(sealed, other)
+    with pytest.raises(SealBroken):
+        ring.open(sealed[:-3] + ("AAA" if not sealed.endswith("AAA") else "BBB"), PLACE)
+    with pytest.raises(UnknownKey):
+        KeyRing((bytes(range(32)),)).open(sealed, PLACE)
+
+
+def test_a_refused_key_is_told_on_the_message(ana: Client, own: ScriptedProvider) -> None:
+    add(ana, own)
+    own.play([Status(401, f"wrong key {KEY}")])
+    sent = ana.say(ana.chat(provider="mistral", model_name="mine")["id"], "Hello")
+    failed = ana.finished(sent["run"]["id"])
+    assert failed["error"]["code"] == "provider_key_refused"
+    assert KEY not in str(failed)

@@ -1,0 +1,219 @@
+"""Each vendor, against a fake that speaks its wire as documented: text, thoughts, pictures, tool calls, counts, refusals."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tertulia.http.outbound import Timeouts, operator_client
+from tertulia.providers.adapters import Access, build_adapter, resolve_base_url
+from tertulia.providers.errors import ProviderError, ProviderFieldInvalid
+from tertulia.providers.models import ListedModel
+from tertulia.providers.protocol import (
+    Finish,
+    ListingProvider,
+    ModelRequest,
+    ProviderEvent,
+    ReasoningDelta,
+    RequestMessage,
+    TextDelta,
+    ToolCall,
+    ToolSpec,
+    Usage,
+)
+from tertulia.providers.vendors import BY_ID, VENDORS, Vendor
+from tests.fakes.scripted_provider import Raw, ScriptedProvider, Status
+from tests.fakes.vendor_wires import WIRES, chunk, encode
+
+KEY = "sk-very-secret-key-0123456789"
+PICTURE = "data:image/png;base64,iVBORw0KGgo="
+WEATHER = ToolSpec("weather", "Says the weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
+REQUEST = ModelRequest(
+    "model-a",
+    (
+        RequestMessage("system", "Be brief."),
+        RequestMessage("user", "What is this?", images=(PICTURE,)),
+        RequestMessage("assistant", "", tool_calls=(ToolCall("call_0", "weather", '{"city":"Rome"}'),)),
+        RequestMessage("tool", "sunny", tool_call_id="call_0"),
+    ),
+    max_tokens=100,
+    temperature=0.5,
+    frequency_penalty=0.1,
+    tools=(WEATHER,),
+)
+ALL = [vendor.id for vendor in VENDORS]
+
+
+def with_adapter(vendor: Vendor, provider: ScriptedProvider, work: Any) -> Any:
+    async def main() -> Any:
+        async with operator_client(Timeouts()) as client:
+            access = Access(KEY, provider.url, {})
+            return await work(build_adapter(vendor, access, client, Timeouts(), shown_as=vendor.display_name))
+
+    return asyncio.run(main())
+
+
+async def ask(adapter: ListingProvider) -> list[ProviderEvent]:
+    return [event async for event in adapter.stream(REQUEST)]
+
+
+def test_there_are_twenty_vendors_and_a_wire_for_each() -> None:
+    assert len(ALL) == len(set(ALL)) > 20
+    assert set(WIRES) == set(ALL)
+
+
+@pytest.mark.parametrize("vendor_id", ALL)
+def test_a_reply_is_read_whole(provider: ScriptedProvider, vendor_id: str) -> None:
+    wire = WIRES[vendor_id]
+    provider.play([Raw(encode(wire.chunks))])
+    events = with_adapter(BY_ID[vendor_id], provider, ask)
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Hello there"
+    assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == wire.reasoning
+    calls = [event for event in events if isinstance(event, ToolCall)]
+    assert calls == ([ToolCall("call_1", "weather", '{"city":"Lima"}')] if wire.calls_a_tool else [])
+    counted = [event for event in events if isinstance(event, Usage)][-1]
+    assert (counted.input_tokens, counted.output_tokens, counted.cached_tokens) == wire.usage
+    assert any(isinstance(event, Finish) for event in events)
+
+
+@pytest.mark.parametrize("vendor_id", ALL)
+def test_the_request_is_in_the_vendors_form(provider: ScriptedProvider, vendor_id: str) -> None:
+    vendor = BY_ID[vendor_id]
+    provider.play([Raw(encode(WIRES[vendor_id].chunks))])
+    with_adapter(vendor, provider, ask)
+    body, (_, path, headers) = provider.requests[0], provider.calls[0]
+    if vendor.key_header == "authorization":
+        assert headers["authorization"] == f"Bearer {KEY}"
+    else:
+        assert headers[vendor.key_header] == KEY
+        assert "authorization" not in headers
+    if vendor.wire == "anthropic":
+        assert (path, headers["anthropic-version"]) == ("/v1/messages", "2023-06-01")
+        assert (body["system"], body["max_tokens"], "frequency_penalty" in body) == ("Be brief.", 100, False)
+        first, second, third = body["messages"]
+        picture = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
+        assert first["content"][0] == {"type": "image", "source": picture}
+        assert second["content"] == [{"type": "tool_use", "id": "call_0", "name": "weather", "input": {"city": "Rome"}}]
+        assert third["content"] == [{"type": "tool_result", "tool_use_id": "call_0", "content": "sunny"}]
+        assert body["tools"][0]["input_schema"] == WEATHER.parameters
+        return
+    assert path == "/v1/chat/completions"
+    dialect = vendor.dialect
+    assert body[dialect.max_tokens_field] == 100
+    assert ("stream_options" in body) is dialect.has_stream_options
+    assert ("frequency_penalty" in body) is ("frequency_penalty" not in dialect.refuses)
+    assert body["messages"][1]["content"][1] == {"type": "image_url", "image_url": {"url": PICTURE}}
+    assert body["messages"][2]["tool_calls"][0]["function"] == {"name": "weather", "arguments": '{"city":"Rome"}'}
+    assert body["messages"][3] == {"role": "tool", "content": "sunny", "tool_call_id": "call_0"}
+    assert body["tools"][0]["function"]["parameters"] == WEATHER.parameters
+
+
+@pytest.mark.parametrize("vendor_id", ALL)
+def test_its_list_of_models_is_read_and_what_does_not_talk_is_left_out(
+    provider: ScriptedProvider, vendor_id: str
+) -> None:
+    wire = WIRES[vendor_id]
+    provider.listing = wire.listing
+
+    async def list_models(adapter: ListingProvider) -> list[ListedModel]:
+        return await adapter.list_models()
+
+    models = with_adapter(BY_ID[vendor_id], provider, list_models)
+    assert tuple(model.model_name for model in models) == wire.listed
+    assert models[0].context_window == wire.window
+
+
+@pytest.mark.parametrize("vendor_id", ALL)
+def test_its_refusal_is_told_in_words_and_never_quotes_the_key(provider: ScriptedProvider, vendor_id: str) -> None:
+    status, body, kind = WIRES[vendor_id].refusal
+    provider.play([Status(status, body=body)])
+    with pytest.raises(ProviderError) as caught:
+        with_adapter(BY_ID[vendor_id], provider, ask)
+    assert type(caught.value) is kind
+    assert BY_ID[vendor_id].display_name in caught.value.detail
+    assert KEY not in caught.value.detail
+    said = body[0] if isinstance(body, list) else body
+    error = said.get("error", said) if isinstance(said, dict) else said
+    words = (
+        error
+        if isinstance(error, str)
+        else next((error[k] for k in ("message", "detail", "Message") if k in error), "")
+    )
+    if kind.code not in ("provider_key_refused",) and isinstance(words, str):
+        assert words[:20] in caught.value.detail
+
+
+def test_a_key_that_a_vendor_quotes_is_taken_out(provider: ScriptedProvider) -> None:
+    provider.play([Status(400, body={"error": {"message": f"bad request by {KEY} and sk-proj-abcdefghijkl"}})])
+    with pytest.raises(ProviderError) as caught:
+        with_adapter(BY_ID["openai"], provider, ask)
+    assert KEY not in caught.value.detail
+    assert "sk-proj-abcdefghijkl" not in caught.value.detail
+
+
+def test_calls_that_share_a_number_are_told_apart_by_their_ids(provider: ScriptedProvider) -> None:
+    one = {"index": 0, "id": "a", "function": {"name": "weather", "arguments": "{}"}}
+    provider.play(
+        [
+            Raw(
+                encode(
+                    [
+                        chunk({"tool_calls": [one]}),
+                        chunk({"tool_calls": [one | {"id": "b"}]}),
+                        chunk({}, "stop"),
+                        "[DONE]",
+                    ]
+                )
+            )
+        ]
+    )
+    calls = [event for event in with_adapter(BY_ID["ollama"], provider, ask) if isinstance(event, ToolCall)]
+    assert [call.id for call in calls] == ["a", "b"]
+
+
+def test_an_error_within_a_reply_is_told(provider: ScriptedProvider) -> None:
+    for vendor_id, broken in (
+        ("anthropic", {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
+        ("cerebras", {"error": {"message": "server busy", "type": "x", "code": "y"}, "status_code": 503}),
+    ):
+        provider.play([Raw(encode([*WIRES[vendor_id].chunks[:3], broken]))])
+        with pytest.raises(ProviderError, match=r"(?i)overloaded|busy"):
+            with_adapter(BY_ID[vendor_id], provider, ask)
+
+
+def test_models_of_anthropic_that_refuse_sampling_are_not_sent_it(provider: ScriptedProvider) -> None:
+    for name, has_temperature in (("claude-opus-4-8", False), ("claude-sonnet-4-5", True)):
+        provider.play([Raw(encode(WIRES["anthropic"].chunks))])
+
+        async def ask_for(adapter: ListingProvider, name: str = name) -> list[ProviderEvent]:
+            return [event async for event in adapter.stream(replace(REQUEST, model_name=name))]
+
+        with_adapter(BY_ID["anthropic"], provider, ask_for)
+        assert ("temperature" in provider.requests[-1]) is has_temperature
+
+
+def test_addresses_are_filled_in_from_what_the_vendor_asks_for() -> None:
+    assert resolve_base_url(BY_ID["azure"], Access(KEY, None, {"resource": "my-company"})) == (
+        "https://my-company.openai.azure.com/openai/v1"
+    )
+    for vendor_id, fields in (("azure", {}), ("bedrock", {"region": "evil.example/"}), ("azure", {"resource": "a.b"})):
+        with pytest.raises(ProviderFieldInvalid):
+            resolve_base_url(BY_ID[vendor_id], Access(KEY, None, fields))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ftp://x/v1",
+        "https://",
+        "https://u:p@host/v1",
+        "https://host/v1?x=1",
+        "https://host/v1#x",
+        "https://ho st/",
+        "x",
+    ],
+)
+def test_an_address_that_cannot_be_is_refused(address: str) -> None:
+    with pytest.raises(ProviderFieldInvalid):
+        resolve_base_url(BY_ID["custom"], Access(None, address, {}))
