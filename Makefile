@@ -7,12 +7,12 @@ DEV_STAMP := $(VENV)/.installed-dev
 # A command in web/, with the system's Node or, where that is missing or old, the one from a wheel.
 IN_WEB := $(BIN)/python scripts/build_web.py
 
-.PHONY: run test check bench fmt web api browser clean
+.PHONY: run test check bench fmt web api tools clean
 
 run: $(RUN_STAMP) web
 	@exec $(BIN)/tertulia serve
 
-test: $(DEV_STAMP) web browser
+test: $(DEV_STAMP) web tools
 	$(IN_WEB) npx vitest run
 	$(BIN)/python scripts/run_tests.py
 
@@ -41,8 +41,8 @@ api: $(DEV_STAMP) web
 web: | $(VENV)/bin/python
 	@$(BIN)/python scripts/build_web.py
 
-browser:
-	@scripts/install_browser.sh
+tools:
+	@scripts/install_test_tools.sh
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tertulia needs Python 3.11 or newer.")'

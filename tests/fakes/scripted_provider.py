@@ -85,6 +85,7 @@ class ScriptedProvider:
     models: list[str] = field(default_factory=lambda: ["scripted", "scripted-2"])
     requests: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # method, path, headers
+    default: Sequence["Step"] | None = None  # what is played when nothing else is; else it echoes
     listing: Any = None  # what GET answers, instead of `models` in OpenAI's form
     open_streams: int = 0
 
@@ -171,7 +172,7 @@ class ScriptedProvider:
         said = self.requests[-1]["messages"][-1]["content"]
         if isinstance(said, str) and said in self._for_content:
             return self._for_content.pop(said)
-        return self._scripts.popleft() if self._scripts else self._echo()
+        return self._scripts.popleft() if self._scripts else self.default or self._echo()
 
     def _echo(self) -> list[Step]:
         said = self.requests[-1]["messages"][-1]["content"]

@@ -31,7 +31,7 @@ from tertulia.chat.queries import LOCK_CHAT, ONE_MESSAGE, read_message_row
 from tertulia.chat.schemas import MessageRead, Written
 from tertulia.chat.service import announce_chat
 from tertulia.chat.titles import title_from
-from tertulia.db import Prepared, table_of
+from tertulia.db import Prepared, later_of, table_of
 from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
@@ -84,7 +84,8 @@ _UPDATE_CHAT = Prepared(
     .values(
         head_message_id=sa.bindparam("new_head", type_=Chat.id.type),
         message_count=Chat.message_count + 1,
-        last_message_at=sa.bindparam("new_moment", type_=Chat.last_message_at.type),
+        # A clock that was set back must not put a chat below what was said before.
+        last_message_at=later_of(Chat.last_message_at, sa.bindparam("new_moment", type_=Chat.last_message_at.type)),
         updated_at=sa.bindparam("new_moment", type_=Chat.last_message_at.type),
         title=sa.func.coalesce(sa.bindparam("new_title", type_=sa.String()), Chat.title),
     )

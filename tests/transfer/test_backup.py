@@ -1,0 +1,238 @@
+"""Everything out and back: of one moment under load, to either engine, and nothing when a byte is wrong."""
+
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from tertulia import tables
+from tertulia.chat.counters import find_wrong_counters
+from tertulia.db.migrate import known_revisions, migrate_to, schema_state, upgrade_schema
+from tertulia.db.opening import plain_engine
+from tertulia.ids import new_id
+from tertulia.runs.counters import find_wrong_totals
+from tertulia.settings import Settings
+from tertulia.transfer.backup import NOT_KEPT, BackupError, back_up, restore, verify_backup
+from tests.conftest import ENGINES, ServerMaker
+from tests.fakes.live_server import Client, LiveServer
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+RECOUNTS = (find_wrong_counters, find_wrong_totals)
+NewInstance = Callable[[str], Settings]
+
+
+@pytest.fixture
+def new_instance(postgres_url: str, tmp_path: Path) -> Iterator[NewInstance]:
+    """Settings of an instance that nobody has started yet."""
+    made: list[str] = []
+
+    def make(kind: str) -> Settings:
+        folder = tmp_path / f"new-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        if kind == "sqlite":
+            return Settings(data=folder, local_model="none")
+        name = f"new_{new_id()[-12:]}"
+        _run(postgres_url, f'CREATE DATABASE "{name}"')
+        made.append(name)
+        url = make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+        return Settings(data=folder, local_model="none", database_url=url)
+
+    yield make
+    for name in made:
+        _run(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _run(url: str, statement: str) -> None:
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def content(settings: Settings) -> dict[str, list[Any]]:
+    """Every row of every table that a backup keeps, by the models."""
+    engine = plain_engine(settings, writes=False)
+    found = {}
+    with engine.connect() as connection:
+        for table in tables.metadata.sorted_tables:
+            if table.name not in NOT_KEPT:
+                found[table.name] = sorted(map(repr, connection.execute(sa.select(table))))
+    engine.dispose()
+    return found
+
+
+def lived_in(ana: Client) -> None:
+    """A little of everything."""
+    chat = ana.chat(title="Ñandú 面包 🜚", settings={"temperature": 0.5}, system_prompt="Be brief.")
+    sent = ana.say(chat["id"], 'Hello\nthere\t"quoted" end')
+    ana.finished(sent["run"]["id"])
+    ana.api("POST", f"/messages/{sent['message']['id']}/edit", json={"content": "Edited", "in_place": True}, expect=201)
+    again = ana.api("POST", f"/messages/{sent['reply']['id']}/regenerate", expect=201)
+    ana.finished(again["run"]["id"])
+    ana.api("DELETE", f"/chats/{ana.chat(title='In the trash')['id']}", expect=204)
+    ana.api("POST", "/provider-configs", json={"provider": "mistral", "api_key": "secret-key-0123"}, expect=201)
+    ana.api("POST", "/api-tokens", json={"name": "script"}, expect=201)
+    ana.api("PATCH", "/me", json={"preferences": {"theme": "dark"}})
+
+
+@pytest.mark.parametrize("target", ENGINES)
+def test_what_is_restored_is_what_was_there_on_either_engine(
+    ana: Client, server: LiveServer, new_instance: NewInstance, start_server: ServerMaker, tmp_path: Path, target: str
+) -> None:
+    lived_in(ana)
+    settings = server.settings
+    file = tmp_path / "all.zip"
+    summary = back_up(settings, file, now=NOW)
+    assert summary.rows["message"] == 3
+    assert file.stat().st_mode & 0o077 == 0
+    server.stop()
+    there = new_instance(target)
+    restore(there, file, RECOUNTS, now=NOW)
+    before, after = content(settings), content(there)
+    for name in before:
+        if name not in ("session", "user", "audit_log", "provider_config"):  # last uses are written when a server stops
+            assert after[name] == before[name], name
+    (there.data / "secret_keys").write_bytes((settings.data / "secret_keys").read_bytes())
+    (there.data / "secret_keys").chmod(0o600)
+    revived = LiveServer(there).start()
+    try:
+        with Client(revived.url, cookies=dict(ana.cookies)) as client:
+            assert client.api("GET", "/me")["preferences"]["theme"] == "dark"
+            (chat,) = client.api("GET", "/chats")["items"]
+            messages = client.api("GET", f"/chats/{chat['id']}/messages")["items"]
+            assert messages[1]["content"] == "Edited"
+            assert client.api("GET", "/provider-configs")["items"][0]["key_hint"] == "sec"
+            assert client.api("GET", "/usage")["total"]["replies"] == 2
+    finally:
+        revived.stop()
+
+
+def test_a_backup_is_of_one_moment_however_busy_the_server_is(
+    ana: Client, server: LiveServer, new_instance: NewInstance, tmp_path: Path
+) -> None:
+    chats = [ana.chat()["id"] for _ in range(3)]
+    acknowledged: list[str] = []
+    over = threading.Event()
+
+    def write(chat_id: str) -> None:
+        with Client(server.url, cookies=dict(ana.cookies)) as client:
+            while not over.is_set():
+                acknowledged.append(client.say(chat_id, "more", reply=False)["message"]["id"])
+
+    threads = [threading.Thread(target=write, args=(chat_id,)) for chat_id in chats]
+    for thread in threads:
+        thread.start()
+    files = []
+    for number in range(3):
+        known = list(acknowledged)
+        back_up(server.settings, tmp_path / f"{number}.zip", now=NOW)
+        files.append((tmp_path / f"{number}.zip", known))
+    over.set()
+    for thread in threads:
+        thread.join()
+    file, known = files[-1]
+    there = new_instance("sqlite")
+    restore(there, file, RECOUNTS, now=NOW)  # counts all counters again, and looks at every key
+    engine = plain_engine(there, writes=False)
+    with engine.connect() as connection:
+        ids = set(connection.scalars(sa.select(tables.metadata.tables["message"].c.id)))
+    engine.dispose()
+    assert set(known) <= ids
+
+
+def test_a_damaged_backup_is_refused_before_anything_is_written(
+    ana: Client, server: LiveServer, new_instance: NewInstance, tmp_path: Path
+) -> None:
+    lived_in(ana)
+    file = tmp_path / "all.zip"
+    back_up(server.settings, file, now=NOW)
+    whole = file.read_bytes()
+    with zipfile.ZipFile(file) as archive:
+        offset = archive.getinfo("tables/message.jsonl").header_offset + 140
+    there = new_instance("sqlite")
+    for broken in (whole[: len(whole) // 2], whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :], b"PK"):
+        file.write_bytes(broken)
+        with pytest.raises(BackupError):
+            restore(there, file, RECOUNTS, now=NOW)
+    assert not (there.data / "tertulia.db").exists() or content(there)["user"] == []
+
+
+def test_only_an_empty_instance_is_filled(ana: Client, server: LiveServer, tmp_path: Path) -> None:
+    file = tmp_path / "all.zip"
+    back_up(server.settings, file, now=NOW)
+    with pytest.raises(BackupError, match="not empty"):
+        restore(server.settings, file, RECOUNTS, now=NOW)
+    with pytest.raises(BackupError, match="exists already"):
+        back_up(server.settings, file, now=NOW)
+
+
+def test_a_backup_that_cannot_be_written_leaves_nothing_behind(ana: Client, server: LiveServer, tmp_path: Path) -> None:
+    with pytest.raises(BackupError):
+        back_up(server.settings, tmp_path / "nowhere" / "all.zip", now=NOW)
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+OLD: dict[str, list[str]] = {
+    "0001": [
+        """INSERT INTO "user" (id, username, username_key, name, email_verified, role, preferences, status, created_at, updated_at)
+           VALUES (:user, 'ada', 'ada', 'Ada', {false}, 'admin', '{{}}', 'active', :now, :now)""",
+        """INSERT INTO session (id, user_id, token_hash, expires_at, started_at, last_active_at, is_active, created_at, updated_at)
+           VALUES (:session, :user, :hash, :now, :now, :now, {false}, :now, :now)""",
+        """INSERT INTO chat (id, user_id, kind, title, settings, metadata, visibility, is_archived, message_count, last_message_at,
+             total_tokens, total_cost, created_at, updated_at)
+           VALUES (:chat, :user, 'direct', 'Old', '{{}}', '{{}}', 'private', {false}, 1, :now, 12, 0, :now, :now)""",
+        """INSERT INTO message (id, chat_id, role, status, thread_level, metadata, edit_history, content, parts, created_at, updated_at)
+           VALUES (:message, :chat, 'assistant', 'sent', 0, '{{"provider"\\:"openai","model"\\:"gpt-4o"}}', '[]', 'Old words',
+             '[{{"type"\\:"text","text"\\:"Old words"}}]', :now, :now)""",
+        """INSERT INTO run (id, chat_id, message_id, requested_by, status, provider, model_name, continues, lease_number, usage,
+             created_at, updated_at)
+           VALUES (:run, :chat, :message, :user, 'completed', 'openai', 'gpt-4o', {false}, 1,
+             '{{"prompt"\\:7,"completion"\\:5,"total"\\:12}}', :now, :now)""",
+    ],
+}
+
+
+@pytest.mark.parametrize("revision", known_revisions()[:-1])
+@pytest.mark.parametrize("kind", ENGINES)
+def test_every_released_schema_comes_to_this_one_with_its_data(
+    new_instance: NewInstance, kind: str, revision: str
+) -> None:
+    settings = new_instance(kind)
+    migrate_to(settings, revision)
+    engine = plain_engine(settings)
+    types = {
+        "now": tables.metadata.tables["user"].c.created_at.type,
+        **{name: tables.metadata.tables["user"].c.id.type for name in ("user", "session", "chat", "message", "run")},
+    }
+    values = {name: new_id() for name in ("user", "session", "chat", "message", "run")} | {
+        "now": NOW,
+        "hash": b"x" * 32,
+    }
+    with engine.begin() as connection:
+        for statement in OLD[revision]:
+            text = sa.text(statement.format(false="false" if kind == "postgresql" else "0"))
+            bound = {name: value for name, value in values.items() if f":{name}" in statement}
+            known = [sa.bindparam(name, type_=types[name]) for name in bound if name in types]
+            connection.execute(text.bindparams(*known), bound)
+    found = upgrade_schema(settings, now=NOW, back_up=lambda path: back_up(settings, path, now=NOW))
+    assert found == "older"
+    with engine.connect() as connection:
+        assert schema_state(connection) == "current"
+        ledger = tables.metadata.tables["usage_log"]
+        entered = connection.execute(sa.select(ledger.c.input_tokens, ledger.c.output_tokens, ledger.c.cost)).all()
+        assert [tuple(row) for row in entered] == [(7, 5, None)]
+        words = connection.scalar(sa.select(tables.metadata.tables["message"].c.content))
+        assert words == "Old words"
+    engine.dispose()
+    (copy,) = (path for path in settings.data.iterdir() if "before-upgrade" in path.name)
+    if kind == "postgresql":
+        assert verify_backup(copy).revision == revision
+        again = new_instance("postgresql")
+        restore(again, copy, RECOUNTS, now=NOW)  # the way back, and to this version in one go
+        assert content(again)["message"] == content(settings)["message"]
