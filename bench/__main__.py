@@ -1,4 +1,8 @@
-"""`make bench`: CPU and latency of the hot calls at 1 and 32 connections, ours beside the limit, in turns."""
+"""`make bench`: the hot calls beside the limit, replies at once beside the provider itself, idle streams, start, memory, size.
+
+Absolute figures are this machine's; what is to be compared stands side by side, and was measured in one run, in turns.
+`make bench` runs all of it; `python -m bench calls streams idle start` runs parts.
+"""
 
 import os
 import shutil
@@ -15,7 +19,8 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from bench.load import Figure, measure, request_bytes
+from bench.load import Figure, cpu_seconds, measure, request_bytes
+from bench.streams import PAUSE_MS, TOKENS, Asker, Reply, listen_idly, relay_bare, resident_kib, stream
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import DeviceInfo, User, UserRole
 from tertulia.accounts.sessions import SessionLife, start_session
@@ -35,8 +40,14 @@ ROUNDS = 3
 SECONDS = 2.0
 
 
-def seed(folder: Path) -> tuple[str, dict[str, str]]:
-    """200 chats of 4 messages, one of 50 and one of 10,000; gives a session's token and the ids of the last two."""
+PEOPLE = 100  # each may run four replies at once, and hold ten streams
+
+
+def seed(folder: Path) -> tuple[str, dict[str, str], list[Asker]]:
+    """200 chats of 4 messages, one of 50 and one of 10,000, and people with a chat each for replies at once.
+
+    Gives a session's token, the ids of the chats by their titles, and the people.
+    """
     settings = Settings(data=folder)
     upgrade_schema(settings, now=now())
     engine = plain_engine(settings)
@@ -62,11 +73,20 @@ def seed(folder: Path) -> tuple[str, dict[str, str]]:
         life = SessionLife(timedelta(days=7), timedelta(days=30))
         device = DeviceInfo(user_agent="bench", platform="", browser="")
         token = start_session(session, owner.user_id, life=life, device=device)
+        askers = []
+        for number in range(PEOPLE):
+            person = Actor(UserId(new_id()), UserRole.USER)
+            session.add(User(id=person.user_id, username=f"p{number}", username_key=f"p{number}", name="P"))
+            session.flush()
+            own = start_session(session, person.user_id, life=life, device=device)
+            askers += [
+                Asker(own, create_chat(session, ChatCreate(title=f"{turn}"), actor=person)["id"]) for turn in range(2)
+            ]
         session.commit()
     engine.dispose()
     with closing(sqlite3.connect(folder / "tertulia.db")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return token, ids
+    return token, ids, askers
 
 
 @contextmanager
@@ -92,28 +112,127 @@ def free_port() -> int:
         return port
 
 
+PARTS = ("calls", "streams", "idle", "start")
+
+
 def main() -> None:
+    parts = sys.argv[1:] or list(PARTS)
+    if not set(parts) <= set(PARTS):
+        raise SystemExit(f"The parts are {', '.join(PARTS)}.")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "ours").mkdir()
         print("Filling a database …", flush=True)
-        token, ids = seed(folder / "ours")
+        token, ids, askers = seed(folder / "ours")
         shutil.copytree(folder / "ours", folder / "limit")
-        message = b'{"content": "' + TEXT.encode() + b'", "reply": false}'
-        calls = {
-            "list of 50 chats": request_bytes("GET", "/api/v1/chats", token),
-            "newest page, chat of 50": request_bytes("GET", f"/api/v1/chats/{ids['50']}/messages", token),
-            "newest page, chat of 10,000": request_bytes("GET", f"/api/v1/chats/{ids['10000']}/messages", token),
-            "append a message": request_bytes("POST", f"/api/v1/chats/{ids['appended']}/messages", token, message),
+        port, bare_port, provider_port = free_port(), free_port(), free_port()
+        environment = {
+            "TERTULIA_DATA": str(folder / "ours"),
+            "PORT": str(port),
+            "TERTULIA_LOCAL_MODEL": "none",
+            "TERTULIA_OPENAI_BASE_URL": f"http://127.0.0.1:{provider_port}/v1",
         }
-        port, bare_port = free_port(), free_port()
-        ours_env = {"TERTULIA_DATA": str(folder / "ours"), "PORT": str(port), "TERTULIA_LOCAL_MODEL": "none"}
+        command = [sys.executable, "-m", "tertulia", "serve"]
+        if "start" in parts:
+            report_start(command, environment, port, folder / "ours")
+        relay_port = free_port()
+        relay_command = [sys.executable, "-m", "bench.relay", str(relay_port), str(provider_port)]
         limit_command = [sys.executable, "-m", "bench.limit", str(folder / "limit" / "tertulia.db"), str(bare_port)]
+        provider_command = [sys.executable, "-m", "bench.provider", str(provider_port), str(TOKENS), str(PAUSE_MS)]
         with (
-            serving([sys.executable, "-m", "tertulia", "serve"], ours_env, port) as ours,
+            serving(provider_command, {}, provider_port),
+            serving(command, environment, port) as ours,
             serving(limit_command, {}, bare_port) as limit,
+            serving(relay_command, {}, relay_port) as relay,
         ):
-            report(calls, (ours, port), (limit, bare_port))
+            calls = hot_calls(token, ids)
+            if "calls" in parts:
+                report(calls, (ours, port), (limit, bare_port))
+            if "streams" in parts:
+                report_streams((ours, port), (relay, relay_port), provider_port, askers, calls)
+            if "idle" in parts:
+                report_idle(ours, port, askers)
+
+
+def hot_calls(token: str, ids: dict[str, str]) -> dict[str, bytes]:
+    message = b'{"content": "' + TEXT.encode() + b'", "reply": false}'
+    return {
+        "list of 50 chats": request_bytes("GET", "/api/v1/chats", token),
+        "newest page, chat of 50": request_bytes("GET", f"/api/v1/chats/{ids['50']}/messages", token),
+        "newest page, chat of 10,000": request_bytes("GET", f"/api/v1/chats/{ids['10000']}/messages", token),
+        "append a message": request_bytes("POST", f"/api/v1/chats/{ids['appended']}/messages", token, message),
+    }
+
+
+def report_start(command: list[str], environment: dict[str, str], port: int, folder: Path) -> None:
+    """From the command to the first answer, and what it holds when nobody does anything."""
+    took = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        with serving(command, environment, port) as pid:
+            took.append(time.perf_counter() - began)
+            time.sleep(3)
+            memory, cpu = resident_kib(pid) / 1024, cpu_seconds(pid)
+            time.sleep(2)
+            idle_cpu = (cpu_seconds(pid) - cpu) / 2 * 100
+    size = (folder / "tertulia.db").stat().st_size
+    with closing(sqlite3.connect(folder / "tertulia.db")) as connection:
+        (messages,) = connection.execute("SELECT count(*) FROM message").fetchone()
+    print(f"Cold start {sorted(took)[len(took) // 2]:.2f} s; idle {memory:.0f} MiB and {idle_cpu:.1f} % of a core.")
+    print(
+        f"On disk {size / messages:.0f} bytes a message, its words counted ({len(TEXT)} bytes, kept twice), all else included.\n"
+    )
+
+
+def report_streams(
+    ours: tuple[int, int],
+    relay: tuple[int, int],
+    provider_port: int,
+    askers: list[Asker],
+    calls: dict[str, bytes],
+) -> None:
+    pid, port = ours
+    print(
+        f"\nReplies of {TOKENS} tokens at {1000 / PAUSE_MS:.0f} a second (medians; added: ours less the provider directly)"
+    )
+    print(
+        f"{'at once':>8}{'limit us/token':>16}{'CPU us/token':>14}{'added first ms':>16}{'added end ms':>14}{'frames/token':>14}{'bytes/token':>13}{'lost':>6}{'failed':>8}"
+    )
+    for count in (1, 50, 200):
+        # Two chats of each person, spread over as many people as there are.
+        chosen = (askers[::2] + askers[1::2])[:count]
+        bare = relay_bare(*relay, count)
+        done = stream(pid, port, provider_port, chosen)
+        tokens = sum(reply.tokens for reply in done.replies) or 1
+        print(
+            f"{count:>8}{bare:>16.0f}{done.cpu_us_per_token:>14.0f}{_added(done.replies, done.direct, 'first_s'):>16.0f}"
+            f"{_added(done.replies, done.direct, 'end_s'):>14.0f}{sum(r.frames for r in done.replies) / tokens:>14.2f}"
+            f"{sum(r.size_bytes for r in done.replies) / tokens:>13.0f}{done.lost:>6}{done.failed:>8}",
+            flush=True,
+        )
+    print("\nCalls beside replies, ms (p50 / p99)")
+    for count in (50, 200):
+        chosen = (askers[::2] + askers[1::2])[:count]
+        done = stream(pid, port, provider_port, chosen, calls)
+        told = "  ".join(
+            f"{name}: {sorted(took)[len(took) // 2]:.1f} / {sorted(took)[int(len(took) * 0.99)]:.1f}"
+            for name, took in done.others.items()
+        )
+        print(f"{count:>4} replies ({done.lost} tokens lost, {done.failed} failed)  {told}", flush=True)
+
+
+def _added(ours: list[Reply], direct: list[Reply], which: str) -> float:
+    middle = [sorted(getattr(reply, which) for reply in side)[len(side) // 2] for side in (ours, direct)]
+    return (middle[0] - middle[1]) * 1000
+
+
+def report_idle(pid: int, port: int, askers: list[Asker]) -> None:
+    tokens = [asker.token for asker in askers[::2] for _ in range(10)]
+    change = request_bytes("PATCH", f"/api/v1/chats/{askers[0].chat_id}", askers[0].token, b'{"title": "Another"}')
+    each, cpu_ms = listen_idly(pid, port, tokens, change)
+    print(
+        f"\n{len(tokens)} idle event streams: {each:.1f} KiB each; a change told to ten of them {cpu_ms:.2f} ms of CPU, its call included."
+    )
 
 
 def report(calls: dict[str, bytes], ours: tuple[int, int], limit: tuple[int, int]) -> None:

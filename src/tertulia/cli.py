@@ -34,6 +34,7 @@ from tertulia.keyring import (
     ring_path,
 )
 from tertulia.providers.book import refresh_catalogue
+from tertulia.providers.configs import list_key_ids
 from tertulia.providers.rotation import require_keys, rewrap_secrets
 from tertulia.runs.counters import find_wrong_totals
 from tertulia.server import DataFolderInUse, Running, locked_data_folder, serve
@@ -148,9 +149,28 @@ def keys_rotate(
             done = rewrap_secrets(engine, ring, lambda count: typer.echo(f"{count} secrets done"))
         finally:
             engine.dispose()
-        if forget and not settings.secret_keys:
-            keep_only_primary(ring_path(settings.data))
-    typer.echo(f"Done: {done} secrets are under the key {ring.key_ids[0]}. Restart other servers of this database.")
+    typer.echo(f"Done: {done} secrets are under the key {ring.key_ids[0]}.")
+    typer.echo("Restart the servers of this database; then `tertulia keys forget` drops the old keys.")
+
+
+@keys_app.command("forget")
+def keys_forget() -> None:
+    """Drop the old keys of a ring in a file, once nothing is sealed with them and every server was restarted."""
+    settings = load_settings()
+    with locked_data_folder(settings):
+        if settings.secret_keys:
+            raise SettingsError("The ring is in TERTULIA_SECRET_KEYS: take the old keys out of it yourself.")
+        ring = open_keyring(None, settings.data)
+        engine = plain_engine(settings, writes=False)
+        try:
+            with Session(engine) as session:
+                old = list_key_ids(session) - {ring.key_ids[0]}
+        finally:
+            engine.dispose()
+        if old:
+            raise SettingsError("Some secrets are still sealed with an old key. Run `tertulia keys rotate` first.")
+        keep_only_primary(ring_path(settings.data))
+    typer.echo(f"The ring has one key now: {ring.key_ids[0]}.")
 
 
 @models_app.command("refresh")

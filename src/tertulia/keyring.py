@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 from dataclasses import dataclass
@@ -19,27 +20,36 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from tertulia.errors import SettingsError
+from tertulia.errors import SettingsError, Unavailable
 
 Purpose = Literal["cursor", "idempotency", "secrets"]
 KEY_BYTES = 32
 SIGNATURE_BYTES = 16
 NONCE_BYTES = 12
 SEAL_VERSION = "1"
+log = logging.getLogger(__name__)
 
 
-class UnknownKey(SettingsError):
-    """A stored value was sealed with a key that the ring does not hold."""
+class UnknownKey(Unavailable):
+    """A stored value was sealed with a key that this process's ring does not hold."""
+
+    code = "secret_key_unknown"
 
     def __init__(self, key_id: str) -> None:
         super().__init__(
-            f"The database holds secrets sealed with the key {key_id}, which the key ring lacks. "
-            "Give back the ring that was used before: TERTULIA_SECRET_KEYS, or secret_keys in the data folder."
+            f"The database holds secrets sealed with the key {key_id}, which the key ring lacks. The operator gives back the "
+            "ring that was used before (TERTULIA_SECRET_KEYS, or secret_keys in the data folder), or restarts this server "
+            "after a rotation."
         )
 
 
-class SealBroken(Exception):
+class SealBroken(Unavailable):
     """A sealed value was changed, or is another row's: it opens for nobody."""
+
+    code = "secret_broken"
+
+    def __init__(self) -> None:
+        super().__init__("This secret was damaged where it is stored. Enter it again.")
 
 
 @dataclass(frozen=True)
@@ -165,9 +175,13 @@ def open_keyring(configured: str | None, data_folder: Path) -> KeyRing:
     found = find_keyring(configured, data_folder)
     if found is not None:
         return found
-    key = secrets.token_bytes(KEY_BYTES)
-    _write(ring_path(data_folder), (key,))
-    return KeyRing((key,))
+    try:
+        _write(ring_path(data_folder), (secrets.token_bytes(KEY_BYTES),), is_new=True)
+    except FileExistsError:
+        log.info("another process made the key ring first; this one uses it")
+    made = find_keyring(None, data_folder)
+    assert made is not None
+    return made
 
 
 def ring_path(data_folder: Path) -> Path:
@@ -188,16 +202,22 @@ def keep_only_primary(path: Path) -> KeyRing:
     return KeyRing(keys)
 
 
-def _write(path: Path, keys: tuple[bytes, ...]) -> None:
-    """Whole or not at all, and on the disk before anything relies on it."""
+def _write(path: Path, keys: tuple[bytes, ...], *, is_new: bool = False) -> None:
+    """Whole or not at all, and on the disk before anything relies on it. A new one raises FileExistsError if it is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write("".join(base64.b64encode(key).decode() + "\n" for key in keys))
         file.flush()
         os.fsync(file.fileno())
-    partial.rename(path)
+    try:
+        if is_new:
+            os.link(partial, path)
+        else:
+            partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

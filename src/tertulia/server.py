@@ -23,7 +23,7 @@ from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.errors import SettingsError
 from tertulia.http.protocol import ImpatientProtocol
-from tertulia.keyring import find_keyring
+from tertulia.keyring import UnknownKey, find_keyring
 from tertulia.logs import configure_logs
 from tertulia.providers.rotation import require_keys
 from tertulia.settings import Settings, environment_name
@@ -138,12 +138,14 @@ class TertuliaServer(uvicorn.Server):
 
 
 def _check_keys(settings: Settings) -> None:
-    """Before anything is written. Raises UnknownKey where the ring does not open what is stored."""
+    """Before anything is written. Raises SettingsError where the ring does not open what is stored."""
     if settings.sqlite_path is not None and not settings.sqlite_path.exists():
         return
     engine = plain_engine(settings, writes=False)
     try:
         require_keys(engine, find_keyring(settings.secret_keys, settings.data))
+    except UnknownKey as error:
+        raise SettingsError(error.detail) from None
     finally:
         engine.dispose()
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.actor import Actor
 from tertulia.billing.counts import count_message
 from tertulia.billing.errors import MessageLimitReached
-from tertulia.billing.ledger import group_usage, sum_usage
+from tertulia.billing.ledger import GroupBy, group_usage, sum_usage
 from tertulia.billing.models import MessageUsage, UsageKind, UsageLog, UsageStatus
 from tertulia.db.opening import plain_engine
 from tertulia.providers.prices import cost_of
@@ -31,7 +31,7 @@ from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Status
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 END = BEGIN + timedelta(days=40)
-GROUPS = ("day", "provider", "model", "chat")
+GROUPS: tuple[GroupBy, ...] = ("day", "provider", "model", "chat")
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_sums_equal_the_log_exactly(session: Session, alice: Actor, bob: Actor) 
         assert total["unknown_cost_replies"] == sum(row[2] is None for row in rows)
         for size in (1, 2, 4):
             for by in combinations(GROUPS, size):
-                parts = group_usage(session, actor=alice, since=BEGIN, until=END, by=list(by))  # type: ignore[arg-type]
+                parts = group_usage(session, actor=alice, since=BEGIN, until=END, by=list(by))
                 for name in (
                     "replies",
                     "input_tokens",
@@ -206,7 +206,7 @@ def test_sums_equal_the_log_exactly(session: Session, alice: Actor, bob: Actor) 
                     "cost",
                     "unknown_cost_replies",
                 ):
-                    assert sum(part[name] for part in parts) == total[name], (by, name)  # type: ignore[literal-required]
+                    assert sum(part[name] for part in parts) == total[name], (by, name)
 
     check()
 

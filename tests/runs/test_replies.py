@@ -342,7 +342,8 @@ def test_four_of_a_person_run_at_once_and_nobody_waits_for_anothers_provider(
     ana: Client, provider: ScriptedProvider, sign_in: SignIn
 ) -> None:
     bob = sign_in("bob")
-    provider.play(*[[Text("held"), Hold(), Finish()]] * 4)
+    held: list[Step] = [Text("held"), Hold(), Finish()]
+    provider.play(*[held] * 4)
     sent = [ana.say(ana.chat()["id"], str(number)) for number in range(6)]
     deadline = time.monotonic() + 10
     while len(provider.requests) < 4 and time.monotonic() < deadline:

@@ -101,6 +101,7 @@ class Caller:
     credential: Credential
     address: str
     call: CallIdentity | None = None
+    is_counted: bool = False
 
     @property
     def token_hash(self) -> bytes:
@@ -131,8 +132,11 @@ class Caller:
         return encoded_response(body, answered) if body else Response(status_code=answered)
 
     def _known(self, session: Session) -> Actor:
+        """Who calls; a call counts once, however often it looks or a unit of work is run again. Raises TooManyTries."""
         actor = self.gate.resolve(session, self.credential)
-        self.gate.count_call(actor)
+        if not self.is_counted:
+            self.is_counted = True
+            self.gate.count_call(actor)
         return actor
 
     def _as_actor(self, session: Session, work: Work[T]) -> tuple[Actor, T]:

@@ -78,6 +78,8 @@ def account_routes(gate: Gate, cursors: Cursors) -> Routes:
         device = _device(request)
 
         def begin(session: DbSession, user_id: UserId) -> tuple[UserRead, str]:
+            # Comparing took a while: a password that was changed, or an account that was closed meanwhile, counts now.
+            sessions.require_unchanged(session, found)
             replaces = hash_token(brought) if brought else None
             token = sessions.start_session(session, user_id, life=gate.life, device=device, replaces=replaces)
             return service.get_user(session, user_id), token

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session as DbSession
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.errors import DeviceNotFound
+from tertulia.accounts.errors import DeviceNotFound, WrongCredentials
 from tertulia.accounts.models import DeviceInfo, Session, User, UserStatus
 from tertulia.accounts.schemas import SessionRead
 from tertulia.accounts.service import name_key, write_audit
@@ -74,6 +74,21 @@ def find_credentials(session: DbSession, name: str) -> Credentials | None:
         )
     ).first()
     return Credentials(UserId(row[0]), row[1]) if row else None
+
+
+def require_unchanged(session: DbSession, compared: Credentials) -> None:
+    """Raises WrongCredentials unless the person may still sign in with what was compared; holds their row until the end."""
+    unchanged = session.scalar(
+        sa.select(User.id)
+        .where(
+            User.id == compared.user_id,
+            User.status == UserStatus.ACTIVE,
+            User.password_hash == compared.password_hash,
+        )
+        .with_for_update()
+    )
+    if unchanged is None:
+        raise WrongCredentials
 
 
 def find_password_hash(session: DbSession, user_id: UserId) -> str | None:

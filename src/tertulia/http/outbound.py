@@ -9,15 +9,18 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
 import httpcore
 import httpx
 
 from tertulia.errors import Invalid
+from tertulia.http.asyncio_backend import AsyncioBackend
 
 _LIMITS = httpx.Limits(max_connections=400, max_keepalive_connections=20)
 # IPv4 addresses within IPv6: what is behind them is not what they look like.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _TRANSLATED = tuple(
     ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
 )
@@ -49,21 +52,28 @@ class Timeouts:
 def operator_client(timeouts: Timeouts) -> httpx.AsyncClient:
     """For addresses that the operator configured, which may lie inside; never for one that a person or model named."""
     return httpx.AsyncClient(
+        transport=_Transport(AsyncioBackend()),
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(timeouts.first_byte_s, connect=timeouts.connect_s),
-        limits=_LIMITS,
+        cookies=_no_cookies(),
     )
 
 
 def guarded_client(timeouts: Timeouts, allowed: Iterable[str] = ()) -> httpx.AsyncClient:
     """For every address that somebody named; `allowed` are origins inside that the operator lists."""
     return httpx.AsyncClient(
-        transport=_GuardedTransport(frozenset(_host_and_port(origin) for origin in allowed)),
+        transport=_Transport(_GuardedBackend(frozenset(_host_and_port(origin) for origin in allowed))),
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(timeouts.first_byte_s, connect=timeouts.connect_s),
+        cookies=_no_cookies(),
     )
+
+
+def _no_cookies() -> CookieJar:
+    """Calls of different people share a client, and what one's answer sets must not go out with another's call."""
+    return CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
 
 
 def is_public(address: str) -> bool:
@@ -72,7 +82,7 @@ def is_public(address: str) -> bool:
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped is not None:
             parsed = parsed.ipv4_mapped
-        elif any(parsed in network for network in _TRANSLATED):
+        elif parsed not in _GLOBAL_UNICAST or any(parsed in network for network in _TRANSLATED):
             return False
     return parsed.is_global and not parsed.is_multicast
 
@@ -82,21 +92,22 @@ def _host_and_port(origin: str) -> tuple[str, int]:
     return (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
 
 
-class _GuardedTransport(httpx.AsyncHTTPTransport):
-    def __init__(self, allowed: frozenset[tuple[str, int]]) -> None:
+class _Transport(httpx.AsyncHTTPTransport):
+    """httpx's own, over a backend of ours: what a token of a reply costs is mostly what one read costs."""
+
+    def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
         super().__init__(trust_env=False, limits=_LIMITS)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=httpx.create_ssl_context(trust_env=False),
             max_connections=_LIMITS.max_connections,
             max_keepalive_connections=_LIMITS.max_keepalive_connections,
             keepalive_expiry=_LIMITS.keepalive_expiry,
-            network_backend=_GuardedBackend(allowed),
+            network_backend=backend,
         )
 
 
-class _GuardedBackend(httpcore.AnyIOBackend):
+class _GuardedBackend(AsyncioBackend):
     def __init__(self, allowed: frozenset[tuple[str, int]]) -> None:
-        super().__init__()
         self._allowed = allowed
 
     async def connect_tcp(

@@ -82,4 +82,10 @@ def check_base_url(url: str) -> str:
         raise ProviderFieldInvalid("base_url", "Leave out names, passwords, ? and #; the key has a field of its own.")
     if any(not character.isprintable() or character in " \\" for character in url):
         raise ProviderFieldInvalid("base_url", "An address has no spaces.")
+    try:
+        host = httpx.URL(url).raw_host
+    except (httpx.InvalidURL, UnicodeError):
+        host = b""
+    if not host:
+        raise ProviderFieldInvalid("base_url", "This is not the name of a server.")
     return url.rstrip("/")

@@ -18,7 +18,7 @@ from tertulia.providers.protocol import (
     ToolCall,
     Usage,
 )
-from tertulia.providers.wire import Wire, count_of
+from tertulia.providers.wire import MAX_LISTED, Wire, count_of
 
 VERSION = "2023-06-01"
 MAX_TEMPERATURE = 1.0
@@ -63,7 +63,7 @@ class Anthropic:
             found += [
                 ListedModel(
                     model_name=entry["id"],
-                    display_name=entry.get("display_name") if isinstance(entry.get("display_name"), str) else None,
+                    display_name=entry["display_name"][:200] if isinstance(entry.get("display_name"), str) else None,
                     context_window=count_of(entry.get("max_input_tokens")) or None,
                 )
                 for entry in page["data"]
@@ -72,7 +72,7 @@ class Anthropic:
             if not page.get("has_more") or not isinstance(page.get("last_id"), str):
                 break
             after = f"&after_id={page['last_id']}"
-        return found
+        return found[:MAX_LISTED]
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ProviderEvent]:
         reading = _Reading(self._wire)

@@ -19,6 +19,7 @@ from tertulia.providers.vendors import BY_ID, VENDORS
 
 EDITION = "model_catalogue"
 KEPT_S = 300.0
+EMPTY_KEPT_S = 5.0
 # Our own rules of what can be done with a family of models; the catalogue of prices does not say.
 _SEES = re.compile(
     r"gpt-4o|gpt-4\.1|gpt-4-turbo|gpt-[5-9]|(^|/)o[134](-|$)|claude-(3|opus|sonnet|haiku|fable|mythos)|gemini|gemma-[34]|pixtral|"
@@ -118,8 +119,9 @@ class ModelBook:
         self._matched: dict[tuple[str, str], str | None] = {}
 
     async def of_vendor(self, vendor_id: str) -> dict[str, KnownModel]:
-        read_at, models = self._read.get(vendor_id, (0.0, {}))
-        if not models or time.monotonic() - read_at > KEPT_S:
+        read_at, models = self._read.get(vendor_id, (-KEPT_S, {}))
+        # An empty catalogue may be about to be filled, by this very start or by a command.
+        if time.monotonic() - read_at > (KEPT_S if models else EMPTY_KEPT_S):
             models = await self._db.read(_read_vendor, vendor_id)
             self._read[vendor_id] = (time.monotonic(), models)
         return models

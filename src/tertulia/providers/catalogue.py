@@ -20,7 +20,7 @@ from tertulia.keyring import KeyRing
 from tertulia.providers.adapters import Access, build_adapter
 from tertulia.providers.book import KnownModel, ModelBook
 from tertulia.providers.configs import OpenedConfig, find_opened, open_config, provider_key, split_key, store_reading
-from tertulia.providers.errors import ModelUnknown, NoModel, ProviderError
+from tertulia.providers.errors import ModelUnknown, NoModel
 from tertulia.providers.models import ListedModel, ProviderConfig
 from tertulia.providers.protocol import ListingProvider, Provider
 from tertulia.providers.schemas import ModelRead, ProviderTest, Source
@@ -30,6 +30,7 @@ REFRESH_AFTER_S = 300
 RETRY_AFTER_S = 15
 # How long a list of models waits for a provider that was added a moment ago.
 FIRST_READ_S = 5.0
+NAMES_KEPT = 10_000
 log = logging.getLogger(__name__)
 
 
@@ -113,6 +114,19 @@ class Resolved:
 
 
 @dataclass(frozen=True)
+class _Reading:
+    """A reading of a list that is under way: of whose config, as it was then."""
+
+    config_id: str
+    user_id: str
+    access: Access
+    is_first: bool
+
+    def __hash__(self) -> int:
+        return hash(self.config_id)
+
+
+@dataclass(frozen=True)
 class _Offer:
     """One way to models with all that is shown of it."""
 
@@ -143,7 +157,7 @@ class ModelCatalogue:
         self._operator = {provider.vendor.id: provider for provider in operator}
         self._client = client
         self._timeouts = timeouts
-        self._reading: dict[str, asyncio.Task[ProviderTest]] = {}
+        self._reading: dict[_Reading, asyncio.Task[ProviderTest]] = {}
         self._names: dict[str, tuple[datetime, tuple[str, ...]]] = {}  # by config: as of when, and its model names
         self._keeping: list[asyncio.Task[None]] = []
 
@@ -159,10 +173,14 @@ class ModelCatalogue:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def first_read(self) -> None:
-        """Wait for lists that were never tried, a few seconds at most: at the very start there may be nothing else to offer."""
+    async def first_read(self, actor: Actor) -> None:
+        """Wait a few seconds for lists that this person is about to choose from and that were never tried.
+
+        Those of the operator at the very start, and their own that were added a moment ago; nobody waits for another's.
+        """
         waits = [asyncio.create_task(one.tried.wait()) for one in self._operator.values() if not one.tried.is_set()]
-        waiting: list[asyncio.Task[object]] = [*waits, *self._reading.values()]
+        own = [task for reading, task in self._reading.items() if reading.user_id == actor.user_id and reading.is_first]
+        waiting: list[asyncio.Task[object]] = [*waits, *own]
         if waiting:
             await asyncio.wait(waiting, timeout=FIRST_READ_S)
         for task in waits:
@@ -232,24 +250,26 @@ class ModelCatalogue:
             model["is_default"] = (model["provider"], model["model_name"]) == (chosen.provider, chosen.model_name)
         return found
 
-    def read_soon(self, config_id: str, *, actor: Actor) -> None:
-        """Read a provider's list in the background; who asks for models meanwhile waits a little for it."""
-        self._read_once(config_id, actor)
+    async def read_soon(self, config_id: str, *, actor: Actor) -> None:
+        """Begin to read a provider's list; who asks for models meanwhile waits a little for it."""
+        opened = await self._db.read(open_config, ProviderConfigId(config_id), self.ring, actor=actor)
+        self._read_once(opened, actor)
 
     async def test(self, config_id: str, *, actor: Actor) -> ProviderTest:
         """Ask a provider for its list now, and keep it. Raises ProviderConfigNotFound."""
-        await self._db.read(open_config, ProviderConfigId(config_id), self.ring, actor=actor)
-        return await asyncio.shield(self._read_once(config_id, actor))
-
-    def _read_once(self, config_id: str, actor: Actor) -> "asyncio.Task[ProviderTest]":
-        if config_id not in self._reading:
-            task = asyncio.create_task(self._read_list(config_id, actor), name="read-models")
-            self._reading[config_id] = task
-            task.add_done_callback(lambda _: self._reading.pop(config_id, None))
-        return self._reading[config_id]
-
-    async def _read_list(self, config_id: str, actor: Actor) -> ProviderTest:
         opened = await self._db.read(open_config, ProviderConfigId(config_id), self.ring, actor=actor)
+        return await asyncio.shield(self._read_once(opened, actor))
+
+    def _read_once(self, opened: OpenedConfig, actor: Actor) -> "asyncio.Task[ProviderTest]":
+        """One reading at a time of a config as it is; one that was changed meanwhile is another."""
+        reading = _Reading(opened.id, actor.user_id, opened.access, is_first=not opened.models)
+        if reading not in self._reading:
+            task = asyncio.create_task(self._read_list(opened), name="read-models")
+            self._reading[reading] = task
+            task.add_done_callback(lambda _: self._reading.pop(reading, None))
+        return self._reading[reading]
+
+    async def _read_list(self, opened: OpenedConfig) -> ProviderTest:
         try:
             models = await self._adapter(opened).list_models()
         except AppError as error:
@@ -283,6 +303,8 @@ class ModelCatalogue:
             if stamp != changed_at:
                 models = session.scalars(sa.select(ProviderConfig.models).where(ProviderConfig.id == config_id)).one()
                 names = _in_order(BY_ID[vendor_id], [model.model_name for model in models])
+                if len(self._names) > NAMES_KEPT:
+                    self._names.clear()  # most are of configs that are gone; the others are read again
                 self._names[config_id] = (changed_at, names)
             key = provider_key(vendor_id, name)
             # A vendor that lists nothing, or a deployment that goes by its own name, takes any name.
@@ -327,9 +349,12 @@ class ModelCatalogue:
             try:
                 provider.models = await provider.adapter.list_models() or provider.models
                 provider.is_read = bool(provider.models)
-            except (ProviderError, AppError) as error:
+            except AppError as error:
                 log.warning("the list of models cannot be read: %s", error.detail)
-            provider.tried.set()
+            except Exception:
+                log.exception("reading the list of models failed; trying again")
+            finally:
+                provider.tried.set()
             await asyncio.sleep(REFRESH_AFTER_S if provider.is_read else RETRY_AFTER_S)
 
 

@@ -26,6 +26,7 @@ from tertulia.realtime.publish import publish
 
 MAX_CONFIGS = 100
 HINT = 4
+MAX_KEY = 50
 
 
 def provider_key(vendor_id: str, name: str) -> str:
@@ -55,8 +56,7 @@ def create_config(session: Session, new: ProviderConfigCreate, ring: KeyRing, *,
         raise ProviderFieldInvalid(
             "provider", f"There is no provider {new.provider!r}. GET /api/v1/providers lists them."
         )
-    if len(provider_key(vendor.id, new.name)) > 50:
-        raise ProviderFieldInvalid("name", "This name is too long.")
+    _check_name(vendor, new.name)
     access = Access(new.api_key, new.base_url, new.settings)
     _check(vendor, access)
     count = session.scalar(sa.select(sa.func.count()).where(ProviderConfig.user_id == actor.user_id)) or 0
@@ -128,6 +128,7 @@ def update_config(
         row.models, row.models_read_at, row.last_error = [], None, None
         write_audit(session, actor.user_id, "provider_key.change", entity="provider_config", entity_id=row.id)
     if update.name is not None:
+        _check_name(vendor, update.name)
         row.name = update.name
     if update.is_active is not None:
         row.is_active = update.is_active
@@ -261,6 +262,13 @@ def _announce(session: Session, config_id: str, operation: Operation, ring: KeyR
         payload=config,
     )
     return config
+
+
+def _check_name(vendor: Vendor, name: str) -> None:
+    """Chats and runs keep vendor and name in one column."""
+    longest = MAX_KEY - len(provider_key(vendor.id, "x")) + 1
+    if name and len(name) > longest:
+        raise ProviderFieldInvalid("name", f"Beside {vendor.id} a name has at most {longest} characters.")
 
 
 def _check(vendor: Vendor, access: Access) -> None:

@@ -20,7 +20,7 @@ from tertulia.providers.protocol import (
     ToolCall,
     Usage,
 )
-from tertulia.providers.wire import Wire, count_of
+from tertulia.providers.wire import MAX_LISTED, Wire, count_of
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -69,8 +69,8 @@ class OpenAICompatible:
         entries = listed.get("data", listed.get("models")) if isinstance(listed, dict) else listed
         if not isinstance(entries, list):
             raise MalformedReply(f"{self.name} does not list its models in OpenAI's form.")
-        found = [_listed(entry) for entry in entries if isinstance(entry, dict)]
-        return [model for model in found if model is not None]
+        found = [_listed(entry) for entry in entries[: 2 * MAX_LISTED] if isinstance(entry, dict)]
+        return [model for model in found if model is not None][:MAX_LISTED]
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ProviderEvent]:
         reading = _Reading(self._wire)
@@ -139,7 +139,9 @@ def _listed(entry: dict[str, Any]) -> ListedModel | None:
         windows = [count_of(one.get("context_length")) for one in entry["providers"] if isinstance(one, dict)]
         window = max(windows, default=0) or None
     return ListedModel(
-        model_name=name.removeprefix("models/"), display_name=shown if shown != name else None, context_window=window
+        model_name=name.removeprefix("models/"),
+        display_name=shown[:200] if shown and shown != name else None,
+        context_window=window,
     )
 
 

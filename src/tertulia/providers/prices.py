@@ -3,6 +3,7 @@
 import logging
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 
 from tertulia.db.types import MILLIONTH
 from tertulia.providers.protocol import Usage
@@ -18,6 +19,15 @@ def load_prices() -> None:
     from genai_prices import data  # noqa: F401
 
 
+@lru_cache(maxsize=4096)
+def _has_price(prices_id: str, model_name: str) -> bool:
+    """Remembered, because a name that is not known is compared with every rule there is."""
+    from genai_prices import data
+
+    provider = next((one for one in data.providers if one.id == prices_id), None)
+    return provider is not None and provider.find_model(model_name) is not None
+
+
 def cost_of(vendor: Vendor | None, model_name: str, usage: Usage, *, at: datetime) -> Decimal | None:
     """In dollars, to the millionth; None if nobody knows. What runs on one's own machine costs nothing."""
     if vendor is None or vendor.is_own_machine:
@@ -27,6 +37,8 @@ def cost_of(vendor: Vendor | None, model_name: str, usage: Usage, *, at: datetim
     # Imported late: what it brings is not needed before the first reply.
     import genai_prices
 
+    if not _has_price(vendor.prices_id, model_name):
+        return None
     try:
         priced = genai_prices.calc_price(
             genai_prices.Usage(

@@ -47,8 +47,8 @@ def provider_routes(catalogue: ModelCatalogue, cursors: Cursors) -> Routes:
 
     @routes.add("GET", "/models", access=Access.SIGNED_IN, gives=ModelList)
     async def get_models(caller: CallerDep) -> Response:
-        await catalogue.first_read()
         actor = await caller.actor()
+        await catalogue.first_read(actor)
         default = await caller.read(lambda session, actor: get_default_model(session, actor=actor))
         return json_response({"items": await catalogue.list_models(default, actor=actor)})
 
@@ -79,7 +79,7 @@ def provider_routes(catalogue: ModelCatalogue, cursors: Cursors) -> Routes:
 
         answer = await caller.command(201, create)
         if made:
-            catalogue.read_soon(made[0], actor=await caller.actor())
+            await catalogue.read_soon(made[0], actor=await caller.actor())
         return answer
 
     @routes.add(
@@ -98,7 +98,7 @@ def provider_routes(catalogue: ModelCatalogue, cursors: Cursors) -> Routes:
 
         answer = await caller.command(200, change)
         if update.model_fields_set & {"api_key", "base_url", "settings"}:
-            catalogue.read_soon(config_id, actor=await caller.actor())
+            await catalogue.read_soon(config_id, actor=await caller.actor())
         return answer
 
     @routes.add("DELETE", "/provider-configs/{config_id}", access=Access.SIGNED_IN, status=204, problems=(404,))

@@ -26,6 +26,7 @@ from tertulia.providers.errors import (
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_ERROR_BYTES = 16 * 1024
 MAX_LIST_BYTES = 16 * 1024 * 1024
+MAX_LISTED = 2000  # models of one provider: more than anybody offers, and few enough to be shown
 MAX_TOKENS_TOLD = 2**31 - 1
 _TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error", "model_context_window_exceeded")
 _TOO_LONG_WORDS = ("context length", "context window", "maximum context", "prompt is too long", "too many tokens")
@@ -63,7 +64,7 @@ class Wire:
             raise self._silent() from error
         except httpx.TimeoutException as error:
             raise self._silent() from error
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise self._unreachable(error) from error
         if response.status_code != 200:
             raise self._refusal(response.status_code, body, response.headers)

@@ -46,9 +46,13 @@ class Bus(ABC):
         return True
 
     def _hear(self, encoded: bytes | str) -> None:
-        message = orjson.loads(encoded)
-        for listener in self._listeners:
-            listener(message)
+        """A message that cannot be understood is of another version, or not ours: it must not end the listening."""
+        try:
+            message = orjson.loads(encoded)
+            for listener in self._listeners:
+                listener(message)
+        except Exception:
+            log.exception("a message between processes was not understood")
 
     @abstractmethod
     async def start(self) -> None: ...

@@ -194,12 +194,12 @@ class RunExecutor:
                 log.exception("renewing leases failed once; trying again")
 
     async def _watch_forever(self) -> None:
-        """End what processes that died have left behind."""
-        while self._db.dialect_name == "postgresql":
+        """End what processes that died have left behind, and what this one could not store the end of."""
+        while True:
             await asyncio.sleep(WATCH_S)
             try:
-                if not self._is_draining and await self._db.read(has_abandoned):
-                    await self._db.write(interrupt_abandoned, everything=False)
+                if not self._is_draining and await self._db.read_hot(has_abandoned):
+                    await self._db.write(interrupt_abandoned, everything=False, but=set(self._working))
             except AppError as error:
                 log.warning("other processes cannot be watched: %s", error.detail)
             except Exception:
@@ -354,8 +354,10 @@ class RunExecutor:
                 save = checkpoint
             except StorageUnavailable as error:
                 log.warning("a checkpoint failed: %s", error.detail, extra={"run_id": run.id})
+            # All runs store at the same ticks, so that one commit serves them all.
+            tick = CHECKPOINT_S - asyncio.get_running_loop().time() % CHECKPOINT_S
             try:
-                async with asyncio.timeout(CHECKPOINT_S):
+                async with asyncio.timeout(tick):
                     await ended.wait()
                 return
             except TimeoutError:

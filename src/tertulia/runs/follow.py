@@ -46,37 +46,48 @@ async def follow_run(
     if executor.find_live(run_id) is None and last_event_id:
         run, _, _ = await db.read(read_run_and_message, run_id, actor=actor)
         yield sent.reset(run["message_id"])
+    if executor.find_live(run_id) is None:
+        async for chunk in _follow_stored(db, executor, remote, run_id, sent, actor=actor):
+            yield chunk
+    live = executor.find_live(run_id)
+    if live is not None and not sent.has_ended:
+        async for chunk in live.follow(last_event_id if not sent.has_begun else "elsewhere-0"):
+            yield chunk
+
+
+async def _follow_stored(
+    db: Database, executor: RunExecutor, remote: RemoteRuns, run_id: RunId, sent: "_StoredStream", *, actor: Actor
+) -> AsyncIterator[bytes]:
+    """A run that is not written here, until it ends or, because it was only queued, begins in this process after all."""
+    looked_at, kept_at = 0.0, time.monotonic()
+    is_begun_elsewhere = False
     with remote.follow(run_id) as followed:
-        looked_at, kept_at = 0.0, time.monotonic()
-        is_begun_elsewhere = False
-        while True:
-            live = executor.find_live(run_id)
-            if live is not None:
-                async for chunk in live.follow(last_event_id if not sent.has_begun else "elsewhere-0"):
-                    yield chunk
-                return
+        while executor.find_live(run_id) is None:
             if time.monotonic() - looked_at >= LOOK_EVERY_S or executor.is_stirring(looked_at):
                 looked_at = time.monotonic()
                 run, message, parts = await db.read(read_run_and_message, run_id, actor=actor)
                 if run["status"] in ENDED:
                     yield sent.grow(run, parts) + sent.end(run, message)
                     return
-                if run["status"] is not RunStatus.QUEUED:
-                    if is_begun_elsewhere:
-                        yield sent.grow(run, parts)
-                    else:
-                        # Claimed a moment ago, it may be about to begin in this very process, with events of its own.
-                        is_begun_elsewhere = True
-                        looked_at = 0.0
-                        await _either(executor.changed(), asyncio.sleep(BEGIN_S))
-                        continue
-            fresh = b"".join(sent.add(piece) for piece in followed.take()) if sent.has_begun else b""
+                if run["status"] is not RunStatus.QUEUED and is_begun_elsewhere:
+                    yield sent.grow(run, parts)
+                elif run["status"] is not RunStatus.QUEUED:
+                    # Claimed a moment ago, it may be about to begin in this very process, with events of its own.
+                    is_begun_elsewhere, looked_at = True, 0.0
+                    await _either(executor.changed(), asyncio.sleep(BEGIN_S))
+                    continue
+            fresh = b"".join(map(sent.add, followed.take())) if sent.has_begun else b""
             if fresh:
                 yield fresh
             if time.monotonic() - kept_at >= KEEP_ALIVE_S:
                 kept_at = time.monotonic()
                 yield KEEP_ALIVE
-            if not executor.is_stirring(looked_at) and not followed.pieces:
+            if (
+                followed.pieces
+            ):  # it has begun elsewhere, and is not known to have: look at once, but not without a pause
+                looked_at = 0.0
+                await asyncio.sleep(BEGIN_S)
+            elif not executor.is_stirring(looked_at):
                 await _either(executor.changed(), followed.woken.wait())
 
 
@@ -98,6 +109,7 @@ class _StoredStream:
         self._lengths: list[int] = []
         self._message_id = ""
         self.has_begun = False
+        self.has_ended = False
 
     def reset(self, message_id: str) -> bytes:
         return self._event({"type": "message.reset", "message_id": message_id})
@@ -135,6 +147,7 @@ class _StoredStream:
         return self._event({"type": kind, "message_id": self._message_id, "part_index": piece.part_index, "text": text})
 
     def end(self, run: RunRead, message: MessageRead) -> bytes:
+        self.has_ended = True
         finished = self._event({"type": "message.finished", "message": message})
         if run["status"] is RunStatus.FAILED and run["error"] is not None:
             return finished + self._event({"type": "run.failed", **run["error"]})

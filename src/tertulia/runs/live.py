@@ -9,7 +9,7 @@ from tertulia.chat.parts import CodePart, ImagePart, Part, ReasoningPart, Source
 from tertulia.http.sse import sse, wait_or_keep_alive
 
 # Deltas are gathered this long before they go out: a person sees no difference, and a token costs a fifth of the work.
-MERGE_S = 0.03
+MERGE_S = 0.04
 # How much a follower may be behind before it is given the whole text again instead.
 RING_BYTES = 512 * 1024
 

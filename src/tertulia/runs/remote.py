@@ -87,7 +87,8 @@ class RemoteRuns:
 
     async def _ask(self, run_id: str) -> None:
         while True:
-            await self._bus.send({"kind": "follow", "run_id": run_id})
+            if self._executor.find_live(run_id) is None:
+                await self._bus.send({"kind": "follow", "run_id": run_id})
             await asyncio.sleep(ASK_EVERY_S)
 
     def _heard(self, message: Message) -> None:

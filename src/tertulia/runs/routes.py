@@ -48,7 +48,7 @@ def run_routes(
         problems=(404, 429),
     )
     async def post_message(caller: CommandDep, chat_id: AnyId, new: MessageCreate) -> Response:
-        await catalogue.first_read()
+        await catalogue.first_read(await caller.actor())
         return await caller.command(
             201,
             lambda session, actor: service.send_message(
@@ -81,7 +81,7 @@ def run_routes(
         problems=(404, 429),
     )
     async def regenerate(caller: CommandDep, message_id: AnyId, wish: Regenerate | None = None) -> Response:
-        await catalogue.first_read()
+        await catalogue.first_read(await caller.actor())
         return await caller.command(
             201,
             lambda session, actor: service.regenerate_message(

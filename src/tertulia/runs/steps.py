@@ -1,5 +1,6 @@
 """What a run writes as it goes. Every statement carries the lease, so that whoever lost it cannot write."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,7 +17,7 @@ from tertulia.chat.parts import Part, flatten, written_text
 from tertulia.chat.schemas import MessageRead
 from tertulia.context.service import gather_context
 from tertulia.context.window import ContextMessage, estimate_tokens
-from tertulia.db import rowcount, seconds_from_now, utc_now, wake
+from tertulia.db import Prepared, rowcount, seconds_from_now, utc_now, wake
 from tertulia.ids import ChatId, MessageId, RunId, new_id
 from tertulia.providers.configs import split_key, touch_config
 from tertulia.providers.prices import cost_of
@@ -75,6 +76,32 @@ _MESSAGE_STATUS = {
 class PreparedStep:
     request: ModelRequest
     estimated_tokens: int  # of all that is sent
+
+
+# What every run does each second.
+_RENEW = Prepared(
+    sa.update(Run)
+    .where(
+        Run.id == sa.bindparam("the_run", type_=Run.id.type),
+        Run.lease_owner == sa.bindparam("owner", type_=sa.String()),
+        Run.lease_number == sa.bindparam("number", type_=sa.Integer()),
+        Run.status == RunStatus.RUNNING,
+    )
+    .values(
+        lease_expires_at=seconds_from_now(LEASE_S),
+        updated_at=sa.bindparam("moment", type_=Run.created_at.type),
+    )
+)
+_STORE_TEXT = Prepared(
+    sa.update(Message)
+    .where(Message.id == sa.bindparam("the_message", type_=Message.id.type))
+    .values(
+        status=MessageStatus.STREAMING,
+        parts=sa.bindparam("new_parts", type_=Message.parts.type),
+        content=sa.bindparam("new_content", type_=sa.Text()),
+        updated_at=sa.bindparam("moment", type_=Message.created_at.type),
+    )
+)
 
 
 def claim_runs(session: Session, *, owner: str, at_once: int, most: int = 50) -> list[Claimed]:
@@ -144,9 +171,12 @@ def has_abandoned(session: Session) -> bool:
     return session.scalar(query.limit(1)) is not None
 
 
-def interrupt_abandoned(session: Session, *, everything: bool) -> int:
-    """End the runs whose process died: those whose lease ran out, or all of them when this process is the only one."""
-    abandoned = sa.select(Run).where(Run.status == RunStatus.RUNNING)
+def interrupt_abandoned(session: Session, *, everything: bool, but: Collection[str] = ()) -> int:
+    """End the runs whose process died: those whose lease ran out, or all of them when this process is the only one.
+
+    `but` are those that this process is at work on: it renews them itself, after a machine that slept as well.
+    """
+    abandoned = sa.select(Run).where(Run.status == RunStatus.RUNNING, Run.id.not_in(list(but)))
     if not everything:
         abandoned = abandoned.where(Run.lease_expires_at < utc_now())
     rows = session.scalars(abandoned.with_for_update(skip_locked=True)).all()
@@ -255,9 +285,8 @@ def start_step(
 def checkpoint(session: Session, run: Claimed, parts: list[Part]) -> None:
     """Store the text so far. The first one tells that the provider has begun. Raises LeaseLost."""
     _hold(session, run)
-    streaming = sa.update(Message).where(Message.id == run.message_id)
-    session.execute(
-        streaming.values(status=MessageStatus.STREAMING, parts=parts, content=flatten(parts), updated_at=clock.now())
+    _STORE_TEXT.run(
+        session, the_message=run.message_id, new_parts=parts, new_content=flatten(parts), moment=clock.now()
     )
 
 
@@ -365,13 +394,14 @@ def _enter(session: Session, run: _Paid, tokens: TokenCount, cost: Decimal | Non
 
 def _hold(session: Session, run: Claimed) -> None:
     """Renew the lease that this write depends on, or refuse the write; on PostgreSQL this also locks the run's row."""
-    held = sa.update(Run).where(
-        Run.id == run.id,
-        Run.lease_owner == run.lease_owner,
-        Run.lease_number == run.lease_number,
-        Run.status == RunStatus.RUNNING,
+    held = _RENEW.run(
+        session,
+        the_run=run.id,
+        owner=run.lease_owner,
+        number=run.lease_number,
+        moment=clock.now(),
     )
-    if rowcount(session, held.values(lease_expires_at=seconds_from_now(LEASE_S))) != 1:
+    if held != 1:
         raise LeaseLost
 
 

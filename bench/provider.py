@@ -1,0 +1,44 @@
+"""A provider that speaks OpenAI's format at an even pace: so many tokens, one each so many milliseconds, for any number at once."""
+
+import asyncio
+import sys
+
+CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"tok%04d "},"finish_reason":null}]}\n\n'
+END = (
+    b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    b'data: {"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":%d,"total_tokens":10}}\n\ndata: [DONE]\n\n'
+)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+MODELS = b'{"object":"list","data":[{"id":"bench","object":"model"}]}'
+
+
+async def main(port: int, tokens: int, pause_ms: float) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int((head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]) or b"0")
+            await reader.readexactly(length)
+            if head.startswith(b"GET"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(MODELS) + MODELS)
+                await writer.drain()
+                return
+            writer.write(HEAD)
+            loop = asyncio.get_running_loop()
+            due = loop.time()
+            for number in range(tokens):
+                writer.write(CHUNK % number)
+                due += pause_ms / 1000
+                await asyncio.sleep(max(0, due - loop.time()))
+            writer.write(END % tokens)
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", port, backlog=1000)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
