@@ -1,5 +1,6 @@
 """One history for both engines: it makes what the models say, is done once, and refuses what it does not know."""
 
+import re
 import sqlite3
 import threading
 from contextlib import closing
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 
 from tertulia.chat.counters import find_wrong_counters
 from tertulia.db.check import check_database
-from tertulia.db.migrate import upgrade_schema
+from tertulia.db.migrate import known_revisions, upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.errors import SettingsError
 from tertulia.settings import Settings
@@ -32,7 +33,9 @@ def test_a_schema_of_a_newer_program_is_refused_and_left_alone(settings: Setting
         assert check_database(engine, []).findings
     finally:
         with engine.begin() as connection:
-            connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+            connection.execute(
+                sa.text("UPDATE alembic_version SET version_num = :version"), {"version": known_revisions()[-1]}
+            )
         engine.dispose()
 
 
@@ -67,6 +70,21 @@ def test_a_healthy_database_has_no_findings(settings: Settings, session, alice) 
     report = check_database(engine, [find_wrong_counters])
     engine.dispose()
     assert report.findings == []
+
+
+def test_the_sizes_of_the_tables_are_told(settings: Settings, session, alice) -> None:
+    from tests.factories.chats import make_chat
+
+    make_chat(session, owner=alice, messages=50)
+    session.commit()
+    engine = plain_engine(settings)
+    notes = check_database(engine, []).notes
+    engine.dispose()
+    (told,) = (note for note in notes if note.startswith("The database has"))
+    sizes = re.findall(r"(\w+) ([\d.]+) (B|KiB|MiB)[,.]", told)
+    in_bytes = [float(size) * {"B": 1, "KiB": 1024, "MiB": 1024**2}[unit] for _, size, unit in sizes]
+    assert {"message", "chat", "provider_model"} <= {name for name, _, _ in sizes}
+    assert in_bytes == sorted(in_bytes, reverse=True), "the largest first"
 
 
 def test_a_wrong_counter_and_a_missing_index_are_found(settings: Settings, session, alice) -> None:

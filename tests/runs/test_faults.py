@@ -36,7 +36,7 @@ def server(start_server: ServerMaker, provider: ScriptedProvider) -> LiveServer:
     return start_server(
         openai_base_url=provider.url,
         openai_api_key="sk-of-the-operator",
-        provider_first_byte_s=1.0,
+        provider_first_byte_s=5.0,
         provider_idle_s=1.0,
         provider_whole_s=6.0,
         runs_at_once=16,

@@ -1,0 +1,126 @@
+"""The command line beside a running server and without one: people, keys, the catalogue, backup and restore."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.live_server import Client
+from tests.fakes.process import Process, run_cli
+
+ADA = {"username": "ada", "name": "Ada", "password": "correct horse battery"}
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Process]:
+    process = Process(tmp_path)
+    with Client(process.url) as client:
+        client.api("POST", "/setup", json=ADA, expect=201)
+    yield process
+    if process.process.poll() is None:
+        process.kill()
+
+
+def signed_in(process: Process, password: str = ADA["password"]) -> Client:
+    client = Client(process.url)
+    client.api("POST", "/session", json={"username": "ada", "password": password}, expect=201)
+    return client
+
+
+def test_a_password_is_reset_beside_a_running_server_and_ends_every_sign_in(running: Process) -> None:
+    with closing(signed_in(running)) as before:
+        token = before.api("POST", "/api-tokens", json={"name": "script"}, expect=201)["token"]
+        done = run_cli(running.environment, "user", "reset-password", "ada", given="another long password\n")
+        assert done.returncode == 0, done.stderr
+        before.api("GET", "/me", expect=401)
+        before.cookies.clear()
+        before.headers["Authorization"] = f"Bearer {token}"
+        before.api("GET", "/me", expect=401)
+    signed_in(running, "another long password").close()
+    weak = run_cli(running.environment, "user", "reset-password", "ada", given="short\n")
+    assert weak.returncode == 1
+    nobody = run_cli(running.environment, "user", "reset-password", "nobody", given="another long password\n")
+    assert (nobody.returncode, nobody.stderr.strip()) == (1, "There is no user nobody.")
+
+
+def test_a_person_is_deactivated_with_and_without_a_running_server(running: Process) -> None:
+    last = run_cli(running.environment, "user", "deactivate", "ada")
+    assert (last.returncode, "only administrator" in last.stderr) == (1, True)
+    assert run_cli(running.environment, "user", "create", "eva", given="another long password\n").returncode == 0
+    with Client(running.url) as eva:
+        eva.api("POST", "/session", json={"username": "eva", "password": "another long password"}, expect=201)
+        assert run_cli(running.environment, "user", "deactivate", "eva").returncode == 0
+        eva.api("GET", "/me", expect=401)
+    assert run_cli(running.environment, "user", "create", "otto", given="another long password\n").returncode == 0
+    running.terminate()
+    assert run_cli(running.environment, "user", "deactivate", "otto").returncode == 0
+
+
+def test_the_catalogue_is_refreshed_beside_a_running_server(running: Process) -> None:
+    done = run_cli(running.environment, "models", "refresh")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[0]) > 500
+
+
+def test_keys_are_rotated_and_the_old_ones_forgotten(running: Process, tmp_path: Path) -> None:
+    with closing(signed_in(running)) as client:
+        for number in range(3):
+            body = {"provider": "mistral", "name": str(number), "api_key": f"key-number-{number}"}
+            client.api("POST", "/provider-configs", json=body, expect=201)
+    busy = run_cli(running.environment, "keys", "rotate")
+    assert (busy.returncode, "running already" in busy.stderr) == (1, True)
+    running.terminate()
+    first = (tmp_path / "secret_keys").read_text().split()
+    done = run_cli(running.environment, "keys", "rotate")
+    assert done.returncode == 0, done.stderr
+    assert "3 secrets are under the key" in done.stdout
+    second = (tmp_path / "secret_keys").read_text().split()
+    assert second[1:] == first
+    assert run_cli(running.environment, "keys", "forget").returncode == 0
+    assert (tmp_path / "secret_keys").read_text().split() == second[:1]
+    again = Process(tmp_path)
+    with closing(signed_in(again)) as client:
+        assert [one["key_hint"] for one in client.api("GET", "/provider-configs")["items"]] == ["key-"[:3]] * 3
+    assert again.terminate() == 0
+
+
+def test_a_wrong_or_missing_ring_stops_the_start_and_writes_nothing(running: Process, tmp_path: Path) -> None:
+    with closing(signed_in(running)) as client:
+        body = {"provider": "mistral", "api_key": "key-of-ada-0123"}
+        client.api("POST", "/provider-configs", json=body, expect=201)
+    running.terminate()
+    ring = (tmp_path / "secret_keys").read_bytes()
+    (tmp_path / "secret_keys").unlink()
+    before = (tmp_path / "tertulia.db").read_bytes()
+    missing = run_cli(running.environment, "serve")
+    assert (missing.returncode, "which the key ring lacks" in missing.stderr) == (2, True)
+    assert not (tmp_path / "secret_keys").exists()
+    other = {"TERTULIA_SECRET_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}
+    wrong = run_cli(running.environment | other, "serve")
+    assert wrong.returncode == 2
+    assert "Traceback" not in wrong.stderr
+    assert (tmp_path / "tertulia.db").read_bytes() == before
+    (tmp_path / "secret_keys").write_bytes(ring)
+    (tmp_path / "secret_keys").chmod(0o600)
+    again = Process(tmp_path)
+    signed_in(again).close()
+    assert again.terminate() == 0
+
+
+def test_a_backup_is_made_beside_the_server_and_restored_elsewhere(running: Process, tmp_path: Path) -> None:
+    with closing(signed_in(running)) as client:
+        client.chat(title="To be kept")
+    file, there = tmp_path / "all.zip", tmp_path / "there"
+    made = run_cli(running.environment, "backup", str(file))
+    assert made.returncode == 0, made.stderr
+    assert "verified" in made.stdout
+    refused = run_cli(running.environment, "restore", str(file))
+    assert refused.returncode == 1
+    restored = run_cli(Process.environment_for(there), "restore", str(file))
+    assert restored.returncode == 0, restored.stderr
+    other = Process(there)
+    with closing(signed_in(other)) as client:
+        assert [chat["title"] for chat in client.api("GET", "/chats")["items"]] == ["To be kept"]
+    assert other.terminate() == 0
+    assert run_cli(other.environment, "db", "check").returncode == 0
