@@ -1,6 +1,7 @@
 """Messages per person and day, and the operator's limit on them."""
 
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -11,6 +12,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.billing.errors import MessageLimitReached
 from tertulia.billing.models import MessageUsage
 from tertulia.billing.schemas import MessageCount
+from tertulia.db import Prepared, table_of
 from tertulia.ids import new_id
 
 
@@ -23,9 +25,9 @@ def _today() -> tuple[datetime, datetime]:
 def count_message(session: Session, user_id: str, *, limit: int | None) -> None:
     """Count one message of today in a single guarded statement. Raises MessageLimitReached; then nothing is counted."""
     begin, reset_at = _today()
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     now = clock.now()
-    statement = insert(MessageUsage).values(
+    counted = _COUNT[session.get_bind().dialect.name].first(
+        session,
         id=new_id(),
         user_id=user_id,
         date=begin.date(),
@@ -33,16 +35,31 @@ def count_message(session: Session, user_id: str, *, limit: int | None) -> None:
         reset_at=reset_at,
         created_at=now,
         updated_at=now,
+        moment=now,
+        most=NO_LIMIT if limit is None else limit,
     )
-    counted = session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["user_id", "date"],
-            set_={"message_count": MessageUsage.message_count + 1, "updated_at": now},
-            where=sa.true() if limit is None else MessageUsage.message_count < limit,
-        ).returning(MessageUsage.message_count)
-    ).first()
     if counted is None or limit == 0:
         raise MessageLimitReached(limit or 0, reset_at)
+
+
+def _counting(table: sa.Table, insert: Any) -> Prepared:
+    """Insert the day, or add one to it if it is below the limit: what it is then, or nothing."""
+    statement = insert(table).on_conflict_do_update(
+        index_elements=["user_id", "date"],
+        set_={
+            "message_count": table.c.message_count + 1,
+            "updated_at": sa.bindparam("moment", type_=table.c.updated_at.type),
+        },
+        where=table.c.message_count < sa.bindparam("most", type_=sa.Integer()),
+    )
+    return Prepared(statement.returning(table.c.message_count))
+
+
+NO_LIMIT = 2**31 - 1
+_COUNT = {
+    "sqlite": _counting(table_of(MessageUsage), sqlite.insert),
+    "postgresql": _counting(table_of(MessageUsage), postgresql.insert),
+}
 
 
 def get_message_count(session: Session, *, actor: Actor, limit: int | None) -> MessageCount:

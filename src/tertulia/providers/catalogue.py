@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
-from tertulia.db import Database
+from tertulia.db import Database, Prepared
 from tertulia.errors import AppError
 from tertulia.http.outbound import Timeouts
 from tertulia.ids import ProviderConfigId
@@ -113,6 +113,21 @@ class Resolved:
     context_window: int | None
 
 
+# Looked up with every message that wants a reply.
+_OWN = Prepared(
+    sa.select(
+        ProviderConfig.id,
+        ProviderConfig.provider,
+        ProviderConfig.name,
+        ProviderConfig.is_default,
+        ProviderConfig.models_read_at,
+        ProviderConfig.updated_at,
+    )
+    .where(ProviderConfig.user_id == sa.bindparam("owner", type_=ProviderConfig.user_id.type), ProviderConfig.is_active)
+    .order_by(ProviderConfig.id)
+)
+
+
 @dataclass(frozen=True)
 class _Reading:
     """A reading of a list that is under way: of whose config, as it was then."""
@@ -172,6 +187,11 @@ class ModelCatalogue:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether there is any list that somebody may have to wait for: almost never."""
+        return bool(self._reading) or not all(one.tried.is_set() for one in self._operator.values())
 
     async def first_read(self, actor: Actor) -> None:
         """Wait a few seconds for lists that this person is about to choose from and that were never tried.
@@ -285,20 +305,8 @@ class ModelCatalogue:
 
     def _own(self, session: Session, user_id: str) -> list[tuple[KnownProvider, bool]]:
         """The person's active configs with their model names; the names are parsed once for each state of a config."""
-        rows = session.execute(
-            sa.select(
-                ProviderConfig.id,
-                ProviderConfig.provider,
-                ProviderConfig.name,
-                ProviderConfig.is_default,
-                ProviderConfig.models_read_at,
-                ProviderConfig.updated_at,
-            )
-            .where(ProviderConfig.user_id == user_id, ProviderConfig.is_active)
-            .order_by(ProviderConfig.id)
-        ).all()
         found = []
-        for config_id, vendor_id, name, is_default, read_at, changed_at in rows:
+        for config_id, vendor_id, name, is_default, read_at, changed_at in _OWN.all(session, owner=user_id):
             stamp, names = self._names.get(config_id, (None, ()))
             if stamp != changed_at:
                 models = session.scalars(sa.select(ProviderConfig.models).where(ProviderConfig.id == config_id)).one()

@@ -37,7 +37,7 @@ def run_routes(
     routes = Routes("runs")
 
     def offered(session: Session, actor: Actor) -> service.Offered:
-        return service.Offered(catalogue.known(session, actor=actor), messages_per_day)
+        return service.Offered(lambda: catalogue.known(session, actor=actor), messages_per_day)
 
     @routes.add(
         "POST",
@@ -48,7 +48,8 @@ def run_routes(
         problems=(404, 429),
     )
     async def post_message(caller: CommandDep, chat_id: AnyId, new: MessageCreate) -> Response:
-        await catalogue.first_read(await caller.actor())
+        if catalogue.may_wait:
+            await catalogue.first_read(await caller.actor())
         return await caller.command(
             201,
             lambda session, actor: service.send_message(
@@ -81,7 +82,8 @@ def run_routes(
         problems=(404, 429),
     )
     async def regenerate(caller: CommandDep, message_id: AnyId, wish: Regenerate | None = None) -> Response:
-        await catalogue.first_read(await caller.actor())
+        if catalogue.may_wait:
+            await catalogue.first_read(await caller.actor())
         return await caller.command(
             201,
             lambda session, actor: service.regenerate_message(

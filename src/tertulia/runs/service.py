@@ -1,5 +1,6 @@
 """Asking for replies: sending, editing, regenerating, continuing, cancelling. What is asked for is committed first."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -36,9 +37,9 @@ from tertulia.runs.schemas import MessageCreate, MessageEdit, Regenerate, RunErr
 
 @dataclass(frozen=True)
 class Offered:
-    """What a person may ask for: which models, and how many messages a day (None: as many as they like)."""
+    """What a person may ask for: which models, looked up when one is wanted, and how many messages a day (None: any)."""
 
-    models: KnownModels
+    models: Callable[[], KnownModels]
     messages_per_day: int | None = None
 
 
@@ -51,7 +52,7 @@ def send_message(session: Session, chat_id: ChatId, new: MessageCreate, offered:
     parts = written_parts(new)
     chat = lock_chat(session, chat_id, actor=actor)
     count_message(session, actor.user_id, limit=offered.messages_per_day)
-    choice = _choose(session, chat, offered.models, actor=actor) if new.reply else None
+    choice = _choose(session, chat, offered.models(), actor=actor) if new.reply else None
     previous = MessageId(new.previous_message_id) if new.previous_message_id else None
     message_id = post_message(session, chat, parts, actor=actor, previous_message_id=previous)
     return _answered(session, chat, message_id, choice, actor=actor)
@@ -71,7 +72,7 @@ def edit_message(session: Session, message_id: MessageId, edit: MessageEdit, off
     if place.role is MessageRole.USER:
         count_message(session, actor.user_id, limit=offered.messages_per_day)
     answered = edit.reply and place.role is MessageRole.USER
-    choice = _choose(session, chat, offered.models, actor=actor) if answered else None
+    choice = _choose(session, chat, offered.models(), actor=actor) if answered else None
     sibling_id = append_message(
         session,
         chat,
@@ -91,7 +92,7 @@ def regenerate_message(
     place, chat = _locked_place(session, message_id, actor=actor)
     if place.role is not MessageRole.ASSISTANT or place.previous_message_id is None:
         raise NotAReply
-    choice = _choose(session, chat, offered.models, actor=actor, wish=wish)
+    choice = _choose(session, chat, offered.models(), actor=actor, wish=wish)
     sent = _add_reply(session, chat, place.previous_message_id, choice, actor=actor)
     asked = announce_message(session, chat.owner_id, place.previous_message_id, Operation.UPDATED, with_chat=False)
     return {"message": asked, "reply": sent[0], "run": sent[1]}
@@ -111,7 +112,7 @@ def continue_message(session: Session, message_id: MessageId, offered: Offered, 
         session,
         chat,
         message_id,
-        _choose(session, chat, offered.models, actor=actor, wish=wish),
+        _choose(session, chat, offered.models(), actor=actor, wish=wish),
         actor=actor,
         continues=True,
     )
