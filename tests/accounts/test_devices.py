@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session as DbSession
 
+from tertulia.accounts.errors import WrongCredentials
 from tertulia.accounts.models import ApiToken, AuditLog, Session, User
+from tertulia.accounts.sessions import Credentials, require_unchanged
 from tertulia.db.opening import plain_engine
 from tertulia.settings import Settings
 from tests.conftest import ServerMaker, SignIn
-from tests.factories.accounts import make_admin
+from tests.factories.accounts import make_admin, make_user
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import ScriptedProvider
 
@@ -186,7 +189,7 @@ def test_calls_by_token_are_counted(start_server: ServerMaker, provider: Scripte
     server = start_server(openai_base_url=provider.url, api_calls_per_minute=3)
     token = sign_in("ana").api("POST", "/api-tokens", json={"name": "t"}, expect=201)["token"]
     with bearer(server, token) as script:
-        assert [script.get("/me").status_code for _ in range(4)] == [200, 200, 200, 429]
+        assert [script.get("/models").status_code for _ in range(4)] == [200, 200, 200, 429]
 
 
 def test_who_is_deactivated_is_out_and_comes_back_with_everything(server: LiveServer, sign_in: SignIn) -> None:
@@ -266,3 +269,16 @@ def test_a_token_brings_no_cookie_along(ana: Client, server: LiveServer) -> None
         trust_env=False,
     )
     assert answer.status_code == 401
+
+
+def test_what_was_compared_counts_only_while_it_is_true(session: DbSession) -> None:
+    """A password that is changed, or an account that is closed, while another sign-in compares the old one."""
+    person = make_user(session, password_hash="old")
+    compared = Credentials(person.user_id, "old")
+    require_unchanged(session, compared)
+    session.execute(sa.update(User).where(User.id == person.user_id).values(password_hash="new"))
+    with pytest.raises(WrongCredentials):
+        require_unchanged(session, compared)
+    session.execute(sa.update(User).where(User.id == person.user_id).values(password_hash="old", status="inactive"))
+    with pytest.raises(WrongCredentials):
+        require_unchanged(session, compared)

@@ -1,6 +1,9 @@
 """A person's own providers: sealed, tested, chosen, and never sent where they were not meant for."""
 
+import asyncio
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -12,7 +15,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.models import Session as SignIn
 from tertulia.db.opening import plain_engine
-from tertulia.http.outbound import is_public
+from tertulia.http.outbound import Timeouts, guarded_client, is_public, operator_client
 from tertulia.keyring import KeyRing, SealBroken, SealedFor, UnknownKey
 from tertulia.providers.book import refresh_catalogue
 from tertulia.providers.models import ProviderConfig, ProviderModel
@@ -190,6 +193,10 @@ def test_addresses_inside_the_network_are_not_called_for_people(ana: Client, pro
         ("0.0.0.0", False),
         ("224.0.0.1", False),
         ("::1", False),
+        ("::127.0.0.1", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("fec0::1", False),
+        ("4000::1", False),
         ("fe80::1%eth0", False),
         ("fd00::1", False),
         ("::ffff:127.0.0.1", False),
@@ -199,6 +206,55 @@ def test_addresses_inside_the_network_are_not_called_for_people(ana: Client, pro
 )
 def test_which_addresses_are_public(address: str, public: bool) -> None:
     assert is_public(address) is public
+
+
+def test_nobody_waits_for_anothers_silent_provider(
+    start_server: ServerMaker, provider: ScriptedProvider, sign_in: conftest.SignIn
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        origin = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        server = start_server(openai_base_url=provider.url, outbound_allow=(origin,))
+        with (
+            Client(server.url, cookies=dict(sign_in("ana").cookies)) as ana,
+            Client(server.url, cookies=dict(sign_in("bob").cookies)) as bob,
+        ):
+            ana.api("POST", "/provider-configs", json={"provider": "custom", "base_url": f"{origin}/v1"}, expect=201)
+            began = time.monotonic()
+            sent = bob.say(bob.chat()["id"], "Hello")
+            assert bob.finished(sent["run"]["id"])["status"] == "completed"
+            bob.api("GET", "/models")
+            assert time.monotonic() - began < 3
+
+
+def test_what_one_answer_sets_does_not_go_out_with_anothers_call() -> None:
+    """Calls of different people share a client; a cookie must not tell one provider of another person's call."""
+    brought: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        brought.append(next((line for line in head.split("\r\n") if line.startswith("cookie")), ""))
+        writer.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: who=ana\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def main() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server, guarded_client(Timeouts(), (origin,)) as guarded, operator_client(Timeouts()) as own:
+            for client in (guarded, own):
+                for _ in range(2):
+                    await client.get(origin)
+
+    asyncio.run(main())
+    assert brought == [""] * 4
+
+
+def test_a_name_beside_its_provider_fits_where_chats_keep_it(ana: Client) -> None:
+    body = {"provider": "huggingface", "api_key": "hf_0123456789"}
+    ana.api("POST", "/provider-configs", json=body | {"name": "n" * 39}, expect=422)
+    config = ana.api("POST", "/provider-configs", json=body | {"name": "n" * 38}, expect=201)
+    ana.api("PATCH", f"/provider-configs/{config['id']}", json={"name": "n" * 39}, expect=422)
 
 
 def test_the_catalogue_stands_in_where_no_list_was_read(ana: Client) -> None:

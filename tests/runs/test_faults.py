@@ -4,10 +4,15 @@ import hashlib
 import json
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from tertulia import clock
+from tertulia.db.opening import plain_engine
+from tertulia.runs.models import Run
 from tests.conftest import ServerMaker
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import (
@@ -201,3 +206,20 @@ def test_readers_that_leave_at_any_point_find_the_reply_whole(
         assert ended(ana, run["run"]["id"])[0] == "run.finished"
         content = ana.api("GET", f"/messages/{run['reply']['id']}")["content"]
         assert hashlib.sha256(content.encode()).hexdigest() == wanted
+
+
+def test_a_run_whose_end_was_not_stored_does_not_stay_for_ever(
+    ana: Client, server: LiveServer, provider: ScriptedProvider
+) -> None:
+    """As when the disk was full for longer than its end was tried: its lease runs out, and the chat goes on."""
+    chat = ana.chat()
+    sent = ana.say(chat["id"], "Hello")
+    ana.finished(sent["run"]["id"])
+    engine = plain_engine(server.settings)
+    with engine.begin() as connection:
+        past = clock.now() - timedelta(seconds=30)
+        connection.execute(sa.update(Run).values(status="running", lease_expires_at=past, lease_owner="gone"))
+    engine.dispose()
+    again = ana.say(chat["id"], "And now?")
+    assert ana.finished(again["run"]["id"])["status"] == "completed"
+    assert ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "interrupted"

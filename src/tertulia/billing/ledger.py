@@ -126,6 +126,16 @@ def group_usage(
     utc_offset_s: int = 0,
 ) -> list[UsageGroup]:
     """Sums of what this person paid for, by the named columns, newest day first and then dearest. Raises TooManyGroups."""
+    rows = session.execute(_grouped(actor, since, until, by, utc_offset_s)).all()
+    if len(rows) > MAX_GROUPS:
+        raise TooManyGroups(MAX_GROUPS)
+    titles = _titles(session, {row[by.index("chat")] for row in rows} - {None}) if "chat" in by else {}
+    return [_read_group(row, by, titles) for row in rows]
+
+
+def _grouped(
+    actor: Actor, since: datetime, until: datetime, by: Sequence[GroupBy], utc_offset_s: int
+) -> sa.Select[*tuple[Any, ...]]:
     day = day_number(UsageLog.created_at, sa.literal_column(str(int(utc_offset_s))))
     columns: dict[GroupBy, sa.ColumnElement[Any]] = {
         "day": day,
@@ -135,18 +145,13 @@ def group_usage(
     }
     named = [columns[name] for name in by]
     order = [day.desc()] if "day" in by else []
-    query = (
+    return (
         sa.select(*named, *_SUMS)
         .where(*_mine(actor, since, until))
         .group_by(*named)
         .order_by(*order, sa.func.coalesce(sa.func.sum(UsageLog.cost), 0).desc(), sa.desc("replies"), *named)
         .limit(MAX_GROUPS + 1)
     )
-    rows = session.execute(query).all()
-    if len(rows) > MAX_GROUPS:
-        raise TooManyGroups(MAX_GROUPS)
-    titles = _titles(session, {row[by.index("chat")] for row in rows} - {None}) if "chat" in by else {}
-    return [_read_group(row, by, titles) for row in rows]
 
 
 def _read_group(row: Sequence[Any], by: Sequence[GroupBy], titles: dict[str, str]) -> UsageGroup:

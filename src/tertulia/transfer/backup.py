@@ -26,6 +26,7 @@ from tertulia.db.opening import plain_engine
 from tertulia.db.types import Id, JsonOf, Money, UtcTime, Xid
 from tertulia.errors import SettingsError
 from tertulia.settings import Settings
+from tertulia.tables import metadata
 
 FORMAT = 1
 ROWS_AT_ONCE = 500
@@ -157,8 +158,6 @@ def _tables(connection: sa.Connection) -> dict[str, dict[str, Kind]]:
 
     On PostgreSQL the columns say so themselves, whatever the version of the schema; on SQLite the models do.
     """
-    from tertulia.tables import metadata
-
     inspector = sa.inspect(connection)
     there = set(inspector.get_table_names())
     order = [table.name for table in metadata.sorted_tables if table.name in there]

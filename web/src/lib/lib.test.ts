@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { dayGroup } from "./dates";
 import { allowedLink } from "./links";
+import { dollars } from "./money";
 import { SseParser } from "./sse";
 
 describe("server-sent events", () => {
@@ -41,5 +42,18 @@ describe("days", () => {
     expect(dayGroup(new Date(2026, 10, 21, 23, 59).toISOString(), now)).toBe("Yesterday");
     expect(dayGroup(new Date(2026, 10, 16, 12).toISOString(), now)).toBe("Last 7 days");
     expect(dayGroup(new Date(2026, 10, 1, 12).toISOString(), now)).toBe("Last 30 days");
+  });
+});
+
+describe("amounts", () => {
+  it("have as many places as a small one needs, and no more", () => {
+    expect(["0", "0.000068", "0.0045", "0.125", "12.5", "1234.567"].map(dollars)).toEqual([
+      "$0.00",
+      "$0.000068",
+      "$0.0045",
+      "$0.125",
+      "$12.50",
+      "$1,234.57",
+    ]);
   });
 });
