@@ -7,8 +7,10 @@ import { Choice } from "@/ui/choice";
 import { Section } from "@/ui/section";
 import { Empty, Failed, Lines } from "@/ui/states";
 import { type Usage, type UsageGroup, usageQuery } from "../queries";
+import type { Bars, Measure } from "./charts";
 
-const DayChart = lazy(() => import("./day-chart"));
+const DayChart = lazy(() => import("./charts").then((charts) => ({ default: charts.DayChart })));
+const ShareChart = lazy(() => import("./charts").then((charts) => ({ default: charts.ShareChart })));
 const SPANS = [
   { value: "7", label: "Last 7 days" },
   { value: "30", label: "Last 30 days" },
@@ -19,7 +21,6 @@ const MEASURES = [
   { value: "cost", label: "Cost" },
   { value: "tokens", label: "Tokens" },
 ];
-type Measure = "cost" | "tokens";
 
 /** What one used and what it cost: by day, by model, by chat. */
 export function UsageView({ chatLink }: { chatLink: (chatId: string, title: string) => ReactNode }) {
@@ -52,14 +53,15 @@ export function UsageView({ chatLink }: { chatLink: (chatId: string, title: stri
           <Groups
             title="By model"
             groups={byModel.data?.items}
-            name={(one) => `${one.model_name} · ${one.provider}`}
+            measure={measure}
+            label={(one) => `${one.model_name} · ${one.provider}`}
           />
           <Groups
             title="By chat"
             groups={byChat.data?.items}
-            name={(one) =>
-              one.chat_id && one.chat_title ? chatLink(one.chat_id, one.chat_title) : "Chats that are deleted"
-            }
+            measure={measure}
+            label={(one) => one.chat_title ?? "Chats that are deleted"}
+            shown={(one) => one.chat_id && one.chat_title && chatLink(one.chat_id, one.chat_title)}
           />
         </>
       )}
@@ -107,7 +109,7 @@ function ByDay({ groups, days, measure }: { groups: UsageGroup[]; days: number; 
   return (
     <Section title="By day">
       <Suspense fallback={<div className="h-56" />}>
-        <DayChart days={bars} measure={measure} />
+        <DayChart bars={bars} measure={measure} />
       </Suspense>
       <details>
         <summary className="text-sm text-text-muted">The days as a table</summary>
@@ -126,35 +128,48 @@ function everyDay(groups: UsageGroup[], days: number, measure: Measure) {
     const moment = new Date();
     moment.setDate(moment.getDate() - (days - 1 - back));
     const day = `${moment.getFullYear()}-${String(moment.getMonth() + 1).padStart(2, "0")}-${String(moment.getDate()).padStart(2, "0")}`;
-    return { day, value: known.get(day) ?? 0 };
+    return { name: day, value: known.get(day) ?? 0 };
   });
 }
 
 type GroupsProps = {
   title: string;
   groups: UsageGroup[] | undefined;
-  name: (group: UsageGroup) => ReactNode;
+  measure: Measure;
+  label: (group: UsageGroup) => string;
+  shown?: (group: UsageGroup) => ReactNode;
 };
+const DRAWN = 8;
 
-function Groups({ title, groups, name }: GroupsProps) {
+function Groups({ title, groups, measure, label, shown }: GroupsProps) {
+  const bars = useMemo(() => largest(groups ?? [], measure, label), [groups, measure, label]);
+  if (!groups)
+    return (
+      <Section title={title}>
+        <Lines widths={["w-full", "w-2/3"]} />
+      </Section>
+    );
   return (
     <Section title={title}>
-      {groups ? (
-        <GroupTable groups={groups} name={name} heading={title.slice(3)} />
-      ) : (
-        <Lines widths={["w-full", "w-2/3"]} />
-      )}
+      <Suspense fallback={null}>{bars.length > 0 && <ShareChart bars={bars} measure={measure} />}</Suspense>
+      <GroupTable groups={groups} name={(one) => shown?.(one) || label(one)} heading={title.slice(3)} />
     </Section>
   );
 }
 
-const SHOWN = 50;
+/** The groups that are worth a bar: those that have any of what is measured, the largest first. */
+function largest(groups: UsageGroup[], measure: Measure, label: (group: UsageGroup) => string): Bars {
+  return groups
+    .map((one) => ({ name: label(one), value: measure === "cost" ? Number(one.cost) : one.total_tokens }))
+    .filter((bar) => bar.value > 0)
+    .toSorted((one, other) => other.value - one.value)
+    .slice(0, DRAWN);
+}
 
-function GroupTable({
-  groups,
-  name,
-  heading,
-}: Omit<GroupsProps, "title" | "groups"> & { groups: UsageGroup[]; heading: string }) {
+const SHOWN = 50;
+type TableProps = { groups: UsageGroup[]; name: (group: UsageGroup) => ReactNode; heading: string };
+
+function GroupTable({ groups, name, heading }: TableProps) {
   return (
     <div className="overflow-x-auto">
       <table className="w-full min-w-96 border-collapse tabular-nums">
