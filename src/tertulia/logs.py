@@ -9,7 +9,9 @@ import orjson
 from tertulia import clock
 
 _OURS = ("request_id", "run_id", "method", "path", "status", "ms")
-_SECRETS = re.compile(r"(\b(?:sk-|tta_|gsk_|xai-|hf_|AIza|nvapi-|csk-|fw_|tgp_|github_pat_|ghp_)|Bearer\s+)[A-Za-z0-9_\-.]{6,}|(://[^/:@\s]+:)[^@/\s]+@")
+_SECRETS = re.compile(
+    r"(\b(?:sk-|tta_|gsk_|xai-|hf_|AIza|nvapi-|csk-|fw_|tgp_|github_pat_|ghp_)|Bearer\s+)[A-Za-z0-9_\-.]{6,}|(://[^/:@\s]+:)[^@/\s]+@"
+)
 
 
 class JsonLines(logging.Formatter):
