@@ -35,7 +35,7 @@ from tertulia.runs.steps import (
 from tertulia.runs.tally import Tally
 
 # Below the second that a crash may cost at most: storing takes a moment too.
-CHECKPOINT_S = 0.8
+CHECKPOINT_S = 0.5
 RENEW_S = 2.0
 # How often the leases of other processes are looked at: with the 8 s of a lease, the death of one is noticed within 10 s.
 WATCH_S = 1.0
