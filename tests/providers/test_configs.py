@@ -291,6 +291,9 @@ def test_a_provider_that_is_gone_is_told_and_loses_nothing(ana: Client, own: Scr
     own.play([Hold(), *words(3)])
     first = ana.say(chat["id"], "One")
     second = ana.say(chat["id"], "Two")
+    deadline = time.monotonic() + 10
+    while not own.requests and time.monotonic() < deadline:
+        time.sleep(0.01)
     ana.api("DELETE", f"/provider-configs/{config['id']}", expect=204)
     own.release()
     assert ana.finished(first["run"]["id"])["status"] == "completed"  # it had begun with the key

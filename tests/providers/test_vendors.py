@@ -10,6 +10,7 @@ from tertulia.http.outbound import Timeouts, operator_client
 from tertulia.providers.adapters import Access, build_adapter, resolve_base_url
 from tertulia.providers.errors import ProviderError, ProviderFieldInvalid
 from tertulia.providers.models import ListedModel
+from tertulia.providers.openai_compatible import Dialect, OpenAICompatible
 from tertulia.providers.protocol import (
     Finish,
     ListingProvider,
@@ -23,6 +24,7 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.providers.vendors import BY_ID, VENDORS, Vendor
+from tertulia.providers.wire import Wire
 from tests.fakes.scripted_provider import Raw, ScriptedProvider, Status
 from tests.fakes.vendor_wires import WIRES, chunk, encode
 
@@ -99,7 +101,7 @@ def test_the_request_is_in_the_vendors_form(provider: ScriptedProvider, vendor_i
         assert body["tools"][0]["input_schema"] == WEATHER.parameters
         return
     assert path == "/v1/chat/completions"
-    dialect = vendor.dialect
+    dialect = vendor.dialect if vendor_id != "openai" else Dialect()  # at an address that a person named
     assert body[dialect.max_tokens_field] == 100
     assert ("stream_options" in body) is dialect.has_stream_options
     assert ("frequency_penalty" in body) is ("frequency_penalty" not in dialect.refuses)
@@ -191,6 +193,21 @@ def test_models_of_anthropic_that_refuse_sampling_are_not_sent_it(provider: Scri
 
         with_adapter(BY_ID["anthropic"], provider, ask_for)
         assert ("temperature" in provider.requests[-1]) is has_temperature
+
+
+def test_openai_itself_gets_the_newer_name_of_the_token_limit(provider: ScriptedProvider) -> None:
+    """Its reasoning models refuse the older one."""
+
+    async def main() -> None:
+        async with operator_client(Timeouts()) as client:
+            wire = Wire("OpenAI", provider.url, {}, client, Timeouts())
+            async for _ in OpenAICompatible(wire, BY_ID["openai"].dialect).stream(REQUEST):
+                continue
+
+    provider.play([Raw(encode(WIRES["openai"].chunks))])
+    asyncio.run(main())
+    assert provider.requests[-1]["max_completion_tokens"] == 100
+    assert "max_tokens" not in provider.requests[-1]
 
 
 def test_addresses_are_filled_in_from_what_the_vendor_asks_for() -> None:

@@ -9,7 +9,7 @@ import httpx
 from tertulia.http.outbound import Timeouts
 from tertulia.providers.anthropic import VERSION, Anthropic
 from tertulia.providers.errors import ProviderFieldInvalid
-from tertulia.providers.openai_compatible import OpenAICompatible
+from tertulia.providers.openai_compatible import Dialect, OpenAICompatible
 from tertulia.providers.protocol import ListingProvider
 from tertulia.providers.vendors import Vendor
 from tertulia.providers.wire import Wire
@@ -41,6 +41,9 @@ def build_adapter(
     if vendor.wire == "anthropic":
         return Anthropic(wire)
     dialect = vendor.dialect
+    if access.base_url and vendor.id == "openai":
+        # Whatever answers there speaks the format as most do; the newer name of the token limit is OpenAI's own.
+        dialect = Dialect()
     if access.base_url and dialect.models_address and dialect.models_address.startswith("http"):
         # The key is for the address that was named, so the list is asked for there and nowhere else.
         dialect = replace(dialect, models_address="/models")
