@@ -312,7 +312,7 @@ def test_a_run_left_behind_by_a_dead_process_is_interrupted_with_its_text(
         session.commit()
     engine.dispose()
     if settings.sqlite_path is not None:
-        from tertulia.runs.steps import interrupt_abandoned
+        from tertulia.runs.abandoned import interrupt_abandoned
 
         server.call(server.app.state.parts.db.write(interrupt_abandoned, everything=True))
     _wait_for(lambda: ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "interrupted", seconds=10)

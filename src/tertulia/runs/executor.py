@@ -15,6 +15,7 @@ from tertulia.errors import AppError, StorageUnavailable
 from tertulia.providers.catalogue import ModelCatalogue, Resolved
 from tertulia.providers.errors import ContextTooLong, ProviderError
 from tertulia.providers.protocol import Finish, ModelRequest, Provider, ReasoningDelta, TextDelta, ToolCall, Usage
+from tertulia.runs.abandoned import has_abandoned, interrupt_abandoned
 from tertulia.runs.errors import LeaseLost
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError, RunStatus
@@ -26,9 +27,7 @@ from tertulia.runs.steps import (
     checkpoint,
     claim_runs,
     finish_run,
-    has_abandoned,
     has_queued_runs,
-    interrupt_abandoned,
     renew_leases,
     start_step,
 )

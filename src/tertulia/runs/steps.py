@@ -1,6 +1,5 @@
 """What a run writes as it goes. Every statement carries the lease, so that whoever lost it cannot write."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,16 +12,14 @@ from tertulia import clock
 from tertulia.billing.ledger import Consumption, record_usage
 from tertulia.chat.messages import announce_message
 from tertulia.chat.models import Chat, FinishReason, Message, MessageError, MessageStatus, TokenCount
-from tertulia.chat.parts import Part, flatten, written_text
+from tertulia.chat.parts import Part, flatten
 from tertulia.chat.schemas import MessageRead
 from tertulia.context.service import gather_context
 from tertulia.context.window import ContextMessage, estimate_tokens
-from tertulia.db import Prepared, rowcount, seconds_from_now, utc_now, wake
+from tertulia.db import Prepared, rowcount, seconds_from_now, wake
 from tertulia.ids import ChatId, MessageId, RunId, new_id
 from tertulia.providers.configs import split_key, touch_config
-from tertulia.providers.prices import cost_of
-from tertulia.providers.protocol import ModelRequest, RequestMessage, Usage
-from tertulia.providers.vendors import BY_ID
+from tertulia.providers.protocol import ModelRequest, RequestMessage
 from tertulia.realtime.models import Operation
 from tertulia.runs.errors import LeaseLost
 from tertulia.runs.models import Run, RunError, RunStatus, Step, StepRequest
@@ -165,81 +162,6 @@ def renew_leases(session: Session, run_ids: list[str], *, owner: str) -> tuple[s
     return {row[0] for row in rows}, {row[0] for row in rows if row[1] is not None}
 
 
-def has_abandoned(session: Session) -> bool:
-    """Whether there is a run whose lease has run out: a look at an index, before anything is locked."""
-    query = sa.select(Run.id).where(Run.status == RunStatus.RUNNING, Run.lease_expires_at < utc_now())
-    return session.scalar(query.limit(1)) is not None
-
-
-def interrupt_abandoned(session: Session, *, everything: bool, but: Collection[str] = ()) -> int:
-    """End the runs whose process died: those whose lease ran out, or all of them when this process is the only one.
-
-    `but` are those that this process is at work on: it renews them itself, after a machine that slept as well.
-    """
-    abandoned = sa.select(Run).where(Run.status == RunStatus.RUNNING, Run.id.not_in(list(but)))
-    if not everything:
-        abandoned = abandoned.where(Run.lease_expires_at < utc_now())
-    rows = session.scalars(abandoned.with_for_update(skip_locked=True)).all()
-    for run in rows:
-        owner_id = session.scalars(sa.select(Chat.user_id).where(Chat.id == run.chat_id)).one()
-        _interrupt(session, run, owner_id)
-    if rows:
-        wake(session, RUNS)
-    return len(rows)
-
-
-def _interrupt(session: Session, run: Run, owner_id: str) -> None:
-    """What its process had stored stays; what the provider had written by then is counted, as it is charged."""
-    message = session.get_one(Message, run.message_id)
-    request = session.scalars(
-        sa.select(Step.request).where(Step.run_id == run.id).order_by(Step.number.desc()).limit(1)
-    ).first()
-    # Before the first checkpoint nobody knows whether the provider was reached at all.
-    if request is not None and message.status is MessageStatus.STREAMING:
-        earlier = message.details.tokens.completion if run.continues and message.details.tokens else 0
-        written = max(0, estimate_tokens(written_text(message.parts)) - earlier)
-        tokens = TokenCount(
-            prompt=request.estimated_tokens,
-            completion=written,
-            total=request.estimated_tokens + written,
-            estimated=True,
-        )
-        usage = Usage(tokens.prompt, tokens.completion)
-        cost = cost_of(BY_ID.get(split_key(run.provider)[0]), run.model_name, usage, at=clock.now())
-        left = _LeftBehind(
-            RunId(run.id),
-            ChatId(run.chat_id),
-            MessageId(run.message_id),
-            run.requested_by or owner_id,
-            run.provider,
-            run.model_name,
-        )
-        run.usage, run.cost = tokens, cost
-        details = message.details
-        message.details = details.model_copy(
-            update={
-                "tokens": _sum(details.tokens if run.continues else None, tokens),
-                "cost": cost if details.cost is None else details.cost + (cost or 0),
-            }
-        )
-        _enter(session, left, tokens, cost)
-    run.status, run.ended_at, run.lease_number = RunStatus.INTERRUPTED, clock.now(), run.lease_number + 1
-    message.status = MessageStatus.INTERRUPTED
-    session.flush()
-    announce_message(session, owner_id, MessageId(run.message_id), Operation.UPDATED)
-    announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
-
-
-@dataclass(frozen=True)
-class _LeftBehind:
-    id: RunId
-    chat_id: ChatId
-    message_id: MessageId
-    payer_id: str
-    provider: str
-    model_name: str
-
-
 def start_step(
     session: Session, run: Claimed, *, model_window: int | None, continues_prefix: bool, shrink: float
 ) -> PreparedStep:
@@ -329,7 +251,7 @@ def finish_run(
     ).first()
     details = message.details
     earlier = details.tokens if run.continues else None
-    tokens = _sum(earlier, outcome.tokens)
+    tokens = add_counts(earlier, outcome.tokens)
     message.details = details.model_copy(
         update={
             "tokens": tokens,
@@ -348,7 +270,7 @@ def finish_run(
     message.parts, message.content = parts, flatten(parts)
     session.flush()
     if outcome.tokens is not None:
-        _enter(session, run, outcome.tokens, outcome.cost)
+        enter_ledger(session, run, outcome.tokens, outcome.cost)
     if outcome.config_id is not None:
         touch_config(session, outcome.config_id, now)
     wake(session, RUNS)
@@ -356,7 +278,7 @@ def finish_run(
     return read, announce_run(session, run.owner_id, run.id, Operation.UPDATED)
 
 
-class _Paid(Protocol):
+class Paid(Protocol):
     """What the ledger needs to know of a run, claimed or left behind."""
 
     @property
@@ -373,7 +295,7 @@ class _Paid(Protocol):
     def model_name(self) -> str: ...
 
 
-def _enter(session: Session, run: _Paid, tokens: TokenCount, cost: Decimal | None) -> None:
+def enter_ledger(session: Session, run: Paid, tokens: TokenCount, cost: Decimal | None) -> None:
     """Into the ledger, and into the totals of the chat, which are its sums."""
     used = Consumption(
         provider=split_key(run.provider)[0],
@@ -405,7 +327,7 @@ def _hold(session: Session, run: Claimed) -> None:
         raise LeaseLost
 
 
-def _sum(first: TokenCount | None, second: TokenCount | None) -> TokenCount | None:
+def add_counts(first: TokenCount | None, second: TokenCount | None) -> TokenCount | None:
     if first is None or second is None:
         return second or first
     return TokenCount(

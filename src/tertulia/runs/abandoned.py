@@ -1,0 +1,98 @@
+"""Runs that nobody executes any more: what was stored of them stays, and what the provider did for them is counted."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.chat.messages import announce_message
+from tertulia.chat.models import Chat, Message, MessageStatus, TokenCount
+from tertulia.chat.parts import written_text
+from tertulia.context.window import estimate_tokens
+from tertulia.db import utc_now, wake
+from tertulia.ids import ChatId, MessageId, RunId
+from tertulia.providers.configs import split_key
+from tertulia.providers.prices import cost_of
+from tertulia.providers.protocol import Usage
+from tertulia.providers.vendors import BY_ID
+from tertulia.realtime.models import Operation
+from tertulia.runs.models import Run, RunStatus, Step
+from tertulia.runs.service import RUNS, announce_run
+from tertulia.runs.steps import add_counts, enter_ledger
+
+
+def has_abandoned(session: Session) -> bool:
+    """Whether there is a run whose lease has run out: a look at an index, before anything is locked."""
+    query = sa.select(Run.id).where(Run.status == RunStatus.RUNNING, Run.lease_expires_at < utc_now())
+    return session.scalar(query.limit(1)) is not None
+
+
+def interrupt_abandoned(session: Session, *, everything: bool, but: Collection[str] = ()) -> int:
+    """End the runs whose process died: those whose lease ran out, or all of them when this process is the only one.
+
+    `but` are those that this process is at work on: it renews them itself, after a machine that slept as well.
+    """
+    abandoned = sa.select(Run).where(Run.status == RunStatus.RUNNING, Run.id.not_in(list(but)))
+    if not everything:
+        abandoned = abandoned.where(Run.lease_expires_at < utc_now())
+    rows = session.scalars(abandoned.with_for_update(skip_locked=True)).all()
+    for run in rows:
+        owner_id = session.scalars(sa.select(Chat.user_id).where(Chat.id == run.chat_id)).one()
+        _interrupt(session, run, owner_id)
+    if rows:
+        wake(session, RUNS)
+    return len(rows)
+
+
+def _interrupt(session: Session, run: Run, owner_id: str) -> None:
+    """What its process had stored stays; what the provider had written by then is counted, as it is charged."""
+    message = session.get_one(Message, run.message_id)
+    request = session.scalars(
+        sa.select(Step.request).where(Step.run_id == run.id).order_by(Step.number.desc()).limit(1)
+    ).first()
+    # Before the first checkpoint nobody knows whether the provider was reached at all.
+    if request is not None and message.status is MessageStatus.STREAMING:
+        earlier = message.details.tokens.completion if run.continues and message.details.tokens else 0
+        written = max(0, estimate_tokens(written_text(message.parts)) - earlier)
+        tokens = TokenCount(
+            prompt=request.estimated_tokens,
+            completion=written,
+            total=request.estimated_tokens + written,
+            estimated=True,
+        )
+        usage = Usage(tokens.prompt, tokens.completion)
+        cost = cost_of(BY_ID.get(split_key(run.provider)[0]), run.model_name, usage, at=clock.now())
+        left = _LeftBehind(
+            RunId(run.id),
+            ChatId(run.chat_id),
+            MessageId(run.message_id),
+            run.requested_by or owner_id,
+            run.provider,
+            run.model_name,
+        )
+        run.usage, run.cost = tokens, cost
+        details = message.details
+        message.details = details.model_copy(
+            update={
+                "tokens": add_counts(details.tokens if run.continues else None, tokens),
+                "cost": cost if details.cost is None else details.cost + (cost or 0),
+            }
+        )
+        enter_ledger(session, left, tokens, cost)
+    run.status, run.ended_at, run.lease_number = RunStatus.INTERRUPTED, clock.now(), run.lease_number + 1
+    message.status = MessageStatus.INTERRUPTED
+    session.flush()
+    announce_message(session, owner_id, MessageId(run.message_id), Operation.UPDATED)
+    announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
+
+
+@dataclass(frozen=True)
+class _LeftBehind:
+    id: RunId
+    chat_id: ChatId
+    message_id: MessageId
+    payer_id: str
+    provider: str
+    model_name: str
