@@ -4,7 +4,6 @@ import os
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tertulia.db.migrate import schema_state, upgrade_schema
+from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.settings import Settings
 from tests.conftest import ServerMaker
@@ -168,25 +167,6 @@ def test_redis_may_go_and_come_back(start_server: ServerMaker, provider: Scripte
             assert "".join(d["text"] for _, k, d in events if k == "text.delta") == "".join(f"w{n} " for n in range(30))
             if turn == 0:
                 redis.start()
-
-
-def test_two_that_migrate_at_once_are_safe(new_instance: NewInstance) -> None:  # noqa: F811
-    settings = new_instance("postgresql")
-    states: list[str] = []
-
-    def migrate() -> None:
-        states.append(upgrade_schema(settings, now=NOW))
-
-    threads = [threading.Thread(target=migrate) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(states) == ["current", "current", "current", "empty"]
-    engine = plain_engine(settings)
-    with engine.connect() as connection:
-        assert schema_state(connection) == "current"
-    engine.dispose()
 
 
 def test_the_death_of_one_is_noticed_within_ten_seconds(

@@ -15,7 +15,7 @@ from tertulia.accounts.models import User
 from tertulia.accounts.service import write_audit
 from tertulia.db import rowcount
 from tertulia.ids import ProviderConfigId, UserId, new_id
-from tertulia.keyring import KeyRing, SealedFor
+from tertulia.keyring import KeyRing, SealedFor, key_id_of
 from tertulia.providers.adapters import Access, resolve_base_url
 from tertulia.providers.errors import ProviderConfigExists, ProviderConfigNotFound, ProviderFieldInvalid
 from tertulia.providers.models import ListedModel, ProviderConfig
@@ -211,7 +211,7 @@ def rewrap_configs(session: Session, ring: KeyRing, *, after: str | None, limit:
     rows = session.execute(query.limit(limit).with_for_update()).all()
     changed = 0
     for config_id, user_id, sealed in rows:
-        if sealed.split(".", 2)[1] == ring.key_ids[0]:
+        if key_id_of(sealed) == ring.key_ids[0]:
             continue
         # Only if it is still what was read: a person may be changing it at this moment.
         changed += rowcount(
