@@ -9,6 +9,7 @@ import base64
 import hashlib
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +34,18 @@ ROWS_AT_ONCE = 500
 BYTES_AT_ONCE = 1024 * 1024
 # What tells only of a moment: who runs what, and what changed lately. Whoever listened starts anew.
 NOT_KEPT = ("alembic_version", "change", "lease")
+# What reading a zip raises whose bytes are not those that were written; ValueError is JSON's and UTF-8's.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
 Kind = Literal["id", "time", "json", "money", "bytes", "date", "plain"]
 _TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
     "id": Id(),
@@ -99,7 +112,7 @@ def verify_backup(path: Path) -> Summary:
             for name, told in manifest["files"].items():
                 if _digest(archive, f"files/{name}")[0] != told:
                     raise BackupError(f"{path} is damaged: the file {name} is not what was written.")
-    except (zipfile.BadZipFile, OSError, KeyError, EOFError) as error:
+    except DAMAGE as error:
         raise BackupError(f"{path} is not a whole backup: {error}.") from error
     counts = {table: told["rows"] for table, told in manifest["tables"].items()}
     made_at = datetime.fromisoformat(manifest["made_at"])
