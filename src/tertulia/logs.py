@@ -37,5 +37,5 @@ def configure_logs(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("httpx", "httpcore", "asyncio", "uvicorn", "alembic"):
+    for noisy in ("httpx", "asyncio", "uvicorn", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -103,7 +103,7 @@ def test_where_nothing_can_be_had_it_says_what_to_do(tmp_path: Path) -> None:
         model.start()
         request = ModelRequest("x", (RequestMessage("user", "hi"),), max_tokens=5)
         with pytest.raises(ModelNotReady, match="Add a provider"):
-            [event async for event in model.stream(request)]
+            [event async for events in model.stream(request) for event in events]
         state = model.read()["state"]
         await model.close()
         assert state is not None

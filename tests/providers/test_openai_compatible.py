@@ -51,7 +51,7 @@ def ask(url: str, timeouts: Timeouts | None = None) -> list[ProviderEvent]:
         async with operator_client(waits) as client:
             headers = {"Content-Type": "application/json", "Authorization": "Bearer sk-secret-key"}
             adapter = OpenAICompatible(Wire("scripted", url, headers, client, waits, secret="sk-secret-key"))
-            return [event async for event in adapter.stream(REQUEST)]
+            return [event async for events in adapter.stream(REQUEST) for event in events]
 
     return asyncio.run(main())
 

@@ -57,7 +57,7 @@ def with_adapter(vendor: Vendor, provider: ScriptedProvider, work: Any) -> Any:
 
 
 async def ask(adapter: ListingProvider) -> list[ProviderEvent]:
-    return [event async for event in adapter.stream(REQUEST)]
+    return [event async for events in adapter.stream(REQUEST) for event in events]
 
 
 def test_there_are_twenty_vendors_and_a_wire_for_each() -> None:
@@ -189,7 +189,7 @@ def test_models_of_anthropic_that_refuse_sampling_are_not_sent_it(provider: Scri
         provider.play([Raw(encode(WIRES["anthropic"].chunks))])
 
         async def ask_for(adapter: ListingProvider, name: str = name) -> list[ProviderEvent]:
-            return [event async for event in adapter.stream(replace(REQUEST, model_name=name))]
+            return [event async for events in adapter.stream(replace(REQUEST, model_name=name)) for event in events]
 
         with_adapter(BY_ID["anthropic"], provider, ask_for)
         assert ("temperature" in provider.requests[-1]) is has_temperature

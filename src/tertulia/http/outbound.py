@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
-import httpcore
 import httpx
 
 from tertulia.errors import Invalid
-from tertulia.http.asyncio_backend import AsyncioBackend
+from tertulia.http.transport import HttpTransport
 
-_LIMITS = httpx.Limits(max_connections=400, max_keepalive_connections=20)
 # IPv4 addresses within IPv6: what is behind them is not what they look like.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _TRANSLATED = tuple(
@@ -52,7 +50,7 @@ class Timeouts:
 def operator_client(timeouts: Timeouts) -> httpx.AsyncClient:
     """For addresses that the operator configured, which may lie inside; never for one that a person or model named."""
     return httpx.AsyncClient(
-        transport=_Transport(AsyncioBackend()),
+        transport=HttpTransport(_look_up),
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(timeouts.first_byte_s, connect=timeouts.connect_s),
@@ -63,7 +61,7 @@ def operator_client(timeouts: Timeouts) -> httpx.AsyncClient:
 def guarded_client(timeouts: Timeouts, allowed: Iterable[str] = ()) -> httpx.AsyncClient:
     """For every address that somebody named; `allowed` are origins inside that the operator lists."""
     return httpx.AsyncClient(
-        transport=_Transport(_GuardedBackend(frozenset(_host_and_port(origin) for origin in allowed))),
+        transport=HttpTransport(_Guard(allowed).find_addresses),
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(timeouts.first_byte_s, connect=timeouts.connect_s),
@@ -92,48 +90,24 @@ def _host_and_port(origin: str) -> tuple[str, int]:
     return (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
 
 
-class _Transport(httpx.AsyncHTTPTransport):
-    """httpx's own, over a backend of ours: what a token of a reply costs is mostly what one read costs."""
+class _Guard:
+    """Looks up where to connect to; what it gives is what is called, so that a name cannot change in between."""
 
-    def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
-        super().__init__(trust_env=False, limits=_LIMITS)
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
-            max_connections=_LIMITS.max_connections,
-            max_keepalive_connections=_LIMITS.max_keepalive_connections,
-            keepalive_expiry=_LIMITS.keepalive_expiry,
-            network_backend=backend,
-        )
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self._allowed = frozenset(_host_and_port(origin) for origin in allowed)
 
-
-class _GuardedBackend(AsyncioBackend):
-    def __init__(self, allowed: frozenset[tuple[str, int]]) -> None:
-        self._allowed = allowed
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the interface of httpcore
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        failure: Exception = httpcore.ConnectError(f"{host} has no address")
-        for address in await self._checked_addresses(host, port):
-            try:
-                return await super().connect_tcp(address, port, timeout, local_address, socket_options)
-            except httpcore.ConnectError as error:
-                failure = error
-        raise failure
-
-    async def _checked_addresses(self, host: str, port: int) -> list[str]:
+    async def find_addresses(self, host: str, port: int) -> list[str]:
         """Raises AddressRefused if any of the addresses of a name lies inside."""
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError) as error:
-            raise httpcore.ConnectError(f"{host} is not known") from error
-        addresses = [str(entry[4][0]) for entry in found]
+        addresses = await _look_up(host, port)
         if (host.lower(), port) not in self._allowed and not all(map(is_public, addresses)):
             scheme = "https" if port == 443 else "http"
             raise AddressRefused(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
         return addresses
+
+
+async def _look_up(host: str, port: int) -> list[str]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise httpx.ConnectError(f"{host} is not known") from error
+    return [str(entry[4][0]) for entry in found]

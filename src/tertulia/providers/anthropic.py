@@ -1,6 +1,6 @@
 """Anthropic's Messages: our own thin client (docs/adr/0006)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import orjson
@@ -18,7 +18,7 @@ from tertulia.providers.protocol import (
     ToolCall,
     Usage,
 )
-from tertulia.providers.wire import MAX_LISTED, Wire, count_of
+from tertulia.providers.wire import MAX_LISTED, Wire, count_of, read_all
 
 VERSION = "2023-06-01"
 MAX_TEMPERATURE = 1.0
@@ -74,17 +74,17 @@ class Anthropic:
             after = f"&after_id={page['last_id']}"
         return found[:MAX_LISTED]
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ProviderEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         reading = _Reading(self._wire)
-        payloads = self._wire.stream("/messages", _body(request))
+        arrivals = self._wire.stream("/messages", _body(request))
         try:
-            async for payload in payloads:
-                for event in reading.read(payload):
-                    yield event
+            async for payloads in arrivals:
+                for events in read_all(reading.read, payloads):
+                    yield events
                 if reading.is_finished:
                     break
         finally:
-            await payloads.aclose()  # type: ignore[attr-defined]
+            await arrivals.aclose()  # type: ignore[attr-defined]
         if not reading.is_finished:
             raise self._wire.broken_off(is_safe=not reading.has_begun)
 
@@ -160,6 +160,8 @@ class _Reading:
         self._usage: dict[str, int] = {}
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
+        if self.is_finished:
+            return []
         self.has_begun = True
         event = self._wire.parse(payload)
         index = event.get("index") if isinstance(event.get("index"), int) else 0

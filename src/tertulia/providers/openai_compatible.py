@@ -1,7 +1,7 @@
 """OpenAI's chat completions as nearly everybody speaks them: our own thin client (docs/adr/0006)."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from tertulia.providers.protocol import (
     ToolCall,
     Usage,
 )
-from tertulia.providers.wire import MAX_LISTED, Wire, count_of
+from tertulia.providers.wire import MAX_LISTED, Wire, count_of, read_all
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -72,20 +72,19 @@ class OpenAICompatible:
         found = [_listed(entry) for entry in entries[: 2 * MAX_LISTED] if isinstance(entry, dict)]
         return [model for model in found if model is not None][:MAX_LISTED]
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ProviderEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         reading = _Reading(self._wire)
-        payloads = self._wire.stream("/chat/completions", self._body(request))
+        arrivals = self._wire.stream("/chat/completions", self._body(request))
         try:
-            async for payload in payloads:
-                if payload == b"[DONE]":
-                    reading.is_finished = True
+            async for payloads in arrivals:
+                for events in read_all(reading.read, payloads):
+                    yield events
+                if reading.is_done:
                     break
-                for event in reading.read(payload):
-                    yield event
         finally:
-            await payloads.aclose()  # type: ignore[attr-defined]
-        for call in reading.tool_calls():
-            yield call
+            await arrivals.aclose()  # type: ignore[attr-defined]
+        if calls := reading.tool_calls():
+            yield calls
         if not reading.is_finished:
             raise self._wire.broken_off(is_safe=not reading.has_begun)
 
@@ -167,13 +166,18 @@ class _Reading:
     """What the chunks of one reply say; fields that are missing or of a wrong kind say nothing."""
 
     def __init__(self, wire: Wire) -> None:
-        self.is_finished = False
+        self.is_finished = False  # a reason was told: whatever is cut off after it, the reply is whole
+        self.is_done = False
         self.has_begun = False
         self._wire = wire
         self._calls: dict[int, _Call] = {}
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
         self.has_begun = True
+        if payload == b"[DONE]":
+            self.is_finished = self.is_done = True
+        if self.is_done:
+            return []
         chunk = self._wire.parse(payload)
         if chunk.get("error"):
             raise self._wire.told_error(chunk)

@@ -1,6 +1,6 @@
 """The port that every provider fills: a request goes in, a stream of a few kinds of events comes out."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -84,8 +84,11 @@ class Provider(Protocol):
     # Whether a request that ends with an assistant's message is answered by going on with that very text.
     continues_prefix: bool
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ProviderEvent]:
-        """Raises a ProviderError; closing the iterator ends the request at the provider."""
+    def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
+        """Each time all that has come since the last. Raises a ProviderError; closing it ends the request there.
+
+        Whoever takes a moment before asking for more spares the work that each arrival costs.
+        """
         ...
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from tertulia.providers.errors import (
     RateLimited,
     RequestRefused,
 )
+from tertulia.providers.protocol import ProviderEvent
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_ERROR_BYTES = 16 * 1024
@@ -75,17 +76,17 @@ class Wire:
                 f"{self.name} answers with something that is not JSON. Is its address right?"
             ) from error
 
-    async def stream(self, path: str, body: bytes) -> AsyncIterator[bytes]:
-        """The data of each server-sent event. Raises a ProviderError for whatever happens on the way."""
+    async def stream(self, path: str, body: bytes) -> AsyncIterator[list[bytes]]:
+        """The data of the server-sent events that came at once. Raises a ProviderError for whatever happens on the way."""
         has_begun = False
         try:
             async with asyncio.timeout(self.timeouts.whole_s):
                 response = await self._begin(path, body)
                 try:
-                    async for line in self._lines(response):
-                        if line.startswith(b"data:"):
+                    async for lines in self._lines(response):
+                        if payloads := [line[5:].strip() for line in lines if line.startswith(b"data:")]:
                             has_begun = True
-                            yield line[5:].strip()
+                            yield payloads
                 finally:
                     await response.aclose()
         except httpx.TimeoutException as error:
@@ -186,17 +187,22 @@ class Wire:
                 break
         return b"".join(chunks)
 
-    async def _lines(self, response: httpx.Response) -> AsyncIterator[bytes]:
-        """Lines of a body that comes in pieces of any size, each at most 4 MiB long."""
-        rest = b""
+    async def _lines(self, response: httpx.Response) -> AsyncIterator[list[bytes]]:
+        """The lines that each piece of a body completes, each line at most 4 MiB long."""
+        begun: list[bytes] = []  # pieces of a line that has no end yet; joined once, however many they are
+        size = 0
         async for piece in response.aiter_raw():
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                yield line.rstrip(b"\r")
-            if len(rest) > MAX_LINE_BYTES:
+            *lines, rest = piece.split(b"\n")
+            if lines:
+                lines[0] = b"".join([*begun, lines[0]])
+                begun, size = [], 0
+                yield lines
+            begun.append(rest)
+            size += len(rest)
+            if size > MAX_LINE_BYTES:
                 raise MalformedReply(f"{self.name} sent a line of more than {MAX_LINE_BYTES} bytes.")
-        if rest:
-            yield rest
+        if size:
+            yield [b"".join(begun)]
 
     def _silent(self) -> ProviderError:
         return ProviderTimeout(f"{self.name} has been silent for too long. Try again, or choose another model.")
@@ -230,6 +236,23 @@ class Wire:
                     f"{self.name} has a fault of its own (status {status}). Try again.{quoted}", is_safe=True
                 )
         return RequestRefused(f"{self.name} refused the request (status {status}).{quoted}")
+
+
+def read_all(
+    read: Callable[[bytes], list[ProviderEvent]], payloads: Iterable[bytes]
+) -> Iterator[Sequence[ProviderEvent]]:
+    """The events of what came at once; those before an error are given before it is raised."""
+    found: list[ProviderEvent] = []
+    failure: ProviderError | None = None
+    try:
+        for payload in payloads:
+            found += read(payload)
+    except ProviderError as error:
+        failure = error
+    if found:
+        yield found
+    if failure is not None:
+        raise failure
 
 
 def count_of(value: object) -> int:

@@ -14,7 +14,16 @@ from tertulia.db import Database
 from tertulia.errors import AppError, StorageUnavailable
 from tertulia.providers.catalogue import ModelCatalogue, Resolved
 from tertulia.providers.errors import ContextTooLong, ProviderError
-from tertulia.providers.protocol import Finish, ModelRequest, Provider, ReasoningDelta, TextDelta, ToolCall, Usage
+from tertulia.providers.protocol import (
+    Finish,
+    ModelRequest,
+    Provider,
+    ProviderEvent,
+    ReasoningDelta,
+    TextDelta,
+    ToolCall,
+    Usage,
+)
 from tertulia.runs.abandoned import has_abandoned, interrupt_abandoned
 from tertulia.runs.errors import LeaseLost
 from tertulia.runs.live import LiveRun
@@ -35,6 +44,12 @@ from tertulia.runs.tally import Tally
 
 # Below the second that a crash may cost at most: storing takes a moment too.
 CHECKPOINT_S = 0.5
+# A reply is read and told at this pace: a person sees no difference, and the work is done once for several tokens.
+PACE_S = 0.04
+PACE_OF_EACH_S = 0.001
+LONGEST_PACE_S = 0.2
+# So many events at once are no trickle of tokens: the next are taken without a pause.
+MANY_EVENTS = 64
 RENEW_S = 2.0
 # How often the leases of other processes are looked at: with the 8 s of a lease, the death of one is noticed within 10 s.
 WATCH_S = 1.0
@@ -315,21 +330,9 @@ class RunExecutor:
         saving: asyncio.Task[None] | None = None
         ended = asyncio.Event()
         try:
-            async for event in stream:
-                has_room = True
-                tally.has_begun = True
-                match event:
-                    case TextDelta(text):
-                        has_room = live.append(TextPart, text)
-                        tally.has_words = True
-                    case ReasoningDelta(text):
-                        has_room = live.append(ReasoningPart, text)
-                    case Usage():
-                        tally.usage = event
-                    case Finish(reason):
-                        tally.finish_reason = FinishReason(reason)
-                    case ToolCall(name=name):  # none was offered, so there is none to run
-                        log.info("the model called a tool that it was not offered: %r", name)
+            async for events in stream:
+                has_room = all([_take(event, live, tally) for event in events])
+                live.flush()
                 if saving is None:
                     saving = asyncio.create_task(self._save_each_second(run, live, ended))
                 elif saving.done():
@@ -337,6 +340,8 @@ class RunExecutor:
                 if not has_room:
                     tally.finish_reason = FinishReason.LENGTH
                     break
+                if len(events) < MANY_EVENTS and tally.finish_reason is None:
+                    await asyncio.sleep(self._pace())
         finally:
             await _close(stream)
             if saving is not None:
@@ -344,6 +349,10 @@ class RunExecutor:
                 results = await asyncio.gather(saving, return_exceptions=True)
                 if isinstance(results[0], LeaseLost):
                     raise results[0]
+
+    def _pace(self) -> float:
+        """How long what comes is gathered until it goes on, in seconds: the more replies at once, the longer."""
+        return min(LONGEST_PACE_S, PACE_S + PACE_OF_EACH_S * len(self._working))
 
     async def _save_each_second(self, run: Claimed, live: LiveRun, ended: asyncio.Event) -> None:
         save = begin_streaming
@@ -361,6 +370,24 @@ class RunExecutor:
                 return
             except TimeoutError:
                 continue
+
+
+def _take(event: ProviderEvent, live: LiveRun, tally: Tally) -> bool:
+    """Add one event to the reply; false when the reply is full."""
+    tally.has_begun = True
+    match event:
+        case TextDelta(text):
+            tally.has_words = True
+            return live.append(TextPart, text)
+        case ReasoningDelta(text):
+            return live.append(ReasoningPart, text)
+        case Usage():
+            tally.usage = event
+        case Finish(reason):
+            tally.finish_reason = FinishReason(reason)
+        case ToolCall(name=name):  # none was offered, so there is none to run
+            log.info("the model called a tool that it was not offered: %r", name)
+    return True
 
 
 async def _close(stream: AsyncIterator[object]) -> None:

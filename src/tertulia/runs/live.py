@@ -8,8 +8,6 @@ from tertulia.chat.models import MAX_REPLY
 from tertulia.chat.parts import CodePart, ImagePart, Part, ReasoningPart, SourcePart, TextPart, written_text
 from tertulia.http.sse import sse, wait_or_keep_alive
 
-# Deltas are gathered this long before they go out: a person sees no difference, and a token costs a fifth of the work.
-MERGE_S = 0.04
 # How much a follower may be behind before it is given the whole text again instead.
 RING_BYTES = 512 * 1024
 
@@ -33,7 +31,6 @@ class LiveRun:
         self._parts: list[Part] = []
         self._texts: list[list[str]] = []  # the pieces of each part, joined when somebody needs them
         self._pending: dict[int, list[str]] = {}
-        self._flush: asyncio.TimerHandle | None = None
         self._ring: deque[bytes] = deque()
         self._ring_bytes = 0
         self._first = 1  # number of the oldest event in the ring
@@ -48,7 +45,10 @@ class LiveRun:
             self._emit(self._delta(index, "".join(self._texts[index])))
 
     def append(self, kind: type[TextPart] | type[ReasoningPart], text: str) -> bool:
-        """More of the last part, or of a new one if the last is of another kind; false when the reply is full."""
+        """More of the last part, or of a new one if the last is of another kind; false when the reply is full.
+
+        It is told with the next `flush`.
+        """
         encoded = text.replace("\x00", "\ufffd").encode("utf-8", "replace")
         text = encoded[: max(0, MAX_REPLY - self.size_bytes)].decode("utf-8", "ignore")
         self.size_bytes += len(encoded)
@@ -60,14 +60,10 @@ class LiveRun:
         index = len(self._parts) - 1
         self._texts[index].append(text)
         self._pending.setdefault(index, []).append(text)
-        if self._flush is None:
-            self._flush = asyncio.get_running_loop().call_later(MERGE_S, self.flush)
         return self.size_bytes <= MAX_REPLY
 
     def flush(self) -> None:
-        if self._flush is not None:
-            self._flush.cancel()
-            self._flush = None
+        """Tell all that follow what has come since the last time, as one event for each part."""
         for index, pieces in self._pending.items():
             self._emit(self._delta(index, "".join(pieces)))
         self._pending.clear()

@@ -7,7 +7,7 @@ import logging
 import secrets
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -82,7 +82,7 @@ class LocalModel:
             "state": state,
         }
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ProviderEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Waits for the fetch and the load first, however long they take. Raises ModelNotReady if there is no model."""
         await self._prepared.wait()
         if self._file is None:
@@ -94,8 +94,8 @@ class LocalModel:
             serving = await self._awake()
             stream = serving.stream(request)
             try:
-                async for event in stream:
-                    yield event
+                async for events in stream:
+                    yield events
             finally:
                 await stream.aclose()  # type: ignore[attr-defined]
         finally:

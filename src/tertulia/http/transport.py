@@ -1,0 +1,285 @@
+"""HTTP/1.1 for httpx straight over the event loop, parsed by httptools: what a streamed token costs is mostly this.
+
+A connection reads once and then rests until it is asked for more, so that a caller who reads at a pace gets all that came
+meanwhile as one piece (docs/adr/0014). No redirects, no proxies, no compression, no trailers: see outbound.py.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import cast
+
+import httptools
+import httpx
+
+MAX_HEAD_BYTES = 64 * 1024
+KEEP_IDLE_S = 15.0
+MAX_IDLE = 8  # connections kept for each origin
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_TARGET = re.compile(rb"[\x21-\x7e]+")
+Origin = tuple[str, str, int]
+# Gives the addresses to connect to, in order; raises if one of them may not be called.
+FindAddresses = Callable[[str, int], Awaitable[list[str]]]
+
+
+class HttpTransport(httpx.AsyncBaseTransport):
+    """Connections by origin; each carries one call at a time, and is kept for the next if it ended cleanly."""
+
+    def __init__(self, find_addresses: FindAddresses) -> None:
+        self._find_addresses = find_addresses
+        self._tls = httpx.create_ssl_context(trust_env=False)
+        self._tls.set_alpn_protocols(["http/1.1"])
+        self._idle: dict[Origin, deque[tuple[float, _Connection]]] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Raises httpx's own errors, and what `find_addresses` raises."""
+        timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
+        sent = _encode(request, await request.aread())
+        origin = (request.url.scheme, request.url.host, request.url.port or (443 if _is_tls(request) else 80))
+        connection = self._take_idle(origin) or await self._connect(origin, timeouts.get("connect"))
+        reply = _Reply(self, origin, connection, timeouts.get("read"))
+        try:
+            connection.write(sent)
+            await reply.read_head()
+        except BaseException:
+            connection.close()
+            raise
+        return httpx.Response(reply.status, headers=reply.headers, stream=reply, request=request)
+
+    async def aclose(self) -> None:
+        for kept in self._idle.values():
+            for _, connection in kept:
+                connection.close()
+        self._idle.clear()
+
+    def keep(self, origin: Origin, connection: "_Connection") -> None:
+        kept = self._idle.setdefault(origin, deque())
+        kept.append((asyncio.get_running_loop().time(), connection))
+        if len(kept) > MAX_IDLE:
+            kept.popleft()[1].close()
+
+    def _take_idle(self, origin: Origin) -> "_Connection | None":
+        """The one used last, if it is still good; what has been idle for too long is closed on the way."""
+        self._close_old()
+        kept = self._idle.get(origin)
+        while kept:
+            _, connection = kept.pop()
+            if connection.is_untouched:
+                return connection
+            connection.close()
+        return None
+
+    def _close_old(self) -> None:
+        oldest = asyncio.get_running_loop().time() - KEEP_IDLE_S
+        for origin, kept in list(self._idle.items()):
+            while kept and kept[0][0] < oldest:
+                kept.popleft()[1].close()
+            if not kept:
+                del self._idle[origin]
+
+    async def _connect(self, origin: Origin, limit_s: float | None) -> "_Connection":
+        scheme, host, port = origin
+        failure: Exception | None = None
+        try:
+            async with asyncio.timeout(limit_s):
+                addresses = await self._find_addresses(host, port)
+                for address in addresses:
+                    try:
+                        return await self._connect_to(address, port, host if scheme == "https" else None)
+                    except OSError as error:  # certificates that are not right are of this kind too
+                        failure = error
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"{host} did not answer in time") from error
+        raise httpx.ConnectError(f"{host} cannot be reached: {failure or 'it has no address'}") from failure
+
+    async def _connect_to(self, address: str, port: int, server_name: str | None) -> "_Connection":
+        _, connection = await asyncio.get_running_loop().create_connection(
+            _Connection,
+            address,
+            port,
+            ssl=self._tls if server_name is not None else None,
+            server_hostname=server_name,
+        )
+        return connection
+
+
+class _Connection(asyncio.Protocol):
+    """Bytes out, and bytes in only when somebody wants them: after each arrival it rests until the next `read`."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._received: list[bytes] = []
+        self._ended = False
+        self._failure: Exception | None = None
+        self._waiting: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received.append(data)
+        if self._transport is not None:
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        self._ended = True
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended, self._failure = True, exc
+        self._wake()
+
+    @property
+    def is_untouched(self) -> bool:
+        """Nothing has come that nobody asked for, its end included."""
+        return not self._ended and not self._received
+
+    def write(self, data: bytes) -> None:
+        if self._transport is None or self._ended:
+            raise httpx.WriteError("the connection is closed")
+        self._transport.write(data)
+
+    async def read(self, limit_s: float | None) -> bytes:
+        """All that has come since the last time, once there is something; empty at the end. Raises httpx's errors."""
+        if not self._received and not self._ended:
+            self._waiting = asyncio.get_running_loop().create_future()
+            if self._transport is not None:
+                self._transport.resume_reading()
+            try:
+                async with asyncio.timeout(limit_s):
+                    await self._waiting
+            except TimeoutError as error:
+                raise httpx.ReadTimeout(f"nothing came for {limit_s} s") from error
+            finally:
+                self._waiting = None
+        if not self._received and isinstance(self._failure, OSError):
+            raise httpx.ReadError(str(self._failure)) from self._failure
+        received = b"".join(self._received)
+        self._received.clear()
+        return received
+
+    def listen(self) -> None:
+        """While nobody reads: so that its end is noticed."""
+        if self._transport is not None and not self._ended:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """At once: whoever closes has all that they wanted, and a peer that hangs must not hold them up."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
+class _Reply(httpx.AsyncByteStream):
+    """One answer, its head first; as a stream, its body in pieces, each of all that has come."""
+
+    def __init__(
+        self, transport: HttpTransport, origin: Origin, connection: _Connection, idle_limit_s: float | None
+    ) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self._transport = transport
+        self._origin = origin
+        self._connection = connection
+        self._idle_limit_s = idle_limit_s
+        self._parser = httptools.HttpResponseParser(self)
+        self._pieces: list[bytes] = []
+        self._has_head = False
+        self._is_complete = False
+        self._may_stay = False  # the connection is good for another call
+        self._is_released = False
+
+    async def read_head(self) -> None:
+        size = 0
+        while not self._has_head:
+            received = await self._connection.read(self._idle_limit_s)
+            if not received:
+                raise httpx.RemoteProtocolError("the connection was closed without an answer")
+            size += len(received)
+            self._feed(received)
+            if not self._has_head and size > MAX_HEAD_BYTES:
+                raise httpx.RemoteProtocolError(f"the head of the answer is longer than {MAX_HEAD_BYTES} bytes")
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            if self._pieces:
+                piece = b"".join(self._pieces)
+                self._pieces.clear()
+                yield piece
+            if self._is_complete:
+                return
+            received = await self._connection.read(self._idle_limit_s)
+            if received:
+                self._feed(received)
+            elif self._ends_by_closing():
+                self._is_complete = True
+            else:
+                raise httpx.RemoteProtocolError("the connection was closed before the answer was whole")
+
+    async def aclose(self) -> None:
+        if self._is_released:
+            return
+        self._is_released = True
+        if self._may_stay:
+            self._connection.listen()
+            self._transport.keep(self._origin, self._connection)
+        else:
+            self._connection.close()
+
+    def _feed(self, received: bytes) -> None:
+        try:
+            self._parser.feed_data(received)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            raise httpx.RemoteProtocolError(f"the answer is no HTTP: {error}") from error
+
+    def _ends_by_closing(self) -> bool:
+        names = {name.lower() for name, _ in self.headers}
+        return b"content-length" not in names and b"transfer-encoding" not in names
+
+    def on_message_begin(self) -> None:
+        if self._is_complete:  # nobody asked for a second answer
+            self._may_stay = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._has_head:
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status >= 200 and not self._has_head:
+            self.status, self._has_head = status, True
+
+    def on_body(self, body: bytes) -> None:
+        if not self._is_complete:
+            self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        if not self._has_head:  # "continue", or an early hint: the answer itself is yet to come
+            self.headers.clear()
+        elif not self._is_complete:
+            self._is_complete, self._may_stay = True, self._parser.should_keep_alive()
+
+
+def _is_tls(request: httpx.Request) -> bool:
+    if request.url.scheme not in ("http", "https"):
+        raise httpx.UnsupportedProtocol("Only http and https can be called.")
+    return request.url.scheme == "https"
+
+
+def _encode(request: httpx.Request, body: bytes) -> bytes:
+    """The request as bytes; a header in which somebody hid a line break is refused."""
+    target = request.url.raw_path
+    if request.method not in ("GET", "POST", "PUT", "PATCH", "DELETE") or not _TARGET.fullmatch(target):
+        raise httpx.LocalProtocolError(f"{request.method} {target!r} cannot be asked for.")
+    lines = [b"%s %s HTTP/1.1" % (request.method.encode(), target)]
+    for name, value in request.headers.raw:
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value) or name.lower() == b"transfer-encoding":
+            raise httpx.LocalProtocolError(f"The header {name!r} cannot be sent.")
+        lines.append(b"%s: %s" % (name, value))
+    return b"\r\n".join([*lines, b"", body])
