@@ -210,15 +210,20 @@ def report_streams(
             f"{sum(r.size_bytes for r in done.replies) / tokens:>13.0f}{done.lost:>6}{done.failed:>8}",
             flush=True,
         )
-    print("\nCalls beside replies, ms (p50 / p99)")
+    print("\nCalls beside replies, ms (p50 / p99): while all of them begin at one moment, and while they stream")
     for count in (50, 200):
         chosen = (askers[::2] + askers[1::2])[:count]
         done = stream(pid, port, provider_port, chosen, calls)
-        told = "  ".join(
-            f"{name}: {sorted(took)[len(took) // 2]:.1f} / {sorted(took)[int(len(took) * 0.99)]:.1f}"
-            for name, took in done.others.items()
-        )
-        print(f"{count:>4} replies ({done.lost} tokens lost, {done.failed} failed)  {told}", flush=True)
+        print(f"{count:>4} replies ({done.lost} tokens lost, {done.failed} failed)")
+        for name, took in done.beside_streaming.items():
+            print(
+                f"     {name:<28} beginning {_spread(done.beside_beginning[name])}   streaming {_spread(took)}",
+                flush=True,
+            )
+
+
+def _spread(took: list[float]) -> str:
+    return f"{sorted(took)[len(took) // 2]:6.1f} / {sorted(took)[int(len(took) * 0.99)]:6.1f}" if took else "none"
 
 
 def _added(ours: list[Reply], direct: list[Reply], which: str) -> float:

@@ -30,7 +30,9 @@ class Streaming:
     replies: list[Reply]
     direct: list[Reply]
     cpu_us_per_token: float
-    others: dict[str, list[float]] = field(default_factory=dict)  # milliseconds of the calls beside them
+    # Milliseconds of the calls beside them: until the last of them has its first word, and from then on.
+    beside_beginning: dict[str, list[float]] = field(default_factory=dict)
+    beside_streaming: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def lost(self) -> int:
@@ -120,11 +122,13 @@ async def call(port: int, request: bytes) -> bytes:
     return body
 
 
-async def _beside(port: int, request: bytes, until: asyncio.Event, took: list[float], pause_s: float) -> None:
+async def _beside(
+    port: int, request: bytes, until: asyncio.Event, took: list[tuple[float, float]], pause_s: float
+) -> None:
     while not until.is_set():
         began = time.perf_counter()
         await call(port, request)
-        took.append((time.perf_counter() - began) * 1000)
+        took.append((began, (time.perf_counter() - began) * 1000))
         await asyncio.sleep(pause_s)
 
 
@@ -136,18 +140,23 @@ def stream(
     async def main() -> Streaming:
         direct = await asyncio.gather(*(ask_directly(provider_port) for _ in askers))
         over = asyncio.Event()
-        others: dict[str, list[float]] = {name: [] for name in beside or {}}
+        others: dict[str, list[tuple[float, float]]] = {name: [] for name in beside or {}}
         calls = [
             asyncio.create_task(_beside(port, request, over, others[name], 0.02))
             for name, request in (beside or {}).items()
         ]
-        before = cpu_seconds(pid)
+        before, began = cpu_seconds(pid), time.perf_counter()
         replies = await asyncio.gather(*(ask(port, asker) for asker in askers))
         spent = cpu_seconds(pid) - before
         over.set()
         await asyncio.gather(*calls)
         tokens = sum(reply.tokens for reply in replies) or 1
-        return Streaming(list(replies), list(direct), spent / tokens * 1e6, others)
+        all_begun = began + max(reply.first_s for reply in replies)
+        phases = (
+            {name: [ms for at, ms in took if at < all_begun] for name, took in others.items()},
+            {name: [ms for at, ms in took if at >= all_begun] for name, took in others.items()},
+        )
+        return Streaming(list(replies), list(direct), spent / tokens * 1e6, *phases)
 
     return asyncio.run(main())
 

@@ -154,6 +154,8 @@ def serve(settings: Settings) -> None:
     """Run until a signal. Raises SettingsError with a sentence when it cannot start."""
     configure_logs(settings.log_level)
     os.umask(0o077)  # what people say is for nobody else on this machine
+    # The loop asks for the interpreter after each write to a socket, and must not wait 5 ms for a thread at a query.
+    sys.setswitchinterval(0.0005)
     with locked_data_folder(settings):
         _check_keys(settings)
         sock = bind(settings)

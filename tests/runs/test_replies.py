@@ -3,6 +3,11 @@
 import threading
 import time
 
+import pytest
+
+from tertulia.db import wake
+from tertulia.runs import executor, steps
+from tertulia.runs.service import RUNS
 from tests.conftest import SignIn
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import (
@@ -354,3 +359,28 @@ def test_four_of_a_person_run_at_once_and_nobody_waits_for_anothers_provider(
     assert bob.finished(other["run"]["id"])["status"] == "completed"
     provider.release()
     assert [ana.finished(one["run"]["id"])["status"] for one in sent] == ["completed"] * 6
+
+
+def test_however_many_wait_all_begin_that_may(
+    server: LiveServer,
+    ana: Client,
+    provider: ScriptedProvider,
+    sign_in: SignIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More than one claim takes at once, and more of one person than a claim looks at: nothing else need happen."""
+    for module in (steps, executor):
+        monkeypatch.setattr(module, "MOST_CLAIMED", 1)
+    provider.default = [Text("held"), Hold(), Finish()]
+    sent = [ana.say(ana.chat()["id"], str(number)) for number in range(16)]
+    _wait_for(lambda: provider.open_streams == 4)
+    bob = sign_in("bob")
+    other = bob.say(bob.chat()["id"], "Hello")
+    _wait_for(lambda: provider.open_streams == 5)
+    runs = server.app.state.parts.executor
+    monkeypatch.setattr(runs, "_at_once", 20)
+    server.call(server.app.state.parts.db.write(lambda session: wake(session, RUNS)))
+    _wait_for(lambda: provider.open_streams == 17)
+    provider.release()
+    for client, one in [(bob, other), *((ana, one) for one in sent)]:
+        assert client.finished(one["run"]["id"])["status"] == "completed"

@@ -6,6 +6,7 @@ meanwhile as one piece (docs/adr/0014). No redirects, no proxies, no compression
 
 import asyncio
 import re
+import select
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import cast
@@ -134,8 +135,12 @@ class _Connection(asyncio.Protocol):
 
     @property
     def is_untouched(self) -> bool:
-        """Nothing has come that nobody asked for, its end included."""
-        return not self._ended and not self._received
+        """Nothing has come that nobody asked for, its end included; also nothing that the loop has not seen yet."""
+        if self._ended or self._received or self._transport is None:
+            return False
+        arrived = select.poll()
+        arrived.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not arrived.poll(0)
 
     def write(self, data: bytes) -> None:
         if self._transport is None or self._ended:

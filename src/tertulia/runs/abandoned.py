@@ -11,7 +11,7 @@ from tertulia.chat.messages import announce_message
 from tertulia.chat.models import Chat, Message, MessageStatus, TokenCount
 from tertulia.chat.parts import written_text
 from tertulia.context.window import estimate_tokens
-from tertulia.db import utc_now, wake
+from tertulia.db import utc_now
 from tertulia.ids import ChatId, MessageId, RunId
 from tertulia.providers.configs import split_key
 from tertulia.providers.prices import cost_of
@@ -19,7 +19,7 @@ from tertulia.providers.protocol import Usage
 from tertulia.providers.vendors import BY_ID
 from tertulia.realtime.models import Operation
 from tertulia.runs.models import Run, RunStatus, Step
-from tertulia.runs.service import RUNS, announce_run
+from tertulia.runs.service import announce_run, wake_ended
 from tertulia.runs.steps import add_counts, enter_ledger
 
 
@@ -41,8 +41,7 @@ def interrupt_abandoned(session: Session, *, everything: bool, but: Collection[s
     for run in rows:
         owner_id = session.scalars(sa.select(Chat.user_id).where(Chat.id == run.chat_id)).one()
         _interrupt(session, run, owner_id)
-    if rows:
-        wake(session, RUNS)
+        wake_ended(session, run.id)
     return len(rows)
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from tertulia import clock
@@ -28,8 +29,9 @@ from tertulia.runs.abandoned import has_abandoned, interrupt_abandoned
 from tertulia.runs.errors import LeaseLost
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError, RunStatus
-from tertulia.runs.service import RUNS
+from tertulia.runs.service import RUN_PREFIX, RUNS
 from tertulia.runs.steps import (
+    MOST_CLAIMED,
     Claimed,
     Outcome,
     begin_streaming,
@@ -79,8 +81,7 @@ class RunExecutor:
         self._unwanted: set[str] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._woken = asyncio.Event()
-        self._changed = asyncio.Event()
-        self._changed_at = 0.0
+        self._watched: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._is_draining = False
         db.on_wake(self._on_wake)
 
@@ -127,34 +128,36 @@ class RunExecutor:
         if live.is_finished:
             return
         self._stop(run_id, "cancelled")
-        try:
-            async with asyncio.timeout(2):
-                while not live.is_finished:
-                    await self.changed()
-        except TimeoutError:
-            log.info("run is still stopping", extra={"run_id": run_id})
+        ended = asyncio.Event()
+        with self.watch(run_id, ended):
+            try:
+                async with asyncio.timeout(2):
+                    while not live.is_finished:
+                        await ended.wait()
+                        ended.clear()
+            except TimeoutError:
+                log.info("run is still stopping", extra={"run_id": run_id})
 
-    async def changed(self) -> None:
-        """Wait until some run here began or ended, a second at most."""
+    @contextmanager
+    def watch(self, run_id: str, event: asyncio.Event) -> Iterator[None]:
+        """Set the event whenever the run begins here, or ends anywhere."""
+        self._watched[run_id].add(event)
         try:
-            async with asyncio.timeout(1):
-                await self._changed.wait()
-        except TimeoutError:
-            return
+            yield
+        finally:
+            self._watched[run_id].discard(event)
+            if not self._watched[run_id]:
+                del self._watched[run_id]
 
     def _on_wake(self, signal: str) -> None:
         if signal == RUNS:
             self._woken.set()
-            self._tell_changed()
+        elif signal.startswith(RUN_PREFIX):
+            self._tell_watching(signal.removeprefix(RUN_PREFIX))
 
-    def is_stirring(self, since: float) -> bool:
-        """Whether some run here or elsewhere began or ended after a moment of the monotonic clock."""
-        return self._changed_at > since
-
-    def _tell_changed(self) -> None:
-        self._changed_at = time.monotonic()
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def _tell_watching(self, run_id: str) -> None:
+        for event in self._watched.get(run_id, ()):
+            event.set()
 
     def _stop(self, run_id: str, why: str) -> None:
         if run_id in self._working:
@@ -174,8 +177,11 @@ class RunExecutor:
             self._woken.clear()
             try:
                 if not self._is_draining and await self._db.read(has_queued_runs):
-                    for claimed in await self._db.write(claim_runs, owner=self._boot, at_once=self._at_once):
-                        self._begin(claimed)
+                    claimed = await self._db.write(claim_runs, owner=self._boot, at_once=self._at_once)
+                    if len(claimed) == MOST_CLAIMED:
+                        self._woken.set()  # there may be more, and nothing else may come to tell of them
+                    for run in claimed:
+                        self._begin(run)
             except Exception as error:
                 level = logging.WARNING if isinstance(error, AppError) else logging.ERROR
                 log.log(level, "runs cannot be started; trying again", exc_info=error)
@@ -187,7 +193,7 @@ class RunExecutor:
         task = asyncio.create_task(self._execute(claimed), name=f"run-{claimed.id}")
         self._executing.add(task)
         task.add_done_callback(self._executing.discard)
-        self._tell_changed()
+        self._tell_watching(claimed.id)
 
     async def _renew_forever(self) -> None:
         """Keep the leases, hear of cancellations from elsewhere, and end what other processes left behind."""
@@ -253,7 +259,7 @@ class RunExecutor:
                 self._live.pop(run.id, None)
                 live.finish()
             self._woken.set()
-            self._tell_changed()
+            self._tell_watching(run.id)
 
     async def _finish(self, run: Claimed, live: LiveRun, outcome: Outcome, started_at: datetime) -> None:
         """Store the end, trying for as long as the lease may be ours, and only then tell it."""

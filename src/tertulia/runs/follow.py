@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
 
 from sqlalchemy.orm import Session
 
@@ -61,9 +60,10 @@ async def _follow_stored(
     """A run that is not written here, until it ends or, because it was only queued, begins in this process after all."""
     looked_at, kept_at = 0.0, time.monotonic()
     is_begun_elsewhere = False
-    with remote.follow(run_id) as followed:
+    with remote.follow(run_id) as followed, executor.watch(run_id, followed.woken):
         while executor.find_live(run_id) is None:
-            if time.monotonic() - looked_at >= LOOK_EVERY_S or executor.is_stirring(looked_at):
+            pieces = followed.take()
+            if not pieces or not sent.has_begun or time.monotonic() - looked_at >= LOOK_EVERY_S:
                 looked_at = time.monotonic()
                 run, message, parts = await db.read(read_run_and_message, run_id, actor=actor)
                 if run["status"] in ENDED:
@@ -73,32 +73,24 @@ async def _follow_stored(
                     yield sent.grow(run, parts)
                 elif run["status"] is not RunStatus.QUEUED:
                     # Claimed a moment ago, it may be about to begin in this very process, with events of its own.
-                    is_begun_elsewhere, looked_at = True, 0.0
-                    await _either(executor.changed(), asyncio.sleep(BEGIN_S))
+                    is_begun_elsewhere = True
+                    await _wait(followed.woken, BEGIN_S)
                     continue
-            fresh = b"".join(map(sent.add, followed.take())) if sent.has_begun else b""
+            fresh = b"".join(map(sent.add, pieces)) if sent.has_begun else b""
             if fresh:
                 yield fresh
             if time.monotonic() - kept_at >= KEEP_ALIVE_S:
                 kept_at = time.monotonic()
                 yield KEEP_ALIVE
-            if (
-                followed.pieces
-            ):  # it has begun elsewhere, and is not known to have: look at once, but not without a pause
-                looked_at = 0.0
-                await asyncio.sleep(BEGIN_S)
-            elif not executor.is_stirring(looked_at):
-                await _either(executor.changed(), followed.woken.wait())
+            await _wait(followed.woken, LOOK_EVERY_S)
 
 
-async def _either(first: Coroutine[Any, Any, object], second: Coroutine[Any, Any, object]) -> None:
-    tasks = [asyncio.ensure_future(first), asyncio.ensure_future(second)]
+async def _wait(event: asyncio.Event, limit_s: float) -> None:
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.timeout(limit_s):
+            await event.wait()
+    except TimeoutError:
+        return
 
 
 class _StoredStream:

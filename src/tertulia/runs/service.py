@@ -44,7 +44,8 @@ class Offered:
 
 
 MAX_QUEUED = 20
-RUNS = "runs"  # the signal that wakes executors and followers
+RUNS = "runs"  # the signal that there may be something to begin
+RUN_PREFIX = "run:"  # before a run's id: the signal that it has ended, for those that follow it
 
 
 def send_message(session: Session, chat_id: ChatId, new: MessageCreate, offered: Offered, *, actor: Actor) -> Sent:
@@ -158,13 +159,19 @@ def request_cancel(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
         session.flush()
         session.execute(sa.update(Message).where(Message.id == run.message_id).values(status=MessageStatus.INTERRUPTED))
         announce_message(session, owner_id, MessageId(run.message_id), Operation.UPDATED)
+        wake_ended(session, run_id)
     elif run.status is RunStatus.RUNNING:
         run.cancel_requested_at = run.cancel_requested_at or clock.now()
         session.flush()
     else:
         return read_run(run)
-    wake(session, RUNS)
     return announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
+
+
+def wake_ended(session: Session, run_id: str) -> None:
+    """Those that follow the run look at its end, and others may begin in its place."""
+    wake(session, RUN_PREFIX + run_id)
+    wake(session, RUNS)
 
 
 def announce_run(session: Session, chat_owner_id: str, run_id: RunId, operation: Operation) -> RunRead:

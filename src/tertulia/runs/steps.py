@@ -1,5 +1,6 @@
 """What a run writes as it goes. Every statement carries the lease, so that whoever lost it cannot write."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,7 +17,7 @@ from tertulia.chat.parts import Part, flatten
 from tertulia.chat.schemas import MessageRead
 from tertulia.context.service import gather_context
 from tertulia.context.window import ContextMessage, estimate_tokens
-from tertulia.db import Prepared, rowcount, seconds_from_now, wake
+from tertulia.db import Prepared, rowcount, seconds_from_now
 from tertulia.ids import ChatId, MessageId, RunId, new_id
 from tertulia.providers.configs import split_key, touch_config
 from tertulia.providers.protocol import ModelRequest, RequestMessage
@@ -24,9 +25,10 @@ from tertulia.realtime.models import Operation
 from tertulia.runs.errors import LeaseLost
 from tertulia.runs.models import Run, RunError, RunStatus, Step, StepRequest
 from tertulia.runs.schemas import RunRead
-from tertulia.runs.service import RUNS, announce_run
+from tertulia.runs.service import announce_run, wake_ended
 
 LEASE_S = 8
+MOST_CLAIMED = 50  # runs in one transaction
 CLAIM_LOCK = 0x72756E  # "run": one process at a time decides who runs next
 LIVE = (RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL)
 GO_ON = "Continue your last reply exactly where it stops. Repeat nothing of it, and add no introduction."
@@ -101,51 +103,56 @@ _STORE_TEXT = Prepared(
 )
 
 
-def claim_runs(session: Session, *, owner: str, at_once: int, most: int = 50) -> list[Claimed]:
+def claim_runs(session: Session, *, owner: str, at_once: int) -> list[Claimed]:
     """Take the oldest queued runs whose chat is idle and whose user has fewer than `at_once` going."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIM_LOCK)))
     going = session.execute(sa.select(Run.chat_id, Run.requested_by).where(Run.status.in_(LIVE))).all()
     busy_chats = {chat_id for chat_id, _ in going}
-    by_user: dict[str | None, int] = {}
-    for _, user_id in going:
-        by_user[user_id] = by_user.get(user_id, 0) + 1
+    by_user = Counter(user_id for _, user_id in going)
+    full = [user_id for user_id, count in by_user.items() if user_id is not None and count >= at_once]
     queued = session.execute(
-        sa.select(Run, Chat.user_id)
-        .join(Chat, Chat.id == Run.chat_id)
-        .where(Run.status == RunStatus.QUEUED)
+        sa.select(Run.id, Run.chat_id, Run.requested_by)
+        .where(Run.status == RunStatus.QUEUED, Run.chat_id.not_in(busy_chats))
+        # Nobody's queue, however long, hides another's.
+        .where(Run.requested_by.not_in(full) | Run.requested_by.is_(None))
         .order_by(Run.created_at, Run.id)
-        .limit(500)
+        .limit(10 * MOST_CLAIMED)
         .with_for_update(of=Run, skip_locked=True)
     ).all()
-    claimed = []
-    for run, owner_id in queued:
-        if run.chat_id in busy_chats or by_user.get(run.requested_by, 0) >= at_once:
-            continue
-        busy_chats.add(run.chat_id)
-        by_user[run.requested_by] = by_user.get(run.requested_by, 0) + 1
-        run.status, run.lease_owner, run.lease_number = RunStatus.RUNNING, owner, run.lease_number + 1
-        run.lease_expires_at, run.started_at = seconds_from_now(LEASE_S), clock.now()
-        session.flush()
-        claimed.append(
-            Claimed(
-                RunId(run.id),
-                ChatId(run.chat_id),
-                MessageId(run.message_id),
-                owner_id,
-                run.provider,
-                run.model_name,
-                run.continues,
-                run.requested_by or owner_id,
-                owner,
-                run.lease_number,
-                tuple(session.scalars(sa.select(Message.parts).where(Message.id == run.message_id)).one()),
-            )
-        )
-        announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
-        if len(claimed) == most:
-            break
+    claimed: list[Claimed] = []
+    for run_id, chat_id, user_id in queued:
+        if chat_id not in busy_chats and by_user[user_id] < at_once and len(claimed) < MOST_CLAIMED:
+            busy_chats.add(chat_id)
+            by_user[user_id] += 1
+            claimed.append(_claim(session, run_id, owner))
     return claimed
+
+
+def _claim(session: Session, run_id: str, owner: str) -> Claimed:
+    run, owner_id, parts = session.execute(
+        sa.select(Run, Chat.user_id, Message.parts)
+        .join(Chat, Chat.id == Run.chat_id)
+        .join(Message, Message.id == Run.message_id)
+        .where(Run.id == run_id)
+    ).one()
+    run.status, run.lease_owner, run.lease_number = RunStatus.RUNNING, owner, run.lease_number + 1
+    run.lease_expires_at, run.started_at = seconds_from_now(LEASE_S), clock.now()
+    session.flush()
+    announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
+    return Claimed(
+        RunId(run.id),
+        ChatId(run.chat_id),
+        MessageId(run.message_id),
+        owner_id,
+        run.provider,
+        run.model_name,
+        run.continues,
+        run.requested_by or owner_id,
+        owner,
+        run.lease_number,
+        tuple(parts),
+    )
 
 
 def has_queued_runs(session: Session) -> bool:
@@ -273,7 +280,7 @@ def finish_run(
         enter_ledger(session, run, outcome.tokens, outcome.cost)
     if outcome.config_id is not None:
         touch_config(session, outcome.config_id, now)
-    wake(session, RUNS)
+    wake_ended(session, run.id)
     read = announce_message(session, run.owner_id, run.message_id, Operation.UPDATED)
     return read, announce_run(session, run.owner_id, run.id, Operation.UPDATED)
 
