@@ -27,6 +27,7 @@ from tertulia.accounts.sessions import SessionLife, sweep_sessions, touch_sessio
 from tertulia.accounts.streams import OpenStreams
 from tertulia.accounts.tokens import hash_token
 from tertulia.billing.routes import usage_routes
+from tertulia.chat.branches import purge_messages
 from tertulia.chat.routes import chat_routes
 from tertulia.chat.service import purge_trash
 from tertulia.clock import now
@@ -156,6 +157,7 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
             Job("sweep-sessions", 60, lambda session: sweep_sessions(session, life)),
             Job("refresh-models", 24 * 3600, refresh_catalogue),
             Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
+            Job("purge-messages", 60, lambda session: purge_messages(session, timedelta(days=settings.trash_days))),
             Job("purge-trash", 60, lambda session: purge_trash(session, timedelta(days=settings.trash_days))),
             Job(
                 "prune-changes",

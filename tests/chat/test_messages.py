@@ -7,11 +7,19 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy import exc
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
+from tertulia.chat.branches import delete_message, read_tree, restore_message
+from tertulia.chat.counters import find_wrong_counters
 from tertulia.chat.errors import NotInChat
 from tertulia.chat.messages import check_in_chat
 from tertulia.chat.models import Chat, Message, MessageRole, MessageStatus
@@ -204,6 +212,7 @@ class TreeMachine(RuleBasedStateMachine):
         super().__init__()
         self.chat_id: ChatId = make_chat(self.session, owner=self.alice)
         self.previous: dict[MessageId, MessageId | None] = {}
+        self.deleted: dict[MessageId, tuple[bool, list[MessageId]]] = {}  # whether it was the head, what followed it
         self.head: MessageId | None = None
 
     @rule()
@@ -212,21 +221,81 @@ class TreeMachine(RuleBasedStateMachine):
 
     @rule(choice=st.integers(0, 10_000))
     def branch(self, choice: int) -> None:
-        if self.previous:
-            self._add(after=list(self.previous)[choice % len(self.previous)])
+        if self.shown:
+            self._add(after=self.shown[choice % len(self.shown)])
 
     @rule(choice=st.integers(0, 10_000))
     def move_head(self, choice: int) -> None:
-        if not self.previous:
+        if not self.shown:
             return
-        message_id = list(self.previous)[choice % len(self.previous)]
-        below = {message_id}
-        for candidate, previous in self.previous.items():  # in the order of making, so parents come first
-            if previous in below:
-                below.add(candidate)
-        self.head = MessageId(max(below))
+        message_id = self.shown[choice % len(self.shown)]
+        self.head = self._newest_below(message_id)
         moved = set_head(self.session, self.chat_id, message_id, actor=self.alice)
         assert moved["head_message_id"] == self.head
+
+    @rule(choice=st.integers(0, 10_000))
+    def delete(self, choice: int) -> None:
+        if not self.shown:
+            return
+        gone = self.shown[choice % len(self.shown)]
+        before = self.previous[gone]
+        followers = [one for one, previous in self.previous.items() if previous == gone]
+        self.deleted[gone] = (gone == self.head, followers)
+        for follower in followers:
+            self.previous[follower] = before
+        if gone == self.head:
+            roots = [one for one in self.shown if self.previous[one] is None]
+            anchor = before or max(roots, default=None)
+            self.head = self._newest_below(anchor) if anchor else None
+        delete_message(self.session, gone, actor=self.alice)
+
+    @rule(choice=st.integers(0, 10_000))
+    def restore(self, choice: int) -> None:
+        if not self.deleted:
+            return
+        back = list(self.deleted)[choice % len(self.deleted)]
+        was_head, followers = self.deleted.pop(back)
+        for follower in followers:
+            if self.previous[follower] == self.previous[back]:
+                self.previous[follower] = back
+        if was_head or self.head is None:
+            self.head = self._newest_below(back)
+        restore_message(self.session, back, actor=self.alice)
+
+    @precondition(lambda self: self.shown)
+    @rule(choice=st.integers(0, 10_000))
+    def delete_and_restore(self, choice: int) -> None:
+        """Taken back at once, nothing has happened."""
+        one = self.shown[choice % len(self.shown)]
+        before = read_tree(self.session, self.chat_id, actor=self.alice)
+        delete_message(self.session, one, actor=self.alice)
+        restore_message(self.session, one, actor=self.alice)
+        assert read_tree(self.session, self.chat_id, actor=self.alice) == before
+        if one == self.head:
+            self.head = self._newest_below(one)
+
+    @property
+    def shown(self) -> list[MessageId]:
+        return [one for one in self.previous if one not in self.deleted]
+
+    def _newest_below(self, message_id: MessageId) -> MessageId:
+        below = {message_id}
+        for candidate in self.shown:  # in the order of making, so parents come first
+            if self.previous[candidate] in below:
+                below.add(candidate)
+        return MessageId(max(below))
+
+    @invariant()
+    def the_map_has_every_message_once(self) -> None:
+        tree = read_tree(self.session, self.chat_id, actor=self.alice)
+        assert sum(segment["message_count"] for segment in tree) == len(self.shown)
+        for segment in tree:
+            walked, at = 1, segment["last"]["id"]
+            while at != segment["first"]["id"]:
+                at, walked = str(self.previous[MessageId(at)]), walked + 1
+            assert walked == segment["message_count"]
+            follows = segment["follows"]
+            assert self.previous[MessageId(at)] == (None if follows is None else tree[follows]["last"]["id"])
 
     @invariant()
     def reading_page_by_page_gives_the_branch(self) -> None:
@@ -245,7 +314,8 @@ class TreeMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_message_is_counted(self) -> None:
-        assert get_chat(self.session, self.chat_id, actor=self.alice)["message_count"] == len(self.previous)
+        assert get_chat(self.session, self.chat_id, actor=self.alice)["message_count"] == len(self.shown)
+        assert find_wrong_counters(self.session) == []
 
     def _add(self, *, after: MessageId | None) -> None:
         made = add_message(self.session, self.chat_id, "x", owner=self.alice, after=after)

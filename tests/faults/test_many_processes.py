@@ -19,6 +19,7 @@ from tests.fakes.live_server import Client, LiveServer, parse_events
 from tests.fakes.process import Process
 from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text, words
 from tests.transfer.test_backup import NOW, NewInstance, new_instance  # noqa: F401 - a fixture
+from tests.waiting import until
 
 
 @pytest.fixture(params=["postgresql"])
@@ -273,10 +274,3 @@ def test_a_database_that_restarts_is_waited_for(provider: ScriptedProvider, tmp_
     finally:
         server.stop()
         database.cleanup()
-
-
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

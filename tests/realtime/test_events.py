@@ -1,6 +1,5 @@
 """Live updates: told after the commit, once and in order, also to those who were away."""
 
-import threading
 import time
 from datetime import timedelta
 
@@ -17,40 +16,8 @@ from tertulia.realtime.publish import publish
 from tertulia.realtime.queries import Position, can_resume, list_changes, newest_position, prune_changes
 from tertulia.settings import Settings
 from tests.conftest import SignIn
-from tests.fakes.live_server import Client, LiveServer, parse_events
-
-
-class Listener:
-    """Follows `/events` in a thread and keeps what it hears."""
-
-    def __init__(self, client: Client, last_event_id: str | None = None) -> None:
-        self.heard: list[tuple[str | None, str, dict]] = []
-        self.is_closed = threading.Event()
-        self._client = client
-        self._headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-        self.wait_for(lambda: any(kind in ("ready", "reload") for _, kind, _ in self.heard))
-
-    def _listen(self) -> None:
-        try:
-            with self._client.stream("GET", "/events", headers=self._headers) as response:
-                for event in parse_events(response):
-                    self.heard.append(event)
-        except Exception:  # the server going away is how some tests end
-            pass
-        finally:
-            self.is_closed.set()
-
-    def wait_for(self, condition, seconds: float = 5) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, f"not heard in time: {self.heard}"
-            time.sleep(0.005)
-
-    @property
-    def changes(self) -> list[tuple[str, str]]:
-        return [(data["entity"], data["operation"]) for _, kind, data in self.heard if kind == "change"]
+from tests.fakes.live_server import Client, LiveServer
+from tests.waiting import Listener
 
 
 def test_a_change_is_told_with_what_it_is_now(ana: Client) -> None:

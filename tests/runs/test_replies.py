@@ -22,6 +22,7 @@ from tests.fakes.scripted_provider import (
     Text,
     words,
 )
+from tests.waiting import until
 
 
 def test_a_message_is_answered_and_both_are_stored(ana: Client, provider: ScriptedProvider) -> None:
@@ -109,19 +110,19 @@ def test_closing_the_connection_does_not_stop_the_reply(ana: Client, provider: S
 def test_cancel_keeps_what_came(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("So far "), Hold(), Text("never"), Finish()])
     sent = ana.say(ana.chat()["id"], "Go")
-    _wait_for(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "So far ")
+    until(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "So far ")
     cancelled = ana.api("POST", f"/runs/{sent['run']['id']}/cancel")
     assert cancelled["status"] == "cancelled"
     reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
     assert (reply["status"], reply["content"]) == ("interrupted", "So far ")
-    _wait_for(lambda: provider.open_streams == 0)
+    until(lambda: provider.open_streams == 0)
     assert ana.run_events(sent["run"]["id"])[-1][2]["status"] == "cancelled"
 
 
 def test_continue_appends_to_the_same_message(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("Once upon "), Hold()], [Text("a time."), Finish()])
     sent = ana.say(ana.chat()["id"], "A story")
-    _wait_for(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] != "")
+    until(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] != "")
     ana.api("POST", f"/runs/{sent['run']['id']}/cancel")
     again = ana.api("POST", f"/messages/{sent['reply']['id']}/continue", expect=201)
     assert again["reply"]["id"] == sent["reply"]["id"]
@@ -140,19 +141,19 @@ def test_stopping_a_continuation_at_once_loses_nothing(ana: Client, provider: Sc
     provider.play([Text("Fifty characters that are stored already, and stay. "), *held], held, held, held, held, held)
     sent = ana.say(ana.chat()["id"], "A story")
     reply_id = sent["reply"]["id"]
-    _wait_for(lambda: ana.api("GET", f"/messages/{reply_id}")["content"] != "")
+    until(lambda: ana.api("GET", f"/messages/{reply_id}")["content"] != "")
     stored = ana.api("POST", f"/runs/{sent['run']['id']}/cancel") and ana.api("GET", f"/messages/{reply_id}")["content"]
     for _ in range(5):
         again = ana.api("POST", f"/messages/{reply_id}/continue", expect=201)
         ana.api("POST", f"/runs/{again['run']['id']}/cancel")
-        _wait_for(lambda run=again["run"]["id"]: ana.api("GET", f"/runs/{run}")["status"] not in ("queued", "running"))
+        ana.finished(again["run"]["id"])
         assert ana.api("GET", f"/messages/{reply_id}")["content"].startswith(stored)
 
 
 def test_of_several_continuations_at_once_one_runs(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("Once "), Hold()], [Text("more."), Finish()])
     sent = ana.say(ana.chat()["id"], "A story")
-    _wait_for(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] != "")
+    until(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] != "")
     ana.api("POST", f"/runs/{sent['run']['id']}/cancel")
     answers: list[int] = []
     threads = [
@@ -232,7 +233,7 @@ def test_two_users_do_not_wait_for_each_other(ana: Client, sign_in: SignIn, prov
     slow: list[Step] = [Text("held"), Hold(), Finish()]
     provider.play(slow, slow, slow, slow)
     held = [ana.say(ana.chat()["id"], "wait")["run"]["id"] for _ in range(5)]
-    _wait_for(lambda: provider.open_streams == 4)
+    until(lambda: provider.open_streams == 4)
     assert ana.api("GET", f"/runs/{held[4]}")["status"] == "queued"
     bob = sign_in("bob")
     sent = bob.say(bob.chat()["id"], "me first")
@@ -247,7 +248,7 @@ def test_the_twenty_first_waiting_run_is_refused_and_nothing_of_it_is_stored(
     provider.play([Text("held"), Hold(), Finish()])
     chat = ana.chat()
     ana.say(chat["id"], "first")
-    _wait_for(lambda: provider.open_streams == 1)
+    until(lambda: provider.open_streams == 1)
     for number in range(20):
         ana.say(chat["id"], f"waiting {number}")
     before = ana.api("GET", f"/chats/{chat['id']}")["message_count"]
@@ -309,7 +310,7 @@ def test_a_run_left_behind_by_a_dead_process_is_interrupted_with_its_text(
 
     provider.play([Text("before the crash"), Hold(), Finish()])
     sent = ana.say(ana.chat()["id"], "Hello")
-    _wait_for(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "before the crash")
+    until(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "before the crash")
     engine = plain_engine(settings)
     with Session(engine) as session:  # as if the lease's holder had died: its lease runs out, and nobody renews it
         run = session.get_one(Run, sent["run"]["id"])
@@ -320,7 +321,7 @@ def test_a_run_left_behind_by_a_dead_process_is_interrupted_with_its_text(
         from tertulia.runs.abandoned import interrupt_abandoned
 
         server.call(server.app.state.parts.db.write(interrupt_abandoned, everything=True))
-    _wait_for(lambda: ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "interrupted", seconds=10)
+    until(lambda: ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "interrupted", seconds=10)
     reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
     assert (reply["status"], reply["content"]) == ("interrupted", "before the crash")
     provider.release()
@@ -331,16 +332,9 @@ def test_a_run_left_behind_by_a_dead_process_is_interrupted_with_its_text(
 def test_a_slow_reply_is_stored_each_second(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("a"), Pause(0.2), Text("b"), Pause(1.2), Hold(), Finish()])
     sent = ana.say(ana.chat()["id"], "Slowly")
-    _wait_for(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "ab", seconds=3)
+    until(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "ab", seconds=3)
     assert ana.api("GET", f"/messages/{sent['reply']['id']}")["status"] == "streaming"
     provider.release()
-
-
-def _wait_for(condition, seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_four_of_a_person_run_at_once_and_nobody_waits_for_anothers_provider(
@@ -373,14 +367,14 @@ def test_however_many_wait_all_begin_that_may(
         monkeypatch.setattr(module, "MOST_CLAIMED", 1)
     provider.default = [Text("held"), Hold(), Finish()]
     sent = [ana.say(ana.chat()["id"], str(number)) for number in range(16)]
-    _wait_for(lambda: provider.open_streams == 4)
+    until(lambda: provider.open_streams == 4)
     bob = sign_in("bob")
     other = bob.say(bob.chat()["id"], "Hello")
-    _wait_for(lambda: provider.open_streams == 5)
+    until(lambda: provider.open_streams == 5)
     runs = server.app.state.parts.executor
     monkeypatch.setattr(runs, "_at_once", 20)
     server.call(server.app.state.parts.db.write(lambda session: wake(session, RUNS)))
-    _wait_for(lambda: provider.open_streams == 17)
+    until(lambda: provider.open_streams == 17)
     provider.release()
     for client, one in [(bob, other), *((ana, one) for one in sent)]:
         assert client.finished(one["run"]["id"])["status"] == "completed"

@@ -20,6 +20,7 @@ from tertulia.settings import Settings, load_settings
 from tests.fakes.live_server import Client
 from tests.fakes.process import Process, run_cli
 from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text, words
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 ADA = {"username": "ada", "name": "Ada", "password": "correct horse battery"}
@@ -217,10 +218,3 @@ def test_what_is_stored_is_for_its_own_user_only(tmp_path: Path, started: list[P
     assert start(started, folder).url
     for path in (folder / "tertulia.db", folder / "secret_keys", folder / "server.json"):
         assert path.stat().st_mode & 0o077 == 0, path
-
-
-def until(condition, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

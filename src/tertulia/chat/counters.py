@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tertulia.chat.models import Chat, Message
+from tertulia.chat.models import Chat, Message, MessageStatus
+from tertulia.db import later_of
 
 
 def find_wrong_counters(session: Session) -> list[str]:
@@ -11,7 +12,7 @@ def find_wrong_counters(session: Session) -> list[str]:
     counted = (
         sa.select(
             Message.chat_id,
-            sa.func.count().label("messages"),
+            sa.func.count().filter(Message.status != MessageStatus.DELETED).label("messages"),
             sa.func.max(Message.created_at).label("newest"),
         )
         .group_by(Message.chat_id)
@@ -22,7 +23,8 @@ def find_wrong_counters(session: Session) -> list[str]:
         .outerjoin(counted, counted.c.chat_id == Chat.id)
         .where(
             (Chat.message_count != sa.func.coalesce(counted.c.messages, 0))
-            | (counted.c.newest.is_not(None) & (Chat.last_message_at != counted.c.newest))
+            # A copy of a branch is newer than its messages.
+            | (counted.c.newest.is_not(None) & (Chat.last_message_at != later_of(counted.c.newest, Chat.created_at)))
         )
     )
     return [

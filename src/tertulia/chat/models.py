@@ -85,6 +85,14 @@ class MessageError(BaseModel):
     timestamp: datetime
 
 
+class Deleted(BaseModel):
+    """What a deleted message was, for whoever takes the deletion back."""
+
+    status: MessageStatus
+    was_head: bool
+    followers: list[str]  # ids of the messages that followed it, and were linked to the one before it
+
+
 class MessageMetadata(BaseModel):
     """How a reply came to be."""
 
@@ -99,6 +107,7 @@ class MessageMetadata(BaseModel):
     left_out: int | None = None  # messages of the branch that did not fit the model's window
     error: MessageError | None = None
     edited: bool | None = None
+    deleted: Deleted | None = None
 
 
 class Edit(BaseModel):
@@ -172,6 +181,13 @@ class Message(Timestamps, Base):
         sa.Index(None, "chat_id", "previous_message_id", "parent_message_id"),
         sa.Index(None, "chat_id", "role", "created_at"),
         sa.Index(None, "user_id", "created_at"),
+        # For the sweep; few messages are deleted.
+        sa.Index(
+            "ix_message_deleted",
+            "updated_at",
+            sqlite_where=sa.text("status = 'deleted'"),
+            postgresql_where=sa.text("status = 'deleted'"),
+        ),
         # Few messages are in threads; left in, the many without a parent would mislead whoever plans by averages.
         sa.Index(
             None,

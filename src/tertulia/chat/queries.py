@@ -223,13 +223,20 @@ _PAGE_CTE = _branch()
 BRANCH_PAGE = Prepared(
     sa.select(*_MESSAGE_COLUMNS)
     .select_from(_PAGE_CTE.join(Message, Message.id == _PAGE_CTE.c.id).outerjoin(User, User.id == Message.user_id))
-    .where(Message.chat_id == _bind("chat_id", Message.chat_id))
+    # Nothing that is shown follows a deleted one; it can only be asked for itself.
+    .where(Message.chat_id == _bind("chat_id", Message.chat_id), Message.status != MessageStatus.DELETED)
     .order_by(_PAGE_CTE.c.depth)
 )
 ONE_MESSAGE = Prepared(
     sa.select(*_MESSAGE_COLUMNS)
     .outerjoin(User, User.id == Message.user_id)
     .where(Message.id == _bind("message_id", Message.id), Message.status != MessageStatus.DELETED)
+)
+BRANCH_IDS = Prepared(
+    sa.select(Message.id)
+    .select_from(_PAGE_CTE.join(Message, Message.id == _PAGE_CTE.c.id))
+    .where(Message.chat_id == _bind("chat_id", Message.chat_id))
+    .order_by(_PAGE_CTE.c.depth)
 )
 # What a step needs of each message, newest first.
 BRANCH_TEXTS = Prepared(

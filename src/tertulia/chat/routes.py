@@ -8,10 +8,11 @@ from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
-from tertulia.chat import service
+from tertulia.chat import branches, service
 from tertulia.chat.schemas import (
     ChatCreate,
     ChatRead,
+    ChatTree,
     ChatUpdate,
     HeadUpdate,
     MessageRead,
@@ -95,13 +96,19 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue) -> Routes:
         leaf: Annotated[
             AnyId | None, Query(description="The message that the page ends with; else the chat's head.")
         ] = None,
+        through: Annotated[
+            AnyId | None, Query(description="Instead of `leaf`: the page ends with the newest leaf below this message.")
+        ] = None,
         limit: Limit = 50,
         cursor: CursorText = None,
     ) -> Response:
         key = cursors.decode("messages", cursor)
         start = MessageId(str(key[0])) if key else MessageId(leaf) if leaf else None
+        passed = MessageId(through) if through and not start else None
         messages, older = await caller.read(
-            lambda session, actor: service.list_messages(session, ChatId(chat_id), leaf=start, limit=limit, actor=actor)
+            lambda session, actor: service.list_messages(
+                session, ChatId(chat_id), leaf=start, through=passed, limit=limit, actor=actor
+            )
         )
         return json_response({"items": messages, "next_cursor": cursors.encode("messages", [older]) if older else None})
 
@@ -111,6 +118,29 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue) -> Routes:
             await caller.read(
                 lambda session, actor: service.get_message_with_history(session, MessageId(message_id), actor=actor)
             )
+        )
+
+    @routes.add("GET", "/chats/{chat_id}/tree", access=Access.SIGNED_IN, gives=ChatTree, problems=(404,))
+    async def get_tree(caller: CallerDep, chat_id: AnyId) -> Response:
+        """The map of a chat: its stretches without a fork."""
+        segments = await caller.read_long(
+            lambda session, actor: branches.read_tree(session, ChatId(chat_id), actor=actor)
+        )
+        return json_response({"segments": segments})
+
+    @routes.add(
+        "POST", "/messages/{message_id}/fork", access=Access.SIGNED_IN, gives=ChatRead, status=201, problems=(404,)
+    )
+    async def fork_chat(caller: CommandDep, message_id: AnyId) -> Response:
+        """A new chat that goes on from a message."""
+        return await caller.command(
+            201, lambda session, actor: branches.fork_chat(session, MessageId(message_id), actor=actor)
+        )
+
+    @routes.add("POST", "/messages/{message_id}/restore", access=Access.SIGNED_IN, gives=MessageRead, problems=(404,))
+    async def restore_message(caller: CommandDep, message_id: AnyId) -> Response:
+        return await caller.command(
+            200, lambda session, actor: branches.restore_message(session, MessageId(message_id), actor=actor)
         )
 
     return routes

@@ -169,6 +169,27 @@ class EditRead(TypedDict):
     previous_content: str
 
 
+class SegmentEnd(TypedDict):
+    id: str
+    role: MessageRole
+    excerpt: str
+    model_name: str | None
+    created_at: datetime
+
+
+class Segment(TypedDict):
+    """A stretch of messages without a fork; `follows` is the number in the list, from 0, of the one that it goes on from."""
+
+    first: SegmentEnd
+    last: SegmentEnd
+    message_count: int
+    follows: int | None
+
+
+class ChatTree(TypedDict):
+    segments: list[Segment]
+
+
 class MessageWithHistory(MessageRead):
     edit_history: list[EditRead]
 

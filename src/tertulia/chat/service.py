@@ -112,21 +112,32 @@ def purge_trash(session: Session, kept: timedelta) -> int:
 
 
 def list_messages(
-    session: Session, chat_id: ChatId, *, actor: Actor, leaf: MessageId | None = None, limit: int = 50
+    session: Session,
+    chat_id: ChatId,
+    *,
+    actor: Actor,
+    leaf: MessageId | None = None,
+    through: MessageId | None = None,
+    limit: int = 50,
 ) -> tuple[list[MessageRead], str | None]:
-    """A page of the branch that ends in `leaf` (the head, if None), newest first, and the leaf of the page before it."""
+    """A page of a branch, newest first, and the leaf of the page before it.
+
+    The branch ends in `leaf`, or in the newest leaf below `through`, or in the chat's head.
+    """
     chat = READABLE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     if chat is None:
         raise ChatNotFound
-    start = leaf or chat[0]
+    start = leaf or (MessageId(newest_leaf_below(session, chat_id, through)) if through else chat[0])
     if start is None:
         return [], None
-    rows = BRANCH_PAGE.all(session, chat_id=chat_id, leaf=start, links=limit - 1)
+    # One more link than messages: whoever reads on may name a message that was deleted since, and it is left out.
+    rows = BRANCH_PAGE.all(session, chat_id=chat_id, leaf=start, links=limit)
     if not rows:
         raise MessageNotFound
+    rows = rows[:limit]
     messages = [read_message_row(row) for row in rows]
     older = messages[-1]["previous_message_id"]
-    return [message for message in messages if message["status"] != "deleted"], older
+    return messages, older
 
 
 def get_message(session: Session, message_id: MessageId, *, actor: Actor) -> MessageRead:

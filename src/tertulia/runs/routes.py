@@ -10,6 +10,7 @@ from starlette.responses import Response
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.streams import OpenStreams
+from tertulia.chat import branches
 from tertulia.db import Database
 from tertulia.http.answers import json_response
 from tertulia.http.routing import Access, Routes
@@ -18,7 +19,7 @@ from tertulia.ids import AnyId, ChatId, MessageId, RunId
 from tertulia.providers.catalogue import ModelCatalogue
 from tertulia.runs import service
 from tertulia.runs.executor import RunExecutor
-from tertulia.runs.follow import follow_run
+from tertulia.runs.follow import follow_run, read_run_and_message
 from tertulia.runs.remote import RemoteRuns
 from tertulia.runs.schemas import MessageCreate, MessageEdit, Regenerate, RunRead, Sent
 
@@ -38,6 +39,11 @@ def run_routes(
 
     def offered(session: Session, actor: Actor) -> service.Offered:
         return service.Offered(lambda: catalogue.known(session, actor=actor), messages_per_day)
+
+    async def stop(run_id: str) -> None:
+        if executor.find_live(run_id) is None:
+            await remote.cancel(run_id)
+        await executor.cancel(run_id)
 
     @routes.add(
         "POST",
@@ -107,6 +113,18 @@ def run_routes(
             ),
         )
 
+    @routes.add("DELETE", "/messages/{message_id}", access=Access.SIGNED_IN, status=204, problems=(404, 409))
+    async def delete_message(caller: CommandDep, message_id: AnyId) -> Response:
+        """A reply that is being written is stopped first."""
+        actor = await caller.actor()
+        run_id = await db.read(service.find_open_run, MessageId(message_id), actor=actor)
+        if run_id is not None:
+            await db.write(service.request_cancel, run_id, actor=actor)
+            await stop(run_id)
+        return await caller.command(
+            204, lambda session, actor: branches.delete_message(session, MessageId(message_id), actor=actor)
+        )
+
     @routes.add("GET", "/runs/{run_id}", access=Access.SIGNED_IN, gives=RunRead, problems=(404,))
     async def get_run(caller: CallerDep, run_id: AnyId) -> Response:
         return json_response(
@@ -118,9 +136,7 @@ def run_routes(
         asked = await caller.command(
             200, lambda session, actor: service.request_cancel(session, RunId(run_id), actor=actor)
         )
-        if executor.find_live(run_id) is None:
-            await remote.cancel(run_id)
-        await executor.cancel(run_id)
+        await stop(run_id)
         if executor.find_live(run_id) is None:
             return asked
         return json_response(
@@ -130,7 +146,7 @@ def run_routes(
     @routes.add("GET", "/runs/{run_id}/events", access=Access.SIGNED_IN, problems=(404, 429), stream="RunEvent")
     async def get_run_events(caller: CallerDep, run_id: AnyId, last_event_id: LastEventId = None) -> EventStream:
         actor = await caller.actor()
-        await caller.read(lambda session, actor: service.get_run(session, RunId(run_id), actor=actor))
+        await caller.read(lambda session, actor: read_run_and_message(session, RunId(run_id), actor=actor))
         opened = ExitStack()
         closed = opened.enter_context(streams.opened(actor))
         return EventStream(follow_run(db, executor, remote, RunId(run_id), last_event_id, actor=actor), closed, opened)

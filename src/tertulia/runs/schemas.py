@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 from typing_extensions import TypedDict
 
 from tertulia.chat.schemas import MessageRead, ModelName, ProviderName, Request, UsageRead, Written
@@ -12,9 +12,35 @@ from tertulia.ids import AnyId
 from tertulia.runs.models import RunStatus
 
 
+class WantedModel(Request):
+    provider: ProviderName
+    model_name: ModelName
+
+
+def _each_once(models: list[WantedModel]) -> list[WantedModel]:
+    if len({(model.provider, model.model_name) for model in models}) < len(models):
+        raise ValueError("Name each model once.")
+    return models
+
+
+MAX_MODELS = 4
+Models = Annotated[
+    list[WantedModel],
+    Field(min_length=1, max_length=MAX_MODELS, description="Each of them answers, side by side."),
+    AfterValidator(_each_once),
+]
+
+
 class MessageCreate(Written):
     previous_message_id: AnyId | None = Field(None, description="After this message; else after the chat's head.")
     reply: bool = Field(True, description="Whether a model answers.")
+    models: Models | None = None
+
+    @model_validator(mode="after")
+    def _models_answer(self) -> "MessageCreate":
+        if self.models and not self.reply:
+            raise ValueError("Models are named for a reply, and none is wanted.")
+        return self
 
 
 class MessageEdit(Written):
@@ -25,6 +51,13 @@ class MessageEdit(Written):
 class Regenerate(Request):
     provider: ProviderName | None = None
     model_name: ModelName | None = None
+    models: Models | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_choose(self) -> "Regenerate":
+        if self.models and (self.provider or self.model_name):
+            raise ValueError("Give either one model or several.")
+        return self
 
 
 class RunErrorRead(TypedDict):
@@ -47,10 +80,18 @@ class RunRead(TypedDict):
     ended_at: datetime | None
 
 
+class Answer(TypedDict):
+    reply: MessageRead
+    run: RunRead
+
+
 class Sent(TypedDict):
+    """A message, the reply that is on show, and those that other models write beside it."""
+
     message: MessageRead
     reply: MessageRead | None
     run: RunRead | None
+    others: list[Answer]
 
 
 class RunStarted(TypedDict):

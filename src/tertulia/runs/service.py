@@ -24,7 +24,8 @@ from tertulia.chat.messages import (
     written_parts,
 )
 from tertulia.chat.models import Chat, Message, MessageMetadata, MessageRole, MessageStatus
-from tertulia.chat.schemas import MessageRead, UsageRead
+from tertulia.chat.schemas import UsageRead
+from tertulia.chat.service import get_message
 from tertulia.db import wake
 from tertulia.ids import ChatId, MessageId, RunId, new_id
 from tertulia.providers.catalogue import KnownModels, ModelChoice
@@ -32,7 +33,16 @@ from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 from tertulia.runs.errors import NotAReply, NothingToContinue, RunNotFound, TooManyRuns
 from tertulia.runs.models import Run, RunStatus
-from tertulia.runs.schemas import MessageCreate, MessageEdit, Regenerate, RunErrorRead, RunRead, Sent
+from tertulia.runs.schemas import (
+    Answer,
+    MessageCreate,
+    MessageEdit,
+    Regenerate,
+    RunErrorRead,
+    RunRead,
+    Sent,
+    WantedModel,
+)
 
 
 @dataclass(frozen=True)
@@ -53,10 +63,10 @@ def send_message(session: Session, chat_id: ChatId, new: MessageCreate, offered:
     parts = written_parts(new)
     chat = lock_chat(session, chat_id, actor=actor)
     count_message(session, actor.user_id, limit=offered.messages_per_day)
-    choice = _choose(session, chat, offered.models(), actor=actor) if new.reply else None
+    choices = _choose(session, chat, offered.models(), actor=actor, several=new.models) if new.reply else []
     previous = MessageId(new.previous_message_id) if new.previous_message_id else None
     message_id = post_message(session, chat, parts, actor=actor, previous_message_id=previous)
-    return _answered(session, chat, message_id, choice, actor=actor)
+    return _answered(session, chat, message_id, choices, actor=actor)
 
 
 def edit_message(session: Session, message_id: MessageId, edit: MessageEdit, offered: Offered, *, actor: Actor) -> Sent:
@@ -69,11 +79,12 @@ def edit_message(session: Session, message_id: MessageId, edit: MessageEdit, off
             "message": announce_message(session, chat.owner_id, message_id, Operation.UPDATED),
             "reply": None,
             "run": None,
+            "others": [],
         }
     if place.role is MessageRole.USER:
         count_message(session, actor.user_id, limit=offered.messages_per_day)
     answered = edit.reply and place.role is MessageRole.USER
-    choice = _choose(session, chat, offered.models(), actor=actor) if answered else None
+    choices = _choose(session, chat, offered.models(), actor=actor) if answered else []
     sibling_id = append_message(
         session,
         chat,
@@ -83,20 +94,20 @@ def edit_message(session: Session, message_id: MessageId, edit: MessageEdit, off
         previous_message_id=place.previous_message_id,
         author_id=actor.user_id,
     )
-    return _answered(session, chat, sibling_id, choice, actor=actor)
+    return _answered(session, chat, sibling_id, choices, actor=actor)
 
 
 def regenerate_message(
     session: Session, message_id: MessageId, wish: Regenerate, offered: Offered, *, actor: Actor
 ) -> Sent:
-    """Another reply to the same message, beside the first."""
+    """Another reply to the same message, or one of each model that is named, beside the first."""
     place, chat = _locked_place(session, message_id, actor=actor)
     if place.role is not MessageRole.ASSISTANT or place.previous_message_id is None:
         raise NotAReply
-    choice = _choose(session, chat, offered.models(), actor=actor, wish=wish)
-    sent = _add_reply(session, chat, place.previous_message_id, choice, actor=actor)
+    choices = _choose(session, chat, offered.models(), actor=actor, wish=wish, several=wish.models)
+    answers = _add_replies(session, chat, place.previous_message_id, choices, actor=actor)
     asked = announce_message(session, chat.owner_id, place.previous_message_id, Operation.UPDATED, with_chat=False)
-    return {"message": asked, "reply": sent[0], "run": sent[1]}
+    return {"message": asked, **answers[0], "others": answers[1:]}
 
 
 def continue_message(session: Session, message_id: MessageId, offered: Offered, *, actor: Actor) -> Sent:
@@ -113,7 +124,7 @@ def continue_message(session: Session, message_id: MessageId, offered: Offered, 
         session,
         chat,
         message_id,
-        _choose(session, chat, offered.models(), actor=actor, wish=wish),
+        _choose(session, chat, offered.models(), actor=actor, wish=wish)[0],
         actor=actor,
         continues=True,
     )
@@ -127,6 +138,7 @@ def continue_message(session: Session, message_id: MessageId, offered: Offered, 
         "message": message,
         "reply": message,
         "run": announce_run(session, chat.owner_id, run_id, Operation.CREATED),
+        "others": [],
     }
 
 
@@ -140,6 +152,15 @@ def get_run(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
     if run is None:
         raise RunNotFound
     return read_run(run)
+
+
+def find_open_run(session: Session, message_id: MessageId, *, actor: Actor) -> RunId | None:
+    """The run that writes or will write a message. Raises MessageNotFound."""
+    get_message(session, message_id, actor=actor)
+    found = session.scalar(
+        sa.select(Run.id).where(Run.message_id == message_id, Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING)))
+    )
+    return RunId(found) if found else None
 
 
 def request_cancel(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
@@ -226,28 +247,50 @@ def _locked_place(session: Session, message_id: MessageId, *, actor: Actor) -> t
 
 
 def _choose(
-    session: Session, chat: LockedChat, known: KnownModels, *, actor: Actor, wish: Regenerate | None = None
-) -> ModelChoice:
+    session: Session,
+    chat: LockedChat,
+    known: KnownModels,
+    *,
+    actor: Actor,
+    wish: Regenerate | None = None,
+    several: list[WantedModel] | None = None,
+) -> list[ModelChoice]:
+    if several:
+        return [known.choose(wanted.provider, wanted.model_name, None) for wanted in several]
     preferences = session.scalars(sa.select(User.preferences).where(User.id == actor.user_id)).one()
     if wish is not None and (wish.provider or wish.model_name):
-        return known.choose(wish.provider, wish.model_name, None)
-    return known.choose(chat.provider, chat.model_name, preferences.default_model)
+        return [known.choose(wish.provider, wish.model_name, None)]
+    return [known.choose(chat.provider, chat.model_name, preferences.default_model)]
 
 
 def _answered(
-    session: Session, chat: LockedChat, message_id: MessageId, choice: ModelChoice | None, *, actor: Actor
+    session: Session, chat: LockedChat, message_id: MessageId, choices: list[ModelChoice], *, actor: Actor
 ) -> Sent:
-    """Announce a new message, with a reply to it if a model was chosen; the message first, as it came first."""
-    message = announce_message(session, chat.owner_id, message_id, Operation.CREATED, with_chat=choice is None)
-    if choice is None:
-        return {"message": message, "reply": None, "run": None}
-    reply, run = _add_reply(session, chat, message_id, choice, actor=actor)
-    return {"message": message, "reply": reply, "run": run}
+    """Announce a new message, with a reply of each chosen model; the message first, as it came first."""
+    message = announce_message(session, chat.owner_id, message_id, Operation.CREATED, with_chat=not choices)
+    if not choices:
+        return {"message": message, "reply": None, "run": None, "others": []}
+    answers = _add_replies(session, chat, message_id, choices, actor=actor)
+    return {"message": message, **answers[0], "others": answers[1:]}
+
+
+def _add_replies(
+    session: Session, chat: LockedChat, previous_message_id: MessageId, choices: list[ModelChoice], *, actor: Actor
+) -> list[Answer]:
+    """A reply of each model; the first is the one on show. All are made before any is told of, so that each tells of all."""
+    made = [_add_reply(session, chat, previous_message_id, choice, actor=actor) for choice in choices]
+    if len(made) > 1:
+        session.execute(sa.update(Chat).where(Chat.id == chat.id).values(head_message_id=made[0][0]))
+    answers: list[Answer] = []
+    for reply_id, run_id in made:
+        reply = announce_message(session, chat.owner_id, reply_id, Operation.CREATED, with_chat=reply_id is made[-1][0])
+        answers.append({"reply": reply, "run": announce_run(session, chat.owner_id, run_id, Operation.CREATED)})
+    return answers
 
 
 def _add_reply(
     session: Session, chat: LockedChat, previous_message_id: MessageId, choice: ModelChoice, *, actor: Actor
-) -> tuple[MessageRead, RunRead]:
+) -> tuple[MessageId, RunId]:
     """The place of a reply after a message, and the run that will fill it."""
     run_id = RunId(new_id())
     reply_id = append_message(
@@ -260,8 +303,7 @@ def _add_reply(
         metadata=MessageMetadata(provider=choice.provider, model=choice.model_name, run_id=run_id),
     )
     _queue_run(session, chat, reply_id, choice, actor=actor, run_id=run_id)
-    reply = announce_message(session, chat.owner_id, reply_id, Operation.CREATED)
-    return reply, announce_run(session, chat.owner_id, run_id, Operation.CREATED)
+    return reply_id, run_id
 
 
 def _queue_run(

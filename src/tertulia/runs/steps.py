@@ -107,13 +107,19 @@ def claim_runs(session: Session, *, owner: str, at_once: int) -> list[Claimed]:
     """Take the oldest queued runs whose chat is idle and whose user has fewer than `at_once` going."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIM_LOCK)))
-    going = session.execute(sa.select(Run.chat_id, Run.requested_by).where(Run.status.in_(LIVE))).all()
-    busy_chats = {chat_id for chat_id, _ in going}
-    by_user = Counter(user_id for _, user_id in going)
+    going = session.execute(
+        sa.select(Run.chat_id, Run.requested_by, Message.previous_message_id)
+        .join(Message, Message.id == Run.message_id)
+        .where(Run.status.in_(LIVE))
+    ).all()
+    # What each chat is answering now: replies to one message may be written side by side, others wait for them.
+    answering: dict[str, str | None] = {chat_id: previous for chat_id, _, previous in going}
+    by_user = Counter(user_id for _, user_id, _ in going)
     full = [user_id for user_id, count in by_user.items() if user_id is not None and count >= at_once]
     queued = session.execute(
-        sa.select(Run.id, Run.chat_id, Run.requested_by)
-        .where(Run.status == RunStatus.QUEUED, Run.chat_id.not_in(busy_chats))
+        sa.select(Run.id, Run.chat_id, Run.requested_by, Message.previous_message_id)
+        .join(Message, Message.id == Run.message_id)
+        .where(Run.status == RunStatus.QUEUED)
         # Nobody's queue, however long, hides another's.
         .where(Run.requested_by.not_in(full) | Run.requested_by.is_(None))
         .order_by(Run.created_at, Run.id)
@@ -121,9 +127,10 @@ def claim_runs(session: Session, *, owner: str, at_once: int) -> list[Claimed]:
         .with_for_update(of=Run, skip_locked=True)
     ).all()
     claimed: list[Claimed] = []
-    for run_id, chat_id, user_id in queued:
-        if chat_id not in busy_chats and by_user[user_id] < at_once and len(claimed) < MOST_CLAIMED:
-            busy_chats.add(chat_id)
+    for run_id, chat_id, user_id, previous in queued:
+        is_free = answering.get(chat_id, previous) == previous
+        if is_free and by_user[user_id] < at_once and len(claimed) < MOST_CLAIMED:
+            answering[chat_id] = previous
             by_user[user_id] += 1
             claimed.append(_claim(session, run_id, owner))
     return claimed

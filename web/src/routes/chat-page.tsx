@@ -1,11 +1,18 @@
 import { useQuery } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { useCallback } from "react";
 import { ChatView, WaitingWords } from "@/features/chat";
-import { ModelChoice, modelStateWords, modelsQuery } from "@/features/models";
+import { ModelChoice, ModelsDialog, modelStateWords, modelsQuery } from "@/features/models";
 import { MenuButton } from "@/ui/menu-button";
 import { ModelNotice } from "./model-notice";
 
 export function ChatPage({ chatId }: { chatId: string }) {
   const { data: models = [] } = useQuery(modelsQuery);
+  const navigate = useNavigate();
+  const openChat = useCallback(
+    (opened: string) => void navigate({ to: "/c/$chatId", params: { chatId: opened } }),
+    [navigate],
+  );
   const local = models.find((model) => model.provider === "local");
   return (
     <ChatView
@@ -13,6 +20,8 @@ export function ChatPage({ chatId }: { chatId: string }) {
       chatId={chatId}
       menuButton={<MenuButton />}
       notice={<ModelNotice />}
+      openChat={openChat}
+      modelsDialog={(dialog) => <ModelsDialog {...dialog} />}
       waitingWords={(message) => (
         <WaitingWords
           message={message}

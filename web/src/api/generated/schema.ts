@@ -128,6 +128,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{chat_id}/tree": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Tree
+         * @description The map of a chat: its stretches without a fork.
+         */
+        get: operations["get_tree_api_v1_chats__chat_id__tree_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -191,7 +211,11 @@ export interface paths {
         get: operations["get_message_api_v1_messages__message_id__get"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete Message
+         * @description A reply that is being written is stopped first.
+         */
+        delete: operations["delete_message_api_v1_messages__message_id__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -231,6 +255,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/messages/{message_id}/fork": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Fork Chat
+         * @description A new chat that goes on from a message.
+         */
+        post: operations["fork_chat_api_v1_messages__message_id__fork_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/messages/{message_id}/regenerate": {
         parameters: {
             query?: never;
@@ -242,6 +286,23 @@ export interface paths {
         put?: never;
         /** Regenerate */
         post: operations["regenerate_api_v1_messages__message_id__regenerate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/messages/{message_id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Restore Message */
+        post: operations["restore_message_api_v1_messages__message_id__restore_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -577,6 +638,11 @@ export interface components {
              */
             username: string;
         };
+        /** Answer */
+        Answer: {
+            reply: components["schemas"]["MessageRead"];
+            run: components["schemas"]["RunRead"];
+        };
         /** ApiTokenCreate */
         ApiTokenCreate: {
             /**
@@ -765,6 +831,11 @@ export interface components {
             /** Top P */
             top_p?: number | null;
         };
+        /** ChatTree */
+        ChatTree: {
+            /** Segments */
+            segments: components["schemas"]["Segment"][];
+        };
         /**
          * ChatUpdate
          * @description What is absent stays; null takes a choice back.
@@ -893,6 +964,8 @@ export interface components {
         MessageCreate: {
             /** Content */
             content?: string | null;
+            /** Models */
+            models?: components["schemas"]["WantedModel"][] | null;
             /** Parts */
             parts?: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"])[] | null;
             /**
@@ -1400,6 +1473,8 @@ export interface components {
         Regenerate: {
             /** Model Name */
             model_name?: string | null;
+            /** Models */
+            models?: components["schemas"]["WantedModel"][] | null;
             /** Provider */
             provider?: string | null;
         };
@@ -1496,9 +1571,41 @@ export interface components {
          * @enum {string}
          */
         Scope: "read" | "write" | "admin";
-        /** Sent */
+        /**
+         * Segment
+         * @description A stretch of messages without a fork; `follows` is the number in the list, from 0, of the one that it goes on from.
+         */
+        Segment: {
+            first: components["schemas"]["SegmentEnd"];
+            /** Follows */
+            follows: number | null;
+            last: components["schemas"]["SegmentEnd"];
+            /** Message Count */
+            message_count: number;
+        };
+        /** SegmentEnd */
+        SegmentEnd: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Excerpt */
+            excerpt: string;
+            /** Id */
+            id: string;
+            /** Model Name */
+            model_name: string | null;
+            role: components["schemas"]["MessageRole"];
+        };
+        /**
+         * Sent
+         * @description A message, the reply that is on show, and those that other models write beside it.
+         */
         Sent: {
             message: components["schemas"]["MessageRead"];
+            /** Others */
+            others: components["schemas"]["Answer"][];
             reply: components["schemas"]["MessageRead"] | null;
             run: components["schemas"]["RunRead"] | null;
         };
@@ -1797,6 +1904,13 @@ export interface components {
          * @enum {string}
          */
         Visibility: "private" | "public";
+        /** WantedModel */
+        WantedModel: {
+            /** Model Name */
+            model_name: string;
+            /** Provider */
+            provider: string;
+        };
     };
     responses: never;
     parameters: never;
@@ -2555,6 +2669,8 @@ export interface operations {
             query?: {
                 /** @description The message that the page ends with; else the chat's head. */
                 leaf?: string | null;
+                /** @description Instead of `leaf`: the page ends with the newest leaf below this message. */
+                through?: string | null;
                 /** @description How many items at most. */
                 limit?: number;
                 /** @description `next_cursor` of the page before. */
@@ -2793,6 +2909,68 @@ export interface operations {
             };
             /** @description Unsupported type */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    get_tree_api_v1_chats__chat_id__tree_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3189,6 +3367,109 @@ export interface operations {
             };
         };
     };
+    delete_message_api_v1_messages__message_id__delete: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                message_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     continue_message_api_v1_messages__message_id__continue_post: {
         parameters: {
             query?: never;
@@ -3423,6 +3704,101 @@ export interface operations {
             };
         };
     };
+    fork_chat_api_v1_messages__message_id__fork_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                message_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
     regenerate_api_v1_messages__message_id__regenerate_post: {
         parameters: {
             query?: never;
@@ -3512,6 +3888,101 @@ export interface operations {
             };
             /** @description Too many */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+        };
+    };
+    restore_message_api_v1_messages__message_id__restore_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                message_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": unknown;
+                };
+            };
+            /** @description Not valid */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

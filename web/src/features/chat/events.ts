@@ -1,7 +1,15 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { ApiError } from "@/api/client";
 import type { ChangeEvent } from "@/realtime/protocol";
-import { type Chat, chatQuery, getMessage, placeChat, placeMessage, showHead } from "./queries";
+import {
+  type Chat,
+  chatQuery,
+  getMessage,
+  isBetween,
+  placeChat,
+  placeMessage,
+  removeMessage,
+} from "./queries";
 import type { Message } from "./reducer";
 
 /** Bring what is loaded of chats and messages to what a change tells. */
@@ -21,9 +29,14 @@ export async function applyChange(client: QueryClient, change: ChangeEvent): Pro
 
 async function applyMessage(client: QueryClient, change: ChangeEvent): Promise<void> {
   const chatId = change.topic.slice("chat:".length);
+  if (change.operation !== "updated") void client.invalidateQueries({ queryKey: ["tree", chatId] });
   if (!client.getQueryData(["messages", chatId])) return;
   try {
-    placeMessage(client, (change.payload as Message | null) ?? (await getMessage(change.entity_id)));
+    const message = (change.payload as Message | null) ?? (await getMessage(change.entity_id));
+    if (change.operation === "deleted") removeMessage(client, message);
+    else if (change.operation === "created" && isBetween(client, message))
+      await client.invalidateQueries({ queryKey: ["messages", chatId] });
+    else placeMessage(client, message);
   } catch (error) {
     if (!(error instanceof ApiError && error.status === 404)) throw error;
   }
@@ -33,7 +46,5 @@ async function applyChat(client: QueryClient, change: ChangeEvent): Promise<void
   const chat =
     (change.payload as Chat | null) ??
     (await client.fetchQuery({ ...chatQuery(change.entity_id), staleTime: 0 }).catch(() => null));
-  if (!chat) return;
-  placeChat(client, chat);
-  await showHead(client, chat);
+  if (chat) placeChat(client, chat);
 }

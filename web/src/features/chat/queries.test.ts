@@ -1,6 +1,6 @@
 import { QueryClient } from "@tanstack/react-query";
 import { beforeEach, describe, expect, it } from "vitest";
-import { type Chat, placeChat, placeMessage } from "./queries";
+import { type Chat, placeChat, placeMessage, removeMessage } from "./queries";
 import type { Message } from "./reducer";
 
 let client: QueryClient;
@@ -36,10 +36,26 @@ describe("placing a message into what is loaded of its chat", () => {
     expect(shown()).toEqual(["c2", "b", "a"]);
   });
 
-  it("shows a sibling in the place of the one beside it, and of all that followed", () => {
+  it("shows one's own sibling in the place of the one beside it, and of all that followed", () => {
+    load([message("c3", "b"), message("b", "a"), message("a", null)]);
+    placeMessage(client, message("b2", "a", { sibling_ids: ["b", "b2"] }), true);
+    expect(shown()).toEqual(["b2", "a"]);
+  });
+
+  it("stays on its branch when another window makes a sibling, and tells of it", () => {
     load([message("c3", "b"), message("b", "a"), message("a", null)]);
     placeMessage(client, message("b2", "a", { sibling_ids: ["b", "b2"] }));
-    expect(shown()).toEqual(["b2", "a"]);
+    expect(shown()).toEqual(["c3", "b", "a"]);
+    const data = client.getQueryData<{ pages: { items: Message[] }[] }>(["messages", "c"]);
+    expect(data?.pages[0]?.items[1]?.sibling_ids).toEqual(["b", "b2"]);
+  });
+
+  it("links what followed a deleted message to the one before it", () => {
+    load([message("c3", "b"), message("b", "a"), message("a", null)]);
+    removeMessage(client, message("b", "a"));
+    expect(shown()).toEqual(["c3", "a"]);
+    placeMessage(client, message("c4", "a"), true);
+    expect(shown()).toEqual(["c4", "a"]);
   });
 
   it("does not show the same message twice, whichever way it comes", () => {

@@ -1,5 +1,5 @@
 import { infiniteQueryOptions, type QueryClient, queryOptions } from "@tanstack/react-query";
-import { api, type Schemas } from "@/api/client";
+import { ApiError, api, type Schemas } from "@/api/client";
 import type { Message } from "./reducer";
 
 export type Chat = Schemas["ChatRead"];
@@ -7,6 +7,7 @@ export type ChatUpdate = Schemas["ChatUpdate"];
 export type Sent = Schemas["Sent"];
 export type Shown = "active" | "archived" | "trash";
 type Page<T> = { items: T[]; next_cursor: string | null };
+type Pages<T> = { pages: Page<T>[]; pageParams: unknown[] };
 
 export function chatsQuery(shown: Shown) {
   return infiniteQueryOptions({
@@ -44,11 +45,22 @@ export function runQuery(runId: string | null) {
   });
 }
 
-/** The branch on show, newest first. */
+/** The branch on show in this window, newest first; another window may show another. */
 export function messagesQuery(chatId: string) {
   return infiniteQueryOptions({
     queryKey: ["messages", chatId],
-    queryFn: ({ pageParam, signal }) => fetchMessages(chatId, { cursor: pageParam, signal }),
+    queryFn: async ({ pageParam, signal, client }): Promise<Page<Message>> => {
+      if (pageParam !== undefined) return fetchMessages(chatId, { cursor: pageParam, signal });
+      const newest = client.getQueryData<Pages<Message>>(["messages", chatId])?.pages[0]?.items[0];
+      try {
+        return await fetchMessages(chatId, { through: newest?.id, signal });
+      } catch (error) {
+        // It was deleted meanwhile: then the branch that the chat shows by itself.
+        if (newest && error instanceof ApiError && error.status === 404)
+          return fetchMessages(chatId, { signal });
+        throw error;
+      }
+    },
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next_cursor ?? undefined,
     staleTime: Number.POSITIVE_INFINITY,
@@ -57,18 +69,35 @@ export function messagesQuery(chatId: string) {
 
 function fetchMessages(
   chatId: string,
-  options: { cursor?: string; signal?: AbortSignal },
+  { signal, ...query }: { cursor?: string; through?: string; signal?: AbortSignal },
 ): Promise<Page<Message>> {
-  return api("GET", `/chats/${chatId}/messages`, {
-    query: { cursor: options.cursor },
-    signal: options.signal,
+  return api("GET", `/chats/${chatId}/messages`, { query, signal });
+}
+
+/** One message by itself, for what shows it outside its branch. */
+export function messageQuery(messageId: string) {
+  return queryOptions({
+    queryKey: ["message", messageId],
+    queryFn: ({ signal }) => api<Message>("GET", `/messages/${messageId}`, { signal }),
+    staleTime: Number.POSITIVE_INFINITY,
   });
 }
 
-type Pages<T> = { pages: Page<T>[]; pageParams: unknown[] };
+export function treeQuery(chatId: string) {
+  return queryOptions({
+    queryKey: ["tree", chatId],
+    queryFn: ({ signal }) => api<Schemas["ChatTree"]>("GET", `/chats/${chatId}/tree`, { signal }),
+  });
+}
 
-/** Put a new or changed message where it belongs in what is loaded of its chat. */
-export function placeMessage(client: QueryClient, message: Message): void {
+/**
+ * Put a new or changed message where it belongs in what is loaded of its chat. What this window made itself (`isOwn`)
+ * takes the place of the branch on show; what others make goes on with it, or stands beside it.
+ */
+export function placeMessage(client: QueryClient, message: Message, isOwn = false): void {
+  client.setQueryData<Message>(["message", message.id], (known) =>
+    !known || known.updated_at > message.updated_at ? known : message,
+  );
   client.setQueryData<Pages<Message>>(["messages", message.chat_id], (loaded) => {
     if (!loaded || message.parent_message_id) return loaded;
     const items = loaded.pages.flatMap((page) => page.items);
@@ -82,8 +111,9 @@ export function placeMessage(client: QueryClient, message: Message): void {
       next = items.with(known, message);
     } else {
       const previous = items.findIndex((item) => item.id === message.previous_message_id);
-      if (previous < 0 && message.previous_message_id) return loaded;
-      next = [message, ...(previous < 0 ? [] : items.slice(previous))];
+      const goesOn = previous === 0 || (items.length === 0 && !message.previous_message_id);
+      const replaces = isOwn && (previous >= 0 || !message.previous_message_id);
+      next = goesOn || replaces ? [message, ...(previous < 0 ? [] : items.slice(previous))] : items;
     }
     const siblings = new Set(message.sibling_ids);
     next = next.map((item) => (siblings.has(item.id) ? { ...item, sibling_ids: message.sibling_ids } : item));
@@ -115,31 +145,85 @@ export function placeChat(client: QueryClient, chat: Chat): void {
   }
 }
 
-/** Show the branch that the head names; what is on the screen stays until it is there. */
-export async function showHead(client: QueryClient, chat: Chat): Promise<void> {
-  const loaded = client.getQueryData<Pages<Message>>(["messages", chat.id]);
-  if (!loaded || loaded.pages[0]?.items[0]?.id === (chat.head_message_id ?? undefined)) return;
-  const page = await fetchMessages(chat.id, {});
-  client.setQueryData<Pages<Message>>(["messages", chat.id], { pages: [page], pageParams: [undefined] });
+/** Take a message out of what is loaded; what followed it follows the one before it. */
+export function removeMessage(client: QueryClient, message: Message): void {
+  client.removeQueries({ queryKey: ["message", message.id] });
+  client.setQueryData<Pages<Message>>(["messages", message.chat_id], (loaded) => {
+    if (!loaded) return loaded;
+    const items = loaded.pages
+      .flatMap((page) => page.items)
+      .filter((item) => item.id !== message.id)
+      .map((item) => ({
+        ...item,
+        sibling_ids: item.sibling_ids.filter((id) => id !== message.id),
+        previous_message_id:
+          item.previous_message_id === message.id ? message.previous_message_id : item.previous_message_id,
+      }));
+    return {
+      pages: [{ items, next_cursor: loaded.pages.at(-1)?.next_cursor ?? null }],
+      pageParams: [undefined],
+    };
+  });
+}
+
+/** Whether a message belongs among older ones on show here, as one that was brought back does. */
+export function isBetween(client: QueryClient, message: Message): boolean {
+  const items = client.getQueryData<Pages<Message>>(["messages", message.chat_id])?.pages[0]?.items ?? [];
+  const newest = items[0];
+  return newest !== undefined && newest.created_at > message.created_at;
+}
+
+/** Show the branch through a message in this window; what is on the screen stays until it is there. */
+export async function showBranch(client: QueryClient, chatId: string, messageId?: string): Promise<void> {
+  const page = await fetchMessages(chatId, { through: messageId });
+  client.setQueryData<Pages<Message>>(["messages", chatId], { pages: [page], pageParams: [undefined] });
+}
+
+export function newestShown(client: QueryClient, chatId: string): string | null {
+  return client.getQueryData<Pages<Message>>(["messages", chatId])?.pages[0]?.items[0]?.id ?? null;
+}
+
+/** The newest message on show here, if the chat's head is on another branch: what is said here goes on from it. */
+export function ownLeaf(client: QueryClient, chatId: string): string | undefined {
+  const head = client.getQueryData<Chat>(["chat", chatId])?.head_message_id;
+  const items = client
+    .getQueryData<Pages<Message>>(["messages", chatId])
+    ?.pages.flatMap((page) => page.items);
+  return items?.length && head && !items.some((item) => item.id === head) ? items[0]?.id : undefined;
 }
 
 export function placeSent(client: QueryClient, sent: Sent): void {
-  placeMessage(client, sent.message);
-  if (sent.reply && sent.reply.id !== sent.message.id) placeMessage(client, sent.reply);
+  placeMessage(client, sent.message, true);
+  if (sent.reply && sent.reply.id !== sent.message.id) placeMessage(client, sent.reply, true);
   if (sent.run) client.setQueryData(["run", sent.run.id], sent.run);
+  for (const { reply, run } of sent.others) {
+    client.setQueryData(["message", reply.id], reply);
+    placeMessage(client, reply);
+    client.setQueryData(["run", run.id], run);
+  }
 }
 
 export const createChat = (fields: Schemas["ChatCreate"], key: string) =>
   api<Chat>("POST", "/chats", { body: fields, key });
 
-export const sendMessage = (chatId: string, content: string, key: string) =>
-  api<Sent>("POST", `/chats/${chatId}/messages`, { body: { content }, key });
+export type WantedModel = Schemas["WantedModel"];
+
+export const sendMessage = (
+  chatId: string,
+  content: string,
+  key: string,
+  more: { models?: WantedModel[]; previous_message_id?: string } = {},
+) => api<Sent>("POST", `/chats/${chatId}/messages`, { body: { content, ...more }, key });
 
 export const editMessage = (messageId: string, content: string, key: string) =>
   api<Sent>("POST", `/messages/${messageId}/edit`, { body: { content }, key });
 
-export const regenerateMessage = (messageId: string) =>
-  api<Sent>("POST", `/messages/${messageId}/regenerate`, { body: {} });
+export const regenerateMessage = (messageId: string, models?: WantedModel[]) =>
+  api<Sent>("POST", `/messages/${messageId}/regenerate`, { body: models ? { models } : {} });
+
+export const deleteMessage = (messageId: string) => api<void>("DELETE", `/messages/${messageId}`);
+export const restoreMessage = (messageId: string) => api<Message>("POST", `/messages/${messageId}/restore`);
+export const forkChat = (messageId: string) => api<Chat>("POST", `/messages/${messageId}/fork`);
 
 export const continueMessage = (messageId: string) => api<Sent>("POST", `/messages/${messageId}/continue`);
 

@@ -1,2 +1,3 @@
 export { ModelChoice } from "./model-choice";
+export { ModelsDialog } from "./models-dialog";
 export { modelStateWords, modelsQuery } from "./queries";

@@ -1,24 +1,45 @@
 import { useInfiniteQuery, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
-import { SlidersHorizontal } from "lucide-react";
+import { Layers, Network, SlidersHorizontal, X } from "lucide-react";
 import { type ReactNode, useCallback, useEffect, useMemo, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { wholeNumber } from "@/lib/dates";
 import { dollars } from "@/lib/money";
-import { IconButton } from "@/ui/button";
+import { Button, IconButton } from "@/ui/button";
 import { Empty, Failed, Lines } from "@/ui/states";
 import { useChatActions, useSending } from "../hooks/use-chat-actions";
-import { type ChatUpdate, cancelRun, chatQuery, messagesQuery, placeChat, updateChat } from "../queries";
+import {
+  type ChatUpdate,
+  cancelRun,
+  chatQuery,
+  messagesQuery,
+  placeChat,
+  updateChat,
+  type WantedModel,
+} from "../queries";
 import type { Message } from "../reducer";
 import { ChatSettings } from "./chat-settings";
+import { Compare } from "./compare";
 import { Composer } from "./composer";
 import { MessageList } from "./message-list";
+import { TreeMap } from "./tree-map";
 
 type Slots = {
   menuButton: ReactNode;
   modelChoice: (chat: { provider: string | null; model_name: string | null }, choose: Choose) => ReactNode;
+  modelsDialog: (dialog: {
+    verb: string;
+    onChoose: (models: WantedModel[]) => void;
+    onClose: () => void;
+  }) => ReactNode;
   waitingWords: (message: Message) => ReactNode;
   notice: ReactNode;
+  openChat: (chatId: string) => void;
 };
+/** What is open over the chat. */
+type Opened =
+  | { kind: "settings" | "map" | "models" }
+  | { kind: "compare" | "others"; message: Message }
+  | undefined;
 type Choose = (provider: string, modelName: string) => void;
 
 /** A chat: its messages, and where one writes the next. */
@@ -26,8 +47,10 @@ export function ChatView({
   chatId,
   menuButton,
   modelChoice,
+  modelsDialog,
   waitingWords,
   notice,
+  openChat,
 }: { chatId: string } & Slots) {
   const client = useQueryClient();
   const { data: chat } = useSuspenseQuery(chatQuery(chatId));
@@ -36,10 +59,20 @@ export function ChatView({
     () => loaded.data?.pages.flatMap((page) => page.items).toReversed() ?? [],
     [loaded.data],
   );
-  const actions = useChatActions(chatId);
+  const [opened, setOpened] = useState<Opened>();
+  const close = () => setOpened(undefined);
+  const made = useChatActions(chatId, openChat);
+  const actions = useMemo(
+    () => ({
+      ...made,
+      compare: (message: Message) => setOpened({ kind: "compare", message }),
+      askOthers: (message: Message) => setOpened({ kind: "others", message }),
+    }),
+    [made],
+  );
+  const [several, setSeveral] = useState<WantedModel[]>([]);
   const { pending, problem, send } = useSending(chatId);
   const [editingId, setEditingId] = useState<string>();
-  const [areSettingsOpen, setSettingsOpen] = useState(false);
   const { fetchNextPage } = loaded;
   const loadOlder = useCallback(() => void fetchNextPage(), [fetchNextPage]);
   const save = async (update: ChatUpdate) => placeChat(client, await updateChat(chatId, update));
@@ -62,7 +95,10 @@ export function ChatView({
             {wholeNumber(chat.total_tokens)} tokens · {dollars(chat.total_cost)}
           </span>
         )}
-        <IconButton label="Chat settings" onClick={() => setSettingsOpen(true)}>
+        <IconButton label="Map of the chat" onClick={() => setOpened({ kind: "map" })}>
+          <Network size={18} strokeWidth={1.5} aria-hidden />
+        </IconButton>
+        <IconButton label="Chat settings" onClick={() => setOpened({ kind: "settings" })}>
           <SlidersHorizontal size={18} strokeWidth={1.5} aria-hidden />
         </IconButton>
       </header>
@@ -97,18 +133,46 @@ export function ChatView({
       <Composer
         place={chatId}
         problem={problem}
-        onSend={send}
+        onSend={async (content) => {
+          const sent = await send(content, several.length ? several : undefined);
+          setSeveral([]);
+          if (sent.reply && sent.others.length) setOpened({ kind: "compare", message: sent.reply });
+        }}
         onStop={writing?.run_id ? () => void cancelRun(writing.run_id ?? "") : undefined}
         onEditLast={() => setEditingId(messages.findLast((message) => message.role === "user")?.id)}
       >
-        {modelChoice(chat, (provider, model_name) => void save({ provider, model_name }))}
+        {several.length ? (
+          <Button look="plain" onClick={() => setSeveral([])}>
+            {several.length === 1 ? several[0]?.model_name : `${several.length} models`}
+            <X size={14} strokeWidth={1.5} aria-label="Ask only the chosen model again" />
+          </Button>
+        ) : (
+          modelChoice(chat, (provider, model_name) => void save({ provider, model_name }))
+        )}
+        <IconButton label="Ask several models" onClick={() => setOpened({ kind: "models" })}>
+          <Layers size={16} strokeWidth={1.5} aria-hidden />
+        </IconButton>
       </Composer>
-      <ChatSettings
-        chat={chat}
-        isOpen={areSettingsOpen}
-        onClose={() => setSettingsOpen(false)}
-        onSave={save}
-      />
+      <ChatSettings chat={chat} isOpen={opened?.kind === "settings"} onClose={close} onSave={save} />
+      {opened?.kind === "map" && (
+        <TreeMap
+          chatId={chatId}
+          shownIds={new Set(messages.map((message) => message.id))}
+          onShow={actions.showSibling}
+          onClose={close}
+        />
+      )}
+      {opened?.kind === "compare" && (
+        <Compare message={opened.message} onShow={actions.showSibling} onClose={close} />
+      )}
+      {opened?.kind === "models" &&
+        modelsDialog({ verb: "Ask these with the next message", onChoose: setSeveral, onClose: close })}
+      {opened?.kind === "others" &&
+        modelsDialog({
+          verb: "Ask now",
+          onChoose: (models) => actions.regenerate(opened.message, models),
+          onClose: close,
+        })}
     </>
   );
 }

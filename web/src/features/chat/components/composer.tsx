@@ -80,7 +80,7 @@ export function Composer({ place, onSend, problem, onStop, onEditLast, isDisable
           className="field-sizing-content block max-h-[40vh] min-h-11 w-full resize-none bg-transparent px-2 py-2 text-read outline-none placeholder:text-text-muted"
         />
         <div className="flex items-center gap-2">
-          <div className="min-w-0 flex-1">{children}</div>
+          <div className="flex min-w-0 flex-1 items-center gap-1">{children}</div>
           {onStop ? (
             <RoundButton label="Stop" onClick={onStop}>
               <Square size={14} strokeWidth={1.5} fill="currentColor" aria-hidden />

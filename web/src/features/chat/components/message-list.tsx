@@ -3,7 +3,7 @@ import { ArrowDown } from "lucide-react";
 import { type ReactNode, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { Button } from "@/ui/button";
 import type { Message } from "../reducer";
-import { type MessageActions, MessageRow } from "./message-row";
+import { type MessageActions, type MessageDialogs, MessageRow } from "./message-row";
 
 export type Pending = { key: string; content: string };
 type Props = {
@@ -13,7 +13,7 @@ type Props = {
   hasOlder: boolean;
   isLoadingOlder: boolean;
   loadOlder: () => void;
-  actions: MessageActions;
+  actions: MessageActions & MessageDialogs;
   editingId: string | undefined;
   onEdit: (messageId: string | undefined) => void;
   waitingWords: (message: Message) => ReactNode;

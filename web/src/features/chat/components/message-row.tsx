@@ -1,24 +1,46 @@
-import { Check, ChevronLeft, ChevronRight, Copy, Pencil, Play, RefreshCw } from "lucide-react";
+import {
+  Check,
+  ChevronLeft,
+  ChevronRight,
+  Columns2,
+  Copy,
+  GitBranchPlus,
+  Layers,
+  MoreHorizontal,
+  Pencil,
+  Play,
+  RefreshCw,
+  Trash2,
+} from "lucide-react";
 import { memo, type ReactNode, useState } from "react";
 import { exactTime, relativeTime, wholeNumber } from "@/lib/dates";
 import { dollars } from "@/lib/money";
 import { Button, IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
+import { Menu, type MenuEntry } from "@/ui/menu";
 import { useCopied } from "../hooks/use-copied";
 import { useLiveReply } from "../hooks/use-live-reply";
+import type { WantedModel } from "../queries";
 import type { Message } from "../reducer";
 import { MessageEditor } from "./message-editor";
 import { MessageParts } from "./message-parts";
 
 export type MessageActions = {
   edit: (message: Message, content: string) => Promise<void>;
-  regenerate: (message: Message) => void;
+  regenerate: (message: Message, models?: WantedModel[]) => void;
   continueReply: (message: Message) => void;
   showSibling: (messageId: string) => void;
+  fork: (message: Message) => void;
+  remove: (message: Message) => void;
+};
+/** What opens beside the messages. */
+export type MessageDialogs = {
+  compare: (message: Message) => void;
+  askOthers: (message: Message) => void;
 };
 type Props = {
   message: Message;
-  actions: MessageActions;
+  actions: MessageActions & MessageDialogs;
   isEditing: boolean;
   onEdit: (messageId: string | undefined) => void;
   waitingWords: (message: Message) => ReactNode;
@@ -95,7 +117,7 @@ function Folded({
 }
 
 /** How a reply ended, when that is not simply its end, and what can be done then. */
-function Ending({ message, actions }: { message: Message; actions: MessageActions }) {
+function Ending({ message, actions }: Pick<Props, "message" | "actions">) {
   const isBroken = message.status === "interrupted" || message.status === "error";
   return (
     <>
@@ -148,7 +170,7 @@ function Actions({
       <div
         className={cx(
           "flex items-center gap-1 transition-opacity duration-150",
-          "pointer-fine:opacity-0 group-focus-within:opacity-100 group-hover:opacity-100",
+          "pointer-fine:opacity-0 group-focus-within:opacity-100 group-hover:opacity-100 has-[[data-popup-open]]:opacity-100",
           isOpen && "invisible",
         )}
       >
@@ -168,6 +190,14 @@ function Actions({
             <RefreshCw size={16} strokeWidth={1.5} aria-hidden />
           </IconButton>
         )}
+        <Menu
+          trigger={
+            <IconButton label="More">
+              <MoreHorizontal size={16} strokeWidth={1.5} aria-hidden />
+            </IconButton>
+          }
+          entries={moreEntries(message, actions)}
+        />
         <span className="px-1 tabular-nums" title={exactTime(message.created_at)}>
           {[
             relativeTime(message.created_at),
@@ -181,6 +211,36 @@ function Actions({
       </div>
     </div>
   );
+}
+
+function moreEntries(message: Message, actions: Props["actions"]): MenuEntry[] {
+  const icon = { size: 16, strokeWidth: 1.5, "aria-hidden": true } as const;
+  const entries: MenuEntry[] = [
+    {
+      label: "Go on from here in a new chat",
+      icon: <GitBranchPlus {...icon} />,
+      onChoose: () => actions.fork(message),
+    },
+    {
+      label: "Delete",
+      icon: <Trash2 {...icon} />,
+      isDangerous: true,
+      onChoose: () => actions.remove(message),
+    },
+  ];
+  if (message.sibling_ids.length > 1)
+    entries.unshift({
+      label: "Compare versions",
+      icon: <Columns2 {...icon} />,
+      onChoose: () => actions.compare(message),
+    });
+  if (message.role === "assistant")
+    entries.unshift({
+      label: "Ask other models",
+      icon: <Layers {...icon} />,
+      onChoose: () => actions.askOthers(message),
+    });
+  return entries;
 }
 
 /** What a reply used and cost; of one that was cut off about, and an unknown cost is called so. */

@@ -6,39 +6,74 @@ import type { Pending } from "../components/message-list";
 import type { MessageActions } from "../components/message-row";
 import {
   continueMessage,
+  deleteMessage,
   editMessage,
+  forkChat,
+  newestShown,
+  ownLeaf,
   placeChat,
   placeSent,
   regenerateMessage,
+  removeMessage,
+  restoreMessage,
   type Sent,
   sendMessage,
   setHead,
-  showHead,
+  showBranch,
+  type WantedModel,
 } from "../queries";
 
 /** What one can do in a chat; each answer of the server goes straight into what is loaded. */
-export function useChatActions(chatId: string): MessageActions {
+export function useChatActions(chatId: string, openChat: (chatId: string) => void): MessageActions {
   const client = useQueryClient();
-  const { say } = useToast();
+  const { say, offerUndo } = useToast();
   return useMemo(() => {
+    const refresh = () => client.invalidateQueries({ queryKey: ["messages", chatId] });
     const start = (work: Promise<Sent>) => {
       work.then((sent) => placeSent(client, sent)).catch((error) => say(wordsFor(error)));
     };
     return {
       edit: async (message, content) =>
         placeSent(client, await editMessage(message.id, content, crypto.randomUUID())),
-      regenerate: (message) => start(regenerateMessage(message.id)),
+      regenerate: (message, models) => start(regenerateMessage(message.id, models)),
       continueReply: (message) => start(continueMessage(message.id)),
       showSibling: (messageId) => {
         setHead(chatId, messageId)
           .then((chat) => {
             placeChat(client, chat);
-            return showHead(client, chat);
+            return showBranch(client, chatId, messageId);
           })
           .catch((error) => say(wordsFor(error)));
       },
+      fork: (message) => {
+        forkChat(message.id)
+          .then((chat) => {
+            placeChat(client, chat);
+            openChat(chat.id);
+          })
+          .catch((error) => say(wordsFor(error)));
+      },
+      remove: (message) => {
+        const restore = () =>
+          restoreMessage(message.id)
+            .then(() => showBranch(client, chatId, message.id))
+            .catch((error) => say(wordsFor(error)));
+        removeMessage(client, message);
+        deleteMessage(message.id)
+          .then(async () => {
+            offerUndo("Deleted.", () => void restore());
+            const other = message.sibling_ids.findLast((id) => id !== message.id);
+            // At the end of a branch, another version comes into its place.
+            if (other && newestShown(client, chatId) === message.previous_message_id)
+              await showBranch(client, chatId, other);
+          })
+          .catch((error) => {
+            say(wordsFor(error));
+            void refresh();
+          });
+      },
     };
-  }, [chatId, client, say]);
+  }, [chatId, client, say, offerUndo, openChat]);
 }
 
 /** Sending: shown at once, stored by the server before it counts, and given back to the box when it fails. */
@@ -47,12 +82,15 @@ export function useSending(chatId: string) {
   const [pending, setPending] = useState<Pending[]>([]);
   const [problem, setProblem] = useState<string>();
   const send = useCallback(
-    async (content: string) => {
+    async (content: string, models?: WantedModel[]) => {
       const key = crypto.randomUUID();
       setProblem(undefined);
       setPending((waiting) => [...waiting, { key, content }]);
       try {
-        placeSent(client, await sendMessage(chatId, content, key));
+        const previous_message_id = ownLeaf(client, chatId);
+        const sent = await sendMessage(chatId, content, key, { models, previous_message_id });
+        placeSent(client, sent);
+        return sent;
       } catch (error) {
         setProblem(wordsFor(error));
         throw error;

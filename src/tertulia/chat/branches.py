@@ -1,0 +1,277 @@
+"""The tree of a chat's messages: its map, copies of a branch, and messages taken out of it and put back."""
+
+from collections import defaultdict
+from datetime import timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.chat.errors import ChatNotFound, MessageNotFound, StillWriting
+from tertulia.chat.messages import WRITING, LockedChat, announce_message, find_place, lock_chat
+from tertulia.chat.models import Chat, Deleted, Message, MessageStatus
+from tertulia.chat.queries import BRANCH_IDS, READABLE_CHAT, newest_leaf_below
+from tertulia.chat.schemas import ChatRead, MessageRead, Segment, SegmentEnd
+from tertulia.chat.service import announce_chat, get_message
+from tertulia.db import rowcount, table_of
+from tertulia.ids import ChatId, MessageId, new_id
+from tertulia.realtime.models import Operation
+from tertulia.realtime.publish import publish
+
+EXCERPT = 80
+COPIED_AT_ONCE = 500
+MAX_TITLE = 200
+
+
+def delete_message(session: Session, message_id: MessageId, *, actor: Actor) -> None:
+    """Take one message out of its branch; those that followed it follow the one before it, and none is lost.
+
+    Raises MessageNotFound, and StillWriting for a reply whose run has not ended.
+    """
+    chat = _locked_chat_of(session, message_id, actor=actor)
+    message = session.get_one(Message, message_id, populate_existing=True)
+    if message.status in WRITING:
+        raise StillWriting
+    # Deleted ones too: when they come back, they must find their place.
+    followers = session.scalars(_followers(chat.id, message_id).order_by(Message.id)).all()
+    last_read = get_message(session, message_id, actor=actor)
+    _relink(session, list(followers), message.previous_message_id)
+    message.details = message.details.model_copy(
+        update={
+            "deleted": Deleted(
+                status=message.status, was_head=chat.head_message_id == message_id, followers=list(followers)
+            )
+        }
+    )
+    message.status = MessageStatus.DELETED
+    session.flush()
+    values: dict[str, object] = {"message_count": Chat.message_count - 1}
+    if chat.head_message_id == message_id:
+        values["head_message_id"] = _newest_below_or_at(session, chat.id, message.previous_message_id)
+    session.execute(sa.update(Chat).where(Chat.id == chat.id).values(values))
+    _announce_deleted(session, chat, last_read)
+    _announce_beside(session, chat, message_id, message.previous_message_id)
+    announce_chat(session, chat.id, Operation.UPDATED)
+
+
+def restore_message(session: Session, message_id: MessageId, *, actor: Actor) -> MessageRead:
+    """Put a deleted message back where it was; one that is not deleted stays as it is. Raises MessageNotFound."""
+    chat = _locked_chat_of(session, message_id, actor=actor, is_deleted=True)
+    message = session.get_one(Message, message_id, populate_existing=True)
+    before = message.details.deleted
+    if message.status is not MessageStatus.DELETED or before is None:
+        return get_message(session, message_id, actor=actor)
+    still_there = session.scalars(
+        sa.select(Message.id).where(
+            Message.chat_id == chat.id,
+            Message.id.in_(before.followers),
+            Message.previous_message_id.is_not_distinct_from(message.previous_message_id),
+        )
+    ).all()
+    message.status = before.status
+    message.details = message.details.model_copy(update={"deleted": None})
+    session.flush()
+    _relink(session, list(still_there), message_id)
+    values: dict[str, object] = {"message_count": Chat.message_count + 1}
+    if before.was_head or chat.head_message_id is None:
+        values["head_message_id"] = newest_leaf_below(session, chat.id, message_id)
+    session.execute(sa.update(Chat).where(Chat.id == chat.id).values(values))
+    restored = announce_message(session, chat.owner_id, message_id, Operation.CREATED)
+    _announce_beside(session, chat, message_id, message.previous_message_id)
+    for follower in still_there:
+        if _is_shown(session, follower):
+            announce_message(session, chat.owner_id, MessageId(follower), Operation.UPDATED, with_chat=False)
+    return restored
+
+
+def purge_messages(session: Session, kept: timedelta) -> int:
+    """Delete for good what was deleted longer ago; nothing is linked to it any more. A few at a time."""
+    old = (
+        sa.select(Message.id)
+        .where(Message.status == MessageStatus.DELETED, Message.updated_at < clock.now() - kept)
+        .limit(200)
+    )
+    return rowcount(session, sa.delete(Message).where(Message.id.in_(old)))
+
+
+def fork_chat(session: Session, message_id: MessageId, *, actor: Actor) -> ChatRead:
+    """A new chat of the caller's own, with a copy of the branch up to a message; what it cost stays with the first."""
+    source = _readable_chat_of(session, message_id, actor=actor)
+    now = clock.now()
+    branch = [row[0] for row in BRANCH_IDS.all(session, chat_id=source.id, leaf=message_id, links=2**31 - 1)][::-1]
+    chat_id = new_id()
+    session.execute(
+        sa.insert(Chat).values(
+            id=chat_id,
+            user_id=actor.user_id,
+            title=f"Branch of {source.title}"[:MAX_TITLE],
+            provider=source.provider,
+            model_name=source.model_name,
+            system_prompt=source.system_prompt,
+            settings=source.settings,
+            context_window_size=source.context_window_size,
+            message_count=len(branch),
+            last_message_at=now,
+            created_at=now,
+            updated_at=now,
+        )
+    )
+    previous: str | None = None
+    for start in range(0, len(branch), COPIED_AT_ONCE):
+        some = branch[start : start + COPIED_AT_ONCE]
+        found = {row.id: row for row in session.scalars(sa.select(Message).where(Message.id.in_(some)))}
+        copies = []
+        for original in (found[one] for one in some):
+            copied_id = new_id()
+            copies.append(_copy_of(original, copied_id, chat_id, previous))
+            previous = copied_id
+        session.execute(sa.insert(table_of(Message)), copies)
+        session.expunge_all()
+    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(head_message_id=previous))
+    return announce_chat(session, chat_id, Operation.CREATED)
+
+
+def read_tree(session: Session, chat_id: ChatId, *, actor: Actor) -> list[Segment]:
+    """The chat's tree as stretches without a fork, oldest first; what it costs follows the number of messages."""
+    if READABLE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id) is None:
+        raise ChatNotFound
+    rows = session.execute(
+        sa.select(Message.id, Message.previous_message_id)
+        .where(
+            Message.chat_id == chat_id,
+            Message.parent_message_id.is_(None),
+            Message.status != MessageStatus.DELETED,
+        )
+        .order_by(Message.id)
+    ).all()
+    following: defaultdict[str | None, list[str]] = defaultdict(list)
+    for one, previous in rows:
+        following[previous].append(one)
+    stretches: list[tuple[str, str, int, int | None]] = []  # first, last, how many, the stretch that it follows
+    open_ends: list[tuple[str, int | None]] = [(first, None) for first in reversed(following[None])]
+    while open_ends:
+        first, follows = open_ends.pop()
+        last, count = first, 1
+        while len(following[last]) == 1:
+            last, count = following[last][0], count + 1
+        stretches.append((first, last, count, follows))
+        open_ends += [(fork, len(stretches) - 1) for fork in reversed(following[last])]
+    return _with_excerpts(session, stretches)
+
+
+def _with_excerpts(session: Session, stretches: list[tuple[str, str, int, int | None]]) -> list[Segment]:
+    wanted = sorted({end for first, last, *_ in stretches for end in (first, last)})
+    ends: dict[str, SegmentEnd] = {}
+    for start in range(0, len(wanted), COPIED_AT_ONCE):
+        for one, role, words, model, created_at in session.execute(
+            sa.select(
+                Message.id,
+                Message.role,
+                sa.func.substr(Message.content, 1, EXCERPT, type_=sa.Text()),
+                Message.details,
+                Message.created_at,
+            ).where(Message.id.in_(wanted[start : start + COPIED_AT_ONCE]))
+        ):
+            ends[one] = {"id": one, "role": role, "excerpt": words, "model_name": model.model, "created_at": created_at}
+    return [
+        {"first": ends[first], "last": ends[last], "message_count": count, "follows": follows}
+        for first, last, count, follows in stretches
+    ]
+
+
+def _copy_of(original: Message, copied_id: str, chat_id: str, previous: str | None) -> dict[str, object]:
+    writing = original.status in WRITING  # what is there of it is copied, and ends there
+    return {
+        "id": copied_id,
+        "chat_id": chat_id,
+        "user_id": original.user_id,
+        "role": original.role,
+        "status": MessageStatus.INTERRUPTED if writing else original.status,
+        "previous_message_id": previous,
+        "parent_message_id": None,
+        "thread_level": 0,
+        "token_count": original.token_count,
+        "metadata": original.details.model_copy(update={"run_id": None}),
+        "provider_metadata": original.provider_metadata,
+        "edit_history": [],
+        "content": original.content,
+        "parts": original.parts,
+        "created_at": original.created_at,
+        "updated_at": original.updated_at,
+    }
+
+
+def _locked_chat_of(session: Session, message_id: MessageId, *, actor: Actor, is_deleted: bool = False) -> LockedChat:
+    """The chat of a message, locked; read before the lock and after it. Raises MessageNotFound."""
+    chat_id = session.scalar(sa.select(Message.chat_id).where(Message.id == message_id))
+    if chat_id is None:
+        raise MessageNotFound
+    try:
+        chat = lock_chat(session, ChatId(chat_id), actor=actor)
+    except ChatNotFound:  # the message is as hidden as its chat
+        raise MessageNotFound from None
+    if not is_deleted:
+        find_place(session, message_id)
+    return chat
+
+
+def _readable_chat_of(session: Session, message_id: MessageId, *, actor: Actor) -> Chat:
+    chat_id = find_place(session, message_id).chat_id
+    if READABLE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id) is None:
+        raise MessageNotFound
+    return session.get_one(Chat, chat_id)
+
+
+def _followers(chat_id: str, message_id: str | None) -> sa.Select[str]:
+    return sa.select(Message.id).where(
+        Message.chat_id == chat_id,
+        Message.previous_message_id == message_id
+        if message_id is not None
+        else sa.and_(Message.previous_message_id.is_(None), Message.parent_message_id.is_(None)),
+    )
+
+
+def _relink(session: Session, message_ids: list[str], previous: str | None) -> None:
+    """`updated_at` stays: nothing that a person sees of these messages has changed."""
+    session.execute(
+        sa.update(Message)
+        .where(Message.id.in_(message_ids))
+        .values(previous_message_id=previous, updated_at=Message.updated_at)
+    )
+
+
+def _newest_below_or_at(session: Session, chat_id: str, message_id: str | None) -> str | None:
+    """Where the head goes when it is deleted: to another version of what was deleted, else to what was before it."""
+    if message_id is not None:
+        return newest_leaf_below(session, chat_id, message_id)
+    roots = session.scalars(
+        _followers(chat_id, None).where(Message.status != MessageStatus.DELETED).order_by(Message.id.desc()).limit(1)
+    ).all()
+    return newest_leaf_below(session, chat_id, roots[0]) if roots else None
+
+
+def _is_shown(session: Session, message_id: str) -> bool:
+    return session.scalar(sa.select(Message.status).where(Message.id == message_id)) is not MessageStatus.DELETED
+
+
+def _announce_deleted(session: Session, chat: LockedChat, message: MessageRead) -> None:
+    publish(
+        session,
+        owner_id=chat.owner_id,
+        topic=f"chat:{chat.id}",
+        entity="message",
+        entity_id=message["id"],
+        operation=Operation.DELETED,
+        payload=message | {"status": MessageStatus.DELETED},
+        chat_id=chat.id,
+    )
+
+
+def _announce_beside(session: Session, chat: LockedChat, message_id: str, previous: str | None) -> None:
+    """The messages whose siblings have changed, those that were linked anew among them."""
+    beside = session.scalars(
+        _followers(chat.id, previous).where(Message.status != MessageStatus.DELETED, Message.id != message_id)
+    ).all()
+    for one in beside:
+        announce_message(session, chat.owner_id, MessageId(one), Operation.UPDATED, with_chat=False)

@@ -1,0 +1,225 @@
+"""Branches over HTTP: messages deleted and brought back, the map, copies, several models at once."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.chat.branches import delete_message, fork_chat, purge_messages, read_tree
+from tertulia.chat.counters import find_wrong_counters
+from tertulia.chat.models import Message
+from tertulia.chat.service import get_chat, list_messages
+from tertulia.ids import ChatId, MessageId
+from tests.conftest import SignIn
+from tests.factories.chats import add_message, make_chat
+from tests.fakes.live_server import Client
+from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Step, Text
+from tests.waiting import Listener, until
+
+
+@pytest.fixture
+def provider() -> Iterator[ScriptedProvider]:
+    made = ScriptedProvider(models=["scripted", "scripted-2", "m2", "m3", "m4"])
+    yield made
+    made.close()
+
+
+def contents(client: Client, chat_id: str, **params: str) -> list[str]:
+    return [one["content"] for one in client.api("GET", f"/chats/{chat_id}/messages", params=params)["items"]][::-1]
+
+
+def test_a_deleted_message_leaves_its_branch_whole_and_comes_back(ana: Client) -> None:
+    chat = ana.chat()
+    sent = [ana.say(chat["id"], str(number), reply=False)["message"] for number in range(3)]
+    ana.api("DELETE", f"/messages/{sent[1]['id']}", expect=204)
+    assert contents(ana, chat["id"]) == ["0", "2"]
+    assert ana.api("GET", f"/chats/{chat['id']}")["message_count"] == 2
+    ana.api("GET", f"/messages/{sent[1]['id']}", expect=404)
+    ana.api("DELETE", f"/messages/{sent[1]['id']}", expect=404)
+    # Whoever reads page by page, and was about to go on from there, goes on.
+    assert contents(ana, chat["id"], leaf=sent[1]["id"], limit="1") == ["0"]
+    assert ana.api("POST", f"/messages/{sent[1]['id']}/restore")["content"] == "1"
+    assert contents(ana, chat["id"]) == ["0", "1", "2"]
+    assert ana.api("POST", f"/messages/{sent[1]['id']}/restore")["content"] == "1"
+
+
+def test_deleting_the_reply_on_show_shows_its_other_version(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("first"), Finish()], [Text("second"), Finish()])
+    chat = ana.chat()
+    first = ana.say(chat["id"], "Choose")
+    ana.finished(first["run"]["id"])
+    second = ana.api("POST", f"/messages/{first['reply']['id']}/regenerate", json={}, expect=201)
+    ana.finished(second["run"]["id"])
+    spent = ana.api("GET", "/usage")["items"]
+    ana.api("DELETE", f"/messages/{second['reply']['id']}", expect=204)
+    page = ana.api("GET", f"/chats/{chat['id']}/messages")["items"]
+    assert [one["content"] for one in page] == ["first", "Choose"]
+    assert page[0]["sibling_ids"] == [first["reply"]["id"]]
+    assert spent
+    assert ana.api("GET", "/usage")["items"] == spent
+
+
+def test_versions_of_what_was_deleted_become_versions_of_what_follows(ana: Client) -> None:
+    chat = ana.chat()
+    ana.say(chat["id"], "root", reply=False)
+    deleted = ana.say(chat["id"], "a", reply=False)["message"]
+    follows = ana.say(chat["id"], "b", reply=False)["message"]
+    other = ana.api("POST", f"/messages/{deleted['id']}/edit", json={"content": "c", "reply": False}, expect=201)
+    ana.api("DELETE", f"/messages/{deleted['id']}", expect=204)
+    assert ana.api("GET", f"/messages/{follows['id']}")["sibling_ids"] == [follows["id"], other["message"]["id"]]
+
+
+def test_a_reply_that_is_being_written_is_stopped_and_deleted(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("begun"), Hold(), Finish()])
+    chat = ana.chat()
+    sent = ana.say(chat["id"], "Go on")
+    until(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["status"] == "streaming")
+    ana.api("DELETE", f"/messages/{sent['reply']['id']}", expect=204)
+    assert ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "cancelled"
+    assert contents(ana, chat["id"]) == ["Go on"]
+    assert ana.api("POST", f"/messages/{sent['reply']['id']}/restore")["status"] == "interrupted"
+
+
+def test_deleting_is_told_with_all_whose_place_changed(ana: Client) -> None:
+    chat = ana.chat()
+    sent = [ana.say(chat["id"], str(number), reply=False)["message"] for number in range(3)]
+    listener = Listener(ana)
+    ana.api("DELETE", f"/messages/{sent[1]['id']}", expect=204)
+    listener.wait_for(lambda: len(listener.changes) == 3)
+    told = [data for _, kind, data in listener.heard if kind == "change"]
+    assert [(one["entity"], one["operation"], one["entity_id"]) for one in told] == [
+        ("message", "deleted", sent[1]["id"]),
+        ("message", "updated", sent[2]["id"]),
+        ("chat", "updated", chat["id"]),
+    ]
+    assert told[1]["payload"]["previous_message_id"] == sent[0]["id"]
+
+
+def test_what_was_deleted_long_ago_is_removed_for_good(session: Session, alice: Actor) -> None:
+    chat_id = make_chat(session, owner=alice, messages=4)
+    page, _ = list_messages(session, chat_id, actor=alice)
+    gone = MessageId(page[1]["id"])
+    delete_message(session, gone, actor=alice)
+    assert purge_messages(session, timedelta(days=1)) == 0
+    assert purge_messages(session, timedelta(days=-1)) == 1
+    assert session.scalar(sa.select(sa.func.count()).select_from(Message)) == 3
+    assert [one["content"] for one in list_messages(session, chat_id, actor=alice)[0]] == [
+        "message 3",
+        "message 1",
+        "message 0",
+    ]
+    assert find_wrong_counters(session) == []
+
+
+def test_the_map_shows_each_fork(session: Session, alice: Actor) -> None:
+    chat_id = make_chat(session, owner=alice)
+    root = add_message(session, chat_id, "root", owner=alice)
+    first = add_message(session, chat_id, "first", owner=alice, is_reply=True)
+    add_message(session, chat_id, "below the first", owner=alice)
+    second = add_message(session, chat_id, "second " + "x" * 200, owner=alice, is_reply=True, after=root)
+    tree = read_tree(session, chat_id, actor=alice)
+    assert [(one["first"]["id"], one["message_count"], one["follows"]) for one in tree] == [
+        (root, 1, None),
+        (first, 2, 0),
+        (second, 1, 0),
+    ]
+    assert tree[1]["last"]["excerpt"] == "below the first"
+    assert len(tree[2]["first"]["excerpt"]) == 80
+
+
+def test_a_branch_of_any_length_is_copied_into_a_chat_of_its_own(session: Session, alice: Actor) -> None:
+    chat_id = make_chat(session, owner=alice, messages=1203, title="T" * 200)
+    page, _ = list_messages(session, chat_id, actor=alice, limit=200)
+    last = page[2]
+    copied = ChatId(fork_chat(session, MessageId(last["id"]), actor=alice)["id"])
+    chat = get_chat(session, copied, actor=alice)
+    assert (chat["message_count"], chat["title"]) == (1201, ("Branch of " + "T" * 200)[:200])
+    found: list[str] = []
+    leaf: MessageId | None = None
+    while True:
+        some, older = list_messages(session, copied, actor=alice, leaf=leaf, limit=200)
+        found += [one["content"] for one in some]
+        if older is None:
+            break
+        leaf = MessageId(older)
+    assert found[::-1] == [f"message {number}" for number in range(1201)]
+    assert find_wrong_counters(session) == []
+    assert get_chat(session, chat_id, actor=alice)["message_count"] == 1203
+
+
+def test_a_copy_goes_on_by_itself(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("held"), Hold(), Finish()])
+    chat = ana.chat(system_prompt="Be brief.")
+    sent = ana.say(chat["id"], "Hello")
+    until(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["status"] == "streaming")
+    copy = ana.api("POST", f"/messages/{sent['reply']['id']}/fork", expect=201)
+    provider.release()
+    ana.finished(sent["run"]["id"])
+    assert copy["system_prompt"] == "Be brief."
+    page = ana.api("GET", f"/chats/{copy['id']}/messages")["items"]
+    assert [one["status"] for one in page] == ["interrupted", "delivered"]  # the run goes on in the first chat alone
+    again = ana.say(copy["id"], "And now?")
+    assert ana.finished(again["run"]["id"])["status"] == "completed"
+    assert ana.api("GET", f"/chats/{chat['id']}")["message_count"] == 2
+
+
+def test_several_models_answer_side_by_side(ana: Client, provider: ScriptedProvider) -> None:
+    held: list[Step] = [Text("held"), Hold(), Finish()]
+    provider.play(held, held)
+    chat = ana.chat()
+    wanted = [{"provider": "openai", "model_name": name} for name in ("scripted", "scripted-2")]
+    sent = ana.api("POST", f"/chats/{chat['id']}/messages", json={"content": "Both", "models": wanted}, expect=201)
+    assert (sent["reply"]["model_name"], sent["others"][0]["reply"]["model_name"]) == ("scripted", "scripted-2")
+    both = [sent["reply"]["id"], sent["others"][0]["reply"]["id"]]
+    assert sent["reply"]["sibling_ids"] == both
+    assert ana.api("GET", f"/chats/{chat['id']}")["head_message_id"] == both[0]
+    until(lambda: provider.open_streams == 2)
+    next_one = ana.say(chat["id"], "Later")
+    assert ana.api("GET", f"/runs/{next_one['run']['id']}")["status"] == "queued"
+    provider.release()
+    for run in (sent["run"], sent["others"][0]["run"], next_one["run"]):
+        assert ana.finished(run["id"])["status"] == "completed"
+    again = ana.api("POST", f"/messages/{both[0]}/regenerate", json={"models": wanted}, expect=201)
+    assert len(again["reply"]["sibling_ids"]) == 4
+    for run in (again["run"], again["others"][0]["run"]):
+        ana.finished(run["id"])
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_at_most_four_models_are_asked_at_once(ana: Client, provider: ScriptedProvider, count: int) -> None:
+    wanted = [{"provider": "openai", "model_name": name} for name in provider.models[:count]]
+    body = {"content": "All", "models": wanted}
+    ana.api("POST", f"/chats/{ana.chat()['id']}/messages", json=body, expect=201 if count == 4 else 422)
+
+
+def test_a_model_is_asked_once_and_by_one_way(ana: Client) -> None:
+    one = {"provider": "openai", "model_name": "scripted"}
+    chat = ana.chat()
+    wrong: list[dict[str, Any]] = [{"models": [one, one]}, {"models": []}, {"models": [one], "reply": False}]
+    for body in wrong:
+        ana.api("POST", f"/chats/{chat['id']}/messages", json={"content": "x"} | body, expect=422)
+    sent = ana.say(chat["id"], "x")
+    ana.finished(sent["run"]["id"])
+    ana.api("POST", f"/messages/{sent['reply']['id']}/regenerate", json={"models": [one]} | one, expect=422)
+
+
+def test_a_window_reads_its_own_branch_to_its_newest_end(ana: Client) -> None:
+    chat = ana.chat()
+    first = ana.say(chat["id"], "1", reply=False)["message"]
+    ana.say(chat["id"], "1.1", reply=False)
+    ana.api("POST", f"/messages/{first['id']}/edit", json={"content": "2", "reply": False}, expect=201)
+    assert contents(ana, chat["id"]) == ["2"]
+    assert contents(ana, chat["id"], through=first["id"]) == ["1", "1.1"]
+
+
+def test_others_neither_copy_nor_delete_nor_restore(ana: Client, sign_in: SignIn) -> None:
+    bob = sign_in("bob")
+    message = ana.say(ana.chat()["id"], "mine", reply=False)["message"]
+    for method, path in (("POST", "fork"), ("POST", "restore"), ("DELETE", "")):
+        bob.api(method, f"/messages/{message['id']}/{path}".rstrip("/"), expect=404)
+    ana.api("DELETE", f"/messages/{message['id']}", expect=204)
+    bob.api("POST", f"/messages/{message['id']}/restore", expect=404)
