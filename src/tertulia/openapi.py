@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI makes of the routes, and the events of the streams, which it cannot see."""
+"""The OpenAPI document: what FastAPI makes of the routes, and what they only refer to: problems, events of streams."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
 from tertulia import __version__
+from tertulia.http.problems import Problem
 from tertulia.realtime.schemas import SERVER_EVENT
 from tertulia.runs.schemas import RUN_EVENT
 
@@ -21,8 +22,12 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
         )
         schemas = document["components"]["schemas"]
-        events: dict[str, TypeAdapter[Any]] = {"RunEvent": RUN_EVENT, "ServerEvent": SERVER_EVENT}
-        for name, adapter in events.items():
+        named: dict[str, TypeAdapter[Any]] = {
+            "Problem": TypeAdapter(Problem),
+            "RunEvent": RUN_EVENT,
+            "ServerEvent": SERVER_EVENT,
+        }
+        for name, adapter in named.items():
             made = adapter.json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
             schemas |= {key: value for key, value in made.pop("$defs", {}).items() if key not in schemas}
             schemas[name] = made

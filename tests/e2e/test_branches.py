@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import SignedIn, accessibility_faults, say
-from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text
+from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Step, Text
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
@@ -100,7 +100,8 @@ def test_several_models_answer_beside_each_other(
 def test_two_windows_on_different_branches_do_not_disturb_each_other(
     page: Page, signed_in: SignedIn, provider: ScriptedProvider
 ) -> None:
-    provider.play(*[[Text(f"Answer {number}."), Finish()] for number in range(1, 5)])
+    answers: list[list[Step]] = [[Text(f"Answer {number}."), Finish()] for number in range(1, 5)]
+    provider.play(*answers)
     say(page, "One question")
     expect(page.get_by_text("Answer 1.")).to_be_visible()
     other = signed_in()
