@@ -29,6 +29,7 @@ from tertulia.accounts.tokens import hash_token
 from tertulia.billing.routes import usage_routes
 from tertulia.chat.branches import purge_messages
 from tertulia.chat.routes import chat_routes
+from tertulia.chat.search_index import build_index
 from tertulia.chat.service import purge_trash
 from tertulia.clock import now
 from tertulia.db import Database
@@ -59,6 +60,7 @@ from tertulia.realtime.queries import prune_changes
 from tertulia.runs.executor import RunExecutor
 from tertulia.runs.remote import RemoteRuns
 from tertulia.runs.routes import run_routes
+from tertulia.search.routes import search_routes
 from tertulia.settings import Settings
 
 LOCAL_TIMEOUTS = Timeouts(connect_s=5, first_byte_s=600, idle_s=300, whole_s=3600)
@@ -96,6 +98,7 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
         account_routes(parts.gate, cursors),
         admin_routes(cursors),
         chat_routes(cursors, parts.catalogue),
+        search_routes(cursors),
         run_routes(
             parts.db,
             parts.catalogue,
@@ -157,6 +160,7 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
             Job("sweep-sessions", 60, lambda session: sweep_sessions(session, life)),
             Job("refresh-models", 24 * 3600, refresh_catalogue),
             Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
+            Job("build-search-index", 1, build_index),
             Job("purge-messages", 60, lambda session: purge_messages(session, timedelta(days=settings.trash_days))),
             Job("purge-trash", 60, lambda session: purge_trash(session, timedelta(days=settings.trash_days))),
             Job(

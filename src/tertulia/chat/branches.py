@@ -13,6 +13,7 @@ from tertulia.chat.messages import WRITING, LockedChat, announce_message, find_p
 from tertulia.chat.models import Chat, Deleted, Message, MessageStatus
 from tertulia.chat.queries import BRANCH_IDS, READABLE_CHAT, newest_leaf_below
 from tertulia.chat.schemas import ChatRead, MessageRead, Segment, SegmentEnd
+from tertulia.chat.search_index import index_stored, index_title
 from tertulia.chat.service import announce_chat, get_message
 from tertulia.db import rowcount, table_of
 from tertulia.ids import ChatId, MessageId, new_id
@@ -45,7 +46,7 @@ def delete_message(session: Session, message_id: MessageId, *, actor: Actor) -> 
         }
     )
     message.status = MessageStatus.DELETED
-    session.flush()
+    index_stored(session, [message_id])
     values: dict[str, object] = {"message_count": Chat.message_count - 1}
     if chat.head_message_id == message_id:
         values["head_message_id"] = _newest_below_or_at(session, chat.id, message.previous_message_id)
@@ -71,7 +72,7 @@ def restore_message(session: Session, message_id: MessageId, *, actor: Actor) ->
     ).all()
     message.status = before.status
     message.details = message.details.model_copy(update={"deleted": None})
-    session.flush()
+    index_stored(session, [message_id])
     _relink(session, list(still_there), message_id)
     values: dict[str, object] = {"message_count": Chat.message_count + 1}
     if before.was_head or chat.head_message_id is None:
@@ -127,8 +128,10 @@ def fork_chat(session: Session, message_id: MessageId, *, actor: Actor) -> ChatR
             copies.append(_copy_of(original, copied_id, chat_id, previous))
             previous = copied_id
         session.execute(sa.insert(table_of(Message)), copies)
+        index_stored(session, [str(copy["id"]) for copy in copies])
         session.expunge_all()
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(head_message_id=previous))
+    index_title(session, chat_id)
     return announce_chat(session, chat_id, Operation.CREATED)
 
 

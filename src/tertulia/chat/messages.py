@@ -29,6 +29,7 @@ from tertulia.chat.models import (
 from tertulia.chat.parts import Part, TextPart, flatten
 from tertulia.chat.queries import LOCK_CHAT, ONE_MESSAGE, read_message_row
 from tertulia.chat.schemas import MessageRead, Written
+from tertulia.chat.search_index import FINAL, index_message, index_stored, index_title
 from tertulia.chat.service import announce_chat
 from tertulia.chat.titles import title_from
 from tertulia.db import Prepared, later_of, table_of
@@ -131,6 +132,18 @@ def append_message(
     is_first = chat.title == DEFAULT_TITLE and chat.message_count == 0 and role is MessageRole.USER
     title = title_from(content) if is_first else None
     _UPDATE_CHAT.run(session, the_chat=chat.id, new_head=message_id, new_moment=now, new_title=title)
+    if status in FINAL:
+        index_message(
+            session,
+            message_id=message_id,
+            chat_id=chat.id,
+            owner_id=chat.owner_id,
+            role=role,
+            content=content,
+            created_at=now,
+        )
+    if title:
+        index_title(session, chat.id)
     return message_id
 
 
@@ -214,7 +227,7 @@ def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, wri
     ]
     message.content, message.parts = flatten(written), written
     message.details = message.details.model_copy(update={"edited": True})
-    session.flush()
+    index_stored(session, [message_id])
 
 
 def announce_message(

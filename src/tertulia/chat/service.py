@@ -23,6 +23,7 @@ from tertulia.chat.queries import (
     read_message_row,
 )
 from tertulia.chat.schemas import ChatCreate, ChatRead, ChatUpdate, MessageRead, MessageWithHistory, Shown
+from tertulia.chat.search_index import index_title
 from tertulia.db import rowcount
 from tertulia.db.types import EPOCH, MICROSECOND
 from tertulia.ids import ChatId, MessageId, new_id
@@ -49,6 +50,7 @@ def create_chat(session: Session, new: ChatCreate, *, actor: Actor) -> ChatRead:
             updated_at=now,
         )
     )
+    index_title(session, chat_id)
     return announce_chat(session, chat_id, Operation.CREATED)
 
 
@@ -88,6 +90,8 @@ def update_chat(session: Session, chat_id: ChatId, update: ChatUpdate, *, actor:
             del values[name]
     if values:
         session.execute(sa.update(Chat).where(Chat.id == chat_id).values(values))
+    if "title" in values:
+        index_title(session, chat_id)
     return announce_chat(session, chat_id, Operation.UPDATED)
 
 

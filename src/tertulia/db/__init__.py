@@ -2,6 +2,7 @@
 
 from tertulia.db.base import Base, Created, Timestamps, table_of
 from tertulia.db.database import Database, wake
+from tertulia.db.limits import limited_time
 from tertulia.db.prepared import Prepared
 from tertulia.db.types import Id, JsonOf, Money, UtcTime, Xid, closed, current_xid, later_of, seconds_from_now, utc_now
 from tertulia.db.upsert import insert_if_absent, rowcount
@@ -21,6 +22,7 @@ __all__ = [
     "current_xid",
     "insert_if_absent",
     "later_of",
+    "limited_time",
     "rowcount",
     "seconds_from_now",
     "table_of",

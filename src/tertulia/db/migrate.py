@@ -23,6 +23,14 @@ State = Literal["empty", "current", "older", "newer"]
 MakeBackup = Callable[[Path], object]
 
 
+def is_of_models(name: str | None, type_: str, parents: object = None) -> bool:
+    """For Alembic's comparison: false for what only migrations make, which is the machinery of search."""
+    return not (
+        (type_ == "table" and (name or "").startswith("search_index"))
+        or (type_, name) in (("column", "vector"), ("index", "ix_search_document_vector"))
+    )
+
+
 def upgrade_schema(settings: Settings, *, now: datetime, back_up: MakeBackup | None = None) -> State:
     """Migrate to this program's schema; gives the state that was found. Raises SettingsError for a newer schema.
 

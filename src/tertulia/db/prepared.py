@@ -67,7 +67,9 @@ class Prepared:
         """An insert takes every column that the database does not fill: Python's defaults do not run here."""
         if not isinstance(self.statement, sa.Insert):
             return None
-        return [column.key for column in self.statement.table.columns if column.server_default is None]
+        table = self.statement.table
+        filled = getattr(table, "autoincrement_column", None)
+        return [column.key for column in table.columns if column.server_default is None and column is not filled]
 
     @cached_property
     def _text(self) -> str:

@@ -10,6 +10,7 @@ from tertulia import clock
 from tertulia.chat.messages import announce_message
 from tertulia.chat.models import Chat, Message, MessageStatus, TokenCount
 from tertulia.chat.parts import written_text
+from tertulia.chat.search_index import index_stored
 from tertulia.context.window import estimate_tokens
 from tertulia.db import utc_now
 from tertulia.ids import ChatId, MessageId, RunId
@@ -82,7 +83,7 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
         enter_ledger(session, left, tokens, cost)
     run.status, run.ended_at, run.lease_number = RunStatus.INTERRUPTED, clock.now(), run.lease_number + 1
     message.status = MessageStatus.INTERRUPTED
-    session.flush()
+    index_stored(session, [message.id])
     announce_message(session, owner_id, MessageId(run.message_id), Operation.UPDATED)
     announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
 

@@ -25,6 +25,7 @@ from tertulia.chat.messages import (
 )
 from tertulia.chat.models import Chat, Message, MessageMetadata, MessageRole, MessageStatus
 from tertulia.chat.schemas import UsageRead
+from tertulia.chat.search_index import index_stored
 from tertulia.chat.service import get_message
 from tertulia.db import wake
 from tertulia.ids import ChatId, MessageId, RunId, new_id
@@ -179,6 +180,7 @@ def request_cancel(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
         run.status, run.ended_at = RunStatus.CANCELLED, clock.now()
         session.flush()
         session.execute(sa.update(Message).where(Message.id == run.message_id).values(status=MessageStatus.INTERRUPTED))
+        index_stored(session, [run.message_id])
         announce_message(session, owner_id, MessageId(run.message_id), Operation.UPDATED)
         wake_ended(session, run_id)
     elif run.status is RunStatus.RUNNING:

@@ -15,6 +15,7 @@ from tertulia.chat.messages import announce_message
 from tertulia.chat.models import Chat, FinishReason, Message, MessageError, MessageStatus, TokenCount
 from tertulia.chat.parts import Part, flatten
 from tertulia.chat.schemas import MessageRead
+from tertulia.chat.search_index import index_stored
 from tertulia.context.service import gather_context
 from tertulia.context.window import ContextMessage, estimate_tokens
 from tertulia.db import Prepared, rowcount, seconds_from_now
@@ -282,7 +283,7 @@ def finish_run(
     message.token_count = tokens.completion if tokens else None
     message.status = _MESSAGE_STATUS[outcome.status]
     message.parts, message.content = parts, flatten(parts)
-    session.flush()
+    index_stored(session, [run.message_id])
     if outcome.tokens is not None:
         enter_ledger(session, run, outcome.tokens, outcome.cost)
     if outcome.config_id is not None:

@@ -21,11 +21,13 @@ import orjson
 import sqlalchemy as sa
 
 from tertulia import __version__
+from tertulia.chat.search_index import SETTING
 from tertulia.db.check import Recount, check_database
 from tertulia.db.migrate import known_revisions, migrate_to, upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.db.types import Id, JsonOf, Money, UtcTime, Xid
 from tertulia.errors import SettingsError
+from tertulia.jobs.models import InstanceSetting
 from tertulia.settings import Settings
 from tertulia.tables import metadata
 
@@ -33,7 +35,8 @@ FORMAT = 1
 ROWS_AT_ONCE = 500
 BYTES_AT_ONCE = 1024 * 1024
 # What tells only of a moment: who runs what, and what changed lately. Whoever listened starts anew.
-NOT_KEPT = ("alembic_version", "change", "lease")
+# And what is made anew of the rest: the index of search.
+NOT_KEPT = ("alembic_version", "change", "lease", "search_document")
 # What reading a zip raises whose bytes are not those that were written; ValueError is JSON's and UTF-8's.
 DAMAGE = (
     zipfile.BadZipFile,
@@ -139,6 +142,7 @@ def restore(settings: Settings, path: Path, recounts: Sequence[Recount], *, now:
     finally:
         engine.dispose()
     upgrade_schema(settings, now=now)
+    _index_anew(settings)
     checked = plain_engine(settings, writes=False)
     try:
         findings = check_database(checked, list(recounts)).findings
@@ -147,6 +151,14 @@ def restore(settings: Settings, path: Path, recounts: Sequence[Recount], *, now:
     if findings:
         raise BackupError("The restored database is not whole:\n" + "\n".join(findings))
     return summary
+
+
+def _index_anew(settings: Settings) -> None:
+    """What search finds is not in a backup: the server makes it of the rest, beside its work."""
+    engine = plain_engine(settings)
+    with engine.begin() as connection:
+        connection.execute(sa.delete(InstanceSetting).where(InstanceSetting.name == SETTING))
+    engine.dispose()
 
 
 def _write_tables(engine: sa.Engine, archive: zipfile.ZipFile) -> dict[str, Any]:

@@ -1,0 +1,166 @@
+"""What search finds of chats: a row of words for each title and each message, kept by whoever writes them.
+
+The row is written in the transaction of the message when its text is final, and goes with it. On SQLite triggers keep an
+FTS5 index beside the table (migration 0003), on PostgreSQL a generated column does. What was there before there was a
+search, or was restored from a backup, is indexed by a job, a few at a time.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from tertulia import clock
+from tertulia.chat.models import DEFAULT_TITLE, Chat, Message, MessageRole, MessageStatus
+from tertulia.chat.words import words_of
+from tertulia.db import Base, Id, Prepared, insert_if_absent, table_of
+from tertulia.jobs.models import InstanceSetting
+
+WORDS_A_ROW = 8000  # PostgreSQL knows places in a text up to 16,383
+AT_ONCE = 500
+EDITION = 1  # of the words; another one is indexed anew
+SETTING = "search_index"
+FINAL = (MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.INTERRUPTED, MessageStatus.ERROR)
+
+
+class SearchDocument(Base):
+    """`words` begins with what narrows a search to its owner, its chat and its author's role."""
+
+    __tablename__ = "search_document"
+    __table_args__ = (
+        sa.UniqueConstraint("message_id", "part"),
+        sa.Index(None, "chat_id", "message_id"),
+        sa.Index(None, "created_at"),
+    )
+
+    # Rising: the newest are read first, without sorting.
+    id: Mapped[int] = mapped_column(
+        sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
+    message_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"))  # null: title
+    part: Mapped[int] = mapped_column(default=0)  # a long text has several
+    words: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[datetime]  # of what it tells of
+
+
+class Progress(BaseModel):
+    """How far the job has come: first the chats, then the messages, each in the order of their ids."""
+
+    edition: int = EDITION
+    chats_after: str | None = None
+    messages_after: str | None = None
+    has_chats: bool = False
+    is_built: bool = False
+
+
+_INSERT = Prepared(sa.insert(table_of(SearchDocument)))
+
+
+def owner_word(user_id: str) -> str:
+    return f"xu{user_id.replace('-', '')}"
+
+
+def chat_word(chat_id: str) -> str:
+    return f"xc{chat_id.replace('-', '')}"
+
+
+def role_word(role: str) -> str:
+    return f"xr{role}"
+
+
+def index_message(
+    session: Session,
+    *,
+    message_id: str,
+    chat_id: str,
+    owner_id: str,
+    role: MessageRole,
+    content: str,
+    created_at: datetime,
+) -> None:
+    """A message that has no row yet."""
+    head = f"{owner_word(owner_id)} {chat_word(chat_id)} {role_word(role)}"
+    for part, words in enumerate(_rows(content)):
+        _INSERT.run(
+            session,
+            chat_id=chat_id,
+            message_id=message_id,
+            part=part,
+            words=f"{head} {words}",
+            created_at=created_at,
+        )
+
+
+def index_stored(session: Session, message_ids: Iterable[str]) -> None:
+    """Messages as they are stored now, in place of what was indexed of them; those that are not final have nothing."""
+    wanted = list(message_ids)
+    session.flush()
+    session.execute(sa.delete(SearchDocument).where(SearchDocument.message_id.in_(wanted)))
+    for one in session.execute(
+        sa.select(Message.id, Message.chat_id, Chat.user_id, Message.role, Message.content, Message.created_at)
+        .join(Chat, Chat.id == Message.chat_id)
+        .where(Message.id.in_(wanted), Message.status.in_(FINAL))
+        .order_by(Message.id)
+    ):
+        index_message(
+            session,
+            message_id=one.id,
+            chat_id=one.chat_id,
+            owner_id=one.user_id,
+            role=one.role,
+            content=one.content,
+            created_at=one.created_at,
+        )
+
+
+def index_title(session: Session, chat_id: str) -> None:
+    session.execute(
+        sa.delete(SearchDocument).where(SearchDocument.chat_id == chat_id, SearchDocument.message_id.is_(None))
+    )
+    title, owner_id, created_at = session.execute(
+        sa.select(Chat.title, Chat.user_id, Chat.created_at).where(Chat.id == chat_id)
+    ).one()
+    for words in [] if title == DEFAULT_TITLE else _rows(title):
+        head = f"{owner_word(owner_id)} {chat_word(chat_id)}"
+        _INSERT.run(session, chat_id=chat_id, message_id=None, part=0, words=f"{head} {words}", created_at=created_at)
+
+
+def build_index(session: Session) -> Progress:
+    """Index a few more of those that were there before; a job, until all are there."""
+    stored = session.get(InstanceSetting, SETTING)
+    progress = Progress.model_validate_json(stored.value) if stored else Progress()
+    if progress.edition != EDITION:
+        progress = Progress()
+    if progress.is_built:
+        return progress
+    if not progress.has_chats:
+        chats = session.scalars(_next(Chat, progress.chats_after)).all()
+        for chat_id in chats:
+            index_title(session, chat_id)
+        progress.chats_after = chats[-1] if chats else progress.chats_after
+        progress.has_chats = len(chats) < AT_ONCE
+    else:
+        messages = session.scalars(_next(Message, progress.messages_after)).all()
+        index_stored(session, messages)
+        progress.messages_after = messages[-1] if messages else progress.messages_after
+        progress.is_built = len(messages) < AT_ONCE
+    now = clock.now()
+    insert_if_absent(session, InstanceSetting, name=SETTING, value="", created_at=now, updated_at=now)
+    session.execute(
+        sa.update(InstanceSetting).where(InstanceSetting.name == SETTING).values(value=progress.model_dump_json())
+    )
+    return progress
+
+
+def _next(kind: type[Chat] | type[Message], after: str | None) -> sa.Select[str]:
+    query = sa.select(kind.id).order_by(kind.id).limit(AT_ONCE)
+    return query.where(kind.id > after) if after else query
+
+
+def _rows(text: str) -> list[str]:
+    """The words of a text in rows of a length that both databases take; none if there are no words."""
+    words = words_of(text)
+    return [" ".join(words[start : start + WORDS_A_ROW]) for start in range(0, len(words), WORDS_A_ROW)]

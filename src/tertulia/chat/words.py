@@ -1,0 +1,62 @@
+"""Text as the words that search finds it by: the same for both databases, for any script, and for what is asked."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LONGEST_WORD = 64
+# Written without spaces between words: found by single characters, and by each two that stand together.
+_CJK = (
+    "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003134a"
+)
+_RUNS = re.compile(rf"([{_CJK}]+)|([^\W_{_CJK}]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A word, or a run of Chinese, Japanese or Korean, with where it stands in the text."""
+
+    words: tuple[str, ...]  # how it is indexed
+    start: int
+    end: int
+    is_cjk: bool
+
+
+def runs_of(text: str) -> Iterator[Run]:
+    for match in _RUNS.finditer(text):
+        is_cjk = match.group(1) is not None
+        # What one letter is made of may be several words: "½" is 1 and 2.
+        found = tuple(
+            word[:LONGEST_WORD]
+            for piece in _RUNS.findall(fold(match.group()))
+            for word in (_bigrams(piece[0]) if piece[0] else (piece[1],))
+        )
+        if found:
+            yield Run(found, match.start(), match.end(), is_cjk)
+
+
+def words_of(text: str) -> list[str]:
+    """Every word to be indexed, in order."""
+    return [word for run in runs_of(text) for word in run.words]
+
+
+def asked_words(run: Run) -> tuple[str, ...]:
+    """The words of a run that must all be there: of two characters and more the pairs, which are rarer."""
+    if not run.is_cjk:
+        return run.words
+    pairs = tuple(word for word in run.words if len(word) == 2)
+    return pairs or run.words
+
+
+def fold(text: str) -> str:
+    """Without case, width and accents: how two spellings of a word are the same."""
+    if text.isascii():
+        return text.lower()
+    apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    bare = "".join(character for character in apart if not unicodedata.combining(character))
+    return unicodedata.normalize("NFKC", bare)
+
+
+def _bigrams(run: str) -> tuple[str, ...]:
+    return tuple(word for index in range(len(run)) for word in dict.fromkeys((run[index], run[index : index + 2])))

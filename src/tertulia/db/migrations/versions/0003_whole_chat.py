@@ -1,0 +1,65 @@
+"""The whole chat: deleted messages are found by their sweep, and words by search."""
+
+import sqlalchemy as sa
+from alembic import op
+
+import tertulia.db.types as types
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+# FTS5 reads the words from the table itself; the triggers tell it what comes and goes.
+_SQLITE = (
+    """CREATE VIRTUAL TABLE search_index USING fts5(
+        words, content='search_document', content_rowid='id',
+        tokenize='unicode61 remove_diacritics 0', prefix='2 3'
+    )""",
+    """CREATE TRIGGER search_document_inserted AFTER INSERT ON search_document BEGIN
+        INSERT INTO search_index (rowid, words) VALUES (new.id, new.words);
+    END""",
+    """CREATE TRIGGER search_document_deleted AFTER DELETE ON search_document BEGIN
+        INSERT INTO search_index (search_index, rowid, words) VALUES ('delete', old.id, old.words);
+    END""",
+)
+_POSTGRESQL = (
+    "ALTER TABLE search_document ADD COLUMN vector tsvector GENERATED ALWAYS AS (to_tsvector('simple', words)) STORED",
+    "CREATE INDEX ix_search_document_vector ON search_document USING gin (vector)",
+)
+
+
+def upgrade() -> None:
+    op.create_table(
+        "search_document",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("chat_id", types.Id(), nullable=False),
+        sa.Column("message_id", types.Id(), nullable=True),
+        sa.Column("part", sa.Integer(), nullable=False),
+        sa.Column("words", sa.Text(), nullable=False),
+        sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["chat_id"], ["chat.id"], name=op.f("fk_search_document_chat_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["message_id"], ["message.id"], name=op.f("fk_search_document_message_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_search_document")),
+        sa.UniqueConstraint("message_id", "part", name=op.f("uq_search_document_message_id_part")),
+    )
+    op.create_index(op.f("ix_search_document_chat_id_message_id"), "search_document", ["chat_id", "message_id"])
+    op.create_index(op.f("ix_search_document_created_at"), "search_document", ["created_at"])
+    for statement in _SQLITE if op.get_bind().dialect.name == "sqlite" else _POSTGRESQL:
+        op.execute(statement)
+    op.create_index(
+        "ix_message_deleted",
+        "message",
+        ["updated_at"],
+        sqlite_where=sa.text("status = 'deleted'"),
+        postgresql_where=sa.text("status = 'deleted'"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("ix_message_deleted", table_name="message")
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute("DROP TABLE search_index")
+    op.drop_table("search_document")

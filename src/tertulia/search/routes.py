@@ -1,0 +1,54 @@
+"""Search over HTTP."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import Response
+
+from tertulia.accounts.caller import CallerDep
+from tertulia.chat.models import MessageRole
+from tertulia.http.answers import json_response
+from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.routing import Access, Routes
+from tertulia.ids import AnyId
+from tertulia.search.service import Narrowed, Order, SearchHit, search
+
+MAX_TYPED = 500
+
+
+def search_routes(cursors: Cursors) -> Routes:
+    routes = Routes("search")
+
+    @routes.add("GET", "/search", access=Access.SIGNED_IN, gives=Page[SearchHit])
+    async def get_search(
+        caller: CallerDep,
+        q: Annotated[
+            str,
+            Query(
+                max_length=MAX_TYPED,
+                description='Words, "phrases", -without, from:me, in:title, before:2026-11, has:code.',
+            ),
+        ],
+        chat_id: AnyId | None = None,
+        role: MessageRole | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        archived: Annotated[bool | None, Query(description="Only in the archive, or only outside; else both.")] = None,
+        order: Order = "relevance",
+        limit: Limit = 50,
+        cursor: CursorText = None,
+    ) -> Response:
+        """The best of the thousand newest hits on one page, or with `order=newest` all, page by page."""
+        key = cursors.decode("search", cursor)
+        narrowed = Narrowed(chat_id, role, since, until, archived)
+        hits, following = await caller.read_long(
+            lambda session, actor: search(
+                session, q, narrowed, actor=actor, order=order, after=int(key[0]) if key else None, limit=limit
+            )
+        )
+        return json_response(
+            {"items": hits, "next_cursor": cursors.encode("search", [following]) if following else None}
+        )
+
+    return routes

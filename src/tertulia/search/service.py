@@ -1,0 +1,243 @@
+"""Search over titles and messages, all branches, in what the actor may read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, TSQUERY
+from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
+
+from tertulia.accounts.access import may_read_chat
+from tertulia.accounts.actor import Actor
+from tertulia.chat.models import Chat, Message, MessageRole
+from tertulia.chat.search_index import SearchDocument, chat_word, owner_word, role_word
+from tertulia.db import limited_time
+from tertulia.search.asked import Asked, Term, understand
+from tertulia.search.errors import SearchTooSlow
+from tertulia.search.snippets import SCANNED, SnippetPiece, snippet_of
+
+# Of so many of the newest hits the best are chosen; scoring every hit of a common word would read the whole index.
+RANKED = 1000
+LIMIT_S = 2.0
+Order = Literal["relevance", "newest"]
+
+
+class FoundChat(TypedDict):
+    id: str
+    title: str
+    is_archived: bool
+
+
+class FoundMessage(TypedDict):
+    id: str
+    role: MessageRole
+    created_at: datetime
+
+
+class SearchHit(TypedDict):
+    """A message, or with `message` null the title of a chat."""
+
+    chat: FoundChat
+    message: FoundMessage | None
+    snippet: list[SnippetPiece]
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """What the caller narrows the search to, beside what is typed."""
+
+    chat_id: str | None = None
+    role: MessageRole | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    archived: bool | None = None
+
+
+def search(
+    session: Session,
+    typed: str,
+    narrowed: Narrowed,
+    *,
+    actor: Actor,
+    order: Order = "relevance",
+    after: int | None = None,
+    limit: int = 50,
+) -> tuple[list[SearchHit], int | None]:
+    """The hits, and the document to go on after; of the best there is only one page.
+
+    Without any word to look for there is nothing to find.
+    """
+    asked = understand(typed)
+    if not asked.terms:
+        return [], None
+    wanted = limit + 1 if order == "newest" else RANKED
+    found = _matching(session, asked, narrowed, actor=actor, after=after, limit=wanted)
+    following = found[limit - 1][0] if order == "newest" and len(found) > limit else None
+    if order == "relevance":
+        found = _best(found, asked.terms)
+    return _read(session, [row[0] for row in found[:limit]], asked.terms), following
+
+
+def _matching(
+    session: Session, asked: Asked, narrowed: Narrowed, *, actor: Actor, after: int | None, limit: int
+) -> Sequence[tuple[int, str]]:
+    """Ids and words of the newest documents that match, newest first."""
+    role = asked.role or narrowed.role
+    words = [owner_word(actor.user_id)]
+    words += [chat_word(narrowed.chat_id)] if narrowed.chat_id else []
+    words += [role_word(role)] if role else []
+    conditions: list[sa.ColumnElement[bool]] = [
+        may_read_chat(Chat.user_id),
+        Chat.deleted_at.is_(None),
+        *(_since_until(asked.since or narrowed.since, asked.until or narrowed.until)),
+    ]
+    values: dict[str, Any] = {"actor_id": actor.user_id}
+    if narrowed.chat_id:
+        conditions.append(SearchDocument.chat_id == narrowed.chat_id)
+    if narrowed.archived is not None:
+        conditions.append(Chat.is_archived.is_(narrowed.archived))
+    if role or asked.has:
+        conditions.append(SearchDocument.message_id.is_not(None))
+    if after is not None:
+        conditions.append(SearchDocument.id < after)
+    query = (
+        sa.select(SearchDocument.id, SearchDocument.words)
+        .join(Chat, Chat.id == SearchDocument.chat_id)
+        .order_by(SearchDocument.id.desc())
+        .limit(limit)
+    )
+    if session.get_bind().dialect.name == "sqlite":
+        index = sa.table("search_index", sa.column("rowid"), sa.column("search_index"))
+        query = (
+            sa.select(SearchDocument.id, SearchDocument.words)
+            .select_from(index)
+            .join(SearchDocument, SearchDocument.id == index.c.rowid)
+            .join(Chat, Chat.id == SearchDocument.chat_id)
+            .order_by(index.c.rowid.desc())
+            .limit(limit)
+        )
+        conditions.append(index.c.search_index.op("MATCH")(_fts5(words, asked)))
+        if after is not None:
+            conditions.append(index.c.rowid < after)
+    else:
+        vector: sa.ColumnElement[Any] = sa.literal_column("search_document.vector")
+        conditions.append(vector.op("@@")(sa.cast(_tsquery(words, asked), TSQUERY)))
+    if role or asked.has:
+        query = query.join(Message, Message.id == SearchDocument.message_id)
+        conditions += [Message.role == role] if role else []
+        conditions += [_has_part(kind, session) for kind in asked.has]
+    for title in asked.in_title:
+        conditions.append(SearchDocument.chat_id.in_(_chats_titled(session, title, actor=actor)))
+    try:
+        with limited_time(session, LIMIT_S):
+            rows = session.execute(query.where(*conditions), values).all()
+    except TimeoutError as error:
+        raise SearchTooSlow from error
+    return [(row[0], row[1]) for row in rows]
+
+
+def _chats_titled(session: Session, title: str, *, actor: Actor) -> list[str]:
+    """Chats with these words in their titles."""
+    terms = understand(title).terms
+    if not terms:
+        return []
+    found = _matching(session, Asked(terms=terms), Narrowed(), actor=actor, after=None, limit=RANKED)
+    titles = sa.select(SearchDocument.chat_id).where(
+        SearchDocument.id.in_([row[0] for row in found]), SearchDocument.message_id.is_(None)
+    )
+    return list(session.scalars(titles))
+
+
+def _since_until(since: datetime | None, until: datetime | None) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = []
+    if since is not None:
+        conditions.append(SearchDocument.created_at >= since)
+    if until is not None:
+        conditions.append(SearchDocument.created_at < until)
+    return conditions
+
+
+def _has_part(kind: str, session: Session) -> sa.ColumnElement[bool]:
+    if session.get_bind().dialect.name == "sqlite":
+        # The quotes of what people write are escaped within JSON, so these are never theirs.
+        part = sa.type_coerce(Message.parts, sa.Text()).contains(f'"type":"{kind}"')
+    else:
+        part = sa.type_coerce(Message.parts, JSONB()).contains([{"type": kind}])
+    return part | Message.content.contains("```") if kind == "code" else part
+
+
+def _fts5(words: list[str], asked: Asked) -> str:
+    """The words are letters and digits of any script, so nothing in them means anything to FTS5."""
+    query = " AND ".join([*(f'"{word}"' for word in words), *(_fts5_term(term) for term in asked.terms)])
+    without = " OR ".join(f"({_fts5_term(term)})" for term in asked.without)
+    return f"({query}) NOT ({without})" if without else query
+
+
+def _fts5_term(term: Term) -> str:
+    if term.is_phrase:
+        return f'"{" ".join(term.words)}"'
+    return " AND ".join(f'"{word}"{"*" if _is_beginning(term, word) else ""}' for word in term.words)
+
+
+def _tsquery(words: list[str], asked: Asked) -> str:
+    query = [*(f"'{word}'" for word in words), *(_tsquery_term(term) for term in asked.terms)]
+    return " & ".join(query + [f"!({_tsquery_term(term)})" for term in asked.without])
+
+
+def _tsquery_term(term: Term) -> str:
+    if term.is_phrase:
+        return "(" + " <-> ".join(f"'{word}'" for word in term.words) + ")"
+    return " & ".join(f"'{word}'{':*' if _is_beginning(term, word) else ''}" for word in term.words)
+
+
+def _is_beginning(term: Term, word: str) -> bool:
+    """Whether longer words are meant too; of one letter they would be half of all."""
+    return not term.is_cjk and len(word) > 1
+
+
+def _best(found: Sequence[tuple[int, str]], terms: Sequence[Term]) -> list[tuple[int, str]]:
+    """By BM25 as far as it tells hits of one search apart: how often, in how long a text; titles count double."""
+    if not found:
+        return []
+    average = sum(len(words) for _, words in found) / len(found)
+
+    def score(words: str) -> float:
+        padded, total = f" {words} ", 0.0
+        for word in {word for term in terms for word in term.words}:
+            often = padded.count(f" {word}")
+            total += often * 2.2 / (often + 1.2 * (0.25 + 0.75 * len(words) / average))
+        return total if " xr" in padded else 2 * total
+
+    return sorted(found, key=lambda row: (-round(score(row[1]), 3), -row[0]))
+
+
+def _read(session: Session, ids: list[int], terms: Sequence[Term]) -> list[SearchHit]:
+    rows = session.execute(
+        sa.select(
+            SearchDocument.id,
+            Chat.id,
+            Chat.title,
+            Chat.is_archived,
+            Message.id,
+            Message.role,
+            Message.created_at,
+            sa.func.substr(Message.content, 1, SCANNED, type_=sa.Text()),
+        )
+        .join(Chat, Chat.id == SearchDocument.chat_id)
+        .outerjoin(Message, Message.id == SearchDocument.message_id)
+        .where(SearchDocument.id.in_(ids))
+    ).all()
+    hits: dict[tuple[str, str | None], SearchHit] = {}
+    for _, chat_id, title, is_archived, message_id, role, created_at, content in sorted(
+        rows, key=lambda row: ids.index(row[0])
+    ):
+        hit: SearchHit = {
+            "chat": {"id": chat_id, "title": title, "is_archived": is_archived},
+            "message": {"id": message_id, "role": role, "created_at": created_at} if message_id else None,
+            "snippet": snippet_of(content if message_id else title, terms),
+        }
+        hits.setdefault((chat_id, message_id), hit)  # a long message has several rows
+    return list(hits.values())

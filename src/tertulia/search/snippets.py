@@ -1,0 +1,48 @@
+"""The passage of a text that a search found, with what was found marked."""
+
+from collections.abc import Sequence
+
+from typing_extensions import TypedDict
+
+from tertulia.chat.words import Run, runs_of
+from tertulia.search.asked import Term
+
+LENGTH = 200
+BEFORE = 60  # characters shown before the first hit
+SCANNED = 200_000  # characters of a text that are looked through for the passage
+
+
+class SnippetPiece(TypedDict):
+    text: str
+    is_hit: bool
+
+
+def snippet_of(text: str, terms: Sequence[Term]) -> list[SnippetPiece]:
+    """About 200 characters around the first hit; the beginning if there is none."""
+    hits = [run for run in runs_of(text[:SCANNED]) if _is_hit(run, terms)]
+    start = max(0, hits[0].start - BEFORE) if hits else 0
+    if start:
+        start = text.rfind(" ", 0, start + 20) + 1 or start
+        start = min(start, hits[0].start)
+    end = min(len(text), start + LENGTH)
+    pieces: list[SnippetPiece] = [{"text": "…", "is_hit": False}] if start else []
+    at = start
+    for run in hits:
+        if run.end > end:
+            break
+        if run.start < at:
+            continue
+        pieces += [{"text": text[at : run.start], "is_hit": False}, {"text": text[run.start : run.end], "is_hit": True}]
+        at = run.end
+    pieces.append({"text": text[at:end] + ("…" if end < len(text) else ""), "is_hit": False})
+    return [piece for piece in pieces if piece["text"]]
+
+
+def _is_hit(run: Run, terms: Sequence[Term]) -> bool:
+    for term in terms:
+        if term.is_phrase or term.is_cjk or run.is_cjk:
+            if any(word in run.words for word in term.words):
+                return True
+        elif any(word.startswith(asked) for word in run.words for asked in term.words):
+            return True
+    return False
