@@ -25,6 +25,7 @@ class Term:
     words: tuple[str, ...]
     is_phrase: bool = False
     is_cjk: bool = False
+    is_whole: bool = False  # longer words are not meant
 
 
 @dataclass

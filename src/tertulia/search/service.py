@@ -1,7 +1,7 @@
 """Search over titles and messages, all branches, in what the actor may read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -73,11 +73,16 @@ def search(
     asked = understand(typed)
     if not asked.terms:
         return [], None
-    wanted = limit + 1 if order == "newest" else RANKED
-    found = _matching(session, asked, narrowed, actor=actor, after=after, limit=wanted)
-    following = found[limit - 1][0] if order == "newest" and len(found) > limit else None
-    if order == "relevance":
-        found = _best(found, asked.terms)
+    if order == "newest":
+        found = _matching(session, asked, narrowed, actor=actor, after=after, limit=limit + 1)
+        following = found[limit - 1][0] if len(found) > limit else None
+    else:
+        # Whole words first: where there are plenty, the longer ones that begin alike, dear to find, are not asked for.
+        whole = replace(asked, terms=[replace(term, is_whole=True) for term in asked.terms])
+        found = _matching(session, whole, narrowed, actor=actor, after=None, limit=RANKED)
+        if len(found) < RANKED:
+            found = _matching(session, asked, narrowed, actor=actor, after=None, limit=RANKED)
+        found, following = _best(found, asked.terms), None
     return _read(session, [row[0] for row in found[:limit]], asked.terms), following
 
 
@@ -195,7 +200,7 @@ def _tsquery_term(term: Term) -> str:
 
 def _is_beginning(term: Term, word: str) -> bool:
     """Whether longer words are meant too; of one letter they would be half of all."""
-    return not term.is_cjk and len(word) > 1
+    return not term.is_cjk and not term.is_whole and len(word) > 1
 
 
 def _best(found: Sequence[tuple[int, str]], terms: Sequence[Term]) -> list[tuple[int, str]]:

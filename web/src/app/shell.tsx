@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Outlet } from "@tanstack/react-router";
+import { Outlet, useNavigate } from "@tanstack/react-router";
 import { Suspense, useEffect, useState } from "react";
 import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
@@ -56,6 +56,7 @@ function Rooms() {
   const [isMenuOpen, setMenuOpen] = useState(false);
   useLiveCache();
   useFinishedNotice();
+  useSearchKey();
   return (
     <MenuButtonProvider value={() => setMenuOpen(true)}>
       <div className="flex h-dvh">
@@ -89,6 +90,20 @@ function Rooms() {
       </div>
     </MenuButtonProvider>
   );
+}
+
+/** Ctrl or Cmd and K leads to the search from everywhere. */
+function useSearchKey(): void {
+  const navigate = useNavigate();
+  useEffect(() => {
+    const listen = (event: KeyboardEvent) => {
+      if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey) return;
+      event.preventDefault();
+      void navigate({ to: "/search" });
+    };
+    addEventListener("keydown", listen);
+    return () => removeEventListener("keydown", listen);
+  }, [navigate]);
 }
 
 function useLiveCache(): void {

@@ -1,6 +1,6 @@
 import { useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { Archive, ChartColumn, LogOut, Settings, SquarePen, Trash2 } from "lucide-react";
+import { Archive, ChartColumn, LogOut, Search, Settings, SquarePen, Trash2 } from "lucide-react";
 import { wordsFor } from "@/api/words";
 import { meQuery, signOut } from "@/features/accounts";
 import { ChatList } from "@/features/chat";
@@ -14,6 +14,15 @@ export function SideBar({ onOpen }: { onOpen?: () => void }) {
       <div className="flex items-center gap-2 p-3">
         <Link to="/" onClick={onOpen} className="flex-1 rounded-control px-2 font-serif text-accent text-lg">
           Tertulia
+        </Link>
+        <Link
+          to="/search"
+          onClick={onOpen}
+          aria-label="Search"
+          title="Search (Ctrl K)"
+          className="inline-flex size-9 items-center justify-center rounded-control hover:bg-surface-hover pointer-coarse:size-11"
+        >
+          <Search size={18} strokeWidth={1.5} aria-hidden />
         </Link>
         <Link
           to="/"

@@ -6,7 +6,7 @@ import { ModelChoice, ModelsDialog, modelStateWords, modelsQuery } from "@/featu
 import { MenuButton } from "@/ui/menu-button";
 import { ModelNotice } from "./model-notice";
 
-export function ChatPage({ chatId }: { chatId: string }) {
+export function ChatPage({ chatId, messageId }: { chatId: string; messageId?: string }) {
   const { data: models = [] } = useQuery(modelsQuery);
   const navigate = useNavigate();
   const openChat = useCallback(
@@ -18,6 +18,7 @@ export function ChatPage({ chatId }: { chatId: string }) {
     <ChatView
       key={chatId}
       chatId={chatId}
+      targetId={messageId}
       menuButton={<MenuButton />}
       notice={<ModelNotice />}
       openChat={openChat}

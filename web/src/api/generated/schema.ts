@@ -447,6 +447,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Search
+         * @description The best of the thousand newest hits on one page, or with `order=newest` all, page by page.
+         */
+        get: operations["get_search_api_v1_search_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -900,6 +920,26 @@ export interface components {
          * @enum {string}
          */
         FinishReason: "stop" | "length" | "content_filter" | "tool_calls" | "interrupted" | "error" | "other";
+        /** FoundChat */
+        FoundChat: {
+            /** Id */
+            id: string;
+            /** Is Archived */
+            is_archived: boolean;
+            /** Title */
+            title: string;
+        };
+        /** FoundMessage */
+        FoundMessage: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Id */
+            id: string;
+            role: components["schemas"]["MessageRole"];
+        };
         /** HeadUpdate */
         HeadUpdate: {
             /**
@@ -1242,6 +1282,13 @@ export interface components {
             next_cursor: string | null;
         };
         /** Page */
+        Page_SearchHit_: {
+            /** Items */
+            items: components["schemas"]["SearchHit"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page */
         Page_SessionRead_: {
             /** Items */
             items: components["schemas"]["SessionRead"][];
@@ -1572,6 +1619,16 @@ export interface components {
          */
         Scope: "read" | "write" | "admin";
         /**
+         * SearchHit
+         * @description A message, or with `message` null the title of a chat.
+         */
+        SearchHit: {
+            chat: components["schemas"]["FoundChat"];
+            message: components["schemas"]["FoundMessage"] | null;
+            /** Snippet */
+            snippet: components["schemas"]["SnippetPiece"][];
+        };
+        /**
          * Segment
          * @description A stretch of messages without a fork; `follows` is the number in the list, from 0, of the one that it goes on from.
          */
@@ -1670,6 +1727,13 @@ export interface components {
              * @description The user name, or the e-mail address.
              */
             username: string;
+        };
+        /** SnippetPiece */
+        SnippetPiece: {
+            /** Is Hit */
+            is_hit: boolean;
+            /** Text */
+            text: string;
         };
         /** SourcePart */
         SourcePart: {
@@ -4571,6 +4635,67 @@ export interface operations {
             };
             /** @description Too many */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_search_api_v1_search_get: {
+        parameters: {
+            query: {
+                /** @description Words, "phrases", -without, from:me, in:title, before:2026-11, has:code. */
+                q: string;
+                chat_id?: string | null;
+                role?: components["schemas"]["MessageRole"] | null;
+                since?: string | null;
+                until?: string | null;
+                /** @description Only in the archive, or only outside; else both. */
+                archived?: boolean | null;
+                order?: "relevance" | "newest";
+                /** @description How many items at most. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -69,7 +69,7 @@ export function messagesQuery(chatId: string) {
 
 function fetchMessages(
   chatId: string,
-  { signal, ...query }: { cursor?: string; through?: string; signal?: AbortSignal },
+  { signal, ...query }: { cursor?: string; through?: string; limit?: string; signal?: AbortSignal },
 ): Promise<Page<Message>> {
   return api("GET", `/chats/${chatId}/messages`, { query, signal });
 }
@@ -181,6 +181,25 @@ export async function showBranch(client: QueryClient, chatId: string, messageId?
 
 export function newestShown(client: QueryClient, chatId: string): string | null {
   return client.getQueryData<Pages<Message>>(["messages", chatId])?.pages[0]?.items[0]?.id ?? null;
+}
+
+const FAR = 200; // messages a page, on the way to one that is far back
+
+/** Have a message among those that are loaded, on its own branch; what is between it and the newest is loaded too. */
+export async function showTarget(client: QueryClient, chatId: string, messageId: string): Promise<void> {
+  const loaded = client.getQueryData<Pages<Message>>(["messages", chatId])?.pages ?? [];
+  if (loaded.some((page) => page.items.some((item) => item.id === messageId))) return;
+  const items: Message[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await fetchMessages(chatId, { through: messageId, limit: String(FAR), cursor });
+    items.push(...page.items);
+    cursor = page.next_cursor ?? undefined;
+  } while (cursor && !items.some((item) => item.id === messageId));
+  client.setQueryData<Pages<Message>>(["messages", chatId], {
+    pages: [{ items, next_cursor: cursor ?? null }],
+    pageParams: [undefined],
+  });
 }
 
 /** The newest message on show here, if the chat's head is on another branch: what is said here goes on from it. */

@@ -6,6 +6,7 @@ import { wholeNumber } from "@/lib/dates";
 import { dollars } from "@/lib/money";
 import { Button, IconButton } from "@/ui/button";
 import { Empty, Failed, Lines } from "@/ui/states";
+import { useToast } from "@/ui/toast";
 import { useChatActions, useSending } from "../hooks/use-chat-actions";
 import {
   type ChatUpdate,
@@ -13,6 +14,7 @@ import {
   chatQuery,
   messagesQuery,
   placeChat,
+  showTarget,
   updateChat,
   type WantedModel,
 } from "../queries";
@@ -45,14 +47,16 @@ type Choose = (provider: string, modelName: string) => void;
 /** A chat: its messages, and where one writes the next. */
 export function ChatView({
   chatId,
+  targetId,
   menuButton,
   modelChoice,
   modelsDialog,
   waitingWords,
   notice,
   openChat,
-}: { chatId: string } & Slots) {
+}: { chatId: string; targetId?: string } & Slots) {
   const client = useQueryClient();
+  const { say } = useToast();
   const { data: chat } = useSuspenseQuery(chatQuery(chatId));
   const loaded = useInfiniteQuery(messagesQuery(chatId));
   const messages = useMemo(
@@ -78,6 +82,11 @@ export function ChatView({
   const save = async (update: ChatUpdate) => placeChat(client, await updateChat(chatId, update));
 
   const writing = messages.findLast((m) => m.status === "sending" || m.status === "streaming");
+  const isLoaded = loaded.data !== undefined;
+  useEffect(() => {
+    if (targetId && isLoaded)
+      void showTarget(client, chatId, targetId).catch((error) => say(wordsFor(error)));
+  }, [targetId, isLoaded, chatId, client, say]);
   useEffect(() => {
     document.title = `${chat.title} · Tertulia`;
   }, [chat.title]);
@@ -115,6 +124,7 @@ export function ChatView({
       ) : (
         <MessageList
           chatId={chatId}
+          targetId={targetId}
           messages={messages}
           pending={pending}
           hasOlder={loaded.hasNextPage}

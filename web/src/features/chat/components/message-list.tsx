@@ -2,12 +2,16 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown } from "lucide-react";
 import { type ReactNode, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { Button } from "@/ui/button";
+import { cx } from "@/ui/class-names";
 import type { Message } from "../reducer";
 import { type MessageActions, type MessageDialogs, MessageRow } from "./message-row";
+
+const MARKED_MS = 1600;
 
 export type Pending = { key: string; content: string };
 type Props = {
   chatId: string;
+  targetId: string | undefined; // the message that one came to see
   messages: Message[]; // oldest first
   pending: Pending[];
   hasOlder: boolean;
@@ -27,6 +31,7 @@ export function MessageList({
   isLoadingOlder,
   loadOlder,
   chatId,
+  targetId,
   ...row
 }: Props) {
   const box = useRef<HTMLDivElement>(null);
@@ -47,6 +52,18 @@ export function MessageList({
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: once for each chat that is opened
   useLayoutEffect(() => virtualizer.scrollToEnd(), [chatId]);
+
+  const targetIndex = targetId ? messages.findIndex((message) => message.id === targetId) : -1;
+  const [markedId, setMarkedId] = useState<string>();
+  const isFound = targetIndex >= 0;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: once for each message that is come to; not as others arrive
+  useEffect(() => {
+    if (!isFound) return;
+    virtualizer.scrollToIndex(targetIndex, { align: "center" });
+    setMarkedId(targetId);
+    const timer = setTimeout(() => setMarkedId(undefined), MARKED_MS);
+    return () => clearTimeout(timer);
+  }, [targetId, isFound]);
 
   const first = virtualizer.range?.startIndex ?? 0;
   useEffect(() => {
@@ -72,7 +89,10 @@ export function MessageList({
                 key={item.key}
                 ref={virtualizer.measureElement}
                 data-index={item.index}
-                className="absolute inset-x-0 top-0 px-4"
+                className={cx(
+                  "absolute inset-x-0 top-0 rounded-card px-4 transition-colors duration-300",
+                  message && message.id === markedId && "bg-accent-quiet",
+                )}
                 style={{ transform: `translateY(${item.start}px)` }}
               >
                 {message ? (

@@ -1,0 +1,110 @@
+"""Searching a million messages: our call's work beside the bare question to FTS5."""
+
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import User, UserRole
+from tertulia.chat.models import Message, MessageRole, MessageStatus
+from tertulia.chat.parts import TextPart
+from tertulia.chat.schemas import ChatCreate
+from tertulia.chat.search_index import index_message
+from tertulia.chat.service import create_chat
+from tertulia.db import table_of
+from tertulia.db.migrate import upgrade_schema
+from tertulia.db.opening import plain_engine
+from tertulia.ids import UserId, new_id
+from tertulia.search.service import Narrowed, search
+from tertulia.settings import Settings
+
+MESSAGES = 1_000_000
+A_CHAT = 1000
+COMMON, RARE, EVERY = "table", "zebra", 10_000  # the rare word is in each ten-thousandth message
+
+
+@dataclass(frozen=True)
+class Timed:
+    name: str
+    ours_ms: list[float]
+    bare_ms: list[float]
+
+
+def fill(folder: Path) -> tuple[Settings, Actor]:
+    settings = Settings(data=folder)
+    upgrade_schema(settings, now=clock.now())
+    chance = random.Random(1)  # noqa: S311 - the same words in each run
+    vocabulary = [f"w{number}" for number in range(20_000)] + [COMMON] * 4000
+    engine = plain_engine(settings)
+    actor = Actor(UserId(new_id()), UserRole.USER)
+    with Session(engine) as session:
+        session.add(User(id=actor.user_id, username="bench", username_key="bench", name="Bench"))
+        session.commit()
+    for start in range(0, MESSAGES, A_CHAT):
+        with Session(engine) as session:
+            chat_id = create_chat(session, ChatCreate(title=f"chat {start}"), actor=actor)["id"]
+            now, rows = clock.now(), []
+            for number in range(start, start + A_CHAT):
+                words = chance.choices(vocabulary, k=12) + ([RARE] if number % EVERY == 0 else [])
+                rows.append(
+                    {
+                        "id": new_id(),
+                        "chat_id": chat_id,
+                        "user_id": actor.user_id,
+                        "role": MessageRole.USER,
+                        "status": MessageStatus.SENT,
+                        "previous_message_id": None,
+                        "thread_level": 0,
+                        "content": " ".join(words),
+                        "parts": [TextPart(text=" ".join(words))],
+                        "created_at": now,
+                        "updated_at": now,
+                    }
+                )
+            session.execute(table_of(Message).insert(), rows)
+            for row in rows:
+                index_message(
+                    session,
+                    message_id=str(row["id"]),
+                    chat_id=chat_id,
+                    owner_id=actor.user_id,
+                    role=MessageRole.USER,
+                    content=str(row["content"]),
+                    created_at=now,
+                )
+            session.commit()
+    engine.dispose()
+    return settings, actor
+
+
+def measure(settings: Settings, actor: Actor, times: int = 40) -> list[Timed]:
+    engine = plain_engine(settings, writes=False)
+    found = []
+    with Session(engine) as session:
+        driver = session.connection().connection.driver_connection
+        assert driver is not None
+        for name, typed in (
+            ("a rare word", RARE),
+            ("a common word", COMMON),
+            ("two words", f"{COMMON} w17"),
+            ("the beginning of words", "w1"),
+        ):
+            ours, bare = [], []
+            question = " AND ".join(f'"{word}"*' for word in typed.split())
+            for _ in range(times):
+                began = time.perf_counter()
+                search(session, typed, Narrowed(), actor=actor)
+                ours.append((time.perf_counter() - began) * 1000)
+                began = time.perf_counter()
+                driver.execute(
+                    "SELECT rowid FROM search_index WHERE search_index MATCH ? ORDER BY rowid DESC LIMIT 50",
+                    (question,),
+                ).fetchall()
+                bare.append((time.perf_counter() - began) * 1000)
+            found.append(Timed(name, ours, bare))
+    engine.dispose()
+    return found

@@ -1,0 +1,162 @@
+import { useInfiniteQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { Search } from "lucide-react";
+import { useEffect, useRef, useState } from "react";
+import { wordsFor } from "@/api/words";
+import { exactTime, relativeTime } from "@/lib/dates";
+import { Button } from "@/ui/button";
+import { Choice } from "@/ui/choice";
+import { Failed, Lines } from "@/ui/states";
+import { type Hit, type Order, searchQuery, type Who } from "../queries";
+
+const PAUSE_MS = 150; // of typing, before it is asked for
+const WHO = [
+  { value: "anyone", label: "By anyone" },
+  { value: "user", label: "By people" },
+  { value: "assistant", label: "By models" },
+];
+const ORDER = [
+  { value: "relevance", label: "Best first" },
+  { value: "newest", label: "Newest first" },
+];
+
+type Props = { typed: string; onType: (typed: string) => void };
+
+/** Everything that was ever said, by its words. What is typed is in the address, so that one comes back to it. */
+export function SearchView({ typed, onType }: Props) {
+  const [text, setText] = useState(typed);
+  const [who, setWho] = useState<Who>("anyone");
+  const [order, setOrder] = useState<Order>("relevance");
+  const box = useRef<HTMLInputElement>(null);
+  useEffect(() => box.current?.focus(), []);
+  useEffect(() => {
+    const timer = setTimeout(() => text !== typed && onType(text), PAUSE_MS);
+    return () => clearTimeout(timer);
+  }, [text, typed, onType]);
+  const found = useInfiniteQuery(searchQuery(typed, who, order));
+  const hits = found.data?.pages.flatMap((page) => page.items) ?? [];
+  const isAsked = typed.trim() !== "";
+  return (
+    <div className="flex flex-col gap-3">
+      <search>
+        <label className="flex items-center gap-2 rounded-sheet border border-hairline-strong bg-surface-raised px-3 focus-within:border-accent">
+          <Search size={18} strokeWidth={1.5} aria-hidden className="text-text-muted" />
+          <input
+            ref={box}
+            type="search"
+            aria-label="Search in everything that was said"
+            placeholder="Search in everything that was said"
+            value={text}
+            maxLength={500}
+            onChange={(event) => setText(event.target.value)}
+            className="min-h-11 w-full bg-transparent text-md outline-none placeholder:text-text-muted"
+          />
+        </label>
+        <div className="flex flex-wrap items-center gap-2 pt-2">
+          <Choice label="Who said it" value={who} options={WHO} onChoose={(value) => setWho(value as Who)} />
+          <Choice
+            label="Order"
+            value={order}
+            options={ORDER}
+            onChoose={(value) => setOrder(value as Order)}
+          />
+        </div>
+      </search>
+      <p role="status" className="sr-only">
+        {isAsked && found.data ? (hits.length === 0 ? "Nothing found." : `${hits.length} found.`) : ""}
+      </p>
+      {!isAsked ? (
+        <Help />
+      ) : found.error ? (
+        <Failed words={wordsFor(found.error)} onRetry={() => void found.refetch()} />
+      ) : found.isPending ? (
+        <Lines widths={["w-2/3", "w-full", "w-1/2", "w-5/6"]} />
+      ) : hits.length === 0 ? (
+        <div className="py-6 text-center text-text-muted">
+          <p>Nothing was found for “{typed}”.</p>
+          <Help />
+        </div>
+      ) : (
+        <>
+          <ul aria-label="Found" className="flex flex-col gap-1">
+            {hits.map((hit) => (
+              <HitRow key={hit.message?.id ?? hit.chat.id} hit={hit} />
+            ))}
+          </ul>
+          {found.hasNextPage && (
+            <Button
+              className="self-center"
+              disabled={found.isFetchingNextPage}
+              onClick={() => void found.fetchNextPage()}
+            >
+              Show more
+            </Button>
+          )}
+        </>
+      )}
+    </div>
+  );
+}
+
+function HitRow({ hit }: { hit: Hit }) {
+  const { chat, message } = hit;
+  const who = message ? (message.role === "user" ? "A person" : "A model") : "The title of a chat";
+  return (
+    <li>
+      <Link
+        to="/c/$chatId"
+        params={{ chatId: chat.id }}
+        search={message ? { m: message.id } : {}}
+        className="flex flex-col gap-0.5 rounded-card px-3 py-2 hover:bg-surface-hover"
+      >
+        <span className="flex min-w-0 gap-2 text-sm text-text-muted">
+          <span className="min-w-0 truncate font-medium text-text">{chat.title}</span>
+          <span className="shrink-0">
+            {who}
+            {chat.is_archived && " · archived"}
+          </span>
+          {message && (
+            <span className="ml-auto shrink-0 tabular-nums" title={exactTime(message.created_at)}>
+              {relativeTime(message.created_at)}
+            </span>
+          )}
+        </span>
+        <span className="line-clamp-3 break-words">
+          {hit.snippet.map((piece, index) =>
+            piece.is_hit ? (
+              // biome-ignore lint/suspicious/noArrayIndexKey: the pieces have no identity and never move
+              <mark key={index} className="rounded bg-accent-quiet px-0.5 text-text">
+                {piece.text}
+              </mark>
+            ) : (
+              piece.text
+            ),
+          )}
+        </span>
+      </Link>
+    </li>
+  );
+}
+
+function Help() {
+  const examples = [
+    '"exact words"',
+    "-without",
+    "from:me",
+    "in:title",
+    "before:2026-11",
+    "after:2025",
+    "has:code",
+  ];
+  return (
+    <p className="py-2 text-sm text-text-muted">
+      Beginnings of words are enough. You can also write{" "}
+      {examples.map((example, index) => (
+        <span key={example}>
+          {index > 0 && " "}
+          <code className="rounded bg-surface-quiet px-1 font-mono">{example}</code>
+        </span>
+      ))}
+    </p>
+  );
+}
