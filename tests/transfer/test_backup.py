@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
 
 from tertulia import tables
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import UserRole
 from tertulia.chat.counters import find_wrong_counters
+from tertulia.chat.search_index import SETTING, build_index
 from tertulia.db.migrate import known_revisions, migrate_to, schema_state, upgrade_schema
 from tertulia.db.opening import plain_engine
-from tertulia.ids import new_id
+from tertulia.ids import UserId, new_id
 from tertulia.runs.counters import find_wrong_totals
+from tertulia.search.service import Narrowed, search
 from tertulia.settings import Settings
 from tertulia.transfer.backup import NOT_KEPT, BackupError, back_up, restore, verify_backup
 from tests.conftest import ENGINES, ServerMaker
@@ -63,6 +68,8 @@ def content(settings: Settings) -> dict[str, list[Any]]:
         for table in tables.metadata.sorted_tables:
             if table.name not in NOT_KEPT:
                 found[table.name] = sorted(map(repr, connection.execute(sa.select(table))))
+        # How far the index of search is: told anew on each side.
+        found["instance_setting"] = [row for row in found["instance_setting"] if SETTING not in row]
     engine.dispose()
     return found
 
@@ -212,6 +219,12 @@ OLD: dict[str, list[str]] = {
              '{{"prompt"\\:7,"completion"\\:5,"total"\\:12}}', :now, :now)""",
     ],
 }
+OLD["0002"] = [
+    *OLD["0001"],
+    """INSERT INTO usage_log (id, user_id, chat_id, message_id, run_id, kind, status, provider, model_name, input_tokens, output_tokens,
+         cached_tokens, is_estimated, created_at, updated_at)
+       VALUES (:log, :user, :chat, :message, :run, 'model', 'settled', 'openai', 'gpt-4o', 7, 5, 0, {false}, :now, :now)""",
+]
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])
@@ -224,9 +237,12 @@ def test_every_released_schema_comes_to_this_one_with_its_data(
     engine = plain_engine(settings)
     types = {
         "now": tables.metadata.tables["user"].c.created_at.type,
-        **{name: tables.metadata.tables["user"].c.id.type for name in ("user", "session", "chat", "message", "run")},
+        **{
+            name: tables.metadata.tables["user"].c.id.type
+            for name in ("user", "session", "chat", "message", "run", "log")
+        },
     }
-    values = {name: new_id() for name in ("user", "session", "chat", "message", "run")} | {
+    values: dict[str, Any] = {name: new_id() for name in ("user", "session", "chat", "message", "run", "log")} | {
         "now": NOW,
         "hash": b"x" * 32,
     }
@@ -245,6 +261,11 @@ def test_every_released_schema_comes_to_this_one_with_its_data(
         assert [tuple(row) for row in entered] == [(7, 5, None)]
         words = connection.scalar(sa.select(tables.metadata.tables["message"].c.content))
         assert words == "Old words"
+    with Session(engine) as session, session.begin():
+        while not build_index(session).is_built:
+            pass
+        owner = Actor(UserId(values["user"]), UserRole.USER)
+        assert len(search(session, "old", Narrowed(), actor=owner)[0]) == 2  # the title, and the message
     engine.dispose()
     (copy,) = (path for path in settings.data.iterdir() if "before-upgrade" in path.name)
     if kind == "postgresql":

@@ -29,7 +29,7 @@ def search_routes(cursors: Cursors) -> Routes:
                 max_length=MAX_TYPED,
                 description='Words, "phrases", -without, from:me, in:title, before:2026-11, has:code.',
             ),
-        ],
+        ] = "",
         chat_id: AnyId | None = None,
         role: MessageRole | None = None,
         since: datetime | None = None,

@@ -4655,9 +4655,9 @@ export interface operations {
     };
     get_search_api_v1_search_get: {
         parameters: {
-            query: {
+            query?: {
                 /** @description Words, "phrases", -without, from:me, in:title, before:2026-11, has:code. */
-                q: string;
+                q?: string;
                 chat_id?: string | null;
                 role?: components["schemas"]["MessageRole"] | null;
                 since?: string | null;
