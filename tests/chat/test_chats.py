@@ -71,6 +71,18 @@ def test_an_update_changes_what_is_named_and_nothing_else(session: Session, alic
     assert (changed["is_archived"], changed["system_prompt"]) == (True, "Be kind.")
 
 
+def test_pinned_chats_have_a_list_of_their_own(ana: Client) -> None:
+    first, _ = ana.chat(title="kept at hand"), ana.chat(title="another")
+    pinned = ana.api("PATCH", f"/chats/{first['id']}", json={"is_pinned": True})
+    assert pinned["pinned_at"] is not None
+    assert [one["title"] for one in ana.api("GET", "/chats", params={"pinned": True})["items"]] == ["kept at hand"]
+    assert len(ana.api("GET", "/chats")["items"]) == 2
+    ana.api("PATCH", f"/chats/{first['id']}", json={"title": "still"})
+    assert ana.api("GET", f"/chats/{first['id']}")["pinned_at"] == pinned["pinned_at"]
+    assert ana.api("PATCH", f"/chats/{first['id']}", json={"is_pinned": False})["pinned_at"] is None
+    assert ana.api("GET", "/chats", params={"pinned": True})["items"] == []
+
+
 @pytest.mark.parametrize(
     ("field", "fits", "too_much"),
     [

@@ -25,6 +25,7 @@ from tertulia.chat.queries import (
 )
 from tertulia.ids import new_id
 from tertulia.providers.catalogue import _OWN as OWN_PROVIDERS
+from tertulia.search.service import Narrowed, search
 from tests.factories.accounts import make_user
 from tests.factories.chats import make_chat
 
@@ -38,6 +39,7 @@ HOT: dict[str, tuple[Any, dict[str, Any]]] = {
         CHAT_LISTS["archived", True],
         {"actor_id": ID, "limit": 50, "moment": NOW, "last_id": ID},
     ),
+    "pinned chats": (CHAT_LISTS["pinned", False], {"actor_id": ID, "limit": 50}),
     "trash": (CHAT_LISTS["trash", False], {"actor_id": ID, "limit": 50}),
     "one chat": (ONE_CHAT, {"chat_id": ID, "actor_id": ID}),
     "chat by id": (CHAT_BY_ID, {"chat_id": ID}),
@@ -109,3 +111,22 @@ def _plan(session: Session, statement: Any, values: dict[str, Any]) -> str:
     parameters: Any = given if not compiled.positional else tuple(given[name] for name in compiled.positiontup)
     rows = session.connection().exec_driver_sql(prefix + str(compiled), parameters).all()
     return "\n".join(str(row[-1]) for row in rows)
+
+
+@pytest.mark.parametrize("typed", ["message", '"message 1" -other from:me', "mess 12"])
+def test_search_begins_at_the_index_of_words(filled: Session, alice: Actor, typed: str) -> None:
+    """And reads it from its newest end, without sorting what it finds."""
+    asked: list[tuple[str, Any]] = []
+    connection = filled.connection()
+    sa.event.listen(connection, "before_cursor_execute", lambda *event: asked.append((event[2], event[3])))
+    search(filled, typed, Narrowed(), actor=alice, order="newest")
+    statement, parameters = next(one for one in asked if "search_document.words" in one[0])
+    explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
+    rows = connection.exec_driver_sql(explain + statement, parameters).all()
+    plan = "\n".join(str(row[-1]) for row in rows)
+    if connection.dialect.name == "sqlite":
+        assert "SCAN search_index VIRTUAL TABLE INDEX" in plan, plan
+        assert "SCAN search_document" not in plan, plan
+        assert "TEMP B-TREE" not in plan, plan
+    else:
+        assert "Seq Scan on search_document" not in plan, plan

@@ -25,7 +25,7 @@ def test_a_hit_opens_at_its_message_in_its_branch(
     row.hover()
     row.get_by_role("button", name="Write another reply").click()
     expect(page.get_by_text("Another answer.")).to_be_visible()
-    page.keyboard.press("Control+k")
+    page.keyboard.press("Control+Shift+f")
     box = page.get_by_label("Search in everything that was said")
     expect(box).to_be_focused()
     assert accessibility_faults(page) == []
@@ -68,3 +68,44 @@ def test_a_hit_far_back_is_loaded_and_shown(signed_in: SignedIn, provider: Scrip
     hits = page.get_by_role("list", name="Found").get_by_role("link")
     hits.filter(has_text="A person").click()
     expect(page.get_by_role("article").filter(has_text="The very first needle")).to_be_in_viewport()
+
+
+@pytest.mark.e2e
+def test_everything_is_reached_from_the_keyboard(signed_in: SignedIn, provider: ScriptedProvider) -> None:
+    page = signed_in()
+    provider.default = [Text("Aye."), Finish()]
+    say(page, "About sourdough")
+    expect(page.get_by_text("Aye.")).to_be_visible()
+    address = page.url
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox", name="Go to a chat, a page or an action").fill("usag")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/settings/usage$"))
+    page.keyboard.press("Control+k")
+    box = page.get_by_role("combobox", name="Go to a chat, a page or an action")
+    box.fill("sourd")
+    expect(page.get_by_role("option", name="About sourdough")).to_be_visible()
+    assert accessibility_faults(page) == []
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(address)
+    page.locator("main h1").click()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Shortcuts")).to_be_visible()
+    assert accessibility_faults(page) == []
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Shortcuts")).to_be_hidden()
+
+
+@pytest.mark.e2e
+def test_a_pinned_chat_stands_above_in_every_window(signed_in: SignedIn, provider: ScriptedProvider) -> None:
+    page, other = signed_in(), signed_in()
+    provider.default = [Text("Aye."), Finish()]
+    say(page, "Keep me at hand")
+    expect(page.get_by_text("Aye.")).to_be_visible()
+    page.get_by_role("button", name="Actions for Keep me at hand").click()
+    page.get_by_role("menuitem", name="Pin").click()
+    for window in (page, other):
+        pinned = window.get_by_role("region", name="Pinned")
+        expect(pinned.get_by_role("link", name="Keep me at hand")).to_be_visible()
+        expect(window.get_by_role("link", name="Keep me at hand")).to_have_count(1)
+    assert accessibility_faults(page) == []

@@ -130,6 +130,14 @@ class Chat(Timestamps, Base):
         # The id ends each list index, so that equal times are already in order.
         sa.Index(None, "user_id", "is_archived", "last_message_at", "id"),
         sa.Index(None, "user_id", "last_message_at", "id"),
+        sa.Index(
+            "ix_chat_pinned",
+            "user_id",
+            "last_message_at",
+            "id",
+            sqlite_where=sa.text("pinned_at IS NOT NULL"),
+            postgresql_where=sa.text("pinned_at IS NOT NULL"),
+        ),
         sa.Index(None, "created_at"),
         sa.Index(None, "deleted_at"),
     )

@@ -92,6 +92,7 @@ def _chat_list(*conditions: sa.ColumnElement[bool], after_cursor: bool) -> Prepa
 
 _SHOWN = {
     "active": (Chat.is_archived.is_(False), Chat.deleted_at.is_(None)),
+    "pinned": (Chat.pinned_at.is_not(None), Chat.is_archived.is_(False), Chat.deleted_at.is_(None)),
     "archived": (Chat.is_archived.is_(True), Chat.deleted_at.is_(None)),
     "trash": (Chat.deleted_at.is_not(None),),
 }

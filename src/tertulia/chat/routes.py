@@ -34,10 +34,11 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue) -> Routes:
         caller: CallerDep,
         archived: Annotated[bool, Query(description="Those in the archive instead.")] = False,
         trash: Annotated[bool, Query(description="Those in the trash instead.")] = False,
+        pinned: Annotated[bool, Query(description="Only those that are pinned.")] = False,
         limit: Limit = 50,
         cursor: CursorText = None,
     ) -> Response:
-        shown: Shown = "trash" if trash else "archived" if archived else "active"
+        shown: Shown = "trash" if trash else "archived" if archived else "pinned" if pinned else "active"
         key = cursors.decode(f"chats.{shown}", cursor)
         after = (int(key[0]), str(key[1])) if key else None
         chats = await caller.read(

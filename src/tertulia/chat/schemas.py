@@ -48,6 +48,7 @@ class ChatUpdate(Request):
 
     title: Title | None = None
     is_archived: bool | None = None
+    is_pinned: bool | None = None
     provider: ProviderName | None = None
     model_name: ModelName | None = None
     system_prompt: SystemPrompt | None = None
@@ -194,4 +195,4 @@ class MessageWithHistory(MessageRead):
     edit_history: list[EditRead]
 
 
-Shown = Literal["active", "archived", "trash"]
+Shown = Literal["active", "pinned", "archived", "trash"]

@@ -85,6 +85,8 @@ def update_chat(session: Session, chat_id: ChatId, update: ChatUpdate, *, actor:
     if "settings" in values and update.settings is not None:
         stored = session.scalars(sa.select(Chat.settings).where(Chat.id == chat_id)).one()
         values["settings"] = stored.model_copy(update=update.settings.model_dump(exclude_unset=True))
+    if (is_pinned := values.pop("is_pinned", None)) is not None:
+        values["pinned_at"] = clock.now() if is_pinned else None
     for name in ("is_archived", "settings"):
         if values.get(name, ...) is None:
             del values[name]

@@ -12,6 +12,8 @@ import { MenuButtonProvider } from "@/ui/menu-button";
 import { Sheet } from "@/ui/sheet";
 import { Failed } from "@/ui/states";
 import { Boundary } from "./boundary";
+import { Palette } from "./palette";
+import { Shortcuts } from "./shortcuts";
 import { SideBar } from "./side-bar";
 import { showTheme } from "./theme";
 import { useFinishedNotice } from "./use-finished-notice";
@@ -56,7 +58,8 @@ function Rooms() {
   const [isMenuOpen, setMenuOpen] = useState(false);
   useLiveCache();
   useFinishedNotice();
-  useSearchKey();
+  const [opened, setOpened] = useState<"palette" | "shortcuts">();
+  useKeys(setOpened);
   return (
     <MenuButtonProvider value={() => setMenuOpen(true)}>
       <div className="flex h-dvh">
@@ -79,6 +82,13 @@ function Rooms() {
           <SideBar onOpen={() => setMenuOpen(false)} />
         </Sheet>
         <ConfirmPassword />
+        {opened === "palette" && (
+          <Palette
+            onClose={() => setOpened((now) => (now === "palette" ? undefined : now))}
+            showShortcuts={() => setOpened("shortcuts")}
+          />
+        )}
+        {opened === "shortcuts" && <Shortcuts onClose={() => setOpened(undefined)} />}
         <main id="page" className="flex min-w-0 flex-1 flex-col">
           <ConnectionNotice />
           <Boundary>
@@ -92,18 +102,24 @@ function Rooms() {
   );
 }
 
-/** Ctrl or Cmd and K leads to the search from everywhere. */
-function useSearchKey(): void {
+/** Keys that work everywhere; a letter alone only where nobody is writing. */
+function useKeys(open: (what: "palette" | "shortcuts") => void): void {
   const navigate = useNavigate();
   useEffect(() => {
     const listen = (event: KeyboardEvent) => {
-      if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey) return;
+      const key = event.key.toLowerCase();
+      const isCommand = (event.ctrlKey || event.metaKey) && !event.altKey;
+      const isWriting =
+        event.target instanceof Element && event.target.closest("input, textarea, [contenteditable]");
+      if (isCommand && !event.shiftKey && key === "k") open("palette");
+      else if (isCommand && event.shiftKey && key === "f") void navigate({ to: "/search" });
+      else if (key === "?" && !isCommand && !isWriting) open("shortcuts");
+      else return;
       event.preventDefault();
-      void navigate({ to: "/search" });
     };
     addEventListener("keydown", listen);
     return () => removeEventListener("keydown", listen);
-  }, [navigate]);
+  }, [navigate, open]);
 }
 
 function useLiveCache(): void {

@@ -3,7 +3,7 @@ import { Link, useNavigate } from "@tanstack/react-router";
 import { Archive, ChartColumn, LogOut, Search, Settings, SquarePen, Trash2 } from "lucide-react";
 import { wordsFor } from "@/api/words";
 import { meQuery, signOut } from "@/features/accounts";
-import { ChatList } from "@/features/chat";
+import { ChatList, PinnedChats } from "@/features/chat";
 import { useRealtime } from "@/realtime/provider";
 import { Menu } from "@/ui/menu";
 import { useToast } from "@/ui/toast";
@@ -19,7 +19,7 @@ export function SideBar({ onOpen }: { onOpen?: () => void }) {
           to="/search"
           onClick={onOpen}
           aria-label="Search"
-          title="Search (Ctrl K)"
+          title="Search (Ctrl Shift F)"
           className="inline-flex size-9 items-center justify-center rounded-control hover:bg-surface-hover pointer-coarse:size-11"
         >
           <Search size={18} strokeWidth={1.5} aria-hidden />
@@ -35,6 +35,7 @@ export function SideBar({ onOpen }: { onOpen?: () => void }) {
         </Link>
       </div>
       <nav aria-label="Chats" className="min-h-0 flex-1 overflow-y-auto px-2">
+        <PinnedChats onOpen={onOpen} />
         <ChatList shown="active" onOpen={onOpen} />
       </nav>
       <div className="border-hairline border-t p-2 pb-[max(0.5rem,env(safe-area-inset-bottom))]">

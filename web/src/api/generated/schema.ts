@@ -865,6 +865,8 @@ export interface components {
             context_window_size?: number | null;
             /** Is Archived */
             is_archived?: boolean | null;
+            /** Is Pinned */
+            is_pinned?: boolean | null;
             /** Model Name */
             model_name?: string | null;
             /** Provider */
@@ -2219,6 +2221,8 @@ export interface operations {
                 archived?: boolean;
                 /** @description Those in the trash instead. */
                 trash?: boolean;
+                /** @description Only those that are pinned. */
+                pinned?: boolean;
                 /** @description How many items at most. */
                 limit?: number;
                 /** @description `next_cursor` of the page before. */

@@ -81,7 +81,7 @@ describe("placing a message into what is loaded of its chat", () => {
 
 describe("placing a chat into the lists", () => {
   const chat = (id: string, last_message_at: string, more: Partial<Chat> = {}): Chat =>
-    ({ id, last_message_at, is_archived: false, deleted_at: null, ...more }) as Chat;
+    ({ id, last_message_at, is_archived: false, pinned_at: null, deleted_at: null, ...more }) as Chat;
   const list = (shownList: string) =>
     client
       .getQueryData<{ pages: { items: Chat[] }[] }>(["chats", shownList])

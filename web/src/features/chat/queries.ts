@@ -5,7 +5,7 @@ import type { Message } from "./reducer";
 export type Chat = Schemas["ChatRead"];
 export type ChatUpdate = Schemas["ChatUpdate"];
 export type Sent = Schemas["Sent"];
-export type Shown = "active" | "archived" | "trash";
+export type Shown = "active" | "pinned" | "archived" | "trash";
 type Page<T> = { items: T[]; next_cursor: string | null };
 type Pages<T> = { pages: Page<T>[]; pageParams: unknown[] };
 
@@ -17,6 +17,7 @@ export function chatsQuery(shown: Shown) {
         query: {
           archived: shown === "archived" ? "true" : undefined,
           trash: shown === "trash" ? "true" : undefined,
+          pinned: shown === "pinned" ? "true" : undefined,
           cursor: pageParam,
         },
         signal,
@@ -129,12 +130,13 @@ export function placeMessage(client: QueryClient, message: Message, isOwn = fals
 export function placeChat(client: QueryClient, chat: Chat): void {
   client.setQueryData(["chat", chat.id], chat);
   const home: Shown = chat.deleted_at ? "trash" : chat.is_archived ? "archived" : "active";
-  for (const shown of ["active", "archived", "trash"] as const) {
+  for (const shown of ["active", "pinned", "archived", "trash"] as const) {
+    const belongs = shown === home || (shown === "pinned" && home === "active" && chat.pinned_at !== null);
     client.setQueryData<Pages<Chat>>(["chats", shown], (loaded) => {
       if (!loaded) return loaded;
       const items = loaded.pages.flatMap((page) => page.items).filter((item) => item.id !== chat.id);
       const last = loaded.pages.at(-1);
-      if (shown === home) {
+      if (belongs) {
         const at = items.findIndex((item) => item.last_message_at <= chat.last_message_at);
         const end = at < 0 ? items.length : at;
         // Older than all that is loaded, with more to come: it arrives with its page.

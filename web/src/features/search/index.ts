@@ -1,2 +1,2 @@
 export { SearchView } from "./components/search-view";
-export type { Who } from "./queries";
+export { titlesQuery } from "./queries";

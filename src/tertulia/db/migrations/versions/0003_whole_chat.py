@@ -1,4 +1,4 @@
-"""The whole chat: deleted messages are found by their sweep, and words by search."""
+"""The whole chat: deleted messages are found by their sweep, words by search, pinned chats by their list."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -50,6 +50,13 @@ def upgrade() -> None:
     for statement in _SQLITE if op.get_bind().dialect.name == "sqlite" else _POSTGRESQL:
         op.execute(statement)
     op.create_index(
+        "ix_chat_pinned",
+        "chat",
+        ["user_id", "last_message_at", "id"],
+        sqlite_where=sa.text("pinned_at IS NOT NULL"),
+        postgresql_where=sa.text("pinned_at IS NOT NULL"),
+    )
+    op.create_index(
         "ix_message_deleted",
         "message",
         ["updated_at"],
@@ -60,6 +67,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_message_deleted", table_name="message")
+    op.drop_index("ix_chat_pinned", table_name="chat")
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DROP TABLE search_index")
     op.drop_table("search_document")

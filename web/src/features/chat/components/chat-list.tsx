@@ -1,6 +1,15 @@
 import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { Archive, ArchiveRestore, MoreHorizontal, Pencil, RotateCcw, Trash2 } from "lucide-react";
+import {
+  Archive,
+  ArchiveRestore,
+  MoreHorizontal,
+  Pencil,
+  Pin,
+  PinOff,
+  RotateCcw,
+  Trash2,
+} from "lucide-react";
 import { useEffect, useRef, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { dayGroup } from "@/lib/dates";
@@ -20,6 +29,7 @@ import {
 
 const NOTHING: Record<Shown, string> = {
   active: "Your chats will stand here.",
+  pinned: "",
   archived: "Nothing is archived.",
   trash: "The trash is empty.",
 };
@@ -43,8 +53,10 @@ export function ChatList({ shown, onOpen }: { shown: Shown; onOpen?: () => void 
       </div>
     );
   if (error) return <Failed words={wordsFor(error)} onRetry={() => void refetch()} />;
-  const chats = data.pages.flatMap((page) => page.items);
-  if (chats.length === 0) return <p className="p-3 text-text-muted">{NOTHING[shown]}</p>;
+  const loaded = data.pages.flatMap((page) => page.items);
+  if (loaded.length === 0) return <p className="p-3 text-text-muted">{NOTHING[shown]}</p>;
+  // Those that are pinned stand above, once.
+  const chats = shown === "active" ? loaded.filter((chat) => !chat.pinned_at) : loaded;
   return (
     <>
       {groupByDay(chats).map(([day, group]) => (
@@ -59,6 +71,23 @@ export function ChatList({ shown, onOpen }: { shown: Shown; onOpen?: () => void 
       ))}
       <div ref={end} className="h-8" />
     </>
+  );
+}
+
+/** What one wants at hand, above all others; nothing is shown while there is none. */
+export function PinnedChats({ onOpen }: { onOpen?: () => void }) {
+  const { data } = useInfiniteQuery(chatsQuery("pinned"));
+  const chats = data?.pages.flatMap((page) => page.items) ?? [];
+  if (chats.length === 0) return null;
+  return (
+    <section aria-label="Pinned" className="mb-3">
+      <h2 className="px-3 py-1 font-medium text-text-muted text-xs">Pinned</h2>
+      <ul>
+        {chats.map((chat) => (
+          <ChatRow key={chat.id} chat={chat} shown="pinned" onOpen={onOpen} />
+        ))}
+      </ul>
+    </section>
   );
 }
 
@@ -121,11 +150,18 @@ function useChatEntries(chat: Chat, rename: () => void): MenuEntry[] {
   const archive = (is_archived: boolean) =>
     change({ ...chat, is_archived }, () => updateChat(chat.id, { is_archived }));
   const restore = () => change({ ...chat, deleted_at: null }, () => restoreChat(chat.id));
+  const pin = (is_pinned: boolean) =>
+    change({ ...chat, pinned_at: is_pinned ? new Date().toISOString() : null }, () =>
+      updateChat(chat.id, { is_pinned }),
+    );
   const icon = { size: 16, strokeWidth: 1.5, "aria-hidden": true } as const;
   if (chat.deleted_at)
     return [{ label: "Restore", icon: <RotateCcw {...icon} />, onChoose: () => void restore() }];
   return [
     { label: "Rename", icon: <Pencil {...icon} />, onChoose: rename },
+    chat.pinned_at
+      ? { label: "Take off the pin", icon: <PinOff {...icon} />, onChoose: () => void pin(false) }
+      : { label: "Pin", icon: <Pin {...icon} />, onChoose: () => void pin(true) },
     chat.is_archived
       ? {
           label: "Take out of archive",
