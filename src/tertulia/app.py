@@ -31,6 +31,8 @@ from tertulia.chat.branches import purge_messages
 from tertulia.chat.routes import chat_routes
 from tertulia.chat.search_index import build_index
 from tertulia.chat.service import purge_trash
+from tertulia.chat.tag_routes import tag_routes
+from tertulia.chat.tags import purge_tags
 from tertulia.clock import now
 from tertulia.db import Database
 from tertulia.db.opening import open_database
@@ -99,6 +101,7 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
         admin_routes(cursors),
         chat_routes(cursors, parts.catalogue),
         search_routes(cursors),
+        tag_routes(),
         run_routes(
             parts.db,
             parts.catalogue,
@@ -162,6 +165,7 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
             Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
             Job("build-search-index", 1, build_index),
             Job("purge-messages", 60, lambda session: purge_messages(session, timedelta(days=settings.trash_days))),
+            Job("purge-tags", 3600, lambda session: purge_tags(session, timedelta(days=settings.trash_days))),
             Job("purge-trash", 60, lambda session: purge_trash(session, timedelta(days=settings.trash_days))),
             Job(
                 "prune-changes",

@@ -19,6 +19,7 @@ ApiTokenId = NewType("ApiTokenId", str)
 ChatId = NewType("ChatId", str)
 MessageId = NewType("MessageId", str)
 RunId = NewType("RunId", str)
+TagId = NewType("TagId", str)
 StepId = NewType("StepId", str)
 ProviderConfigId = NewType("ProviderConfigId", str)
 

@@ -22,6 +22,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api-tokens"): {"name": "script"},
     ("POST", "/session/confirm"): {"password": "correct horse battery"},
     ("PUT", "/me/password"): {"password": "correct horse battery", "new_password": "another horse battery"},
+    ("POST", "/tags"): {"name": "home"},
+    ("POST", "/tags/{tag_id}/merge"): "merge",
     ("POST", "/provider-configs"): {"provider": "mistral", "api_key": "abcdefghijkl"},
 }
 # Answered to the owner with a conflict or a refusal of the state, not of the person.
@@ -40,7 +42,7 @@ def routes() -> list[tuple[str, str, Access]]:
 
 ROUTES = routes()
 PROTECTED = [(method, path) for method, path, access in ROUTES if access is not Access.PUBLIC]
-IDS = ("chat_id", "message_id", "run_id", "session_id", "token_id", "config_id", "user_id")
+IDS = ("chat_id", "message_id", "run_id", "session_id", "token_id", "config_id", "user_id", "tag_id")
 ADMINISTRATION = [(method, path) for method, path, access in ROUTES if access is Access.ADMIN]
 WITH_IDS = [pair for pair in PROTECTED if "{" in pair[1] and pair not in ADMINISTRATION]
 
@@ -143,6 +145,8 @@ def _body(method: str, path: str, things: dict[str, str] | None = None) -> Any:
     body = BODIES.get((method, path), {} if method in ("POST", "PATCH") else None)
     if body == "head":
         return {"message_id": (things or {}).get("message_id", "0" * 32)}
+    if body == "merge":
+        return {"into_id": (things or {}).get("tag_id", "0" * 32)}
     return body
 
 
@@ -159,4 +163,5 @@ def _things(client: Client) -> dict[str, str]:
         "session_id": client.api("GET", "/sessions")["items"][0]["id"],
         "token_id": token["id"],
         "config_id": config["id"],
+        "tag_id": client.api("POST", "/tags", json={"name": "work"}, expect=201)["id"],
     }

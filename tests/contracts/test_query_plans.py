@@ -22,6 +22,7 @@ from tertulia.chat.queries import (
     LOCK_CHAT,
     ONE_CHAT,
     ONE_MESSAGE,
+    TAGGED_CHATS,
 )
 from tertulia.ids import new_id
 from tertulia.providers.catalogue import _OWN as OWN_PROVIDERS
@@ -41,6 +42,7 @@ HOT: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "pinned chats": (CHAT_LISTS["pinned", False], {"actor_id": ID, "limit": 50}),
     "trash": (CHAT_LISTS["trash", False], {"actor_id": ID, "limit": 50}),
+    "chats with a tag": (TAGGED_CHATS[False], {"actor_id": ID, "limit": 50, "tag_id": ID}),
     "one chat": (ONE_CHAT, {"chat_id": ID, "actor_id": ID}),
     "chat by id": (CHAT_BY_ID, {"chat_id": ID}),
     "chat to write to": (LOCK_CHAT, {"chat_id": ID, "actor_id": ID}),

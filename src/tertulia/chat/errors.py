@@ -38,6 +38,27 @@ class NotInChat(Invalid):
         super().__init__("This message is not one of the chat's.", field=field)
 
 
+class TagNotFound(NotFound):
+    code = "tag_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such tag, or it is not yours.")
+
+
+class TagExists(Conflict):
+    code = "tag_exists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is a tag {name} already. Choose another name, or merge the two.", field="name")
+
+
+class TooManyTags(Invalid):
+    code = "too_many_tags"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} tags are the most. Merge or delete some.", limit=limit)
+
+
 class StillWriting(Conflict):
     code = "message_still_writing"
 

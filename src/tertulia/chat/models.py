@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from tertulia import clock
 from tertulia.chat.parts import Part
-from tertulia.db import Base, Id, JsonOf, Money, Timestamps, closed
+from tertulia.db import Base, Created, Id, JsonOf, Money, Timestamps, closed
 from tertulia.ids import new_id
 
 DEFAULT_TITLE = "New Chat"
@@ -162,6 +162,46 @@ class Chat(Timestamps, Base):
     total_cost: Mapped[Decimal] = mapped_column(Money(), default=Decimal(0))
     pinned_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
+
+
+class TagColour(StrEnum):
+    """Names of meanings in the web's own palette, which has each of them for light and for dark."""
+
+    GREY = "grey"
+    RED = "red"
+    ORANGE = "orange"
+    GREEN = "green"
+    BLUE = "blue"
+    PURPLE = "purple"
+
+
+class Tag(Timestamps, Base):
+    __tablename__ = "tag"
+    __table_args__ = (
+        sa.Index(
+            "uq_tag_user_id_name_key",
+            "user_id",
+            "name_key",
+            unique=True,
+            sqlite_where=sa.text("deleted_at IS NULL"),
+            postgresql_where=sa.text("deleted_at IS NULL"),
+        ),
+        sa.Index(None, "user_id"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(sa.String(50))
+    name_key: Mapped[str] = mapped_column(sa.String(200))  # without case, width and accents
+    colour: Mapped[TagColour] = mapped_column(closed(TagColour), default=TagColour.GREY)
+    deleted_at: Mapped[datetime | None]
+
+
+class ChatTag(Created, Base):
+    __tablename__ = "chat_tag"
+
+    chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"), primary_key=True)
+    tag_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("tag.id", ondelete="CASCADE"), primary_key=True, index=True)
 
 
 class Message(Timestamps, Base):

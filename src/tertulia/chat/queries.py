@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, aliased
 
 from tertulia.accounts.access import may_read_chat, may_write_chat
 from tertulia.accounts.models import User
-from tertulia.chat.models import Chat, ChatSettings, Message, MessageStatus
+from tertulia.chat.models import Chat, ChatSettings, ChatTag, Message, MessageStatus, Tag
 from tertulia.chat.schemas import ChatRead, LastMessage, MessageRead, SettingsRead, UsageRead
 from tertulia.db import Id, Prepared, UtcTime
 from tertulia.ids import format_id
@@ -73,6 +73,11 @@ _CHAT_COLUMNS = (
     _HEAD.role,
     sa.func.substr(_HEAD.content, 1, EXCERPT, type_=sa.Text()),
     Chat.user_id,
+    sa.select(id_list(ChatTag.tag_id))
+    .join(Tag, Tag.id == ChatTag.tag_id)
+    .where(ChatTag.chat_id == Chat.id, Tag.deleted_at.is_(None))
+    .correlate(Chat)
+    .scalar_subquery(),
 )
 _WITH_HEAD = sa.select(*_CHAT_COLUMNS).outerjoin(_HEAD, _HEAD.id == Chat.head_message_id)
 
@@ -100,6 +105,10 @@ CHAT_LISTS = {
     (shown, after): _chat_list(*conditions, after_cursor=after)
     for shown, conditions in _SHOWN.items()
     for after in (False, True)
+}
+_TAGGED = sa.select(ChatTag.chat_id).where(ChatTag.tag_id == _bind("tag_id", ChatTag.tag_id)).scalar_subquery()
+TAGGED_CHATS = {
+    after: _chat_list(*_SHOWN["active"], Chat.id.in_(_TAGGED), after_cursor=after) for after in (False, True)
 }
 ONE_CHAT = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id), may_read_chat(Chat.user_id)))
 CHAT_BY_ID = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id)))
@@ -145,6 +154,7 @@ def read_chat_row(row: Sequence[Any]) -> ChatRead:
         "total_tokens": row[13],
         "total_cost": row[14],
         "pinned_at": row[15],
+        "tag_ids": _ids(row[22]) if row[22] else [],
         "deleted_at": row[16],
         "created_at": row[17],
         "updated_at": row[18],

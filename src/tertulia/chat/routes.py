@@ -35,18 +35,22 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue) -> Routes:
         archived: Annotated[bool, Query(description="Those in the archive instead.")] = False,
         trash: Annotated[bool, Query(description="Those in the trash instead.")] = False,
         pinned: Annotated[bool, Query(description="Only those that are pinned.")] = False,
+        tag: Annotated[AnyId | None, Query(description="Only those with this tag.")] = None,
         limit: Limit = 50,
         cursor: CursorText = None,
     ) -> Response:
         shown: Shown = "trash" if trash else "archived" if archived else "pinned" if pinned else "active"
-        key = cursors.decode(f"chats.{shown}", cursor)
+        kind = f"chats.{shown}.{tag or ''}"
+        key = cursors.decode(kind, cursor)
         after = (int(key[0]), str(key[1])) if key else None
         chats = await caller.read(
-            lambda session, actor: service.list_chats(session, shown=shown, after=after, limit=limit + 1, actor=actor)
+            lambda session, actor: service.list_chats(
+                session, shown=shown, tag_id=tag, after=after, limit=limit + 1, actor=actor
+            )
         )
         more = len(chats) > limit
         chats = chats[:limit]
-        next_cursor = cursors.encode(f"chats.{shown}", service.chat_key(chats[-1])) if more else None
+        next_cursor = cursors.encode(kind, service.chat_key(chats[-1])) if more else None
         return json_response({"items": chats, "next_cursor": next_cursor})
 
     @routes.add("POST", "/chats", access=Access.SIGNED_IN, gives=ChatRead, status=201)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
-from tertulia.chat.models import ChatKind, ChatSettings, FinishReason, MessageRole, MessageStatus, Visibility
+from tertulia.chat.models import ChatKind, ChatSettings, FinishReason, MessageRole, MessageStatus, TagColour, Visibility
 from tertulia.chat.parts import Part, WrittenPart
 from tertulia.ids import AnyId
 
@@ -73,6 +73,32 @@ class HeadUpdate(Request):
     message_id: AnyId
 
 
+TagName = Annotated[str, Field(min_length=1, max_length=50), AfterValidator(_no_nul), AfterValidator(_printable)]
+
+
+class TagCreate(Request):
+    name: TagName
+    colour: TagColour = TagColour.GREY
+
+
+class TagUpdate(Request):
+    """What is absent stays."""
+
+    name: TagName | None = None
+    colour: TagColour | None = None
+
+
+class TagMerge(Request):
+    into_id: AnyId
+
+
+class TagRead(TypedDict):
+    id: str
+    name: str
+    colour: TagColour
+    created_at: datetime
+
+
 class LastMessage(TypedDict):
     id: str
     role: MessageRole
@@ -104,6 +130,7 @@ class ChatRead(TypedDict):
     total_tokens: int
     total_cost: Decimal
     pinned_at: datetime | None
+    tag_ids: list[str]
     deleted_at: datetime | None
     created_at: datetime
     updated_at: datetime

@@ -18,6 +18,7 @@ from tertulia.chat.queries import (
     ONE_CHAT,
     ONE_MESSAGE,
     READABLE_CHAT,
+    TAGGED_CHATS,
     newest_leaf_below,
     read_chat_row,
     read_message_row,
@@ -55,13 +56,23 @@ def create_chat(session: Session, new: ChatCreate, *, actor: Actor) -> ChatRead:
 
 
 def list_chats(
-    session: Session, *, actor: Actor, shown: Shown = "active", after: ChatKey | None = None, limit: int = 50
+    session: Session,
+    *,
+    actor: Actor,
+    shown: Shown = "active",
+    tag_id: str | None = None,
+    after: ChatKey | None = None,
+    limit: int = 50,
 ) -> list[ChatRead]:
-    """The newest first, after the key of the last one seen."""
+    """The newest first, after the key of the last one seen; with a tag those of the active ones that have it."""
     values: dict[str, Any] = {"actor_id": actor.user_id, "limit": limit}
     if after is not None:
         values |= {"moment": EPOCH + timedelta(microseconds=after[0]), "last_id": after[1]}
-    return [read_chat_row(row) for row in CHAT_LISTS[shown, after is not None].all(session, **values)]
+    if tag_id is not None:
+        rows = TAGGED_CHATS[after is not None].all(session, **values, tag_id=tag_id)
+    else:
+        rows = CHAT_LISTS[shown, after is not None].all(session, **values)
+    return [read_chat_row(row) for row in rows]
 
 
 def chat_key(chat: ChatRead) -> ChatKey:

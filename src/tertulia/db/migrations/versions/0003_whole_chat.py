@@ -31,6 +31,52 @@ _POSTGRESQL = (
 
 def upgrade() -> None:
     op.create_table(
+        "tag",
+        sa.Column("id", types.Id(), nullable=False),
+        sa.Column("user_id", types.Id(), nullable=False),
+        sa.Column("name", sa.String(length=50), nullable=False),
+        sa.Column("name_key", sa.String(length=200), nullable=False),
+        sa.Column(
+            "colour",
+            sa.Enum(
+                "grey",
+                "red",
+                "orange",
+                "green",
+                "blue",
+                "purple",
+                name="tag_colour",
+                native_enum=False,
+                create_constraint=True,
+            ),
+            nullable=False,
+        ),
+        sa.Column("deleted_at", types.UtcTime(), nullable=True),
+        sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.Column("updated_at", types.UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_tag_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tag")),
+    )
+    op.create_index(op.f("ix_tag_user_id"), "tag", ["user_id"])
+    op.create_index(
+        "uq_tag_user_id_name_key",
+        "tag",
+        ["user_id", "name_key"],
+        unique=True,
+        sqlite_where=sa.text("deleted_at IS NULL"),
+        postgresql_where=sa.text("deleted_at IS NULL"),
+    )
+    op.create_table(
+        "chat_tag",
+        sa.Column("chat_id", types.Id(), nullable=False),
+        sa.Column("tag_id", types.Id(), nullable=False),
+        sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["chat_id"], ["chat.id"], name=op.f("fk_chat_tag_chat_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["tag_id"], ["tag.id"], name=op.f("fk_chat_tag_tag_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("chat_id", "tag_id", name=op.f("pk_chat_tag")),
+    )
+    op.create_index(op.f("ix_chat_tag_tag_id"), "chat_tag", ["tag_id"])
+    op.create_table(
         "search_document",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("chat_id", types.Id(), nullable=False),
@@ -71,3 +117,5 @@ def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DROP TABLE search_index")
     op.drop_table("search_document")
+    op.drop_table("chat_tag")
+    op.drop_table("tag")

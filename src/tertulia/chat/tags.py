@@ -1,0 +1,146 @@
+"""Tags: a person's own words for their chats. What is deleted comes back with all its chats, for thirty days."""
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.chat.errors import ChatNotFound, TagExists, TagNotFound, TooManyTags
+from tertulia.chat.models import ChatTag, Tag
+from tertulia.chat.queries import LOCK_CHAT
+from tertulia.chat.schemas import ChatRead, TagCreate, TagRead, TagUpdate
+from tertulia.chat.service import announce_chat
+from tertulia.chat.words import fold
+from tertulia.db import insert_if_absent, rowcount
+from tertulia.ids import ChatId, TagId, new_id
+from tertulia.realtime.models import Operation
+from tertulia.realtime.publish import publish
+
+MAX_TAGS = 200
+
+
+def list_tags(session: Session, *, actor: Actor) -> list[TagRead]:
+    """By name; at most 200, so all at once."""
+    tags = session.scalars(
+        sa.select(Tag).where(Tag.user_id == actor.user_id, Tag.deleted_at.is_(None)).order_by(Tag.name_key)
+    )
+    return [_read(tag) for tag in tags]
+
+
+def create_tag(session: Session, new: TagCreate, *, actor: Actor) -> TagRead:
+    """Raises TagExists, TooManyTags."""
+    count = session.scalar(sa.select(sa.func.count()).where(Tag.user_id == actor.user_id, Tag.deleted_at.is_(None)))
+    if (count or 0) >= MAX_TAGS:
+        raise TooManyTags(MAX_TAGS)
+    tag = Tag(id=new_id(), user_id=actor.user_id, name=new.name, name_key=fold(new.name), colour=new.colour)
+    _keep_name(session, tag)
+    session.add(tag)
+    session.flush()
+    return _announce(session, tag, Operation.CREATED)
+
+
+def update_tag(session: Session, tag_id: TagId, update: TagUpdate, *, actor: Actor) -> TagRead:
+    """Another name or colour. Raises TagNotFound, TagExists."""
+    tag = _get(session, tag_id, actor=actor)
+    if update.name is not None:
+        tag.name, tag.name_key = update.name, fold(update.name)
+        _keep_name(session, tag)
+    if update.colour is not None:
+        tag.colour = update.colour
+    session.flush()
+    return _announce(session, tag, Operation.UPDATED)
+
+
+def merge_tag(session: Session, tag_id: TagId, into_id: TagId, *, actor: Actor) -> TagRead:
+    """All chats of one tag get the other too, and the first is deleted. Raises TagNotFound."""
+    tag, into = _get(session, tag_id, actor=actor), _get(session, into_id, actor=actor)
+    if tag.id != into.id:
+        chats = list(session.scalars(sa.select(ChatTag.chat_id).where(ChatTag.tag_id == tag.id)))
+        for chat_id in chats:
+            insert_if_absent(session, ChatTag, chat_id=chat_id, tag_id=into.id, created_at=clock.now())
+        tag.deleted_at = clock.now()
+        session.flush()
+        _announce(session, tag, Operation.DELETED)
+        for chat_id in chats:
+            announce_chat(session, chat_id, Operation.UPDATED)
+    return _announce(session, into, Operation.UPDATED)
+
+
+def delete_tag(session: Session, tag_id: TagId, *, actor: Actor) -> None:
+    tag = _get(session, tag_id, actor=actor)
+    tag.deleted_at = clock.now()
+    session.flush()
+    _announce(session, tag, Operation.DELETED)
+
+
+def restore_tag(session: Session, tag_id: TagId, *, actor: Actor) -> TagRead:
+    """Raises TagNotFound, and TagExists if its name was given to another meanwhile."""
+    tag = _get(session, tag_id, actor=actor, is_deleted=True)
+    if tag.deleted_at is not None:
+        _keep_name(session, tag)
+        tag.deleted_at = None
+        session.flush()
+    return _announce(session, tag, Operation.CREATED)
+
+
+def tag_chat(session: Session, chat_id: ChatId, tag_id: TagId, *, actor: Actor) -> ChatRead:
+    """Twice is as good as once. Raises ChatNotFound, TagNotFound."""
+    _check_chat(session, chat_id, actor=actor)
+    tag = _get(session, tag_id, actor=actor)
+    insert_if_absent(session, ChatTag, chat_id=chat_id, tag_id=tag.id, created_at=clock.now())
+    return announce_chat(session, chat_id, Operation.UPDATED)
+
+
+def untag_chat(session: Session, chat_id: ChatId, tag_id: TagId, *, actor: Actor) -> ChatRead:
+    _check_chat(session, chat_id, actor=actor)
+    tag = _get(session, tag_id, actor=actor)
+    session.execute(sa.delete(ChatTag).where(ChatTag.chat_id == chat_id, ChatTag.tag_id == tag.id))
+    return announce_chat(session, chat_id, Operation.UPDATED)
+
+
+def purge_tags(session: Session, kept: timedelta) -> int:
+    return rowcount(session, sa.delete(Tag).where(Tag.deleted_at < clock.now() - kept))
+
+
+def _get(session: Session, tag_id: TagId, *, actor: Actor, is_deleted: bool = False) -> Tag:
+    tag = session.scalars(sa.select(Tag).where(Tag.id == tag_id, Tag.user_id == actor.user_id)).one_or_none()
+    if tag is None or (tag.deleted_at is not None and not is_deleted):
+        raise TagNotFound
+    return tag
+
+
+def _keep_name(session: Session, tag: Tag) -> None:
+    """Two tags of one person whose names look alike are one too many; the partial unique index has the last word."""
+    with session.no_autoflush:
+        taken = session.scalar(
+            sa.select(Tag.id).where(
+                Tag.user_id == tag.user_id, Tag.name_key == tag.name_key, Tag.deleted_at.is_(None), Tag.id != tag.id
+            )
+        )
+    if taken is not None:
+        raise TagExists(tag.name)
+
+
+def _check_chat(session: Session, chat_id: ChatId, *, actor: Actor) -> None:
+    if LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id) is None:
+        raise ChatNotFound
+
+
+def _read(tag: Tag) -> TagRead:
+    return {"id": tag.id, "name": tag.name, "colour": tag.colour, "created_at": tag.created_at}
+
+
+def _announce(session: Session, tag: Tag, operation: Operation) -> TagRead:
+    read = _read(tag)
+    publish(
+        session,
+        owner_id=tag.user_id,
+        topic=f"user:{tag.user_id}",
+        entity="tag",
+        entity_id=tag.id,
+        operation=operation,
+        payload=read,
+    )
+    return read
