@@ -46,7 +46,7 @@ from tertulia.http.routing import Access, Routes, refuse_undeclared
 from tertulia.http.sse import EventStream
 from tertulia.http.web import web_routes
 from tertulia.ids import new_id
-from tertulia.jobs.service import Job, Sweeper
+from tertulia.jobs.service import MORE, Job, Sweeper
 from tertulia.keyring import KeyRing, open_keyring
 from tertulia.openapi import build_openapi
 from tertulia.providers.adapters import Access as ProviderAccess
@@ -163,7 +163,7 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
             Job("sweep-sessions", 60, lambda session: sweep_sessions(session, life)),
             Job("refresh-models", 24 * 3600, refresh_catalogue),
             Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
-            Job("build-search-index", 1, build_index),
+            Job("build-search-index", 60, lambda session: None if build_index(session).is_built else MORE),
             Job("purge-messages", 60, lambda session: purge_messages(session, timedelta(days=settings.trash_days))),
             Job("purge-tags", 3600, lambda session: purge_tags(session, timedelta(days=settings.trash_days))),
             Job("purge-trash", 60, lambda session: purge_trash(session, timedelta(days=settings.trash_days))),

@@ -223,3 +223,42 @@ def test_others_neither_copy_nor_delete_nor_restore(ana: Client, sign_in: SignIn
         bob.api(method, f"/messages/{message['id']}/{path}".rstrip("/"), expect=404)
     ana.api("DELETE", f"/messages/{message['id']}", expect=204)
     bob.api("POST", f"/messages/{message['id']}/restore", expect=404)
+
+
+def test_what_was_said_since_stays_on_show_when_a_deleted_message_comes_back(ana: Client) -> None:
+    chat = ana.chat()
+    sent = [ana.say(chat["id"], str(number), reply=False)["message"] for number in range(2)]
+    ana.api("DELETE", f"/messages/{sent[1]['id']}", expect=204)
+    ana.say(chat["id"], "later", reply=False)
+    ana.api("POST", f"/messages/{sent[1]['id']}/restore")
+    assert contents(ana, chat["id"]) == ["0", "later"]
+    assert contents(ana, chat["id"], through=sent[1]["id"]) == ["0", "1"]
+
+
+def test_deleting_a_message_stops_the_reply_to_it(ana: Client, provider: ScriptedProvider) -> None:
+    """Else the model would be asked about the message before it, and paid for that."""
+    provider.play([Text("held"), Hold(), Finish()])
+    chat = ana.chat()
+    first = ana.say(chat["id"], "First")
+    second = ana.say(chat["id"], "Second")
+    until(lambda: provider.open_streams == 1)
+    ana.api("DELETE", f"/messages/{second['message']['id']}", expect=204)
+    assert ana.api("GET", f"/runs/{second['run']['id']}")["status"] == "cancelled"
+    provider.release()
+    assert ana.finished(first["run"]["id"])["status"] == "completed"
+    assert len(provider.requests) == 1
+
+
+def test_a_branch_through_a_deleted_message_is_not_there(ana: Client) -> None:
+    chat = ana.chat()
+    first = ana.say(chat["id"], "0", reply=False)["message"]
+    other = ana.api("POST", f"/messages/{first['id']}/edit", json={"content": "alt", "reply": False}, expect=201)
+    ana.api("DELETE", f"/messages/{other['message']['id']}", expect=204)
+    for hidden in (other["message"]["id"], ana.say(ana.chat()["id"], "elsewhere", reply=False)["message"]["id"]):
+        ana.api("GET", f"/chats/{chat['id']}/messages", params={"through": hidden}, expect=404)
+
+
+def test_deleting_again_with_the_same_key_gives_the_same_answer(ana: Client) -> None:
+    message = ana.say(ana.chat()["id"], "once", reply=False)["message"]
+    for _ in range(2):
+        ana.api("DELETE", f"/messages/{message['id']}", headers={"Idempotency-Key": "k" * 20}, expect=204)

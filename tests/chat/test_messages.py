@@ -212,7 +212,8 @@ class TreeMachine(RuleBasedStateMachine):
         super().__init__()
         self.chat_id: ChatId = make_chat(self.session, owner=self.alice)
         self.previous: dict[MessageId, MessageId | None] = {}
-        self.deleted: dict[MessageId, tuple[bool, list[MessageId]]] = {}  # whether it was the head, what followed it
+        # Whether it was the head, where the head went, what followed it.
+        self.deleted: dict[MessageId, tuple[bool, MessageId | None, list[MessageId]]] = {}
         self.head: MessageId | None = None
 
     @rule()
@@ -240,13 +241,15 @@ class TreeMachine(RuleBasedStateMachine):
         gone = self.shown[choice % len(self.shown)]
         before = self.previous[gone]
         followers = [one for one, previous in self.previous.items() if previous == gone]
-        self.deleted[gone] = (gone == self.head, followers)
+        was_head = gone == self.head
+        self.deleted[gone] = (was_head, None, followers)
         for follower in followers:
             self.previous[follower] = before
-        if gone == self.head:
+        if was_head:
             roots = [one for one in self.shown if self.previous[one] is None]
             anchor = before or max(roots, default=None)
             self.head = self._newest_below(anchor) if anchor else None
+            self.deleted[gone] = (True, self.head, followers)
         delete_message(self.session, gone, actor=self.alice)
 
     @rule(choice=st.integers(0, 10_000))
@@ -254,11 +257,11 @@ class TreeMachine(RuleBasedStateMachine):
         if not self.deleted:
             return
         back = list(self.deleted)[choice % len(self.deleted)]
-        was_head, followers = self.deleted.pop(back)
+        was_head, next_head, followers = self.deleted.pop(back)
         for follower in followers:
             if self.previous[follower] == self.previous[back]:
                 self.previous[follower] = back
-        if was_head or self.head is None:
+        if (was_head and self.head == next_head) or self.head is None:
             self.head = self._newest_below(back)
         restore_message(self.session, back, actor=self.alice)
 

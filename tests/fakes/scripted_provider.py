@@ -8,6 +8,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,7 +141,8 @@ class ScriptedProvider:
         await asyncio.gather(*self._handlers, return_exceptions=True)
         # A connection whose other end is gone may still be closing: cut them all, and let the loop see them off.
         for writer in self._writers:
-            writer.transport.abort()
+            with suppress(AttributeError):  # asyncio's own words for a transport that is closed already
+                writer.transport.abort()
         for _ in range(5):
             await asyncio.sleep(0)
 

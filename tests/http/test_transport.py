@@ -127,6 +127,27 @@ def test_what_is_no_answer_is_an_error(answer: bytes, told: str) -> None:
     asyncio.run(main())
 
 
+def test_an_answer_that_never_ends_outside_its_body_is_cut_off() -> None:
+    """Trailers are read by the parser, and would fill the memory without anybody seeing a byte."""
+
+    async def main() -> None:
+        server = Server(OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Trailer: " + b"a" * 1_000_000)
+        async with calling(server, idle_s=5) as client:
+            with pytest.raises(httpx.RemoteProtocolError, match="no part of the answer"):
+                await client.get(server.url)
+
+    asyncio.run(main())
+
+
+def test_what_stands_after_a_whole_answer_does_it_no_harm() -> None:
+    async def main() -> None:
+        server = Server(OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nok\n{}")
+        async with calling(server) as client:
+            assert (await client.get(server.url)).text == "ok"
+
+    asyncio.run(main())
+
+
 def test_what_comes_unasked_is_never_taken_for_the_next_answer() -> None:
     async def main() -> None:
         whole = OK + b"Content-Length: 2\r\n\r\nok"

@@ -56,6 +56,21 @@ def ask(url: str, timeouts: Timeouts | None = None) -> list[ProviderEvent]:
     return asyncio.run(main())
 
 
+def test_a_reply_that_takes_too_long_is_told_also_to_one_who_reads_at_a_pace(provider: ScriptedProvider) -> None:
+    """The time must not end in the caller's own hands, who would not know why."""
+    provider.play([*[step for _ in range(200) for step in (Text("on "), Pause(0.02))], Finish()])
+
+    async def main() -> None:
+        waits = Timeouts(whole_s=0.5)
+        async with operator_client(waits) as client:
+            adapter = OpenAICompatible(Wire("scripted", provider.url, {}, client, waits))
+            async for _ in adapter.stream(REQUEST):
+                await asyncio.sleep(0.1)
+
+    with pytest.raises(ProviderTimeout, match="for one reply"):
+        asyncio.run(main())
+
+
 def test_text_reasoning_usage_and_finish_arrive_as_our_events(provider: ScriptedProvider) -> None:
     provider.play([Reasoning("hm"), Text("Hel"), Text("lo"), Finish("length", 11, 3)])
     assert ask(provider.url) == [

@@ -129,6 +129,16 @@ def test_the_text_that_says_it_more_comes_first(session: Session, alice: Actor) 
     assert following is None
 
 
+def test_a_title_is_found_however_often_its_words_are_said(
+    session: Session, alice: Actor, library: ChatId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tertulia.search.service.RANKED", 2)
+    chat_id = make_chat(session, owner=alice, title="another")
+    for _ in range(3):
+        add_message(session, chat_id, "the kitchen", owner=alice)
+    assert found(session, "yeast in:kitchen", alice) == [TEXTS[0]]
+
+
 def test_a_long_text_is_found_to_its_end_and_told_once(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice)
     add_message(session, chat_id, "common " * 9000 + "needle", owner=alice, is_reply=True)
@@ -201,6 +211,6 @@ def test_a_reply_is_found_when_it_is_whole(ana: Client, provider: ScriptedProvid
     assert [hit["message"]["id"] for hit in items] == [sent["reply"]["id"]]
     assert [piece["text"] for piece in items[0]["snippet"] if piece["is_hit"]] == ["unmistakable"]
     assert sign_in("bob").api("GET", "/search", params={"q": "unmistak"})["items"] == []
-    later = datetime(2100, 1, 1, tzinfo=UTC).isoformat()
-    assert ana.api("GET", "/search", params={"q": "unmistak", "since": later})["items"] == []
+    for later in (datetime(2100, 1, 1, tzinfo=UTC).isoformat(), "2100-01-01T00:00:00", "2100-01-01"):
+        assert ana.api("GET", "/search", params={"q": "unmistak", "since": later})["items"] == []
     assert ana.api("GET", "/search", params={"q": "unmistak", "role": "user"})["items"] == []

@@ -24,6 +24,9 @@ from tertulia.search.snippets import snippet_of
         ("東", ["東"]),
         ("ab東京cd", ["ab", "東", "東京", "京", "cd"]),
         ("한국어", ["한", "한국", "국", "국어", "어"]),
+        ("re\u0301sume\u0301", ["resume"]),
+        ("كِتَاب كتاب", ["كتاب", "كتاب"]),
+        ("हिन्दी", ["हनद"]),
         ("1e5 3.14 2026-11-22", ["1e5", "3", "14", "2026", "11", "22"]),
         ("", []),
         ("… — !?", []),
@@ -67,6 +70,15 @@ def test_a_filter_without_sense_is_words() -> None:
         ("fun",),
         ("has",),
     ]
+
+
+@pytest.mark.parametrize("day", ["2026-99999999999999", "99999-1", "2026-13", "0", "1969", "2026-1-1-1"])
+def test_a_day_that_is_none_is_words(day: str) -> None:
+    assert understand(f"before:{day}").until is None
+
+
+def test_few_titles_are_looked_for() -> None:
+    assert len(understand("x " + "in:ab " * 80).in_title) == 4
 
 
 @given(st.text())

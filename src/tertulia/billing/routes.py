@@ -1,6 +1,6 @@
 """What was used, and what it cost."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Query
@@ -15,19 +15,10 @@ from tertulia.billing import ledger
 from tertulia.billing.counts import get_message_count
 from tertulia.billing.schemas import UsageReport
 from tertulia.http.answers import json_response
+from tertulia.http.moments import Moment
 from tertulia.http.routing import Access, Routes
 
 DEFAULT_DAYS = 30
-
-
-def _in_utc(moment: datetime) -> datetime:
-    """A moment without a zone, or a bare date, is meant in UTC."""
-    if not 1970 < moment.year < 9999:
-        raise ValueError("Choose a moment of these years.")
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
 
 
 def _groups(value: str) -> str:

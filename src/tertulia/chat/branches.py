@@ -32,24 +32,25 @@ def delete_message(session: Session, message_id: MessageId, *, actor: Actor) -> 
     """
     chat = _locked_chat_of(session, message_id, actor=actor)
     message = session.get_one(Message, message_id, populate_existing=True)
-    if message.status in WRITING:
-        raise StillWriting
     # Deleted ones too: when they come back, they must find their place.
     followers = session.scalars(_followers(chat.id, message_id).order_by(Message.id)).all()
+    writing = session.scalar(
+        sa.select(Message.id).where(Message.id.in_([message_id, *followers]), Message.status.in_(WRITING)).limit(1)
+    )
+    if writing is not None:  # itself, or a reply to it, which would answer something else
+        raise StillWriting
     last_read = get_message(session, message_id, actor=actor)
     _relink(session, list(followers), message.previous_message_id)
-    message.details = message.details.model_copy(
-        update={
-            "deleted": Deleted(
-                status=message.status, was_head=chat.head_message_id == message_id, followers=list(followers)
-            )
-        }
-    )
-    message.status = MessageStatus.DELETED
+    was, message.status = message.status, MessageStatus.DELETED
     index_stored(session, [message_id])
     values: dict[str, object] = {"message_count": Chat.message_count - 1}
-    if chat.head_message_id == message_id:
-        values["head_message_id"] = _newest_below_or_at(session, chat.id, message.previous_message_id)
+    was_head = chat.head_message_id == message_id
+    next_head = _newest_below_or_at(session, chat.id, message.previous_message_id) if was_head else None
+    if was_head:
+        values["head_message_id"] = next_head
+    before = Deleted(status=was, was_head=was_head, next_head=next_head, followers=list(followers))
+    message.details = message.details.model_copy(update={"deleted": before})
+    session.flush()
     session.execute(sa.update(Chat).where(Chat.id == chat.id).values(values))
     _announce_deleted(session, chat, last_read)
     _announce_beside(session, chat, message_id, message.previous_message_id)
@@ -75,7 +76,8 @@ def restore_message(session: Session, message_id: MessageId, *, actor: Actor) ->
     index_stored(session, [message_id])
     _relink(session, list(still_there), message_id)
     values: dict[str, object] = {"message_count": Chat.message_count + 1}
-    if before.was_head or chat.head_message_id is None:
+    # Only if nothing was said since: then the head stays with what was.
+    if (before.was_head and chat.head_message_id == before.next_head) or chat.head_message_id is None:
         values["head_message_id"] = newest_leaf_below(session, chat.id, message_id)
     session.execute(sa.update(Chat).where(Chat.id == chat.id).values(values))
     restored = announce_message(session, chat.owner_id, message_id, Operation.CREATED)

@@ -90,6 +90,7 @@ class Deleted(BaseModel):
 
     status: MessageStatus
     was_head: bool
+    next_head: str | None = None  # where the chat's head went, if it was here
     followers: list[str]  # ids of the messages that followed it, and were linked to the one before it
 
 

@@ -144,7 +144,7 @@ def list_messages(
     chat = READABLE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     if chat is None:
         raise ChatNotFound
-    start = leaf or (MessageId(newest_leaf_below(session, chat_id, through)) if through else chat[0])
+    start = leaf or (_leaf_through(session, chat_id, through) if through else chat[0])
     if start is None:
         return [], None
     # One more link than messages: whoever reads on may name a message that was deleted since, and it is left out.
@@ -155,6 +155,18 @@ def list_messages(
     messages = [read_message_row(row) for row in rows]
     older = messages[-1]["previous_message_id"]
     return messages, older
+
+
+def _leaf_through(session: Session, chat_id: ChatId, message_id: MessageId) -> MessageId:
+    """Raises MessageNotFound, also for one that was deleted: its branch has another end now."""
+    there = session.scalar(
+        sa.select(Message.id).where(
+            Message.id == message_id, Message.chat_id == chat_id, Message.status != MessageStatus.DELETED
+        )
+    )
+    if there is None:
+        raise MessageNotFound
+    return MessageId(newest_leaf_below(session, chat_id, message_id))
 
 
 def get_message(session: Session, message_id: MessageId, *, actor: Actor) -> MessageRead:

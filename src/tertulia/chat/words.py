@@ -10,7 +10,10 @@ LONGEST_WORD = 64
 _CJK = (
     "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003134a"
 )
-_RUNS = re.compile(rf"([{_CJK}]+)|([^\W_{_CJK}]+)")
+# Accents and vowel signs that stand beside their letter belong to the word; regular expressions do not think so.
+_MARKS = "".join(chr(code) for code in range(0x300, 0x2100) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
+_RUNS = re.compile(rf"([{_CJK}]+)|([^\W_{_CJK}](?:[^\W_{_CJK}]|[{_MARKS}\u200c\u200d])*)")
+_DROPPED = frozenset(_MARKS + "\u200c\u200d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,11 @@ def asked_words(run: Run) -> tuple[str, ...]:
 
 
 def fold(text: str) -> str:
-    """Without case, width and accents: how two spellings of a word are the same."""
+    """Without case, width, accents and vowel signs: how two spellings of a word are the same."""
     if text.isascii():
         return text.lower()
     apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
-    bare = "".join(character for character in apart if not unicodedata.combining(character))
+    bare = "".join(one for one in apart if one not in _DROPPED and not unicodedata.combining(one))
     return unicodedata.normalize("NFKC", bare)
 
 

@@ -38,7 +38,9 @@ class HttpTransport(httpx.AsyncBaseTransport):
         """Raises httpx's own errors, and what `find_addresses` raises."""
         timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
         sent = _encode(request, await request.aread())
-        origin = (request.url.scheme, request.url.host, request.url.port or (443 if _is_tls(request) else 80))
+        # As it is in the Host header: a name of another script has two spellings, which may be two domains.
+        host = request.url.raw_host.decode("ascii")
+        origin = (request.url.scheme, host, request.url.port or (443 if _is_tls(request) else 80))
         connection = self._take_idle(origin) or await self._connect(origin, timeouts.get("connect"))
         reply = _Reply(self, origin, connection, timeouts.get("read"))
         try:
@@ -86,13 +88,18 @@ class HttpTransport(httpx.AsyncBaseTransport):
         try:
             async with asyncio.timeout(limit_s):
                 addresses = await self._find_addresses(host, port)
+                # Each has its share of the time: one that never answers must not use up that of the others.
+                share_s = limit_s / max(1, len(addresses)) if limit_s is not None else None
                 for address in addresses:
                     try:
-                        return await self._connect_to(address, port, host if scheme == "https" else None)
-                    except OSError as error:  # certificates that are not right are of this kind too
+                        async with asyncio.timeout(share_s):
+                            return await self._connect_to(address, port, host if scheme == "https" else None)
+                    except OSError as error:  # certificates that are not right are of this kind too, and silence is
                         failure = error
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"{host} did not answer in time") from error
+        if isinstance(failure, TimeoutError):
+            raise httpx.ConnectTimeout(f"{host} did not answer in time") from failure
         raise httpx.ConnectError(f"{host} cannot be reached: {failure or 'it has no address'}") from failure
 
     async def _connect_to(self, address: str, port: int, server_name: str | None) -> "_Connection":
@@ -136,10 +143,13 @@ class _Connection(asyncio.Protocol):
     @property
     def is_untouched(self) -> bool:
         """Nothing has come that nobody asked for, its end included; also nothing that the loop has not seen yet."""
-        if self._ended or self._received or self._transport is None:
+        if self._ended or self._received or self._transport is None or self._transport.is_closing():
+            return False
+        socket = self._transport.get_extra_info("socket").fileno()
+        if socket < 0:
             return False
         arrived = select.poll()
-        arrived.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        arrived.register(socket, select.POLLIN)
         return not arrived.poll(0)
 
     def write(self, data: bytes) -> None:
@@ -197,6 +207,7 @@ class _Reply(httpx.AsyncByteStream):
         self._pieces: list[bytes] = []
         self._has_head = False
         self._is_complete = False
+        self._without_body = 0  # bytes since the last of the body: heads, sizes of chunks, trailers
         self._may_stay = False  # the connection is good for another call
         self._is_released = False
 
@@ -238,10 +249,16 @@ class _Reply(httpx.AsyncByteStream):
             self._connection.close()
 
     def _feed(self, received: bytes) -> None:
+        self._without_body += len(received)
         try:
             self._parser.feed_data(received)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if self._is_complete:  # what stands after a whole answer is not read, and nobody is asked there again
+                self._may_stay = False
+                return
             raise httpx.RemoteProtocolError(f"the answer is no HTTP: {error}") from error
+        if self._has_head and not self._is_complete and self._without_body > MAX_HEAD_BYTES:
+            raise httpx.RemoteProtocolError(f"more than {MAX_HEAD_BYTES} bytes came that are no part of the answer")
 
     def _ends_by_closing(self) -> bool:
         names = {name.lower() for name, _ in self.headers}
@@ -261,6 +278,7 @@ class _Reply(httpx.AsyncByteStream):
             self.status, self._has_head = status, True
 
     def on_body(self, body: bytes) -> None:
+        self._without_body = 0
         if not self._is_complete:
             self._pieces.append(body)
 

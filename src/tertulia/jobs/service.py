@@ -14,11 +14,18 @@ from tertulia.errors import AppError
 from tertulia.jobs.models import Lease
 
 log = logging.getLogger(__name__)
+MORE = object()
+
+
+AGAIN_S = 0.5  # between two turns of a job that has more to do
 
 
 @dataclass(frozen=True)
 class Job:
-    """A unit of work to be done every so often; it may be run again at any time."""
+    """A unit of work to be done every so often; it may be run again at any time.
+
+    Work that is too much for one transaction does some of it and gives `MORE`.
+    """
 
     name: str
     every_s: float
@@ -44,23 +51,23 @@ class Sweeper:
 
     async def _repeat(self, job: Job) -> None:
         while True:
+            result: object = None
             try:
-                await self._db.write(run_under_lease, job, owner=self._owner)
+                result = await self._db.write(run_under_lease, job, owner=self._owner)
             except AppError as error:
                 log.warning("job %s: %s", job.name, error.detail)
             except Exception:
                 log.exception("job %s failed", job.name)
-            await asyncio.sleep(job.every_s)
+            await asyncio.sleep(AGAIN_S if result is MORE else job.every_s)
 
 
-def run_under_lease(session: Session, job: Job, *, owner: str) -> bool:
-    """Do the work if nobody else has it this turn; whether it was done here."""
+def run_under_lease(session: Session, job: Job, *, owner: str) -> object:
+    """Do the work if nobody else has it this turn; gives what it gives, and None if it was not done here."""
     held_s = max(1, int(job.every_s * 0.9))
     now = clock.now()
     insert_if_absent(session, Lease, name=job.name, owner=owner, expires_at=utc_now(), created_at=now, updated_at=now)
     free_or_mine = (Lease.expires_at <= utc_now()) | (Lease.owner == owner)
     take = sa.update(Lease).where(Lease.name == job.name, free_or_mine)
     if rowcount(session, take.values(owner=owner, expires_at=seconds_from_now(held_s), updated_at=now)) == 0:
-        return False
-    job.work(session)
-    return True
+        return None
+    return job.work(session)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,16 +79,24 @@ class Wire:
     async def stream(self, path: str, body: bytes) -> AsyncIterator[list[bytes]]:
         """The data of the server-sent events that came at once. Raises a ProviderError for whatever happens on the way."""
         has_begun = False
+        ends_at = asyncio.get_running_loop().time() + self.timeouts.whole_s
         try:
-            async with asyncio.timeout(self.timeouts.whole_s):
+            async with asyncio.timeout_at(ends_at):
                 response = await self._begin(path, body)
-                try:
-                    async for lines in self._lines(response):
-                        if payloads := [line[5:].strip() for line in lines if line.startswith(b"data:")]:
-                            has_begun = True
-                            yield payloads
-                finally:
-                    await response.aclose()
+            arriving = self._lines(response)
+            try:
+                while True:
+                    # Not around the yield: the time would end whatever the caller does meanwhile, without a word.
+                    async with asyncio.timeout_at(ends_at):
+                        lines = await anext(arriving, None)
+                    if lines is None:
+                        break
+                    if payloads := [line[5:].strip() for line in lines if line.startswith(b"data:")]:
+                        has_begun = True
+                        yield payloads
+            finally:
+                await arriving.aclose()
+                await response.aclose()
         except httpx.TimeoutException as error:
             raise self._silent() from error
         except httpx.HTTPError as error:
@@ -187,7 +195,7 @@ class Wire:
                 break
         return b"".join(chunks)
 
-    async def _lines(self, response: httpx.Response) -> AsyncIterator[list[bytes]]:
+    async def _lines(self, response: httpx.Response) -> AsyncGenerator[list[bytes], None]:
         """The lines that each piece of a body completes, each line at most 4 MiB long."""
         begun: list[bytes] = []  # pieces of a line that has no end yet; joined once, however many they are
         size = 0

@@ -1,5 +1,7 @@
 """What starts, moves and follows a run: sending, editing, regenerating, continuing, cancelling, and its stream."""
 
+import asyncio
+import time
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -23,6 +25,7 @@ from tertulia.runs.follow import follow_run, read_run_and_message
 from tertulia.runs.remote import RemoteRuns
 from tertulia.runs.schemas import MessageCreate, MessageEdit, Regenerate, RunRead, Sent
 
+STOPPING_S = 2.0
 LastEventId = Annotated[str | None, Header(max_length=100, description="The id of the last event that you have.")]
 
 
@@ -115,12 +118,16 @@ def run_routes(
 
     @routes.add("DELETE", "/messages/{message_id}", access=Access.SIGNED_IN, status=204, problems=(404, 409))
     async def delete_message(caller: CommandDep, message_id: AnyId) -> Response:
-        """A reply that is being written is stopped first."""
+        """A reply that is being written is stopped first, and so is one to the message."""
         actor = await caller.actor()
-        run_id = await db.read(service.find_open_run, MessageId(message_id), actor=actor)
-        if run_id is not None:
-            await db.write(service.request_cancel, run_id, actor=actor)
-            await stop(run_id)
+        ends_at = time.monotonic() + STOPPING_S
+        while open_runs := await db.read(service.find_open_runs, MessageId(message_id), actor=actor):
+            for run_id in open_runs:
+                await db.write(service.request_cancel, run_id, actor=actor)
+                await stop(run_id)
+            if time.monotonic() > ends_at:
+                break  # it is another process's, and that is slow: the caller hears that it is still being written
+            await asyncio.sleep(0.05)
         return await caller.command(
             204, lambda session, actor: branches.delete_message(session, MessageId(message_id), actor=actor)
         )

@@ -155,13 +155,22 @@ def get_run(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
     return read_run(run)
 
 
-def find_open_run(session: Session, message_id: MessageId, *, actor: Actor) -> RunId | None:
-    """The run that writes or will write a message. Raises MessageNotFound."""
-    get_message(session, message_id, actor=actor)
-    found = session.scalar(
-        sa.select(Run.id).where(Run.message_id == message_id, Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING)))
+def find_open_runs(session: Session, message_id: MessageId, *, actor: Actor) -> list[RunId]:
+    """The runs that write or will write a message or a reply to it; none of one that the actor may not read."""
+    try:
+        message = get_message(session, message_id, actor=actor)
+    except MessageNotFound:
+        return []
+    found = session.scalars(
+        sa.select(Run.id)
+        .join(Message, Message.id == Run.message_id)
+        .where(
+            Run.chat_id == message["chat_id"],
+            (Message.id == message_id) | (Message.previous_message_id == message_id),
+            Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING)),
+        )
     )
-    return RunId(found) if found else None
+    return [RunId(run_id) for run_id in found]
 
 
 def request_cancel(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:

@@ -8,6 +8,8 @@ from tertulia.chat.models import MessageRole
 from tertulia.chat.words import asked_words, fold, runs_of
 
 MAX_TERMS = 16
+MAX_WORDS = 32  # of one term
+MAX_TITLES = 4
 _PIECES = re.compile(r'(-?)(?:(from|in|before|after|has):)?("[^"]*"?|\S+)', re.IGNORECASE)
 _ROLES = {
     "me": MessageRole.USER,
@@ -51,9 +53,9 @@ def understand(typed: str) -> Asked:
         found = list(runs_of(f"{name} {text}" if name else text))
         if quoted and not any(run.is_cjk for run in found):
             words = tuple(word for run in found for word in run.words)
-            target += [Term(words, is_phrase=True)] if words else []
+            target += [Term(words[:MAX_WORDS], is_phrase=True)] if words else []
         else:
-            target += [Term(asked_words(run), is_cjk=run.is_cjk) for run in found]
+            target += [Term(asked_words(run)[:MAX_WORDS], is_cjk=run.is_cjk) for run in found]
     asked.terms, asked.without = asked.terms[:MAX_TERMS], asked.without[:MAX_TERMS]
     return asked
 
@@ -63,7 +65,7 @@ def _filter(asked: Asked, name: str, text: str) -> bool:
         case "from" if text.lower() in _ROLES:
             asked.role = _ROLES[text.lower()]
         case "in" if fold(text).strip():
-            asked.in_title.append(fold(text).strip())
+            asked.in_title = [*asked.in_title, fold(text).strip()][:MAX_TITLES]
         case "has" if text.lower() in _HAS:
             asked.has.append(_HAS[text.lower()])
         case "before" | "after":
@@ -87,6 +89,6 @@ def _day(text: str) -> date | None:
         return None
     try:
         year, month, day = [*map(int, parts), 1, 1][:3]
-        return date(year, month, day) if year < 9999 else None
-    except ValueError:
+        return date(year, month, day) if 1970 < year < 9999 else None
+    except (ValueError, OverflowError):
         return None

@@ -1,6 +1,5 @@
 """Search over HTTP."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query
@@ -9,6 +8,7 @@ from starlette.responses import Response
 from tertulia.accounts.caller import CallerDep
 from tertulia.chat.models import MessageRole
 from tertulia.http.answers import json_response
+from tertulia.http.moments import Moment
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId
@@ -32,8 +32,8 @@ def search_routes(cursors: Cursors) -> Routes:
         ] = "",
         chat_id: AnyId | None = None,
         role: MessageRole | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         archived: Annotated[bool | None, Query(description="Only in the archive, or only outside; else both.")] = None,
         order: Order = "relevance",
         limit: Limit = 50,

@@ -1,5 +1,6 @@
 """Search over titles and messages, all branches, in what the actor may read."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -73,87 +74,95 @@ def search(
     asked = understand(typed)
     if not asked.terms:
         return [], None
+    looking = _Looking(session, actor, time.monotonic() + LIMIT_S)
+    conditions = looking.narrow(asked, narrowed)
     if order == "newest":
-        found = _matching(session, asked, narrowed, actor=actor, after=after, limit=limit + 1)
+        found = looking.matching(asked, narrowed, conditions, after=after, limit=limit + 1)
         following = found[limit - 1][0] if len(found) > limit else None
     else:
         # Whole words first: where there are plenty, the longer ones that begin alike, dear to find, are not asked for.
         whole = replace(asked, terms=[replace(term, is_whole=True) for term in asked.terms])
-        found = _matching(session, whole, narrowed, actor=actor, after=None, limit=RANKED)
+        found = looking.matching(whole, narrowed, conditions, limit=RANKED)
         if len(found) < RANKED:
-            found = _matching(session, asked, narrowed, actor=actor, after=None, limit=RANKED)
+            found = looking.matching(asked, narrowed, conditions, limit=RANKED)
         found, following = _best(found, asked.terms), None
     return _read(session, [row[0] for row in found[:limit]], asked.terms), following
 
 
-def _matching(
-    session: Session, asked: Asked, narrowed: Narrowed, *, actor: Actor, after: int | None, limit: int
-) -> Sequence[tuple[int, str]]:
-    """Ids and words of the newest documents that match, newest first."""
-    role = asked.role or narrowed.role
-    words = [owner_word(actor.user_id)]
-    words += [chat_word(narrowed.chat_id)] if narrowed.chat_id else []
-    words += [role_word(role)] if role else []
-    conditions: list[sa.ColumnElement[bool]] = [
-        may_read_chat(Chat.user_id),
-        Chat.deleted_at.is_(None),
-        *(_since_until(asked.since or narrowed.since, asked.until or narrowed.until)),
-    ]
-    values: dict[str, Any] = {"actor_id": actor.user_id}
-    if narrowed.chat_id:
-        conditions.append(SearchDocument.chat_id == narrowed.chat_id)
-    if narrowed.archived is not None:
-        conditions.append(Chat.is_archived.is_(narrowed.archived))
-    if role or asked.has:
-        conditions.append(SearchDocument.message_id.is_not(None))
-    if after is not None:
-        conditions.append(SearchDocument.id < after)
-    query = (
-        sa.select(SearchDocument.id, SearchDocument.words)
-        .join(Chat, Chat.id == SearchDocument.chat_id)
-        .order_by(SearchDocument.id.desc())
-        .limit(limit)
-    )
-    if session.get_bind().dialect.name == "sqlite":
-        index = sa.table("search_index", sa.column("rowid"), sa.column("search_index"))
-        query = (
-            sa.select(SearchDocument.id, SearchDocument.words)
-            .select_from(index)
-            .join(SearchDocument, SearchDocument.id == index.c.rowid)
-            .join(Chat, Chat.id == SearchDocument.chat_id)
-            .order_by(index.c.rowid.desc())
-            .limit(limit)
-        )
-        conditions.append(index.c.search_index.op("MATCH")(_fts5(words, asked)))
+@dataclass(frozen=True)
+class _Looking:
+    """One search: all its questions together have one time."""
+
+    session: Session
+    actor: Actor
+    ends_at: float
+
+    def narrow(self, asked: Asked, narrowed: Narrowed) -> list[sa.ColumnElement[bool]]:
+        """What must hold of a document besides its words."""
+        conditions = [
+            may_read_chat(Chat.user_id),
+            Chat.deleted_at.is_(None),
+            *(_since_until(asked.since or narrowed.since, asked.until or narrowed.until)),
+        ]
+        if narrowed.chat_id:
+            conditions.append(SearchDocument.chat_id == narrowed.chat_id)
+        if narrowed.archived is not None:
+            conditions.append(Chat.is_archived.is_(narrowed.archived))
+        if role := asked.role or narrowed.role:
+            conditions.append(Message.role == role)
+        conditions += [_has_part(kind, self.session) for kind in asked.has]
+        conditions += [SearchDocument.chat_id.in_(self._chats_titled(title)) for title in asked.in_title]
+        return conditions
+
+    def matching(
+        self,
+        asked: Asked,
+        narrowed: Narrowed,
+        conditions: list[sa.ColumnElement[bool]],
+        *,
+        after: int | None = None,
+        limit: int,
+    ) -> list[tuple[int, str]]:
+        """Ids and words of the newest documents that match, newest first. Raises SearchTooSlow."""
+        role = asked.role or narrowed.role
+        words = [owner_word(self.actor.user_id)]
+        words += [chat_word(narrowed.chat_id)] if narrowed.chat_id else []
+        words += [role_word(role)] if role else []
+        query = sa.select(SearchDocument.id, SearchDocument.words)
+        if self.session.get_bind().dialect.name == "sqlite":
+            index = sa.table("search_index", sa.column("rowid"), sa.column("search_index"))
+            number: sa.ColumnElement[Any] = index.c.rowid
+            query = query.select_from(index).join(SearchDocument, SearchDocument.id == index.c.rowid)
+            query = query.where(index.c.search_index.op("MATCH")(_fts5(words, asked)))
+        else:
+            number = SearchDocument.__table__.c.id
+            vector: sa.ColumnElement[Any] = sa.literal_column("search_document.vector")
+            query = query.where(vector.op("@@")(sa.cast(_tsquery(words, asked), TSQUERY)))
+        query = query.join(Chat, Chat.id == SearchDocument.chat_id)
+        if role or asked.has:  # of messages alone
+            query = query.join(Message, Message.id == SearchDocument.message_id)
         if after is not None:
-            conditions.append(index.c.rowid < after)
-    else:
-        vector: sa.ColumnElement[Any] = sa.literal_column("search_document.vector")
-        conditions.append(vector.op("@@")(sa.cast(_tsquery(words, asked), TSQUERY)))
-    if role or asked.has:
-        query = query.join(Message, Message.id == SearchDocument.message_id)
-        conditions += [Message.role == role] if role else []
-        conditions += [_has_part(kind, session) for kind in asked.has]
-    for title in asked.in_title:
-        conditions.append(SearchDocument.chat_id.in_(_chats_titled(session, title, actor=actor)))
-    try:
-        with limited_time(session, LIMIT_S):
-            rows = session.execute(query.where(*conditions), values).all()
-    except TimeoutError as error:
-        raise SearchTooSlow from error
-    return [(row[0], row[1]) for row in rows]
+            query = query.where(number < after)
+        query = query.where(*conditions).order_by(number.desc()).limit(limit)
+        try:
+            with limited_time(self.session, max(0.001, self.ends_at - time.monotonic())):
+                rows = self.session.execute(query, {"actor_id": self.actor.user_id}).all()
+        except TimeoutError as error:
+            raise SearchTooSlow from error
+        return [(row[0], row[1]) for row in rows]
 
-
-def _chats_titled(session: Session, title: str, *, actor: Actor) -> list[str]:
-    """Chats with these words in their titles."""
-    terms = understand(title).terms
-    if not terms:
-        return []
-    found = _matching(session, Asked(terms=terms), Narrowed(), actor=actor, after=None, limit=RANKED)
-    titles = sa.select(SearchDocument.chat_id).where(
-        SearchDocument.id.in_([row[0] for row in found]), SearchDocument.message_id.is_(None)
-    )
-    return list(session.scalars(titles))
+    def _chats_titled(self, title: str) -> list[str]:
+        """The newest chats with these words in their titles."""
+        asked = understand(title)
+        if not asked.terms:
+            return []
+        conditions = [*self.narrow(Asked(), Narrowed()), SearchDocument.message_id.is_(None)]
+        found = self.matching(Asked(terms=asked.terms), Narrowed(), conditions, limit=RANKED)
+        return list(
+            self.session.scalars(
+                sa.select(SearchDocument.chat_id).where(SearchDocument.id.in_([row[0] for row in found]))
+            )
+        )
 
 
 def _since_until(since: datetime | None, until: datetime | None) -> list[sa.ColumnElement[bool]]:

@@ -19,7 +19,7 @@ class SnippetPiece(TypedDict):
 
 def snippet_of(text: str, terms: Sequence[Term]) -> list[SnippetPiece]:
     """About 200 characters around the first hit; the beginning if there is none."""
-    hits = [run for run in runs_of(text[:SCANNED]) if _is_hit(run, terms)]
+    hits = _hits(text[:SCANNED], terms)
     start = max(0, hits[0].start - BEFORE) if hits else 0
     if start:
         start = text.rfind(" ", 0, start + 20) + 1 or start
@@ -36,6 +36,17 @@ def snippet_of(text: str, terms: Sequence[Term]) -> list[SnippetPiece]:
         at = run.end
     pieces.append({"text": text[at:end] + ("…" if end < len(text) else ""), "is_hit": False})
     return [piece for piece in pieces if piece["text"]]
+
+
+def _hits(text: str, terms: Sequence[Term]) -> list[Run]:
+    """The first, and those near enough to be shown with it."""
+    hits: list[Run] = []
+    for run in runs_of(text):
+        if hits and run.start > hits[0].start + LENGTH:
+            break
+        if _is_hit(run, terms):
+            hits.append(run)
+    return hits
 
 
 def _is_hit(run: Run, terms: Sequence[Term]) -> bool:

@@ -23,14 +23,18 @@ import { showTheme } from "./theme";
 type Entry = { key: string; label: string; note?: string; icon: ReactNode; run: () => void };
 const icon = { size: 16, strokeWidth: 1.5, "aria-hidden": true } as const;
 const SHOWN = 8; // chats
+const PAUSE_MS = 120; // of typing, before chats are asked for
 
 /** Ctrl or Cmd and K: to any chat, any page, any action, from the keyboard. */
 export function Palette({ onClose, showShortcuts }: { onClose: () => void; showShortcuts: () => void }) {
   const [typed, setTyped] = useState("");
-  const [at, setAt] = useState(0);
+  const [key, setKey] = useState<string>(); // of the entry that is chosen, wherever it moves as others come
   const listId = useId();
   const entries = useEntries(typed, showShortcuts);
-  const chosen = Math.min(at, entries.length - 1);
+  const chosen = Math.max(
+    0,
+    entries.findIndex((entry) => entry.key === key),
+  );
   const run = (entry: Entry | undefined) => {
     if (!entry) return;
     onClose();
@@ -58,14 +62,14 @@ export function Palette({ onClose, showShortcuts }: { onClose: () => void; showS
             maxLength={200}
             onChange={(event) => {
               setTyped(event.target.value);
-              setAt(0);
+              setKey(undefined);
             }}
             onKeyDown={(event) => {
               if (event.nativeEvent.isComposing) return;
               const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
               if (step) {
                 event.preventDefault();
-                setAt((chosen + step + entries.length) % entries.length);
+                setKey(entries[(chosen + step + entries.length) % entries.length]?.key);
               }
               if (event.key === "Enter") {
                 event.preventDefault();
@@ -82,7 +86,7 @@ export function Palette({ onClose, showShortcuts }: { onClose: () => void; showS
                 id={`${listId}-${index}`}
                 role="option"
                 aria-selected={index === chosen}
-                onPointerMove={() => setAt(index)}
+                onPointerMove={() => setKey(entry.key)}
                 onClick={() => run(entry)}
                 onKeyDown={undefined}
                 className={cx(
@@ -104,7 +108,14 @@ export function Palette({ onClose, showShortcuts }: { onClose: () => void; showS
 
 function useEntries(typed: string, showShortcuts: () => void): Entry[] {
   const navigate = useNavigate();
-  const { data: titles = [] } = useQuery(titlesQuery(typed));
+  const [asked, setAsked] = useState("");
+  useEffect(() => {
+    const timer = setTimeout(() => setAsked(typed.trim()), PAUSE_MS);
+    return () => clearTimeout(timer);
+  }, [typed]);
+  const found = useQuery(titlesQuery(asked));
+  // Chats of what was typed before are not offered: Enter would open one that nobody asked for.
+  const titles = asked === typed.trim() ? (found.data ?? []) : [];
   const go =
     (to: "/" | "/settings" | "/settings/providers" | "/settings/usage" | "/settings/security") => () =>
       void navigate({ to });

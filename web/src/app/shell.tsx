@@ -145,6 +145,10 @@ function staleAfter(change: ChangeEvent): string[][] {
   switch (change.entity) {
     case "provider_config":
       return [["provider_config"], ["models"]];
+    case "tag":
+      return [["tags"], ["tagged"]];
+    case "chat":
+      return [["tagged"]];
     case "session":
     case "api_token":
       return [[change.entity]];

@@ -3,7 +3,7 @@ import { Link, useNavigate } from "@tanstack/react-router";
 import { Archive, ChartColumn, LogOut, Search, Settings, SquarePen, Trash2 } from "lucide-react";
 import { wordsFor } from "@/api/words";
 import { meQuery, signOut } from "@/features/accounts";
-import { ChatList, PinnedChats } from "@/features/chat";
+import { OwnChats } from "@/features/chat";
 import { useRealtime } from "@/realtime/provider";
 import { Menu } from "@/ui/menu";
 import { useToast } from "@/ui/toast";
@@ -35,8 +35,7 @@ export function SideBar({ onOpen }: { onOpen?: () => void }) {
         </Link>
       </div>
       <nav aria-label="Chats" className="min-h-0 flex-1 overflow-y-auto px-2">
-        <PinnedChats onOpen={onOpen} />
-        <ChatList shown="active" onOpen={onOpen} />
+        <OwnChats onOpen={onOpen} />
       </nav>
       <div className="border-hairline border-t p-2 pb-[max(0.5rem,env(safe-area-inset-bottom))]">
         <Own onOpen={onOpen} />

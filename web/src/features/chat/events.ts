@@ -6,6 +6,7 @@ import {
   chatQuery,
   getMessage,
   isBetween,
+  newestShown,
   placeChat,
   placeMessage,
   removeMessage,
@@ -33,8 +34,12 @@ async function applyMessage(client: QueryClient, change: ChangeEvent): Promise<v
   if (!client.getQueryData(["messages", chatId])) return;
   try {
     const message = (change.payload as Message | null) ?? (await getMessage(change.entity_id));
-    if (change.operation === "deleted") removeMessage(client, message);
-    else if (change.operation === "created" && isBetween(client, message))
+    if (change.operation === "deleted") {
+      const wasLast = newestShown(client, chatId) === message.id;
+      removeMessage(client, message);
+      // At the end of a branch, another version may come into its place.
+      if (wasLast) await client.invalidateQueries({ queryKey: ["messages", chatId] });
+    } else if (change.operation === "created" && isBetween(client, message))
       await client.invalidateQueries({ queryKey: ["messages", chatId] });
     else placeMessage(client, message);
   } catch (error) {

@@ -1,4 +1,4 @@
-export { ChatList, PinnedChats } from "./components/chat-list";
+export { ChatList, OwnChats } from "./components/chat-list";
 export { ChatView } from "./components/chat-view";
 export { NewChat } from "./components/new-chat";
 export { WaitingWords } from "./components/waiting-words";

@@ -6,8 +6,21 @@ export type Chat = Schemas["ChatRead"];
 export type ChatUpdate = Schemas["ChatUpdate"];
 export type Sent = Schemas["Sent"];
 export type Shown = "active" | "pinned" | "archived" | "trash";
-type Page<T> = { items: T[]; next_cursor: string | null };
+export type Page<T> = { items: T[]; next_cursor: string | null };
+const NEAR = 50; // messages a page
+const FAR = 200; // on the way to one that is far back; the server's limit
 type Pages<T> = { pages: Page<T>[]; pageParams: unknown[] };
+
+/** Chats with a tag; asked for anew when a chat changes, as few look at them at a time. */
+export function taggedQuery(tagId: string) {
+  return infiniteQueryOptions({
+    queryKey: ["tagged", tagId],
+    queryFn: ({ pageParam, signal }) =>
+      api<Page<Chat>>("GET", "/chats", { query: { tag: tagId, cursor: pageParam }, signal }),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+}
 
 export function chatsQuery(shown: Shown) {
   return infiniteQueryOptions({
@@ -52,9 +65,11 @@ export function messagesQuery(chatId: string) {
     queryKey: ["messages", chatId],
     queryFn: async ({ pageParam, signal, client }): Promise<Page<Message>> => {
       if (pageParam !== undefined) return fetchMessages(chatId, { cursor: pageParam, signal });
-      const newest = client.getQueryData<Pages<Message>>(["messages", chatId])?.pages[0]?.items[0];
+      const shown = client.getQueryData<Pages<Message>>(["messages", chatId])?.pages[0]?.items ?? [];
+      const newest = shown[0];
+      const limit = String(Math.min(FAR, Math.max(NEAR, shown.length))); // as many as are on show
       try {
-        return await fetchMessages(chatId, { through: newest?.id, signal });
+        return await fetchMessages(chatId, { through: newest?.id, limit, signal });
       } catch (error) {
         // It was deleted meanwhile: then the branch that the chat shows by itself.
         if (newest && error instanceof ApiError && error.status === 404)
@@ -175,9 +190,15 @@ export function isBetween(client: QueryClient, message: Message): boolean {
   return newest !== undefined && newest.created_at > message.created_at;
 }
 
+let lastAsked = 0; // of two that are asked for one after the other, the later is shown
+
 /** Show the branch through a message in this window; what is on the screen stays until it is there. */
 export async function showBranch(client: QueryClient, chatId: string, messageId?: string): Promise<void> {
+  const asked = ++lastAsked;
+  // One that is on its way was asked for the branch that is on show now.
+  await client.cancelQueries({ queryKey: ["messages", chatId] });
   const page = await fetchMessages(chatId, { through: messageId });
+  if (asked !== lastAsked) return;
   client.setQueryData<Pages<Message>>(["messages", chatId], { pages: [page], pageParams: [undefined] });
 }
 
@@ -185,12 +206,11 @@ export function newestShown(client: QueryClient, chatId: string): string | null 
   return client.getQueryData<Pages<Message>>(["messages", chatId])?.pages[0]?.items[0]?.id ?? null;
 }
 
-const FAR = 200; // messages a page, on the way to one that is far back
-
 /** Have a message among those that are loaded, on its own branch; what is between it and the newest is loaded too. */
 export async function showTarget(client: QueryClient, chatId: string, messageId: string): Promise<void> {
   const loaded = client.getQueryData<Pages<Message>>(["messages", chatId])?.pages ?? [];
   if (loaded.some((page) => page.items.some((item) => item.id === messageId))) return;
+  await client.cancelQueries({ queryKey: ["messages", chatId] });
   const items: Message[] = [];
   let cursor: string | undefined;
   do {

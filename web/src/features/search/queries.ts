@@ -33,6 +33,5 @@ export function titlesQuery(typed: string) {
       return [...new Map(titled.map((hit) => [hit.chat.id, hit.chat])).values()];
     },
     enabled: typed.trim() !== "",
-    placeholderData: (before) => before,
   });
 }

@@ -1,4 +1,4 @@
-import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import {
   Archive,
@@ -8,6 +8,7 @@ import {
   Pin,
   PinOff,
   RotateCcw,
+  Tag as TagIcon,
   Trash2,
 } from "lucide-react";
 import { useEffect, useRef, useState } from "react";
@@ -21,13 +22,19 @@ import {
   type Chat,
   chatsQuery,
   deleteChat,
+  type Page,
   placeChat,
   restoreChat,
   type Shown,
+  taggedQuery,
   updateChat,
 } from "../queries";
+import { tagsQuery } from "../tags";
+import { Dot, TagDialog } from "./tag-dialog";
+import { TagFilter } from "./tag-filter";
 
-const NOTHING: Record<Shown, string> = {
+const NOTHING: Record<Shown | "tagged", string> = {
+  tagged: "No chat has this tag.",
   active: "Your chats will stand here.",
   pinned: "",
   archived: "Nothing is archived.",
@@ -36,8 +43,37 @@ const NOTHING: Record<Shown, string> = {
 
 /** Chats by the day of their last message; more come as one scrolls. */
 export function ChatList({ shown, onOpen }: { shown: Shown; onOpen?: () => void }) {
-  const { data, error, isPending, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } =
-    useInfiniteQuery(chatsQuery(shown));
+  return <Chats found={useInfiniteQuery(chatsQuery(shown))} shown={shown} onOpen={onOpen} />;
+}
+
+/** The side bar's: pinned ones above, and all; or only those with a tag. */
+export function OwnChats({ onOpen }: { onOpen?: () => void }) {
+  const [tagId, setTagId] = useState<string>();
+  const { data: tags = [] } = useQuery(tagsQuery);
+  const chosen = tags.find((tag) => tag.id === tagId)?.id;
+  return (
+    <>
+      <TagFilter chosen={chosen} onChoose={setTagId} />
+      {chosen ? (
+        <TaggedChats tagId={chosen} onOpen={onOpen} />
+      ) : (
+        <>
+          <PinnedChats onOpen={onOpen} />
+          <ChatList shown="active" onOpen={onOpen} />
+        </>
+      )}
+    </>
+  );
+}
+
+function TaggedChats({ tagId, onOpen }: { tagId: string; onOpen?: () => void }) {
+  return <Chats found={useInfiniteQuery(taggedQuery(tagId))} shown="tagged" onOpen={onOpen} />;
+}
+
+type Found = ReturnType<typeof useInfiniteQuery<Page<Chat>, Error, { pages: Page<Chat>[] }>>;
+
+function Chats({ found, shown, onOpen }: { found: Found; shown: Shown | "tagged"; onOpen?: () => void }) {
+  const { data, error, isPending, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } = found;
   const end = useRef<HTMLDivElement>(null);
   useEffect(() => {
     if (!end.current || !hasNextPage || isFetchingNextPage) return;
@@ -75,7 +111,7 @@ export function ChatList({ shown, onOpen }: { shown: Shown; onOpen?: () => void 
 }
 
 /** What one wants at hand, above all others; nothing is shown while there is none. */
-export function PinnedChats({ onOpen }: { onOpen?: () => void }) {
+function PinnedChats({ onOpen }: { onOpen?: () => void }) {
   const { data } = useInfiniteQuery(chatsQuery("pinned"));
   const chats = data?.pages.flatMap((page) => page.items) ?? [];
   if (chats.length === 0) return null;
@@ -100,9 +136,18 @@ function groupByDay(chats: Chat[]): [string, Chat[]][] {
   return [...groups];
 }
 
-function ChatRow({ chat, shown, onOpen }: { chat: Chat; shown: Shown; onOpen?: () => void }) {
+type RowProps = { chat: Chat; shown: Shown | "tagged"; onOpen?: () => void };
+
+function ChatRow({ chat, shown, onOpen }: RowProps) {
   const [isRenaming, setRenaming] = useState(false);
-  const entries = useChatEntries(chat, () => setRenaming(true));
+  const [isTagging, setTagging] = useState(false);
+  const { data: tags = [] } = useQuery(tagsQuery);
+  const own = tags.filter((tag) => chat.tag_ids.includes(tag.id));
+  const entries = useChatEntries(
+    chat,
+    () => setRenaming(true),
+    () => setTagging(true),
+  );
   if (isRenaming) return <Rename chat={chat} onDone={() => setRenaming(false)} />;
   return (
     <li className="group relative flex items-center rounded-control hover:bg-surface-hover has-[[aria-current=page]]:bg-surface-hover">
@@ -120,6 +165,14 @@ function ChatRow({ chat, shown, onOpen }: { chat: Chat; shown: Shown; onOpen?: (
           {chat.title}
         </Link>
       )}
+      {own.length > 0 && (
+        <span className="flex shrink-0 gap-1 pr-1" title={own.map((tag) => tag.name).join(", ")}>
+          {own.slice(0, 4).map((tag) => (
+            <Dot key={tag.id} colour={tag.colour} />
+          ))}
+        </span>
+      )}
+      {isTagging && <TagDialog chat={chat} onClose={() => setTagging(false)} />}
       <div className="pr-1 focus-within:opacity-100 group-hover:opacity-100 has-[[data-popup-open]]:opacity-100 pointer-fine:opacity-0">
         <Menu
           trigger={
@@ -134,7 +187,7 @@ function ChatRow({ chat, shown, onOpen }: { chat: Chat; shown: Shown; onOpen?: (
   );
 }
 
-function useChatEntries(chat: Chat, rename: () => void): MenuEntry[] {
+function useChatEntries(chat: Chat, rename: () => void, tag: () => void): MenuEntry[] {
   const client = useQueryClient();
   const toast = useToast();
   /** Shown at once, and taken back if the server refuses. */
@@ -159,6 +212,7 @@ function useChatEntries(chat: Chat, rename: () => void): MenuEntry[] {
     return [{ label: "Restore", icon: <RotateCcw {...icon} />, onChoose: () => void restore() }];
   return [
     { label: "Rename", icon: <Pencil {...icon} />, onChoose: rename },
+    { label: "Tags", icon: <TagIcon {...icon} />, onChoose: tag },
     chat.pinned_at
       ? { label: "Take off the pin", icon: <PinOff {...icon} />, onChoose: () => void pin(false) }
       : { label: "Pin", icon: <Pin {...icon} />, onChoose: () => void pin(true) },

@@ -29,8 +29,19 @@ export function SearchView({ typed, onType }: Props) {
   const [order, setOrder] = useState<Order>("relevance");
   const box = useRef<HTMLInputElement>(null);
   useEffect(() => box.current?.focus(), []);
+  const told = useRef(typed); // what this page put into the address last
   useEffect(() => {
-    const timer = setTimeout(() => text !== typed && onType(text), PAUSE_MS);
+    if (typed !== told.current) {
+      // The address changed by another way, as by the palette: that is what is asked for now.
+      told.current = typed;
+      setText(typed);
+      return;
+    }
+    const timer = setTimeout(() => {
+      if (text === typed) return;
+      told.current = text;
+      onType(text);
+    }, PAUSE_MS);
     return () => clearTimeout(timer);
   }, [text, typed, onType]);
   const found = useInfiniteQuery(searchQuery(typed, who, order));
