@@ -1,6 +1,7 @@
 import { useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { Archive, ChartColumn, LogOut, Search, Settings, SquarePen, Trash2 } from "lucide-react";
+import type { ReactNode } from "react";
 import { wordsFor } from "@/api/words";
 import { meQuery, signOut } from "@/features/accounts";
 import { OwnChats } from "@/features/chat";
@@ -15,24 +16,12 @@ export function SideBar({ onOpen }: { onOpen?: () => void }) {
         <Link to="/" onClick={onOpen} className="flex-1 rounded-control px-2 font-serif text-accent text-lg">
           Tertulia
         </Link>
-        <Link
-          to="/search"
-          onClick={onOpen}
-          aria-label="Search"
-          title="Search (Ctrl Shift F)"
-          className="inline-flex size-9 items-center justify-center rounded-control hover:bg-surface-hover pointer-coarse:size-11"
-        >
+        <IconLink to="/search" label="Search" keys="Ctrl Shift F" onOpen={onOpen}>
           <Search size={18} strokeWidth={1.5} aria-hidden />
-        </Link>
-        <Link
-          to="/"
-          onClick={onOpen}
-          aria-label="New chat"
-          title="New chat"
-          className="inline-flex size-9 items-center justify-center rounded-control hover:bg-surface-hover pointer-coarse:size-11"
-        >
+        </IconLink>
+        <IconLink to="/" label="New chat" onOpen={onOpen}>
           <SquarePen size={18} strokeWidth={1.5} aria-hidden />
-        </Link>
+        </IconLink>
       </div>
       <nav aria-label="Chats" className="min-h-0 flex-1 overflow-y-auto px-2">
         <OwnChats onOpen={onOpen} />
@@ -41,6 +30,28 @@ export function SideBar({ onOpen }: { onOpen?: () => void }) {
         <Own onOpen={onOpen} />
       </div>
     </div>
+  );
+}
+
+type IconLinkProps = {
+  to: "/" | "/search";
+  label: string;
+  keys?: string;
+  onOpen?: () => void;
+  children: ReactNode;
+};
+
+function IconLink({ to, label, keys, onOpen, children }: IconLinkProps) {
+  return (
+    <Link
+      to={to}
+      onClick={onOpen}
+      aria-label={label}
+      title={keys ? `${label} (${keys})` : label}
+      className="inline-flex size-9 items-center justify-center rounded-control hover:bg-surface-hover pointer-coarse:size-11"
+    >
+      {children}
+    </Link>
   );
 }
 

@@ -231,7 +231,7 @@ export interface paths {
         post?: never;
         /**
          * Delete Message
-         * @description A reply that is being written is stopped first.
+         * @description A reply that is being written is stopped first, and so is one to the message.
          */
         delete: operations["delete_message_api_v1_messages__message_id__delete"];
         options?: never;

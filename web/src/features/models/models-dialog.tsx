@@ -1,9 +1,8 @@
-import { Checkbox } from "@base-ui/react/checkbox";
 import { useQuery } from "@tanstack/react-query";
-import { Check } from "lucide-react";
 import { useState } from "react";
 import { Button } from "@/ui/button";
 import { Dialog } from "@/ui/dialog";
+import { Tick } from "@/ui/tick";
 import { modelKey, modelsQuery } from "./queries";
 
 const MOST = 4; // the server's limit
@@ -31,17 +30,12 @@ export function ModelsDialog({ verb, onChoose, onClose }: Props) {
             <li key={key}>
               {/* biome-ignore lint/a11y/noLabelWithoutControl: the checkbox is inside it */}
               <label className="flex min-h-10 items-center gap-3 rounded-control px-2 py-1 hover:bg-surface-hover has-[[data-disabled]]:opacity-60">
-                <Checkbox.Root
-                  aria-label={`${model.display_name}, ${model.provider}`}
-                  checked={isOn}
-                  disabled={!isOn && (chosen.length >= MOST || !model.available)}
-                  onCheckedChange={(on) => toggle(key, on)}
-                  className="flex size-5 shrink-0 items-center justify-center rounded border border-hairline-strong data-[checked]:border-accent data-[checked]:bg-accent data-[checked]:text-on-accent"
-                >
-                  <Checkbox.Indicator>
-                    <Check size={14} strokeWidth={2} aria-hidden />
-                  </Checkbox.Indicator>
-                </Checkbox.Root>
+                <Tick
+                  label={`${model.display_name}, ${model.provider}`}
+                  isOn={isOn}
+                  isDisabled={!isOn && (chosen.length >= MOST || !model.available)}
+                  onChange={(on) => toggle(key, on)}
+                />
                 <span className="min-w-0">
                   <span className="block truncate">{model.display_name}</span>
                   <span className="block text-text-muted text-xs">{model.provider}</span>

@@ -1,6 +1,5 @@
-import { Checkbox } from "@base-ui/react/checkbox";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Check, Combine, MoreHorizontal, Pencil, Plus, Trash2 } from "lucide-react";
+import { Combine, MoreHorizontal, Pencil, Plus, Trash2 } from "lucide-react";
 import { type FormEvent, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { Button, IconButton } from "@/ui/button";
@@ -8,6 +7,7 @@ import { cx } from "@/ui/class-names";
 import { Dialog } from "@/ui/dialog";
 import { Menu, type MenuEntry } from "@/ui/menu";
 import { Failed, Lines } from "@/ui/states";
+import { Tick } from "@/ui/tick";
 import { useToast } from "@/ui/toast";
 import { type Chat, placeChat } from "../queries";
 import {
@@ -135,16 +135,7 @@ function TagRow({ tag, others, isOn, onToggle, act }: RowProps) {
     <li className="flex items-center gap-1 rounded-control hover:bg-surface-hover">
       {/* biome-ignore lint/a11y/noLabelWithoutControl: the checkbox is inside it */}
       <label className="flex min-h-10 min-w-0 flex-1 items-center gap-3 px-2">
-        <Checkbox.Root
-          aria-label={tag.name}
-          checked={isOn}
-          onCheckedChange={onToggle}
-          className="flex size-5 shrink-0 items-center justify-center rounded border border-hairline-strong data-[checked]:border-accent data-[checked]:bg-accent data-[checked]:text-on-accent"
-        >
-          <Checkbox.Indicator>
-            <Check size={14} strokeWidth={2} aria-hidden />
-          </Checkbox.Indicator>
-        </Checkbox.Root>
+        <Tick label={tag.name} isOn={isOn} onChange={onToggle} />
         <Dot colour={tag.colour} />
         <span className="min-w-0 truncate">{tag.name}</span>
       </label>
