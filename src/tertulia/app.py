@@ -64,6 +64,7 @@ from tertulia.runs.remote import RemoteRuns
 from tertulia.runs.routes import run_routes
 from tertulia.search.routes import search_routes
 from tertulia.settings import Settings
+from tertulia.transfer.routes import transfer_routes
 
 LOCAL_TIMEOUTS = Timeouts(connect_s=5, first_byte_s=600, idle_s=300, whole_s=3600)
 TOUCH_EVERY_S = 60.0
@@ -102,6 +103,7 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
         chat_routes(cursors, parts.catalogue),
         search_routes(cursors),
         tag_routes(),
+        transfer_routes(),
         run_routes(
             parts.db,
             parts.catalogue,

@@ -1,4 +1,4 @@
-"""Tags in a browser: made, given, filtered by, taken back, in every window."""
+"""Chats put in order in a browser: tags made, given, filtered by, taken back, in every window; a chat as a file."""
 
 import pytest
 from playwright.sync_api import expect
@@ -53,3 +53,18 @@ def test_a_tag_is_made_given_and_filtered_by(
     expect(page.get_by_role("button", name="Kitchen", exact=True)).to_be_hidden()
     other.get_by_role("button", name="Undo").click()
     expect(page.get_by_role("button", name="Kitchen", exact=True)).to_be_visible()
+
+
+@pytest.mark.e2e
+def test_a_chat_is_saved_as_a_file(signed_in: SignedIn, provider: ScriptedProvider) -> None:
+    page = signed_in()
+    provider.default = [Text("Aye."), Finish()]
+    say(page, "About bread")
+    expect(page.get_by_text("Aye.")).to_be_visible()
+    page.get_by_role("button", name="Actions for About bread").click()
+    page.get_by_role("menuitem", name="Export").click()
+    assert accessibility_faults(page) == []
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Markdown").click()
+    assert download.value.suggested_filename == "About bread.md"
+    assert "Aye." in download.value.path().read_text()

@@ -3,6 +3,7 @@ import { Link } from "@tanstack/react-router";
 import {
   Archive,
   ArchiveRestore,
+  Download,
   MoreHorizontal,
   Pencil,
   Pin,
@@ -30,6 +31,7 @@ import {
   updateChat,
 } from "../queries";
 import { tagsQuery } from "../tags";
+import { ExportDialog } from "./export-dialog";
 import { Dot, TagDialog } from "./tag-dialog";
 import { TagFilter } from "./tag-filter";
 
@@ -143,11 +145,12 @@ function ChatRow({ chat, shown, onOpen }: RowProps) {
   const [isTagging, setTagging] = useState(false);
   const { data: tags = [] } = useQuery(tagsQuery);
   const own = tags.filter((tag) => chat.tag_ids.includes(tag.id));
-  const entries = useChatEntries(
-    chat,
-    () => setRenaming(true),
-    () => setTagging(true),
-  );
+  const [isSaving, setSaving] = useState(false);
+  const entries = useChatEntries(chat, {
+    rename: () => setRenaming(true),
+    tag: () => setTagging(true),
+    save: () => setSaving(true),
+  });
   if (isRenaming) return <Rename chat={chat} onDone={() => setRenaming(false)} />;
   return (
     <li className="group relative flex items-center rounded-control hover:bg-surface-hover has-[[aria-current=page]]:bg-surface-hover">
@@ -172,6 +175,7 @@ function ChatRow({ chat, shown, onOpen }: RowProps) {
           ))}
         </span>
       )}
+      {isSaving && <ExportDialog chat={chat} onClose={() => setSaving(false)} />}
       {isTagging && <TagDialog chat={chat} onClose={() => setTagging(false)} />}
       <div className="pr-1 focus-within:opacity-100 group-hover:opacity-100 has-[[data-popup-open]]:opacity-100 pointer-fine:opacity-0">
         <Menu
@@ -187,7 +191,10 @@ function ChatRow({ chat, shown, onOpen }: RowProps) {
   );
 }
 
-function useChatEntries(chat: Chat, rename: () => void, tag: () => void): MenuEntry[] {
+function useChatEntries(
+  chat: Chat,
+  { rename, tag, save }: { rename: () => void; tag: () => void; save: () => void },
+): MenuEntry[] {
   const client = useQueryClient();
   const toast = useToast();
   /** Shown at once, and taken back if the server refuses. */
@@ -212,6 +219,7 @@ function useChatEntries(chat: Chat, rename: () => void, tag: () => void): MenuEn
     return [{ label: "Restore", icon: <RotateCcw {...icon} />, onChoose: () => void restore() }];
   return [
     { label: "Rename", icon: <Pencil {...icon} />, onChoose: rename },
+    { label: "Export", icon: <Download {...icon} />, onChoose: save },
     { label: "Tags", icon: <TagIcon {...icon} />, onChoose: tag },
     chat.pinned_at
       ? { label: "Take off the pin", icon: <PinOff {...icon} />, onChoose: () => void pin(false) }

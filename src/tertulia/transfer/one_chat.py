@@ -1,0 +1,183 @@
+"""One chat as a file: the branch on show to read, as Markdown or a page by itself, or all of it as JSON."""
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import sqlalchemy as sa
+from markdown_it import MarkdownIt
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import User
+from tertulia.chat.models import Message, MessageRole, MessageStatus
+from tertulia.chat.parts import CodePart, ImagePart, Part, ReasoningPart, SourcePart, TextPart
+from tertulia.chat.queries import BRANCH_IDS
+from tertulia.chat.schemas import ChatRead
+from tertulia.chat.service import get_chat
+from tertulia.http.answers import encode
+from tertulia.ids import ChatId
+
+Format = Literal["markdown", "html", "json"]
+JSON_FORMAT = "tertulia.chat/1"
+READ_AT_ONCE = 500
+_MEDIA = {
+    "markdown": ("md", "text/markdown; charset=utf-8"),
+    "html": ("html", "text/html; charset=utf-8"),
+    "json": ("json", "application/json"),
+}
+_STYLE = """
+body { font: 17px/1.6 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #2b2520; background: #fdfbf7 }
+header p, .who { color: #6b6058; font-size: 14px } article { margin: 1.5rem 0 } .user { background: #f3efe8; border-radius: 10px; padding: .1rem 1rem }
+pre { overflow-x: auto; background: #f3efe8; padding: .75rem; border-radius: 10px } code { font-family: ui-monospace, monospace; font-size: .9em }
+table { border-collapse: collapse } td, th { border: 1px solid #d8cfc4; padding: .25rem .5rem } img { max-width: 100% } details { color: #6b6058 }
+@media (prefers-color-scheme: dark) { body { color: #efe9e1; background: #211e1b } .user, pre { background: #2d2925 }
+header p, .who, details { color: #b3a89c } td, th { border-color: #4a443d } }
+"""
+# Raw HTML stays text, and links lead only where a browser may be led.
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+
+
+@dataclass(frozen=True)
+class ExportedChat:
+    file_name: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class _Said:
+    role: MessageRole
+    who: str
+    created_at: datetime
+    parts: Sequence[Part]
+
+
+def export_chat(session: Session, chat_id: ChatId, form: Format, *, actor: Actor) -> ExportedChat:
+    """Raises ChatNotFound."""
+    chat = get_chat(session, chat_id, actor=actor)
+    ending, media_type = _MEDIA[form]
+    match form:
+        case "markdown":
+            content = _as_markdown(chat, _branch(session, chat)).encode("utf-8", "replace")
+        case "html":
+            content = _as_page(chat, _branch(session, chat)).encode("utf-8", "replace")
+        case "json":
+            content = _as_json(session, chat)
+    return ExportedChat(f"{_file_name(chat['title'])}.{ending}", media_type, content)
+
+
+def _branch(session: Session, chat: ChatRead) -> list[_Said]:
+    if chat["head_message_id"] is None:
+        return []
+    ids = [
+        row[0] for row in BRANCH_IDS.all(session, chat_id=chat["id"], leaf=chat["head_message_id"], links=2**31 - 1)
+    ][::-1]
+    said: list[_Said] = []
+    for start in range(0, len(ids), READ_AT_ONCE):
+        some = ids[start : start + READ_AT_ONCE]
+        rows = {
+            row[0]: row
+            for row in session.execute(
+                sa.select(Message.id, Message.role, User.name, Message.details, Message.created_at, Message.parts)
+                .outerjoin(User, User.id == Message.user_id)
+                .where(Message.id.in_(some))
+            )
+        }
+        for _, role, name, details, created_at, parts in (rows[one] for one in some):
+            who = (name or "Somebody") if role is MessageRole.USER else (details.model or "Model")
+            said.append(_Said(role, who, created_at, parts))
+    return said
+
+
+def _as_markdown(chat: ChatRead, branch: list[_Said]) -> str:
+    blocks = [f"# {chat['title']}"]
+    for one in branch:
+        blocks.append(f"## {one.who}, {one.created_at:%Y-%m-%d %H:%M} UTC")
+        blocks += [_part_as_markdown(part) for part in one.parts]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _part_as_markdown(part: Part) -> str:
+    match part:
+        case TextPart():
+            return part.text
+        case CodePart():
+            # A fence longer than any in the code, so that the code cannot end it.
+            longest = max((len(run) for run in re.findall(r"`+", part.code)), default=0)
+            fence = "`" * max(3, longest + 1)
+            return f"{fence}{part.language}\n{part.code}\n{fence}"
+        case ImagePart():
+            return f"![{part.alt or ''}]({part.url})"
+        case ReasoningPart():
+            return "\n".join(f"> {line}" for line in part.text.splitlines())
+        case SourcePart():
+            return f"[{part.title or part.url}]({part.url})"
+
+
+def _as_page(chat: ChatRead, branch: list[_Said]) -> str:
+    articles = []
+    for one in branch:
+        body = "".join(_part_as_html(part) for part in one.parts)
+        who = f'{html.escape(one.who)}, <time datetime="{one.created_at.isoformat()}">{one.created_at:%Y-%m-%d %H:%M} UTC</time>'
+        articles.append(f'<article class="{one.role.value}"><p class="who">{who}</p>{body}</article>')
+    title = html.escape(chat["title"])
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        # Nothing in it runs, and nothing is fetched but the pictures that were shown.
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src https: http: data:\">"
+        f"<title>{title}</title><style>{_STYLE}</style></head><body><header><h1>{title}</h1>"
+        f"<p>{chat['message_count']} messages</p></header><main>{''.join(articles)}</main></body></html>"
+    )
+
+
+def _part_as_html(part: Part) -> str:
+    match part:
+        case TextPart():
+            rendered: str = _MARKDOWN.render(part.text)
+            return rendered
+        case ReasoningPart():
+            return f"<details><summary>Thought</summary>{_MARKDOWN.render(part.text)}</details>"
+        case CodePart():
+            return f"<pre><code>{html.escape(part.code)}</code></pre>"
+        case ImagePart():
+            return f'<p><img src="{html.escape(part.url or "")}" alt="{html.escape(part.alt or "")}"></p>'
+        case SourcePart():
+            return f'<p><a href="{html.escape(part.url)}">{html.escape(part.title or part.url)}</a></p>'
+
+
+def _as_json(session: Session, chat: ChatRead) -> bytes:
+    """Every branch; `previous_message_id` links them."""
+    messages = [
+        {
+            "id": message.id,
+            "role": message.role,
+            "status": message.status,
+            "previous_message_id": message.previous_message_id,
+            "parent_message_id": message.parent_message_id,
+            "thread_level": message.thread_level,
+            "user": name,
+            "parts": [part.model_dump(mode="json", exclude_none=True) for part in message.parts],
+            "metadata": message.details.model_dump(mode="json", exclude_none=True),
+            "edit_history": [edit.model_dump(mode="json") for edit in message.edit_history],
+            "created_at": message.created_at,
+            "updated_at": message.updated_at,
+        }
+        for message, name in session.execute(
+            sa.select(Message, User.name)
+            .outerjoin(User, User.id == Message.user_id)
+            .where(Message.chat_id == chat["id"], Message.status != MessageStatus.DELETED)
+            .order_by(Message.id)
+        )
+    ]
+    return encode({"format": JSON_FORMAT, "chat": chat, "messages": messages})
+
+
+def _file_name(title: str) -> str:
+    """Letters, digits and few signs of the title: a name that every system takes."""
+    kept = re.sub(r"[^\w .-]+", " ", title).strip(" .")
+    return re.sub(r"\s+", " ", kept)[:80].strip(" .") or "chat"
