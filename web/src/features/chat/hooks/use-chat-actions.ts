@@ -1,5 +1,5 @@
 import { useQueryClient } from "@tanstack/react-query";
-import { useCallback, useMemo, useState } from "react";
+import { useCallback, useMemo, useRef, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { useToast } from "@/ui/toast";
 import type { Pending } from "../components/message-list";
@@ -81,16 +81,21 @@ export function useSending(chatId: string) {
   const client = useQueryClient();
   const [pending, setPending] = useState<Pending[]>([]);
   const [problem, setProblem] = useState<string>();
+  const before = useRef<Promise<unknown>>(Promise.resolve()); // each waits for the one before it, and follows it
   const send = useCallback(
     async (content: string, models?: WantedModel[]) => {
       const key = crypto.randomUUID();
       setProblem(undefined);
       setPending((waiting) => [...waiting, { key, content }]);
-      try {
+      const turn = before.current.then(async () => {
         const previous_message_id = ownLeaf(client, chatId);
         const sent = await sendMessage(chatId, content, key, { models, previous_message_id });
         placeSent(client, sent);
         return sent;
+      });
+      before.current = turn.catch(() => undefined);
+      try {
+        return await turn;
       } catch (error) {
         setProblem(wordsFor(error));
         throw error;
