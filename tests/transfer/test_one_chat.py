@@ -31,7 +31,9 @@ def chat(ana: Client, provider: ScriptedProvider) -> dict[str, Any]:
 def export(client: Client, chat_id: str, form: str) -> Any:
     answer = client.get(f"/chats/{chat_id}/export", params={"format": form})
     assert answer.status_code == 200
-    assert answer.headers["content-disposition"].startswith("attachment; filename*=UTF-8''Bread%20butter%20b%20%E9%9D%A2")
+    assert answer.headers["content-disposition"].startswith(
+        "attachment; filename*=UTF-8''Bread%20butter%20b%20%E9%9D%A2"
+    )
     assert answer.headers["content-security-policy"].startswith("sandbox")
     return answer
 
