@@ -136,15 +136,17 @@ class ScriptedProvider:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        for handler in self._handlers:
-            handler.cancel()
-        await asyncio.gather(*self._handlers, return_exceptions=True)
-        # A connection whose other end is gone may still be closing: cut them all, and let the loop see them off.
-        for writer in self._writers:
-            with suppress(AttributeError):  # asyncio's own words for a transport that is closed already
-                writer.transport.abort()
-        for _ in range(5):
-            await asyncio.sleep(0)
+        # More than once: what was accepted a moment ago begins only as the others end.
+        for _ in range(3):
+            for handler in list(self._handlers):
+                handler.cancel()
+            await asyncio.gather(*self._handlers, return_exceptions=True)
+            # A connection whose other end is gone may still be closing: cut them all, and let the loop see them off.
+            for writer in list(self._writers):
+                with suppress(AttributeError):  # asyncio's own words for a transport that is closed already
+                    writer.transport.abort()
+            for _ in range(5):
+                await asyncio.sleep(0)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         handler = asyncio.current_task()
