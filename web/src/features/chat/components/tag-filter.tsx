@@ -10,7 +10,7 @@ export function TagFilter({ chosen, onChoose }: Props) {
   const { data: tags = [] } = useQuery(tagsQuery);
   if (tags.length === 0) return null;
   return (
-    <fieldset className="flex max-h-24 flex-wrap gap-1 overflow-y-auto px-1 pb-2">
+    <fieldset className="flex max-h-24 min-w-0 flex-wrap gap-1 overflow-y-auto px-1 pb-2">
       <legend className="sr-only">Only chats with a tag</legend>
       {tags.map((tag) => {
         const isOn = tag.id === chosen;
@@ -26,7 +26,7 @@ export function TagFilter({ chosen, onChoose }: Props) {
             )}
           >
             <Dot colour={tag.colour} />
-            <span className="truncate">{tag.name}</span>
+            <span className="min-w-0 truncate">{tag.name}</span>
           </button>
         );
       })}
