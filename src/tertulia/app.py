@@ -29,7 +29,7 @@ from tertulia.accounts.tokens import hash_token
 from tertulia.billing.routes import usage_routes
 from tertulia.chat.branches import purge_messages
 from tertulia.chat.routes import chat_routes
-from tertulia.chat.search_index import build_index
+from tertulia.chat.search_index import build_index, index_file_anew
 from tertulia.chat.service import purge_trash
 from tertulia.chat.tag_routes import tag_routes
 from tertulia.chat.tags import purge_tags
@@ -37,6 +37,9 @@ from tertulia.clock import now
 from tertulia.db import Database
 from tertulia.db.opening import open_database
 from tertulia.errors import AppError, SettingsError, Unavailable
+from tertulia.files.reading import FileReader, sweep_files
+from tertulia.files.routes import file_routes
+from tertulia.files.store import FileStore
 from tertulia.http.answers import json_response
 from tertulia.http.middleware import Edge
 from tertulia.http.outbound import Timeouts, guarded_client, operator_client
@@ -87,6 +90,8 @@ class Parts:
     remote: RemoteRuns
     executor: RunExecutor
     sweeper: Sweeper
+    store: FileStore
+    reader: FileReader
 
 
 def create_app(settings: Settings, *, control_token: str | None = None, web_folder: Path | None = None) -> FastAPI:
@@ -111,6 +116,13 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
             parts.remote,
             parts.streams,
             messages_per_day=settings.messages_per_day,
+        ),
+        file_routes(
+            parts.db,
+            parts.store,
+            cursors,
+            limit_bytes=settings.storage_per_user_mib * 2**20,
+            came_or_went=index_file_anew,
         ),
         provider_routes(parts.catalogue, cursors),
         usage_routes(settings.messages_per_day),
@@ -168,6 +180,7 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
             Job("build-search-index", 60, lambda session: None if build_index(session).is_built else MORE),
             Job("purge-messages", 60, lambda session: purge_messages(session, timedelta(days=settings.trash_days))),
             Job("purge-tags", 3600, lambda session: purge_tags(session, timedelta(days=settings.trash_days))),
+            Job("sweep-files", 3600, lambda session: sweep_files(session, timedelta(days=settings.trash_days))),
             Job("purge-trash", 60, lambda session: purge_trash(session, timedelta(days=settings.trash_days))),
             Job(
                 "prune-changes",
@@ -176,7 +189,10 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
             ),
         ],
     )
+    store = FileStore(settings)
     return Parts(
+        store=store,
+        reader=FileReader(db, store),
         settings=settings,
         db=db,
         gate=gate,
@@ -217,6 +233,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await parts.executor.start()
     parts.streams.start()
     parts.sweeper.start()
+    parts.reader.start()
     parts.catalogue.start()
     if parts.local is not None:
         parts.local.start()
@@ -230,6 +247,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.gather(touching, pricing, return_exceptions=True)
         await parts.executor.drain()
         await parts.sweeper.close()
+        await parts.reader.close()
         await parts.catalogue.close()
         await parts.streams.close()
         await parts.remote.close()

@@ -58,12 +58,21 @@ class TooLarge(AppError):
 class UnsupportedType(AppError):
     code = "unsupported_type"
 
-    def __init__(self) -> None:
-        super().__init__("The body must be JSON. Send it with Content-Type: application/json.")
+    def __init__(self, detail: str = "The body must be JSON. Send it with Content-Type: application/json.") -> None:
+        super().__init__(detail)
 
 
 class TooMany(AppError):
     code = "too_many_requests"
+
+
+class RangeNotSatisfiable(AppError):
+    """A part of a file is wanted that it does not have."""
+
+    code = "range_not_satisfiable"
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"The file has {size_bytes:,} bytes; the wanted part lies beyond them.", size_bytes=size_bytes)
 
 
 class Unavailable(AppError):

@@ -15,7 +15,7 @@ from tertulia.errors import SettingsError
 PREFIX = "TERTULIA_"
 UNPREFIXED = ("HOST", "PORT")
 # Names that are taken already, for capabilities that this version does not have; `tertulia serve` warns about them.
-RESERVED = ("files_url", "sign_up")
+RESERVED = ("sign_up",)
 LOCAL_MODELS = ("qwen2.5-1.5b", "qwen2.5-0.5b", "smollm2-135m")
 
 
@@ -105,7 +105,13 @@ class Settings(BaseModel):
         description="`redis://…`: how several server processes on PostgreSQL pass on replies while they are written. Not "
         "given: PostgreSQL does it.",
     )
-    files_url: str | None = Field(None, repr=False, description="Reserved: where attachments are kept.")
+    files_url: str | None = Field(
+        None,
+        repr=False,
+        description="Where files are kept: `file:///folder` or `s3://bucket/folder`, whose keys come from the usual `AWS_…` "
+        "variables. Not given: `files` in the folder.",
+    )
+    storage_per_user_mib: int = Field(5120, ge=1, description="MiB of files that each person may keep.")
     sign_up: Literal["closed", "open"] = Field("closed", description="Reserved: whether strangers may make accounts.")
 
     @field_validator("trusted_proxies", "openai_models", "outbound_allow", mode="before")
@@ -137,6 +143,13 @@ class Settings(BaseModel):
     def _is_redis(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("files_url")
+    @classmethod
+    def _known_store(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("file:///", "s3://", "gs://", "az://")):
+            raise ValueError("must begin with file:///, s3://, gs:// or az://")
         return value
 
     @field_validator("database_url")

@@ -173,3 +173,28 @@ class IdempotencyKey(Timestamps, Base):
     body_hash: Mapped[bytes] = mapped_column(sa.LargeBinary(32))
     status: Mapped[int | None]
     answer: Mapped[str | None] = mapped_column(sa.Text)
+
+
+class Share(Timestamps, Base):
+    """Leave to read a chat, and perhaps more: for one person, or for whoever has the link."""
+
+    __tablename__ = "share"
+    __table_args__ = (
+        sa.Index(None, "chat_id", "is_active"),
+        sa.Index(None, "owner_id", "is_active"),
+        sa.Index(None, "shared_with_user_id", "is_active"),
+        sa.Index(None, "expires_at", "is_active"),
+        sa.CheckConstraint("shared_with_user_id IS NOT NULL OR NOT (can_write OR can_share)", name="links_read_only"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
+    owner_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))  # who shared it
+    shared_with_user_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    token_hash: Mapped[bytes] = mapped_column(sa.LargeBinary(32), unique=True)
+    can_read: Mapped[bool] = mapped_column(default=True)
+    can_write: Mapped[bool] = mapped_column(default=False)
+    can_share: Mapped[bool] = mapped_column(default=False)
+    expires_at: Mapped[datetime | None]
+    is_active: Mapped[bool] = mapped_column(default=True)
+    access_count: Mapped[int] = mapped_column(default=0)

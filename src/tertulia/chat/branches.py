@@ -9,13 +9,15 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, StillWriting
-from tertulia.chat.messages import WRITING, LockedChat, announce_message, find_place, lock_chat
+from tertulia.chat.messages import WRITING, LockedChat, announce_message, check_hand, find_place, lock_chat
 from tertulia.chat.models import Chat, Deleted, Message, MessageStatus
+from tertulia.chat.parts import Part, attachments_in, with_other_files
 from tertulia.chat.queries import BRANCH_IDS, READABLE_CHAT, newest_leaf_below
 from tertulia.chat.schemas import ChatRead, MessageRead, Segment, SegmentEnd
 from tertulia.chat.search_index import index_stored, index_title
 from tertulia.chat.service import announce_chat, get_message
 from tertulia.db import rowcount, table_of
+from tertulia.files.service import copy_attachments, find_attachable, link_attachments
 from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
@@ -31,6 +33,7 @@ def delete_message(session: Session, message_id: MessageId, *, actor: Actor) -> 
     Raises MessageNotFound, and StillWriting for a reply whose run has not ended.
     """
     chat = _locked_chat_of(session, message_id, actor=actor)
+    check_hand(chat, find_place(session, message_id).author_id, actor=actor)
     message = session.get_one(Message, message_id, populate_existing=True)
     # Deleted ones too: when they come back, they must find their place.
     followers = session.scalars(_followers(chat.id, message_id).order_by(Message.id)).all()
@@ -54,6 +57,11 @@ def delete_message(session: Session, message_id: MessageId, *, actor: Actor) -> 
     session.execute(sa.update(Chat).where(Chat.id == chat.id).values(values))
     _announce_deleted(session, chat, last_read)
     _announce_beside(session, chat, message_id, message.previous_message_id)
+    if message.parent_message_id and _is_shown(session, message.parent_message_id):
+        # It has a reply less.
+        announce_message(
+            session, chat.owner_id, MessageId(message.parent_message_id), Operation.UPDATED, with_chat=False
+        )
     announce_chat(session, chat.id, Operation.UPDATED)
 
 
@@ -62,6 +70,7 @@ def restore_message(session: Session, message_id: MessageId, *, actor: Actor) ->
     chat = _locked_chat_of(session, message_id, actor=actor, is_deleted=True)
     message = session.get_one(Message, message_id, populate_existing=True)
     before = message.details.deleted
+    check_hand(chat, message.user_id, actor=actor)
     if message.status is not MessageStatus.DELETED or before is None:
         return get_message(session, message_id, actor=actor)
     still_there = session.scalars(
@@ -124,12 +133,21 @@ def fork_chat(session: Session, message_id: MessageId, *, actor: Actor) -> ChatR
     for start in range(0, len(branch), COPIED_AT_ONCE):
         some = branch[start : start + COPIED_AT_ONCE]
         found = {row.id: row for row in session.scalars(sa.select(Message).where(Message.id.in_(some)))}
+        named = [one for row in found.values() for one in attachments_in(row.parts)]
+        files = copy_attachments(session, named, chat_id=chat_id, user_id=actor.user_id)
         copies = []
+        links: list[tuple[str, list[Part]]] = []
         for original in (found[one] for one in some):
             copied_id = new_id()
-            copies.append(_copy_of(original, copied_id, chat_id, previous))
+            parts = with_other_files(original.parts, files)
+            copies.append(_copy_of(original, copied_id, chat_id, previous) | {"parts": parts})
+            links.append((copied_id, parts))
             previous = copied_id
         session.execute(sa.insert(table_of(Message)), copies)
+        for copied_id, parts in links:
+            if ids := [one for one in attachments_in(parts) if one in files.values()]:
+                attached = find_attachable(session, ids, chat_id=chat_id, actor=actor)
+                link_attachments(session, attached, message_id=copied_id, chat_id=chat_id)
         index_stored(session, [str(copy["id"]) for copy in copies])
         session.expunge_all()
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(head_message_id=previous))
@@ -145,7 +163,7 @@ def read_tree(session: Session, chat_id: ChatId, *, actor: Actor) -> list[Segmen
         sa.select(Message.id, Message.previous_message_id)
         .where(
             Message.chat_id == chat_id,
-            Message.parent_message_id.is_(None),
+            Message.thread_level == 0,
             Message.status != MessageStatus.DELETED,
         )
         .order_by(Message.id)
@@ -200,6 +218,8 @@ def _copy_of(original: Message, copied_id: str, chat_id: str, previous: str | No
         "metadata": original.details.model_copy(update={"run_id": None}),
         "provider_metadata": original.provider_metadata,
         "edit_history": [],
+        "imported": original.imported,
+        "import_id": None,
         "content": original.content,
         "parts": original.parts,
         "created_at": original.created_at,
@@ -233,7 +253,7 @@ def _followers(chat_id: str, message_id: str | None) -> sa.Select[str]:
         Message.chat_id == chat_id,
         Message.previous_message_id == message_id
         if message_id is not None
-        else sa.and_(Message.previous_message_id.is_(None), Message.parent_message_id.is_(None)),
+        else sa.and_(Message.previous_message_id.is_(None), Message.thread_level == 0),
     )
 
 

@@ -1,6 +1,6 @@
 """How chats fail."""
 
-from tertulia.errors import Conflict, Invalid, NotFound
+from tertulia.errors import Conflict, Forbidden, Invalid, NotFound
 
 
 class ChatNotFound(NotFound):
@@ -9,6 +9,22 @@ class ChatNotFound(NotFound):
 
 class MessageNotFound(NotFound):
     code = "message_not_found"
+
+
+class NotYourChat(Forbidden):
+    """It can be seen, and its owner alone does this."""
+
+    code = "not_your_chat"
+
+    def __init__(self, detail: str = "Only the owner of this chat can do that.") -> None:
+        super().__init__(detail)
+
+
+class NotYourMessage(Forbidden):
+    code = "not_your_message"
+
+    def __init__(self) -> None:
+        super().__init__("Only its author or the owner of the chat can do that to a message.")
 
 
 class EmptyMessage(Invalid):
@@ -36,6 +52,31 @@ class NotInChat(Invalid):
 
     def __init__(self, field: str) -> None:
         super().__init__("This message is not one of the chat's.", field=field)
+
+
+class ThreadTooDeep(Invalid):
+    code = "thread_too_deep"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"Replies to replies go {limit} levels deep. Answer within this thread.",
+            field="parent_message_id",
+            limit=limit,
+        )
+
+
+class NotAnEmoji(Invalid):
+    code = "not_an_emoji"
+
+    def __init__(self) -> None:
+        super().__init__("A reaction is one emoji.", field="emoji")
+
+
+class TooManyReactions(Invalid):
+    code = "too_many_reactions"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} reactions of one person on a message are the most.", field="emoji", limit=limit)
 
 
 class TagNotFound(NotFound):

@@ -1,5 +1,6 @@
 """Writing messages into the tree. Nothing is overwritten; what is in place keeps its old wording."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -13,11 +14,14 @@ from tertulia.chat.errors import (
     MessageNotFound,
     MessageTooLong,
     NotInChat,
+    NotYourMessage,
     StillWriting,
+    ThreadTooDeep,
     UnstorableText,
 )
 from tertulia.chat.models import (
     DEFAULT_TITLE,
+    MAX_THREAD_LEVEL,
     MAX_WRITTEN,
     Chat,
     Edit,
@@ -26,14 +30,16 @@ from tertulia.chat.models import (
     MessageRole,
     MessageStatus,
 )
-from tertulia.chat.parts import Part, TextPart, flatten
-from tertulia.chat.queries import LOCK_CHAT, ONE_MESSAGE, read_message_row
+from tertulia.chat.parts import FilePart, ImagePart, Part, TextPart, attachments_in, flatten
+from tertulia.chat.queries import LOCK_CHAT, ONE_MESSAGE, newest_in_thread, read_message_row
 from tertulia.chat.schemas import MessageRead, Written
 from tertulia.chat.search_index import FINAL, index_message, index_stored, index_title
 from tertulia.chat.service import announce_chat
 from tertulia.chat.titles import title_from
 from tertulia.db import Prepared, later_of, table_of
-from tertulia.ids import ChatId, MessageId, new_id
+from tertulia.files.kinds import SHOWN_INLINE
+from tertulia.files.service import Attached, find_attachable, link_attachments, unlink_attachments
+from tertulia.ids import AttachmentId, ChatId, MessageId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
@@ -62,12 +68,22 @@ def lock_chat(session: Session, chat_id: ChatId, *, actor: Actor) -> LockedChat:
     return LockedChat(*row)
 
 
+@dataclass(frozen=True)
+class WrittenMessage:
+    """What a person wrote, with the files that it names, each looked up."""
+
+    parts: list[Part]
+    attached: Sequence[Attached] = ()
+
+
 def written_parts(written: Written) -> list[Part]:
-    """The parts of what a person wrote. Raises EmptyMessage, MessageTooLong, UnstorableText."""
-    if written.content is not None:
-        parts: list[Part] = [TextPart(text=written.content)] if written.content.strip() else []
+    """The parts of what a person wrote, with files by their ids alone. Raises EmptyMessage, MessageTooLong, UnstorableText."""
+    if written.parts is not None:
+        parts: list[Part] = list(written.parts)
     else:
-        parts = list(written.parts or [])
+        parts = [TextPart(text=written.content)] if (written.content or "").strip() else []
+    named = set(attachments_in(parts))
+    parts += [FilePart(attachment_id=one) for one in dict.fromkeys(written.attachment_ids) if one not in named]
     if not parts or all(isinstance(part, TextPart) and not part.text.strip() for part in parts):
         raise EmptyMessage
     words = flatten(parts)
@@ -76,6 +92,38 @@ def written_parts(written: Written) -> list[Part]:
     if "\x00" in words:
         raise UnstorableText
     return parts
+
+
+def with_files(session: Session, chat: LockedChat, parts: list[Part], *, actor: Actor) -> WrittenMessage:
+    """The parts as they are stored: pictures as pictures, names as they are. Raises what `find_attachable` raises."""
+    ids = attachments_in(parts)
+    if not ids:
+        return WrittenMessage(parts)
+    attached = find_attachable(session, ids, chat_id=chat.id, actor=actor)
+    known = {one.id: one for one in attached}
+    stored: list[Part] = []
+    for part in parts:
+        if isinstance(part, ImagePart | FilePart) and part.attachment_id is not None:
+            alt = part.alt if isinstance(part, ImagePart) else None
+            stored.append(_file_part(known[AttachmentId(part.attachment_id)], alt))
+        else:
+            stored.append(part)
+    return WrittenMessage(stored, attached)
+
+
+def _file_part(file: Attached, alt: str | None) -> Part:
+    if file.mime_type in SHOWN_INLINE:
+        return ImagePart(attachment_id=file.id, alt=alt or file.file_name, width=file.width, height=file.height)
+    return FilePart(attachment_id=file.id, file_name=file.file_name, file_type=file.mime_type, file_size=file.file_size)
+
+
+@dataclass(frozen=True)
+class ThreadPlace:
+    """The thread below a message; posting there moves no head. Without a parent: one whose parent was deleted for good."""
+
+    parent_message_id: MessageId | None
+    level: int
+    last_message_id: MessageId | None = None
 
 
 _INSERT = Prepared(sa.insert(table_of(Message)))
@@ -103,10 +151,13 @@ def append_message(
     previous_message_id: MessageId | None,
     author_id: str | None = None,
     metadata: MessageMetadata | None = None,
-    parent_message_id: MessageId | None = None,
-    thread_level: int = 0,
+    attached: Sequence[Attached] = (),
+    thread: ThreadPlace | None = None,
 ) -> MessageId:
-    """Put a message into the tree and make it the head. The caller has locked the chat and announces both."""
+    """Put a message into the tree and make it the head, or into a thread, which moves no head.
+
+    The caller has locked the chat and announces both.
+    """
     message_id = MessageId(new_id())
     now = clock.now()
     content = flatten(parts)
@@ -118,12 +169,14 @@ def append_message(
         role=role,
         status=status,
         previous_message_id=previous_message_id,
-        parent_message_id=parent_message_id,
-        thread_level=thread_level,
+        parent_message_id=thread.parent_message_id if thread else None,
+        thread_level=thread.level if thread else 0,
         token_count=None,
         metadata=metadata or MessageMetadata(),
         provider_metadata=None,
         edit_history=[],
+        imported=False,
+        import_id=None,
         content=content,
         parts=parts,
         created_at=now,
@@ -131,7 +184,9 @@ def append_message(
     )
     is_first = chat.title == DEFAULT_TITLE and chat.message_count == 0 and role is MessageRole.USER
     title = title_from(content) if is_first else None
-    _UPDATE_CHAT.run(session, the_chat=chat.id, new_head=message_id, new_moment=now, new_title=title)
+    new_head = chat.head_message_id if thread else message_id
+    _UPDATE_CHAT.run(session, the_chat=chat.id, new_head=new_head, new_moment=now, new_title=title)
+    link_attachments(session, attached, message_id=message_id, chat_id=chat.id)
     if status in FINAL:
         index_message(
             session,
@@ -141,6 +196,7 @@ def append_message(
             role=role,
             content=content,
             created_at=now,
+            has_files=bool(attached),
         )
     if title:
         index_title(session, chat.id)
@@ -150,19 +206,39 @@ def append_message(
 def post_message(
     session: Session,
     chat: LockedChat,
-    written: list[Part],
+    written: WrittenMessage,
     *,
     actor: Actor,
     previous_message_id: MessageId | None = None,
+    parent_message_id: MessageId | None = None,
 ) -> MessageId:
-    """A person's message after the head, or after a named message of the chat. Raises NotInChat."""
+    """A person's message after the head, after a named message of the chat, or in the thread below one.
+
+    Raises NotInChat, ThreadTooDeep.
+    """
+    if parent_message_id is not None:
+        thread = find_thread(session, chat.id, parent_message_id)
+        if previous_message_id is not None and not is_in_thread(session, thread, previous_message_id):
+            raise NotInChat("previous_message_id")
+        return append_message(
+            session,
+            chat,
+            role=MessageRole.USER,
+            parts=written.parts,
+            attached=written.attached,
+            status=MessageStatus.SENT,
+            previous_message_id=previous_message_id or thread.last_message_id,
+            author_id=actor.user_id,
+            thread=thread,
+        )
     if previous_message_id is not None:
         check_in_chat(session, chat.id, previous_message_id, field="previous_message_id")
     return append_message(
         session,
         chat,
         role=MessageRole.USER,
-        parts=written,
+        parts=written.parts,
+        attached=written.attached,
         status=MessageStatus.SENT,
         previous_message_id=previous_message_id or chat.head_message_id,
         author_id=actor.user_id,
@@ -174,12 +250,38 @@ def check_in_chat(session: Session, chat_id: ChatId, message_id: MessageId, *, f
         sa.select(Message.id).where(
             Message.id == message_id,
             Message.chat_id == chat_id,
-            Message.parent_message_id.is_(None),
+            Message.thread_level == 0,
             Message.status != MessageStatus.DELETED,
         )
     )
     if found is None:
         raise NotInChat(field)
+
+
+def find_thread(session: Session, chat_id: ChatId, parent_message_id: MessageId) -> ThreadPlace:
+    """Raises NotInChat, and ThreadTooDeep below the tenth level."""
+    level = session.scalar(
+        sa.select(Message.thread_level).where(
+            Message.id == parent_message_id, Message.chat_id == chat_id, Message.status != MessageStatus.DELETED
+        )
+    )
+    if level is None:
+        raise NotInChat("parent_message_id")
+    if level >= MAX_THREAD_LEVEL:
+        raise ThreadTooDeep(MAX_THREAD_LEVEL)
+    last = newest_in_thread(session, parent_message_id)
+    return ThreadPlace(parent_message_id, level + 1, MessageId(last) if last else None)
+
+
+def is_in_thread(session: Session, thread: ThreadPlace, message_id: MessageId) -> bool:
+    found = session.scalar(
+        sa.select(Message.id).where(
+            Message.id == message_id,
+            Message.parent_message_id == thread.parent_message_id,
+            Message.status != MessageStatus.DELETED,
+        )
+    )
+    return found is not None
 
 
 @dataclass(frozen=True)
@@ -191,6 +293,15 @@ class TreePlace:
     status: MessageStatus
     previous_message_id: MessageId | None
     parent_message_id: MessageId | None
+    thread_level: int
+    author_id: str | None
+
+    @property
+    def thread(self) -> ThreadPlace | None:
+        """The thread that it stands in, for a sibling of it; also of one whose parent is gone."""
+        if not self.thread_level:
+            return None
+        return ThreadPlace(self.parent_message_id, self.thread_level, None)
 
 
 def find_place(session: Session, message_id: MessageId) -> TreePlace:
@@ -202,21 +313,31 @@ def find_place(session: Session, message_id: MessageId) -> TreePlace:
             Message.status,
             Message.previous_message_id,
             Message.parent_message_id,
+            Message.thread_level,
+            Message.user_id,
         ).where(Message.id == message_id, Message.status != MessageStatus.DELETED)
     ).first()
     if row is None:
         raise MessageNotFound
-    chat_id, role, status, previous, parent = row
+    chat_id, role, status, previous, parent, level, author_id = row
     return TreePlace(
         ChatId(chat_id),
         role,
         status,
         MessageId(previous) if previous else None,
         MessageId(parent) if parent else None,
+        level,
+        author_id,
     )
 
 
-def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, written: list[Part]) -> None:
+def check_hand(chat: LockedChat, author_id: str | None, *, actor: Actor) -> None:
+    """Rewording and deleting is for the author, and for the owner of the chat. Raises NotYourMessage."""
+    if actor.user_id not in (chat.owner_id, author_id):
+        raise NotYourMessage
+
+
+def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, written: WrittenMessage) -> None:
     """Change the wording of a message; the old one joins its history, of which fifty are kept."""
     message = session.scalars(sa.select(Message).where(Message.id == message_id, Message.chat_id == chat.id)).one()
     if message.status in WRITING:
@@ -225,8 +346,10 @@ def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, wri
     message.edit_history = [*message.edit_history, Edit(timestamp=now, previous_content=message.content)][
         -MAX_EDITS_KEPT:
     ]
-    message.content, message.parts = flatten(written), written
+    message.content, message.parts = flatten(written.parts), written.parts
     message.details = message.details.model_copy(update={"edited": True})
+    unlink_attachments(session, message_id)
+    link_attachments(session, written.attached, message_id=message_id, chat_id=chat.id)
     index_stored(session, [message_id])
 
 

@@ -141,6 +141,16 @@ class Chat(Timestamps, Base):
         ),
         sa.Index(None, "created_at"),
         sa.Index(None, "deleted_at"),
+        # What was imported once is known again.
+        sa.Index(
+            "uq_chat_import",
+            "user_id",
+            "import_source",
+            "import_id",
+            unique=True,
+            sqlite_where=sa.text("import_id IS NOT NULL"),
+            postgresql_where=sa.text("import_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
@@ -163,6 +173,8 @@ class Chat(Timestamps, Base):
     total_cost: Mapped[Decimal] = mapped_column(Money(), default=Decimal(0))
     pinned_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
+    import_source: Mapped[str | None] = mapped_column(sa.String(20))
+    import_id: Mapped[str | None] = mapped_column(sa.String(200))  # what the source calls it
 
 
 class TagColour(StrEnum):
@@ -260,5 +272,17 @@ class Message(Timestamps, Base):
     provider_metadata: Mapped[dict[str, Any] | None] = mapped_column(JsonOf(dict[str, Any]))
     # Apart from the metadata, which pages read, because fifty old wordings are read only when asked for.
     edit_history: Mapped[list[Edit]] = mapped_column(JsonOf(list[Edit]), default=list)
+    imported: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    import_id: Mapped[str | None] = mapped_column(sa.String(200))
     content: Mapped[str] = mapped_column(sa.Text)
     parts: Mapped[list[Part]] = mapped_column(JsonOf(list[Part]))
+
+
+class Reaction(Created, Base):
+    __tablename__ = "reaction"
+
+    message_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(
+        Id(), sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    emoji: Mapped[str] = mapped_column(sa.String(32), primary_key=True)

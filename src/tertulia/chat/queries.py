@@ -8,10 +8,18 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, aliased
 
-from tertulia.accounts.access import may_read_chat, may_write_chat
+from tertulia.accounts.access import may_read_chat, may_write_chat, owns_chat
 from tertulia.accounts.models import User
-from tertulia.chat.models import Chat, ChatSettings, ChatTag, Message, MessageStatus, Tag
-from tertulia.chat.schemas import ChatRead, LastMessage, MessageRead, SettingsRead, UsageRead
+from tertulia.chat.models import Chat, ChatSettings, ChatTag, Message, MessageStatus, Reaction, Tag
+from tertulia.chat.schemas import (
+    ChatRead,
+    LastMessage,
+    MessageRead,
+    PermissionsRead,
+    ReactionRead,
+    SettingsRead,
+    UsageRead,
+)
 from tertulia.db import Id, Prepared, UtcTime
 from tertulia.ids import format_id
 
@@ -38,6 +46,36 @@ def _id_list_on_sqlite(element: id_list, compiler: sa.sql.compiler.SQLCompiler, 
 @compiles(id_list, "postgresql")
 def _id_list_on_postgresql(element: id_list, compiler: sa.sql.compiler.SQLCompiler, **kw: Any) -> str:
     return f"string_agg(CAST({compiler.process(element.clauses, **kw)} AS text), ',')"
+
+
+class reaction_list(sa.sql.functions.FunctionElement[str]):
+    """Who reacted with what, as text that `_reactions` reads."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+
+@compiles(reaction_list, "sqlite")
+def _reaction_list_on_sqlite(element: reaction_list, compiler: sa.sql.compiler.SQLCompiler, **kw: Any) -> str:
+    user_id, emoji = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"group_concat(hex({user_id}) || {emoji}, char(31))"
+
+
+@compiles(reaction_list, "postgresql")
+def _reaction_list_on_postgresql(element: reaction_list, compiler: sa.sql.compiler.SQLCompiler, **kw: Any) -> str:
+    user_id, emoji = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"string_agg(replace(CAST({user_id} AS text), '-', '') || {emoji}, chr(31))"
+
+
+def _reactions(joined: str) -> list[ReactionRead]:
+    """The commonest first."""
+    found: dict[str, list[str]] = {}
+    for one in joined.split("\x1f"):
+        found.setdefault(one[32:], []).append(format_id(bytes.fromhex(one[:32])))
+    return [
+        {"emoji": emoji, "user_ids": sorted(found[emoji])}
+        for emoji in sorted(found, key=lambda emoji: (-len(found[emoji]), emoji))
+    ]
 
 
 def _ids(joined: str) -> list[str]:
@@ -87,7 +125,7 @@ def _bind(name: str, column: sa.orm.InstrumentedAttribute[Any]) -> sa.BindParame
 
 
 def _chat_list(*conditions: sa.ColumnElement[bool], after_cursor: bool) -> Prepared:
-    query = _WITH_HEAD.where(may_read_chat(Chat.user_id), *conditions)
+    query = _WITH_HEAD.where(owns_chat(Chat.user_id), *conditions)
     if after_cursor:
         before = sa.tuple_(_bind("moment", Chat.last_message_at), _bind("last_id", Chat.id), types=[UtcTime(), Id()])
         query = query.where(sa.tuple_(Chat.last_message_at, Chat.id) < before)
@@ -110,7 +148,7 @@ _TAGGED = sa.select(ChatTag.chat_id).where(ChatTag.tag_id == _bind("tag_id", Cha
 TAGGED_CHATS = {
     after: _chat_list(*_SHOWN["active"], Chat.id.in_(_TAGGED), after_cursor=after) for after in (False, True)
 }
-ONE_CHAT = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id), may_read_chat(Chat.user_id)))
+ONE_CHAT = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id), may_read_chat(Chat.id, Chat.user_id)))
 CHAT_BY_ID = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id)))
 # The row that a writer holds while it moves the head and the counters; on SQLite the writer is alone anyway.
 LOCK_CHAT = Prepared(
@@ -123,14 +161,17 @@ LOCK_CHAT = Prepared(
         Chat.provider,
         Chat.model_name,
     )
-    .where(Chat.id == _bind("chat_id", Chat.id), Chat.deleted_at.is_(None), may_write_chat(Chat.user_id))
-    .with_for_update()
+    .where(Chat.id == _bind("chat_id", Chat.id), Chat.deleted_at.is_(None), may_write_chat(Chat.id, Chat.user_id))
+    .with_for_update(of=Chat)
 )
 READABLE_CHAT = Prepared(
     sa.select(Chat.head_message_id).where(
-        Chat.id == _bind("chat_id", Chat.id), Chat.deleted_at.is_(None), may_read_chat(Chat.user_id)
+        Chat.id == _bind("chat_id", Chat.id), Chat.deleted_at.is_(None), may_read_chat(Chat.id, Chat.user_id)
     )
 )
+
+
+OWNERS: PermissionsRead = {"can_read": True, "can_write": True, "can_share": True}
 
 
 def read_chat_row(row: Sequence[Any]) -> ChatRead:
@@ -159,6 +200,8 @@ def read_chat_row(row: Sequence[Any]) -> ChatRead:
         "created_at": row[17],
         "updated_at": row[18],
         "last_message": last,
+        "owner": None,
+        "permissions": OWNERS,
     }
 
 
@@ -182,6 +225,8 @@ def _siblings(same_previous: sa.ColumnElement[bool]) -> sa.ScalarSelect[str]:
             _SIBLING.chat_id == Message.chat_id,
             same_previous,
             _SIBLING.parent_message_id.is_not_distinct_from(Message.parent_message_id),
+            # A reply whose parent was deleted for good is in no thread any more, and no beginning of the chat either.
+            _SIBLING.thread_level == Message.thread_level,
             _SIBLING.status != MessageStatus.DELETED,
         )
         .correlate(Message)
@@ -214,6 +259,11 @@ _MESSAGE_COLUMNS = (
     .where(_REPLY.parent_message_id == Message.id, _REPLY.status != MessageStatus.DELETED)
     .correlate(Message)
     .scalar_subquery(),
+    sa.select(reaction_list(Reaction.user_id, Reaction.emoji))
+    .where(Reaction.message_id == Message.id)
+    .correlate(Message)
+    .scalar_subquery(),
+    Message.imported,
 )
 
 
@@ -251,7 +301,14 @@ BRANCH_IDS = Prepared(
 )
 # What a step needs of each message, newest first.
 BRANCH_TEXTS = Prepared(
-    sa.select(Message.id, Message.role, Message.content, Message.status, Message.previous_message_id)
+    sa.select(
+        Message.id,
+        Message.role,
+        Message.content,
+        Message.status,
+        # Before the first of a thread stands the message that it answers.
+        sa.func.coalesce(Message.previous_message_id, Message.parent_message_id, type_=Id()),
+    )
     .select_from(_PAGE_CTE.join(Message, Message.id == _PAGE_CTE.c.id))
     .order_by(_PAGE_CTE.c.depth)
 )
@@ -280,10 +337,11 @@ def read_message_row(row: Sequence[Any]) -> MessageRead:
         "cost": details.get("cost"),
         "finish_reason": details.get("finish_reason"),
         "error": details.get("error"),
-        "reactions": [],
+        "reactions": _reactions(row[17]) if row[17] else [],
         "run_id": details.get("run_id"),
         "left_out": details.get("left_out") or 0,
         "edited": bool(details.get("edited")),
+        "imported": bool(row[18]),
         "created_at": row[13],
         "updated_at": row[14],
     }
@@ -299,6 +357,16 @@ def _usage(tokens: dict[str, int] | None) -> UsageRead | None:
         "cached_tokens": tokens.get("cached", 0),
         "estimated": bool(tokens.get("estimated", False)),
     }
+
+
+def newest_in_thread(session: Session, parent_message_id: str) -> str | None:
+    """The end of the branch of a thread that is shown; the newest is a leaf."""
+    return session.scalar(
+        sa.select(Message.id)
+        .where(Message.parent_message_id == parent_message_id, Message.status != MessageStatus.DELETED)
+        .order_by(Message.id.desc())
+        .limit(1)
+    )
 
 
 def newest_leaf_below(session: Session, chat_id: str, message_id: str) -> str:

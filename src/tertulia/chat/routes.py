@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Path, Query
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
-from tertulia.chat import branches, service
+from tertulia.chat import branches, reactions, service
 from tertulia.chat.schemas import (
     ChatCreate,
     ChatRead,
@@ -24,6 +24,8 @@ from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, MessageId
 from tertulia.providers.catalogue import ModelCatalogue
+
+Emoji = Annotated[str, Path(min_length=1, max_length=32)]
 
 
 def chat_routes(cursors: Cursors, catalogue: ModelCatalogue) -> Routes:
@@ -104,6 +106,7 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue) -> Routes:
         through: Annotated[
             AnyId | None, Query(description="Instead of `leaf`: the page ends with the newest leaf below this message.")
         ] = None,
+        parent: Annotated[AnyId | None, Query(description="The thread below this message instead.")] = None,
         limit: Limit = 50,
         cursor: CursorText = None,
     ) -> Response:
@@ -112,7 +115,13 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue) -> Routes:
         passed = MessageId(through) if through and not start else None
         messages, older = await caller.read(
             lambda session, actor: service.list_messages(
-                session, ChatId(chat_id), leaf=start, through=passed, limit=limit, actor=actor
+                session,
+                ChatId(chat_id),
+                leaf=start,
+                through=passed,
+                parent=MessageId(parent) if parent else None,
+                limit=limit,
+                actor=actor,
             )
         )
         return json_response({"items": messages, "next_cursor": cursors.encode("messages", [older]) if older else None})
@@ -146,6 +155,26 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue) -> Routes:
     async def restore_message(caller: CommandDep, message_id: AnyId) -> Response:
         return await caller.command(
             200, lambda session, actor: branches.restore_message(session, MessageId(message_id), actor=actor)
+        )
+
+    @routes.add(
+        "PUT", "/messages/{message_id}/reactions/{emoji}", access=Access.SIGNED_IN, gives=MessageRead, problems=(404,)
+    )
+    async def put_reaction(caller: CommandDep, message_id: AnyId, emoji: Emoji) -> Response:
+        return await caller.command(
+            200, lambda session, actor: reactions.add_reaction(session, MessageId(message_id), emoji, actor=actor)
+        )
+
+    @routes.add(
+        "DELETE",
+        "/messages/{message_id}/reactions/{emoji}",
+        access=Access.SIGNED_IN,
+        gives=MessageRead,
+        problems=(404,),
+    )
+    async def delete_reaction(caller: CommandDep, message_id: AnyId, emoji: Emoji) -> Response:
+        return await caller.command(
+            200, lambda session, actor: reactions.remove_reaction(session, MessageId(message_id), emoji, actor=actor)
         )
 
     return routes

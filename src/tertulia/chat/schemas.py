@@ -61,10 +61,15 @@ class Written(Request):
 
     content: Words | None = None
     parts: Annotated[list[WrittenPart], Field(max_length=256)] | None = None
+    attachment_ids: list[AnyId] = Field(
+        default_factory=list, description="Files to attach, which come after the words; 20 with those in the parts."
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "Written":
-        if (self.content is None) == (self.parts is None):
+        if self.content is not None and self.parts is not None:
+            raise ValueError("Give either content or parts.")
+        if self.content is None and self.parts is None and not self.attachment_ids:
             raise ValueError("Give either content or parts.")
         return self
 
@@ -113,7 +118,20 @@ class SettingsRead(TypedDict):
     presence_penalty: float | None
 
 
+class AuthorRead(TypedDict):
+    id: str
+    name: str
+
+
+class PermissionsRead(TypedDict):
+    can_read: bool
+    can_write: bool
+    can_share: bool
+
+
 class ChatRead(TypedDict):
+    """`owner` is null for one's own. Of another's chat its instructions, tags and totals are not told."""
+
     id: str
     kind: ChatKind
     title: str
@@ -135,11 +153,8 @@ class ChatRead(TypedDict):
     created_at: datetime
     updated_at: datetime
     last_message: LastMessage | None
-
-
-class AuthorRead(TypedDict):
-    id: str
-    name: str
+    owner: AuthorRead | None
+    permissions: PermissionsRead
 
 
 class UsageRead(TypedDict):
@@ -188,6 +203,7 @@ class MessageRead(TypedDict):
     run_id: str | None
     left_out: int
     edited: bool
+    imported: bool
     created_at: datetime
     updated_at: datetime
 

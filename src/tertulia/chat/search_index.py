@@ -16,10 +16,13 @@ from tertulia import clock
 from tertulia.chat.models import DEFAULT_TITLE, Chat, Message, MessageRole, MessageStatus
 from tertulia.chat.words import words_of
 from tertulia.db import Base, Id, Prepared, insert_if_absent, table_of
+from tertulia.files.models import MessageAttachment
+from tertulia.files.service import texts_of_messages
 from tertulia.jobs.models import InstanceSetting
 
 WORDS_A_ROW = 8000  # PostgreSQL knows places in a text up to 16,383
 AT_ONCE = 500
+PARTS_A_FILE = 1000  # the numbers of rows from here on are the first file's, then the second's
 EDITION = 1  # of the words; another one is indexed anew
 SETTING = "search_index"
 FINAL = (MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.INTERRUPTED, MessageStatus.ERROR)
@@ -80,18 +83,31 @@ def index_message(
     role: MessageRole,
     content: str,
     created_at: datetime,
+    has_files: bool = False,
 ) -> None:
-    """A message that has no row yet."""
+    """A message that has no row yet, with the texts of its files."""
     head = f"{owner_word(owner_id)} {chat_word(chat_id)} {role_word(role)}"
-    for part, words in enumerate(_rows(content)):
-        _INSERT.run(
-            session,
-            chat_id=chat_id,
-            message_id=message_id,
-            part=part,
-            words=f"{head} {words}",
-            created_at=created_at,
-        )
+    texts = [(0, content)]
+    if has_files:
+        texts += [
+            (PARTS_A_FILE * (position + 1), text) for _, position, text in texts_of_messages(session, [message_id])
+        ]
+    for first, text in texts:
+        for part, words in enumerate(_rows(text)):
+            _INSERT.run(
+                session,
+                chat_id=chat_id,
+                message_id=message_id,
+                part=first + part,
+                words=f"{head} {words}",
+                created_at=created_at,
+            )
+
+
+def index_file_anew(session: Session, attachment_id: str) -> None:
+    """The text of a file that is deleted, or has come back, wherever it is used."""
+    used_in = sa.select(MessageAttachment.message_id).where(MessageAttachment.attachment_id == attachment_id)
+    index_stored(session, list(session.scalars(used_in)))
 
 
 def index_stored(session: Session, message_ids: Iterable[str]) -> None:
@@ -113,6 +129,7 @@ def index_stored(session: Session, message_ids: Iterable[str]) -> None:
             role=one.role,
             content=one.content,
             created_at=one.created_at,
+            has_files=True,
         )
 
 

@@ -1,14 +1,17 @@
 """What is done with chats: made, listed, changed, put into the trash and taken out, and their head moved."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.accounts.access import actor_id, is_valid_share, shared_chat_ids
 from tertulia.accounts.actor import Actor
-from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat
+from tertulia.accounts.models import Share, User
+from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat, NotYourChat
 from tertulia.chat.models import DEFAULT_TITLE, Chat, Message, MessageStatus
 from tertulia.chat.queries import (
     BRANCH_PAGE,
@@ -19,6 +22,7 @@ from tertulia.chat.queries import (
     ONE_MESSAGE,
     READABLE_CHAT,
     TAGGED_CHATS,
+    newest_in_thread,
     newest_leaf_below,
     read_chat_row,
     read_message_row,
@@ -80,16 +84,59 @@ def chat_key(chat: ChatRead) -> ChatKey:
 
 
 def get_chat(session: Session, chat_id: ChatId, *, actor: Actor, in_trash: bool = False) -> ChatRead:
+    """One's own, or one that is shared with the actor. In the trash the owner alone finds it."""
     row = ONE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     chat = read_chat_row(row) if row else None
-    if chat is None or (chat["deleted_at"] is not None and not in_trash):
+    if row is None or chat is None:
         raise ChatNotFound
+    is_own = row[21] == actor.user_id
+    if chat["deleted_at"] is not None and not (in_trash and is_own):
+        raise ChatNotFound
+    return chat if is_own else _as_shared(session, chat, row[21], actor=actor)
+
+
+def _as_shared(session: Session, chat: ChatRead, owner_id: str, *, actor: Actor) -> ChatRead:
+    given = session.execute(
+        sa.select(sa.func.max(Share.can_write.cast(sa.Integer)), sa.func.max(Share.can_share.cast(sa.Integer))).where(
+            Share.chat_id == chat["id"], Share.shared_with_user_id == actor.user_id, is_valid_share()
+        )
+    ).one()
+    name = session.scalars(sa.select(User.name).where(User.id == owner_id)).one()
+    return chat | {
+        "owner": {"id": owner_id, "name": name},
+        "permissions": {"can_read": True, "can_write": bool(given[0]), "can_share": bool(given[1])},
+        "system_prompt": None,
+        "tag_ids": [],
+        "pinned_at": None,
+        "is_archived": False,
+        "total_tokens": 0,
+        "total_cost": Decimal(0),
+    }
+
+
+def own_chat(session: Session, chat_id: ChatId, *, actor: Actor, in_trash: bool = False) -> ChatRead:
+    """Raises ChatNotFound, and NotYourChat where it is shared with the actor, who may look and not touch."""
+    chat = get_chat(session, chat_id, actor=actor, in_trash=in_trash)
+    if chat["owner"] is not None:
+        raise NotYourChat
     return chat
 
 
+def list_shared_chats(session: Session, *, actor: Actor) -> list[ChatRead]:
+    """What others share with the actor by name, the newest first; a set that is small by its nature, cut at 200."""
+    ids = session.scalars(
+        sa.select(Chat.id)
+        .where(Chat.id.in_(shared_chat_ids()), Chat.deleted_at.is_(None), Chat.user_id != actor_id())
+        .order_by(Chat.last_message_at.desc(), Chat.id.desc())
+        .limit(200),
+        {"actor_id": actor.user_id},
+    ).all()
+    return [get_chat(session, ChatId(one), actor=actor) for one in ids]
+
+
 def update_chat(session: Session, chat_id: ChatId, update: ChatUpdate, *, actor: Actor) -> ChatRead:
-    if LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id) is None:
-        raise ChatNotFound
+    own_chat(session, chat_id, actor=actor)
+    LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     values = {name: getattr(update, name) for name in update.model_fields_set}
     if "title" in values and values["title"] is None:
         values["title"] = DEFAULT_TITLE
@@ -110,14 +157,14 @@ def update_chat(session: Session, chat_id: ChatId, update: ChatUpdate, *, actor:
 
 def delete_chat(session: Session, chat_id: ChatId, *, actor: Actor) -> None:
     """Into the trash; a sweep empties it after thirty days."""
-    get_chat(session, chat_id, actor=actor)
+    own_chat(session, chat_id, actor=actor)
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(deleted_at=clock.now()))
     announce_chat(session, chat_id, Operation.DELETED)
 
 
 def restore_chat(session: Session, chat_id: ChatId, *, actor: Actor) -> ChatRead:
     """Out of the trash, as it was; a chat that is not in the trash stays as it is."""
-    get_chat(session, chat_id, actor=actor, in_trash=True)
+    own_chat(session, chat_id, actor=actor, in_trash=True)
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(deleted_at=None))
     return announce_chat(session, chat_id, Operation.CREATED)
 
@@ -135,16 +182,19 @@ def list_messages(
     actor: Actor,
     leaf: MessageId | None = None,
     through: MessageId | None = None,
+    parent: MessageId | None = None,
     limit: int = 50,
 ) -> tuple[list[MessageRead], str | None]:
     """A page of a branch, newest first, and the leaf of the page before it.
 
-    The branch ends in `leaf`, or in the newest leaf below `through`, or in the chat's head.
+    The branch ends in `leaf`, or in the newest leaf below `through`, or in the chat's head; with `parent` it is the thread
+    below that message, which ends in its newest one.
     """
     chat = READABLE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     if chat is None:
         raise ChatNotFound
-    start = leaf or (_leaf_through(session, chat_id, through) if through else chat[0])
+    end = chat[0] if parent is None else _end_of_thread(session, chat_id, parent)
+    start = leaf or (_leaf_through(session, chat_id, through) if through else end)
     if start is None:
         return [], None
     # One more link than messages: whoever reads on may name a message that was deleted since, and it is left out.
@@ -169,6 +219,13 @@ def _leaf_through(session: Session, chat_id: ChatId, message_id: MessageId) -> M
     return MessageId(newest_leaf_below(session, chat_id, message_id))
 
 
+def _end_of_thread(session: Session, chat_id: ChatId, parent: MessageId) -> str | None:
+    """None while nobody has answered. Raises MessageNotFound; one that was deleted still has its thread."""
+    if session.scalar(sa.select(Message.id).where(Message.id == parent, Message.chat_id == chat_id)) is None:
+        raise MessageNotFound
+    return newest_in_thread(session, parent)
+
+
 def get_message(session: Session, message_id: MessageId, *, actor: Actor) -> MessageRead:
     row = ONE_MESSAGE.first(session, message_id=message_id)
     message = read_message_row(row) if row else None
@@ -186,13 +243,13 @@ def get_message_with_history(session: Session, message_id: MessageId, *, actor: 
 
 def set_head(session: Session, chat_id: ChatId, message_id: MessageId, *, actor: Actor) -> ChatRead:
     """Show the branch through a message: the head becomes the newest leaf below it."""
-    get_chat(session, chat_id, actor=actor)
+    own_chat(session, chat_id, actor=actor)
     named = session.execute(
-        sa.select(Message.parent_message_id).where(
+        sa.select(Message.thread_level).where(
             Message.id == message_id, Message.chat_id == chat_id, Message.status != MessageStatus.DELETED
         )
     ).first()
-    if named is None or named[0] is not None:
+    if named is None or named[0] > 0:
         raise NotInChat("message_id")
     leaf = newest_leaf_below(session, chat_id, message_id)
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(head_message_id=leaf))

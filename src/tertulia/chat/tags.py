@@ -124,7 +124,8 @@ def _keep_name(session: Session, tag: Tag) -> None:
 
 
 def _check_chat(session: Session, chat_id: ChatId, *, actor: Actor) -> None:
-    if LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id) is None:
+    row = LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
+    if row is None or row[1] != actor.user_id:
         raise ChatNotFound
 
 

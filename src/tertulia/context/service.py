@@ -1,6 +1,7 @@
 """Gathering what a step sends: read from the newest message back, and stop where the window ends."""
 
-from dataclasses import dataclass
+from base64 import b64encode
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -14,11 +15,14 @@ from tertulia.context.window import (
     estimate_tokens,
     fit_to_window,
     reserve_for_answer,
+    shorten,
 )
+from tertulia.files.service import FileContent, files_of_messages, previews_of
 
 CHUNK = 50
 # The number of messages left out is told exactly up to here; counting further back would cost more with every message.
 COUNT_AT_MOST = 1000
+MOST_PICTURES = 10  # the newest; those before them are told of in words
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,22 @@ class Context:
     left_out: int
     max_tokens: int  # for the answer
     settings: ChatSettings
+    pictures: dict[str, str]  # data URLs of the pictures that the messages name
 
 
 def gather_context(
-    session: Session, chat_id: str, last_message_id: str, *, model_window: int | None, shrink: float = 1.0
+    session: Session,
+    chat_id: str,
+    last_message_id: str,
+    *,
+    model_window: int | None,
+    sees_pictures: bool = True,
+    shrink: float = 1.0,
 ) -> Context:
-    """The branch that ends in a message, as much as fits; `shrink` below 1 after a provider found it too long."""
+    """The branch that ends in a message, as much as fits; `shrink` below 1 after a provider found it too long.
+
+    Of a thread it is what the thread says, and before it the branch up to the message that it answers.
+    """
     prompt, chosen_window, settings = session.execute(
         sa.select(Chat.system_prompt, Chat.context_window_size, Chat.settings).where(Chat.id == chat_id)
     ).one()
@@ -40,6 +54,7 @@ def gather_context(
     reserve = reserve_for_answer(window, settings.max_tokens)
     budget = int((window - reserve) * shrink)
     newest_first, seen, more = _read_back(session, chat_id, last_message_id, budget)
+    newest_first = _with_files(session, newest_first, budget, sees_pictures=sees_pictures)
     system = [ContextMessage("system", prompt)] if prompt else []
     try:
         fitted = fit_to_window(system + newest_first[::-1], budget)
@@ -51,7 +66,48 @@ def gather_context(
     if more is not None:
         rest = BRANCH_TEXTS.all(session, chat_id=chat_id, leaf=more, links=COUNT_AT_MOST)
         left_out += sum(bool(row[2]) and row[3] is not MessageStatus.DELETED for row in rest)
-    return Context(fitted, left_out, reserve, settings)
+    return Context(fitted, left_out, reserve, settings, _pictures(session, fitted))
+
+
+def _with_files(
+    session: Session, newest_first: list[ContextMessage], budget: int, *, sees_pictures: bool
+) -> list[ContextMessage]:
+    """The messages with what their files say, each at most half of the room, and with the newest pictures."""
+    files = files_of_messages(session, [message.message_id for message in newest_first if message.message_id])
+    if not files:
+        return newest_first
+    pictures_left = MOST_PICTURES if sees_pictures else 0
+    made = []
+    for message in newest_first:
+        own = files.get(message.message_id or "", [])
+        if not own:
+            made.append(message)
+            continue
+        texts, pictures = [message.content], []
+        for file in own:
+            if file.is_picture and pictures_left > 0 and file.has_preview:
+                pictures.append(file.attachment_id)
+                pictures_left -= 1
+            else:
+                texts.append(_told(file, budget // 2 // len(own)))
+        made.append(replace(message, content="\n\n".join(filter(None, texts)), pictures=tuple(pictures)))
+    return made
+
+
+def _told(file: FileContent, room: int) -> str:
+    """A file in words, between marks, so that a model does not take it for what the person says."""
+    name = file.file_name.replace('"', "'")
+    if file.text is None:
+        what = "a picture, which this model does not see" if file.is_picture else "no text that could be read"
+        return f'<file name="{name}">[{what}]</file>'
+    text = file.text.replace("</file>", "</ file>")
+    return f'<file name="{name}">\n{shorten(text, max(room, 64))}\n</file>'
+
+
+def _pictures(session: Session, messages: list[ContextMessage]) -> dict[str, str]:
+    wanted = [one for message in messages for one in message.pictures]
+    found = previews_of(session, wanted) if wanted else {}
+    return {one: f"data:image/jpeg;base64,{b64encode(content).decode()}" for one, content in found.items()}
 
 
 def _read_back(session: Session, chat_id: str, leaf: str, budget: int) -> tuple[list[ContextMessage], int, str | None]:

@@ -7,6 +7,7 @@ from typing import Literal
 DEFAULT_WINDOW = 8192  # tokens, where neither the model nor the chat says (S1)
 DEFAULT_RESERVE = 1024
 OVERHEAD_PER_MESSAGE = 4
+TOKENS_A_PICTURE = 1500  # about what vendors count for one of the size that is sent
 Role = Literal["user", "assistant", "system"]
 
 
@@ -15,6 +16,11 @@ class ContextMessage:
     role: Role
     content: str
     message_id: str | None = None  # None for what is not a stored message, such as the system prompt
+    pictures: tuple[str, ...] = ()  # ids of attachments, which the model sees
+
+    @property
+    def tokens(self) -> int:
+        return estimate_tokens(self.content) + TOKENS_A_PICTURE * len(self.pictures)
 
 
 class ContextTooSmall(ValueError):
@@ -39,15 +45,18 @@ def fit_to_window(messages: list[ContextMessage], max_tokens: int) -> list[Conte
     """
     system = [message for message in messages if message.role == "system"]
     others = [message for message in messages if message.role != "system"]
-    room = max_tokens - sum(estimate_tokens(message.content) for message in system)
+    room = max_tokens - sum(message.tokens for message in system)
     if room < 2 * OVERHEAD_PER_MESSAGE and others:
         raise ContextTooSmall
     kept: list[ContextMessage] = []
     for message in reversed(others):
-        cost = estimate_tokens(message.content)
+        cost = message.tokens
         if cost > room:
             if not kept:
-                kept.append(replace(message, content=shorten(message.content, room)))
+                # Its words before its pictures, where both are too much.
+                pictures = message.pictures[: max(0, room // 2 // TOKENS_A_PICTURE)]
+                words = shorten(message.content, room - TOKENS_A_PICTURE * len(pictures))
+                kept.append(replace(message, content=words, pictures=pictures))
             break
         kept.append(message)
         room -= cost

@@ -22,6 +22,7 @@ STATUS: Mapping[type[errors.AppError], tuple[int, str]] = {
     errors.Conflict: (409, "Conflict"),
     errors.TooLarge: (413, "Too large"),
     errors.UnsupportedType: (415, "Unsupported type"),
+    errors.RangeNotSatisfiable: (416, "Range not satisfiable"),
     errors.Invalid: (422, "Not valid"),
     errors.TooMany: (429, "Too many"),
     errors.Unavailable: (503, "Not available"),

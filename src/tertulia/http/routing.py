@@ -101,8 +101,11 @@ def _deeper_than(value: object, levels: int) -> bool:
 class LimitedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        takes_form = "requestBody" in (self.openapi_extra or {})
 
         async def limited(request: Request) -> Response:
+            if takes_form:
+                return await handle(request)  # its bytes are read as they come, within limits of their own
             if _has_other_type(request):
                 raise UnsupportedType
             try:
@@ -140,8 +143,12 @@ class Routes:
         problems: tuple[int, ...] = (),
         stream: str | None = None,
         hidden: bool = False,
+        form: dict[str, str] | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """`gives` is the shape of the success; `stream` names the events when it is a stream; `hidden` is no API."""
+        """`gives` is the shape of the success; `stream` names the events when it is a stream; `hidden` is no API.
+
+        With `form`, names and descriptions of its fields beside `file`, the route takes a multipart form and reads it itself.
+        """
         unsafe = method not in ("GET", "HEAD")
         always = (
             {401, *((403,) if unsafe or access in (Access.ADMIN, Access.OPERATOR) else ())}
@@ -163,13 +170,23 @@ class Routes:
                 "status_code": status,
                 "responses": described,
                 "response_class": Response if gives is None else _Json,
-                "openapi_extra": {"x-access": access.value},
+                "openapi_extra": {"x-access": access.value} | (_form_body(form) if form is not None else {}),
                 "include_in_schema": not hidden,
             }
             self._declared.append((self._prefix + path, endpoint, options))
             return endpoint
 
         return decorate
+
+
+def _form_body(fields: dict[str, str]) -> dict[str, Any]:
+    described = {name: {"type": "string", "description": words} for name, words in fields.items()}
+    schema = {
+        "type": "object",
+        "required": ["file"],
+        "properties": {"file": {"type": "string", "contentMediaType": "application/octet-stream"}, **described},
+    }
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 class _Json(Response):

@@ -111,6 +111,7 @@ class Resolved:
     vendor: Vendor | None
     config_id: str | None
     context_window: int | None
+    sees_pictures: bool | None = None  # None: nobody says
 
 
 # Looked up with every message that wants a reply.
@@ -228,7 +229,7 @@ class ModelCatalogue:
     async def resolve(self, user_id: str | None, key: str, model_name: str) -> Resolved:
         """Who is asked for a run of this person: their own before the operator's. Raises ModelUnknown for what is gone."""
         if self._local is not None and key == self._local.name:
-            return Resolved(self._local, None, None, self._local.read()["context_window"])
+            return Resolved(self._local, None, None, self._local.read()["context_window"], sees_pictures=False)
         opened = await self._db.read(find_opened, user_id, key, self.ring) if user_id else None
         if opened is not None:
             adapter: Provider = self._adapter(opened)
@@ -245,6 +246,7 @@ class ModelCatalogue:
             vendor,
             opened.id if opened else None,
             told or (described.context_window if described else None),
+            described.capabilities.vision if described else None,
         )
 
     async def list_models(self, default: str | None, *, actor: Actor) -> list[ModelRead]:

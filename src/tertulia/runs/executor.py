@@ -311,6 +311,8 @@ class RunExecutor:
                 model_window=resolved.context_window,
                 continues_prefix=resolved.adapter.continues_prefix,
                 shrink=shrinks[0],
+                # Where nobody says, it is asked: a model that sees nothing says so.
+                sees_pictures=resolved.sees_pictures is not False,
             )
             tally.sent_tokens = step.estimated_tokens
             try:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from tertulia.chat.models import MAX_REPLY
-from tertulia.chat.parts import CodePart, ImagePart, Part, ReasoningPart, SourcePart, TextPart, written_text
+from tertulia.chat.parts import CodePart, FilePart, ImagePart, Part, ReasoningPart, SourcePart, TextPart, written_text
 from tertulia.http.sse import sse, wait_or_keep_alive
 
 # How much a follower may be behind before it is given the whole text again instead.
@@ -164,5 +164,5 @@ def _text_of(part: Part) -> str:
             return part.text
         case CodePart():
             return part.code
-        case ImagePart() | SourcePart():
+        case ImagePart() | FilePart() | SourcePart():
             return ""

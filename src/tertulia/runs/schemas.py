@@ -33,6 +33,7 @@ Models = Annotated[
 
 class MessageCreate(Written):
     previous_message_id: AnyId | None = Field(None, description="After this message; else after the chat's head.")
+    parent_message_id: AnyId | None = Field(None, description="In the thread below this message, at its end.")
     reply: bool = Field(True, description="Whether a model answers.")
     models: Models | None = None
 

@@ -14,13 +14,16 @@ from tertulia.billing.counts import count_message
 from tertulia.chat.errors import ChatNotFound, MessageNotFound
 from tertulia.chat.messages import (
     LockedChat,
+    ThreadPlace,
     TreePlace,
     announce_message,
     append_message,
+    check_hand,
     edit_in_place,
     find_place,
     lock_chat,
     post_message,
+    with_files,
     written_parts,
 )
 from tertulia.chat.models import Chat, Message, MessageMetadata, MessageRole, MessageStatus
@@ -30,6 +33,7 @@ from tertulia.chat.service import get_message
 from tertulia.db import wake
 from tertulia.ids import ChatId, MessageId, RunId, new_id
 from tertulia.providers.catalogue import KnownModels, ModelChoice
+from tertulia.providers.errors import ModelUnknown
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 from tertulia.runs.errors import NotAReply, NothingToContinue, RunNotFound, TooManyRuns
@@ -63,19 +67,27 @@ def send_message(session: Session, chat_id: ChatId, new: MessageCreate, offered:
     """Store a person's message, and with it the place of the reply and the run that will write it."""
     parts = written_parts(new)
     chat = lock_chat(session, chat_id, actor=actor)
+    written = with_files(session, chat, parts, actor=actor)
     count_message(session, actor.user_id, limit=offered.messages_per_day)
     choices = _choose(session, chat, offered.models(), actor=actor, several=new.models) if new.reply else []
     previous = MessageId(new.previous_message_id) if new.previous_message_id else None
-    message_id = post_message(session, chat, parts, actor=actor, previous_message_id=previous)
-    return _answered(session, chat, message_id, choices, actor=actor)
+    parent = MessageId(new.parent_message_id) if new.parent_message_id else None
+    message_id = post_message(
+        session, chat, written, actor=actor, previous_message_id=previous, parent_message_id=parent
+    )
+    sent = _answered(session, chat, message_id, choices, actor=actor)
+    if parent is not None:  # it has one reply more
+        announce_message(session, chat.owner_id, parent, Operation.UPDATED, with_chat=False)
+    return sent
 
 
 def edit_message(session: Session, message_id: MessageId, edit: MessageEdit, offered: Offered, *, actor: Actor) -> Sent:
     """A sibling with the new words, and a reply to it if it is a person's; or the same message with its wording changed."""
     place, chat = _locked_place(session, message_id, actor=actor)
-    parts = written_parts(edit)
+    written = with_files(session, chat, written_parts(edit), actor=actor)
     if edit.in_place:
-        edit_in_place(session, chat, message_id, parts)
+        check_hand(chat, place.author_id, actor=actor)
+        edit_in_place(session, chat, message_id, written)
         return {
             "message": announce_message(session, chat.owner_id, message_id, Operation.UPDATED),
             "reply": None,
@@ -90,10 +102,12 @@ def edit_message(session: Session, message_id: MessageId, edit: MessageEdit, off
         session,
         chat,
         role=place.role,
-        parts=parts,
+        parts=written.parts,
+        attached=written.attached,
         status=MessageStatus.SENT,
         previous_message_id=place.previous_message_id,
         author_id=actor.user_id,
+        thread=place.thread,
     )
     return _answered(session, chat, sibling_id, choices, actor=actor)
 
@@ -147,7 +161,7 @@ def get_run(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
     run = session.scalars(
         sa.select(Run)
         .join(Chat, Chat.id == Run.chat_id)
-        .where(Run.id == run_id, Chat.deleted_at.is_(None), may_read_chat(Chat.user_id)),
+        .where(Run.id == run_id, Chat.deleted_at.is_(None), may_read_chat(Chat.id, Chat.user_id)),
         {"actor_id": actor.user_id},
     ).one_or_none()
     if run is None:
@@ -178,7 +192,7 @@ def request_cancel(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
     run = session.scalars(
         sa.select(Run)
         .join(Chat, Chat.id == Run.chat_id)
-        .where(Run.id == run_id, may_write_chat(Chat.user_id))
+        .where(Run.id == run_id, may_write_chat(Chat.id, Chat.user_id))
         .with_for_update(of=Run),
         {"actor_id": actor.user_id},
     ).one_or_none()
@@ -271,7 +285,13 @@ def _choose(
     preferences = session.scalars(sa.select(User.preferences).where(User.id == actor.user_id)).one()
     if wish is not None and (wish.provider or wish.model_name):
         return [known.choose(wish.provider, wish.model_name, None)]
-    return [known.choose(chat.provider, chat.model_name, preferences.default_model)]
+    try:
+        return [known.choose(chat.provider, chat.model_name, preferences.default_model)]
+    except ModelUnknown:
+        if actor.user_id == chat.owner_id:
+            raise
+        # The chat's model is its owner's; whoever writes in another's chat asks a model of their own.
+        return [known.choose(None, None, preferences.default_model)]
 
 
 def _answered(
@@ -289,8 +309,9 @@ def _add_replies(
     session: Session, chat: LockedChat, previous_message_id: MessageId, choices: list[ModelChoice], *, actor: Actor
 ) -> list[Answer]:
     """A reply of each model; the first is the one on show. All are made before any is told of, so that each tells of all."""
-    made = [_add_reply(session, chat, previous_message_id, choice, actor=actor) for choice in choices]
-    if len(made) > 1:
+    thread = find_place(session, previous_message_id).thread
+    made = [_add_reply(session, chat, previous_message_id, choice, thread, actor=actor) for choice in choices]
+    if len(made) > 1 and thread is None:
         session.execute(sa.update(Chat).where(Chat.id == chat.id).values(head_message_id=made[0][0]))
     answers: list[Answer] = []
     for reply_id, run_id in made:
@@ -300,7 +321,13 @@ def _add_replies(
 
 
 def _add_reply(
-    session: Session, chat: LockedChat, previous_message_id: MessageId, choice: ModelChoice, *, actor: Actor
+    session: Session,
+    chat: LockedChat,
+    previous_message_id: MessageId,
+    choice: ModelChoice,
+    thread: ThreadPlace | None,
+    *,
+    actor: Actor,
 ) -> tuple[MessageId, RunId]:
     """The place of a reply after a message, and the run that will fill it."""
     run_id = RunId(new_id())
@@ -312,6 +339,7 @@ def _add_reply(
         status=MessageStatus.SENDING,
         previous_message_id=previous_message_id,
         metadata=MessageMetadata(provider=choice.provider, model=choice.model_name, run_id=run_id),
+        thread=thread,
     )
     _queue_run(session, chat, reply_id, choice, actor=actor, run_id=run_id)
     return reply_id, run_id

@@ -17,8 +17,8 @@ from tertulia.chat.parts import Part, flatten
 from tertulia.chat.schemas import MessageRead
 from tertulia.chat.search_index import index_stored
 from tertulia.context.service import gather_context
-from tertulia.context.window import ContextMessage, estimate_tokens
-from tertulia.db import Prepared, rowcount, seconds_from_now
+from tertulia.context.window import ContextMessage
+from tertulia.db import Id, Prepared, rowcount, seconds_from_now
 from tertulia.ids import ChatId, MessageId, RunId, new_id
 from tertulia.providers.configs import split_key, touch_config
 from tertulia.providers.protocol import ModelRequest, RequestMessage
@@ -178,15 +178,28 @@ def renew_leases(session: Session, run_ids: list[str], *, owner: str) -> tuple[s
 
 
 def start_step(
-    session: Session, run: Claimed, *, model_window: int | None, continues_prefix: bool, shrink: float
+    session: Session,
+    run: Claimed,
+    *,
+    model_window: int | None,
+    continues_prefix: bool,
+    shrink: float,
+    sees_pictures: bool = True,
 ) -> PreparedStep:
     """Record the next request of a run; gives it."""
     row = session.execute(
-        sa.select(Message.previous_message_id, Message.content).where(Message.id == run.message_id)
+        sa.select(
+            sa.func.coalesce(Message.previous_message_id, Message.parent_message_id, type_=Id()).label(
+                "previous_message_id"
+            ),
+            Message.content,
+        ).where(Message.id == run.message_id)
     ).one()
     going_on = run.continues and bool(row.content)
     last = run.message_id if going_on else row.previous_message_id
-    context = gather_context(session, run.chat_id, last, model_window=model_window, shrink=shrink)
+    context = gather_context(
+        session, run.chat_id, last, model_window=model_window, sees_pictures=sees_pictures, shrink=shrink
+    )
     messages = list(context.messages)
     if going_on and not continues_prefix:
         messages.append(ContextMessage("user", GO_ON))
@@ -203,7 +216,7 @@ def start_step(
         left_out=context.left_out,
         continues=going_on,
         max_tokens=max_tokens,
-        estimated_tokens=sum(estimate_tokens(message.content) for message in messages),
+        estimated_tokens=sum(message.tokens for message in messages),
         **options,
     )
     number = session.scalar(sa.select(sa.func.coalesce(sa.func.max(Step.number), 0)).where(Step.run_id == run.id)) or 0
@@ -211,7 +224,14 @@ def start_step(
     return PreparedStep(
         ModelRequest(
             model_name=run.model_name,
-            messages=tuple(RequestMessage(message.role, message.content) for message in messages),
+            messages=tuple(
+                RequestMessage(
+                    message.role,
+                    message.content,
+                    images=tuple(context.pictures[one] for one in message.pictures if one in context.pictures),
+                )
+                for message in messages
+            ),
             max_tokens=max_tokens,
             **options,
         ),

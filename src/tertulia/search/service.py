@@ -100,7 +100,7 @@ class _Looking:
     def narrow(self, asked: Asked, narrowed: Narrowed) -> list[sa.ColumnElement[bool]]:
         """What must hold of a document besides its words."""
         conditions = [
-            may_read_chat(Chat.user_id),
+            may_read_chat(Chat.id, Chat.user_id),
             Chat.deleted_at.is_(None),
             *(_since_until(asked.since or narrowed.since, asked.until or narrowed.until)),
         ]

@@ -2,7 +2,8 @@
 
 import html
 import re
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -14,10 +15,11 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.chat.models import Message, MessageRole, MessageStatus
-from tertulia.chat.parts import CodePart, ImagePart, Part, ReasoningPart, SourcePart, TextPart
+from tertulia.chat.parts import CodePart, FilePart, ImagePart, Part, ReasoningPart, SourcePart, TextPart, attachments_in
 from tertulia.chat.queries import BRANCH_IDS
 from tertulia.chat.schemas import ChatRead
 from tertulia.chat.service import get_chat
+from tertulia.files.service import previews_of
 from tertulia.http.answers import encode
 from tertulia.ids import ChatId
 
@@ -64,7 +66,7 @@ def export_chat(session: Session, chat_id: ChatId, form: Format, *, actor: Actor
         case "markdown":
             content = _as_markdown(chat, _branch(session, chat)).encode("utf-8", "replace")
         case "html":
-            content = _as_page(chat, _branch(session, chat)).encode("utf-8", "replace")
+            content = _as_page(session, chat, _branch(session, chat)).encode("utf-8", "replace")
         case "json":
             content = _as_json(session, chat)
     return ExportedChat(f"{_file_name(chat['title'])}.{ending}", media_type, content)
@@ -111,31 +113,35 @@ def _part_as_markdown(part: Part) -> str:
             fence = "`" * max(3, longest + 1)
             return f"{fence}{part.language}\n{part.code}\n{fence}"
         case ImagePart():
-            return f"![{part.alt or ''}]({part.url})"
+            return f"![{part.alt or ''}]({part.url})" if part.url else f"*[{part.alt or 'picture'}]*"
+        case FilePart():
+            return f"*[{part.file_name}]*"
         case ReasoningPart():
             return "\n".join(f"> {line}" for line in part.text.splitlines())
         case SourcePart():
             return f"[{part.title or part.url}]({part.url})"
 
 
-def _as_page(chat: ChatRead, branch: list[_Said]) -> str:
+def _as_page(session: Session, chat: ChatRead, branch: list[_Said]) -> str:
+    previews = previews_of(session, [one for said in branch for one in attachments_in(list(said.parts))])
+    pictures = {one: f"data:image/jpeg;base64,{b64encode(content).decode()}" for one, content in previews.items()}
     articles = []
     for one in branch:
-        body = "".join(_part_as_html(part) for part in one.parts)
+        body = "".join(_part_as_html(part, pictures) for part in one.parts)
         who = f'{html.escape(one.who)}, <time datetime="{one.created_at.isoformat()}">{one.created_at:%Y-%m-%d %H:%M} UTC</time>'
         articles.append(f'<article class="{one.role.value}"><p class="who">{who}</p>{body}</article>')
     title = html.escape(chat["title"])
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        # Nothing in it runs, and nothing is fetched but the pictures that were shown.
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src https: http: data:\">"
+        # Nothing in it runs, and nothing is fetched.
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
         f"<title>{title}</title><style>{_STYLE}</style></head><body><header><h1>{title}</h1>"
         f"<p>{chat['message_count']} messages</p></header><main>{''.join(articles)}</main></body></html>"
     )
 
 
-def _part_as_html(part: Part) -> str:
+def _part_as_html(part: Part, pictures: Mapping[str, str]) -> str:
     match part:
         case TextPart():
             rendered: str = _MARKDOWN.render(part.text)
@@ -145,7 +151,14 @@ def _part_as_html(part: Part) -> str:
         case CodePart():
             return f"<pre><code>{html.escape(part.code)}</code></pre>"
         case ImagePart():
-            return f'<p><img src="{html.escape(part.url or "")}" alt="{html.escape(part.alt or "")}"></p>'
+            # Of a picture of ours the page has the thumbnail in itself; one elsewhere is a link, as it never loads by itself.
+            alt = html.escape(part.alt or "Picture")
+            if part.attachment_id is not None:
+                source = pictures.get(part.attachment_id)
+                return f'<p><img src="{source}" alt="{alt}"></p>' if source else f"<p><em>{alt}</em></p>"
+            return f'<p><a href="{html.escape(part.url or "")}" rel="noopener noreferrer nofollow">{alt}</a></p>'
+        case FilePart():
+            return f"<p><em>{html.escape(part.file_name)}</em></p>"
         case SourcePart():
             return f'<p><a href="{html.escape(part.url)}">{html.escape(part.title or part.url)}</a></p>'
 

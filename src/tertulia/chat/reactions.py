@@ -1,0 +1,63 @@
+"""Reactions: a sign beside a message, once for each person and sign."""
+
+import unicodedata
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotAnEmoji, TooManyReactions
+from tertulia.chat.messages import LockedChat, announce_message, find_place, lock_chat
+from tertulia.chat.models import Reaction
+from tertulia.chat.schemas import MessageRead
+from tertulia.db import insert_if_absent
+from tertulia.ids import MessageId
+from tertulia.realtime.models import Operation
+
+MAX_A_PERSON = 20  # signs on one message
+MAX_LENGTH = 32
+# What signs are made of: symbols, colours of skin, joiners, and digits where a key is drawn around them.
+_CATEGORIES = {"So", "Sk", "Sm", "Mn", "Me", "Cf", "Po"}
+_KEY = "\u20e3"
+
+
+def add_reaction(session: Session, message_id: MessageId, emoji: str, *, actor: Actor) -> MessageRead:
+    """Once is enough: the same again changes nothing. Raises NotAnEmoji, TooManyReactions, MessageNotFound."""
+    if not is_emoji(emoji):
+        raise NotAnEmoji
+    chat = _chat_of(session, message_id, actor=actor)
+    mine = sa.select(sa.func.count()).where(Reaction.message_id == message_id, Reaction.user_id == actor.user_id)
+    if (session.scalar(mine.where(Reaction.emoji != emoji)) or 0) >= MAX_A_PERSON:
+        raise TooManyReactions(MAX_A_PERSON)
+    insert_if_absent(
+        session, Reaction, message_id=message_id, user_id=actor.user_id, emoji=emoji, created_at=clock.now()
+    )
+    return announce_message(session, chat.owner_id, message_id, Operation.UPDATED, with_chat=False)
+
+
+def remove_reaction(session: Session, message_id: MessageId, emoji: str, *, actor: Actor) -> MessageRead:
+    chat = _chat_of(session, message_id, actor=actor)
+    session.execute(
+        sa.delete(Reaction).where(
+            Reaction.message_id == message_id, Reaction.user_id == actor.user_id, Reaction.emoji == emoji
+        )
+    )
+    return announce_message(session, chat.owner_id, message_id, Operation.UPDATED, with_chat=False)
+
+
+def is_emoji(text: str) -> bool:
+    if not 0 < len(text) <= MAX_LENGTH:
+        return False
+    kinds = {unicodedata.category(letter) for letter in text}
+    if text[-1] == _KEY:
+        return text[0] in "0123456789#*" and kinds <= {"Nd", "Po", "Mn", "Me"}
+    return bool(kinds & {"So", "Sm"} or text[0] in "‼⁉〰〽") and kinds <= _CATEGORIES
+
+
+def _chat_of(session: Session, message_id: MessageId, *, actor: Actor) -> LockedChat:
+    """Locked, so that what is told of the message is told in order."""
+    try:
+        return lock_chat(session, find_place(session, message_id).chat_id, actor=actor)
+    except ChatNotFound:
+        raise MessageNotFound from None

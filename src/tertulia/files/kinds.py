@@ -1,0 +1,122 @@
+"""What a file is, by its bytes: the name only tells kinds of text apart. Pure functions."""
+
+import codecs
+import unicodedata
+from pathlib import PurePosixPath
+
+import filetype
+
+from tertulia.files.errors import FileNameInvalid, FileNameTooLong, FileTypeNotAllowed
+from tertulia.files.models import MAX_FILE_NAME
+
+HEAD_BYTES = 64 * 1024  # so much of a file tells what it is
+SHOWN_INLINE = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"})
+_WORD = "application/vnd.openxmlformats-officedocument"
+_BINARY = SHOWN_INLINE | {
+    "application/pdf",
+    "application/rtf",
+    "application/epub+zip",
+    f"{_WORD}.wordprocessingml.document",
+    f"{_WORD}.spreadsheetml.sheet",
+    f"{_WORD}.presentationml.presentation",
+    "application/vnd.oasis.opendocument.text",
+    "application/vnd.oasis.opendocument.spreadsheet",
+    "application/vnd.oasis.opendocument.presentation",
+    "audio/mpeg",
+    "audio/mp4",
+    "audio/wav",
+    "audio/ogg",
+    "audio/flac",
+    "video/webm",
+    "video/mp4",
+    "application/zip",
+}
+# Other names that libraries have for the same.
+_SAME = {
+    "audio/x-wav": "audio/wav",
+    "audio/x-flac": "audio/flac",
+    "audio/x-m4a": "audio/mp4",
+    "audio/m4a": "audio/mp4",
+    "video/x-m4v": "video/mp4",
+    "video/quicktime": "video/mp4",
+    "application/x-zip-compressed": "application/zip",
+}
+# Containers whose head does not always say what is in them; whoever looks inside does.
+_BY_ENDING_IN_ZIP = {
+    ".docx": f"{_WORD}.wordprocessingml.document",
+    ".xlsx": f"{_WORD}.spreadsheetml.sheet",
+    ".pptx": f"{_WORD}.presentationml.presentation",
+    ".odt": "application/vnd.oasis.opendocument.text",
+    ".ods": "application/vnd.oasis.opendocument.spreadsheet",
+    ".odp": "application/vnd.oasis.opendocument.presentation",
+    ".epub": "application/epub+zip",
+}
+_TEXT_BY_ENDING = {
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".json": "application/json",
+    ".jsonl": "application/json",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+    ".xml": "application/xml",
+    ".html": "text/html",
+    ".htm": "text/html",
+    ".svg": "image/svg+xml",
+}
+TEXTS = frozenset({"text/plain", *_TEXT_BY_ENDING.values()})
+
+
+def kind_of(head: bytes, file_name: str) -> str:
+    """The media type of a file by its first bytes. Raises FileTypeNotAllowed for what is not on the list."""
+    ending = PurePosixPath(file_name).suffix.lower()
+    if head.startswith(b"{\\rtf"):
+        return "application/rtf"
+    if head[4:8] == b"ftyp":
+        brand = head[8:12]
+        if brand in (b"avif", b"avis"):
+            return "image/avif"
+        return "audio/mp4" if brand.startswith((b"M4A", b"M4B")) else "video/mp4"
+    guessed: str | None = filetype.guess_mime(head)
+    found = _SAME.get(guessed, guessed) if guessed else None
+    if found == "application/zip" or (found and found.startswith(_WORD)):
+        return _BY_ENDING_IN_ZIP.get(ending, found)
+    if found in _BINARY:
+        return found
+    if found is None or found.startswith("text/") or found in ("application/xml", "image/svg+xml"):
+        if encoding_of(head) is None:
+            raise FileTypeNotAllowed(file_name, None)
+        return _TEXT_BY_ENDING.get(ending, "text/plain")
+    raise FileTypeNotAllowed(file_name, found)
+
+
+def encoding_of(head: bytes) -> str | None:
+    """The encoding of a text by its first bytes: by its mark, UTF-8, else eight bits; None if it is no text."""
+    for mark, encoding in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
+        if head.startswith(mark):
+            return encoding
+    if b"\x00" in head:
+        return None
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
+        return "windows-1252" if controls * 100 < len(head) else None
+    return "utf-8"
+
+
+def safe_name(given: str) -> str:
+    """A name that every system takes, as near to the given one as can be. Raises FileNameTooLong, FileNameInvalid."""
+    name = unicodedata.normalize("NFC", given.replace("\\", "/").rsplit("/", 1)[-1])
+    name = "".join(letter for letter in name if unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp"))
+    name = "".join("_" if letter in '<>:"|?*' else letter for letter in name).strip(" .")
+    if not name:
+        raise FileNameInvalid
+    if len(name) > MAX_FILE_NAME:
+        raise FileNameTooLong(len(name), MAX_FILE_NAME)
+    return name

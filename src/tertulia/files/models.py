@@ -1,0 +1,119 @@
+"""Files: their bytes, stored once whoever brings them, and what people know of them."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tertulia.db import Base, Created, Id, JsonOf, Timestamps, closed
+from tertulia.ids import new_id
+
+MAX_FILE_BYTES = 100 * 1024 * 1024
+MAX_FILE_NAME = 255
+
+
+class AttachmentStatus(StrEnum):
+    UPLOADING = "uploading"  # its bytes are on the way into the store; nobody sees it yet
+    PROCESSING = "processing"  # looked into: its text, its measures, its thumbnail
+    READY = "ready"
+    ERROR = "error"  # kept and given out, but not understood; metadata says why
+
+
+class Dimensions(BaseModel):
+    width: int
+    height: int
+
+
+class AttachmentMetadata(BaseModel):
+    """What was found inside. `problem` is a sentence for people."""
+
+    dimensions: Dimensions | None = None
+    duration: float | None = None  # seconds
+    pages: int | None = None
+    encoding: str | None = None
+    text_length: int | None = None  # characters that models can read
+    is_text_cut: bool | None = None
+    problem: str | None = None
+
+
+class Blob(Timestamps, Base):
+    """Bytes, by their hash. Deleting a file never touches them; a sweep does when nothing refers to them any more."""
+
+    __tablename__ = "blob"
+    __table_args__ = (
+        sa.Index(None, "unreferenced_at"),
+        sa.Index(None, "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    content_hash: Mapped[str] = mapped_column(sa.String(64), unique=True)  # SHA-256, hexadecimal
+    size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
+    storage_path: Mapped[str] = mapped_column(sa.String(500))
+    mime_type: Mapped[str] = mapped_column(sa.String(127))
+    unreferenced_at: Mapped[datetime | None]
+
+
+class Attachment(Timestamps, Base):
+    __tablename__ = "attachment"
+    __table_args__ = (
+        sa.CheckConstraint(f"file_size BETWEEN 1 AND {MAX_FILE_BYTES}", name="file_size"),
+        sa.Index(None, "user_id", "created_at", "id"),
+        sa.Index(None, "chat_id", "created_at", "id"),
+        sa.Index(None, "message_id"),
+        sa.Index(None, "mime_type", "created_at"),
+        sa.Index(None, "status", "created_at"),
+        sa.Index(None, "blob_id"),
+        sa.Index(None, "deleted_at"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    chat_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
+    message_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="SET NULL"))  # the first
+    blob_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("blob.id", ondelete="NO ACTION"))
+    file_name: Mapped[str] = mapped_column(sa.String(MAX_FILE_NAME))  # made safe
+    original_name: Mapped[str] = mapped_column(sa.Text)
+    mime_type: Mapped[str] = mapped_column(sa.String(127))  # sniffed
+    file_size: Mapped[int] = mapped_column(sa.BigInteger)
+    details: Mapped[AttachmentMetadata] = mapped_column(
+        "metadata", JsonOf(AttachmentMetadata), default=AttachmentMetadata
+    )
+    status: Mapped[AttachmentStatus] = mapped_column(closed(AttachmentStatus), default=AttachmentStatus.UPLOADING)
+    is_public: Mapped[bool] = mapped_column(default=False)
+    download_count: Mapped[int] = mapped_column(default=0)
+    tries: Mapped[int] = mapped_column(default=0)  # at looking into it: a file that ends its reader is left alone
+    held_until: Mapped[datetime | None]  # by the process that looks into it
+    deleted_at: Mapped[datetime | None]
+    import_id: Mapped[str | None] = mapped_column(sa.String(200))
+
+
+class AttachmentContent(Base):
+    """What was made of a file; apart, because lists never read it."""
+
+    __tablename__ = "attachment_content"
+
+    attachment_id: Mapped[str] = mapped_column(
+        Id(), sa.ForeignKey("attachment.id", ondelete="CASCADE"), primary_key=True
+    )
+    text: Mapped[str | None] = mapped_column(sa.Text)
+    thumbnail: Mapped[bytes | None] = mapped_column(sa.LargeBinary)  # WebP, 320 pixels at most
+    preview: Mapped[bytes | None] = mapped_column(sa.LargeBinary)  # WebP or the picture's own kind, as models take it
+    created_at: Mapped[datetime]
+
+
+class MessageAttachment(Created, Base):
+    """Where a file is used. When it is deleted its name stays, and says what was there."""
+
+    __tablename__ = "message_attachment"
+    __table_args__ = (
+        sa.UniqueConstraint("message_id", "position"),
+        sa.Index(None, "attachment_id"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    message_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"))
+    attachment_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("attachment.id", ondelete="SET NULL"))
+    file_name: Mapped[str] = mapped_column(sa.String(MAX_FILE_NAME))
+    position: Mapped[int]

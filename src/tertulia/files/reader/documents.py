@@ -1,0 +1,197 @@
+"""The text of PDF, office documents and books. Their XML is read without entities, their zips with a count of what comes out."""
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from defusedxml.ElementTree import iterparse
+
+from tertulia.files.reader.pictures import write_thumbnail
+from tertulia.files.reader.texts import MOST_CHARACTERS, decode, text_of_html
+
+MOST_UNPACKED = 512 * 1024 * 1024
+MOST_ENTRIES = 10_000
+MOST_PAGES = 2000
+MOST_CELLS = 200_000
+
+
+class Unreadable(Exception):
+    """The message is a sentence for people."""
+
+
+def read_document(file: Path, media_type: str, folder: Path) -> tuple[dict[str, object], str]:
+    if media_type == "application/pdf":
+        return _read_pdf(file, folder)
+    if media_type == "application/rtf":
+        return {}, _text_of_rtf(decode(file.read_bytes())[1])
+    with zipfile.ZipFile(file) as archive:
+        package = _Package(archive)
+        if media_type.endswith("wordprocessingml.document"):
+            return {}, "\n".join(_paragraphs(package, "word/document.xml"))
+        if media_type.endswith("spreadsheetml.sheet"):
+            return _read_sheets(package)
+        if media_type.endswith("presentationml.presentation"):
+            return _read_slides(package)
+        if media_type.startswith("application/vnd.oasis.opendocument"):
+            return {}, "\n".join(_open_document(package))
+        if media_type == "application/epub+zip":
+            pages = [name for name in package.names if name.endswith((".xhtml", ".html", ".htm"))]
+            return {}, "\n\n".join(text_of_html(decode(package.read(name))[1]) for name in pages)
+    raise Unreadable("This kind of document cannot be read here.")
+
+
+class _Package:
+    """A zip of XML: what comes out of it is counted, whatever it says of itself."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._left = MOST_UNPACKED
+        self.names = archive.namelist()
+        if len(self.names) > MOST_ENTRIES:
+            raise Unreadable("It has too many parts to be read here.")
+
+    def read(self, name: str) -> bytes:
+        try:
+            with self._archive.open(name) as part:
+                content = part.read(self._left + 1)
+        except KeyError:
+            raise Unreadable("It lacks a part that such documents have.") from None
+        self._left -= len(content)
+        if self._left < 0:
+            raise Unreadable("It unpacks to too much to be read here.")
+        return content
+
+    def elements(self, name: str) -> Iterator[Element]:
+        """Each element when it ends; it is emptied by whoever has read it."""
+        for _, element in iterparse(io.BytesIO(self.read(name)), events=("end",), forbid_dtd=True):
+            yield element
+
+    def numbered(self, pattern: str) -> list[str]:
+        """The parts of a name with a number, in the order of the numbers."""
+        found = [(int(match[1]), name) for name in self.names if (match := re.fullmatch(pattern, name))]
+        return [name for _, name in sorted(found)]
+
+
+def _local(element: Element) -> str:
+    return str(element.tag).rsplit("}", 1)[-1]
+
+
+def _paragraphs(package: _Package, name: str) -> Iterator[str]:
+    """Texts between the ends of paragraphs, as Word and PowerPoint both write them."""
+    pieces: list[str] = []
+    total = 0
+    for element in package.elements(name):
+        match _local(element):
+            case "t":
+                pieces.append(element.text or "")
+            case "tab":
+                pieces.append("\t")
+            case "br" | "cr":
+                pieces.append("\n")
+            case "p":
+                line = "".join(pieces)
+                pieces.clear()
+                total += len(line) + 1
+                yield line
+                element.clear()
+                if total > MOST_CHARACTERS:
+                    return
+
+
+def _read_slides(package: _Package) -> tuple[dict[str, object], str]:
+    slides = package.numbered(r"ppt/slides/slide(\d+)\.xml")
+    texts = ["\n".join(line for line in _paragraphs(package, name) if line.strip()) for name in slides]
+    numbered = (f"Slide {number}\n{text}" for number, text in enumerate(texts, 1) if text)
+    return {"pages": len(slides)}, "\n\n".join(numbered)
+
+
+def _read_sheets(package: _Package) -> tuple[dict[str, object], str]:
+    shared: list[str] = []
+    if "xl/sharedStrings.xml" in package.names:
+        pieces: list[str] = []
+        for element in package.elements("xl/sharedStrings.xml"):
+            if _local(element) == "t":
+                pieces.append(element.text or "")
+            elif _local(element) == "si":
+                shared.append("".join(pieces))
+                pieces.clear()
+                element.clear()
+    sheets = package.numbered(r"xl/worksheets/sheet(\d+)\.xml")
+    cells_left = MOST_CELLS
+    texts = []
+    for number, name in enumerate(sheets, 1):
+        rows: list[str] = []
+        cells: list[str] = []
+        value, inline = "", ""
+        for element in package.elements(name):
+            match _local(element):
+                case "v":
+                    value = element.text or ""
+                case "t":
+                    inline += element.text or ""
+                case "c":
+                    is_shared = element.get("t") == "s" and value.isdigit() and int(value) < len(shared)
+                    cells.append(shared[int(value)] if is_shared else inline or value)
+                    value, inline = "", ""
+                    cells_left -= 1
+                case "row":
+                    rows.append("\t".join(cells))
+                    cells.clear()
+                    element.clear()
+            if cells_left <= 0:
+                break
+        texts.append(f"Sheet {number}\n" + "\n".join(rows))
+    return {"pages": len(sheets)}, "\n\n".join(texts)
+
+
+def _open_document(package: _Package) -> Iterator[str]:
+    for element in package.elements("content.xml"):
+        if _local(element) in ("p", "h"):
+            yield "".join(element.itertext())
+            element.clear()
+
+
+def _text_of_rtf(source: str) -> str:
+    """Words without their dress: groups of tables and pictures left out, letters by number put in."""
+    source = re.sub(r"\{\\(?:fonttbl|colortbl|stylesheet|info|pict|\*)[^{}]*(?:\{[^{}]*\}[^{}]*)*\}", "", source)
+    source = re.sub(
+        r"\\'([0-9a-fA-F]{2})", lambda found: bytes([int(found[1], 16)]).decode("cp1252", "replace"), source
+    )
+    source = re.sub(r"\\u(-?\d+)\??", lambda found: chr(int(found[1]) % 65536), source)
+    source = re.sub(r"\\(?:par|line)\b ?", "\n", source).replace("\\tab", "\t")
+    source = re.sub(r"\\[a-zA-Z]+-?\d* ?", "", source)
+    return re.sub(r"[{}]|\\(?=[{}\\])", "", source).strip()
+
+
+def _read_pdf(file: Path, folder: Path) -> tuple[dict[str, object], str]:
+    import pypdfium2
+
+    try:
+        document = pypdfium2.PdfDocument(file)
+    except pypdfium2.PdfiumError as error:
+        locked = "password" in str(error).lower()
+        raise Unreadable(
+            "It is locked with a password." if locked else "It is damaged, or no PDF, and could not be read."
+        ) from None
+    pages = len(document)
+    texts: list[str] = []
+    total = 0
+    for number in range(min(pages, MOST_PAGES)):
+        page = document[number]
+        if number == 0:
+            scale = min(2.0, 640 / max(page.get_size()))
+            write_thumbnail(page.render(scale=scale).to_pil(), folder)
+        content = page.get_textpage().get_text_range()
+        page.close()
+        texts.append(content)
+        total += len(content)
+        if total > MOST_CHARACTERS:
+            break
+    text = "\n\n".join(content.replace("\r\n", "\n").strip() for content in texts)
+    found: dict[str, object] = {"pages": pages}
+    if not text.strip():
+        found["problem"] = "It holds pictures of text only, which cannot be read here."
+    return found, text

@@ -1,0 +1,246 @@
+"""Looking into files, one after the other, each in a process of its own; and removing what nobody refers to."""
+
+import asyncio
+import json
+import logging
+import shutil
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.db import Database, insert_if_absent, rowcount, seconds_from_now, utc_now
+from tertulia.errors import AppError
+from tertulia.files.models import (
+    Attachment,
+    AttachmentContent,
+    AttachmentMetadata,
+    AttachmentStatus,
+    Blob,
+)
+from tertulia.files.service import FILES, announce_attachment
+from tertulia.files.store import FileStore
+from tertulia.ids import new_id
+from tertulia.realtime.models import Operation
+
+READING_S = 60.0
+HELD_S = 90
+MAX_TRIES = 3
+LOOK_EVERY_S = 10.0
+SWEEP_EVERY_S = 600.0
+UNFINISHED_KEPT = timedelta(hours=1)
+UNREFERENCED_KEPT = timedelta(hours=24)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Taken:
+    attachment_id: str
+    storage_path: str
+    mime_type: str
+    tries: int
+
+
+@dataclass(frozen=True)
+class Found:
+    details: AttachmentMetadata
+    text: str | None = None
+    thumbnail: bytes | None = None
+    preview: bytes | None = None
+
+
+class FileReader:
+    """Takes one file at a time: reading is work for a whole core, and nobody's chat may wait for it."""
+
+    def __init__(self, db: Database, store: FileStore) -> None:
+        self._db = db
+        self._store = store
+        self._woken = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        db.on_wake(lambda signal: self._woken.set() if signal == FILES else None)
+
+    def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._read_forever(), name="file-reader"),
+            asyncio.create_task(self._sweep_forever(), name="file-sweep"),
+        ]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _read_forever(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                while (taken := await self._db.write(take_file)) is not None:
+                    await self._read(taken)
+            except AppError as error:
+                log.warning("a file cannot be looked into now: %s", error.detail)
+            except Exception:
+                log.exception("a file could not be looked into")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._woken.wait()
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(remove_old_uploads, self._store.uploads)
+                await remove_objects(self._db, self._store)
+            except Exception as error:
+                log.warning("files that nobody refers to cannot be removed; trying again", exc_info=error)
+            await asyncio.sleep(SWEEP_EVERY_S)
+
+    async def _read(self, taken: Taken) -> None:
+        if taken.tries > MAX_TRIES:
+            found = Found(AttachmentMetadata(problem="It could not be read here."))
+        else:
+            folder = self._store.uploads / f"reading-{new_id()}"
+            try:
+                await asyncio.to_thread(folder.mkdir, parents=True)
+                await self._store.fetch(taken.storage_path, folder / "file")
+                found = await look_into(folder, taken.mime_type)
+            finally:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await self._db.write(finish_reading, taken.attachment_id, found)
+
+
+async def look_into(folder: Path, mime_type: str) -> Found:
+    """What the reading process finds in `folder/file`. It gets no environment of ours, and not much time."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tertulia.files.reader",
+        str(folder / "file"),
+        mime_type,
+        str(folder),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        cwd=folder,
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "LANG": "C.UTF-8"},
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(READING_S):
+            await process.wait()
+    except TimeoutError:
+        return Found(AttachmentMetadata(problem="It takes too long to be read here."))
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return await asyncio.to_thread(_read_result, folder)
+
+
+def _read_result(folder: Path) -> Found:
+    if not (folder / "result.json").is_file():
+        return Found(AttachmentMetadata(problem="It is too large or too intricate to be read here."))
+    details = AttachmentMetadata.model_validate(json.loads((folder / "result.json").read_text()))
+
+    def content(name: str) -> bytes | None:
+        path = folder / name
+        return path.read_bytes() if path.is_file() and not path.is_symlink() else None
+
+    text = content("text")
+    return Found(details, text.decode() if text is not None else None, content("thumbnail"), content("preview"))
+
+
+def take_file(session: Session) -> Taken | None:
+    """The oldest file that nobody looks into; it is held for a while, so that no two processes read one."""
+    row = session.execute(
+        sa.select(Attachment.id, Attachment.mime_type, Attachment.tries, Blob.storage_path)
+        .join(Blob, Blob.id == Attachment.blob_id)
+        .where(
+            Attachment.status == AttachmentStatus.PROCESSING,
+            Attachment.held_until.is_(None) | (Attachment.held_until < utc_now()),
+        )
+        .order_by(Attachment.created_at)
+        .limit(1)
+        .with_for_update(of=Attachment, skip_locked=True)
+    ).first()
+    if row is None:
+        return None
+    session.execute(
+        sa.update(Attachment)
+        .where(Attachment.id == row.id)
+        .values(held_until=seconds_from_now(HELD_S), tries=row.tries + 1)
+    )
+    return Taken(row.id, row.storage_path, row.mime_type, row.tries + 1)
+
+
+def finish_reading(session: Session, attachment_id: str, found: Found) -> None:
+    is_there = rowcount(
+        session,
+        sa.update(Attachment)
+        .where(Attachment.id == attachment_id, Attachment.status == AttachmentStatus.PROCESSING)
+        .values(
+            status=AttachmentStatus.ERROR if found.details.problem else AttachmentStatus.READY,
+            details=found.details,
+            held_until=None,
+        ),
+    )
+    if not is_there:
+        return
+    if found.text is not None or found.thumbnail is not None:
+        insert_if_absent(
+            session,
+            AttachmentContent,
+            attachment_id=attachment_id,
+            text=found.text,
+            thumbnail=found.thumbnail,
+            preview=found.preview,
+            created_at=clock.now(),
+        )
+    announce_attachment(session, attachment_id, Operation.UPDATED)
+
+
+def sweep_files(session: Session, kept: timedelta) -> None:
+    """What was never finished, what has been in the trash for long; and a mark on bytes that nobody refers to."""
+    now = clock.now()
+    unfinished = (Attachment.status == AttachmentStatus.UPLOADING) & (Attachment.created_at < now - UNFINISHED_KEPT)
+    in_trash = Attachment.deleted_at < now - kept
+    old = sa.select(Attachment.id).where(unfinished | in_trash).limit(200)
+    session.execute(sa.delete(Attachment).where(Attachment.id.in_(old)))
+    has_none = ~sa.select(sa.literal(1)).where(Attachment.blob_id == Blob.id).correlate(Blob).exists()
+    unmarked = sa.select(Blob.id).where(Blob.unreferenced_at.is_(None), has_none).limit(200)
+    session.execute(sa.update(Blob).where(Blob.id.in_(unmarked)).values(unreferenced_at=now))
+
+
+def delete_unreferenced(session: Session) -> list[str]:
+    """The rows of bytes that nobody has referred to for a day; gives the paths of their objects, which go next."""
+    is_used = sa.select(sa.literal(1)).where(Attachment.blob_id == Blob.id).correlate(Blob).exists()
+    old = (
+        sa.select(Blob.id)
+        .where(Blob.unreferenced_at < clock.now() - UNREFERENCED_KEPT)
+        .limit(100)
+        .with_for_update(skip_locked=True)
+    )
+    gone = session.execute(sa.delete(Blob).where(Blob.id.in_(old), ~is_used).returning(Blob.storage_path))
+    return list(gone.scalars())
+
+
+async def remove_objects(db: Database, store: FileStore) -> int:
+    """Rows first, then objects: a path is never used again, so a failure in between leaves rubbish and no hole."""
+    paths = await db.write(delete_unreferenced)
+    for path in paths:
+        await store.delete(path)
+    return len(paths)
+
+
+def remove_old_uploads(folder: Path, *, older_than_s: float = 24 * 3600) -> None:
+    """What a killed process left of files on their way in."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > older_than_s:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,202 @@
+"""Files over HTTP: taken in as they arrive, listed, given out with the care that strangers' bytes need."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import Header, Query, Request
+from sqlalchemy.orm import Session
+from starlette.responses import Response, StreamingResponse
+
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.caller import CallerDep, CommandDep
+from tertulia.db import Database
+from tertulia.errors import Invalid, RangeNotSatisfiable
+from tertulia.files import service
+from tertulia.files.errors import FileTooLarge
+from tertulia.files.kinds import SHOWN_INLINE
+from tertulia.files.models import MAX_FILE_BYTES
+from tertulia.files.schemas import AttachmentRead, FileKind, FileOrder, StorageRead
+from tertulia.files.service import StoredFile
+from tertulia.files.store import FileStore
+from tertulia.files.uploads import receive_form, store_upload
+from tertulia.http.answers import json_response
+from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.routing import Access, Routes
+from tertulia.ids import AnyId, AttachmentId, parse_id
+
+FORM_OVERHEAD = 64 * 1024
+# Whatever a file is, where a browser shows it, it is a page of nobody's and runs nothing.
+NOBODYS_PAGE = {"Content-Security-Policy": "sandbox; default-src 'none'", "X-Content-Type-Options": "nosniff"}
+RangeHeader = Annotated[str | None, Header(max_length=100)]
+
+
+def file_routes(
+    db: Database, store: FileStore, cursors: Cursors, *, limit_bytes: int, came_or_went: Callable[[Session, str], None]
+) -> Routes:
+    """`came_or_went(session, attachment_id)` is told in the transaction that deletes a file or brings it back."""
+    routes = Routes("attachments")
+
+    @routes.add(
+        "POST",
+        "/attachments",
+        access=Access.SIGNED_IN,
+        gives=AttachmentRead,
+        status=201,
+        form={"chat_id": "The chat that it is meant for."},
+        problems=(404,),
+    )
+    async def post_attachment(caller: CallerDep, request: Request) -> Response:
+        """One file of at most 100 MiB. It is `processing` until its text and measures are known, then `ready`."""
+        actor = await caller.actor()
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > MAX_FILE_BYTES + FORM_OVERHEAD:
+            raise FileTooLarge
+        form = receive_form(request.stream(), request.headers.get("content-type", ""), store.uploads)
+        async with form as received:
+            chat_id = _chat_id(received.fields.get("chat_id"))
+            made = await store_upload(db, store, received, actor=actor, limit_bytes=limit_bytes, chat_id=chat_id)
+        return json_response(made, 201)
+
+    @routes.add("GET", "/attachments", access=Access.SIGNED_IN, gives=Page[AttachmentRead])
+    async def get_attachments(
+        caller: CallerDep,
+        chat_id: Annotated[AnyId | None, Query(description="Those of one chat; else all of one's own.")] = None,
+        kind: FileKind | None = None,
+        order: FileOrder = "newest",
+        trash: bool = False,
+        limit: Limit = 50,
+        cursor: CursorText = None,
+    ) -> Response:
+        scope = f"attachments.{order}.{kind or ''}.{trash}.{chat_id or ''}"
+        key = cursors.decode(scope, cursor)
+        found = await caller.read(
+            lambda session, actor: service.list_attachments(
+                session,
+                chat_id=chat_id,
+                kind=kind,
+                order=order,
+                in_trash=trash,
+                after=(key[0], str(key[1])) if key else None,
+                limit=limit + 1,
+                actor=actor,
+            )
+        )
+        items = found[:limit]
+        following = cursors.encode(scope, service.file_key(items[-1], order)) if len(found) > limit else None
+        return json_response({"items": items, "next_cursor": following})
+
+    @routes.add("GET", "/storage", access=Access.SIGNED_IN, gives=StorageRead)
+    async def get_storage(caller: CallerDep) -> Response:
+        return json_response(
+            await caller.read(lambda session, actor: service.get_storage(session, actor=actor, limit_bytes=limit_bytes))
+        )
+
+    @routes.add("GET", "/attachments/{attachment_id}", access=Access.SIGNED_IN, gives=AttachmentRead, problems=(404,))
+    async def get_attachment(caller: CallerDep, attachment_id: AnyId) -> Response:
+        return json_response(
+            await caller.read(
+                lambda session, actor: service.get_attachment(session, AttachmentId(attachment_id), actor=actor)
+            )
+        )
+
+    @routes.add("GET", "/attachments/{attachment_id}/content", access=Access.SIGNED_IN, problems=(404, 416))
+    async def get_content(
+        caller: CallerDep,
+        attachment_id: AnyId,
+        range: RangeHeader = None,
+        download: Annotated[bool, Query(description="To be saved, also where a browser could show it.")] = False,
+    ) -> Response:
+        """The bytes as they were given; `Range` gives a part of them."""
+        stored = await caller.read(
+            lambda session, actor: service.find_stored(session, AttachmentId(attachment_id), actor=actor)
+        )
+        return await send_file(store, stored, range, download=download)
+
+    @routes.add("GET", "/attachments/{attachment_id}/thumbnail", access=Access.SIGNED_IN, problems=(404,))
+    async def get_thumbnail(caller: CallerDep, attachment_id: AnyId) -> Response:
+        """A WebP picture of 320 pixels at most; 404 where there is none."""
+        content = await caller.read(
+            lambda session, actor: service.find_thumbnail(session, AttachmentId(attachment_id), actor=actor)
+        )
+        return send_thumbnail(content)
+
+    @routes.add("DELETE", "/attachments/{attachment_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
+    async def delete_attachment(caller: CommandDep, attachment_id: AnyId) -> Response:
+        def delete(session: Session, actor: Actor) -> None:
+            service.delete_attachment(session, AttachmentId(attachment_id), actor=actor)
+            came_or_went(session, attachment_id)
+
+        return await caller.command(204, delete)
+
+    @routes.add(
+        "POST",
+        "/attachments/{attachment_id}/restore",
+        access=Access.SIGNED_IN,
+        gives=AttachmentRead,
+        problems=(404,),
+    )
+    async def restore_attachment(caller: CommandDep, attachment_id: AnyId) -> Response:
+        def restore(session: Session, actor: Actor) -> AttachmentRead:
+            restored = service.restore_attachment(session, AttachmentId(attachment_id), actor=actor)
+            came_or_went(session, attachment_id)
+            return restored
+
+        return await caller.command(200, restore)
+
+    return routes
+
+
+def _chat_id(given: str | None) -> str | None:
+    try:
+        return parse_id(given) if given else None
+    except ValueError:
+        raise Invalid("chat_id is not an id.", field="chat_id") from None
+
+
+async def send_file(store: FileStore, stored: StoredFile, wanted: str | None, *, download: bool = False) -> Response:
+    """The file, or the part of it that is wanted; a file that is gone is told before anything is sent."""
+    start, end = _range(wanted, stored.size_bytes)
+    if start >= end:
+        raise RangeNotSatisfiable(stored.size_bytes)
+    pieces = store.stream(stored.storage_path, start, end)
+    first = await anext(pieces)
+    inline = stored.mime_type in SHOWN_INLINE and not download
+    headers = {
+        **NOBODYS_PAGE,
+        "Content-Disposition": f"{'inline' if inline else 'attachment'}; filename*=UTF-8''{quote(stored.file_name, safe='')}",
+        "Accept-Ranges": "bytes",
+        "Content-Length": str(end - start),
+    }
+    if wanted is not None and (start, end) != (0, stored.size_bytes):
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{stored.size_bytes}"
+        return StreamingResponse(_all(first, pieces), 206, headers, _shown_type(stored))
+    return StreamingResponse(_all(first, pieces), 200, headers, _shown_type(stored))
+
+
+def send_thumbnail(content: bytes) -> Response:
+    return Response(content, media_type="image/webp", headers=NOBODYS_PAGE)
+
+
+def _shown_type(stored: StoredFile) -> str:
+    """HTML and SVG are never served as themselves."""
+    if stored.mime_type in ("text/html", "image/svg+xml", "application/xml"):
+        return "text/plain; charset=utf-8"
+    return stored.mime_type
+
+
+async def _all(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+def _range(wanted: str | None, size: int) -> tuple[int, int]:
+    """One range of bytes; several at once, or what is no range, give the whole. RFC 9110, 14."""
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", wanted.strip()) if wanted else None
+    if match is None or match[0] == "bytes=-":
+        return 0, size
+    if not match[1]:
+        return max(0, size - int(match[2])), size
+    return int(match[1]), min(size, int(match[2]) + 1) if match[2] else size
