@@ -12,6 +12,8 @@ from typing import IO
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from starlette.requests import ClientDisconnect
+
 from tertulia.accounts.actor import Actor
 from tertulia.db import Database
 from tertulia.files.errors import FileEmpty, FileMissing, FileStoreUnavailable, FileTooLarge
@@ -83,6 +85,8 @@ async def _read_all(form: "_Form", chunks: AsyncIterator[bytes]) -> None:
                 limit.reschedule(started + BODY_S + size / BYTES_A_SECOND)
     except FormParserError as error:
         raise FileMissing("The form cannot be understood. Send one file as the field `file`.") from error
+    except ClientDisconnect as error:  # nobody hears it; what has come is deleted
+        raise FileMissing("The connection ended before the file was whole.") from error
     except TimeoutError:
         raise FileMissing("The file took too long to arrive. Send it again.") from None
 

@@ -20,7 +20,20 @@ class ChangeEvent(TypedDict):
     """`payload` is the thing as the API gives it, or null when it is large: fetch it then."""
 
     topic: str
-    entity: Literal["user", "session", "api_token", "provider_config", "chat", "tag", "message", "run", "attachment", "share", "import_job", "presence"]
+    entity: Literal[
+        "user",
+        "session",
+        "api_token",
+        "provider_config",
+        "chat",
+        "tag",
+        "message",
+        "run",
+        "attachment",
+        "share",
+        "import_job",
+        "presence",
+    ]
     entity_id: str
     operation: Operation
     payload: dict[str, Any] | None

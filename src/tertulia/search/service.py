@@ -14,8 +14,9 @@ from typing_extensions import TypedDict
 from tertulia.accounts.access import may_read_chat
 from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Chat, Message, MessageRole
-from tertulia.chat.search_index import SearchDocument, chat_word, owner_word, role_word
+from tertulia.chat.search_index import PARTS_A_FILE, SearchDocument, chat_word, owner_word, role_word
 from tertulia.db import limited_time
+from tertulia.files.models import AttachmentContent, MessageAttachment
 from tertulia.search.asked import Asked, Term, understand
 from tertulia.search.errors import SearchTooSlow
 from tertulia.search.snippets import SCANNED, SnippetPiece, snippet_of
@@ -23,6 +24,7 @@ from tertulia.search.snippets import SCANNED, SnippetPiece, snippet_of
 # Of so many of the newest hits the best are chosen; scoring every hit of a common word would read the whole index.
 RANKED = 1000
 LIMIT_S = 2.0
+SCANNED_OF_FILE = 200_000  # characters, for a hit's words
 Order = Literal["relevance", "newest"]
 
 
@@ -38,11 +40,17 @@ class FoundMessage(TypedDict):
     created_at: datetime
 
 
+class FoundFile(TypedDict):
+    id: str
+    file_name: str
+
+
 class SearchHit(TypedDict):
-    """A message, or with `message` null the title of a chat."""
+    """A message, or with `message` null the title of a chat; with `attachment` what a file of the message says."""
 
     chat: FoundChat
     message: FoundMessage | None
+    attachment: FoundFile | None
     snippet: list[SnippetPiece]
 
 
@@ -239,19 +247,45 @@ def _read(session: Session, ids: list[int], terms: Sequence[Term]) -> list[Searc
             Message.role,
             Message.created_at,
             sa.func.substr(Message.content, 1, SCANNED, type_=sa.Text()),
+            SearchDocument.part,
         )
         .join(Chat, Chat.id == SearchDocument.chat_id)
         .outerjoin(Message, Message.id == SearchDocument.message_id)
         .where(SearchDocument.id.in_(ids))
     ).all()
-    hits: dict[tuple[str, str | None], SearchHit] = {}
-    for _, chat_id, title, is_archived, message_id, role, created_at, content in sorted(
+    files = _files(session, [(row[4], row[8] // PARTS_A_FILE - 1) for row in rows if row[8] >= PARTS_A_FILE])
+    hits: dict[tuple[str, str | None, int], SearchHit] = {}
+    for _, chat_id, title, is_archived, message_id, role, created_at, content, part in sorted(
         rows, key=lambda row: ids.index(row[0])
     ):
+        file, text = files.get((message_id, part // PARTS_A_FILE - 1), (None, content))
         hit: SearchHit = {
             "chat": {"id": chat_id, "title": title, "is_archived": is_archived},
             "message": {"id": message_id, "role": role, "created_at": created_at} if message_id else None,
-            "snippet": snippet_of(content if message_id else title, terms),
+            "attachment": file,
+            "snippet": snippet_of(text if message_id else title, terms),
         }
-        hits.setdefault((chat_id, message_id), hit)  # a long message has several rows
+        hits.setdefault((chat_id, message_id, part // PARTS_A_FILE), hit)  # a long text has several rows
     return list(hits.values())
+
+
+def _files(session: Session, places: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[FoundFile | None, str]]:
+    """The files at these places of messages, with the beginnings of their texts."""
+    if not places:
+        return {}
+    rows = session.execute(
+        sa.select(
+            MessageAttachment.message_id,
+            MessageAttachment.position,
+            MessageAttachment.attachment_id,
+            MessageAttachment.file_name,
+            sa.func.substr(AttachmentContent.text, 1, SCANNED_OF_FILE, type_=sa.Text()),
+        )
+        .join(AttachmentContent, AttachmentContent.attachment_id == MessageAttachment.attachment_id)
+        .where(MessageAttachment.message_id.in_([message_id for message_id, _ in places]))
+    )
+    return {
+        (row[0], row[1]): (FoundFile(id=row[2] or "", file_name=row[3]), row[4] or "")
+        for row in rows
+        if (row[0], row[1]) in places
+    }

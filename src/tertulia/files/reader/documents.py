@@ -156,7 +156,7 @@ def _open_document(package: _Package) -> Iterator[str]:
 
 def _text_of_rtf(source: str) -> str:
     """Words without their dress: groups of tables and pictures left out, letters by number put in."""
-    source = re.sub(r"\{\\(?:fonttbl|colortbl|stylesheet|info|pict|\*)[^{}]*(?:\{[^{}]*\}[^{}]*)*\}", "", source)
+    source = re.sub(r"\{\\(?:fonttbl|colortbl|stylesheet|info|pict|\*)[^{}]*(?:\{[^{}]*\}[^{}]*)*\}", " ", source)
     source = re.sub(
         r"\\'([0-9a-fA-F]{2})", lambda found: bytes([int(found[1], 16)]).decode("cp1252", "replace"), source
     )

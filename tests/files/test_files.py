@@ -1,0 +1,421 @@
+"""Files over HTTP: taken in, looked into, given to models, found, deleted, and what is refused."""
+
+import hashlib
+import os
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.clock import now
+from tertulia.db.opening import plain_engine
+from tertulia.files.errors import StorageFull
+from tertulia.files.kinds import safe_name
+from tertulia.files.models import MAX_FILE_BYTES, Attachment, AttachmentStatus, Blob
+from tertulia.files.reading import delete_unreferenced, sweep_files, take_file
+from tertulia.files.service import ReceivedFile, begin_storing
+from tests.conftest import SignIn
+from tests.fakes.live_server import Client, LiveServer
+from tests.fakes.scripted_provider import Finish, ScriptedProvider, Text
+from tests.files import samples
+from tests.waiting import Listener, until
+
+
+@pytest.fixture
+def provider() -> Iterator[ScriptedProvider]:
+    made = ScriptedProvider(models=["scripted", "gpt-4o", "gpt-3.5-turbo"])
+    yield made
+    made.close()
+
+
+def upload(client: Client, name: str, content: bytes, *, expect: int = 201, **fields: str) -> Any:
+    return client.api("POST", "/attachments", files={"file": (name, content)}, data=fields, expect=expect)
+
+
+def ready(client: Client, name: str, content: bytes, **fields: Any) -> dict[str, Any]:
+    """An uploaded file when it has been looked into."""
+    made = upload(client, name, content, **fields)
+    found: dict[str, Any] = {}
+
+    def is_done() -> bool:
+        found.update(client.api("GET", f"/attachments/{made['id']}"))
+        return bool(found["status"] != "processing")
+
+    until(is_done, 20)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "mime_type", "metadata"),
+    [
+        ("a.png", samples.picture(64, 48), "image/png", {"dimensions": {"width": 64, "height": 48}}),
+        ("a.txt", samples.picture(8, 8, "JPEG"), "image/jpeg", {"dimensions": {"width": 8, "height": 8}}),
+        ("notes.md", "# Grüße".encode(), "text/markdown", {"encoding": "utf-8", "text_length": 7}),
+        ("alt.txt", "Gr\xfc\xdfe an alle, die dies lesen".encode("cp1252"), "text/plain", {"text_length": 29}),
+        ("wide.txt", "wörter".encode("utf-16"), "text/plain", {"encoding": "utf-16", "text_length": 6}),
+        ("page.html", b"<p>One</p><script>bad()</script>", "text/html", {"text_length": 3}),
+        ("paper.pdf", samples.PDF, "application/pdf", {"pages": 1, "text_length": 22}),
+        ("paper.docx", samples.docx("Walrus"), None, {"text_length": 6}),
+        ("table.xlsx", samples.xlsx("Walrus", "Weight"), None, {"pages": 1}),
+        ("talk.pptx", samples.pptx("Walrus", "Weight"), None, {"pages": 2}),
+        ("open.odt", samples.odt("Walrus"), "application/vnd.oasis.opendocument.text", {"text_length": 6}),
+        ("rich.rtf", rb"{\rtf1\ansi{\fonttbl\f0 Arial;}Walrus\par}", "application/rtf", {"text_length": 6}),
+        ("beep.wav", samples.sound(0.5), "audio/wav", {"duration": 0.5}),
+        ("all.zip", samples.packed({"a": "b"}), "application/zip", {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "." in value else "",
+)
+def test_a_file_is_known_for_what_it_is(
+    ana: Client, name: str, content: bytes, mime_type: str | None, metadata: dict[str, object]
+) -> None:
+    made = ready(ana, name, content)
+    assert made["status"] == "ready", made
+    assert mime_type in (None, made["mime_type"])
+    assert made["metadata"] | metadata == made["metadata"]
+    assert (made["file_name"], made["file_size"]) == (name, len(content))
+    given = ana.get(f"/attachments/{made['id']}/content")
+    assert given.content == content
+    assert "sandbox" in given.headers["content-security-policy"]
+    assert given.headers["content-disposition"].startswith("inline") == made["mime_type"].startswith("image/")
+    assert "html" not in given.headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("broken.png", samples.picture()[:40], "damaged"),
+        ("broken.pdf", b"%PDF-1.4 nothing", "damaged"),
+        ("no.docx", samples.packed({"word/other.xml": "<a/>"}), "lacks a part"),
+        (
+            "bomb.docx",
+            samples.docx("&a;", '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">]>'),
+            "damaged",
+        ),
+        ("large.docx", samples.packed({"word/document.xml": b"\0" * (600 * 2**20)}), "unpacks|too large"),
+        ("wide.png", samples.picture(10_000, 5_001), "50 megapixels"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "." in value else "",
+)
+def test_a_file_that_cannot_be_read_is_kept_and_says_so(ana: Client, name: str, content: bytes, problem: str) -> None:
+    made = ready(ana, name, content)
+    assert made["status"] == "error"
+    assert re.search(problem, made["metadata"]["problem"])
+    assert ana.get(f"/attachments/{made['id']}/content").content == content
+
+
+def test_limits_are_told(ana: Client) -> None:
+    assert upload(ana, "empty.txt", b"", expect=422)["code"] == "file_empty"
+    assert upload(ana, "x.exe", b"MZ\x90\0\x03\0\0\0" + b"\0" * 64, expect=415)["code"] == "file_type_not_allowed"
+    assert upload(ana, "n" * 252 + ".txt", b"x", expect=422)["code"] == "file_name_too_long"
+    assert upload(ana, "n" * 251 + ".txt", b"x")["file_name"] == "n" * 251 + ".txt"
+    assert upload(ana, "../../etc/pa\u202esswd.txt", b"x")["file_name"] == "passwd.txt"
+    assert ana.api("POST", "/attachments", json={}, expect=422)["code"] == "file_missing"
+    assert (
+        ana.api("POST", "/attachments", data={"a": "b"}, files={"b": ("b", b"b")}, expect=422)["code"] == "file_missing"
+    )
+    two = [("file", ("a.txt", b"a")), ("file", ("b.txt", b"b"))]
+    assert ana.api("POST", "/attachments", files=two, expect=422)["code"] == "file_missing"
+    assert ana.api("GET", "/storage")["files"] == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("a/b\\c.txt", "c.txt"),
+        ("a\x07\u200b.txt", "a.txt"),
+        ('<a>:"b"?.txt', "_a___b__.txt"),
+        (" .hidden. ", "hidden"),
+    ],
+)
+def test_names_are_made_safe(given: str, name: str) -> None:
+    assert safe_name(given) == name
+
+
+def test_a_file_of_just_the_limit_is_taken_and_one_byte_more_is_not(ana: Client, server: LiveServer) -> None:
+    content = b"a" * MAX_FILE_BYTES
+    assert upload(ana, "full.txt", content)["file_size"] == MAX_FILE_BYTES
+    assert upload(ana, "over.txt", content + b"a", expect=413)["limit"] == MAX_FILE_BYTES
+    # Told by the header alone, before the bytes are sent.
+    cookie = "; ".join(f"{name}={value}" for name, value in ana.cookies.items())
+    head = (
+        f"POST /api/v1/attachments HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\nX-Tertulia: 1\r\n"
+        f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {MAX_FILE_BYTES * 2}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+        raw.sendall(head.encode())
+        assert raw.recv(12).endswith(b"413")
+
+
+def test_what_one_may_keep_is_counted_to_the_byte(session: Session, alice: Actor) -> None:
+    def store(size: int) -> None:
+        received = ReceivedFile("a.txt", "a.txt", "text/plain", size, hashlib.sha256(os.urandom(8)).hexdigest())
+        begin_storing(session, received, actor=alice, limit_bytes=10)
+
+    store(4)
+    with pytest.raises(StorageFull):
+        store(7)
+    store(6)
+    with pytest.raises(StorageFull):
+        store(1)
+
+
+def test_the_same_bytes_are_stored_once_and_nobody_learns_of_it(ana: Client, sign_in: SignIn, session: Session) -> None:
+    bob = sign_in("bob")
+    first, second = upload(ana, "a.txt", b"the same"), upload(bob, "b.txt", b"the same")
+    assert first.keys() == second.keys()
+    assert first["status"] == second["status"] == "processing"
+    assert session.scalar(sa.select(sa.func.count()).select_from(Blob)) == 1
+    bob.api("GET", f"/attachments/{first['id']}", expect=404)
+    bob.api("GET", f"/attachments/{first['id']}/content", expect=404)
+
+
+def test_a_model_reads_what_is_attached(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("A walrus."), Finish()])
+    chat = ana.chat()
+    paper = ready(ana, "paper.pdf", samples.PDF)
+    sent = ana.say(chat["id"], "What is it about?", attachment_ids=[paper["id"]])
+    ana.finished(sent["run"]["id"])
+    asked = provider.requests[-1]["messages"][-1]["content"]
+    assert "What is it about?" in asked
+    assert '<file name="paper.pdf">\nThe quick brown walrus' in asked
+    part = sent["message"]["parts"][1]
+    assert part == {
+        "type": "file",
+        "attachment_id": paper["id"],
+        "file_name": "paper.pdf",
+        "file_type": "application/pdf",
+        "file_size": len(samples.PDF),
+    }
+    assert ana.api("GET", f"/attachments/{paper['id']}")["used_in"]["message_id"] == sent["message"]["id"]
+
+
+def test_a_model_that_sees_gets_the_picture_and_another_its_name(ana: Client, provider: ScriptedProvider) -> None:
+    picture = ready(ana, "cat.png", samples.picture(3000, 100))
+    for model_name, sees in (("gpt-4o", True), ("gpt-3.5-turbo", False)):
+        provider.play([Text("Teal."), Finish()])
+        chat = ana.chat(provider="openai", model_name=model_name)
+        sent = ana.say(chat["id"], "What colour?", attachment_ids=[picture["id"]])
+        ana.finished(sent["run"]["id"])
+        asked = provider.requests[-1]["messages"][-1]["content"]
+        if sees:
+            assert asked[1]["image_url"]["url"].startswith("data:image/jpeg;base64,")
+        else:
+            assert 'name="cat.png"' in asked
+    assert sent["message"]["parts"][1] == {
+        "type": "image",
+        "attachment_id": picture["id"],
+        "alt": "cat.png",
+        "width": 3000,
+        "height": 100,
+    }
+
+
+def test_a_message_takes_files_alone_and_twenty_at_most(ana: Client) -> None:
+    chat = ana.chat()
+    files = [ready(ana, f"{number}.txt", b"x") for number in range(21)]
+    ids = [file["id"] for file in files]
+    path = f"/chats/{chat['id']}/messages"
+    too_many = ana.api("POST", path, json={"attachment_ids": ids, "reply": False}, expect=422)
+    assert too_many["code"] == "too_many_attachments"
+    sent = ana.api("POST", path, json={"attachment_ids": ids[:20], "reply": False}, expect=201)
+    assert len(sent["message"]["parts"]) == 20
+    assert sent["message"]["content"].split(" ")[:2] == ["0.txt", "1.txt"]
+
+
+def test_files_of_others_and_files_that_are_gone_are_refused_alike(ana: Client, sign_in: SignIn) -> None:
+    bob = sign_in("bob")
+    theirs = ready(ana, "a.txt", b"x")
+    own = ready(bob, "b.txt", b"y")
+    bob.api("DELETE", f"/attachments/{own['id']}", expect=204)
+    chat = bob.chat()
+    answers = [
+        bob.api(
+            "POST",
+            f"/chats/{chat['id']}/messages",
+            json={"content": "x", "reply": False, "attachment_ids": [one]},
+            expect=422,
+        )
+        for one in (theirs["id"], own["id"], "00000000-0000-7000-8000-000000000000")
+    ]
+    parts = [{"type": "file", "attachment_id": theirs["id"], "file_name": "mine.txt"}]
+    answers.append(bob.api("POST", f"/chats/{chat['id']}/messages", json={"parts": parts, "reply": False}, expect=422))
+    assert {one["code"] for one in answers} == {"attachment_unknown"}
+    assert bob.api("GET", f"/chats/{chat['id']}/messages")["items"] == []
+    upload(bob, "c.txt", b"z", expect=404, chat_id=ana.chat()["id"])
+
+
+def test_the_text_of_files_is_found_until_they_are_deleted(ana: Client) -> None:
+    chat = ana.chat()
+    paper = ready(ana, "paper.pdf", samples.PDF)
+    sent = ana.say(chat["id"], "Look", attachment_ids=[paper["id"]], reply=False)
+    (hit,) = ana.api("GET", "/search", params={"q": "walrus"})["items"]
+    assert hit["message"]["id"] == sent["message"]["id"]
+    assert hit["attachment"] == {"id": paper["id"], "file_name": "paper.pdf"}
+    assert any(piece["is_hit"] and piece["text"] == "walrus" for piece in hit["snippet"])
+    ana.api("DELETE", f"/attachments/{paper['id']}", expect=204)
+    assert ana.api("GET", "/search", params={"q": "walrus"})["items"] == []
+    ana.api("POST", f"/attachments/{paper['id']}/restore")
+    assert len(ana.api("GET", "/search", params={"q": "walrus"})["items"]) == 1
+
+
+def test_deleting_a_file_leaves_the_message_and_its_name(ana: Client) -> None:
+    chat = ana.chat()
+    file = ready(ana, "a.txt", b"x")
+    sent = ana.say(chat["id"], "Look", attachment_ids=[file["id"]], reply=False)
+    ana.api("DELETE", f"/attachments/{file['id']}", expect=204)
+    assert ana.api("GET", f"/messages/{sent['message']['id']}")["parts"] == sent["message"]["parts"]
+    assert ana.api("GET", f"/attachments/{file['id']}")["deleted_at"] is not None
+    assert ana.api("GET", "/attachments")["items"] == []
+    assert [one["id"] for one in ana.api("GET", "/attachments", params={"trash": "true"})["items"]] == [file["id"]]
+
+
+def test_files_are_listed_by_chat_kind_and_order(ana: Client) -> None:
+    chat = ana.chat()
+    small = ready(ana, "b.txt", b"x")
+    large = ready(ana, "a.txt", b"xxxxx")
+    picture = ready(ana, "c.png", samples.picture())
+    ana.say(chat["id"], "Look", attachment_ids=[small["id"]], reply=False)
+
+    def names(**params: str) -> list[str]:
+        found: list[str] = []
+        cursor = None
+        while True:
+            page = ana.api(
+                "GET", "/attachments", params={**params, "limit": "1", **({"cursor": cursor} if cursor else {})}
+            )
+            found += [one["file_name"] for one in page["items"]]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return found
+
+    assert names() == ["c.png", "a.txt", "b.txt"]
+    assert names(order="name") == ["a.txt", "b.txt", "c.png"]
+    assert names(order="largest", kind="text") == ["a.txt", "b.txt"]
+    assert names(chat_id=chat["id"]) == ["b.txt"]
+    assert ana.api("GET", "/storage")["used_bytes"] == 6 + picture["file_size"]
+    assert large["used_in"] is None
+
+
+def test_a_part_of_a_file_can_be_asked_for(ana: Client) -> None:
+    file = ready(ana, "a.txt", b"0123456789")
+    address = f"/attachments/{file['id']}/content"
+    for wanted, status, content in (
+        ("bytes=2-4", 206, b"234"),
+        ("bytes=7-", 206, b"789"),
+        ("bytes=-2", 206, b"89"),
+        ("bytes=0-99", 200, b"0123456789"),
+        ("lines=1-2", 200, b"0123456789"),
+    ):
+        answer = ana.get(address, headers={"Range": wanted})
+        assert (answer.status_code, answer.content) == (status, content)
+    refused = ana.get(address, headers={"Range": "bytes=10-"})
+    assert (refused.status_code, refused.json()["code"]) == (416, "range_not_satisfiable")
+
+
+def test_thumbnails_are_small_pictures(ana: Client) -> None:
+    picture = ready(ana, "wide.png", samples.picture(2000, 1000))
+    assert picture["has_thumbnail"]
+    thumbnail = ana.get(f"/attachments/{picture['id']}/thumbnail")
+    assert thumbnail.headers["content-type"] == "image/webp"
+    assert len(thumbnail.content) < 10_000
+    text = ready(ana, "a.txt", b"x")
+    ana.api("GET", f"/attachments/{text['id']}/thumbnail", expect=404)
+
+
+def test_other_windows_see_a_file_come_and_be_read(ana: Client) -> None:
+    listener = Listener(ana)
+    file = ready(ana, "a.txt", b"x")
+    listener.wait_for(lambda: ("attachment", "updated") in listener.changes)
+    assert file["status"] == "ready"
+
+
+def test_a_fork_has_files_of_its_own_on_the_same_bytes(ana: Client, session: Session) -> None:
+    chat = ana.chat()
+    file = ready(ana, "a.txt", b"x")
+    sent = ana.say(chat["id"], "Look", attachment_ids=[file["id"]], reply=False)
+    fork = ana.api("POST", f"/messages/{sent['message']['id']}/fork", expect=201)
+    (copy,) = ana.api("GET", f"/chats/{fork['id']}/messages")["items"]
+    copied = copy["parts"][1]["attachment_id"]
+    assert copied != file["id"]
+    ana.api("DELETE", f"/attachments/{file['id']}", expect=204)
+    assert ana.get(f"/attachments/{copied}/content").content == b"x"
+    assert session.scalar(sa.select(sa.func.count()).select_from(Blob)) == 1
+
+
+def test_an_upload_that_ends_early_leaves_nothing(ana: Client, server: LiveServer, session: Session) -> None:
+    def part() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nhalf'
+        raise httpx.ReadError("gone")
+
+    with pytest.raises(httpx.ReadError):
+        ana.post("/attachments", content=part(), headers={"Content-Type": "multipart/form-data; boundary=x"})
+    folder = server.settings.data / "uploads"
+    until(lambda: not [path for path in folder.glob("*") if path.is_file()], 5)
+    assert ana.api("GET", "/attachments")["items"] == []
+    assert session.scalar(sa.select(sa.func.count()).select_from(Attachment)) == 0
+
+
+def test_what_was_never_finished_is_seen_by_nobody_and_swept(ana: Client, session: Session, server: LiveServer) -> None:
+    file = ready(ana, "a.txt", b"x")
+    engine = plain_engine(server.settings)
+    with Session(engine) as other, other.begin():
+        other.execute(
+            sa.update(Attachment).values(status=AttachmentStatus.UPLOADING, created_at=now() - timedelta(hours=2))
+        )
+    ana.api("GET", f"/attachments/{file['id']}", expect=404)
+    assert ana.api("GET", "/attachments")["items"] == []
+    paths: list[str] = []
+    with Session(engine) as other, other.begin():
+        sweep_files(other, timedelta(days=30))
+        assert other.scalar(sa.select(sa.func.count()).select_from(Attachment)) == 0
+        assert delete_unreferenced(other) == []  # for a day somebody may still want the bytes
+    with Session(engine) as other, other.begin():
+        other.execute(sa.update(Blob).values(unreferenced_at=now() - timedelta(hours=25)))
+        paths = delete_unreferenced(other)
+    assert len(paths) == 1
+    engine.dispose()
+
+
+def test_bytes_that_are_wanted_again_are_not_swept(ana: Client, server: LiveServer) -> None:
+    file = ready(ana, "a.txt", b"x")
+    engine = plain_engine(server.settings)
+    with Session(engine) as other, other.begin():
+        other.execute(sa.update(Blob).values(unreferenced_at=now() - timedelta(hours=25)))
+        assert delete_unreferenced(other) == []
+    upload(ana, "b.txt", b"x")
+    with Session(engine) as other, other.begin():
+        assert other.scalar(sa.select(Blob.unreferenced_at)) is None
+    engine.dispose()
+    assert file["status"] == "ready"
+
+
+def test_two_readers_never_take_one_file(session: Session, ana: Client, server: LiveServer) -> None:
+    engine = plain_engine(server.settings)
+    ready(ana, "a.txt", b"x")
+    with Session(engine) as other, other.begin():
+        other.execute(
+            sa.update(Attachment).values(status=AttachmentStatus.PROCESSING, held_until=now() + timedelta(minutes=1))
+        )
+    with Session(engine) as other, other.begin():
+        assert take_file(other) is None
+    engine.dispose()
+
+
+def test_many_uploads_at_once_are_all_kept(ana: Client) -> None:
+    def one(number: int) -> None:
+        upload(ana, f"{number}.txt", os.urandom(8).hex().encode())
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ana.api("GET", "/storage")["files"] == 20
