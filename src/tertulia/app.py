@@ -18,6 +18,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 import tertulia.tables  # noqa: F401 - every mapped class must be known before the first query
+from tertulia.accounts.access import find_shared_chats
 from tertulia.accounts.admin_routes import admin_routes
 from tertulia.accounts.api_tokens import touch_api_tokens
 from tertulia.accounts.caller import CallerDep, Gate
@@ -31,6 +32,8 @@ from tertulia.chat.branches import purge_messages
 from tertulia.chat.routes import chat_routes
 from tertulia.chat.search_index import build_index, index_file_anew
 from tertulia.chat.service import purge_trash
+from tertulia.chat.share_routes import share_routes
+from tertulia.chat.shares import count_accesses
 from tertulia.chat.tag_routes import tag_routes
 from tertulia.chat.tags import purge_tags
 from tertulia.clock import now
@@ -65,6 +68,7 @@ from tertulia.realtime.queries import prune_changes
 from tertulia.runs.executor import RunExecutor
 from tertulia.runs.remote import RemoteRuns
 from tertulia.runs.routes import run_routes
+from tertulia.runs.shared_routes import LinkCounts, shared_routes
 from tertulia.search.routes import search_routes
 from tertulia.settings import Settings
 from tertulia.transfer.routes import transfer_routes
@@ -92,6 +96,7 @@ class Parts:
     sweeper: Sweeper
     store: FileStore
     reader: FileReader
+    link_counts: LinkCounts
 
 
 def create_app(settings: Settings, *, control_token: str | None = None, web_folder: Path | None = None) -> FastAPI:
@@ -108,6 +113,17 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
         chat_routes(cursors, parts.catalogue),
         search_routes(cursors),
         tag_routes(),
+        share_routes(parts.db, parts.feed),
+        shared_routes(
+            parts.db,
+            parts.feed,
+            parts.streams,
+            parts.executor,
+            parts.remote,
+            parts.store,
+            cursors,
+            parts.link_counts,
+        ),
         transfer_routes(),
         run_routes(
             parts.db,
@@ -193,10 +209,11 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
     return Parts(
         store=store,
         reader=FileReader(db, store),
+        link_counts=LinkCounts(),
         settings=settings,
         db=db,
         gate=gate,
-        feed=ChangeFeed(db),
+        feed=ChangeFeed(db, bus, find_shared_chats),
         streams=OpenStreams(db, life),
         catalogue=catalogue,
         local=local,
@@ -269,14 +286,17 @@ async def _touch_forever(parts: Parts) -> None:
 
 async def _touch(parts: Parts) -> None:
     """Write when sessions and tokens were last used. What fails is gathered again by the next use."""
-    seen, seen_tokens = parts.gate.take_seen(), parts.gate.take_seen_tokens()
+    seen, seen_tokens, opened = parts.gate.take_seen(), parts.gate.take_seen_tokens(), parts.link_counts.take()
     try:
         if seen:
             await parts.db.write(touch_sessions, seen)
         if seen_tokens:
             await parts.db.write(touch_api_tokens, seen_tokens)
+        if opened:
+            await parts.db.write(count_accesses, opened)
     except Exception as error:
         log.warning("last uses cannot be written; trying again", exc_info=error)
+        parts.link_counts.give_back(opened)
         parts.gate.seen = seen | parts.gate.seen
         parts.gate.seen_tokens = seen_tokens | parts.gate.seen_tokens
 

@@ -8,8 +8,8 @@ from pydantic import TypeAdapter
 
 from tertulia import __version__
 from tertulia.http.problems import Problem
-from tertulia.realtime.schemas import SERVER_EVENT
-from tertulia.runs.schemas import RUN_EVENT
+from tertulia.realtime.schemas import SERVER_EVENT, SHARED_EVENT
+from tertulia.runs.schemas import RUN_EVENT, SHARED_RUN_EVENT
 
 
 def build_openapi(app: FastAPI) -> dict[str, Any]:
@@ -26,6 +26,8 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
             "Problem": TypeAdapter(Problem),
             "RunEvent": RUN_EVENT,
             "ServerEvent": SERVER_EVENT,
+            "SharedEvent": SHARED_EVENT,
+            "SharedRunEvent": SHARED_RUN_EVENT,
         }
         for name, adapter in named.items():
             made = adapter.json_schema(ref_template="#/components/schemas/{model}", mode="serialization")

@@ -4,9 +4,12 @@ They are written over columns and the bind parameter `actor_id`, not over the ta
 can ask too. A chat is its owner's; shares widen that, here and nowhere else. Projects will, when they come.
 """
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from tertulia.accounts.models import Share
@@ -43,6 +46,21 @@ def is_valid_share() -> ColumnElement[bool]:
 def shared_chat_ids() -> sa.Select[Any]:
     """The chats that others let the actor read."""
     return sa.select(Share.chat_id).where(Share.shared_with_user_id == actor_id(), Share.can_read, is_valid_share())
+
+
+def find_shared_chats(session: Session, user_ids: Iterable[str]) -> dict[str, dict[str, datetime | None]]:
+    """The chats that others let each of these people read, with the end of the longest such leave; None: it has none."""
+    found: dict[str, dict[str, datetime | None]] = {}
+    rows = session.execute(
+        sa.select(Share.shared_with_user_id, Share.chat_id, Share.expires_at).where(
+            Share.shared_with_user_id.in_(list(user_ids)), Share.can_read, is_valid_share()
+        )
+    )
+    for user_id, chat_id, end in rows:
+        chats = found.setdefault(user_id or "", {})
+        known = chats.get(chat_id, end)
+        chats[chat_id] = None if known is None or end is None else max(known, end)
+    return found
 
 
 def _is_shared(chat_id: Column, permission: sa.orm.InstrumentedAttribute[bool]) -> ColumnElement[bool]:

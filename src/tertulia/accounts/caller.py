@@ -192,6 +192,11 @@ async def get_caller(request: Request) -> Caller:
     return Caller(request.app.state.gate, credential, request.scope.get("client_address", ""))
 
 
+async def find_caller(request: Request) -> Caller | None:
+    """None for somebody who brings no sign-in."""
+    return await get_caller(request) if _bearer(request) or session_token(request) else None
+
+
 async def get_command_caller(
     request: Request,
     caller: Annotated[Caller, Depends(get_caller)],

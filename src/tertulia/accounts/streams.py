@@ -3,18 +3,30 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.api_tokens import list_valid_tokens
 from tertulia.accounts.errors import TooManyStreams
 from tertulia.accounts.sessions import SessionLife, list_valid_sessions
 from tertulia.db import Database
+from tertulia.realtime.publish import SHARES
 
 MAX_STREAMS = 10
 CHECK_EVERY_S = 3.0
 log = logging.getLogger(__name__)
+
+
+Still = Callable[[Session], bool]
+
+
+class Watched(NamedTuple):
+    actor: Actor | None
+    still: Still | None  # None: nothing but the sign-in decides
 
 
 class OpenStreams:
@@ -23,7 +35,9 @@ class OpenStreams:
     def __init__(self, db: Database, life: SessionLife) -> None:
         self._db = db
         self._life = life
-        self._open: dict[asyncio.Event, Actor] = {}
+        self._open: dict[asyncio.Event, Watched] = {}
+        self._woken = asyncio.Event()
+        db.on_wake(lambda signal: self._woken.set() if signal == SHARES else None)
         self._counts: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
 
@@ -41,38 +55,51 @@ class OpenStreams:
             await asyncio.gather(self._task, return_exceptions=True)
 
     @contextmanager
-    def opened(self, actor: Actor) -> Iterator[asyncio.Event]:
-        """Count a stream while it is open; the event is set when it must close. Raises TooManyStreams."""
-        if self._counts[actor.user_id] >= MAX_STREAMS:
+    def opened(
+        self, actor: Actor | None, *, still: Still | None = None, counted_as: str | None = None
+    ) -> Iterator[asyncio.Event]:
+        """Count a stream while it is open; the event is set when it must close. Raises TooManyStreams.
+
+        `still(session)` says whether what was asked for may still be read; a guest, who has no sign-in, is counted by
+        another name, such as the address.
+        """
+        counted = counted_as or (actor.user_id if actor else "")
+        if self._counts[counted] >= MAX_STREAMS:
             raise TooManyStreams(MAX_STREAMS)
         closed = asyncio.Event()
-        self._open[closed] = actor
-        self._counts[actor.user_id] += 1
+        self._open[closed] = Watched(actor, still)
+        self._counts[counted] += 1
         try:
             yield closed
         finally:
             del self._open[closed]
-            self._counts[actor.user_id] -= 1
-            if not self._counts[actor.user_id]:
-                del self._counts[actor.user_id]
+            self._counts[counted] -= 1
+            if not self._counts[counted]:
+                del self._counts[counted]
 
     async def check_now(self) -> None:
-        sessions = {actor.session_id for actor in self._open.values() if actor.session_id is not None}
-        tokens = {actor.token_id for actor in self._open.values() if actor.token_id is not None}
+        actors = [watched.actor for watched in self._open.values() if watched.actor is not None]
+        sessions = {actor.session_id for actor in actors if actor.session_id is not None}
+        tokens = {actor.token_id for actor in actors if actor.token_id is not None}
         valid: set[str] = set()
         if sessions:
             valid |= await self._db.read(list_valid_sessions, sessions, self._life)
         if tokens:
             valid |= await self._db.read(list_valid_tokens, tokens)
-        for closed, actor in self._open.items():
-            credential = actor.session_id or actor.token_id
-            if credential is not None and credential not in valid and credential in sessions | tokens:
+        for closed, (actor, still) in list(self._open.items()):
+            credential = (actor.session_id or actor.token_id) if actor else None
+            if (credential is not None and credential not in valid and credential in sessions | tokens) or (
+                still is not None and not await self._db.read(still)
+            ):
                 closed.set()
 
     async def _check_forever(self) -> None:
         failures = 0
         while True:
-            await asyncio.sleep(CHECK_EVERY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_EVERY_S):
+                    await self._woken.wait()
+            self._woken.clear()
             try:
                 await self.check_now()
                 failures = 0

@@ -14,5 +14,10 @@ def new_api_token() -> str:
     return TOKEN_PREFIX + new_token()
 
 
+def new_share_token() -> str:
+    """Begins with a letter, so that it is never taken for an id."""
+    return "s" + new_token()
+
+
 def hash_token(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()

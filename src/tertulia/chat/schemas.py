@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from tertulia.chat.models import ChatKind, ChatSettings, FinishReason, MessageRole, MessageStatus, TagColour, Visibility
 from tertulia.chat.parts import Part, WrittenPart
+from tertulia.http.moments import Moment
 from tertulia.ids import AnyId
 
 
@@ -49,6 +50,7 @@ class ChatUpdate(Request):
     title: Title | None = None
     is_archived: bool | None = None
     is_pinned: bool | None = None
+    visibility: Visibility | None = Field(None, description="`public`: whoever knows its id may read it.")
     provider: ProviderName | None = None
     model_name: ModelName | None = None
     system_prompt: SystemPrompt | None = None
@@ -79,6 +81,34 @@ class HeadUpdate(Request):
 
 
 TagName = Annotated[str, Field(min_length=1, max_length=50), AfterValidator(_no_nul), AfterValidator(_printable)]
+
+
+class Permissions(Request):
+    """Reading is always given."""
+
+    can_read: Literal[True] = True
+    can_write: bool = False
+    can_share: bool = False
+
+
+class ShareCreate(Request):
+    """With one person, by id or by name; with neither it is a link, which is for reading."""
+
+    permissions: Permissions = Field(default_factory=Permissions)
+    shared_with_user_id: AnyId | None = None
+    shared_with_username: Annotated[str, Field(min_length=1, max_length=50)] | None = None
+    expires_at: Moment | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_name(self) -> "ShareCreate":
+        if self.shared_with_user_id and self.shared_with_username:
+            raise ValueError("Name the person either by id or by name.")
+        return self
+
+
+class PresenceTold(Request):
+    is_typing: bool = False
+    is_leaving: bool = False
 
 
 class TagCreate(Request):
@@ -127,6 +157,25 @@ class PermissionsRead(TypedDict):
     can_read: bool
     can_write: bool
     can_share: bool
+
+
+class ShareRead(TypedDict):
+    """`shared_with` is null for a link."""
+
+    id: str
+    chat_id: str
+    shared_with: AuthorRead | None
+    permissions: PermissionsRead
+    expires_at: datetime | None
+    is_active: bool
+    access_count: int
+    created_at: datetime
+
+
+class ShareMade(ShareRead):
+    """`token` is shown once: the link ends in it."""
+
+    token: str | None
 
 
 class ChatRead(TypedDict):
@@ -232,6 +281,30 @@ class Segment(TypedDict):
 
 class ChatTree(TypedDict):
     segments: list[Segment]
+
+
+class SharedChatRead(TypedDict):
+    """What strangers see of a chat."""
+
+    title: str
+    owner_name: str
+    message_count: int
+    created_at: datetime
+    last_message_at: datetime
+
+
+class SharedMessageRead(TypedDict):
+    """What strangers see of a message; `name` is its author's, null of a model's."""
+
+    id: str
+    role: MessageRole
+    name: str | None
+    parts: list[Part]
+    status: MessageStatus
+    model_name: str | None
+    run_id: str | None
+    created_at: datetime
+    updated_at: datetime
 
 
 class MessageWithHistory(MessageRead):

@@ -29,11 +29,11 @@ from tertulia.chat.queries import (
 )
 from tertulia.chat.schemas import ChatCreate, ChatRead, ChatUpdate, MessageRead, MessageWithHistory, Shown
 from tertulia.chat.search_index import index_title
-from tertulia.db import rowcount
+from tertulia.db import rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
 from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.realtime.models import Operation
-from tertulia.realtime.publish import publish
+from tertulia.realtime.publish import SHARES, publish
 
 ChatKey = tuple[int, str]  # microseconds since 1970 of the last message, id
 
@@ -145,13 +145,15 @@ def update_chat(session: Session, chat_id: ChatId, update: ChatUpdate, *, actor:
         values["settings"] = stored.model_copy(update=update.settings.model_dump(exclude_unset=True))
     if (is_pinned := values.pop("is_pinned", None)) is not None:
         values["pinned_at"] = clock.now() if is_pinned else None
-    for name in ("is_archived", "settings"):
+    for name in ("is_archived", "settings", "visibility"):
         if values.get(name, ...) is None:
             del values[name]
     if values:
         session.execute(sa.update(Chat).where(Chat.id == chat_id).values(values))
     if "title" in values:
         index_title(session, chat_id)
+    if "visibility" in values:
+        wake(session, SHARES)  # whoever follows it without leave of their own is looked at again
     return announce_chat(session, chat_id, Operation.UPDATED)
 
 
@@ -160,6 +162,7 @@ def delete_chat(session: Session, chat_id: ChatId, *, actor: Actor) -> None:
     own_chat(session, chat_id, actor=actor)
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(deleted_at=clock.now()))
     announce_chat(session, chat_id, Operation.DELETED)
+    wake(session, SHARES)
 
 
 def restore_chat(session: Session, chat_id: ChatId, *, actor: Actor) -> ChatRead:

@@ -11,7 +11,6 @@ from typing import IO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-
 from starlette.requests import ClientDisconnect
 
 from tertulia.accounts.actor import Actor

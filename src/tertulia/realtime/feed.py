@@ -1,16 +1,24 @@
-"""One reader of the event log for each process, and the windows that follow it."""
+"""One reader of the event log for each process, and the windows that follow it.
+
+A window hears of what is its person's, and of the chats that others share with them: of those without what the change says,
+as the owner hears more than others may. Who else is in a chat at the moment is passed on the same way, and never stored.
+"""
 
 import asyncio
 import logging
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from datetime import datetime
 
 import orjson
+from sqlalchemy.orm import Session
 
+from tertulia import clock
 from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.http.sse import sse, wait_or_keep_alive
-from tertulia.realtime.publish import CHANGES
+from tertulia.realtime.bus import Bus, Message
+from tertulia.realtime.publish import CHANGES, SHARES
 from tertulia.realtime.queries import (
     PAGE,
     LoggedChange,
@@ -27,6 +35,10 @@ MAX_BUFFER_BYTES = 256 * 1024
 # A signal can be lost with a connection to PostgreSQL, so the log is looked at now and then all the same.
 LOOK_EVERY_S = 2.0
 HIDDEN_RETRY_S = 0.02
+SHARED_ENTITIES = ("chat", "message", "run")
+# The chats that others share with people, each with the end of the share; None: it has none.
+SharedChats = Mapping[str, Mapping[str, datetime | None]]
+FindShared = Callable[[Session, Iterable[str]], SharedChats]
 log = logging.getLogger(__name__)
 
 
@@ -34,12 +46,13 @@ class Subscriber:
     """What one open stream has still to send."""
 
     def __init__(self, overflowed: asyncio.Event) -> None:
-        self.waiting: deque[tuple[Position, bytes]] = deque()
+        self.waiting: deque[tuple[Position | None, bytes]] = deque()
         self.size = 0
         self.ready = asyncio.Event()
         self.overflowed = overflowed
 
-    def put(self, position: Position, encoded: bytes) -> None:
+    def put(self, position: Position | None, encoded: bytes) -> None:
+        """Without a position it is of the moment, and not told again."""
         self.size += len(encoded)
         if self.size > MAX_BUFFER_BYTES:
             self.overflowed.set()
@@ -47,7 +60,7 @@ class Subscriber:
             self.waiting.append((position, encoded))
         self.ready.set()
 
-    def take(self) -> list[tuple[Position, bytes]]:
+    def take(self) -> list[tuple[Position | None, bytes]]:
         taken = list(self.waiting)
         self.waiting.clear()
         self.size = 0
@@ -56,30 +69,42 @@ class Subscriber:
 
 
 class ChangeFeed:
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, bus: Bus, find_shared: FindShared) -> None:
+        """`find_shared(session, user_ids)`: which chats of others each of these people may read."""
         self._db = db
-        self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)
+        self._bus = bus
+        self._find_shared = find_shared
+        self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)  # by person
+        self._guests: defaultdict[str, set[Subscriber]] = defaultdict(set)  # by chat
+        self._shared: dict[str, Mapping[str, datetime | None]] = {}  # by person
+        self._shared_with: dict[str, set[str]] = {}  # by chat
         self._woken = asyncio.Event()
+        self._shares_changed = asyncio.Event()
         self._position = Position(0, 0)
-        self._task: asyncio.Task[None] | None = None
-        db.on_wake(lambda signal: self._woken.set() if signal == CHANGES else None)
+        self._tasks: list[asyncio.Task[None]] = []
+        db.on_wake(self._on_wake)
+        bus.listen(self._on_message)
 
     async def start(self) -> None:
         self._position = await self._db.read(newest_position)
-        self._task = asyncio.create_task(self._follow_forever(), name="change-feed")
+        self._tasks = [
+            asyncio.create_task(self._follow_forever(), name="change-feed"),
+            asyncio.create_task(self._refresh_forever(), name="shared-chats"),
+        ]
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def stream(self, owner_id: str, last_event_id: str | None, overflowed: asyncio.Event) -> AsyncIterator[bytes]:
-        """`ready`, then every change of this owner: from now on, or after the given id, or `reload` if that is too old."""
+        """`ready`, then every change for this person: from now on, or after the given id, or `reload` if that is too old."""
         subscriber = Subscriber(overflowed)
-        if not self._subscribers:
+        if self._is_idle:
             self._position = await self._db.read_hot(newest_position)
         self._subscribers[owner_id].add(subscriber)
         try:
+            await self._refresh([owner_id])
             since = parse_position(last_event_id) if last_event_id else None
             if last_event_id and (since is None or not await self._db.read(can_resume, since)):
                 since = None
@@ -90,19 +115,118 @@ class ChangeFeed:
                     yield sse("reload", {})
             else:
                 yield sse("ready", {}, str(since))
-                while missed := await self._db.read(list_changes, since, owner_id=owner_id):
+                while missed := await self._missed(since, owner_id):
                     since = missed[-1].position
-                    yield b"".join(_encode(change) for change in missed)
-            while not overflowed.is_set():
-                for comment in await wait_or_keep_alive(subscriber.ready):
-                    yield comment
-                fresh = [encoded for position, encoded in subscriber.take() if position > since]
-                if fresh:
-                    yield b"".join(fresh)
+                    yield b"".join(filter(None, (self._for_person(change, owner_id) for change in missed)))
+            async for fresh in _fresh(subscriber, since):
+                yield fresh
         finally:
             self._subscribers[owner_id].discard(subscriber)
             if not self._subscribers[owner_id]:
                 del self._subscribers[owner_id]
+                self._forget(owner_id)
+
+    async def stream_for_guest(self, chat_id: str, overflowed: asyncio.Event) -> AsyncIterator[bytes]:
+        """`ready`, then that something of the chat changed, and nothing of what: a guest fetches what guests may see."""
+        subscriber = Subscriber(overflowed)
+        if self._is_idle:
+            self._position = await self._db.read_hot(newest_position)
+        self._guests[chat_id].add(subscriber)
+        try:
+            since = self._position
+            yield sse("ready", {})
+            async for fresh in _fresh(subscriber, since):
+                yield fresh
+        finally:
+            self._guests[chat_id].discard(subscriber)
+            if not self._guests[chat_id]:
+                del self._guests[chat_id]
+
+    async def tell_presence(
+        self, *, chat_id: str, owner_id: str, user_id: str, name: str, is_typing: bool, is_leaving: bool
+    ) -> None:
+        """Tell all who have the chat open, in every process, that somebody is there, types, or leaves."""
+        await self._bus.send(
+            {
+                "presence": chat_id,
+                "owner": owner_id,
+                "user": user_id,
+                "name": name,
+                "typing": int(is_typing),
+                "leaving": int(is_leaving),
+            }
+        )
+
+    @property
+    def _is_idle(self) -> bool:
+        return not self._subscribers and not self._guests
+
+    def _on_wake(self, signal: str) -> None:
+        if signal == CHANGES:
+            self._woken.set()
+        elif signal == SHARES:
+            self._shares_changed.set()
+
+    def _on_message(self, message: Message) -> None:
+        if "presence" not in message:
+            return
+        chat_id, owner_id = str(message["presence"]), str(message["owner"])
+        data = {
+            "chat_id": chat_id,
+            "user": {"id": message["user"], "name": message["name"]},
+            "is_typing": bool(message["typing"]),
+            "is_leaving": bool(message["leaving"]),
+        }
+        encoded = sse("presence", data)
+        for person in {owner_id, *self._shared_with.get(chat_id, ())}:
+            if person == owner_id or self._may_hear(person, chat_id):
+                for subscriber in self._subscribers.get(person, ()):
+                    subscriber.put(None, encoded)
+
+    async def _missed(self, since: Position, owner_id: str) -> list[LoggedChange]:
+        chats = list(self._shared.get(owner_id, ()))
+        return await self._db.read(list_changes, since, owner_id=owner_id, chat_ids=chats)
+
+    async def _refresh_forever(self) -> None:
+        while True:
+            await self._shares_changed.wait()
+            self._shares_changed.clear()
+            try:
+                await self._refresh(list(self._subscribers))
+            except Exception as error:
+                log.warning("who may read what cannot be looked up; trying again", exc_info=error)
+                self._shares_changed.set()
+                await asyncio.sleep(0.5)
+
+    async def _refresh(self, people: list[str]) -> None:
+        found = await self._db.read(self._find_shared, people) if people else {}
+        for person in people:
+            if person in self._subscribers:
+                self._forget(person)
+                self._shared[person] = found.get(person, {})
+                for chat_id in self._shared[person]:
+                    self._shared_with.setdefault(chat_id, set()).add(person)
+
+    def _forget(self, person: str) -> None:
+        for chat_id in self._shared.pop(person, ()):
+            self._shared_with[chat_id].discard(person)
+            if not self._shared_with[chat_id]:
+                del self._shared_with[chat_id]
+
+    def _may_hear(self, person: str, chat_id: str) -> bool:
+        shared = self._shared.get(person, {})
+        if chat_id not in shared:
+            return False
+        end = shared[chat_id]
+        return end is None or end > clock.now()
+
+    def _for_person(self, change: LoggedChange, person: str) -> bytes | None:
+        """The change as this person hears it; None if it is not for them."""
+        if change.owner_id == person:
+            return _encode(change)
+        if change.entity not in SHARED_ENTITIES or not self._may_hear(person, change.chat_id or ""):
+            return None
+        return _encode(change, is_told=False)
 
     async def _follow_forever(self) -> None:
         while True:
@@ -122,16 +246,12 @@ class ChangeFeed:
                 await asyncio.sleep(0.5)
 
     async def _deliver(self) -> None:
-        if not self._subscribers:
+        if self._is_idle:
             return  # nobody listens: the first who does begins at what is newest then
         changes = await self._db.read_hot(list_changes, self._position)
         while changes:
             for change in changes:
-                subscribers = self._subscribers.get(change.owner_id)
-                if subscribers:
-                    encoded = _encode(change)
-                    for subscriber in subscribers:
-                        subscriber.put(change.position, encoded)
+                self._deliver_one(change)
             self._position = changes[-1].position
             full = len(changes) == PAGE
             changes = await self._db.read_hot(list_changes, self._position) if full else []
@@ -139,13 +259,43 @@ class ChangeFeed:
             await asyncio.sleep(HIDDEN_RETRY_S)
             self._woken.set()
 
+    def _deliver_one(self, change: LoggedChange) -> None:
+        _put(self._subscribers.get(change.owner_id, ()), change.position, lambda: _encode(change))
+        if change.chat_id is None or change.entity not in SHARED_ENTITIES:
+            return
+        for person in self._shared_with.get(change.chat_id, ()):
+            if person != change.owner_id and self._may_hear(person, change.chat_id):
+                _put(self._subscribers.get(person, ()), change.position, lambda: _encode(change, is_told=False))
+        _put(self._guests.get(change.chat_id, ()), change.position, lambda: _for_guest(change))
 
-def _encode(change: LoggedChange) -> bytes:
+
+async def _fresh(subscriber: Subscriber, since: Position) -> AsyncIterator[bytes]:
+    while not subscriber.overflowed.is_set():
+        for comment in await wait_or_keep_alive(subscriber.ready):
+            yield comment
+        fresh = [encoded for position, encoded in subscriber.take() if position is None or position > since]
+        if fresh:
+            yield b"".join(fresh)
+
+
+def _put(subscribers: Iterable[Subscriber], position: Position, encode: Callable[[], bytes]) -> None:
+    encoded: bytes | None = None
+    for subscriber in subscribers:
+        encoded = encoded or encode()
+        subscriber.put(position, encoded)
+
+
+def _encode(change: LoggedChange, *, is_told: bool = True) -> bytes:
+    """`is_told` false: what changed, and not what it is now."""
     body = {
-        "topic": change.topic,
+        "topic": change.topic if is_told else f"chat:{change.chat_id}",
         "entity": change.entity,
         "entity_id": change.entity_id,
         "operation": change.operation,
-        "payload": orjson.Fragment(change.payload) if change.payload is not None else None,
+        "payload": orjson.Fragment(change.payload) if is_told and change.payload is not None else None,
     }
     return sse("change", body, str(change.position))
+
+
+def _for_guest(change: LoggedChange) -> bytes:
+    return sse("change", {"entity": change.entity, "entity_id": change.entity_id, "operation": change.operation})

@@ -11,6 +11,7 @@ from tertulia.http.answers import encode
 from tertulia.realtime.models import Change, Operation
 
 CHANGES = "changes"
+SHARES = "shares"  # the signal that somebody may read more or less than before
 # A payload saves its reader a request; past this size it costs more than it saves, and readers fetch the thing.
 MAX_PAYLOAD_BYTES = 8 * 1024
 

@@ -1,5 +1,6 @@
 """Reading the event log in the order in which it became visible, which on PostgreSQL is not the order of its numbers."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ class Position(NamedTuple):
 class LoggedChange(NamedTuple):
     position: Position
     owner_id: str
+    chat_id: str | None
     topic: str
     entity: str
     entity_id: str
@@ -43,10 +45,10 @@ def parse_position(text: str) -> Position | None:
 # the highest seq it saw would miss a slower one for ever. So it reads only below the oldest transaction still running,
 # where nothing can appear any more, in the order (xid, seq).
 _VISIBLE = "xid < pg_snapshot_xmin(pg_current_snapshot())"
-_COLUMNS = "CAST(CAST(xid AS text) AS bigint), seq, owner_id, topic, entity, entity_id, operation, payload"
+_COLUMNS = "CAST(CAST(xid AS text) AS bigint), seq, owner_id, chat_id, topic, entity, entity_id, operation, payload"
 _SINCE = {
     "postgresql": f"SELECT {_COLUMNS} FROM change WHERE (xid, seq) > (CAST(CAST(:xid AS text) AS xid8), :seq) AND {_VISIBLE}",  # noqa: S608 - constants
-    "sqlite": "SELECT xid, seq, owner_id, topic, entity, entity_id, operation, payload FROM change WHERE (xid, seq) > (:xid, :seq)",
+    "sqlite": "SELECT xid, seq, owner_id, chat_id, topic, entity, entity_id, operation, payload FROM change WHERE (xid, seq) > (:xid, :seq)",
 }
 _TYPES: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {
     "postgresql": {"xid": sa.Text(), "seq": sa.BigInteger()},
@@ -55,19 +57,27 @@ _TYPES: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {
 
 
 def list_changes(
-    session: Session, since: Position, *, owner_id: str | None = None, limit: int = PAGE
+    session: Session,
+    since: Position,
+    *,
+    owner_id: str | None = None,
+    chat_ids: Collection[str] = (),
+    limit: int = PAGE,
 ) -> list[LoggedChange]:
-    """The changes after a position, oldest first; of one owner, or of all."""
+    """The changes after a position, oldest first; of one owner and of the chats that others share with them, or of all."""
     dialect = session.get_bind().dialect.name
-    statement = _SINCE[dialect] + (" AND owner_id = :owner_id" if owner_id else "") + " ORDER BY xid, seq LIMIT :limit"
+    mine = "owner_id = :owner_id OR chat_id IN :chat_ids" if chat_ids else "owner_id = :owner_id"
+    statement = _SINCE[dialect] + (f" AND ({mine})" if owner_id else "") + " ORDER BY xid, seq LIMIT :limit"
     types: dict[str, sa.types.TypeEngine[Any]] = _TYPES[dialect] | ({"owner_id": Id()} if owner_id else {})
     text = sa.text(statement).bindparams(*(sa.bindparam(name, type_=kind) for name, kind in types.items()))
-    columns = {"owner_id": Id(), "entity_id": Id()}
+    if owner_id and chat_ids:
+        text = text.bindparams(sa.bindparam("chat_ids", list(chat_ids), type_=Id(), expanding=True))
+    columns = {"owner_id": Id(), "chat_id": Id(), "entity_id": Id()}
     rows = session.execute(
         text.columns(
             *(
                 sa.column(name, columns.get(name))
-                for name in ("x", "seq", "owner_id", "topic", "entity", "entity_id", "operation", "payload")
+                for name in ("x", "seq", "owner_id", "chat_id", "topic", "entity", "entity_id", "operation", "payload")
             )
         ),
         {"xid": str(since.xid) if dialect == "postgresql" else since.xid, "seq": since.seq, "limit": limit}

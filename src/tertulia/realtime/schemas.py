@@ -32,12 +32,34 @@ class ChangeEvent(TypedDict):
         "attachment",
         "share",
         "import_job",
-        "presence",
     ]
     entity_id: str
     operation: Operation
     payload: dict[str, Any] | None
 
 
-ServerEvent = Ready | Reload | ChangeEvent
+class PresentUser(TypedDict):
+    id: str
+    name: str
+
+
+class PresenceEvent(TypedDict):
+    """Somebody has the chat open, for the next 30 seconds or until they leave. Not stored, and not told again."""
+
+    chat_id: str
+    user: PresentUser
+    is_typing: bool
+    is_leaving: bool
+
+
+class SharedChange(TypedDict):
+    """To a stranger: that something of the chat changed, to be fetched as strangers see it."""
+
+    entity: Literal["chat", "message", "run"]
+    entity_id: str
+    operation: Operation
+
+
+ServerEvent = Ready | Reload | ChangeEvent | PresenceEvent
+SHARED_EVENT: TypeAdapter[Ready | SharedChange] = TypeAdapter(Ready | SharedChange)
 SERVER_EVENT: TypeAdapter[ServerEvent] = TypeAdapter(ServerEvent)

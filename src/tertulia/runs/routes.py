@@ -155,7 +155,9 @@ def run_routes(
         actor = await caller.actor()
         await caller.read(lambda session, actor: read_run_and_message(session, RunId(run_id), actor=actor))
         opened = ExitStack()
-        closed = opened.enter_context(streams.opened(actor))
+        closed = opened.enter_context(
+            streams.opened(actor, still=lambda session: service.may_read_run(session, RunId(run_id), actor=actor))
+        )
         return EventStream(follow_run(db, executor, remote, RunId(run_id), last_event_id, actor=actor), closed, opened)
 
     return routes

@@ -145,3 +145,7 @@ class RunFailed(TypedDict):
 
 RunEvent = RunStarted | MessageReset | TextDeltaEvent | ReasoningDeltaEvent | MessageFinished | RunFinished | RunFailed
 RUN_EVENT: TypeAdapter[RunEvent] = TypeAdapter(RunEvent)
+# What strangers hear of a run: the words of its reply.
+SHARED_RUN_EVENT: TypeAdapter[MessageReset | TextDeltaEvent | ReasoningDeltaEvent] = TypeAdapter(
+    MessageReset | TextDeltaEvent | ReasoningDeltaEvent
+)

@@ -169,6 +169,14 @@ def get_run(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
     return read_run(run)
 
 
+def may_read_run(session: Session, run_id: RunId, *, actor: Actor) -> bool:
+    try:
+        get_run(session, run_id, actor=actor)
+    except RunNotFound:
+        return False
+    return True
+
+
 def find_open_runs(session: Session, message_id: MessageId, *, actor: Actor) -> list[RunId]:
     """The runs that write or will write a message or a reply to it; none of one that the actor may not read."""
     try:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TSQUERY
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
-from tertulia.accounts.access import may_read_chat
+from tertulia.accounts.access import may_read_chat, shared_chat_ids
 from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Chat, Message, MessageRole
 from tertulia.chat.search_index import PARTS_A_FILE, SearchDocument, chat_word, owner_word, role_word
@@ -82,7 +82,8 @@ def search(
     asked = understand(typed)
     if not asked.terms:
         return [], None
-    looking = _Looking(session, actor, time.monotonic() + LIMIT_S)
+    shared = list(session.scalars(shared_chat_ids(), {"actor_id": actor.user_id}))
+    looking = _Looking(session, actor, shared, time.monotonic() + LIMIT_S)
     conditions = looking.narrow(asked, narrowed)
     if order == "newest":
         found = looking.matching(asked, narrowed, conditions, after=after, limit=limit + 1)
@@ -103,6 +104,7 @@ class _Looking:
 
     session: Session
     actor: Actor
+    shared: list[str]  # the chats of others that the actor may read
     ends_at: float
 
     def narrow(self, asked: Asked, narrowed: Narrowed) -> list[sa.ColumnElement[bool]]:
@@ -133,19 +135,19 @@ class _Looking:
     ) -> list[tuple[int, str]]:
         """Ids and words of the newest documents that match, newest first. Raises SearchTooSlow."""
         role = asked.role or narrowed.role
-        words = [owner_word(self.actor.user_id)]
-        words += [chat_word(narrowed.chat_id)] if narrowed.chat_id else []
+        places = [owner_word(self.actor.user_id), *map(chat_word, self.shared)]
+        words = [chat_word(narrowed.chat_id)] if narrowed.chat_id else []
         words += [role_word(role)] if role else []
         query = sa.select(SearchDocument.id, SearchDocument.words)
         if self.session.get_bind().dialect.name == "sqlite":
             index = sa.table("search_index", sa.column("rowid"), sa.column("search_index"))
             number: sa.ColumnElement[Any] = index.c.rowid
             query = query.select_from(index).join(SearchDocument, SearchDocument.id == index.c.rowid)
-            query = query.where(index.c.search_index.op("MATCH")(_fts5(words, asked)))
+            query = query.where(index.c.search_index.op("MATCH")(_fts5(places, words, asked)))
         else:
             number = SearchDocument.__table__.c.id
             vector: sa.ColumnElement[Any] = sa.literal_column("search_document.vector")
-            query = query.where(vector.op("@@")(sa.cast(_tsquery(words, asked), TSQUERY)))
+            query = query.where(vector.op("@@")(sa.cast(_tsquery(places, words, asked), TSQUERY)))
         query = query.join(Chat, Chat.id == SearchDocument.chat_id)
         if role or asked.has:  # of messages alone
             query = query.join(Message, Message.id == SearchDocument.message_id)
@@ -191,9 +193,12 @@ def _has_part(kind: str, session: Session) -> sa.ColumnElement[bool]:
     return part | Message.content.contains("```") if kind == "code" else part
 
 
-def _fts5(words: list[str], asked: Asked) -> str:
-    """The words are letters and digits of any script, so nothing in them means anything to FTS5."""
-    query = " AND ".join([*(f'"{word}"' for word in words), *(_fts5_term(term) for term in asked.terms)])
+def _fts5(places: list[str], words: list[str], asked: Asked) -> str:
+    """The words are letters and digits of any script, so nothing in them means anything to FTS5. One of the places is enough."""
+    anywhere = " OR ".join(f'"{place}"' for place in places)
+    query = " AND ".join(
+        [f"({anywhere})", *(f'"{word}"' for word in words), *(_fts5_term(term) for term in asked.terms)]
+    )
     without = " OR ".join(f"({_fts5_term(term)})" for term in asked.without)
     return f"({query}) NOT ({without})" if without else query
 
@@ -204,8 +209,9 @@ def _fts5_term(term: Term) -> str:
     return " AND ".join(f'"{word}"{"*" if _is_beginning(term, word) else ""}' for word in term.words)
 
 
-def _tsquery(words: list[str], asked: Asked) -> str:
-    query = [*(f"'{word}'" for word in words), *(_tsquery_term(term) for term in asked.terms)]
+def _tsquery(places: list[str], words: list[str], asked: Asked) -> str:
+    anywhere = " | ".join(f"'{place}'" for place in places)
+    query = [f"({anywhere})", *(f"'{word}'" for word in words), *(_tsquery_term(term) for term in asked.terms)]
     return " & ".join(query + [f"!({_tsquery_term(term)})" for term in asked.without])
 
 

@@ -1,0 +1,66 @@
+"""Shares over HTTP, and who is in a chat at the moment. What strangers see is in runs/shared_routes.py."""
+
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.caller import CallerDep, CommandDep
+from tertulia.chat import service, shares
+from tertulia.chat.schemas import ChatRead, PresenceTold, ShareCreate, ShareMade, ShareRead
+from tertulia.db import Database
+from tertulia.http.answers import json_response, no_content
+from tertulia.http.paging import Page
+from tertulia.http.routing import Access, Routes
+from tertulia.ids import AnyId, ChatId, ShareId
+from tertulia.realtime.feed import ChangeFeed
+
+
+def share_routes(db: Database, feed: ChangeFeed) -> Routes:
+    routes = Routes("shares")
+
+    @routes.add("GET", "/shared-chats", access=Access.SIGNED_IN, gives=Page[ChatRead])
+    async def get_shared_chats(caller: CallerDep) -> Response:
+        """The chats of others that one may read."""
+        found = await caller.read(lambda session, actor: service.list_shared_chats(session, actor=actor))
+        return json_response({"items": found, "next_cursor": None})
+
+    @routes.add("GET", "/chats/{chat_id}/shares", access=Access.SIGNED_IN, gives=Page[ShareRead], problems=(404,))
+    async def get_shares(caller: CallerDep, chat_id: AnyId) -> Response:
+        found = await caller.read(lambda session, actor: shares.list_shares(session, ChatId(chat_id), actor=actor))
+        return json_response({"items": found, "next_cursor": None})
+
+    @routes.add(
+        "POST", "/chats/{chat_id}/shares", access=Access.SIGNED_IN, gives=ShareMade, status=201, problems=(404,)
+    )
+    async def post_share(caller: CommandDep, chat_id: AnyId, new: ShareCreate) -> Response:
+        return await caller.command(
+            201,
+            lambda session, actor: shares.create_share(session, ChatId(chat_id), new, actor=actor),
+            shown_once="token",
+        )
+
+    @routes.add("DELETE", "/shares/{share_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
+    async def delete_share(caller: CommandDep, share_id: AnyId) -> Response:
+        return await caller.command(
+            204, lambda session, actor: shares.revoke_share(session, ShareId(share_id), actor=actor)
+        )
+
+    @routes.add("PUT", "/chats/{chat_id}/presence", access=Access.SIGNED_IN, status=204, problems=(404,))
+    async def put_presence(caller: CallerDep, chat_id: AnyId, told: PresenceTold) -> Response:
+        """That one has the chat open; to be repeated every 15 seconds. Nothing is stored."""
+
+        def find(session: Session, actor: Actor) -> tuple[str, str, str]:
+            return shares.find_company(session, ChatId(chat_id), actor=actor)
+
+        owner_id, user_id, name = await caller.read(find)
+        await feed.tell_presence(
+            chat_id=chat_id,
+            owner_id=owner_id,
+            user_id=user_id,
+            name=name,
+            is_typing=told.is_typing,
+            is_leaving=told.is_leaving,
+        )
+        return no_content()
+
+    return routes

@@ -1,0 +1,185 @@
+"""What strangers see of a chat by a link: read only, allow-listed, live while it goes on, and ended when the share is."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.caller import Caller, find_caller
+from tertulia.accounts.models import UserRole
+from tertulia.accounts.streams import OpenStreams
+from tertulia.chat import shares
+from tertulia.chat.errors import ShareNotFound
+from tertulia.chat.schemas import SharedChatRead, SharedMessageRead
+from tertulia.chat.shares import OpenDoor
+from tertulia.db import Database
+from tertulia.files.routes import RangeHeader, send_file, send_thumbnail
+from tertulia.files.service import StoredFile, stored_file, stored_thumbnail
+from tertulia.files.store import FileStore
+from tertulia.http.answers import json_response
+from tertulia.http.limits import TryLimit
+from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.routing import Access, Routes
+from tertulia.http.sse import EventStream
+from tertulia.ids import AnyId, RunId, UserId
+from tertulia.realtime.feed import ChangeFeed
+from tertulia.runs.executor import RunExecutor
+from tertulia.runs.follow import follow_run, read_run_and_message
+from tertulia.runs.remote import RemoteRuns
+
+LOOKS_A_MINUTE = 600  # of one address; a page of a long chat takes a few
+# Of a reply's stream a stranger hears its words alone.
+_WORDS = (b"text.delta", b"reasoning.delta", b"message.reset")
+CallerOrNobody = Annotated[Caller | None, Depends(find_caller)]
+
+
+class LinkCounts:
+    """How often each share was opened; gathered here, written now and then, because reading must not write."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, share_id: str | None) -> None:
+        if share_id is not None:
+            self._counts[share_id] += 1
+
+    def take(self) -> dict[str, int]:
+        taken, self._counts = dict(self._counts), Counter()
+        return taken
+
+    def give_back(self, counts: dict[str, int]) -> None:
+        self._counts.update(counts)
+
+
+def shared_routes(
+    db: Database,
+    feed: ChangeFeed,
+    streams: OpenStreams,
+    executor: RunExecutor,
+    remote: RemoteRuns,
+    store: FileStore,
+    cursors: Cursors,
+    counts: LinkCounts,
+) -> Routes:
+    routes = Routes("shared")
+    looks = TryLimit(LOOKS_A_MINUTE, 60)
+
+    async def opened(request: Request, token: str, caller: Caller | None) -> tuple[OpenDoor, Actor | None]:
+        looks.take(request.scope.get("client_address", ""))
+        actor = await caller.actor() if caller is not None else None
+        return await db.read_hot(shares.open_door, token, actor=actor), actor
+
+    def stream(
+        request: Request, token: str, actor: Actor | None, source: Callable[[asyncio.Event], AsyncIterator[bytes]]
+    ) -> EventStream:
+        held = ExitStack()
+        closed = held.enter_context(
+            streams.opened(
+                actor, still=lambda session: _still_open(session, token, actor), counted_as=_guest(request, actor)
+            )
+        )
+        return EventStream(source(closed), closed, held)
+
+    @routes.add("GET", "/shared/{token}", access=Access.PUBLIC, gives=SharedChatRead, problems=(404, 429))
+    async def get_shared(request: Request, token: str, caller: CallerOrNobody) -> Response:
+        door, _ = await opened(request, token, caller)
+        counts.add(door.share_id)
+        return json_response(await db.read_hot(shares.read_shared_chat, door))
+
+    @routes.add(
+        "GET", "/shared/{token}/messages", access=Access.PUBLIC, gives=Page[SharedMessageRead], problems=(404, 429)
+    )
+    async def get_shared_messages(
+        request: Request, token: str, caller: CallerOrNobody, limit: Limit = 50, cursor: CursorText = None
+    ) -> Response:
+        door, _ = await opened(request, token, caller)
+        scope = f"shared.{door.chat_id}"
+        key = cursors.decode(scope, cursor)
+        messages, older = await db.read_hot(
+            shares.list_shared_messages, door, leaf=str(key[0]) if key else None, limit=limit
+        )
+        return json_response({"items": messages, "next_cursor": cursors.encode(scope, [older]) if older else None})
+
+    @routes.add("GET", "/shared/{token}/events", access=Access.PUBLIC, problems=(404, 429), stream="SharedEvent")
+    async def get_shared_events(request: Request, token: str, caller: CallerOrNobody) -> EventStream:
+        door, actor = await opened(request, token, caller)
+        return stream(request, token, actor, lambda closed: feed.stream_for_guest(door.chat_id, closed))
+
+    @routes.add(
+        "GET",
+        "/shared/{token}/runs/{run_id}/events",
+        access=Access.PUBLIC,
+        problems=(404, 429),
+        stream="SharedRunEvent",
+    )
+    async def get_shared_run_events(request: Request, token: str, run_id: AnyId, caller: CallerOrNobody) -> EventStream:
+        """The words of a reply while it is written; it ends with the run."""
+        door, actor = await opened(request, token, caller)
+        owner = Actor(UserId(door.owner_id), UserRole.USER)
+        run, message, _ = await db.read(read_run_and_message, RunId(run_id), actor=owner)
+        if run["chat_id"] != door.chat_id or message["thread_level"] > 0:
+            raise ShareNotFound
+        return stream(
+            request,
+            token,
+            actor,
+            lambda _: _words_of(follow_run(db, executor, remote, RunId(run_id), None, actor=owner)),
+        )
+
+    @routes.add(
+        "GET", "/shared/{token}/attachments/{attachment_id}/content", access=Access.PUBLIC, problems=(404, 416, 429)
+    )
+    async def get_shared_content(
+        request: Request, token: str, attachment_id: AnyId, caller: CallerOrNobody, range: RangeHeader = None
+    ) -> Response:
+        door, _ = await opened(request, token, caller)
+
+        def find(session: Session) -> StoredFile:
+            return stored_file(session, shares.find_shared_attachment(session, door, attachment_id))
+
+        return await send_file(store, await db.read_hot(find), range)
+
+    @routes.add(
+        "GET", "/shared/{token}/attachments/{attachment_id}/thumbnail", access=Access.PUBLIC, problems=(404, 429)
+    )
+    async def get_shared_thumbnail(
+        request: Request, token: str, attachment_id: AnyId, caller: CallerOrNobody
+    ) -> Response:
+        door, _ = await opened(request, token, caller)
+
+        def find(session: Session) -> bytes:
+            return stored_thumbnail(session, shares.find_shared_attachment(session, door, attachment_id))
+
+        return send_thumbnail(await db.read_hot(find))
+
+    return routes
+
+
+def _guest(request: Request, actor: Actor | None) -> str:
+    return actor.user_id if actor else f"guest {request.scope.get('client_address', '')}"
+
+
+def _still_open(session: Session, token: str, actor: Actor | None) -> bool:
+    try:
+        shares.open_door(session, token, actor=actor)
+    except ShareNotFound:
+        return False
+    return True
+
+
+async def _words_of(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for chunk in events:
+        kept = [one for one in chunk.split(b"\n\n") if one.startswith(b":") or _kind_of(one) in _WORDS]
+        if kept:
+            yield b"\n\n".join(kept) + b"\n\n"
+
+
+def _kind_of(event: bytes) -> bytes:
+    line = next((line for line in event.split(b"\n") if line.startswith(b"event: ")), b"")
+    return line.removeprefix(b"event: ")

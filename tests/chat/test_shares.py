@@ -1,0 +1,294 @@
+"""Shared chats: with a person, by a link, with everybody; who may do what, what is heard live, and how it ends."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.models import Share
+from tertulia.clock import now
+from tertulia.db.opening import plain_engine
+from tests.conftest import SignIn
+from tests.fakes.live_server import Client, LiveServer, parse_events
+from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text
+from tests.files import samples
+from tests.files.test_files import ready
+from tests.waiting import Listener, until
+
+
+def share(
+    client: Client, chat_id: str, *, expect: int = 201, write: bool = False, on: bool = False, **fields: Any
+) -> Any:
+    body = {"permissions": {"can_write": write, "can_share": on}, **fields}
+    return client.api("POST", f"/chats/{chat_id}/shares", json=body, expect=expect)
+
+
+@pytest.fixture
+def bob_client(sign_in: SignIn, ana: Client) -> Client:
+    return sign_in("bob")
+
+
+def test_a_chat_that_is_shared_to_be_read_is_read_and_nothing_more(ana: Client, bob_client: Client) -> None:
+    chat = ana.chat(title="Ours", system_prompt="Be kind.")
+    message = ana.say(chat["id"], "hello", reply=False)["message"]
+    share(ana, chat["id"], shared_with_username="Bob")
+    seen = bob_client.api("GET", f"/chats/{chat['id']}")
+    assert (seen["title"], seen["owner"]["name"], seen["system_prompt"]) == ("Ours", "Ana", None)
+    assert seen["permissions"] == {"can_read": True, "can_write": False, "can_share": False}
+    assert [one["id"] for one in bob_client.api("GET", "/shared-chats")["items"]] == [chat["id"]]
+    assert bob_client.api("GET", "/chats")["items"] == []
+    assert [one["content"] for one in bob_client.api("GET", f"/chats/{chat['id']}/messages")["items"]] == ["hello"]
+    for method, path, body, status in (
+        ("POST", f"/chats/{chat['id']}/messages", {"content": "x", "reply": False}, 404),
+        ("PATCH", f"/chats/{chat['id']}", {"title": "Mine"}, 403),
+        ("DELETE", f"/chats/{chat['id']}", None, 403),
+        ("PUT", f"/chats/{chat['id']}/head", {"message_id": message["id"]}, 403),
+        ("POST", f"/messages/{message['id']}/edit", {"content": "x", "reply": False}, 404),
+        ("DELETE", f"/messages/{message['id']}", None, 404),
+        ("PUT", f"/messages/{message['id']}/reactions/👍", None, 404),
+        ("GET", f"/chats/{chat['id']}/shares", None, 404),
+        ("POST", f"/chats/{chat['id']}/shares", {}, 404),
+    ):
+        bob_client.api(method, path, json=body, expect=status)
+    fork = bob_client.api("POST", f"/messages/{message['id']}/fork", expect=201)
+    assert fork["owner"] is None
+
+
+def test_a_writer_writes_in_their_own_name_at_their_own_cost(
+    ana: Client, bob_client: Client, provider: ScriptedProvider
+) -> None:
+    chat = ana.chat()
+    first = ana.say(chat["id"], "hello", reply=False)["message"]
+    share(ana, chat["id"], shared_with_user_id=bob_client.user["id"], write=True)
+    provider.play([Text("Hi"), Finish()])
+    sent = bob_client.say(chat["id"], "and I")
+    bob_client.finished(sent["run"]["id"])
+    assert sent["message"]["user"]["name"] == "Bob"
+    assert bob_client.api("GET", "/usage")["items"] != []
+    assert ana.api("GET", "/usage")["items"] == []
+    refused = bob_client.api("DELETE", f"/messages/{first['id']}", expect=403)
+    assert refused["code"] == "not_your_message"
+    bob_client.api("POST", f"/messages/{first['id']}/edit", json={"content": "x", "in_place": True}, expect=403)
+    bob_client.api("DELETE", f"/messages/{sent['message']['id']}", expect=204)
+    assert [one["content"] for one in ana.api("GET", f"/chats/{chat['id']}/messages")["items"]] == ["Hi", "hello"]
+
+
+def test_all_who_may_see_a_chat_see_it_change(ana: Client, bob_client: Client) -> None:
+    chat = ana.chat()
+    heard = Listener(bob_client)
+    share(ana, chat["id"], shared_with_username="bob")
+    heard.wait_for(lambda: ("share", "created") in heard.changes)
+    until(lambda: bob_client.api("GET", "/shared-chats")["items"])
+    told = ana.say(chat["id"], "hello", reply=False)["message"]
+    heard.wait_for(lambda: ("message", "created") in heard.changes)
+    (event,) = (data for _, kind, data in heard.heard if kind == "change" and data["entity"] == "message")
+    assert event["payload"] is None  # what the owner hears is not for others: they fetch what is
+    assert event["entity_id"] == told["id"]
+    before = next(event_id for event_id, _, _ in heard.heard if event_id)
+    again = Listener(bob_client, before)
+    again.wait_for(lambda: ("message", "created") in again.changes)
+
+
+def test_what_is_revoked_is_over_at_once_for_reading_hearing_and_following(
+    ana: Client, bob_client: Client, provider: ScriptedProvider
+) -> None:
+    chat = ana.chat()
+    made = share(ana, chat["id"], shared_with_username="bob")
+    heard = Listener(bob_client)
+    provider.play([Text("slow"), Hold(), Text(" end"), Finish()])
+    run_id = ana.say(chat["id"], "hello")["run"]["id"]
+    with bob_client.stream("GET", f"/runs/{run_id}/events") as response:
+        events = parse_events(response)
+        next(events)
+        ana.api("DELETE", f"/shares/{made['id']}", expect=204)
+        started = time.monotonic()
+        for _ in events:  # it ends though the run goes on
+            pass
+        assert time.monotonic() - started < 5
+    bob_client.api("GET", f"/chats/{chat['id']}", expect=404)
+    bob_client.api("GET", f"/runs/{run_id}", expect=404)
+    heard.wait_for(lambda: ("share", "deleted") in heard.changes)
+    count = len(heard.heard)
+    ana.say(chat["id"], "secret", reply=False)
+    provider.release()
+    own = bob_client.chat()  # what he hears next is his own
+    heard.wait_for(lambda: any(data.get("entity_id") == own["id"] for _, _, data in heard.heard))
+    assert all(data["entity"] == "chat" and data["entity_id"] == own["id"] for _, _, data in heard.heard[count:])
+
+
+def test_a_share_ends_by_itself(ana: Client, bob_client: Client, server: LiveServer) -> None:
+    chat = ana.chat()
+    assert (
+        share(ana, chat["id"], expires_at=(now() - timedelta(seconds=1)).isoformat(), expect=422)["code"]
+        == "share_expired"
+    )
+    made = share(ana, chat["id"], shared_with_username="bob", expires_at=(now() + timedelta(hours=1)).isoformat())
+    link = share(ana, chat["id"], expires_at=(now() + timedelta(hours=1)).isoformat())
+    bob_client.api("GET", f"/chats/{chat['id']}")
+    engine = plain_engine(server.settings)
+    with Session(engine) as session, session.begin():
+        session.execute(sa.update(Share).values(expires_at=now() - timedelta(seconds=1)))
+    engine.dispose()
+    bob_client.api("GET", f"/chats/{chat['id']}", expect=404)
+    assert httpx.get(f"{server.url}/api/v1/shared/{link['token']}").status_code == 404
+    assert ana.api("GET", f"/chats/{chat['id']}/shares")["items"] == []
+    assert made["token"]
+
+
+def test_what_was_shared_on_ends_with_the_share_it_came_from(ana: Client, bob_client: Client, sign_in: SignIn) -> None:
+    carol = sign_in("carol")
+    chat = ana.chat()
+    given = share(ana, chat["id"], shared_with_username="bob", on=True)
+    assert (
+        share(bob_client, chat["id"], shared_with_username="carol", write=True, expect=422)["code"] == "share_too_wide"
+    )
+    share(bob_client, chat["id"], shared_with_username="carol")
+    carol.api("GET", f"/chats/{chat['id']}")
+    assert len(ana.api("GET", f"/chats/{chat['id']}/shares")["items"]) == 2
+    assert len(bob_client.api("GET", f"/chats/{chat['id']}/shares")["items"]) == 1
+    ana.api("DELETE", f"/shares/{given['id']}", expect=204)
+    carol.api("GET", f"/chats/{chat['id']}", expect=404)
+    ana.api("DELETE", f"/shares/{given['id']}", expect=404)
+
+
+def test_one_who_is_shared_with_may_leave(ana: Client, bob_client: Client) -> None:
+    chat = ana.chat()
+    made = share(ana, chat["id"], shared_with_username="bob")
+    bob_client.api("DELETE", f"/shares/{made['id']}", expect=204)
+    bob_client.api("GET", f"/chats/{chat['id']}", expect=404)
+
+
+def test_a_link_is_for_reading_and_people_must_be_there(ana: Client) -> None:
+    chat = ana.chat()
+    assert share(ana, chat["id"], write=True, expect=422)["code"] == "share_too_wide"
+    assert share(ana, chat["id"], shared_with_username="nobody", expect=422)["code"] == "person_unknown"
+    assert share(ana, chat["id"], shared_with_username="ana", expect=422)["code"] == "person_unknown"
+
+
+def strangers(server: LiveServer, path: str) -> httpx.Response:
+    return httpx.get(f"{server.url}/api/v1/shared/{path}")
+
+
+def test_strangers_see_what_is_listed_and_nothing_else(ana: Client, server: LiveServer) -> None:
+    chat = ana.chat(title="Ours", system_prompt="Secret rules")
+    picture = ready(ana, "cat.png", samples.picture())
+    other = ready(ana, "other.png", samples.picture())
+    ana.say(chat["id"], "hello", reply=False, attachment_ids=[picture["id"]])
+    token = share(ana, chat["id"])["token"]
+    seen = strangers(server, token).json()
+    assert seen.keys() == {"title", "owner_name", "message_count", "created_at", "last_message_at"}
+    (message,) = strangers(server, f"{token}/messages").json()["items"]
+    assert message.keys() == {
+        "id", "role", "name", "parts", "status", "model_name", "run_id", "created_at", "updated_at",
+    }  # fmt: skip
+    everything = strangers(server, token).text + strangers(server, f"{token}/messages").text
+    assert ana.user["id"] not in everything
+    assert "Secret" not in everything
+    assert strangers(server, f"{token}/attachments/{picture['id']}/content").content == samples.picture()
+    assert strangers(server, f"{token}/attachments/{picture['id']}/thumbnail").status_code == 200
+    assert strangers(server, f"{token}/attachments/{other['id']}/content").status_code == 404
+    assert strangers(server, chat["id"]).status_code == 404
+    assert strangers(server, "nothing").json()["code"] == "share_not_found"
+
+
+def test_a_public_chat_is_read_by_its_id_until_it_is_private_again(ana: Client, server: LiveServer) -> None:
+    chat = ana.chat(title="Ours")
+    assert strangers(server, chat["id"]).status_code == 404
+    ana.api("PATCH", f"/chats/{chat['id']}", json={"visibility": "public"})
+    assert strangers(server, chat["id"]).json()["title"] == "Ours"
+    with httpx.stream("GET", f"{server.url}/api/v1/shared/{chat['id']}/events") as response:
+        events = parse_events(response)
+        assert next(events)[1] == "ready"
+        ana.api("PATCH", f"/chats/{chat['id']}", json={"visibility": "private"})
+        for _ in events:
+            pass
+    assert strangers(server, chat["id"]).status_code == 404
+
+
+def test_a_link_for_a_person_opens_for_that_person_alone(ana: Client, bob_client: Client, server: LiveServer) -> None:
+    chat = ana.chat(title="Ours")
+    token = share(ana, chat["id"], shared_with_username="bob")["token"]
+    assert strangers(server, token).status_code == 404
+    assert bob_client.api("GET", f"/shared/{token}")["title"] == "Ours"
+
+
+def test_a_stranger_follows_a_reply_while_it_is_written(
+    ana: Client, server: LiveServer, provider: ScriptedProvider
+) -> None:
+    chat = ana.chat()
+    token = share(ana, chat["id"])["token"]
+    provider.play([Text("one"), Hold(), Text(" two"), Finish()])
+    with httpx.stream("GET", f"{server.url}/api/v1/shared/{token}/events") as response:
+        events = parse_events(response)
+        assert next(events)[1] == "ready"
+        sent = ana.say(chat["id"], "hello")
+        heard = next(events)
+        assert set(heard[2]) == {"entity", "entity_id", "operation"}
+        address = f"{server.url}/api/v1/shared/{token}/runs/{sent['run']['id']}/events"
+        with httpx.stream("GET", address) as following:
+            words = parse_events(following)
+            assert next(words)[2]["text"] == "one"
+            provider.release()
+            rest = [event for event in words]
+        assert {kind for _, kind, _ in rest} <= {"text.delta"}
+        assert "".join(data["text"] for _, _, data in rest) == " two"
+    other = ana.say(ana.chat()["id"], "hello")
+    assert strangers(server, f"{token}/runs/{other['run']['id']}/events").status_code == 404
+
+
+def test_how_often_a_link_was_opened_is_counted_without_writing_at_each_look(ana: Client, server: LiveServer) -> None:
+    chat = ana.chat()
+    made = share(ana, chat["id"])
+    for _ in range(3):
+        strangers(server, made["token"])
+    from tertulia.app import _touch
+
+    server.call(_touch(server.app.state.parts))
+    assert ana.api("GET", f"/chats/{chat['id']}/shares")["items"][0]["access_count"] == 3
+
+
+def test_shared_chats_are_searched_too(ana: Client, bob_client: Client) -> None:
+    chat = ana.chat()
+    ana.say(chat["id"], "the walrus", reply=False)
+    assert bob_client.api("GET", "/search", params={"q": "walrus"})["items"] == []
+    made = share(ana, chat["id"], shared_with_username="bob")
+    assert len(bob_client.api("GET", "/search", params={"q": "walrus"})["items"]) == 2  # title and message
+    ana.api("DELETE", f"/shares/{made['id']}", expect=204)
+    assert bob_client.api("GET", "/search", params={"q": "walrus"})["items"] == []
+
+
+def test_files_of_a_shared_chat_are_read_while_it_is_shared(ana: Client, bob_client: Client) -> None:
+    chat = ana.chat()
+    file = ready(ana, "a.txt", b"x")
+    ana.say(chat["id"], "Look", reply=False, attachment_ids=[file["id"]])
+    bob_client.api("GET", f"/attachments/{file['id']}", expect=404)
+    share(ana, chat["id"], shared_with_username="bob")
+    assert bob_client.get(f"/attachments/{file['id']}/content").content == b"x"
+    bob_client.api("DELETE", f"/attachments/{file['id']}", expect=404)
+    assert [one["id"] for one in bob_client.api("GET", "/attachments", params={"chat_id": chat["id"]})["items"]] == [
+        file["id"]
+    ]
+
+
+def test_who_is_there_and_who_types_is_told_to_those_who_may_see_it(
+    ana: Client, bob_client: Client, sign_in: SignIn
+) -> None:
+    carol = sign_in("carol")
+    chat = ana.chat()
+    share(ana, chat["id"], shared_with_username="bob")
+    hears_ana, hears_carol = Listener(ana), Listener(carol)
+    bob_client.api("PUT", f"/chats/{chat['id']}/presence", json={"is_typing": True}, expect=204)
+    hears_ana.wait_for(lambda: any(kind == "presence" for _, kind, _ in hears_ana.heard))
+    told = next(data for _, kind, data in hears_ana.heard if kind == "presence")
+    assert told == {
+        "chat_id": chat["id"],
+        "user": {"id": bob_client.user["id"], "name": "Bob"},
+        "is_typing": True,
+        "is_leaving": False,
+    }
+    carol.api("PUT", f"/chats/{chat['id']}/presence", json={}, expect=404)
+    assert not any(kind == "presence" for _, kind, _ in hears_carol.heard)
