@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,7 +33,7 @@ from tertulia.chat.routes import chat_routes
 from tertulia.chat.search_index import build_index, index_file_anew
 from tertulia.chat.service import purge_trash
 from tertulia.chat.share_routes import share_routes
-from tertulia.chat.shares import count_accesses
+from tertulia.chat.shares import count_accesses, read_preview
 from tertulia.chat.tag_routes import tag_routes
 from tertulia.chat.tags import purge_tags
 from tertulia.clock import now
@@ -50,7 +50,7 @@ from tertulia.http.paging import Cursors
 from tertulia.http.problems import install_problem_handlers
 from tertulia.http.routing import Access, Routes, refuse_undeclared
 from tertulia.http.sse import EventStream
-from tertulia.http.web import web_routes
+from tertulia.http.web import PageHead, web_routes
 from tertulia.ids import new_id
 from tertulia.jobs.service import MORE, Job, Sweeper
 from tertulia.keyring import KeyRing, open_keyring
@@ -144,7 +144,7 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
         usage_routes(settings.messages_per_day),
         _event_routes(parts),
         _own_routes(app, parts),
-        web_routes(web_folder or Path(str(resources.files("tertulia"))) / "web"),
+        web_routes(web_folder or Path(str(resources.files("tertulia"))) / "web", _heads_of_shared(parts.db)),
     ):
         routes.add_to(app)
     refuse_undeclared(app)
@@ -317,6 +317,17 @@ def _event_routes(parts: Parts) -> Routes:
         return EventStream(parts.feed.stream(actor.user_id, last_event_id, closed), closed, opened)
 
     return routes
+
+
+def _heads_of_shared(db: Database) -> Callable[[str], Awaitable[PageHead | None]]:
+    async def head_of(token: str) -> PageHead | None:
+        try:
+            preview = await db.read_hot(read_preview, token)
+        except AppError:
+            return None  # the page itself says what is wrong
+        return PageHead(*preview) if preview else None
+
+    return head_of
 
 
 class Health(TypedDict):

@@ -158,6 +158,31 @@ def read_shared_chat(session: Session, door: OpenDoor) -> SharedChatRead:
     }
 
 
+EXCERPT = 200
+
+
+def read_preview(session: Session, token: str) -> tuple[str, str] | None:
+    """The title of a chat that a link opens for everybody, and how it begins; None if it opens nothing."""
+    try:
+        door = open_door(session, token)
+    except ShareNotFound:
+        return None
+    chat = read_shared_chat(session, door)
+    first = session.scalar(
+        sa.select(sa.func.substr(Message.content, 1, EXCERPT, type_=sa.Text()))
+        .where(
+            Message.chat_id == door.chat_id,
+            Message.previous_message_id.is_(None),
+            Message.thread_level == 0,
+            Message.status != MessageStatus.DELETED,
+        )
+        .order_by(Message.id)
+        .limit(1)
+    )
+    words = " ".join((first or "").split())
+    return chat["title"], f"{chat['owner_name']}: {words}" if words else f"A chat of {chat['owner_name']}."
+
+
 def list_shared_messages(
     session: Session, door: OpenDoor, *, leaf: str | None = None, limit: int = 50
 ) -> tuple[list[SharedMessageRead], str | None]:

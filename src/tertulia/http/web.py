@@ -1,8 +1,11 @@
 """The built pages: hashed assets that may be kept for ever, and one page for every other address."""
 
 import gzip
+import html
 import mimetypes
+import re
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +32,19 @@ class Asset:
     media_type: str
 
 
-def web_routes(folder: Path) -> Routes:
-    """Serve a built folder. Files are read once, when they are first asked for, and only those that the build listed."""
+@dataclass(frozen=True)
+class PageHead:
+    """What a page says of itself before anything runs: to whoever shows a preview of its link."""
+
+    title: str
+    description: str
+
+
+def web_routes(folder: Path, head_of_shared: Callable[[str], Awaitable[PageHead | None]]) -> Routes:
+    """Serve a built folder. Files are read once, when they are first asked for, and only those that the build listed.
+
+    `head_of_shared(token)` tells what the page of a shared chat is about; None: there is none.
+    """
     routes = Routes("web", prefix="")
     listed = {
         str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."
@@ -77,6 +91,24 @@ def web_routes(folder: Path) -> Routes:
             raise NotFound("The web pages are not built. Start with `make run`, which builds them.")
         nonce = secrets.token_urlsafe(16)
         headers = {"Content-Security-Policy": CSP.format(nonce=f" 'nonce-{nonce}'")}
-        return Response(page.replace(NONCE_MARK, nonce), media_type="text/html", headers=headers)
+        shown = page.replace(NONCE_MARK, nonce)
+        if path.startswith("shared/"):
+            headers["X-Robots-Tag"] = "noindex, nofollow"
+            shown = _with_head(shown, await head_of_shared(path.removeprefix("shared/")))
+        return Response(shown, media_type="text/html", headers=headers)
 
     return routes
+
+
+def _with_head(page: str, head: PageHead | None) -> str:
+    robots = '<meta name="robots" content="noindex, nofollow">'
+    if head is None:
+        return page.replace("</head>", f"{robots}</head>", 1)
+    title, description = html.escape(head.title), html.escape(head.description)
+    tags = (
+        f'{robots}<meta name="description" content="{description}"><meta property="og:type" content="article">'
+        f'<meta property="og:site_name" content="Tertulia"><meta property="og:title" content="{title}">'
+        f'<meta property="og:description" content="{description}"><meta name="twitter:card" content="summary">'
+    )
+    page = re.sub(r"<title>[^<]*</title>", lambda _: f"<title>{title} · Tertulia</title>", page, count=1)
+    return page.replace("</head>", f"{tags}</head>", 1)

@@ -1,6 +1,7 @@
 """A run while it is being written: the text so far, and a ring of its events for all who follow it."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 
@@ -31,6 +32,7 @@ class LiveRun:
         self._parts: list[Part] = []
         self._texts: list[list[str]] = []  # the pieces of each part, joined when somebody needs them
         self._pending: dict[int, list[str]] = {}
+        self._thought: dict[int, tuple[float, float]] = {}  # when a part of reasoning began, and was last added to
         self._ring: deque[bytes] = deque()
         self._ring_bytes = 0
         self._first = 1  # number of the oldest event in the ring
@@ -55,9 +57,14 @@ class LiveRun:
         if not text:
             return self.size_bytes <= MAX_REPLY
         if not self._parts or type(self._parts[-1]) is not kind:
+            last = len(self._parts) - 1
+            if last in self._thought:  # what comes after it ends it
+                self._thought[last] = (self._thought[last][0], time.monotonic())
             self._parts.append(kind(text=""))
             self._texts.append([])
         index = len(self._parts) - 1
+        if kind is ReasoningPart:
+            self._thought[index] = (self._thought.get(index, (time.monotonic(),))[0], time.monotonic())
         self._texts[index].append(text)
         self._pending.setdefault(index, []).append(text)
         return self.size_bytes <= MAX_REPLY
@@ -71,14 +78,16 @@ class LiveRun:
     def parts(self) -> list[Part]:
         """What the message consists of now; parts without words are left away."""
         made: list[Part] = []
-        for part, pieces in zip(self._parts, self._texts, strict=True):
+        for index, (part, pieces) in enumerate(zip(self._parts, self._texts, strict=True)):
             match part:
                 case TextPart() | ReasoningPart():
                     text = "".join(pieces)
                     pieces[:] = [text]
+                    began, ended = self._thought.get(index, (0.0, 0.0))
+                    took = {"duration_ms": round((ended - began) * 1000)} if index in self._thought else {}
                     if text:
-                        made.append(part.model_copy(update={"text": text}))
-                case CodePart() | ImagePart() | SourcePart():
+                        made.append(part.model_copy(update={"text": text, **took}))
+                case CodePart() | ImagePart() | FilePart() | SourcePart():
                     made.append(part)
         return made
 

@@ -17,7 +17,7 @@ _ROLES = {
     "assistant": MessageRole.ASSISTANT,
     "model": MessageRole.ASSISTANT,
 }
-_HAS = {"code": "code", "image": "image", "source": "source", "reasoning": "reasoning"}
+_HAS = {"code": "code", "image": "image", "file": "file", "source": "source", "reasoning": "reasoning"}
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,36 @@
-import { createRootRoute, createRoute, createRouter } from "@tanstack/react-router";
+import { createRootRoute, createRoute, createRouter, Outlet } from "@tanstack/react-router";
+import { lazy, Suspense } from "react";
 import { ChatPage } from "@/routes/chat-page";
 import { NewChatPage } from "@/routes/new-chat-page";
 import { NotFoundPage } from "@/routes/not-found-page";
-import { SearchPage } from "@/routes/search-page";
-import { GeneralPage, PeoplePage, ProvidersPage, SecurityPage, UsagePage } from "@/routes/settings-page";
 import { StoredChatsPage } from "@/routes/stored-chats-page";
 import { Shell } from "./shell";
 
-const rootRoute = createRootRoute({ component: Shell, notFoundComponent: NotFoundPage });
+// What is not a chat comes when it is asked for first.
+const FilesPage = lazy(() => import("@/routes/files-page").then((made) => ({ default: made.FilesPage })));
+const SearchPage = lazy(() => import("@/routes/search-page").then((made) => ({ default: made.SearchPage })));
+const SharedPage = lazy(() => import("@/routes/shared-page").then((made) => ({ default: made.SharedPage })));
+const settings = () => import("@/routes/settings-page");
+const GeneralPage = lazy(() => settings().then((made) => ({ default: made.GeneralPage })));
+const ProvidersPage = lazy(() => settings().then((made) => ({ default: made.ProvidersPage })));
+const UsagePage = lazy(() => settings().then((made) => ({ default: made.UsagePage })));
+const SecurityPage = lazy(() => settings().then((made) => ({ default: made.SecurityPage })));
+const PeoplePage = lazy(() => settings().then((made) => ({ default: made.PeoplePage })));
+
+const topRoute = createRootRoute({ component: Outlet, notFoundComponent: NotFoundPage });
+/** Everything that one sees signed in; beside it are the pages for strangers. */
+const rootRoute = createRoute({ getParentRoute: () => topRoute, id: "own", component: Shell });
+const sharedRoute = createRoute({
+  getParentRoute: () => topRoute,
+  path: "/shared/$token",
+  component: function Shared() {
+    return (
+      <Suspense fallback={<div className="h-dvh" aria-busy="true" />}>
+        <SharedPage token={sharedRoute.useParams().token} />
+      </Suspense>
+    );
+  },
+});
 const chatRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: "/c/$chatId",
@@ -20,32 +43,40 @@ const searchRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: "/search",
   // A number that is typed comes back as one.
-  validateSearch: (search): { q?: string } => (search.q === undefined ? {} : { q: String(search.q) }),
+  validateSearch: (search): { q?: string; chat?: string } => ({
+    ...(search.q === undefined ? {} : { q: String(search.q) }),
+    ...(typeof search.chat === "string" ? { chat: search.chat } : {}),
+  }),
   component: function Search() {
-    return <SearchPage typed={searchRoute.useSearch().q ?? ""} />;
+    const { q, chat } = searchRoute.useSearch();
+    return <SearchPage typed={q ?? ""} chatId={chat} />;
   },
 });
 
 export const router = createRouter({
-  routeTree: rootRoute.addChildren([
-    createRoute({ getParentRoute: () => rootRoute, path: "/", component: NewChatPage }),
-    chatRoute,
-    searchRoute,
-    createRoute({ getParentRoute: () => rootRoute, path: "/settings", component: GeneralPage }),
-    createRoute({ getParentRoute: () => rootRoute, path: "/settings/providers", component: ProvidersPage }),
-    createRoute({ getParentRoute: () => rootRoute, path: "/settings/usage", component: UsagePage }),
-    createRoute({ getParentRoute: () => rootRoute, path: "/settings/security", component: SecurityPage }),
-    createRoute({ getParentRoute: () => rootRoute, path: "/settings/people", component: PeoplePage }),
-    createRoute({
-      getParentRoute: () => rootRoute,
-      path: "/archive",
-      component: () => <StoredChatsPage shown="archived" title="Archive" />,
-    }),
-    createRoute({
-      getParentRoute: () => rootRoute,
-      path: "/trash",
-      component: () => <StoredChatsPage shown="trash" title="Trash" />,
-    }),
+  routeTree: topRoute.addChildren([
+    sharedRoute,
+    rootRoute.addChildren([
+      createRoute({ getParentRoute: () => rootRoute, path: "/", component: NewChatPage }),
+      chatRoute,
+      searchRoute,
+      createRoute({ getParentRoute: () => rootRoute, path: "/settings", component: GeneralPage }),
+      createRoute({ getParentRoute: () => rootRoute, path: "/settings/providers", component: ProvidersPage }),
+      createRoute({ getParentRoute: () => rootRoute, path: "/settings/usage", component: UsagePage }),
+      createRoute({ getParentRoute: () => rootRoute, path: "/settings/security", component: SecurityPage }),
+      createRoute({ getParentRoute: () => rootRoute, path: "/settings/people", component: PeoplePage }),
+      createRoute({
+        getParentRoute: () => rootRoute,
+        path: "/archive",
+        component: () => <StoredChatsPage shown="archived" title="Archive" />,
+      }),
+      createRoute({
+        getParentRoute: () => rootRoute,
+        path: "/trash",
+        component: () => <StoredChatsPage shown="trash" title="Trash" />,
+      }),
+      createRoute({ getParentRoute: () => rootRoute, path: "/files", component: FilesPage }),
+    ]),
   ]),
 });
 

@@ -152,6 +152,10 @@ function staleAfter(change: ChangeEvent): string[][] {
     case "session":
     case "api_token":
       return [[change.entity]];
+    case "attachment":
+      return [["attachments"], ["storage"]];
+    case "import_job":
+      return [["imports"]];
     case "run":
       return change.operation === "updated" ? [["usage"]] : [];
     default:

@@ -1,6 +1,6 @@
 import { useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { Archive, ChartColumn, LogOut, Search, Settings, SquarePen, Trash2 } from "lucide-react";
+import { Archive, ChartColumn, Files, LogOut, Search, Settings, SquarePen, Trash2 } from "lucide-react";
 import type { ReactNode } from "react";
 import { wordsFor } from "@/api/words";
 import { meQuery, signOut } from "@/features/accounts";
@@ -62,7 +62,7 @@ function Own({ onOpen }: { onOpen?: () => void }) {
   const navigate = useNavigate();
   const { say } = useToast();
   const icon = { size: 16, strokeWidth: 1.5, "aria-hidden": true } as const;
-  const go = (to: "/settings" | "/settings/usage" | "/archive" | "/trash") => {
+  const go = (to: "/files" | "/settings" | "/settings/usage" | "/archive" | "/trash") => {
     onOpen?.();
     void navigate({ to });
   };
@@ -94,6 +94,7 @@ function Own({ onOpen }: { onOpen?: () => void }) {
       entries={[
         { label: "Settings", icon: <Settings {...icon} />, onChoose: () => go("/settings") },
         { label: "Usage", icon: <ChartColumn {...icon} />, onChoose: () => go("/settings/usage") },
+        { label: "Files", icon: <Files {...icon} />, onChoose: () => go("/files") },
         { label: "Archive", icon: <Archive {...icon} />, onChoose: () => go("/archive") },
         { label: "Trash", icon: <Trash2 {...icon} />, onChoose: () => go("/trash") },
         { label: "Sign out", icon: <LogOut {...icon} />, onChoose: () => void leave() },

@@ -63,6 +63,8 @@ export class Hub {
           if (event.id) this.#lastId = event.id;
           if (event.event === "ready") this.#say("online");
           else if (event.event === "reload") this.tell({ tell: "reload" });
+          else if (event.event === "presence")
+            this.tell({ tell: "presence", presence: JSON.parse(event.data) });
           else if (event.event === "change") this.tell({ tell: "change", change: JSON.parse(event.data) });
         },
         signal,

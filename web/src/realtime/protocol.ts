@@ -16,6 +16,7 @@ export type Ask =
 export type Tell =
   | { tell: "connection"; state: Connection }
   | { tell: "change"; change: ChangeEvent }
+  | { tell: "presence"; presence: Schemas["PresenceEvent"] }
   | { tell: "reload" }
   | { tell: "run"; run_id: string; event: RunEvent }
   | { tell: "run-lost"; run_id: string };

@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useCallback } from "react";
+import { meQuery } from "@/features/accounts";
 import { ChatView, WaitingWords } from "@/features/chat";
 import { ModelChoice, ModelsDialog, modelStateWords, modelsQuery } from "@/features/models";
 import { MenuButton } from "@/ui/menu-button";
@@ -8,9 +9,14 @@ import { ModelNotice } from "./model-notice";
 
 export function ChatPage({ chatId, messageId }: { chatId: string; messageId?: string }) {
   const { data: models = [] } = useQuery(modelsQuery);
+  const { data: me } = useQuery(meQuery);
   const navigate = useNavigate();
   const openChat = useCallback(
     (opened: string) => void navigate({ to: "/c/$chatId", params: { chatId: opened } }),
+    [navigate],
+  );
+  const findIn = useCallback(
+    (within: string) => void navigate({ to: "/search", search: { chat: within } }),
     [navigate],
   );
   const local = models.find((model) => model.provider === "local");
@@ -22,6 +28,8 @@ export function ChatPage({ chatId, messageId }: { chatId: string; messageId?: st
       menuButton={<MenuButton />}
       notice={<ModelNotice />}
       openChat={openChat}
+      findIn={findIn}
+      meId={me?.id}
       modelsDialog={(dialog) => <ModelsDialog {...dialog} />}
       waitingWords={(message) => (
         <WaitingWords

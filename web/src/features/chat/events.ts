@@ -21,10 +21,18 @@ export async function applyChange(client: QueryClient, change: ChangeEvent): Pro
     case "chat":
       return applyChat(client, change);
     case "run":
-      client.setQueryData(["run", change.entity_id], change.payload);
+      if (change.payload) client.setQueryData(["run", change.entity_id], change.payload);
+      else void client.invalidateQueries({ queryKey: ["run", change.entity_id] });
       return;
     case "user":
       client.setQueryData(["me"], change.payload);
+      return;
+    case "attachment":
+      client.setQueryData(["attachment", change.entity_id], change.payload);
+      return;
+    case "share":
+      void client.invalidateQueries({ queryKey: ["shared-chats"] });
+      void client.invalidateQueries({ queryKey: ["shares"] });
   }
 }
 
@@ -32,9 +40,18 @@ async function applyMessage(client: QueryClient, change: ChangeEvent): Promise<v
   const chatId = change.topic.slice("chat:".length);
   if (change.operation !== "updated") void client.invalidateQueries({ queryKey: ["tree", chatId] });
   if (!client.getQueryData(["messages", chatId])) return;
+  if (change.operation === "deleted" && !change.payload) {
+    // Of another's chat it is not told what was there: what is on show is asked for anew.
+    await client.invalidateQueries({ queryKey: ["messages", chatId] });
+    await client.invalidateQueries({ queryKey: ["thread"] });
+    return;
+  }
   try {
     const message = (change.payload as Message | null) ?? (await getMessage(change.entity_id));
-    if (change.operation === "deleted") {
+    if (message.parent_message_id) {
+      if (change.operation === "deleted") removeMessage(client, message);
+      else placeMessage(client, message);
+    } else if (change.operation === "deleted") {
       const wasLast = newestShown(client, chatId) === message.id;
       removeMessage(client, message);
       // At the end of a branch, another version may come into its place.

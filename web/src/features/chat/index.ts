@@ -1,5 +1,7 @@
 export { ChatList, OwnChats } from "./components/chat-list";
 export { ChatView } from "./components/chat-view";
 export { NewChat } from "./components/new-chat";
+export { SharedChat } from "./components/shared-chat";
 export { WaitingWords } from "./components/waiting-words";
 export { applyChange } from "./events";
+export { chatQuery } from "./queries";

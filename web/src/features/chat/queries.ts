@@ -85,9 +85,24 @@ export function messagesQuery(chatId: string) {
 
 function fetchMessages(
   chatId: string,
-  { signal, ...query }: { cursor?: string; through?: string; limit?: string; signal?: AbortSignal },
+  {
+    signal,
+    ...query
+  }: { cursor?: string; through?: string; parent?: string; limit?: string; signal?: AbortSignal },
 ): Promise<Page<Message>> {
   return api("GET", `/chats/${chatId}/messages`, { query, signal });
+}
+
+/** The thread below a message, on the branch on show in this window, newest first. */
+export function threadQuery(chatId: string, parentId: string) {
+  return infiniteQueryOptions({
+    queryKey: ["thread", parentId],
+    queryFn: ({ pageParam, signal }): Promise<Page<Message>> =>
+      fetchMessages(chatId, { parent: parentId, cursor: pageParam, signal }),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+    staleTime: Number.POSITIVE_INFINITY,
+  });
 }
 
 /** One message by itself, for what shows it outside its branch. */
@@ -111,11 +126,16 @@ export function treeQuery(chatId: string) {
  * takes the place of the branch on show; what others make goes on with it, or stands beside it.
  */
 export function placeMessage(client: QueryClient, message: Message, isOwn = false): void {
+  const key = message.parent_message_id
+    ? ["thread", message.parent_message_id]
+    : ["messages", message.chat_id];
   client.setQueryData<Message>(["message", message.id], (known) =>
     !known || known.updated_at > message.updated_at ? known : message,
   );
-  client.setQueryData<Pages<Message>>(["messages", message.chat_id], (loaded) => {
-    if (!loaded || message.parent_message_id) return loaded;
+  // Of a reply whose parent is gone for good nobody shows the thread.
+  if (message.thread_level > 0 && !message.parent_message_id) return;
+  client.setQueryData<Pages<Message>>(key, (loaded) => {
+    if (!loaded) return loaded;
     const items = loaded.pages.flatMap((page) => page.items);
     const last = loaded.pages.at(-1);
     const known = items.findIndex((item) => item.id === message.id);
@@ -144,6 +164,10 @@ export function placeMessage(client: QueryClient, message: Message, isOwn = fals
 /** Put a new or changed chat into every list that it belongs to, and take it out of the others. */
 export function placeChat(client: QueryClient, chat: Chat): void {
   client.setQueryData(["chat", chat.id], chat);
+  if (chat.owner) {
+    void client.invalidateQueries({ queryKey: ["shared-chats"] });
+    return; // another's: it stands in a list of its own
+  }
   const home: Shown = chat.deleted_at ? "trash" : chat.is_archived ? "archived" : "active";
   for (const shown of ["active", "pinned", "archived", "trash"] as const) {
     const belongs = shown === home || (shown === "pinned" && home === "active" && chat.pinned_at !== null);
@@ -165,7 +189,10 @@ export function placeChat(client: QueryClient, chat: Chat): void {
 /** Take a message out of what is loaded; what followed it follows the one before it. */
 export function removeMessage(client: QueryClient, message: Message): void {
   client.removeQueries({ queryKey: ["message", message.id] });
-  client.setQueryData<Pages<Message>>(["messages", message.chat_id], (loaded) => {
+  const key = message.parent_message_id
+    ? ["thread", message.parent_message_id]
+    : ["messages", message.chat_id];
+  client.setQueryData<Pages<Message>>(key, (loaded) => {
     if (!loaded) return loaded;
     const items = loaded.pages
       .flatMap((page) => page.items)
@@ -193,13 +220,19 @@ export function isBetween(client: QueryClient, message: Message): boolean {
 let lastAsked = 0; // of two that are asked for one after the other, the later is shown
 
 /** Show the branch through a message in this window; what is on the screen stays until it is there. */
-export async function showBranch(client: QueryClient, chatId: string, messageId?: string): Promise<void> {
+export async function showBranch(
+  client: QueryClient,
+  chatId: string,
+  messageId?: string,
+  parentId?: string,
+): Promise<void> {
   const asked = ++lastAsked;
+  const queryKey = parentId ? ["thread", parentId] : ["messages", chatId];
   // One that is on its way was asked for the branch that is on show now.
-  await client.cancelQueries({ queryKey: ["messages", chatId] });
-  const page = await fetchMessages(chatId, { through: messageId });
+  await client.cancelQueries({ queryKey });
+  const page = await fetchMessages(chatId, { through: messageId, parent: parentId });
   if (asked !== lastAsked) return;
-  client.setQueryData<Pages<Message>>(["messages", chatId], { pages: [page], pageParams: [undefined] });
+  client.setQueryData<Pages<Message>>(queryKey, { pages: [page], pageParams: [undefined] });
 }
 
 export function newestShown(client: QueryClient, chatId: string): string | null {
@@ -253,11 +286,26 @@ export const sendMessage = (
   chatId: string,
   content: string,
   key: string,
-  more: { models?: WantedModel[]; previous_message_id?: string } = {},
+  more: {
+    models?: WantedModel[];
+    previous_message_id?: string;
+    parent_message_id?: string;
+    attachment_ids?: string[];
+  } = {},
 ) => api<Sent>("POST", `/chats/${chatId}/messages`, { body: { content, ...more }, key });
 
-export const editMessage = (messageId: string, content: string, key: string) =>
-  api<Sent>("POST", `/messages/${messageId}/edit`, { body: { content }, key });
+/** Other words for a message, with the files that it has; `in_place` keeps it the same message. */
+export const editMessage = (message: Message, content: string, key: string, in_place = false) => {
+  const files = message.parts.filter((part) => "attachment_id" in part && part.attachment_id);
+  const parts = [...(content.trim() ? [{ type: "text", text: content }] : []), ...files];
+  return api<Sent>("POST", `/messages/${message.id}/edit`, { body: { parts, in_place }, key });
+};
+
+export const react = (messageId: string, emoji: string, isOn: boolean) =>
+  api<Message>(isOn ? "PUT" : "DELETE", `/messages/${messageId}/reactions/${encodeURIComponent(emoji)}`);
+
+export const getHistory = (messageId: string) =>
+  api<Schemas["MessageWithHistory"]>("GET", `/messages/${messageId}`);
 
 export const regenerateMessage = (messageId: string, models?: WantedModel[]) =>
   api<Sent>("POST", `/messages/${messageId}/regenerate`, { body: models ? { models } : {} });

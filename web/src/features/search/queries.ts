@@ -4,14 +4,37 @@ import { api, type Schemas } from "@/api/client";
 export type Hit = Schemas["SearchHit"];
 export type Who = "anyone" | "user" | "assistant";
 export type Order = "relevance" | "newest";
+export type When = "any" | "day" | "week" | "month" | "year";
+export type Has = "any" | "code" | "image" | "file";
+/** What is chosen beside what is typed. */
+export type Chosen = { who: Who; order: Order; when: When; has: Has; chatId: string | undefined };
+
+const DAYS: Record<Exclude<When, "any">, number> = { day: 1, week: 7, month: 31, year: 366 };
+
+/** The beginning of the day so many days ago, so that the same choice asks the same all day. */
+function sinceOf(when: When): string | undefined {
+  if (when === "any") return undefined;
+  const day = new Date(Date.now() - DAYS[when] * 86_400_000);
+  day.setHours(0, 0, 0, 0);
+  return day.toISOString();
+}
 type Found = { items: Hit[]; next_cursor: string | null };
 
-export function searchQuery(typed: string, who: Who, order: Order) {
+export function searchQuery(typed: string, { who, order, when, has, chatId }: Chosen) {
+  const since = sinceOf(when);
+  const q = has === "any" ? typed : `${typed} has:${has}`;
   return infiniteQueryOptions({
-    queryKey: ["search", typed, who, order],
+    queryKey: ["search", q, who, order, since, chatId],
     queryFn: ({ pageParam, signal }) =>
       api<Found>("GET", "/search", {
-        query: { q: typed, role: who === "anyone" ? undefined : who, order, cursor: pageParam },
+        query: {
+          q,
+          role: who === "anyone" ? undefined : who,
+          since,
+          chat_id: chatId,
+          order,
+          cursor: pageParam,
+        },
         signal,
       }),
     initialPageParam: undefined as string | undefined,

@@ -30,6 +30,7 @@ import {
   taggedQuery,
   updateChat,
 } from "../queries";
+import { sharedChatsQuery } from "../shares";
 import { tagsQuery } from "../tags";
 import { ExportDialog } from "./export-dialog";
 import { Dot, TagDialog } from "./tag-dialog";
@@ -61,6 +62,7 @@ export function OwnChats({ onOpen }: { onOpen?: () => void }) {
       ) : (
         <>
           <PinnedChats onOpen={onOpen} />
+          <ChatsOfOthers onOpen={onOpen} />
           <ChatList shown="active" onOpen={onOpen} />
         </>
       )}
@@ -123,6 +125,33 @@ function PinnedChats({ onOpen }: { onOpen?: () => void }) {
       <ul>
         {chats.map((chat) => (
           <ChatRow key={chat.id} chat={chat} shown="pinned" onOpen={onOpen} />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+/** What others share with one by name. */
+function ChatsOfOthers({ onOpen }: { onOpen?: () => void }) {
+  const { data: chats = [] } = useQuery(sharedChatsQuery);
+  if (chats.length === 0) return null;
+  return (
+    <section aria-label="Shared with you" className="mb-3">
+      <h2 className="px-3 py-1 font-medium text-text-muted text-xs">Shared with you</h2>
+      <ul>
+        {chats.map((chat) => (
+          <li key={chat.id}>
+            <Link
+              to="/c/$chatId"
+              params={{ chatId: chat.id }}
+              onClick={onOpen}
+              className="flex min-h-9 items-center gap-2 rounded-control px-3 hover:bg-surface-hover pointer-coarse:min-h-11"
+              activeProps={{ className: "bg-surface-hover" }}
+            >
+              <span className="min-w-0 flex-1 truncate">{chat.title}</span>
+              <span className="max-w-24 shrink-0 truncate text-sm text-text-muted">{chat.owner?.name}</span>
+            </Link>
+          </li>
         ))}
       </ul>
     </section>

@@ -1,17 +1,21 @@
-import { useInfiniteQuery, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
-import { Layers, Network, SlidersHorizontal, X } from "lucide-react";
+import { useInfiniteQuery, useQuery, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
+import { Layers, Network, Search, Share2, SlidersHorizontal, X } from "lucide-react";
 import { type ReactNode, useCallback, useEffect, useMemo, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { wholeNumber } from "@/lib/dates";
 import { dollars } from "@/lib/money";
 import { Button, IconButton } from "@/ui/button";
+import { Sheet } from "@/ui/sheet";
 import { Empty, Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
+import { useMedia } from "@/ui/use-media";
 import { useChatActions, useSending } from "../hooks/use-chat-actions";
+import { usePresence } from "../hooks/use-presence";
 import {
   type ChatUpdate,
   cancelRun,
   chatQuery,
+  messageQuery,
   messagesQuery,
   placeChat,
   showTarget,
@@ -19,10 +23,14 @@ import {
   type WantedModel,
 } from "../queries";
 import type { Message } from "../reducer";
+import { sharesQuery } from "../shares";
 import { ChatSettings } from "./chat-settings";
 import { Compare } from "./compare";
 import { Composer } from "./composer";
+import { HistoryDialog } from "./history-dialog";
 import { MessageList } from "./message-list";
+import { ShareDialog } from "./share-dialog";
+import { ThreadPanel } from "./thread-panel";
 import { TreeMap } from "./tree-map";
 
 type Slots = {
@@ -36,11 +44,12 @@ type Slots = {
   waitingWords: (message: Message) => ReactNode;
   notice: ReactNode;
   openChat: (chatId: string) => void;
+  findIn: (chatId: string) => void;
 };
 /** What is open over the chat. */
 type Opened =
-  | { kind: "settings" | "map" | "models" }
-  | { kind: "compare" | "others"; message: Message }
+  | { kind: "settings" | "map" | "models" | "share" }
+  | { kind: "compare" | "others" | "history"; message: Message }
   | undefined;
 type Choose = (provider: string, modelName: string) => void;
 
@@ -48,13 +57,15 @@ type Choose = (provider: string, modelName: string) => void;
 export function ChatView({
   chatId,
   targetId,
+  meId,
   menuButton,
   modelChoice,
   modelsDialog,
   waitingWords,
   notice,
   openChat,
-}: { chatId: string; targetId?: string } & Slots) {
+  findIn,
+}: { chatId: string; targetId?: string; meId: string | undefined } & Slots) {
   const client = useQueryClient();
   const { say } = useToast();
   const { data: chat } = useSuspenseQuery(chatQuery(chatId));
@@ -66,13 +77,23 @@ export function ChatView({
   const [opened, setOpened] = useState<Opened>();
   const close = () => setOpened(undefined);
   const made = useChatActions(chatId, openChat);
-  const actions = useMemo(
+  const [threadId, setThreadId] = useState<string>();
+  const dialogs = useMemo(
     () => ({
-      ...made,
       compare: (message: Message) => setOpened({ kind: "compare", message }),
       askOthers: (message: Message) => setOpened({ kind: "others", message }),
+      showHistory: (message: Message) => setOpened({ kind: "history", message }),
     }),
-    [made],
+    [],
+  );
+  const actions = useMemo(() => ({ ...made, ...dialogs, openThread: setThreadId }), [made, dialogs]);
+  const isOwn = chat.owner === null;
+  const canWrite = chat.permissions.can_write;
+  const { data: shares = [] } = useQuery({ ...sharesQuery(chatId), enabled: isOwn });
+  const { others, onTyping } = usePresence(
+    chatId,
+    meId,
+    !isOwn || shares.some((share) => share.shared_with !== null),
   );
   const [several, setSeveral] = useState<WantedModel[]>([]);
   const { pending, problem, send } = useSending(chatId);
@@ -84,85 +105,151 @@ export function ChatView({
   const writing = messages.findLast((m) => m.status === "sending" || m.status === "streaming");
   const isLoaded = loaded.data !== undefined;
   useEffect(() => {
-    if (targetId && isLoaded)
-      void showTarget(client, chatId, targetId).catch((error) => say(wordsFor(error)));
+    if (!targetId || !isLoaded) return;
+    const show = async () => {
+      const target = await client.fetchQuery(messageQuery(targetId));
+      if (target.parent_message_id) setThreadId(target.parent_message_id);
+      else await showTarget(client, chatId, targetId);
+    };
+    void show().catch((error) => say(wordsFor(error)));
   }, [targetId, isLoaded, chatId, client, say]);
   useEffect(() => {
     document.title = `${chat.title} · Tertulia`;
   }, [chat.title]);
 
+  const isWide = useMedia("(min-width: 64rem)");
+  const thread = threadId && (
+    <ThreadPanel
+      key={threadId}
+      chatId={chatId}
+      parentId={threadId}
+      meId={meId}
+      canWrite={canWrite}
+      dialogs={dialogs}
+      openThread={setThreadId}
+      openChat={openChat}
+      onClose={() => setThreadId(undefined)}
+      waitingWords={waitingWords}
+    />
+  );
   return (
-    <>
-      <header className="flex min-h-14 items-center gap-2 border-hairline border-b px-3">
-        {menuButton}
-        <h1 className="min-w-0 flex-1 truncate px-1 font-semibold text-md">{chat.title}</h1>
-        {chat.total_tokens > 0 && (
-          <span
-            className="hidden shrink-0 text-sm text-text-muted tabular-nums sm:inline"
-            title="Used in this chat so far"
-          >
-            {wholeNumber(chat.total_tokens)} tokens · {dollars(chat.total_cost)}
-          </span>
-        )}
-        <IconButton label="Map of the chat" onClick={() => setOpened({ kind: "map" })}>
-          <Network size={18} strokeWidth={1.5} aria-hidden />
-        </IconButton>
-        <IconButton label="Chat settings" onClick={() => setOpened({ kind: "settings" })}>
-          <SlidersHorizontal size={18} strokeWidth={1.5} aria-hidden />
-        </IconButton>
-      </header>
-      {loaded.isPending ? (
-        <div className="mx-auto w-full max-w-read flex-1 p-6">
-          <Lines widths={["w-1/2 ml-auto", "w-full", "w-5/6", "w-2/3"]} />
-        </div>
-      ) : loaded.error && messages.length === 0 ? (
-        <Failed words={wordsFor(loaded.error)} onRetry={() => void loaded.refetch()} />
-      ) : messages.length + pending.length === 0 ? (
-        <Empty level={2} title="Nothing said yet">
-          Write the first message below.
-        </Empty>
-      ) : (
-        <MessageList
-          chatId={chatId}
-          targetId={targetId}
-          messages={messages}
-          pending={pending}
-          hasOlder={loaded.hasNextPage}
-          isLoadingOlder={loaded.isFetchingNextPage}
-          loadOlder={loadOlder}
-          actions={actions}
-          editingId={editingId}
-          onEdit={setEditingId}
-          waitingWords={waitingWords}
-        />
-      )}
-      <p role="status" className="sr-only">
-        {spokenStatus(messages.at(-1), writing)}
-      </p>
-      {notice}
-      <Composer
-        place={chatId}
-        problem={problem}
-        onSend={async (content) => {
-          const sent = await send(content, several.length ? several : undefined);
-          setSeveral([]);
-          if (sent.reply && sent.others.length) setOpened({ kind: "compare", message: sent.reply });
-        }}
-        onStop={writing?.run_id ? () => void cancelRun(writing.run_id ?? "") : undefined}
-        onEditLast={() => setEditingId(messages.findLast((message) => message.role === "user")?.id)}
-      >
-        {several.length ? (
-          <Button look="plain" onClick={() => setSeveral([])}>
-            {several.length === 1 ? several[0]?.model_name : `${several.length} models`}
-            <X size={14} strokeWidth={1.5} aria-label="Ask only the chosen model again" />
-          </Button>
+    <div className="flex min-h-0 flex-1">
+      <div className="flex min-w-0 flex-1 flex-col">
+        <header className="flex min-h-14 items-center gap-2 border-hairline border-b px-3">
+          {menuButton}
+          <div className="min-w-0 flex-1 px-1">
+            <h1 className="truncate font-semibold text-md">{chat.title}</h1>
+            {(chat.owner || others.length > 0) && (
+              <p role="status" className="truncate text-sm text-text-muted">
+                {companyWords(chat.owner?.name, others)}
+              </p>
+            )}
+          </div>
+          {chat.total_tokens > 0 && (
+            <span
+              className="hidden shrink-0 text-sm text-text-muted tabular-nums sm:inline"
+              title="Used in this chat so far"
+            >
+              {wholeNumber(chat.total_tokens)} tokens · {dollars(chat.total_cost)}
+            </span>
+          )}
+          <IconButton label="Map of the chat" onClick={() => setOpened({ kind: "map" })}>
+            <Network size={18} strokeWidth={1.5} aria-hidden />
+          </IconButton>
+          <IconButton label="Find in this chat" onClick={() => findIn(chatId)}>
+            <Search size={18} strokeWidth={1.5} aria-hidden />
+          </IconButton>
+          {chat.permissions.can_share && (
+            <IconButton label="Share" onClick={() => setOpened({ kind: "share" })}>
+              <Share2 size={18} strokeWidth={1.5} aria-hidden />
+            </IconButton>
+          )}
+          {isOwn && (
+            <IconButton label="Chat settings" onClick={() => setOpened({ kind: "settings" })}>
+              <SlidersHorizontal size={18} strokeWidth={1.5} aria-hidden />
+            </IconButton>
+          )}
+        </header>
+        {loaded.isPending ? (
+          <div className="mx-auto w-full max-w-read flex-1 p-6">
+            <Lines widths={["w-1/2 ml-auto", "w-full", "w-5/6", "w-2/3"]} />
+          </div>
+        ) : loaded.error && messages.length === 0 ? (
+          <Failed words={wordsFor(loaded.error)} onRetry={() => void loaded.refetch()} />
+        ) : messages.length + pending.length === 0 ? (
+          <Empty level={2} title="Nothing said yet">
+            Write the first message below.
+          </Empty>
         ) : (
-          modelChoice(chat, (provider, model_name) => void save({ provider, model_name }))
+          <MessageList
+            chatId={chatId}
+            targetId={targetId}
+            messages={messages}
+            meId={meId}
+            canWrite={canWrite}
+            pending={pending}
+            hasOlder={loaded.hasNextPage}
+            isLoadingOlder={loaded.isFetchingNextPage}
+            loadOlder={loadOlder}
+            actions={actions}
+            editingId={editingId}
+            onEdit={setEditingId}
+            waitingWords={waitingWords}
+          />
         )}
-        <IconButton label="Ask several models" onClick={() => setOpened({ kind: "models" })}>
-          <Layers size={16} strokeWidth={1.5} aria-hidden />
-        </IconButton>
-      </Composer>
+        <p role="status" className="sr-only">
+          {spokenStatus(messages.at(-1), writing)}
+        </p>
+        {notice}
+        {canWrite ? (
+          <Composer
+            onTyping={onTyping}
+            place={chatId}
+            problem={problem}
+            onSend={async (content, attachmentIds) => {
+              const sent = await send(content, {
+                models: several.length ? several : undefined,
+                attachmentIds,
+              });
+              setSeveral([]);
+              if (sent.reply && sent.others.length) setOpened({ kind: "compare", message: sent.reply });
+            }}
+            onStop={writing?.run_id ? () => void cancelRun(writing.run_id ?? "") : undefined}
+            onEditLast={() => setEditingId(messages.findLast((message) => message.role === "user")?.id)}
+          >
+            {several.length ? (
+              <Button look="plain" onClick={() => setSeveral([])}>
+                {several.length === 1 ? several[0]?.model_name : `${several.length} models`}
+                <X size={14} strokeWidth={1.5} aria-label="Ask only the chosen model again" />
+              </Button>
+            ) : (
+              isOwn && modelChoice(chat, (provider, model_name) => void save({ provider, model_name }))
+            )}
+            <IconButton label="Ask several models" onClick={() => setOpened({ kind: "models" })}>
+              <Layers size={16} strokeWidth={1.5} aria-hidden />
+            </IconButton>
+          </Composer>
+        ) : (
+          <p className="px-4 pb-4 text-center text-text-muted">
+            You may read this chat. Go on from a message in a chat of your own to write.
+          </p>
+        )}
+      </div>
+      {thread &&
+        (isWide ? (
+          <aside
+            aria-label="Thread"
+            className="flex w-(--spacing-panel) shrink-0 flex-col border-hairline border-l"
+          >
+            {thread}
+          </aside>
+        ) : (
+          <Sheet title="Thread" side="right" isOpen onClose={() => setThreadId(undefined)} hasTitle={false}>
+            {thread}
+          </Sheet>
+        ))}
+      {opened?.kind === "share" && <ShareDialog chat={chat} onClose={close} />}
+      {opened?.kind === "history" && <HistoryDialog message={opened.message} onClose={close} />}
       <ChatSettings chat={chat} isOpen={opened?.kind === "settings"} onClose={close} onSave={save} />
       {opened?.kind === "map" && (
         <TreeMap
@@ -183,8 +270,16 @@ export function ChatView({
           onChoose: (models) => actions.regenerate(opened.message, models),
           onClose: close,
         })}
-    </>
+    </div>
   );
+}
+
+/** Whose chat it is, who else has it open, and who is writing. */
+function companyWords(owner: string | undefined, others: { name: string; isTyping: boolean }[]): string {
+  const typing = others.filter((one) => one.isTyping).map((one) => one.name);
+  if (typing.length) return `${typing.join(", ")} ${typing.length === 1 ? "is" : "are"} writing …`;
+  const here = others.map((one) => one.name).join(", ");
+  return [owner && `${owner}’s chat`, here && `also here: ${here}`].filter(Boolean).join(" · ");
 }
 
 /** Tokens come silently for screen readers; this one line says what is going on. */

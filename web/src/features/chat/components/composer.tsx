@@ -1,10 +1,16 @@
-import { ArrowUp, Square } from "lucide-react";
-import { type ReactNode, useEffect, useRef, useState } from "react";
+import { ArrowUp, Paperclip, Square } from "lucide-react";
+import { type DragEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import { keepText, readKeptText } from "@/lib/kept-text";
+import { IconButton } from "@/ui/button";
+import { cx } from "@/ui/class-names";
+import { useAttached } from "../hooks/use-attached";
+import { AttachedFiles } from "./attached-files";
 
 type Props = {
   place: string; // where the text is kept for: a chat's id, or "new"
-  onSend: (content: string) => Promise<void>;
+  onSend: (content: string, attachmentIds: string[]) => Promise<void>;
+  onTyping?: () => void;
+  label?: string;
   problem?: string;
   onStop?: () => void; // given while a reply is being written
   onEditLast?: () => void;
@@ -15,9 +21,22 @@ type Props = {
 const MAX_LENGTH = 100_000;
 
 /** Where one writes. What is typed is kept for each chat until it is sent, and comes back if sending fails. */
-export function Composer({ place, onSend, problem, onStop, onEditLast, isDisabled, children }: Props) {
+export function Composer({
+  place,
+  onSend,
+  onTyping,
+  label = "Write a message",
+  problem,
+  onStop,
+  onEditLast,
+  isDisabled,
+  children,
+}: Props) {
   const [text, setText] = useState(() => readKeptText(place));
   const box = useRef<HTMLTextAreaElement>(null);
+  const picker = useRef<HTMLInputElement>(null);
+  const files = useAttached(place);
+  const [isOver, setOver] = useState(false);
   useEffect(() => {
     setText(readKeptText(place));
     box.current?.focus({ preventScroll: true });
@@ -26,17 +45,21 @@ export function Composer({ place, onSend, problem, onStop, onEditLast, isDisable
   const type = (value: string) => {
     setText(value);
     keepText(place, value);
+    if (value) onTyping?.();
   };
   const tooLong = text.length > MAX_LENGTH;
-  const canSend = text.trim() !== "" && !tooLong && !isDisabled;
+  const areReady = files.items.every((item) => item.state === "ready");
+  const canSend = (text.trim() !== "" || files.items.length > 0) && areReady && !tooLong && !isDisabled;
   const send = async () => {
     if (!canSend) return;
     const content = text;
     setText(""); // kept in storage until the server has it
+    const taken = files.take();
     try {
-      await onSend(content);
+      await onSend(content, taken.ids);
       if (readKeptText(place) === content) keepText(place, "");
     } catch {
+      taken.putBack();
       setText((typedSince) => (typedSince ? `${content}\n\n${typedSince}` : content));
     }
   };
@@ -49,20 +72,44 @@ export function Composer({ place, onSend, problem, onStop, onEditLast, isDisable
         void send();
       }}
     >
-      {(problem || tooLong) && (
+      {(problem || tooLong || files.problem) && (
         <p role="alert" className="mb-2 rounded-card bg-danger-quiet px-3 py-2 text-danger">
           {tooLong
             ? `${text.length.toLocaleString()} of at most 100,000 characters. Send the rest as a second message.`
-            : problem}
+            : (problem ?? files.problem)}
         </p>
       )}
-      <div className="rounded-sheet border border-hairline-strong bg-surface-raised p-2 shadow-sm focus-within:border-accent">
+      {/* biome-ignore lint/a11y/noStaticElementInteractions: dropping is one of several ways; the button is there for all */}
+      <div
+        className={cx(
+          "rounded-sheet border bg-surface-raised p-2 shadow-sm focus-within:border-accent",
+          isOver ? "border-accent ring-2 ring-accent" : "border-hairline-strong",
+        )}
+        onDragOver={(event) => {
+          if (!hasFiles(event)) return;
+          event.preventDefault();
+          setOver(true);
+        }}
+        onDragLeave={() => setOver(false)}
+        onDrop={(event) => {
+          setOver(false);
+          if (!hasFiles(event)) return;
+          event.preventDefault();
+          files.add(event.dataTransfer.files);
+        }}
+      >
+        <AttachedFiles items={files.items} onRemove={files.remove} />
         <textarea
           ref={box}
-          aria-label="Write a message"
-          placeholder="Write a message"
+          aria-label={label}
+          placeholder={label}
           value={text}
           onChange={(event) => type(event.target.value)}
+          onPaste={(event) => {
+            if (event.clipboardData.files.length === 0) return;
+            event.preventDefault();
+            files.add(event.clipboardData.files);
+          }}
           onKeyDown={(event) => {
             // While an input method composes a word, Enter chooses it and must not send.
             if (event.nativeEvent.isComposing || event.keyCode === 229) return;
@@ -80,13 +127,28 @@ export function Composer({ place, onSend, problem, onStop, onEditLast, isDisable
           className="field-sizing-content block max-h-[40vh] min-h-11 w-full resize-none bg-transparent px-2 py-2 text-read outline-none placeholder:text-text-muted"
         />
         <div className="flex items-center gap-2">
+          <input
+            ref={picker}
+            type="file"
+            multiple
+            hidden
+            aria-hidden
+            data-testid="file-picker"
+            onChange={(event) => {
+              files.add(event.target.files ?? []);
+              event.target.value = ""; // the same file again is a choice too
+            }}
+          />
+          <IconButton label="Attach files" onClick={() => picker.current?.click()}>
+            <Paperclip size={18} strokeWidth={1.5} aria-hidden />
+          </IconButton>
           <div className="flex min-w-0 flex-1 items-center gap-1">{children}</div>
           {onStop ? (
             <RoundButton label="Stop" onClick={onStop}>
               <Square size={14} strokeWidth={1.5} fill="currentColor" aria-hidden />
             </RoundButton>
           ) : null}
-          {(!onStop || text.trim() !== "") && (
+          {(!onStop || text.trim() !== "" || files.items.length > 0) && (
             <RoundButton label="Send" type="submit" disabled={!canSend}>
               <ArrowUp size={18} strokeWidth={2} aria-hidden />
             </RoundButton>
@@ -95,6 +157,10 @@ export function Composer({ place, onSend, problem, onStop, onEditLast, isDisable
       </div>
     </form>
   );
+}
+
+function hasFiles(event: DragEvent): boolean {
+  return event.dataTransfer.types.includes("Files");
 }
 
 function RoundButton({

@@ -3,18 +3,23 @@ import { wordsFor } from "@/api/words";
 import { Button } from "@/ui/button";
 import type { Message } from "../reducer";
 
-type Props = { message: Message; onSave: (content: string) => Promise<void>; onCancel: () => void };
+type Props = {
+  message: Message;
+  onSave: (content: string, isInPlace: boolean) => Promise<void>;
+  onCancel: () => void;
+};
 
 /** Other words for a message: what was there stays, beside the new. */
 export function MessageEditor({ message, onSave, onCancel }: Props) {
-  const [text, setText] = useState(message.content);
+  const [text, setText] = useState(() => ownWords(message));
+  const isPerson = message.role === "user";
   const [problem, setProblem] = useState<string>();
   const [isSaving, setSaving] = useState(false);
-  const save = async () => {
+  const save = async (isInPlace = !isPerson) => {
     if (!text.trim() || isSaving) return;
     setSaving(true);
     try {
-      await onSave(text);
+      await onSave(text, isInPlace);
     } catch (error) {
       setProblem(wordsFor(error));
       setSaving(false);
@@ -29,7 +34,7 @@ export function MessageEditor({ message, onSave, onCancel }: Props) {
       }}
     >
       <textarea
-        aria-label="Edit your message"
+        aria-label={isPerson ? "Edit your message" : "Edit this reply"}
         // biome-ignore lint/a11y/noAutofocus: the person has just asked to write here
         autoFocus
         value={text}
@@ -54,10 +59,22 @@ export function MessageEditor({ message, onSave, onCancel }: Props) {
         <Button look="plain" onClick={onCancel}>
           Cancel
         </Button>
+        {isPerson && (
+          <Button disabled={!text.trim() || isSaving} onClick={() => void save(true)}>
+            Only save
+          </Button>
+        )}
         <Button look="primary" type="submit" disabled={!text.trim() || isSaving}>
-          Send
+          {isPerson ? "Send" : "Save"}
         </Button>
       </div>
     </form>
   );
+}
+
+/** The words of a message without the names of its files, which stay as they are. */
+function ownWords(message: Message): string {
+  return message.parts
+    .flatMap((part) => (part.type === "text" ? [part.text] : part.type === "code" ? [part.code] : []))
+    .join("\n\n");
 }

@@ -8,11 +8,13 @@ import { type MessageActions, type MessageDialogs, MessageRow } from "./message-
 
 const MARKED_MS = 1600;
 
-export type Pending = { key: string; content: string };
+export type Pending = { key: string; content: string; files: number; isWaiting?: boolean };
 type Props = {
   chatId: string;
   targetId: string | undefined; // the message that one came to see
   messages: Message[]; // oldest first
+  meId: string | undefined;
+  canWrite: boolean;
   pending: Pending[];
   hasOlder: boolean;
   isLoadingOlder: boolean;
@@ -98,6 +100,8 @@ export function MessageList({
                 {message ? (
                   <MessageRow
                     message={message}
+                    meId={row.meId}
+                    canWrite={row.canWrite}
                     actions={row.actions}
                     isEditing={row.editingId === message.id}
                     onEdit={row.onEdit}
@@ -108,8 +112,17 @@ export function MessageList({
                     <article aria-label="Your message, being sent" className="flex flex-col gap-1">
                       <div className="prose ml-auto max-w-[85%] whitespace-pre-wrap rounded-card bg-surface-quiet px-4 py-2">
                         {waiting.content}
+                        {waiting.files > 0 && (
+                          <span className="block text-text-muted">
+                            {waiting.files === 1 ? "With one file" : `With ${waiting.files} files`}
+                          </span>
+                        )}
                       </div>
-                      <p className="min-h-8 text-right text-sm text-text-muted">Sending …</p>
+                      <p className="min-h-8 text-right text-sm text-text-muted">
+                        {waiting.isWaiting
+                          ? "Not connected. It is sent as soon as the server is back."
+                          : "Sending …"}
+                      </p>
                     </article>
                   )
                 )}

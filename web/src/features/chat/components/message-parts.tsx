@@ -4,6 +4,7 @@ import type { Schemas } from "@/api/client";
 import { allowedLink } from "@/lib/links";
 import type { LivePart } from "../reducer";
 import { CodeBlock } from "./code-block";
+import { OwnFile, OwnPicture } from "./file-part";
 
 // Half of the code of these pages is for Markdown: it comes when the first reply is shown, and the words stand meanwhile.
 const MarkdownText = lazy(() => import("./markdown-text").then((made) => ({ default: made.MarkdownText })));
@@ -66,28 +67,35 @@ function OnePart({
               className="transition-transform group-open:rotate-90"
             />
             <span className={isStreaming ? "shimmer" : undefined}>
-              {isStreaming ? "Thinking …" : "Thoughts"}
+              {isStreaming ? "Thinking …" : thoughtWords(part)}
             </span>
           </summary>
           <p className="whitespace-pre-wrap border-hairline border-l py-1 pl-4 text-base">{part.text}</p>
         </details>
       );
+    case "file":
+      return <OwnFile part={part} />;
     case "image":
-    case "source": {
-      const link = allowedLink(part.url ?? undefined);
-      const words = part.type === "image" ? part.alt || "Picture" : part.title || link?.host;
-      return link ? (
-        <a
-          className="text-accent underline"
-          href={link.href}
-          target="_blank"
-          rel="noopener noreferrer nofollow"
-        >
-          {words}
-        </a>
-      ) : (
-        <span>{words}</span>
-      );
-    }
+      if (part.attachment_id) return <OwnPicture part={{ ...part, attachment_id: part.attachment_id }} />;
+      return <Elsewhere url={part.url ?? undefined} words={part.alt || "Picture"} />;
+    case "source":
+      return <Elsewhere url={part.url} words={part.title ?? undefined} />;
   }
+}
+
+function Elsewhere({ url, words }: { url: string | undefined; words: string | undefined }) {
+  const link = allowedLink(url);
+  if (!link) return <span>{words}</span>;
+  return (
+    <a className="text-accent underline" href={link.href} target="_blank" rel="noopener noreferrer nofollow">
+      {words ?? link.host}
+    </a>
+  );
+}
+
+/** How long it thought, where that is known. */
+function thoughtWords(part: Part): string {
+  const took = "duration_ms" in part ? part.duration_ms : null;
+  if (!took) return "Thoughts";
+  return took < 1000 ? "Thought for a moment" : `Thought for ${Math.round(took / 1000)} s`;
 }

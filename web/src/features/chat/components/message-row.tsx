@@ -5,7 +5,9 @@ import {
   Columns2,
   Copy,
   GitBranchPlus,
+  History,
   Layers,
+  MessagesSquare,
   MoreHorizontal,
   Pencil,
   Play,
@@ -18,15 +20,18 @@ import { dollars } from "@/lib/money";
 import { Button, IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { Menu, type MenuEntry } from "@/ui/menu";
+import { asMarkdown } from "../as-markdown";
 import { useCopied } from "../hooks/use-copied";
 import { useLiveReply } from "../hooks/use-live-reply";
 import type { WantedModel } from "../queries";
 import type { Message } from "../reducer";
 import { MessageEditor } from "./message-editor";
 import { MessageParts } from "./message-parts";
+import { ReactButton, Reactions } from "./reactions";
 
 export type MessageActions = {
-  edit: (message: Message, content: string) => Promise<void>;
+  edit: (message: Message, content: string, isInPlace: boolean) => Promise<void>;
+  react: (message: Message, emoji: string, isOn: boolean) => void;
   regenerate: (message: Message, models?: WantedModel[]) => void;
   continueReply: (message: Message) => void;
   showSibling: (messageId: string) => void;
@@ -37,9 +42,13 @@ export type MessageActions = {
 export type MessageDialogs = {
   compare: (message: Message) => void;
   askOthers: (message: Message) => void;
+  showHistory: (message: Message) => void;
+  openThread: (messageId: string) => void;
 };
 type Props = {
   message: Message;
+  meId: string | undefined;
+  canWrite: boolean;
   actions: MessageActions & MessageDialogs;
   isEditing: boolean;
   onEdit: (messageId: string | undefined) => void;
@@ -49,6 +58,8 @@ type Props = {
 /** One message with what can be done about it. A reply that is being written is followed from here. */
 export const MessageRow = memo(function MessageRow({
   message,
+  meId,
+  canWrite,
   actions,
   isEditing,
   onEdit,
@@ -65,8 +76,8 @@ export const MessageRow = memo(function MessageRow({
       <MessageEditor
         message={message}
         onCancel={() => onEdit(undefined)}
-        onSave={async (content) => {
-          await actions.edit(message, content);
+        onSave={async (content, isInPlace) => {
+          await actions.edit(message, content, isInPlace);
           onEdit(undefined);
         }}
       />
@@ -76,6 +87,9 @@ export const MessageRow = memo(function MessageRow({
       aria-label={isPerson ? (message.user?.name ?? "You") : "Reply"}
       className="group flex flex-col gap-1"
     >
+      {isPerson && message.user && message.user.id !== meId && (
+        <p className="ml-auto px-1 text-sm text-text-muted">{message.user.name}</p>
+      )}
       <div
         className={cx("min-w-0", isPerson && "ml-auto max-w-[85%] rounded-card bg-surface-quiet px-4 py-2")}
       >
@@ -88,7 +102,20 @@ export const MessageRow = memo(function MessageRow({
         )}
       </div>
       {!isPerson && <Ending message={message} actions={actions} />}
-      <Actions message={message} actions={actions} onEdit={onEdit} isOpen={isOpen} />
+      <div className={cx("flex flex-wrap items-center gap-2 empty:hidden", isPerson && "justify-end")}>
+        <Reactions
+          message={message}
+          meId={meId}
+          onReact={(emoji, isOn) => canWrite && actions.react(message, emoji, isOn)}
+        />
+        {message.reply_count > 0 && (
+          <Button look="plain" className="text-sm" onClick={() => actions.openThread(message.id)}>
+            <MessagesSquare size={16} strokeWidth={1.5} aria-hidden />
+            {message.reply_count === 1 ? "1 reply" : `${wholeNumber(message.reply_count)} replies`}
+          </Button>
+        )}
+      </div>
+      <Actions message={message} actions={actions} onEdit={onEdit} isOpen={isOpen} canWrite={canWrite} />
     </article>
   );
 });
@@ -161,7 +188,8 @@ function Actions({
   actions,
   onEdit,
   isOpen,
-}: Pick<Props, "message" | "actions" | "onEdit"> & { isOpen: boolean }) {
+  canWrite,
+}: Pick<Props, "message" | "actions" | "onEdit" | "canWrite"> & { isOpen: boolean }) {
   const [isCopied, copy] = useCopied();
   const isPerson = message.role === "user";
   return (
@@ -174,14 +202,15 @@ function Actions({
           isOpen && "invisible",
         )}
       >
-        <IconButton label={isCopied ? "Copied" : "Copy"} onClick={() => copy(message.content)}>
+        <IconButton label={isCopied ? "Copied" : "Copy"} onClick={() => copy(asMarkdown(message))}>
           {isCopied ? (
             <Check size={16} strokeWidth={1.5} aria-hidden />
           ) : (
             <Copy size={16} strokeWidth={1.5} aria-hidden />
           )}
         </IconButton>
-        {isPerson ? (
+        {canWrite && <ReactButton onReact={(emoji) => actions.react(message, emoji, true)} />}
+        {!canWrite ? null : isPerson ? (
           <IconButton label="Edit" onClick={() => onEdit(message.id)}>
             <Pencil size={16} strokeWidth={1.5} aria-hidden />
           </IconButton>
@@ -196,12 +225,13 @@ function Actions({
               <MoreHorizontal size={16} strokeWidth={1.5} aria-hidden />
             </IconButton>
           }
-          entries={moreEntries(message, actions)}
+          entries={moreEntries(message, actions, onEdit, canWrite)}
         />
         <span className="px-1 tabular-nums" title={exactTime(message.created_at)}>
           {[
             relativeTime(message.created_at),
             message.edited && "edited",
+            message.imported && "imported",
             message.model_name,
             usedWords(message),
           ]
@@ -213,28 +243,51 @@ function Actions({
   );
 }
 
-function moreEntries(message: Message, actions: Props["actions"]): MenuEntry[] {
+function moreEntries(
+  message: Message,
+  actions: Props["actions"],
+  onEdit: Props["onEdit"],
+  canWrite: boolean,
+): MenuEntry[] {
   const icon = { size: 16, strokeWidth: 1.5, "aria-hidden": true } as const;
   const entries: MenuEntry[] = [
+    {
+      label: message.reply_count ? "Open the thread" : "Reply in a thread",
+      icon: <MessagesSquare {...icon} />,
+      onChoose: () => actions.openThread(message.id),
+    },
     {
       label: "Go on from here in a new chat",
       icon: <GitBranchPlus {...icon} />,
       onChoose: () => actions.fork(message),
     },
-    {
+  ];
+  if (message.edited)
+    entries.push({
+      label: "Earlier wordings",
+      icon: <History {...icon} />,
+      onChoose: () => actions.showHistory(message),
+    });
+  if (canWrite && message.role === "assistant")
+    entries.push({
+      label: "Change the wording",
+      icon: <Pencil {...icon} />,
+      onChoose: () => onEdit(message.id),
+    });
+  if (canWrite)
+    entries.push({
       label: "Delete",
       icon: <Trash2 {...icon} />,
       isDangerous: true,
       onChoose: () => actions.remove(message),
-    },
-  ];
+    });
   if (message.sibling_ids.length > 1)
     entries.unshift({
       label: "Compare versions",
       icon: <Columns2 {...icon} />,
       onChoose: () => actions.compare(message),
     });
-  if (message.role === "assistant")
+  if (message.role === "assistant" && canWrite)
     entries.unshift({
       label: "Ask other models",
       icon: <Layers {...icon} />,

@@ -22,7 +22,7 @@ export function NewChat({ onMade, menuButton, notice, modelChoice }: Props) {
   const [problem, setProblem] = useState<string>();
   // A second try after a failure goes on with the chat of the first, so that none is left empty.
   const made = useRef<{ chatId: string; content: string; key: string }>(undefined);
-  const send = async (content: string) => {
+  const send = async (content: string, attachmentIds: string[] = []) => {
     setProblem(undefined);
     try {
       if (made.current?.content !== content) {
@@ -34,7 +34,12 @@ export function NewChat({ onMade, menuButton, notice, modelChoice }: Props) {
         });
         made.current = { chatId: chat.id, content, key: crypto.randomUUID() };
       }
-      placeSent(client, await sendMessage(made.current.chatId, content, made.current.key));
+      placeSent(
+        client,
+        await sendMessage(made.current.chatId, content, made.current.key, {
+          attachment_ids: attachmentIds.length ? attachmentIds : undefined,
+        }),
+      );
       keepText("new", "");
       onMade(made.current.chatId);
     } catch (error) {

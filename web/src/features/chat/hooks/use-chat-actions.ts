@@ -1,10 +1,12 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useCallback, useMemo, useRef, useState } from "react";
+import { OfflineError } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { useToast } from "@/ui/toast";
 import type { Pending } from "../components/message-list";
 import type { MessageActions } from "../components/message-row";
 import {
+  chatQuery,
   continueMessage,
   deleteMessage,
   editMessage,
@@ -12,7 +14,9 @@ import {
   newestShown,
   ownLeaf,
   placeChat,
+  placeMessage,
   placeSent,
+  react,
   regenerateMessage,
   removeMessage,
   restoreMessage,
@@ -24,24 +28,37 @@ import {
 } from "../queries";
 
 /** What one can do in a chat; each answer of the server goes straight into what is loaded. */
-export function useChatActions(chatId: string, openChat: (chatId: string) => void): MessageActions {
+export function useChatActions(
+  chatId: string,
+  openChat: (chatId: string) => void,
+  parentId?: string, // of the thread, if it is not the chat's own branch
+): MessageActions {
   const client = useQueryClient();
   const { say, offerUndo } = useToast();
   return useMemo(() => {
-    const refresh = () => client.invalidateQueries({ queryKey: ["messages", chatId] });
+    const refresh = () =>
+      client.invalidateQueries({ queryKey: parentId ? ["thread", parentId] : ["messages", chatId] });
     const start = (work: Promise<Sent>) => {
       work.then((sent) => placeSent(client, sent)).catch((error) => say(wordsFor(error)));
     };
     return {
-      edit: async (message, content) =>
-        placeSent(client, await editMessage(message.id, content, crypto.randomUUID())),
+      edit: async (message, content, isInPlace) =>
+        placeSent(client, await editMessage(message, content, crypto.randomUUID(), isInPlace)),
+      react: (message, emoji, isOn) => {
+        react(message.id, emoji, isOn)
+          .then((changed) => placeMessage(client, changed))
+          .catch((error) => say(wordsFor(error)));
+      },
       regenerate: (message, models) => start(regenerateMessage(message.id, models)),
       continueReply: (message) => start(continueMessage(message.id)),
       showSibling: (messageId) => {
-        setHead(chatId, messageId)
+        // Whose chat it is decides what the others see first; a thread, and another's chat, one only looks through.
+        const isOwner = client.getQueryData(chatQuery(chatId).queryKey)?.owner === null;
+        const moved = isOwner && !parentId ? setHead(chatId, messageId) : Promise.resolve(undefined);
+        moved
           .then((chat) => {
-            placeChat(client, chat);
-            return showBranch(client, chatId, messageId);
+            if (chat) placeChat(client, chat);
+            return showBranch(client, chatId, messageId, parentId);
           })
           .catch((error) => say(wordsFor(error)));
       },
@@ -56,7 +73,7 @@ export function useChatActions(chatId: string, openChat: (chatId: string) => voi
       remove: (message) => {
         const restore = () =>
           restoreMessage(message.id)
-            .then(() => showBranch(client, chatId, message.id))
+            .then(() => showBranch(client, chatId, message.id, parentId))
             .catch((error) => say(wordsFor(error)));
         removeMessage(client, message);
         deleteMessage(message.id)
@@ -64,7 +81,8 @@ export function useChatActions(chatId: string, openChat: (chatId: string) => voi
             offerUndo("Deleted.", () => void restore());
             const other = message.sibling_ids.findLast((id) => id !== message.id);
             // At the end of a branch, another version comes into its place.
-            if (other && newestShown(client, chatId) === message.previous_message_id)
+            if (parentId) await refresh();
+            else if (other && newestShown(client, chatId) === message.previous_message_id)
               await showBranch(client, chatId, other);
           })
           .catch((error) => {
@@ -73,23 +91,34 @@ export function useChatActions(chatId: string, openChat: (chatId: string) => voi
           });
       },
     };
-  }, [chatId, client, say, offerUndo, openChat]);
+  }, [chatId, client, say, offerUndo, openChat, parentId]);
 }
 
 /** Sending: shown at once, stored by the server before it counts, and given back to the box when it fails. */
-export function useSending(chatId: string) {
+export function useSending(chatId: string, parentId?: string) {
   const client = useQueryClient();
   const [pending, setPending] = useState<Pending[]>([]);
   const [problem, setProblem] = useState<string>();
   const before = useRef<Promise<unknown>>(Promise.resolve()); // each waits for the one before it, and follows it
   const send = useCallback(
-    async (content: string, models?: WantedModel[]) => {
+    async (content: string, more: { models?: WantedModel[]; attachmentIds?: string[] } = {}) => {
       const key = crypto.randomUUID();
+      const attachment_ids = more.attachmentIds?.length ? more.attachmentIds : undefined;
       setProblem(undefined);
-      setPending((waiting) => [...waiting, { key, content }]);
+      setPending((waiting) => [...waiting, { key, content, files: attachment_ids?.length ?? 0 }]);
+      const waits = (isWaiting: boolean) =>
+        setPending((waiting) => waiting.map((item) => (item.key === key ? { ...item, isWaiting } : item)));
       const turn = before.current.then(async () => {
-        const previous_message_id = ownLeaf(client, chatId);
-        const sent = await sendMessage(chatId, content, key, { models, previous_message_id });
+        const sent = await onceConnected(
+          () =>
+            sendMessage(chatId, content, key, {
+              models: more.models,
+              previous_message_id: parentId ? undefined : ownLeaf(client, chatId),
+              parent_message_id: parentId,
+              attachment_ids,
+            }),
+          waits,
+        );
         placeSent(client, sent);
         return sent;
       });
@@ -103,7 +132,32 @@ export function useSending(chatId: string) {
         setPending((waiting) => waiting.filter((item) => item.key !== key));
       }
     },
-    [chatId, client],
+    [chatId, client, parentId],
   );
   return { pending, problem, send };
+}
+
+const TRY_AGAIN_MS = 3000;
+
+/** Ask until the server is there again; the key of the request sees to it that it is done once. */
+async function onceConnected<T>(ask: () => Promise<T>, waits: (isWaiting: boolean) => void): Promise<T> {
+  for (;;) {
+    try {
+      const answer = await ask();
+      waits(false);
+      return answer;
+    } catch (error) {
+      if (!(error instanceof OfflineError)) throw error;
+      waits(true);
+      await new Promise<void>((resolve) => {
+        const again = () => {
+          clearTimeout(timer);
+          removeEventListener("online", again);
+          resolve();
+        };
+        const timer = setTimeout(again, TRY_AGAIN_MS);
+        addEventListener("online", again);
+      });
+    }
+  }
 }

@@ -1,13 +1,13 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { Search } from "lucide-react";
+import { Search, X } from "lucide-react";
 import { useEffect, useRef, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { exactTime, relativeTime } from "@/lib/dates";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Failed, Lines } from "@/ui/states";
-import { type Hit, type Order, searchQuery, type Who } from "../queries";
+import { type Chosen, type Has, type Hit, type Order, searchQuery, type When, type Who } from "../queries";
 
 const PAUSE_MS = 150; // of typing, before it is asked for
 const WHO = [
@@ -20,13 +20,37 @@ const ORDER = [
   { value: "newest", label: "Newest first" },
 ];
 
-type Props = { typed: string; onType: (typed: string) => void };
+const WHEN = [
+  { value: "any", label: "At any time" },
+  { value: "day", label: "Since yesterday" },
+  { value: "week", label: "In the last week" },
+  { value: "month", label: "In the last month" },
+  { value: "year", label: "In the last year" },
+];
+const HAS = [
+  { value: "any", label: "With anything" },
+  { value: "code", label: "With code" },
+  { value: "image", label: "With a picture" },
+  { value: "file", label: "With a file" },
+];
+
+type Props = {
+  typed: string;
+  chat: { id: string; title: string } | undefined; // the only one to look in
+  onType: (typed: string) => void;
+  onLeaveChat: () => void;
+};
 
 /** Everything that was ever said, by its words. What is typed is in the address, so that one comes back to it. */
-export function SearchView({ typed, onType }: Props) {
+export function SearchView({ typed, chat, onType, onLeaveChat }: Props) {
   const [text, setText] = useState(typed);
-  const [who, setWho] = useState<Who>("anyone");
-  const [order, setOrder] = useState<Order>("relevance");
+  const [chosen, setChosen] = useState<Omit<Chosen, "chatId">>({
+    who: "anyone",
+    order: "relevance",
+    when: "any",
+    has: "any",
+  });
+  const choose = (fields: Partial<Chosen>) => setChosen((before) => ({ ...before, ...fields }));
   const box = useRef<HTMLInputElement>(null);
   useEffect(() => box.current?.focus(), []);
   const told = useRef(typed); // what this page put into the address last
@@ -44,7 +68,7 @@ export function SearchView({ typed, onType }: Props) {
     }, PAUSE_MS);
     return () => clearTimeout(timer);
   }, [text, typed, onType]);
-  const found = useInfiniteQuery(searchQuery(typed, who, order));
+  const found = useInfiniteQuery(searchQuery(typed, { ...chosen, chatId: chat?.id }));
   const hits = found.data?.pages.flatMap((page) => page.items) ?? [];
   const isAsked = typed.trim() !== "";
   return (
@@ -64,12 +88,35 @@ export function SearchView({ typed, onType }: Props) {
           />
         </label>
         <div className="flex flex-wrap items-center gap-2 pt-2">
-          <Choice label="Who said it" value={who} options={WHO} onChoose={(value) => setWho(value as Who)} />
+          {chat && (
+            <Button className="max-w-60" onClick={onLeaveChat}>
+              <span className="truncate">In {chat.title}</span>
+              <X size={14} strokeWidth={1.5} aria-label="Search in all chats" />
+            </Button>
+          )}
+          <Choice
+            label="Who said it"
+            value={chosen.who}
+            options={WHO}
+            onChoose={(value) => choose({ who: value as Who })}
+          />
+          <Choice
+            label="When"
+            value={chosen.when}
+            options={WHEN}
+            onChoose={(value) => choose({ when: value as When })}
+          />
+          <Choice
+            label="What it has"
+            value={chosen.has}
+            options={HAS}
+            onChoose={(value) => choose({ has: value as Has })}
+          />
           <Choice
             label="Order"
-            value={order}
+            value={chosen.order}
             options={ORDER}
-            onChoose={(value) => setOrder(value as Order)}
+            onChoose={(value) => choose({ order: value as Order })}
           />
         </div>
       </search>
@@ -91,7 +138,7 @@ export function SearchView({ typed, onType }: Props) {
         <>
           <ul aria-label="Found" className="flex flex-col gap-1">
             {hits.map((hit) => (
-              <HitRow key={hit.message?.id ?? hit.chat.id} hit={hit} />
+              <HitRow key={`${hit.message?.id ?? hit.chat.id}${hit.attachment?.id ?? ""}`} hit={hit} />
             ))}
           </ul>
           {found.hasNextPage && (
@@ -111,7 +158,13 @@ export function SearchView({ typed, onType }: Props) {
 
 function HitRow({ hit }: { hit: Hit }) {
   const { chat, message } = hit;
-  const who = message ? (message.role === "user" ? "A person" : "A model") : "The title of a chat";
+  const who = hit.attachment
+    ? hit.attachment.file_name
+    : message
+      ? message.role === "user"
+        ? "A person"
+        : "A model"
+      : "The title of a chat";
   return (
     <li>
       <Link
@@ -122,7 +175,7 @@ function HitRow({ hit }: { hit: Hit }) {
       >
         <span className="flex min-w-0 gap-2 text-sm text-text-muted">
           <span className="min-w-0 truncate font-medium text-text">{chat.title}</span>
-          <span className="shrink-0">
+          <span className="min-w-0 max-w-60 shrink-0 truncate">
             {who}
             {chat.is_archived && " · archived"}
           </span>

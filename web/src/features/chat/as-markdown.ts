@@ -1,0 +1,27 @@
+import type { Message } from "./reducer";
+
+/** A message as Markdown, to be taken elsewhere: code stays code, thoughts are left out. */
+export function asMarkdown(message: Message): string {
+  return message.parts.map(partAsMarkdown).filter(Boolean).join("\n\n");
+}
+
+function partAsMarkdown(part: Message["parts"][number]): string {
+  switch (part.type) {
+    case "text":
+      return part.text;
+    case "code": {
+      // A fence longer than any in the code, so that the code cannot end it.
+      const longest = Math.max(0, ...(part.code.match(/`+/g) ?? []).map((run) => run.length));
+      const fence = "`".repeat(Math.max(3, longest + 1));
+      return `${fence}${part.language}\n${part.code}\n${fence}`;
+    }
+    case "image":
+      return part.url ? `![${part.alt ?? ""}](${part.url})` : `*[${part.alt ?? "picture"}]*`;
+    case "file":
+      return `*[${part.file_name}]*`;
+    case "source":
+      return `[${part.title ?? part.url}](${part.url})`;
+    case "reasoning":
+      return "";
+  }
+}

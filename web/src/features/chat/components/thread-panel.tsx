@@ -1,0 +1,125 @@
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { X } from "lucide-react";
+import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
+import { wordsFor } from "@/api/words";
+import { Button, IconButton } from "@/ui/button";
+import { Failed, Lines } from "@/ui/states";
+import { useChatActions, useSending } from "../hooks/use-chat-actions";
+import { cancelRun, messageQuery, threadQuery } from "../queries";
+import type { Message } from "../reducer";
+import { Composer } from "./composer";
+import { MessageParts } from "./message-parts";
+import { type MessageDialogs, MessageRow } from "./message-row";
+
+type Props = {
+  chatId: string;
+  parentId: string;
+  meId: string | undefined;
+  canWrite: boolean;
+  dialogs: Omit<MessageDialogs, "openThread">;
+  openThread: (messageId: string) => void;
+  openChat: (chatId: string) => void;
+  onClose: () => void;
+  waitingWords: (message: Message) => ReactNode;
+};
+
+/** The replies to one message, beside the chat: what is said here goes no further, and the model knows what led to it. */
+export function ThreadPanel({
+  chatId,
+  parentId,
+  meId,
+  canWrite,
+  dialogs,
+  openThread,
+  openChat,
+  onClose,
+  waitingWords,
+}: Props) {
+  const parent = useQuery({ ...messageQuery(parentId), retry: false });
+  const { data, error, hasNextPage, fetchNextPage, refetch, isPending } = useInfiniteQuery(
+    threadQuery(chatId, parentId),
+  );
+  const messages = useMemo(() => data?.pages.flatMap((page) => page.items).toReversed() ?? [], [data]);
+  const made = useChatActions(chatId, openChat, parentId);
+  const actions = useMemo(() => ({ ...made, ...dialogs, openThread }), [made, dialogs, openThread]);
+  const { pending, problem, send } = useSending(chatId, parentId);
+  const [editingId, setEditingId] = useState<string>();
+  const end = useRef<HTMLDivElement>(null);
+  const count = messages.length + pending.length;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: as more is said, its end is shown
+  useEffect(() => {
+    end.current?.scrollIntoView({ block: "end" });
+  }, [count]);
+  const writing = messages.findLast((one) => one.status === "sending" || one.status === "streaming");
+  return (
+    <>
+      <header className="flex min-h-14 items-center gap-2 border-hairline border-b px-3">
+        <h2 className="min-w-0 flex-1 truncate px-1 font-semibold text-md">Thread</h2>
+        {parent.data?.parent_message_id && (
+          <Button look="plain" onClick={() => openThread(parent.data.parent_message_id ?? "")}>
+            Up
+          </Button>
+        )}
+        <IconButton label="Close the thread" onClick={onClose}>
+          <X size={18} strokeWidth={1.5} aria-hidden />
+        </IconButton>
+      </header>
+      <section aria-label="Thread" className="min-h-0 flex-1 overflow-y-auto px-4 py-4">
+        <div className="mb-4 border-hairline border-b pb-4">
+          {parent.data ? (
+            <div className="max-h-60 overflow-y-auto rounded-card bg-surface-quiet px-3 py-2">
+              <MessageParts
+                parts={parent.data.parts}
+                isMarkdown={parent.data.role !== "user"}
+                isStreaming={false}
+              />
+            </div>
+          ) : (
+            <p className="text-text-muted">
+              {parent.isPending ? "…" : "The message that this answers was deleted."}
+            </p>
+          )}
+        </div>
+        {isPending ? (
+          <Lines widths={["w-full", "w-2/3"]} />
+        ) : error && messages.length === 0 ? (
+          <Failed words={wordsFor(error)} onRetry={() => void refetch()} />
+        ) : (
+          <div className="flex flex-col gap-3">
+            {hasNextPage && <Button onClick={() => void fetchNextPage()}>Show earlier replies</Button>}
+            {messages.map((message) => (
+              <MessageRow
+                key={message.id}
+                message={message}
+                meId={meId}
+                canWrite={canWrite}
+                actions={actions}
+                isEditing={editingId === message.id}
+                onEdit={setEditingId}
+                waitingWords={waitingWords}
+              />
+            ))}
+            {pending.map((waiting) => (
+              <p key={waiting.key} className="ml-auto max-w-[85%] rounded-card bg-surface-quiet px-4 py-2">
+                {waiting.content}
+              </p>
+            ))}
+            {count === 0 && <p className="text-text-muted">Nobody has answered yet.</p>}
+          </div>
+        )}
+        <div ref={end} />
+      </section>
+      {canWrite && (
+        <Composer
+          place={`${chatId}.${parentId}`}
+          label="Reply in the thread"
+          problem={problem}
+          onSend={async (content, attachmentIds) => {
+            await send(content, { attachmentIds });
+          }}
+          onStop={writing?.run_id ? () => void cancelRun(writing.run_id ?? "") : undefined}
+        />
+      )}
+    </>
+  );
+}

@@ -1,0 +1,155 @@
+import { useQueries, useQueryClient } from "@tanstack/react-query";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { sendFile } from "@/api/upload";
+import { wordsFor } from "@/api/words";
+import { keepText, readKeptText } from "@/lib/kept-text";
+import { type Attachment, attachmentQuery } from "../files";
+
+export const MOST_FILES = 20;
+
+type Upload = {
+  key: string;
+  name: string;
+  size: number;
+  share: number;
+  stop: AbortController;
+  problem?: string;
+};
+/** A file beside what is being written. */
+export type Attached = {
+  key: string;
+  name: string;
+  size: number;
+  state: "uploading" | "reading" | "ready" | "failed";
+  share: number; // of its bytes that are there
+  problem?: string;
+  attachment?: Attachment;
+};
+
+/** The files of a message that is being written: sent as they are chosen, kept over reloads until the message is sent. */
+export function useAttached(place: string) {
+  const client = useQueryClient();
+  const kept = `${place}.files`;
+  const [ids, setIds] = useState<string[]>(() => readIds(kept));
+  const [uploads, setUploads] = useState<Upload[]>([]);
+  const [problem, setProblem] = useState<string>();
+  const count = useRef(0);
+  count.current = ids.length + uploads.length;
+  useEffect(() => {
+    setIds(readIds(kept));
+    setUploads([]);
+    setProblem(undefined);
+  }, [kept]);
+  const store = useCallback(
+    (change: (before: string[]) => string[]) =>
+      setIds((before) => {
+        const after = change(before);
+        keepText(kept, after.length ? JSON.stringify(after) : "");
+        return after;
+      }),
+    [kept],
+  );
+
+  const add = useCallback(
+    (files: Iterable<File>) => {
+      setProblem(undefined);
+      for (const file of files) {
+        if (count.current >= MOST_FILES) {
+          setProblem(`A message takes ${MOST_FILES} files. Send the rest with a second one.`);
+          return;
+        }
+        count.current++;
+        const upload: Upload = {
+          key: crypto.randomUUID(),
+          name: file.name,
+          size: file.size,
+          share: 0,
+          stop: new AbortController(),
+        };
+        const change = (fields: Partial<Upload>) =>
+          setUploads((all) => all.map((one) => (one.key === upload.key ? { ...one, ...fields } : one)));
+        setUploads((all) => [...all, upload]);
+        sendFile("/attachments", file, {
+          onProgress: (share) => change({ share }),
+          signal: upload.stop.signal,
+        })
+          .then((made) => {
+            // An event may have told of it already, and of more than this answer knows.
+            client.setQueryData<Attachment>(["attachment", made.id], (known) => known ?? made);
+            setUploads((all) => all.filter((one) => one.key !== upload.key));
+            store((before) => [...before, made.id]);
+          })
+          .catch((error) => {
+            if (upload.stop.signal.aborted) setUploads((all) => all.filter((one) => one.key !== upload.key));
+            else change({ problem: wordsFor(error) });
+          });
+      }
+    },
+    [client, store],
+  );
+  const remove = useCallback(
+    (key: string) => {
+      setProblem(undefined);
+      setUploads((all) => {
+        all.find((one) => one.key === key)?.stop.abort();
+        return all.filter((one) => one.key !== key);
+      });
+      store((before) => before.filter((id) => id !== key));
+    },
+    [store],
+  );
+  /** Take them out to be sent; `putBack` if that fails. */
+  const take = useCallback(() => {
+    const taken = ids;
+    store(() => []);
+    return { ids: taken, putBack: () => store((since) => [...taken, ...since]) };
+  }, [ids, store]);
+
+  const found = useQueries({ queries: ids.map((id) => attachmentQuery(id)) });
+  const items = useMemo<Attached[]>(
+    () => [
+      ...ids.map((id, index): Attached => {
+        const one = found[index];
+        const attachment = one?.data;
+        return {
+          key: id,
+          name: attachment?.file_name ?? "File",
+          size: attachment?.file_size ?? 0,
+          share: 1,
+          attachment,
+          problem: one?.error
+            ? "It is not there any more."
+            : attachment?.status === "error"
+              ? `Kept, but models cannot read it. ${attachment.metadata.problem ?? ""}`
+              : undefined,
+          state: one?.error
+            ? "failed"
+            : !attachment || attachment.status === "processing"
+              ? "reading"
+              : "ready",
+        };
+      }),
+      ...uploads.map(
+        ({ key, name, size, share, problem }): Attached => ({
+          key,
+          name,
+          size,
+          share,
+          problem,
+          state: problem ? "failed" : "uploading",
+        }),
+      ),
+    ],
+    [ids, found, uploads],
+  );
+  return { items, add, remove, take, problem };
+}
+
+function readIds(kept: string): string[] {
+  try {
+    const read: unknown = JSON.parse(readKeptText(kept) || "[]");
+    return Array.isArray(read) ? read.filter((id) => typeof id === "string") : [];
+  } catch {
+    return [];
+  }
+}
