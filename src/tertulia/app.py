@@ -71,6 +71,7 @@ from tertulia.runs.routes import run_routes
 from tertulia.runs.shared_routes import LinkCounts, shared_routes
 from tertulia.search.routes import search_routes
 from tertulia.settings import Settings
+from tertulia.transfer.importer import Importer
 from tertulia.transfer.routes import transfer_routes
 
 LOCAL_TIMEOUTS = Timeouts(connect_s=5, first_byte_s=600, idle_s=300, whole_s=3600)
@@ -97,6 +98,7 @@ class Parts:
     store: FileStore
     reader: FileReader
     link_counts: LinkCounts
+    importer: Importer
 
 
 def create_app(settings: Settings, *, control_token: str | None = None, web_folder: Path | None = None) -> FastAPI:
@@ -124,7 +126,7 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
             cursors,
             parts.link_counts,
         ),
-        transfer_routes(),
+        transfer_routes(parts.db, parts.store, settings.data / "imports"),
         run_routes(
             parts.db,
             parts.catalogue,
@@ -210,6 +212,7 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
         store=store,
         reader=FileReader(db, store),
         link_counts=LinkCounts(),
+        importer=Importer(db, store, settings.data / "imports", limit_bytes=settings.storage_per_user_mib * 2**20),
         settings=settings,
         db=db,
         gate=gate,
@@ -251,6 +254,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts.streams.start()
     parts.sweeper.start()
     parts.reader.start()
+    parts.importer.start()
     parts.catalogue.start()
     if parts.local is not None:
         parts.local.start()
@@ -265,6 +269,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await parts.executor.drain()
         await parts.sweeper.close()
         await parts.reader.close()
+        await parts.importer.close()
         await parts.catalogue.close()
         await parts.streams.close()
         await parts.remote.close()

@@ -183,7 +183,7 @@ def append_message(
         updated_at=now,
     )
     is_first = chat.title == DEFAULT_TITLE and chat.message_count == 0 and role is MessageRole.USER
-    title = title_from(content) if is_first else None
+    title = title_from(_spoken(parts) or content) if is_first else None
     new_head = chat.head_message_id if thread else message_id
     _UPDATE_CHAT.run(session, the_chat=chat.id, new_head=new_head, new_moment=now, new_title=title)
     link_attachments(session, attached, message_id=message_id, chat_id=chat.id)
@@ -243,6 +243,11 @@ def post_message(
         previous_message_id=previous_message_id or chat.head_message_id,
         author_id=actor.user_id,
     )
+
+
+def _spoken(parts: list[Part]) -> str:
+    """The words without the names of files."""
+    return " ".join(part.text for part in parts if isinstance(part, TextPart)).strip()
 
 
 def check_in_chat(session: Session, chat_id: ChatId, message_id: MessageId, *, field: str) -> None:

@@ -108,6 +108,7 @@ class MessageMetadata(BaseModel):
     left_out: int | None = None  # messages of the branch that did not fit the model's window
     error: MessageError | None = None
     edited: bool | None = None
+    author: str | None = None  # of an imported message: somebody who has no account here
     deleted: Deleted | None = None
 
 

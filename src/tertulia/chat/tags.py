@@ -41,6 +41,16 @@ def create_tag(session: Session, new: TagCreate, *, actor: Actor) -> TagRead:
     return _announce(session, tag, Operation.CREATED)
 
 
+def find_or_create_tag(session: Session, wanted: TagCreate, *, actor: Actor) -> TagId:
+    """The tag of this name, made if there is none. Raises TooManyTags."""
+    found = session.scalar(
+        sa.select(Tag.id).where(
+            Tag.user_id == actor.user_id, Tag.name_key == fold(wanted.name), Tag.deleted_at.is_(None)
+        )
+    )
+    return TagId(found or create_tag(session, wanted, actor=actor)["id"])
+
+
 def update_tag(session: Session, tag_id: TagId, update: TagUpdate, *, actor: Actor) -> TagRead:
     """Another name or colour. Raises TagNotFound, TagExists."""
     tag = _get(session, tag_id, actor=actor)

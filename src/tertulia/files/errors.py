@@ -38,10 +38,8 @@ class TooManyAttachments(Invalid):
 class FileTooLarge(TooLarge):
     code = "file_too_large"
 
-    def __init__(self) -> None:
-        super().__init__(
-            f"The file is larger than {MAX_FILE_BYTES // 2**20} MiB ({MAX_FILE_BYTES:,} bytes).", limit=MAX_FILE_BYTES
-        )
+    def __init__(self, limit: int = MAX_FILE_BYTES) -> None:
+        super().__init__(f"The file is larger than {limit // 2**20:,} MiB ({limit:,} bytes).", limit=limit)
 
 
 class FileEmpty(Invalid):

@@ -44,7 +44,7 @@ class FileStore:
         try:
             found = await obstore.get_async(self._store, path)
             return bytes(await found.bytes_async())
-        except NotFoundError as error:
+        except (NotFoundError, FileNotFoundError) as error:
             raise AttachmentNotFound from error
         except BaseError as error:
             raise FileStoreUnavailable from error
@@ -58,7 +58,18 @@ class FileStore:
                 piece = bytes(await obstore.get_range_async(self._store, path, start=at, length=size))
                 yield piece
                 at += len(piece)
-        except NotFoundError as error:
+        except (NotFoundError, FileNotFoundError) as error:
+            raise AttachmentNotFound from error
+        except BaseError as error:
+            raise FileStoreUnavailable from error
+
+    async def stream_all(self, path: str) -> AsyncIterator[bytes]:
+        """The whole object, in pieces."""
+        try:
+            found = await obstore.get_async(self._store, path)
+            async for piece in found.stream(CHUNK_BYTES * 4):
+                yield bytes(piece)
+        except (NotFoundError, FileNotFoundError) as error:
             raise AttachmentNotFound from error
         except BaseError as error:
             raise FileStoreUnavailable from error

@@ -77,7 +77,7 @@ async def _read_all(form: "_Form", chunks: AsyncIterator[bytes]) -> None:
             async for chunk in chunks:
                 size += len(chunk)
                 if size > form.most_bytes + MAX_PARTS * (MAX_PART_HEADER + MAX_FIELD):
-                    raise FileTooLarge
+                    raise FileTooLarge(form.most_bytes)
                 form.take(chunk)
                 if form.is_full:
                     await asyncio.to_thread(form.write)
@@ -188,7 +188,7 @@ class _Form:
             return
         self._size += end - start
         if self._size > self.most_bytes:
-            raise FileTooLarge
+            raise FileTooLarge(self.most_bytes)
         self._waiting += data[start:end]
         if len(self._head) < HEAD_BYTES:
             self._head += data[start : min(end, start + HEAD_BYTES - len(self._head))]

@@ -14,17 +14,17 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
-from tertulia.chat.models import Message, MessageRole, MessageStatus
+from tertulia.chat.models import Message, MessageRole
 from tertulia.chat.parts import CodePart, FilePart, ImagePart, Part, ReasoningPart, SourcePart, TextPart, attachments_in
 from tertulia.chat.queries import BRANCH_IDS
 from tertulia.chat.schemas import ChatRead
 from tertulia.chat.service import get_chat
 from tertulia.files.service import previews_of
-from tertulia.http.answers import encode
 from tertulia.ids import ChatId
+from tertulia.transfer.native import encode_native, native_chat
 
 Format = Literal["markdown", "html", "json"]
-JSON_FORMAT = "tertulia.chat/1"
+
 READ_AT_ONCE = 500
 _MEDIA = {
     "markdown": ("md", "text/markdown; charset=utf-8"),
@@ -68,7 +68,7 @@ def export_chat(session: Session, chat_id: ChatId, form: Format, *, actor: Actor
         case "html":
             content = _as_page(session, chat, _branch(session, chat)).encode("utf-8", "replace")
         case "json":
-            content = _as_json(session, chat)
+            content = encode_native(native_chat(session, chat_id))
     return ExportedChat(f"{_file_name(chat['title'])}.{ending}", media_type, content)
 
 
@@ -161,33 +161,6 @@ def _part_as_html(part: Part, pictures: Mapping[str, str]) -> str:
             return f"<p><em>{html.escape(part.file_name)}</em></p>"
         case SourcePart():
             return f'<p><a href="{html.escape(part.url)}">{html.escape(part.title or part.url)}</a></p>'
-
-
-def _as_json(session: Session, chat: ChatRead) -> bytes:
-    """Every branch; `previous_message_id` links them."""
-    messages = [
-        {
-            "id": message.id,
-            "role": message.role,
-            "status": message.status,
-            "previous_message_id": message.previous_message_id,
-            "parent_message_id": message.parent_message_id,
-            "thread_level": message.thread_level,
-            "user": name,
-            "parts": [part.model_dump(mode="json", exclude_none=True) for part in message.parts],
-            "metadata": message.details.model_dump(mode="json", exclude_none=True),
-            "edit_history": [edit.model_dump(mode="json") for edit in message.edit_history],
-            "created_at": message.created_at,
-            "updated_at": message.updated_at,
-        }
-        for message, name in session.execute(
-            sa.select(Message, User.name)
-            .outerjoin(User, User.id == Message.user_id)
-            .where(Message.chat_id == chat["id"], Message.status != MessageStatus.DELETED)
-            .order_by(Message.id)
-        )
-    ]
-    return encode({"format": JSON_FORMAT, "chat": chat, "messages": messages})
 
 
 def _file_name(title: str) -> str:

@@ -1,18 +1,40 @@
-"""Files out over HTTP."""
+"""Chats out and in over HTTP: one as a file, everything as a zip, and the exports of others."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import Query
-from starlette.responses import Response
+from fastapi import Query, Request
+from sqlalchemy.orm import Session
+from starlette.responses import Response, StreamingResponse
 
-from tertulia.accounts.caller import CallerDep
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.caller import CallerDep, CommandDep
+from tertulia.accounts.confirmation import require_confirmed
+from tertulia.accounts.service import write_audit
+from tertulia.db import Database
+from tertulia.files.errors import FileTooLarge
+from tertulia.files.kinds import safe_name
+from tertulia.files.store import FileStore
+from tertulia.files.uploads import receive_form
+from tertulia.http.answers import json_response
+from tertulia.http.paging import Page
 from tertulia.http.routing import Access, Routes
-from tertulia.ids import AnyId, ChatId
+from tertulia.ids import AnyId, ChatId, ImportJobId, new_id
+from tertulia.transfer import imports
+from tertulia.transfer.everything import export_everything
+from tertulia.transfer.imports import ImportJobRead
 from tertulia.transfer.one_chat import Format, export_chat
 
+MAX_IMPORT_BYTES = 2 * 1024 * 1024 * 1024
+FORM_OVERHEAD = 64 * 1024
 
-def transfer_routes() -> Routes:
+
+def transfer_routes(db: Database, store: FileStore, imports_folder: Path) -> Routes:
     routes = Routes("transfer")
 
     @routes.add("GET", "/chats/{chat_id}/export", access=Access.SIGNED_IN, problems=(404,))
@@ -35,4 +57,83 @@ def transfer_routes() -> Routes:
             },
         )
 
+    @routes.add("POST", "/export/confirm", access=Access.SIGNED_IN, status=204)
+    async def confirm_export(caller: CallerDep) -> Response:
+        """Whether `GET /export` would be answered: it asks for a fresh password, and a download cannot ask."""
+        await caller.read(require_confirmed)
+        return Response(status_code=204)
+
+    @routes.add("GET", "/export", access=Access.SIGNED_IN, problems=(403,))
+    async def get_everything(caller: CallerDep) -> Response:
+        """Everything that one said, as a zip that any Tertulia can import. Asks for a fresh password."""
+        await caller.read(require_confirmed)
+        actor = await caller.actor()
+        await db.write(_note_export, actor)
+        name = f"tertulia-{clock.now().astimezone(UTC):%Y-%m-%d}.zip"
+        return StreamingResponse(
+            _pieces(export_everything(db.read, store, actor=actor)),
+            media_type="application/zip",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
+
+    @routes.add("POST", "/imports", access=Access.SIGNED_IN, gives=ImportJobRead, status=201, form={}, problems=(429,))
+    async def post_import(caller: CallerDep, request: Request) -> Response:
+        """An export of ChatGPT, Claude, Open WebUI, LibreChat or Tertulia, as JSON or zip, of at most 2 GiB."""
+        actor = await caller.actor()
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > MAX_IMPORT_BYTES + FORM_OVERHEAD:
+            raise FileTooLarge(MAX_IMPORT_BYTES)
+        form = receive_form(
+            request.stream(), request.headers.get("content-type", ""), store.uploads, most_bytes=MAX_IMPORT_BYTES
+        )
+        async with form as received:
+            job_id, name = new_id(), safe_name(received.name)
+            await asyncio.to_thread(imports_folder.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(received.path.rename, imports_folder / job_id)
+            try:
+                made = await db.write(
+                    imports.create_import, job_id, file_name=name, path=job_id, size=received.size_bytes, actor=actor
+                )
+            except BaseException:
+                await asyncio.to_thread((imports_folder / job_id).unlink, missing_ok=True)
+                raise
+        return json_response(made, 201)
+
+    @routes.add("GET", "/imports", access=Access.SIGNED_IN, gives=Page[ImportJobRead])
+    async def get_imports(caller: CallerDep) -> Response:
+        found = await caller.read(lambda session, actor: imports.list_imports(session, actor=actor))
+        return json_response({"items": found, "next_cursor": None})
+
+    @routes.add("GET", "/imports/{import_id}", access=Access.SIGNED_IN, gives=ImportJobRead, problems=(404,))
+    async def get_import(caller: CallerDep, import_id: AnyId) -> Response:
+        return json_response(
+            await caller.read(lambda session, actor: imports.get_import(session, ImportJobId(import_id), actor=actor))
+        )
+
+    @routes.add("POST", "/imports/{import_id}/cancel", access=Access.SIGNED_IN, gives=ImportJobRead, problems=(404,))
+    async def cancel_import(caller: CommandDep, import_id: AnyId) -> Response:
+        """It stops after the chat that it is at; what was taken stays until it is undone."""
+        return await caller.command(
+            200, lambda session, actor: imports.cancel_import(session, ImportJobId(import_id), actor=actor)
+        )
+
+    @routes.add("POST", "/imports/{import_id}/undo", access=Access.SIGNED_IN, gives=ImportJobRead, problems=(404, 409))
+    async def undo_import(caller: CommandDep, import_id: AnyId) -> Response:
+        """Delete what an import made, all but the chats in which was written since."""
+        actor = await caller.actor()
+        while True:
+            job, more = await db.write(imports.undo_import, ImportJobId(import_id), actor=actor)
+            if not more:
+                return json_response(job)
+
     return routes
+
+
+def _note_export(session: Session, actor: Actor) -> None:
+    write_audit(session, actor.user_id, "export.everything")
+
+
+async def _pieces(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for part in parts:
+        if part:
+            yield part

@@ -1,0 +1,178 @@
+"""`python -m tertulia.transfer.reader FILE FOLDER`: each line of its output is a FoundLine. Files it unpacks go to the folder."""
+
+import resource
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import ijson
+
+from tertulia.transfer.found import FoundFile, FoundLine
+from tertulia.transfer.reader import chatgpt, claude, librechat, native, openwebui
+
+MEMORY_BYTES = 2 * 1024 * 1024 * 1024
+MOST_ENTRIES = 100_000
+MOST_UNPACKED = 2 * 1024 * 1024 * 1024
+MOST_RATIO = 100
+FREE_RATIO_BYTES = 10 * 1024 * 1024  # below this the ratio tells nothing
+READERS = (native, chatgpt, claude, openwebui, librechat)
+
+
+class Unreadable(Exception):
+    """The message is a sentence for people."""
+
+
+def main(path: Path, folder: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        for line in read_export(path, folder):
+            print(line.model_dump_json(exclude_defaults=True), flush=True)
+    except Unreadable as error:
+        print(FoundLine(problem=str(error), is_fatal=True).model_dump_json())
+    except (ijson.JSONError, UnicodeDecodeError):
+        print(FoundLine(problem="The file is damaged, or no JSON.", is_fatal=True).model_dump_json())
+    except zipfile.BadZipFile:
+        print(FoundLine(problem="The zip file is damaged.", is_fatal=True).model_dump_json())
+    except (MemoryError, RecursionError):
+        print(FoundLine(problem="A chat in the file is too large to be read.", is_fatal=True).model_dump_json())
+
+
+def read_export(path: Path, folder: Path) -> Iterator[FoundLine]:
+    if not zipfile.is_zipfile(path):
+        size = max(1, path.stat().st_size)
+        with path.open("rb") as file:
+            yield from _read_json(file, folder, None, lambda: file.tell() / size)
+        return
+    with zipfile.ZipFile(path) as archive:
+        package = Package(archive)
+        members = [name for name in archive.namelist() if _holds_chats(name)]
+        if not members:
+            raise Unreadable("There are no chats in this zip file: no conversations.json, and no chats of Tertulia.")
+        total = max(1, sum(archive.getinfo(name).file_size for name in members))
+        before = 0
+        for name in members:
+            with package.open(name) as member:
+                start = before
+                yield from _read_json(
+                    member, folder, package, lambda start=start, member=member: (start + member.count) / total
+                )
+            before += archive.getinfo(name).file_size
+
+
+def _holds_chats(name: str) -> bool:
+    last = name.rsplit("/", 1)[-1]
+    is_of_others = last.startswith("conversations") and last.endswith(".json")
+    return is_of_others or (name.startswith("chats/") and name.endswith(".json"))
+
+
+def _read_json(file: Any, folder: Path, package: "Package | None", done: Any) -> Iterator[FoundLine]:
+    understood = 0
+    for item in _items(file):
+        reader = next((one for one in READERS if isinstance(item, dict) and one.knows(item)), None)
+        if reader is None:
+            yield FoundLine(problem="Something in the file is no chat of a kind that is known here.", done=done())
+            continue
+        understood += 1
+        try:
+            chat = reader.read(item)
+            if chat.files and package is not None:
+                package.unpack(chat.files, folder)
+            yield FoundLine(chat=chat, done=done())
+        except Unreadable:
+            raise
+        except Exception:
+            # Exports of years hold every kind of oddity; one of them costs one chat, and is told.
+            yield FoundLine(problem=f"“{_title(item)}” could not be understood.", done=done())
+    if understood == 0:
+        raise Unreadable(
+            "No chat was understood. Exports of ChatGPT, Claude, Open WebUI, LibreChat and Tertulia can be imported."
+        )
+
+
+def _items(file: IO[bytes]) -> Iterable[Any]:
+    """Each chat of a list, or the one that the file is, without holding more than one of them."""
+    first = b""
+    while not first.strip():
+        first = file.read(1)
+        if not first:
+            raise Unreadable("The file is empty.")
+    rest = _Rejoined(first, file)
+    if first == b"[":
+        return ijson.items(rest, "item", use_float=True)  # type: ignore[no-any-return]
+    if first == b"{":
+        return ijson.items(rest, "", use_float=True)  # type: ignore[no-any-return]
+    raise Unreadable("The file is no JSON: it begins with something else than a list or an object.")
+
+
+def _title(item: dict[str, Any]) -> str:
+    found = item.get("title") or item.get("name")
+    return str(found)[:80] if found else "A chat without a title"
+
+
+class _Rejoined:
+    """A file whose first byte has been looked at."""
+
+    def __init__(self, first: bytes, file: IO[bytes]) -> None:
+        self._first, self._file = first, file
+
+    def read(self, size: int = -1) -> bytes:
+        if self._first and size != 0:
+            taken, self._first = self._first, b""
+            return taken
+        return self._file.read(size)
+
+
+class Package:
+    """A zip whose contents are counted as they come out, whatever it says of itself."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._left = MOST_UNPACKED
+        self._names = set(archive.namelist())
+        if len(self._names) > MOST_ENTRIES:
+            raise Unreadable(f"The zip file has more than {MOST_ENTRIES:,} entries.")
+
+    def open(self, name: str) -> "Counted":
+        info = self._archive.getinfo(name)
+        return Counted(self._archive.open(name), self, info.compress_size)
+
+    def count(self, size: int, so_far: int, packed: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise Unreadable("The zip file unpacks to more than 2 GiB.")
+        if so_far > FREE_RATIO_BYTES and so_far > MOST_RATIO * max(1, packed):
+            raise Unreadable("Something in the zip file unpacks to more than a hundred times its size.")
+
+    def unpack(self, files: list[FoundFile], folder: Path) -> None:
+        for file in files:
+            name = f"files/{file.content}"
+            if name not in self._names or not native.HASH.fullmatch(file.content):
+                continue
+            with self.open(name) as source, (folder / file.content).open("wb") as target:
+                while piece := source.read(1024 * 1024):
+                    target.write(piece)
+
+
+class Counted:
+    def __init__(self, file: IO[bytes], package: Package, packed: int) -> None:
+        self._file, self._package, self._packed = file, package, packed
+        self.count = 0
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._file.read(size if size >= 0 else 1024 * 1024)
+        self.count += len(piece)
+        self._package.count(len(piece), self.count, self._packed)
+        return piece
+
+    def __enter__(self) -> "Counted":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

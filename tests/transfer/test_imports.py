@@ -1,0 +1,301 @@
+"""Everything out and in again, and the exports of others: nothing lost, nothing twice, and undone as a whole."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tertulia.transfer.found import FoundMessage
+from tertulia.transfer.imports import _in_order
+from tertulia.transfer.reader import chatgpt, claude, librechat, openwebui
+from tests.conftest import SignIn
+from tests.fakes.live_server import Client
+from tests.fakes.scripted_provider import Finish, Reasoning, ScriptedProvider, Text
+from tests.files import samples
+from tests.files.test_files import ready
+from tests.waiting import until
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+def take(client: Client, name: str, content: bytes) -> dict[str, Any]:
+    """Import a file, and wait until it is done."""
+    job: dict[str, Any] = client.api("POST", "/imports", files={"file": (name, content)}, expect=201)
+    found: dict[str, Any] = {}
+
+    def is_done() -> bool:
+        found.update(client.api("GET", f"/imports/{job['id']}"))
+        return found["status"] not in ("queued", "running")
+
+    until(is_done, 30, lambda: f"it did not end: {found}")
+    return found
+
+
+def sample(client: Client, name: str) -> dict[str, Any]:
+    return take(client, name, (SAMPLES / name).read_bytes())
+
+
+def branch(client: Client, chat_id: str, **params: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = client.api("GET", f"/chats/{chat_id}/messages", params=params)["items"]
+    return items[::-1]
+
+
+def everything(client: Client) -> dict[str, bytes]:
+    client.api("POST", "/export/confirm", expect=204)
+    with zipfile.ZipFile(io.BytesIO(client.get("/export").content)) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def zipped(parts: dict[str, bytes]) -> bytes:
+    return samples.packed(dict(parts))
+
+
+def rich_chat(client: Client, provider: ScriptedProvider) -> str:
+    """A chat with a bit of everything."""
+    chat = client.chat(title="Ours", system_prompt="Be kind.", settings={"temperature": 0.5})
+    file = ready(client, "paper.pdf", samples.PDF)
+    picture = ready(client, "cat.png", samples.picture())
+    files = [file["id"], picture["id"]]
+    first = client.say(chat["id"], "Look", reply=False, attachment_ids=files)["message"]
+    provider.play([Reasoning("Hm."), Text("One."), Finish()], [Text("Two."), Finish()], [Text("Deep."), Finish()])
+    sent = client.say(chat["id"], "Which?")
+    client.finished(sent["run"]["id"])
+    again = client.api("POST", f"/messages/{sent['reply']['id']}/regenerate", json={}, expect=201)
+    client.finished(again["run"]["id"])
+    deep = client.say(chat["id"], "Within", parent_message_id=first["id"])
+    client.finished(deep["run"]["id"])
+    client.api(
+        "POST",
+        f"/messages/{first['id']}/edit",
+        json={"content": "Look here", "attachment_ids": files, "in_place": True},
+        expect=201,
+    )
+    client.api("PUT", f"/messages/{first['id']}/reactions/👍")
+    tag = client.api("POST", "/tags", json={"name": "Home", "colour": "blue"}, expect=201)
+    client.api("PUT", f"/chats/{chat['id']}/tags/{tag['id']}")
+    client.api("PATCH", f"/chats/{chat['id']}", json={"is_pinned": True})
+    client.api("PUT", f"/chats/{chat['id']}/head", json={"message_id": sent["reply"]["id"]})
+    return str(chat["id"])
+
+
+def test_what_goes_out_comes_in_again_and_goes_out_the_same(
+    ana: Client, sign_in: SignIn, provider: ScriptedProvider
+) -> None:
+    rich_chat(ana, provider)
+    ana.say(ana.chat()["id"], "Another, in the archive", reply=False)
+    out = everything(ana)
+    assert sum(name.startswith("chats/") for name in out) == 2
+    assert sum(name.startswith("files/") for name in out) == 2
+    other = sign_in("ana2")  # with nothing of her own yet, and the same name
+    other.api("PATCH", "/me", json={"name": "Ana"})
+    job = take(other, "everything.zip", zipped(out))
+    assert (job["status"], job["source"], job["error"]) == ("completed", "tertulia", None)
+    assert job["report"] | {"chats": 2, "files": 2, "refused": 0, "problems": []} == job["report"]
+    again = everything(other)
+    assert again.keys() == out.keys()
+    for name in out:
+        assert json.loads(again[name]) == json.loads(out[name]) if name.endswith("json") else again[name] == out[name]
+    ours = next(chat for chat in other.api("GET", "/chats")["items"] if chat["title"] == "Ours")
+    shown = branch(other, ours["id"])
+    assert [one["content"] for one in shown] == ["Look here paper.pdf cat.png", "Which?", "One."]
+    assert all(one["imported"] for one in shown)
+    picture = next(part for part in shown[0]["parts"] if part["type"] == "image")
+    assert other.get(f"/attachments/{picture['attachment_id']}/content").content == samples.picture()
+    assert other.api("GET", "/search", params={"q": "within"})["items"]
+    assert other.api("GET", "/usage")["items"] == []  # what was paid elsewhere is not paid again
+
+
+def test_a_second_import_of_the_same_adds_nothing(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
+    rich_chat(ana, provider)
+    out = zipped(everything(ana))
+    other = sign_in("bob")
+    assert take(other, "a.zip", out)["report"]["chats"] == 1
+    assert take(other, "b.zip", out)["report"] == {
+        "chats": 0, "messages": 0, "files": 0, "already_there": 1, "refused": 0, "problems": [],
+    }  # fmt: skip
+    assert len(other.api("GET", "/chats")["items"]) == 1
+
+
+def test_chatgpt(ana: Client) -> None:
+    job = sample(ana, "chatgpt.json")
+    assert (job["source"], job["report"]["chats"], job["report"]["refused"]) == ("chatgpt", 1, 1)
+    (chat,) = ana.api("GET", "/chats")["items"]
+    assert (chat["title"], chat["pinned_at"] is not None, chat["last_message_at"]) == (
+        "Birds",
+        True,
+        "2023-11-14T22:13:33Z",
+    )
+    shown = branch(ana, chat["id"])
+    assert [(one["role"], one["content"]) for one in shown] == [
+        ("user", "Name a bird."),
+        ("assistant", ""),
+        ("assistant", "The **heron**. Heron"),
+        ("user", "What is this? [A picture that is not in the export]"),
+        ("assistant", "print(1)"),
+        ("assistant", "1"),
+        ("assistant", "It is one."),
+    ]
+    assert shown[1]["parts"] == [{"type": "reasoning", "text": "A walrus is no bird."}]
+    assert shown[2]["model_name"] == "gpt-5"
+    assert shown[2]["parts"][1] == {"type": "source", "url": "https://example.org/heron", "title": "Heron"}
+    robin = next(one for one in shown[1]["sibling_ids"] if one != shown[1]["id"])
+    assert ana.api("GET", f"/messages/{robin}")["content"] == "The robin."
+
+
+def test_claude_from_its_zip(ana: Client) -> None:
+    conversations = (SAMPLES / "claude.json").read_bytes()
+    job = take(ana, "claude.zip", samples.packed({"conversations.json": conversations, "users.json": b"[]"}))
+    assert (job["source"], job["report"]["chats"]) == ("claude", 1)
+    (chat,) = ana.api("GET", "/chats")["items"]
+    shown = branch(ana, chat["id"])
+    assert [one["role"] for one in shown] == ["user", "assistant", "assistant"]
+    assert "flour 500" in shown[0]["content"]
+    assert shown[1]["parts"][0] == {"type": "reasoning", "text": "Yeast."}
+    assert any("not in the export" in problem for problem in job["report"]["problems"])
+
+
+def test_open_webui(ana: Client) -> None:
+    job = sample(ana, "openwebui.json")
+    assert job["report"]["chats"] == 2
+    assert job["report"]["refused"] == 0
+    chats = ana.api("GET", "/chats")["items"] + ana.api("GET", "/chats", params={"archived": "true"})["items"]
+    assert len(chats) == 2
+    tags = {tag["name"] for tag in ana.api("GET", "/tags")["items"]}
+    assert "cocina" in tags
+    rivers = next(chat for chat in chats if any("Amazon" in one["content"] for one in branch(ana, chat["id"])))
+    shown = branch(ana, rivers["id"])
+    assert len(shown[1]["sibling_ids"]) == 2
+    parts = [part["type"] for chat in chats for one in branch(ana, chat["id"]) for part in one["parts"]]
+    assert "reasoning" in parts
+
+
+@pytest.mark.parametrize("name", ["librechat-linear.json", "librechat-tree.json"])
+def test_librechat(ana: Client, name: str) -> None:
+    job = sample(ana, name)
+    assert (job["source"], job["report"]["chats"], job["report"]["refused"]) == ("librechat", 1, 0)
+    (chat,) = ana.api("GET", "/chats")["items"]
+    assert chat["title"] == "Branches in LibreChat"
+    assert ana.api("GET", f"/chats/{chat['id']}")["system_prompt"] == "You are terse."
+    shown = branch(ana, chat["id"])
+    assert shown[0]["content"] == "Capital of Peru?"
+    if "tree" in name:
+        assert len(shown[1]["sibling_ids"]) > 1
+
+
+def test_an_import_is_undone_as_a_whole_but_for_what_was_written_since(ana: Client) -> None:
+    job = sample(ana, "openwebui.json")
+    chats = ana.api("GET", "/chats")["items"] + ana.api("GET", "/chats", params={"archived": "true"})["items"]
+    own = ana.chat(title="Mine")
+    ana.say(chats[0]["id"], "And more", reply=False)
+    assert ana.api("POST", f"/imports/{job['id']}/undo")["status"] == "undone"
+    left = ana.api("GET", "/chats")["items"] + ana.api("GET", "/chats", params={"archived": "true"})["items"]
+    assert {chat["id"] for chat in left} == {own["id"], chats[0]["id"]}
+    again = sample(ana, "openwebui.json")["report"]
+    assert (again["chats"], again["already_there"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.json", b"{}", "No chat was understood"),
+        ("a.json", b"[1, 2]", "No chat was understood"),
+        ("a.json", b'[{"mapping": {', "damaged"),
+        ("a.json", b"hello", "no JSON"),
+        ("a.zip", samples.packed({"a.txt": b"x"}), "no chats in this zip"),
+        ("bomb.zip", samples.packed({"conversations.json": b"[" + b" " * (20 * 2**20)}), "hundred times"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_says_why(ana: Client, name: str, content: bytes, words: str) -> None:
+    job = take(ana, name, content)
+    assert job["status"] == "failed"
+    assert words in job["error"]
+    assert ana.api("GET", "/chats")["items"] == []
+
+
+def test_one_chat_that_cannot_be_understood_costs_no_other(ana: Client) -> None:
+    chats = json.loads((SAMPLES / "claude.json").read_text())
+    broken = {"uuid": "x", "name": "Broken", "chat_messages": [{"uuid": ["?"], "content": 5, "attachments": "no"}]}
+    odd = {"mapping": {"a": {"parent": "b", "message": None}, "b": {"parent": "a"}}, "current_node": "a", "id": "odd"}
+    job = take(ana, "a.json", json.dumps([broken, odd, *chats]).encode())
+    assert job["status"] == "completed"
+    assert [chat["title"] for chat in ana.api("GET", "/chats")["items"]].count("Bread") == 1
+
+
+def test_what_is_too_long_is_cut_and_told(ana: Client) -> None:
+    chats = json.loads((SAMPLES / "claude.json").read_text())
+    chats[0]["chat_messages"][0]["content"] = [{"type": "text", "text": "a" * 100_001}]
+    chats[0]["chat_messages"][0]["attachments"] = []
+    job = take(ana, "a.json", json.dumps(chats).encode())
+    assert any("cut" in problem for problem in job["report"]["problems"])
+    (chat,) = ana.api("GET", "/chats")["items"]
+    assert len(branch(ana, chat["id"])[0]["parts"][0]["text"]) == 100_000
+
+
+def test_others_see_nothing_of_an_import(ana: Client, sign_in: SignIn) -> None:
+    job = sample(ana, "claude.json")
+    bob = sign_in("bob")
+    for method, path in (("GET", ""), ("POST", "/cancel"), ("POST", "/undo")):
+        bob.api(method, f"/imports/{job['id']}{path}", expect=404)
+    assert bob.api("GET", "/imports")["items"] == []
+
+
+def test_a_token_does_not_export_everything(ana: Client, server: Any) -> None:
+    token = ana.api("POST", "/api-tokens", json={"name": "x"}, expect=201)["token"]
+    with Client(server.url) as other:
+        other.headers["Authorization"] = f"Bearer {token}"
+        assert other.get("/export").status_code == 403
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["id", "parent", "message", "content", "parts", "role", "author", "mapping", "children", "messages", "history",
+             "currentId", "parentId", "output", "type", "text", "uuid", "chat_messages", "messageId", "content_type"]
+        ),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(JSON)
+def test_no_export_however_odd_ends_a_reader_in_another_way_than_by_an_exception(item: object) -> None:
+    for reader, wrapped in (
+        (chatgpt, {"mapping": item if isinstance(item, dict) else {"a": item}, "id": "1"}),
+        (claude, {"chat_messages": [item], "uuid": "1"}),
+        (openwebui, {"id": "1", "chat": {"history": {"messages": item if isinstance(item, dict) else {}}}}),
+        (librechat, {"conversationId": "1", "messages": [item]}),
+    ):
+        try:
+            chat = reader.read(wrapped)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            continue
+        known = {one.id for one in chat.messages}
+        assert all(one.parent is None or one.parent in known for one in chat.messages)
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(-1, 8), st.none() | st.floats(1, 9)), max_size=9))
+def test_messages_are_put_in_an_order_in_which_each_follows_what_it_needs(
+    links: list[tuple[int, int, float | None]],
+) -> None:
+    messages = [
+        FoundMessage(id=str(one), parent=str(parent) if parent >= 0 else None, role="user", parts=[], created_at=moment)
+        for one, parent, moment in links
+    ]
+    ordered = _in_order(messages)
+    place = {one.id: number for number, one in enumerate(ordered)}
+    by_id = {one.id: one for one in messages}
+    for one in ordered:
+        parent = by_id[one.id].parent
+        assert parent not in by_id or parent == one.id or place[str(parent)] < place[one.id]
