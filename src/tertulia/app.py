@@ -30,7 +30,7 @@ from tertulia.accounts.tokens import hash_token
 from tertulia.billing.routes import usage_routes
 from tertulia.chat.branches import purge_messages
 from tertulia.chat.routes import chat_routes
-from tertulia.chat.search_index import build_index, index_file_anew
+from tertulia.chat.search_index import build_index, index_file_anew, index_files
 from tertulia.chat.service import purge_trash
 from tertulia.chat.share_routes import share_routes
 from tertulia.chat.shares import count_accesses, read_preview
@@ -112,7 +112,7 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
     for routes in (
         account_routes(parts.gate, cursors),
         admin_routes(cursors),
-        chat_routes(cursors, parts.catalogue),
+        chat_routes(cursors, parts.catalogue, limit_bytes=settings.storage_per_user_mib * 2**20),
         search_routes(cursors),
         tag_routes(),
         share_routes(parts.db, parts.feed),
@@ -196,6 +196,7 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
             Job("refresh-models", 24 * 3600, refresh_catalogue),
             Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
             Job("build-search-index", 60, lambda session: None if build_index(session).is_built else MORE),
+            Job("index-files", 2, lambda session: MORE if index_files(session) else None),
             Job("purge-messages", 60, lambda session: purge_messages(session, timedelta(days=settings.trash_days))),
             Job("purge-tags", 3600, lambda session: purge_tags(session, timedelta(days=settings.trash_days))),
             Job("sweep-files", 3600, lambda session: sweep_files(session, timedelta(days=settings.trash_days))),

@@ -138,7 +138,7 @@ def test_a_branch_of_any_length_is_copied_into_a_chat_of_its_own(session: Sessio
     chat_id = make_chat(session, owner=alice, messages=1203, title="T" * 200)
     page, _ = list_messages(session, chat_id, actor=alice, limit=200)
     last = page[2]
-    copied = ChatId(fork_chat(session, MessageId(last["id"]), actor=alice)["id"])
+    copied = ChatId(fork_chat(session, MessageId(last["id"]), actor=alice, limit_bytes=2**30)["id"])
     chat = get_chat(session, copied, actor=alice)
     assert (chat["message_count"], chat["title"]) == (1201, ("Branch of " + "T" * 200)[:200])
     found: list[str] = []

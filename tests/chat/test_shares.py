@@ -1,5 +1,6 @@
 """Shared chats: with a person, by a link, with everybody; who may do what, what is heard live, and how it ends."""
 
+import threading
 import time
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tertulia.accounts.models import Share
+from tertulia.accounts.models import Share, User, UserStatus
 from tertulia.clock import now
 from tertulia.db.opening import plain_engine
 from tests.conftest import SignIn
@@ -227,7 +228,7 @@ def test_a_stranger_follows_a_reply_while_it_is_written(
         assert next(events)[1] == "ready"
         sent = ana.say(chat["id"], "hello")
         heard = next(events)
-        assert set(heard[2]) == {"entity", "entity_id", "operation"}
+        assert heard[1:] == ("change", {})
         address = f"{server.url}/api/v1/shared/{token}/runs/{sent['run']['id']}/events"
         with httpx.stream("GET", address) as following:
             words = parse_events(following)
@@ -292,3 +293,101 @@ def test_who_is_there_and_who_types_is_told_to_those_who_may_see_it(
     }
     carol.api("PUT", f"/chats/{chat['id']}/presence", json={}, expect=404)
     assert not any(kind == "presence" for _, kind, _ in hears_carol.heard)
+
+
+def test_shares_that_hold_one_another_in_a_circle_end_with_the_one_they_came_from(
+    ana: Client, bob_client: Client, sign_in: SignIn
+) -> None:
+    carol = sign_in("carol")
+    chat = ana.chat()
+    first = share(ana, chat["id"], shared_with_username="bob", write=True, on=True)
+    share(bob_client, chat["id"], shared_with_username="carol", on=True)
+    share(carol, chat["id"], shared_with_username="bob", on=True)
+    ana.api("DELETE", f"/shares/{first['id']}", expect=204)
+    for one in (bob_client, carol):
+        one.api("GET", f"/chats/{chat['id']}", expect=404)
+
+
+def test_what_was_given_on_ends_when_its_giver_has_less(ana: Client, bob_client: Client, sign_in: SignIn) -> None:
+    carol = sign_in("carol")
+    chat = ana.chat()
+    wide = share(ana, chat["id"], shared_with_username="bob", write=True, on=True)
+    share(ana, chat["id"], shared_with_username="bob", on=True)
+    share(bob_client, chat["id"], shared_with_username="carol", write=True)
+    ana.api("DELETE", f"/shares/{wide['id']}", expect=204)
+    bob_client.api("GET", f"/chats/{chat['id']}")
+    carol.api("GET", f"/chats/{chat['id']}", expect=404)
+
+
+def test_what_is_given_while_it_is_taken_does_not_outlive_it(
+    ana: Client, bob_client: Client, server: LiveServer
+) -> None:
+    for _ in range(8):
+        chat = ana.chat()
+        given = share(ana, chat["id"], shared_with_username="bob", on=True)
+        made: list[Any] = []
+
+        def give(chat_id: str = chat["id"], made: list[Any] = made) -> None:
+            made.append(bob_client.post(f"/chats/{chat_id}/shares", json={}))
+
+        giving = threading.Thread(target=give)
+        giving.start()
+        ana.api("DELETE", f"/shares/{given['id']}", expect=204)
+        giving.join()
+        if made[0].status_code == 201:
+            assert strangers(server, made[0].json()["token"]).status_code == 404
+
+
+def test_a_reader_sees_neither_unsent_files_nor_where_else_one_is_used(ana: Client, bob_client: Client) -> None:
+    chat, private = ana.chat(title="Ours"), ana.chat(title="Private")
+    unsent = ready(ana, "unsent.txt", b"secret", chat_id=chat["id"])
+    shown = ready(ana, "shown.txt", b"x")
+    taken = ready(ana, "taken.txt", b"deleted")
+    for place in (chat, private):
+        ana.say(place["id"], "Look", reply=False, attachment_ids=[shown["id"]])
+    gone = ana.say(chat["id"], "Oops", reply=False, attachment_ids=[taken["id"]])["message"]
+    ana.api("DELETE", f"/messages/{gone['id']}", expect=204)
+    share(ana, chat["id"], shared_with_username="bob", write=True)
+    listed = bob_client.api("GET", "/attachments", params={"chat_id": chat["id"]})["items"]
+    assert [one["id"] for one in listed] == [shown["id"]]
+    assert (listed[0]["used_in"]["chat_title"], listed[0]["uses"]) == ("Ours", 1)
+    for one in (unsent, taken):
+        body = {"content": "mine", "reply": False, "attachment_ids": [one["id"]]}
+        assert (
+            bob_client.api("POST", f"/chats/{chat['id']}/messages", json=body, expect=422)["code"]
+            == "attachment_unknown"
+        )
+    assert len(ana.api("GET", "/attachments", params={"chat_id": chat["id"]})["items"]) == 3
+
+
+def test_a_copy_of_anothers_chat_has_none_of_its_instructions(ana: Client, bob_client: Client) -> None:
+    chat = ana.chat(system_prompt="Secret")
+    message = ana.say(chat["id"], "hello", reply=False)["message"]
+    share(ana, chat["id"], shared_with_username="bob")
+    fork = bob_client.api("POST", f"/messages/{message['id']}/fork", expect=201)
+    assert bob_client.api("GET", f"/chats/{fork['id']}")["system_prompt"] is None
+
+
+def test_a_reply_that_waits_for_somebody_without_leave_is_not_written(
+    ana: Client, bob_client: Client, provider: ScriptedProvider
+) -> None:
+    chat = ana.chat()
+    given = share(ana, chat["id"], shared_with_username="bob", write=True)
+    provider.play([Text("slow"), Hold(), Finish()])
+    slow = ana.say(chat["id"], "hello")
+    waiting = bob_client.say(chat["id"], "and I")
+    ana.api("DELETE", f"/shares/{given['id']}", expect=204)
+    provider.release()
+    ana.finished(slow["run"]["id"])
+    until(lambda: ana.api("GET", f"/runs/{waiting['run']['id']}")["status"] == "cancelled")
+
+
+def test_a_link_of_somebody_who_left_is_closed(ana: Client, sign_in: SignIn, server: LiveServer) -> None:
+    bob = sign_in("bob")
+    token = share(bob, bob.chat()["id"])["token"]
+    assert strangers(server, token).status_code == 200
+    engine = plain_engine(server.settings)
+    with Session(engine) as session, session.begin():
+        session.execute(sa.update(User).where(User.id == bob.user["id"]).values(status=UserStatus.INACTIVE))
+    engine.dispose()
+    assert strangers(server, token).status_code == 404

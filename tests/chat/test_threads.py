@@ -105,6 +105,16 @@ def test_replies_of_a_deleted_message_stay_and_belong_to_nobody_when_it_is_gone(
     assert find_wrong_counters(session) == []
 
 
+def test_a_reply_that_comes_back_is_never_the_head(ana: Client) -> None:
+    chat = ana.chat()
+    root = ana.say(chat["id"], "root", reply=False)["message"]
+    reply = ana.say(chat["id"], "reply", reply=False, parent_message_id=root["id"])["message"]
+    for one in (reply, root):
+        ana.api("DELETE", f"/messages/{one['id']}", expect=204)
+    ana.api("POST", f"/messages/{reply['id']}/restore")
+    assert ana.api("GET", f"/chats/{chat['id']}")["head_message_id"] is None
+
+
 def test_a_place_in_another_thread_or_chat_is_refused(ana: Client) -> None:
     chat, other = ana.chat(), ana.chat()
     root = ana.say(chat["id"], "root", reply=False)["message"]

@@ -225,6 +225,12 @@ OLD["0002"] = [
          cached_tokens, is_estimated, created_at, updated_at)
        VALUES (:log, :user, :chat, :message, :run, 'model', 'settled', 'openai', 'gpt-4o', 7, 5, 0, {false}, :now, :now)""",
 ]
+OLD["0003"] = [
+    *OLD["0002"],
+    """INSERT INTO tag (id, user_id, name, name_key, colour, created_at, updated_at)
+       VALUES (:tag, :user, 'Home', 'home', 'blue', :now, :now)""",
+    "INSERT INTO chat_tag (chat_id, tag_id, created_at) VALUES (:chat, :tag, :now)",
+]
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])
@@ -239,10 +245,12 @@ def test_every_released_schema_comes_to_this_one_with_its_data(
         "now": tables.metadata.tables["user"].c.created_at.type,
         **{
             name: tables.metadata.tables["user"].c.id.type
-            for name in ("user", "session", "chat", "message", "run", "log")
+            for name in ("user", "session", "chat", "message", "run", "log", "tag")
         },
     }
-    values: dict[str, Any] = {name: new_id() for name in ("user", "session", "chat", "message", "run", "log")} | {
+    values: dict[str, Any] = {
+        name: new_id() for name in ("user", "session", "chat", "message", "run", "log", "tag")
+    } | {
         "now": NOW,
         "hash": b"x" * 32,
     }

@@ -7,8 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.accounts.access import may_write_chat
 from tertulia.accounts.actor import Actor
-from tertulia.chat.errors import ChatNotFound, MessageNotFound, StillWriting
+from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotYourMessage, StillWriting
 from tertulia.chat.messages import WRITING, LockedChat, announce_message, check_hand, find_place, lock_chat
 from tertulia.chat.models import Chat, Deleted, Message, MessageStatus
 from tertulia.chat.parts import Part, attachments_in, with_other_files
@@ -65,6 +66,22 @@ def delete_message(session: Session, message_id: MessageId, *, actor: Actor) -> 
     announce_chat(session, chat.id, Operation.UPDATED)
 
 
+def check_may_delete(session: Session, message_id: MessageId, *, actor: Actor) -> Actor:
+    """Before anything is stopped for it; gives the actor. One that is missing is for `delete_message` to tell of.
+
+    Raises NotYourMessage.
+    """
+    row = session.execute(
+        sa.select(Chat.user_id, Message.user_id)
+        .join(Message, Message.chat_id == Chat.id)
+        .where(Message.id == message_id, Chat.deleted_at.is_(None), may_write_chat(Chat.id, Chat.user_id)),
+        {"actor_id": actor.user_id},
+    ).first()
+    if row is not None and actor.user_id not in (row[0], row[1]):
+        raise NotYourMessage
+    return actor
+
+
 def restore_message(session: Session, message_id: MessageId, *, actor: Actor) -> MessageRead:
     """Put a deleted message back where it was; one that is not deleted stays as it is. Raises MessageNotFound."""
     chat = _locked_chat_of(session, message_id, actor=actor, is_deleted=True)
@@ -86,11 +103,16 @@ def restore_message(session: Session, message_id: MessageId, *, actor: Actor) ->
     _relink(session, list(still_there), message_id)
     values: dict[str, object] = {"message_count": Chat.message_count + 1}
     # Only if nothing was said since: then the head stays with what was.
-    if (before.was_head and chat.head_message_id == before.next_head) or chat.head_message_id is None:
+    is_head = (before.was_head and chat.head_message_id == before.next_head) or chat.head_message_id is None
+    if is_head and message.thread_level == 0:
         values["head_message_id"] = newest_leaf_below(session, chat.id, message_id)
     session.execute(sa.update(Chat).where(Chat.id == chat.id).values(values))
     restored = announce_message(session, chat.owner_id, message_id, Operation.CREATED)
     _announce_beside(session, chat, message_id, message.previous_message_id)
+    if message.parent_message_id and _is_shown(session, message.parent_message_id):
+        announce_message(
+            session, chat.owner_id, MessageId(message.parent_message_id), Operation.UPDATED, with_chat=False
+        )
     for follower in still_there:
         if _is_shown(session, follower):
             announce_message(session, chat.owner_id, MessageId(follower), Operation.UPDATED, with_chat=False)
@@ -107,7 +129,7 @@ def purge_messages(session: Session, kept: timedelta) -> int:
     return rowcount(session, sa.delete(Message).where(Message.id.in_(old)))
 
 
-def fork_chat(session: Session, message_id: MessageId, *, actor: Actor) -> ChatRead:
+def fork_chat(session: Session, message_id: MessageId, *, actor: Actor, limit_bytes: int) -> ChatRead:
     """A new chat of the caller's own, with a copy of the branch up to a message; what it cost stays with the first."""
     source = _readable_chat_of(session, message_id, actor=actor)
     now = clock.now()
@@ -120,7 +142,8 @@ def fork_chat(session: Session, message_id: MessageId, *, actor: Actor) -> ChatR
             title=f"Branch of {source.title}"[:MAX_TITLE],
             provider=source.provider,
             model_name=source.model_name,
-            system_prompt=source.system_prompt,
+            # The instructions of another's chat are not shown, and not handed on.
+            system_prompt=source.system_prompt if source.user_id == actor.user_id else None,
             settings=source.settings,
             context_window_size=source.context_window_size,
             message_count=len(branch),
@@ -134,7 +157,7 @@ def fork_chat(session: Session, message_id: MessageId, *, actor: Actor) -> ChatR
         some = branch[start : start + COPIED_AT_ONCE]
         found = {row.id: row for row in session.scalars(sa.select(Message).where(Message.id.in_(some)))}
         named = [one for row in found.values() for one in attachments_in(row.parts)]
-        files = copy_attachments(session, named, chat_id=chat_id, user_id=actor.user_id)
+        files = copy_attachments(session, named, chat_id=chat_id, actor=actor, limit_bytes=limit_bytes)
         copies = []
         links: list[tuple[str, list[Part]]] = []
         for original in (found[one] for one in some):

@@ -33,7 +33,7 @@ from tertulia.chat.models import (
 from tertulia.chat.parts import FilePart, ImagePart, Part, TextPart, attachments_in, flatten
 from tertulia.chat.queries import LOCK_CHAT, ONE_MESSAGE, newest_in_thread, read_message_row
 from tertulia.chat.schemas import MessageRead, Written
-from tertulia.chat.search_index import FINAL, index_message, index_stored, index_title
+from tertulia.chat.search_index import FINAL, forget_files, index_message, index_stored, index_title
 from tertulia.chat.service import announce_chat
 from tertulia.chat.titles import title_from
 from tertulia.db import Prepared, later_of, table_of
@@ -196,7 +196,6 @@ def append_message(
             role=role,
             content=content,
             created_at=now,
-            has_files=bool(attached),
         )
     if title:
         index_title(session, chat.id)
@@ -353,6 +352,7 @@ def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, wri
     ]
     message.content, message.parts = flatten(written.parts), written.parts
     message.details = message.details.model_copy(update={"edited": True})
+    forget_files(session, [message_id])
     unlink_attachments(session, message_id)
     link_attachments(session, written.attached, message_id=message_id, chat_id=chat.id)
     index_stored(session, [message_id])

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tertulia.ids import AnyId
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -27,7 +29,7 @@ class ImagePart(_Part):
 
     type: Literal["image"] = "image"
     url: str | None = Field(None, max_length=2000, pattern=r"^https?://")
-    attachment_id: str | None = Field(None, max_length=36)
+    attachment_id: AnyId | None = None
     alt: str | None = Field(None, max_length=1000)
     width: int | None = Field(None, ge=1)
     height: int | None = Field(None, ge=1)
@@ -43,7 +45,7 @@ class FilePart(_Part):
     """What was attached; the name stays when the file is deleted. What a client says of it beside the id is not believed."""
 
     type: Literal["file"] = "file"
-    attachment_id: str = Field(max_length=36)
+    attachment_id: AnyId
     file_name: str = Field("", max_length=255)
     file_type: str = Field("", max_length=127)
     file_size: int = Field(0, ge=0)

@@ -37,6 +37,8 @@ def add_reaction(session: Session, message_id: MessageId, emoji: str, *, actor: 
 
 
 def remove_reaction(session: Session, message_id: MessageId, emoji: str, *, actor: Actor) -> MessageRead:
+    if not is_emoji(emoji):
+        raise NotAnEmoji
     chat = _chat_of(session, message_id, actor=actor)
     session.execute(
         sa.delete(Reaction).where(
@@ -58,6 +60,8 @@ def is_emoji(text: str) -> bool:
 def _chat_of(session: Session, message_id: MessageId, *, actor: Actor) -> LockedChat:
     """Locked, so that what is told of the message is told in order."""
     try:
-        return lock_chat(session, find_place(session, message_id).chat_id, actor=actor)
+        chat = lock_chat(session, find_place(session, message_id).chat_id, actor=actor)
+        find_place(session, message_id)  # it may have been deleted while this waited
+        return chat
     except ChatNotFound:
         raise MessageNotFound from None

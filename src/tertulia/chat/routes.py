@@ -28,7 +28,7 @@ from tertulia.providers.catalogue import ModelCatalogue
 Emoji = Annotated[str, Path(min_length=1, max_length=32)]
 
 
-def chat_routes(cursors: Cursors, catalogue: ModelCatalogue) -> Routes:
+def chat_routes(cursors: Cursors, catalogue: ModelCatalogue, *, limit_bytes: int) -> Routes:
     routes = Routes("chats")
 
     @routes.add("GET", "/chats", access=Access.SIGNED_IN, gives=Page[ChatRead])
@@ -148,7 +148,10 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue) -> Routes:
     async def fork_chat(caller: CommandDep, message_id: AnyId) -> Response:
         """A new chat that goes on from a message."""
         return await caller.command(
-            201, lambda session, actor: branches.fork_chat(session, MessageId(message_id), actor=actor)
+            201,
+            lambda session, actor: branches.fork_chat(
+                session, MessageId(message_id), actor=actor, limit_bytes=limit_bytes
+            ),
         )
 
     @routes.add("POST", "/messages/{message_id}/restore", access=Access.SIGNED_IN, gives=MessageRead, problems=(404,))

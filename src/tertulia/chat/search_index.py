@@ -16,12 +16,13 @@ from tertulia import clock
 from tertulia.chat.models import DEFAULT_TITLE, Chat, Message, MessageRole, MessageStatus
 from tertulia.chat.words import words_of
 from tertulia.db import Base, Id, Prepared, insert_if_absent, table_of
-from tertulia.files.models import MessageAttachment
-from tertulia.files.service import texts_of_messages
+from tertulia.files.models import Attachment, MessageAttachment
+from tertulia.files.service import text_of_file
 from tertulia.jobs.models import InstanceSetting
 
 WORDS_A_ROW = 8000  # PostgreSQL knows places in a text up to 16,383
 AT_ONCE = 500
+INDEXED_OF_FILE = 300_000  # characters: about a book; more would hold up the writer
 PARTS_A_FILE = 1000  # the numbers of rows from here on are the first file's, then the second's
 EDITION = 1  # of the words; another one is indexed anew
 SETTING = "search_index"
@@ -83,44 +84,35 @@ def index_message(
     role: MessageRole,
     content: str,
     created_at: datetime,
-    has_files: bool = False,
 ) -> None:
-    """A message that has no row yet, with the texts of its files."""
+    """A message that has no row yet. What its files say is indexed by a job: it may be a hundred times as much."""
     head = f"{owner_word(owner_id)} {chat_word(chat_id)} {role_word(role)}"
-    texts = [(0, content)]
-    if has_files:
-        texts += [
-            (PARTS_A_FILE * (position + 1), text) for _, position, text in texts_of_messages(session, [message_id])
-        ]
-    for first, text in texts:
-        for part, words in enumerate(_rows(text)):
-            _INSERT.run(
-                session,
-                chat_id=chat_id,
-                message_id=message_id,
-                part=first + part,
-                words=f"{head} {words}",
-                created_at=created_at,
-            )
-
-
-def index_file_anew(session: Session, attachment_id: str) -> None:
-    """The text of a file that is deleted, or has come back, wherever it is used."""
-    used_in = sa.select(MessageAttachment.message_id).where(MessageAttachment.attachment_id == attachment_id)
-    index_stored(session, list(session.scalars(used_in)))
+    for part, words in enumerate(_rows(content)):
+        _INSERT.run(
+            session,
+            chat_id=chat_id,
+            message_id=message_id,
+            part=part,
+            words=f"{head} {words}",
+            created_at=created_at,
+        )
 
 
 def index_stored(session: Session, message_ids: Iterable[str]) -> None:
     """Messages as they are stored now, in place of what was indexed of them; those that are not final have nothing."""
     wanted = list(message_ids)
     session.flush()
-    session.execute(sa.delete(SearchDocument).where(SearchDocument.message_id.in_(wanted)))
+    session.execute(
+        sa.delete(SearchDocument).where(SearchDocument.message_id.in_(wanted), SearchDocument.part < PARTS_A_FILE)
+    )
+    final = []
     for one in session.execute(
         sa.select(Message.id, Message.chat_id, Chat.user_id, Message.role, Message.content, Message.created_at)
         .join(Chat, Chat.id == Message.chat_id)
         .where(Message.id.in_(wanted), Message.status.in_(FINAL))
         .order_by(Message.id)
     ):
+        final.append(one.id)
         index_message(
             session,
             message_id=one.id,
@@ -129,8 +121,83 @@ def index_stored(session: Session, message_ids: Iterable[str]) -> None:
             role=one.role,
             content=one.content,
             created_at=one.created_at,
-            has_files=True,
         )
+    forget_files(session, [one for one in wanted if one not in set(final)])
+
+
+def forget_files(session: Session, message_ids: list[str]) -> None:
+    """What the files of messages say is not found any more; when the messages are, it is indexed again."""
+    if not message_ids:
+        return
+    session.execute(
+        sa.delete(SearchDocument).where(SearchDocument.message_id.in_(message_ids), SearchDocument.part >= PARTS_A_FILE)
+    )
+    session.execute(
+        sa.update(MessageAttachment).where(MessageAttachment.message_id.in_(message_ids)).values(indexed_at=None)
+    )
+
+
+def index_file_anew(session: Session, attachment_id: str) -> None:
+    """A file was deleted, or has come back: the job looks at each place where it is used."""
+    session.execute(
+        sa.update(MessageAttachment).where(MessageAttachment.attachment_id == attachment_id).values(indexed_at=None)
+    )
+
+
+def index_files(session: Session) -> bool:
+    """The text of the next file of a message that waits for it, as far as it is indexed; whether there are more."""
+    waiting = session.execute(
+        sa.select(
+            MessageAttachment.id,
+            MessageAttachment.message_id,
+            MessageAttachment.position,
+            MessageAttachment.attachment_id,
+            Message.chat_id,
+            Message.role,
+            Message.status,
+            Message.created_at,
+            Chat.user_id,
+        )
+        .join(Message, Message.id == MessageAttachment.message_id)
+        .join(Chat, Chat.id == Message.chat_id)
+        .where(MessageAttachment.indexed_at.is_(None))
+        .order_by(MessageAttachment.id)
+        .limit(1)
+        .with_for_update(of=MessageAttachment, skip_locked=True)
+    ).first()
+    if waiting is None:
+        return False
+    first = PARTS_A_FILE * (waiting.position + 1)
+    session.execute(
+        sa.delete(SearchDocument).where(
+            SearchDocument.message_id == waiting.message_id,
+            SearchDocument.part.between(first, first + PARTS_A_FILE - 1),
+        )
+    )
+    is_there = waiting.attachment_id is not None and waiting.status in FINAL
+    text = (
+        text_of_file(session, waiting.attachment_id, INDEXED_OF_FILE)
+        if is_there and _is_kept(session, waiting.attachment_id)
+        else ""
+    )
+    head = f"{owner_word(waiting.user_id)} {chat_word(waiting.chat_id)} {role_word(waiting.role)}"
+    for part, words in enumerate(_rows(text)):
+        _INSERT.run(
+            session,
+            chat_id=waiting.chat_id,
+            message_id=waiting.message_id,
+            part=first + part,
+            words=f"{head} {words}",
+            created_at=waiting.created_at,
+        )
+    session.execute(
+        sa.update(MessageAttachment).where(MessageAttachment.id == waiting.id).values(indexed_at=clock.now())
+    )
+    return True
+
+
+def _is_kept(session: Session, attachment_id: str) -> bool:
+    return session.scalar(sa.select(Attachment.deleted_at).where(Attachment.id == attachment_id)) is None
 
 
 def index_title(session: Session, chat_id: str) -> None:
@@ -162,6 +229,7 @@ def build_index(session: Session) -> Progress:
     else:
         messages = session.scalars(_next(Message, progress.messages_after)).all()
         index_stored(session, messages)
+        forget_files(session, list(messages))
         progress.messages_after = messages[-1] if messages else progress.messages_after
         progress.is_built = len(messages) < AT_ONCE
     now = clock.now()

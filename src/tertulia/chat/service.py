@@ -31,6 +31,7 @@ from tertulia.chat.schemas import ChatCreate, ChatRead, ChatUpdate, MessageRead,
 from tertulia.chat.search_index import index_title
 from tertulia.db import rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
+from tertulia.files.service import release_files
 from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish
@@ -174,7 +175,8 @@ def restore_chat(session: Session, chat_id: ChatId, *, actor: Actor) -> ChatRead
 
 def purge_trash(session: Session, kept: timedelta) -> int:
     """Delete for good what has been in the trash for longer; a few at a time, so that nobody waits for it."""
-    old = sa.select(Chat.id).where(Chat.deleted_at < clock.now() - kept).limit(20)
+    old = session.scalars(sa.select(Chat.id).where(Chat.deleted_at < clock.now() - kept).limit(20)).all()
+    release_files(session, old)
     return rowcount(session, sa.delete(Chat).where(Chat.id.in_(old)))
 
 

@@ -21,7 +21,7 @@ def share_routes(db: Database, feed: ChangeFeed) -> Routes:
     @routes.add("GET", "/shared-chats", access=Access.SIGNED_IN, gives=Page[ChatRead])
     async def get_shared_chats(caller: CallerDep) -> Response:
         """The chats of others that one may read."""
-        found = await caller.read(lambda session, actor: service.list_shared_chats(session, actor=actor))
+        found = await caller.read_long(lambda session, actor: service.list_shared_chats(session, actor=actor))
         return json_response({"items": found, "next_cursor": None})
 
     @routes.add("GET", "/chats/{chat_id}/shares", access=Access.SIGNED_IN, gives=Page[ShareRead], problems=(404,))

@@ -14,7 +14,7 @@ from tertulia.accounts.service import name_key, write_audit
 from tertulia.accounts.tokens import hash_token, new_share_token
 from tertulia.chat.errors import ChatNotFound, PersonUnknown, ShareExpired, ShareNotFound, SharesTooMuch
 from tertulia.chat.models import Chat, Message, MessageStatus, Visibility
-from tertulia.chat.queries import BRANCH_PAGE, read_message_row
+from tertulia.chat.queries import BRANCH_IDS, BRANCH_PAGE, read_message_row
 from tertulia.chat.schemas import (
     MessageRead,
     PermissionsRead,
@@ -32,6 +32,7 @@ from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish
 
 MAX_SHARES = 100  # of one chat
+NEAR_THE_END = 20
 
 
 def create_share(session: Session, chat_id: ChatId, new: ShareCreate, *, actor: Actor) -> ShareMade:
@@ -39,6 +40,7 @@ def create_share(session: Session, chat_id: ChatId, new: ShareCreate, *, actor: 
 
     Raises ChatNotFound, SharesTooMuch, PersonUnknown, ShareExpired.
     """
+    _lock(session, chat_id)
     chat = _shareable(session, chat_id, actor=actor)
     wanted = new.permissions
     own = chat.permissions
@@ -88,26 +90,62 @@ def revoke_share(session: Session, share_id: ShareId, *, actor: Actor) -> None:
 
     By the owner of the chat, by whoever made it, and by the person it is for, who leaves. Raises ShareNotFound.
     """
-    share = session.scalars(
-        sa.select(Share).where(Share.id == share_id, Share.is_active).with_for_update()
-    ).one_or_none()
+    chat_id = session.scalar(sa.select(Share.chat_id).where(Share.id == share_id))
+    _lock(session, chat_id or "")
+    share = session.scalars(sa.select(Share).where(Share.id == share_id, Share.is_active)).one_or_none()
     owner_id = session.scalar(sa.select(Chat.user_id).where(Chat.id == share.chat_id)) if share else None
-    if share is None or actor.user_id not in (owner_id, share.owner_id, share.shared_with_user_id):
+    if share is None or owner_id is None:
+        raise ShareNotFound
+    if actor.user_id not in (owner_id, share.owner_id, share.shared_with_user_id):
         raise ShareNotFound
     write_audit(session, actor.user_id, "share.revoke", entity="share", entity_id=share_id)
-    ending, seen = [share], {share.id}
-    while ending:
-        one = ending.pop()
-        one.is_active = False
+    share.is_active = False
+    session.flush()
+    _announce(session, share.id, Operation.DELETED)
+    for unfounded in _unfounded(session, share.chat_id, owner_id):
+        unfounded.is_active = False
         session.flush()
-        _announce(session, one.id, Operation.DELETED)
-        if one.shared_with_user_id is None or _still_shares(session, one.chat_id, one.shared_with_user_id):
-            continue
-        onward = sa.select(Share).where(
-            Share.chat_id == one.chat_id, Share.owner_id == one.shared_with_user_id, Share.is_active
-        )
-        ending += [other for other in session.scalars(onward) if other.id not in seen]
-        seen |= {other.id for other in ending}
+        _announce(session, unfounded.id, Operation.DELETED)
+
+
+@dataclass
+class _Given:
+    """What somebody has of a chat through all that others gave them; `expires_at` None: it has no end."""
+
+    can_write: bool
+    can_share: bool
+    expires_at: datetime | None
+
+    def covers(self, share: Share) -> bool:
+        in_time = self.expires_at is None or (share.expires_at is not None and share.expires_at <= self.expires_at)
+        return self.can_share and in_time and (self.can_write or not share.can_write)
+
+    def add(self, share: Share) -> bool:
+        """Whether it is more than before."""
+        before = (self.can_write, self.can_share, self.expires_at)
+        self.can_write |= share.can_write
+        self.can_share |= share.can_share
+        if self.expires_at is not None:
+            self.expires_at = max(self.expires_at, share.expires_at) if share.expires_at is not None else None
+        return before != (self.can_write, self.can_share, self.expires_at)
+
+
+def _unfounded(session: Session, chat_id: str, owner_id: str) -> list[Share]:
+    """The shares of a chat that do not go back to its owner, step by step, by what each maker has; circles found nothing."""
+    left = list(session.scalars(sa.select(Share).where(Share.chat_id == chat_id, is_valid_share()).order_by(Share.id)))
+    has = {owner_id: _Given(can_write=True, can_share=True, expires_at=None)}
+    is_moving = True
+    while is_moving:
+        is_moving = False
+        for share in [one for one in left if one.owner_id in has and has[one.owner_id].covers(one)]:
+            left.remove(share)
+            is_moving = True
+            person = share.shared_with_user_id
+            if person is not None and person in has:
+                has[person].add(share)
+            elif person is not None:
+                has[person] = _Given(share.can_write, share.can_share, share.expires_at)
+    return left
 
 
 @dataclass(frozen=True)
@@ -124,7 +162,13 @@ def open_door(session: Session, token: str, *, actor: Actor | None = None) -> Op
     row = session.execute(
         sa.select(Chat.id, Chat.user_id, Share.id, Share.shared_with_user_id)
         .join(Share, Share.chat_id == Chat.id)
-        .where(Share.token_hash == hash_token(token), is_valid_share(), Chat.deleted_at.is_(None))
+        .join(User, User.id == Chat.user_id)
+        .where(
+            Share.token_hash == hash_token(token),
+            is_valid_share(),
+            Chat.deleted_at.is_(None),
+            User.status == UserStatus.ACTIVE,
+        )
     ).first()
     if row is not None and (row[3] is None or (actor is not None and row[3] == actor.user_id)):
         return OpenDoor(ChatId(row[0]), row[1], row[2])
@@ -133,8 +177,13 @@ def open_door(session: Session, token: str, *, actor: Actor | None = None) -> Op
     except ValueError:
         raise ShareNotFound from None
     owner_id = session.scalar(
-        sa.select(Chat.user_id).where(
-            Chat.id == chat_id, Chat.visibility == Visibility.PUBLIC, Chat.deleted_at.is_(None)
+        sa.select(Chat.user_id)
+        .join(User, User.id == Chat.user_id)
+        .where(
+            Chat.id == chat_id,
+            Chat.visibility == Visibility.PUBLIC,
+            Chat.deleted_at.is_(None),
+            User.status == UserStatus.ACTIVE,
         )
     )
     if owner_id is None:
@@ -210,6 +259,15 @@ def as_shared(message: MessageRead) -> SharedMessageRead:
     }
 
 
+def is_on_show(session: Session, door: OpenDoor, message_id: str) -> bool:
+    """Whether a message is on the branch that strangers see; a reply that is written stands near its end."""
+    head = session.scalar(sa.select(Chat.head_message_id).where(Chat.id == door.chat_id))
+    if head is None:
+        return False
+    rows = BRANCH_IDS.all(session, chat_id=door.chat_id, leaf=head, links=NEAR_THE_END)
+    return any(row[0] == message_id for row in rows)
+
+
 def find_shared_attachment(session: Session, door: OpenDoor, attachment_id: str) -> str:
     """The id again, if a message of the chat has the file. Raises ShareNotFound."""
     found = session.scalar(
@@ -276,13 +334,9 @@ def _shareable(session: Session, chat_id: ChatId, *, actor: Actor) -> _Shareable
     return _Shareable(owner_id, get_chat(session, chat_id, actor=actor)["permissions"], expires_at)
 
 
-def _still_shares(session: Session, chat_id: str, user_id: str) -> bool:
-    found = session.scalar(
-        sa.select(Share.id)
-        .where(Share.chat_id == chat_id, Share.shared_with_user_id == user_id, Share.can_share, is_valid_share())
-        .limit(1)
-    )
-    return found is not None
+def _lock(session: Session, chat_id: str) -> None:
+    """Whoever gives and whoever takes wait for one another, so that nothing is given on the strength of what is being taken."""
+    session.execute(sa.select(Chat.id).where(Chat.id == chat_id).with_for_update(of=Chat))
 
 
 def _person(session: Session, new: ShareCreate) -> str | None:

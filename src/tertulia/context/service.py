@@ -17,11 +17,12 @@ from tertulia.context.window import (
     reserve_for_answer,
     shorten,
 )
-from tertulia.files.service import FileContent, files_of_messages, previews_of
+from tertulia.files.service import FileContent, files_of_messages, previews_of, text_of_file
 
 CHUNK = 50
 # The number of messages left out is told exactly up to here; counting further back would cost more with every message.
 COUNT_AT_MOST = 1000
+CHARACTERS_A_TOKEN = 4  # as many as can fit at most
 MOST_PICTURES = 10  # the newest; those before them are told of in words
 
 
@@ -72,36 +73,40 @@ def gather_context(
 def _with_files(
     session: Session, newest_first: list[ContextMessage], budget: int, *, sees_pictures: bool
 ) -> list[ContextMessage]:
-    """The messages with what their files say, each at most half of the room, and with the newest pictures."""
+    """The messages with what their files say, each at most half of the room, and with the newest pictures.
+
+    Nothing more is read once the room is spent: what is older is left out anyway.
+    """
     files = files_of_messages(session, [message.message_id for message in newest_first if message.message_id])
     if not files:
         return newest_first
     pictures_left = MOST_PICTURES if sees_pictures else 0
+    spent = 0
     made = []
     for message in newest_first:
-        own = files.get(message.message_id or "", [])
-        if not own:
-            made.append(message)
-            continue
+        own = files.get(message.message_id or "", []) if spent <= budget else []
         texts, pictures = [message.content], []
         for file in own:
             if file.is_picture and pictures_left > 0 and file.has_preview:
                 pictures.append(file.attachment_id)
                 pictures_left -= 1
             else:
-                texts.append(_told(file, budget // 2 // len(own)))
-        made.append(replace(message, content="\n\n".join(filter(None, texts)), pictures=tuple(pictures)))
+                texts.append(_told(session, file, budget // 2 // len(own)))
+        told = replace(message, content="\n\n".join(filter(None, texts)), pictures=tuple(pictures)) if own else message
+        spent += told.tokens
+        made.append(told)
     return made
 
 
-def _told(file: FileContent, room: int) -> str:
+def _told(session: Session, file: FileContent, room: int) -> str:
     """A file in words, between marks, so that a model does not take it for what the person says."""
     name = file.file_name.replace('"', "'")
-    if file.text is None:
+    if not file.has_text:
         what = "a picture, which this model does not see" if file.is_picture else "no text that could be read"
         return f'<file name="{name}">[{what}]</file>'
-    text = file.text.replace("</file>", "</ file>")
-    return f'<file name="{name}">\n{shorten(text, max(room, 64))}\n</file>'
+    room = max(room, 64)
+    text = text_of_file(session, file.attachment_id, room * CHARACTERS_A_TOKEN).replace("</file>", "</ file>")
+    return f'<file name="{name}">\n{shorten(text, room)}\n</file>'
 
 
 def _pictures(session: Session, messages: list[ContextMessage]) -> dict[str, str]:

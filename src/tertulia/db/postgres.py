@@ -94,7 +94,7 @@ class PostgresDatabase(Database):
                 connection.add_termination_listener(lambda _, lost=lost: lost.set())
                 await connection.add_listener(CHANNEL, self._heard)
                 await connection.add_listener(MESSAGES, self._heard_message)
-                self._tell({"changes", "runs"})
+                self._tell({"changes", "runs", "shares", "files", "imports"})
                 try:
                     await lost.wait()
                 finally:

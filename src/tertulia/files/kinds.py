@@ -9,6 +9,7 @@ import filetype
 from tertulia.files.errors import FileNameInvalid, FileNameTooLong, FileTypeNotAllowed
 from tertulia.files.models import MAX_FILE_NAME
 
+_VIDEO_BRANDS = (b"iso", b"mp4", b"avc1", b"M4V", b"dash", b"MSNV", b"f4v")
 HEAD_BYTES = 64 * 1024  # so much of a file tells what it is
 SHOWN_INLINE = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"})
 _WORD = "application/vnd.openxmlformats-officedocument"
@@ -38,7 +39,6 @@ _SAME = {
     "audio/x-m4a": "audio/mp4",
     "audio/m4a": "audio/mp4",
     "video/x-m4v": "video/mp4",
-    "video/quicktime": "video/mp4",
     "application/x-zip-compressed": "application/zip",
 }
 # Containers whose head does not always say what is in them; whoever looks inside does.
@@ -77,7 +77,11 @@ def kind_of(head: bytes, file_name: str) -> str:
         brand = head[8:12]
         if brand in (b"avif", b"avis"):
             return "image/avif"
-        return "audio/mp4" if brand.startswith((b"M4A", b"M4B")) else "video/mp4"
+        if brand.startswith((b"M4A", b"M4B")):
+            return "audio/mp4"
+        if brand.startswith(_VIDEO_BRANDS):
+            return "video/mp4"
+        raise FileTypeNotAllowed(file_name, None)
     guessed: str | None = filetype.guess_mime(head)
     found = _SAME.get(guessed, guessed) if guessed else None
     if found == "application/zip" or (found and found.startswith(_WORD)):

@@ -89,17 +89,15 @@ class Attachment(Timestamps, Base):
     import_id: Mapped[str | None] = mapped_column(sa.String(200))
 
 
-class AttachmentContent(Base):
-    """What was made of a file; apart, because lists never read it."""
+class BlobContent(Base):
+    """What was made of bytes; apart, because lists never read it, and once, however many files have them."""
 
-    __tablename__ = "attachment_content"
+    __tablename__ = "blob_content"
 
-    attachment_id: Mapped[str] = mapped_column(
-        Id(), sa.ForeignKey("attachment.id", ondelete="CASCADE"), primary_key=True
-    )
+    blob_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("blob.id", ondelete="CASCADE"), primary_key=True)
     text: Mapped[str | None] = mapped_column(sa.Text)
     thumbnail: Mapped[bytes | None] = mapped_column(sa.LargeBinary)  # WebP, 320 pixels at most
-    preview: Mapped[bytes | None] = mapped_column(sa.LargeBinary)  # WebP or the picture's own kind, as models take it
+    preview: Mapped[bytes | None] = mapped_column(sa.LargeBinary)  # JPEG, as models take it
     created_at: Mapped[datetime]
 
 
@@ -110,6 +108,13 @@ class MessageAttachment(Created, Base):
     __table_args__ = (
         sa.UniqueConstraint("message_id", "position"),
         sa.Index(None, "attachment_id"),
+        # Few wait to be indexed.
+        sa.Index(
+            "ix_message_attachment_unindexed",
+            "id",
+            sqlite_where=sa.text("indexed_at IS NULL"),
+            postgresql_where=sa.text("indexed_at IS NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
@@ -117,3 +122,4 @@ class MessageAttachment(Created, Base):
     attachment_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("attachment.id", ondelete="SET NULL"))
     file_name: Mapped[str] = mapped_column(sa.String(MAX_FILE_NAME))
     position: Mapped[int]
+    indexed_at: Mapped[datetime | None]  # when search came to know its text; null: it is to look

@@ -19,10 +19,10 @@ from tertulia.db import Database, insert_if_absent, rowcount, seconds_from_now, 
 from tertulia.errors import AppError
 from tertulia.files.models import (
     Attachment,
-    AttachmentContent,
     AttachmentMetadata,
     AttachmentStatus,
     Blob,
+    BlobContent,
 )
 from tertulia.files.service import FILES, announce_attachment
 from tertulia.files.store import FileStore
@@ -191,10 +191,11 @@ def finish_reading(session: Session, attachment_id: str, found: Found) -> None:
     if not is_there:
         return
     if found.text is not None or found.thumbnail is not None:
+        blob_id = session.scalars(sa.select(Attachment.blob_id).where(Attachment.id == attachment_id)).one()
         insert_if_absent(
             session,
-            AttachmentContent,
-            attachment_id=attachment_id,
+            BlobContent,
+            blob_id=blob_id,
             text=found.text,
             thumbnail=found.thumbnail,
             preview=found.preview,

@@ -18,16 +18,17 @@ from tertulia.files.errors import (
     AttachmentGone,
     AttachmentNotFound,
     AttachmentNotReady,
+    FileStoreUnavailable,
     StorageFull,
     TooManyAttachments,
 )
 from tertulia.files.kinds import SHOWN_INLINE
 from tertulia.files.models import (
     Attachment,
-    AttachmentContent,
     AttachmentMetadata,
     AttachmentStatus,
     Blob,
+    BlobContent,
     MessageAttachment,
 )
 from tertulia.files.schemas import AttachmentMetadataRead, AttachmentRead, FileKind, FileOrder, StorageRead, UsedIn
@@ -47,6 +48,12 @@ _CHAT = sa.table(
 )
 _MESSAGE = sa.table("message", sa.column("id", Id()), sa.column("chat_id", Id()), sa.column("status", sa.String()))
 _SEEN = Attachment.status != AttachmentStatus.UPLOADING
+# A message that the actor may read.
+_IN_SIGHT = (
+    _CHAT.c.deleted_at.is_(None),
+    _MESSAGE.c.status != "deleted",
+    may_read_chat(_CHAT.c.id, _CHAT.c.user_id),
+)
 FileKey = tuple[int | str, str]
 
 
@@ -97,8 +104,6 @@ def begin_storing(
     ):
         raise AttachmentNotFound("There is no such chat, or it is not yours.")
     session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
-    if _used_bytes(session, actor.user_id) + received.size_bytes > limit_bytes:
-        raise StorageFull(limit_bytes)
     now, blob_id = clock.now(), new_id()
     insert_if_absent(
         session,
@@ -114,7 +119,9 @@ def begin_storing(
     # Locked, so that the sweep sees this reference or is seen to have removed the row.
     blob = session.execute(
         sa.select(Blob.id, Blob.storage_path).where(Blob.content_hash == received.content_hash).with_for_update()
-    ).one()
+    ).one_or_none()
+    if blob is None:  # the sweep removed it at this very moment
+        raise FileStoreUnavailable
     session.execute(sa.update(Blob).where(Blob.id == blob.id).values(unreferenced_at=None))
     attachment_id = AttachmentId(new_id())
     session.execute(
@@ -130,6 +137,8 @@ def begin_storing(
             import_id=import_id,
         )
     )
+    if _used_bytes(session, actor.user_id) > limit_bytes:
+        raise StorageFull(limit_bytes)
     return StoringFile(attachment_id, blob.storage_path)
 
 
@@ -147,7 +156,7 @@ def finish_storing(session: Session, attachment_id: AttachmentId, *, actor: Acto
 def get_attachment(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> AttachmentRead:
     """One's own, or one that a message of a readable chat has. Raises AttachmentNotFound."""
     _readable(session, attachment_id, actor=actor)
-    return read_attachment(session, attachment_id)
+    return read_attachments(session, [attachment_id], for_id=actor.user_id)[0]
 
 
 def find_stored(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> StoredFile:
@@ -173,7 +182,9 @@ def find_thumbnail(session: Session, attachment_id: AttachmentId, *, actor: Acto
 
 def stored_thumbnail(session: Session, attachment_id: str) -> bytes:
     found = session.scalar(
-        sa.select(AttachmentContent.thumbnail).where(AttachmentContent.attachment_id == attachment_id)
+        sa.select(BlobContent.thumbnail)
+        .join(Attachment, Attachment.blob_id == BlobContent.blob_id)
+        .where(Attachment.id == attachment_id)
     )
     if found is None:
         raise AttachmentNotFound
@@ -214,7 +225,13 @@ def list_attachments(
         _SEEN, Attachment.deleted_at.is_not(None) if in_trash else Attachment.deleted_at.is_(None)
     )
     if chat_id is not None:
-        query = query.where(Attachment.chat_id == chat_id, _is_in_reach(chat_id, may_read_chat))
+        # Of others' files those that a message shows; what they have not sent, or took back, is theirs.
+        is_shown = _is_shown_in(chat_id) & Attachment.deleted_at.is_(None)
+        query = query.where(
+            Attachment.chat_id == chat_id,
+            _is_in_reach(chat_id, may_read_chat),
+            (Attachment.user_id == actor.user_id) | is_shown,
+        )
     else:
         query = query.where(Attachment.user_id == actor.user_id)
     if kind is not None:
@@ -226,7 +243,7 @@ def list_attachments(
         query = query.where(key < last if is_falling else key > last)
     ends = (column.desc(), Attachment.id.desc()) if is_falling else (column, Attachment.id)
     ids = session.scalars(query.order_by(*ends).limit(limit), {"actor_id": actor.user_id}).all()
-    return read_attachments(session, ids)
+    return read_attachments(session, ids, for_id=actor.user_id)
 
 
 def file_key(attachment: AttachmentRead, order: FileOrder) -> FileKey:
@@ -298,7 +315,7 @@ def find_attachable(session: Session, ids: Sequence[str], *, chat_id: str, actor
                 Attachment.status,
             ).where(
                 Attachment.id.in_(wanted),
-                (Attachment.user_id == actor.user_id) | (Attachment.chat_id == chat_id),
+                (Attachment.user_id == actor.user_id) | _is_shown_in(chat_id),
                 Attachment.deleted_at.is_(None),
                 _SEEN,
             )
@@ -331,6 +348,7 @@ def link_attachments(session: Session, attached: Sequence[Attached], *, message_
                 "attachment_id": one.id,
                 "file_name": one.file_name,
                 "position": position,
+                "indexed_at": None,
                 "created_at": now,
             }
             for position, one in enumerate(attached)
@@ -347,51 +365,62 @@ def unlink_attachments(session: Session, message_id: str) -> None:
     session.execute(sa.delete(MessageAttachment).where(MessageAttachment.message_id == message_id))
 
 
-def copy_attachments(session: Session, ids: Iterable[str], *, chat_id: str, user_id: str) -> dict[str, str]:
-    """New rows on the same bytes, for a copy of messages; gives the new id of each."""
-    copied: dict[str, str] = {}
-    now = clock.now()
-    for original in session.scalars(
+def copy_attachments(
+    session: Session, ids: Iterable[str], *, chat_id: str, actor: Actor, limit_bytes: int
+) -> dict[str, str]:
+    """New rows on the same bytes, for a copy of messages; gives the new id of each. Raises StorageFull."""
+    originals = session.scalars(
         sa.select(Attachment).where(
             Attachment.id.in_(list(ids)),
-            _SEEN,
-            Attachment.status != AttachmentStatus.PROCESSING,
+            Attachment.status.in_((AttachmentStatus.READY, AttachmentStatus.ERROR)),
             Attachment.deleted_at.is_(None),
         )
-    ).all():
-        copied[original.id] = new_id()
+    ).all()
+    now, copied = clock.now(), {original.id: new_id() for original in originals}
+    for original in originals:
         values = {column.name: getattr(original, key) for key, column in sa.inspect(Attachment).c.items()}
-        values |= {"id": copied[original.id], "user_id": user_id, "chat_id": chat_id, "message_id": None}
+        values |= {"id": copied[original.id], "user_id": actor.user_id, "chat_id": chat_id, "message_id": None}
         values |= {"download_count": 0, "import_id": None, "created_at": now, "updated_at": now}
         session.execute(sa.insert(table_of(Attachment)), values)
-        session.execute(
-            sa.insert(AttachmentContent).from_select(
-                ["attachment_id", "text", "thumbnail", "preview", "created_at"],
-                sa.select(
-                    sa.literal(copied[original.id], Id()),
-                    AttachmentContent.text,
-                    AttachmentContent.thumbnail,
-                    AttachmentContent.preview,
-                    AttachmentContent.created_at,
-                ).where(AttachmentContent.attachment_id == original.id),
-            )
-        )
+    if copied:
+        session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
+        if _used_bytes(session, actor.user_id) > limit_bytes:
+            raise StorageFull(limit_bytes)
     return copied
+
+
+def release_files(session: Session, chat_ids: Sequence[str]) -> None:
+    """Before chats go for good: files that other chats use, or that are others' than the owner's, do not go with them."""
+    used_elsewhere = (
+        sa.select(sa.literal(1))
+        .select_from(MessageAttachment)
+        .join(_MESSAGE, _MESSAGE.c.id == MessageAttachment.message_id)
+        .where(MessageAttachment.attachment_id == Attachment.id, _MESSAGE.c.chat_id.not_in(list(chat_ids)))
+        .correlate(Attachment)
+        .exists()
+    )
+    owner = sa.select(_CHAT.c.user_id).where(_CHAT.c.id == Attachment.chat_id).scalar_subquery()
+    session.execute(
+        sa.update(Attachment)
+        .where(Attachment.chat_id.in_(list(chat_ids)), used_elsewhere | (Attachment.user_id != owner))
+        .values(chat_id=None, updated_at=Attachment.updated_at)
+        .execution_options(synchronize_session=False)
+    )
 
 
 @dataclass(frozen=True)
 class FileContent:
-    """A file as models get it."""
+    """A file as models get it; its text is read when there is room for it."""
 
     attachment_id: str
     file_name: str
     is_picture: bool
     has_preview: bool
-    text: str | None
+    has_text: bool
 
 
 def files_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str, list[FileContent]]:
-    """What the files of messages say, in the order in which each message names them; of a deleted one nothing."""
+    """The files of messages, in the order in which each message names them; without those that are deleted."""
     found: dict[str, list[FileContent]] = {}
     for start in range(0, len(message_ids), 500):
         rows = session.execute(
@@ -400,50 +429,46 @@ def files_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str,
                 MessageAttachment.attachment_id,
                 MessageAttachment.file_name,
                 Attachment.mime_type,
-                AttachmentContent.preview.is_not(None),
-                AttachmentContent.text,
+                BlobContent.preview.is_not(None),
+                BlobContent.text.is_not(None),
             )
             .join(Attachment, Attachment.id == MessageAttachment.attachment_id)
-            .outerjoin(AttachmentContent, AttachmentContent.attachment_id == Attachment.id)
+            .outerjoin(BlobContent, BlobContent.blob_id == Attachment.blob_id)
             .where(MessageAttachment.message_id.in_(message_ids[start : start + 500]), Attachment.deleted_at.is_(None))
             .order_by(MessageAttachment.message_id, MessageAttachment.position)
         )
-        for message_id, attachment_id, name, mime_type, has_preview, text in rows:
-            content = FileContent(attachment_id or "", name, mime_type in SHOWN_INLINE, bool(has_preview), text)
+        for message_id, attachment_id, name, mime_type, has_preview, has_text in rows:
+            is_picture = mime_type in SHOWN_INLINE
+            content = FileContent(attachment_id or "", name, is_picture, bool(has_preview), bool(has_text))
             found.setdefault(message_id, []).append(content)
     return found
 
 
+def text_of_file(session: Session, attachment_id: str, most: int) -> str:
+    """The beginning of what a file says: `most` characters."""
+    found = session.scalar(
+        sa.select(sa.func.substr(BlobContent.text, 1, most, type_=sa.Text()))
+        .join(Attachment, Attachment.blob_id == BlobContent.blob_id)
+        .where(Attachment.id == attachment_id)
+    )
+    return found or ""
+
+
 def previews_of(session: Session, attachment_ids: Sequence[str]) -> dict[str, bytes]:
     rows = session.execute(
-        sa.select(AttachmentContent.attachment_id, AttachmentContent.preview).where(
-            AttachmentContent.attachment_id.in_(list(attachment_ids)), AttachmentContent.preview.is_not(None)
-        )
+        sa.select(Attachment.id, BlobContent.preview)
+        .join(BlobContent, BlobContent.blob_id == Attachment.blob_id)
+        .where(Attachment.id.in_(list(attachment_ids)), BlobContent.preview.is_not(None))
     )
     return {row[0]: row[1] for row in rows if row[1] is not None}
 
 
-def texts_of_messages(session: Session, message_ids: Sequence[str]) -> list[tuple[str, int, str]]:
-    """Message, position and text of each file of these messages that has a text."""
-    return [
-        (row[0], row[1], row[2] or "")
-        for row in session.execute(
-            sa.select(MessageAttachment.message_id, MessageAttachment.position, AttachmentContent.text)
-            .join(AttachmentContent, AttachmentContent.attachment_id == MessageAttachment.attachment_id)
-            .join(Attachment, Attachment.id == MessageAttachment.attachment_id)
-            .where(
-                MessageAttachment.message_id.in_(list(message_ids)),
-                AttachmentContent.text.is_not(None),
-                Attachment.deleted_at.is_(None),
-            )
-            .order_by(MessageAttachment.message_id, MessageAttachment.position)
-        )
-    ]
-
-
 def announce_attachment(session: Session, attachment_id: str, operation: Operation) -> AttachmentRead:
-    attachment = read_attachment(session, attachment_id)
-    owner_id = session.scalars(sa.select(Attachment.user_id).where(Attachment.id == attachment_id)).one()
+    """Raises AttachmentNotFound for one that was swept, as an upload of more than an hour is."""
+    owner_id = session.scalars(sa.select(Attachment.user_id).where(Attachment.id == attachment_id)).one_or_none()
+    if owner_id is None:
+        raise AttachmentNotFound
+    attachment = read_attachments(session, [attachment_id], for_id=owner_id)[0]
     publish(
         session,
         owner_id=owner_id,
@@ -457,41 +482,45 @@ def announce_attachment(session: Session, attachment_id: str, operation: Operati
     return attachment
 
 
-def read_attachment(session: Session, attachment_id: str) -> AttachmentRead:
-    return read_attachments(session, [attachment_id])[0]
-
-
-def read_attachments(session: Session, ids: Sequence[str]) -> list[AttachmentRead]:
-    """In the order of the ids."""
-    uses = (
+def read_attachments(session: Session, ids: Sequence[str], *, for_id: str) -> list[AttachmentRead]:
+    """In the order of the ids; where they are used as far as this person may know it."""
+    seen_uses = (
         sa.select(sa.func.count())
-        .where(MessageAttachment.attachment_id == Attachment.id)
+        .select_from(MessageAttachment)
+        .join(_MESSAGE, _MESSAGE.c.id == MessageAttachment.message_id)
+        .join(_CHAT, _CHAT.c.id == _MESSAGE.c.chat_id)
+        .where(MessageAttachment.attachment_id == Attachment.id, *_IN_SIGHT)
         .correlate(Attachment)
         .scalar_subquery()
     )
     has_thumbnail = (
         sa.select(sa.literal(1))
-        .where(AttachmentContent.attachment_id == Attachment.id, AttachmentContent.thumbnail.is_not(None))
+        .where(BlobContent.blob_id == Attachment.blob_id, BlobContent.thumbnail.is_not(None))
         .correlate(Attachment)
         .exists()
     )
     rows = {
         row[0].id: row
         for row in session.execute(
-            sa.select(Attachment, uses, has_thumbnail)
+            sa.select(Attachment, seen_uses, has_thumbnail)
             .where(Attachment.id.in_(list(ids)))
-            .execution_options(populate_existing=True)
+            .execution_options(populate_existing=True),
+            {"actor_id": for_id},
         )
     }
-    places = _places(session, ids)
-    return [_read(rows[one][0], rows[one][1], bool(rows[one][2]), places.get(one)) for one in ids if one in rows]
+    places = _places(session, ids, for_id)
+    return [
+        _read(rows[one][0], rows[one][1], bool(rows[one][2]), places.get(one), is_own=rows[one][0].user_id == for_id)
+        for one in ids
+        if one in rows
+    ]
 
 
-def _read(one: Attachment, uses: int, has_thumbnail: bool, place: UsedIn | None) -> AttachmentRead:
+def _read(one: Attachment, uses: int, has_thumbnail: bool, place: UsedIn | None, *, is_own: bool) -> AttachmentRead:
     return {
         "id": one.id,
-        "chat_id": one.chat_id,
-        "message_id": one.message_id,
+        "chat_id": one.chat_id if is_own else place["chat_id"] if place else None,
+        "message_id": one.message_id if is_own else place["message_id"] if place else None,
         "file_name": one.file_name,
         "mime_type": one.mime_type,
         "file_size": one.file_size,
@@ -500,7 +529,7 @@ def _read(one: Attachment, uses: int, has_thumbnail: bool, place: UsedIn | None)
         "has_thumbnail": has_thumbnail,
         "uses": uses,
         "used_in": place,
-        "download_count": one.download_count,
+        "download_count": one.download_count if is_own else 0,
         "deleted_at": one.deleted_at,
         "created_at": one.created_at,
         "updated_at": one.updated_at,
@@ -512,24 +541,37 @@ def _metadata(details: AttachmentMetadata) -> AttachmentMetadataRead:
     return dumped
 
 
-def _places(session: Session, ids: Sequence[str]) -> dict[str, UsedIn]:
-    """The newest message with each."""
+def _places(session: Session, ids: Sequence[str], for_id: str) -> dict[str, UsedIn]:
+    """The newest message with each, of those that this person may read."""
     newest = (
         sa.select(MessageAttachment.id)
-        .where(MessageAttachment.attachment_id == Attachment.id)
+        .join(_MESSAGE, _MESSAGE.c.id == MessageAttachment.message_id)
+        .join(_CHAT, _CHAT.c.id == _MESSAGE.c.chat_id)
+        .where(MessageAttachment.attachment_id == Attachment.id, *_IN_SIGHT)
         .order_by(MessageAttachment.id.desc())
         .limit(1)
         .correlate(Attachment)
         .scalar_subquery()
     )
     rows = session.execute(
-        sa.select(Attachment.id, _CHAT.c.id, _CHAT.c.title, _MESSAGE.c.id)
+        sa.select(Attachment.id, MessageAttachment.message_id)
         .join(MessageAttachment, MessageAttachment.id == newest)
-        .join(_MESSAGE, _MESSAGE.c.id == MessageAttachment.message_id)
-        .join(_CHAT, _CHAT.c.id == _MESSAGE.c.chat_id)
-        .where(Attachment.id.in_(list(ids)))
-    )
-    return {row[0]: {"chat_id": row[1], "chat_title": row[2], "message_id": row[3]} for row in rows}
+        .where(Attachment.id.in_(list(ids))),
+        {"actor_id": for_id},
+    ).all()
+    message_of = {row[0]: row[1] for row in rows}
+    titles = {
+        row[0]: row
+        for row in session.execute(
+            sa.select(_MESSAGE.c.id, _CHAT.c.id, _CHAT.c.title)
+            .join(_CHAT, _CHAT.c.id == _MESSAGE.c.chat_id)
+            .where(_MESSAGE.c.id.in_(list(message_of.values())))
+        )
+    }
+    return {
+        one: {"chat_id": titles[message_id][1], "chat_title": titles[message_id][2], "message_id": message_id}
+        for one, message_id in message_of.items()
+    }
 
 
 def _readable(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> None:
@@ -538,12 +580,7 @@ def _readable(session: Session, attachment_id: AttachmentId, *, actor: Actor) ->
         .select_from(MessageAttachment)
         .join(_MESSAGE, _MESSAGE.c.id == MessageAttachment.message_id)
         .join(_CHAT, _CHAT.c.id == _MESSAGE.c.chat_id)
-        .where(
-            MessageAttachment.attachment_id == Attachment.id,
-            _CHAT.c.deleted_at.is_(None),
-            _MESSAGE.c.status != "deleted",
-            may_read_chat(_CHAT.c.id, _CHAT.c.user_id),
-        )
+        .where(MessageAttachment.attachment_id == Attachment.id, *_IN_SIGHT)
         .correlate(Attachment)
         .exists()
     )
@@ -559,6 +596,22 @@ def _readable(session: Session, attachment_id: AttachmentId, *, actor: Actor) ->
         raise AttachmentNotFound
 
 
+def _is_shown_in(chat_id: str) -> sa.ColumnElement[bool]:
+    """Whether a message of the chat has the file."""
+    return (
+        sa.select(sa.literal(1))
+        .select_from(MessageAttachment)
+        .join(_MESSAGE, _MESSAGE.c.id == MessageAttachment.message_id)
+        .where(
+            MessageAttachment.attachment_id == Attachment.id,
+            _MESSAGE.c.chat_id == sa.literal(chat_id, Id()),
+            _MESSAGE.c.status != "deleted",
+        )
+        .correlate(Attachment)
+        .exists()
+    )
+
+
 def _is_in_reach(chat_id: str, may: Callable[..., sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:
     return (
         sa.select(sa.literal(1))
@@ -572,6 +625,6 @@ def _is_in_reach(chat_id: str, may: Callable[..., sa.ColumnElement[bool]]) -> sa
 
 
 def _used_bytes(session: Session, user_id: str) -> int:
-    """What is in the trash counts until it is emptied: its bytes are still there."""
-    used = session.scalar(sa.select(sa.func.sum(Attachment.file_size)).where(Attachment.user_id == user_id))
-    return int(used or 0)
+    """Each of one's bytes once; what is in the trash counts until it is emptied, as it is still there."""
+    own = sa.select(Attachment.blob_id, Attachment.file_size).where(Attachment.user_id == user_id).distinct().subquery()
+    return int(session.scalar(sa.select(sa.func.sum(own.c.file_size))) or 0)

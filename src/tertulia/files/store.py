@@ -90,7 +90,7 @@ class FileStore:
 
 
 def _sync(path: Path) -> None:
-    for one in (path, path.parent):
+    for one in (path, path.parent, path.parent.parent):
         descriptor = os.open(one, os.O_RDONLY)
         try:
             os.fsync(descriptor)

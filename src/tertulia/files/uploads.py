@@ -63,6 +63,8 @@ async def receive_form(
                 form = _Form(file, boundary, most_bytes)
                 await _read_all(form, chunks)
                 received = await asyncio.to_thread(form.finish, path)
+        except FormParserError as error:
+            raise FileMissing("The form cannot be understood. Send one file as the field `file`.") from error
         except OSError as error:  # the disk is full, or gone
             raise FileStoreUnavailable from error
         yield received
@@ -82,8 +84,6 @@ async def _read_all(form: "_Form", chunks: AsyncIterator[bytes]) -> None:
                 if form.is_full:
                     await asyncio.to_thread(form.write)
                 limit.reschedule(started + BODY_S + size / BYTES_A_SECOND)
-    except FormParserError as error:
-        raise FileMissing("The form cannot be understood. Send one file as the field `file`.") from error
     except ClientDisconnect as error:  # nobody hears it; what has come is deleted
         raise FileMissing("The connection ended before the file was whole.") from error
     except TimeoutError:
@@ -106,6 +106,7 @@ class _Form:
         self._header, self._value, self._headers = bytearray(), bytearray(), dict[bytes, bytes]()
         self._target: bytearray | None = None  # of a plain field; None while the file's bytes come
         self._is_file = False
+        self._is_whole = False
         self._parser = MultipartParser(
             boundary,
             {
@@ -115,6 +116,7 @@ class _Form:
                 "on_header_end": self._on_header,
                 "on_headers_finished": self._on_headers,
                 "on_part_data": self._on_data,
+                "on_end": self._on_end,
             },
         )
 
@@ -133,6 +135,8 @@ class _Form:
 
     def finish(self, path: Path) -> Received:
         self._parser.finalize()
+        if not self._is_whole:
+            raise FileMissing("The form ends in the middle. Send it again.")
         if self._name is None:
             raise FileMissing
         if self._size == 0:
@@ -142,6 +146,9 @@ class _Form:
         os.fsync(self._file.fileno())
         fields = {name: bytes(value).decode("utf-8", "replace") for name, value in self._fields.items()}
         return Received(path, self._name, self._size, self._digest.hexdigest(), bytes(self._head), fields)
+
+    def _on_end(self) -> None:
+        self._is_whole = True
 
     def _begin(self) -> None:
         self._parts += 1
@@ -199,7 +206,13 @@ async def store_upload(
 ) -> AttachmentRead:
     """Rows, bytes, rows: killed in between, there is nothing that anybody sees, and the sweep removes the rest."""
     name = safe_name(received.name)
-    file = ReceivedFile(name, received.name, kind_of(received.head, name), received.size_bytes, received.content_hash)
+    file = ReceivedFile(
+        name,
+        received.name.replace("\x00", ""),
+        kind_of(received.head, name),
+        received.size_bytes,
+        received.content_hash,
+    )
     begun = await db.write(begin_storing, file, actor=actor, limit_bytes=limit_bytes, chat_id=chat_id)
     await store.put(begun.storage_path, received.path)
     return await db.write(finish_storing, begun.attachment_id, actor=actor)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 import orjson
@@ -35,6 +36,8 @@ MAX_BUFFER_BYTES = 256 * 1024
 # A signal can be lost with a connection to PostgreSQL, so the log is looked at now and then all the same.
 LOOK_EVERY_S = 2.0
 HIDDEN_RETRY_S = 0.02
+LOOK_AT_SHARES_EVERY_S = 3.0
+SOMETHING = sse("change", {})  # to a guest: not even what, as it may be in a thread or on another branch
 SHARED_ENTITIES = ("chat", "message", "run")
 # The chats that others share with people, each with the end of the share; None: it has none.
 SharedChats = Mapping[str, Mapping[str, datetime | None]]
@@ -100,8 +103,7 @@ class ChangeFeed:
     async def stream(self, owner_id: str, last_event_id: str | None, overflowed: asyncio.Event) -> AsyncIterator[bytes]:
         """`ready`, then every change for this person: from now on, or after the given id, or `reload` if that is too old."""
         subscriber = Subscriber(overflowed)
-        if self._is_idle:
-            self._position = await self._db.read_hot(newest_position)
+        await self._begin()
         self._subscribers[owner_id].add(subscriber)
         try:
             await self._refresh([owner_id])
@@ -129,8 +131,7 @@ class ChangeFeed:
     async def stream_for_guest(self, chat_id: str, overflowed: asyncio.Event) -> AsyncIterator[bytes]:
         """`ready`, then that something of the chat changed, and nothing of what: a guest fetches what guests may see."""
         subscriber = Subscriber(overflowed)
-        if self._is_idle:
-            self._position = await self._db.read_hot(newest_position)
+        await self._begin()
         self._guests[chat_id].add(subscriber)
         try:
             since = self._position
@@ -161,6 +162,13 @@ class ChangeFeed:
     def _is_idle(self) -> bool:
         return not self._subscribers and not self._guests
 
+    async def _begin(self) -> None:
+        """While nobody listened nothing was read: the first begins at what is newest now."""
+        if self._is_idle:
+            newest = await self._db.read_hot(newest_position)
+            if self._is_idle:  # nobody came meanwhile, who is to be told of what lies between
+                self._position = newest
+
     def _on_wake(self, signal: str) -> None:
         if signal == CHANGES:
             self._woken.set()
@@ -189,7 +197,9 @@ class ChangeFeed:
 
     async def _refresh_forever(self) -> None:
         while True:
-            await self._shares_changed.wait()
+            with suppress(TimeoutError):  # a signal can be lost with a connection to PostgreSQL
+                async with asyncio.timeout(LOOK_AT_SHARES_EVERY_S):
+                    await self._shares_changed.wait()
             self._shares_changed.clear()
             try:
                 await self._refresh(list(self._subscribers))
@@ -266,7 +276,7 @@ class ChangeFeed:
         for person in self._shared_with.get(change.chat_id, ()):
             if person != change.owner_id and self._may_hear(person, change.chat_id):
                 _put(self._subscribers.get(person, ()), change.position, lambda: _encode(change, is_told=False))
-        _put(self._guests.get(change.chat_id, ()), change.position, lambda: _for_guest(change))
+        _put(self._guests.get(change.chat_id, ()), change.position, lambda: SOMETHING)
 
 
 async def _fresh(subscriber: Subscriber, since: Position) -> AsyncIterator[bytes]:
@@ -295,7 +305,3 @@ def _encode(change: LoggedChange, *, is_told: bool = True) -> bytes:
         "payload": orjson.Fragment(change.payload) if is_told and change.payload is not None else None,
     }
     return sse("change", body, str(change.position))
-
-
-def _for_guest(change: LoggedChange) -> bytes:
-    return sse("change", {"entity": change.entity, "entity_id": change.entity_id, "operation": change.operation})

@@ -55,10 +55,6 @@ class PresenceEvent(TypedDict):
 class SharedChange(TypedDict):
     """To a stranger: that something of the chat changed, to be fetched as strangers see it."""
 
-    entity: Literal["chat", "message", "run"]
-    entity_id: str
-    operation: Operation
-
 
 ServerEvent = Ready | Reload | ChangeEvent | PresenceEvent
 SHARED_EVENT: TypeAdapter[Ready | SharedChange] = TypeAdapter(Ready | SharedChange)

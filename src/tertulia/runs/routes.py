@@ -54,7 +54,7 @@ def run_routes(
         access=Access.SIGNED_IN,
         gives=Sent,
         status=201,
-        problems=(404, 429),
+        problems=(404, 409, 429),
     )
     async def post_message(caller: CommandDep, chat_id: AnyId, new: MessageCreate) -> Response:
         if catalogue.may_wait:
@@ -119,7 +119,9 @@ def run_routes(
     @routes.add("DELETE", "/messages/{message_id}", access=Access.SIGNED_IN, status=204, problems=(404, 409))
     async def delete_message(caller: CommandDep, message_id: AnyId) -> Response:
         """A reply that is being written is stopped first, and so is one to the message."""
-        actor = await caller.actor()
+        actor = await caller.read(
+            lambda session, actor: branches.check_may_delete(session, MessageId(message_id), actor=actor)
+        )
         ends_at = time.monotonic() + STOPPING_S
         while open_runs := await db.read(service.find_open_runs, MessageId(message_id), actor=actor):
             for run_id in open_runs:

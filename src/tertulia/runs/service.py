@@ -109,7 +109,10 @@ def edit_message(session: Session, message_id: MessageId, edit: MessageEdit, off
         author_id=actor.user_id,
         thread=place.thread,
     )
-    return _answered(session, chat, sibling_id, choices, actor=actor)
+    sent = _answered(session, chat, sibling_id, choices, actor=actor)
+    if place.parent_message_id is not None:
+        announce_message(session, chat.owner_id, place.parent_message_id, Operation.UPDATED, with_chat=False)
+    return sent
 
 
 def regenerate_message(
@@ -208,18 +211,23 @@ def request_cancel(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
         raise RunNotFound
     owner_id = session.scalars(sa.select(Chat.user_id).where(Chat.id == run.chat_id)).one()
     if run.status is RunStatus.QUEUED:
-        run.status, run.ended_at = RunStatus.CANCELLED, clock.now()
-        session.flush()
-        session.execute(sa.update(Message).where(Message.id == run.message_id).values(status=MessageStatus.INTERRUPTED))
-        index_stored(session, [run.message_id])
-        announce_message(session, owner_id, MessageId(run.message_id), Operation.UPDATED)
-        wake_ended(session, run_id)
-    elif run.status is RunStatus.RUNNING:
+        return end_queued(session, run, owner_id)
+    if run.status is RunStatus.RUNNING:
         run.cancel_requested_at = run.cancel_requested_at or clock.now()
         session.flush()
-    else:
-        return read_run(run)
-    return announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
+        return announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
+    return read_run(run)
+
+
+def end_queued(session: Session, run: Run, chat_owner_id: str) -> RunRead:
+    """A run that never begins: its message stays, interrupted."""
+    run.status, run.ended_at = RunStatus.CANCELLED, clock.now()
+    session.flush()
+    session.execute(sa.update(Message).where(Message.id == run.message_id).values(status=MessageStatus.INTERRUPTED))
+    index_stored(session, [run.message_id])
+    announce_message(session, chat_owner_id, MessageId(run.message_id), Operation.UPDATED)
+    wake_ended(session, run.id)
+    return announce_run(session, chat_owner_id, RunId(run.id), Operation.UPDATED)
 
 
 def wake_ended(session: Session, run_id: str) -> None:

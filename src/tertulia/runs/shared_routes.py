@@ -123,7 +123,8 @@ def shared_routes(
         door, actor = await opened(request, token, caller)
         owner = Actor(UserId(door.owner_id), UserRole.USER)
         run, message, _ = await db.read(read_run_and_message, RunId(run_id), actor=owner)
-        if run["chat_id"] != door.chat_id or message["thread_level"] > 0:
+        is_shown = await db.read(shares.is_on_show, door, message["id"])
+        if run["chat_id"] != door.chat_id or not is_shown:
             raise ShareNotFound
         return stream(
             request,

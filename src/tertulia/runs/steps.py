@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.accounts.access import may_write_chat
 from tertulia.billing.ledger import Consumption, record_usage
 from tertulia.chat.messages import announce_message
 from tertulia.chat.models import Chat, FinishReason, Message, MessageError, MessageStatus, TokenCount
@@ -26,7 +27,7 @@ from tertulia.realtime.models import Operation
 from tertulia.runs.errors import LeaseLost
 from tertulia.runs.models import Run, RunError, RunStatus, Step, StepRequest
 from tertulia.runs.schemas import RunRead
-from tertulia.runs.service import announce_run, wake_ended
+from tertulia.runs.service import announce_run, end_queued, wake_ended
 
 LEASE_S = 8
 MOST_CLAIMED = 50  # runs in one transaction
@@ -129,12 +130,32 @@ def claim_runs(session: Session, *, owner: str, at_once: int) -> list[Claimed]:
     ).all()
     claimed: list[Claimed] = []
     for run_id, chat_id, user_id, previous in queued:
+        if not _may_still_write(session, chat_id, user_id):
+            _end_unwanted(session, run_id)
+            continue
         is_free = answering.get(chat_id, previous) == previous
         if is_free and by_user[user_id] < at_once and len(claimed) < MOST_CLAIMED:
             answering[chat_id] = previous
             by_user[user_id] += 1
             claimed.append(_claim(session, run_id, owner))
     return claimed
+
+
+def _may_still_write(session: Session, chat_id: str, user_id: str | None) -> bool:
+    """Leave may have been taken since it was asked for; and nobody else pays for somebody who is gone."""
+    if user_id is None:
+        return False
+    found = session.scalar(
+        sa.select(Chat.id).where(Chat.id == chat_id, may_write_chat(Chat.id, Chat.user_id)), {"actor_id": user_id}
+    )
+    return found is not None
+
+
+def _end_unwanted(session: Session, run_id: str) -> None:
+    run, owner_id = session.execute(
+        sa.select(Run, Chat.user_id).join(Chat, Chat.id == Run.chat_id).where(Run.id == run_id)
+    ).one()
+    end_queued(session, run, owner_id)
 
 
 def _claim(session: Session, run_id: str, owner: str) -> Claimed:

@@ -16,7 +16,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Chat, Message, MessageRole
 from tertulia.chat.search_index import PARTS_A_FILE, SearchDocument, chat_word, owner_word, role_word
 from tertulia.db import limited_time
-from tertulia.files.models import AttachmentContent, MessageAttachment
+from tertulia.files.models import Attachment, BlobContent, MessageAttachment
 from tertulia.search.asked import Asked, Term, understand
 from tertulia.search.errors import SearchTooSlow
 from tertulia.search.snippets import SCANNED, SnippetPiece, snippet_of
@@ -264,7 +264,10 @@ def _read(session: Session, ids: list[int], terms: Sequence[Term]) -> list[Searc
     for _, chat_id, title, is_archived, message_id, role, created_at, content, part in sorted(
         rows, key=lambda row: ids.index(row[0])
     ):
-        file, text = files.get((message_id, part // PARTS_A_FILE - 1), (None, content))
+        place = (message_id, part // PARTS_A_FILE - 1)
+        if part >= PARTS_A_FILE and place not in files:
+            continue  # deleted a moment ago, and not yet out of the index
+        file, text = files.get(place, (None, content))
         hit: SearchHit = {
             "chat": {"id": chat_id, "title": title, "is_archived": is_archived},
             "message": {"id": message_id, "role": role, "created_at": created_at} if message_id else None,
@@ -285,10 +288,13 @@ def _files(session: Session, places: list[tuple[str, int]]) -> dict[tuple[str, i
             MessageAttachment.position,
             MessageAttachment.attachment_id,
             MessageAttachment.file_name,
-            sa.func.substr(AttachmentContent.text, 1, SCANNED_OF_FILE, type_=sa.Text()),
+            sa.func.substr(BlobContent.text, 1, SCANNED_OF_FILE, type_=sa.Text()),
         )
-        .join(AttachmentContent, AttachmentContent.attachment_id == MessageAttachment.attachment_id)
-        .where(MessageAttachment.message_id.in_([message_id for message_id, _ in places]))
+        .join(Attachment, Attachment.id == MessageAttachment.attachment_id)
+        .join(BlobContent, BlobContent.blob_id == Attachment.blob_id)
+        .where(
+            MessageAttachment.message_id.in_([message_id for message_id, _ in places]), Attachment.deleted_at.is_(None)
+        )
     )
     return {
         (row[0], row[1]): (FoundFile(id=row[2] or "", file_name=row[3]), row[4] or "")

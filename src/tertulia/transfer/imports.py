@@ -37,7 +37,7 @@ from tertulia.chat.search_index import index_stored, index_title
 from tertulia.chat.service import announce_chat
 from tertulia.chat.tags import find_or_create_tag
 from tertulia.db import insert_if_absent, seconds_from_now, table_of, utc_now, wake
-from tertulia.files.service import Attached, link_attachments
+from tertulia.files.service import Attached, link_attachments, release_files
 from tertulia.ids import ImportJobId, new_id
 from tertulia.jobs.models import ImportJob, ImportJobChat, ImportReport, ImportSource, ImportStatus
 from tertulia.realtime.models import Operation
@@ -146,6 +146,7 @@ def undo_import(session: Session, job_id: ImportJobId, *, actor: Actor) -> tuple
             operation=Operation.DELETED,
             chat_id=chat_id,
         )
+    release_files(session, ids)
     session.execute(sa.delete(Chat).where(Chat.id.in_(ids)))
     more = len(ids) == 20
     if not more:

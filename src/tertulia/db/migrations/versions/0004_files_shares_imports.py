@@ -28,6 +28,16 @@ def upgrade() -> None:
     op.create_index(op.f("ix_blob_created_at"), "blob", ["created_at"], unique=False)
     op.create_index(op.f("ix_blob_unreferenced_at"), "blob", ["unreferenced_at"], unique=False)
     op.create_table(
+        "blob_content",
+        sa.Column("blob_id", types.Id(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=True),
+        sa.Column("thumbnail", sa.LargeBinary(), nullable=True),
+        sa.Column("preview", sa.LargeBinary(), nullable=True),
+        sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["blob_id"], ["blob.id"], name=op.f("fk_blob_content_blob_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("blob_id", name=op.f("pk_blob_content")),
+    )
+    op.create_table(
         "import_job",
         sa.Column("id", types.Id(), nullable=False),
         sa.Column("user_id", types.Id(), nullable=False),
@@ -190,24 +200,13 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_reaction_user_id"), "reaction", ["user_id"], unique=False)
     op.create_table(
-        "attachment_content",
-        sa.Column("attachment_id", types.Id(), nullable=False),
-        sa.Column("text", sa.Text(), nullable=True),
-        sa.Column("thumbnail", sa.LargeBinary(), nullable=True),
-        sa.Column("preview", sa.LargeBinary(), nullable=True),
-        sa.Column("created_at", types.UtcTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["attachment_id"], ["attachment.id"], name=op.f("fk_attachment_content_attachment_id"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("attachment_id", name=op.f("pk_attachment_content")),
-    )
-    op.create_table(
         "message_attachment",
         sa.Column("id", types.Id(), nullable=False),
         sa.Column("message_id", types.Id(), nullable=False),
         sa.Column("attachment_id", types.Id(), nullable=True),
         sa.Column("file_name", sa.String(length=255), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("indexed_at", types.UtcTime(), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["attachment_id"], ["attachment.id"], name=op.f("fk_message_attachment_attachment_id"), ondelete="SET NULL"
@@ -219,6 +218,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("message_id", "position", name=op.f("uq_message_attachment_message_id_position")),
     )
     op.create_index(op.f("ix_message_attachment_attachment_id"), "message_attachment", ["attachment_id"], unique=False)
+    op.create_index(
+        "ix_message_attachment_unindexed",
+        "message_attachment",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("indexed_at IS NULL"),
+        postgresql_where=sa.text("indexed_at IS NULL"),
+    )
     op.add_column("chat", sa.Column("import_source", sa.String(length=20), nullable=True))
     op.add_column("chat", sa.Column("import_id", sa.String(length=200), nullable=True))
     op.create_index(
@@ -244,9 +251,14 @@ def downgrade() -> None:
     )
     op.drop_column("chat", "import_id")
     op.drop_column("chat", "import_source")
+    op.drop_index(
+        "ix_message_attachment_unindexed",
+        table_name="message_attachment",
+        sqlite_where=sa.text("indexed_at IS NULL"),
+        postgresql_where=sa.text("indexed_at IS NULL"),
+    )
     op.drop_index(op.f("ix_message_attachment_attachment_id"), table_name="message_attachment")
     op.drop_table("message_attachment")
-    op.drop_table("attachment_content")
     op.drop_index(op.f("ix_reaction_user_id"), table_name="reaction")
     op.drop_table("reaction")
     op.drop_index(op.f("ix_attachment_user_id_created_at_id"), table_name="attachment")
@@ -267,6 +279,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_import_job_user_id_created_at_id"), table_name="import_job")
     op.drop_index(op.f("ix_import_job_status_created_at"), table_name="import_job")
     op.drop_table("import_job")
+    op.drop_table("blob_content")
     op.drop_index(op.f("ix_blob_unreferenced_at"), table_name="blob")
     op.drop_index(op.f("ix_blob_created_at"), table_name="blob")
     op.drop_table("blob")
