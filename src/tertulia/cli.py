@@ -2,29 +2,35 @@
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import httpx
+import sqlalchemy as sa
 import typer
 from sqlalchemy.orm import Session
 
 from tertulia import __version__
 from tertulia.accounts.actor import OPERATOR_ID, Actor
 from tertulia.accounts.administration import deactivate_user, reset_password
-from tertulia.accounts.models import UserRole
+from tertulia.accounts.models import User, UserRole
 from tertulia.accounts.passwords import check_password, hash_password
 from tertulia.accounts.schemas import UserCreate
-from tertulia.accounts.service import create_user
+from tertulia.accounts.service import create_user, name_key
 from tertulia.chat.counters import find_wrong_counters
 from tertulia.clock import now
 from tertulia.db.check import check_database
 from tertulia.db.migrate import State, upgrade_schema
 from tertulia.db.opening import open_database, plain_engine
 from tertulia.errors import AppError, SettingsError
+from tertulia.files.store import FileStore
+from tertulia.ids import UserId, new_id
+from tertulia.jobs.models import ImportJob
 from tertulia.keyring import (
     UnknownKey,
     add_primary_key,
@@ -40,6 +46,9 @@ from tertulia.runs.counters import find_wrong_totals
 from tertulia.server import DataFolderInUse, Running, locked_data_folder, serve
 from tertulia.settings import Settings, load_settings
 from tertulia.transfer.backup import back_up, restore
+from tertulia.transfer.everything import export_everything
+from tertulia.transfer.importer import Importer
+from tertulia.transfer.imports import claim_import, create_import, find_import
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -125,6 +134,99 @@ def restore_command(path: Annotated[Path, typer.Argument(help="A file that `tert
     typer.echo(
         f"Restored {sum(summary.rows.values())} rows and {summary.files} files of {summary.made_at:%Y-%m-%d %H:%M}."
     )
+
+
+@app.command("export")
+def export_command(
+    username: Annotated[str, typer.Argument(help="Whose chats.")],
+    path: Annotated[Path, typer.Argument(help="The zip file to write; it must not exist yet.")],
+) -> None:
+    """Write everything that one person said to a file that any Tertulia imports. May run beside the server."""
+    settings = load_settings()
+    if path.exists():
+        raise SettingsError(f"{path} exists already. Choose another name.")
+
+    async def write() -> None:
+        engine = plain_engine(settings, writes=False)
+        with Session(engine) as session:
+            user_id = _user_id(session, username)
+
+            async def read(work: Callable[..., Any], *args: Any) -> Any:
+                return work(session, *args)
+
+            partial = path.with_name(f"{path.name}.partial")
+            try:
+                with partial.open("xb") as file:
+                    owner = Actor(UserId(user_id), UserRole.USER)
+                    async for piece in export_everything(read, FileStore(settings), actor=owner):
+                        file.write(piece)
+                    file.flush()
+                    os.fsync(file.fileno())
+                partial.rename(path)
+            finally:
+                partial.unlink(missing_ok=True)
+        engine.dispose()
+
+    asyncio.run(write())
+    typer.echo(f"{path} has everything of {username}.")
+
+
+@app.command("import")
+def import_command(
+    username: Annotated[str, typer.Argument(help="Whose chats they become.")],
+    path: Annotated[Path, typer.Argument(help="An export of ChatGPT, Claude, Open WebUI, LibreChat or Tertulia.")],
+) -> None:
+    """Take the chats of an export. The server hands it over: on SQLite it must not run meanwhile."""
+    settings = load_settings()
+    if not path.is_file():
+        raise SettingsError(f"There is no file {path}.")
+    with locked_data_folder(settings) if settings.sqlite_path else nullcontext():
+        job = asyncio.run(_import(settings, username, path, path.stat().st_size))
+    report = job.report
+    typer.echo(
+        f"{report.chats} chats with {report.messages} messages and {report.files} files were taken, "
+        f"{report.already_there} were there already, {report.refused} could not be taken."
+    )
+    for problem in report.problems:
+        typer.echo(f"  {problem}")
+    if job.error:
+        typer.echo(job.error, err=True)
+        raise typer.Exit(1)
+
+
+async def _import(settings: Settings, username: str, path: Path, size: int) -> ImportJob:
+    db = open_database(settings)
+    await db.start()
+    try:
+        folder = settings.data / "imports"
+        folder.mkdir(parents=True, exist_ok=True)
+        job_id = new_id()
+        shutil.copyfile(path, folder / job_id)
+        importer = Importer(db, FileStore(settings), folder, limit_bytes=settings.storage_per_user_mib * 2**20)
+        user_id = await db.read(_user_id, username)
+        await db.write(
+            create_import,
+            job_id,
+            file_name=path.name[:255],
+            path=job_id,
+            size=size,
+            actor=Actor(UserId(user_id), UserRole.USER),
+        )
+        claimed = await db.write(claim_import, [job_id])
+        if claimed is not None:  # else a server beside has it already, and takes it
+            await importer.run(claimed)
+        while (job := await db.read(find_import, job_id)).ended_at is None:  # noqa: ASYNC110 - another process ends it
+            await asyncio.sleep(0.5)
+        return job
+    finally:
+        await db.close()
+
+
+def _user_id(session: Session, username: str) -> str:
+    found = session.scalar(sa.select(User.id).where(User.username_key == name_key(username)))
+    if found is None:
+        raise SettingsError(f"There is nobody called {username}.")
+    return found
 
 
 @keys_app.command("rotate")

@@ -12,6 +12,7 @@ from tertulia.settings import Settings
 from tests.conftest import SignIn
 from tests.factories.accounts import make_admin
 from tests.fakes.live_server import Client, LiveServer
+from tests.waiting import until
 
 # What a route needs in its body to get as far as the question of access.
 BODIES: dict[tuple[str, str], Any] = {
@@ -22,12 +23,17 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api-tokens"): {"name": "script"},
     ("POST", "/session/confirm"): {"password": "correct horse battery"},
     ("PUT", "/me/password"): {"password": "correct horse battery", "new_password": "another horse battery"},
+    ("PUT", "/chats/{chat_id}/presence"): {},
     ("POST", "/tags"): {"name": "home"},
     ("POST", "/tags/{tag_id}/merge"): "merge",
     ("POST", "/provider-configs"): {"provider": "mistral", "api_key": "abcdefghijkl"},
 }
 # Answered to the owner with a conflict or a refusal of the state, not of the person.
-STATE = {("POST", "/messages/{message_id}/continue"): 409, ("POST", "/messages/{message_id}/regenerate"): 201}
+STATE = {
+    ("POST", "/messages/{message_id}/continue"): 409,
+    ("POST", "/messages/{message_id}/regenerate"): 201,
+    ("GET", "/attachments/{attachment_id}/thumbnail"): 404,  # a text has none
+}
 
 
 def routes() -> list[tuple[str, str, Access]]:
@@ -42,7 +48,43 @@ def routes() -> list[tuple[str, str, Access]]:
 
 ROUTES = routes()
 PROTECTED = [(method, path) for method, path, access in ROUTES if access is not Access.PUBLIC]
-IDS = ("chat_id", "message_id", "run_id", "session_id", "token_id", "config_id", "user_id", "tag_id")
+IDS = (
+    "chat_id",
+    "message_id",
+    "run_id",
+    "session_id",
+    "token_id",
+    "config_id",
+    "user_id",
+    "tag_id",
+    "attachment_id",
+    "share_id",
+    "import_id",
+    "emoji",
+    "token",
+)
+# What somebody may do with a chat that is shared with them to be read; all else is as if it were not there, or refused.
+READERS = {
+    ("GET", "/chats/{chat_id}"),
+    ("GET", "/chats/{chat_id}/messages"),
+    ("GET", "/chats/{chat_id}/tree"),
+    ("GET", "/chats/{chat_id}/export"),
+    ("PUT", "/chats/{chat_id}/presence"),
+    ("GET", "/messages/{message_id}"),
+    ("POST", "/messages/{message_id}/fork"),
+    ("GET", "/runs/{run_id}"),
+    ("GET", "/attachments/{attachment_id}"),
+    ("GET", "/attachments/{attachment_id}/content"),
+    ("DELETE", "/shares/{share_id}"),  # one's own: to leave
+}
+WRITERS = READERS | {
+    ("POST", "/chats/{chat_id}/messages"),
+    ("POST", "/messages/{message_id}/edit"),
+    ("POST", "/messages/{message_id}/regenerate"),
+    ("PUT", "/messages/{message_id}/reactions/{emoji}"),
+    ("DELETE", "/messages/{message_id}/reactions/{emoji}"),
+    ("POST", "/runs/{run_id}/cancel"),
+}
 ADMINISTRATION = [(method, path) for method, path, access in ROUTES if access is Access.ADMIN]
 WITH_IDS = [pair for pair in PROTECTED if "{" in pair[1] and pair not in ADMINISTRATION]
 
@@ -56,7 +98,9 @@ def test_a_route_without_declared_access_does_not_start() -> None:
 
 def test_what_is_public_is_public_on_purpose() -> None:
     public = {(method, path) for method, path, access in ROUTES if access is Access.PUBLIC}
-    assert public == {("GET", "/setup"), ("POST", "/setup"), ("POST", "/session")}
+    shared = {(method, path) for method, path in public if path.startswith("/shared/{token}")}
+    assert all(method == "GET" for method, _ in shared)
+    assert public - shared == {("GET", "/setup"), ("POST", "/setup"), ("POST", "/session")}
 
 
 def test_nobody_is_refused_everywhere(server: LiveServer) -> None:
@@ -81,6 +125,34 @@ def test_a_stranger_and_an_administrator_see_what_is_hidden_as_missing(
     absent = stranger.request(method, path.format(**missing), json=_body(method, path, missing))
     assert hidden.status_code == absent.status_code == 404
     assert {**hidden.json(), "request_id": ""} == {**absent.json(), "request_id": ""}
+
+
+@pytest.mark.parametrize("may", [READERS, WRITERS], ids=["reader", "writer"])
+def test_who_shares_a_chat_may_do_what_is_listed_and_no_more(
+    ana: Client, sign_in: SignIn, may: set[tuple[str, str]]
+) -> None:
+    wrong = []
+    for method, path in WITH_IDS:
+        if path.endswith("/events") or "{config_id}" in path or "{tag_id}" in path:
+            continue
+        things = _things(ana)
+        guest = sign_in("bob")
+        body = {"shared_with_username": "bob", "permissions": {"can_write": may is WRITERS}}
+        things["share_id"] = ana.api("POST", f"/chats/{things['chat_id']}/shares", json=body, expect=201)["id"]
+        answer = guest.request(method, path.format(**things), json=_body(method, path, things))
+        is_let_in = answer.status_code < 300
+        if is_let_in != ((method, path) in may) or (not is_let_in and answer.status_code not in (403, 404, 409)):
+            wrong.append((method, path, answer.status_code, answer.text[:120]))
+    assert wrong == []
+
+
+def test_strangers_with_a_wrong_link_get_the_same_from_every_address(server: LiveServer, ana: Client) -> None:
+    things = _things(ana)
+    with Client(server.url) as nobody:
+        for method, path, access in ROUTES:
+            if access is Access.PUBLIC and path.startswith("/shared/{token}"):
+                answer = nobody.request(method, path.format(**things | {"token": "s" + "x" * 43}))
+                assert (answer.status_code, answer.json()["code"]) == (404, "share_not_found"), path
 
 
 @pytest.mark.parametrize(("method", "path"), [pair for pair in WITH_IDS if not pair[1].endswith("/events")])
@@ -152,9 +224,13 @@ def _body(method: str, path: str, things: dict[str, str] | None = None) -> Any:
 
 def _things(client: Client) -> dict[str, str]:
     chat = client.chat()
-    sent = client.say(chat["id"], "hello")
+    file = client.api("POST", "/attachments", files={"file": ("a.txt", b"x")}, expect=201)
+    until(lambda: client.api("GET", f"/attachments/{file['id']}")["status"] == "ready")
+    job = client.api("POST", "/imports", files={"file": ("a.json", b"{}")}, expect=201)
+    until(lambda: client.api("GET", f"/imports/{job['id']}")["status"] == "failed")
+    sent = client.say(chat["id"], "hello", attachment_ids=[file["id"]])
     client.finished(sent["run"]["id"])
-    config = client.api("POST", "/provider-configs", json={"provider": "ollama"}, expect=201)
+    config = _config(client)
     token = client.api("POST", "/api-tokens", json={"name": "script"}, expect=201)
     return {
         "chat_id": chat["id"],
@@ -163,5 +239,20 @@ def _things(client: Client) -> dict[str, str]:
         "session_id": client.api("GET", "/sessions")["items"][0]["id"],
         "token_id": token["id"],
         "config_id": config["id"],
-        "tag_id": client.api("POST", "/tags", json={"name": "work"}, expect=201)["id"],
+        "tag_id": _tag(client),
+        "attachment_id": file["id"],
+        "share_id": client.api("POST", f"/chats/{chat['id']}/shares", json={}, expect=201)["id"],
+        "import_id": job["id"],
+        "emoji": "👍",
     }
+
+
+def _tag(client: Client) -> str:
+    known = client.api("GET", "/tags")["items"]
+    tag = known[0] if known else client.api("POST", "/tags", json={"name": "work"}, expect=201)
+    return str(tag["id"])
+
+
+def _config(client: Client) -> Any:
+    known = client.api("GET", "/provider-configs")["items"]
+    return known[0] if known else client.api("POST", "/provider-configs", json={"provider": "ollama"}, expect=201)

@@ -124,3 +124,20 @@ def test_a_backup_is_made_beside_the_server_and_restored_elsewhere(running: Proc
         assert [chat["title"] for chat in client.api("GET", "/chats")["items"]] == ["To be kept"]
     assert other.terminate() == 0
     assert run_cli(other.environment, "db", "check").returncode == 0
+
+
+def test_everything_goes_out_and_comes_in_by_the_command_line(running: Process, tmp_path: Path) -> None:
+    with closing(signed_in(running)) as ada:
+        chat = ada.chat(title="Ours")
+        ada.say(chat["id"], "the walrus", reply=False)
+    file = tmp_path / "everything.zip"
+    done = run_cli(running.environment, "export", "ada", str(file))
+    assert done.returncode == 0, done.stderr
+    assert run_cli(running.environment, "export", "nobody", str(tmp_path / "no.zip")).returncode == 2
+    beside = run_cli(running.environment, "import", "ada", str(file))
+    assert beside.returncode != 0  # the running server has the folder
+    running.terminate()
+    done = run_cli(running.environment, "import", "ada", str(file))
+    assert (done.returncode, "1 chats with 1 messages" in done.stdout) == (0, True), done.stdout + done.stderr
+    again = run_cli(running.environment, "import", "ada", str(file))
+    assert "1 were there already" in again.stdout

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import IO
 
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
@@ -78,6 +79,21 @@ class FileStore:
         """A copy of an object as a file of ours."""
         content = await self.read(path)
         await asyncio.to_thread(target.write_bytes, content)
+
+    def list_paths(self) -> Iterator[str]:
+        """Every object, for who copies all of them."""
+        for some in obstore.list(self._store):
+            yield from sorted(str(one["path"]) for one in some)
+
+    def read_pieces(self, path: str) -> Iterator[bytes]:
+        for piece in obstore.get(self._store, path).stream(CHUNK_BYTES * 4):
+            yield bytes(piece)
+
+    def write_file(self, path: str, source: IO[bytes]) -> None:
+        """Whole, and on the disk when it returns."""
+        obstore.put(self._store, path, source)
+        if self._folder is not None:
+            _sync(self._folder / path)
 
     async def delete(self, path: str) -> None:
         """What is not there is deleted already."""

@@ -25,6 +25,22 @@ mimetypes.add_type("font/woff2", ".woff2")
 mimetypes.add_type("text/javascript", ".js")
 
 
+# The page waits for one message of the window above it, whose shape it checks, and becomes what that says.
+PREVIEW = """<!doctype html><meta charset="utf-8"><title>Preview</title><script>
+addEventListener("message", (event) => {
+  if (event.source !== parent || typeof event.data?.show !== "string") return;
+  document.open();
+  document.write(event.data.show);
+  document.close();
+}, { once: true });
+parent.postMessage("ready", "*");
+</script>"""
+PREVIEW_CSP = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; font-src data:; media-src data: blob:; form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
+)
+
+
 @dataclass(frozen=True)
 class Asset:
     body: bytes
@@ -71,6 +87,11 @@ def web_routes(folder: Path, head_of_shared: Callable[[str], Awaitable[PageHead 
             ):
                 raise HTTPException(405)
             raise NotFound
+
+    @routes.add("GET", "/preview", access=Access.PUBLIC, hidden=True)
+    async def get_preview() -> Response:
+        """Where HTML and SVG of models are shown: without an origin, without a network, in a frame of ours alone."""
+        return Response(PREVIEW, media_type="text/html", headers={"Content-Security-Policy": PREVIEW_CSP})
 
     @routes.add("GET", ANY_PATH, access=Access.PUBLIC, hidden=True)
     async def get_page(request: Request, path: str) -> Response:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import orjson
@@ -27,6 +27,7 @@ from tertulia.db.migrate import known_revisions, migrate_to, upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.db.types import Id, JsonOf, Money, UtcTime, Xid
 from tertulia.errors import SettingsError
+from tertulia.files.store import FileStore
 from tertulia.jobs.models import InstanceSetting
 from tertulia.settings import Settings
 from tertulia.tables import metadata
@@ -301,44 +302,29 @@ def _refuse_unless_empty(engine: sa.Engine, settings: Settings) -> None:
             raise BackupError(
                 "This instance is not empty: a backup is restored to a new one. Set TERTULIA_DATA or TERTULIA_DATABASE_URL to a new place."
             )
-    if any(_stored_files(settings)):
-        raise BackupError(f"{_files_folder(settings)} is not empty: a backup is restored to a new instance.")
-
-
-def _files_folder(settings: Settings) -> Path:
-    return settings.data / "files"
-
-
-def _stored_files(settings: Settings) -> Iterator[Path]:
-    folder = _files_folder(settings)
-    return (path for path in sorted(folder.rglob("*")) if path.is_file()) if folder.is_dir() else iter(())
+    if any(FileStore(settings).list_paths()):
+        raise BackupError("The place for files is not empty: a backup is restored to a new instance.")
 
 
 def _write_files(settings: Settings, archive: zipfile.ZipFile) -> dict[str, str]:
     """After the rows: what they point at is never removed before they are, and what came later does no harm."""
     digests = {}
-    for path in _stored_files(settings):
-        name = path.relative_to(_files_folder(settings)).as_posix()
+    store = FileStore(settings)
+    for name in store.list_paths():
         digest = hashlib.sha256()
-        with path.open("rb") as source, archive.open(f"files/{name}", "w", force_zip64=True) as part:
-            while chunk := source.read(BYTES_AT_ONCE):
-                digest.update(chunk)
-                part.write(chunk)
+        with archive.open(f"files/{name}", "w", force_zip64=True) as part:
+            for piece in store.read_pieces(name):
+                digest.update(piece)
+                part.write(piece)
         digests[name] = digest.hexdigest()
     return digests
 
 
 def _restore_file(settings: Settings, archive: zipfile.ZipFile, name: str) -> None:
-    folder = _files_folder(settings).resolve()
-    target = (folder / name).resolve()
-    if not target.is_relative_to(folder):
-        raise BackupError(f"The file {name!r} would be written outside the data folder.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(f"files/{name}") as part, target.open("wb") as file:
-        while chunk := part.read(BYTES_AT_ONCE):
-            file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise BackupError(f"The file {name!r} would be written outside the place for files.")
+    with archive.open(f"files/{name}") as part:
+        FileStore(settings).write_file(name, part)
 
 
 def _digest(archive: zipfile.ZipFile, name: str) -> tuple[str, int]:

@@ -109,6 +109,13 @@ def get_import(session: Session, job_id: ImportJobId, *, actor: Actor) -> Import
     return read_import(_own(session, job_id, actor=actor, is_locked=False))
 
 
+def find_import(session: Session, job_id: str) -> ImportJob:
+    """As it is now, for who waits for its end on the operator's side."""
+    job = session.get_one(ImportJob, job_id, populate_existing=True)
+    session.expunge(job)
+    return job
+
+
 def cancel_import(session: Session, job_id: ImportJobId, *, actor: Actor) -> ImportJobRead:
     """What was taken stays, and can be undone; one that has ended stays as it is."""
     job = _own(session, job_id, actor=actor)

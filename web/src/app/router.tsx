@@ -10,11 +10,15 @@ import { Shell } from "./shell";
 const FilesPage = lazy(() => import("@/routes/files-page").then((made) => ({ default: made.FilesPage })));
 const SearchPage = lazy(() => import("@/routes/search-page").then((made) => ({ default: made.SearchPage })));
 const SharedPage = lazy(() => import("@/routes/shared-page").then((made) => ({ default: made.SharedPage })));
+const AllChatsPage = lazy(() =>
+  import("@/routes/all-chats-page").then((made) => ({ default: made.AllChatsPage })),
+);
 const settings = () => import("@/routes/settings-page");
 const GeneralPage = lazy(() => settings().then((made) => ({ default: made.GeneralPage })));
 const ProvidersPage = lazy(() => settings().then((made) => ({ default: made.ProvidersPage })));
 const UsagePage = lazy(() => settings().then((made) => ({ default: made.UsagePage })));
 const SecurityPage = lazy(() => settings().then((made) => ({ default: made.SecurityPage })));
+const DataPage = lazy(() => settings().then((made) => ({ default: made.DataPage })));
 const PeoplePage = lazy(() => settings().then((made) => ({ default: made.PeoplePage })));
 
 const topRoute = createRootRoute({ component: Outlet, notFoundComponent: NotFoundPage });
@@ -39,6 +43,15 @@ const chatRoute = createRoute({
     return <ChatPage chatId={chatRoute.useParams().chatId} messageId={chatRoute.useSearch().m} />;
   },
 });
+const allChatsRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/chats",
+  validateSearch: (search): { shown?: "archived" | "trash" } =>
+    search.shown === "archived" || search.shown === "trash" ? { shown: search.shown } : {},
+  component: function All() {
+    return <AllChatsPage shown={allChatsRoute.useSearch().shown ?? "active"} />;
+  },
+});
 const searchRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: "/search",
@@ -59,6 +72,7 @@ export const router = createRouter({
     rootRoute.addChildren([
       createRoute({ getParentRoute: () => rootRoute, path: "/", component: NewChatPage }),
       chatRoute,
+      allChatsRoute,
       searchRoute,
       createRoute({ getParentRoute: () => rootRoute, path: "/settings", component: GeneralPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/providers", component: ProvidersPage }),
@@ -76,6 +90,7 @@ export const router = createRouter({
         component: () => <StoredChatsPage shown="trash" title="Trash" />,
       }),
       createRoute({ getParentRoute: () => rootRoute, path: "/files", component: FilesPage }),
+      createRoute({ getParentRoute: () => rootRoute, path: "/settings/data", component: DataPage }),
     ]),
   ]),
 });

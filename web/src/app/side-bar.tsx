@@ -1,6 +1,16 @@
 import { useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { Archive, ChartColumn, Files, LogOut, Search, Settings, SquarePen, Trash2 } from "lucide-react";
+import {
+  Archive,
+  ChartColumn,
+  Files,
+  ListChecks,
+  LogOut,
+  Search,
+  Settings,
+  SquarePen,
+  Trash2,
+} from "lucide-react";
 import type { ReactNode } from "react";
 import { wordsFor } from "@/api/words";
 import { meQuery, signOut } from "@/features/accounts";
@@ -62,7 +72,7 @@ function Own({ onOpen }: { onOpen?: () => void }) {
   const navigate = useNavigate();
   const { say } = useToast();
   const icon = { size: 16, strokeWidth: 1.5, "aria-hidden": true } as const;
-  const go = (to: "/files" | "/settings" | "/settings/usage" | "/archive" | "/trash") => {
+  const go = (to: "/chats" | "/files" | "/settings" | "/settings/usage" | "/archive" | "/trash") => {
     onOpen?.();
     void navigate({ to });
   };
@@ -94,6 +104,7 @@ function Own({ onOpen }: { onOpen?: () => void }) {
       entries={[
         { label: "Settings", icon: <Settings {...icon} />, onChoose: () => go("/settings") },
         { label: "Usage", icon: <ChartColumn {...icon} />, onChoose: () => go("/settings/usage") },
+        { label: "All chats", icon: <ListChecks {...icon} />, onChoose: () => go("/chats") },
         { label: "Files", icon: <Files {...icon} />, onChoose: () => go("/files") },
         { label: "Archive", icon: <Archive {...icon} />, onChoose: () => go("/archive") },
         { label: "Trash", icon: <Trash2 {...icon} />, onChoose: () => go("/trash") },

@@ -8,6 +8,7 @@ const PARTS = [
   { to: "/settings", label: "General" },
   { to: "/settings/providers", label: "Providers" },
   { to: "/settings/usage", label: "Usage" },
+  { to: "/settings/data", label: "Data" },
   { to: "/settings/security", label: "Password and devices" },
   { to: "/settings/people", label: "People", isForAdmins: true },
 ] as const;

@@ -2,6 +2,7 @@ import { Link } from "@tanstack/react-router";
 import { People, Security, SettingsForm } from "@/features/accounts";
 import { ModelChoice } from "@/features/models";
 import { ProviderList } from "@/features/providers";
+import { Transfer } from "@/features/transfer";
 import { UsageView } from "@/features/usage";
 import { SettingsFrame } from "./settings-frame";
 
@@ -48,6 +49,14 @@ export function SecurityPage() {
   return (
     <SettingsFrame title="Password and devices">
       <Security />
+    </SettingsFrame>
+  );
+}
+
+export function DataPage() {
+  return (
+    <SettingsFrame title="Data">
+      <Transfer />
     </SettingsFrame>
   );
 }

@@ -1,3 +1,4 @@
+export { AllChats } from "./components/all-chats";
 export { ChatList, OwnChats } from "./components/chat-list";
 export { ChatView } from "./components/chat-view";
 export { NewChat } from "./components/new-chat";

@@ -1,11 +1,12 @@
 import type { Root } from "hast";
 import { toJsxRuntime } from "hast-util-to-jsx-runtime";
-import { Check, Copy, Download, WrapText } from "lucide-react";
+import { Check, Code, Copy, Download, Eye, WrapText } from "lucide-react";
 import { memo, useEffect, useState } from "react";
 import { Fragment, jsx, jsxs } from "react/jsx-runtime";
 import { IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { useCopied } from "../hooks/use-copied";
+import { isPreviewable, Preview } from "./preview";
 
 /** Code in its own quiet surface: what language it is, and how to take it along. */
 export const CodeBlock = memo(function CodeBlock({
@@ -17,6 +18,7 @@ export const CodeBlock = memo(function CodeBlock({
 }) {
   const [isWrapped, setWrapped] = useState(false);
   const [isCopied, copy] = useCopied();
+  const [isShown, setShown] = useState(false);
   const tree = useHighlighted(code, language);
   return (
     <figure className="rounded-card border border-hairline bg-surface-quiet">
@@ -29,6 +31,19 @@ export const CodeBlock = memo(function CodeBlock({
           >
             <WrapText size={16} strokeWidth={1.5} aria-hidden />
           </IconButton>
+          {isPreviewable(language) && (
+            <IconButton
+              label={isShown ? "Show the code" : "Preview"}
+              aria-pressed={isShown}
+              onClick={() => setShown(!isShown)}
+            >
+              {isShown ? (
+                <Code size={16} strokeWidth={1.5} aria-hidden />
+              ) : (
+                <Eye size={16} strokeWidth={1.5} aria-hidden />
+              )}
+            </IconButton>
+          )}
           <IconButton label="Download" onClick={() => download(code, language)}>
             <Download size={16} strokeWidth={1.5} aria-hidden />
           </IconButton>
@@ -41,10 +56,14 @@ export const CodeBlock = memo(function CodeBlock({
           </IconButton>
         </span>
       </figcaption>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
-      <pre tabIndex={0} className={cx("overflow-x-auto px-3 pb-3", isWrapped && "whitespace-pre-wrap")}>
-        <code>{tree ? toJsxRuntime(tree, { Fragment, jsx, jsxs }) : code}</code>
-      </pre>
+      {isShown ? (
+        <Preview code={code} />
+      ) : (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+        <pre tabIndex={0} className={cx("overflow-x-auto px-3 pb-3", isWrapped && "whitespace-pre-wrap")}>
+          <code>{tree ? toJsxRuntime(tree, { Fragment, jsx, jsxs }) : code}</code>
+        </pre>
+      )}
     </figure>
   );
 });

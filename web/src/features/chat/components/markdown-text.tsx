@@ -1,8 +1,9 @@
 import type { Root } from "mdast";
-import { cloneElement, isValidElement, memo, type ReactElement } from "react";
+import { cloneElement, isValidElement, memo, type ReactElement, useEffect, useMemo, useState } from "react";
 import { type Components, defaultRehypePlugins, defaultRemarkPlugins, Streamdown } from "streamdown";
 import { visit } from "unist-util-visit";
 import { allowedLink } from "@/lib/links";
+import { hasFormulas, withFormulas } from "../formulas";
 import { CodeBlock } from "./code-block";
 
 /** Markup in a text is words like any other: shown as written, never as elements. */
@@ -90,17 +91,36 @@ export const MarkdownText = memo(function MarkdownText({
   text: string;
   isStreaming: boolean;
 }) {
+  const shown = useMemo(() => withFormulas(text), [text]);
+  const math = useMathematics(hasFormulas(shown));
   return (
     <Streamdown
+      key={math ? "math" : "plain"}
       className="prose"
       mode={isStreaming ? "streaming" : "static"}
       parseIncompleteMarkdown={isStreaming}
       components={components}
-      remarkPlugins={remarkPlugins}
-      rehypePlugins={rehypePlugins}
+      remarkPlugins={math ? [...remarkPlugins, ...math.remarkPlugins] : remarkPlugins}
+      rehypePlugins={math ? [...rehypePlugins, ...math.rehypePlugins] : rehypePlugins}
       controls={false}
     >
-      {text}
+      {shown}
     </Streamdown>
   );
 });
+
+type Mathematics = typeof import("../mathematics");
+let loaded: Mathematics | undefined;
+
+/** What draws formulas, once one is there; until it has come they stand as they were written. */
+function useMathematics(isNeeded: boolean): Mathematics | undefined {
+  const [, setLoaded] = useState(loaded);
+  useEffect(() => {
+    if (!isNeeded || loaded) return;
+    void import("../mathematics").then((made) => {
+      loaded = made;
+      setLoaded(made);
+    });
+  }, [isNeeded]);
+  return isNeeded ? loaded : undefined;
+}

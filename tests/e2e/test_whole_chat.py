@@ -1,0 +1,261 @@
+"""Files, threads, reactions, shares and imports in a browser: wide and on a phone, in two windows, by two people and by a stranger."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+from sqlalchemy.orm import Session
+
+from tertulia.db.opening import plain_engine
+from tests.e2e.conftest import ContextMaker, SignedIn, accessibility_faults, say
+from tests.factories.accounts import PASSWORD_HASH, make_user
+from tests.fakes.live_server import LiveServer
+from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text
+from tests.files import samples
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "color_scheme": "dark"}
+SIZES = pytest.mark.parametrize("size", [{}, PHONE], ids=["wide", "phone-dark"])
+PICTURE = {"name": "cat.png", "mimeType": "image/png", "buffer": samples.picture(800, 600)}
+PAPER = {"name": "paper.pdf", "mimeType": "application/pdf", "buffer": samples.PDF}
+BROKEN = {"name": "broken.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.4 x"}
+
+
+@pytest.fixture
+def bob(new_context: ContextMaker, server: LiveServer) -> Page:
+    """Another person, at a device of their own."""
+    engine = plain_engine(server.settings)
+    with Session(engine) as session:
+        make_user(session, username="bob", name="Bob", password_hash=PASSWORD_HASH)
+        session.commit()
+    engine.dispose()
+    page = new_context().new_page()
+    page.goto("/")
+    page.get_by_label("User name or e-mail").fill("bob")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_label("Write a message").wait_for()
+    return page
+
+
+@pytest.mark.e2e
+@SIZES
+def test_files_are_attached_read_shown_and_let_go(
+    signed_in: SignedIn, provider: ScriptedProvider, size: dict[str, object]
+) -> None:
+    page = signed_in(**size)
+    provider.default = [Text("A walrus."), Finish()]
+    page.get_by_test_id("file-picker").set_input_files([PICTURE, PAPER, BROKEN])  # type: ignore[arg-type]
+    chips = page.get_by_role("list", name="Attached files")
+    expect(chips.get_by_text("399 bytes")).to_be_visible()
+    expect(chips.get_by_text("models cannot read it")).to_be_visible()
+    chips.get_by_role("button", name="Remove broken.pdf").click()
+    page.reload()  # what is attached is kept, as what is typed is
+    expect(chips.get_by_text("paper.pdf")).to_be_visible()
+    expect(chips.get_by_text("cat.png")).to_be_visible()
+    assert accessibility_faults(page) == []
+    say(page, "What is it about?")
+    expect(page.get_by_text("A walrus.")).to_be_visible()
+    assert "The quick brown walrus" in json.dumps(provider.requests[-1]["messages"])
+    expect(page.get_by_role("heading", name="What is it about?", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Show cat.png").click()
+    expect(page.get_by_role("dialog").get_by_role("img", name="cat.png")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.goto("/files")
+    expect(page.get_by_text("800 × 600")).to_be_visible()
+    assert accessibility_faults(page) == []
+    page.get_by_role("button", name="Delete cat.png").click()
+    expect(page.get_by_role("button", name="Delete cat.png")).to_be_hidden()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("button", name="Delete cat.png")).to_be_visible()
+    page.get_by_role("button", name="Delete cat.png").click()
+    expect(page.get_by_role("button", name="Delete cat.png")).to_be_hidden()
+    page.get_by_role("link", name=re.compile("What is it about")).first.click()
+    expect(page.get_by_text("A walrus.")).to_be_visible()
+
+
+@pytest.mark.e2e
+def test_what_is_too_large_or_unknown_is_told_and_loses_nothing(
+    page: Page, complaints: list[str], tmp_path: Path
+) -> None:
+    large = tmp_path / "large.txt"
+    with large.open("wb") as file:
+        file.truncate(100 * 2**20 + 1)
+    page.get_by_label("Write a message").fill("Look at these")
+    page.get_by_test_id("file-picker").set_input_files(large)
+    expect(page.get_by_text("large.txt is larger than 100 MiB.")).to_be_visible()
+    odd = {"name": "x.exe", "mimeType": "application/x-msdownload", "buffer": b"MZ\x90\0\x03\0\0\0" + b"\0" * 64}
+    page.get_by_test_id("file-picker").set_input_files(odd)  # type: ignore[arg-type]
+    expect(page.get_by_text("can be attached")).to_be_visible()
+    complaints[:] = [one for one in complaints if "415" not in one]
+    expect(page.get_by_role("button", name="Send")).to_be_disabled()
+    for name in ("large.txt", "x.exe"):
+        page.get_by_role("button", name=f"Remove {name}").click()
+    expect(page.get_by_label("Write a message")).to_have_value("Look at these")
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+
+
+@pytest.mark.e2e
+@SIZES
+def test_a_thread_is_answered_beside_the_chat_and_seen_in_the_other_window(
+    signed_in: SignedIn, provider: ScriptedProvider, size: dict[str, object]
+) -> None:
+    page = signed_in(**size)
+    provider.default = [Text("Aye."), Finish()]
+    say(page, "Root")
+    expect(page.get_by_text("Aye.")).to_be_visible()
+    other = signed_in()
+    other.goto(page.url)
+    row = page.get_by_role("article", name="Reply")
+    row.hover()
+    row.get_by_role("button", name="React").click()
+    page.get_by_role("menuitem", name="Celebration").click()
+    expect(other.get_by_role("list", name="Reactions")).to_contain_text("1")
+    row.get_by_role("button", name="More").click()
+    page.get_by_role("menuitem", name="Reply in a thread").click()
+    provider.play([Text("Within."), Finish()])
+    box = page.get_by_label("Reply in the thread")
+    box.fill("Really?")
+    page.get_by_role("button", name="Send").last.click()
+    expect(page.get_by_text("Within.")).to_be_visible()
+    assert accessibility_faults(page) == []
+    other.get_by_role("button", name="2 replies").click()
+    expect(other.get_by_text("Within.")).to_be_visible()
+    page.get_by_role("button", name="Close the thread").click()
+    expect(page.get_by_text("Within.")).to_be_hidden()
+    expect(page.get_by_text("Aye.")).to_be_visible()
+
+
+@pytest.mark.e2e
+def test_two_people_write_in_one_chat_and_a_stranger_reads_along(
+    signed_in: SignedIn, bob: Page, new_context: ContextMaker, provider: ScriptedProvider, complaints: list[str]
+) -> None:
+    page = signed_in()
+    provider.default = [Text("Aye."), Finish()]
+    say(page, "Ours")
+    expect(page.get_by_text("Aye.")).to_be_visible()
+    page.get_by_role("button", name="Share", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Share this chat")
+    dialog.get_by_label("With a person").fill("nobody")
+    dialog.get_by_role("button", name="Share", exact=True).click()
+    expect(dialog.get_by_role("alert")).to_contain_text("nobody of this name")
+    complaints[:] = [one for one in complaints if "422" not in one]
+    dialog.get_by_label("With a person").fill("bob")
+    dialog.get_by_label("What they may do").click()
+    page.get_by_role("option", name="May read and write", exact=True).click()
+    dialog.get_by_role("button", name="Share", exact=True).click()
+    expect(dialog.get_by_text("reads and writes")).to_be_visible()
+    dialog.get_by_role("button", name="Make a link").click()
+    link = dialog.get_by_label("The link, shown this once").input_value()
+    assert accessibility_faults(page) == []
+    page.keyboard.press("Escape")
+
+    bob.get_by_role("region", name="Shared with you").get_by_role("link", name="Ours").click()
+    expect(bob.get_by_text("Aye.")).to_be_visible()
+    expect(page.get_by_text("also here: Bob")).to_be_visible()
+    bob.get_by_label("Write a message").press_sequentially("Hello")
+    expect(page.get_by_text("Bob is writing …")).to_be_visible()
+
+    stranger = new_context(**PHONE).new_page()
+    stranger.goto(link)
+    expect(stranger.get_by_role("heading", name="Ours")).to_be_visible()
+    assert stranger.locator('meta[name="robots"]').get_attribute("content") == "noindex, nofollow"
+    assert stranger.locator('meta[property="og:title"]').get_attribute("content") == "Ours"
+    assert accessibility_faults(stranger) == []
+
+    provider.play([Text("To both"), Hold(), Text(" of you."), Finish()])
+    bob.keyboard.press("Enter")
+    for window in (page, bob, stranger):
+        expect(window.get_by_text("To both")).to_be_visible()
+    provider.release()
+    for window in (page, bob, stranger):
+        expect(window.get_by_text("To both of you.")).to_be_visible()
+    expect(page.get_by_text("Bob", exact=True)).to_be_visible()
+
+    page.get_by_role("button", name="Share", exact=True).click()
+    dialog.get_by_role("button", name="End sharing with Bob").click()
+    dialog.get_by_role("button", name="End sharing with this link").click()
+    page.keyboard.press("Escape")
+    expect(stranger.get_by_role("heading", name="Nothing is shared here")).to_be_visible()
+    expect(bob.get_by_role("region", name="Shared with you")).to_be_hidden()
+    complaints[:] = [one for one in complaints if "404" not in one]
+
+
+@pytest.mark.e2e
+def test_what_is_said_without_a_connection_is_sent_once_when_it_is_back(page: Page, provider: ScriptedProvider) -> None:
+    provider.default = [Text("Aye."), Finish()]
+    say(page, "First")
+    expect(page.get_by_text("Aye.")).to_be_visible()
+    sent: list[str] = []
+
+    def lose(route: Route) -> None:
+        """The server gets it, and its answer is lost."""
+        sent.append(route.request.headers["idempotency-key"])
+        if len(sent) == 1:
+            route.fetch()
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route(
+        "**/api/v1/chats/*/messages", lambda route: lose(route) if route.request.method == "POST" else route.continue_()
+    )
+    say(page, "Second")
+    expect(page.get_by_text("It is sent as soon as the server is back.")).to_be_visible()
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(page.get_by_text("It is sent as soon as")).to_be_hidden()
+    expect(page.get_by_role("article").filter(has_text="Second")).to_have_count(1)
+    assert len(set(sent)) == 1
+
+
+@pytest.mark.e2e
+def test_an_export_of_another_place_is_imported_and_undone(page: Page) -> None:
+    page.goto("/settings/data")
+    page.get_by_test_id("import-picker").set_input_files(Path(__file__).parents[1] / "transfer/samples/openwebui.json")
+    expect(page.get_by_text("2 chats with")).to_be_visible()
+    assert accessibility_faults(page) == []
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+    assert download.value.suggested_filename.startswith("tertulia-")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("Its chats are deleted")).to_be_visible()
+
+
+@pytest.mark.e2e
+def test_formulas_are_drawn_and_pages_of_models_are_shown_apart(page: Page, provider: ScriptedProvider) -> None:
+    page_of_a_model = (
+        "<h1>Made</h1><script>document.body.dataset.origin = origin; fetch('/api/v1/me').catch(() => {})</script>"
+    )
+    provider.play([Text(f"So \\(a^2\\) costs $5.\n\n```html\n{page_of_a_model}\n```"), Finish()])
+    say(page, "Show me")
+    expect(page.locator("math").first).to_be_visible()
+    expect(page.get_by_text("costs $5.")).to_be_visible()
+    page.get_by_role("button", name="Preview").click()
+    frame = page.frame_locator("iframe[title=Preview]")
+    expect(frame.get_by_role("heading", name="Made")).to_be_visible()
+    assert frame.locator("body").get_attribute("data-origin") == "null"
+
+
+@pytest.mark.e2e
+def test_several_chats_are_dealt_with_together_and_brought_back(page: Page, provider: ScriptedProvider) -> None:
+    provider.default = [Text("Aye."), Finish()]
+    for words in ("One", "Two", "Three"):
+        page.goto("/")
+        say(page, words)
+        expect(page.get_by_text("Aye.")).to_be_visible()
+    page.goto("/chats")
+    for words in ("One", "Two"):
+        page.get_by_role("checkbox", name=f"Choose {words}").check()
+    expect(page.get_by_text("2 chosen")).to_be_visible()
+    assert accessibility_faults(page) == []
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("checkbox", name="Choose One")).to_be_hidden()
+    expect(page.get_by_role("checkbox", name="Choose Three")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("checkbox", name="Choose One")).to_be_visible()
+    page.get_by_role("checkbox", name="Choose all that are shown").check()
+    page.get_by_role("button", name="Archive", exact=True).click()
+    expect(page.get_by_role("heading", name="No chats")).to_be_visible()
+    page.get_by_role("navigation", name="Places").get_by_role("link", name="Archive").click()
+    expect(page.get_by_role("checkbox", name="Choose Two")).to_be_visible()
