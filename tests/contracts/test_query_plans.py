@@ -8,12 +8,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.accounts.access import find_shared_chats
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.api_tokens import _BY_TOKEN as TOKEN_ACTOR
 from tertulia.accounts.models import User
 from tertulia.accounts.sessions import _BY_TOKEN
 from tertulia.billing.ledger import _grouped
 from tertulia.billing.models import UsageLog
+from tertulia.chat.models import Chat, Message
 from tertulia.chat.queries import (
     BRANCH_PAGE,
     BRANCH_TEXTS,
@@ -24,7 +26,12 @@ from tertulia.chat.queries import (
     ONE_MESSAGE,
     TAGGED_CHATS,
 )
-from tertulia.ids import new_id
+from tertulia.chat.search_index import index_files
+from tertulia.chat.service import list_messages, list_shared_chats
+from tertulia.files.models import Attachment, Blob, BlobContent, MessageAttachment
+from tertulia.files.reading import take_file
+from tertulia.files.service import list_attachments
+from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.providers.catalogue import _OWN as OWN_PROVIDERS
 from tertulia.search.service import Narrowed, search
 from tests.factories.accounts import make_user
@@ -132,3 +139,79 @@ def test_search_begins_at_the_index_of_words(filled: Session, alice: Actor, type
         assert "TEMP B-TREE" not in plan, plan
     else:
         assert "Seq Scan on search_document" not in plan, plan
+
+
+def _asked(session: Session, work: Any) -> list[tuple[str, Any]]:
+    asked: list[tuple[str, Any]] = []
+    connection = session.connection()
+
+    def hear(*event: Any) -> None:
+        asked.append((event[2], event[3]))
+
+    sa.event.listen(connection, "before_cursor_execute", hear)
+    work()
+    sa.event.remove(connection, "before_cursor_execute", hear)
+    return asked
+
+
+def test_lists_of_files_threads_and_shared_chats_are_read_from_their_indexes(filled: Session, alice: Actor) -> None:
+    blobs = [new_id() for _ in range(400)]
+    filled.execute(
+        sa.insert(Blob),
+        [
+            {"id": one, "content_hash": one, "size_bytes": 1, "storage_path": "x", "mime_type": "text/plain"}
+            for one in blobs
+        ],
+    )
+    filled.execute(sa.insert(BlobContent), [{"blob_id": one, "text": "x", "created_at": NOW} for one in blobs])
+    people = filled.scalars(sa.select(User.id)).all()
+    files = [
+        {
+            "id": new_id(),
+            "user_id": people[number % len(people)],
+            "blob_id": blobs[number % len(blobs)],
+            "file_name": f"{number}.txt",
+            "original_name": "",
+            "mime_type": "text/plain",
+            "file_size": 1,
+            "status": "ready",
+        }
+        for number in range(2000)
+    ]
+    filled.execute(sa.insert(Attachment), files)
+    messages = filled.scalars(sa.select(Message.id).limit(800)).all()
+    links = [
+        {"message_id": one, "attachment_id": files[place]["id"], "file_name": "x", "position": 0, "indexed_at": NOW}
+        for place, one in enumerate(messages)
+    ]
+    filled.execute(sa.insert(MessageAttachment), links)
+    filled.commit()
+    filled.execute(sa.text("ANALYZE"))
+    filled.commit()
+    with Session(filled.get_bind()) as session:
+        _check_lists(session, alice)
+
+
+def _check_lists(session: Session, alice: Actor) -> None:
+    dialect = session.get_bind().dialect.name
+    if dialect == "postgresql":
+        session.execute(sa.text("SET enable_seqscan = off"))
+    chat_id = ChatId(session.scalars(sa.select(Chat.id).limit(1)).one())
+    message_id = MessageId(session.scalars(sa.select(Message.id).where(Message.chat_id == chat_id).limit(1)).one())
+    for work in (
+        lambda: list_attachments(session, actor=alice),
+        lambda: list_attachments(session, actor=alice, chat_id=chat_id),
+        lambda: list_messages(session, chat_id, parent=message_id, actor=alice),
+        lambda: list_shared_chats(session, actor=alice),
+        lambda: find_shared_chats(session, [alice.user_id]),
+        lambda: take_file(session),
+        lambda: index_files(session),
+    ):
+        for statement, parameters in _asked(session, work):
+            if not statement.lstrip().startswith("SELECT"):
+                continue
+            explain = "EXPLAIN QUERY PLAN " if dialect == "sqlite" else "EXPLAIN "
+            rows = session.connection().exec_driver_sql(explain + statement, parameters).all()
+            plan = "\n".join(str(row[-1]) for row in rows)
+            assert not re.search(r"\bSCAN (?!branch\b|CONSTANT)\w+\b(?! USING)", plan), f"{statement}\n{plan}"
+            assert "Seq Scan on" not in plan or "Seq Scan on share" in plan, f"{statement}\n{plan}"

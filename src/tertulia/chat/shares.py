@@ -91,7 +91,9 @@ def revoke_share(session: Session, share_id: ShareId, *, actor: Actor) -> None:
     By the owner of the chat, by whoever made it, and by the person it is for, who leaves. Raises ShareNotFound.
     """
     chat_id = session.scalar(sa.select(Share.chat_id).where(Share.id == share_id))
-    _lock(session, chat_id or "")
+    if chat_id is None:
+        raise ShareNotFound
+    _lock(session, chat_id)
     share = session.scalars(sa.select(Share).where(Share.id == share_id, Share.is_active)).one_or_none()
     owner_id = session.scalar(sa.select(Chat.user_id).where(Chat.id == share.chat_id)) if share else None
     if share is None or owner_id is None:

@@ -494,10 +494,10 @@ def read_attachments(session: Session, ids: Sequence[str], *, for_id: str) -> li
         .scalar_subquery()
     )
     has_thumbnail = (
-        sa.select(sa.literal(1))
-        .where(BlobContent.blob_id == Attachment.blob_id, BlobContent.thumbnail.is_not(None))
+        sa.select(BlobContent.thumbnail.is_not(None))
+        .where(BlobContent.blob_id == Attachment.blob_id)
         .correlate(Attachment)
-        .exists()
+        .scalar_subquery()
     )
     rows = {
         row[0].id: row

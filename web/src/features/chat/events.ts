@@ -4,6 +4,7 @@ import type { ChangeEvent } from "@/realtime/protocol";
 import {
   type Chat,
   chatQuery,
+  forgetChat,
   getMessage,
   isBetween,
   newestShown,
@@ -65,6 +66,7 @@ async function applyMessage(client: QueryClient, change: ChangeEvent): Promise<v
 }
 
 async function applyChat(client: QueryClient, change: ChangeEvent): Promise<void> {
+  if (change.operation === "deleted" && !change.payload) return forgetChat(client, change.entity_id);
   const chat =
     (change.payload as Chat | null) ??
     (await client.fetchQuery({ ...chatQuery(change.entity_id), staleTime: 0 }).catch(() => null));

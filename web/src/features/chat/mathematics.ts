@@ -1,12 +1,66 @@
-import rehypeKatex from "rehype-katex";
+import type { Element, ElementContent, Root } from "hast";
+import katex from "katex";
 import remarkMath from "remark-math";
 import type { PluggableList } from "unified";
+import { visit } from "unist-util-visit";
 
-/** Formulas as MathML, which browsers draw themselves: no fonts and no styles of ours. Loaded when one is in a text. */
+/** A node of what KaTeX builds before it writes markup: an element, or a text. */
+type Built = { text?: string; type?: string; attributes?: Record<string, string>; children?: Built[] };
+type Builder = { __renderToDomTree: (formula: string, options: katex.KatexOptions) => Built };
+
+const OPTIONS = { output: "mathml", trust: false, strict: "ignore", maxExpand: 500, maxSize: 20 } as const;
+
+/** Formulas as MathML, which browsers draw themselves; built as a tree, as no markup may be parsed here. */
+function rehypeMathML() {
+  return (tree: Root) => {
+    visit(tree, "element", (node, index, parent) => {
+      if (index === undefined || !parent || node.tagName !== "code" || !isFormula(node)) return;
+      const isBlock = parent.type === "element" && parent.tagName === "pre";
+      const made = build(textOf(node), isBlock);
+      if (!made) return; // what is no formula stays as it was written
+      if (isBlock) Object.assign(parent, { tagName: "div", properties: {}, children: [made] });
+      else parent.children[index] = made;
+    });
+  };
+}
+
+function isFormula({ properties }: Element): boolean {
+  return Array.isArray(properties.className) && properties.className.includes("language-math");
+}
+
+function textOf(node: Element): string {
+  return node.children.map((child) => (child.type === "text" ? child.value : "")).join("");
+}
+
+function build(formula: string, displayMode: boolean): Element | undefined {
+  try {
+    const built = (katex as unknown as Builder).__renderToDomTree(formula, { ...OPTIONS, displayMode });
+    const math = find(built);
+    return math && (toHast(math) as Element);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The formula itself, within what KaTeX wraps around it. */
+function find(built: Built): Built | undefined {
+  if (built.type === "math") return built;
+  for (const child of built.children ?? []) {
+    const found = find(child);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+function toHast({ text, type, attributes, children }: Built): ElementContent {
+  if (text !== undefined) return { type: "text", value: text };
+  return {
+    type: "element",
+    tagName: type ?? "mrow",
+    properties: { ...attributes },
+    children: (children ?? []).filter((child) => child.type !== "annotation").map(toHast),
+  };
+}
+
 export const remarkPlugins: PluggableList = [[remarkMath, { singleDollarTextMath: false }]];
-export const rehypePlugins: PluggableList = [
-  [
-    rehypeKatex,
-    { output: "mathml", trust: false, strict: "ignore", maxExpand: 500, maxSize: 20, throwOnError: false },
-  ],
-];
+export const rehypePlugins: PluggableList = [rehypeMathML];

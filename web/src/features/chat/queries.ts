@@ -186,6 +186,20 @@ export function placeChat(client: QueryClient, chat: Chat): void {
   }
 }
 
+/** A chat that is gone for good, or that is another's and is not shared any more. */
+export function forgetChat(client: QueryClient, chatId: string): void {
+  for (const shown of ["active", "pinned", "archived", "trash"] as const)
+    client.setQueryData<Pages<Chat>>(["chats", shown], (loaded) => {
+      if (!loaded) return loaded;
+      const items = loaded.pages.flatMap((page) => page.items).filter((item) => item.id !== chatId);
+      return {
+        pages: [{ items, next_cursor: loaded.pages.at(-1)?.next_cursor ?? null }],
+        pageParams: [undefined],
+      };
+    });
+  void client.invalidateQueries({ queryKey: ["shared-chats"] });
+}
+
 /** Take a message out of what is loaded; what followed it follows the one before it. */
 export function removeMessage(client: QueryClient, message: Message): void {
   client.removeQueries({ queryKey: ["message", message.id] });
