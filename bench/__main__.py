@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from bench import search
+from bench import search, whole
 from bench.load import Figure, cpu_seconds, measure, request_bytes
 from bench.streams import PAUSE_MS, TOKENS, Asker, Reply, listen_idly, relay_bare, resident_kib, stream
 from tertulia.accounts.actor import Actor
@@ -113,7 +113,7 @@ def free_port() -> int:
         return port
 
 
-PARTS = ("calls", "streams", "idle", "start", "search")
+PARTS = ("calls", "whole", "streams", "idle", "start", "search")
 
 
 def main() -> None:
@@ -126,6 +126,8 @@ def main() -> None:
         print("Filling a database …", flush=True)
         token, ids, askers = seed(folder / "ours")
         shutil.copytree(folder / "ours", folder / "limit")
+        life = SessionLife(timedelta(days=7), timedelta(days=30))
+        seeded = whole.fill(folder / "ours", life, ids["50"]) if "whole" in parts else None
         port, bare_port, provider_port = free_port(), free_port(), free_port()
         environment = {
             "TERTULIA_DATA": str(folder / "ours"),
@@ -149,6 +151,8 @@ def main() -> None:
             calls = hot_calls(token, ids)
             if "calls" in parts:
                 report(calls, (ours, port), (limit, bare_port))
+            if seeded is not None:
+                report_whole((ours, port), seeded, calls["newest page, chat of 50"], folder)
             if "streams" in parts:
                 report_streams((ours, port), (relay, relay_port), provider_port, askers, calls)
             if "idle" in parts:
@@ -156,6 +160,15 @@ def main() -> None:
         if "search" in parts:
             (folder / "search").mkdir()
             report_search(folder / "search")
+
+
+def report_whole(ours: tuple[int, int], seeded: whole.Seeded, own_page: bytes, folder: Path) -> None:
+    print(f"\n{'call':32}{'CPU ms':>10}{'p50 / p99 ms':>18}")
+    for name, figure in whole.measure_calls(*ours, whole.calls(seeded, own_page)).items():
+        print(f"{name:32}{figure.cpu_ms:>10.3f}{figure.p50_ms:>11.2f}/{figure.p99_ms:<6.2f}", flush=True)
+    took = whole.measure_uploads(ours[1], seeded.few, folder)
+    told = ", ".join(f"{bare:.2f} and {ours_s:.2f}" for bare, ours_s in took)
+    print(f"A file of {whole.FILE_MIB} MiB, seconds to write and sync it, and to upload it: {told}", flush=True)
 
 
 def report_search(folder: Path) -> None:

@@ -33,7 +33,7 @@ from tertulia.runs.executor import RunExecutor
 from tertulia.runs.follow import follow_run, read_run_and_message
 from tertulia.runs.remote import RemoteRuns
 
-LOOKS_A_MINUTE = 600  # of one address; a page of a long chat takes a few
+LOOKS_A_MINUTE = 3000  # of one address, behind which a whole office may be
 # Of a reply's stream a stranger hears its words alone.
 _WORDS = (b"text.delta", b"reasoning.delta", b"message.reset")
 CallerOrNobody = Annotated[Caller | None, Depends(find_caller)]
