@@ -298,7 +298,7 @@ def test_every_page_is_accessible(
     page.get_by_label("Write a message").fill("Why does bread rise?")
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_role("cell", name="90 min")).to_be_visible()
-    for path in (None, "/settings", "/archive", "/trash", "/nowhere"):
+    for path in (None, "/settings", "/settings/data", "/files", "/chats", "/archive", "/trash", "/nowhere"):
         if path:
             page.goto(path)
             page.get_by_role("main").wait_for()

@@ -89,6 +89,7 @@ export const router = createRouter({
         path: "/trash",
         component: () => <StoredChatsPage shown="trash" title="Trash" />,
       }),
+      createRoute({ getParentRoute: () => rootRoute, path: "$", component: NotFoundPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/files", component: FilesPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/data", component: DataPage }),
     ]),

@@ -1,0 +1,83 @@
+"""Reading page by page while others write: nothing is seen twice, and nothing that was there all along is skipped."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.chat.service import chat_key, delete_chat, list_chats, list_messages
+from tertulia.files.service import file_key, list_attachments
+from tertulia.ids import ChatId
+from tests.factories.chats import add_message, make_chat
+from tests.factories.files import make_attachment
+
+# What happens between two pages: something comes, or one of those that are there goes.
+BETWEEN = st.lists(st.one_of(st.none(), st.integers(0, 11)), min_size=0, max_size=8)
+HARD = settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@HARD
+@given(BETWEEN)
+def test_lists_of_chats(session: Session, alice: Actor, between: list[int | None]) -> None:
+    with session.begin_nested() as undo:
+        there = [make_chat(session, owner=alice, title=f"chat {number}") for number in range(12)]
+        seen: list[str] = []
+        gone: set[str] = set()
+        after = None
+        while page := list_chats(session, actor=alice, after=after, limit=3):
+            seen += [chat["id"] for chat in page]
+            after = chat_key(page[-1])
+            for what in between[:2]:
+                if what is None:
+                    make_chat(session, owner=alice, title="new")
+                elif there[what] not in gone:
+                    delete_chat(session, ChatId(there[what]), actor=alice)
+                    gone.add(there[what])
+            between = between[2:]
+        assert len(seen) == len(set(seen))
+        assert set(there) - gone <= set(seen)
+        undo.rollback()
+
+
+@HARD
+@given(BETWEEN)
+def test_pages_of_a_branch(session: Session, alice: Actor, between: list[int | None]) -> None:
+    with session.begin_nested() as undo:
+        chat_id = make_chat(session, owner=alice, messages=12)
+        there = [one["id"] for one in list_messages(session, chat_id, actor=alice)[0]]
+        seen: list[str] = []
+        page, older = list_messages(session, chat_id, actor=alice, limit=3)
+        while True:
+            seen += [one["id"] for one in page]
+            if older is None:
+                break
+            for _ in between[:2]:
+                add_message(session, chat_id, "new", owner=alice)
+            between = between[2:]
+            page, older = list_messages(session, chat_id, actor=alice, leaf=older, limit=3)  # type: ignore[arg-type]
+        assert seen == there
+        undo.rollback()
+
+
+@HARD
+@given(BETWEEN, st.sampled_from(["newest", "largest", "name"]))
+def test_lists_of_files(session: Session, alice: Actor, between: list[int | None], order: str) -> None:
+    with session.begin_nested() as undo:
+        there = {
+            make_attachment(session, owner=alice, name=f"{number % 4}.txt", size=1 + number % 3) for number in range(12)
+        }
+        seen: list[str] = []
+        after = None
+        while page := list_attachments(session, actor=alice, order=order, after=after, limit=3):  # type: ignore[arg-type]
+            seen += [one["id"] for one in page]
+            after = file_key(page[-1], order)  # type: ignore[arg-type]
+            for _ in between[:2]:
+                make_attachment(session, owner=alice, name="new.txt", size=2)
+            between = between[2:]
+        assert len(seen) == len(set(seen))
+        assert there <= set(seen)
+        undo.rollback()

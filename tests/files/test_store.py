@@ -1,0 +1,71 @@
+"""Where bytes are kept: a folder, and a bucket over real HTTP."""
+
+import asyncio
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tertulia.errors import SettingsError
+from tertulia.files.errors import AttachmentNotFound, FileStoreUnavailable
+from tertulia.files.store import FileStore
+from tertulia.settings import Settings
+from tests.fakes.bucket import Bucket
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    made = Bucket()
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["folder", "named folder", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
+    if request.param == "bucket":
+        request.getfixturevalue("bucket")
+        return FileStore(Settings(data=tmp_path, files_url="s3://bucket/files"))
+    return FileStore(
+        Settings(data=tmp_path, files_url=f"file://{tmp_path}/elsewhere" if "named" in request.param else None)
+    )
+
+
+def test_what_is_put_is_read_in_whole_and_in_part_and_deleted(store: FileStore, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"0123456789" * 100_000)
+
+    async def part() -> bytes:
+        return b"".join([piece async for piece in store.stream("ab/hash-1", 5, 500_005)])
+
+    async def whole() -> bytes:
+        return b"".join([piece async for piece in store.stream_all("ab/hash-1")])
+
+    asyncio.run(store.put("ab/hash-1", source))
+    assert asyncio.run(store.read("ab/hash-1")) == source.read_bytes() == asyncio.run(whole())
+    assert asyncio.run(part()) == source.read_bytes()[5:500_005]
+    store.write_file("cd/hash-2", io.BytesIO(b"x"))
+    assert sorted(store.list_paths()) == ["ab/hash-1", "cd/hash-2"]
+    assert b"".join(store.read_pieces("cd/hash-2")) == b"x"
+    asyncio.run(store.delete("ab/hash-1"))
+    asyncio.run(store.delete("ab/hash-1"))  # what is gone is gone
+    with pytest.raises(AttachmentNotFound):
+        asyncio.run(store.read("ab/hash-1"))
+    assert list(store.list_paths()) == ["cd/hash-2"]
+
+
+def test_a_place_that_does_not_answer_is_told_and_nothing_is_stored(tmp_path: Path) -> None:
+    store = FileStore(Settings(data=tmp_path))
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    (tmp_path / "files" / "ab").write_text("a file where a folder should be")
+    with pytest.raises(FileStoreUnavailable):
+        asyncio.run(store.put("ab/hash", source))
+
+
+def test_a_place_that_cannot_be_is_a_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "files").write_text("a file where a folder should be")
+    with pytest.raises(SettingsError, match="TERTULIA_FILES_URL"):
+        FileStore(Settings(data=tmp_path))
