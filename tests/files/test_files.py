@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import UserRole
 from tertulia.clock import now
 from tertulia.db.opening import plain_engine
 from tertulia.files.errors import StorageFull
@@ -22,7 +23,9 @@ from tertulia.files.kinds import safe_name
 from tertulia.files.models import MAX_FILE_BYTES, Attachment, AttachmentStatus, Blob
 from tertulia.files.reading import delete_unreferenced, sweep_files, take_file
 from tertulia.files.service import ReceivedFile, begin_storing
+from tertulia.ids import UserId
 from tests.conftest import SignIn
+from tests.factories.files import make_attachment
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import Finish, ScriptedProvider, Text
 from tests.files import samples
@@ -85,18 +88,20 @@ def test_a_file_is_known_for_what_it_is(ana: Client) -> None:
         assert "html" not in given.headers["content-type"]
 
 
-UNREADABLE = [
-    ("broken.png", samples.picture()[:40], "damaged"),
-    ("broken.pdf", b"%PDF-1.4 nothing", "damaged"),
-    ("no.docx", samples.packed({"word/other.xml": "<a/>"}), "lacks a part"),
-    ("entities.docx", samples.docx("&a;", '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">]>'), "damaged"),
-    ("large.docx", samples.packed({"word/document.xml": b"\0" * (600 * 2**20)}), "unpacks|too large"),
-    ("wide.png", samples.picture(10_000, 5_001), "50 megapixels"),
-]
+def unreadable() -> list[tuple[str, bytes, str]]:
+    """Made when they are wanted: some are large."""
+    return [
+        ("broken.png", samples.picture()[:40], "damaged"),
+        ("broken.pdf", b"%PDF-1.4 nothing", "damaged"),
+        ("no.docx", samples.packed({"word/other.xml": "<a/>"}), "lacks a part"),
+        ("entities.docx", samples.docx("&a;", '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">]>'), "damaged"),
+        ("large.docx", samples.packed({"word/document.xml": b"\0" * (600 * 2**20)}), "unpacks|too large"),
+        ("wide.png", samples.picture(10_000, 5_001), "50 megapixels"),
+    ]
 
 
 def test_a_file_that_cannot_be_read_is_kept_and_says_so(ana: Client) -> None:
-    for name, content, problem in UNREADABLE:
+    for name, content, problem in unreadable():
         made = ready(ana, name, content)
         assert made["status"] == "error", name
         assert re.search(problem, made["metadata"]["problem"])
@@ -216,10 +221,11 @@ def test_a_model_that_sees_gets_the_picture_and_another_its_name(ana: Client, pr
     }
 
 
-def test_a_message_takes_files_alone_and_twenty_at_most(ana: Client) -> None:
+def test_a_message_takes_files_alone_and_twenty_at_most(ana: Client, session: Session) -> None:
     chat = ana.chat()
-    files = [ready(ana, f"{number}.txt", b"x") for number in range(21)]
-    ids = [file["id"] for file in files]
+    owner = Actor(UserId(ana.user["id"]), UserRole.USER)
+    ids = [make_attachment(session, owner=owner, name=f"{number}.txt") for number in range(21)]
+    session.commit()
     path = f"/chats/{chat['id']}/messages"
     too_many = ana.api("POST", path, json={"attachment_ids": ids, "reply": False}, expect=422)
     assert too_many["code"] == "too_many_attachments"

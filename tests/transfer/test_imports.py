@@ -201,18 +201,19 @@ def test_an_import_is_undone_as_a_whole_but_for_what_was_written_since(ana: Clie
     assert (again["chats"], again["already_there"]) == (1, 1)
 
 
-UNREADABLE = [
-    ("a.json", b"{}", "No chat was understood"),
-    ("a.json", b"[1, 2]", "No chat was understood"),
-    ("a.json", b'[{"mapping": {', "damaged"),
-    ("a.json", b"hello", "no JSON"),
-    ("a.zip", samples.packed({"a.txt": b"x"}), "no chats in this zip"),
-    ("bomb.zip", samples.packed({"conversations.json": b"[" + b" " * (20 * 2**20)}), "hundred times"),
-]
+def unreadable() -> list[tuple[str, bytes, str]]:
+    return [
+        ("a.json", b"{}", "No chat was understood"),
+        ("a.json", b"[1, 2]", "No chat was understood"),
+        ("a.json", b'[{"mapping": {', "damaged"),
+        ("a.json", b"hello", "no JSON"),
+        ("a.zip", samples.packed({"a.txt": b"x"}), "no chats in this zip"),
+        ("bomb.zip", samples.packed({"conversations.json": b"[" + b" " * (20 * 2**20)}), "hundred times"),
+    ]
 
 
 def test_a_file_that_cannot_be_imported_says_why(ana: Client) -> None:
-    for name, content, words in UNREADABLE:
+    for name, content, words in unreadable():
         job = take(ana, name, content)
         assert (job["status"], words in job["error"]) == ("failed", True), job
     assert ana.api("GET", "/chats")["items"] == []

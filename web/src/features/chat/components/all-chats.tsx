@@ -89,7 +89,7 @@ export function AllChats({ shown }: { shown: Exclude<Shown, "pinned"> }) {
   const icon = { size: 16, strokeWidth: 1.5, "aria-hidden": true } as const;
   return (
     <div className="flex flex-col gap-2">
-      <div className="sticky top-0 z-10 flex min-h-12 flex-wrap items-center gap-2 bg-surface py-1">
+      <div className="sticky top-0 z-10 flex min-h-12 flex-wrap items-center gap-2 bg-page py-1">
         <Tick
           label="Choose all that are shown"
           isOn={chosen.length > 0 && chosen.length === chats.length}

@@ -30,7 +30,7 @@ export function Preview({ code }: { code: string }) {
       src="/preview"
       sandbox="allow-scripts"
       referrerPolicy="no-referrer"
-      className="block h-96 w-full rounded-b-card border-hairline border-t bg-white"
+      className="block h-96 w-full rounded-b-card border-hairline border-t bg-surface-raised"
     />
   );
 }

@@ -166,7 +166,9 @@ function JobRow({
       {isOpen(job) && (
         <Bar label={`${job.file_name} is being imported`} share={job.done_bytes / job.size_bytes} />
       )}
-      <p role={isOpen(job) ? "status" : undefined}>{reportWords(job)}</p>
+      {!(job.error && job.report.chats === 0) && (
+        <p role={isOpen(job) ? "status" : undefined}>{reportWords(job)}</p>
+      )}
       {job.error && <p className="text-danger">{job.error}</p>}
       {job.report.problems.length > 0 && (
         <details>
