@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tertulia.transfer.found import FoundMessage
-from tertulia.transfer.imports import _in_order
+from tertulia.transfer.imported_chat import in_order
 from tertulia.transfer.reader import chatgpt, claude, librechat, openwebui
 from tests.conftest import SignIn
 from tests.fakes.live_server import Client
@@ -293,7 +293,7 @@ def test_messages_are_put_in_an_order_in_which_each_follows_what_it_needs(
         FoundMessage(id=str(one), parent=str(parent) if parent >= 0 else None, role="user", parts=[], created_at=moment)
         for one, parent, moment in links
     ]
-    ordered = _in_order(messages)
+    ordered = in_order(messages)
     place = {one.id: number for number, one in enumerate(ordered)}
     by_id = {one.id: one for one in messages}
     for one in ordered:

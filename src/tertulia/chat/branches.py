@@ -18,7 +18,7 @@ from tertulia.chat.schemas import ChatRead, MessageRead, Segment, SegmentEnd
 from tertulia.chat.search_index import index_stored, index_title
 from tertulia.chat.service import announce_chat, get_message
 from tertulia.db import rowcount, table_of
-from tertulia.files.service import copy_attachments, find_attachable, link_attachments
+from tertulia.files.of_messages import copy_attachments, find_attachable, link_attachments
 from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish

@@ -38,7 +38,7 @@ from tertulia.chat.service import announce_chat
 from tertulia.chat.titles import title_from
 from tertulia.db import Prepared, later_of, table_of
 from tertulia.files.kinds import SHOWN_INLINE
-from tertulia.files.service import Attached, find_attachable, link_attachments, unlink_attachments
+from tertulia.files.of_messages import Attached, find_attachable, link_attachments, unlink_attachments
 from tertulia.ids import AttachmentId, ChatId, MessageId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish

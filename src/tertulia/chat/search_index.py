@@ -17,7 +17,7 @@ from tertulia.chat.models import DEFAULT_TITLE, Chat, Message, MessageRole, Mess
 from tertulia.chat.words import words_of
 from tertulia.db import Base, Id, Prepared, insert_if_absent, table_of
 from tertulia.files.models import Attachment, MessageAttachment
-from tertulia.files.service import text_of_file
+from tertulia.files.of_messages import text_of_file
 from tertulia.jobs.models import InstanceSetting
 
 WORDS_A_ROW = 8000  # PostgreSQL knows places in a text up to 16,383

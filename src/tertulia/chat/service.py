@@ -31,7 +31,7 @@ from tertulia.chat.schemas import ChatCreate, ChatRead, ChatUpdate, MessageRead,
 from tertulia.chat.search_index import index_title
 from tertulia.db import rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
-from tertulia.files.service import release_files
+from tertulia.files.of_messages import release_files
 from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish

@@ -17,7 +17,7 @@ from tertulia.context.window import (
     reserve_for_answer,
     shorten,
 )
-from tertulia.files.service import FileContent, files_of_messages, previews_of, text_of_file
+from tertulia.files.of_messages import FileContent, files_of_messages, previews_of, text_of_file
 
 CHUNK = 50
 # The number of messages left out is told exactly up to here; counting further back would cost more with every message.

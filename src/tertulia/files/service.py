@@ -1,6 +1,5 @@
 """What is done with files: taken in, listed, named by messages, deleted and brought back. Their bytes are uploads.py's."""
 
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,48 +11,27 @@ from tertulia import clock
 from tertulia.accounts.access import may_read_chat, may_write_chat
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
-from tertulia.db import Id, insert_if_absent, rowcount, table_of, wake
+from tertulia.db import Id, insert_if_absent, rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
 from tertulia.files.errors import (
-    AttachmentGone,
     AttachmentNotFound,
-    AttachmentNotReady,
     FileStoreUnavailable,
     StorageFull,
-    TooManyAttachments,
 )
-from tertulia.files.kinds import SHOWN_INLINE
 from tertulia.files.models import (
     Attachment,
-    AttachmentMetadata,
     AttachmentStatus,
     Blob,
     BlobContent,
     MessageAttachment,
 )
-from tertulia.files.schemas import AttachmentMetadataRead, AttachmentRead, FileKind, FileOrder, StorageRead, UsedIn
+from tertulia.files.queries import CHAT, IN_SIGHT, MESSAGE, SEEN, is_in_reach, is_shown_in, read_attachments, used_bytes
+from tertulia.files.schemas import AttachmentRead, FileKind, FileOrder, StorageRead
 from tertulia.ids import AttachmentId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
-MAX_A_MESSAGE = 20
 FILES = "files"  # the signal that there is a file to look into
-# Light views of tables above: a file is readable where a message with it is.
-_CHAT = sa.table(
-    "chat",
-    sa.column("id", Id()),
-    sa.column("user_id", Id()),
-    sa.column("title", sa.String()),
-    sa.column("deleted_at", sa.Integer()),
-)
-_MESSAGE = sa.table("message", sa.column("id", Id()), sa.column("chat_id", Id()), sa.column("status", sa.String()))
-_SEEN = Attachment.status != AttachmentStatus.UPLOADING
-# A message that the actor may read.
-_IN_SIGHT = (
-    _CHAT.c.deleted_at.is_(None),
-    _MESSAGE.c.status != "deleted",
-    may_read_chat(_CHAT.c.id, _CHAT.c.user_id),
-)
 FileKey = tuple[int | str, str]
 
 
@@ -100,7 +78,7 @@ def begin_storing(
     The user's row is locked, so that files that arrive together are counted together.
     """
     if chat_id is not None and not session.scalar(
-        sa.select(_is_in_reach(chat_id, may_write_chat)), {"actor_id": actor.user_id}
+        sa.select(is_in_reach(chat_id, may_write_chat)), {"actor_id": actor.user_id}
     ):
         raise AttachmentNotFound("There is no such chat, or it is not yours.")
     session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
@@ -137,7 +115,7 @@ def begin_storing(
             import_id=import_id,
         )
     )
-    if _used_bytes(session, actor.user_id) > limit_bytes:
+    if used_bytes(session, actor.user_id) > limit_bytes:
         raise StorageFull(limit_bytes)
     return StoringFile(attachment_id, blob.storage_path)
 
@@ -222,14 +200,14 @@ def list_attachments(
     """One's own files, or those of a chat that one may read; after the key of the last one seen."""
     column, is_falling = _ORDERS[order]
     query = sa.select(Attachment.id).where(
-        _SEEN, Attachment.deleted_at.is_not(None) if in_trash else Attachment.deleted_at.is_(None)
+        SEEN, Attachment.deleted_at.is_not(None) if in_trash else Attachment.deleted_at.is_(None)
     )
     if chat_id is not None:
         # Of others' files those that a message shows; what they have not sent, or took back, is theirs.
-        is_shown = _is_shown_in(chat_id) & Attachment.deleted_at.is_(None)
+        is_shown = is_shown_in(chat_id) & Attachment.deleted_at.is_(None)
         query = query.where(
             Attachment.chat_id == chat_id,
-            _is_in_reach(chat_id, may_read_chat),
+            is_in_reach(chat_id, may_read_chat),
             (Attachment.user_id == actor.user_id) | is_shown,
         )
     else:
@@ -258,15 +236,15 @@ def file_key(attachment: AttachmentRead, order: FileOrder) -> FileKey:
 
 def get_storage(session: Session, *, actor: Actor, limit_bytes: int) -> StorageRead:
     files = session.scalar(
-        sa.select(sa.func.count()).where(Attachment.user_id == actor.user_id, Attachment.deleted_at.is_(None), _SEEN)
+        sa.select(sa.func.count()).where(Attachment.user_id == actor.user_id, Attachment.deleted_at.is_(None), SEEN)
     )
-    return {"used_bytes": _used_bytes(session, actor.user_id), "limit_bytes": limit_bytes, "files": files or 0}
+    return {"used_bytes": used_bytes(session, actor.user_id), "limit_bytes": limit_bytes, "files": files or 0}
 
 
 def delete_attachment(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> None:
     """Into the trash: messages keep its name, and say that it is deleted. Raises AttachmentNotFound."""
     changed = sa.update(Attachment).where(
-        Attachment.id == attachment_id, Attachment.user_id == actor.user_id, Attachment.deleted_at.is_(None), _SEEN
+        Attachment.id == attachment_id, Attachment.user_id == actor.user_id, Attachment.deleted_at.is_(None), SEEN
     )
     if rowcount(session, changed.values(deleted_at=clock.now())) == 0:
         raise AttachmentNotFound
@@ -275,192 +253,12 @@ def delete_attachment(session: Session, attachment_id: AttachmentId, *, actor: A
 
 def restore_attachment(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> AttachmentRead:
     there = session.scalar(
-        sa.select(Attachment.id).where(Attachment.id == attachment_id, Attachment.user_id == actor.user_id, _SEEN)
+        sa.select(Attachment.id).where(Attachment.id == attachment_id, Attachment.user_id == actor.user_id, SEEN)
     )
     if there is None:
         raise AttachmentNotFound
     session.execute(sa.update(Attachment).where(Attachment.id == attachment_id).values(deleted_at=None))
     return announce_attachment(session, attachment_id, Operation.CREATED)
-
-
-@dataclass(frozen=True)
-class Attached:
-    """A file as a message names it."""
-
-    id: AttachmentId
-    file_name: str
-    mime_type: str
-    file_size: int
-    width: int | None
-    height: int | None
-
-
-def find_attachable(session: Session, ids: Sequence[str], *, chat_id: str, actor: Actor) -> list[Attached]:
-    """The files that a message is to have, in the order of the ids: one's own, and those the chat has already.
-
-    Raises AttachmentGone, AttachmentNotReady, TooManyAttachments.
-    """
-    wanted = list(dict.fromkeys(ids))
-    if len(wanted) > MAX_A_MESSAGE:
-        raise TooManyAttachments(MAX_A_MESSAGE)
-    rows = {
-        row.id: row
-        for row in session.execute(
-            sa.select(
-                Attachment.id,
-                Attachment.file_name,
-                Attachment.mime_type,
-                Attachment.file_size,
-                Attachment.details,
-                Attachment.status,
-            ).where(
-                Attachment.id.in_(wanted),
-                (Attachment.user_id == actor.user_id) | _is_shown_in(chat_id),
-                Attachment.deleted_at.is_(None),
-                _SEEN,
-            )
-        )
-    }
-    attached: list[Attached] = []
-    for one in wanted:
-        row = rows.get(one)
-        if row is None:
-            raise AttachmentGone
-        if row.status is AttachmentStatus.PROCESSING:
-            raise AttachmentNotReady(row.file_name)
-        measures = row.details.dimensions
-        width, height = (measures.width, measures.height) if measures else (None, None)
-        attached.append(Attached(AttachmentId(row.id), row.file_name, row.mime_type, row.file_size, width, height))
-    return attached
-
-
-def link_attachments(session: Session, attached: Sequence[Attached], *, message_id: str, chat_id: str) -> None:
-    """Say where files are used; the first message that has one is its own."""
-    now = clock.now()
-    if not attached:
-        return
-    session.execute(
-        sa.insert(table_of(MessageAttachment)),
-        [
-            {
-                "id": new_id(),
-                "message_id": message_id,
-                "attachment_id": one.id,
-                "file_name": one.file_name,
-                "position": position,
-                "indexed_at": None,
-                "created_at": now,
-            }
-            for position, one in enumerate(attached)
-        ],
-    )
-    session.execute(
-        sa.update(Attachment)
-        .where(Attachment.id.in_([one.id for one in attached]), Attachment.message_id.is_(None))
-        .values(chat_id=chat_id, message_id=message_id)
-    )
-
-
-def unlink_attachments(session: Session, message_id: str) -> None:
-    session.execute(sa.delete(MessageAttachment).where(MessageAttachment.message_id == message_id))
-
-
-def copy_attachments(
-    session: Session, ids: Iterable[str], *, chat_id: str, actor: Actor, limit_bytes: int
-) -> dict[str, str]:
-    """New rows on the same bytes, for a copy of messages; gives the new id of each. Raises StorageFull."""
-    originals = session.scalars(
-        sa.select(Attachment).where(
-            Attachment.id.in_(list(ids)),
-            Attachment.status.in_((AttachmentStatus.READY, AttachmentStatus.ERROR)),
-            Attachment.deleted_at.is_(None),
-        )
-    ).all()
-    now, copied = clock.now(), {original.id: new_id() for original in originals}
-    for original in originals:
-        values = {column.name: getattr(original, key) for key, column in sa.inspect(Attachment).c.items()}
-        values |= {"id": copied[original.id], "user_id": actor.user_id, "chat_id": chat_id, "message_id": None}
-        values |= {"download_count": 0, "import_id": None, "created_at": now, "updated_at": now}
-        session.execute(sa.insert(table_of(Attachment)), values)
-    if copied:
-        session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
-        if _used_bytes(session, actor.user_id) > limit_bytes:
-            raise StorageFull(limit_bytes)
-    return copied
-
-
-def release_files(session: Session, chat_ids: Sequence[str]) -> None:
-    """Before chats go for good: files that other chats use, or that are others' than the owner's, do not go with them."""
-    used_elsewhere = (
-        sa.select(sa.literal(1))
-        .select_from(MessageAttachment)
-        .join(_MESSAGE, _MESSAGE.c.id == MessageAttachment.message_id)
-        .where(MessageAttachment.attachment_id == Attachment.id, _MESSAGE.c.chat_id.not_in(list(chat_ids)))
-        .correlate(Attachment)
-        .exists()
-    )
-    owner = sa.select(_CHAT.c.user_id).where(_CHAT.c.id == Attachment.chat_id).scalar_subquery()
-    session.execute(
-        sa.update(Attachment)
-        .where(Attachment.chat_id.in_(list(chat_ids)), used_elsewhere | (Attachment.user_id != owner))
-        .values(chat_id=None, updated_at=Attachment.updated_at)
-        .execution_options(synchronize_session=False)
-    )
-
-
-@dataclass(frozen=True)
-class FileContent:
-    """A file as models get it; its text is read when there is room for it."""
-
-    attachment_id: str
-    file_name: str
-    is_picture: bool
-    has_preview: bool
-    has_text: bool
-
-
-def files_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str, list[FileContent]]:
-    """The files of messages, in the order in which each message names them; without those that are deleted."""
-    found: dict[str, list[FileContent]] = {}
-    for start in range(0, len(message_ids), 500):
-        rows = session.execute(
-            sa.select(
-                MessageAttachment.message_id,
-                MessageAttachment.attachment_id,
-                MessageAttachment.file_name,
-                Attachment.mime_type,
-                BlobContent.preview.is_not(None),
-                BlobContent.text.is_not(None),
-            )
-            .join(Attachment, Attachment.id == MessageAttachment.attachment_id)
-            .outerjoin(BlobContent, BlobContent.blob_id == Attachment.blob_id)
-            .where(MessageAttachment.message_id.in_(message_ids[start : start + 500]), Attachment.deleted_at.is_(None))
-            .order_by(MessageAttachment.message_id, MessageAttachment.position)
-        )
-        for message_id, attachment_id, name, mime_type, has_preview, has_text in rows:
-            is_picture = mime_type in SHOWN_INLINE
-            content = FileContent(attachment_id or "", name, is_picture, bool(has_preview), bool(has_text))
-            found.setdefault(message_id, []).append(content)
-    return found
-
-
-def text_of_file(session: Session, attachment_id: str, most: int) -> str:
-    """The beginning of what a file says: `most` characters."""
-    found = session.scalar(
-        sa.select(sa.func.substr(BlobContent.text, 1, most, type_=sa.Text()))
-        .join(Attachment, Attachment.blob_id == BlobContent.blob_id)
-        .where(Attachment.id == attachment_id)
-    )
-    return found or ""
-
-
-def previews_of(session: Session, attachment_ids: Sequence[str]) -> dict[str, bytes]:
-    rows = session.execute(
-        sa.select(Attachment.id, BlobContent.preview)
-        .join(BlobContent, BlobContent.blob_id == Attachment.blob_id)
-        .where(Attachment.id.in_(list(attachment_ids)), BlobContent.preview.is_not(None))
-    )
-    return {row[0]: row[1] for row in rows if row[1] is not None}
 
 
 def announce_attachment(session: Session, attachment_id: str, operation: Operation) -> AttachmentRead:
@@ -482,149 +280,23 @@ def announce_attachment(session: Session, attachment_id: str, operation: Operati
     return attachment
 
 
-def read_attachments(session: Session, ids: Sequence[str], *, for_id: str) -> list[AttachmentRead]:
-    """In the order of the ids; where they are used as far as this person may know it."""
-    seen_uses = (
-        sa.select(sa.func.count())
-        .select_from(MessageAttachment)
-        .join(_MESSAGE, _MESSAGE.c.id == MessageAttachment.message_id)
-        .join(_CHAT, _CHAT.c.id == _MESSAGE.c.chat_id)
-        .where(MessageAttachment.attachment_id == Attachment.id, *_IN_SIGHT)
-        .correlate(Attachment)
-        .scalar_subquery()
-    )
-    has_thumbnail = (
-        sa.select(BlobContent.thumbnail.is_not(None))
-        .where(BlobContent.blob_id == Attachment.blob_id)
-        .correlate(Attachment)
-        .scalar_subquery()
-    )
-    rows = {
-        row[0].id: row
-        for row in session.execute(
-            sa.select(Attachment, seen_uses, has_thumbnail)
-            .where(Attachment.id.in_(list(ids)))
-            .execution_options(populate_existing=True),
-            {"actor_id": for_id},
-        )
-    }
-    places = _places(session, ids, for_id)
-    return [
-        _read(rows[one][0], rows[one][1], bool(rows[one][2]), places.get(one), is_own=rows[one][0].user_id == for_id)
-        for one in ids
-        if one in rows
-    ]
-
-
-def _read(one: Attachment, uses: int, has_thumbnail: bool, place: UsedIn | None, *, is_own: bool) -> AttachmentRead:
-    return {
-        "id": one.id,
-        "chat_id": one.chat_id if is_own else place["chat_id"] if place else None,
-        "message_id": one.message_id if is_own else place["message_id"] if place else None,
-        "file_name": one.file_name,
-        "mime_type": one.mime_type,
-        "file_size": one.file_size,
-        "metadata": _metadata(one.details),
-        "status": one.status,
-        "has_thumbnail": has_thumbnail,
-        "uses": uses,
-        "used_in": place,
-        "download_count": one.download_count if is_own else 0,
-        "deleted_at": one.deleted_at,
-        "created_at": one.created_at,
-        "updated_at": one.updated_at,
-    }
-
-
-def _metadata(details: AttachmentMetadata) -> AttachmentMetadataRead:
-    dumped: AttachmentMetadataRead = details.model_dump(mode="json")  # type: ignore[assignment]
-    return dumped
-
-
-def _places(session: Session, ids: Sequence[str], for_id: str) -> dict[str, UsedIn]:
-    """The newest message with each, of those that this person may read."""
-    newest = (
-        sa.select(MessageAttachment.id)
-        .join(_MESSAGE, _MESSAGE.c.id == MessageAttachment.message_id)
-        .join(_CHAT, _CHAT.c.id == _MESSAGE.c.chat_id)
-        .where(MessageAttachment.attachment_id == Attachment.id, *_IN_SIGHT)
-        .order_by(MessageAttachment.id.desc())
-        .limit(1)
-        .correlate(Attachment)
-        .scalar_subquery()
-    )
-    rows = session.execute(
-        sa.select(Attachment.id, MessageAttachment.message_id)
-        .join(MessageAttachment, MessageAttachment.id == newest)
-        .where(Attachment.id.in_(list(ids))),
-        {"actor_id": for_id},
-    ).all()
-    message_of = {row[0]: row[1] for row in rows}
-    titles = {
-        row[0]: row
-        for row in session.execute(
-            sa.select(_MESSAGE.c.id, _CHAT.c.id, _CHAT.c.title)
-            .join(_CHAT, _CHAT.c.id == _MESSAGE.c.chat_id)
-            .where(_MESSAGE.c.id.in_(list(message_of.values())))
-        )
-    }
-    return {
-        one: {"chat_id": titles[message_id][1], "chat_title": titles[message_id][2], "message_id": message_id}
-        for one, message_id in message_of.items()
-    }
-
-
 def _readable(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> None:
     in_readable_chat = (
         sa.select(sa.literal(1))
         .select_from(MessageAttachment)
-        .join(_MESSAGE, _MESSAGE.c.id == MessageAttachment.message_id)
-        .join(_CHAT, _CHAT.c.id == _MESSAGE.c.chat_id)
-        .where(MessageAttachment.attachment_id == Attachment.id, *_IN_SIGHT)
+        .join(MESSAGE, MESSAGE.c.id == MessageAttachment.message_id)
+        .join(CHAT, CHAT.c.id == MESSAGE.c.chat_id)
+        .where(MessageAttachment.attachment_id == Attachment.id, *IN_SIGHT)
         .correlate(Attachment)
         .exists()
     )
     found = session.scalar(
         sa.select(Attachment.id).where(
             Attachment.id == attachment_id,
-            _SEEN,
+            SEEN,
             (Attachment.user_id == actor.user_id) | (in_readable_chat & Attachment.deleted_at.is_(None)),
         ),
         {"actor_id": actor.user_id},
     )
     if found is None:
         raise AttachmentNotFound
-
-
-def _is_shown_in(chat_id: str) -> sa.ColumnElement[bool]:
-    """Whether a message of the chat has the file."""
-    return (
-        sa.select(sa.literal(1))
-        .select_from(MessageAttachment)
-        .join(_MESSAGE, _MESSAGE.c.id == MessageAttachment.message_id)
-        .where(
-            MessageAttachment.attachment_id == Attachment.id,
-            _MESSAGE.c.chat_id == sa.literal(chat_id, Id()),
-            _MESSAGE.c.status != "deleted",
-        )
-        .correlate(Attachment)
-        .exists()
-    )
-
-
-def _is_in_reach(chat_id: str, may: Callable[..., sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:
-    return (
-        sa.select(sa.literal(1))
-        .where(
-            _CHAT.c.id == sa.literal(chat_id, Id()),
-            _CHAT.c.deleted_at.is_(None),
-            may(_CHAT.c.id, _CHAT.c.user_id),
-        )
-        .exists()
-    )
-
-
-def _used_bytes(session: Session, user_id: str) -> int:
-    """Each of one's bytes once; what is in the trash counts until it is emptied, as it is still there."""
-    own = sa.select(Attachment.blob_id, Attachment.file_size).where(Attachment.user_id == user_id).distinct().subquery()
-    return int(session.scalar(sa.select(sa.func.sum(own.c.file_size))) or 0)

@@ -16,19 +16,19 @@ from tertulia.accounts.models import UserRole
 from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.files.kinds import HEAD_BYTES, kind_of, safe_name
-from tertulia.files.service import Attached, ReceivedFile, begin_storing, finish_storing
+from tertulia.files.of_messages import Attached
+from tertulia.files.service import ReceivedFile, begin_storing, finish_storing
 from tertulia.files.store import FileStore
 from tertulia.ids import AttachmentId, UserId, new_id
 from tertulia.jobs.models import ImportJob, ImportReport, ImportSource, ImportStatus
 from tertulia.transfer.found import FoundChat, FoundFile, FoundLine
+from tertulia.transfer.imported_chat import import_chat, is_known
 from tertulia.transfer.imports import (
     IMPORTS,
     add_problems,
     claim_import,
     end_import,
     hold_import,
-    import_chat,
-    is_known,
 )
 
 LOOK_EVERY_S = 10.0

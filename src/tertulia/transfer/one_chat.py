@@ -19,7 +19,7 @@ from tertulia.chat.parts import CodePart, FilePart, ImagePart, Part, ReasoningPa
 from tertulia.chat.queries import BRANCH_IDS
 from tertulia.chat.schemas import ChatRead
 from tertulia.chat.service import get_chat
-from tertulia.files.service import previews_of
+from tertulia.files.of_messages import previews_of
 from tertulia.ids import ChatId
 from tertulia.transfer.native import encode_native, native_chat
 

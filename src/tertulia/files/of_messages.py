@@ -1,0 +1,199 @@
+"""Files and messages: naming them, copying them with a branch, and what models and search get of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import User
+from tertulia.db import table_of
+from tertulia.files.errors import AttachmentGone, AttachmentNotReady, StorageFull, TooManyAttachments
+from tertulia.files.kinds import SHOWN_INLINE
+from tertulia.files.models import Attachment, AttachmentStatus, BlobContent, MessageAttachment
+from tertulia.files.queries import CHAT, MESSAGE, SEEN, is_shown_in, used_bytes
+from tertulia.ids import AttachmentId, new_id
+
+MAX_A_MESSAGE = 20
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A file as a message names it."""
+
+    id: AttachmentId
+    file_name: str
+    mime_type: str
+    file_size: int
+    width: int | None
+    height: int | None
+
+
+def find_attachable(session: Session, ids: Sequence[str], *, chat_id: str, actor: Actor) -> list[Attached]:
+    """The files that a message is to have, in the order of the ids: one's own, and those the chat has already.
+
+    Raises AttachmentGone, AttachmentNotReady, TooManyAttachments.
+    """
+    wanted = list(dict.fromkeys(ids))
+    if len(wanted) > MAX_A_MESSAGE:
+        raise TooManyAttachments(MAX_A_MESSAGE)
+    rows = {
+        row.id: row
+        for row in session.execute(
+            sa.select(
+                Attachment.id,
+                Attachment.file_name,
+                Attachment.mime_type,
+                Attachment.file_size,
+                Attachment.details,
+                Attachment.status,
+            ).where(
+                Attachment.id.in_(wanted),
+                (Attachment.user_id == actor.user_id) | is_shown_in(chat_id),
+                Attachment.deleted_at.is_(None),
+                SEEN,
+            )
+        )
+    }
+    attached: list[Attached] = []
+    for one in wanted:
+        row = rows.get(one)
+        if row is None:
+            raise AttachmentGone
+        if row.status is AttachmentStatus.PROCESSING:
+            raise AttachmentNotReady(row.file_name)
+        measures = row.details.dimensions
+        width, height = (measures.width, measures.height) if measures else (None, None)
+        attached.append(Attached(AttachmentId(row.id), row.file_name, row.mime_type, row.file_size, width, height))
+    return attached
+
+
+def link_attachments(session: Session, attached: Sequence[Attached], *, message_id: str, chat_id: str) -> None:
+    """Say where files are used; the first message that has one is its own."""
+    now = clock.now()
+    if not attached:
+        return
+    session.execute(
+        sa.insert(table_of(MessageAttachment)),
+        [
+            {
+                "id": new_id(),
+                "message_id": message_id,
+                "attachment_id": one.id,
+                "file_name": one.file_name,
+                "position": position,
+                "indexed_at": None,
+                "created_at": now,
+            }
+            for position, one in enumerate(attached)
+        ],
+    )
+    session.execute(
+        sa.update(Attachment)
+        .where(Attachment.id.in_([one.id for one in attached]), Attachment.message_id.is_(None))
+        .values(chat_id=chat_id, message_id=message_id)
+    )
+
+
+def unlink_attachments(session: Session, message_id: str) -> None:
+    session.execute(sa.delete(MessageAttachment).where(MessageAttachment.message_id == message_id))
+
+
+def copy_attachments(
+    session: Session, ids: Iterable[str], *, chat_id: str, actor: Actor, limit_bytes: int
+) -> dict[str, str]:
+    """New rows on the same bytes, for a copy of messages; gives the new id of each. Raises StorageFull."""
+    originals = session.scalars(
+        sa.select(Attachment).where(
+            Attachment.id.in_(list(ids)),
+            Attachment.status.in_((AttachmentStatus.READY, AttachmentStatus.ERROR)),
+            Attachment.deleted_at.is_(None),
+        )
+    ).all()
+    now, copied = clock.now(), {original.id: new_id() for original in originals}
+    for original in originals:
+        values = {column.name: getattr(original, key) for key, column in sa.inspect(Attachment).c.items()}
+        values |= {"id": copied[original.id], "user_id": actor.user_id, "chat_id": chat_id, "message_id": None}
+        values |= {"download_count": 0, "import_id": None, "created_at": now, "updated_at": now}
+        session.execute(sa.insert(table_of(Attachment)), values)
+    if copied:
+        session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
+        if used_bytes(session, actor.user_id) > limit_bytes:
+            raise StorageFull(limit_bytes)
+    return copied
+
+
+def release_files(session: Session, chat_ids: Sequence[str]) -> None:
+    """Before chats go for good: files that other chats use, or that are others' than the owner's, do not go with them."""
+    used_elsewhere = (
+        sa.select(sa.literal(1))
+        .select_from(MessageAttachment)
+        .join(MESSAGE, MESSAGE.c.id == MessageAttachment.message_id)
+        .where(MessageAttachment.attachment_id == Attachment.id, MESSAGE.c.chat_id.not_in(list(chat_ids)))
+        .correlate(Attachment)
+        .exists()
+    )
+    owner = sa.select(CHAT.c.user_id).where(CHAT.c.id == Attachment.chat_id).scalar_subquery()
+    session.execute(
+        sa.update(Attachment)
+        .where(Attachment.chat_id.in_(list(chat_ids)), used_elsewhere | (Attachment.user_id != owner))
+        .values(chat_id=None, updated_at=Attachment.updated_at)
+        .execution_options(synchronize_session=False)
+    )
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """A file as models get it; its text is read when there is room for it."""
+
+    attachment_id: str
+    file_name: str
+    is_picture: bool
+    has_preview: bool
+    has_text: bool
+
+
+def files_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str, list[FileContent]]:
+    """The files of messages, in the order in which each message names them; without those that are deleted."""
+    found: dict[str, list[FileContent]] = {}
+    for start in range(0, len(message_ids), 500):
+        rows = session.execute(
+            sa.select(
+                MessageAttachment.message_id,
+                MessageAttachment.attachment_id,
+                MessageAttachment.file_name,
+                Attachment.mime_type,
+                BlobContent.preview.is_not(None),
+                BlobContent.text.is_not(None),
+            )
+            .join(Attachment, Attachment.id == MessageAttachment.attachment_id)
+            .outerjoin(BlobContent, BlobContent.blob_id == Attachment.blob_id)
+            .where(MessageAttachment.message_id.in_(message_ids[start : start + 500]), Attachment.deleted_at.is_(None))
+            .order_by(MessageAttachment.message_id, MessageAttachment.position)
+        )
+        for message_id, attachment_id, name, mime_type, has_preview, has_text in rows:
+            is_picture = mime_type in SHOWN_INLINE
+            content = FileContent(attachment_id or "", name, is_picture, bool(has_preview), bool(has_text))
+            found.setdefault(message_id, []).append(content)
+    return found
+
+
+def text_of_file(session: Session, attachment_id: str, most: int) -> str:
+    """The beginning of what a file says: `most` characters."""
+    found = session.scalar(
+        sa.select(sa.func.substr(BlobContent.text, 1, most, type_=sa.Text()))
+        .join(Attachment, Attachment.blob_id == BlobContent.blob_id)
+        .where(Attachment.id == attachment_id)
+    )
+    return found or ""
+
+
+def previews_of(session: Session, attachment_ids: Sequence[str]) -> dict[str, bytes]:
+    rows = session.execute(
+        sa.select(Attachment.id, BlobContent.preview)
+        .join(BlobContent, BlobContent.blob_id == Attachment.blob_id)
+        .where(Attachment.id.in_(list(attachment_ids)), BlobContent.preview.is_not(None))
+    )
+    return {row[0]: row[1] for row in rows if row[1] is not None}
