@@ -391,3 +391,12 @@ def test_a_link_of_somebody_who_left_is_closed(ana: Client, sign_in: SignIn, ser
         session.execute(sa.update(User).where(User.id == bob.user["id"]).values(status=UserStatus.INACTIVE))
     engine.dispose()
     assert strangers(server, token).status_code == 404
+
+
+def test_earlier_wordings_are_for_the_author_and_the_owner(ana: Client, bob_client: Client) -> None:
+    chat = ana.chat()
+    message = ana.say(chat["id"], "a secret", reply=False)["message"]
+    ana.api("POST", f"/messages/{message['id']}/edit", json={"content": "hello", "in_place": True}, expect=201)
+    share(ana, chat["id"], shared_with_username="bob", write=True)
+    assert len(ana.api("GET", f"/messages/{message['id']}")["edit_history"]) == 1
+    assert bob_client.api("GET", f"/messages/{message['id']}")["edit_history"] == []

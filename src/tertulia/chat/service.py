@@ -240,8 +240,15 @@ def get_message(session: Session, message_id: MessageId, *, actor: Actor) -> Mes
 
 
 def get_message_with_history(session: Session, message_id: MessageId, *, actor: Actor) -> MessageWithHistory:
+    """Earlier wordings are for the author and the owner of the chat: they may be from before it was shared."""
     message = get_message(session, message_id, actor=actor)
-    history = session.scalars(sa.select(Message.edit_history).where(Message.id == message_id)).one()
+    history, author_id, owner_id = session.execute(
+        sa.select(Message.edit_history, Message.user_id, Chat.user_id)
+        .join(Chat, Chat.id == Message.chat_id)
+        .where(Message.id == message_id)
+    ).one()
+    if actor.user_id not in (author_id, owner_id):
+        history = []
     edits = [{"timestamp": edit.timestamp, "previous_content": edit.previous_content} for edit in history]
     return message | {"edit_history": edits}  # type: ignore[return-value]
 
