@@ -134,16 +134,20 @@ def test_who_shares_a_chat_may_do_what_is_listed_and_no_more(
 ) -> None:
     wrong = []
     guest = sign_in("bob")
+    body = {"shared_with_username": "bob", "permissions": {"can_write": may is WRITERS}}
+    things: dict[str, str] = {}
     for method, path in WITH_IDS:
         if path.endswith("/events") or "{config_id}" in path or "{tag_id}" in path:
             continue
-        things = _things(ana, path)
-        body = {"shared_with_username": "bob", "permissions": {"can_write": may is WRITERS}}
-        things["share_id"] = ana.api("POST", f"/chats/{things['chat_id']}/shares", json=body, expect=201)["id"]
+        if not things:
+            things = _things(ana, "{attachment_id}{import_id}{token_id}")
+            things["share_id"] = ana.api("POST", f"/chats/{things['chat_id']}/shares", json=body, expect=201)["id"]
         answer = guest.request(method, path.format(**things), json=_body(method, path, things))
         is_let_in = answer.status_code < 300
         if is_let_in != ((method, path) in may) or (not is_let_in and answer.status_code not in (403, 404, 409)):
             wrong.append((method, path, answer.status_code, answer.text[:120]))
+        if is_let_in and method != "GET":
+            things = {}  # whatever was done, the next finds things as they should be
     assert wrong == []
 
 
@@ -158,15 +162,18 @@ def test_strangers_with_a_wrong_link_get_the_same_from_every_address(server: Liv
 
 def test_the_owner_is_let_in(ana: Client) -> None:
     wrong = []
+    things: dict[str, str] = {}
     # Last what ends the very sign-in.
     for method, path in sorted(WITH_IDS, key=lambda pair: "{session_id}" in pair[1]):
         if path.endswith("/events"):
             continue
-        things = _things(ana, path)
+        things = things or _things(ana, "".join(path for _, path in WITH_IDS))
         answer = ana.request(method, path.format(**things), json=_body(method, path, things))
         is_let_in = answer.status_code == STATE.get((method, path), answer.status_code)
         if not is_let_in or (answer.status_code >= 300 and (method, path) not in STATE):
             wrong.append((method, path, answer.text[:200]))
+        if method != "GET":
+            things = {}
     assert wrong == []
 
 
