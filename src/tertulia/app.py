@@ -30,7 +30,7 @@ from tertulia.accounts.tokens import hash_token
 from tertulia.billing.routes import usage_routes
 from tertulia.chat.branches import purge_messages
 from tertulia.chat.routes import chat_routes
-from tertulia.chat.search_index import build_index, index_file_anew, index_files
+from tertulia.chat.search_index import build_index, has_unindexed_files, index_file_anew, index_files
 from tertulia.chat.service import purge_trash
 from tertulia.chat.share_routes import share_routes
 from tertulia.chat.shares import count_accesses, read_preview
@@ -196,7 +196,7 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
             Job("refresh-models", 24 * 3600, refresh_catalogue),
             Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
             Job("build-search-index", 60, lambda session: None if build_index(session).is_built else MORE),
-            Job("index-files", 2, lambda session: MORE if index_files(session) else None),
+            Job("index-files", 2, lambda session: MORE if index_files(session) else None, has_unindexed_files),
             Job("purge-messages", 60, lambda session: purge_messages(session, timedelta(days=settings.trash_days))),
             Job("purge-tags", 3600, lambda session: purge_tags(session, timedelta(days=settings.trash_days))),
             Job("sweep-files", 3600, lambda session: sweep_files(session, timedelta(days=settings.trash_days))),

@@ -144,6 +144,11 @@ def index_file_anew(session: Session, attachment_id: str) -> None:
     )
 
 
+def has_unindexed_files(session: Session) -> bool:
+    waiting = sa.select(MessageAttachment.id).where(MessageAttachment.indexed_at.is_(None)).limit(1)
+    return session.scalar(waiting) is not None
+
+
 def index_files(session: Session) -> bool:
     """The text of the next file of a message that waits for it, as far as it is indexed; whether there are more."""
     waiting = session.execute(

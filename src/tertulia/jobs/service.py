@@ -24,12 +24,14 @@ AGAIN_S = 0.5  # between two turns of a job that has more to do
 class Job:
     """A unit of work to be done every so often; it may be run again at any time.
 
-    Work that is too much for one transaction does some of it and gives `MORE`.
+    Work that is too much for one transaction does some of it and gives `MORE`. What is looked for often says with `is_due`
+    whether there is any: a look writes nothing, a turn does.
     """
 
     name: str
     every_s: float
     work: Callable[[Session], object]
+    is_due: Callable[[Session], bool] | None = None
 
 
 class Sweeper:
@@ -53,7 +55,8 @@ class Sweeper:
         while True:
             result: object = None
             try:
-                result = await self._db.write(run_under_lease, job, owner=self._owner)
+                if job.is_due is None or await self._db.read(job.is_due):
+                    result = await self._db.write(run_under_lease, job, owner=self._owner)
             except AppError as error:
                 log.warning("job %s: %s", job.name, error.detail)
             except Exception:
