@@ -1,4 +1,4 @@
-"""Run the whole suite, side by side on all cores, and one more: much of it waits for processes and browsers."""
+"""Run the whole suite, side by side on all cores."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> int:
-    workers = str(max(2, os.cpu_count() or 2) + 1)
+    workers = str(max(2, os.cpu_count() or 2))
     extra = sys.argv[1:]
     return subprocess.run([sys.executable, "-m", "pytest", "-n", workers, *extra], check=False).returncode
 
