@@ -366,6 +366,8 @@ def test_a_copy_of_anothers_chat_has_none_of_its_instructions(ana: Client, bob_c
     share(ana, chat["id"], shared_with_username="bob")
     fork = bob_client.api("POST", f"/messages/{message['id']}/fork", expect=201)
     assert bob_client.api("GET", f"/chats/{fork['id']}")["system_prompt"] is None
+    assert "Secret" not in bob_client.get(f"/chats/{chat['id']}/export", params={"format": "json"}).text
+    assert "Secret" in ana.get(f"/chats/{chat['id']}/export", params={"format": "json"}).text
 
 
 def test_a_reply_that_waits_for_somebody_without_leave_is_not_written(

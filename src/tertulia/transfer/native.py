@@ -15,8 +15,8 @@ from tertulia.jobs.models import ImportSource
 from tertulia.transfer.reader.native import FORMAT
 
 
-def native_chat(session: Session, chat_id: str) -> dict[str, Any]:
-    """The caller has checked that it may be read. Times are RFC 3339; `files` are those that a message has."""
+def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[str, Any]:
+    """The caller has checked that it may be read; of another's chat what is the owner's alone is left out. Times are RFC 3339; `files` are those that a message has."""
     chat = session.get_one(Chat, chat_id, populate_existing=True)
     rows = session.execute(
         sa.select(Message, User.name)
@@ -35,11 +35,11 @@ def native_chat(session: Session, chat_id: str) -> dict[str, Any]:
             "title": chat.title,
             "provider": chat.provider,
             "model_name": chat.model_name,
-            "system_prompt": chat.system_prompt,
+            "system_prompt": chat.system_prompt if is_own else None,
             "settings": chat.settings.model_dump(exclude_none=True),
             "context_window_size": chat.context_window_size,
             "is_archived": chat.is_archived,
-            "pinned_at": chat.pinned_at,
+            "pinned_at": chat.pinned_at if is_own else None,
             "head_message_id": ids.get(chat.head_message_id or ""),
             # Of what is exported: deleted replies cost too, and stand in the usage.
             "total_tokens": sum(row[0].details.tokens.total for row in rows if row[0].details.tokens),
@@ -54,9 +54,13 @@ def native_chat(session: Session, chat_id: str) -> dict[str, Any]:
                     .where(ChatTag.chat_id == chat_id, Tag.deleted_at.is_(None))
                     .order_by(Tag.name)
                 )
+                if is_own
             ],
         },
-        "messages": [_message(session, message, name, ids, file_ids) for message, name in rows],
+        "messages": [
+            _message(session, message, name, ids, file_ids) | ({} if is_own else {"edit_history": []})
+            for message, name in rows
+        ],
         "files": [
             {key: value for key, value in file.items() if key not in ("own_id", "storage_path")} for file in files
         ],

@@ -68,7 +68,7 @@ def export_chat(session: Session, chat_id: ChatId, form: Format, *, actor: Actor
         case "html":
             content = _as_page(session, chat, _branch(session, chat)).encode("utf-8", "replace")
         case "json":
-            content = encode_native(native_chat(session, chat_id))
+            content = encode_native(native_chat(session, chat_id, is_own=chat["owner"] is None))
     return ExportedChat(f"{_file_name(chat['title'])}.{ending}", media_type, content)
 
 

@@ -12,10 +12,6 @@ PREVIEW = 1568
 PREVIEW_BYTES = 3 * 1024 * 1024
 
 
-class PictureTooLarge(Exception):
-    pass
-
-
 def read_picture(file: Path, folder: Path) -> dict[str, object]:
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS
     try:
