@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
@@ -14,15 +15,18 @@ from tertulia.chat.models import Message, MessageRole, MessageStatus
 from tertulia.chat.parts import TextPart
 from tertulia.chat.schemas import ChatCreate
 from tertulia.chat.search_index import index_message
+from tertulia.chat.search_passages import DIMENSIONS, SearchPassage, newest_document
 from tertulia.chat.service import create_chat
 from tertulia.db import table_of
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
-from tertulia.search.service import Narrowed, search
+from tertulia.search.meaning.nearest import Meanings, code_of
+from tertulia.search.service import Meaning, Narrowed, search
 from tertulia.settings import Settings
 
 MESSAGES = 1_000_000
+PASSAGES = 300_000  # of the newest messages, with vectors of chance
 A_CHAT = 1000
 COMMON, RARE, EVERY = "table", "zebra", 10_000  # the rare word is in each ten-thousandth message
 
@@ -77,8 +81,56 @@ def fill(folder: Path) -> tuple[Settings, Actor]:
                     created_at=now,
                 )
             session.commit()
+    fill_passages(engine, actor)
     engine.dispose()
     return settings, actor
+
+
+def fill_passages(engine: sa.Engine, actor: Actor) -> None:
+    chance = random.Random(2)  # noqa: S311 - the same vectors in each run
+    with Session(engine) as session:
+        newest = newest_document(session)
+        for start in range(newest - PASSAGES + 1, newest + 1, 10_000):
+            rows = []
+            for document_id in range(start, start + 10_000):
+                vector = chance.randbytes(DIMENSIONS)
+                rows.append(
+                    {
+                        "document_id": document_id,
+                        "owner_id": actor.user_id,
+                        "position": 0,
+                        "start": 0,
+                        "code": code_of(vector),
+                        "embedding": vector,
+                        "created_at": clock.now(),
+                    }
+                )
+            session.execute(table_of(SearchPassage).insert(), rows)
+            session.commit()
+
+
+@dataclass(frozen=True)
+class TimedMeaning:
+    first_ms: float  # reads the codes
+    again_ms: list[float]
+    words_ms: list[float]  # the same search by words alone
+
+
+def measure_meaning(settings: Settings, actor: Actor, times: int = 40) -> TimedMeaning:
+    engine = plain_engine(settings, writes=False)
+    chance = random.Random(3)  # noqa: S311
+    meanings, took, words = Meanings(), [], []
+    with Session(engine) as session:
+        for _ in range(times):
+            meaning = Meaning(chance.randbytes(DIMENSIONS), meanings)
+            began = time.perf_counter()
+            search(session, RARE, Narrowed(), actor=actor, meaning=meaning)
+            took.append((time.perf_counter() - began) * 1000)
+            began = time.perf_counter()
+            search(session, RARE, Narrowed(), actor=actor)
+            words.append((time.perf_counter() - began) * 1000)
+    engine.dispose()
+    return TimedMeaning(took[0], took[1:], words)
 
 
 def measure(settings: Settings, actor: Actor, times: int = 40) -> list[Timed]:

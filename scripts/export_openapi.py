@@ -11,7 +11,7 @@ from tertulia.settings import Settings
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        app = create_app(Settings(data=Path(folder), local_model="none"))
+        app = create_app(Settings(data=Path(folder), local_model="none", embedding_model="none"))
         document = build_openapi(app)
     target = Path(__file__).resolve().parent.parent / "web/src/api/generated/openapi.json"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -76,9 +76,9 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, engine_kind: str) -
     """Settings of an empty, migrated database of either kind."""
     if engine_kind == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "tertulia.db")
-        return Settings(data=tmp_path, local_model="none")
+        return Settings(data=tmp_path, local_model="none", embedding_model="none")
     url: str = request.getfixturevalue("postgres_url")
-    made = Settings(data=tmp_path, local_model="none", database_url=url)
+    made = Settings(data=tmp_path, local_model="none", embedding_model="none", database_url=url)
     engine = plain_engine(made)
     with engine.begin() as connection:
         emptied = [table.name for table in tables.metadata.sorted_tables if table.name not in CATALOGUE]

@@ -69,6 +69,7 @@ from tertulia.runs.executor import RunExecutor
 from tertulia.runs.remote import RemoteRuns
 from tertulia.runs.routes import run_routes
 from tertulia.runs.shared_routes import LinkCounts, shared_routes
+from tertulia.search.meaning.search import MeaningSearch
 from tertulia.search.routes import search_routes
 from tertulia.settings import Settings
 from tertulia.transfer.importer import Importer
@@ -99,6 +100,7 @@ class Parts:
     reader: FileReader
     link_counts: LinkCounts
     importer: Importer
+    meanings: MeaningSearch | None
 
 
 def create_app(settings: Settings, *, control_token: str | None = None, web_folder: Path | None = None) -> FastAPI:
@@ -113,7 +115,7 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
         account_routes(parts.gate, cursors),
         admin_routes(cursors),
         chat_routes(cursors, parts.catalogue, limit_bytes=settings.storage_per_user_mib * 2**20),
-        search_routes(cursors),
+        search_routes(cursors, parts.meanings),
         tag_routes(),
         share_routes(parts.db, parts.feed),
         shared_routes(
@@ -209,7 +211,9 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
         ],
     )
     store = FileStore(settings)
+    by_meaning = settings.embedding_model != "none"
     return Parts(
+        meanings=MeaningSearch(db, settings.data / "models", boot) if by_meaning else None,
         store=store,
         reader=FileReader(db, store),
         link_counts=LinkCounts(),
@@ -259,6 +263,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts.catalogue.start()
     if parts.local is not None:
         parts.local.start()
+    if parts.meanings is not None:
+        parts.meanings.start()
     touching = asyncio.create_task(_touch_forever(parts), name="touch-sessions")
     pricing = asyncio.create_task(asyncio.to_thread(load_prices), name="load-prices")
     try:
@@ -271,6 +277,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await parts.sweeper.close()
         await parts.reader.close()
         await parts.importer.close()
+        if parts.meanings is not None:
+            await parts.meanings.close()
         await parts.catalogue.close()
         await parts.streams.close()
         await parts.remote.close()

@@ -61,6 +61,11 @@ class Settings(BaseModel):
         "qwen2.5-1.5b",
         description="The built-in model: `qwen2.5-1.5b`, `qwen2.5-0.5b`, `smollm2-135m`, the path of a GGUF file, or `none`.",
     )
+    embedding_model: Literal["minilm-l6-v2", "none"] = Field(
+        "minilm-l6-v2",
+        description="The model of search by meaning, which runs here (about 220 MB of memory while it works, best in English), or "
+        "`none`.",
+    )
     openai_base_url: str | None = Field(
         None,
         description="An OpenAI-compatible address for everyone, ending in `/v1`; it may lie inside your network. With a key "

@@ -4,6 +4,7 @@ import tertulia.accounts.models
 import tertulia.billing.models
 import tertulia.chat.models
 import tertulia.chat.search_index
+import tertulia.chat.search_passages
 import tertulia.files.models
 import tertulia.jobs.models
 import tertulia.providers.models

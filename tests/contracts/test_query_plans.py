@@ -27,13 +27,15 @@ from tertulia.chat.queries import (
     TAGGED_CHATS,
 )
 from tertulia.chat.search_index import index_files
+from tertulia.chat.search_passages import Embedded, newest_document, next_unembedded, store_passages
 from tertulia.chat.service import list_messages, list_shared_chats
 from tertulia.files.models import Attachment, Blob, BlobContent, MessageAttachment
 from tertulia.files.reading import take_file
 from tertulia.files.service import list_attachments
 from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.providers.catalogue import _OWN as OWN_PROVIDERS
-from tertulia.search.service import Narrowed, search
+from tertulia.search.meaning.nearest import Meanings, code_of
+from tertulia.search.service import Meaning, Narrowed, search
 from tests.factories.accounts import make_user
 from tests.factories.chats import make_chat
 
@@ -139,6 +141,32 @@ def test_search_begins_at_the_index_of_words(filled: Session, alice: Actor, type
         assert "TEMP B-TREE" not in plan, plan
     else:
         assert "Seq Scan on search_document" not in plan, plan
+
+
+def test_meanings_are_compared_in_their_index_and_looked_for_from_the_newest(filled: Session, alice: Actor) -> None:
+    vector = bytes(range(128)) * 3
+    while (waiting := next_unembedded(filled, 0, newest_document(filled))) is not None:
+        embedded = [Embedded(0, code_of(vector), vector)]
+        store_passages(filled, waiting.document_id, waiting.owner_id, embedded)
+    filled.commit()
+    filled.execute(sa.text("ANALYZE"))
+    meaning = Meaning(vector, Meanings())
+    asked = _asked(filled, lambda: search(filled, "message", Narrowed(), actor=alice, meaning=meaning))
+    codes = next(one for one in asked if "search_passage.code" in one[0])
+    asked = _asked(filled, lambda: next_unembedded(filled, 0, newest_document(filled)))
+    look = next(one for one in asked if "EXISTS" in one[0])
+    connection = filled.connection()
+    explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
+    for statement, parameters in (codes, look):
+        rows = connection.exec_driver_sql(explain + statement, parameters).all()
+        plan = "\n".join(str(row[-1]) for row in rows)
+        if connection.dialect.name == "sqlite":
+            assert "TEMP B-TREE" not in plan, plan
+            assert "SCAN" not in plan, plan
+    if connection.dialect.name == "sqlite":
+        assert "COVERING INDEX ix_search_passage_owner_id_id_code" in str(
+            connection.exec_driver_sql(explain + codes[0], codes[1]).all()
+        )
 
 
 def _asked(session: Session, work: Any) -> list[tuple[str, Any]]:

@@ -27,7 +27,12 @@ class Process:
     @staticmethod
     def environment_for(folder: Path) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TERTULIA_")}
-        return inherited | {"TERTULIA_DATA": str(folder), "TERTULIA_LOCAL_MODEL": "none", "PORT": "0"}
+        return inherited | {
+            "TERTULIA_DATA": str(folder),
+            "TERTULIA_LOCAL_MODEL": "none",
+            "TERTULIA_EMBEDDING_MODEL": "none",
+            "PORT": "0",
+        }
 
     @property
     def url(self) -> str:

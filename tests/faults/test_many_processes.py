@@ -245,6 +245,7 @@ def test_a_database_that_restarts_is_waited_for(provider: ScriptedProvider, tmp_
     settings = Settings(
         data=tmp_path,
         local_model="none",
+        embedding_model="none",
         database_url=database.get_uri().replace("postgresql+psycopg://", "postgresql://"),
         openai_base_url=provider.url,
     )

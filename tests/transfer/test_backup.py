@@ -41,12 +41,12 @@ def new_instance(postgres_url: str, tmp_path: Path) -> Iterator[NewInstance]:
         folder = tmp_path / f"new-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         if kind == "sqlite":
-            return Settings(data=folder, local_model="none")
+            return Settings(data=folder, local_model="none", embedding_model="none")
         name = f"new_{new_id()[-12:]}"
         _run(postgres_url, f'CREATE DATABASE "{name}"')
         made.append(name)
         url = make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
-        return Settings(data=folder, local_model="none", database_url=url)
+        return Settings(data=folder, local_model="none", embedding_model="none", database_url=url)
 
     yield make
     for name in made:
@@ -230,6 +230,10 @@ OLD["0003"] = [
     """INSERT INTO tag (id, user_id, name, name_key, colour, created_at, updated_at)
        VALUES (:tag, :user, 'Home', 'home', 'blue', :now, :now)""",
     "INSERT INTO chat_tag (chat_id, tag_id, created_at) VALUES (:chat, :tag, :now)",
+]
+OLD["0004"] = [
+    *OLD["0003"],
+    "INSERT INTO reaction (message_id, user_id, emoji, created_at) VALUES (:message, :user, '+1', :now)",
 ]
 
 

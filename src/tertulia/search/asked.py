@@ -10,6 +10,7 @@ from tertulia.chat.words import asked_words, fold, runs_of
 MAX_TERMS = 16
 MAX_WORDS = 32  # of one term
 MAX_TITLES = 4
+LEAST_MEANING = 3  # characters
 _PIECES = re.compile(r'(-?)(?:(from|in|before|after|has):)?("[^"]*"?|\S+)', re.IGNORECASE)
 _ROLES = {
     "me": MessageRole.USER,
@@ -39,6 +40,13 @@ class Asked:
     since: datetime | None = None
     until: datetime | None = None
     has: list[str] = field(default_factory=list)  # types of parts
+    text: str = ""  # what is looked for, as it was typed
+
+    @property
+    def meaning(self) -> str | None:
+        """What passages can be near to; None if the words themselves are asked for, or say too little."""
+        is_exact = any(term.is_phrase for term in self.terms)
+        return None if is_exact or len(self.text) < LEAST_MEANING else self.text
 
 
 def understand(typed: str) -> Asked:
@@ -49,6 +57,8 @@ def understand(typed: str) -> Asked:
         if name and not minus and _filter(asked, name.lower(), text):
             continue
         target = asked.without if minus else asked.terms
+        if not minus:
+            asked.text = f"{asked.text} {text}".strip()
         quoted = piece.startswith('"')
         found = list(runs_of(f"{name} {text}" if name else text))
         if quoted and not any(run.is_cjk for run in found):

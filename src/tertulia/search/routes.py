@@ -12,12 +12,15 @@ from tertulia.http.moments import Moment
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId
+from tertulia.search.meaning.builder import MeaningState
+from tertulia.search.meaning.search import MeaningSearch
 from tertulia.search.service import Narrowed, Order, SearchHit, search
 
 MAX_TYPED = 500
 
 
-def search_routes(cursors: Cursors) -> Routes:
+def search_routes(cursors: Cursors, meanings: MeaningSearch | None) -> Routes:
+    """Without `meanings` the search is by words alone."""
     routes = Routes("search")
 
     @routes.add("GET", "/search", access=Access.SIGNED_IN, gives=Page[SearchHit])
@@ -39,16 +42,31 @@ def search_routes(cursors: Cursors) -> Routes:
         limit: Limit = 50,
         cursor: CursorText = None,
     ) -> Response:
-        """The best of the thousand newest hits on one page, or with `order=newest` all, page by page."""
+        """The best of the thousand newest hits and of what means the same on one page, or with `order=newest` all hits, page
+        by page."""
         key = cursors.decode("search", cursor)
         narrowed = Narrowed(chat_id, role, since, until, archived)
+        meaning = await meanings.meaning_of(q) if meanings is not None and order == "relevance" else None
         hits, following = await caller.read_long(
             lambda session, actor: search(
-                session, q, narrowed, actor=actor, order=order, after=int(key[0]) if key else None, limit=limit
+                session,
+                q,
+                narrowed,
+                actor=actor,
+                order=order,
+                after=int(key[0]) if key else None,
+                limit=limit,
+                meaning=meaning,
             )
         )
         return json_response(
             {"items": hits, "next_cursor": cursors.encode("search", [following]) if following else None}
         )
+
+    @routes.add("GET", "/search/meaning", access=Access.SIGNED_IN, gives=MeaningState)
+    async def get_meaning_state(caller: CallerDep) -> Response:
+        """How far the index of meanings is."""
+        await caller.actor()
+        return json_response(meanings.state() if meanings is not None else {"phase": "off", "progress": None})
 
     return routes

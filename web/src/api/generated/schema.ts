@@ -764,9 +764,30 @@ export interface paths {
         };
         /**
          * Get Search
-         * @description The best of the thousand newest hits on one page, or with `order=newest` all, page by page.
+         * @description The best of the thousand newest hits and of what means the same on one page, or with `order=newest` all hits, page
+         *     by page.
          */
         get: operations["get_search_api_v1_search_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/search/meaning": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Meaning State
+         * @description How far the index of meanings is.
+         */
+        get: operations["get_meaning_state_api_v1_search_meaning_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1698,6 +1719,19 @@ export interface components {
             preferences?: components["schemas"]["PreferencesUpdate"] | null;
         };
         /**
+         * MeaningState
+         * @description `progress` from 0 to 1 while it is built; `newest` are in it first.
+         */
+        MeaningState: {
+            /**
+             * Phase
+             * @enum {string}
+             */
+            phase: "off" | "fetching" | "building" | "ready" | "failed";
+            /** Progress */
+            progress: number | null;
+        };
+        /**
          * MessageCount
          * @description Messages sent today (in UTC); `limit` is null where the operator sets none.
          */
@@ -2451,9 +2485,16 @@ export interface components {
         /**
          * SearchHit
          * @description A message, or with `message` null the title of a chat; with `attachment` what a file of the message says.
+         *
+         *     What is found `by` meaning has none of the words that were typed.
          */
         SearchHit: {
             attachment: components["schemas"]["FoundFile"] | null;
+            /**
+             * By
+             * @enum {string}
+             */
+            by: "words" | "meaning";
             chat: components["schemas"]["FoundChat"];
             message: components["schemas"]["FoundMessage"] | null;
             /** Snippet */
@@ -7361,6 +7402,53 @@ export interface operations {
                 /** @description `next_cursor` of the page before. */
                 cursor?: string | null;
             };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_meaning_state_api_v1_search_meaning_get: {
+        parameters: {
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;

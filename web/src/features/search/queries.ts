@@ -18,6 +18,14 @@ function sinceOf(when: When): string | undefined {
   day.setHours(0, 0, 0, 0);
   return day.toISOString();
 }
+/** Asked for again until the index of meanings is whole. */
+export const meaningQuery = queryOptions({
+  queryKey: ["search-meaning"],
+  queryFn: ({ signal }) => api<Schemas["MeaningState"]>("GET", "/search/meaning", { signal }),
+  refetchInterval: ({ state }) =>
+    state.data?.phase === "building" || state.data?.phase === "fetching" ? 5000 : false,
+});
+
 type Found = { items: Hit[]; next_cursor: string | null };
 
 export function searchQuery(typed: string, { who, order, when, has, chatId }: Chosen) {

@@ -1,4 +1,4 @@
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { Search, X } from "lucide-react";
 import { useEffect, useRef, useState } from "react";
@@ -7,7 +7,16 @@ import { exactTime, relativeTime } from "@/lib/dates";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Failed, Lines } from "@/ui/states";
-import { type Chosen, type Has, type Hit, type Order, searchQuery, type When, type Who } from "../queries";
+import {
+  type Chosen,
+  type Has,
+  type Hit,
+  meaningQuery,
+  type Order,
+  searchQuery,
+  type When,
+  type Who,
+} from "../queries";
 
 const PAUSE_MS = 150; // of typing, before it is asked for
 const WHO = [
@@ -41,7 +50,7 @@ type Props = {
   onLeaveChat: () => void;
 };
 
-/** Everything that was ever said, by its words. What is typed is in the address, so that one comes back to it. */
+/** Everything that was ever said, by its words and what they mean. What is typed is in the address, so that one comes back to it. */
 export function SearchView({ typed, chat, onType, onLeaveChat }: Props) {
   const [text, setText] = useState(typed);
   const [chosen, setChosen] = useState<Omit<Chosen, "chatId">>({
@@ -152,7 +161,21 @@ export function SearchView({ typed, chat, onType, onLeaveChat }: Props) {
           )}
         </>
       )}
+      <MeaningState />
     </div>
+  );
+}
+
+/** How far the index of meanings is, while it is not whole: what is missing in it is found by its words. */
+function MeaningState() {
+  const { data } = useQuery(meaningQuery);
+  if (data?.phase !== "building" && data?.phase !== "fetching") return null;
+  const percent = Math.floor((data.progress ?? 0) * 100);
+  return (
+    <p className="text-sm text-text-muted tabular-nums">
+      What means the same in other words is found too, as far as it is prepared: {percent} %, the newest
+      first.
+    </p>
   );
 }
 
@@ -178,6 +201,7 @@ function HitRow({ hit }: { hit: Hit }) {
           <span className="min-w-0 max-w-60 shrink-0 truncate">
             {who}
             {chat.is_archived && " · archived"}
+            {hit.by === "meaning" && " · means something alike"}
           </span>
           {message && (
             <span className="ml-auto shrink-0 tabular-nums" title={exactTime(message.created_at)}>

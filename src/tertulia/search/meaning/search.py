@@ -1,0 +1,34 @@
+"""Search by meaning as one part of the app: the model, the index it builds, and what is asked of both."""
+
+from pathlib import Path
+
+from tertulia.db import Database
+from tertulia.search.asked import understand
+from tertulia.search.meaning.builder import MeaningState, PassageBuilder
+from tertulia.search.meaning.embedder import Embedder
+from tertulia.search.meaning.nearest import Meanings
+from tertulia.search.service import Meaning
+
+
+class MeaningSearch:
+    def __init__(self, db: Database, folder: Path, owner: str) -> None:
+        self._embedder = Embedder(folder)
+        self._builder = PassageBuilder(db, self._embedder, owner)
+        self._meanings = Meanings()
+
+    def start(self) -> None:
+        self._embedder.start()
+        self._builder.start()
+
+    async def close(self) -> None:
+        await self._builder.close()
+        await self._embedder.close()
+
+    async def meaning_of(self, typed: str) -> Meaning | None:
+        """None if it has none, or if that cannot be known soon."""
+        text = understand(typed).meaning
+        vector = await self._embedder.embed_query(text) if text is not None else None
+        return Meaning(vector, self._meanings) if vector is not None else None
+
+    def state(self) -> MeaningState:
+        return self._builder.state()

@@ -1,0 +1,333 @@
+"""Search by meaning: what it finds, what it never tells, how its index is built, and that it may fail."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.chat.branches import delete_message, restore_message
+from tertulia.chat.models import Message
+from tertulia.chat.schemas import ChatUpdate
+from tertulia.chat.search_passages import (
+    DIMENSIONS,
+    PASSAGE,
+    PASSAGES_A_TEXT,
+    Embedded,
+    SearchPassage,
+    newest_document,
+    next_unembedded,
+    passages_of,
+    store_passages,
+)
+from tertulia.chat.service import delete_chat, update_chat
+from tertulia.ids import ChatId, MessageId
+from tertulia.providers.local.fetch import FetchFailed
+from tertulia.search.asked import understand
+from tertulia.search.meaning import embedder as embedding
+from tertulia.search.meaning import nearest
+from tertulia.search.meaning.builder import PassageBuilder
+from tertulia.search.meaning.embedder import Embedder
+from tertulia.search.meaning.nearest import Meanings, code_of
+from tertulia.search.service import Meaning, Narrowed, search
+from tests.conftest import ServerMaker
+from tests.factories.chats import add_message, make_chat
+from tests.fakes.live_server import Client
+from tests.waiting import until
+
+# Each line is one meaning; the vector of a text is the sum of those whose words it has.
+MEANINGS = [
+    "bread baking sourdough yeast",
+    "cat feline kitten",
+    "bill invoice payment",
+    "sea boat harbour",
+    "tea kettle",
+]
+TEXTS = ["Yeast makes it rise.", "My kitten sleeps all day.", "The invoice is overdue.", "A boat lies in the harbour."]
+
+ADA = {"username": "ada", "name": "Ada", "password": "correct horse battery"}
+
+
+def vector_of(text: str) -> bytes:
+    """A stand-in for the model, that knows five things."""
+    words = {word.strip(".,:").lower() for word in text.split()}
+    vector = np.random.default_rng(len(text) + 100).normal(0, 0.1, DIMENSIONS)
+    for number, meaning in enumerate(MEANINGS):
+        signs = np.random.default_rng(number).choice([-1.0, 1.0], DIMENSIONS)
+        vector += signs * len(words & set(meaning.split()))
+    return bytes(np.rint(vector / np.linalg.norm(vector) * 127).astype(np.int8))
+
+
+def build(session: Session) -> int:
+    """What the builder does, without its model; gives how many documents were new."""
+    session.flush()
+    count = 0
+    while (waiting := next_unembedded(session, 0, newest_document(session))) is not None:
+        embedded = [Embedded(start, code_of(vector_of(text)), vector_of(text)) for start, text in waiting.passages]
+        store_passages(session, waiting.document_id, waiting.owner_id, embedded)
+        count += 1
+    return count
+
+
+def found(
+    session: Session, typed: str, actor: Actor, *, meanings: Meanings | None = None, **narrowed: Any
+) -> list[str]:
+    meaning = Meaning(vector_of(typed), meanings or Meanings())
+    hits, _ = search(session, typed, Narrowed(**narrowed), actor=actor, meaning=meaning)
+    return ["".join(piece["text"] for piece in hit["snippet"]) for hit in hits]
+
+
+@pytest.fixture
+def library(session: Session, alice: Actor) -> ChatId:
+    chat_id = make_chat(session, owner=alice, title="Kitchen talk")
+    for number, text in enumerate(TEXTS):
+        add_message(session, chat_id, text, owner=alice, is_reply=bool(number % 2))
+    build(session)
+    return chat_id
+
+
+@pytest.mark.parametrize(
+    ("typed", "texts"),
+    [
+        ("sourdough", [0]),
+        ("feline payment", [2, 1]),
+        ("feline from:me", []),
+        ("feline from:assistant", [1]),
+        ("feline in:kitchen", [1]),
+        ("feline in:garage", []),
+        ("feline before:2020", []),
+        ("feline -kitten", []),
+        ("feline -sleep", []),
+        ("feline -dog", [1]),
+        ("carburettor", []),
+        ("from:me", []),
+    ],
+)
+def test_it_finds_what_means_the_same(
+    session: Session, alice: Actor, library: ChatId, typed: str, texts: list[int]
+) -> None:
+    assert sorted(found(session, typed, alice)) == sorted(TEXTS[number] for number in texts)
+
+
+def test_whoever_asks_for_the_words_themselves_gets_them() -> None:
+    assert understand("feline from:me -dog in:home").meaning == "feline"
+    assert understand("a cat that sleeps").meaning == "a cat that sleeps"
+    assert [understand(typed).meaning for typed in ('"feline" cat', "ca", "from:me", "-cat", "")] == [None] * 5
+
+
+def test_what_has_the_words_too_comes_first(session: Session, alice: Actor, library: ChatId) -> None:
+    add_message(session, library, "The cat and the kettle", owner=alice)
+    add_message(session, library, "cat", owner=alice)
+    build(session)
+    hits, _ = search(session, "cat", Narrowed(), actor=alice, meaning=Meaning(vector_of("cat"), Meanings()))
+    assert [hit["by"] for hit in hits] == ["words", "words", "meaning"]
+    assert [piece["text"] for piece in hits[2]["snippet"]] == [TEXTS[1]]
+    assert not any(piece["is_hit"] for piece in hits[2]["snippet"])
+
+
+def test_it_shows_the_passage_that_means_it(session: Session, alice: Actor) -> None:
+    chat_id = make_chat(session, owner=alice)
+    add_message(session, chat_id, "word " * (PASSAGE // 5) + "The feline sleeps.", owner=alice)
+    build(session)
+    assert found(session, "kitten", alice) == ["…The feline sleeps."]
+
+
+def test_nobody_finds_what_is_anothers(session: Session, alice: Actor, bob: Actor, library: ChatId) -> None:
+    assert found(session, "feline", bob) == []
+    assert found(session, "feline", bob, chat_id=library) == []
+    kept = Meanings()
+    assert found(session, "feline", alice, meanings=kept) == [TEXTS[1]]
+    assert found(session, "feline", bob, meanings=kept) == []
+
+
+def test_what_is_new_changed_deleted_or_moved_is_so_at_the_next_search(
+    session: Session, alice: Actor, library: ChatId
+) -> None:
+    kept = Meanings()
+    assert found(session, "feline", alice, meanings=kept) == [TEXTS[1]]
+    add_message(session, library, "Another kitten.", owner=alice)
+    build(session)
+    assert sorted(found(session, "feline", alice, meanings=kept)) == ["Another kitten.", TEXTS[1]]
+    one = session.scalars(sa.select(Message.id).where(Message.content == TEXTS[1])).one()
+    delete_message(session, MessageId(one), actor=alice)
+    assert found(session, "feline", alice, meanings=kept) == ["Another kitten."]
+    restore_message(session, MessageId(one), actor=alice)
+    build(session)
+    assert sorted(found(session, "feline", alice, meanings=kept)) == ["Another kitten.", TEXTS[1]]
+    update_chat(session, library, ChatUpdate(is_archived=True), actor=alice)
+    assert found(session, "feline", alice, meanings=kept, archived=False) == []
+    delete_chat(session, library, actor=alice)
+    assert found(session, "feline", alice, meanings=kept) == []
+
+
+def test_each_document_is_embedded_once(session: Session, alice: Actor, library: ChatId) -> None:
+    assert build(session) == 0
+    add_message(session, library, "?", owner=alice)  # says too little
+    add_message(session, library, "word " * 20_000, owner=alice, is_reply=True)  # has several rows of words
+    assert build(session) > 2
+    assert build(session) == 0
+    counted = session.scalar(sa.select(sa.func.count()).where(SearchPassage.position == PASSAGES_A_TEXT - 1))
+    assert counted == 1
+
+
+def test_of_many_the_nearest_are_measured(
+    session: Session, alice: Actor, library: ChatId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearest, "MEASURED", 3)
+    for number in range(40):
+        add_message(session, library, f"tea number {number}", owner=alice)
+    build(session)
+    assert found(session, "feline", alice) == [TEXTS[1]]
+
+
+def test_memory_is_that_of_those_who_searched_last(
+    session: Session, alice: Actor, bob: Actor, library: ChatId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearest, "KEPT_PASSAGES", 3)
+    add_message(session, make_chat(session, owner=bob, title="Bobs"), "The kettle sings.", owner=bob)
+    build(session)
+    kept = Meanings()
+    for _ in range(2):
+        assert found(session, "feline", alice, meanings=kept) == [TEXTS[1]]
+        assert found(session, "tea", bob, meanings=kept) == ["The kettle sings."]
+    assert list(kept._kept) == [bob.user_id]
+
+
+@given(st.text(alphabet="ab. \n", max_size=4 * PASSAGE))
+def test_passages_are_the_text_in_order(text: str) -> None:
+    at = 0
+    for start, piece in passages_of(text):
+        assert text[start : start + len(piece)] == piece
+        assert start >= at
+        assert len(piece) <= PASSAGE
+        at = start + len(piece)
+
+
+def test_passages_end_where_something_ends() -> None:
+    text = "One sentence of some words. " * 40
+    assert all(piece.endswith(".") for _, piece in passages_of(text))
+    assert [len(piece) for _, piece in passages_of("x" * (PASSAGE + 50))] == [PASSAGE, 50]
+    assert len(passages_of("word " * 10_000)) == PASSAGES_A_TEXT
+
+
+class StandIn(Embedder):
+    """The embedder without its process."""
+
+    async def embed(self, texts: Sequence[str]) -> list[bytes]:
+        return [vector_of(text) for text in texts]
+
+
+def test_the_builder_embeds_the_newest_first_and_one_process_of_two(
+    start_server: ServerMaker, tmp_path: Path, settings: Any
+) -> None:
+    server = start_server()
+    db = server.app.state.parts.db
+    made: list[PassageBuilder] = []
+
+    def fill(session: Session) -> None:
+        from tests.factories.accounts import make_user
+
+        owner = make_user(session, username="ana")
+        chat_id = make_chat(session, owner=owner, title="A title")
+        for text in TEXTS:
+            add_message(session, chat_id, text, owner=owner)
+
+    def embedded(session: Session) -> list[int]:
+        rows = session.scalars(sa.select(SearchPassage.document_id).order_by(SearchPassage.id))
+        return list(rows)
+
+    async def main() -> None:
+        await db.write(fill)
+        made.extend(PassageBuilder(db, StandIn(tmp_path), owner) for owner in ("one", "other"))
+        await made[0].build()
+        await made[1].build()
+
+    server.call(main())
+    engine_rows = server.call(db.read(embedded))
+    assert len(engine_rows) == len(TEXTS) + 1
+    assert engine_rows == sorted(engine_rows, reverse=True)
+
+    async def more() -> None:
+        await db.write(lambda session: session.execute(sa.delete(SearchPassage)))
+        await made[1].build()  # what the first holds
+
+    server.call(more())
+    assert server.call(db.read(embedded)) == []
+
+
+@pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
+def test_without_the_model_the_search_goes_by_words_and_says_so(
+    start_server: ServerMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Path:
+        raise FetchFailed("no network")
+
+    monkeypatch.setattr(embedding, "fetch_model", refuse)
+    server = start_server(embedding_model="minilm-l6-v2")
+    with Client(server.url) as ana:
+        ana.api("POST", "/setup", json=ADA, expect=201)
+        until(lambda: ana.api("GET", "/search/meaning")["phase"] == "failed")
+        chat = ana.chat(title="Bread and butter")
+        assert [hit["chat"]["id"] for hit in ana.api("GET", "/search?q=bread")["items"]] == [chat["id"]]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
+def test_the_real_model_is_fetched_finds_and_survives_its_death(start_server: ServerMaker, provider: Any) -> None:
+    server = start_server(embedding_model="minilm-l6-v2", openai_base_url=provider.url)
+    meanings = server.app.state.parts.meanings
+    with Client(server.url) as ana:
+        ana.api("POST", "/setup", json=ADA, expect=201)
+        chat = ana.chat(title="Kitchen")
+        sent = ana.say(chat["id"], "Bread rises because yeast breathes.")
+        ana.finished(sent["run"]["id"])
+        until(lambda: ana.api("GET", "/search/meaning")["phase"] == "ready", seconds=60)
+
+        def hits(typed: str) -> list[str]:
+            return [hit["message"]["id"] for hit in ana.api("GET", "/search", params={"q": typed})["items"]]
+
+        until(lambda: sent["message"]["id"] in hits("baking sourdough"), seconds=30)
+        assert hits("unpaid invoices") == []
+        meanings._embedder._child.send_signal(signal.SIGKILL)
+        until(lambda: sent["message"]["id"] in hits("how dough becomes light"), seconds=30)
+
+
+def test_whoever_leaves_does_not_mix_up_the_answers(tmp_path: Path) -> None:
+    """The one who asks goes away while the process works; the next gets its own answer."""
+    child = tmp_path / "child.py"
+    child.write_text(
+        "import sys, json, time, base64\n"
+        "print(json.dumps('ready'), flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    texts = json.loads(line)\n"
+        "    if texts == ['slow']: open('asked', 'w').close(); time.sleep(60)\n"
+        "    print(json.dumps([base64.b64encode(text.encode()).decode() for text in texts]), flush=True)\n"
+    )
+
+    async def main() -> list[bytes]:
+        made = Embedder(tmp_path)
+        made._file = tmp_path / "model"
+        start = asyncio.create_subprocess_exec
+
+        async def start_stand_in(program: str, *_: str, **options: Any) -> asyncio.subprocess.Process:
+            return await start(program, str(child), cwd=tmp_path, **options)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(asyncio, "create_subprocess_exec", start_stand_in)
+            slow = asyncio.create_task(made.embed(["slow"]))
+            await asyncio.to_thread(until, lambda: (tmp_path / "asked").exists())
+            slow.cancel()
+            await asyncio.gather(slow, return_exceptions=True)
+            answered = await made.embed(["quick", "answer"])
+        await made.close()
+        return answered
+
+    assert asyncio.run(main()) == [b"quick", b"answer"]
