@@ -22,9 +22,9 @@ from tertulia.chat.branches import delete_message, read_tree, restore_message
 from tertulia.chat.counters import find_wrong_counters
 from tertulia.chat.errors import NotInChat
 from tertulia.chat.messages import check_in_chat
-from tertulia.chat.models import Chat, Message, MessageRole, MessageStatus
+from tertulia.chat.models import MAX_THREAD_LEVEL, Chat, Message, MessageRole, MessageStatus
 from tertulia.chat.parts import CodePart, Part, TextPart, flatten
-from tertulia.chat.service import get_chat, list_messages, set_head
+from tertulia.chat.service import get_chat, get_message, list_messages, set_head
 from tertulia.ids import ChatId, MessageId, new_id
 from tests.factories.chats import add_message, make_chat
 from tests.fakes.live_server import Client
@@ -215,6 +215,9 @@ class TreeMachine(RuleBasedStateMachine):
         # Whether it was the head, where the head went, what followed it.
         self.deleted: dict[MessageId, tuple[bool, MessageId | None, list[MessageId]]] = {}
         self.head: MessageId | None = None
+        self.threads: dict[MessageId, list[MessageId]] = {}  # below a message of the tree or of a thread, in order
+        self.levels: dict[MessageId, int] = {}
+        self.orphaned: list[MessageId] = []
 
     @rule()
     def append(self) -> None:
@@ -265,6 +268,27 @@ class TreeMachine(RuleBasedStateMachine):
             self.head = self._newest_below(back)
         restore_message(self.session, back, actor=self.alice)
 
+    @rule(choice=st.integers(0, 10_000))
+    def reply_in_thread(self, choice: int) -> None:
+        below = [one for one in [*self.shown, *self.replies] if self.levels.get(one, 0) < MAX_THREAD_LEVEL]
+        if not below:
+            return
+        parent = below[-1 - choice % min(4, len(below))]  # the newest, so that threads of threads come about
+        made = add_message(self.session, self.chat_id, "x", owner=self.alice, in_thread_of=parent)
+        self.threads.setdefault(parent, []).append(made)
+        self.levels[made] = self.levels.get(parent, 0) + 1
+
+    @precondition(lambda self: self.replies)
+    @rule(choice=st.integers(0, 10_000))
+    def delete_in_thread(self, choice: int) -> None:
+        gone = self.replies[choice % len(self.replies)]
+        for replies in self.threads.values():
+            if gone in replies:
+                replies.remove(gone)
+        # What stands below it is no longer shown there, and is kept.
+        self.orphaned += self.threads.pop(gone, [])
+        delete_message(self.session, gone, actor=self.alice)
+
     @precondition(lambda self: self.shown)
     @rule(choice=st.integers(0, 10_000))
     def delete_and_restore(self, choice: int) -> None:
@@ -280,6 +304,10 @@ class TreeMachine(RuleBasedStateMachine):
     @property
     def shown(self) -> list[MessageId]:
         return [one for one in self.previous if one not in self.deleted]
+
+    @property
+    def replies(self) -> list[MessageId]:
+        return [one for replies in self.threads.values() for one in replies]
 
     def _newest_below(self, message_id: MessageId) -> MessageId:
         below = {message_id}
@@ -316,8 +344,26 @@ class TreeMachine(RuleBasedStateMachine):
         assert found == expected
 
     @invariant()
+    def each_thread_is_read_page_by_page_and_counted(self) -> None:
+        for parent, replies in self.threads.items():
+            if parent in self.deleted:
+                continue
+            found, leaf = [], None
+            while True:
+                page, older = list_messages(
+                    self.session, self.chat_id, actor=self.alice, parent=parent, leaf=leaf, limit=2
+                )
+                found += [message["id"] for message in page]
+                if older is None:
+                    break
+                leaf = MessageId(older)
+            assert found == replies[::-1]
+            assert get_message(self.session, parent, actor=self.alice)["reply_count"] == len(replies)
+
+    @invariant()
     def every_message_is_counted(self) -> None:
-        assert get_chat(self.session, self.chat_id, actor=self.alice)["message_count"] == len(self.shown)
+        count = len(self.shown) + len(self.replies) + len(self.orphaned)
+        assert get_chat(self.session, self.chat_id, actor=self.alice)["message_count"] == count
         assert find_wrong_counters(self.session) == []
 
     def _add(self, *, after: MessageId | None) -> None:

@@ -3,7 +3,7 @@
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
-from tertulia.chat.messages import append_message, lock_chat
+from tertulia.chat.messages import append_message, find_thread, lock_chat
 from tertulia.chat.models import MessageRole, MessageStatus
 from tertulia.chat.parts import TextPart
 from tertulia.chat.schemas import ChatCreate
@@ -28,15 +28,19 @@ def add_message(
     is_reply: bool = False,
     after: MessageId | None = None,
     at_root: bool = False,
+    in_thread_of: MessageId | None = None,
 ) -> MessageId:
-    """Put a message after the head, or after a given message, which makes a branch."""
+    """Put a message after the head, or after a given message, which makes a branch, or at the end of a thread."""
     chat = lock_chat(session, chat_id, actor=owner)
+    thread = find_thread(session, chat_id, in_thread_of) if in_thread_of else None
+    previous = thread.last_message_id if thread else after or chat.head_message_id
     return append_message(
         session,
         chat,
         role=MessageRole.ASSISTANT if is_reply else MessageRole.USER,
         parts=[TextPart(text=text)],
         status=MessageStatus.SENT,
-        previous_message_id=None if at_root else after or chat.head_message_id,
+        previous_message_id=None if at_root else previous,
+        thread=thread,
         author_id=None if is_reply else owner.user_id,
     )
