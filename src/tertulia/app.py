@@ -111,7 +111,7 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
     app = FastAPI(title="Tertulia", lifespan=_lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.gate, app.state.streams, app.state.parts = parts.gate, parts.streams, parts
     install_problem_handlers(app)
-    for routes in (
+    app.state.routes = (
         account_routes(parts.gate, cursors),
         admin_routes(cursors),
         chat_routes(cursors, parts.catalogue, limit_bytes=settings.storage_per_user_mib * 2**20),
@@ -149,7 +149,8 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
         _event_routes(parts),
         _own_routes(app, parts),
         web_routes(web_folder or Path(str(resources.files("tertulia"))) / "web", _heads_of_shared(parts.db)),
-    ):
+    )
+    for routes in app.state.routes:
         routes.add_to(app)
     refuse_undeclared(app)
     app.add_middleware(Edge, settings=settings)

@@ -15,11 +15,14 @@ from tertulia.runs.schemas import RUN_EVENT, SHARED_RUN_EVENT
 def build_openapi(app: FastAPI) -> dict[str, Any]:
     """Made once; web/src/api/generated is made from it, and `make check` compares."""
     if app.openapi_schema is None:
+        described = FastAPI(openapi_url=None)
+        for routes in app.state.routes:
+            routes.add_to(described, described=True)
         document = get_openapi(
             title="Tertulia",
             version=__version__,
             description="Errors are RFC 9457 problem documents with a stable `code`; docs/reference/errors.md lists them.",
-            routes=app.routes,
+            routes=described.routes,
         )
         schemas = document["components"]["schemas"]
         named: dict[str, TypeAdapter[Any]] = {

@@ -78,14 +78,16 @@ def filled(session: Session, alice: Actor) -> Session:
     return session
 
 
-@pytest.mark.parametrize("name", HOT)
-def test_no_hot_query_scans_a_table(filled: Session, name: str) -> None:
-    prepared, values = HOT[name]
-    plan = _plan(filled, prepared.statement, values)
-    assert not re.search(r"\bSCAN (?!branch\b|CONSTANT)\w+(?! USING)", plan), plan
-    assert "Seq Scan on" not in plan, plan
-    # A walk is short, and so is the list of one's own providers: putting those in order costs nothing.
-    assert "TEMP B-TREE FOR ORDER BY" not in plan or "branch" in plan or "provider_config" in plan, plan
+def test_no_hot_query_scans_a_table(filled: Session) -> None:
+    wrong = {}
+    for name, (prepared, values) in HOT.items():
+        plan = _plan(filled, prepared.statement, values)
+        scans = re.search(r"\bSCAN (?!branch\b|CONSTANT)\w+(?! USING)", plan) or "Seq Scan on" in plan
+        # A walk is short, and so is the list of one's own providers: putting those in order costs nothing.
+        sorts = "TEMP B-TREE FOR ORDER BY" in plan and "branch" not in plan and "provider_config" not in plan
+        if scans or sorts:
+            wrong[name] = plan
+    assert wrong == {}
 
 
 def test_usage_is_summed_from_its_index(filled: Session, alice: Actor) -> None:

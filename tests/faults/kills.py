@@ -103,7 +103,7 @@ class Kills:
             writers = [threading.Thread(target=self._write, args=(process, over)) for process in self.processes]
             for writer in writers:
                 writer.start()
-            time.sleep(self.chance.uniform(0.05, 2.5))
+            time.sleep(self.chance.uniform(0.05, 1.6))
             everybody = len(self.processes) == 1 or self.chance.random() < 0.3
             chosen = range(len(self.processes)) if everybody else [self.chance.randrange(len(self.processes))]
             moment = time.monotonic()

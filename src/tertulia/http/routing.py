@@ -127,10 +127,12 @@ class Routes:
         self._prefix = prefix
         self._declared: list[tuple[str, Callable[..., Any], dict[str, Any]]] = []
 
-    def add_to(self, app: FastAPI) -> None:
+    def add_to(self, app: FastAPI, *, described: bool = False) -> None:
+        """What a route gives is needed to describe it alone, and is half of what making the application costs."""
         app.router.route_class = LimitedRoute
         for path, endpoint, options in self._declared:
-            app.add_api_route(path, endpoint, tags=[self._tag], **options)
+            shown = options if described else options | {"response_model": None}
+            app.add_api_route(path, endpoint, tags=[self._tag], **shown)
 
     def add(
         self,
