@@ -39,6 +39,9 @@ from tertulia.chat.tags import purge_tags
 from tertulia.clock import now
 from tertulia.db import Database
 from tertulia.db.opening import open_database
+from tertulia.drafts.routes import draft_routes
+from tertulia.drafts.service import purge_drafts
+from tertulia.drafts.working_copies import has_unsettled, settle_working_copy
 from tertulia.errors import AppError, SettingsError, Unavailable
 from tertulia.files.reading import FileReader, sweep_files
 from tertulia.files.routes import file_routes
@@ -116,6 +119,7 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
         admin_routes(cursors),
         chat_routes(cursors, parts.catalogue, limit_bytes=settings.storage_per_user_mib * 2**20),
         search_routes(cursors, parts.meanings),
+        draft_routes(cursors),
         tag_routes(),
         share_routes(parts.db, parts.feed),
         shared_routes(
@@ -202,6 +206,8 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
             Job("index-files", 2, lambda session: MORE if index_files(session) else None, has_unindexed_files),
             Job("purge-messages", 60, lambda session: purge_messages(session, timedelta(days=settings.trash_days))),
             Job("purge-tags", 3600, lambda session: purge_tags(session, timedelta(days=settings.trash_days))),
+            Job("purge-drafts", 3600, lambda session: purge_drafts(session, timedelta(days=settings.trash_days))),
+            Job("settle-drafts", 60, lambda session: MORE if settle_working_copy(session) else None, has_unsettled),
             Job("sweep-files", 3600, lambda session: sweep_files(session, timedelta(days=settings.trash_days))),
             Job("purge-trash", 60, lambda session: purge_trash(session, timedelta(days=settings.trash_days))),
             Job(

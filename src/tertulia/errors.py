@@ -1,8 +1,10 @@
 """Failures that a caller can act on. Each kind has one HTTP status (http/problems.py); each class a stable `code`."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-Scalar = str | int | bool | None
+# What a failure tells besides its sentence: plain JSON.
+Told = str | int | bool | None | Sequence[object]
 
 
 class AppError(Exception):
@@ -10,7 +12,7 @@ class AppError(Exception):
 
     code: ClassVar[str] = "internal_error"
 
-    def __init__(self, detail: str, *, retry_after_s: int | None = None, **fields: Scalar) -> None:
+    def __init__(self, detail: str, *, retry_after_s: int | None = None, **fields: Told) -> None:
         super().__init__(detail)
         self.detail = detail
         self.retry_after_s = retry_after_s
@@ -46,9 +48,13 @@ class Invalid(AppError):
 
     code = "invalid"
 
-    def __init__(self, detail: str, *, field: str | None = None, **fields: Scalar) -> None:
+    def __init__(self, detail: str, *, field: str | None = None, **fields: Told) -> None:
         super().__init__(detail, retry_after_s=None, **fields)
         self.field = field
+
+
+class PreconditionRequired(AppError):
+    code = "precondition_required"
 
 
 class TooLarge(AppError):

@@ -5,6 +5,7 @@ import tertulia.billing.models
 import tertulia.chat.models
 import tertulia.chat.search_index
 import tertulia.chat.search_passages
+import tertulia.drafts.models
 import tertulia.files.models
 import tertulia.jobs.models
 import tertulia.providers.models

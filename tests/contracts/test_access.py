@@ -26,6 +26,14 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PUT", "/chats/{chat_id}/presence"): {},
     ("POST", "/tags"): {"name": "home"},
     ("POST", "/tags/{tag_id}/merge"): "merge",
+    ("POST", "/drafts/{draft_id}/versions"): {"content": "x", "parent_version_number": 1},
+    ("PATCH", "/drafts/{draft_id}/versions/{number}"): {"name": "first"},
+    ("PUT", "/drafts/{draft_id}/working-copy"): {
+        "content": "x",
+        "base_version_number": 1,
+        "revision": 0,
+        "window_id": "w",
+    },
     ("POST", "/provider-configs"): {"provider": "mistral", "api_key": "abcdefghijkl"},
 }
 # Answered to the owner with a conflict or a refusal of the state, not of the person.
@@ -33,6 +41,8 @@ STATE = {
     ("POST", "/messages/{message_id}/continue"): 409,
     ("POST", "/messages/{message_id}/regenerate"): 201,
     ("GET", "/attachments/{attachment_id}/thumbnail"): 404,  # a text has none
+    ("PATCH", "/drafts/{draft_id}"): 428,
+    ("GET", "/drafts/{draft_id}/versions/{number}/diff"): 422,  # against which, it asks
 }
 
 
@@ -60,6 +70,8 @@ IDS = (
     "attachment_id",
     "share_id",
     "import_id",
+    "draft_id",
+    "number",
     "emoji",
     "token",
 )
@@ -107,7 +119,7 @@ def test_nobody_is_refused_everywhere(server: LiveServer) -> None:
     wrong = []
     with Client(server.url) as nobody:
         for method, path in PROTECTED:
-            filled = path.format(**dict.fromkeys(IDS, "0" * 32) | {"emoji": "👍"})
+            filled = path.format(**dict.fromkeys(IDS, "0" * 32) | {"emoji": "👍", "number": "1"})
             answer = nobody.request(method, filled, json=_body(method, path))
             if (answer.status_code, answer.json()["code"]) != (401, "not_signed_in"):
                 wrong.append((method, path, answer.text))
@@ -116,7 +128,7 @@ def test_nobody_is_refused_everywhere(server: LiveServer) -> None:
 
 def test_a_stranger_and_an_administrator_see_what_is_hidden_as_missing(ana: Client, sign_in: SignIn) -> None:
     things = _things(ana, "".join(path for _, path in WITH_IDS))
-    missing = dict.fromkeys(things, "00000000-0000-7000-8000-000000000000") | {"emoji": "👍"}
+    missing = dict.fromkeys(things, "00000000-0000-7000-8000-000000000000") | {"emoji": "👍", "number": "1"}
     stranger = sign_in("bob")
     wrong = []
     for method, path in WITH_IDS:
@@ -192,7 +204,7 @@ def test_the_operators_calls_are_for_the_command_line_alone(server: LiveServer, 
 
 def test_a_token_that_may_only_read_writes_nothing(ana: Client, server: LiveServer) -> None:
     token = ana.api("POST", "/api-tokens", json={"name": "reader", "scopes": ["read"]}, expect=201)["token"]
-    things = dict.fromkeys(IDS, "00000000-0000-7000-8000-000000000000") | {"emoji": "👍"}
+    things = dict.fromkeys(IDS, "00000000-0000-7000-8000-000000000000") | {"emoji": "👍", "number": "1"}
     wrong = []
     with Client(server.url) as reader:
         reader.headers["Authorization"] = f"Bearer {token}"
@@ -256,6 +268,8 @@ def _things(client: Client, path: str = "") -> dict[str, str]:
         things["config_id"] = _config(client)["id"]
     if "{token_id}" in path:
         things["token_id"] = client.api("POST", "/api-tokens", json={"name": "script"}, expect=201)["id"]
+    if "{draft_id}" in path:
+        things |= {"draft_id": client.api("POST", "/drafts", json={}, expect=201)["id"], "number": "1"}
     if "{share_id}" in path:
         things["share_id"] = client.api("POST", f"/chats/{chat['id']}/shares", json={}, expect=201)["id"]
     return things | {

@@ -39,6 +39,11 @@ def may_share_chat(chat_id: Column, owner_id: Column) -> ColumnElement[bool]:
     return (owner_id == actor_id()) | _is_shared(chat_id, Share.can_share)
 
 
+def owns_draft(owner_id: Column) -> ColumnElement[bool]:
+    """Reading and writing alike: drafts are not shared yet."""
+    return owner_id == actor_id()
+
+
 def is_valid_share() -> ColumnElement[bool]:
     return Share.is_active & (Share.expires_at.is_(None) | (Share.expires_at > utc_now()))
 

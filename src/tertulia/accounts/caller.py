@@ -95,6 +95,14 @@ class Credential:
     needs: Scope = Scope.READ
 
 
+@dataclass(frozen=True, slots=True)
+class Otherwise:
+    """What a command gives when its answer has another status than it usually has."""
+
+    status: int
+    body: object
+
+
 @dataclass
 class Caller:
     gate: Gate
@@ -150,15 +158,19 @@ class Caller:
 
         def answer() -> Answer:
             result = work(session, actor)
+            answered = status
+            if isinstance(result, Otherwise):
+                answered, result = result.status, result.body
             given = b"" if result is None else encode(result)
             if shown_once is None:
-                return Answer(given, given)
+                return Answer(given, given, answered)
             assert isinstance(result, dict)
-            return Answer(given, encode(result | {shown_once: None, "code": "already_shown"}))
+            return Answer(given, encode(result | {shown_once: None, "code": "already_shown"}), answered)
 
         if self.call is None or actor.is_operator:
-            return actor, status, answer().given
-        return actor, *once(session, self.call, answer, user_id=actor.user_id, status=status)
+            answered = answer()
+            return actor, answered.status, answered.given
+        return actor, *once(session, self.call, answer, user_id=actor.user_id)
 
     def _saw(self, actor: Actor) -> Actor:
         if actor.session_id is not None:

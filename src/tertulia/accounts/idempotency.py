@@ -32,6 +32,7 @@ class Answer:
 
     given: bytes
     kept: bytes
+    status: int
 
 
 def identify_call(key: str, method: str, path: str, body: bytes, keyring: KeyRing) -> CallIdentity:
@@ -39,9 +40,7 @@ def identify_call(key: str, method: str, path: str, body: bytes, keyring: KeyRin
     return CallIdentity(key, method, path[:500], keyring.signatures("idempotency", body))
 
 
-def once(
-    session: Session, call: CallIdentity, work: Callable[[], Answer], *, user_id: str, status: int
-) -> tuple[int, bytes]:
+def once(session: Session, call: CallIdentity, work: Callable[[], Answer], *, user_id: str) -> tuple[int, bytes]:
     """Do the work unless this call was answered before: (status, body). Raises IdempotencyKeyReused.
 
     The key is taken before the work, so that a second call waits for the first one's commit (or takes over from its
@@ -72,8 +71,8 @@ def once(
             raise IdempotencyKeyReused
         return row.status, row.answer.encode()
     answer = work()
-    session.execute(sa.update(IdempotencyKey).where(*mine).values(status=status, answer=answer.kept.decode()))
-    return status, answer.given
+    session.execute(sa.update(IdempotencyKey).where(*mine).values(status=answer.status, answer=answer.kept.decode()))
+    return answer.status, answer.given
 
 
 def sweep_idempotency_keys(session: Session) -> int:

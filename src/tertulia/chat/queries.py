@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, aliased
 
 from tertulia.accounts.access import may_read_chat, may_write_chat, owns_chat
 from tertulia.accounts.models import User
-from tertulia.chat.models import Chat, ChatSettings, ChatTag, Message, MessageStatus, Reaction, Tag
+from tertulia.chat.models import Chat, ChatKind, ChatSettings, ChatTag, Message, MessageStatus, Reaction, Tag
 from tertulia.chat.schemas import (
     ChatRead,
     LastMessage,
@@ -125,7 +125,8 @@ def _bind(name: str, column: sa.orm.InstrumentedAttribute[Any]) -> sa.BindParame
 
 
 def _chat_list(*conditions: sa.ColumnElement[bool], after_cursor: bool) -> Prepared:
-    query = _WITH_HEAD.where(owns_chat(Chat.user_id), *conditions)
+    # Those about a draft are listed beside it.
+    query = _WITH_HEAD.where(owns_chat(Chat.user_id), Chat.kind != ChatKind.DRAFT, *conditions)
     if after_cursor:
         before = sa.tuple_(_bind("moment", Chat.last_message_at), _bind("last_id", Chat.id), types=[UtcTime(), Id()])
         query = query.where(sa.tuple_(Chat.last_message_at, Chat.id) < before)

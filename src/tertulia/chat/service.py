@@ -12,7 +12,7 @@ from tertulia.accounts.access import actor_id, is_valid_share, shared_chat_ids
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import Share, User
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat, NotYourChat
-from tertulia.chat.models import DEFAULT_TITLE, Chat, Message, MessageStatus
+from tertulia.chat.models import DEFAULT_TITLE, Chat, ChatKind, Message, MessageStatus
 from tertulia.chat.queries import (
     BRANCH_PAGE,
     CHAT_BY_ID,
@@ -39,13 +39,14 @@ from tertulia.realtime.publish import SHARES, publish
 ChatKey = tuple[int, str]  # microseconds since 1970 of the last message, id
 
 
-def create_chat(session: Session, new: ChatCreate, *, actor: Actor) -> ChatRead:
+def create_chat(session: Session, new: ChatCreate, *, actor: Actor, kind: ChatKind = ChatKind.DIRECT) -> ChatRead:
     now = clock.now()
     chat_id = new_id()
     session.execute(
         sa.insert(Chat).values(
             id=chat_id,
             user_id=actor.user_id,
+            kind=kind,
             title=new.title or DEFAULT_TITLE,
             provider=new.provider,
             model_name=new.model_name,

@@ -24,6 +24,7 @@ STATUS: Mapping[type[errors.AppError], tuple[int, str]] = {
     errors.UnsupportedType: (415, "Unsupported type"),
     errors.RangeNotSatisfiable: (416, "Range not satisfiable"),
     errors.Invalid: (422, "Not valid"),
+    errors.PreconditionRequired: (428, "If-Match missing"),
     errors.TooMany: (429, "Too many"),
     errors.Unavailable: (503, "Not available"),
 }
@@ -62,7 +63,7 @@ def problem(
     title: str | None = None,
     request_id: str | None = None,
     field_errors: list[FieldError] | None = None,
-    extra: Mapping[str, errors.Scalar] | None = None,
+    extra: Mapping[str, errors.Told] | None = None,
     retry_after_s: int | None = None,
 ) -> Response:
     body: dict[str, object] = {

@@ -32,6 +32,9 @@ class ChangeEvent(TypedDict):
         "attachment",
         "share",
         "import_job",
+        "draft",
+        "draft_version",
+        "draft_working_copy",
     ]
     entity_id: str
     operation: Operation

@@ -1,0 +1,1 @@
+"""Drafts: texts that a person writes beside a model, with every version kept."""

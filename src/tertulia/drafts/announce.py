@@ -1,0 +1,58 @@
+"""Telling windows of drafts, in the transaction of what happened."""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia.drafts.models import Draft, DraftVersion
+from tertulia.drafts.queries import DRAFTS, LISTED, read_listed
+from tertulia.drafts.schemas import VersionListed
+from tertulia.realtime.models import Operation
+from tertulia.realtime.publish import publish
+
+
+def announce_draft(session: Session, draft_id: str, operation: Operation) -> None:
+    row = session.execute(DRAFTS.add_columns(Draft.user_id).where(Draft.id == draft_id)).one()
+    values = row._asdict()
+    owner_id = values.pop("user_id")
+    publish(
+        session,
+        owner_id=owner_id,
+        topic=f"draft:{draft_id}",
+        entity="draft",
+        entity_id=draft_id,
+        operation=operation,
+        payload=values,
+    )
+
+
+def announce_version(
+    session: Session, draft_id: str, number: int, *, operation: Operation = Operation.CREATED
+) -> VersionListed:
+    """The version without its text, and the draft, which has moved."""
+    row = session.execute(LISTED.where(DraftVersion.draft_id == draft_id, DraftVersion.version_number == number)).one()
+    listed = read_listed(row)
+    owner_id = session.scalars(sa.select(Draft.user_id).where(Draft.id == draft_id)).one()
+    publish(
+        session,
+        owner_id=owner_id,
+        topic=f"draft:{draft_id}",
+        entity="draft_version",
+        entity_id=listed["id"],
+        operation=operation,
+        payload=listed,
+    )
+    announce_draft(session, draft_id, Operation.UPDATED)
+    return listed
+
+
+def announce_working_copy(session: Session, draft_id: str, revision: int, user_id: str) -> None:
+    """To the person's other windows, which fetch the draft if they did not write this themselves."""
+    publish(
+        session,
+        owner_id=user_id,
+        topic=f"draft:{draft_id}",
+        entity="draft_working_copy",
+        entity_id=draft_id,
+        operation=Operation.UPDATED,
+        payload={"revision": revision},
+    )

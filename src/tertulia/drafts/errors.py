@@ -1,0 +1,51 @@
+"""How drafts fail."""
+
+from tertulia.drafts.text import Merged
+from tertulia.errors import Conflict, Invalid, NotFound, PreconditionRequired
+
+
+class DraftNotFound(NotFound):
+    code = "draft_not_found"
+
+
+class VersionNotFound(NotFound):
+    code = "draft_version_not_found"
+
+
+class DraftTooLong(Invalid):
+    code = "draft_too_long"
+
+    def __init__(self, length: int, limit: int) -> None:
+        super().__init__(
+            f"Together the text has {length:,} characters; {limit:,} are the most. Put a part into a draft of its own.",
+            field="content",
+            limit=limit,
+        )
+
+
+class VersionConflict(Conflict):
+    """Both sides changed the same words. `merged` has all that is clear, and both sides of what is not."""
+
+    code = "draft_version_conflict"
+
+    def __init__(self, *, current: int, merged: Merged, revision: int | None = None) -> None:
+        super().__init__(
+            "The same words were changed here and elsewhere. Choose for each place, and save again.",
+            version_number=current,
+            revision=revision,
+            merged=merged,
+        )
+
+
+class DraftChanged(Conflict):
+    code = "draft_changed"
+
+    def __init__(self) -> None:
+        super().__init__("Title or description were changed elsewhere. Look at them, and save again.")
+
+
+class IfMatchMissing(PreconditionRequired):
+    code = "if_match_missing"
+
+    def __init__(self) -> None:
+        super().__init__("Send If-Match with the ETag of the draft that you read.")

@@ -1,0 +1,227 @@
+"""Drafts over HTTP. What asks a model for edits starts a run, and is in runs/draft_routes.py."""
+
+from typing import Annotated
+
+from fastapi import Header, Path, Query
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.caller import CallerDep, CommandDep, Otherwise
+from tertulia.chat.schemas import ChatRead
+from tertulia.drafts import service, working_copies
+from tertulia.drafts.errors import DraftChanged, IfMatchMissing
+from tertulia.drafts.schemas import (
+    DiffRead,
+    DraftCreate,
+    DraftListed,
+    DraftRead,
+    DraftUpdate,
+    VersionCreate,
+    VersionListed,
+    VersionMade,
+    VersionRead,
+    VersionUpdate,
+    WorkingCopyPut,
+    WorkingCopyStored,
+)
+from tertulia.http.answers import json_response
+from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.routing import Access, Routes
+from tertulia.ids import AnyId, DraftId
+
+Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="The version's number.")]
+
+
+def draft_routes(cursors: Cursors) -> Routes:
+    routes = Routes("drafts")
+
+    @routes.add("GET", "/drafts", access=Access.SIGNED_IN, gives=Page[DraftListed])
+    async def get_drafts(
+        caller: CallerDep,
+        trash: Annotated[bool, Query(description="Those in the trash instead.")] = False,
+        limit: Limit = 50,
+        cursor: CursorText = None,
+    ) -> Response:
+        kind = f"drafts.{trash}"
+        key = cursors.decode(kind, cursor)
+        after = (int(key[0]), str(key[1])) if key else None
+        drafts = await caller.read(
+            lambda session, actor: service.list_drafts(
+                session, shown="trash" if trash else "active", after=after, limit=limit + 1, actor=actor
+            )
+        )
+        more = len(drafts) > limit
+        drafts = drafts[:limit]
+        next_cursor = cursors.encode(kind, service.draft_key(drafts[-1])) if more else None
+        return json_response({"items": drafts, "next_cursor": next_cursor})
+
+    @routes.add("POST", "/drafts", access=Access.SIGNED_IN, gives=DraftRead, status=201, problems=(404,))
+    async def post_draft(caller: CommandDep, new: DraftCreate) -> Response:
+        return await caller.command(201, lambda session, actor: service.create_draft(session, new, actor=actor))
+
+    @routes.add("GET", "/drafts/{draft_id}", access=Access.SIGNED_IN, gives=DraftRead, problems=(404,))
+    async def get_draft(caller: CallerDep, draft_id: AnyId) -> Response:
+        draft = await caller.read(lambda session, actor: service.get_draft(session, DraftId(draft_id), actor=actor))
+        return json_response(draft, headers={"ETag": f'"{draft["revision"]}"'})
+
+    @routes.add("PATCH", "/drafts/{draft_id}", access=Access.SIGNED_IN, gives=DraftRead, problems=(404, 409, 428))
+    async def patch_draft(
+        caller: CommandDep,
+        draft_id: AnyId,
+        update: DraftUpdate,
+        if_match: Annotated[str | None, Header(max_length=100, description="The ETag of what was read.")] = None,
+    ) -> Response:
+        """Title and description, which nobody changed since they were read."""
+
+        def change(session: Session, actor: Actor) -> DraftRead:
+            service.check_draft(session, DraftId(draft_id), actor=actor)
+            if if_match is None:
+                raise IfMatchMissing
+            read = if_match.strip().removeprefix("W/").strip('"')
+            if not (read.isascii() and read.isdigit() and len(read) < 10):
+                raise DraftChanged
+            return service.update_draft(session, DraftId(draft_id), update, revision=int(read), actor=actor)
+
+        return await caller.command(200, change)
+
+    @routes.add("DELETE", "/drafts/{draft_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
+    async def delete_draft(caller: CommandDep, draft_id: AnyId) -> Response:
+        return await caller.command(
+            204, lambda session, actor: service.delete_draft(session, DraftId(draft_id), actor=actor)
+        )
+
+    @routes.add("POST", "/drafts/{draft_id}/restore", access=Access.SIGNED_IN, gives=DraftRead, problems=(404,))
+    async def restore_draft(caller: CommandDep, draft_id: AnyId) -> Response:
+        return await caller.command(
+            200, lambda session, actor: service.restore_draft(session, DraftId(draft_id), actor=actor)
+        )
+
+    @routes.add("GET", "/drafts/{draft_id}/chats", access=Access.SIGNED_IN, gives=Page[ChatRead], problems=(404,))
+    async def get_chats(caller: CallerDep, draft_id: AnyId) -> Response:
+        found = await caller.read(lambda session, actor: service.list_chats(session, DraftId(draft_id), actor=actor))
+        return json_response({"items": found, "next_cursor": None})
+
+    @routes.add(
+        "POST", "/drafts/{draft_id}/chats", access=Access.SIGNED_IN, gives=ChatRead, status=201, problems=(404,)
+    )
+    async def post_chat(caller: CommandDep, draft_id: AnyId) -> Response:
+        """One more chat about the draft."""
+
+        def add(session: Session, actor: Actor) -> ChatRead:
+            service.check_draft(session, DraftId(draft_id), actor=actor)
+            return service.add_chat(session, DraftId(draft_id), None, actor=actor)
+
+        return await caller.command(201, add)
+
+    @routes.add(
+        "GET", "/drafts/{draft_id}/versions", access=Access.SIGNED_IN, gives=Page[VersionListed], problems=(404,)
+    )
+    async def get_versions(
+        caller: CallerDep, draft_id: AnyId, limit: Limit = 50, cursor: CursorText = None
+    ) -> Response:
+        """The tree without its texts, the newest first."""
+        kind = f"draft_versions.{draft_id}"
+        key = cursors.decode(kind, cursor)
+        versions = await caller.read(
+            lambda session, actor: service.list_versions(
+                session, DraftId(draft_id), before=int(key[0]) if key else None, limit=limit + 1, actor=actor
+            )
+        )
+        more = len(versions) > limit
+        versions = versions[:limit]
+        next_cursor = cursors.encode(kind, [versions[-1]["version_number"]]) if more else None
+        return json_response({"items": versions, "next_cursor": next_cursor})
+
+    @routes.add(
+        "POST",
+        "/drafts/{draft_id}/versions",
+        access=Access.SIGNED_IN,
+        gives=VersionMade,
+        status=201,
+        problems=(404, 409),
+    )
+    async def post_version(caller: CommandDep, draft_id: AnyId, new: VersionCreate) -> Response:
+        """200 with the version that has this text already; 409 with both sides where they changed the same."""
+
+        def save(session: Session, actor: Actor) -> object:
+            version, is_new = service.create_version(session, DraftId(draft_id), new, actor=actor)
+            return version if is_new else Otherwise(200, version)
+
+        return await caller.command(201, save)
+
+    @routes.add(
+        "GET",
+        "/drafts/{draft_id}/versions/{number}",
+        access=Access.SIGNED_IN,
+        gives=VersionRead,
+        problems=(404,),
+    )
+    async def get_version(caller: CallerDep, draft_id: AnyId, number: Number) -> Response:
+        return json_response(
+            await caller.read(
+                lambda session, actor: service.get_version(session, DraftId(draft_id), number, actor=actor)
+            )
+        )
+
+    @routes.add(
+        "PATCH",
+        "/drafts/{draft_id}/versions/{number}",
+        access=Access.SIGNED_IN,
+        gives=VersionRead,
+        problems=(404,),
+    )
+    async def patch_version(caller: CommandDep, draft_id: AnyId, number: Number, update: VersionUpdate) -> Response:
+        return await caller.command(
+            200,
+            lambda session, actor: service.update_version(session, DraftId(draft_id), number, update, actor=actor),
+        )
+
+    @routes.add(
+        "POST",
+        "/drafts/{draft_id}/versions/{number}/restore",
+        access=Access.SIGNED_IN,
+        gives=VersionRead,
+        status=201,
+        problems=(404,),
+    )
+    async def restore_version(caller: CommandDep, draft_id: AnyId, number: Number) -> Response:
+        return await caller.command(
+            201, lambda session, actor: service.restore_version(session, DraftId(draft_id), number, actor=actor)
+        )
+
+    @routes.add(
+        "GET",
+        "/drafts/{draft_id}/versions/{number}/diff",
+        access=Access.SIGNED_IN,
+        gives=DiffRead,
+        problems=(404,),
+    )
+    async def get_diff(
+        caller: CallerDep,
+        draft_id: AnyId,
+        number: Number,
+        against: Annotated[int, Query(ge=1, le=2**31 - 1, description="The number of the version to compare with.")],
+    ) -> Response:
+        """What stayed, went and came from the version `against` to this one, by lines and within them by words."""
+        return json_response(
+            await caller.read_long(
+                lambda session, actor: service.diff_versions(session, DraftId(draft_id), number, against, actor=actor)
+            )
+        )
+
+    @routes.add(
+        "PUT",
+        "/drafts/{draft_id}/working-copy",
+        access=Access.SIGNED_IN,
+        gives=WorkingCopyStored,
+        problems=(404, 409),
+    )
+    async def put_working_copy(caller: CommandDep, draft_id: AnyId, put: WorkingCopyPut) -> Response:
+        """What is being typed, merged with what another window of the same person has stored since."""
+        return await caller.command(
+            200,
+            lambda session, actor: working_copies.store_working_copy(session, DraftId(draft_id), put, actor=actor),
+        )
+
+    return routes

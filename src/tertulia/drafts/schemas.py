@@ -1,0 +1,148 @@
+"""Wire shapes of drafts."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from typing_extensions import TypedDict
+
+from tertulia.chat.schemas import Request
+from tertulia.drafts.models import MAX_CONTENT, MAX_DESCRIPTION, MAX_TITLE, GenerationSource
+from tertulia.drafts.text import DiffPiece
+from tertulia.ids import AnyId
+
+Content = Annotated[str, Field(max_length=MAX_CONTENT)]
+
+
+def _one_line(value: str) -> str:
+    return " ".join(value.split())
+
+
+Title = Annotated[str, AfterValidator(_one_line), Field(max_length=MAX_TITLE)]
+
+
+class DraftCreate(Request):
+    """With `message_id` the text is that message's, or the part of it that `content` gives."""
+
+    title: Title | None = None
+    description: Annotated[str, Field(max_length=MAX_DESCRIPTION)] | None = None
+    content: Content | None = None
+    message_id: AnyId | None = None
+
+
+class DraftUpdate(Request):
+    title: Title | None = None
+    description: Annotated[str, Field(max_length=MAX_DESCRIPTION)] | None = None
+
+
+class VersionCreate(Request):
+    """What was written on the version `parent_version_number`.
+
+    If the draft has moved on both are merged, unless a `branch` is wanted: then the new version stands beside what came since.
+    """
+
+    content: Content
+    parent_version_number: Annotated[int, Field(ge=1)]
+    name: Title | None = None
+    branch: bool = False
+
+
+class VersionUpdate(Request):
+    """A name, or null to take it away; nothing else of a version ever changes."""
+
+    name: Title | None
+
+
+class WorkingCopyPut(Request):
+    """`revision` is the one that this window saw last, 0 if there was none; `window_id` is whatever tells it from others."""
+
+    content: Content
+    base_version_number: Annotated[int, Field(ge=1)]
+    revision: Annotated[int, Field(ge=0)]
+    window_id: Annotated[str, Field(min_length=1, max_length=40)]
+
+
+class VersionAuthor(TypedDict):
+    id: str
+    name: str
+
+
+class VersionListed(TypedDict):
+    """A version without its text. `length` in characters."""
+
+    id: str
+    draft_id: str
+    version_number: int
+    parent_version_number: int | None
+    base_version_number: int | None
+    generation_source: GenerationSource
+    author: VersionAuthor | None
+    message_id: str | None
+    provider: str | None
+    model_name: str | None
+    name: str | None
+    length: int
+    words: int
+    created_at: datetime
+
+
+class Origin(TypedDict):
+    """The next `length` characters came with the version of this number."""
+
+    length: int
+    version_number: int
+
+
+class VersionRead(VersionListed):
+    content: str
+    authorship: list[Origin]
+
+
+class VersionMade(VersionRead):
+    """`merged`: the draft had moved on, and this version has both sides' changes."""
+
+    merged: bool
+
+
+class WorkingCopyRead(TypedDict):
+    content: str
+    base_version_number: int
+    revision: int
+    window_id: str
+    updated_at: datetime
+
+
+class WorkingCopyStored(WorkingCopyRead):
+    """`merged`: another window had stored since, and the content has both."""
+
+    merged: bool
+
+
+class DraftListed(TypedDict):
+    id: str
+    title: str | None
+    description: str | None
+    version_count: int
+    current_version_number: int
+    length: int
+    words: int
+    revision: int
+    deleted_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class DraftRead(DraftListed):
+    current_version: VersionRead
+    working_copy: WorkingCopyRead | None
+
+
+class DiffRead(TypedDict):
+    """From the version `against` to this one."""
+
+    version_number: int
+    against: int
+    pieces: list[DiffPiece]
+
+
+Shown = Literal["active", "trash"]

@@ -1,0 +1,285 @@
+"""What is done with drafts: made, listed, changed, saved, restored, compared, and put into the trash and taken out."""
+
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.access import owns_draft
+from tertulia.accounts.actor import Actor
+from tertulia.chat.models import Chat, ChatKind, MessageRole
+from tertulia.chat.schemas import ChatCreate, ChatRead
+from tertulia.chat.service import announce_chat, create_chat, get_chat, get_message
+from tertulia.db import rowcount
+from tertulia.db.types import EPOCH, MICROSECOND
+from tertulia.drafts.announce import announce_draft, announce_version
+from tertulia.drafts.errors import DraftChanged, DraftNotFound
+from tertulia.drafts.models import (
+    Draft,
+    DraftChat,
+    DraftVersion,
+    GenerationSource,
+)
+from tertulia.drafts.queries import DRAFTS, LISTED, read_draft_row, read_listed
+from tertulia.drafts.schemas import (
+    DiffRead,
+    DraftCreate,
+    DraftListed,
+    DraftRead,
+    DraftUpdate,
+    Shown,
+    VersionCreate,
+    VersionListed,
+    VersionMade,
+    VersionRead,
+    VersionUpdate,
+)
+from tertulia.drafts.text import clean, diff_pieces
+from tertulia.drafts.versions import (
+    LockedDraft,
+    Origin,
+    add_version,
+    load_version,
+    lock_draft,
+    read_version,
+    save_version,
+    with_text,
+)
+from tertulia.drafts.working_copies import clear_working_copy, read_working_copy
+from tertulia.files.of_messages import release_files
+from tertulia.ids import ChatId, DraftId, MessageId, new_id
+from tertulia.realtime.models import Operation
+
+DraftKey = tuple[int, str]  # microseconds since 1970 of the last change, id
+TITLE_OF_TEXT = 80  # characters
+
+
+def create_draft(session: Session, new: DraftCreate, *, actor: Actor) -> DraftRead:
+    """With its version 1, empty if nothing is given, and with a chat of its own."""
+    draft_id, now = DraftId(new_id()), clock.now()
+    content, origin = _first_text(session, new, actor=actor)
+    title = new.title or _title_of(content)
+    session.execute(
+        sa.insert(Draft).values(
+            id=draft_id,
+            user_id=actor.user_id,
+            title=title,
+            description=new.description,
+            current_version_id=new_id(),  # stands in until the first version is there
+            created_at=now,
+            updated_at=now,
+        )
+    )
+    draft = LockedDraft(draft_id, actor.user_id, 0, 0)
+    add_version(session, draft, content, parent=None, origin=origin)
+    add_chat(session, draft_id, title, actor=actor)
+    announce_draft(session, draft_id, Operation.CREATED)
+    return get_draft(session, draft_id, actor=actor)
+
+
+def _first_text(session: Session, new: DraftCreate, *, actor: Actor) -> tuple[str, Origin]:
+    if new.message_id is None:
+        return clean(new.content or ""), Origin(author_id=actor.user_id)
+    message = get_message(session, MessageId(new.message_id), actor=actor)
+    if message["role"] is not MessageRole.ASSISTANT:
+        return clean(new.content or message["content"]), Origin(author_id=actor.user_id, message_id=message["id"])
+    return clean(new.content or message["content"]), Origin(
+        GenerationSource.AI_GENERATION,
+        message_id=message["id"],
+        provider=message["provider"],
+        model_name=message["model_name"],
+    )
+
+
+def _title_of(content: str) -> str | None:
+    line = next((line.strip("# \t") for line in content.split("\n") if line.strip("# \t")), "")
+    return line[:TITLE_OF_TEXT] or None
+
+
+def add_chat(session: Session, draft_id: DraftId, title: str | None, *, actor: Actor) -> ChatRead:
+    """One more chat about a draft."""
+    chat = create_chat(session, ChatCreate(title=title[:200] if title else None), kind=ChatKind.DRAFT, actor=actor)
+    session.execute(sa.insert(DraftChat).values(chat_id=chat["id"], draft_id=draft_id, created_at=clock.now()))
+    return chat
+
+
+def list_chats(session: Session, draft_id: DraftId, *, actor: Actor) -> list[ChatRead]:
+    """The chats about a draft, the newest first; a set that is small by its nature, cut at 200."""
+    check_draft(session, draft_id, actor=actor)
+    ids = session.scalars(
+        sa.select(DraftChat.chat_id)
+        .join(Chat, Chat.id == DraftChat.chat_id)
+        .where(DraftChat.draft_id == draft_id, Chat.deleted_at.is_(None))
+        .order_by(DraftChat.chat_id.desc())
+        .limit(200)
+    ).all()
+    return [get_chat(session, ChatId(one), actor=actor) for one in ids]
+
+
+def check_draft(session: Session, draft_id: DraftId, *, actor: Actor, in_trash: bool = False) -> None:
+    """Raises DraftNotFound."""
+    found = session.execute(
+        sa.select(Draft.deleted_at).where(Draft.id == draft_id, owns_draft(Draft.user_id)), {"actor_id": actor.user_id}
+    ).one_or_none()
+    if found is None or (found[0] is not None and not in_trash):
+        raise DraftNotFound
+
+
+def list_drafts(
+    session: Session, *, actor: Actor, shown: Shown = "active", after: DraftKey | None = None, limit: int = 50
+) -> list[DraftListed]:
+    """The one that changed last first, after the key of the last one seen."""
+    query = DRAFTS.where(
+        owns_draft(Draft.user_id), Draft.deleted_at.is_not(None) if shown == "trash" else Draft.deleted_at.is_(None)
+    )
+    if after is not None:
+        moment = EPOCH + timedelta(microseconds=after[0])
+        query = query.where(
+            (Draft.updated_at < moment) | ((Draft.updated_at == moment) & (Draft.id < after[1])),
+            Draft.updated_at <= moment,
+        )
+    rows = session.execute(
+        query.order_by(Draft.updated_at.desc(), Draft.id.desc()).limit(limit), {"actor_id": actor.user_id}
+    )
+    return [read_draft_row(row) for row in rows]
+
+
+def draft_key(draft: DraftListed) -> DraftKey:
+    return (draft["updated_at"] - EPOCH) // MICROSECOND, draft["id"]
+
+
+def get_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> DraftRead:
+    """With its current text and what the actor is typing. Raises DraftNotFound."""
+    row = session.execute(
+        DRAFTS.where(Draft.id == draft_id, Draft.deleted_at.is_(None), owns_draft(Draft.user_id)),
+        {"actor_id": actor.user_id},
+    ).one_or_none()
+    if row is None:
+        raise DraftNotFound
+    listed = read_draft_row(row)
+    return {
+        **listed,
+        "current_version": read_version(session, draft_id, listed["current_version_number"]),
+        "working_copy": read_working_copy(session, draft_id, actor=actor),
+    }
+
+
+def update_draft(session: Session, draft_id: DraftId, update: DraftUpdate, *, revision: int, actor: Actor) -> DraftRead:
+    """Title and description, if nobody changed them since `revision`. Raises DraftChanged."""
+    lock_draft(session, draft_id, actor=actor)
+    values: dict[str, object] = {name: getattr(update, name) for name in update.model_fields_set}
+    moved = rowcount(
+        session,
+        sa.update(Draft)
+        .where(Draft.id == draft_id, Draft.revision == revision)
+        .values(**values, revision=Draft.revision + 1, updated_at=clock.now()),
+    )
+    if not moved:
+        raise DraftChanged
+    announce_draft(session, draft_id, Operation.UPDATED)
+    return get_draft(session, draft_id, actor=actor)
+
+
+def delete_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> None:
+    """Into the trash, and its chats with it."""
+    lock_draft(session, draft_id, actor=actor)
+    now = clock.now()
+    session.execute(sa.update(Draft).where(Draft.id == draft_id).values(deleted_at=now, updated_at=Draft.updated_at))
+    _set_chats_deleted(session, draft_id, Chat.deleted_at.is_(None), now)
+    announce_draft(session, draft_id, Operation.DELETED)
+
+
+def restore_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> DraftRead:
+    """Out of the trash, as it was, with the chats that went with it."""
+    check_draft(session, draft_id, actor=actor, in_trash=True)
+    went_at = session.scalar(sa.select(Draft.deleted_at).where(Draft.id == draft_id))
+    if went_at is not None:
+        session.execute(
+            sa.update(Draft).where(Draft.id == draft_id).values(deleted_at=None, updated_at=Draft.updated_at)
+        )
+        _set_chats_deleted(session, draft_id, Chat.deleted_at == went_at, None)
+        announce_draft(session, draft_id, Operation.CREATED)
+    return get_draft(session, draft_id, actor=actor)
+
+
+def _set_chats_deleted(session: Session, draft_id: str, which: sa.ColumnElement[bool], moment: datetime | None) -> None:
+    chats = session.scalars(
+        sa.select(Chat.id).join(DraftChat, DraftChat.chat_id == Chat.id).where(DraftChat.draft_id == draft_id, which)
+    ).all()
+    session.execute(sa.update(Chat).where(Chat.id.in_(chats)).values(deleted_at=moment))
+    for chat_id in chats:
+        announce_chat(session, chat_id, Operation.DELETED if moment else Operation.CREATED)
+
+
+def purge_drafts(session: Session, kept: timedelta) -> int:
+    """Delete for good what has been in the trash for longer, with its versions and chats; a few at a time."""
+    old = session.scalars(sa.select(Draft.id).where(Draft.deleted_at < clock.now() - kept).limit(20)).all()
+    chats = session.scalars(sa.select(DraftChat.chat_id).where(DraftChat.draft_id.in_(old))).all()
+    release_files(session, chats)
+    session.execute(sa.delete(Chat).where(Chat.id.in_(chats)))
+    return rowcount(session, sa.delete(Draft).where(Draft.id.in_(old)))
+
+
+def list_versions(
+    session: Session, draft_id: DraftId, *, actor: Actor, before: int | None = None, limit: int = 50
+) -> list[VersionListed]:
+    """The tree without its texts, the newest first."""
+    check_draft(session, draft_id, actor=actor)
+    query = LISTED.where(DraftVersion.draft_id == draft_id)
+    if before is not None:
+        query = query.where(DraftVersion.version_number < before)
+    rows = session.execute(query.order_by(DraftVersion.version_number.desc()).limit(limit))
+    return [read_listed(row) for row in rows]
+
+
+def get_version(session: Session, draft_id: DraftId, number: int, *, actor: Actor) -> VersionRead:
+    check_draft(session, draft_id, actor=actor)
+    return read_version(session, draft_id, number)
+
+
+def create_version(
+    session: Session, draft_id: DraftId, new: VersionCreate, *, actor: Actor
+) -> tuple[VersionMade, bool]:
+    """Save a text; gives the version that has it now, and whether that is a new one. Raises VersionConflict."""
+    draft = lock_draft(session, draft_id, actor=actor)
+    content = clean(new.content)
+    saved = save_version(
+        session,
+        draft,
+        content,
+        parent_number=new.parent_version_number,
+        origin=Origin(author_id=actor.user_id, name=new.name),
+        branch=new.branch,
+    )
+    clear_working_copy(session, draft_id, content, actor=actor)
+    number = saved.version.number
+    listed = announce_version(session, draft_id, number) if saved.is_new else read_version(session, draft_id, number)
+    return {**with_text(listed, saved.version), "merged": saved.is_merged}, saved.is_new
+
+
+def update_version(
+    session: Session, draft_id: DraftId, number: int, update: VersionUpdate, *, actor: Actor
+) -> VersionRead:
+    lock_draft(session, draft_id, actor=actor)
+    version = load_version(session, draft_id, number)
+    session.execute(sa.update(DraftVersion).where(DraftVersion.id == version.id).values(name=update.name or None))
+    return with_text(announce_version(session, draft_id, number, operation=Operation.UPDATED), version)
+
+
+def restore_version(session: Session, draft_id: DraftId, number: int, *, actor: Actor) -> VersionRead:
+    """An old version's text as a new one, whose parent it is; who wrote what stays as it was known there."""
+    draft = lock_draft(session, draft_id, actor=actor)
+    old = load_version(session, draft_id, number)
+    made = add_version(session, draft, old.content, parent=old, origin=Origin(author_id=actor.user_id), spans=old.spans)
+    return with_text(announce_version(session, draft_id, made.number), made)
+
+
+def diff_versions(session: Session, draft_id: DraftId, number: int, against: int, *, actor: Actor) -> DiffRead:
+    check_draft(session, draft_id, actor=actor)
+    new, old = (load_version(session, draft_id, one).content for one in (number, against))
+    return {"version_number": number, "against": against, "pieces": diff_pieces(old, new)}
+
+
+def find_draft_of_chat(session: Session, chat_id: str) -> str | None:
+    return session.scalar(sa.select(DraftChat.draft_id).where(DraftChat.chat_id == chat_id))

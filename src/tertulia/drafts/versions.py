@@ -1,0 +1,229 @@
+"""Versions: numbered without a gap under the draft's lock, read back from how they are packed, merged when two wrote."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.access import owns_draft
+from tertulia.accounts.actor import Actor
+from tertulia.drafts.errors import DraftNotFound, DraftTooLong, VersionConflict, VersionNotFound
+from tertulia.drafts.models import MAX_CONTENT, Draft, DraftVersion, GenerationSource
+from tertulia.drafts.packing import (
+    MAX_DEPTH,
+    pack_changes,
+    pack_spans,
+    pack_text,
+    unpack_changes,
+    unpack_spans,
+    unpack_text,
+)
+from tertulia.drafts.queries import LISTED, read_listed
+from tertulia.drafts.schemas import VersionListed, VersionRead
+from tertulia.drafts.text import (
+    Span,
+    apply_changes,
+    changes_between,
+    count_words,
+    merge_texts,
+    merged_text,
+    spans_after,
+)
+from tertulia.ids import DraftId, new_id
+
+
+@dataclass(frozen=True)
+class LockedDraft:
+    id: DraftId
+    owner_id: str
+    current_number: int
+    version_count: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Whose a new version is, and what asked for it."""
+
+    source: GenerationSource = GenerationSource.USER
+    author_id: str | None = None
+    message_id: str | None = None
+    provider: str | None = None
+    model_name: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A version with its text, as new ones are made from it."""
+
+    id: str
+    number: int
+    content: str
+    spans: list[Span]
+    delta_depth: int
+
+
+@dataclass(frozen=True)
+class Saved:
+    version: Stored
+    is_new: bool
+    is_merged: bool = False
+
+
+def lock_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> LockedDraft:
+    """Whoever holds the lock gives the next number. Raises DraftNotFound."""
+    is_there = session.execute(
+        sa.select(Draft.id).where(Draft.id == draft_id, Draft.deleted_at.is_(None), owns_draft(Draft.user_id)),
+        {"actor_id": actor.user_id},
+    ).one_or_none()
+    if is_there is None:
+        raise DraftNotFound
+    return lock_any_draft(session, draft_id)
+
+
+def lock_any_draft(session: Session, draft_id: str) -> LockedDraft:
+    """For jobs, which nobody asks for: also one in the trash. Raises DraftNotFound."""
+    row = session.execute(
+        sa.select(Draft.user_id, Draft.current_version_id, Draft.version_count)
+        .where(Draft.id == draft_id)
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise DraftNotFound
+    number = session.scalars(
+        sa.select(DraftVersion.version_number).where(DraftVersion.id == row.current_version_id)
+    ).one()
+    return LockedDraft(DraftId(draft_id), row.user_id, number, row.version_count)
+
+
+def save_version(
+    session: Session, draft: LockedDraft, content: str, *, parent_number: int, origin: Origin, branch: bool = False
+) -> Saved:
+    """A text that was written on the version `parent_number`; merged if the draft has moved on, unless it shall branch.
+
+    Raises VersionConflict where both changed the same, VersionNotFound, and DraftTooLong for a merged text.
+    """
+    parent = load_version(session, draft.id, parent_number)
+    current = parent if parent_number == draft.current_number else load_version(session, draft.id, draft.current_number)
+    if content == current.content:
+        return Saved(current, is_new=False)
+    if branch or parent is current:
+        return Saved(add_version(session, draft, content, parent=parent, origin=origin), is_new=True)
+    merged = merge_texts(parent.content, content, current.content)
+    text = merged_text(merged)
+    if text is None:
+        raise VersionConflict(current=current.number, merged=merged)
+    if len(text) > MAX_CONTENT:
+        raise DraftTooLong(len(text), MAX_CONTENT)
+    if text == current.content:
+        return Saved(current, is_new=False)
+    made = add_version(session, draft, text, parent=current, origin=origin, base_id=parent.id)
+    return Saved(made, is_new=True, is_merged=True)
+
+
+def add_version(
+    session: Session,
+    draft: LockedDraft,
+    content: str,
+    *,
+    parent: Stored | None,
+    origin: Origin,
+    base_id: str | None = None,
+    spans: Sequence[Span] | None = None,
+) -> Stored:
+    """The next version, which is the current one from now on.
+
+    `spans` says who wrote what, where that is known better than by comparing with the parent.
+    """
+    number, version_id, now = draft.version_count + 1, new_id(), clock.now()
+    changes = changes_between(parent.content, content) if parent is not None else []
+    if spans is None:
+        spans = (
+            spans_after(parent.spans, changes, number)
+            if parent is not None
+            else [Span(len(content), number)] * bool(content)
+        )
+    packed, delta_of, depth = pack_text(content), None, 0
+    if parent is not None and parent.delta_depth < MAX_DEPTH:
+        delta = pack_changes(changes)
+        if len(delta) < len(packed):
+            packed, delta_of, depth = delta, parent.id, parent.delta_depth + 1
+    session.execute(
+        sa.insert(DraftVersion).values(
+            id=version_id,
+            draft_id=draft.id,
+            version_number=number,
+            parent_version_id=parent.id if parent is not None else None,
+            base_version_id=base_id,
+            generation_source=origin.source,
+            author_id=origin.author_id,
+            message_id=origin.message_id,
+            provider=origin.provider,
+            model_name=origin.model_name,
+            name=origin.name,
+            length=len(content),
+            words=count_words(content),
+            delta_of_id=delta_of,
+            delta_depth=depth,
+            content=packed,
+            authorship=pack_spans(spans),
+            created_at=now,
+        )
+    )
+    session.execute(
+        sa.update(Draft)
+        .where(Draft.id == draft.id)
+        .values(current_version_id=version_id, version_count=number, updated_at=now)
+    )
+    return Stored(version_id, number, content, list(spans), depth)
+
+
+def load_version(session: Session, draft_id: str, number: int) -> Stored:
+    """Raises VersionNotFound."""
+    row = session.execute(
+        sa.select(DraftVersion.id, DraftVersion.authorship, DraftVersion.delta_depth).where(
+            DraftVersion.draft_id == draft_id, DraftVersion.version_number == number
+        )
+    ).one_or_none()
+    if row is None:
+        raise VersionNotFound
+    return Stored(row.id, number, load_text(session, row.id), unpack_spans(row.authorship), row.delta_depth)
+
+
+def load_text(session: Session, version_id: str) -> str:
+    """The text of a version: the nearest that is whole, and the changes since."""
+    chain = (
+        sa.select(DraftVersion.delta_of_id, DraftVersion.content, DraftVersion.delta_depth)
+        .where(DraftVersion.id == version_id)
+        .cte("chain", recursive=True)
+    )
+    chain = chain.union_all(
+        sa.select(DraftVersion.delta_of_id, DraftVersion.content, DraftVersion.delta_depth).join(
+            chain, DraftVersion.id == chain.c.delta_of_id
+        )
+    )
+    whole, *deltas = session.execute(sa.select(chain.c.content).order_by(chain.c.delta_depth)).scalars()
+    text = unpack_text(whole)
+    for packed in deltas:
+        text = apply_changes(text, unpack_changes(packed))
+    return text
+
+
+def read_version(session: Session, draft_id: str, number: int) -> VersionRead:
+    """Raises VersionNotFound."""
+    row = session.execute(
+        LISTED.where(DraftVersion.draft_id == draft_id, DraftVersion.version_number == number)
+    ).one_or_none()
+    if row is None:
+        raise VersionNotFound
+    return with_text(read_listed(row), load_version(session, draft_id, number))
+
+
+def with_text(listed: VersionListed, version: Stored) -> VersionRead:
+    return {
+        **listed,
+        "content": version.content,
+        "authorship": [{"length": span.length, "version_number": span.version_number} for span in version.spans],
+    }

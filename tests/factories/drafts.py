@@ -1,0 +1,18 @@
+"""Drafts with versions."""
+
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.drafts.schemas import DraftCreate, VersionCreate
+from tertulia.drafts.service import create_draft, create_version
+from tertulia.ids import DraftId
+
+
+def make_draft(session: Session, *, owner: Actor, contents: Sequence[str] = ("",), title: str = "Letter") -> DraftId:
+    """A draft with a version of each text, one after the other."""
+    draft_id = DraftId(create_draft(session, DraftCreate(title=title, content=contents[0]), actor=owner)["id"])
+    for number, content in enumerate(contents[1:], 1):
+        create_version(session, draft_id, VersionCreate(content=content, parent_version_number=number), actor=owner)
+    return draft_id
