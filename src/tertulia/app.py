@@ -68,6 +68,7 @@ from tertulia.providers.vendors import BY_ID
 from tertulia.realtime.bus import Bus, open_bus
 from tertulia.realtime.feed import ChangeFeed
 from tertulia.realtime.queries import prune_changes
+from tertulia.runs.draft_routes import proposal_routes
 from tertulia.runs.executor import RunExecutor
 from tertulia.runs.remote import RemoteRuns
 from tertulia.runs.routes import run_routes
@@ -120,6 +121,7 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
         chat_routes(cursors, parts.catalogue, limit_bytes=settings.storage_per_user_mib * 2**20),
         search_routes(cursors, parts.meanings),
         draft_routes(cursors),
+        proposal_routes(cursors, parts.catalogue, messages_per_day=settings.messages_per_day),
         tag_routes(),
         share_routes(parts.db, parts.feed),
         shared_routes(

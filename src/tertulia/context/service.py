@@ -1,6 +1,7 @@
 """Gathering what a step sends: read from the newest message back, and stop where the window ends."""
 
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -33,6 +34,7 @@ class Context:
     max_tokens: int  # for the answer
     settings: ChatSettings
     pictures: dict[str, str]  # data URLs of the pictures that the messages name
+    system_prompt: str | None  # the chat's own
 
 
 def gather_context(
@@ -43,10 +45,11 @@ def gather_context(
     model_window: int | None,
     sees_pictures: bool = True,
     shrink: float = 1.0,
+    about: Callable[[int], str] | None = None,
 ) -> Context:
     """The branch that ends in a message, as much as fits; `shrink` below 1 after a provider found it too long.
 
-    Of a thread it is what the thread says, and before it the branch up to the message that it answers.
+    `about` tells within so many tokens what the chat is about besides, such as a draft. Of a thread it is what the thread says, and before it the branch up to the message that it answers.
     """
     prompt, chosen_window, settings = session.execute(
         sa.select(Chat.system_prompt, Chat.context_window_size, Chat.settings).where(Chat.id == chat_id)
@@ -56,7 +59,8 @@ def gather_context(
     budget = int((window - reserve) * shrink)
     newest_first, seen, more = _read_back(session, chat_id, last_message_id, budget)
     newest_first = _with_files(session, newest_first, budget, sees_pictures=sees_pictures)
-    system = [ContextMessage("system", prompt)] if prompt else []
+    told = "\n\n".join(filter(None, [prompt, about(budget * 2 // 3) if about is not None else None]))
+    system = [ContextMessage("system", told)] if told else []
     try:
         fitted = fit_to_window(system + newest_first[::-1], budget)
     except ContextTooSmall:
@@ -67,7 +71,7 @@ def gather_context(
     if more is not None:
         rest = BRANCH_TEXTS.all(session, chat_id=chat_id, leaf=more, links=COUNT_AT_MOST)
         left_out += sum(bool(row[2]) and row[3] is not MessageStatus.DELETED for row in rest)
-    return Context(fitted, left_out, reserve, settings, _pictures(session, fitted))
+    return Context(fitted, left_out, reserve, settings, _pictures(session, fitted), prompt)
 
 
 def _with_files(

@@ -49,3 +49,28 @@ class IfMatchMissing(PreconditionRequired):
 
     def __init__(self) -> None:
         super().__init__("Send If-Match with the ETag of the draft that you read.")
+
+
+class ProposalNotFound(NotFound):
+    code = "proposal_not_found"
+
+
+class ProposalStillWritten(Conflict):
+    code = "proposal_still_written"
+
+    def __init__(self) -> None:
+        super().__init__("The model still writes this proposal. Wait for it, or stop it.")
+
+
+class SelectionOutside(Invalid):
+    code = "selection_outside"
+
+    def __init__(self) -> None:
+        super().__init__("The selection does not lie within that version.", field="selection")
+
+
+class NotADraftsChat(Invalid):
+    code = "not_a_drafts_chat"
+
+    def __init__(self) -> None:
+        super().__init__("This chat is not about the draft.", field="chat_id")

@@ -1,13 +1,14 @@
 """Wire shapes of drafts."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
-from tertulia.chat.schemas import Request
-from tertulia.drafts.models import MAX_CONTENT, MAX_DESCRIPTION, MAX_TITLE, GenerationSource
+from tertulia.chat.schemas import ModelName, ProviderName, Request
+from tertulia.drafts.models import MAX_CONTENT, MAX_DESCRIPTION, MAX_TITLE, EditStatus, GenerationSource, ProposalStatus
 from tertulia.drafts.text import DiffPiece
 from tertulia.ids import AnyId
 
@@ -146,3 +147,68 @@ class DiffRead(TypedDict):
 
 
 Shown = Literal["active", "trash"]
+
+
+class Selection(Request):
+    """Characters into the text of the version; equal for a place to write at."""
+
+    start: Annotated[int, Field(ge=0)]
+    end: Annotated[int, Field(ge=0)]
+
+
+class ProposalCreate(Request):
+    """What a model shall do with the version, or with the selection in it."""
+
+    instruction: Annotated[str, Field(min_length=1, max_length=10_000)]
+    version_number: Annotated[int, Field(ge=1)]
+    selection: Selection | None = None
+    chat_id: AnyId | None = None
+    provider: ProviderName | None = None
+    model_name: ModelName | None = None
+
+
+class Decision(Request):
+    """Of these edits; of all that are open where none are named."""
+
+    edit_ids: Annotated[list[AnyId], Field(min_length=1, max_length=1000)] | None = None
+
+
+class Place(TypedDict):
+    """Characters into what the reader is typing, or into the current version where nothing is."""
+
+    start: int
+    end: int
+
+
+class ProposalEditRead(TypedDict):
+    """`place` is null when it is decided, or when its words were changed since."""
+
+    id: str
+    status: EditStatus
+    old_text: str
+    new_text: str
+    place: Place | None
+
+
+class ProposalRead(TypedDict):
+    id: str
+    draft_id: str
+    base_version_number: int
+    message_id: str | None
+    run_id: str | None
+    instruction: str
+    status: ProposalStatus
+    problem: str | None
+    provider: str | None
+    model_name: str | None
+    total_tokens: int | None
+    cost: Decimal | None
+    edits: list[ProposalEditRead]
+    created_at: datetime
+
+
+class ProposalDecided(TypedDict):
+    """`version` is the new one that has what was accepted; null if nothing was."""
+
+    proposal: ProposalRead
+    version: VersionRead | None

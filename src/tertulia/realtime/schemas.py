@@ -35,6 +35,7 @@ class ChangeEvent(TypedDict):
         "draft",
         "draft_version",
         "draft_working_copy",
+        "proposal",
     ]
     entity_id: str
     operation: Operation

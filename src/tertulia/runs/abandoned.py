@@ -13,6 +13,7 @@ from tertulia.chat.parts import written_text
 from tertulia.chat.search_index import index_stored
 from tertulia.context.window import estimate_tokens
 from tertulia.db import utc_now
+from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import ChatId, MessageId, RunId
 from tertulia.providers.configs import split_key
 from tertulia.providers.prices import cost_of
@@ -84,6 +85,7 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
     run.status, run.ended_at, run.lease_number = RunStatus.INTERRUPTED, clock.now(), run.lease_number + 1
     message.status = MessageStatus.INTERRUPTED
     index_stored(session, [message.id])
+    finish_proposal(session, message.id, is_whole=False)
     announce_message(session, owner_id, MessageId(run.message_id), Operation.UPDATED)
     announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
 

@@ -31,6 +31,7 @@ from tertulia.chat.schemas import UsageRead
 from tertulia.chat.search_index import index_stored
 from tertulia.chat.service import get_message
 from tertulia.db import wake
+from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import ChatId, MessageId, RunId, new_id
 from tertulia.providers.catalogue import KnownModels, ModelChoice
 from tertulia.providers.errors import ModelUnknown
@@ -225,6 +226,7 @@ def end_queued(session: Session, run: Run, chat_owner_id: str) -> RunRead:
     session.flush()
     session.execute(sa.update(Message).where(Message.id == run.message_id).values(status=MessageStatus.INTERRUPTED))
     index_stored(session, [run.message_id])
+    finish_proposal(session, run.message_id, is_whole=False)
     announce_message(session, chat_owner_id, MessageId(run.message_id), Operation.UPDATED)
     wake_ended(session, run.id)
     return announce_run(session, chat_owner_id, RunId(run.id), Operation.UPDATED)

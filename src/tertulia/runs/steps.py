@@ -20,10 +20,12 @@ from tertulia.chat.search_index import index_stored
 from tertulia.context.service import gather_context
 from tertulia.context.window import ContextMessage
 from tertulia.db import Id, Prepared, rowcount, seconds_from_now
+from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import ChatId, MessageId, RunId, new_id
 from tertulia.providers.configs import split_key, touch_config
 from tertulia.providers.protocol import ModelRequest, RequestMessage
 from tertulia.realtime.models import Operation
+from tertulia.runs.drafts import about_draft
 from tertulia.runs.errors import LeaseLost
 from tertulia.runs.models import Run, RunError, RunStatus, Step, StepRequest
 from tertulia.runs.schemas import RunRead
@@ -219,7 +221,13 @@ def start_step(
     going_on = run.continues and bool(row.content)
     last = run.message_id if going_on else row.previous_message_id
     context = gather_context(
-        session, run.chat_id, last, model_window=model_window, sees_pictures=sees_pictures, shrink=shrink
+        session,
+        run.chat_id,
+        last,
+        model_window=model_window,
+        sees_pictures=sees_pictures,
+        shrink=shrink,
+        about=about_draft(session, run.chat_id, run.message_id, run.payer_id),
     )
     messages = list(context.messages)
     if going_on and not continues_prefix:
@@ -233,7 +241,7 @@ def start_step(
         provider=run.provider,
         model_name=run.model_name,
         message_ids=[message.message_id for message in messages if message.message_id is not None],
-        system_prompt=next((message.content for message in messages if message.role == "system"), None),
+        system_prompt=context.system_prompt,
         left_out=context.left_out,
         continues=going_on,
         max_tokens=max_tokens,
@@ -325,6 +333,7 @@ def finish_run(
     message.status = _MESSAGE_STATUS[outcome.status]
     message.parts, message.content = parts, flatten(parts)
     index_stored(session, [run.message_id])
+    finish_proposal(session, run.message_id, is_whole=outcome.status is RunStatus.COMPLETED)
     if outcome.tokens is not None:
         enter_ledger(session, run, outcome.tokens, outcome.cost)
     if outcome.config_id is not None:

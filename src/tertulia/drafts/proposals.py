@@ -1,0 +1,303 @@
+"""Proposals: what a model would change, which the person takes or leaves, place by place."""
+
+from collections.abc import Collection
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.access import owns_draft
+from tertulia.accounts.actor import Actor
+from tertulia.chat.models import Message
+from tertulia.drafts.announce import announce_version
+from tertulia.drafts.edits import PlacedEdit, edits_of_reply, move_place
+from tertulia.drafts.errors import DraftTooLong, ProposalNotFound, ProposalStillWritten
+from tertulia.drafts.models import (
+    MAX_CONTENT,
+    Draft,
+    DraftVersion,
+    EditStatus,
+    GenerationSource,
+    Proposal,
+    ProposalEdit,
+    ProposalStatus,
+)
+from tertulia.drafts.schemas import ProposalDecided, ProposalEditRead, ProposalRead
+from tertulia.drafts.service import check_draft
+from tertulia.drafts.text import Change, apply_changes, changes_between, spans_after
+from tertulia.drafts.versions import Origin, Stored, add_version, load_text, load_version, lock_draft, with_text
+from tertulia.drafts.working_copies import read_working_copy
+from tertulia.ids import DraftId, ProposalId, new_id
+from tertulia.realtime.models import Operation
+from tertulia.realtime.publish import publish
+
+NOTHING = "The model proposed no change. What it said is in the chat."
+CUT_OFF = "The reply ended before it was whole; what it proposed until then is here."
+
+
+def open_proposal(
+    session: Session,
+    draft_id: DraftId,
+    base: Stored,
+    *,
+    instruction: str,
+    selection: tuple[int, int] | None,
+    message_id: str,
+    actor: Actor,
+) -> ProposalRead:
+    """While the model writes. `message_id` is the reply that will have its words."""
+    proposal_id = new_id()
+    session.execute(
+        sa.insert(Proposal).values(
+            id=proposal_id,
+            draft_id=draft_id,
+            base_version_id=base.id,
+            user_id=actor.user_id,
+            message_id=message_id,
+            instruction=instruction,
+            selection_start=selection[0] if selection else None,
+            selection_end=selection[1] if selection else None,
+        )
+    )
+    return announce_proposal(session, proposal_id, Operation.CREATED)
+
+
+def finish_proposal(session: Session, message_id: str, *, is_whole: bool) -> None:
+    """The reply has ended: read the edits out of it. Does nothing for a reply that is no proposal's."""
+    proposal = session.scalars(
+        sa.select(Proposal).where(
+            Proposal.message_id == message_id,
+            Proposal.status.in_((ProposalStatus.WRITING, ProposalStatus.FAILED)),
+        )
+    ).one_or_none()
+    if proposal is None:
+        return
+    session.execute(sa.delete(ProposalEdit).where(ProposalEdit.proposal_id == proposal.id))
+    reply = session.scalars(sa.select(Message.content).where(Message.id == message_id)).one()
+    edits = _edits(session, proposal, reply, is_whole=is_whole)
+    if edits:
+        session.execute(
+            sa.insert(ProposalEdit),
+            [
+                {
+                    "id": new_id(),
+                    "proposal_id": proposal.id,
+                    "position": position,
+                    "start_at": edit.start,
+                    "end_at": edit.end,
+                    "old_text": edit.old,
+                    "new_text": edit.new,
+                    "status": EditStatus.OPEN if edit.is_placed else EditStatus.MISPLACED,
+                    "created_at": clock.now(),
+                }
+                for position, edit in enumerate(edits)
+            ],
+        )
+    is_open = any(edit.is_placed for edit in edits)
+    proposal.status = ProposalStatus.OPEN if is_open else ProposalStatus.FAILED
+    proposal.problem = (None if is_whole else CUT_OFF) if is_open else NOTHING
+    session.flush()
+    announce_proposal(session, proposal.id, Operation.UPDATED)
+
+
+def _edits(session: Session, proposal: Proposal, reply: str, *, is_whole: bool) -> list[PlacedEdit]:
+    base = load_text(session, proposal.base_version_id)
+    selection = None
+    if proposal.selection_start is not None and proposal.selection_end is not None:
+        selection = (proposal.selection_start, proposal.selection_end)
+    if not is_whole and (selection is not None or not base or "<edit>" not in reply):
+        return []  # half a wording would cut off the rest
+    return edits_of_reply(base, reply, selection)
+
+
+def list_proposals(
+    session: Session, draft_id: DraftId, *, actor: Actor, before: str | None = None, limit: int = 50
+) -> list[ProposalRead]:
+    """The newest first, placed in the text that the actor has: what they type, else the current version."""
+    check_draft(session, draft_id, actor=actor)
+    query = sa.select(Proposal).where(Proposal.draft_id == draft_id)
+    if before is not None:
+        query = query.where(Proposal.id < before)
+    found = session.scalars(query.order_by(Proposal.id.desc()).limit(limit)).all()
+    return _read(session, found, draft_id, actor=actor)
+
+
+def accept_edits(
+    session: Session, proposal_id: ProposalId, edit_ids: Collection[str] | None, *, actor: Actor
+) -> ProposalDecided:
+    """Take the given edits, or all that are open, into one new version; one whose place was changed since is misplaced."""
+    proposal = _locked(session, proposal_id, actor=actor)
+    draft = lock_draft(session, DraftId(proposal.draft_id), actor=actor)
+    current = load_version(session, draft.id, draft.current_number)
+    since = changes_between(load_text(session, proposal.base_version_id), current.content)
+    taken: list[tuple[ProposalEdit, Change]] = []
+    for edit in _chosen(session, proposal, edit_ids):
+        place = move_place(edit.start_at, edit.end_at, since)
+        if place is None:
+            _decide(edit, EditStatus.MISPLACED)
+        else:
+            taken.append((edit, Change(place[0], place[1], edit.new_text)))
+            _decide(edit, EditStatus.ACCEPTED)
+    version = None
+    if taken:
+        changes = sorted(change for _, change in taken)
+        content = apply_changes(current.content, changes)
+        if len(content) > MAX_CONTENT:
+            raise DraftTooLong(len(content), MAX_CONTENT)
+        model = session.scalars(sa.select(Message.details).where(Message.id == proposal.message_id)).first()
+        made = add_version(
+            session,
+            draft,
+            content,
+            parent=current,
+            origin=Origin(
+                GenerationSource.AI_EDIT if current.content else GenerationSource.AI_GENERATION,
+                author_id=actor.user_id,
+                message_id=proposal.message_id,
+                provider=model.provider if model else None,
+                model_name=model.model if model else None,
+            ),
+            spans=spans_after(current.spans, changes, draft.version_count + 1),
+        )
+        version = with_text(announce_version(session, draft.id, made.number), made)
+    read = _settle(session, proposal, actor=actor)
+    return {"proposal": read, "version": version}
+
+
+def reject_edits(
+    session: Session, proposal_id: ProposalId, edit_ids: Collection[str] | None, *, actor: Actor
+) -> ProposalDecided:
+    """They stay in the history of the proposal."""
+    proposal = _locked(session, proposal_id, actor=actor)
+    lock_draft(session, DraftId(proposal.draft_id), actor=actor)
+    for edit in _chosen(session, proposal, edit_ids):
+        _decide(edit, EditStatus.REJECTED)
+    return {"proposal": _settle(session, proposal, actor=actor), "version": None}
+
+
+def _locked(session: Session, proposal_id: ProposalId, *, actor: Actor) -> Proposal:
+    proposal = session.scalars(
+        sa.select(Proposal)
+        .join(Draft, Draft.id == Proposal.draft_id)
+        .where(Proposal.id == proposal_id, Draft.deleted_at.is_(None), owns_draft(Draft.user_id))
+        .with_for_update(of=Proposal),
+        {"actor_id": actor.user_id},
+    ).one_or_none()
+    if proposal is None:
+        raise ProposalNotFound
+    if proposal.status is ProposalStatus.WRITING:
+        raise ProposalStillWritten
+    return proposal
+
+
+def _chosen(session: Session, proposal: Proposal, edit_ids: Collection[str] | None) -> list[ProposalEdit]:
+    """Those of the given ones that are open: one that was decided already stays as it was."""
+    found = session.scalars(
+        sa.select(ProposalEdit)
+        .where(ProposalEdit.proposal_id == proposal.id, ProposalEdit.status == EditStatus.OPEN)
+        .order_by(ProposalEdit.position)
+    ).all()
+    return [edit for edit in found if edit_ids is None or edit.id in edit_ids]
+
+
+def _decide(edit: ProposalEdit, status: EditStatus) -> None:
+    edit.status, edit.decided_at = status, clock.now()
+
+
+def _settle(session: Session, proposal: Proposal, *, actor: Actor) -> ProposalRead:
+    session.flush()
+    left = session.scalar(
+        sa.select(ProposalEdit.id)
+        .where(ProposalEdit.proposal_id == proposal.id, ProposalEdit.status == EditStatus.OPEN)
+        .limit(1)
+    )
+    if left is None and proposal.status is ProposalStatus.OPEN:
+        proposal.status = ProposalStatus.DECIDED
+        session.flush()
+    announce_proposal(session, proposal.id, Operation.UPDATED)
+    return _read(session, [proposal], proposal.draft_id, actor=actor)[0]
+
+
+def announce_proposal(session: Session, proposal_id: str, operation: Operation) -> ProposalRead:
+    """Without its places, which are different for each who reads it: windows fetch them."""
+    proposal = session.get_one(Proposal, proposal_id, populate_existing=True)
+    owner_id = session.scalars(sa.select(Draft.user_id).where(Draft.id == proposal.draft_id)).one()
+    publish(
+        session,
+        owner_id=owner_id,
+        topic=f"draft:{proposal.draft_id}",
+        entity="proposal",
+        entity_id=proposal_id,
+        operation=operation,
+    )
+    return _read_with(session, [proposal], None)[0]
+
+
+def _read(session: Session, proposals: Collection[Proposal], draft_id: str, *, actor: Actor) -> list[ProposalRead]:
+    if not any(one.status is ProposalStatus.OPEN for one in proposals):
+        return _read_with(session, proposals, None)
+    copy = read_working_copy(session, draft_id, actor=actor)
+    current_id = session.scalars(sa.select(Draft.current_version_id).where(Draft.id == draft_id)).one()
+    return _read_with(session, proposals, copy["content"] if copy else load_text(session, current_id))
+
+
+def _read_with(session: Session, proposals: Collection[Proposal], text: str | None) -> list[ProposalRead]:
+    edits = session.scalars(
+        sa.select(ProposalEdit)
+        .where(ProposalEdit.proposal_id.in_([one.id for one in proposals]))
+        .order_by(ProposalEdit.position)
+    ).all()
+    bases = {
+        row.id: row.version_number
+        for row in session.execute(
+            sa.select(DraftVersion.id, DraftVersion.version_number).where(
+                DraftVersion.id.in_([one.base_version_id for one in proposals])
+            )
+        )
+    }
+    replies = {
+        row.id: row.details
+        for row in session.execute(
+            sa.select(Message.id, Message.details).where(
+                Message.id.in_([one.message_id for one in proposals if one.message_id])
+            )
+        )
+    }
+    found: list[ProposalRead] = []
+    for one in proposals:
+        since = None
+        if text is not None and one.status is ProposalStatus.OPEN:
+            since = changes_between(load_text(session, one.base_version_id), text)
+        reply = replies.get(one.message_id or "")
+        found.append(
+            {
+                "id": one.id,
+                "draft_id": one.draft_id,
+                "base_version_number": bases[one.base_version_id],
+                "message_id": one.message_id,
+                "run_id": reply.run_id if reply else None,
+                "instruction": one.instruction,
+                "status": one.status,
+                "problem": one.problem,
+                "provider": reply.provider if reply else None,
+                "model_name": reply.model if reply else None,
+                "total_tokens": reply.tokens.total if reply and reply.tokens else None,
+                "cost": reply.cost if reply else None,
+                "edits": [_read_edit(edit, since) for edit in edits if edit.proposal_id == one.id],
+                "created_at": one.created_at,
+            }
+        )
+    return found
+
+
+def _read_edit(edit: ProposalEdit, since: list[Change] | None) -> ProposalEditRead:
+    place = None
+    if since is not None and edit.status is EditStatus.OPEN:
+        place = move_place(edit.start_at, edit.end_at, since)
+    return {
+        "id": edit.id,
+        "status": edit.status,
+        "old_text": edit.old_text,
+        "new_text": edit.new_text,
+        "place": {"start": place[0], "end": place[1]} if place else None,
+    }

@@ -1,0 +1,270 @@
+"""Edits that a model proposes: read out of its words, placed, moved with the text, taken or left."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tertulia.drafts.edits import edits_of_reply, move_place
+from tertulia.drafts.text import Change, apply_changes, changes_between
+from tests.conftest import SignIn
+from tests.fakes.live_server import Client
+from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Status, Text
+from tests.waiting import until
+
+LETTER = "Dear aunt,\n\nThank you very much for the cake. It was good.\n\nYours, Ana\n"
+
+
+def block(find: str, replacement: str) -> str:
+    return f"<edit>\n<find>{find}</find>\n<replace>{replacement}</replace>\n</edit>\n"
+
+
+def placed(text: str, reply: str, selection: tuple[int, int] | None = None) -> list[tuple[str, str]]:
+    edits = edits_of_reply(text, reply, selection)
+    assert all(text[one.start : one.end] == one.old for one in edits if one.is_placed)
+    return [(one.old, one.new) for one in edits if one.is_placed]
+
+
+def test_blocks_are_placed_and_narrowed_to_what_changes() -> None:
+    reply = "Two changes.\n" + block("very much for the cake", "for the cake") + block("It was good.", "It was superb.")
+    assert placed(LETTER, reply) == [("very much ", ""), ("good", "superb")]
+
+
+def test_a_place_that_is_almost_as_the_model_says_is_found() -> None:
+    assert placed(LETTER, block("Thank you very much for that cake.", "Thanks for the cake.")) != []
+
+
+def test_a_place_that_is_not_there_is_told_and_changes_nothing() -> None:
+    [edit] = edits_of_reply(LETTER, block("A sentence of no letter at all", "x"), None)
+    assert (edit.is_placed, edit.old, edit.new) == (False, "A sentence of no letter at all", "x")
+
+
+def test_blocks_never_overlap() -> None:
+    edits = edits_of_reply(LETTER, block("the cake", "the pie") + block("for the cake. It", "for it. It"), None)
+    assert [one.is_placed for one in edits] == [True, False]
+
+
+def test_of_the_same_words_twice_the_next_is_meant() -> None:
+    text = "good, good, good"
+    reply = block("good", "fine") + block("good", "great")
+    assert [(one.start, one.new) for one in edits_of_reply(text, reply, None)] == [(0, "fine"), (6, "great")]
+
+
+def test_a_selection_takes_the_wording_as_it_is() -> None:
+    start = LETTER.index("Thank")
+    end = LETTER.index("\n\nYours")
+    assert placed(LETTER, "Thank you for the cake. It was good.", (start, end)) == [("very much ", "")]
+    assert placed(LETTER, "```\nThank you for the cake. It was good.\n```", (start, end)) == [("very much ", "")]
+    assert placed("one two ", "\n three", (4, 8)) == [("two", "three")]
+    assert placed("ab", "new", (1, 1)) == [("", "new")]
+
+
+def test_a_text_that_was_written_anew_becomes_edits_and_chatter_none() -> None:
+    assert placed(LETTER, LETTER.replace("good", "superb")) == [("good", "superb")]
+    assert placed(LETTER, "I am sorry, I cannot do that.") == []
+    assert placed("", "A whole text") == [("", "A whole text")]
+
+
+@given(st.text("ab \n", max_size=40), st.text("ab \n", max_size=40), st.integers(0, 40), st.integers(0, 10))
+def test_a_place_moves_with_its_words_or_is_lost(old: str, new: str, start: int, length: int) -> None:
+    start = min(start, len(old))
+    end = min(len(old), start + length)
+    moved = move_place(start, end, changes_between(old, new))
+    if moved is not None:
+        assert new[moved[0] : moved[1]] == old[start:end]
+
+
+def test_a_place_that_was_changed_is_lost() -> None:
+    assert move_place(4, 9, [Change(5, 6, "x")]) is None
+    assert move_place(4, 9, [Change(0, 2, "xyz"), Change(9, 9, "more")]) == (5, 10)
+    assert move_place(4, 4, [Change(4, 4, "xy")]) == (6, 6)
+    assert apply_changes("a b", [Change(1, 1, "!")]) == "a! b"
+
+
+def draft_of(client: Client, content: str = LETTER) -> str:
+    made: str = client.api("POST", "/drafts", json={"title": "Letter", "content": content}, expect=201)["id"]
+    return made
+
+
+def ask(client: Client, draft_id: str, instruction: str = "Shorten", version: int = 1, **fields: Any) -> Any:
+    body = {"instruction": instruction, "version_number": version, **fields}
+    return client.api("POST", f"/drafts/{draft_id}/proposals", json=body, expect=201)
+
+
+def proposed(client: Client, draft_id: str, asked: Any) -> Any:
+    client.finished(asked["sent"]["run"]["id"])
+    [found] = [
+        one
+        for one in client.api("GET", f"/drafts/{draft_id}/proposals")["items"]
+        if one["id"] == asked["proposal"]["id"]
+    ]
+    return found
+
+
+def test_a_proposal_is_written_and_half_of_it_accepted(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text(block("very much for the cake", "for the cake") + block("good", "superb")), Finish()])
+    draft = draft_of(ana)
+    asked = ask(ana, draft)
+    assert (asked["proposal"]["status"], asked["proposal"]["edits"]) == ("writing", [])
+    until(lambda: provider.requests)
+    system, user = provider.requests[0]["messages"]
+    assert (system["role"], LETTER.strip() in system["content"], "<edit>" in system["content"]) == (
+        "system",
+        True,
+        True,
+    )
+    assert user["content"] == "Shorten"
+    found = proposed(ana, draft, asked)
+    assert (found["status"], found["model_name"], found["total_tokens"], found["cost"]) == (
+        "open",
+        "scripted",
+        12,
+        None,
+    )
+    first = found["edits"][0]
+    assert (first["old_text"], first["new_text"]) == ("very much ", "")
+    assert LETTER[first["place"]["start"] : first["place"]["end"]] == "very much "
+    decided = ana.api("POST", f"/proposals/{found['id']}/accept", json={"edit_ids": [first["id"]]})
+    version = decided["version"]
+    assert version["content"] == LETTER.replace("very much ", "")
+    assert (version["version_number"], version["generation_source"], version["model_name"]) == (
+        2,
+        "ai_edit",
+        "scripted",
+    )
+    assert version["message_id"] == asked["sent"]["reply"]["id"]
+    assert (decided["proposal"]["status"], [one["status"] for one in decided["proposal"]["edits"]]) == (
+        "open",
+        ["accepted", "open"],
+    )
+    rest = decided["proposal"]["edits"][1]["place"]
+    assert version["content"][rest["start"] : rest["end"]] == "good"
+    rejected = ana.api("POST", f"/proposals/{found['id']}/reject")
+    assert (rejected["version"], rejected["proposal"]["status"]) == (None, "decided")
+    assert [one["status"] for one in rejected["proposal"]["edits"]] == ["accepted", "rejected"]
+    # Decided once is decided.
+    again = ana.api("POST", f"/proposals/{found['id']}/accept")
+    assert (again["version"], [one["status"] for one in again["proposal"]["edits"]]) == (None, ["accepted", "rejected"])
+
+
+def test_what_is_accepted_is_the_models_and_the_rest_stays_the_persons(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text(block("good", "superb")), Finish()])
+    draft = draft_of(ana)
+    found = proposed(ana, draft, ask(ana, draft))
+    version = ana.api("POST", f"/proposals/{found['id']}/accept")["version"]
+    spans, at = [], 0
+    for span in version["authorship"]:
+        spans.append((version["content"][at : at + span["length"]], span["version_number"]))
+        at += span["length"]
+    assert [text for text, number in spans if number == 2] == ["superb"]
+
+
+def test_writing_goes_on_while_a_proposal_stands(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text(block("very much ", "so ") + block("good", "superb")), Finish()])
+    draft = draft_of(ana)
+    found = proposed(ana, draft, ask(ana, draft))
+    typed = LETTER.replace("Dear aunt", "My very dear aunt").replace("It was good", "It was bad")
+    copy = {"content": typed, "base_version_number": 1, "revision": 0, "window_id": "a"}
+    ana.api("PUT", f"/drafts/{draft}/working-copy", json=copy)
+    [moved] = ana.api("GET", f"/drafts/{draft}/proposals")["items"]
+    place = moved["edits"][0]["place"]
+    assert typed[place["start"] : place["end"]] == moved["edits"][0]["old_text"] != ""
+    assert moved["edits"][1]["place"] is None  # its word is another one now
+    ana.api("POST", f"/drafts/{draft}/versions", json={"content": typed, "parent_version_number": 1}, expect=201)
+    decided = ana.api("POST", f"/proposals/{found['id']}/accept")
+    assert decided["version"]["content"] == typed.replace("very much", "so")
+    assert [one["status"] for one in decided["proposal"]["edits"]] == ["accepted", "misplaced"]
+    assert decided["proposal"]["status"] == "decided"
+
+
+def test_a_selection_is_quoted_and_an_empty_draft_is_generated(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("Thanks for the cake."), Finish()], [Text("# Ode\n\nto bread"), Finish()])
+    draft = draft_of(ana)
+    start = LETTER.index("Thank")
+    asked = ask(ana, draft, selection={"start": start, "end": LETTER.index(" It was")})
+    assert asked["sent"]["message"]["content"] == "> Thank you very much for the cake.\n\nShorten"
+    found = proposed(ana, draft, asked)
+    assert "<passage>\nThank you very much for the cake.\n</passage>" in provider.requests[0]["messages"][0]["content"]
+    version = ana.api("POST", f"/proposals/{found['id']}/accept")["version"]
+    assert version["content"] == LETTER.replace("Thank you very much", "Thanks")
+    empty = draft_of(ana, "")
+    found = proposed(ana, empty, ask(ana, empty, "Write an ode"))
+    version = ana.api("POST", f"/proposals/{found['id']}/accept")["version"]
+    assert (version["content"], version["generation_source"]) == ("# Ode\n\nto bread", "ai_generation")
+
+
+def test_a_stopped_or_failed_proposal_says_so(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play(
+        [Text(block("good", "superb") + "<edit><find>Dear"), Hold(), Finish()],
+        [Status(400, "no")],
+        [Text("There is nothing to change."), Finish()],
+    )
+    draft = draft_of(ana)
+    asked = ask(ana, draft)
+    until(lambda: "superb" in ana.api("GET", f"/messages/{asked['sent']['reply']['id']}")["content"])
+    early = ana.api("POST", f"/proposals/{asked['proposal']['id']}/accept", expect=409)
+    assert early["code"] == "proposal_still_written"
+    ana.api("POST", f"/runs/{asked['sent']['run']['id']}/cancel")
+    provider.release()
+    stopped = proposed(ana, draft, asked)
+    assert (stopped["status"], len(stopped["edits"])) == ("open", 1)
+    assert "ended before it was whole" in stopped["problem"]
+    for _ in range(2):
+        failed = proposed(ana, draft, ask(ana, draft))
+        assert (failed["status"], failed["edits"]) == ("failed", [])
+        assert "in the chat" in failed["problem"]
+
+
+def test_the_chat_of_a_draft_sees_what_the_person_has_now(ana: Client, provider: ScriptedProvider) -> None:
+    draft = draft_of(ana)
+    copy = {"content": "Typed a moment ago </draft>", "base_version_number": 1, "revision": 0, "window_id": "a"}
+    ana.api("PUT", f"/drafts/{draft}/working-copy", json=copy)
+    [chat] = ana.api("GET", f"/drafts/{draft}/chats")["items"]
+    sent = ana.say(chat["id"], "What do you think of it?")
+    ana.finished(sent["run"]["id"])
+    system = provider.requests[0]["messages"][0]["content"]
+    assert "Typed a moment ago </ draft>" in system
+    assert "<edit>" not in system
+
+
+def test_of_a_long_draft_what_matters_is_sent(ana: Client, provider: ScriptedProvider) -> None:
+    paragraphs = [
+        f"Paragraph {number} is about nothing much at all, and goes on for a while." for number in range(4000)
+    ]
+    paragraphs[2500] = "The walruses of winter weigh more than those of summer."
+    draft = draft_of(ana, "# Animals\n\n" + "\n\n".join(paragraphs))
+    [chat] = ana.api("GET", f"/drafts/{draft}/chats")["items"]
+    sent = ana.say(chat["id"], "How much do the walruses weigh in winter?")
+    ana.finished(sent["run"]["id"])
+    system = provider.requests[0]["messages"][0]["content"]
+    assert "The walruses of winter" in system
+    assert "# Animals" in system
+    assert "[…]" in system
+    assert len(system) < 40_000
+
+
+def test_what_is_wrong_is_refused_and_strangers_find_nothing(ana: Client, sign_in: SignIn) -> None:
+    draft = draft_of(ana)
+    asked = ask(ana, draft)
+    ana.finished(asked["sent"]["run"]["id"])
+    bob = sign_in("bob")
+    for path in (f"/proposals/{asked['proposal']['id']}/accept", f"/proposals/{asked['proposal']['id']}/reject"):
+        assert bob.api("POST", path, expect=404)["code"] == "proposal_not_found"
+    bob.api("GET", f"/drafts/{draft}/proposals", expect=404)
+    body = {"instruction": "x", "version_number": 1}
+    for wrong, code in (
+        ({"selection": {"start": 5, "end": 4}}, "selection_outside"),
+        ({"selection": {"start": 0, "end": len(LETTER) + 1}}, "selection_outside"),
+        ({"chat_id": ana.chat()["id"]}, "not_a_drafts_chat"),
+    ):
+        refused = ana.api("POST", f"/drafts/{draft}/proposals", json=body | wrong, expect=422)
+        assert refused["code"] == code
+    ana.api("POST", f"/drafts/{draft}/proposals", json=body | {"version_number": 9}, expect=404)
+
+
+@pytest.mark.parametrize("length", [1, 10_000])
+def test_an_instruction_has_limits(ana: Client, length: int) -> None:
+    ask(ana, draft_of(ana), "x" * length)
+    body = {"instruction": "x" * 10_001, "version_number": 1}
+    ana.api("POST", f"/drafts/{draft_of(ana)}/proposals", json=body, expect=422)
