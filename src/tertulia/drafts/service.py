@@ -253,6 +253,13 @@ def create_version(
         branch=new.branch,
     )
     clear_working_copy(session, draft_id, content, actor=actor)
+    if saved.is_new:
+        # A draft that nobody has named is called as its text begins.
+        session.execute(
+            sa.update(Draft)
+            .where(Draft.id == draft_id, Draft.title.is_(None))
+            .values(title=_title_of(saved.version.content), revision=Draft.revision + 1)
+        )
     number = saved.version.number
     listed = announce_version(session, draft_id, number) if saved.is_new else read_version(session, draft_id, number)
     return {**with_text(listed, saved.version), "merged": saved.is_merged}, saved.is_new

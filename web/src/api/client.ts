@@ -10,6 +10,8 @@ export class ApiError extends Error {
     readonly code: string,
     message: string,
     readonly fieldErrors: { field: string; message: string }[] = [],
+    /** Everything that the server told of it. */
+    readonly told: Readonly<Record<string, unknown>> = {},
   ) {
     super(message);
   }
@@ -30,6 +32,9 @@ type Options = {
   body?: unknown;
   query?: Record<string, string | undefined>;
   key?: string;
+  ifMatch?: string;
+  /** The call goes on when the page is left. */
+  keepalive?: boolean;
   signal?: AbortSignal;
 };
 
@@ -57,6 +62,7 @@ async function call<T>(method: string, path: string, options: Options): Promise<
   const headers: Record<string, string> = { "X-Tertulia": "1" };
   if (options.body !== undefined) headers["Content-Type"] = "application/json";
   if (options.key) headers["Idempotency-Key"] = options.key;
+  if (options.ifMatch) headers["If-Match"] = options.ifMatch;
   let response: Response;
   try {
     response = await fetch(`/api/v1${path}${query.size ? `?${query}` : ""}`, {
@@ -64,6 +70,7 @@ async function call<T>(method: string, path: string, options: Options): Promise<
       headers,
       body: options.body === undefined ? undefined : JSON.stringify(options.body),
       signal: options.signal,
+      keepalive: options.keepalive,
     });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
@@ -77,7 +84,7 @@ async function call<T>(method: string, path: string, options: Options): Promise<
 function readProblem(status: number, text: string): ApiError {
   try {
     const problem = JSON.parse(text) as Problem;
-    return new ApiError(status, problem.code, problem.detail, problem.errors ?? []);
+    return new ApiError(status, problem.code, problem.detail, problem.errors ?? [], { ...problem });
   } catch {
     return new ApiError(
       status,

@@ -6,6 +6,7 @@ import {
   ChartColumn,
   Download,
   Files,
+  FileText,
   Keyboard,
   KeyRound,
   ListChecks,
@@ -138,6 +139,12 @@ function useEntries(typed: string, showShortcuts: () => void): Entry[] {
       label: "Archive",
       icon: <Archive {...icon} />,
       run: () => void navigate({ to: "/archive" }),
+    },
+    {
+      key: "drafts",
+      label: "Drafts",
+      icon: <FileText {...icon} />,
+      run: () => void navigate({ to: "/drafts" }),
     },
     { key: "files", label: "Files", icon: <Files {...icon} />, run: () => void navigate({ to: "/files" }) },
     {

@@ -13,6 +13,8 @@ const SharedPage = lazy(() => import("@/routes/shared-page").then((made) => ({ d
 const AllChatsPage = lazy(() =>
   import("@/routes/all-chats-page").then((made) => ({ default: made.AllChatsPage })),
 );
+const DraftPage = lazy(() => import("@/routes/draft-page").then((made) => ({ default: made.DraftPage })));
+const DraftsPage = lazy(() => import("@/routes/drafts-page").then((made) => ({ default: made.DraftsPage })));
 const settings = () => import("@/routes/settings-page");
 const GeneralPage = lazy(() => settings().then((made) => ({ default: made.GeneralPage })));
 const ProvidersPage = lazy(() => settings().then((made) => ({ default: made.ProvidersPage })));
@@ -41,6 +43,14 @@ const chatRoute = createRoute({
   validateSearch: (search): { m?: string } => (typeof search.m === "string" ? { m: search.m } : {}),
   component: function Chat() {
     return <ChatPage chatId={chatRoute.useParams().chatId} messageId={chatRoute.useSearch().m} />;
+  },
+});
+const draftRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/d/$draftId",
+  component: function Draft() {
+    const { draftId } = draftRoute.useParams();
+    return <DraftPage key={draftId} draftId={draftId} />;
   },
 });
 const allChatsRoute = createRoute({
@@ -74,6 +84,8 @@ export const router = createRouter({
       chatRoute,
       allChatsRoute,
       searchRoute,
+      draftRoute,
+      createRoute({ getParentRoute: () => rootRoute, path: "/drafts", component: DraftsPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings", component: GeneralPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/providers", component: ProvidersPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/usage", component: UsagePage }),

@@ -5,6 +5,7 @@ import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { ConfirmPassword, meQuery, SetupForm, SignInForm, setupQuery } from "@/features/accounts";
 import { applyChange } from "@/features/chat";
+import { applyDraftChange } from "@/features/drafts";
 import { setLanguage } from "@/lib/dates";
 import type { ChangeEvent } from "@/realtime/protocol";
 import { useConnection, useRealtime } from "@/realtime/provider";
@@ -130,6 +131,7 @@ function useLiveCache(): void {
       realtime.listen((message) => {
         if (message.tell === "change") {
           void applyChange(client, message.change).catch(() => client.invalidateQueries());
+          applyDraftChange(client, message.change);
           for (const queryKey of staleAfter(message.change)) void client.invalidateQueries({ queryKey });
         }
         if (message.tell === "reload") void client.invalidateQueries();

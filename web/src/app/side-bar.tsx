@@ -4,6 +4,7 @@ import {
   Archive,
   ChartColumn,
   Files,
+  FileText,
   ListChecks,
   LogOut,
   Search,
@@ -29,6 +30,9 @@ export function SideBar({ onOpen }: { onOpen?: () => void }) {
         <IconLink to="/search" label="Search" keys="Ctrl Shift F" onOpen={onOpen}>
           <Search size={18} strokeWidth={1.5} aria-hidden />
         </IconLink>
+        <IconLink to="/drafts" label="Drafts" onOpen={onOpen}>
+          <FileText size={18} strokeWidth={1.5} aria-hidden />
+        </IconLink>
         <IconLink to="/" label="New chat" onOpen={onOpen}>
           <SquarePen size={18} strokeWidth={1.5} aria-hidden />
         </IconLink>
@@ -44,7 +48,7 @@ export function SideBar({ onOpen }: { onOpen?: () => void }) {
 }
 
 type IconLinkProps = {
-  to: "/" | "/search";
+  to: "/" | "/search" | "/drafts";
   label: string;
   keys?: string;
   onOpen?: () => void;

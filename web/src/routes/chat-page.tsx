@@ -7,7 +7,9 @@ import { ModelChoice, ModelsDialog, modelStateWords, modelsQuery } from "@/featu
 import { MenuButton } from "@/ui/menu-button";
 import { ModelNotice } from "./model-notice";
 
-export function ChatPage({ chatId, messageId }: { chatId: string; messageId?: string }) {
+type Props = { chatId: string; messageId?: string; isBesideDraft?: boolean };
+
+export function ChatPage({ chatId, messageId, isBesideDraft = false }: Props) {
   const { data: models = [] } = useQuery(modelsQuery);
   const { data: me } = useQuery(meQuery);
   const navigate = useNavigate();
@@ -25,7 +27,7 @@ export function ChatPage({ chatId, messageId }: { chatId: string; messageId?: st
       key={chatId}
       chatId={chatId}
       targetId={messageId}
-      menuButton={<MenuButton />}
+      menuButton={isBesideDraft ? null : <MenuButton />}
       notice={<ModelNotice />}
       openChat={openChat}
       findIn={findIn}

@@ -168,6 +168,7 @@ export function placeChat(client: QueryClient, chat: Chat): void {
     void client.invalidateQueries({ queryKey: ["shared-chats"] });
     return; // another's: it stands in a list of its own
   }
+  if (chat.kind === "draft") return; // found beside its draft
   const home: Shown = chat.deleted_at ? "trash" : chat.is_archived ? "archived" : "active";
   for (const shown of ["active", "pinned", "archived", "trash"] as const) {
     const belongs = shown === home || (shown === "pinned" && home === "active" && chat.pinned_at !== null);

@@ -2,6 +2,7 @@ import { ChevronRight } from "lucide-react";
 import { lazy, Suspense } from "react";
 import type { Schemas } from "@/api/client";
 import { allowedLink } from "@/lib/links";
+import { readableEdits } from "../edits";
 import type { LivePart } from "../reducer";
 import { CodeBlock } from "./code-block";
 import { OwnFile, OwnPicture } from "./file-part";
@@ -49,7 +50,7 @@ function OnePart({
     case "text":
       return isMarkdown ? (
         <Suspense fallback={<p className="prose whitespace-pre-wrap">{part.text}</p>}>
-          <MarkdownText text={part.text} isStreaming={isStreaming} />
+          <MarkdownText text={readableEdits(part.text)} isStreaming={isStreaming} />
         </Suspense>
       ) : (
         <p className="prose whitespace-pre-wrap">{part.text}</p>

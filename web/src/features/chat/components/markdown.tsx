@@ -1,0 +1,12 @@
+import { lazy, Suspense } from "react";
+
+const MarkdownText = lazy(() => import("./markdown-text").then((made) => ({ default: made.MarkdownText })));
+
+/** A text as it reads, for pages beside the chat. */
+export function Markdown({ text }: { text: string }) {
+  return (
+    <Suspense fallback={<p className="prose whitespace-pre-wrap">{text}</p>}>
+      <MarkdownText text={text} isStreaming={false} />
+    </Suspense>
+  );
+}

@@ -1,0 +1,17 @@
+const BLOCK = /<edit>\s*<find>([\s\S]*?)<\/find>\s*<replace>([\s\S]*?)<\/replace>\s*<\/edit>/g;
+const UNFINISHED = /<edit>(?![\s\S]*<\/edit>)[\s\S]*$/;
+
+/** Edits that a model proposes to a draft, as a person reads them; one that is still being written is not shown yet. */
+export function readableEdits(text: string): string {
+  if (!text.includes("<edit>")) return text;
+  return text
+    .replace(UNFINISHED, "…")
+    .replace(BLOCK, (_, find: string, replacement: string) => {
+      const [gone, came] = [quoted(find), quoted(replacement)];
+      if (!came) return `\n- “${gone}” goes\n`;
+      return `\n- “${gone}” becomes “${came}”\n`;
+    })
+    .trim();
+}
+
+const quoted = (words: string) => words.trim().replace(/\s+/g, " ");

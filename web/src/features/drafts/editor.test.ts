@@ -1,0 +1,24 @@
+import { Text } from "@codemirror/state";
+import { expect, test } from "vitest";
+import { changeSet } from "./editor";
+
+test("what came from elsewhere and what was typed here since are both there", () => {
+  const before = "One. Two. Three.";
+  const theirs = changeSet(before, "One! Two. Three.");
+  const mine = changeSet(before, "One. Two. Three. Four.");
+  const shown = mine.compose(theirs.map(mine));
+  expect(shown.apply(toText(before)).toString()).toBe("One! Two. Three. Four.");
+});
+
+test("the change between two texts makes the one of the other", () => {
+  for (const [before, after] of [
+    ["", "a"],
+    ["abc", ""],
+    ["aaa", "aaaa"],
+    ["the same", "the same"],
+    ["a b c", "a x c"],
+  ] as const)
+    expect(changeSet(before, after).apply(toText(before)).toString()).toBe(after);
+});
+
+const toText = (words: string) => Text.of(words.split("\n"));

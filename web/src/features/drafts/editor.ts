@@ -1,0 +1,386 @@
+import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
+import { markdown } from "@codemirror/lang-markdown";
+import { HighlightStyle, syntaxHighlighting } from "@codemirror/language";
+import { search, searchKeymap } from "@codemirror/search";
+import {
+  Annotation,
+  ChangeSet,
+  EditorState,
+  type Range,
+  StateEffect,
+  StateField,
+  type Text,
+} from "@codemirror/state";
+import {
+  Decoration,
+  type DecorationSet,
+  drawSelection,
+  EditorView,
+  keymap,
+  placeholder,
+  WidgetType,
+} from "@codemirror/view";
+import { tags } from "@lezer/highlight";
+
+/** One edit that a model proposes, where it stands in the text now. */
+export type PlacedEdit = { id: string; start: number; end: number; oldText: string; newText: string };
+/** So many characters, and who wrote them. */
+export type Authored = { length: number; who: "person" | "model"; words: string };
+
+type Options = {
+  parent: HTMLElement;
+  text: string;
+  nonce: string | undefined;
+  onChange: (text: string) => void;
+  onSelect: (start: number, end: number) => void;
+  onSave: () => void;
+  onDecide: (editId: string, deciding: "accept" | "reject") => void;
+};
+
+const remote = Annotation.define<boolean>();
+const setEdits = StateEffect.define<PlacedEdit[]>();
+const setFocused = StateEffect.define<string | undefined>();
+const setAuthors = StateEffect.define<Authored[] | undefined>();
+
+/** The text that is written: a thin hull around CodeMirror, which the components drive by its methods. */
+export class DraftEditor {
+  readonly #view: EditorView;
+
+  constructor(options: Options) {
+    const listen = EditorView.updateListener.of((update) => {
+      if (update.docChanged && !update.transactions.every((one) => one.annotation(remote)))
+        options.onChange(update.state.doc.toString());
+      if (update.selectionSet || update.docChanged) {
+        const { from, to } = update.state.selection.main;
+        options.onSelect(from, to);
+      }
+    });
+    const decide = (deciding: "accept" | "reject") => () => {
+      const chosen = this.focusedEdit;
+      if (chosen) options.onDecide(chosen, deciding);
+      return chosen !== undefined;
+    };
+    this.#view = new EditorView({
+      parent: options.parent,
+      state: EditorState.create({
+        doc: options.text,
+        extensions: [
+          ...(options.nonce ? [EditorView.cspNonce.of(options.nonce)] : []),
+          history(),
+          drawSelection(),
+          EditorView.lineWrapping,
+          markdown(),
+          syntaxHighlighting(HIGHLIGHT),
+          search({ top: true }),
+          placeholder("Write, or ask for a first text below."),
+          EditorView.contentAttributes.of({
+            "aria-label": "The text of the draft",
+            spellcheck: "true",
+            autocorrect: "on",
+            autocapitalize: "sentences",
+          }),
+          proposed(options.onDecide),
+          authored,
+          keymap.of([
+            {
+              key: "Mod-s",
+              preventDefault: true,
+              run: () => {
+                options.onSave();
+                return true;
+              },
+            },
+            { key: "Alt-]", run: () => this.stepEdit(1) },
+            { key: "Alt-[", run: () => this.stepEdit(-1) },
+            { key: "Alt-Enter", run: decide("accept") },
+            { key: "Alt-Backspace", run: decide("reject") },
+            ...searchKeymap,
+            ...historyKeymap,
+            ...defaultKeymap,
+            indentWithTab,
+          ]),
+          listen,
+          THEME,
+        ],
+      }),
+    });
+  }
+
+  get text(): string {
+    return this.#view.state.doc.toString();
+  }
+
+  get selection(): { start: number; end: number } {
+    const { from, to } = this.#view.state.selection.main;
+    return { start: from, end: to };
+  }
+
+  focus(): void {
+    this.#view.focus();
+  }
+
+  destroy(): void {
+    this.#view.destroy();
+  }
+
+  /**
+   * Bring in what happened elsewhere to the text `before`, which became `after`; what was typed here since stays.
+   * The cursor stays at its words, and what others did is not undone by Undo.
+   */
+  applyRemote(before: string, after: string): void {
+    const now = this.text;
+    const theirs = changeSet(before, after);
+    const mine = changeSet(before, now);
+    this.#view.dispatch({ changes: theirs.map(mine), annotations: remote.of(true) });
+  }
+
+  setEdits(edits: PlacedEdit[]): void {
+    const doc = this.#view.state.doc;
+    const fitting = edits.filter((edit) => isThere(doc, edit));
+    this.#view.dispatch({ effects: setEdits.of(fitting) });
+  }
+
+  get edits(): PlacedEdit[] {
+    return this.#view.state.field(editsField).edits;
+  }
+
+  get focusedEdit(): string | undefined {
+    const { edits, focused } = this.#view.state.field(editsField);
+    return edits.find((edit) => edit.id === focused)?.id ?? edits[0]?.id;
+  }
+
+  /** To the next edit, or the one before; whether there is one. */
+  stepEdit(by: 1 | -1): boolean {
+    const { edits, focused } = this.#view.state.field(editsField);
+    if (edits.length === 0) return false;
+    const at = edits.findIndex((edit) => edit.id === focused);
+    const next = edits[(at + by + edits.length) % edits.length] ?? edits[0];
+    if (!next) return false;
+    this.#view.dispatch({
+      effects: [setFocused.of(next.id), EditorView.scrollIntoView(next.start, { y: "center" })],
+    });
+    return true;
+  }
+
+  setAuthors(authors: Authored[] | undefined): void {
+    this.#view.dispatch({ effects: setAuthors.of(authors) });
+  }
+
+  showPlace(at: number): void {
+    const place = Math.min(at, this.#view.state.doc.length);
+    this.#view.dispatch({
+      selection: { anchor: place },
+      effects: EditorView.scrollIntoView(place, { y: "start", yMargin: 16 }),
+    });
+    this.#view.focus();
+  }
+}
+
+function isThere(doc: Text, edit: PlacedEdit): boolean {
+  return edit.end <= doc.length && doc.sliceString(edit.start, edit.end) === edit.oldText;
+}
+
+/** The one stretch in which two texts differ, as a change of the first. */
+export function changeSet(before: string, after: string): ChangeSet {
+  const shorter = Math.min(before.length, after.length);
+  let start = 0;
+  while (start < shorter && before[start] === after[start]) start++;
+  let end = 0;
+  while (end < shorter - start && before[before.length - 1 - end] === after[after.length - 1 - end]) end++;
+  const change = { from: start, to: before.length - end, insert: after.slice(start, after.length - end) };
+  return ChangeSet.of(change.from === change.to && !change.insert ? [] : change, before.length);
+}
+
+// ---- proposed edits: what would go is struck through, what would come stands beside it with two buttons
+
+type Edits = { edits: PlacedEdit[]; focused: string | undefined };
+
+const editsField = StateField.define<Edits>({
+  create: () => ({ edits: [], focused: undefined }),
+  update(value, transaction) {
+    let { edits, focused } = value;
+    if (transaction.docChanged && edits.length)
+      edits = edits
+        .map((edit) => ({
+          ...edit,
+          start: transaction.changes.mapPos(edit.start, 1),
+          end: transaction.changes.mapPos(edit.end, edit.start === edit.end ? 1 : -1),
+        }))
+        .filter((edit) => edit.start <= edit.end && isThere(transaction.newDoc, edit));
+    for (const effect of transaction.effects) {
+      if (effect.is(setEdits)) edits = effect.value;
+      if (effect.is(setFocused)) focused = effect.value;
+    }
+    return edits === value.edits && focused === value.focused ? value : { edits, focused };
+  },
+});
+
+function proposed(onDecide: Options["onDecide"]) {
+  return [
+    editsField,
+    EditorView.decorations.compute([editsField], (state) => {
+      const { edits, focused } = state.field(editsField);
+      const ranges: Range<Decoration>[] = [];
+      for (const edit of edits) {
+        if (edit.start < edit.end) ranges.push(REMOVED.range(edit.start, edit.end));
+        const widget = new EditWidget(edit, edit.id === focused, onDecide);
+        ranges.push(Decoration.widget({ widget, side: 1 }).range(edit.end));
+      }
+      return Decoration.set(ranges, true);
+    }),
+  ];
+}
+
+const REMOVED = Decoration.mark({ class: "cm-proposed-gone", tagName: "del" });
+
+class EditWidget extends WidgetType {
+  constructor(
+    readonly edit: PlacedEdit,
+    readonly isFocused: boolean,
+    readonly onDecide: Options["onDecide"],
+  ) {
+    super();
+  }
+
+  eq(other: EditWidget): boolean {
+    return (
+      other.edit.id === this.edit.id &&
+      other.edit.newText === this.edit.newText &&
+      other.isFocused === this.isFocused
+    );
+  }
+
+  toDOM(): HTMLElement {
+    const whole = document.createElement("span");
+    whole.className = this.isFocused ? "cm-proposed cm-proposed-focused" : "cm-proposed";
+    if (this.edit.newText) {
+      const words = document.createElement("ins");
+      words.textContent = this.edit.newText;
+      whole.append(words);
+    }
+    for (const [deciding, sign, label] of [
+      ["accept", "✓", "Accept this change"],
+      ["reject", "✕", "Reject this change"],
+    ] as const) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = sign;
+      button.title = label;
+      button.setAttribute("aria-label", label);
+      button.addEventListener("mousedown", (event) => event.preventDefault());
+      button.addEventListener("click", () => this.onDecide(this.edit.id, deciding));
+      whole.append(button);
+    }
+    return whole;
+  }
+
+  ignoreEvent(): boolean {
+    return true;
+  }
+}
+
+// ---- who wrote what
+
+const authored = StateField.define<DecorationSet>({
+  create: () => Decoration.none,
+  update(value, transaction) {
+    let shown = value.map(transaction.changes);
+    for (const effect of transaction.effects) {
+      if (!effect.is(setAuthors)) continue;
+      const ranges: Range<Decoration>[] = [];
+      let at = 0;
+      for (const span of effect.value ?? []) {
+        const end = Math.min(at + span.length, transaction.newDoc.length);
+        if (at < end)
+          ranges.push(
+            Decoration.mark({
+              class: `cm-by-${span.who}`,
+              attributes: { title: span.words },
+            }).range(at, end),
+          );
+        at = end;
+      }
+      shown = Decoration.set(ranges);
+    }
+    return shown;
+  },
+  provide: (field) => EditorView.decorations.from(field),
+});
+
+const HIGHLIGHT = HighlightStyle.define([
+  { tag: tags.heading1, class: "cm-h1" },
+  { tag: [tags.heading2, tags.heading3, tags.heading4, tags.heading5, tags.heading6], class: "cm-h2" },
+  { tag: tags.strong, class: "cm-strong" },
+  { tag: tags.emphasis, class: "cm-em" },
+  { tag: [tags.link, tags.url], class: "cm-link" },
+  { tag: [tags.monospace, tags.processingInstruction, tags.contentSeparator], class: "cm-quiet" },
+]);
+
+const THEME = EditorView.theme({
+  "&": { height: "100%", backgroundColor: "transparent", color: "var(--text)" },
+  "&.cm-focused": { outline: "none" },
+  ".cm-scroller": {
+    fontFamily: "var(--font-serif)",
+    fontSize: "17px",
+    lineHeight: "1.65",
+    overflow: "auto",
+  },
+  ".cm-content": {
+    maxWidth: "46rem",
+    margin: "0 auto",
+    padding: "1.5rem 1.5rem 40vh",
+    caretColor: "var(--accent)",
+    width: "100%",
+  },
+  ".cm-cursor": { borderLeftColor: "var(--accent)", borderLeftWidth: "2px" },
+  "&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground": {
+    background: "var(--accent-quiet)",
+  },
+  ".cm-placeholder": { color: "var(--text-muted)" },
+  ".cm-h1": { fontSize: "1.5em", fontWeight: "600", lineHeight: "1.3" },
+  ".cm-h2": { fontSize: "1.2em", fontWeight: "600", lineHeight: "1.3" },
+  ".cm-strong": { fontWeight: "600" },
+  ".cm-em": { fontStyle: "italic" },
+  ".cm-link": { color: "var(--accent)" },
+  ".cm-quiet": { color: "var(--text-muted)" },
+  ".cm-proposed-gone": { color: "var(--danger)", textDecoration: "line-through" },
+  ".cm-proposed ins": {
+    color: "var(--model)",
+    textDecoration: "underline",
+    textUnderlineOffset: "3px",
+    whiteSpace: "pre-wrap",
+  },
+  ".cm-proposed button": {
+    font: "600 13px var(--font-sans)",
+    color: "var(--text-muted)",
+    border: "1px solid var(--hairline-strong)",
+    borderRadius: "6px",
+    padding: "0 6px",
+    marginLeft: "4px",
+    minHeight: "24px",
+    minWidth: "24px",
+    verticalAlign: "baseline",
+    backgroundColor: "var(--surface-raised)",
+  },
+  ".cm-proposed-focused button": { borderColor: "var(--accent)", color: "var(--accent)" },
+  ".cm-by-model": {
+    backgroundColor: "color-mix(in oklch, var(--model) 16%, transparent)",
+    boxShadow: "inset 0 -2px var(--model)",
+  },
+  ".cm-by-person": { boxShadow: "inset 0 -2px color-mix(in oklch, var(--person) 45%, transparent)" },
+  ".cm-panels": {
+    backgroundColor: "var(--surface)",
+    color: "var(--text)",
+    borderColor: "var(--hairline)",
+    fontFamily: "var(--font-sans)",
+  },
+  ".cm-panel.cm-search input, .cm-panel.cm-search button": {
+    minHeight: "28px",
+    color: "var(--text)",
+    backgroundColor: "var(--surface-raised)",
+    backgroundImage: "none",
+    border: "1px solid var(--hairline-strong)",
+    borderRadius: "6px",
+  },
+  ".cm-searchMatch": { backgroundColor: "var(--accent-quiet)" },
+});

@@ -1,0 +1,86 @@
+import { useEffect, useRef, useState } from "react";
+import { useRealtime } from "@/realtime/provider";
+import { DraftEditor } from "../editor";
+import type { Draft } from "../queries";
+import { Saver, type Saving } from "../saver";
+
+export type Selection = { start: number; end: number };
+
+/** The editor of a draft with its saving, for as long as the page shows it. */
+export function useDraftEditor(
+  draft: Draft,
+  onDecide: (editId: string, deciding: "accept" | "reject") => void,
+) {
+  const place = useRef<HTMLDivElement>(null);
+  const [editor, setEditor] = useState<DraftEditor>();
+  const [saver, setSaver] = useState<Saver>();
+  const [saving, setSaving] = useState<Saving>({
+    state: "saved",
+    versionNumber: draft.current_version_number,
+  });
+  const [text, setText] = useState(draft.working_copy?.content ?? draft.current_version.content);
+  const [selection, setSelection] = useState<Selection>({ start: 0, end: 0 });
+  const first = useRef(draft); // what is loaded again later comes in by the saver
+  const decide = useRef(onDecide);
+  decide.current = onDecide;
+  const realtime = useRealtime();
+  useEffect(() => {
+    const parent = place.current;
+    if (!parent) return;
+    const loaded = first.current;
+    const saves = new Saver(loaded.id, loaded.current_version, loaded.working_copy, setSaving);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const show = () => {
+      // Counting and drawing the preview of a long text waits for a moment's rest.
+      clearTimeout(timer);
+      timer = setTimeout(() => setText(made.text), 150);
+    };
+    const made = new DraftEditor({
+      parent,
+      text: loaded.working_copy?.content ?? loaded.current_version.content,
+      nonce: document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content,
+      onChange: () => {
+        saves.changed();
+        show();
+      },
+      onSelect: (start, end) => setSelection({ start, end }),
+      onSave: () => void saves.save().catch(() => undefined),
+      onDecide: (editId, deciding) => decide.current(editId, deciding),
+    });
+    saves.attach({
+      get text() {
+        return made.text;
+      },
+      applyRemote: (before, after) => {
+        made.applyRemote(before, after);
+        show();
+      },
+    });
+    // Where there are keys the text is what one came for; on a phone the keyboard would cover it.
+    const focusing = matchMedia("(pointer: fine)").matches ? setTimeout(() => made.focus()) : undefined;
+    setEditor(made);
+    setSaver(saves);
+    const leave = () => void saves.store(true);
+    const hide = () => document.visibilityState === "hidden" && void saves.store(true);
+    addEventListener("pagehide", leave);
+    document.addEventListener("visibilitychange", hide);
+    const forget = realtime.listen((message) => {
+      if (message.tell === "reload") void saves.heard(undefined);
+      if (message.tell === "connection" && message.state === "online") void saves.store();
+      if (message.tell !== "change" || message.change.topic !== `draft:${loaded.id}`) return;
+      const { entity, payload } = message.change;
+      if (entity === "draft_working_copy") void saves.heard((payload as { revision?: number })?.revision);
+      if (entity === "draft_version") void saves.heard(undefined);
+    });
+    return () => {
+      clearTimeout(timer);
+      clearTimeout(focusing);
+      forget();
+      removeEventListener("pagehide", leave);
+      document.removeEventListener("visibilitychange", hide);
+      saves.close();
+      made.destroy();
+    };
+  }, [realtime]);
+  return { place, editor, saver, saving, text, selection };
+}

@@ -1,0 +1,52 @@
+import { useNavigate } from "@tanstack/react-router";
+import { FilePlus } from "lucide-react";
+import { useState } from "react";
+import { wordsFor } from "@/api/words";
+import { createDraft, DraftList } from "@/features/drafts";
+import { Button } from "@/ui/button";
+import { useToast } from "@/ui/toast";
+import { Page } from "./page";
+
+export function DraftsPage() {
+  const navigate = useNavigate();
+  const { say } = useToast();
+  const [isTrash, setTrash] = useState(false);
+  const [isMaking, setMaking] = useState(false);
+  const make = async (content?: string, title?: string) => {
+    setMaking(true);
+    try {
+      const draft = await createDraft({ content: content ?? null, title: title ?? null });
+      await navigate({ to: "/d/$draftId", params: { draftId: draft.id } });
+    } catch (error) {
+      say(wordsFor(error));
+    } finally {
+      setMaking(false);
+    }
+  };
+  return (
+    <Page title="Drafts">
+      <div className="flex flex-wrap items-center gap-2 pb-4">
+        <Button look="primary" disabled={isMaking} onClick={() => void make()}>
+          <FilePlus size={16} strokeWidth={1.5} aria-hidden /> New draft
+        </Button>
+        <label className="inline-flex min-h-9 cursor-pointer items-center rounded-control border border-hairline-strong px-3 font-medium focus-within:outline-2 focus-within:outline-accent hover:bg-surface-hover">
+          Import a text …
+          <input
+            type="file"
+            accept=".md,.markdown,.txt,text/plain,text/markdown"
+            className="sr-only"
+            onChange={(event) => {
+              const file = event.target.files?.[0];
+              event.target.value = "";
+              if (file) void file.text().then((text) => make(text, file.name.replace(/\.[^.]+$/, "")));
+            }}
+          />
+        </label>
+        <Button look="plain" className="ml-auto" aria-pressed={isTrash} onClick={() => setTrash(!isTrash)}>
+          {isTrash ? "All drafts" : "Trash"}
+        </Button>
+      </div>
+      <DraftList key={String(isTrash)} isTrash={isTrash} />
+    </Page>
+  );
+}
