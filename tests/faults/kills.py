@@ -46,6 +46,7 @@ class Report:
     acknowledged: int = 0
     replies: int = 0
     interrupted: int = 0
+    drafts: int = 0
     faults: list[str] = field(default_factory=list)
 
 
@@ -57,6 +58,8 @@ class Kills:
         self.report = Report()
         self.acknowledged: dict[str, str] = {}
         self.replies: list[tuple[Reply, float]] = []  # with the moment of the kill
+        self.typed: dict[str, tuple[str, int]] = {}  # of each draft the text and the version that were acknowledged
+        self.proposals: dict[str, str] = {}  # to their drafts
         self.cookies: dict[str, str] = {}
         self.processes = [self._start(number) for number in range(processes)]
 
@@ -100,7 +103,11 @@ class Kills:
                     target=self._watch, args=(self.chance.choice(self.processes), sent, replies[-1])
                 )
                 reader.start()
-            writers = [threading.Thread(target=self._write, args=(process, over)) for process in self.processes]
+            writers = [
+                threading.Thread(target=work, args=(process, over))
+                for process in self.processes
+                for work in (self._write, self._type)
+            ]
             for writer in writers:
                 writer.start()
             time.sleep(self.chance.uniform(0.05, 1.6))
@@ -130,6 +137,36 @@ class Kills:
             if isinstance(error, AssertionError) and " 503 " not in str(error):
                 self.report.faults.append(f"a writer was answered {error}")
 
+    def _type(self, process: Process, over: threading.Event) -> None:
+        """A text that grows, stored and saved, with a model at work on it; what was answered is written down."""
+        try:
+            with self._client(process) as client:
+                draft_id = client.api("POST", "/drafts", json={}, expect=201)["id"]
+                text, version, revision = "", 1, 0
+                self.typed[draft_id] = (text, version)
+                body = {"instruction": "Write it", "version_number": 1}
+                asked = client.api("POST", f"/drafts/{draft_id}/proposals", json=body, expect=201)
+                self.proposals[asked["proposal"]["id"]] = draft_id
+                while not over.is_set():
+                    wanted = f"{text}word {len(text)} "
+                    if self.chance.random() < 0.3:
+                        body = {"content": wanted, "parent_version_number": version}
+                        made = client.api("POST", f"/drafts/{draft_id}/versions", json=body, expect=201)
+                        text, version = made["content"], made["version_number"]
+                    else:
+                        copy = {
+                            "content": wanted,
+                            "base_version_number": version,
+                            "revision": revision,
+                            "window_id": "w",
+                        }
+                        stored = client.api("PUT", f"/drafts/{draft_id}/working-copy", json=copy)
+                        text, revision = stored["content"], stored["revision"]
+                    self.typed[draft_id] = (text, version)
+        except (httpx.HTTPError, AssertionError) as error:
+            if isinstance(error, AssertionError) and " 503 " not in str(error):
+                self.report.faults.append(f"who types was answered {error}")
+
     def _watch(self, process: Process, sent: dict[str, dict[str, str]], reply: Reply) -> None:
         try:
             with self._client(process) as client, client.stream("GET", f"/runs/{sent['run']['id']}/events") as response:
@@ -152,8 +189,30 @@ class Kills:
                     self.report.faults.append(f"acknowledged and lost: {message_id} {found.text[:200]}")
             for reply, moment in self.replies:
                 self._check_reply(client, reply, moment)
+            for draft_id, (text, version) in self.typed.items():
+                self._check_draft(client, draft_id, text, version)
         self.report.acknowledged = len(self.acknowledged)
+        self.report.drafts = len(self.typed)
         self.report.replies = len(self.replies)
+
+    def _check_draft(self, client: Client, draft_id: str, text: str, version: int) -> None:
+        draft = client.api("GET", f"/drafts/{draft_id}")
+        kept = (draft["working_copy"] or draft["current_version"])["content"]
+        # The last one may have been stored without an answer; it goes on where the one before ended.
+        if not kept.startswith(text) or draft["version_count"] < version:
+            self.report.faults.append(f"typed and lost: {draft_id} {text[-40:]!r} {kept[-40:]!r}")
+        numbers: list[int] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            query = {"limit": "200"} | ({"cursor": cursor} if cursor else {})
+            page = client.api("GET", f"/drafts/{draft_id}/versions", params=query)
+            numbers += [one["version_number"] for one in page["items"]]
+            cursor = page["next_cursor"]
+        if numbers != list(range(draft["version_count"], 0, -1)):
+            self.report.faults.append(f"{draft_id} has the versions {numbers}")
+        for proposal in client.api("GET", f"/drafts/{draft_id}/proposals")["items"]:
+            if proposal["status"] == "writing":
+                self.report.faults.append(f"the proposal {proposal['id']} is left as if it were being written")
 
     def _check_reply(self, client: Client, reply: Reply, moment: float) -> None:
         message = client.api("GET", f"/messages/{reply.message_id}")
@@ -175,6 +234,9 @@ class Kills:
         """Runs of the dead end when their lease does; those that were queued run to their end."""
         deadline = time.monotonic() + SETTLED_WITHIN_S
         waiting = {reply.message_id for reply, _ in self.replies}
+        for draft_id in set(self.proposals.values()):
+            for proposal in client.api("GET", f"/drafts/{draft_id}/proposals")["items"]:
+                waiting.add(proposal["message_id"])
         while waiting and time.monotonic() < deadline:
             for message_id in list(waiting):
                 if client.api("GET", f"/messages/{message_id}")["status"] not in ("sending", "streaming"):
@@ -211,7 +273,7 @@ def main() -> int:
             database.cleanup()
     print(
         f"{given.engine}: {report.rounds} kills, {report.acknowledged} messages acknowledged, {report.replies} replies, "
-        f"{report.interrupted} of them interrupted, {len(report.faults)} faults"
+        f"{report.interrupted} of them interrupted, {report.drafts} drafts typed in, {len(report.faults)} faults"
     )
     print(*report.faults, sep="\n")
     return 1 if report.faults else 0

@@ -26,5 +26,6 @@ def check(report: Report) -> None:
     assert report.faults == []
     assert report.rounds == ROUNDS
     assert report.acknowledged > ROUNDS
+    assert report.drafts >= ROUNDS
     if report.interrupted == 0:
         pytest.fail("no kill met a reply: the test shows nothing")

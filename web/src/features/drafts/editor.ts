@@ -75,6 +75,7 @@ export class DraftEditor {
           placeholder("Write, or ask for a first text below."),
           EditorView.contentAttributes.of({
             "aria-label": "The text of the draft",
+            tabindex: "0",
             spellcheck: "true",
             autocorrect: "on",
             autocapitalize: "sentences",

@@ -75,6 +75,7 @@ function Sides({ draft, ...slots }: { draft: Draft } & Slots) {
   });
   return (
     <div ref={whole} className="flex min-h-0 flex-1 flex-col">
+      <h1 className="sr-only">{draft.title || "Untitled"}</h1>
       <TitleBar draft={draft} {...slots}>
         {menuButton}
       </TitleBar>
@@ -349,6 +350,7 @@ function TextSide({ draft, markdown, choice, modelChoice, stopRun }: { draft: Dr
               tabIndex={0}
               className="print-alone min-h-0 min-w-0 flex-1 overflow-y-auto border-hairline border-l px-6 py-6"
             >
+              <h2 className="sr-only">As it reads</h2>
               <div className="mx-auto max-w-read font-serif text-read">{markdown(text)}</div>
             </section>
           )}
