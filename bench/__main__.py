@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from bench import search, whole
+from bench import drafts, search, whole
 from bench.load import Figure, cpu_seconds, measure, request_bytes
 from bench.streams import PAUSE_MS, TOKENS, Asker, Reply, listen_idly, relay_bare, resident_kib, stream
 from tertulia.accounts.actor import Actor
@@ -113,7 +113,7 @@ def free_port() -> int:
         return port
 
 
-PARTS = ("calls", "whole", "streams", "idle", "start", "search")
+PARTS = ("calls", "whole", "streams", "idle", "start", "search", "drafts")
 
 
 def main() -> None:
@@ -161,6 +161,9 @@ def main() -> None:
         if "search" in parts:
             (folder / "search").mkdir()
             report_search(folder / "search")
+        if "drafts" in parts:
+            (folder / "drafts").mkdir()
+            report_drafts(folder / "drafts")
 
 
 def report_whole(ours: tuple[int, int], seeded: whole.Seeded, own_page: bytes, folder: Path) -> None:
@@ -190,6 +193,21 @@ def report_search(folder: Path) -> None:
     ]
     print(f"Search by words and meaning over {search.PASSAGES:,} passages, and by words alone: {told[0]}, {told[1]};")
     print(f"the first, which reads the codes: {by_meaning.first_ms:.0f}", flush=True)
+
+
+def report_drafts(folder: Path) -> None:
+    found = drafts.measure(folder)
+    print("\nDrafts of 100 kB, ms (p50 / p95)")
+    for name, took in (
+        ("save a version", found.save_ms),
+        ("open, 10 versions", found.open_few_ms),
+        ("open, 1,000 versions", found.open_many_ms),
+        ("compare the first and the last of 1,000", found.diff_ms),
+        ("merge two sides", found.merge_ms),
+    ):
+        print(f"     {name:<40} {sorted(took)[len(took) // 2]:>8.1f} / {sorted(took)[int(len(took) * 0.95)]:.1f}")
+    share = found.disk_bytes / found.text_bytes
+    print(f"1,000 versions are {found.disk_bytes:,} bytes in their rows, {share:.1f} times the text", flush=True)
 
 
 def hot_calls(token: str, ids: dict[str, str]) -> dict[str, bytes]:

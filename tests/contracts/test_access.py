@@ -27,6 +27,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/tags"): {"name": "home"},
     ("POST", "/tags/{tag_id}/merge"): "merge",
     ("POST", "/drafts/{draft_id}/versions"): {"content": "x", "parent_version_number": 1},
+    ("POST", "/drafts/{draft_id}/proposals"): {"instruction": "shorten", "version_number": 1},
     ("PATCH", "/drafts/{draft_id}/versions/{number}"): {"name": "first"},
     ("PUT", "/drafts/{draft_id}/working-copy"): {
         "content": "x",
@@ -42,7 +43,6 @@ STATE = {
     ("POST", "/messages/{message_id}/regenerate"): 201,
     ("GET", "/attachments/{attachment_id}/thumbnail"): 404,  # a text has none
     ("PATCH", "/drafts/{draft_id}"): 428,
-    ("GET", "/drafts/{draft_id}/versions/{number}/diff"): 422,  # against which, it asks
 }
 
 
@@ -72,6 +72,7 @@ IDS = (
     "import_id",
     "draft_id",
     "number",
+    "proposal_id",
     "emoji",
     "token",
 )
@@ -152,7 +153,7 @@ def test_who_shares_a_chat_may_do_what_is_listed_and_no_more(
         if path.endswith("/events") or "{config_id}" in path or "{tag_id}" in path:
             continue
         if not things:
-            things = _things(ana, "{attachment_id}{import_id}{token_id}")
+            things = _things(ana, "{attachment_id}{import_id}{token_id}{draft_id}{proposal_id}")
             things["share_id"] = ana.api("POST", f"/chats/{things['chat_id']}/shares", json=body, expect=201)["id"]
         answer = guest.request(method, path.format(**things), json=_body(method, path, things))
         is_let_in = answer.status_code < 300
@@ -268,8 +269,13 @@ def _things(client: Client, path: str = "") -> dict[str, str]:
         things["config_id"] = _config(client)["id"]
     if "{token_id}" in path:
         things["token_id"] = client.api("POST", "/api-tokens", json={"name": "script"}, expect=201)["id"]
-    if "{draft_id}" in path:
+    if "{draft_id}" in path or "{proposal_id}" in path:
         things |= {"draft_id": client.api("POST", "/drafts", json={}, expect=201)["id"], "number": "1"}
+    if "{proposal_id}" in path:
+        body = BODIES["POST", "/drafts/{draft_id}/proposals"]
+        asked = client.api("POST", f"/drafts/{things['draft_id']}/proposals", json=body, expect=201)
+        client.finished(asked["sent"]["run"]["id"])
+        things["proposal_id"] = asked["proposal"]["id"]
     if "{share_id}" in path:
         things["share_id"] = client.api("POST", f"/chats/{chat['id']}/shares", json={}, expect=201)["id"]
     return things | {

@@ -154,7 +154,7 @@ def test_what_is_accepted_is_the_models_and_the_rest_stays_the_persons(ana: Clie
     found = proposed(ana, draft, ask(ana, draft))
     version = ana.api("POST", f"/proposals/{found['id']}/accept")["version"]
     spans, at = [], 0
-    for span in version["authorship"]:
+    for span in ana.api("GET", f"/drafts/{draft}/versions/{version['version_number']}/authorship")["items"]:
         spans.append((version["content"][at : at + span["length"]], span["version_number"]))
         at += span["length"]
     assert [text for text, number in spans if number == 2] == ["superb"]

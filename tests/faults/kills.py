@@ -150,7 +150,7 @@ class Kills:
                 while not over.is_set():
                     wanted = f"{text}word {len(text)} "
                     if self.chance.random() < 0.3:
-                        body = {"content": wanted, "parent_version_number": version}
+                        body = {"content": wanted, "parent_version_number": version, "window_id": "w"}
                         made = client.api("POST", f"/drafts/{draft_id}/versions", json=body, expect=201)
                         text, version = made["content"], made["version_number"]
                     else:
@@ -248,7 +248,8 @@ def kill_many_times(folder: Path, *, rounds: int, database_url: str | None = Non
     provider = ScriptedProvider()
     try:
         provider.default = words(WORDS, pause_s=0.004)
-        environment = {"TERTULIA_OPENAI_BASE_URL": provider.url}
+        # The replies of the dead wait for their leases; those of the living need not wait for them.
+        environment = {"TERTULIA_OPENAI_BASE_URL": provider.url, "TERTULIA_RUNS_AT_ONCE": "32"}
         if database_url:
             environment["TERTULIA_DATABASE_URL"] = database_url
         return Kills(folder, environment, processes=2 if database_url else 1).run(rounds)

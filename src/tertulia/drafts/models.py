@@ -90,7 +90,7 @@ class DraftVersion(Created, Base):
     delta_of_id: Mapped[str | None] = mapped_column(Id())  # null: `content` is whole
     delta_depth: Mapped[int] = mapped_column(default=0)
     content: Mapped[bytes] = mapped_column(sa.LargeBinary)
-    authorship: Mapped[bytes] = mapped_column(sa.LargeBinary)
+    authorship: Mapped[bytes | None] = mapped_column(sa.LargeBinary)  # of a whole one; others follow from their changes
 
 
 class DraftWorkingCopy(Timestamps, Base):

@@ -10,7 +10,7 @@ import orjson
 
 from tertulia.drafts.text import Change, Span
 
-MAX_DEPTH = 32  # changes to apply at most until a text is there
+MAX_DEPTH = 40  # changes to apply at most until a text is there
 
 
 def pack_text(text: str) -> bytes:

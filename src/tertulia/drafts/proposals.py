@@ -24,7 +24,7 @@ from tertulia.drafts.models import (
 )
 from tertulia.drafts.schemas import ProposalDecided, ProposalEditRead, ProposalRead
 from tertulia.drafts.service import check_draft
-from tertulia.drafts.text import Change, apply_changes, changes_between, spans_after
+from tertulia.drafts.text import Change, apply_changes, changes_between
 from tertulia.drafts.versions import Origin, Stored, add_version, load_text, load_version, lock_draft, with_text
 from tertulia.drafts.working_copies import read_working_copy
 from tertulia.ids import DraftId, ProposalId, new_id
@@ -157,7 +157,7 @@ def accept_edits(
                 provider=model.provider if model else None,
                 model_name=model.model if model else None,
             ),
-            spans=spans_after(current.spans, changes, draft.version_count + 1),
+            changes=changes,
         )
         version = with_text(announce_version(session, draft.id, made.number), made)
     read = _settle(session, proposal, actor=actor)

@@ -12,6 +12,7 @@ from tertulia.chat.schemas import ChatRead
 from tertulia.drafts import service, working_copies
 from tertulia.drafts.errors import DraftChanged, IfMatchMissing
 from tertulia.drafts.schemas import (
+    Authorship,
     DiffRead,
     DraftCreate,
     DraftListed,
@@ -192,6 +193,21 @@ def draft_routes(cursors: Cursors) -> Routes:
 
     @routes.add(
         "GET",
+        "/drafts/{draft_id}/versions/{number}/authorship",
+        access=Access.SIGNED_IN,
+        gives=Authorship,
+        problems=(404,),
+    )
+    async def get_authorship(caller: CallerDep, draft_id: AnyId, number: Number) -> Response:
+        """With which version each stretch of the text came."""
+        return json_response(
+            await caller.read_long(
+                lambda session, actor: service.get_authorship(session, DraftId(draft_id), number, actor=actor)
+            )
+        )
+
+    @routes.add(
+        "GET",
         "/drafts/{draft_id}/versions/{number}/diff",
         access=Access.SIGNED_IN,
         gives=DiffRead,
@@ -201,7 +217,9 @@ def draft_routes(cursors: Cursors) -> Routes:
         caller: CallerDep,
         draft_id: AnyId,
         number: Number,
-        against: Annotated[int, Query(ge=1, le=2**31 - 1, description="The number of the version to compare with.")],
+        against: Annotated[
+            int | None, Query(ge=1, le=2**31 - 1, description="The version to compare with; else its parent.")
+        ] = None,
     ) -> Response:
         """What stayed, went and came from the version `against` to this one, by lines and within them by words."""
         return json_response(

@@ -40,12 +40,14 @@ class VersionCreate(Request):
     """What was written on the version `parent_version_number`.
 
     If the draft has moved on both are merged, unless a `branch` is wanted: then the new version stands beside what came since.
+    The working copy that this window stored is taken up with it.
     """
 
     content: Content
     parent_version_number: Annotated[int, Field(ge=1)]
     name: Title | None = None
     branch: bool = False
+    window_id: Annotated[str, Field(min_length=1, max_length=40)] | None = None
 
 
 class VersionUpdate(Request):
@@ -96,7 +98,12 @@ class Origin(TypedDict):
 
 class VersionRead(VersionListed):
     content: str
-    authorship: list[Origin]
+
+
+class Authorship(TypedDict):
+    """The stretches of a version's text, one after the other."""
+
+    items: list[Origin]
 
 
 class VersionMade(VersionRead):

@@ -23,6 +23,7 @@ from tertulia.drafts.models import (
 )
 from tertulia.drafts.queries import DRAFTS, LISTED, read_draft_row, read_listed
 from tertulia.drafts.schemas import (
+    Authorship,
     DiffRead,
     DraftCreate,
     DraftListed,
@@ -40,6 +41,7 @@ from tertulia.drafts.versions import (
     LockedDraft,
     Origin,
     add_version,
+    load_spans,
     load_version,
     lock_draft,
     read_version,
@@ -238,6 +240,14 @@ def get_version(session: Session, draft_id: DraftId, number: int, *, actor: Acto
     return read_version(session, draft_id, number)
 
 
+def get_authorship(session: Session, draft_id: DraftId, number: int, *, actor: Actor) -> Authorship:
+    """With which version each stretch of the text came; that version says who wrote it."""
+    check_draft(session, draft_id, actor=actor)
+    version = load_version(session, draft_id, number)
+    spans = load_spans(session, version.id)
+    return {"items": [{"length": span.length, "version_number": span.version_number} for span in spans]}
+
+
 def create_version(
     session: Session, draft_id: DraftId, new: VersionCreate, *, actor: Actor
 ) -> tuple[VersionMade, bool]:
@@ -252,7 +262,7 @@ def create_version(
         origin=Origin(author_id=actor.user_id, name=new.name),
         branch=new.branch,
     )
-    clear_working_copy(session, draft_id, content, actor=actor)
+    clear_working_copy(session, draft_id, content, window_id=new.window_id, actor=actor)
     if saved.is_new:
         # A draft that nobody has named is called as its text begins.
         session.execute(
@@ -278,12 +288,15 @@ def restore_version(session: Session, draft_id: DraftId, number: int, *, actor: 
     """An old version's text as a new one, whose parent it is; who wrote what stays as it was known there."""
     draft = lock_draft(session, draft_id, actor=actor)
     old = load_version(session, draft_id, number)
-    made = add_version(session, draft, old.content, parent=old, origin=Origin(author_id=actor.user_id), spans=old.spans)
+    made = add_version(session, draft, old.content, parent=old, origin=Origin(author_id=actor.user_id))
     return with_text(announce_version(session, draft_id, made.number), made)
 
 
-def diff_versions(session: Session, draft_id: DraftId, number: int, against: int, *, actor: Actor) -> DiffRead:
+def diff_versions(session: Session, draft_id: DraftId, number: int, against: int | None, *, actor: Actor) -> DiffRead:
+    """Without `against` with its parent."""
     check_draft(session, draft_id, actor=actor)
+    if against is None:
+        against = read_version(session, draft_id, number)["parent_version_number"] or number
     new, old = (load_version(session, draft_id, one).content for one in (number, against))
     return {"version_number": number, "against": against, "pieces": diff_pieces(old, new)}
 

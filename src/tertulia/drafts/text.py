@@ -5,7 +5,9 @@ overlaps, and gives the newer text when it is applied: everything here rests on 
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 from rapidfuzz.distance import Indel
@@ -15,6 +17,7 @@ from typing_extensions import TypedDict
 _TOKENS = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|\s+|[^\w\s]"
 )
+_WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 # Two stretches of more than this (words times words) count as rewritten: to compare them would take seconds.
 MOST_COMPARED = 200_000_000
@@ -215,27 +218,26 @@ class Span(NamedTuple):
 
 def spans_after(spans: Sequence[Span], changes: Sequence[Change], version_number: int) -> list[Span]:
     """Who wrote what after changes that came with a version: what stayed keeps its origin."""
+    ends = list(accumulate(span.length for span in spans))
     made: list[Span] = []
-    rest = list(reversed(spans))
 
-    def take(length: int, *, keep: bool) -> None:
-        while length > 0:
-            span = rest.pop()
-            used = min(span.length, length)
-            if used < span.length:
-                rest.append(Span(span.length - used, span.version_number))
-            if keep:
-                _add_span(made, Span(used, span.version_number))
-            length -= used
+    def keep(start: int, end: int) -> None:
+        if start >= end:
+            return
+        first, last = bisect_right(ends, start), bisect_left(ends, end)
+        if first == last:
+            _add_span(made, Span(end - start, spans[first].version_number))
+            return
+        _add_span(made, Span(ends[first] - start, spans[first].version_number))
+        made.extend(spans[first + 1 : last])  # those between are as they were
+        _add_span(made, Span(end - ends[last - 1], spans[last].version_number))
 
     at = 0
     for change in changes:
-        take(change.start - at, keep=True)
-        take(change.end - change.start, keep=False)
+        keep(at, change.start)
         _add_span(made, Span(len(change.text), version_number))
         at = change.end
-    for span in reversed(rest):
-        _add_span(made, span)
+    keep(at, ends[-1] if ends else 0)
     return made
 
 
@@ -247,4 +249,4 @@ def _add_span(spans: list[Span], span: Span) -> None:
 
 
 def count_words(text: str) -> int:
-    return sum(token[0].isalnum() for token in _TOKENS.findall(text))
+    return len(_WORDS.findall(text))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -23,6 +24,7 @@ from tertulia.drafts.packing import (
 from tertulia.drafts.queries import LISTED, read_listed
 from tertulia.drafts.schemas import VersionListed, VersionRead
 from tertulia.drafts.text import (
+    Change,
     Span,
     apply_changes,
     changes_between,
@@ -32,6 +34,8 @@ from tertulia.drafts.text import (
     spans_after,
 )
 from tertulia.ids import DraftId, new_id
+
+WORTH_IT = 4  # times shorter than the text are changes that are stored instead of it
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,6 @@ class Stored:
     id: str
     number: int
     content: str
-    spans: list[Span]
     delta_depth: int
 
 
@@ -131,25 +134,27 @@ def add_version(
     parent: Stored | None,
     origin: Origin,
     base_id: str | None = None,
-    spans: Sequence[Span] | None = None,
+    changes: Sequence[Change] | None = None,
 ) -> Stored:
     """The next version, which is the current one from now on.
 
-    `spans` says who wrote what, where that is known better than by comparing with the parent.
+    `changes` are those from the parent, where that is known better than by comparing: they say who wrote what.
     """
     number, version_id, now = draft.version_count + 1, new_id(), clock.now()
-    changes = changes_between(parent.content, content) if parent is not None else []
-    if spans is None:
-        spans = (
-            spans_after(parent.spans, changes, number)
+    if changes is None:
+        changes = changes_between(parent.content, content) if parent is not None else []
+    packed, delta_of, depth, authorship = None, None, 0, None
+    if parent is not None and parent.delta_depth < MAX_DEPTH:
+        delta = pack_changes(changes)
+        if len(delta) < len(content) / WORTH_IT:
+            packed, delta_of, depth = delta, parent.id, parent.delta_depth + 1
+    if packed is None:
+        packed = pack_text(content)
+        authorship = pack_spans(
+            spans_after(load_spans(session, parent.id), changes, number)
             if parent is not None
             else [Span(len(content), number)] * bool(content)
         )
-    packed, delta_of, depth = pack_text(content), None, 0
-    if parent is not None and parent.delta_depth < MAX_DEPTH:
-        delta = pack_changes(changes)
-        if len(delta) < len(packed):
-            packed, delta_of, depth = delta, parent.id, parent.delta_depth + 1
     session.execute(
         sa.insert(DraftVersion).values(
             id=version_id,
@@ -168,7 +173,7 @@ def add_version(
             delta_of_id=delta_of,
             delta_depth=depth,
             content=packed,
-            authorship=pack_spans(spans),
+            authorship=authorship,
             created_at=now,
         )
     )
@@ -177,38 +182,51 @@ def add_version(
         .where(Draft.id == draft.id)
         .values(current_version_id=version_id, version_count=number, updated_at=now)
     )
-    return Stored(version_id, number, content, list(spans), depth)
+    return Stored(version_id, number, content, depth)
 
 
 def load_version(session: Session, draft_id: str, number: int) -> Stored:
     """Raises VersionNotFound."""
     row = session.execute(
-        sa.select(DraftVersion.id, DraftVersion.authorship, DraftVersion.delta_depth).where(
+        sa.select(DraftVersion.id, DraftVersion.delta_depth).where(
             DraftVersion.draft_id == draft_id, DraftVersion.version_number == number
         )
     ).one_or_none()
     if row is None:
         raise VersionNotFound
-    return Stored(row.id, number, load_text(session, row.id), unpack_spans(row.authorship), row.delta_depth)
+    return Stored(row.id, number, load_text(session, row.id), row.delta_depth)
 
 
 def load_text(session: Session, version_id: str) -> str:
     """The text of a version: the nearest that is whole, and the changes since."""
-    chain = (
-        sa.select(DraftVersion.delta_of_id, DraftVersion.content, DraftVersion.delta_depth)
-        .where(DraftVersion.id == version_id)
-        .cte("chain", recursive=True)
-    )
-    chain = chain.union_all(
-        sa.select(DraftVersion.delta_of_id, DraftVersion.content, DraftVersion.delta_depth).join(
-            chain, DraftVersion.id == chain.c.delta_of_id
-        )
-    )
-    whole, *deltas = session.execute(sa.select(chain.c.content).order_by(chain.c.delta_depth)).scalars()
-    text = unpack_text(whole)
-    for packed in deltas:
-        text = apply_changes(text, unpack_changes(packed))
+    whole, *deltas = _chain(session, version_id)
+    text = unpack_text(whole.content)
+    for delta in deltas:
+        text = apply_changes(text, unpack_changes(delta.content))
     return text
+
+
+def load_spans(session: Session, version_id: str) -> list[Span]:
+    """With which version each stretch of a version's text came."""
+    whole, *deltas = _chain(session, version_id)
+    spans = unpack_spans(whole.authorship)
+    for delta in deltas:
+        spans = spans_after(spans, unpack_changes(delta.content), delta.version_number)
+    return spans
+
+
+def _chain(session: Session, version_id: str) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+    """The whole version that this one goes back to, and those between, in order."""
+    columns = (
+        DraftVersion.delta_of_id,
+        DraftVersion.content,
+        DraftVersion.authorship,
+        DraftVersion.version_number,
+        DraftVersion.delta_depth,
+    )
+    chain = sa.select(*columns).where(DraftVersion.id == version_id).cte("chain", recursive=True)
+    chain = chain.union_all(sa.select(*columns).join(chain, DraftVersion.id == chain.c.delta_of_id))
+    return session.execute(sa.select(chain).order_by(chain.c.delta_depth)).all()
 
 
 def read_version(session: Session, draft_id: str, number: int) -> VersionRead:
@@ -222,8 +240,4 @@ def read_version(session: Session, draft_id: str, number: int) -> VersionRead:
 
 
 def with_text(listed: VersionListed, version: Stored) -> VersionRead:
-    return {
-        **listed,
-        "content": version.content,
-        "authorship": [{"length": span.length, "version_number": span.version_number} for span in version.spans],
-    }
+    return {**listed, "content": version.content}

@@ -94,13 +94,13 @@ def store_working_copy(session: Session, draft_id: DraftId, put: WorkingCopyPut,
     }
 
 
-def clear_working_copy(session: Session, draft_id: str, content: str, *, actor: Actor) -> None:
-    """A version has this text now. What another window stored beside it stays."""
+def clear_working_copy(session: Session, draft_id: str, content: str, *, window_id: str | None, actor: Actor) -> None:
+    """A version has this text now, and what this window stored before it. What another window stored stays."""
     session.execute(
         sa.delete(DraftWorkingCopy).where(
             DraftWorkingCopy.draft_id == draft_id,
             DraftWorkingCopy.user_id == actor.user_id,
-            DraftWorkingCopy.content == content,
+            (DraftWorkingCopy.content == content) | (DraftWorkingCopy.window_id == window_id),
         )
     )
 

@@ -464,6 +464,26 @@ export interface paths {
         patch: operations["patch_version_api_v1_drafts__draft_id__versions__number__patch"];
         trace?: never;
     };
+    "/api/v1/drafts/{draft_id}/versions/{number}/authorship": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Authorship
+         * @description With which version each stretch of the text came.
+         */
+        get: operations["get_authorship_api_v1_drafts__draft_id__versions__number__authorship_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/drafts/{draft_id}/versions/{number}/diff": {
         parameters: {
             query?: never;
@@ -1596,6 +1616,14 @@ export interface components {
             id: string;
             /** Name */
             name: string;
+        };
+        /**
+         * Authorship
+         * @description The stretches of a version's text, one after the other.
+         */
+        Authorship: {
+            /** Items */
+            items: components["schemas"]["Origin"][];
         };
         /**
          * CapabilitiesRead
@@ -3528,6 +3556,7 @@ export interface components {
          * @description What was written on the version `parent_version_number`.
          *
          *     If the draft has moved on both are merged, unless a `branch` is wanted: then the new version stands beside what came since.
+         *     The working copy that this window stored is taken up with it.
          */
         VersionCreate: {
             /**
@@ -3541,6 +3570,8 @@ export interface components {
             name?: string | null;
             /** Parent Version Number */
             parent_version_number: number;
+            /** Window Id */
+            window_id?: string | null;
         };
         /**
          * VersionListed
@@ -3583,8 +3614,6 @@ export interface components {
          */
         VersionMade: {
             author: components["schemas"]["VersionAuthor"] | null;
-            /** Authorship */
-            authorship: components["schemas"]["Origin"][];
             /** Base Version Number */
             base_version_number: number | null;
             /** Content */
@@ -3621,8 +3650,6 @@ export interface components {
         /** VersionRead */
         VersionRead: {
             author: components["schemas"]["VersionAuthor"] | null;
-            /** Authorship */
-            authorship: components["schemas"]["Origin"][];
             /** Base Version Number */
             base_version_number: number | null;
             /** Content */
@@ -6861,11 +6888,71 @@ export interface operations {
             };
         };
     };
+    get_authorship_api_v1_drafts__draft_id__versions__number__authorship_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                draft_id: string;
+                /** @description The version's number. */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_diff_api_v1_drafts__draft_id__versions__number__diff_get: {
         parameters: {
-            query: {
-                /** @description The number of the version to compare with. */
-                against: number;
+            query?: {
+                /** @description The version to compare with; else its parent. */
+                against?: number | null;
             };
             header?: never;
             path: {

@@ -73,6 +73,9 @@ export function proposalsQuery(draftId: string) {
   });
 }
 
+export const getAuthorship = (draftId: string, number: number) =>
+  api<Schemas["Authorship"]>("GET", `/drafts/${draftId}/versions/${number}/authorship`);
+
 export type NewDraft = Schemas["DraftCreate"];
 export const createDraft = (body: NewDraft) => api<Draft>("POST", "/drafts", { body });
 export const getDraft = (draftId: string) => api<Draft>("GET", `/drafts/${draftId}`);

@@ -111,6 +111,7 @@ export class Saver {
           parent_version_number: this.base.version_number,
           name: name ?? null,
           branch: false,
+          window_id: this.#windowId,
         });
         this.#take(text, made);
         return made.version_number;
@@ -178,6 +179,7 @@ export class Saver {
           parent_version_number: this.base.version_number,
           name: null,
           branch: false,
+          window_id: this.#windowId,
         }),
       ).catch(() => undefined); // the copy is stored, and becomes a version by itself
   }

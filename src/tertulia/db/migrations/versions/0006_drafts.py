@@ -72,7 +72,7 @@ def upgrade() -> None:
         sa.Column("delta_of_id", types.Id(), nullable=True),
         sa.Column("delta_depth", sa.Integer(), nullable=False),
         sa.Column("content", sa.LargeBinary(), nullable=False),
-        sa.Column("authorship", sa.LargeBinary(), nullable=False),
+        sa.Column("authorship", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
         sa.CheckConstraint("length BETWEEN 0 AND 500000", name=op.f("ck_draft_version_length")),
         sa.CheckConstraint("version_number >= 1", name=op.f("ck_draft_version_version_number")),

@@ -32,10 +32,10 @@ import {
   decideEdits,
   deleteDraft,
   draftQuery,
+  getAuthorship,
   proposalsQuery,
   renameDraft,
   restoreDraft,
-  type Version,
   versionsQuery,
 } from "../queries";
 import type { Saving } from "../saver";
@@ -229,12 +229,12 @@ function TextSide({ draft, markdown, choice, modelChoice, stopRun }: { draft: Dr
       return;
     }
     try {
-      await saver.save();
-      const fresh = await client.fetchQuery({ ...draftQuery(draft.id), staleTime: 0 });
+      const number = await saver.save();
+      const { items } = await getAuthorship(draft.id, number);
       const tree = await client.fetchInfiniteQuery(versionsQuery(draft.id));
       editor.setAuthors(
         authorsOf(
-          fresh.current_version,
+          items,
           tree.pages.flatMap((page) => page.items),
         ),
       );
@@ -453,7 +453,7 @@ function headingsOf(text: string): { level: number; words: string; at: number }[
 
 /** Each stretch of a version's text with who wrote it, by the version that it came with. */
 function authorsOf(
-  version: Version,
+  spans: { length: number; version_number: number }[],
   versions: {
     version_number: number;
     generation_source: string;
@@ -462,7 +462,7 @@ function authorsOf(
   }[],
 ): Authored[] {
   const known = new Map(versions.map((one) => [one.version_number, one]));
-  return version.authorship.map(({ length, version_number }) => {
+  return spans.map(({ length, version_number }) => {
     const origin = known.get(version_number);
     const isModels = origin !== undefined && origin.generation_source !== "user";
     const who = isModels ? (origin.model_name ?? "A model") : (origin?.author?.name ?? "A person");
