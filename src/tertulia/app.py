@@ -39,6 +39,7 @@ from tertulia.chat.tags import purge_tags
 from tertulia.clock import now
 from tertulia.db import Database
 from tertulia.db.opening import open_database
+from tertulia.drafts.indexing import has_unindexed_drafts, index_next_draft
 from tertulia.drafts.routes import draft_routes
 from tertulia.drafts.service import purge_drafts
 from tertulia.drafts.working_copies import has_unsettled, settle_working_copy
@@ -206,6 +207,7 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
             Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
             Job("build-search-index", 60, lambda session: None if build_index(session).is_built else MORE),
             Job("index-files", 2, lambda session: MORE if index_files(session) else None, has_unindexed_files),
+            Job("index-drafts", 2, lambda session: MORE if index_next_draft(session) else None, has_unindexed_drafts),
             Job("purge-messages", 60, lambda session: purge_messages(session, timedelta(days=settings.trash_days))),
             Job("purge-tags", 3600, lambda session: purge_tags(session, timedelta(days=settings.trash_days))),
             Job("purge-drafts", 3600, lambda session: purge_drafts(session, timedelta(days=settings.trash_days))),

@@ -149,7 +149,7 @@ def test_meanings_are_compared_in_their_index_and_looked_for_from_the_newest(fil
     vector = bytes(range(128)) * 3
     while (waiting := next_unembedded(filled, 0, newest_document(filled))) is not None:
         embedded = [Embedded(0, code_of(vector), vector)]
-        store_passages(filled, waiting.document_id, waiting.owner_id, embedded)
+        store_passages(filled, waiting, embedded)
     filled.commit()
     filled.execute(sa.text("ANALYZE"))
     meaning = Meaning(vector, Meanings())

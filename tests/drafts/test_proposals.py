@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.drafts.edits import edits_of_reply, move_place
+from tertulia.drafts.edits import MOST_EDITS, Moved, edits_of_reply
 from tertulia.drafts.text import Change, apply_changes, changes_between
 from tests.conftest import SignIn
 from tests.fakes.live_server import Client
@@ -40,6 +40,58 @@ def test_a_place_that_is_not_there_is_told_and_changes_nothing() -> None:
     assert (edit.is_placed, edit.old, edit.new) == (False, "A sentence of no letter at all", "x")
 
 
+def test_a_place_that_is_almost_right_ends_where_words_end() -> None:
+    for text, find, replacement, wanted in (
+        (
+            "The quick brown fox jumped over the dog. End.",
+            "The quick brown fox jumps over the dog",
+            "The quick brown fox leaps over the dog",
+            "The quick brown fox leaps over the dog. End.",
+        ),
+        (
+            "Intro. We have recieved your leter yesterday. End.",
+            "We have received your letter yesterday.",
+            "We got your letter yesterday.",
+            "Intro. We got your letter yesterday. End.",
+        ),
+    ):
+        [edit] = edits_of_reply(text, block(find, replacement), None)
+        assert text[: edit.start] + edit.new + text[edit.end :] == wanted
+    [edit] = edits_of_reply("a", block("banana split is good", "XYZ"), None)
+    assert edit.is_placed is False
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<edit><find></find><replace>" * 30_000,
+        "<edit><find>" * 60_000,
+        "<edit>" * 100_000 + "</edit>",
+        "</find><replace></replace></edit>" * 30_000,
+        (block("a passage that is not there " * 400, "x")) * 80,
+        block("a passage that is nearly there", "x") * 10_000,
+    ],
+    ids=["open blocks", "open finds", "opens", "closes", "long finds", "many finds"],
+)
+def test_whatever_a_model_writes_is_read_soon(reply: str) -> None:
+    """A million characters that are no blocks, or too many: what takes minutes would never end here."""
+    text = "a passage that is almost there, with some more of it. " * 9000
+    edits = edits_of_reply(text, reply, None)
+    assert len(edits) <= MOST_EDITS
+    assert not any(edit.is_placed for edit in edits)
+
+
+def test_a_rewritten_book_has_no_more_edits_than_one_can_look_at() -> None:
+    text = "".join(f"word{number}\nstays\n" for number in range(5_000))
+    edits = edits_of_reply(text, text.replace("word", "wort"), None)
+    assert 0 < len(edits) <= MOST_EDITS
+    made, at = "", 0
+    for edit in edits:
+        made += text[at : edit.start] + edit.new
+        at = edit.end
+    assert made + text[at:] == text.replace("word", "wort")
+
+
 def test_blocks_never_overlap() -> None:
     edits = edits_of_reply(LETTER, block("the cake", "the pie") + block("for the cake. It", "for it. It"), None)
     assert [one.is_placed for one in edits] == [True, False]
@@ -70,15 +122,16 @@ def test_a_text_that_was_written_anew_becomes_edits_and_chatter_none() -> None:
 def test_a_place_moves_with_its_words_or_is_lost(old: str, new: str, start: int, length: int) -> None:
     start = min(start, len(old))
     end = min(len(old), start + length)
-    moved = move_place(start, end, changes_between(old, new))
+    moved = Moved(changes_between(old, new)).place(start, end)
     if moved is not None:
         assert new[moved[0] : moved[1]] == old[start:end]
 
 
 def test_a_place_that_was_changed_is_lost() -> None:
-    assert move_place(4, 9, [Change(5, 6, "x")]) is None
-    assert move_place(4, 9, [Change(0, 2, "xyz"), Change(9, 9, "more")]) == (5, 10)
-    assert move_place(4, 4, [Change(4, 4, "xy")]) == (6, 6)
+    assert Moved([Change(5, 6, "x")]).place(4, 9) is None
+    assert Moved([Change(0, 2, "xyz"), Change(9, 9, "more")]).place(4, 9) == (5, 10)
+    assert Moved([Change(4, 4, "xy")]).place(4, 4) == (6, 6)
+    assert Moved([Change(4, 6, "xy")]).place(4, 4) is None
     assert apply_changes("a b", [Change(1, 1, "!")]) == "a! b"
 
 
@@ -242,6 +295,19 @@ def test_of_a_long_draft_what_matters_is_sent(ana: Client, provider: ScriptedPro
     assert "# Animals" in system
     assert "[…]" in system
     assert len(system) < 40_000
+
+
+def test_whoever_writes_in_the_chat_of_a_draft_does_not_get_the_draft(
+    ana: Client, provider: ScriptedProvider, sign_in: SignIn
+) -> None:
+    draft = draft_of(ana, "A secret text")
+    [chat] = ana.api("GET", f"/drafts/{draft}/chats")["items"]
+    bob = sign_in("bob")
+    shared = {"shared_with_username": "bob", "permissions": {"can_write": True}}
+    ana.api("POST", f"/chats/{chat['id']}/shares", json=shared, expect=201)
+    sent = bob.say(chat["id"], "Repeat the draft")
+    bob.finished(sent["run"]["id"])
+    assert "A secret text" not in str(provider.requests[-1]["messages"])
 
 
 def test_what_is_wrong_is_refused_and_strangers_find_nothing(ana: Client, sign_in: SignIn) -> None:

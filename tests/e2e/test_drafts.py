@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.conftest import SignedIn, accessibility_faults
+from tests.e2e.conftest import SignedIn, accessibility_faults, say
 from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text
 
 LETTER = "# To my aunt\n\nThank you very much for the cake. It was good.\n\n## Plans\n\nNext week we come.\n"
@@ -76,8 +76,8 @@ def test_a_letter_is_written_changed_compared_and_restored(page: Page, provider:
     page.get_by_role("button", name="Accept this change").last.click()
     expect(page.get_by_text("1 change proposed")).to_be_visible()
     type_at_end(page, "Yours, Ana\n")  # while the other stands
-    page.keyboard.press("Alt+BracketRight")
-    page.keyboard.press("Alt+Backspace")
+    page.keyboard.press("F8")
+    page.keyboard.press("Control+Shift+Enter")
     expect(page.get_by_text("change proposed")).to_be_hidden()
     expect(text_of(page)).to_contain_text("It was superb.")
     expect(text_of(page)).to_contain_text("very much")
@@ -173,6 +173,18 @@ def test_on_a_phone_a_text_is_asked_for_stopped_and_taken(signed_in: SignedIn, p
     page.get_by_role("button", name="Versions").click()
     expect(page.get_by_role("list", name="Versions, the newest first").get_by_role("listitem")).to_have_count(2)
     assert accessibility_faults(page) == []
+
+
+def test_a_reply_becomes_a_draft(page: Page, provider: ScriptedProvider) -> None:
+    provider.play([Text("# Ode\n\nTo bread."), Finish()])
+    say(page, "Write an ode")
+    reply = page.get_by_role("article").last
+    expect(reply).to_contain_text("To bread.")
+    reply.hover()
+    reply.get_by_role("button", name="More").click()
+    page.get_by_role("menuitem", name="To a draft").click()
+    expect(text_of(page)).to_contain_text("To bread.")
+    expect(page.get_by_label("Title of the draft")).to_have_value("Ode")
 
 
 def test_the_sides_are_moved_by_keyboard_and_remembered(page: Page) -> None:

@@ -150,7 +150,8 @@ class Kills:
                 while not over.is_set():
                     wanted = f"{text}word {len(text)} "
                     if self.chance.random() < 0.3:
-                        body = {"content": wanted, "parent_version_number": version, "window_id": "w"}
+                        body = {"content": wanted, "parent_version_number": version}
+                        body |= {"working_copy_revision": revision} if revision else {}
                         made = client.api("POST", f"/drafts/{draft_id}/versions", json=body, expect=201)
                         text, version = made["content"], made["version_number"]
                     else:

@@ -132,6 +132,15 @@ def test_the_real_model_is_fetched_and_answers(start_server: ServerMaker, tmp_pa
         assert (reply["cost"], reply["model_name"]) == ("0", "smollm2-135m")
         assert 0 < reply["usage"]["output_tokens"] <= 24
         assert client.api("GET", "/models")["items"][0]["state"]["phase"] == "ready"
+        # It proposes changes to a draft like any model, though hardly good ones.
+        draft = client.api("POST", "/drafts", json={"content": "The cat sat on the mat."}, expect=201)["id"]
+        body = {"instruction": "Make it longer.", "version_number": 1, "selection": {"start": 0, "end": 23}}
+        asked = client.api("POST", f"/drafts/{draft}/proposals", json=body, expect=201)
+        assert client.run_events(asked["sent"]["run"]["id"])[-1][1] == "run.finished"
+        [proposal] = client.api("GET", f"/drafts/{draft}/proposals")["items"]
+        assert proposal["status"] in ("open", "failed")
+        decided = client.api("POST", f"/proposals/{proposal['id']}/accept")
+        assert decided["proposal"]["status"] in ("decided", "failed")
         # Longer than its window of 4,096 tokens: no dead end.
         for number in range(4):
             client.say(chat["id"], f"{number} " + "word " * 4000, reply=False)

@@ -72,7 +72,7 @@ def build(session: Session) -> int:
     count = 0
     while (waiting := next_unembedded(session, 0, newest_document(session))) is not None:
         embedded = [Embedded(start, code_of(vector_of(text)), vector_of(text)) for start, text in waiting.passages]
-        store_passages(session, waiting.document_id, waiting.owner_id, embedded)
+        store_passages(session, waiting, embedded)
         count += 1
     return count
 
@@ -281,7 +281,9 @@ def test_without_the_model_the_search_goes_by_words_and_says_so(
 
 @pytest.mark.model
 @pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
-def test_the_real_model_is_fetched_finds_and_survives_its_death(start_server: ServerMaker, provider: Any) -> None:
+def test_the_real_model_is_fetched_finds_and_survives_its_death(
+    start_server: ServerMaker, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = start_server(embedding_model="minilm-l6-v2", openai_base_url=provider.url)
     meanings = server.app.state.parts.meanings
     with Client(server.url) as ana:
@@ -296,6 +298,7 @@ def test_the_real_model_is_fetched_finds_and_survives_its_death(start_server: Se
 
         until(lambda: sent["message"]["id"] in hits("baking sourdough"), seconds=30)
         assert hits("unpaid invoices") == []
+        monkeypatch.setattr(embedding, "REST_S", 0.1)
         meanings._embedder._child.send_signal(signal.SIGKILL)
         until(lambda: sent["message"]["id"] in hits("how dough becomes light"), seconds=30)
 

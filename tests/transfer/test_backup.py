@@ -86,6 +86,12 @@ def lived_in(ana: Client) -> None:
     ana.api("POST", "/provider-configs", json={"provider": "mistral", "api_key": "secret-key-0123"}, expect=201)
     ana.api("POST", "/api-tokens", json={"name": "script"}, expect=201)
     ana.api("PATCH", "/me", json={"preferences": {"theme": "dark"}})
+    draft = ana.api("POST", "/drafts", json={"content": "Dear aunt"}, expect=201)["id"]
+    ana.api(
+        "POST", f"/drafts/{draft}/versions", json={"content": "My dear aunt", "parent_version_number": 1}, expect=201
+    )
+    copy = {"content": "My very dear aunt", "base_version_number": 2, "revision": 0, "window_id": "a"}
+    ana.api("PUT", f"/drafts/{draft}/working-copy", json=copy)
 
 
 @pytest.mark.parametrize("target", ENGINES)
@@ -101,6 +107,11 @@ def test_what_is_restored_is_what_was_there_on_either_engine(
     server.stop()
     there = new_instance(target)
     restore(there, file, RECOUNTS, now=NOW)
+    engine = plain_engine(settings)
+    with engine.begin() as connection:  # search is made anew where it is restored
+        drafts = tables.metadata.tables["draft"]
+        connection.execute(sa.update(drafts).values(indexed_number=0, updated_at=drafts.c.updated_at))
+    engine.dispose()
     before, after = content(settings), content(there)
     for name in before:
         if name not in ("session", "user", "audit_log", "provider_config"):  # last uses are written when a server stops
@@ -116,6 +127,12 @@ def test_what_is_restored_is_what_was_there_on_either_engine(
             assert messages[1]["content"] == "Edited"
             assert client.api("GET", "/provider-configs")["items"][0]["key_hint"] == "sec"
             assert client.api("GET", "/usage")["total"]["replies"] == 2
+            (draft,) = client.api("GET", "/drafts")["items"]
+            kept = client.api("GET", f"/drafts/{draft['id']}")
+            assert (kept["current_version"]["content"], kept["working_copy"]["content"]) == (
+                "My dear aunt",
+                "My very dear aunt",
+            )
     finally:
         revived.stop()
 

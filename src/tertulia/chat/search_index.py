@@ -24,6 +24,7 @@ WORDS_A_ROW = 8000  # PostgreSQL knows places in a text up to 16,383
 AT_ONCE = 500
 INDEXED_OF_FILE = 300_000  # characters: about a book; more would hold up the writer
 PARTS_A_FILE = 1000  # the numbers of rows from here on are the first file's, then the second's
+PARTS_OF_DRAFT = 1  # of a chat's own rows the first is its title; from here on they are of the draft that it is about
 EDITION = 1  # of the words; another one is indexed anew
 SETTING = "search_index"
 FINAL = (MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.INTERRUPTED, MessageStatus.ERROR)
@@ -207,7 +208,9 @@ def _is_kept(session: Session, attachment_id: str) -> bool:
 
 def index_title(session: Session, chat_id: str) -> None:
     session.execute(
-        sa.delete(SearchDocument).where(SearchDocument.chat_id == chat_id, SearchDocument.message_id.is_(None))
+        sa.delete(SearchDocument).where(
+            SearchDocument.chat_id == chat_id, SearchDocument.message_id.is_(None), SearchDocument.part < PARTS_OF_DRAFT
+        )
     )
     title, owner_id, created_at = session.execute(
         sa.select(Chat.title, Chat.user_id, Chat.created_at).where(Chat.id == chat_id)
@@ -215,6 +218,28 @@ def index_title(session: Session, chat_id: str) -> None:
     for words in [] if title == DEFAULT_TITLE else _rows(title):
         head = f"{owner_word(owner_id)} {chat_word(chat_id)}"
         _INSERT.run(session, chat_id=chat_id, message_id=None, part=0, words=f"{head} {words}", created_at=created_at)
+
+
+def index_draft(session: Session, *, chat_id: str, owner_id: str, text: str, changed_at: datetime) -> None:
+    """The text of the draft that a chat is about, in place of what was indexed of it. Its owner alone finds it: a draft is not
+    shared with its chat."""
+    session.execute(
+        sa.delete(SearchDocument).where(
+            SearchDocument.chat_id == chat_id,
+            SearchDocument.message_id.is_(None),
+            SearchDocument.part >= PARTS_OF_DRAFT,
+        )
+    )
+    head = owner_word(owner_id)
+    for part, words in enumerate(_rows(text[:INDEXED_OF_FILE])):
+        _INSERT.run(
+            session,
+            chat_id=chat_id,
+            message_id=None,
+            part=PARTS_OF_DRAFT + part,
+            words=f"{head} {words}",
+            created_at=changed_at,
+        )
 
 
 def build_index(session: Session) -> Progress:

@@ -30,6 +30,7 @@ class SearchPassage(Created, Base):
         sa.UniqueConstraint("document_id", "position"),
         # All that is read to compare: the codes of one person, without their rows.
         sa.Index(None, "owner_id", "id", "code"),
+        {"sqlite_autoincrement": True},  # whoever reads on from the last number misses none
     )
 
     id: Mapped[int] = mapped_column(
@@ -47,6 +48,7 @@ class SearchPassage(Created, Base):
 class Unembedded:
     document_id: int
     owner_id: str
+    words: str  # as they were indexed: what comes later under the same number has others
     passages: list[tuple[int, str]]  # where each begins, and its text
 
 
@@ -64,7 +66,14 @@ def newest_document(session: Session) -> int:
 def next_unembedded(session: Session, after: int, upto: int) -> Unembedded | None:
     """The newest document without passages whose id lies in (after, upto]."""
     row = session.execute(
-        sa.select(SearchDocument.id, SearchDocument.message_id, SearchDocument.part, Chat.user_id, Chat.title)
+        sa.select(
+            SearchDocument.id,
+            SearchDocument.message_id,
+            SearchDocument.part,
+            SearchDocument.words,
+            Chat.user_id,
+            Chat.title,
+        )
         .join(Chat, Chat.id == SearchDocument.chat_id)
         .where(
             SearchDocument.id > after,
@@ -79,7 +88,7 @@ def next_unembedded(session: Session, after: int, upto: int) -> Unembedded | Non
     # A long text has several rows of words; its meaning is that of the first.
     is_first = row.part % PARTS_A_FILE == 0
     text = _text_of(session, row.message_id, row.part, row.title) if is_first else ""
-    return Unembedded(row.id, row.user_id, passages_of(text))
+    return Unembedded(row.id, row.user_id, row.words, passages_of(text))
 
 
 def _text_of(session: Session, message_id: str | None, part: int, title: str) -> str:
@@ -121,15 +130,17 @@ def _end_of_passage(text: str, start: int) -> int:
     return end
 
 
-def store_passages(session: Session, document_id: int, owner_id: str, embedded: Sequence[Embedded]) -> None:
-    """Unless the document is gone, or another process was first."""
-    is_there = session.scalar(
-        sa.select(SearchDocument.id).where(SearchDocument.id == document_id).with_for_update(read=True)
+def store_passages(session: Session, of: Unembedded, embedded: Sequence[Embedded]) -> None:
+    """Unless the document is gone or another has its number by now, or another process was first."""
+    words = session.scalar(
+        sa.select(SearchDocument.words).where(SearchDocument.id == of.document_id).with_for_update(read=True)
     )
-    if is_there is None:
+    if words != of.words:
         return
     rows: list[dict[str, object]] = [
         {"start": one.start, "code": one.code, "embedding": one.vector} for one in embedded
     ] or [{"start": 0, "code": None, "embedding": None}]
     for position, row in enumerate(rows):
-        insert_if_absent(session, SearchPassage, document_id=document_id, owner_id=owner_id, position=position, **row)
+        insert_if_absent(
+            session, SearchPassage, document_id=of.document_id, owner_id=of.owner_id, position=position, **row
+        )

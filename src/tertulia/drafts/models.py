@@ -37,6 +37,13 @@ class Draft(Timestamps, Base):
         ),
         sa.Index(None, "user_id", "updated_at", "id"),
         sa.Index(None, "deleted_at"),
+        # Few wait to be indexed for search.
+        sa.Index(
+            "ix_draft_unindexed",
+            "updated_at",
+            sqlite_where=sa.text("indexed_number < version_count"),
+            postgresql_where=sa.text("indexed_number < version_count"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
@@ -45,6 +52,7 @@ class Draft(Timestamps, Base):
     description: Mapped[str | None] = mapped_column(sa.Text)
     current_version_id: Mapped[str] = mapped_column(Id())
     version_count: Mapped[int] = mapped_column(default=0)  # also the number of the newest: there is no gap
+    indexed_number: Mapped[int] = mapped_column(default=0)  # the version_count when search last took its text
     revision: Mapped[int] = mapped_column(default=1)  # of title and description, for If-Match
     deleted_at: Mapped[datetime | None]
 
@@ -69,7 +77,8 @@ class DraftVersion(Created, Base):
         ),
         sa.CheckConstraint("version_number >= 1", name="version_number"),
         sa.CheckConstraint(f"length BETWEEN 0 AND {MAX_CONTENT}", name="length"),
-        sa.Index(None, "draft_id", "parent_version_id"),
+        # By which a version is found that another one is made from, also when a draft is deleted.
+        *(sa.Index(None, "draft_id", column) for column in ("parent_version_id", "base_version_id", "delta_of_id")),
         sa.Index(None, "author_id"),
         sa.Index(None, "message_id"),
     )

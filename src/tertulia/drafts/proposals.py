@@ -10,7 +10,7 @@ from tertulia.accounts.access import owns_draft
 from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Message
 from tertulia.drafts.announce import announce_version
-from tertulia.drafts.edits import PlacedEdit, edits_of_reply, move_place
+from tertulia.drafts.edits import Moved, PlacedEdit, edits_of_reply
 from tertulia.drafts.errors import DraftTooLong, ProposalNotFound, ProposalStillWritten
 from tertulia.drafts.models import (
     MAX_CONTENT,
@@ -26,7 +26,7 @@ from tertulia.drafts.schemas import ProposalDecided, ProposalEditRead, ProposalR
 from tertulia.drafts.service import check_draft
 from tertulia.drafts.text import Change, apply_changes, changes_between
 from tertulia.drafts.versions import Origin, Stored, add_version, load_text, load_version, lock_draft, with_text
-from tertulia.drafts.working_copies import read_working_copy
+from tertulia.drafts.working_copies import clear_unchanged_copy, read_working_copy
 from tertulia.ids import DraftId, ProposalId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
@@ -100,6 +100,23 @@ def finish_proposal(session: Session, message_id: str, *, is_whole: bool) -> Non
     announce_proposal(session, proposal.id, Operation.UPDATED)
 
 
+def reopen_proposal(session: Session, message_id: str) -> None:
+    """The model goes on with a reply that was cut off; unless something of it was decided already."""
+    decided = sa.select(ProposalEdit.id).where(
+        ProposalEdit.proposal_id == Proposal.id, ProposalEdit.status.in_((EditStatus.ACCEPTED, EditStatus.REJECTED))
+    )
+    proposal_id = session.scalar(
+        sa.select(Proposal.id).where(
+            Proposal.message_id == message_id, Proposal.status != ProposalStatus.DECIDED, ~decided.exists()
+        )
+    )
+    if proposal_id is not None:
+        session.execute(
+            sa.update(Proposal).where(Proposal.id == proposal_id).values(status=ProposalStatus.WRITING, problem=None)
+        )
+        announce_proposal(session, proposal_id, Operation.UPDATED)
+
+
 def _edits(session: Session, proposal: Proposal, reply: str, *, is_whole: bool) -> list[PlacedEdit]:
     base = load_text(session, proposal.base_version_id)
     selection = None
@@ -129,10 +146,11 @@ def accept_edits(
     proposal = _locked(session, proposal_id, actor=actor)
     draft = lock_draft(session, DraftId(proposal.draft_id), actor=actor)
     current = load_version(session, draft.id, draft.current_number)
-    since = changes_between(load_text(session, proposal.base_version_id), current.content)
+    clear_unchanged_copy(session, draft, actor=actor)
+    since = Moved(changes_between(load_text(session, proposal.base_version_id), current.content))
     taken: list[tuple[ProposalEdit, Change]] = []
     for edit in _chosen(session, proposal, edit_ids):
-        place = move_place(edit.start_at, edit.end_at, since)
+        place = since.place(edit.start_at, edit.end_at)
         if place is None:
             _decide(edit, EditStatus.MISPLACED)
         else:
@@ -140,7 +158,8 @@ def accept_edits(
             _decide(edit, EditStatus.ACCEPTED)
     version = None
     if taken:
-        changes = sorted(change for _, change in taken)
+        # Two that insert at one place stay in the order in which they were proposed.
+        changes = [change for _, change in sorted(taken, key=lambda one: (one[1].start, one[1].end, one[0].position))]
         content = apply_changes(current.content, changes)
         if len(content) > MAX_CONTENT:
             raise DraftTooLong(len(content), MAX_CONTENT)
@@ -267,7 +286,7 @@ def _read_with(session: Session, proposals: Collection[Proposal], text: str | No
     for one in proposals:
         since = None
         if text is not None and one.status is ProposalStatus.OPEN:
-            since = changes_between(load_text(session, one.base_version_id), text)
+            since = Moved(changes_between(load_text(session, one.base_version_id), text))
         reply = replies.get(one.message_id or "")
         found.append(
             {
@@ -290,10 +309,10 @@ def _read_with(session: Session, proposals: Collection[Proposal], text: str | No
     return found
 
 
-def _read_edit(edit: ProposalEdit, since: list[Change] | None) -> ProposalEditRead:
+def _read_edit(edit: ProposalEdit, since: Moved | None) -> ProposalEditRead:
     place = None
     if since is not None and edit.status is EditStatus.OPEN:
-        place = move_place(edit.start_at, edit.end_at, since)
+        place = since.place(edit.start_at, edit.end_at)
     return {
         "id": edit.id,
         "status": edit.status,

@@ -40,14 +40,14 @@ class VersionCreate(Request):
     """What was written on the version `parent_version_number`.
 
     If the draft has moved on both are merged, unless a `branch` is wanted: then the new version stands beside what came since.
-    The working copy that this window stored is taken up with it.
+    The working copy of this revision is taken up with it: the content has what it has.
     """
 
     content: Content
     parent_version_number: Annotated[int, Field(ge=1)]
     name: Title | None = None
     branch: bool = False
-    window_id: Annotated[str, Field(min_length=1, max_length=40)] | None = None
+    working_copy_revision: Annotated[int, Field(ge=1)] | None = None
 
 
 class VersionUpdate(Request):
@@ -101,9 +101,10 @@ class VersionRead(VersionListed):
 
 
 class Authorship(TypedDict):
-    """The stretches of a version's text, one after the other."""
+    """The stretches of a version's text, one after the other, and the versions that they came with."""
 
     items: list[Origin]
+    versions: list[VersionListed]
 
 
 class VersionMade(VersionRead):

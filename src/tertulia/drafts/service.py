@@ -14,8 +14,9 @@ from tertulia.chat.service import announce_chat, create_chat, get_chat, get_mess
 from tertulia.db import rowcount
 from tertulia.db.types import EPOCH, MICROSECOND
 from tertulia.drafts.announce import announce_draft, announce_version
-from tertulia.drafts.errors import DraftChanged, DraftNotFound
+from tertulia.drafts.errors import DraftChanged, DraftNotFound, DraftTooLong
 from tertulia.drafts.models import (
+    MAX_CONTENT,
     Draft,
     DraftChat,
     DraftVersion,
@@ -43,12 +44,13 @@ from tertulia.drafts.versions import (
     add_version,
     load_spans,
     load_version,
+    lock_any_draft,
     lock_draft,
     read_version,
     save_version,
     with_text,
 )
-from tertulia.drafts.working_copies import clear_working_copy, read_working_copy
+from tertulia.drafts.working_copies import clear_unchanged_copy, clear_working_copy, read_working_copy
 from tertulia.files.of_messages import release_files
 from tertulia.ids import ChatId, DraftId, MessageId, new_id
 from tertulia.realtime.models import Operation
@@ -81,12 +83,16 @@ def create_draft(session: Session, new: DraftCreate, *, actor: Actor) -> DraftRe
 
 
 def _first_text(session: Session, new: DraftCreate, *, actor: Actor) -> tuple[str, Origin]:
+    """Raises MessageNotFound, and DraftTooLong for a reply that is longer than a draft may be."""
     if new.message_id is None:
         return clean(new.content or ""), Origin(author_id=actor.user_id)
     message = get_message(session, MessageId(new.message_id), actor=actor)
+    content = clean(new.content or message["content"])
+    if len(content) > MAX_CONTENT:
+        raise DraftTooLong(len(content), MAX_CONTENT)
     if message["role"] is not MessageRole.ASSISTANT:
-        return clean(new.content or message["content"]), Origin(author_id=actor.user_id, message_id=message["id"])
-    return clean(new.content or message["content"]), Origin(
+        return content, Origin(author_id=actor.user_id, message_id=message["id"])
+    return content, Origin(
         GenerationSource.AI_GENERATION,
         message_id=message["id"],
         provider=message["provider"],
@@ -95,8 +101,9 @@ def _first_text(session: Session, new: DraftCreate, *, actor: Actor) -> tuple[st
 
 
 def _title_of(content: str) -> str | None:
-    line = next((line.strip("# \t") for line in content.split("\n") if line.strip("# \t")), "")
-    return line[:TITLE_OF_TEXT] or None
+    """The first line that has words."""
+    lines = (" ".join(line.strip("# ").split()) for line in content[:10_000].split("\n"))
+    return next((line[:TITLE_OF_TEXT].strip() for line in lines if line), None)
 
 
 def add_chat(session: Session, draft_id: DraftId, title: str | None, *, actor: Actor) -> ChatRead:
@@ -195,6 +202,7 @@ def delete_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> None:
 def restore_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> DraftRead:
     """Out of the trash, as it was, with the chats that went with it."""
     check_draft(session, draft_id, actor=actor, in_trash=True)
+    lock_any_draft(session, draft_id)
     went_at = session.scalar(sa.select(Draft.deleted_at).where(Draft.id == draft_id))
     if went_at is not None:
         session.execute(
@@ -216,7 +224,12 @@ def _set_chats_deleted(session: Session, draft_id: str, which: sa.ColumnElement[
 
 def purge_drafts(session: Session, kept: timedelta) -> int:
     """Delete for good what has been in the trash for longer, with its versions and chats; a few at a time."""
-    old = session.scalars(sa.select(Draft.id).where(Draft.deleted_at < clock.now() - kept).limit(20)).all()
+    old = session.scalars(
+        sa.select(Draft.id)
+        .where(Draft.deleted_at < clock.now() - kept)
+        .limit(5)
+        .with_for_update(skip_locked=True)  # one that comes back meanwhile is waited for, and is not deleted
+    ).all()
     chats = session.scalars(sa.select(DraftChat.chat_id).where(DraftChat.draft_id.in_(old))).all()
     release_files(session, chats)
     session.execute(sa.delete(Chat).where(Chat.id.in_(chats)))
@@ -245,7 +258,16 @@ def get_authorship(session: Session, draft_id: DraftId, number: int, *, actor: A
     check_draft(session, draft_id, actor=actor)
     version = load_version(session, draft_id, number)
     spans = load_spans(session, version.id)
-    return {"items": [{"length": span.length, "version_number": span.version_number} for span in spans]}
+    numbers = {span.version_number for span in spans}
+    rows = session.execute(
+        LISTED.where(DraftVersion.draft_id == draft_id, DraftVersion.version_number.in_(numbers)).order_by(
+            DraftVersion.version_number
+        )
+    )
+    return {
+        "items": [{"length": span.length, "version_number": span.version_number} for span in spans],
+        "versions": [read_listed(row) for row in rows],
+    }
 
 
 def create_version(
@@ -262,7 +284,7 @@ def create_version(
         origin=Origin(author_id=actor.user_id, name=new.name),
         branch=new.branch,
     )
-    clear_working_copy(session, draft_id, content, window_id=new.window_id, actor=actor)
+    clear_working_copy(session, draft_id, content, revision=new.working_copy_revision, actor=actor)
     if saved.is_new:
         # A draft that nobody has named is called as its text begins.
         session.execute(
@@ -270,6 +292,8 @@ def create_version(
             .where(Draft.id == draft_id, Draft.title.is_(None))
             .values(title=_title_of(saved.version.content), revision=Draft.revision + 1)
         )
+    elif new.name:
+        session.execute(sa.update(DraftVersion).where(DraftVersion.id == saved.version.id).values(name=new.name))
     number = saved.version.number
     listed = announce_version(session, draft_id, number) if saved.is_new else read_version(session, draft_id, number)
     return {**with_text(listed, saved.version), "merged": saved.is_merged}, saved.is_new
@@ -288,6 +312,7 @@ def restore_version(session: Session, draft_id: DraftId, number: int, *, actor: 
     """An old version's text as a new one, whose parent it is; who wrote what stays as it was known there."""
     draft = lock_draft(session, draft_id, actor=actor)
     old = load_version(session, draft_id, number)
+    clear_unchanged_copy(session, draft, actor=actor)
     made = add_version(session, draft, old.content, parent=old, origin=Origin(author_id=actor.user_id))
     return with_text(announce_version(session, draft_id, made.number), made)
 

@@ -165,8 +165,9 @@ def _resolved(base: str, mine: str, theirs: str, *, has_both: bool) -> Merged:
         return [{"kind": "same", "text": mine if theirs == base else theirs}]
     if mine == theirs:
         return [{"kind": "same", "text": mine}]
-    if not base and (theirs in mine or mine in theirs):
-        return [{"kind": "same", "text": max(mine, theirs, key=len)}]
+    longer, shorter = sorted((mine, theirs), key=len, reverse=True)
+    if not base and (longer.startswith(shorter) or longer.endswith(shorter)):
+        return [{"kind": "same", "text": longer}]
     return [{"kind": "overlap", "base": base, "mine": mine, "theirs": theirs}]
 
 

@@ -13,9 +13,10 @@ from tertulia.drafts.errors import DraftTooLong, VersionConflict
 from tertulia.drafts.models import MAX_CONTENT, Draft, DraftVersion, DraftWorkingCopy
 from tertulia.drafts.schemas import WorkingCopyPut, WorkingCopyRead, WorkingCopyStored
 from tertulia.drafts.text import clean, merge_texts, merged_text
-from tertulia.drafts.versions import Origin, load_version, lock_any_draft, lock_draft, save_version
+from tertulia.drafts.versions import LockedDraft, Origin, load_version, lock_any_draft, lock_draft, save_version
 from tertulia.ids import DraftId
 
+MERGED = "merged"
 SETTLED_AFTER = timedelta(minutes=10)  # without typing: then it becomes a version, whatever became of its window
 
 
@@ -35,74 +36,82 @@ def read_working_copy(session: Session, draft_id: str, *, actor: Actor) -> Worki
 
 
 def store_working_copy(session: Session, draft_id: DraftId, put: WorkingCopyPut, *, actor: Actor) -> WorkingCopyStored:
-    """What a window has now; merged with what another window of this person stored since `put.revision`.
+    """What a window has now; merged with what another window of this person stored since `put.revision`, and with the current
+    version if it was typed on an older one.
 
-    Raises VersionConflict where both changed the same; then nothing is stored, and the window has its text still.
+    Raises VersionConflict where two windows changed the same; then nothing is stored, and the window has its text still. Where
+    a version did, it is stored as it is, on the version that it was typed on.
     """
     draft = lock_draft(session, draft_id, actor=actor)
-    content = clean(put.content)
-    base = load_version(session, draft_id, put.base_version_number)
+    content, base_number = clean(put.content), put.base_version_number
+    base = load_version(session, draft_id, base_number)
     known = read_working_copy(session, draft_id, actor=actor)
-    is_merged = False
     # What this very window stored it may replace, also when the answer never reached it.
     is_own = known is not None and (known["revision"] == put.revision or known["window_id"] == put.window_id)
     if known is not None and not is_own and known["content"] != content:
         # Both windows began with the older of the two versions at least.
-        older = base.content
-        if known["base_version_number"] < put.base_version_number:
-            older = load_version(session, draft_id, known["base_version_number"]).content
-        merged = merge_texts(older, content, known["content"])
+        older = min(base_number, known["base_version_number"])
+        merged = merge_texts(load_version(session, draft_id, older).content, content, known["content"])
         text = merged_text(merged)
         if text is None:
             raise VersionConflict(current=draft.current_number, merged=merged, revision=known["revision"])
-        if len(text) > MAX_CONTENT:
-            raise DraftTooLong(len(text), MAX_CONTENT)
-        content, is_merged = text, text != content
+        content, base_number = text, older
+        base = load_version(session, draft_id, older)
+    if base_number < draft.current_number:
+        current = load_version(session, draft_id, draft.current_number)
+        text = merged_text(merge_texts(base.content, content, current.content))
+        if text is not None and len(text) <= MAX_CONTENT:
+            content, base, base_number = text, current, current.number
+    if len(content) > MAX_CONTENT:
+        raise DraftTooLong(len(content), MAX_CONTENT)
+    is_merged = content != clean(put.content)
     now = clock.now()
     # A number that no window has for another text, also after a version took the last copy up.
     revision = max(known["revision"] + 1 if known is not None else 0, (now - EPOCH) // MICROSECOND)
+    # What was merged is no window's own: only whoever has heard of it may replace it.
+    window_id = MERGED if is_merged else put.window_id
     mine = (DraftWorkingCopy.draft_id == draft_id, DraftWorkingCopy.user_id == actor.user_id)
-    if known is None:
+    values = {
+        "base_version_id": base.id,
+        "content": content,
+        "revision": revision,
+        "window_id": window_id,
+        "updated_at": now,
+    }
+    if base_number == draft.current_number and content == base.content:
+        session.execute(sa.delete(DraftWorkingCopy).where(*mine))  # typed and taken back: there is nothing to keep
+    elif known is None:
         session.execute(
-            sa.insert(DraftWorkingCopy).values(
-                draft_id=draft_id,
-                user_id=actor.user_id,
-                base_version_id=base.id,
-                content=content,
-                revision=revision,
-                window_id=put.window_id,
-                created_at=now,
-                updated_at=now,
-            )
+            sa.insert(DraftWorkingCopy).values(draft_id=draft_id, user_id=actor.user_id, created_at=now, **values)
         )
     else:
-        session.execute(
-            sa.update(DraftWorkingCopy)
-            .where(*mine)
-            .values(
-                base_version_id=base.id, content=content, revision=revision, window_id=put.window_id, updated_at=now
-            )
-        )
+        session.execute(sa.update(DraftWorkingCopy).where(*mine).values(**values))
     announce_working_copy(session, draft_id, revision, actor.user_id)
     return {
         "content": content,
-        "base_version_number": put.base_version_number,
+        "base_version_number": base_number,
         "revision": revision,
-        "window_id": put.window_id,
+        "window_id": window_id,
         "updated_at": now,
         "merged": is_merged,
     }
 
 
-def clear_working_copy(session: Session, draft_id: str, content: str, *, window_id: str | None, actor: Actor) -> None:
-    """A version has this text now, and what this window stored before it. What another window stored stays."""
+def clear_working_copy(session: Session, draft_id: str, content: str, *, revision: int | None, actor: Actor) -> None:
+    """A version has this text now, or what the copy of this revision had. What another window stored since stays."""
     session.execute(
         sa.delete(DraftWorkingCopy).where(
             DraftWorkingCopy.draft_id == draft_id,
             DraftWorkingCopy.user_id == actor.user_id,
-            (DraftWorkingCopy.content == content) | (DraftWorkingCopy.window_id == window_id),
+            (DraftWorkingCopy.content == content) | (DraftWorkingCopy.revision == revision),
         )
     )
+
+
+def clear_unchanged_copy(session: Session, draft: LockedDraft, *, actor: Actor) -> None:
+    """One that says what the current version says would hide the version that comes next."""
+    current = load_version(session, draft.id, draft.current_number)
+    clear_working_copy(session, draft.id, current.content, revision=None, actor=actor)
 
 
 def has_unsettled(session: Session) -> bool:

@@ -1,5 +1,6 @@
 """Drafts and runs: what a model hears of the draft that a chat is about, and asking it for edits."""
 
+import re
 from collections.abc import Callable
 
 import sqlalchemy as sa
@@ -20,6 +21,8 @@ from tertulia.ids import ChatId, DraftId
 from tertulia.runs.schemas import MessageCreate, Sent, WantedModel
 from tertulia.runs.service import Offered, send_message
 
+_SPLIT = re.compile(r"\W+")
+WORDS_ASKED = 200  # the first ones of a message tell what it is about
 QUOTED = 1000  # characters of a selection that the message repeats
 AROUND = 2000  # characters before and after a selection that a model sees of a long draft
 
@@ -88,7 +91,12 @@ def about_draft(session: Session, chat_id: str, reply_id: str, reader_id: str) -
     draft = session.execute(
         sa.select(Draft.id, Draft.title, Draft.current_version_id)
         .join(DraftChat, DraftChat.draft_id == Draft.id)
-        .where(DraftChat.chat_id == chat_id)
+        .where(
+            DraftChat.chat_id == chat_id,
+            # A chat can be shared, and whoever writes in it asks a model of their own; the draft is its owner's alone.
+            Draft.user_id == reader_id,
+            Draft.deleted_at.is_(None),
+        )
     ).one_or_none()
     if draft is None:
         return None
@@ -148,12 +156,12 @@ def what_matters(text: str, asked: str, room: int) -> str:
     if estimate_tokens(text) <= room:
         return text
     paragraphs = text.split("\n\n")
-    words = {word for word in asked.lower().split() if len(word) > 3}
+    words = {word for word in asked.lower().split()[:WORDS_ASKED] if len(word) > 3}
     order = sorted(
         range(len(paragraphs)),
         key=lambda at: (
             not paragraphs[at].lstrip().startswith("#"),
-            -sum(word in paragraphs[at].lower() for word in words),
+            -len(words.intersection(_SPLIT.split(paragraphs[at].lower()))),
             at,
         ),
     )

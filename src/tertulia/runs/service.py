@@ -31,7 +31,7 @@ from tertulia.chat.schemas import UsageRead
 from tertulia.chat.search_index import index_stored
 from tertulia.chat.service import get_message
 from tertulia.db import wake
-from tertulia.drafts.proposals import finish_proposal
+from tertulia.drafts.proposals import finish_proposal, reopen_proposal
 from tertulia.ids import ChatId, MessageId, RunId, new_id
 from tertulia.providers.catalogue import KnownModels, ModelChoice
 from tertulia.providers.errors import ModelUnknown
@@ -152,6 +152,7 @@ def continue_message(session: Session, message_id: MessageId, offered: Offered, 
         .where(Message.id == message_id)
         .values(status=MessageStatus.SENDING, details=details.model_copy(update={"run_id": run_id, "error": None}))
     )
+    reopen_proposal(session, message_id)
     message = announce_message(session, chat.owner_id, message_id, Operation.UPDATED)
     return {
         "message": message,

@@ -14,8 +14,10 @@ from typing_extensions import TypedDict
 from tertulia.accounts.access import may_read_chat, shared_chat_ids
 from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Chat, Message, MessageRole
-from tertulia.chat.search_index import PARTS_A_FILE, SearchDocument, chat_word, owner_word, role_word
+from tertulia.chat.search_index import PARTS_A_FILE, PARTS_OF_DRAFT, SearchDocument, chat_word, owner_word, role_word
 from tertulia.db import limited_time
+from tertulia.drafts.models import Draft, DraftChat
+from tertulia.drafts.versions import load_text
 from tertulia.files.models import Attachment, BlobContent, MessageAttachment
 from tertulia.search.asked import Asked, Term, understand
 from tertulia.search.errors import SearchTooSlow
@@ -47,8 +49,14 @@ class FoundFile(TypedDict):
     file_name: str
 
 
+class FoundDraft(TypedDict):
+    id: str
+    title: str | None
+
+
 class SearchHit(TypedDict):
-    """A message, or with `message` null the title of a chat; with `attachment` what a file of the message says.
+    """A message, or with `message` null the title of a chat; with `attachment` what a file of the message says, with `draft`
+    the text of the draft that the chat is about.
 
     What is found `by` meaning has none of the words that were typed.
     """
@@ -56,6 +64,7 @@ class SearchHit(TypedDict):
     chat: FoundChat
     message: FoundMessage | None
     attachment: FoundFile | None
+    draft: FoundDraft | None
     by: Literal["words", "meaning"]
     snippet: list[SnippetPiece]
 
@@ -196,7 +205,11 @@ class _Looking:
         asked = understand(title)
         if not asked.terms:
             return []
-        conditions = [*self.narrow(Asked(), Narrowed()), SearchDocument.message_id.is_(None)]
+        conditions = [
+            *self.narrow(Asked(), Narrowed()),
+            SearchDocument.message_id.is_(None),
+            SearchDocument.part < PARTS_OF_DRAFT,
+        ]
         found = self.matching(Asked(terms=asked.terms), Narrowed(), conditions, limit=RANKED)
         return list(
             self.session.scalars(
@@ -310,6 +323,7 @@ def _read(
         .where(SearchDocument.id.in_(ids))
     ).all()
     files = _files(session, [(row[4], row[8] // PARTS_A_FILE - 1) for row in rows if row[8] >= PARTS_A_FILE])
+    drafts = _drafts(session, {row[1] for row in rows if row[4] is None and row[8] >= PARTS_OF_DRAFT})
     hits: dict[tuple[str, str | None, int], SearchHit] = {}
     for document_id, chat_id, title, is_archived, message_id, role, created_at, content, part in sorted(
         rows, key=lambda row: ids.index(row[0])
@@ -318,15 +332,31 @@ def _read(
         if part >= PARTS_A_FILE and place not in files:
             continue  # deleted a moment ago, and not yet out of the index
         file, text = files.get(place, (None, content))
+        draft = drafts.get(chat_id) if message_id is None and part >= PARTS_OF_DRAFT else None
+        kind = part // PARTS_A_FILE if message_id else min(part, PARTS_OF_DRAFT)
         hit: SearchHit = {
             "chat": {"id": chat_id, "title": title, "is_archived": is_archived},
             "message": {"id": message_id, "role": role, "created_at": created_at} if message_id else None,
             "attachment": file,
+            "draft": draft[0] if draft else None,
             "by": "meaning" if document_id in starts else "words",
-            "snippet": snippet_of(text if message_id else title, terms, starts.get(document_id)),
+            "snippet": snippet_of(text if message_id else draft[1] if draft else title, terms, starts.get(document_id)),
         }
-        hits.setdefault((chat_id, message_id, part // PARTS_A_FILE), hit)  # a long text has several rows
+        hits.setdefault((chat_id, message_id, kind), hit)  # a long text has several rows
     return list(hits.values())
+
+
+def _drafts(session: Session, chat_ids: set[str]) -> dict[str, tuple[FoundDraft, str]]:
+    """The drafts that these chats are about, with their texts as they are now."""
+    rows = session.execute(
+        sa.select(DraftChat.chat_id, Draft.id, Draft.title, Draft.current_version_id)
+        .join(Draft, Draft.id == DraftChat.draft_id)
+        .where(DraftChat.chat_id.in_(chat_ids))
+    )
+    return {
+        row.chat_id: (FoundDraft(id=row.id, title=row.title), load_text(session, row.current_version_id))
+        for row in rows
+    }
 
 
 def _files(session: Session, places: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[FoundFile | None, str]]:

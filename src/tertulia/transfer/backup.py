@@ -26,6 +26,7 @@ from tertulia.db.check import Recount, check_database
 from tertulia.db.migrate import known_revisions, migrate_to, upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.db.types import Id, JsonOf, Money, UtcTime, Xid
+from tertulia.drafts.models import Draft
 from tertulia.errors import SettingsError
 from tertulia.files.store import FileStore
 from tertulia.jobs.models import InstanceSetting
@@ -159,6 +160,7 @@ def _index_anew(settings: Settings) -> None:
     engine = plain_engine(settings)
     with engine.begin() as connection:
         connection.execute(sa.delete(InstanceSetting).where(InstanceSetting.name == SETTING))
+        connection.execute(sa.update(Draft).values(indexed_number=0, updated_at=Draft.updated_at))
     engine.dispose()
 
 

@@ -169,9 +169,12 @@ function useEntries(typed: string, showShortcuts: () => void): Entry[] {
   const chats = titles.slice(0, SHOWN).map((chat) => ({
     key: chat.id,
     label: chat.title,
-    note: chat.is_archived ? "archived" : "chat",
-    icon: <MessageSquare {...icon} />,
-    run: () => void navigate({ to: "/c/$chatId", params: { chatId: chat.id } }),
+    note: chat.isDraft ? "draft" : chat.is_archived ? "archived" : "chat",
+    icon: chat.isDraft ? <FileText {...icon} /> : <MessageSquare {...icon} />,
+    run: () =>
+      void (chat.isDraft
+        ? navigate({ to: "/d/$draftId", params: { draftId: chat.id } })
+        : navigate({ to: "/c/$chatId", params: { chatId: chat.id } })),
   }));
   const search: Entry = {
     key: "search",

@@ -21,6 +21,7 @@ RECENT = 5000  # newest documents, looked through at each look: not all become v
 WHOLE_EVERY_S = 3600.0  # all of them, for what came any other way
 CHARACTERS_AT_ONCE = 2000  # given to the model: a search that comes waits for no more
 HELD_S = 60
+MOST_FAILURES = 3  # of one look: then it is the model that fails
 log = logging.getLogger(__name__)
 
 MeaningPhase = Literal["off", "fetching", "building", "ready", "failed"]
@@ -78,14 +79,21 @@ class PassageBuilder:
         newest = await self._db.read(newest_document)
         is_whole = time.monotonic() >= self._whole_at
         floor = 0 if is_whole else max(0, newest - RECENT)
-        upto = newest
+        upto, failures = newest, 0
         while upto > floor:
             after = max(floor, upto - WINDOW)
             waiting = await self._db.read(next_unembedded, after, upto)
             if waiting is None:
                 upto = after
             elif await self._is_mine():
-                await self._embed(waiting)
+                try:
+                    await self._embed(waiting)
+                except EmbeddingFailed as error:
+                    # The next whole look tries it again; the others need not wait for it.
+                    log.warning("document %d is not found by its meaning: %s", waiting.document_id, error)
+                    failures += 1
+                    if failures == MOST_FAILURES:
+                        raise
                 upto = waiting.document_id - 1
             else:
                 return  # another process does it
@@ -109,7 +117,7 @@ class PassageBuilder:
             embedded += [
                 Embedded(start, code_of(vector), vector) for (start, _), vector in zip(batch, vectors, strict=True)
             ]
-        await self._db.write(store_passages, waiting.document_id, waiting.owner_id, embedded)
+        await self._db.write(store_passages, waiting, embedded)
 
 
 def _batches(passages: list[tuple[int, str]]) -> list[list[tuple[int, str]]]:

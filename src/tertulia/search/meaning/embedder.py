@@ -20,6 +20,8 @@ ANSWER_S = 20.0
 QUERY_S = 2.0  # a search does not wait longer for its meaning
 SLEEP_AFTER_S = 600.0
 REMEMBERED = 256  # questions: whoever types asks the same again and again
+MOST_ASKED = 8  # questions at once
+REST_S = 10.0  # after a failure: searches go by words meanwhile
 LINE_BYTES = 1024 * 1024
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ class Embedder:
         self._sleeper: asyncio.TimerHandle | None = None
         self._sleeping: asyncio.Task[None] | None = None
         self._remembered: OrderedDict[str, bytes] = OrderedDict()
+        self._asked: dict[str, asyncio.Future[list[bytes]]] = {}  # questions under way, each once
+        self._rests_until = 0.0
         self.prepared = asyncio.Event()
         self.phase: EmbedderPhase = "fetching"
 
@@ -56,6 +60,7 @@ class Embedder:
         for task in (self._fetching, self._sleeping):
             if task is not None:
                 await asyncio.gather(task, return_exceptions=True)
+        await self._end_child()  # whoever waits for it is told so
         async with self._turn:
             await self._end_child()
 
@@ -85,18 +90,30 @@ class Embedder:
             return self._remembered[text]
         if not self.prepared.is_set() or self.phase != "ready":
             return None
-        asked = asyncio.ensure_future(self.embed([text]))
+        asked = self._asked.get(text)
+        if asked is None:
+            if len(self._asked) >= MOST_ASKED or asyncio.get_running_loop().time() < self._rests_until:
+                return None
+            asked = self._asked[text] = asyncio.ensure_future(self.embed([text]))
+            asked.add_done_callback(lambda done: self._remember(text, done))
         try:
             # It goes on when this one stops waiting, so that the next need not load the model again.
             [vector] = await asyncio.wait_for(asyncio.shield(asked), QUERY_S)
         except (TimeoutError, EmbeddingFailed) as error:
-            asked.add_done_callback(_ignore)
             log.warning("a search goes by words alone: %s", error or "the embedding model is slow")
             return None
-        self._remembered[text] = vector
+        return vector
+
+    def _remember(self, text: str, done: "asyncio.Future[list[bytes]]") -> None:
+        self._asked.pop(text, None)
+        if done.cancelled():
+            return
+        if done.exception() is not None:
+            self._rests_until = asyncio.get_running_loop().time() + REST_S
+            return
+        self._remembered[text] = done.result()[0]
         if len(self._remembered) > REMEMBERED:
             self._remembered.popitem(last=False)
-        return vector
 
     async def _fetch(self) -> None:
         try:
@@ -107,6 +124,9 @@ class Embedder:
         except (FetchFailed, OSError) as error:
             self.phase = "failed"
             log.warning("no search by meaning, as its model cannot be had: %s", error)
+        except Exception:
+            self.phase = "failed"
+            log.exception("no search by meaning, as its model cannot be had")
         self.prepared.set()
 
     async def _awake(self) -> asyncio.subprocess.Process:
@@ -156,8 +176,3 @@ class Embedder:
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         await child.wait()
-
-
-def _ignore(task: "asyncio.Future[list[bytes]]") -> None:
-    if not task.cancelled():
-        task.exception()

@@ -55,6 +55,7 @@ class Meanings:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, _Codes] = OrderedDict()
         self._lock = threading.Lock()
+        self._turns: dict[str, threading.Lock] = {}
 
     def nearest(
         self,
@@ -79,6 +80,12 @@ class Meanings:
         return _measure(session, candidates, vector, conditions, actor_id) if candidates else []
 
     def _codes_of(self, session: Session, owner_id: str) -> _Codes:
+        with self._lock:
+            turn = self._turns.setdefault(owner_id, threading.Lock())
+        with turn:  # whoever types asks again and again: the first reads, the others have it
+            return self._read_on(session, owner_id)
+
+    def _read_on(self, session: Session, owner_id: str) -> _Codes:
         with self._lock:
             kept = self._kept.get(owner_id)
         own = _CODES.where(SearchPassage.owner_id == owner_id)

@@ -1619,11 +1619,13 @@ export interface components {
         };
         /**
          * Authorship
-         * @description The stretches of a version's text, one after the other.
+         * @description The stretches of a version's text, one after the other, and the versions that they came with.
          */
         Authorship: {
             /** Items */
             items: components["schemas"]["Origin"][];
+            /** Versions */
+            versions: components["schemas"]["VersionListed"][];
         };
         /**
          * CapabilitiesRead
@@ -1984,6 +1986,13 @@ export interface components {
             is_archived: boolean;
             /** Title */
             title: string;
+        };
+        /** FoundDraft */
+        FoundDraft: {
+            /** Id */
+            id: string;
+            /** Title */
+            title: string | null;
         };
         /** FoundFile */
         FoundFile: {
@@ -3001,7 +3010,8 @@ export interface components {
         Scope: "read" | "write" | "admin";
         /**
          * SearchHit
-         * @description A message, or with `message` null the title of a chat; with `attachment` what a file of the message says.
+         * @description A message, or with `message` null the title of a chat; with `attachment` what a file of the message says, with `draft`
+         *     the text of the draft that the chat is about.
          *
          *     What is found `by` meaning has none of the words that were typed.
          */
@@ -3013,6 +3023,7 @@ export interface components {
              */
             by: "words" | "meaning";
             chat: components["schemas"]["FoundChat"];
+            draft: components["schemas"]["FoundDraft"] | null;
             message: components["schemas"]["FoundMessage"] | null;
             /** Snippet */
             snippet: components["schemas"]["SnippetPiece"][];
@@ -3556,7 +3567,7 @@ export interface components {
          * @description What was written on the version `parent_version_number`.
          *
          *     If the draft has moved on both are merged, unless a `branch` is wanted: then the new version stands beside what came since.
-         *     The working copy that this window stored is taken up with it.
+         *     The working copy of this revision is taken up with it: the content has what it has.
          */
         VersionCreate: {
             /**
@@ -3570,8 +3581,8 @@ export interface components {
             name?: string | null;
             /** Parent Version Number */
             parent_version_number: number;
-            /** Window Id */
-            window_id?: string | null;
+            /** Working Copy Revision */
+            working_copy_revision?: number | null;
         };
         /**
          * VersionListed

@@ -22,3 +22,13 @@ test("the change between two texts makes the one of the other", () => {
 });
 
 const toText = (words: string) => Text.of(words.split("\n"));
+
+test("places between two changes stay where they are", () => {
+  const before = "One. Two. Three. Four.";
+  const changes = changeSet(before, "One! Two. Three. Four!");
+  expect(changes.mapPos(before.indexOf("Two"))).toBe("One! ".length);
+  const mine = changeSet(before, "One. Two. More. Three. Four.");
+  expect(mine.compose(changes.map(mine)).apply(toText(before)).toString()).toBe(
+    "One! Two. More. Three. Four!",
+  );
+});

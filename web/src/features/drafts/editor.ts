@@ -1,6 +1,7 @@
 import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
 import { markdown } from "@codemirror/lang-markdown";
 import { HighlightStyle, syntaxHighlighting } from "@codemirror/language";
+import { diff } from "@codemirror/merge";
 import { search, searchKeymap } from "@codemirror/search";
 import {
   Annotation,
@@ -91,10 +92,9 @@ export class DraftEditor {
                 return true;
               },
             },
-            { key: "Alt-]", run: () => this.stepEdit(1) },
-            { key: "Alt-[", run: () => this.stepEdit(-1) },
-            { key: "Alt-Enter", run: decide("accept") },
-            { key: "Alt-Backspace", run: decide("reject") },
+            { key: "F8", run: () => this.stepEdit(1), shift: () => this.stepEdit(-1) },
+            { key: "Mod-Enter", run: decide("accept") },
+            { key: "Mod-Shift-Enter", run: decide("reject") },
             ...searchKeymap,
             ...historyKeymap,
             ...defaultKeymap,
@@ -135,9 +135,13 @@ export class DraftEditor {
     this.#view.dispatch({ changes: theirs.map(mine), annotations: remote.of(true) });
   }
 
-  setEdits(edits: PlacedEdit[]): void {
-    const doc = this.#view.state.doc;
-    const fitting = edits.filter((edit) => isThere(doc, edit));
+  /** Edits that are placed in `text`, which the server has; shown where those places are in what is typed by now. */
+  setEdits(text: string, edits: PlacedEdit[]): void {
+    const { doc } = this.#view.state;
+    const since = changeSet(text, this.text);
+    const fitting = edits
+      .flatMap((edit) => movedEdit(edit, since) ?? [])
+      .filter((edit) => isThere(doc, edit));
     this.#view.dispatch({ effects: setEdits.of(fitting) });
   }
 
@@ -145,9 +149,10 @@ export class DraftEditor {
     return this.#view.state.field(editsField).edits;
   }
 
+  /** The edit that was stepped to; keys decide on that one alone. */
   get focusedEdit(): string | undefined {
     const { edits, focused } = this.#view.state.field(editsField);
-    return edits.find((edit) => edit.id === focused)?.id ?? edits[0]?.id;
+    return edits.find((edit) => edit.id === focused)?.id;
   }
 
   /** To the next edit, or the one before; whether there is one. */
@@ -163,8 +168,9 @@ export class DraftEditor {
     return true;
   }
 
-  setAuthors(authors: Authored[] | undefined): void {
-    this.#view.dispatch({ effects: setAuthors.of(authors) });
+  /** Who wrote what in `text`, which a version has; undefined: not shown any more. */
+  setAuthors(text: string, authors: Authored[] | undefined): void {
+    this.#view.dispatch({ effects: setAuthors.of(text === this.text ? authors : undefined) });
   }
 
   showPlace(at: number): void {
@@ -181,15 +187,22 @@ function isThere(doc: Text, edit: PlacedEdit): boolean {
   return edit.end <= doc.length && doc.sliceString(edit.start, edit.end) === edit.oldText;
 }
 
-/** The one stretch in which two texts differ, as a change of the first. */
+function movedEdit(edit: PlacedEdit, changes: ChangeSet): PlacedEdit | undefined {
+  const start = changes.mapPos(edit.start, 1);
+  const end = changes.mapPos(edit.end, edit.start === edit.end ? 1 : -1);
+  return start <= end ? { ...edit, start, end } : undefined;
+}
+
+/** What makes the one text of the other, place by place. */
 export function changeSet(before: string, after: string): ChangeSet {
-  const shorter = Math.min(before.length, after.length);
-  let start = 0;
-  while (start < shorter && before[start] === after[start]) start++;
-  let end = 0;
-  while (end < shorter - start && before[before.length - 1 - end] === after[after.length - 1 - end]) end++;
-  const change = { from: start, to: before.length - end, insert: after.slice(start, after.length - end) };
-  return ChangeSet.of(change.from === change.to && !change.insert ? [] : change, before.length);
+  const changes = diff(before, after, { scanLimit: 2000, timeout: 100 }).map(
+    ({ fromA, toA, fromB, toB }) => ({
+      from: fromA,
+      to: toA,
+      insert: after.slice(fromB, toB),
+    }),
+  );
+  return ChangeSet.of(changes, before.length);
 }
 
 // ---- proposed edits: what would go is struck through, what would come stands beside it with two buttons
@@ -202,12 +215,8 @@ const editsField = StateField.define<Edits>({
     let { edits, focused } = value;
     if (transaction.docChanged && edits.length)
       edits = edits
-        .map((edit) => ({
-          ...edit,
-          start: transaction.changes.mapPos(edit.start, 1),
-          end: transaction.changes.mapPos(edit.end, edit.start === edit.end ? 1 : -1),
-        }))
-        .filter((edit) => edit.start <= edit.end && isThere(transaction.newDoc, edit));
+        .flatMap((edit) => movedEdit(edit, transaction.changes) ?? [])
+        .filter((edit) => isThere(transaction.newDoc, edit));
     for (const effect of transaction.effects) {
       if (effect.is(setEdits)) edits = effect.value;
       if (effect.is(setFocused)) focused = effect.value;

@@ -31,6 +31,7 @@ export function draftQuery(draftId: string) {
   return queryOptions({
     queryKey: ["draft", draftId],
     queryFn: ({ signal }) => api<Draft>("GET", `/drafts/${draftId}`, { signal }),
+    gcTime: 0, // the text moves without it: whoever comes back reads it anew
   });
 }
 

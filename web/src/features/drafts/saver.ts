@@ -1,29 +1,39 @@
 import { ApiError, OfflineError } from "@/api/client";
-import { getDraft, type Merged, saveVersion, storeWorkingCopy, type Version } from "./queries";
+import { keepText, readKeptText } from "@/lib/kept-text";
+import { type Draft, getDraft, type Merged, saveVersion, storeWorkingCopy, type Version } from "./queries";
 
 const STORE_EVERY_MS = 700; // while somebody types
 const RETRY_MS = 3000;
 const PAUSE_MS = 120_000; // without typing: then it is worth a version
+const MOST_KEPT_ALIVE = 15_000; // characters: what goes on after the page may have 64 kB
 
 /** What can be seen of the saving. `problem` is in words; `overlap` waits for the person to choose. */
 export type Saving = {
   state: "saved" | "stored" | "storing" | "offline" | "failed";
   versionNumber: number;
   problem?: string;
-  overlap?: { merged: Merged; versionNumber: number; revision: number | null };
+  overlap?: Overlap;
 };
+/** `sent` is the text that met the other; `revision` is null where that was a version. */
+type Overlap = { merged: Merged; sent: string; versionNumber: number; revision: number | null };
 
 type Editor = { text: string; applyRemote: (before: string, after: string) => void };
-type Base = Pick<Version, "version_number" | "content">;
+/** The version that is written on; its text is not known where the working copy began on an older one. */
+type Base = { number: number; content: string | undefined };
+type Kept = { text: string; base: number; revision: number };
 
 /**
  * Keeps what is typed: within a second as the working copy, and as a version when that is asked for or somebody pauses.
  *
- * What other windows stored comes in beside what is typed here; nothing of either is overwritten.
+ * What other windows stored comes in beside what is typed here; nothing of either is overwritten. What the server does not
+ * take stays in this browser, and is brought in when the draft is opened again.
  */
 export class Saver {
   readonly #windowId = crypto.randomUUID();
+  readonly #place: string;
+  readonly first: string; // the text to begin with
   #editor: Editor | undefined;
+  #base: Base;
   #stored: string; // what the server has of this person's text
   #revision: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -34,31 +44,34 @@ export class Saver {
 
   constructor(
     private readonly draftId: string,
-    private base: Base,
-    copy: { content: string; revision: number; base_version_number: number } | null,
+    draft: Draft,
     private readonly tell: (saving: Saving) => void,
   ) {
-    this.#stored = copy?.content ?? base.content;
-    this.#revision = copy?.revision ?? 0;
-    // Typed on an older version than the current one: a save merges it.
-    if (copy && copy.base_version_number !== base.version_number)
-      this.base = { version_number: copy.base_version_number, content: "" };
+    this.#place = `draft.${draftId}`;
+    const { current_version, working_copy } = draft;
+    this.#stored = working_copy?.content ?? current_version.content;
+    this.#revision = working_copy?.revision ?? 0;
+    this.#base = baseOf(draft);
+    const kept = this.#readKept();
+    this.first = kept?.text ?? this.#stored;
+    if (kept) {
+      this.#base = { number: kept.base, content: undefined };
+      this.#revision = kept.revision;
+    }
     this.saving = {
-      state: this.#stored === base.content ? "saved" : "stored",
-      versionNumber: base.version_number,
+      state: this.first === current_version.content ? "saved" : "stored",
+      versionNumber: current_version.version_number,
     };
   }
 
   attach(editor: Editor): void {
     this.#editor = editor;
+    if (this.first !== this.#stored) void this.store();
   }
 
-  get versionNumber(): number {
-    return this.base.version_number;
-  }
-
-  get hasUnsaved(): boolean {
-    return this.#text !== this.base.content;
+  /** The text that the server has: places that it tells of are in this one. */
+  get stored(): string {
+    return this.#stored;
   }
 
   get #text(): string {
@@ -68,155 +81,165 @@ export class Saver {
   /** Somebody typed. */
   changed(): void {
     this.#say({ state: "storing", problem: undefined });
-    this.#timer ??= setTimeout(() => void this.store(), STORE_EVERY_MS);
+    this.#storeSoon();
     clearTimeout(this.#pause);
-    this.#pause = setTimeout(() => void this.save().catch(() => undefined), PAUSE_MS);
+    if (!this.saving.overlap)
+      this.#pause = setTimeout(() => void this.save().catch(() => undefined), PAUSE_MS);
   }
 
-  /** Store what is typed, now. */
+  /** Store what is typed, now; with `keepalive` also when the page goes while it is on its way. */
   store(keepalive = false): Promise<void> {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    if (keepalive) {
-      // The page is being left: nothing of it runs after this.
-      if (this.#text !== this.#stored) void this.#put(this.#text, true).catch(() => undefined);
-      return Promise.resolve();
-    }
-    return this.#inTurn(async () => {
-      const text = this.#text;
-      if (text === this.#stored || this.saving.overlap) return this.#settle();
-      try {
-        const stored = await this.#put(text);
-        this.#revision = stored.revision;
-        this.#stored = stored.content;
-        if (stored.content !== text) this.#editor?.applyRemote(text, stored.content);
-        this.#settle();
-      } catch (error) {
-        this.#failed(error, () => void this.store());
-      }
-    });
+    this.#stopTimer();
+    if (keepalive) this.#keep();
+    return this.#inTurn(() => this.#store(keepalive));
   }
 
   /** Make a version of what is typed; gives its number. */
   save(name?: string): Promise<number> {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#stopTimer();
     clearTimeout(this.#pause);
     return this.#inTurn(async () => {
       const text = this.#text;
-      if (text === this.base.content && !name) return this.base.version_number;
+      if (text === this.#base.content && text === this.#stored && !name) {
+        this.#settle();
+        return this.#base.number;
+      }
       try {
-        const made = await saveVersion(this.draftId, {
-          content: text,
-          parent_version_number: this.base.version_number,
-          name: name ?? null,
-          branch: false,
-          window_id: this.#windowId,
-        });
+        const made = await this.#saveVersion(text, name);
         this.#take(text, made);
         return made.version_number;
       } catch (error) {
-        this.#failed(error, undefined);
+        this.#failed(error, text);
         throw error;
       }
     });
   }
 
-  /** A version that was made elsewhere, or by the server of what was here, is the text now. */
+  /** A version that the server made of what was saved here is the text now. */
   adopt(version: Version): Promise<void> {
-    return this.#inTurn(async () => this.#take(this.base.content, version));
+    return this.#inTurn(() => {
+      if (version.version_number <= this.#base.number) return;
+      this.#take(this.#base.content ?? this.#stored, version);
+    });
   }
 
   /** Another window has stored or saved. What is not stored here yet is merged by the server when it is. */
   heard(revision: number | undefined): Promise<void> {
-    if (revision !== undefined && revision === this.#revision) return Promise.resolve();
     return this.#inTurn(async () => {
-      if (this.#text !== this.#stored || this.saving.overlap) return;
+      if (revision !== undefined && revision === this.#revision) return;
+      if (this.#text !== this.#stored || this.saving.overlap || this.#isClosed) return;
       const draft = await getDraft(this.draftId).catch(() => undefined);
       if (!draft || this.#text !== this.#stored) return;
-      const content = draft.working_copy?.content ?? draft.current_version.content;
+      const copy = draft.working_copy;
+      const base = baseOf(draft);
+      if (base.number < this.#base.number) return; // on its way here is something newer
       const before = this.#stored;
-      this.base =
-        draft.working_copy && draft.working_copy.base_version_number !== draft.current_version.version_number
-          ? { version_number: draft.working_copy.base_version_number, content: "" }
-          : draft.current_version;
-      this.#stored = content;
-      this.#revision = draft.working_copy?.revision ?? this.#revision;
-      if (content !== before) this.#editor?.applyRemote(before, content);
+      this.#base = base;
+      this.#stored = copy?.content ?? draft.current_version.content;
+      this.#revision = copy?.revision ?? this.#revision;
+      if (this.#stored !== before) this.#editor?.applyRemote(before, this.#stored);
       this.#settle();
     });
   }
 
-  /** The person has chosen for each place: that is the text, on the version that the other side is. */
+  /** The person has chosen for each place: that is the text, on what the other side is. */
   resolve(chosen: string): Promise<void> {
     const overlap = this.saving.overlap;
     if (!overlap) return Promise.resolve();
-    const before = this.#text;
-    this.#editor?.applyRemote(before, chosen);
+    this.#editor?.applyRemote(overlap.sent, chosen); // what was typed since stays
     this.#say({ overlap: undefined, problem: undefined });
     if (overlap.revision !== null) {
       this.#revision = overlap.revision;
       return this.store();
     }
-    this.base = { version_number: overlap.versionNumber, content: "" };
+    this.#base = { number: overlap.versionNumber, content: undefined };
     return this.save().then(() => undefined);
   }
 
-  /** The page is left. */
+  /** The page is left: what is typed is stored, and becomes a version. */
   close(): void {
     if (this.#isClosed) return;
-    this.#isClosed = true;
+    this.#stopTimer();
     clearTimeout(this.#pause);
+    this.#keep();
     const text = this.#text;
-    const hasMore = text !== this.base.content;
-    this.#editor = undefined;
-    if (text !== this.#stored) void this.#put(text, true).catch(() => undefined);
-    this.#stored = text;
-    if (hasMore && !this.saving.overlap)
-      void this.#inTurn(() =>
-        saveVersion(this.draftId, {
-          content: text,
-          parent_version_number: this.base.version_number,
-          name: null,
-          branch: false,
-          window_id: this.#windowId,
-        }),
-      ).catch(() => undefined); // the copy is stored, and becomes a version by itself
+    this.#editor = { text, applyRemote: () => undefined };
+    this.#isClosed = true;
+    void this.#inTurn(async () => {
+      await this.#store(true);
+      if (this.#stored === this.#base.content || this.saving.overlap || this.saving.state === "offline")
+        return;
+      // What cannot be saved now is stored, and becomes a version by itself.
+      await this.#saveVersion(this.#stored).catch(() => undefined);
+    });
   }
 
-  #put(content: string, keepalive = false) {
-    const body = {
+  async #store(keepalive: boolean): Promise<void> {
+    const text = this.#text;
+    // Beside another window's text it cannot stand until somebody chooses; beside a version it can.
+    if (text === this.#stored || typeof this.saving.overlap?.revision === "number") return this.#settle();
+    try {
+      const stored = await storeWorkingCopy(
+        this.draftId,
+        {
+          content: text,
+          base_version_number: this.#base.number,
+          revision: this.#revision,
+          window_id: this.#windowId,
+        },
+        keepalive && text.length < MOST_KEPT_ALIVE,
+      );
+      this.#revision = stored.revision;
+      this.#stored = stored.content;
+      if (stored.base_version_number !== this.#base.number)
+        this.#base = { number: stored.base_version_number, content: undefined };
+      if (stored.content !== text) this.#editor?.applyRemote(text, stored.content);
+      this.#settle();
+    } catch (error) {
+      this.#failed(error, text);
+    }
+  }
+
+  #saveVersion(content: string, name?: string) {
+    return saveVersion(this.draftId, {
       content,
-      base_version_number: this.base.version_number,
-      revision: this.#revision,
-      window_id: this.#windowId,
-    };
-    // What goes on after the page may have 64 kB at most.
-    return storeWorkingCopy(this.draftId, body, keepalive && content.length < 15_000);
+      parent_version_number: this.#base.number,
+      name: name ?? null,
+      branch: false,
+      working_copy_revision: this.#revision || null,
+    });
   }
 
   #take(sent: string, version: Version): void {
-    this.base = version;
+    this.#base = { number: version.version_number, content: version.content };
     this.#stored = version.content;
     if (version.content !== sent) this.#editor?.applyRemote(sent, version.content);
-    this.#say({ overlap: undefined, problem: undefined, versionNumber: version.version_number });
+    this.#say({ overlap: undefined, problem: undefined });
     this.#settle();
   }
 
   #settle(): void {
     const text = this.#text;
-    const state = text !== this.#stored ? "storing" : text === this.base.content ? "saved" : "stored";
-    this.#say({ state, versionNumber: this.base.version_number, problem: undefined });
-    if (state === "storing") this.#timer ??= setTimeout(() => void this.store(), STORE_EVERY_MS);
+    const state = text !== this.#stored ? "storing" : text === this.#base.content ? "saved" : "stored";
+    this.#say({ state, versionNumber: this.#base.number, problem: undefined });
+    if (state !== "storing") keepText(this.#place, "");
+    else if (typeof this.saving.overlap?.revision === "number") this.#keep();
+    else this.#storeSoon();
   }
 
-  #failed(error: unknown, again: (() => void) | undefined): void {
+  #failed(error: unknown, sent: string): void {
+    this.#keep();
     if (error instanceof ApiError && error.code === "draft_version_conflict") {
       const told = error.told as { merged: Merged; version_number: number; revision: number | null };
       this.#say({
         state: "failed",
         problem: error.message,
-        overlap: { merged: told.merged, versionNumber: told.version_number, revision: told.revision },
+        overlap: {
+          merged: told.merged,
+          sent,
+          versionNumber: told.version_number,
+          revision: told.revision ?? null,
+        },
       });
       return;
     }
@@ -224,7 +247,33 @@ export class Saver {
     const words = error instanceof Error ? error.message : "It could not be saved.";
     this.#say({ state: isOffline ? "offline" : "failed", problem: words });
     const mayPass = isOffline || (error instanceof ApiError && (error.status >= 500 || error.status === 429));
-    if (again && mayPass && !this.#isClosed) this.#timer ??= setTimeout(again, RETRY_MS);
+    if (mayPass) this.#storeSoon(RETRY_MS);
+  }
+
+  #storeSoon(after = STORE_EVERY_MS): void {
+    if (!this.#isClosed) this.#timer ??= setTimeout(() => void this.store(), after);
+  }
+
+  #stopTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** In this browser, until the server has it. */
+  #keep(): void {
+    const text = this.#text;
+    if (text === this.#stored || this.#isClosed) return;
+    const kept: Kept = { text, base: this.#base.number, revision: this.#revision };
+    keepText(this.#place, JSON.stringify(kept));
+  }
+
+  #readKept(): Kept | undefined {
+    try {
+      const kept = JSON.parse(readKeptText(this.#place)) as Kept;
+      return typeof kept.text === "string" && kept.text !== this.#stored ? kept : undefined;
+    } catch {
+      return undefined;
+    }
   }
 
   #inTurn<T>(work: () => Promise<T> | T): Promise<T> {
@@ -235,6 +284,13 @@ export class Saver {
 
   #say(change: Partial<Saving>): void {
     this.saving = { ...this.saving, ...change };
-    this.tell(this.saving);
+    if (!this.#isClosed) this.tell(this.saving);
   }
+}
+
+function baseOf({ current_version, working_copy }: Draft): Base {
+  const isOnCurrent = !working_copy || working_copy.base_version_number === current_version.version_number;
+  return isOnCurrent
+    ? { number: current_version.version_number, content: current_version.content }
+    : { number: working_copy.base_version_number, content: undefined };
 }

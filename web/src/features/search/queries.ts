@@ -52,7 +52,9 @@ export function searchQuery(typed: string, { who, order, when, has, chatId }: Ch
   });
 }
 
-/** The chats whose titles, or whose messages, have these words; titles first. */
+export type Titled = { id: string; title: string; is_archived: boolean; isDraft: boolean };
+
+/** The drafts that have these words, and the chats whose titles or messages do; titles first. */
 export function titlesQuery(typed: string) {
   return queryOptions({
     queryKey: ["search", "titles", typed],
@@ -61,7 +63,13 @@ export function titlesQuery(typed: string) {
       const titled = items.toSorted(
         (one, other) => Number(one.message !== null) - Number(other.message !== null),
       );
-      return [...new Map(titled.map((hit) => [hit.chat.id, hit.chat])).values()];
+      const found = titled.map(
+        ({ draft, chat }): Titled =>
+          draft
+            ? { id: draft.id, title: draft.title || "Untitled", is_archived: false, isDraft: true }
+            : { ...chat, isDraft: false },
+      );
+      return [...new Map(found.map((one) => [one.id, one])).values()];
     },
     enabled: typed.trim() !== "",
   });

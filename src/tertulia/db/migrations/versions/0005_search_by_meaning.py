@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["owner_id"], ["user.id"], name=op.f("fk_search_passage_owner_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_search_passage")),
         sa.UniqueConstraint("document_id", "position", name=op.f("uq_search_passage_document_id_position")),
+        sqlite_autoincrement=True,
     )
     op.create_index(
         op.f("ix_search_passage_owner_id_id_code"), "search_passage", ["owner_id", "id", "code"], unique=False

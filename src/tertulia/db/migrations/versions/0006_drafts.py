@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("description", sa.Text(), nullable=True),
         sa.Column("current_version_id", types.Id(), nullable=False),
         sa.Column("version_count", sa.Integer(), nullable=False),
+        sa.Column("indexed_number", sa.Integer(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("deleted_at", types.UtcTime(), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
@@ -37,6 +38,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_draft")),
     )
     op.create_index(op.f("ix_draft_deleted_at"), "draft", ["deleted_at"], unique=False)
+    op.create_index(
+        "ix_draft_unindexed",
+        "draft",
+        ["updated_at"],
+        sqlite_where=sa.text("indexed_number < version_count"),
+        postgresql_where=sa.text("indexed_number < version_count"),
+    )
     op.create_index(op.f("ix_draft_user_id_updated_at_id"), "draft", ["user_id", "updated_at", "id"], unique=False)
     op.create_table(
         "draft_chat",
@@ -118,6 +126,10 @@ def upgrade() -> None:
         ["draft_id", "parent_version_id"],
         unique=False,
     )
+    for column in ("base_version_id", "delta_of_id"):
+        op.create_index(
+            op.f(f"ix_draft_version_draft_id_{column}"), "draft_version", ["draft_id", column], unique=False
+        )
     op.create_index(op.f("ix_draft_version_message_id"), "draft_version", ["message_id"], unique=False)
     op.create_table(
         "draft_working_copy",
@@ -248,12 +260,15 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_draft_working_copy_user_id"), table_name="draft_working_copy")
     op.drop_index(op.f("ix_draft_working_copy_updated_at"), table_name="draft_working_copy")
     op.drop_table("draft_working_copy")
+    for column in ("base_version_id", "delta_of_id"):
+        op.drop_index(op.f(f"ix_draft_version_draft_id_{column}"), table_name="draft_version")
     op.drop_index(op.f("ix_draft_version_message_id"), table_name="draft_version")
     op.drop_index(op.f("ix_draft_version_draft_id_parent_version_id"), table_name="draft_version")
     op.drop_index(op.f("ix_draft_version_author_id"), table_name="draft_version")
     op.drop_table("draft_version")
     op.drop_index(op.f("ix_draft_chat_draft_id"), table_name="draft_chat")
     op.drop_table("draft_chat")
+    op.drop_index("ix_draft_unindexed", table_name="draft")
     op.drop_index(op.f("ix_draft_user_id_updated_at_id"), table_name="draft")
     op.drop_index(op.f("ix_draft_deleted_at"), table_name="draft")
     op.drop_table("draft")

@@ -45,6 +45,7 @@ type Slots = {
   notice: ReactNode;
   openChat: (chatId: string) => void;
   findIn: (chatId: string) => void;
+  toDraft: (message: Message) => void;
 };
 /** What is open over the chat. */
 type Opened =
@@ -65,6 +66,7 @@ export function ChatView({
   notice,
   openChat,
   findIn,
+  toDraft,
 }: { chatId: string; targetId?: string; meId: string | undefined } & Slots) {
   const client = useQueryClient();
   const { say } = useToast();
@@ -83,8 +85,9 @@ export function ChatView({
       compare: (message: Message) => setOpened({ kind: "compare", message }),
       askOthers: (message: Message) => setOpened({ kind: "others", message }),
       showHistory: (message: Message) => setOpened({ kind: "history", message }),
+      toDraft,
     }),
-    [],
+    [toDraft],
   );
   const actions = useMemo(() => ({ ...made, ...dialogs, openThread: setThreadId }), [made, dialogs]);
   const isOwn = chat.owner === null;

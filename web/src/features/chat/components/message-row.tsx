@@ -4,6 +4,7 @@ import {
   ChevronRight,
   Columns2,
   Copy,
+  FilePen,
   GitBranchPlus,
   History,
   Layers,
@@ -44,6 +45,7 @@ export type MessageDialogs = {
   askOthers: (message: Message) => void;
   showHistory: (message: Message) => void;
   openThread: (messageId: string) => void;
+  toDraft: (message: Message) => void;
 };
 type Props = {
   message: Message;
@@ -262,6 +264,12 @@ function moreEntries(
       onChoose: () => actions.fork(message),
     },
   ];
+  if (message.role === "assistant" && message.content)
+    entries.push({
+      label: "To a draft",
+      icon: <FilePen {...icon} />,
+      onChoose: () => actions.toDraft(message),
+    });
   if (message.edited)
     entries.push({
       label: "Earlier wordings",

@@ -86,7 +86,7 @@ export function AskBar(props: Props) {
             )}
           </p>
           {openEdits > 1 && (
-            <Button look="plain" title="The next change (Alt ])" onClick={() => props.onStep(1)}>
+            <Button look="plain" title="The next change (F8)" onClick={() => props.onStep(1)}>
               Next
             </Button>
           )}

@@ -14,7 +14,7 @@ import {
   Users,
 } from "lucide-react";
 import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
-import { ApiError } from "@/api/client";
+import { ApiError, type Schemas } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { wholeNumber } from "@/lib/dates";
 import { Button, IconButton } from "@/ui/button";
@@ -23,6 +23,7 @@ import { Menu } from "@/ui/menu";
 import { Sheet } from "@/ui/sheet";
 import { useToast } from "@/ui/toast";
 import { useMedia } from "@/ui/use-media";
+import { toCharacters, toUnits } from "../characters";
 import type { Authored } from "../editor";
 import { type Selection, useDraftEditor } from "../hooks/use-draft-editor";
 import {
@@ -36,7 +37,6 @@ import {
   proposalsQuery,
   renameDraft,
   restoreDraft,
-  versionsQuery,
 } from "../queries";
 import type { Saving } from "../saver";
 import { AskBar } from "./ask-bar";
@@ -203,41 +203,50 @@ function TextSide({ draft, markdown, choice, modelChoice, stopRun }: { draft: Dr
     (editId, deciding) => void decide(deciding, [editId]),
   );
   useEffect(() => {
-    if (!editor) return;
+    if (!editor || !saver) return;
     const open = proposal?.status === "open" ? proposal.edits : [];
+    const placed = open.filter((edit) => edit.place);
+    const text = saver.stored; // the places are in what the server has
+    const ends = placed.flatMap(({ place }) => (place ? [place.start, place.end] : []));
+    const sorted = [...new Set(ends)].toSorted((one, other) => one - other);
+    const units = new Map(toUnits(text, sorted).map((at, index) => [sorted[index], at]));
     editor.setEdits(
-      open.flatMap((edit) =>
-        edit.place ? [{ id: edit.id, ...edit.place, oldText: edit.old_text, newText: edit.new_text }] : [],
-      ),
+      text,
+      placed.map(({ id, place, old_text, new_text }) => ({
+        id,
+        start: units.get(place?.start) ?? 0,
+        end: units.get(place?.end) ?? 0,
+        oldText: old_text,
+        newText: new_text,
+      })),
     );
-  }, [editor, proposal]);
+  }, [editor, saver, proposal]);
   const ask = async (instruction: string, where: Selection | undefined) => {
     if (!saver) return;
     const version_number = await saver.save();
+    const text = saver.stored;
+    // What came from elsewhere with the save has moved the selection along.
+    const place = where && editor ? editor.selection : undefined;
     await askForEdits(draft.id, {
       instruction,
       version_number,
-      ...(where ? { selection: where } : {}),
+      ...(place
+        ? { selection: { start: toCharacters(text, place.start), end: toCharacters(text, place.end) } }
+        : {}),
       ...(choice ?? {}),
     });
     await client.invalidateQueries({ queryKey: ["draft-proposals", draft.id] });
   };
   const showAuthors = async () => {
     if (areAuthorsShown || !saver || !editor) {
-      editor?.setAuthors(undefined);
+      editor?.setAuthors("", undefined);
       setAuthorsShown(false);
       return;
     }
     try {
       const number = await saver.save();
-      const { items } = await getAuthorship(draft.id, number);
-      const tree = await client.fetchInfiniteQuery(versionsQuery(draft.id));
-      editor.setAuthors(
-        authorsOf(
-          items,
-          tree.pages.flatMap((page) => page.items),
-        ),
-      );
+      const text = saver.stored;
+      editor.setAuthors(text, authorsOf(text, await getAuthorship(draft.id, number)));
       setAuthorsShown(true);
     } catch (error) {
       say(wordsFor(error));
@@ -392,6 +401,7 @@ function TextSide({ draft, markdown, choice, modelChoice, stopRun }: { draft: Dr
       )}
       {saving.overlap && isAsked && (
         <OverlapDialog
+          key={JSON.stringify(saving.overlap.merged).length + saving.overlap.sent.length}
           merged={saving.overlap.merged}
           onClose={() => setAsked(false)}
           onResolve={(chosen) => void saver?.resolve(chosen).catch((error) => say(wordsFor(error)))}
@@ -452,21 +462,25 @@ function headingsOf(text: string): { level: number; words: string; at: number }[
 }
 
 /** Each stretch of a version's text with who wrote it, by the version that it came with. */
-function authorsOf(
-  spans: { length: number; version_number: number }[],
-  versions: {
-    version_number: number;
-    generation_source: string;
-    model_name: string | null;
-    author: { name: string } | null;
-  }[],
-): Authored[] {
+function authorsOf(text: string, { items, versions }: Schemas["Authorship"]): Authored[] {
   const known = new Map(versions.map((one) => [one.version_number, one]));
-  return spans.map(({ length, version_number }) => {
+  let counted = 0;
+  const ends = toUnits(
+    text,
+    items.map(({ length }) => {
+      counted += length;
+      return counted;
+    }),
+  );
+  return items.map(({ version_number }, index) => {
     const origin = known.get(version_number);
     const isModels = origin !== undefined && origin.generation_source !== "user";
     const who = isModels ? (origin.model_name ?? "A model") : (origin?.author?.name ?? "A person");
-    return { length, who: isModels ? "model" : "person", words: `${who}, version ${version_number}` };
+    return {
+      length: (ends[index] ?? 0) - (ends[index - 1] ?? 0),
+      who: isModels ? "model" : "person",
+      words: `${who}, version ${version_number}`,
+    };
   });
 }
 

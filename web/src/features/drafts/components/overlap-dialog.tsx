@@ -20,7 +20,9 @@ export function OverlapDialog({
   const [choices, setChoices] = useState<(Choice | undefined)[]>(() => Array(places).fill(undefined));
   const choose = (at: number, choice: Choice) =>
     setChoices((before) => before.map((one, index) => (index === at ? choice : one)));
-  const isDone = choices.every((choice) => choice !== undefined);
+  const isDone = Array.from({ length: places }, (_, at) => choices[at]).every(
+    (choice) => choice !== undefined,
+  );
   let at = -1;
   const numbered = merged.map((piece) => ({ piece, place: piece.kind === "overlap" ? ++at : -1 }));
   const resolve = () =>

@@ -28,7 +28,7 @@ export function useDraftEditor(
     const parent = place.current;
     if (!parent) return;
     const loaded = first.current;
-    const saves = new Saver(loaded.id, loaded.current_version, loaded.working_copy, setSaving);
+    const saves = new Saver(loaded.id, loaded, setSaving);
     let timer: ReturnType<typeof setTimeout> | undefined;
     const show = () => {
       // Counting and drawing the preview of a long text waits for a moment's rest.
@@ -37,7 +37,7 @@ export function useDraftEditor(
     };
     const made = new DraftEditor({
       parent,
-      text: loaded.working_copy?.content ?? loaded.current_version.content,
+      text: saves.first,
       nonce: document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content,
       onChange: () => {
         saves.changed();
@@ -60,6 +60,9 @@ export function useDraftEditor(
     const focusing = matchMedia("(pointer: fine)").matches ? setTimeout(() => made.focus()) : undefined;
     setEditor(made);
     setSaver(saves);
+    show();
+    // What was loaded may be from the cache of a moment ago.
+    void saves.heard(undefined);
     const leave = () => void saves.store(true);
     const hide = () => document.visibilityState === "hidden" && void saves.store(true);
     addEventListener("pagehide", leave);

@@ -147,7 +147,10 @@ export function SearchView({ typed, chat, onType, onLeaveChat }: Props) {
         <>
           <ul aria-label="Found" className="flex flex-col gap-1">
             {hits.map((hit) => (
-              <HitRow key={`${hit.message?.id ?? hit.chat.id}${hit.attachment?.id ?? ""}`} hit={hit} />
+              <HitRow
+                key={`${hit.message?.id ?? hit.chat.id}${hit.attachment?.id ?? ""}${hit.draft?.id ?? ""}`}
+                hit={hit}
+              />
             ))}
           </ul>
           {found.hasNextPage && (
@@ -180,24 +183,32 @@ function MeaningState() {
 }
 
 function HitRow({ hit }: { hit: Hit }) {
-  const { chat, message } = hit;
-  const who = hit.attachment
-    ? hit.attachment.file_name
-    : message
-      ? message.role === "user"
-        ? "A person"
-        : "A model"
-      : "The title of a chat";
+  const { chat, message, draft } = hit;
+  const who = draft
+    ? "A draft"
+    : hit.attachment
+      ? hit.attachment.file_name
+      : message
+        ? message.role === "user"
+          ? "A person"
+          : "A model"
+        : "The title of a chat";
   return (
     <li>
       <Link
-        to="/c/$chatId"
-        params={{ chatId: chat.id }}
-        search={message ? { m: message.id } : {}}
+        {...(draft
+          ? ({ to: "/d/$draftId", params: { draftId: draft.id } } as const)
+          : ({
+              to: "/c/$chatId",
+              params: { chatId: chat.id },
+              search: message ? { m: message.id } : {},
+            } as const))}
         className="flex flex-col gap-0.5 rounded-card px-3 py-2 hover:bg-surface-hover"
       >
         <span className="flex min-w-0 gap-2 text-sm text-text-muted">
-          <span className="min-w-0 truncate font-medium text-text">{chat.title}</span>
+          <span className="min-w-0 truncate font-medium text-text">
+            {draft ? draft.title || "Untitled" : chat.title}
+          </span>
           <span className="min-w-0 max-w-60 shrink-0 truncate">
             {who}
             {chat.is_archived && " · archived"}

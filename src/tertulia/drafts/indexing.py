@@ -1,0 +1,44 @@
+"""Drafts are found by search soon after they change: a job takes their text, as a save must not wait for that."""
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.chat.search_index import index_draft
+from tertulia.drafts.models import Draft, DraftChat
+from tertulia.drafts.versions import load_text
+
+RESTED = timedelta(seconds=5)  # without a new version: whoever saves often is not indexed each time
+
+
+def _waiting() -> sa.ColumnElement[bool]:
+    return (Draft.indexed_number < Draft.version_count) & (Draft.updated_at < clock.now() - RESTED)
+
+
+def has_unindexed_drafts(session: Session) -> bool:
+    return session.scalar(sa.select(Draft.id).where(_waiting()).limit(1)) is not None
+
+
+def index_next_draft(session: Session) -> bool:
+    """The text of the draft that waits longest, under the first of its chats; whether there may be more."""
+    row = session.execute(
+        sa.select(Draft.id, Draft.user_id, Draft.current_version_id, Draft.version_count, Draft.updated_at)
+        .where(_waiting())
+        .order_by(Draft.updated_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).first()
+    if row is None:
+        return False
+    chat_id = session.scalar(
+        sa.select(DraftChat.chat_id).where(DraftChat.draft_id == row.id).order_by(DraftChat.chat_id).limit(1)
+    )
+    if chat_id is not None:
+        text = load_text(session, row.current_version_id)
+        index_draft(session, chat_id=chat_id, owner_id=row.user_id, text=text, changed_at=row.updated_at)
+    session.execute(
+        sa.update(Draft).where(Draft.id == row.id).values(indexed_number=row.version_count, updated_at=Draft.updated_at)
+    )
+    return True
