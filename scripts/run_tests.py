@@ -1,14 +1,24 @@
 """Run the whole suite, side by side on all cores."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
+
+# What tests write is written in memory where there is plenty: a third of their time is waiting for the disk otherwise.
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+ENOUGH_BYTES = 2 * 1024**3
 
 
 def main() -> int:
     workers = str(max(2, os.cpu_count() or 2))
     extra = sys.argv[1:]
-    return subprocess.run([sys.executable, "-m", "pytest", "-n", workers, *extra], check=False).returncode
+    has_plenty = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES
+    with tempfile.TemporaryDirectory(prefix="tertulia-", dir=MEMORY if has_plenty else None) as folder:
+        command = [sys.executable, "-m", "pytest", "-n", workers, f"--basetemp={folder}/t", *extra]
+        return subprocess.run(command, check=False).returncode
 
 
 if __name__ == "__main__":
