@@ -17,7 +17,17 @@ def main() -> int:
     extra = sys.argv[1:]
     has_plenty = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES
     with tempfile.TemporaryDirectory(prefix="tertulia-", dir=MEMORY if has_plenty else None) as folder:
-        command = [sys.executable, "-m", "pytest", "-n", workers, f"--basetemp={folder}/t", *extra]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-n",
+            workers,
+            "--dist",
+            "worksteal",
+            f"--basetemp={folder}/t",
+            *extra,
+        ]
         return subprocess.run(command, check=False).returncode
 
 

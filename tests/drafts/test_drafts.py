@@ -574,7 +574,7 @@ def test_any_history_reads_as_it_was_made(session: Session, alice: Actor) -> Non
     run_state_machine_as_test(
         Machine,
         settings=hypothesis_settings(
-            max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=10, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 

@@ -1,6 +1,6 @@
 """Killing the server at random moments of mixed writes and streams, many times, and then counting what is there.
 
-`make test` does it twenty times on each engine. More: `python -m tests.faults.kills --engine sqlite --rounds 200`, and
+`make test` does it a dozen times on each engine. More: `python -m tests.faults.kills --engine sqlite --rounds 200`, and
 `--engine postgresql --rounds 100`, where two server processes share the database and one of them, or both, are killed.
 """
 

@@ -1,12 +1,9 @@
 """The program as people start, stop and kill it."""
 
-import os
-import random
 import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from importlib.metadata import packages_distributions
@@ -74,35 +71,6 @@ def test_a_reply_that_a_kill_cut_off_is_kept_and_goes_on(
         assert client.api("GET", f"/messages/{reply_id}")["content"].startswith("Before the power went ")
     assert second.terminate() == 0
     assert run_cli(second.environment, "db", "check").returncode == 0
-
-
-def test_killed_at_random_moments_it_loses_nothing_it_acknowledged(
-    tmp_path: Path, started: list[Process], provider: ScriptedProvider
-) -> None:
-    rounds = int(os.environ.get("TERTULIA_KILLS", "4"))
-    chance = random.Random(20261122)
-    acknowledged: dict[str, str] = {}
-    for number in range(rounds):
-        process = start(started, tmp_path, TERTULIA_OPENAI_BASE_URL=provider.url)
-        with closing(signed_in(process)) as client:
-            chat = client.chat(title=f"round {number}")
-            deadline = time.monotonic() + chance.uniform(0.05, 0.8)
-            provider.play(words(200, pause_s=0.01))
-            sent = client.say(chat["id"], "stream on")
-            acknowledged[sent["message"]["id"]] = "stream on"
-            while time.monotonic() < deadline:
-                text = f"word {len(acknowledged)}"
-                acknowledged[client.say(chat["id"], text, reply=False)["message"]["id"]] = text
-        process.kill()
-    last = start(started, tmp_path, TERTULIA_OPENAI_BASE_URL=provider.url)
-    with closing(signed_in(last)) as client:
-        for message_id, content in acknowledged.items():
-            assert client.api("GET", f"/messages/{message_id}")["content"] == content
-        for chat in client.api("GET", "/chats")["items"]:
-            for message in client.api("GET", f"/chats/{chat['id']}/messages", params={"limit": 200})["items"]:
-                assert message["status"] not in ("sending", "streaming"), "nothing is left as if it were being written"
-    last.terminate()
-    assert run_cli(last.environment, "db", "check").returncode == 0
 
 
 def test_a_polite_stop_lets_a_reply_end(tmp_path: Path, started: list[Process], provider: ScriptedProvider) -> None:

@@ -9,15 +9,18 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from tertulia.chat.models import Chat, Message
 from tertulia.chat.search_index import SearchDocument
 from tertulia.chat.search_passages import DIMENSIONS, SearchPassage
+
+if TYPE_CHECKING:  # what it takes to load would be an eighth of the server's start: the first search pays it
+    import numpy as np
+    from numpy.typing import NDArray
 
 MEASURED = 400  # of the nearest by their signs
 NEAR = 0.3  # the cosine from which on a passage has to do with a question
@@ -37,6 +40,8 @@ class Near:
 
 
 def code_of(vector: bytes) -> bytes:
+    import numpy as np
+
     return np.packbits(np.frombuffer(vector, dtype=np.int8) > 0).tobytes()
 
 
@@ -44,8 +49,8 @@ def code_of(vector: bytes) -> bytes:
 class _Codes:
     """The passages of one person, in rising order."""
 
-    ids: NDArray[np.int64]
-    codes: NDArray[np.uint64]  # a row of six each
+    ids: "NDArray[np.int64]"
+    codes: "NDArray[np.uint64]"  # a row of six each
     read_at: float
 
 
@@ -104,6 +109,8 @@ class Meanings:
 
 
 def _read_codes(session: Session, query: sa.Select[int, bytes | None], most: int) -> _Codes:
+    import numpy as np
+
     rows = session.execute(query.order_by(SearchPassage.id.desc()).limit(most)).all()[::-1]
     ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
     codes = np.frombuffer(b"".join(row[1] or b"" for row in rows), dtype=np.uint64).reshape(-1, CODE_BYTES // 8)
@@ -111,10 +118,14 @@ def _read_codes(session: Session, query: sa.Select[int, bytes | None], most: int
 
 
 def _joined(kept: _Codes, more: _Codes) -> _Codes:
+    import numpy as np
+
     return _Codes(np.concatenate([kept.ids, more.ids]), np.concatenate([kept.codes, more.codes]), kept.read_at)
 
 
 def _nearest_codes(codes: _Codes, vector: bytes) -> list[int]:
+    import numpy as np
+
     if not len(codes.ids):
         return []
     asked = np.frombuffer(code_of(vector), dtype=np.uint64)
@@ -128,6 +139,8 @@ def _nearest_codes(codes: _Codes, vector: bytes) -> list[int]:
 def _measure(
     session: Session, ids: list[int], vector: bytes, conditions: Sequence[sa.ColumnElement[bool]], actor_id: str
 ) -> list[Near]:
+    import numpy as np
+
     rows = session.execute(
         sa.select(SearchPassage.document_id, SearchPassage.start, SearchPassage.embedding)
         .join(SearchDocument, SearchDocument.id == SearchPassage.document_id)
