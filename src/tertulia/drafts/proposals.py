@@ -26,7 +26,7 @@ from tertulia.drafts.schemas import ProposalDecided, ProposalEditRead, ProposalR
 from tertulia.drafts.service import check_draft
 from tertulia.drafts.text import Change, apply_changes, changes_between
 from tertulia.drafts.versions import Origin, Stored, add_version, load_text, load_version, lock_draft, with_text
-from tertulia.drafts.working_copies import clear_unchanged_copy, read_working_copy
+from tertulia.drafts.working_copies import clear_working_copy, read_working_copy
 from tertulia.ids import DraftId, ProposalId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
@@ -146,7 +146,8 @@ def accept_edits(
     proposal = _locked(session, proposal_id, actor=actor)
     draft = lock_draft(session, DraftId(proposal.draft_id), actor=actor)
     current = load_version(session, draft.id, draft.current_number)
-    clear_unchanged_copy(session, draft, actor=actor)
+    # A copy that says what the current version says would hide the one that comes now.
+    clear_working_copy(session, draft.id, current.content, revision=None, actor=actor)
     since = Moved(changes_between(load_text(session, proposal.base_version_id), current.content))
     taken: list[tuple[ProposalEdit, Change]] = []
     for edit in _chosen(session, proposal, edit_ids):

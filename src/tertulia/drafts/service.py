@@ -50,7 +50,7 @@ from tertulia.drafts.versions import (
     save_version,
     with_text,
 )
-from tertulia.drafts.working_copies import clear_unchanged_copy, clear_working_copy, read_working_copy
+from tertulia.drafts.working_copies import clear_working_copy, read_working_copy
 from tertulia.files.of_messages import release_files
 from tertulia.ids import ChatId, DraftId, MessageId, new_id
 from tertulia.realtime.models import Operation
@@ -312,7 +312,9 @@ def restore_version(session: Session, draft_id: DraftId, number: int, *, actor: 
     """An old version's text as a new one, whose parent it is; who wrote what stays as it was known there."""
     draft = lock_draft(session, draft_id, actor=actor)
     old = load_version(session, draft_id, number)
-    clear_unchanged_copy(session, draft, actor=actor)
+    # A copy that says what the current version says would hide the one that comes now.
+    current = load_version(session, draft_id, draft.current_number)
+    clear_working_copy(session, draft_id, current.content, revision=None, actor=actor)
     made = add_version(session, draft, old.content, parent=old, origin=Origin(author_id=actor.user_id))
     return with_text(announce_version(session, draft_id, made.number), made)
 
@@ -324,7 +326,3 @@ def diff_versions(session: Session, draft_id: DraftId, number: int, against: int
         against = read_version(session, draft_id, number)["parent_version_number"] or number
     new, old = (load_version(session, draft_id, one).content for one in (number, against))
     return {"version_number": number, "against": against, "pieces": diff_pieces(old, new)}
-
-
-def find_draft_of_chat(session: Session, chat_id: str) -> str | None:
-    return session.scalar(sa.select(DraftChat.draft_id).where(DraftChat.chat_id == chat_id))

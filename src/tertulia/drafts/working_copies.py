@@ -13,7 +13,7 @@ from tertulia.drafts.errors import DraftTooLong, VersionConflict
 from tertulia.drafts.models import MAX_CONTENT, Draft, DraftVersion, DraftWorkingCopy
 from tertulia.drafts.schemas import WorkingCopyPut, WorkingCopyRead, WorkingCopyStored
 from tertulia.drafts.text import clean, merge_texts, merged_text
-from tertulia.drafts.versions import LockedDraft, Origin, load_version, lock_any_draft, lock_draft, save_version
+from tertulia.drafts.versions import Origin, load_version, lock_any_draft, lock_draft, save_version
 from tertulia.ids import DraftId
 
 MERGED = "merged"
@@ -106,12 +106,6 @@ def clear_working_copy(session: Session, draft_id: str, content: str, *, revisio
             (DraftWorkingCopy.content == content) | (DraftWorkingCopy.revision == revision),
         )
     )
-
-
-def clear_unchanged_copy(session: Session, draft: LockedDraft, *, actor: Actor) -> None:
-    """One that says what the current version says would hide the version that comes next."""
-    current = load_version(session, draft.id, draft.current_number)
-    clear_working_copy(session, draft.id, current.content, revision=None, actor=actor)
 
 
 def has_unsettled(session: Session) -> bool:

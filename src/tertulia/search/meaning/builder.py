@@ -28,7 +28,7 @@ MeaningPhase = Literal["off", "fetching", "building", "ready", "failed"]
 
 
 class MeaningState(TypedDict):
-    """`progress` from 0 to 1 while it is built; `newest` are in it first."""
+    """`progress` from 0 to 1 while it is built, the newest first."""
 
     phase: MeaningPhase
     progress: float | None

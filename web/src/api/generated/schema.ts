@@ -2120,7 +2120,7 @@ export interface components {
         };
         /**
          * MeaningState
-         * @description `progress` from 0 to 1 while it is built; `newest` are in it first.
+         * @description `progress` from 0 to 1 while it is built, the newest first.
          */
         MeaningState: {
             /**
