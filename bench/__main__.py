@@ -59,7 +59,7 @@ def seed(folder: Path) -> tuple[str, dict[str, str], list[Asker]]:
         sizes = {**{f"chat {n}": 4 for n in range(200)}, "appended": 4, "50": 50, "10000": 10_000}
         ids = {}
         for title, size in sizes.items():
-            chat_id = ids[title] = create_chat(session, ChatCreate(title=title), actor=owner)["id"]
+            chat_id = ids[title] = create_chat(session, ChatCreate(title=title), owner_id=owner.user_id)["id"]
             for number in range(size):
                 chat = lock_chat(session, ChatId(chat_id), actor=owner)
                 append_message(
@@ -81,7 +81,8 @@ def seed(folder: Path) -> tuple[str, dict[str, str], list[Asker]]:
             session.flush()
             own = start_session(session, person.user_id, life=life, device=device)
             askers += [
-                Asker(own, create_chat(session, ChatCreate(title=f"{turn}"), actor=person)["id"]) for turn in range(2)
+                Asker(own, create_chat(session, ChatCreate(title=f"{turn}"), owner_id=person.user_id)["id"])
+                for turn in range(2)
             ]
         session.commit()
     engine.dispose()

@@ -50,7 +50,7 @@ def fill(folder: Path) -> tuple[Settings, Actor]:
         session.commit()
     for start in range(0, MESSAGES, A_CHAT):
         with Session(engine) as session:
-            chat_id = create_chat(session, ChatCreate(title=f"chat {start}"), actor=actor)["id"]
+            chat_id = create_chat(session, ChatCreate(title=f"chat {start}"), owner_id=actor.user_id)["id"]
             now, rows = clock.now(), []
             for number in range(start, start + A_CHAT):
                 words = chance.choices(vocabulary, k=12) + ([RARE] if number % EVERY == 0 else [])

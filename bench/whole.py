@@ -42,7 +42,7 @@ def fill(folder: Path, life: SessionLife, owner_of: str) -> Seeded:
             session.add(User(id=actor.user_id, username=name, username_key=name, name=name))
             session.flush()
             for number in range(count):
-                create_chat(session, ChatCreate(title=f"Chat {number}"), actor=actor)
+                create_chat(session, ChatCreate(title=f"Chat {number}"), owner_id=actor.user_id)
             tokens.append(start_session(session, actor.user_id, life=life, device=device))
         owner = session.query(User).filter(User.username == "bench").one()
         share = create_share(session, ChatId(owner_of), ShareCreate(), actor=Actor(UserId(owner.id), UserRole.USER))

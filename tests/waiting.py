@@ -18,12 +18,13 @@ def until(
 
 
 class Listener:
-    """Follows `/events` in a thread and keeps what it hears."""
+    """Follows a stream of events in a thread and keeps what it hears."""
 
-    def __init__(self, client: Client, last_event_id: str | None = None) -> None:
+    def __init__(self, client: Client, last_event_id: str | None = None, path: str = "/events") -> None:
         self.heard: list[tuple[str | None, str, dict[str, Any]]] = []
         self.is_closed = threading.Event()
         self._client = client
+        self._path = path
         self._headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
@@ -31,7 +32,7 @@ class Listener:
 
     def _listen(self) -> None:
         try:
-            with self._client.stream("GET", "/events", headers=self._headers) as response:
+            with self._client.stream("GET", self._path, headers=self._headers) as response:
                 for event in parse_events(response):
                     self.heard.append(event)
         except Exception:  # the server going away is how some tests end

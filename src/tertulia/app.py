@@ -18,13 +18,14 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 import tertulia.tables  # noqa: F401 - every mapped class must be known before the first query
-from tertulia.accounts.access import find_shared_chats
+from tertulia.accounts.access import find_shared
 from tertulia.accounts.admin_routes import admin_routes
 from tertulia.accounts.api_tokens import touch_api_tokens
 from tertulia.accounts.caller import CallerDep, Gate
 from tertulia.accounts.idempotency import sweep_idempotency_keys
 from tertulia.accounts.routes import account_routes
 from tertulia.accounts.sessions import SessionLife, sweep_sessions, touch_sessions
+from tertulia.accounts.sharing import count_accesses
 from tertulia.accounts.streams import OpenStreams
 from tertulia.accounts.tokens import hash_token
 from tertulia.billing.routes import usage_routes
@@ -33,15 +34,15 @@ from tertulia.chat.routes import chat_routes
 from tertulia.chat.search_index import build_index, has_unindexed_files, index_file_anew, index_files
 from tertulia.chat.service import purge_trash
 from tertulia.chat.share_routes import share_routes
-from tertulia.chat.shares import count_accesses, read_preview
 from tertulia.chat.tag_routes import tag_routes
 from tertulia.chat.tags import purge_tags
 from tertulia.clock import now
 from tertulia.db import Database
 from tertulia.db.opening import open_database
 from tertulia.drafts.indexing import has_unindexed_drafts, index_next_draft
-from tertulia.drafts.routes import draft_routes
+from tertulia.drafts.routes import draft_company_routes, draft_routes, version_routes
 from tertulia.drafts.service import purge_drafts
+from tertulia.drafts.shares import read_preview
 from tertulia.drafts.working_copies import has_unsettled, settle_working_copy
 from tertulia.errors import AppError, SettingsError, Unavailable
 from tertulia.files.reading import FileReader, sweep_files
@@ -122,6 +123,8 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
         chat_routes(cursors, parts.catalogue, limit_bytes=settings.storage_per_user_mib * 2**20),
         search_routes(cursors, parts.meanings),
         draft_routes(cursors),
+        version_routes(cursors),
+        draft_company_routes(),
         proposal_routes(cursors, parts.catalogue, messages_per_day=settings.messages_per_day),
         tag_routes(),
         share_routes(parts.db, parts.feed),
@@ -232,7 +235,7 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
         settings=settings,
         db=db,
         gate=gate,
-        feed=ChangeFeed(db, bus, find_shared_chats),
+        feed=ChangeFeed(db, bus, find_shared),
         streams=OpenStreams(db, life),
         catalogue=catalogue,
         local=local,

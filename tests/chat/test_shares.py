@@ -181,7 +181,7 @@ def test_strangers_see_what_is_listed_and_nothing_else(ana: Client, server: Live
     ana.say(chat["id"], "hello", reply=False, attachment_ids=[picture["id"]])
     token = share(ana, chat["id"])["token"]
     seen = strangers(server, token).json()
-    assert seen.keys() == {"title", "owner_name", "message_count", "created_at", "last_message_at"}
+    assert seen.keys() == {"title", "owner_name", "message_count", "created_at", "last_message_at", "draft"}
     (message,) = strangers(server, f"{token}/messages").json()["items"]
     assert message.keys() == {
         "id", "role", "name", "parts", "status", "model_name", "run_id", "created_at", "updated_at",

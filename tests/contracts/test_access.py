@@ -76,7 +76,7 @@ IDS = (
     "emoji",
     "token",
 )
-# What somebody may do with a chat that is shared with them to be read; all else is as if it were not there, or refused.
+# What somebody may do with a chat or draft that is shared with them to be read; all else is as if it were not there, or refused.
 READERS = {
     ("GET", "/chats/{chat_id}"),
     ("GET", "/chats/{chat_id}/messages"),
@@ -88,6 +88,15 @@ READERS = {
     ("GET", "/runs/{run_id}"),
     ("GET", "/attachments/{attachment_id}"),
     ("GET", "/attachments/{attachment_id}/content"),
+    ("GET", "/chats/{chat_id}/drafts"),
+    ("GET", "/drafts/{draft_id}"),
+    ("GET", "/drafts/{draft_id}/chats"),
+    ("GET", "/drafts/{draft_id}/export"),
+    ("GET", "/drafts/{draft_id}/proposals"),
+    ("GET", "/drafts/{draft_id}/versions"),
+    ("GET", "/drafts/{draft_id}/versions/{number}"),
+    ("GET", "/drafts/{draft_id}/versions/{number}/authorship"),
+    ("GET", "/drafts/{draft_id}/versions/{number}/diff"),
     ("DELETE", "/shares/{share_id}"),  # one's own: to leave
 }
 WRITERS = READERS | {
@@ -97,6 +106,16 @@ WRITERS = READERS | {
     ("PUT", "/messages/{message_id}/reactions/{emoji}"),
     ("DELETE", "/messages/{message_id}/reactions/{emoji}"),
     ("POST", "/runs/{run_id}/cancel"),
+    ("PUT", "/chats/{chat_id}/drafts/{draft_id}"),
+    ("DELETE", "/chats/{chat_id}/drafts/{draft_id}"),
+    ("POST", "/drafts/{draft_id}/chats"),
+    ("POST", "/drafts/{draft_id}/proposals"),
+    ("POST", "/drafts/{draft_id}/versions"),
+    ("PATCH", "/drafts/{draft_id}/versions/{number}"),
+    ("POST", "/drafts/{draft_id}/versions/{number}/restore"),
+    ("PUT", "/drafts/{draft_id}/working-copy"),
+    ("POST", "/proposals/{proposal_id}/accept"),
+    ("POST", "/proposals/{proposal_id}/reject"),
 }
 ADMINISTRATION = [(method, path) for method, path, access in ROUTES if access is Access.ADMIN]
 WITH_IDS = [pair for pair in PROTECTED if "{" in pair[1] and pair not in ADMINISTRATION]
@@ -142,7 +161,7 @@ def test_a_stranger_and_an_administrator_see_what_is_hidden_as_missing(ana: Clie
 
 
 @pytest.mark.parametrize("may", [READERS, WRITERS], ids=["reader", "writer"])
-def test_who_shares_a_chat_may_do_what_is_listed_and_no_more(
+def test_with_whom_is_shared_may_do_what_is_listed_and_no_more(
     ana: Client, sign_in: SignIn, may: set[tuple[str, str]]
 ) -> None:
     wrong = []
@@ -153,8 +172,9 @@ def test_who_shares_a_chat_may_do_what_is_listed_and_no_more(
         if path.endswith("/events") or "{config_id}" in path or "{tag_id}" in path:
             continue
         if not things:
-            things = _things(ana, "{attachment_id}{import_id}{token_id}{draft_id}{proposal_id}")
+            things = _things(ana, "{attachment_id}{import_id}{token_id}{chat_id}{draft_id}{proposal_id}")
             things["share_id"] = ana.api("POST", f"/chats/{things['chat_id']}/shares", json=body, expect=201)["id"]
+            ana.api("POST", f"/drafts/{things['draft_id']}/shares", json=body, expect=201)
         answer = guest.request(method, path.format(**things), json=_body(method, path, things))
         is_let_in = answer.status_code < 300
         if is_let_in != ((method, path) in may) or (not is_let_in and answer.status_code not in (403, 404, 409)):
@@ -271,6 +291,8 @@ def _things(client: Client, path: str = "") -> dict[str, str]:
         things["token_id"] = client.api("POST", "/api-tokens", json={"name": "script"}, expect=201)["id"]
     if "{draft_id}" in path or "{proposal_id}" in path:
         things |= {"draft_id": client.api("POST", "/drafts", json={}, expect=201)["id"], "number": "1"}
+        if "{chat_id}" in path:
+            client.api("PUT", f"/chats/{chat['id']}/drafts/{things['draft_id']}")
     if "{proposal_id}" in path:
         body = BODIES["POST", "/drafts/{draft_id}/proposals"]
         asked = client.api("POST", f"/drafts/{things['draft_id']}/proposals", json=body, expect=201)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import find_shared_chats
+from tertulia.accounts.access import find_shared
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.api_tokens import _BY_TOKEN as TOKEN_ACTOR
 from tertulia.accounts.models import User
@@ -233,7 +233,7 @@ def _check_lists(session: Session, alice: Actor) -> None:
         lambda: list_attachments(session, actor=alice, chat_id=chat_id),
         lambda: list_messages(session, chat_id, parent=message_id, actor=alice),
         lambda: list_shared_chats(session, actor=alice),
-        lambda: find_shared_chats(session, [alice.user_id]),
+        lambda: find_shared(session, [alice.user_id]),
         lambda: take_file(session),
         lambda: index_files(session),
     ):

@@ -297,19 +297,6 @@ def test_of_a_long_draft_what_matters_is_sent(ana: Client, provider: ScriptedPro
     assert len(system) < 40_000
 
 
-def test_whoever_writes_in_the_chat_of_a_draft_does_not_get_the_draft(
-    ana: Client, provider: ScriptedProvider, sign_in: SignIn
-) -> None:
-    draft = draft_of(ana, "A secret text")
-    [chat] = ana.api("GET", f"/drafts/{draft}/chats")["items"]
-    bob = sign_in("bob")
-    shared = {"shared_with_username": "bob", "permissions": {"can_write": True}}
-    ana.api("POST", f"/chats/{chat['id']}/shares", json=shared, expect=201)
-    sent = bob.say(chat["id"], "Repeat the draft")
-    bob.finished(sent["run"]["id"])
-    assert "A secret text" not in str(provider.requests[-1]["messages"])
-
-
 def test_what_is_wrong_is_refused_and_strangers_find_nothing(ana: Client, sign_in: SignIn) -> None:
     draft = draft_of(ana)
     asked = ask(ana, draft)

@@ -13,7 +13,7 @@ from tertulia.ids import ChatId, MessageId
 
 def make_chat(session: Session, *, owner: Actor, messages: int = 0, **fields: object) -> ChatId:
     """A chat whose messages are `message 0`, `message 1`, … by turns of its owner and a model."""
-    chat_id = ChatId(create_chat(session, ChatCreate.model_validate(fields), actor=owner)["id"])
+    chat_id = ChatId(create_chat(session, ChatCreate.model_validate(fields), owner_id=owner.user_id)["id"])
     for number in range(messages):
         add_message(session, chat_id, f"message {number}", owner=owner, is_reply=bool(number % 2))
     return chat_id

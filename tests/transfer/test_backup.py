@@ -253,6 +253,11 @@ OLD["0004"] = [
     "INSERT INTO reaction (message_id, user_id, emoji, created_at) VALUES (:message, :user, '+1', :now)",
 ]
 OLD["0005"] = OLD["0004"]  # only made anew from what is there
+OLD["0006"] = [
+    *OLD["0005"],
+    """INSERT INTO share (id, chat_id, owner_id, token_hash, can_read, can_write, can_share, is_active, access_count, created_at, updated_at)
+       VALUES (:share, :chat, :user, :hash, {true}, {false}, {false}, {true}, 3, :now, :now)""",
+]
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])
@@ -267,18 +272,19 @@ def test_every_released_schema_comes_to_this_one_with_its_data(
         "now": tables.metadata.tables["user"].c.created_at.type,
         **{
             name: tables.metadata.tables["user"].c.id.type
-            for name in ("user", "session", "chat", "message", "run", "log", "tag")
+            for name in ("user", "session", "chat", "message", "run", "log", "tag", "share")
         },
     }
     values: dict[str, Any] = {
-        name: new_id() for name in ("user", "session", "chat", "message", "run", "log", "tag")
+        name: new_id() for name in ("user", "session", "chat", "message", "run", "log", "tag", "share")
     } | {
         "now": NOW,
         "hash": b"x" * 32,
     }
     with engine.begin() as connection:
         for statement in OLD[revision]:
-            text = sa.text(statement.format(false="false" if kind == "postgresql" else "0"))
+            false, true = ("false", "true") if kind == "postgresql" else ("0", "1")
+            text = sa.text(statement.format(false=false, true=true))
             bound = {name: value for name, value in values.items() if f":{name}" in statement}
             known = [sa.bindparam(name, type_=types[name]) for name in bound if name in types]
             connection.execute(text.bindparams(*known), bound)
@@ -291,6 +297,9 @@ def test_every_released_schema_comes_to_this_one_with_its_data(
         assert [tuple(row) for row in entered] == [(7, 5, None)]
         words = connection.scalar(sa.select(tables.metadata.tables["message"].c.content))
         assert words == "Old words"
+        share = tables.metadata.tables["share"]
+        kept = connection.execute(sa.select(share.c.chat_id, share.c.draft_id, share.c.access_count)).all()
+        assert [tuple(row) for row in kept] == ([(values["chat"], None, 3)] if revision == "0006" else [])
     with Session(engine) as session, session.begin():
         while not build_index(session).is_built:
             pass

@@ -16,6 +16,8 @@ from tertulia.accounts.models import Share
 from tertulia.db.types import Id, utc_now
 
 Column = ColumnElement[str] | sa.orm.InstrumentedAttribute[str]
+# Which draft a chat is about; the table is a package's above.
+_DRAFT_CHAT = sa.table("draft_chat", sa.column("chat_id", Id()), sa.column("draft_id", Id()))
 
 
 def actor_id() -> sa.BindParameter[str]:
@@ -28,49 +30,85 @@ def owns_chat(owner_id: Column) -> ColumnElement[bool]:
 
 
 def may_read_chat(chat_id: Column, owner_id: Column) -> ColumnElement[bool]:
-    return (owner_id == actor_id()) | _is_shared(chat_id, Share.can_read)
+    return (owner_id == actor_id()) | _given(covers_chat(chat_id), Share.can_read)
 
 
 def may_write_chat(chat_id: Column, owner_id: Column) -> ColumnElement[bool]:
-    return (owner_id == actor_id()) | _is_shared(chat_id, Share.can_write)
+    return (owner_id == actor_id()) | _given(covers_chat(chat_id), Share.can_write)
 
 
 def may_share_chat(chat_id: Column, owner_id: Column) -> ColumnElement[bool]:
-    return (owner_id == actor_id()) | _is_shared(chat_id, Share.can_share)
+    return (owner_id == actor_id()) | _given(covers_chat(chat_id), Share.can_share)
 
 
 def owns_draft(owner_id: Column) -> ColumnElement[bool]:
-    """Reading and writing alike: drafts are not shared yet."""
+    """Naming, deleting, and seeing it in one's list."""
     return owner_id == actor_id()
+
+
+def may_read_draft(draft_id: Column, owner_id: Column) -> ColumnElement[bool]:
+    return (owner_id == actor_id()) | _given(covers_draft(draft_id), Share.can_read)
+
+
+def may_write_draft(draft_id: Column, owner_id: Column) -> ColumnElement[bool]:
+    return (owner_id == actor_id()) | _given(covers_draft(draft_id), Share.can_write)
+
+
+def may_share_draft(draft_id: Column, owner_id: Column) -> ColumnElement[bool]:
+    return (owner_id == actor_id()) | _given(covers_draft(draft_id), Share.can_share)
 
 
 def is_valid_share() -> ColumnElement[bool]:
     return Share.is_active & (Share.expires_at.is_(None) | (Share.expires_at > utc_now()))
 
 
-def shared_chat_ids() -> sa.Select[Any]:
-    """The chats that others let the actor read."""
-    return sa.select(Share.chat_id).where(Share.shared_with_user_id == actor_id(), Share.can_read, is_valid_share())
+def covers_chat(chat_id: Column | str) -> ColumnElement[bool]:
+    """Of shares: those of the chat, and those of the draft that it is about."""
+    about = sa.select(_DRAFT_CHAT.c.draft_id).where(_DRAFT_CHAT.c.chat_id == chat_id)
+    draft_id = about.correlate_except(_DRAFT_CHAT).scalar_subquery()
+    return (Share.chat_id == chat_id) | (Share.draft_id == draft_id)
 
 
-def find_shared_chats(session: Session, user_ids: Iterable[str]) -> dict[str, dict[str, datetime | None]]:
-    """The chats that others let each of these people read, with the end of the longest such leave; None: it has none."""
-    found: dict[str, dict[str, datetime | None]] = {}
+def covers_draft(draft_id: Column | str) -> ColumnElement[bool]:
+    return Share.draft_id == draft_id
+
+
+def shared_chat_ids() -> sa.CompoundSelect[Any]:
+    """The chats that others let the actor read, those of shared drafts among them."""
+    given = (Share.shared_with_user_id == actor_id(), Share.can_read, is_valid_share())
+    of_drafts = sa.select(_DRAFT_CHAT.c.chat_id).join(Share, Share.draft_id == _DRAFT_CHAT.c.draft_id)
+    return sa.union_all(sa.select(Share.chat_id).where(Share.chat_id.is_not(None), *given), of_drafts.where(*given))
+
+
+def shared_draft_ids() -> sa.Select[Any]:
+    """The drafts that others let the actor read."""
+    return sa.select(Share.draft_id).where(
+        Share.shared_with_user_id == actor_id(), Share.draft_id.is_not(None), Share.can_read, is_valid_share()
+    )
+
+
+def find_shared(session: Session, user_ids: Iterable[str]) -> dict[str, dict[str, datetime | None]]:
+    """The chats and drafts that others let each of these people read, with the end of the longest such leave; None: it has none."""
+    given = (Share.shared_with_user_id.in_(list(user_ids)), Share.can_read, is_valid_share())
+    itself = sa.func.coalesce(Share.chat_id, Share.draft_id, type_=Id())
+    of_drafts = sa.select(Share.shared_with_user_id, _DRAFT_CHAT.c.chat_id, Share.expires_at)
     rows = session.execute(
-        sa.select(Share.shared_with_user_id, Share.chat_id, Share.expires_at).where(
-            Share.shared_with_user_id.in_(list(user_ids)), Share.can_read, is_valid_share()
+        sa.union_all(
+            sa.select(Share.shared_with_user_id, itself, Share.expires_at).where(*given),
+            of_drafts.join(_DRAFT_CHAT, _DRAFT_CHAT.c.draft_id == Share.draft_id).where(*given),
         )
     )
-    for user_id, chat_id, end in rows:
-        chats = found.setdefault(user_id or "", {})
-        known = chats.get(chat_id, end)
-        chats[chat_id] = None if known is None or end is None else max(known, end)
+    found: dict[str, dict[str, datetime | None]] = {}
+    for user_id, shared_id, end in rows:
+        known = found.setdefault(user_id, {})
+        longest = known.get(shared_id, end)
+        known[shared_id] = None if longest is None or end is None else max(longest, end)
     return found
 
 
-def _is_shared(chat_id: Column, permission: sa.orm.InstrumentedAttribute[bool]) -> ColumnElement[bool]:
+def _given(covering: ColumnElement[bool], permission: sa.orm.InstrumentedAttribute[bool]) -> ColumnElement[bool]:
     return (
         sa.select(sa.literal(1))
-        .where(Share.chat_id == chat_id, Share.shared_with_user_id == actor_id(), permission, is_valid_share())
+        .where(covering, Share.shared_with_user_id == actor_id(), permission, is_valid_share())
         .exists()
     )

@@ -92,3 +92,33 @@ class TooManyStreams(TooMany):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"You have {limit} live streams open already. Close a window.", retry_after_s=5, limit=limit)
+
+
+class ShareNotFound(NotFound):
+    """Missing, ended, expired, or not for this person: all look alike."""
+
+    code = "share_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("This link leads nowhere: it was ended, has expired, or never was.")
+
+
+class SharesTooMuch(Invalid):
+    code = "share_too_wide"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, field="permissions")
+
+
+class PersonUnknown(Invalid):
+    code = "person_unknown"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, field="shared_with_username")
+
+
+class ShareExpired(Invalid):
+    code = "share_expired"
+
+    def __init__(self) -> None:
+        super().__init__("The end lies in the past.", field="expires_at")

@@ -176,19 +176,25 @@ class IdempotencyKey(Timestamps, Base):
 
 
 class Share(Timestamps, Base):
-    """Leave to read a chat, and perhaps more: for one person, or for whoever has the link."""
+    """Leave to read a chat or a draft, and perhaps more: for one person, or for whoever has the link.
+
+    A draft's covers its chats.
+    """
 
     __tablename__ = "share"
     __table_args__ = (
         sa.Index(None, "chat_id", "is_active"),
+        sa.Index(None, "draft_id", "is_active"),
         sa.Index(None, "owner_id", "is_active"),
         sa.Index(None, "shared_with_user_id", "is_active"),
         sa.Index(None, "expires_at", "is_active"),
         sa.CheckConstraint("shared_with_user_id IS NOT NULL OR NOT (can_write OR can_share)", name="links_read_only"),
+        sa.CheckConstraint("(chat_id IS NULL) <> (draft_id IS NULL)", name="one_thing"),
     )
 
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
-    chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
+    chat_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
+    draft_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("draft.id", ondelete="CASCADE"))
     owner_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))  # who shared it
     shared_with_user_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
     token_hash: Mapped[bytes] = mapped_column(sa.LargeBinary(32), unique=True)

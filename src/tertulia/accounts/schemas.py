@@ -5,11 +5,13 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Literal, NotRequired
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
 from tertulia import clock
 from tertulia.accounts.models import Preferences, Scope, UserRole, UserStatus
+from tertulia.http.moments import Moment
+from tertulia.ids import AnyId
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 
@@ -170,3 +172,57 @@ class ApiTokenCreated(ApiTokenRead):
 
     token: str | None
     code: NotRequired[Literal["already_shown"]]
+
+
+class AuthorRead(TypedDict):
+    id: str
+    name: str
+
+
+class PermissionsRead(TypedDict):
+    can_read: bool
+    can_write: bool
+    can_share: bool
+
+
+class Permissions(Request):
+    """Reading is always given."""
+
+    can_read: Literal[True] = True
+    can_write: bool = False
+    can_share: bool = False
+
+
+class ShareCreate(Request):
+    """With one person, by id or by name; with neither it is a link, which is for reading."""
+
+    permissions: Permissions = Field(default_factory=Permissions)
+    shared_with_user_id: AnyId | None = None
+    shared_with_username: Annotated[str, Field(min_length=1, max_length=50)] | None = None
+    expires_at: Moment | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_name(self) -> "ShareCreate":
+        if self.shared_with_user_id and self.shared_with_username:
+            raise ValueError("Name the person either by id or by name.")
+        return self
+
+
+class ShareRead(TypedDict):
+    """Of a chat or of a draft; `shared_with` is null for a link."""
+
+    id: str
+    chat_id: str | None
+    draft_id: str | None
+    shared_with: AuthorRead | None
+    permissions: PermissionsRead
+    expires_at: datetime | None
+    is_active: bool
+    access_count: int
+    created_at: datetime
+
+
+class ShareMade(ShareRead):
+    """`token` is shown once: the link ends in it."""
+
+    token: str | None

@@ -312,7 +312,7 @@ def _announce_deleted(session: Session, chat: LockedChat, message: MessageRead) 
         entity_id=message["id"],
         operation=Operation.DELETED,
         payload=message | {"status": MessageStatus.DELETED},
-        chat_id=chat.id,
+        shared_id=chat.id,
     )
 
 

@@ -65,34 +65,11 @@ class ThreadTooDeep(Invalid):
         )
 
 
-class ShareNotFound(NotFound):
-    """Missing, ended, expired, or not for this person: all look alike."""
-
-    code = "share_not_found"
+class ShareTheDraft(Invalid):
+    code = "share_the_draft"
 
     def __init__(self) -> None:
-        super().__init__("This link leads nowhere: it was ended, has expired, or never was.")
-
-
-class SharesTooMuch(Invalid):
-    code = "share_too_wide"
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, field="permissions")
-
-
-class PersonUnknown(Invalid):
-    code = "person_unknown"
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, field="shared_with_username")
-
-
-class ShareExpired(Invalid):
-    code = "share_expired"
-
-    def __init__(self) -> None:
-        super().__init__("The end lies in the past.", field="expires_at")
+        super().__init__("This chat belongs to a draft. Share the draft: its chats go with it.")
 
 
 class NotAnEmoji(Invalid):

@@ -378,7 +378,7 @@ def announce_message(
         entity_id=message_id,
         operation=operation,
         payload=message,
-        chat_id=message["chat_id"],
+        shared_id=message["chat_id"],
     )
     if with_chat:
         announce_chat(session, message["chat_id"], Operation.UPDATED)

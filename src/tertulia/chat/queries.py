@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session, aliased
 
 from tertulia.accounts.access import may_read_chat, may_write_chat, owns_chat
 from tertulia.accounts.models import User
+from tertulia.accounts.sharing import OWNERS
 from tertulia.chat.models import Chat, ChatKind, ChatSettings, ChatTag, Message, MessageStatus, Reaction, Tag
 from tertulia.chat.schemas import (
     ChatRead,
     LastMessage,
     MessageRead,
-    PermissionsRead,
     ReactionRead,
     SettingsRead,
     UsageRead,
@@ -170,9 +170,6 @@ READABLE_CHAT = Prepared(
         Chat.id == _bind("chat_id", Chat.id), Chat.deleted_at.is_(None), may_read_chat(Chat.id, Chat.user_id)
     )
 )
-
-
-OWNERS: PermissionsRead = {"can_read": True, "can_write": True, "can_share": True}
 
 
 def read_chat_row(row: Sequence[Any]) -> ChatRead:

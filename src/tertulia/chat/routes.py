@@ -59,7 +59,7 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue, *, limit_bytes: int
     async def post_chat(caller: CommandDep, new: ChatCreate) -> Response:
         def create(session: Session, actor: Actor) -> ChatRead:
             catalogue.check_choice(session, new.provider, new.model_name, actor=actor)
-            return service.create_chat(session, new, actor=actor)
+            return service.create_chat(session, new, owner_id=actor.user_id)
 
         return await caller.command(201, create)
 

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
+from tertulia.accounts.schemas import AuthorRead, PermissionsRead
 from tertulia.chat.models import ChatKind, ChatSettings, FinishReason, MessageRole, MessageStatus, TagColour, Visibility
 from tertulia.chat.parts import Part, WrittenPart
-from tertulia.http.moments import Moment
 from tertulia.ids import AnyId
 
 
@@ -83,29 +83,6 @@ class HeadUpdate(Request):
 TagName = Annotated[str, Field(min_length=1, max_length=50), AfterValidator(_no_nul), AfterValidator(_printable)]
 
 
-class Permissions(Request):
-    """Reading is always given."""
-
-    can_read: Literal[True] = True
-    can_write: bool = False
-    can_share: bool = False
-
-
-class ShareCreate(Request):
-    """With one person, by id or by name; with neither it is a link, which is for reading."""
-
-    permissions: Permissions = Field(default_factory=Permissions)
-    shared_with_user_id: AnyId | None = None
-    shared_with_username: Annotated[str, Field(min_length=1, max_length=50)] | None = None
-    expires_at: Moment | None = None
-
-    @model_validator(mode="after")
-    def _one_way_to_name(self) -> "ShareCreate":
-        if self.shared_with_user_id and self.shared_with_username:
-            raise ValueError("Name the person either by id or by name.")
-        return self
-
-
 class PresenceTold(Request):
     is_typing: bool = False
     is_leaving: bool = False
@@ -146,36 +123,6 @@ class SettingsRead(TypedDict):
     top_p: float | None
     frequency_penalty: float | None
     presence_penalty: float | None
-
-
-class AuthorRead(TypedDict):
-    id: str
-    name: str
-
-
-class PermissionsRead(TypedDict):
-    can_read: bool
-    can_write: bool
-    can_share: bool
-
-
-class ShareRead(TypedDict):
-    """`shared_with` is null for a link."""
-
-    id: str
-    chat_id: str
-    shared_with: AuthorRead | None
-    permissions: PermissionsRead
-    expires_at: datetime | None
-    is_active: bool
-    access_count: int
-    created_at: datetime
-
-
-class ShareMade(ShareRead):
-    """`token` is shown once: the link ends in it."""
-
-    token: str | None
 
 
 class ChatRead(TypedDict):

@@ -69,6 +69,7 @@ def owner_word(user_id: str) -> str:
 
 
 def chat_word(chat_id: str) -> str:
+    """Also for a draft, by its own id."""
     return f"xc{chat_id.replace('-', '')}"
 
 
@@ -220,9 +221,11 @@ def index_title(session: Session, chat_id: str) -> None:
         _INSERT.run(session, chat_id=chat_id, message_id=None, part=0, words=f"{head} {words}", created_at=created_at)
 
 
-def index_draft(session: Session, *, chat_id: str, owner_id: str, text: str, changed_at: datetime) -> None:
-    """The text of the draft that a chat is about, in place of what was indexed of it. Its owner alone finds it: a draft is not
-    shared with its chat."""
+def index_draft(
+    session: Session, *, chat_id: str, draft_id: str, owner_id: str, text: str, changed_at: datetime
+) -> None:
+    """The text of the draft that a chat is about, in place of what was indexed of it. Whoever may read the draft finds it;
+    one's leave to read the chat is not enough."""
     session.execute(
         sa.delete(SearchDocument).where(
             SearchDocument.chat_id == chat_id,
@@ -230,7 +233,7 @@ def index_draft(session: Session, *, chat_id: str, owner_id: str, text: str, cha
             SearchDocument.part >= PARTS_OF_DRAFT,
         )
     )
-    head = owner_word(owner_id)
+    head = f"{owner_word(owner_id)} {chat_word(draft_id)}"
     for part, words in enumerate(_rows(text[:INDEXED_OF_FILE])):
         _INSERT.run(
             session,

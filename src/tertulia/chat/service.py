@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import actor_id, is_valid_share, shared_chat_ids
+from tertulia.accounts.access import actor_id, covers_chat, shared_chat_ids
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.models import Share, User
+from tertulia.accounts.models import User
+from tertulia.accounts.sharing import permissions_of
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat, NotYourChat
 from tertulia.chat.models import DEFAULT_TITLE, Chat, ChatKind, Message, MessageStatus
 from tertulia.chat.queries import (
@@ -39,13 +40,13 @@ from tertulia.realtime.publish import SHARES, publish
 ChatKey = tuple[int, str]  # microseconds since 1970 of the last message, id
 
 
-def create_chat(session: Session, new: ChatCreate, *, actor: Actor, kind: ChatKind = ChatKind.DIRECT) -> ChatRead:
+def create_chat(session: Session, new: ChatCreate, *, owner_id: str, kind: ChatKind = ChatKind.DIRECT) -> ChatRead:
     now = clock.now()
     chat_id = new_id()
     session.execute(
         sa.insert(Chat).values(
             id=chat_id,
-            user_id=actor.user_id,
+            user_id=owner_id,
             kind=kind,
             title=new.title or DEFAULT_TITLE,
             provider=new.provider,
@@ -98,15 +99,10 @@ def get_chat(session: Session, chat_id: ChatId, *, actor: Actor, in_trash: bool 
 
 
 def _as_shared(session: Session, chat: ChatRead, owner_id: str, *, actor: Actor) -> ChatRead:
-    given = session.execute(
-        sa.select(sa.func.max(Share.can_write.cast(sa.Integer)), sa.func.max(Share.can_share.cast(sa.Integer))).where(
-            Share.chat_id == chat["id"], Share.shared_with_user_id == actor.user_id, is_valid_share()
-        )
-    ).one()
     name = session.scalars(sa.select(User.name).where(User.id == owner_id)).one()
     return chat | {
         "owner": {"id": owner_id, "name": name},
-        "permissions": {"can_read": True, "can_write": bool(given[0]), "can_share": bool(given[1])},
+        "permissions": permissions_of(session, covers_chat(chat["id"]), actor=actor),
         "system_prompt": None,
         "tag_ids": [],
         "pinned_at": None,
@@ -128,7 +124,12 @@ def list_shared_chats(session: Session, *, actor: Actor) -> list[ChatRead]:
     """What others share with the actor by name, the newest first; a set that is small by its nature, cut at 200."""
     ids = session.scalars(
         sa.select(Chat.id)
-        .where(Chat.id.in_(shared_chat_ids()), Chat.deleted_at.is_(None), Chat.user_id != actor_id())
+        .where(
+            Chat.id.in_(shared_chat_ids()),
+            Chat.kind != ChatKind.DRAFT,  # they stand beside their drafts
+            Chat.deleted_at.is_(None),
+            Chat.user_id != actor_id(),
+        )
         .order_by(Chat.last_message_at.desc(), Chat.id.desc())
         .limit(200),
         {"actor_id": actor.user_id},
@@ -282,6 +283,6 @@ def announce_chat(session: Session, chat_id: str, operation: Operation) -> ChatR
         entity_id=chat_id,
         operation=operation,
         payload=chat,
-        chat_id=chat_id,
+        shared_id=chat_id,
     )
     return chat

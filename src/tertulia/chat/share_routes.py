@@ -5,13 +5,14 @@ from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
+from tertulia.accounts.schemas import ShareCreate, ShareMade, ShareRead
 from tertulia.chat import service, shares
-from tertulia.chat.schemas import ChatRead, PresenceTold, ShareCreate, ShareMade, ShareRead
+from tertulia.chat.schemas import ChatRead, PresenceTold
 from tertulia.db import Database
 from tertulia.http.answers import json_response, no_content
 from tertulia.http.paging import Page
 from tertulia.http.routing import Access, Routes
-from tertulia.ids import AnyId, ChatId, ShareId
+from tertulia.ids import AnyId, ChatId
 from tertulia.realtime.feed import ChangeFeed
 
 
@@ -37,12 +38,6 @@ def share_routes(db: Database, feed: ChangeFeed) -> Routes:
             201,
             lambda session, actor: shares.create_share(session, ChatId(chat_id), new, actor=actor),
             shown_once="token",
-        )
-
-    @routes.add("DELETE", "/shares/{share_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
-    async def delete_share(caller: CommandDep, share_id: AnyId) -> Response:
-        return await caller.command(
-            204, lambda session, actor: shares.revoke_share(session, ShareId(share_id), actor=actor)
         )
 
     @routes.add("PUT", "/chats/{chat_id}/presence", access=Access.SIGNED_IN, status=204, problems=(404,))

@@ -4,24 +4,23 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.drafts.models import Draft, DraftVersion
-from tertulia.drafts.queries import DRAFTS, LISTED, read_listed
+from tertulia.drafts.queries import DRAFTS, LISTED, read_draft_row, read_listed
 from tertulia.drafts.schemas import VersionListed
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
 
 def announce_draft(session: Session, draft_id: str, operation: Operation) -> None:
-    row = session.execute(DRAFTS.add_columns(Draft.user_id).where(Draft.id == draft_id)).one()
-    values = row._asdict()
-    owner_id = values.pop("user_id")
+    row = session.execute(DRAFTS.where(Draft.id == draft_id)).one()
     publish(
         session,
-        owner_id=owner_id,
+        owner_id=row.user_id,
+        shared_id=draft_id,
         topic=f"draft:{draft_id}",
         entity="draft",
         entity_id=draft_id,
         operation=operation,
-        payload=values,
+        payload=read_draft_row(row),
     )
 
 
@@ -35,6 +34,7 @@ def announce_version(
     publish(
         session,
         owner_id=owner_id,
+        shared_id=draft_id,
         topic=f"draft:{draft_id}",
         entity="draft_version",
         entity_id=listed["id"],

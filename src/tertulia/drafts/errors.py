@@ -1,11 +1,27 @@
 """How drafts fail."""
 
 from tertulia.drafts.text import Merged
-from tertulia.errors import Conflict, Invalid, NotFound, PreconditionRequired
+from tertulia.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionRequired
 
 
 class DraftNotFound(NotFound):
     code = "draft_not_found"
+
+
+class NotYourDraft(Forbidden):
+    """It can be seen, and its owner alone does this."""
+
+    code = "not_your_draft"
+
+    def __init__(self) -> None:
+        super().__init__("Only the owner of this draft can do that.")
+
+
+class TooManyAttached(Invalid):
+    code = "too_many_drafts_attached"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} drafts of a chat are the most. Take one away first.", limit=limit)
 
 
 class VersionNotFound(NotFound):

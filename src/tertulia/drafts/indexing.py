@@ -37,7 +37,9 @@ def index_next_draft(session: Session) -> bool:
     )
     if chat_id is not None:
         text = load_text(session, row.current_version_id)
-        index_draft(session, chat_id=chat_id, owner_id=row.user_id, text=text, changed_at=row.updated_at)
+        index_draft(
+            session, chat_id=chat_id, draft_id=row.id, owner_id=row.user_id, text=text, changed_at=row.updated_at
+        )
     session.execute(
         sa.update(Draft).where(Draft.id == row.id).values(indexed_number=row.version_count, updated_at=Draft.updated_at)
     )

@@ -136,6 +136,17 @@ class DraftChat(Created, Base):
     draft_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("draft.id", ondelete="CASCADE"), index=True)
 
 
+class AttachedDraft(Created, Base):
+    """A draft that the models of a chat are told of, though the chat is not about it."""
+
+    __tablename__ = "attached_draft"
+
+    chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"), primary_key=True)
+    draft_id: Mapped[str] = mapped_column(
+        Id(), sa.ForeignKey("draft.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+
+
 class ProposalStatus(StrEnum):
     WRITING = "writing"  # the model has not ended
     OPEN = "open"

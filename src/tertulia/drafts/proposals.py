@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import owns_draft
+from tertulia.accounts.access import may_write_draft
 from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Message
 from tertulia.drafts.announce import announce_version
@@ -199,7 +199,7 @@ def _locked(session: Session, proposal_id: ProposalId, *, actor: Actor) -> Propo
     proposal = session.scalars(
         sa.select(Proposal)
         .join(Draft, Draft.id == Proposal.draft_id)
-        .where(Proposal.id == proposal_id, Draft.deleted_at.is_(None), owns_draft(Draft.user_id))
+        .where(Proposal.id == proposal_id, Draft.deleted_at.is_(None), may_write_draft(Draft.id, Draft.user_id))
         .with_for_update(of=Proposal),
         {"actor_id": actor.user_id},
     ).one_or_none()
@@ -245,6 +245,7 @@ def announce_proposal(session: Session, proposal_id: str, operation: Operation) 
     publish(
         session,
         owner_id=owner_id,
+        shared_id=proposal.draft_id,
         topic=f"draft:{proposal.draft_id}",
         entity="proposal",
         entity_id=proposal_id,

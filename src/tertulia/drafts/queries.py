@@ -5,12 +5,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from tertulia.accounts.models import User
+from tertulia.accounts.sharing import OWNERS
 from tertulia.drafts.models import Draft, DraftVersion
 from tertulia.drafts.schemas import DraftListed, VersionListed
 
 _CURRENT = sa.orm.aliased(DraftVersion)
 DRAFTS = sa.select(
     Draft.id,
+    Draft.user_id,
     Draft.title,
     Draft.description,
     Draft.version_count,
@@ -25,7 +27,10 @@ DRAFTS = sa.select(
 
 
 def read_draft_row(row: sa.Row[*tuple[Any, ...]]) -> DraftListed:
-    return row._asdict()  # type: ignore[return-value]
+    """As its owner sees it."""
+    values = row._asdict()
+    values.pop("user_id")
+    return {**values, "owner": None, "permissions": OWNERS}  # type: ignore[typeddict-item]
 
 
 _PARENT = sa.orm.aliased(DraftVersion)

@@ -8,8 +8,9 @@ from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep, Otherwise
+from tertulia.accounts.schemas import ShareCreate, ShareMade, ShareRead
 from tertulia.chat.schemas import ChatRead
-from tertulia.drafts import service, working_copies
+from tertulia.drafts import attached, service, shares, working_copies
 from tertulia.drafts.errors import DraftChanged, IfMatchMissing
 from tertulia.drafts.schemas import (
     Authorship,
@@ -26,10 +27,11 @@ from tertulia.drafts.schemas import (
     WorkingCopyPut,
     WorkingCopyStored,
 )
+from tertulia.drafts.versions import lock_draft
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
-from tertulia.ids import AnyId, DraftId
+from tertulia.ids import AnyId, ChatId, DraftId, ShareId
 
 Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="The version's number.")]
 
@@ -76,7 +78,7 @@ def draft_routes(cursors: Cursors) -> Routes:
         """Title and description, which nobody changed since they were read."""
 
         def change(session: Session, actor: Actor) -> DraftRead:
-            service.check_draft(session, DraftId(draft_id), actor=actor)
+            service.own_draft(session, DraftId(draft_id), actor=actor)
             if if_match is None:
                 raise IfMatchMissing
             read = if_match.strip().removeprefix("W/").strip('"')
@@ -98,22 +100,25 @@ def draft_routes(cursors: Cursors) -> Routes:
             200, lambda session, actor: service.restore_draft(session, DraftId(draft_id), actor=actor)
         )
 
-    @routes.add("GET", "/drafts/{draft_id}/chats", access=Access.SIGNED_IN, gives=Page[ChatRead], problems=(404,))
-    async def get_chats(caller: CallerDep, draft_id: AnyId) -> Response:
-        found = await caller.read(lambda session, actor: service.list_chats(session, DraftId(draft_id), actor=actor))
-        return json_response({"items": found, "next_cursor": None})
-
     @routes.add(
-        "POST", "/drafts/{draft_id}/chats", access=Access.SIGNED_IN, gives=ChatRead, status=201, problems=(404,)
+        "PUT",
+        "/drafts/{draft_id}/working-copy",
+        access=Access.SIGNED_IN,
+        gives=WorkingCopyStored,
+        problems=(404, 409),
     )
-    async def post_chat(caller: CommandDep, draft_id: AnyId) -> Response:
-        """One more chat about the draft."""
+    async def put_working_copy(caller: CommandDep, draft_id: AnyId, put: WorkingCopyPut) -> Response:
+        """What is being typed, merged with what another window of the same person has stored since."""
+        return await caller.command(
+            200,
+            lambda session, actor: working_copies.store_working_copy(session, DraftId(draft_id), put, actor=actor),
+        )
 
-        def add(session: Session, actor: Actor) -> ChatRead:
-            service.check_draft(session, DraftId(draft_id), actor=actor)
-            return service.add_chat(session, DraftId(draft_id), None, actor=actor)
+    return routes
 
-        return await caller.command(201, add)
+
+def version_routes(cursors: Cursors) -> Routes:
+    routes = Routes("versions")
 
     @routes.add(
         "GET", "/drafts/{draft_id}/versions", access=Access.SIGNED_IN, gives=Page[VersionListed], problems=(404,)
@@ -228,18 +233,83 @@ def draft_routes(cursors: Cursors) -> Routes:
             )
         )
 
+    return routes
+
+
+def draft_company_routes() -> Routes:
+    """The chats of drafts, the drafts of chats, and with whom drafts are shared."""
+    routes = Routes("draft company")
+
+    @routes.add("GET", "/drafts/{draft_id}/chats", access=Access.SIGNED_IN, gives=Page[ChatRead], problems=(404,))
+    async def get_chats(caller: CallerDep, draft_id: AnyId) -> Response:
+        found = await caller.read(lambda session, actor: service.list_chats(session, DraftId(draft_id), actor=actor))
+        return json_response({"items": found, "next_cursor": None})
+
+    @routes.add(
+        "POST", "/drafts/{draft_id}/chats", access=Access.SIGNED_IN, gives=ChatRead, status=201, problems=(404,)
+    )
+    async def post_chat(caller: CommandDep, draft_id: AnyId) -> Response:
+        """One more chat about the draft."""
+
+        def add(session: Session, actor: Actor) -> ChatRead:
+            draft = lock_draft(session, DraftId(draft_id), actor=actor)
+            return service.add_chat(session, draft, None, actor=actor)
+
+        return await caller.command(201, add)
+
+    @routes.add("GET", "/chats/{chat_id}/drafts", access=Access.SIGNED_IN, gives=Page[DraftListed], problems=(404,))
+    async def get_attached(caller: CallerDep, chat_id: AnyId) -> Response:
+        """The drafts that are attached to the chat: its models are told what they say."""
+        found = await caller.read(lambda session, actor: attached.list_attached(session, ChatId(chat_id), actor=actor))
+        return json_response({"items": found, "next_cursor": None})
+
     @routes.add(
         "PUT",
-        "/drafts/{draft_id}/working-copy",
+        "/chats/{chat_id}/drafts/{draft_id}",
         access=Access.SIGNED_IN,
-        gives=WorkingCopyStored,
-        problems=(404, 409),
+        gives=Page[DraftListed],
+        problems=(404,),
     )
-    async def put_working_copy(caller: CommandDep, draft_id: AnyId, put: WorkingCopyPut) -> Response:
-        """What is being typed, merged with what another window of the same person has stored since."""
+    async def put_attached(caller: CommandDep, chat_id: AnyId, draft_id: AnyId) -> Response:
+        def attach(session: Session, actor: Actor) -> object:
+            found = attached.attach_draft(session, ChatId(chat_id), DraftId(draft_id), actor=actor)
+            return {"items": found, "next_cursor": None}
+
+        return await caller.command(200, attach)
+
+    @routes.add("DELETE", "/chats/{chat_id}/drafts/{draft_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
+    async def delete_attached(caller: CommandDep, chat_id: AnyId, draft_id: AnyId) -> Response:
         return await caller.command(
-            200,
-            lambda session, actor: working_copies.store_working_copy(session, DraftId(draft_id), put, actor=actor),
+            204,
+            lambda session, actor: attached.detach_draft(session, ChatId(chat_id), DraftId(draft_id), actor=actor),
+        )
+
+    @routes.add("GET", "/shared-drafts", access=Access.SIGNED_IN, gives=Page[DraftListed])
+    async def get_shared_drafts(caller: CallerDep) -> Response:
+        """The drafts of others that one may read."""
+        found = await caller.read(lambda session, actor: shares.list_shared_drafts(session, actor=actor))
+        return json_response({"items": found, "next_cursor": None})
+
+    @routes.add("GET", "/drafts/{draft_id}/shares", access=Access.SIGNED_IN, gives=Page[ShareRead], problems=(404,))
+    async def get_shares(caller: CallerDep, draft_id: AnyId) -> Response:
+        found = await caller.read(lambda session, actor: shares.list_shares(session, DraftId(draft_id), actor=actor))
+        return json_response({"items": found, "next_cursor": None})
+
+    @routes.add(
+        "POST", "/drafts/{draft_id}/shares", access=Access.SIGNED_IN, gives=ShareMade, status=201, problems=(404,)
+    )
+    async def post_share(caller: CommandDep, draft_id: AnyId, new: ShareCreate) -> Response:
+        return await caller.command(
+            201,
+            lambda session, actor: shares.create_share(session, DraftId(draft_id), new, actor=actor),
+            shown_once="token",
+        )
+
+    @routes.add("DELETE", "/shares/{share_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
+    async def delete_share(caller: CommandDep, share_id: AnyId) -> Response:
+        """Of a chat or of a draft."""
+        return await caller.command(
+            204, lambda session, actor: shares.revoke_share(session, ShareId(share_id), actor=actor)
         )
 
     return routes

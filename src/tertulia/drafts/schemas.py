@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
-from tertulia.chat.schemas import ModelName, ProviderName, Request
+from tertulia.accounts.schemas import AuthorRead, PermissionsRead
+from tertulia.chat.schemas import ModelName, ProviderName, Request, SharedChatRead
 from tertulia.drafts.models import MAX_CONTENT, MAX_DESCRIPTION, MAX_TITLE, EditStatus, GenerationSource, ProposalStatus
 from tertulia.drafts.text import DiffPiece
 from tertulia.ids import AnyId
@@ -65,11 +66,6 @@ class WorkingCopyPut(Request):
     window_id: Annotated[str, Field(min_length=1, max_length=40)]
 
 
-class VersionAuthor(TypedDict):
-    id: str
-    name: str
-
-
 class VersionListed(TypedDict):
     """A version without its text. `length` in characters."""
 
@@ -79,7 +75,7 @@ class VersionListed(TypedDict):
     parent_version_number: int | None
     base_version_number: int | None
     generation_source: GenerationSource
-    author: VersionAuthor | None
+    author: AuthorRead | None
     message_id: str | None
     provider: str | None
     model_name: str | None
@@ -128,6 +124,8 @@ class WorkingCopyStored(WorkingCopyRead):
 
 
 class DraftListed(TypedDict):
+    """`owner` is null for one's own."""
+
     id: str
     title: str | None
     description: str | None
@@ -139,11 +137,32 @@ class DraftListed(TypedDict):
     deleted_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    owner: AuthorRead | None
+    permissions: PermissionsRead
 
 
 class DraftRead(DraftListed):
+    """`working_copy` is what the reader is typing, and nobody else's."""
+
     current_version: VersionRead
     working_copy: WorkingCopyRead | None
+
+
+class SharedDraftRead(TypedDict):
+    """What strangers see of a draft."""
+
+    title: str | None
+    content: str
+    version_number: int
+    words: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class SharedRead(SharedChatRead):
+    """A chat; with `draft` a draft, whose title it has then, and the newest of its chats."""
+
+    draft: SharedDraftRead | None
 
 
 class DiffRead(TypedDict):

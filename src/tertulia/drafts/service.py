@@ -1,20 +1,23 @@
 """What is done with drafts: made, listed, changed, saved, restored, compared, and put into the trash and taken out."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import owns_draft
+from tertulia.accounts.access import covers_draft, may_read_draft, owns_draft
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import User
+from tertulia.accounts.sharing import permissions_of
 from tertulia.chat.models import Chat, ChatKind, MessageRole
 from tertulia.chat.schemas import ChatCreate, ChatRead
 from tertulia.chat.service import announce_chat, create_chat, get_chat, get_message
-from tertulia.db import rowcount
+from tertulia.db import rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
 from tertulia.drafts.announce import announce_draft, announce_version
-from tertulia.drafts.errors import DraftChanged, DraftNotFound, DraftTooLong
+from tertulia.drafts.errors import DraftChanged, DraftNotFound, DraftTooLong, NotYourDraft
 from tertulia.drafts.models import (
     MAX_CONTENT,
     Draft,
@@ -54,6 +57,7 @@ from tertulia.drafts.working_copies import clear_working_copy, read_working_copy
 from tertulia.files.of_messages import release_files
 from tertulia.ids import ChatId, DraftId, MessageId, new_id
 from tertulia.realtime.models import Operation
+from tertulia.realtime.publish import SHARES
 
 DraftKey = tuple[int, str]  # microseconds since 1970 of the last change, id
 TITLE_OF_TEXT = 80  # characters
@@ -77,7 +81,7 @@ def create_draft(session: Session, new: DraftCreate, *, actor: Actor) -> DraftRe
     )
     draft = LockedDraft(draft_id, actor.user_id, 0, 0)
     add_version(session, draft, content, parent=None, origin=origin)
-    add_chat(session, draft_id, title, actor=actor)
+    add_chat(session, draft, title, actor=actor)
     announce_draft(session, draft_id, Operation.CREATED)
     return get_draft(session, draft_id, actor=actor)
 
@@ -106,11 +110,13 @@ def _title_of(content: str) -> str | None:
     return next((line[:TITLE_OF_TEXT].strip() for line in lines if line), None)
 
 
-def add_chat(session: Session, draft_id: DraftId, title: str | None, *, actor: Actor) -> ChatRead:
-    """One more chat about a draft."""
-    chat = create_chat(session, ChatCreate(title=title[:200] if title else None), kind=ChatKind.DRAFT, actor=actor)
-    session.execute(sa.insert(DraftChat).values(chat_id=chat["id"], draft_id=draft_id, created_at=clock.now()))
-    return chat
+def add_chat(session: Session, draft: LockedDraft, title: str | None, *, actor: Actor) -> ChatRead:
+    """One more chat about a draft. It is the draft's owner's, whoever begins it: what is shared is the draft."""
+    new = ChatCreate(title=title[:200] if title else None)
+    chat_id = ChatId(create_chat(session, new, kind=ChatKind.DRAFT, owner_id=draft.owner_id)["id"])
+    session.execute(sa.insert(DraftChat).values(chat_id=chat_id, draft_id=draft.id, created_at=clock.now()))
+    wake(session, SHARES)  # whoever may read the draft hears of this chat too
+    return get_chat(session, chat_id, actor=actor)
 
 
 def list_chats(session: Session, draft_id: DraftId, *, actor: Actor) -> list[ChatRead]:
@@ -126,13 +132,36 @@ def list_chats(session: Session, draft_id: DraftId, *, actor: Actor) -> list[Cha
     return [get_chat(session, ChatId(one), actor=actor) for one in ids]
 
 
-def check_draft(session: Session, draft_id: DraftId, *, actor: Actor, in_trash: bool = False) -> None:
-    """Raises DraftNotFound."""
-    found = session.execute(
-        sa.select(Draft.deleted_at).where(Draft.id == draft_id, owns_draft(Draft.user_id)), {"actor_id": actor.user_id}
+def check_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> None:
+    """That the actor may read it. Raises DraftNotFound."""
+    _find_draft(session, draft_id, actor=actor)
+
+
+def _find_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> sa.Row[*tuple[Any, ...]]:
+    row = session.execute(
+        DRAFTS.where(Draft.id == draft_id, Draft.deleted_at.is_(None), may_read_draft(Draft.id, Draft.user_id)),
+        {"actor_id": actor.user_id},
     ).one_or_none()
-    if found is None or (found[0] is not None and not in_trash):
+    if row is None:
         raise DraftNotFound
+    return row
+
+
+def own_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> LockedDraft:
+    """Locked. Raises DraftNotFound, and NotYourDraft where it is shared with the actor."""
+    if _find_draft(session, draft_id, actor=actor).user_id != actor.user_id:
+        raise NotYourDraft
+    return lock_draft(session, draft_id, actor=actor)
+
+
+def read_for(session: Session, row: sa.Row[*tuple[Any, ...]], *, actor: Actor) -> DraftListed:
+    """A row of DRAFTS as the actor sees it, who may read it."""
+    listed = read_draft_row(row)
+    if row.user_id == actor.user_id:
+        return listed
+    name = session.scalars(sa.select(User.name).where(User.id == row.user_id)).one()
+    permissions = permissions_of(session, covers_draft(row.id), actor=actor)
+    return {**listed, "owner": {"id": row.user_id, "name": name}, "permissions": permissions}
 
 
 def list_drafts(
@@ -160,13 +189,7 @@ def draft_key(draft: DraftListed) -> DraftKey:
 
 def get_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> DraftRead:
     """With its current text and what the actor is typing. Raises DraftNotFound."""
-    row = session.execute(
-        DRAFTS.where(Draft.id == draft_id, Draft.deleted_at.is_(None), owns_draft(Draft.user_id)),
-        {"actor_id": actor.user_id},
-    ).one_or_none()
-    if row is None:
-        raise DraftNotFound
-    listed = read_draft_row(row)
+    listed = read_for(session, _find_draft(session, draft_id, actor=actor), actor=actor)
     return {
         **listed,
         "current_version": read_version(session, draft_id, listed["current_version_number"]),
@@ -176,7 +199,7 @@ def get_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> DraftRead
 
 def update_draft(session: Session, draft_id: DraftId, update: DraftUpdate, *, revision: int, actor: Actor) -> DraftRead:
     """Title and description, if nobody changed them since `revision`. Raises DraftChanged."""
-    lock_draft(session, draft_id, actor=actor)
+    own_draft(session, draft_id, actor=actor)
     values: dict[str, object] = {name: getattr(update, name) for name in update.model_fields_set}
     moved = rowcount(
         session,
@@ -192,7 +215,7 @@ def update_draft(session: Session, draft_id: DraftId, update: DraftUpdate, *, re
 
 def delete_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> None:
     """Into the trash, and its chats with it."""
-    lock_draft(session, draft_id, actor=actor)
+    own_draft(session, draft_id, actor=actor)
     now = clock.now()
     session.execute(sa.update(Draft).where(Draft.id == draft_id).values(deleted_at=now, updated_at=Draft.updated_at))
     _set_chats_deleted(session, draft_id, Chat.deleted_at.is_(None), now)
@@ -201,7 +224,9 @@ def delete_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> None:
 
 def restore_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> DraftRead:
     """Out of the trash, as it was, with the chats that went with it."""
-    check_draft(session, draft_id, actor=actor, in_trash=True)
+    mine = sa.select(Draft.id).where(Draft.id == draft_id, owns_draft(Draft.user_id))
+    if session.scalar(mine, {"actor_id": actor.user_id}) is None:
+        own_draft(session, draft_id, actor=actor)
     lock_any_draft(session, draft_id)
     went_at = session.scalar(sa.select(Draft.deleted_at).where(Draft.id == draft_id))
     if went_at is not None:

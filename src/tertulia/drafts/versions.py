@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import owns_draft
+from tertulia.accounts.access import may_write_draft
 from tertulia.accounts.actor import Actor
 from tertulia.drafts.errors import DraftNotFound, DraftTooLong, VersionConflict, VersionNotFound
 from tertulia.drafts.models import MAX_CONTENT, Draft, DraftVersion, GenerationSource
@@ -76,9 +76,11 @@ class Saved:
 
 
 def lock_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> LockedDraft:
-    """Whoever holds the lock gives the next number. Raises DraftNotFound."""
+    """For whoever may write in it; who holds the lock gives the next number. Raises DraftNotFound."""
     is_there = session.execute(
-        sa.select(Draft.id).where(Draft.id == draft_id, Draft.deleted_at.is_(None), owns_draft(Draft.user_id)),
+        sa.select(Draft.id).where(
+            Draft.id == draft_id, Draft.deleted_at.is_(None), may_write_draft(Draft.id, Draft.user_id)
+        ),
         {"actor_id": actor.user_id},
     ).one_or_none()
     if is_there is None:

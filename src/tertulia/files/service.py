@@ -275,7 +275,7 @@ def announce_attachment(session: Session, attachment_id: str, operation: Operati
         entity_id=attachment_id,
         operation=operation,
         payload=attachment,
-        chat_id=attachment["chat_id"],
+        shared_id=attachment["chat_id"],
     )
     return attachment
 

@@ -1,6 +1,6 @@
 """One reader of the event log for each process, and the windows that follow it.
 
-A window hears of what is its person's, and of the chats that others share with them: of those without what the change says,
+A window hears of what is its person's, and of the chats and drafts that others share with them: of those without what the change says,
 as the owner hears more than others may. Who else is in a chat at the moment is passed on the same way, and never stored.
 """
 
@@ -38,10 +38,10 @@ LOOK_EVERY_S = 2.0
 HIDDEN_RETRY_S = 0.02
 LOOK_AT_SHARES_EVERY_S = 3.0
 SOMETHING = sse("change", {})  # to a guest: not even what, as it may be in a thread or on another branch
-SHARED_ENTITIES = ("chat", "message", "run")
-# The chats that others share with people, each with the end of the share; None: it has none.
-SharedChats = Mapping[str, Mapping[str, datetime | None]]
-FindShared = Callable[[Session, Iterable[str]], SharedChats]
+SHARED_ENTITIES = ("chat", "message", "run", "draft", "draft_version", "proposal", "attached_draft")
+# The chats and drafts that others share with people, each with the end of the share; None: it has none.
+SharedThings = Mapping[str, Mapping[str, datetime | None]]
+FindShared = Callable[[Session, Iterable[str]], SharedThings]
 log = logging.getLogger(__name__)
 
 
@@ -73,14 +73,14 @@ class Subscriber:
 
 class ChangeFeed:
     def __init__(self, db: Database, bus: Bus, find_shared: FindShared) -> None:
-        """`find_shared(session, user_ids)`: which chats of others each of these people may read."""
+        """`find_shared(session, user_ids)`: which chats and drafts of others each of these people may read."""
         self._db = db
         self._bus = bus
         self._find_shared = find_shared
         self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)  # by person
-        self._guests: defaultdict[str, set[Subscriber]] = defaultdict(set)  # by chat
+        self._guests: defaultdict[str, set[Subscriber]] = defaultdict(set)  # by chat or draft
         self._shared: dict[str, Mapping[str, datetime | None]] = {}  # by person
-        self._shared_with: dict[str, set[str]] = {}  # by chat
+        self._shared_with: dict[str, set[str]] = {}  # by chat or draft
         self._woken = asyncio.Event()
         self._shares_changed = asyncio.Event()
         self._position = Position(0, 0)
@@ -92,7 +92,7 @@ class ChangeFeed:
         self._position = await self._db.read(newest_position)
         self._tasks = [
             asyncio.create_task(self._follow_forever(), name="change-feed"),
-            asyncio.create_task(self._refresh_forever(), name="shared-chats"),
+            asyncio.create_task(self._refresh_forever(), name="shares"),
         ]
 
     async def close(self) -> None:
@@ -128,20 +128,22 @@ class ChangeFeed:
                 del self._subscribers[owner_id]
                 self._forget(owner_id)
 
-    async def stream_for_guest(self, chat_id: str, overflowed: asyncio.Event) -> AsyncIterator[bytes]:
-        """`ready`, then that something of the chat changed, and nothing of what: a guest fetches what guests may see."""
-        subscriber = Subscriber(overflowed)
+    async def stream_for_guest(self, shared_ids: Iterable[str], overflowed: asyncio.Event) -> AsyncIterator[bytes]:
+        """`ready`, then that something of the chat or draft changed, and nothing of what: a guest fetches what guests may see."""
+        subscriber, followed = Subscriber(overflowed), list(shared_ids)
         await self._begin()
-        self._guests[chat_id].add(subscriber)
+        for shared_id in followed:
+            self._guests[shared_id].add(subscriber)
         try:
             since = self._position
             yield sse("ready", {})
             async for fresh in _fresh(subscriber, since):
                 yield fresh
         finally:
-            self._guests[chat_id].discard(subscriber)
-            if not self._guests[chat_id]:
-                del self._guests[chat_id]
+            for shared_id in followed:
+                self._guests[shared_id].discard(subscriber)
+                if not self._guests[shared_id]:
+                    del self._guests[shared_id]
 
     async def tell_presence(
         self, *, chat_id: str, owner_id: str, user_id: str, name: str, is_typing: bool, is_leaving: bool
@@ -192,8 +194,8 @@ class ChangeFeed:
                     subscriber.put(None, encoded)
 
     async def _missed(self, since: Position, owner_id: str) -> list[LoggedChange]:
-        chats = list(self._shared.get(owner_id, ()))
-        return await self._db.read(list_changes, since, owner_id=owner_id, chat_ids=chats)
+        shared = list(self._shared.get(owner_id, ()))
+        return await self._db.read(list_changes, since, owner_id=owner_id, shared_ids=shared)
 
     async def _refresh_forever(self) -> None:
         while True:
@@ -214,27 +216,27 @@ class ChangeFeed:
             if person in self._subscribers:
                 self._forget(person)
                 self._shared[person] = found.get(person, {})
-                for chat_id in self._shared[person]:
-                    self._shared_with.setdefault(chat_id, set()).add(person)
+                for shared_id in self._shared[person]:
+                    self._shared_with.setdefault(shared_id, set()).add(person)
 
     def _forget(self, person: str) -> None:
-        for chat_id in self._shared.pop(person, ()):
-            self._shared_with[chat_id].discard(person)
-            if not self._shared_with[chat_id]:
-                del self._shared_with[chat_id]
+        for shared_id in self._shared.pop(person, ()):
+            self._shared_with[shared_id].discard(person)
+            if not self._shared_with[shared_id]:
+                del self._shared_with[shared_id]
 
-    def _may_hear(self, person: str, chat_id: str) -> bool:
+    def _may_hear(self, person: str, shared_id: str) -> bool:
         shared = self._shared.get(person, {})
-        if chat_id not in shared:
+        if shared_id not in shared:
             return False
-        end = shared[chat_id]
+        end = shared[shared_id]
         return end is None or end > clock.now()
 
     def _for_person(self, change: LoggedChange, person: str) -> bytes | None:
         """The change as this person hears it; None if it is not for them."""
         if change.owner_id == person:
             return _encode(change)
-        if change.entity not in SHARED_ENTITIES or not self._may_hear(person, change.chat_id or ""):
+        if change.entity not in SHARED_ENTITIES or not self._may_hear(person, change.shared_id or ""):
             return None
         return _encode(change, is_told=False)
 
@@ -271,12 +273,12 @@ class ChangeFeed:
 
     def _deliver_one(self, change: LoggedChange) -> None:
         _put(self._subscribers.get(change.owner_id, ()), change.position, lambda: _encode(change))
-        if change.chat_id is None or change.entity not in SHARED_ENTITIES:
+        if change.shared_id is None or change.entity not in SHARED_ENTITIES:
             return
-        for person in self._shared_with.get(change.chat_id, ()):
-            if person != change.owner_id and self._may_hear(person, change.chat_id):
+        for person in self._shared_with.get(change.shared_id, ()):
+            if person != change.owner_id and self._may_hear(person, change.shared_id):
                 _put(self._subscribers.get(person, ()), change.position, lambda: _encode(change, is_told=False))
-        _put(self._guests.get(change.chat_id, ()), change.position, lambda: SOMETHING)
+        _put(self._guests.get(change.shared_id, ()), change.position, lambda: SOMETHING)
 
 
 async def _fresh(subscriber: Subscriber, since: Position) -> AsyncIterator[bytes]:
@@ -297,8 +299,9 @@ def _put(subscribers: Iterable[Subscriber], position: Position, encode: Callable
 
 def _encode(change: LoggedChange, *, is_told: bool = True) -> bytes:
     """`is_told` false: what changed, and not what it is now."""
+    is_drafts = change.topic.startswith("draft:")
     body = {
-        "topic": change.topic if is_told else f"chat:{change.chat_id}",
+        "topic": change.topic if is_told or is_drafts else f"chat:{change.shared_id}",
         "entity": change.entity,
         "entity_id": change.entity_id,
         "operation": change.operation,

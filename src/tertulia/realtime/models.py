@@ -23,7 +23,7 @@ class Change(Base):
     __table_args__ = (
         sa.Index(None, "xid", "seq"),
         sa.Index(None, "owner_id", "xid", "seq"),
-        sa.Index(None, "chat_id", "xid", "seq"),
+        sa.Index(None, "shared_id", "xid", "seq"),
         sa.Index(None, "created_at"),
         {"sqlite_autoincrement": True},
     )
@@ -33,7 +33,9 @@ class Change(Base):
     )
     xid: Mapped[int] = mapped_column(Xid(), server_default=current_xid())
     owner_id: Mapped[str] = mapped_column(Id())
-    chat_id: Mapped[str | None] = mapped_column(Id())
+    shared_id: Mapped[str | None] = mapped_column(
+        Id()
+    )  # the chat or draft that it is of: whoever may read that is told
     topic: Mapped[str] = mapped_column(sa.String(60))
     entity: Mapped[str] = mapped_column(sa.String(40))
     entity_id: Mapped[str] = mapped_column(Id())

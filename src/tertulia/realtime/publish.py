@@ -27,7 +27,7 @@ def publish(
     entity_id: str,
     operation: Operation,
     payload: Mapping[str, object] | None = None,
-    chat_id: str | None = None,
+    shared_id: str | None = None,
 ) -> None:
     """Tell the windows of the owner, once this is committed, that something changed.
 
@@ -37,7 +37,7 @@ def publish(
     _INSERT.run(
         session,
         owner_id=owner_id,
-        chat_id=chat_id,
+        shared_id=shared_id,
         topic=topic,
         entity=entity,
         entity_id=entity_id,

@@ -27,7 +27,7 @@ class Position(NamedTuple):
 class LoggedChange(NamedTuple):
     position: Position
     owner_id: str
-    chat_id: str | None
+    shared_id: str | None
     topic: str
     entity: str
     entity_id: str
@@ -45,10 +45,10 @@ def parse_position(text: str) -> Position | None:
 # the highest seq it saw would miss a slower one for ever. So it reads only below the oldest transaction still running,
 # where nothing can appear any more, in the order (xid, seq).
 _VISIBLE = "xid < pg_snapshot_xmin(pg_current_snapshot())"
-_COLUMNS = "CAST(CAST(xid AS text) AS bigint), seq, owner_id, chat_id, topic, entity, entity_id, operation, payload"
+_COLUMNS = "CAST(CAST(xid AS text) AS bigint), seq, owner_id, shared_id, topic, entity, entity_id, operation, payload"
 _SINCE = {
     "postgresql": f"SELECT {_COLUMNS} FROM change WHERE (xid, seq) > (CAST(CAST(:xid AS text) AS xid8), :seq) AND {_VISIBLE}",  # noqa: S608 - constants
-    "sqlite": "SELECT xid, seq, owner_id, chat_id, topic, entity, entity_id, operation, payload FROM change WHERE (xid, seq) > (:xid, :seq)",
+    "sqlite": "SELECT xid, seq, owner_id, shared_id, topic, entity, entity_id, operation, payload FROM change WHERE (xid, seq) > (:xid, :seq)",
 }
 _TYPES: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {
     "postgresql": {"xid": sa.Text(), "seq": sa.BigInteger()},
@@ -61,23 +61,33 @@ def list_changes(
     since: Position,
     *,
     owner_id: str | None = None,
-    chat_ids: Collection[str] = (),
+    shared_ids: Collection[str] = (),
     limit: int = PAGE,
 ) -> list[LoggedChange]:
-    """The changes after a position, oldest first; of one owner and of the chats that others share with them, or of all."""
+    """The changes after a position, oldest first; of one owner and of what others share with them, or of all."""
     dialect = session.get_bind().dialect.name
-    mine = "owner_id = :owner_id OR chat_id IN :chat_ids" if chat_ids else "owner_id = :owner_id"
+    mine = "owner_id = :owner_id OR shared_id IN :shared_ids" if shared_ids else "owner_id = :owner_id"
     statement = _SINCE[dialect] + (f" AND ({mine})" if owner_id else "") + " ORDER BY xid, seq LIMIT :limit"
     types: dict[str, sa.types.TypeEngine[Any]] = _TYPES[dialect] | ({"owner_id": Id()} if owner_id else {})
     text = sa.text(statement).bindparams(*(sa.bindparam(name, type_=kind) for name, kind in types.items()))
-    if owner_id and chat_ids:
-        text = text.bindparams(sa.bindparam("chat_ids", list(chat_ids), type_=Id(), expanding=True))
-    columns = {"owner_id": Id(), "chat_id": Id(), "entity_id": Id()}
+    if owner_id and shared_ids:
+        text = text.bindparams(sa.bindparam("shared_ids", list(shared_ids), type_=Id(), expanding=True))
+    columns = {"owner_id": Id(), "shared_id": Id(), "entity_id": Id()}
     rows = session.execute(
         text.columns(
             *(
                 sa.column(name, columns.get(name))
-                for name in ("x", "seq", "owner_id", "chat_id", "topic", "entity", "entity_id", "operation", "payload")
+                for name in (
+                    "x",
+                    "seq",
+                    "owner_id",
+                    "shared_id",
+                    "topic",
+                    "entity",
+                    "entity_id",
+                    "operation",
+                    "payload",
+                )
             )
         ),
         {"xid": str(since.xid) if dialect == "postgresql" else since.xid, "seq": since.seq, "limit": limit}

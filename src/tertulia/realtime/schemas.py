@@ -36,6 +36,7 @@ class ChangeEvent(TypedDict):
         "draft_version",
         "draft_working_copy",
         "proposal",
+        "attached_draft",
     ]
     entity_id: str
     operation: Operation
@@ -57,7 +58,7 @@ class PresenceEvent(TypedDict):
 
 
 class SharedChange(TypedDict):
-    """To a stranger: that something of the chat changed, to be fetched as strangers see it."""
+    """To a stranger: that something of the chat or draft changed, to be fetched as strangers see it."""
 
 
 ServerEvent = Ready | Reload | ChangeEvent | PresenceEvent

@@ -249,7 +249,7 @@ def announce_run(session: Session, chat_owner_id: str, run_id: RunId, operation:
         entity_id=run_id,
         operation=operation,
         payload=run,
-        chat_id=run["chat_id"],
+        shared_id=run["chat_id"],
     )
     return run
 

@@ -1,4 +1,4 @@
-"""What strangers see of a chat by a link: read only, allow-listed, live while it goes on, and ended when the share is."""
+"""What strangers see of a chat or a draft by a link: read only, allow-listed, live while it goes on, and ended when the share is."""
 
 import asyncio
 from collections import Counter
@@ -12,13 +12,15 @@ from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import Caller, find_caller
+from tertulia.accounts.errors import ShareNotFound
 from tertulia.accounts.models import UserRole
 from tertulia.accounts.streams import OpenStreams
 from tertulia.chat import shares
-from tertulia.chat.errors import ShareNotFound
-from tertulia.chat.schemas import SharedChatRead, SharedMessageRead
+from tertulia.chat.schemas import SharedMessageRead
 from tertulia.chat.shares import OpenDoor
 from tertulia.db import Database
+from tertulia.drafts.schemas import SharedRead
+from tertulia.drafts.shares import open_door, read_shared
 from tertulia.files.routes import RangeHeader, send_file, send_thumbnail
 from tertulia.files.service import StoredFile, stored_file, stored_thumbnail
 from tertulia.files.store import FileStore
@@ -73,7 +75,7 @@ def shared_routes(
     async def opened(request: Request, token: str, caller: Caller | None) -> tuple[OpenDoor, Actor | None]:
         looks.take(request.scope.get("client_address", ""))
         actor = await caller.actor() if caller is not None else None
-        return await db.read_hot(shares.open_door, token, actor=actor), actor
+        return await db.read_hot(open_door, token, actor=actor), actor
 
     def stream(
         request: Request, token: str, actor: Actor | None, source: Callable[[asyncio.Event], AsyncIterator[bytes]]
@@ -86,11 +88,11 @@ def shared_routes(
         )
         return EventStream(source(closed), closed, held)
 
-    @routes.add("GET", "/shared/{token}", access=Access.PUBLIC, gives=SharedChatRead, problems=(404, 429))
+    @routes.add("GET", "/shared/{token}", access=Access.PUBLIC, gives=SharedRead, problems=(404, 429))
     async def get_shared(request: Request, token: str, caller: CallerOrNobody) -> Response:
         door, _ = await opened(request, token, caller)
         counts.add(door.share_id)
-        return json_response(await db.read_hot(shares.read_shared_chat, door))
+        return json_response(await db.read_hot(read_shared, door))
 
     @routes.add(
         "GET", "/shared/{token}/messages", access=Access.PUBLIC, gives=Page[SharedMessageRead], problems=(404, 429)
@@ -109,7 +111,12 @@ def shared_routes(
     @routes.add("GET", "/shared/{token}/events", access=Access.PUBLIC, problems=(404, 429), stream="SharedEvent")
     async def get_shared_events(request: Request, token: str, caller: CallerOrNobody) -> EventStream:
         door, actor = await opened(request, token, caller)
-        return stream(request, token, actor, lambda closed: feed.stream_for_guest(door.chat_id, closed))
+        return stream(
+            request,
+            token,
+            actor,
+            lambda closed: feed.stream_for_guest(filter(None, (door.chat_id, door.draft_id)), closed),
+        )
 
     @routes.add(
         "GET",
@@ -168,7 +175,7 @@ def _guest(request: Request, actor: Actor | None) -> str:
 
 def _still_open(session: Session, token: str, actor: Actor | None) -> bool:
     try:
-        shares.open_door(session, token, actor=actor)
+        open_door(session, token, actor=actor)
     except ShareNotFound:
         return False
     return True

@@ -25,7 +25,7 @@ from tertulia.ids import ChatId, MessageId, RunId, new_id
 from tertulia.providers.configs import split_key, touch_config
 from tertulia.providers.protocol import ModelRequest, RequestMessage
 from tertulia.realtime.models import Operation
-from tertulia.runs.drafts import about_draft
+from tertulia.runs.drafts import about_drafts
 from tertulia.runs.errors import LeaseLost
 from tertulia.runs.models import Run, RunError, RunStatus, Step, StepRequest
 from tertulia.runs.schemas import RunRead
@@ -227,7 +227,7 @@ def start_step(
         model_window=model_window,
         sees_pictures=sees_pictures,
         shrink=shrink,
-        about=about_draft(session, run.chat_id, run.message_id, run.payer_id),
+        about=about_drafts(session, run.chat_id, run.message_id, run.payer_id),
     )
     messages = list(context.messages)
     if going_on and not continues_prefix:

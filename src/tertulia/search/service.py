@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TSQUERY
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
-from tertulia.accounts.access import may_read_chat, shared_chat_ids
+from tertulia.accounts.access import may_read_chat, shared_chat_ids, shared_draft_ids
 from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Chat, Message, MessageRole
 from tertulia.chat.search_index import PARTS_A_FILE, PARTS_OF_DRAFT, SearchDocument, chat_word, owner_word, role_word
@@ -107,7 +107,8 @@ def search(
     if not asked.terms:
         return [], None
     shared = list(session.scalars(shared_chat_ids(), {"actor_id": actor.user_id}))
-    looking = _Looking(session, actor, shared, time.monotonic() + LIMIT_S)
+    drafts = list(session.scalars(shared_draft_ids(), {"actor_id": actor.user_id}))
+    looking = _Looking(session, actor, shared, drafts, time.monotonic() + LIMIT_S)
     conditions = looking.narrow(asked, narrowed)
     if order == "newest":
         found = looking.matching(asked, narrowed, conditions, after=after, limit=limit + 1)
@@ -131,6 +132,7 @@ class _Looking:
     session: Session
     actor: Actor
     shared: list[str]  # the chats of others that the actor may read
+    drafts: list[str]  # and the drafts
     ends_at: float
 
     def narrow(self, asked: Asked, narrowed: Narrowed) -> list[sa.ColumnElement[bool]]:
@@ -161,7 +163,7 @@ class _Looking:
     ) -> list[tuple[int, str]]:
         """Ids and words of the newest documents that match, newest first. Raises SearchTooSlow."""
         role = asked.role or narrowed.role
-        places = [owner_word(self.actor.user_id), *map(chat_word, self.shared)]
+        places = [owner_word(self.actor.user_id), *map(chat_word, [*self.shared, *self.drafts])]
         words = [chat_word(narrowed.chat_id)] if narrowed.chat_id else []
         words += [role_word(role)] if role else []
         query = sa.select(SearchDocument.id, SearchDocument.words)

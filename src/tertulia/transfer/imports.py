@@ -126,7 +126,7 @@ def undo_import(session: Session, job_id: ImportJobId, *, actor: Actor) -> tuple
             entity="chat",
             entity_id=chat_id,
             operation=Operation.DELETED,
-            chat_id=chat_id,
+            shared_id=chat_id,
         )
     release_files(session, ids)
     session.execute(sa.delete(Chat).where(Chat.id.in_(ids)))

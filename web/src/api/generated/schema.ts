@@ -172,6 +172,44 @@ export interface paths {
         patch: operations["patch_chat_api_v1_chats__chat_id__patch"];
         trace?: never;
     };
+    "/api/v1/chats/{chat_id}/drafts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Attached
+         * @description The drafts that are attached to the chat: its models are told what they say.
+         */
+        get: operations["get_attached_api_v1_chats__chat_id__drafts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/chats/{chat_id}/drafts/{draft_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Put Attached */
+        put: operations["put_attached_api_v1_chats__chat_id__drafts__draft_id__put"];
+        post?: never;
+        /** Delete Attached */
+        delete: operations["delete_attached_api_v1_chats__chat_id__drafts__draft_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{chat_id}/export": {
         parameters: {
             query?: never;
@@ -416,6 +454,24 @@ export interface paths {
         put?: never;
         /** Restore Draft */
         post: operations["restore_draft_api_v1_drafts__draft_id__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/drafts/{draft_id}/shares": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Shares */
+        get: operations["get_shares_api_v1_drafts__draft_id__shares_get"];
+        put?: never;
+        /** Post Share */
+        post: operations["post_share_api_v1_drafts__draft_id__shares_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1161,6 +1217,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/shared-drafts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Shared Drafts
+         * @description The drafts of others that one may read.
+         */
+        get: operations["get_shared_drafts_api_v1_shared_drafts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/shared/{token}": {
         parameters: {
             query?: never;
@@ -1276,7 +1352,10 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Delete Share */
+        /**
+         * Delete Share
+         * @description Of a chat or of a draft.
+         */
         delete: operations["delete_share_api_v1_shares__share_id__delete"];
         options?: never;
         head?: never;
@@ -1648,7 +1727,7 @@ export interface components {
              * Entity
              * @enum {string}
              */
-            entity: "user" | "session" | "api_token" | "provider_config" | "chat" | "tag" | "message" | "run" | "attachment" | "share" | "import_job" | "draft" | "draft_version" | "draft_working_copy" | "proposal";
+            entity: "user" | "session" | "api_token" | "provider_config" | "chat" | "tag" | "message" | "run" | "attachment" | "share" | "import_job" | "draft" | "draft_version" | "draft_working_copy" | "proposal" | "attached_draft";
             /** Entity Id */
             entity_id: string;
             operation: components["schemas"]["Operation"];
@@ -1848,7 +1927,10 @@ export interface components {
             /** Title */
             title?: string | null;
         };
-        /** DraftListed */
+        /**
+         * DraftListed
+         * @description `owner` is null for one's own.
+         */
         DraftListed: {
             /**
              * Created At
@@ -1865,6 +1947,8 @@ export interface components {
             id: string;
             /** Length */
             length: number;
+            owner: components["schemas"]["AuthorRead"] | null;
+            permissions: components["schemas"]["PermissionsRead"];
             /** Revision */
             revision: number;
             /** Title */
@@ -1879,7 +1963,10 @@ export interface components {
             /** Words */
             words: number;
         };
-        /** DraftRead */
+        /**
+         * DraftRead
+         * @description `working_copy` is what the reader is typing, and nobody else's.
+         */
         DraftRead: {
             /**
              * Created At
@@ -1897,6 +1984,8 @@ export interface components {
             id: string;
             /** Length */
             length: number;
+            owner: components["schemas"]["AuthorRead"] | null;
+            permissions: components["schemas"]["PermissionsRead"];
             /** Revision */
             revision: number;
             /** Title */
@@ -3149,12 +3238,14 @@ export interface components {
             /** Access Count */
             access_count: number;
             /** Chat Id */
-            chat_id: string;
+            chat_id: string | null;
             /**
              * Created At
              * Format: date-time
              */
             created_at: string;
+            /** Draft Id */
+            draft_id: string | null;
             /** Expires At */
             expires_at: string | null;
             /** Id */
@@ -3168,18 +3259,20 @@ export interface components {
         };
         /**
          * ShareRead
-         * @description `shared_with` is null for a link.
+         * @description Of a chat or of a draft; `shared_with` is null for a link.
          */
         ShareRead: {
             /** Access Count */
             access_count: number;
             /** Chat Id */
-            chat_id: string;
+            chat_id: string | null;
             /**
              * Created At
              * Format: date-time
              */
             created_at: string;
+            /** Draft Id */
+            draft_id: string | null;
             /** Expires At */
             expires_at: string | null;
             /** Id */
@@ -3191,30 +3284,32 @@ export interface components {
         };
         /**
          * SharedChange
-         * @description To a stranger: that something of the chat changed, to be fetched as strangers see it.
+         * @description To a stranger: that something of the chat or draft changed, to be fetched as strangers see it.
          */
         SharedChange: Record<string, never>;
         /**
-         * SharedChatRead
-         * @description What strangers see of a chat.
+         * SharedDraftRead
+         * @description What strangers see of a draft.
          */
-        SharedChatRead: {
+        SharedDraftRead: {
+            /** Content */
+            content: string;
             /**
              * Created At
              * Format: date-time
              */
             created_at: string;
+            /** Title */
+            title: string | null;
             /**
-             * Last Message At
+             * Updated At
              * Format: date-time
              */
-            last_message_at: string;
-            /** Message Count */
-            message_count: number;
-            /** Owner Name */
-            owner_name: string;
-            /** Title */
-            title: string;
+            updated_at: string;
+            /** Version Number */
+            version_number: number;
+            /** Words */
+            words: number;
         };
         SharedEvent: components["schemas"]["Ready"] | components["schemas"]["SharedChange"];
         /**
@@ -3244,6 +3339,29 @@ export interface components {
              * Format: date-time
              */
             updated_at: string;
+        };
+        /**
+         * SharedRead
+         * @description A chat; with `draft` a draft, whose title it has then, and the newest of its chats.
+         */
+        SharedRead: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            draft: components["schemas"]["SharedDraftRead"] | null;
+            /**
+             * Last Message At
+             * Format: date-time
+             */
+            last_message_at: string;
+            /** Message Count */
+            message_count: number;
+            /** Owner Name */
+            owner_name: string;
+            /** Title */
+            title: string;
         };
         SharedRunEvent: components["schemas"]["MessageReset"] | components["schemas"]["TextDeltaEvent"] | components["schemas"]["ReasoningDeltaEvent"];
         /** SignIn */
@@ -3555,13 +3673,6 @@ export interface components {
             /** Note */
             note: string | null;
         };
-        /** VersionAuthor */
-        VersionAuthor: {
-            /** Id */
-            id: string;
-            /** Name */
-            name: string;
-        };
         /**
          * VersionCreate
          * @description What was written on the version `parent_version_number`.
@@ -3589,7 +3700,7 @@ export interface components {
          * @description A version without its text. `length` in characters.
          */
         VersionListed: {
-            author: components["schemas"]["VersionAuthor"] | null;
+            author: components["schemas"]["AuthorRead"] | null;
             /** Base Version Number */
             base_version_number: number | null;
             /**
@@ -3624,7 +3735,7 @@ export interface components {
          * @description `merged`: the draft had moved on, and this version has both sides' changes.
          */
         VersionMade: {
-            author: components["schemas"]["VersionAuthor"] | null;
+            author: components["schemas"]["AuthorRead"] | null;
             /** Base Version Number */
             base_version_number: number | null;
             /** Content */
@@ -3660,7 +3771,7 @@ export interface components {
         };
         /** VersionRead */
         VersionRead: {
-            author: components["schemas"]["VersionAuthor"] | null;
+            author: components["schemas"]["AuthorRead"] | null;
             /** Base Version Number */
             base_version_number: number | null;
             /** Content */
@@ -4817,6 +4928,240 @@ export interface operations {
                 content: {
                     "application/json": string;
                 };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_attached_api_v1_chats__chat_id__drafts_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_attached_api_v1_chats__chat_id__drafts__draft_id__put: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                chat_id: string;
+                draft_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_attached_api_v1_chats__chat_id__drafts__draft_id__delete: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                chat_id: string;
+                draft_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Not signed in */
             401: {
@@ -6509,6 +6854,156 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_shares_api_v1_drafts__draft_id__shares_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                draft_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_share_api_v1_drafts__draft_id__shares_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                draft_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ShareCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10376,6 +10871,53 @@ export interface operations {
         };
     };
     get_shared_chats_api_v1_shared_chats_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_shared_drafts_api_v1_shared_drafts_get: {
         parameters: {
             query?: never;
             header?: never;

@@ -1,0 +1,234 @@
+"""Leave to read a chat or a draft, and perhaps more: given, listed and taken away, in the same way for all that can be shared."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from tertulia import clock
+from tertulia.accounts.access import is_valid_share
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.errors import PersonUnknown, ShareExpired, ShareNotFound, SharesTooMuch
+from tertulia.accounts.models import Share, User, UserStatus
+from tertulia.accounts.schemas import PermissionsRead, ShareCreate, ShareMade, ShareRead
+from tertulia.accounts.service import name_key, write_audit
+from tertulia.accounts.tokens import hash_token, new_share_token
+from tertulia.db import rowcount, wake
+from tertulia.ids import new_id
+from tertulia.realtime.models import Operation
+from tertulia.realtime.publish import SHARES, publish
+
+MAX_SHARES = 100  # of one thing
+OWNERS: PermissionsRead = {"can_read": True, "can_write": True, "can_share": True}
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A chat or a draft, whose row the caller has locked: whoever gives and whoever takes wait for one another, so that
+    nothing is given on the strength of what is being taken."""
+
+    column: InstrumentedAttribute[str | None]  # Share.chat_id or Share.draft_id
+    id: str
+    owner_id: str
+
+    @property
+    def noun(self) -> str:
+        return self.column.key.removesuffix("_id")
+
+    def shares(self) -> sa.Select[Share]:
+        """Those that hold, the oldest first."""
+        return sa.select(Share).where(self.column == self.id, is_valid_share()).order_by(Share.id)
+
+
+def permissions_of(session: Session, covering: ColumnElement[bool], *, actor: Actor) -> PermissionsRead:
+    """What others let the actor do, by the shares `covering` the thing that they may read."""
+    given = session.execute(
+        sa.select(sa.func.max(Share.can_write.cast(sa.Integer)), sa.func.max(Share.can_share.cast(sa.Integer))).where(
+            covering, Share.shared_with_user_id == actor.user_id, is_valid_share()
+        )
+    ).one()
+    return {"can_read": True, "can_write": bool(given[0]), "can_share": bool(given[1])}
+
+
+def create_share(session: Session, shared: Shared, new: ShareCreate, *, actor: Actor) -> ShareMade:
+    """The answer alone has the token. Whoever may share what is not theirs gives no more than they have.
+
+    Raises SharesTooMuch, PersonUnknown, ShareExpired.
+    """
+    wanted, own = new.permissions, _own_leave(session, shared, actor=actor)
+    if (wanted.can_write and not own.can_write) or (wanted.can_share and not own.can_share):
+        raise SharesTooMuch("You cannot give a permission that you do not have.")
+    if new.expires_at is not None and new.expires_at <= clock.now():
+        raise ShareExpired
+    person_id = _person(session, new)
+    if person_id is None and (wanted.can_write or wanted.can_share):
+        raise SharesTooMuch("A link is for reading. To let somebody write, share with the person by name.")
+    if person_id in (shared.owner_id, actor.user_id):
+        raise PersonUnknown(f"That is you, or the owner of the {shared.noun}: they have it already.")
+    if (session.scalar(sa.select(sa.func.count()).select_from(shared.shares().subquery())) or 0) >= MAX_SHARES:
+        raise SharesTooMuch(f"A {shared.noun} is shared {MAX_SHARES} times at most. End one that is not needed.")
+    token, share_id = new_share_token(), new_id()
+    session.execute(
+        sa.insert(Share).values(
+            {
+                shared.column: shared.id,
+                Share.id: share_id,
+                Share.owner_id: actor.user_id,
+                Share.shared_with_user_id: person_id,
+                Share.token_hash: hash_token(token),
+                Share.can_read: True,
+                Share.can_write: wanted.can_write,
+                Share.can_share: wanted.can_share,
+                # What one has for a time is not given for longer.
+                Share.expires_at: min(filter(None, (new.expires_at, own.expires_at)), default=None),
+            }
+        )
+    )
+    write_audit(session, actor.user_id, "share.create", entity="share", entity_id=share_id)
+    return {**_announce(session, shared, share_id, Operation.CREATED), "token": token}
+
+
+def list_shares(session: Session, shared: Shared, *, actor: Actor) -> list[ShareRead]:
+    """Those that hold: all for the owner, one's own for others who may share."""
+    query = shared.shares()
+    if shared.owner_id != actor.user_id:
+        query = query.where(Share.owner_id == actor.user_id)
+    return [_read(session, share) for share in session.scalars(query)]
+
+
+def revoke_share(session: Session, shared: Shared, share_id: str, *, actor: Actor) -> None:
+    """Nobody reads by it any more, and open streams end. What the person shared on from it ends too.
+
+    By the owner, by whoever made it, and by the person it is for, who leaves. Raises ShareNotFound.
+    """
+    mine = sa.or_(
+        sa.literal(actor.user_id == shared.owner_id),
+        Share.owner_id == actor.user_id,
+        Share.shared_with_user_id == actor.user_id,
+    )
+    if not _end(session, shared, Share.id == share_id, Share.is_active.is_(True), mine):
+        raise ShareNotFound
+    write_audit(session, actor.user_id, "share.revoke", entity="share", entity_id=share_id)
+    for unfounded in _unfounded(session, shared):
+        _end(session, shared, Share.id == unfounded.id)
+
+
+def _end(session: Session, shared: Shared, *conditions: ColumnElement[bool]) -> bool:
+    share_id = session.scalar(sa.select(Share.id).where(*conditions))
+    if share_id is None:
+        return False
+    rowcount(session, sa.update(Share).where(Share.id == share_id).values(is_active=False))
+    _announce(session, shared, share_id, Operation.DELETED)
+    return True
+
+
+@dataclass
+class _Given:
+    """What somebody has through all that others gave them; `expires_at` None: it has no end."""
+
+    can_write: bool
+    can_share: bool
+    expires_at: datetime | None
+
+    def covers(self, share: Share) -> bool:
+        in_time = self.expires_at is None or (share.expires_at is not None and share.expires_at <= self.expires_at)
+        return self.can_share and in_time and (self.can_write or not share.can_write)
+
+    def add(self, share: Share) -> None:
+        self.can_write |= share.can_write
+        self.can_share |= share.can_share
+        if self.expires_at is not None:
+            self.expires_at = max(self.expires_at, share.expires_at) if share.expires_at is not None else None
+
+
+def _unfounded(session: Session, shared: Shared) -> list[Share]:
+    """The shares that do not go back to the owner, step by step, by what each maker has; circles found nothing."""
+    left = list(session.scalars(shared.shares()))
+    has = {shared.owner_id: _Given(can_write=True, can_share=True, expires_at=None)}
+    is_moving = True
+    while is_moving:
+        is_moving = False
+        for share in [one for one in left if one.owner_id in has and has[one.owner_id].covers(one)]:
+            left.remove(share)
+            is_moving = True
+            person = share.shared_with_user_id
+            if person is not None and person in has:
+                has[person].add(share)
+            elif person is not None:
+                has[person] = _Given(share.can_write, share.can_share, share.expires_at)
+    return left
+
+
+def _own_leave(session: Session, shared: Shared, *, actor: Actor) -> _Given:
+    """Of somebody who may share it; it ends with the last share that lets them."""
+    if shared.owner_id == actor.user_id:
+        return _Given(can_write=True, can_share=True, expires_at=None)
+    mine = session.scalars(shared.shares().where(Share.shared_with_user_id == actor.user_id)).all()
+    ends = [share.expires_at for share in mine if share.can_share]
+    return _Given(
+        can_write=any(share.can_write for share in mine),
+        can_share=bool(ends),
+        expires_at=None if None in ends else max((end for end in ends if end), default=None),
+    )
+
+
+def _person(session: Session, new: ShareCreate) -> str | None:
+    if new.shared_with_user_id is None and new.shared_with_username is None:
+        return None
+    known = (
+        User.id == new.shared_with_user_id
+        if new.shared_with_user_id
+        else User.username_key == name_key((new.shared_with_username or "").strip())
+    )
+    found = session.scalar(sa.select(User.id).where(known, User.status == UserStatus.ACTIVE))
+    if found is None:
+        raise PersonUnknown("There is nobody of this name here.")
+    return found
+
+
+def _read(session: Session, share: Share) -> ShareRead:
+    person = None
+    if share.shared_with_user_id is not None:
+        name = session.scalars(sa.select(User.name).where(User.id == share.shared_with_user_id)).one()
+        person = {"id": share.shared_with_user_id, "name": name}
+    return {
+        "id": share.id,
+        "chat_id": share.chat_id,
+        "draft_id": share.draft_id,
+        "shared_with": person,  # type: ignore[typeddict-item]
+        "permissions": {"can_read": share.can_read, "can_write": share.can_write, "can_share": share.can_share},
+        "expires_at": share.expires_at,
+        "is_active": share.is_active,
+        "access_count": share.access_count,
+        "created_at": share.created_at,
+    }
+
+
+def _announce(session: Session, shared: Shared, share_id: str, operation: Operation) -> ShareRead:
+    """To the owner, to whoever made it, and to the person it is for, whose chats or drafts change with it."""
+    share = session.get_one(Share, share_id, populate_existing=True)
+    read = _read(session, share)
+    for told in sorted({shared.owner_id, share.owner_id, *filter(None, [share.shared_with_user_id])}):
+        publish(
+            session,
+            owner_id=told,
+            topic=f"user:{told}",
+            entity="share",
+            entity_id=share.id,
+            operation=operation,
+            payload=read,
+        )
+    wake(session, SHARES)
+    return read
+
+
+def count_accesses(session: Session, counts: dict[str, int]) -> None:
+    """How often links were opened, gathered since the last time."""
+    for share_id, times in counts.items():
+        session.execute(
+            sa.update(Share)
+            .where(Share.id == share_id)
+            .values(access_count=Share.access_count + times, updated_at=Share.updated_at)
+        )

@@ -1,0 +1,157 @@
+"""Sharing a draft: with a person, or with whoever has the link; its chats go with it."""
+
+from dataclasses import replace
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia.accounts import sharing
+from tertulia.accounts.access import actor_id, is_valid_share, may_share_draft, shared_draft_ids
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.errors import ShareNotFound
+from tertulia.accounts.models import Share, User, UserStatus
+from tertulia.accounts.schemas import ShareCreate, ShareMade, ShareRead
+from tertulia.accounts.sharing import Shared
+from tertulia.accounts.tokens import hash_token
+from tertulia.chat import shares as chat_shares
+from tertulia.chat.models import Chat
+from tertulia.chat.shares import OpenDoor
+from tertulia.drafts.errors import DraftNotFound
+from tertulia.drafts.models import Draft, DraftChat, DraftVersion
+from tertulia.drafts.queries import DRAFTS
+from tertulia.drafts.schemas import DraftListed, SharedDraftRead, SharedRead
+from tertulia.drafts.service import read_for
+from tertulia.drafts.versions import load_text, lock_any_draft
+from tertulia.ids import ChatId, DraftId, ShareId
+
+EXCERPT = 200
+
+
+def create_share(session: Session, draft_id: DraftId, new: ShareCreate, *, actor: Actor) -> ShareMade:
+    """Raises DraftNotFound, and what sharing.create_share does."""
+    shared = _shareable(session, draft_id, actor=actor)
+    lock_any_draft(session, draft_id)
+    return sharing.create_share(session, shared, new, actor=actor)
+
+
+def list_shares(session: Session, draft_id: DraftId, *, actor: Actor) -> list[ShareRead]:
+    return sharing.list_shares(session, _shareable(session, draft_id, actor=actor), actor=actor)
+
+
+def revoke_share(session: Session, share_id: ShareId, *, actor: Actor) -> None:
+    """Of a chat or of a draft. Raises ShareNotFound."""
+    found = session.execute(sa.select(Share.chat_id, Share.draft_id).where(Share.id == share_id)).one_or_none()
+    if found is None:
+        raise ShareNotFound
+    if found.draft_id is not None:
+        shared = Shared(Share.draft_id, found.draft_id, lock_any_draft(session, found.draft_id).owner_id)
+    else:
+        shared = chat_shares.lock_shared_chat(session, found.chat_id)
+    sharing.revoke_share(session, shared, share_id, actor=actor)
+
+
+def _shareable(session: Session, draft_id: DraftId, *, actor: Actor) -> Shared:
+    """Raises DraftNotFound; also for one that the actor may read and not share."""
+    owner_id = session.scalar(
+        sa.select(Draft.user_id).where(
+            Draft.id == draft_id, Draft.deleted_at.is_(None), may_share_draft(Draft.id, Draft.user_id)
+        ),
+        {"actor_id": actor.user_id},
+    )
+    if owner_id is None:
+        raise DraftNotFound
+    return Shared(Share.draft_id, draft_id, owner_id)
+
+
+def list_shared_drafts(session: Session, *, actor: Actor) -> list[DraftListed]:
+    """What others share with the actor by name, the one that changed last first; small by its nature, cut at 200."""
+    rows = session.execute(
+        DRAFTS.where(Draft.id.in_(shared_draft_ids()), Draft.deleted_at.is_(None), Draft.user_id != actor_id())
+        .order_by(Draft.updated_at.desc(), Draft.id.desc())
+        .limit(200),
+        {"actor_id": actor.user_id},
+    ).all()
+    return [read_for(session, row, actor=actor) for row in rows]
+
+
+def open_door(session: Session, token: str, *, actor: Actor | None = None) -> OpenDoor:
+    """What a link opens: a chat, or a draft with the newest of its chats. Raises ShareNotFound."""
+    row = session.execute(
+        sa.select(Draft.id, Draft.user_id, Share.id, Share.shared_with_user_id)
+        .join(Share, Share.draft_id == Draft.id)
+        .join(User, User.id == Draft.user_id)
+        .where(
+            Share.token_hash == hash_token(token),
+            is_valid_share(),
+            Draft.deleted_at.is_(None),
+            User.status == UserStatus.ACTIVE,
+        )
+    ).first()
+    if row is None:
+        return chat_shares.open_door(session, token, actor=actor)
+    draft_id, owner_id, share_id, person_id = row
+    if person_id is not None and (actor is None or actor.user_id != person_id):
+        raise ShareNotFound
+    chat_id = session.scalar(
+        sa.select(DraftChat.chat_id)
+        .join(Chat, Chat.id == DraftChat.chat_id)
+        .where(DraftChat.draft_id == draft_id, Chat.deleted_at.is_(None))
+        .order_by(DraftChat.chat_id.desc())
+        .limit(1)
+    )
+    return OpenDoor(ChatId(chat_id) if chat_id else None, owner_id, share_id, draft_id)
+
+
+def read_shared(session: Session, door: OpenDoor) -> SharedRead:
+    """What strangers see: of a draft its text as it is, not its versions, nor what is being typed."""
+    if door.draft_id is None:
+        return {**chat_shares.read_shared_chat(session, door), "draft": None}
+    draft = _read_shared_draft(session, door.draft_id)
+    if door.chat_id is not None:
+        chat = chat_shares.read_shared_chat(session, door)
+        return {**chat, "title": draft["title"] or "Untitled", "draft": draft}
+    owner = session.scalars(sa.select(User.name).where(User.id == door.owner_id)).one()
+    return {
+        "title": draft["title"] or "Untitled",
+        "owner_name": owner,
+        "message_count": 0,
+        "created_at": draft["created_at"],
+        "last_message_at": draft["created_at"],
+        "draft": draft,
+    }
+
+
+def _read_shared_draft(session: Session, draft_id: str) -> SharedDraftRead:
+    row = session.execute(
+        sa.select(
+            Draft.title,
+            Draft.current_version_id,
+            Draft.created_at,
+            Draft.updated_at,
+            DraftVersion.version_number,
+            DraftVersion.words,
+        )
+        .join(DraftVersion, DraftVersion.id == Draft.current_version_id)
+        .where(Draft.id == draft_id)
+    ).one()
+    return {
+        "title": row.title,
+        "content": load_text(session, row.current_version_id),
+        "version_number": row.version_number,
+        "words": row.words,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+    }
+
+
+def read_preview(session: Session, token: str) -> tuple[str, str] | None:
+    """The title of what a link opens for everybody, and how it begins; None if it opens nothing."""
+    try:
+        door = open_door(session, token)
+    except ShareNotFound:
+        return None
+    if door.draft_id is None:
+        return chat_shares.read_preview(session, door)
+    shared = read_shared(session, replace(door, chat_id=None))
+    words = " ".join((shared["draft"] or {"content": ""})["content"][:EXCERPT].split())
+    return shared["title"], f"{shared['owner_name']}: {words}" if words else f"A draft of {shared['owner_name']}."

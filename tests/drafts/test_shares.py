@@ -1,0 +1,213 @@
+"""Shared drafts: who may do what, what is heard live, what strangers see, and drafts that a chat is told of."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.schemas import Permissions, ShareCreate
+from tertulia.drafts.indexing import RESTED, index_next_draft
+from tertulia.drafts.models import Draft
+from tertulia.drafts.shares import create_share
+from tertulia.search.service import Narrowed, search
+from tests.conftest import SignIn
+from tests.drafts.test_drafts import put, save
+from tests.factories.drafts import make_draft
+from tests.fakes.live_server import Client, LiveServer
+from tests.fakes.scripted_provider import Finish, ScriptedProvider, Text
+from tests.waiting import Listener
+
+
+@pytest.fixture
+def bob_client(sign_in: SignIn, ana: Client) -> Client:
+    return sign_in("bob")
+
+
+def draft_of(client: Client, content: str = "One two three.") -> str:
+    return str(client.api("POST", "/drafts", json={"title": "Ours", "content": content}, expect=201)["id"])
+
+
+def share(
+    client: Client, draft_id: str, *, expect: int = 201, write: bool = False, on: bool = False, **fields: Any
+) -> Any:
+    body = {"permissions": {"can_write": write, "can_share": on}, **fields}
+    return client.api("POST", f"/drafts/{draft_id}/shares", json=body, expect=expect)
+
+
+def test_a_reader_reads_the_draft_and_its_chats_and_changes_nothing(ana: Client, bob_client: Client) -> None:
+    draft = draft_of(ana)
+    [chat] = ana.api("GET", f"/drafts/{draft}/chats")["items"]
+    ana.say(chat["id"], "hello", reply=False)
+    share(ana, draft, shared_with_username="bob")
+    seen = bob_client.api("GET", f"/drafts/{draft}")
+    assert (seen["owner"]["name"], seen["current_version"]["content"]) == ("Ana", "One two three.")
+    assert seen["permissions"] == {"can_read": True, "can_write": False, "can_share": False}
+    assert [one["id"] for one in bob_client.api("GET", "/shared-drafts")["items"]] == [draft]
+    assert bob_client.api("GET", "/drafts")["items"] == []
+    assert bob_client.api("GET", "/shared-chats")["items"] == []
+    [same] = bob_client.api("GET", f"/drafts/{draft}/chats")["items"]
+    assert [one["content"] for one in bob_client.api("GET", f"/chats/{same['id']}/messages")["items"]] == ["hello"]
+    save(bob_client, draft, "Mine", 1, expect=404)
+    bob_client.api("PATCH", f"/drafts/{draft}", json={"title": "Mine"}, headers={"If-Match": "1"}, expect=403)
+    bob_client.api("DELETE", f"/drafts/{draft}", expect=403)
+    bob_client.api("POST", f"/chats/{same['id']}/messages", json={"content": "x"}, expect=404)
+    share(bob_client, draft, expect=404)
+
+
+def test_two_people_write_in_one_draft_and_are_told_apart(ana: Client, bob_client: Client) -> None:
+    draft = draft_of(ana, "First.\n\nSecond.\n")
+    share(ana, draft, write=True, shared_with_username="bob")
+    put(ana, draft, "First by Ana.\n\nSecond.\n", 1, 0)
+    assert bob_client.api("GET", f"/drafts/{draft}")["working_copy"] is None
+    saved = save(bob_client, draft, "First.\n\nSecond by Bob.\n", 1)
+    assert saved["author"]["name"] == "Bob"
+    merged = save(ana, draft, "First by Ana.\n\nSecond.\n", 1)
+    assert (merged["content"], merged["merged"]) == ("First by Ana.\n\nSecond by Bob.\n", True)
+    origins = ana.api("GET", f"/drafts/{draft}/versions/3/authorship")
+    names = {one["version_number"]: one["author"]["name"] for one in origins["versions"]}
+    assert names == {1: "Ana", 2: "Bob", 3: "Ana"}
+
+
+def test_a_writers_edits_are_the_writers_and_their_chats_the_owners(
+    ana: Client, bob_client: Client, provider: ScriptedProvider
+) -> None:
+    draft = draft_of(ana)
+    share(ana, draft, write=True, shared_with_username="bob")
+    chat = bob_client.api("POST", f"/drafts/{draft}/chats", expect=201)
+    assert chat["owner"]["name"] == "Ana"
+    provider.play([Text("<edit><find>two</find><replace>2</replace></edit>"), Finish()])
+    body = {"instruction": "Shorten", "version_number": 1, "chat_id": chat["id"]}
+    asked = bob_client.api("POST", f"/drafts/{draft}/proposals", json=body, expect=201)
+    bob_client.finished(asked["sent"]["run"]["id"])
+    assert "One two three." in str(provider.requests[-1]["messages"])
+    [seen] = ana.api("GET", f"/drafts/{draft}/proposals")["items"]
+    assert (seen["status"], seen["edits"][0]["new_text"]) == ("open", "2")
+    taken = bob_client.api("POST", f"/proposals/{seen['id']}/accept")
+    assert (taken["version"]["content"], taken["version"]["author"]["name"]) == ("One 2 three.", "Bob")
+    assert ana.api("GET", "/usage")["items"] == []  # it was Bob's question
+    assert next(one["id"] for one in ana.api("GET", f"/drafts/{draft}/chats")["items"]) == chat["id"]
+
+
+def test_the_other_hears_of_what_changes_and_not_of_what_is_typed(ana: Client, bob_client: Client) -> None:
+    draft = draft_of(ana)
+    given = share(ana, draft, shared_with_username="bob")
+    bob = Listener(bob_client)
+    put(ana, draft, "One two three, f", 1, 0)
+    save(ana, draft, "One two three, four.", 1)
+    bob.wait_for(lambda: ("draft_version", "created") in bob.changes)
+    [told] = [data for _, _, data in bob.heard if data.get("entity") == "draft_version"]
+    assert (told["topic"], told["payload"]) == (f"draft:{draft}", None)
+    chat = ana.api("POST", f"/drafts/{draft}/chats", expect=201)
+    ana.say(chat["id"], "hello", reply=False)
+    bob.wait_for(lambda: ("message", "created") in bob.changes)
+    ana.api("DELETE", f"/shares/{given['id']}", expect=204)
+    bob.wait_for(lambda: ("share", "deleted") in bob.changes)
+    assert "draft_working_copy" not in {entity for entity, _ in bob.changes}
+    bob_client.api("GET", f"/drafts/{draft}", expect=404)
+    bob_client.api("GET", f"/chats/{chat['id']}", expect=404)
+
+
+def test_what_is_shared_on_ends_with_what_it_came_from(ana: Client, bob_client: Client, sign_in: SignIn) -> None:
+    carl = sign_in("carl")
+    draft = draft_of(ana)
+    first = share(ana, draft, on=True, shared_with_username="bob")
+    share(bob_client, draft, write=True, shared_with_username="carl", expect=422)  # more than Bob has
+    share(bob_client, draft, shared_with_username="carl")
+    carl.api("GET", f"/drafts/{draft}")
+    ana.api("DELETE", f"/shares/{first['id']}", expect=204)
+    carl.api("GET", f"/drafts/{draft}", expect=404)
+
+
+def test_a_link_shows_strangers_the_text_and_the_newest_chat_and_nothing_besides(
+    ana: Client, server: LiveServer
+) -> None:
+    draft = draft_of(ana)
+    [chat] = ana.api("GET", f"/drafts/{draft}/chats")["items"]
+    ana.say(chat["id"], "hello", reply=False)
+    put(ana, draft, "What I am typing", 1, 0)
+    made = share(ana, draft)
+    with Client(server.url) as nobody:
+        seen = nobody.api("GET", f"/shared/{made['token']}")
+        assert (seen["title"], seen["draft"]["content"], seen["owner_name"]) == ("Ours", "One two three.", "Ana")
+        assert "What I am typing" not in str(seen)
+        messages = nobody.api("GET", f"/shared/{made['token']}/messages")["items"]
+        assert [one["parts"][0]["text"] for one in messages] == ["hello"]
+        ana.api("DELETE", f"/chats/{chat['id']}", expect=204)
+        alone = nobody.api("GET", f"/shared/{made['token']}")
+        assert (alone["message_count"], alone["draft"]["version_number"]) == (0, 1)
+        assert nobody.api("GET", f"/shared/{made['token']}/messages")["items"] == []
+        ana.api("DELETE", f"/drafts/{draft}", expect=204)
+        nobody.api("GET", f"/shared/{made['token']}", expect=404)
+
+
+def test_a_strangers_window_hears_that_the_draft_changed(ana: Client, server: LiveServer) -> None:
+    draft = draft_of(ana)
+    made = share(ana, draft)
+    with Client(server.url) as nobody:
+        heard = Listener(nobody, path=f"/shared/{made['token']}/events")
+        save(ana, draft, "Four.", 1)
+        heard.wait_for(lambda: any(kind == "change" for _, kind, _ in heard.heard))
+
+
+def test_the_chat_of_a_draft_is_not_shared_without_it(ana: Client, bob_client: Client) -> None:
+    draft = draft_of(ana)
+    [chat] = ana.api("GET", f"/drafts/{draft}/chats")["items"]
+    refused = ana.api("POST", f"/chats/{chat['id']}/shares", json={}, expect=422)
+    assert refused["code"] == "share_the_draft"
+
+
+def test_search_finds_a_shared_draft_for_whom_it_is_shared_with(session: Session, alice: Actor, bob: Actor) -> None:
+    draft_id = make_draft(session, owner=alice, contents=["The walrus and the carpenter"])
+    for wanted in (0, 1):
+        draft = session.get_one(Draft, draft_id)
+        draft.updated_at -= 2 * RESTED
+        session.flush()
+        while index_next_draft(session):
+            pass
+        assert len(search(session, "walrus", Narrowed(), actor=bob)[0]) == wanted
+        assert len(search(session, "walrus", Narrowed(), actor=alice)[0]) == 1
+        if not wanted:
+            new = ShareCreate(shared_with_user_id=bob.user_id, permissions=Permissions())
+            create_share(session, draft_id, new, actor=alice)
+
+
+# Attached to a chat
+
+
+def test_a_chats_models_are_told_of_the_drafts_attached_to_it(ana: Client, provider: ScriptedProvider) -> None:
+    draft, chat = draft_of(ana, "The budget is 40 crowns."), ana.chat()
+    assert [one["id"] for one in ana.api("PUT", f"/chats/{chat['id']}/drafts/{draft}")["items"]] == [draft]
+    ana.api("PUT", f"/chats/{chat['id']}/drafts/{draft}")  # again is nothing new
+    put(ana, draft, "The budget is 50 crowns.", 1, 0)
+    provider.play([Text("Fifty"), Finish()])
+    ana.finished(ana.say(chat["id"], "What is the budget?")["run"]["id"])
+    assert "The budget is 50 crowns." in provider.requests[-1]["messages"][0]["content"]
+    ana.api("DELETE", f"/chats/{chat['id']}/drafts/{draft}", expect=204)
+    ana.api("DELETE", f"/chats/{chat['id']}/drafts/{draft}", expect=404)
+    provider.play([Text("No"), Finish()])
+    ana.finished(ana.say(chat["id"], "And now?")["run"]["id"])
+    assert "crowns" not in str(provider.requests[-1]["messages"])
+
+
+def test_whoever_writes_in_the_chat_gets_no_attached_draft_that_they_may_not_read(
+    ana: Client, bob_client: Client, provider: ScriptedProvider
+) -> None:
+    draft, chat = draft_of(ana, "A secret text"), ana.chat()
+    ana.api("PUT", f"/chats/{chat['id']}/drafts/{draft}")
+    shared = {"shared_with_username": "bob", "permissions": {"can_write": True}}
+    ana.api("POST", f"/chats/{chat['id']}/shares", json=shared, expect=201)
+    assert bob_client.api("GET", f"/chats/{chat['id']}/drafts")["items"] == []
+    bob_client.finished(bob_client.say(chat["id"], "Repeat the draft")["run"]["id"])
+    assert "A secret text" not in str(provider.requests[-1]["messages"])
+    share(ana, draft, shared_with_username="bob")
+    bob_client.finished(bob_client.say(chat["id"], "Repeat the draft")["run"]["id"])
+    assert "A secret text" in str(provider.requests[-1]["messages"])
+
+
+def test_five_drafts_are_attached_to_a_chat_and_no_sixth(ana: Client) -> None:
+    chat = ana.chat()
+    for _ in range(5):
+        ana.api("PUT", f"/chats/{chat['id']}/drafts/{draft_of(ana)}")
+    refused = ana.api("PUT", f"/chats/{chat['id']}/drafts/{draft_of(ana)}", expect=422)
+    assert refused["code"] == "too_many_drafts_attached"
