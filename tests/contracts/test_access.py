@@ -93,6 +93,7 @@ READERS = {
     ("GET", "/drafts/{draft_id}/chats"),
     ("GET", "/drafts/{draft_id}/export"),
     ("GET", "/drafts/{draft_id}/proposals"),
+    ("GET", "/drafts/{draft_id}/rich-text"),
     ("GET", "/drafts/{draft_id}/versions"),
     ("GET", "/drafts/{draft_id}/versions/{number}"),
     ("GET", "/drafts/{draft_id}/versions/{number}/authorship"),

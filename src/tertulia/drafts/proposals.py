@@ -22,7 +22,7 @@ from tertulia.drafts.models import (
     ProposalEdit,
     ProposalStatus,
 )
-from tertulia.drafts.schemas import ProposalDecided, ProposalEditRead, ProposalRead
+from tertulia.drafts.schemas import Place, ProposalDecided, ProposalEditRead, ProposalRead
 from tertulia.drafts.service import check_draft
 from tertulia.drafts.text import Change, apply_changes, changes_between
 from tertulia.drafts.versions import Origin, Stored, add_version, load_text, load_version, lock_draft, with_text
@@ -31,6 +31,7 @@ from tertulia.ids import DraftId, ProposalId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
+PLACED = (ProposalStatus.WRITING, ProposalStatus.OPEN)  # of which one sees where they are in the text
 NOTHING = "The model proposed no change. What it said is in the chat."
 CUT_OFF = "The reply ended before it was whole; what it proposed until then is here."
 
@@ -255,7 +256,7 @@ def announce_proposal(session: Session, proposal_id: str, operation: Operation) 
 
 
 def _read(session: Session, proposals: Collection[Proposal], draft_id: str, *, actor: Actor) -> list[ProposalRead]:
-    if not any(one.status is ProposalStatus.OPEN for one in proposals):
+    if not any(one.status in PLACED for one in proposals):
         return _read_with(session, proposals, None)
     copy = read_working_copy(session, draft_id, actor=actor)
     current_id = session.scalars(sa.select(Draft.current_version_id).where(Draft.id == draft_id)).one()
@@ -287,7 +288,7 @@ def _read_with(session: Session, proposals: Collection[Proposal], text: str | No
     found: list[ProposalRead] = []
     for one in proposals:
         since = None
-        if text is not None and one.status is ProposalStatus.OPEN:
+        if text is not None and one.status in PLACED:
             since = Moved(changes_between(load_text(session, one.base_version_id), text))
         reply = replies.get(one.message_id or "")
         found.append(
@@ -298,6 +299,7 @@ def _read_with(session: Session, proposals: Collection[Proposal], text: str | No
                 "message_id": one.message_id,
                 "run_id": reply.run_id if reply else None,
                 "instruction": one.instruction,
+                "selection": _selection(one, since),
                 "status": one.status,
                 "problem": one.problem,
                 "provider": reply.provider if reply else None,
@@ -309,6 +311,14 @@ def _read_with(session: Session, proposals: Collection[Proposal], text: str | No
             }
         )
     return found
+
+
+def _selection(proposal: Proposal, since: Moved | None) -> Place | None:
+    start, end = proposal.selection_start, proposal.selection_end
+    if since is None or start is None or end is None or proposal.status is not ProposalStatus.WRITING:
+        return None
+    place = since.place(start, end)
+    return {"start": place[0], "end": place[1]} if place else None
 
 
 def _read_edit(edit: ProposalEdit, since: Moved | None) -> ProposalEditRead:

@@ -218,12 +218,15 @@ class ProposalEditRead(TypedDict):
 
 
 class ProposalRead(TypedDict):
+    """`selection` is what it was asked for, while the model writes, and as long as its words are not changed."""
+
     id: str
     draft_id: str
     base_version_number: int
     message_id: str | None
     run_id: str | None
     instruction: str
+    selection: Place | None
     status: ProposalStatus
     problem: str | None
     provider: str | None

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import shutil
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.db import Database, insert_if_absent, rowcount, seconds_from_now, utc_now
 from tertulia.errors import AppError
+from tertulia.files.child import run_child
 from tertulia.files.models import (
     Attachment,
     AttachmentMetadata,
@@ -114,30 +114,10 @@ class FileReader:
 
 
 async def look_into(folder: Path, mime_type: str) -> Found:
-    """What the reading process finds in `folder/file`. It gets no environment of ours, and not much time."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tertulia.files.reader",
-        str(folder / "file"),
-        mime_type,
-        str(folder),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        cwd=folder,
-        env={"PYTHONPATH": str(Path(__file__).parents[2]), "LANG": "C.UTF-8"},
-        start_new_session=True,
-    )
-    try:
-        async with asyncio.timeout(READING_S):
-            await process.wait()
-    except TimeoutError:
+    """What the reading process finds in `folder/file`."""
+    arguments = (str(folder / "file"), mime_type, str(folder))
+    if not await run_child("tertulia.files.reader", *arguments, folder=folder, seconds=READING_S):
         return Found(AttachmentMetadata(problem="It takes too long to be read here."))
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     return await asyncio.to_thread(_read_result, folder)
 
 

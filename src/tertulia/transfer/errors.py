@@ -1,6 +1,6 @@
-"""How imports fail."""
+"""How files in and out fail."""
 
-from tertulia.errors import Conflict, NotFound, TooMany
+from tertulia.errors import Conflict, Invalid, NotFound, TooMany
 
 
 class ImportNotFound(NotFound):
@@ -19,3 +19,19 @@ class TooManyImports(TooMany):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} imports wait already. Let them end first.", retry_after_s=30)
+
+
+class NotReadable(Invalid):
+    """The detail is a sentence about the file."""
+
+    code = "file_not_readable"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, field="file")
+
+
+class NotMadeInTime(Invalid):
+    code = "document_not_made"
+
+    def __init__(self) -> None:
+        super().__init__("This text is too intricate for a Word document. Save it as Markdown or as a web page.")

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Literal
 
 import sqlalchemy as sa
-from markdown_it import MarkdownIt
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
@@ -22,6 +21,7 @@ from tertulia.chat.service import get_chat
 from tertulia.files.of_messages import previews_of
 from tertulia.ids import ChatId
 from tertulia.transfer.native import encode_native, native_chat
+from tertulia.transfer.pages import file_name, page, rendered
 
 Format = Literal["markdown", "html", "json"]
 
@@ -31,16 +31,6 @@ _MEDIA = {
     "html": ("html", "text/html; charset=utf-8"),
     "json": ("json", "application/json"),
 }
-_STYLE = """
-body { font: 17px/1.6 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #2b2520; background: #fdfbf7 }
-header p, .who { color: #6b6058; font-size: 14px } article { margin: 1.5rem 0 } .user { background: #f3efe8; border-radius: 10px; padding: .1rem 1rem }
-pre { overflow-x: auto; background: #f3efe8; padding: .75rem; border-radius: 10px } code { font-family: ui-monospace, monospace; font-size: .9em }
-table { border-collapse: collapse } td, th { border: 1px solid #d8cfc4; padding: .25rem .5rem } img { max-width: 100% } details { color: #6b6058 }
-@media (prefers-color-scheme: dark) { body { color: #efe9e1; background: #211e1b } .user, pre { background: #2d2925 }
-header p, .who, details { color: #b3a89c } td, th { border-color: #4a443d } }
-"""
-# Raw HTML stays text, and links lead only where a browser may be led.
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 
 
 @dataclass(frozen=True)
@@ -69,7 +59,7 @@ def export_chat(session: Session, chat_id: ChatId, form: Format, *, actor: Actor
             content = _as_page(session, chat, _branch(session, chat)).encode("utf-8", "replace")
         case "json":
             content = encode_native(native_chat(session, chat_id, is_own=chat["owner"] is None))
-    return ExportedChat(f"{_file_name(chat['title'])}.{ending}", media_type, content)
+    return ExportedChat(f"{file_name(chat['title'], 'chat')}.{ending}", media_type, content)
 
 
 def _branch(session: Session, chat: ChatRead) -> list[_Said]:
@@ -130,24 +120,15 @@ def _as_page(session: Session, chat: ChatRead, branch: list[_Said]) -> str:
         body = "".join(_part_as_html(part, pictures) for part in one.parts)
         who = f'{html.escape(one.who)}, <time datetime="{one.created_at.isoformat()}">{one.created_at:%Y-%m-%d %H:%M} UTC</time>'
         articles.append(f'<article class="{one.role.value}"><p class="who">{who}</p>{body}</article>')
-    title = html.escape(chat["title"])
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        # Nothing in it runs, and nothing is fetched.
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><header><h1>{title}</h1>"
-        f"<p>{chat['message_count']} messages</p></header><main>{''.join(articles)}</main></body></html>"
-    )
+    return page(chat["title"], f"{chat['message_count']} messages", "".join(articles))
 
 
 def _part_as_html(part: Part, pictures: Mapping[str, str]) -> str:
     match part:
         case TextPart():
-            rendered: str = _MARKDOWN.render(part.text)
-            return rendered
+            return rendered(part.text)
         case ReasoningPart():
-            return f"<details><summary>Thought</summary>{_MARKDOWN.render(part.text)}</details>"
+            return f"<details><summary>Thought</summary>{rendered(part.text)}</details>"
         case CodePart():
             return f"<pre><code>{html.escape(part.code)}</code></pre>"
         case ImagePart():
@@ -161,9 +142,3 @@ def _part_as_html(part: Part, pictures: Mapping[str, str]) -> str:
             return f"<p><em>{html.escape(part.file_name)}</em></p>"
         case SourcePart():
             return f'<p><a href="{html.escape(part.url)}">{html.escape(part.title or part.url)}</a></p>'
-
-
-def _file_name(title: str) -> str:
-    """Letters, digits and few signs of the title: a name that every system takes."""
-    kept = re.sub(r"[^\w .-]+", " ", title).strip(" .")
-    return re.sub(r"\s+", " ", kept)[:80].strip(" .") or "chat"

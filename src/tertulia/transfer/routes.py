@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from datetime import UTC
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import Query, Request
 from sqlalchemy.orm import Session
@@ -17,6 +16,8 @@ from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.confirmation import require_confirmed
 from tertulia.accounts.service import write_audit
 from tertulia.db import Database
+from tertulia.drafts.schemas import DraftRead
+from tertulia.drafts.service import create_draft, get_draft
 from tertulia.files.errors import FileTooLarge
 from tertulia.files.kinds import safe_name
 from tertulia.files.store import FileStore
@@ -24,18 +25,22 @@ from tertulia.files.uploads import receive_form
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Page
 from tertulia.http.routing import Access, Routes
-from tertulia.ids import AnyId, ChatId, ImportJobId, new_id
-from tertulia.transfer import imports
+from tertulia.ids import AnyId, ChatId, DraftId, ImportJobId, new_id
+from tertulia.transfer import imports, one_draft
 from tertulia.transfer.everything import export_everything
 from tertulia.transfer.imports import ImportJobRead
 from tertulia.transfer.one_chat import Format, export_chat
+from tertulia.transfer.one_draft import MEDIA, DraftFormat, RichText, as_page, as_word, named, read_file, read_rich_text
+from tertulia.transfer.pages import download
 
 MAX_IMPORT_BYTES = 2 * 1024 * 1024 * 1024
 FORM_OVERHEAD = 64 * 1024
+AT_ONCE = 2  # documents that are read or made in each process
 
 
 def transfer_routes(db: Database, store: FileStore, imports_folder: Path) -> Routes:
     routes = Routes("transfer")
+    converting = asyncio.Semaphore(AT_ONCE)
 
     @routes.add("GET", "/chats/{chat_id}/export", access=Access.SIGNED_IN, problems=(404,))
     async def get_export(
@@ -47,15 +52,48 @@ def transfer_routes(db: Database, store: FileStore, imports_folder: Path) -> Rou
         exported = await caller.read_long(
             lambda session, actor: export_chat(session, ChatId(chat_id), format, actor=actor)
         )
-        return Response(
-            exported.content,
-            media_type=exported.media_type,
-            headers={
-                "Content-Disposition": f"attachment; filename*=UTF-8''{quote(exported.file_name, safe='')}",
-                # Were a browser to show it all the same, it would be a page of nobody's.
-                "Content-Security-Policy": "sandbox; default-src 'none'",
-            },
+        return download(exported.file_name, exported.media_type, exported.content)
+
+    @routes.add("GET", "/drafts/{draft_id}/export", access=Access.SIGNED_IN, problems=(404,))
+    async def get_draft_export(
+        caller: CallerDep,
+        draft_id: AnyId,
+        format: Annotated[DraftFormat, Query(description="The current text, to be saved.")] = "markdown",
+    ) -> Response:
+        draft = await caller.read(lambda session, actor: get_draft(session, DraftId(draft_id), actor=actor))
+        match format:
+            case "markdown":
+                content = draft["current_version"]["content"].encode("utf-8", "replace")
+            case "html":
+                content = await asyncio.to_thread(as_page, draft)
+            case "docx":
+                async with converting:
+                    content = await as_word(draft, store.uploads)
+        return download(named(draft, format), MEDIA[format][1], content)
+
+    @routes.add("GET", "/drafts/{draft_id}/rich-text", access=Access.SIGNED_IN, gives=RichText, problems=(404,))
+    async def get_rich_text(caller: CallerDep, draft_id: AnyId) -> Response:
+        """The current text, for a clipboard."""
+        return json_response(
+            await caller.read_long(lambda session, actor: read_rich_text(session, DraftId(draft_id), actor=actor))
         )
+
+    @routes.add(
+        "POST", "/draft-imports", access=Access.SIGNED_IN, gives=DraftRead, status=201, form={}, problems=(429,)
+    )
+    async def post_draft_import(caller: CallerDep, request: Request) -> Response:
+        """A draft of a file: Markdown, text, Word, PDF, OpenDocument or another that has words, of at most 20 MiB."""
+        await caller.actor()
+        form = receive_form(
+            request.stream(),
+            request.headers.get("content-type", ""),
+            store.uploads,
+            most_bytes=one_draft.MAX_IMPORT_BYTES,
+        )
+        async with form as received, converting:
+            new = await read_file(received, store.uploads)
+        actor = await caller.actor()
+        return json_response(await db.write(create_draft, new, actor=actor), 201)
 
     @routes.add("POST", "/export/confirm", access=Access.SIGNED_IN, status=204)
     async def confirm_export(caller: CallerDep) -> Response:

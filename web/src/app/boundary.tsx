@@ -21,7 +21,8 @@ class Catch extends Component<Props, { error: Error | undefined }> {
   render() {
     const { error } = this.state;
     if (!error) return this.props.children;
-    if (error instanceof ApiError && error.status === 404)
+    // An address that cannot be right leads nowhere either.
+    if (error instanceof ApiError && (error.status === 404 || error.status === 422))
       return (
         <Empty title="There is nothing here">
           It is missing, in the trash, or not yours.{" "}

@@ -1,18 +1,28 @@
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { useCallback } from "react";
+import { type ReactNode, useCallback } from "react";
 import { wordsFor } from "@/api/words";
 import { meQuery } from "@/features/accounts";
-import { ChatView, WaitingWords } from "@/features/chat";
-import { createDraft } from "@/features/drafts";
+import { ChatView, chatQuery, PublicChoice, WaitingWords } from "@/features/chat";
+import { AttachDraft, AttachedDrafts, createDraft } from "@/features/drafts";
 import { ModelChoice, ModelsDialog, modelStateWords, modelsQuery } from "@/features/models";
+import { ShareDialog, sharesQuery } from "@/features/sharing";
 import { MenuButton } from "@/ui/menu-button";
 import { useToast } from "@/ui/toast";
 import { ModelNotice } from "./model-notice";
 
-type Props = { chatId: string; messageId?: string; isBesideDraft?: boolean };
+type Props = {
+  chatId: string;
+  messageId?: string;
+  chatsOfDraft?: ReactNode; // given beside a draft, in place of the menu of the page
+};
 
-export function ChatPage({ chatId, messageId, isBesideDraft = false }: Props) {
+export function ChatPage({ chatId, messageId, chatsOfDraft }: Props) {
+  const { data: chat } = useQuery(chatQuery(chatId));
+  const { data: shares = [] } = useQuery({
+    ...sharesQuery({ kind: "chats", id: chatId }),
+    enabled: chat?.owner === null && chat.kind !== "draft",
+  });
   const { data: models = [] } = useQuery(modelsQuery);
   const { data: me } = useQuery(meQuery);
   const navigate = useNavigate();
@@ -26,8 +36,8 @@ export function ChatPage({ chatId, messageId, isBesideDraft = false }: Props) {
     [navigate],
   );
   const toDraft = useCallback(
-    (message: { id: string }) =>
-      void createDraft({ message_id: message.id })
+    (message: { id: string }, words?: string) =>
+      void createDraft({ message_id: message.id, content: words ?? null })
         .then((draft) => navigate({ to: "/d/$draftId", params: { draftId: draft.id } }))
         .catch((error) => say(wordsFor(error))),
     [navigate, say],
@@ -38,12 +48,25 @@ export function ChatPage({ chatId, messageId, isBesideDraft = false }: Props) {
       key={chatId}
       chatId={chatId}
       targetId={messageId}
-      menuButton={isBesideDraft ? null : <MenuButton />}
+      menuButton={chatsOfDraft ?? <MenuButton />}
       notice={<ModelNotice />}
       openChat={openChat}
       findIn={findIn}
       toDraft={toDraft}
       meId={me?.id}
+      isShared={chat?.kind === "draft" || shares.some((share) => share.shared_with !== null)}
+      shareDialog={(chat, close) => (
+        <ShareDialog
+          thing={{ kind: "chats", id: chat.id }}
+          title="Share this chat"
+          linkShows="It shows the branch on show, and no cost or instructions."
+          onClose={close}
+        >
+          {chat.owner === null && <PublicChoice chat={chat} />}
+        </ShareDialog>
+      )}
+      aboveComposer={chatsOfDraft === undefined && <AttachedDrafts chatId={chatId} />}
+      inComposer={chatsOfDraft === undefined && <AttachDraft chatId={chatId} />}
       modelsDialog={(dialog) => <ModelsDialog {...dialog} />}
       waitingWords={(message) => (
         <WaitingWords

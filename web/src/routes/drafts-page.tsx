@@ -2,7 +2,7 @@ import { useNavigate } from "@tanstack/react-router";
 import { FilePlus } from "lucide-react";
 import { useState } from "react";
 import { wordsFor } from "@/api/words";
-import { createDraft, DraftList } from "@/features/drafts";
+import { createDraft, DraftList, importDraft, SharedDrafts } from "@/features/drafts";
 import { Button } from "@/ui/button";
 import { useToast } from "@/ui/toast";
 import { Page } from "./page";
@@ -12,10 +12,10 @@ export function DraftsPage() {
   const { say } = useToast();
   const [isTrash, setTrash] = useState(false);
   const [isMaking, setMaking] = useState(false);
-  const make = async (content?: string, title?: string) => {
+  const make = async (file?: File) => {
     setMaking(true);
     try {
-      const draft = await createDraft({ content: content ?? null, title: title ?? null });
+      const draft = await (file ? importDraft(file) : createDraft({}));
       await navigate({ to: "/d/$draftId", params: { draftId: draft.id } });
     } catch (error) {
       say(wordsFor(error));
@@ -30,15 +30,15 @@ export function DraftsPage() {
           <FilePlus size={16} strokeWidth={1.5} aria-hidden /> New draft
         </Button>
         <label className="inline-flex min-h-9 cursor-pointer items-center rounded-control border border-hairline-strong px-3 font-medium focus-within:outline-2 focus-within:outline-accent hover:bg-surface-hover">
-          Import a text …
+          {isMaking ? "Reading …" : "Import a text …"}
           <input
             type="file"
-            accept=".md,.markdown,.txt,text/plain,text/markdown"
+            accept=".md,.markdown,.txt,.docx,.odt,.rtf,.pdf,text/plain,text/markdown"
             className="sr-only"
             onChange={(event) => {
               const file = event.target.files?.[0];
               event.target.value = "";
-              if (file) void file.text().then((text) => make(text, file.name.replace(/\.[^.]+$/, "")));
+              if (file) void make(file);
             }}
           />
         </label>
@@ -47,6 +47,7 @@ export function DraftsPage() {
         </Button>
       </div>
       <DraftList key={String(isTrash)} isTrash={isTrash} />
+      {!isTrash && <SharedDrafts />}
     </Page>
   );
 }

@@ -3,6 +3,7 @@ import type { ReactElement, ReactNode } from "react";
 import { cx } from "./class-names";
 
 export type MenuEntry = {
+  key?: string; // where two labels may be alike
   label: string;
   icon?: ReactNode;
   onChoose: () => void;
@@ -18,7 +19,7 @@ export function Menu({ trigger, entries }: { trigger: ReactElement; entries: Men
           <Base.Popup className="min-w-44 rounded-card border border-hairline bg-surface-raised p-1 shadow-float outline-none">
             {entries.map((entry) => (
               <Base.Item
-                key={entry.label}
+                key={entry.key ?? entry.label}
                 onClick={entry.onChoose}
                 className={cx(
                   "flex min-h-9 cursor-default items-center gap-2 rounded-control px-2 outline-none data-[highlighted]:bg-surface-hover",

@@ -30,7 +30,7 @@ def read_document(file: Path, media_type: str, folder: Path) -> tuple[dict[str, 
     with zipfile.ZipFile(file) as archive:
         package = _Package(archive)
         if media_type.endswith("wordprocessingml.document"):
-            return {}, "\n".join(_paragraphs(package, "word/document.xml"))
+            return {}, _markdown_of_word(file, package)
         if media_type.endswith("spreadsheetml.sheet"):
             return _read_sheets(package)
         if media_type.endswith("presentationml.presentation"):
@@ -99,6 +99,21 @@ def _paragraphs(package: _Package, name: str) -> Iterator[str]:
                 element.clear()
                 if total > MOST_CHARACTERS:
                     return
+
+
+def _markdown_of_word(file: Path, package: _Package) -> str:
+    """Headings, lists, tables and emphasis as Markdown; pictures are left out."""
+    import mammoth
+    from markdownify import markdownify
+
+    for name in ["word/document.xml", *package.names]:
+        if name.endswith((".xml", ".rels")):
+            for element in package.elements(name):  # counted, and refused if it defines anything
+                element.clear()
+    with file.open("rb") as opened:
+        html = mammoth.convert_to_html(opened, convert_image=mammoth.images.img_element(lambda _: {"src": ""})).value
+    text = markdownify(html, heading_style="ATX", bullets="-", strip=["img"], escape_underscores=False)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
 def _read_slides(package: _Package) -> tuple[dict[str, object], str]:

@@ -3,6 +3,8 @@ export { ChatList, OwnChats } from "./components/chat-list";
 export { ChatView } from "./components/chat-view";
 export { Markdown } from "./components/markdown";
 export { NewChat } from "./components/new-chat";
+export { PublicChoice } from "./components/public-choice";
+export { ReplyText } from "./components/reply-text";
 export { SharedChat } from "./components/shared-chat";
 export { WaitingWords } from "./components/waiting-words";
 export { applyChange } from "./events";

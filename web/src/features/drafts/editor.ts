@@ -22,6 +22,7 @@ import {
   WidgetType,
 } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
+import type { LiveEdit } from "./live-edits";
 
 /** One edit that a model proposes, where it stands in the text now. */
 export type PlacedEdit = { id: string; start: number; end: number; oldText: string; newText: string };
@@ -32,6 +33,7 @@ type Options = {
   parent: HTMLElement;
   text: string;
   nonce: string | undefined;
+  isReadOnly: boolean;
   onChange: (text: string) => void;
   onSelect: (start: number, end: number) => void;
   onSave: () => void;
@@ -40,6 +42,7 @@ type Options = {
 
 const remote = Annotation.define<boolean>();
 const setEdits = StateEffect.define<PlacedEdit[]>();
+const setLive = StateEffect.define<LiveEdit[]>();
 const setFocused = StateEffect.define<string | undefined>();
 const setAuthors = StateEffect.define<Authored[] | undefined>();
 
@@ -67,21 +70,26 @@ export class DraftEditor {
         doc: options.text,
         extensions: [
           ...(options.nonce ? [EditorView.cspNonce.of(options.nonce)] : []),
+          EditorState.readOnly.of(options.isReadOnly),
           history(),
           drawSelection(),
           EditorView.lineWrapping,
           markdown(),
           syntaxHighlighting(HIGHLIGHT),
           search({ top: true }),
-          placeholder("Write, or ask for a first text below."),
+          placeholder(
+            options.isReadOnly ? "Nothing is written yet." : "Write, or ask for a first text below.",
+          ),
           EditorView.contentAttributes.of({
             "aria-label": "The text of the draft",
+            "aria-readonly": String(options.isReadOnly),
             tabindex: "0",
             spellcheck: "true",
             autocorrect: "on",
             autocapitalize: "sentences",
           }),
           proposed(options.onDecide),
+          written,
           authored,
           keymap.of([
             {
@@ -143,6 +151,11 @@ export class DraftEditor {
       .flatMap((edit) => movedEdit(edit, since) ?? [])
       .filter((edit) => isThere(doc, edit));
     this.#view.dispatch({ effects: setEdits.of(fitting) });
+  }
+
+  /** What a model is writing at the moment, placed in the text as it is here. */
+  setLive(edits: LiveEdit[]): void {
+    this.#view.dispatch({ effects: setLive.of(edits) });
   }
 
   get edits(): PlacedEdit[] {
@@ -286,6 +299,51 @@ class EditWidget extends WidgetType {
 
   ignoreEvent(): boolean {
     return true;
+  }
+}
+
+// ---- what is being written: the same, without anything to decide yet
+
+const written = StateField.define<DecorationSet>({
+  create: () => Decoration.none,
+  update(value, transaction) {
+    let shown = value.map(transaction.changes);
+    for (const effect of transaction.effects) {
+      if (!effect.is(setLive)) continue;
+      const ranges: Range<Decoration>[] = [];
+      for (const { start, end, newText } of effect.value) {
+        if (start < end) ranges.push(REMOVED.range(start, end));
+        ranges.push(Decoration.widget({ widget: new WrittenWidget(newText), side: 1 }).range(end));
+      }
+      shown = Decoration.set(ranges, true);
+    }
+    return shown;
+  },
+  provide: (field) => EditorView.decorations.from(field),
+});
+
+class WrittenWidget extends WidgetType {
+  constructor(readonly words: string) {
+    super();
+  }
+
+  eq(other: WrittenWidget): boolean {
+    return other.words === this.words;
+  }
+
+  toDOM(): HTMLElement {
+    const whole = document.createElement("span");
+    whole.className = "cm-proposed cm-proposed-written";
+    const words = document.createElement("ins");
+    words.textContent = this.words;
+    whole.append(words);
+    return whole;
+  }
+
+  updateDOM(whole: HTMLElement): boolean {
+    const words = whole.querySelector("ins");
+    if (words) words.textContent = this.words;
+    return words !== null;
   }
 }
 

@@ -1,5 +1,6 @@
 import { infiniteQueryOptions, type QueryClient, queryOptions } from "@tanstack/react-query";
 import { api, type Schemas } from "@/api/client";
+import { sendFile } from "@/api/upload";
 
 export type Draft = Schemas["DraftRead"];
 export type Listed = Schemas["DraftListed"];
@@ -26,6 +27,27 @@ export function draftsQuery(isTrash = false) {
     getNextPageParam: (page) => page.next_cursor ?? undefined,
   });
 }
+
+/** The drafts of others that one may read. */
+export const sharedDraftsQuery = queryOptions({
+  queryKey: ["shared-drafts"],
+  queryFn: async ({ signal }) => (await api<Page<Listed>>("GET", "/shared-drafts", { signal })).items,
+});
+
+/** The drafts that the models of a chat are told of. */
+export function attachedQuery(chatId: string) {
+  return queryOptions({
+    queryKey: ["attached-drafts", chatId],
+    queryFn: async ({ signal }) =>
+      (await api<Page<Listed>>("GET", `/chats/${chatId}/drafts`, { signal })).items,
+  });
+}
+
+export const attachDraft = async (chatId: string, draftId: string) =>
+  (await api<Page<Listed>>("PUT", `/chats/${chatId}/drafts/${draftId}`)).items;
+export const detachDraft = (chatId: string, draftId: string) =>
+  api<void>("DELETE", `/chats/${chatId}/drafts/${draftId}`);
+export const addDraftChat = (draftId: string) => api<Schemas["ChatRead"]>("POST", `/drafts/${draftId}/chats`);
 
 export function draftQuery(draftId: string) {
   return queryOptions({
@@ -77,8 +99,17 @@ export function proposalsQuery(draftId: string) {
 export const getAuthorship = (draftId: string, number: number) =>
   api<Schemas["Authorship"]>("GET", `/drafts/${draftId}/versions/${number}/authorship`);
 
+export type RichText = Schemas["RichText"];
+export const getRichText = (draftId: string) => api<RichText>("GET", `/drafts/${draftId}/rich-text`);
 export type NewDraft = Schemas["DraftCreate"];
 export const createDraft = (body: NewDraft) => api<Draft>("POST", "/drafts", { body });
+/** A draft of a text or a document; the server reads it. */
+export const importDraft = (file: File) =>
+  sendFile<Draft>("/draft-imports", file, {
+    onProgress: () => undefined,
+    signal: new AbortController().signal,
+    mostBytes: 20 * 1024 * 1024,
+  });
 export const getDraft = (draftId: string) => api<Draft>("GET", `/drafts/${draftId}`);
 export const deleteDraft = (draftId: string) => api<void>("DELETE", `/drafts/${draftId}`);
 export const restoreDraft = (draftId: string) => api<Draft>("POST", `/drafts/${draftId}/restore`);
@@ -115,6 +146,12 @@ export function applyDraftChange(client: QueryClient, change: Change): void {
           ["draft", draftId],
           (known) => known && { ...known, ...(change.payload as Listed) },
         );
+      else {
+        // Of another's draft it is not told what it is now.
+        void client.invalidateQueries({ queryKey: ["shared-drafts"] });
+        void client.invalidateQueries({ queryKey: ["draft", draftId] });
+      }
+      void client.invalidateQueries({ queryKey: ["attached-drafts"] });
       if (change.operation === "deleted") void client.invalidateQueries({ queryKey: ["draft", draftId] });
       return;
     case "draft_version":
@@ -122,5 +159,15 @@ export function applyDraftChange(client: QueryClient, change: Change): void {
       return;
     case "proposal":
       void client.invalidateQueries({ queryKey: ["draft-proposals", draftId] });
+      return;
+    case "attached_draft":
+      void client.invalidateQueries({ queryKey: ["attached-drafts"] });
+      return;
+    case "chat":
+      if (change.operation !== "updated") void client.invalidateQueries({ queryKey: ["draft-chats"] });
+      return;
+    case "share":
+      void client.invalidateQueries({ queryKey: ["shared-drafts"] });
+      void client.invalidateQueries({ queryKey: ["draft"] });
   }
 }

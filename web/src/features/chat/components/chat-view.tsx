@@ -1,4 +1,4 @@
-import { useInfiniteQuery, useQuery, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
 import { Layers, Network, Search, Share2, SlidersHorizontal, X } from "lucide-react";
 import { type ReactNode, useCallback, useEffect, useMemo, useState } from "react";
 import { wordsFor } from "@/api/words";
@@ -12,6 +12,7 @@ import { useMedia } from "@/ui/use-media";
 import { useChatActions, useSending } from "../hooks/use-chat-actions";
 import { usePresence } from "../hooks/use-presence";
 import {
+  type Chat,
   type ChatUpdate,
   cancelRun,
   chatQuery,
@@ -23,13 +24,11 @@ import {
   type WantedModel,
 } from "../queries";
 import type { Message } from "../reducer";
-import { sharesQuery } from "../shares";
 import { ChatSettings } from "./chat-settings";
 import { Compare } from "./compare";
 import { Composer } from "./composer";
 import { HistoryDialog } from "./history-dialog";
 import { MessageList } from "./message-list";
-import { ShareDialog } from "./share-dialog";
 import { ThreadPanel } from "./thread-panel";
 import { TreeMap } from "./tree-map";
 
@@ -45,7 +44,11 @@ type Slots = {
   notice: ReactNode;
   openChat: (chatId: string) => void;
   findIn: (chatId: string) => void;
-  toDraft: (message: Message) => void;
+  toDraft: (message: Message, words?: string) => void;
+  shareDialog: (chat: Chat, onClose: () => void) => ReactNode;
+  isShared: boolean; // with people by name
+  aboveComposer?: ReactNode;
+  inComposer?: ReactNode;
 };
 /** What is open over the chat. */
 type Opened =
@@ -67,6 +70,10 @@ export function ChatView({
   openChat,
   findIn,
   toDraft,
+  shareDialog,
+  isShared,
+  aboveComposer,
+  inComposer,
 }: { chatId: string; targetId?: string; meId: string | undefined } & Slots) {
   const client = useQueryClient();
   const { say } = useToast();
@@ -92,12 +99,7 @@ export function ChatView({
   const actions = useMemo(() => ({ ...made, ...dialogs, openThread: setThreadId }), [made, dialogs]);
   const isOwn = chat.owner === null;
   const canWrite = chat.permissions.can_write;
-  const { data: shares = [] } = useQuery({ ...sharesQuery(chatId), enabled: isOwn });
-  const { others, onTyping } = usePresence(
-    chatId,
-    meId,
-    !isOwn || shares.some((share) => share.shared_with !== null),
-  );
+  const { others, onTyping } = usePresence(chatId, meId, !isOwn || isShared);
   const [several, setSeveral] = useState<WantedModel[]>([]);
   const { pending, problem, send } = useSending(chatId);
   const [editingId, setEditingId] = useState<string>();
@@ -162,7 +164,7 @@ export function ChatView({
           <IconButton label="Find in this chat" onClick={() => findIn(chatId)}>
             <Search size={18} strokeWidth={1.5} aria-hidden />
           </IconButton>
-          {chat.permissions.can_share && (
+          {chat.permissions.can_share && chat.kind !== "draft" && (
             <IconButton label="Share" onClick={() => setOpened({ kind: "share" })}>
               <Share2 size={18} strokeWidth={1.5} aria-hidden />
             </IconButton>
@@ -204,6 +206,7 @@ export function ChatView({
           {spokenStatus(messages.at(-1), writing)}
         </p>
         {notice}
+        {canWrite && aboveComposer}
         {canWrite ? (
           <Composer
             onTyping={onTyping}
@@ -231,6 +234,7 @@ export function ChatView({
             <IconButton label="Ask several models" onClick={() => setOpened({ kind: "models" })}>
               <Layers size={16} strokeWidth={1.5} aria-hidden />
             </IconButton>
+            {inComposer}
           </Composer>
         ) : (
           <p className="px-4 pb-4 text-center text-text-muted">
@@ -251,7 +255,7 @@ export function ChatView({
             {thread}
           </Sheet>
         ))}
-      {opened?.kind === "share" && <ShareDialog chat={chat} onClose={close} />}
+      {opened?.kind === "share" && shareDialog(chat, close)}
       {opened?.kind === "history" && <HistoryDialog message={opened.message} onClose={close} />}
       <ChatSettings chat={chat} isOpen={opened?.kind === "settings"} onClose={close} onSave={save} />
       {opened?.kind === "map" && (

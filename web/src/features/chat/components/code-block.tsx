@@ -5,7 +5,7 @@ import { memo, useEffect, useState } from "react";
 import { Fragment, jsx, jsxs } from "react/jsx-runtime";
 import { IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
-import { useCopied } from "../hooks/use-copied";
+import { useCopied } from "@/ui/use-copied";
 import { isPreviewable, Preview } from "./preview";
 
 /** Code in its own quiet surface: what language it is, and how to take it along. */

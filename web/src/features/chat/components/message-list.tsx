@@ -5,6 +5,7 @@ import { Button } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import type { Message } from "../reducer";
 import { type MessageActions, type MessageDialogs, MessageRow } from "./message-row";
+import { SelectedWords } from "./selected-words";
 
 const MARKED_MS = 1600;
 
@@ -131,6 +132,12 @@ export function MessageList({
           })}
         </div>
       </section>
+      <SelectedWords
+        onDraft={(messageId, words) => {
+          const message = messages.find((one) => one.id === messageId);
+          if (message) row.actions.toDraft(message, words);
+        }}
+      />
       {!isAtEnd && (
         <Button
           className="absolute bottom-3 left-1/2 -translate-x-1/2 rounded-full bg-surface-raised shadow-float"

@@ -21,8 +21,8 @@ import { dollars } from "@/lib/money";
 import { Button, IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { Menu, type MenuEntry } from "@/ui/menu";
+import { useCopied } from "@/ui/use-copied";
 import { asMarkdown } from "../as-markdown";
-import { useCopied } from "../hooks/use-copied";
 import { useLiveReply } from "../hooks/use-live-reply";
 import type { WantedModel } from "../queries";
 import type { Message } from "../reducer";
@@ -45,7 +45,7 @@ export type MessageDialogs = {
   askOthers: (message: Message) => void;
   showHistory: (message: Message) => void;
   openThread: (messageId: string) => void;
-  toDraft: (message: Message) => void;
+  toDraft: (message: Message, words?: string) => void;
 };
 type Props = {
   message: Message;
@@ -93,6 +93,7 @@ export const MessageRow = memo(function MessageRow({
         <p className="ml-auto px-1 text-sm text-text-muted">{message.user.name}</p>
       )}
       <div
+        data-reply={isPerson || isOpen ? undefined : message.id}
         className={cx("min-w-0", isPerson && "ml-auto max-w-[85%] rounded-card bg-surface-quiet px-4 py-2")}
       >
         {parts.length > 0 ? (

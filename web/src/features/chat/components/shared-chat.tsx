@@ -10,17 +10,18 @@ import { Empty, Failed, Lines } from "@/ui/states";
 import { FileBaseProvider } from "../files";
 import type { Page } from "../queries";
 import { applyRunEvent, type LiveReply, nothingYet } from "../reducer";
+import { Markdown } from "./markdown";
 import { MessageParts } from "./message-parts";
 
 type SharedMessage = Schemas["SharedMessageRead"];
 const AGAIN_MS = 3000;
 
-/** What somebody without an account sees of a chat by its link: to read, and live while it goes on. */
+/** What somebody without an account sees of a chat or a draft by its link: to read, and live while it goes on. */
 export function SharedChat({ token }: { token: string }) {
   const path = `/shared/${encodeURIComponent(token)}`;
   const chat = useQuery({
     queryKey: ["shared", token],
-    queryFn: ({ signal }) => api<Schemas["SharedChatRead"]>("GET", path, { signal }),
+    queryFn: ({ signal }) => api<Schemas["SharedRead"]>("GET", path, { signal }),
     retry: (failures, error) => !(error instanceof ApiError) && failures < 2,
   });
   const page = useInfiniteQuery({
@@ -35,6 +36,8 @@ export function SharedChat({ token }: { token: string }) {
   useEffect(() => {
     if (chat.data) document.title = `${chat.data.title} · Tertulia`;
   }, [chat.data]);
+  const [isChatShown, setChatShown] = useState(false); // of a draft
+  const draft = chat.data?.draft;
   const messages = useMemo(
     () => page.data?.pages.flatMap((one) => one.items).toReversed() ?? [],
     [page.data],
@@ -59,17 +62,34 @@ export function SharedChat({ token }: { token: string }) {
               <h1 className="break-words font-serif text-2xl">{chat.data?.title ?? " "}</h1>
               {chat.data && (
                 <p className="text-sm text-text-muted">
-                  Shared by {chat.data.owner_name} · {wholeNumber(chat.data.message_count)} messages
+                  Shared by {chat.data.owner_name} ·{" "}
+                  {draft
+                    ? `${wholeNumber(draft.words)} words · version ${draft.version_number}`
+                    : `${wholeNumber(chat.data.message_count)} messages`}
                 </p>
               )}
             </div>
+            {draft && (chat.data?.message_count ?? 0) > 0 && (
+              <Button aria-pressed={isChatShown} onClick={() => setChatShown(!isChatShown)}>
+                {isChatShown ? "Show the text" : "Show the chat"}
+              </Button>
+            )}
             <a href="/" className="shrink-0 font-serif text-accent text-lg">
               Tertulia
             </a>
           </div>
         </header>
         <main className="mx-auto flex w-full max-w-read flex-col gap-6 px-4 py-6">
-          {page.hasNextPage && (
+          {draft && !isChatShown && (
+            <article aria-label="The text" className="font-serif text-read">
+              {draft.content ? (
+                <Markdown text={draft.content} />
+              ) : (
+                <Empty level={2} title="Nothing written yet" />
+              )}
+            </article>
+          )}
+          {(!draft || isChatShown) && page.hasNextPage && (
             <Button
               className="self-center"
               disabled={page.isFetchingNextPage}
@@ -78,7 +98,7 @@ export function SharedChat({ token }: { token: string }) {
               Show earlier messages
             </Button>
           )}
-          {page.isPending ? (
+          {draft && !isChatShown ? null : page.isPending ? (
             <Lines widths={["w-full", "w-2/3", "w-5/6"]} />
           ) : page.error && messages.length === 0 ? (
             <Failed words={wordsFor(page.error)} onRetry={() => void page.refetch()} />

@@ -1,4 +1,4 @@
-import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { RotateCcw, Trash2 } from "lucide-react";
 import { wordsFor } from "@/api/words";
@@ -6,7 +6,25 @@ import { exactTime, relativeTime, wholeNumber } from "@/lib/dates";
 import { Button, IconButton } from "@/ui/button";
 import { Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
-import { deleteDraft, draftsQuery, type Listed, restoreDraft } from "../queries";
+import { deleteDraft, draftsQuery, type Listed, restoreDraft, sharedDraftsQuery } from "../queries";
+
+/** The drafts that others share with one. */
+export function SharedDrafts() {
+  const { data: drafts = [] } = useQuery(sharedDraftsQuery);
+  if (drafts.length === 0) return null;
+  return (
+    <section aria-labelledby="shared-drafts" className="pt-6">
+      <h2 id="shared-drafts" className="px-3 pb-1 font-medium text-sm text-text-muted">
+        Shared with you
+      </h2>
+      <ul className="flex flex-col gap-1">
+        {drafts.map((draft) => (
+          <Row key={draft.id} draft={draft} isTrash={false} />
+        ))}
+      </ul>
+    </section>
+  );
+}
 
 /** All drafts, the one that changed last first. */
 export function DraftList({ isTrash = false }: { isTrash?: boolean }) {
@@ -67,6 +85,7 @@ function Row({ draft, isTrash }: { draft: Listed; isTrash: boolean }) {
         </span>
       </span>
       <span className="text-sm text-text-muted tabular-nums">
+        {draft.owner && `${draft.owner.name} · `}
         {wholeNumber(draft.words)} words ·{" "}
         {draft.version_count === 1 ? "1 version" : `${wholeNumber(draft.version_count)} versions`}
       </span>
@@ -89,7 +108,7 @@ function Row({ draft, isTrash }: { draft: Listed; isTrash: boolean }) {
         <IconButton label={`Restore ${title}`} onClick={() => void run(() => restoreDraft(draft.id))}>
           <RotateCcw size={16} strokeWidth={1.5} aria-hidden />
         </IconButton>
-      ) : (
+      ) : draft.owner ? null : (
         <IconButton label={`Delete ${title}`} onClick={() => void remove()}>
           <Trash2 size={16} strokeWidth={1.5} aria-hidden />
         </IconButton>

@@ -12,6 +12,7 @@ import { type Drawn, drawTree } from "../tree";
 
 type Props = {
   draftId: string;
+  canWrite: boolean;
   currentNumber: number;
   onCompare: (number: number, against: number) => void;
   onRestored: (version: Version) => void;
@@ -26,6 +27,7 @@ const MOST_LANES = 8; // drawn; more lie over the last
 /** Every version there ever was, as the tree that they are. Arrows walk it; nothing in it can be overwritten. */
 export function VersionsPanel({
   draftId,
+  canWrite,
   currentNumber,
   onCompare,
   onRestored,
@@ -79,6 +81,7 @@ export function VersionsPanel({
               <Row
                 key={row.version.id}
                 draftId={draftId}
+                canWrite={canWrite}
                 row={row}
                 lanes={lanes}
                 isCurrent={row.version.version_number === currentNumber}
@@ -104,6 +107,7 @@ export function VersionsPanel({
 
 type RowProps = {
   draftId: string;
+  canWrite: boolean;
   row: Drawn;
   lanes: number;
   isCurrent: boolean;
@@ -194,14 +198,20 @@ function Row(props: RowProps) {
                 <GitCompare size={14} strokeWidth={1.5} aria-hidden /> What changed
               </Button>
             )}
-            {!isCurrent && (
-              <Button className="text-sm" onClick={() => void restore()}>
+            {!isCurrent && props.canWrite && (
+              <Button
+                className="text-sm"
+                title="As the newest version, on a branch from this one: what one writes then goes on from here"
+                onClick={() => void restore()}
+              >
                 <RotateCcw size={14} strokeWidth={1.5} aria-hidden /> Restore
               </Button>
             )}
-            <Button className="text-sm" onClick={() => setNaming(true)}>
-              <Pencil size={14} strokeWidth={1.5} aria-hidden /> Name
-            </Button>
+            {props.canWrite && (
+              <Button className="text-sm" onClick={() => setNaming(true)}>
+                <Pencil size={14} strokeWidth={1.5} aria-hidden /> Name
+              </Button>
+            )}
           </div>
         )}
       </div>

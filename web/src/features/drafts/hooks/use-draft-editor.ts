@@ -39,6 +39,7 @@ export function useDraftEditor(
       parent,
       text: saves.first,
       nonce: document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content,
+      isReadOnly: !loaded.permissions.can_write,
       onChange: () => {
         saves.changed();
         show();

@@ -1,6 +1,6 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Check, Copy, Link2, X } from "lucide-react";
-import { useState } from "react";
+import { type ReactNode, useState } from "react";
 import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { exactTime, wholeNumber } from "@/lib/dates";
@@ -8,9 +8,8 @@ import { Button, IconButton } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Dialog } from "@/ui/dialog";
 import { Field } from "@/ui/field";
-import { useCopied } from "../hooks/use-copied";
-import { type Chat, placeChat, updateChat } from "../queries";
-import { createShare, endShare, type Share, sharesQuery } from "../shares";
+import { useCopied } from "@/ui/use-copied";
+import { createShare, endShare, type Share, sharesQuery, type Thing } from "../queries";
 
 const DAY_MS = 86_400_000;
 const ENDS = [
@@ -25,17 +24,25 @@ const MAY = [
   { value: "share", label: "May read, write and share" },
 ];
 
-/** Who else may see a chat: people by name, whoever has a link, or everybody who knows its address. */
-export function ShareDialog({ chat, onClose }: { chat: Chat; onClose: () => void }) {
+type Props = {
+  thing: Thing;
+  title: string;
+  linkShows: string; // what whoever has the link sees
+  onClose: () => void;
+  children?: ReactNode; // another way to share it
+};
+
+/** Who else may see a chat or a draft: people by name, and whoever has a link. */
+export function ShareDialog({ thing, title, linkShows, onClose, children }: Props) {
   const client = useQueryClient();
-  const { data: shares = [], error: listError } = useQuery(sharesQuery(chat.id));
+  const { data: shares = [], error: listError } = useQuery(sharesQuery(thing));
   const [name, setName] = useState("");
   const [may, setMay] = useState("read");
   const [ends, setEnds] = useState("never");
   const [link, setLink] = useState<string>();
   const [problem, setProblem] = useState<string>();
   const [isCopied, copy] = useCopied();
-  const refresh = () => client.invalidateQueries({ queryKey: ["shares", chat.id] });
+  const refresh = () => client.invalidateQueries({ queryKey: sharesQuery(thing).queryKey });
   const attempt = async (work: () => Promise<void>) => {
     setProblem(undefined);
     try {
@@ -50,19 +57,19 @@ export function ShareDialog({ chat, onClose }: { chat: Chat; onClose: () => void
   const invite = () =>
     attempt(async () => {
       const permissions = { can_read: true as const, can_write: may !== "read", can_share: may === "share" };
-      await createShare(chat.id, { shared_with_username: name.trim(), permissions, expires_at });
+      await createShare(thing, { shared_with_username: name.trim(), permissions, expires_at });
       setName("");
     });
   const makeLink = () =>
     attempt(async () => {
-      const made = await createShare(chat.id, {
+      const made = await createShare(thing, {
         permissions: { can_read: true, can_write: false, can_share: false },
         expires_at,
       });
       setLink(`${location.origin}/shared/${made.token}`);
     });
   return (
-    <Dialog title="Share this chat" isOpen onClose={onClose}>
+    <Dialog title={title} isOpen onClose={onClose}>
       <div className="flex flex-col gap-5">
         <form
           className="flex flex-col gap-3"
@@ -90,8 +97,7 @@ export function ShareDialog({ chat, onClose }: { chat: Chat; onClose: () => void
         <div className="flex flex-col gap-2 border-hairline border-t pt-4">
           <p className="font-medium">With a link</p>
           <p className="text-sm text-text-muted">
-            Whoever has it reads along, without an account. It shows the branch on show, and no cost or
-            instructions.
+            Whoever has it reads along, without an account. {linkShows}
           </p>
           {link ? (
             <div className="flex items-center gap-2">
@@ -117,28 +123,7 @@ export function ShareDialog({ chat, onClose }: { chat: Chat; onClose: () => void
             </Button>
           )}
         </div>
-        {chat.owner === null && (
-          <label className="flex items-start gap-3 border-hairline border-t pt-4">
-            <input
-              type="checkbox"
-              className="mt-1 size-4 accent-(--color-accent)"
-              checked={chat.visibility === "public"}
-              onChange={(event) =>
-                void attempt(async () => {
-                  const visibility = event.target.checked ? "public" : "private";
-                  placeChat(client, await updateChat(chat.id, { visibility }));
-                })
-              }
-            />
-            <span>
-              <span className="block font-medium">Public</span>
-              <span className="block text-sm text-text-muted">
-                Everybody who knows the address may read. It is listed nowhere:{" "}
-                <span className="break-all">{`${location.origin}/shared/${chat.id}`}</span>
-              </span>
-            </span>
-          </label>
-        )}
+        {children}
         {(problem || listError) && (
           <p role="alert" className="rounded-card bg-danger-quiet px-3 py-2 text-danger">
             {problem ?? wordsFor(listError)}

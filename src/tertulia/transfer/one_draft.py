@@ -1,0 +1,91 @@
+"""One draft as a file, and a file as a draft."""
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
+
+from tertulia.accounts.actor import Actor
+from tertulia.drafts.errors import DraftTooLong
+from tertulia.drafts.models import MAX_CONTENT, MAX_TITLE
+from tertulia.drafts.schemas import DraftCreate, DraftRead
+from tertulia.drafts.service import get_draft
+from tertulia.files.child import run_child
+from tertulia.files.kinds import kind_of, safe_name
+from tertulia.files.reading import look_into
+from tertulia.files.uploads import Received
+from tertulia.ids import DraftId, new_id
+from tertulia.transfer.errors import NotMadeInTime, NotReadable
+from tertulia.transfer.pages import file_name, page, rendered
+
+DraftFormat = Literal["markdown", "html", "docx"]
+WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+MAX_IMPORT_BYTES = 20 * 1024 * 1024
+MAKING_S = 60.0
+MEDIA: dict[DraftFormat, tuple[str, str]] = {
+    "markdown": ("md", "text/markdown; charset=utf-8"),
+    "html": ("html", "text/html; charset=utf-8"),
+    "docx": ("docx", WORD),
+}
+
+
+class RichText(TypedDict):
+    """The current text of a draft as Markdown, and as HTML for programs that take it."""
+
+    content: str
+    html: str
+
+
+def read_rich_text(session: Session, draft_id: DraftId, *, actor: Actor) -> RichText:
+    content = get_draft(session, draft_id, actor=actor)["current_version"]["content"]
+    return {"content": content, "html": rendered(content)}
+
+
+def named(draft: DraftRead, form: DraftFormat) -> str:
+    return f"{file_name(draft['title'] or '', 'draft')}.{MEDIA[form][0]}"
+
+
+def as_page(draft: DraftRead) -> bytes:
+    version = draft["current_version"]
+    note = f"Version {version['version_number']}, {version['created_at']:%Y-%m-%d %H:%M} UTC"
+    return page(draft["title"] or "Untitled", note, rendered(version["content"])).encode("utf-8", "replace")
+
+
+async def as_word(draft: DraftRead, folder: Path) -> bytes:
+    """Raises NotMadeInTime."""
+    place = folder / f"word-{new_id()}"
+    await asyncio.to_thread(place.mkdir, parents=True)
+    try:
+        source, made = place / "text.md", place / "text.docx"
+        text = draft["current_version"]["content"].encode("utf-8", "replace")
+        await asyncio.to_thread(source.write_bytes, text)
+        title = (draft["title"] or "Untitled").encode("utf-8", "replace").decode()
+        arguments = (str(source), str(made), title)
+        await run_child("tertulia.transfer.word", *arguments, folder=place, seconds=MAKING_S)
+        if not await asyncio.to_thread(made.is_file):
+            raise NotMadeInTime
+        return await asyncio.to_thread(made.read_bytes)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+
+async def read_file(received: Received, folder: Path) -> DraftCreate:
+    """A draft of a text, a Word document or whatever else has words. Raises FileTypeNotAllowed, NotReadable, DraftTooLong."""
+    name = safe_name(received.name)
+    media_type = kind_of(received.head, name)
+    place = folder / f"reading-{new_id()}"
+    await asyncio.to_thread(place.mkdir, parents=True)
+    try:
+        await asyncio.to_thread(shutil.copyfile, received.path, place / "file")
+        found = await look_into(place, media_type)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+    if not found.text:
+        raise NotReadable(found.details.problem or "There are no words in it.")
+    content = found.text.replace("\x00", "")
+    if len(content) > MAX_CONTENT:
+        raise DraftTooLong(len(content), MAX_CONTENT)
+    return DraftCreate(title=Path(name).stem[:MAX_TITLE], content=content)

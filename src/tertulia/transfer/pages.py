@@ -1,0 +1,69 @@
+"""Markdown as HTML, and pages that stand by themselves: nothing in them runs, and nothing is fetched."""
+
+import html
+import re
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+from starlette.responses import Response
+
+_STYLE = """
+body { font: 17px/1.6 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #2b2520; background: #fdfbf7 }
+header p, .who { color: #6b6058; font-size: 14px } article { margin: 1.5rem 0 } .user { background: #f3efe8; border-radius: 10px; padding: .1rem 1rem }
+pre { overflow-x: auto; background: #f3efe8; padding: .75rem; border-radius: 10px } code { font-family: ui-monospace, monospace; font-size: .9em }
+table { border-collapse: collapse } td, th { border: 1px solid #d8cfc4; padding: .25rem .5rem } img { max-width: 100% } details { color: #6b6058 }
+@media (prefers-color-scheme: dark) { body { color: #efe9e1; background: #211e1b } .user, pre { background: #2d2925 }
+header p, .who, details { color: #b3a89c } td, th { border-color: #4a443d } }
+"""
+
+
+class _Renderer(RendererHTML):
+    def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        """A picture from elsewhere is a link, as it never loads by itself."""
+        source = html.escape(str(tokens[idx].attrs.get("src", "")))
+        return (
+            f'<a href="{source}" rel="noopener noreferrer nofollow">{html.escape(tokens[idx].content or "Picture")}</a>'
+        )
+
+
+# Raw HTML stays text, and links lead only where a browser may be led.
+MARKDOWN = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable(["table", "strikethrough"])
+
+
+def rendered(text: str) -> str:
+    found: str = MARKDOWN.render(text)
+    return found
+
+
+def page(title: str, note: str, body: str) -> str:
+    """`body` is HTML, the others are text."""
+    title = html.escape(title)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
+        f"<title>{title}</title><style>{_STYLE}</style></head><body><header><h1>{title}</h1>"
+        f"<p>{html.escape(note)}</p></header><main>{body}</main></body></html>"
+    )
+
+
+def file_name(title: str, otherwise: str) -> str:
+    """Letters, digits and few signs of the title: a name that every system takes."""
+    kept = re.sub(r"[^\w .-]+", " ", title).strip(" .")
+    return re.sub(r"\s+", " ", kept)[:80].strip(" .") or otherwise
+
+
+def download(name: str, media_type: str, content: bytes) -> Response:
+    return Response(
+        content,
+        media_type=media_type,
+        headers={
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+            # Were a browser to show it all the same, it would be a page of nobody's.
+            "Content-Security-Policy": "sandbox; default-src 'none'",
+        },
+    )

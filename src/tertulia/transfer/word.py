@@ -1,0 +1,171 @@
+"""`python -m tertulia.transfer.word MARKDOWN DOCX TITLE`: a text as a Word document.
+
+A process of its own, as a long text is work for a whole core. Headings, lists, quotes, code, tables and links become Word's own.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from docx import Document
+from docx.opc.constants import RELATIONSHIP_TYPE
+from docx.oxml import OxmlElement
+from docx.oxml.ns import qn
+from docx.text.paragraph import Paragraph
+from docx.text.run import Run
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markdown_it.tree import SyntaxTreeNode
+
+LINKED = ("http", "https", "mailto")
+DEEPEST = 3  # levels of lists that Word's own template has styles for
+MONOSPACE = "Consolas"
+
+
+@dataclass(frozen=True)
+class Dress:
+    """How words look."""
+
+    is_bold: bool = False
+    is_italic: bool = False
+    is_struck: bool = False
+    is_code: bool = False
+
+
+class Writer:
+    def __init__(self, title: str) -> None:
+        self.document: Any = Document()
+        self.document.core_properties.title = title
+
+    def blocks(self, nodes: list[SyntaxTreeNode], *, style: str | None = None, level: int = 0) -> None:
+        for node in nodes:
+            match node.type:
+                case "heading":
+                    self._words(self.document.add_heading(level=int(node.tag[1:])), node)
+                case "paragraph":
+                    self._words(self.document.add_paragraph(style=style), node)
+                case "bullet_list" | "ordered_list":
+                    self._list(node, level + 1)
+                case "blockquote":
+                    self.blocks(node.children, style="Quote", level=level)
+                case "fence" | "code_block":
+                    self._code(node.content)
+                case "table":
+                    self._table(node)
+                case "hr":
+                    self.document.add_paragraph("* * *")
+                case _:
+                    self.document.add_paragraph(node.content, style=style)
+
+    def _list(self, node: SyntaxTreeNode, level: int) -> None:
+        name = "List Bullet" if node.type == "bullet_list" else "List Number"
+        at = min(level, DEEPEST)
+        style = name if at == 1 else f"{name} {at}"
+        numbers = self._numbers_from(style, int(node.attrs.get("start", 1))) if name == "List Number" else None
+        for item in node.children:
+            rest = list(item.children)
+            paragraph = self.document.add_paragraph(style=style)
+            if numbers is not None:
+                _set_numbers(paragraph, numbers)
+            if rest and rest[0].type == "paragraph":
+                self._words(paragraph, rest.pop(0))
+            self.blocks(rest, style="List Continue" if at == 1 else f"List Continue {at}", level=level)
+
+    def _numbers_from(self, style: str, start: int) -> int:
+        """A numbering of its own for a list: Word would go on from the list before it."""
+        numbering = self.document.part.numbering_part.numbering_definitions._numbering
+        of_style = self.document.styles[style].element.pPr.numPr.numId.val
+        made = numbering.add_num(numbering.num_having_numId(of_style).abstractNumId.val)
+        made.add_lvlOverride(ilvl=0).add_startOverride(start)
+        return int(made.numId)
+
+    def _code(self, content: str) -> None:
+        paragraph = self.document.add_paragraph()
+        for number, line in enumerate(content.rstrip("\n").split("\n")):
+            run = paragraph.add_run()
+            if number:
+                run.add_break()
+            run.add_text(line)
+            run.font.name = MONOSPACE
+
+    def _table(self, node: SyntaxTreeNode) -> None:
+        rows = [row for part in node.children for row in part.children]
+        table = self.document.add_table(rows=len(rows), cols=len(rows[0].children))
+        table.style = "Table Grid"
+        for row, made in zip(rows, table.rows, strict=True):
+            for cell, place in zip(row.children, made.cells, strict=False):
+                self._words(place.paragraphs[0], cell, Dress(is_bold=cell.type == "th"))
+
+    def _words(self, paragraph: Paragraph, node: SyntaxTreeNode, dress: Dress | None = None) -> None:
+        for child in node.children:
+            if child.type == "inline":
+                self._inline(paragraph, child.children, dress or Dress())
+
+    def _inline(self, paragraph: Paragraph, nodes: list[SyntaxTreeNode], dress: Dress) -> None:
+        for node in nodes:
+            match node.type:
+                case "text":
+                    _run(paragraph, node.content, dress)
+                case "softbreak":
+                    _run(paragraph, " ", dress)
+                case "hardbreak":
+                    paragraph.add_run().add_break()
+                case "code_inline":
+                    _run(paragraph, node.content, replace(dress, is_code=True))
+                case "strong":
+                    self._inline(paragraph, node.children, replace(dress, is_bold=True))
+                case "em":
+                    self._inline(paragraph, node.children, replace(dress, is_italic=True))
+                case "s":
+                    self._inline(paragraph, node.children, replace(dress, is_struck=True))
+                case "link":
+                    before = len(paragraph.runs)
+                    self._inline(paragraph, node.children, dress)
+                    _link(paragraph, paragraph.runs[before:], str(node.attrs.get("href", "")))
+                case "image":
+                    _run(paragraph, node.content or "Picture", replace(dress, is_italic=True))
+                case _:
+                    _run(paragraph, node.content, dress)
+
+
+def _run(paragraph: Paragraph, words: str, dress: Dress) -> None:
+    run = paragraph.add_run("".join(_storable(words)))
+    run.bold, run.italic, run.font.strike = dress.is_bold or None, dress.is_italic or None, dress.is_struck or None
+    if dress.is_code:
+        run.font.name = MONOSPACE
+
+
+def _storable(words: str) -> Iterator[str]:
+    """XML has no sign for most control characters."""
+    return (sign for sign in words if sign >= " " or sign == "\t")
+
+
+def _link(paragraph: Paragraph, runs: list[Run], address: str) -> None:
+    if urlsplit(address).scheme not in LINKED or not runs:
+        return
+    link = OxmlElement("w:hyperlink")
+    link.set(qn("r:id"), paragraph.part.relate_to(address, RELATIONSHIP_TYPE.HYPERLINK, is_external=True))
+    runs[0]._r.addprevious(link)
+    for run in runs:
+        run.font.underline = True
+        link.append(run._r)
+
+
+def _set_numbers(paragraph: Any, numbers: int) -> None:
+    properties = paragraph._p.get_or_add_pPr().get_or_add_numPr()
+    properties.get_or_add_numId().val = numbers
+    properties.get_or_add_ilvl().val = 0
+
+
+def write_word(text: str, file: Path, title: str) -> None:
+    tokens: list[Token] = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).parse(text)
+    writer = Writer(title)
+    writer.blocks(SyntaxTreeNode(tokens).children)
+    writer.document.save(str(file))
+
+
+if __name__ == "__main__":
+    write_word(Path(sys.argv[1]).read_text(encoding="utf-8"), Path(sys.argv[2]), sys.argv[3])

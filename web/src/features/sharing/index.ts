@@ -1,0 +1,2 @@
+export { ShareDialog } from "./components/share-dialog";
+export { sharesQuery } from "./queries";

@@ -1,0 +1,19 @@
+import { queryOptions } from "@tanstack/react-query";
+import { api, type Schemas } from "@/api/client";
+
+export type Share = Schemas["ShareRead"];
+/** What can be shared, by the name of its collection and its id. */
+export type Thing = { kind: "chats" | "drafts"; id: string };
+type Page<T> = { items: T[]; next_cursor: string | null };
+
+export function sharesQuery(thing: Thing) {
+  return queryOptions({
+    queryKey: ["shares", thing.kind, thing.id],
+    queryFn: async ({ signal }) =>
+      (await api<Page<Share>>("GET", `/${thing.kind}/${thing.id}/shares`, { signal })).items,
+  });
+}
+
+export const createShare = ({ kind, id }: Thing, share: Schemas["ShareCreate"]) =>
+  api<Schemas["ShareMade"]>("POST", `/${kind}/${id}/shares`, { body: share });
+export const endShare = (shareId: string) => api<void>("DELETE", `/shares/${shareId}`);
