@@ -101,6 +101,23 @@ def page(signed_in: SignedIn) -> Page:
     return signed_in()
 
 
+@pytest.fixture
+def bob(new_context: ContextMaker, server: LiveServer) -> Page:
+    """Another person, at a device of their own."""
+    engine = plain_engine(server.settings)
+    with Session(engine) as session:
+        make_user(session, username="bob", name="Bob", password_hash=PASSWORD_HASH)
+        session.commit()
+    engine.dispose()
+    page = new_context().new_page()
+    page.goto("/")
+    page.get_by_label("User name or e-mail").fill("bob")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_label("Write a message").wait_for()
+    return page
+
+
 def say(page: Page, text: str) -> None:
     """On a phone, Enter begins a line, so the button is pressed."""
     page.get_by_label("Write a message").fill(text)

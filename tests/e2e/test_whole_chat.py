@@ -6,12 +6,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from sqlalchemy.orm import Session
 
-from tertulia.db.opening import plain_engine
 from tests.e2e.conftest import ContextMaker, SignedIn, accessibility_faults, say
-from tests.factories.accounts import PASSWORD_HASH, make_user
-from tests.fakes.live_server import LiveServer
 from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text
 from tests.files import samples
 
@@ -20,23 +16,6 @@ SIZES = pytest.mark.parametrize("size", [{}, PHONE], ids=["wide", "phone-dark"])
 PICTURE = {"name": "cat.png", "mimeType": "image/png", "buffer": samples.picture(800, 600)}
 PAPER = {"name": "paper.pdf", "mimeType": "application/pdf", "buffer": samples.PDF}
 BROKEN = {"name": "broken.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.4 x"}
-
-
-@pytest.fixture
-def bob(new_context: ContextMaker, server: LiveServer) -> Page:
-    """Another person, at a device of their own."""
-    engine = plain_engine(server.settings)
-    with Session(engine) as session:
-        make_user(session, username="bob", name="Bob", password_hash=PASSWORD_HASH)
-        session.commit()
-    engine.dispose()
-    page = new_context().new_page()
-    page.goto("/")
-    page.get_by_label("User name or e-mail").fill("bob")
-    page.get_by_label("Password").fill("correct horse battery")
-    page.get_by_role("button", name="Sign in").click()
-    page.get_by_label("Write a message").wait_for()
-    return page
 
 
 @pytest.mark.e2e

@@ -82,6 +82,7 @@ export function SharedChat({ token }: { token: string }) {
         <main className="mx-auto flex w-full max-w-read flex-col gap-6 px-4 py-6">
           {draft && !isChatShown && (
             <article aria-label="The text" className="font-serif text-read">
+              <h2 className="sr-only">The text</h2>
               {draft.content ? (
                 <Markdown text={draft.content} />
               ) : (

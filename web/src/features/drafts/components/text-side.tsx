@@ -90,7 +90,7 @@ export function TextSide(props: Props) {
   );
   useEffect(() => {
     if (!editor || !saver) return;
-    const open = proposal?.status === "open" ? proposal.edits : [];
+    const open = canWrite && proposal?.status === "open" ? proposal.edits : [];
     const placed = open.filter((edit) => edit.place);
     const text = saver.stored; // the places are in what the server has
     const ends = placed.flatMap(({ place }) => (place ? [place.start, place.end] : []));
@@ -106,7 +106,7 @@ export function TextSide(props: Props) {
         newText: new_text,
       })),
     );
-  }, [editor, saver, proposal]);
+  }, [editor, saver, proposal, canWrite]);
   const [reply, setReply] = useState("");
   const isWriting = proposal?.status === "writing";
   const selected = isWriting ? proposal.selection : null;
