@@ -184,7 +184,7 @@ def import_command(
         job = asyncio.run(_import(settings, username, path, path.stat().st_size))
     report = job.report
     typer.echo(
-        f"{report.chats} chats with {report.messages} messages and {report.files} files were taken, "
+        f"{report.chats} chats with {report.messages} messages, {report.files} files and {report.drafts} drafts were taken, "
         f"{report.already_there} were there already, {report.refused} could not be taken."
     )
     for problem in report.problems:

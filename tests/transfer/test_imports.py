@@ -112,13 +112,99 @@ def test_what_goes_out_comes_in_again_and_goes_out_the_same(
     assert other.api("GET", "/usage")["items"] == []  # what was paid elsewhere is not paid again
 
 
+def rich_draft(client: Client, provider: ScriptedProvider) -> str:
+    """A draft with a branch, a merge, a model's edits, a name and something being typed."""
+    draft = client.api("POST", "/drafts", json={"title": "Letter", "content": LETTER}, expect=201)["id"]
+    provider.play([Text("<edit><find>Three</find><replace>3</replace></edit>"), Finish()])
+    asked = client.api("POST", f"/drafts/{draft}/proposals", json={"instruction": "x", "version_number": 1}, expect=201)
+    client.finished(asked["sent"]["run"]["id"])
+    until(lambda: client.api("GET", f"/drafts/{draft}/proposals")["items"][0]["status"] == "open")
+    client.api("POST", f"/proposals/{asked['proposal']['id']}/accept")
+    for content, parent in ((LETTER.replace("One", "1"), 1), ("Quite another text.", 3)):
+        body = {"content": content, "parent_version_number": parent, "name": f"on {parent}"}
+        client.api("POST", f"/drafts/{draft}/versions", json=body, expect=201)
+    client.api("POST", f"/drafts/{draft}/versions/2/restore", expect=201)
+    typed = {"content": "Being typed", "base_version_number": 5, "revision": 0, "window_id": "w"}
+    client.api("PUT", f"/drafts/{draft}/working-copy", json=typed)
+    return str(draft)
+
+
+LETTER = "One two.\n\nThree four.\n\n" + "And so on. " * 30
+
+
+def test_drafts_go_out_and_come_in_with_every_version(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
+    draft, chat = rich_draft(ana, provider), ana.chat(title="Told")
+    ana.api("PUT", f"/chats/{chat['id']}/drafts/{draft}")
+    out = everything(ana)
+    assert sorted(name.split("/")[0] for name in out) == ["README.txt", "chats", "chats", "drafts", "manifest.json"]
+    other = sign_in("ana2")
+    other.api("PATCH", "/me", json={"name": "Ana"})
+    job = take(other, "everything.zip", zipped(out))
+    assert job["report"] | {"chats": 2, "drafts": 1, "refused": 0, "problems": []} == job["report"]
+    again = everything(other)
+    assert again.keys() == out.keys()
+    for name in out:
+        assert json.loads(again[name]) == json.loads(out[name]) if name.endswith("json") else again[name] == out[name]
+    [made] = other.api("GET", "/drafts")["items"]
+    assert other.api("GET", f"/drafts/{made['id']}")["working_copy"]["content"] == "Being typed"
+    [told] = other.api("GET", f"/drafts/{made['id']}/chats")["items"]
+    assert told["kind"] == "draft"
+    for number in range(1, 6):
+        path = f"/versions/{number}"
+        theirs, ours = other.api("GET", f"/drafts/{made['id']}{path}"), ana.api("GET", f"/drafts/{draft}{path}")
+        for key in ("content", "parent_version_number", "base_version_number", "generation_source", "name", "words"):
+            assert theirs[key] == ours[key], (number, key)
+        one, two = (
+            client.api("GET", f"/drafts/{which}{path}/authorship")["items"]
+            for client, which in ((other, made["id"]), (ana, draft))
+        )
+        assert one == two
+    save = {"content": "Still numbered", "parent_version_number": 5}
+    assert other.api("POST", f"/drafts/{made['id']}/versions", json=save, expect=201)["version_number"] == 6
+    second = take(other, "again.zip", zipped(out))["report"]
+    assert (second["drafts"], second["already_there"]) == (0, 3)
+
+
+def test_the_drafts_of_an_import_are_undone_with_it(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
+    rich_draft(ana, provider)
+    out = zipped(everything(ana))
+    bob = sign_in("bob")
+    job = take(bob, "a.zip", out)
+    bob.api("POST", f"/imports/{job['id']}/undo")
+    assert bob.api("GET", "/drafts")["items"] == []
+    assert bob.api("GET", "/chats")["items"] == []
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"version_number": 3},
+        {"parent_version_number": None},
+        {"parent_version_number": 7},
+        {"changes": [[0, 10_000, "x"]], "content": None},
+        {"changes": [[5, 6, "x"], [2, 3, "y"]], "content": None},
+    ],
+)
+def test_a_draft_whose_versions_do_not_fit_is_left_out_and_told(
+    ana: Client, sign_in: SignIn, provider: ScriptedProvider, broken: dict[str, Any]
+) -> None:
+    rich_draft(ana, provider)
+    out = everything(ana)
+    [name] = [name for name in out if name.startswith("drafts/")]
+    item = json.loads(out[name])
+    item["versions"][1] |= broken
+    report = take(sign_in("bob"), "a.zip", zipped(out | {name: json.dumps(item).encode()}))["report"]
+    assert (report["drafts"], report["refused"], report["chats"]) == (0, 1, 1)
+    assert "do not fit" in report["problems"][0]
+
+
 def test_a_second_import_of_the_same_adds_nothing(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
     rich_chat(ana, provider)
     out = zipped(everything(ana))
     other = sign_in("bob")
     assert take(other, "a.zip", out)["report"]["chats"] == 1
     assert take(other, "b.zip", out)["report"] == {
-        "chats": 0, "messages": 0, "files": 0, "already_there": 1, "refused": 0, "problems": [],
+        "chats": 0, "messages": 0, "files": 0, "drafts": 0, "already_there": 1, "refused": 0, "problems": [],
     }  # fmt: skip
     assert len(other.api("GET", "/chats")["items"]) == 1
 

@@ -37,6 +37,7 @@ class Draft(Timestamps, Base):
         ),
         sa.Index(None, "user_id", "updated_at", "id"),
         sa.Index(None, "deleted_at"),
+        sa.Index("ix_draft_import", "user_id", "import_id", unique=True),
         # Few wait to be indexed for search.
         sa.Index(
             "ix_draft_unindexed",
@@ -55,6 +56,7 @@ class Draft(Timestamps, Base):
     indexed_number: Mapped[int] = mapped_column(default=0)  # the version_count when search last took its text
     revision: Mapped[int] = mapped_column(default=1)  # of title and description, for If-Match
     deleted_at: Mapped[datetime | None]
+    import_id: Mapped[str | None] = mapped_column(sa.String(200))  # its id in the Tertulia that it came from
 
 
 class DraftVersion(Created, Base):

@@ -137,16 +137,18 @@ def add_version(
     origin: Origin,
     base_id: str | None = None,
     changes: Sequence[Change] | None = None,
+    is_whole: bool = False,
 ) -> Stored:
     """The next version, which is the current one from now on.
 
-    `changes` are those from the parent, where that is known better than by comparing: they say who wrote what.
+    `changes` are those from the parent, where that is known better than by comparing: they say who wrote what. One that
+    shall be stored whole is, though its changes are few.
     """
     number, version_id, now = draft.version_count + 1, new_id(), clock.now()
     if changes is None:
         changes = changes_between(parent.content, content) if parent is not None else []
     packed, delta_of, depth, authorship = None, None, 0, None
-    if parent is not None and parent.delta_depth < MAX_DEPTH:
+    if parent is not None and parent.delta_depth < MAX_DEPTH and not is_whole:
         delta = pack_changes(changes)
         if len(delta) < len(content) / WORTH_IT:
             packed, delta_of, depth = delta, parent.id, parent.delta_depth + 1

@@ -51,6 +51,7 @@ class ImportReport(BaseModel):
     chats: int = 0
     messages: int = 0
     files: int = 0
+    drafts: int = 0
     already_there: int = 0
     refused: int = 0  # chats that could not be understood
     problems: list[str] = []
@@ -86,4 +87,17 @@ class ImportJobChat(Created, Base):
     )
     chat_id: Mapped[str] = mapped_column(
         Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+
+
+class ImportJobDraft(Created, Base):
+    """The drafts that an import made."""
+
+    __tablename__ = "import_job_draft"
+
+    import_job_id: Mapped[str] = mapped_column(
+        Id(), sa.ForeignKey("import_job.id", ondelete="CASCADE"), primary_key=True
+    )
+    draft_id: Mapped[str] = mapped_column(
+        Id(), sa.ForeignKey("draft.id", ondelete="CASCADE"), primary_key=True, index=True
     )

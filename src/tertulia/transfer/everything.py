@@ -13,6 +13,7 @@ from tertulia.chat.models import Chat
 from tertulia.files.store import FileStore
 from tertulia.http.answers import encode
 from tertulia.transfer.native import encode_native, native_chat, stored_files_of
+from tertulia.transfer.native_draft import list_draft_ids, native_draft
 
 FORMAT = "tertulia/1"
 T = TypeVar("T")
@@ -20,6 +21,7 @@ _ALWAYS = (1980, 1, 1, 0, 0, 0)  # the same chats make the same bytes
 READ_ME = """This is everything that one person said in Tertulia.
 
 chats/*.json   a chat each: all branches and threads, with what each reply cost
+drafts/*.json  a draft each: every version, whole or as changes to its parent, and what was being typed
 files/*        the files that messages have, named by the SHA-256 of their bytes
 
 It can be imported into any Tertulia: Settings, Data, Import.
@@ -60,6 +62,13 @@ async def export_everything(read: Reads, store: FileStore, *, actor: Actor) -> A
                         async for piece in store.stream_all(path):
                             entry.write(piece)
                             yield out.take()
+        after = None
+        while ids := await read(list_draft_ids, actor.user_id, after):
+            after = ids[-1]
+            for draft_id in ids:
+                draft = await read(native_draft, draft_id)
+                _add(archive, f"drafts/{draft['draft']['id']}.json", encode(draft))
+                yield out.take()
     yield out.take()
 
 

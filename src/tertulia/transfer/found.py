@@ -49,10 +49,48 @@ class FoundChat(BaseModel):
     native: dict[str, Any] | None = None
 
 
+class FoundVersion(BaseModel):
+    """With `changes`, [start, end, text] each, to the text of its parent, or with the whole `content`."""
+
+    version_number: int
+    parent_version_number: int | None = None
+    base_version_number: int | None = None
+    generation_source: Literal["user", "ai_generation", "ai_edit"] = "user"
+    user: str | None = None
+    message_id: str | None = None
+    provider: str | None = None
+    model_name: str | None = None
+    name: str | None = None
+    created_at: float | None = None
+    content: str | None = None
+    changes: list[tuple[int, int, str]] | None = None
+
+
+class FoundCopy(BaseModel):
+    content: str
+    base_version_number: int
+
+
+class FoundDraft(BaseModel):
+    """A draft of our own export; chats and messages are named by their own ids there."""
+
+    id: str
+    title: str | None = None
+    description: str | None = None
+    current_version_number: int
+    working_copy: FoundCopy | None = None
+    chat_ids: list[str] = []
+    attached_to: list[str] = []
+    created_at: float | None = None
+    updated_at: float | None = None
+    versions: list[FoundVersion]
+
+
 class FoundLine(BaseModel):
-    """One thing that the reader says: a chat, a chat that cannot be understood, or how far it has come."""
+    """One thing that the reader says: a chat, a draft, one that cannot be understood, or how far it has come."""
 
     chat: FoundChat | None = None
+    draft: FoundDraft | None = None
     problem: str | None = None
     is_fatal: bool = False
     done: float = 0.0  # share of the file that is read

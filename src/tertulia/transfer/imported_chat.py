@@ -63,7 +63,7 @@ def import_chat(
     """A whole chat with all its branches; gives sentences on what of it is not as it was. None: it was there already."""
     problems = list(found.problems)
     now, chat_id = clock.now(), new_id()
-    created_at = _moment(found.created_at) or now
+    created_at = moment_of(found.created_at) or now
     order = in_order(found.messages)
     last = max((one.created_at for one in order if one.created_at), default=None)
     native = found.native or {}
@@ -85,8 +85,8 @@ def import_chat(
         pinned_at=_native_moment(native.get("pinned_at")) or (created_at if found.is_pinned else None),
         message_count=len(order),
         last_message_at=_native_moment(native.get("last_message_at"))
-        or _moment(last)
-        or _moment(found.updated_at)
+        or moment_of(last)
+        or moment_of(found.updated_at)
         or created_at,
         # What it cost was paid elsewhere: it is told, and stands in no ledger here.
         total_tokens=0,
@@ -161,7 +161,7 @@ def _row(
 ) -> dict[str, Any]:
     native = one.native or {}
     parts = with_other_files(_parts(one, problems), {key: file.id for key, file in files.items()})
-    created_at = _native_moment(native.get("created_at")) or _moment(one.created_at) or chat_at
+    created_at = _native_moment(native.get("created_at")) or moment_of(one.created_at) or chat_at
     is_own = one.role == "user" and native.get("user") in (None, name)
     details = _details(one, native)
     if one.role == "user" and not is_own:
@@ -278,7 +278,7 @@ def _edits(given: object) -> list[Edit]:
         return []
 
 
-def _moment(seconds: float | None) -> datetime | None:
+def moment_of(seconds: float | None) -> datetime | None:
     if seconds is None or not 0 < seconds < 253_000_000_000:
         return None
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)

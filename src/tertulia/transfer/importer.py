@@ -21,7 +21,7 @@ from tertulia.files.service import ReceivedFile, begin_storing, finish_storing
 from tertulia.files.store import FileStore
 from tertulia.ids import AttachmentId, UserId, new_id
 from tertulia.jobs.models import ImportJob, ImportReport, ImportSource, ImportStatus
-from tertulia.transfer.found import FoundChat, FoundFile, FoundLine
+from tertulia.transfer.found import FoundChat, FoundDraft, FoundFile, FoundLine
 from tertulia.transfer.imported_chat import import_chat, is_known
 from tertulia.transfer.imports import (
     IMPORTS,
@@ -30,6 +30,7 @@ from tertulia.transfer.imports import (
     end_import,
     hold_import,
 )
+from tertulia.transfer.native_draft import import_draft, is_known_draft
 
 LOOK_EVERY_S = 10.0
 TELL_EVERY_S = 0.5
@@ -142,6 +143,9 @@ class Importer:
         if line.problem is not None:
             report.refused += 1
             add_problems(report, job.file_name, [line.problem])
+        if line.draft is not None:
+            progress.source = ImportSource.TERTULIA
+            await self._take_draft(job, line.draft, report, actor)
         if line.chat is None:
             return
         chat = line.chat
@@ -170,6 +174,24 @@ class Importer:
         report.messages += len(chat.messages)
         report.files += len(files)
         add_problems(report, chat.title, problems)
+
+    async def _take_draft(self, job: ImportJob, draft: FoundDraft, report: ImportReport, actor: Actor) -> None:
+        title = draft.title or "Untitled"
+        try:
+            is_known = await self._db.read(is_known_draft, job.user_id, draft)
+            if is_known or not await self._db.write(import_draft, job.id, draft, actor=actor):
+                report.already_there += 1
+            else:
+                report.drafts += 1
+        except AppError as error:
+            if error.code == "storage_unavailable":
+                raise
+            report.refused += 1
+            add_problems(report, title, [error.detail])
+        except Exception:
+            log.exception("a draft could not be imported", extra={"import_job_id": job.id})
+            report.refused += 1
+            add_problems(report, title, ["It could not be stored."])
 
     async def _store_files(
         self, chat: FoundChat, unpacked: Path, actor: Actor, report: ImportReport

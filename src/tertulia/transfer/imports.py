@@ -14,9 +14,11 @@ from tertulia.chat.models import (
     Message,
 )
 from tertulia.db import seconds_from_now, utc_now, wake
+from tertulia.drafts.announce import announce_draft
+from tertulia.drafts.models import Draft, DraftVersion
 from tertulia.files.of_messages import release_files
 from tertulia.ids import ImportJobId
-from tertulia.jobs.models import ImportJob, ImportJobChat, ImportReport, ImportSource, ImportStatus
+from tertulia.jobs.models import ImportJob, ImportJobChat, ImportJobDraft, ImportReport, ImportSource, ImportStatus
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 from tertulia.transfer.errors import ImportNotFound, ImportStillRunning, TooManyImports
@@ -33,6 +35,7 @@ class ImportReportRead(TypedDict):
     chats: int
     messages: int
     files: int
+    drafts: int
     already_there: int
     refused: int
     problems: list[str]
@@ -128,6 +131,7 @@ def undo_import(session: Session, job_id: ImportJobId, *, actor: Actor) -> tuple
             operation=Operation.DELETED,
             shared_id=chat_id,
         )
+    _undo_drafts(session, job_id)
     release_files(session, ids)
     session.execute(sa.delete(Chat).where(Chat.id.in_(ids)))
     more = len(ids) == 20
@@ -135,6 +139,21 @@ def undo_import(session: Session, job_id: ImportJobId, *, actor: Actor) -> tuple
         job.status = ImportStatus.UNDONE
         session.flush()
     return announce_import(session, job_id, Operation.UPDATED), more
+
+
+def _undo_drafts(session: Session, job_id: str) -> None:
+    """One that was written in since stays."""
+    written_since = sa.select(sa.literal(1)).where(
+        DraftVersion.draft_id == Draft.id, DraftVersion.created_at > ImportJobDraft.created_at
+    )
+    drafts = session.scalars(
+        sa.select(Draft.id)
+        .join(ImportJobDraft, ImportJobDraft.draft_id == Draft.id)
+        .where(ImportJobDraft.import_job_id == job_id, ~written_since.exists())
+    ).all()
+    for draft_id in drafts:
+        announce_draft(session, draft_id, Operation.DELETED)
+    session.execute(sa.delete(Draft).where(Draft.id.in_(drafts)))
 
 
 # ---- what the worker does

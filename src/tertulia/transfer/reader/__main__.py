@@ -9,15 +9,15 @@ from typing import IO, Any
 
 import ijson
 
-from tertulia.transfer.found import FoundFile, FoundLine
-from tertulia.transfer.reader import chatgpt, claude, librechat, native, openwebui
+from tertulia.transfer.found import FoundDraft, FoundFile, FoundLine
+from tertulia.transfer.reader import chatgpt, claude, librechat, native, native_draft, openwebui
 
 MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 MOST_ENTRIES = 100_000
 MOST_UNPACKED = 2 * 1024 * 1024 * 1024
 MOST_RATIO = 100
 FREE_RATIO_BYTES = 10 * 1024 * 1024  # below this the ratio tells nothing
-READERS = (native, chatgpt, claude, openwebui, librechat)
+READERS = (native, native_draft, chatgpt, claude, openwebui, librechat)
 
 
 class Unreadable(Exception):
@@ -48,7 +48,8 @@ def read_export(path: Path, folder: Path) -> Iterator[FoundLine]:
         return
     with zipfile.ZipFile(path) as archive:
         package = Package(archive)
-        members = [name for name in archive.namelist() if _holds_chats(name)]
+        # Drafts after the chats that are about them.
+        members = sorted(filter(_holds_chats, archive.namelist()), key=lambda name: name.startswith("drafts/"))
         if not members:
             raise Unreadable("There are no chats in this zip file: no conversations.json, and no chats of Tertulia.")
         total = max(1, sum(archive.getinfo(name).file_size for name in members))
@@ -65,7 +66,7 @@ def read_export(path: Path, folder: Path) -> Iterator[FoundLine]:
 def _holds_chats(name: str) -> bool:
     last = name.rsplit("/", 1)[-1]
     is_of_others = last.startswith("conversations") and last.endswith(".json")
-    return is_of_others or (name.startswith("chats/") and name.endswith(".json"))
+    return is_of_others or (name.startswith(("chats/", "drafts/")) and name.endswith(".json"))
 
 
 def _read_json(file: Any, folder: Path, package: "Package | None", done: Any) -> Iterator[FoundLine]:
@@ -78,6 +79,9 @@ def _read_json(file: Any, folder: Path, package: "Package | None", done: Any) ->
         understood += 1
         try:
             chat = reader.read(item)
+            if isinstance(chat, FoundDraft):
+                yield FoundLine(draft=chat, done=done())
+                continue
             if chat.files and package is not None:
                 package.unpack(chat.files, folder)
             yield FoundLine(chat=chat, done=done())

@@ -2229,6 +2229,8 @@ export interface components {
             already_there: number;
             /** Chats */
             chats: number;
+            /** Drafts */
+            drafts: number;
             /** Files */
             files: number;
             /** Messages */

@@ -30,6 +30,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("chat_id", "draft_id", name=op.f("pk_attached_draft")),
     )
     op.create_index(op.f("ix_attached_draft_draft_id"), "attached_draft", ["draft_id"], unique=False)
+    op.create_table(
+        "import_job_draft",
+        sa.Column("import_job_id", types.Id(), nullable=False),
+        sa.Column("draft_id", types.Id(), nullable=False),
+        sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["import_job_id"], ["import_job.id"], name=op.f("fk_import_job_draft_import_job_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["draft_id"], ["draft.id"], name=op.f("fk_import_job_draft_draft_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("import_job_id", "draft_id", name=op.f("pk_import_job_draft")),
+    )
+    op.create_index(op.f("ix_import_job_draft_draft_id"), "import_job_draft", ["draft_id"], unique=False)
+    op.add_column("draft", sa.Column("import_id", sa.String(length=200), nullable=True))
+    op.create_index("ix_draft_import", "draft", ["user_id", "import_id"], unique=True)
     op.drop_index(op.f("ix_change_chat_id_xid_seq"), table_name="change")
     op.execute("ALTER TABLE change RENAME COLUMN chat_id TO shared_id")
     op.create_index(op.f("ix_change_shared_id_xid_seq"), "change", ["shared_id", "xid", "seq"], unique=False)
@@ -58,6 +74,10 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_change_shared_id_xid_seq"), table_name="change")
     op.execute("ALTER TABLE change RENAME COLUMN shared_id TO chat_id")
     op.create_index(op.f("ix_change_chat_id_xid_seq"), "change", ["chat_id", "xid", "seq"], unique=False)
+    op.drop_index("ix_draft_import", table_name="draft")
+    op.drop_column("draft", "import_id")
+    op.drop_index(op.f("ix_import_job_draft_draft_id"), table_name="import_job_draft")
+    op.drop_table("import_job_draft")
     op.drop_index(op.f("ix_attached_draft_draft_id"), table_name="attached_draft")
     op.drop_table("attached_draft")
 

@@ -137,7 +137,7 @@ function JobRow({
     await client.invalidateQueries({ queryKey: ["imports"] });
     setWorking(false);
   };
-  const hasMade = job.report.chats > 0 && job.status !== "undone";
+  const hasMade = job.report.chats + job.report.drafts > 0 && job.status !== "undone";
   return (
     <Row
       actions={
@@ -166,9 +166,7 @@ function JobRow({
       {isOpen(job) && (
         <Bar label={`${job.file_name} is being imported`} share={job.done_bytes / job.size_bytes} />
       )}
-      {!(job.error && job.report.chats === 0) && (
-        <p role={isOpen(job) ? "status" : undefined}>{reportWords(job)}</p>
-      )}
+      {!(job.error && !hasMade) && <p role={isOpen(job) ? "status" : undefined}>{reportWords(job)}</p>}
       {job.error && <p className="text-danger">{job.error}</p>}
       {job.report.problems.length > 0 && (
         <details>
@@ -213,6 +211,7 @@ function State({ job }: { job: ImportJob }) {
 function reportWords({ report, status }: ImportJob): string {
   if (status === "undone") return "Its chats are deleted, but for those in which was written since.";
   const words = [`${wholeNumber(report.chats)} chats with ${wholeNumber(report.messages)} messages taken`];
+  if (report.drafts) words.push(`${wholeNumber(report.drafts)} drafts`);
   if (report.files) words.push(`${wholeNumber(report.files)} files`);
   if (report.already_there) words.push(`${wholeNumber(report.already_there)} were there already`);
   if (report.refused) words.push(`${wholeNumber(report.refused)} could not be taken`);

@@ -1,0 +1,283 @@
+"""A draft as our own JSON: every version as it is stored, whole or as changes to its parent, and what is being typed."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, aliased
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import User
+from tertulia.chat.models import Chat, ChatKind, Message
+from tertulia.chat.service import announce_chat
+from tertulia.db import insert_if_absent
+from tertulia.drafts.announce import announce_draft
+from tertulia.drafts.models import (
+    MAX_CONTENT,
+    MAX_DESCRIPTION,
+    MAX_TITLE,
+    AttachedDraft,
+    Draft,
+    DraftChat,
+    DraftVersion,
+    DraftWorkingCopy,
+    GenerationSource,
+)
+from tertulia.drafts.packing import unpack_changes, unpack_text
+from tertulia.drafts.service import add_chat
+from tertulia.drafts.text import Change, apply_changes, clean
+from tertulia.drafts.versions import LockedDraft, Origin, Stored, add_version
+from tertulia.errors import Invalid
+from tertulia.ids import DraftId, new_id
+from tertulia.jobs.models import ImportJobDraft, ImportSource
+from tertulia.realtime.models import Operation
+from tertulia.transfer.found import FoundDraft, FoundVersion
+from tertulia.transfer.imported_chat import moment_of, one_line
+from tertulia.transfer.reader.native_draft import FORMAT
+
+
+class DraftDamaged(Invalid):
+    code = "draft_damaged"
+
+    def __init__(self) -> None:
+        super().__init__("Its versions do not fit one another, and it was left out.")
+
+
+def list_draft_ids(session: Session, user_id: str, after: str | None) -> list[str]:
+    """The next of one's drafts, none of the trash."""
+    query = sa.select(Draft.id).where(Draft.user_id == user_id, Draft.deleted_at.is_(None)).order_by(Draft.id).limit(50)
+    return list(session.scalars(query.where(Draft.id > after) if after else query))
+
+
+def native_draft(session: Session, draft_id: str) -> dict[str, Any]:
+    """Of the caller's own. Times are RFC 3339; chats and messages are named as in their own files."""
+    draft = session.get_one(Draft, draft_id, populate_existing=True)
+    copy = session.execute(
+        sa.select(DraftWorkingCopy.content, DraftVersion.version_number)
+        .join(DraftVersion, DraftVersion.id == DraftWorkingCopy.base_version_id)
+        .where(DraftWorkingCopy.draft_id == draft_id, DraftWorkingCopy.user_id == draft.user_id)
+    ).one_or_none()
+    current = session.scalars(
+        sa.select(DraftVersion.version_number).where(DraftVersion.id == draft.current_version_id)
+    ).one()
+    return {
+        "format": FORMAT,
+        "draft": {
+            "id": draft.import_id or draft.id,
+            "title": draft.title,
+            "description": draft.description,
+            "current_version_number": current,
+            "working_copy": {"content": copy.content, "base_version_number": copy.version_number} if copy else None,
+            "chat_ids": _chats(session, sa.select(DraftChat.chat_id).where(DraftChat.draft_id == draft_id)),
+            "attached_to": _chats(
+                session,
+                sa.select(AttachedDraft.chat_id)
+                .join(Chat, Chat.id == AttachedDraft.chat_id)
+                .where(AttachedDraft.draft_id == draft_id, Chat.user_id == draft.user_id),
+            ),
+            "created_at": draft.created_at,
+            "updated_at": draft.updated_at,
+        },
+        "versions": _versions(session, draft_id),
+    }
+
+
+def _chats(session: Session, ids: sa.Select[Any]) -> list[str]:
+    rows = session.execute(
+        sa.select(Chat.id, Chat.import_id, Chat.import_source).where(Chat.id.in_(ids), Chat.deleted_at.is_(None))
+    )
+    return sorted(row[1] if row[1] and row[2] == ImportSource.TERTULIA else row[0] for row in rows)
+
+
+def _versions(session: Session, draft_id: str) -> list[dict[str, Any]]:
+    parent, base = aliased(DraftVersion), aliased(DraftVersion)
+    rows = session.execute(
+        sa.select(
+            DraftVersion,
+            parent.version_number.label("parent"),
+            base.version_number.label("base"),
+            User.name.label("author"),
+            Message.id.label("message_id"),
+            Message.import_id,
+        )
+        .outerjoin(parent, parent.id == DraftVersion.parent_version_id)
+        .outerjoin(base, base.id == DraftVersion.base_version_id)
+        .outerjoin(User, User.id == DraftVersion.author_id)
+        .outerjoin(Message, Message.id == DraftVersion.message_id)
+        .where(DraftVersion.draft_id == draft_id)
+        .order_by(DraftVersion.version_number)
+        .execution_options(yield_per=100)
+    )
+    found = []
+    for row in rows:
+        version = row[0]
+        is_whole = version.delta_of_id is None
+        found.append(
+            {
+                "version_number": version.version_number,
+                "parent_version_number": row.parent,
+                "base_version_number": row.base,
+                "generation_source": version.generation_source,
+                "user": row.author,
+                "message_id": row.import_id or row.message_id,
+                "provider": version.provider,
+                "model_name": version.model_name,
+                "name": version.name,
+                "created_at": version.created_at,
+                "content": unpack_text(version.content) if is_whole else None,
+                "changes": None if is_whole else [list(one) for one in unpack_changes(version.content)],
+            }
+        )
+    return found
+
+
+def is_known_draft(session: Session, user_id: str, found: FoundDraft) -> bool:
+    return session.scalar(_known(user_id, found.id)) is not None
+
+
+def _known(user_id: str, import_id: str) -> sa.Select[str]:
+    return sa.select(Draft.id).where(Draft.user_id == user_id, Draft.import_id == import_id[:200])
+
+
+def import_draft(session: Session, job_id: str, found: FoundDraft, *, actor: Actor) -> bool:
+    """A whole draft with all its versions, and the chats about it that were imported before; false: it was there already.
+
+    Raises DraftDamaged, and then nothing of it is written.
+    """
+    now, draft_id = clock.now(), DraftId(new_id())
+    is_new = insert_if_absent(
+        session,
+        Draft,
+        id=draft_id,
+        user_id=actor.user_id,
+        title=one_line(found.title)[:MAX_TITLE] or None,
+        description=clean(found.description or "")[:MAX_DESCRIPTION] or None,
+        current_version_id=new_id(),  # stands in until the versions are there
+        import_id=found.id[:200],
+        created_at=moment_of(found.created_at) or now,
+        updated_at=now,
+    )
+    if not is_new:
+        return False
+    session.execute(sa.insert(ImportJobDraft).values(import_job_id=job_id, draft_id=draft_id, created_at=now))
+    draft = LockedDraft(draft_id, actor.user_id, 0, 0)
+    messages = _link_chats(session, draft, found, actor=actor)
+    made = _write_versions(session, draft, found, messages, actor=actor)
+    current = made.get(found.current_version_number)
+    if current is None:
+        raise DraftDamaged
+    session.execute(
+        sa.update(Draft)
+        .where(Draft.id == draft_id)
+        .values(current_version_id=current.id, updated_at=moment_of(found.updated_at) or now)
+    )
+    copy = found.working_copy
+    if copy is not None and copy.base_version_number in made and len(copy.content) <= MAX_CONTENT:
+        session.execute(
+            sa.insert(DraftWorkingCopy).values(
+                draft_id=draft_id,
+                user_id=actor.user_id,
+                base_version_id=made[copy.base_version_number].id,
+                content=clean(copy.content),
+                revision=1,
+                window_id="import",
+                created_at=now,
+                updated_at=now,
+            )
+        )
+    announce_draft(session, draft_id, Operation.CREATED)
+    return True
+
+
+def _write_versions(
+    session: Session, draft: LockedDraft, found: FoundDraft, messages: dict[str, str], *, actor: Actor
+) -> dict[int, Stored]:
+    name = session.scalars(sa.select(User.name).where(User.id == actor.user_id)).one()
+    last_needed = {one.parent_version_number: one.version_number for one in found.versions}
+    made: dict[int, Stored] = {}
+    for number, one in enumerate(found.versions, 1):
+        parent = made.get(one.parent_version_number or 0)
+        base = made.get(one.base_version_number or 0)
+        if one.version_number != number or (parent is None) != (number == 1) or (parent is None and one.changes):
+            raise DraftDamaged
+        changes = _checked(one, parent)
+        content = apply_changes(parent.content, changes) if parent and changes is not None else clean(one.content or "")
+        if len(content) > MAX_CONTENT:
+            raise DraftDamaged
+        stored = add_version(
+            session,
+            LockedDraft(draft.id, draft.owner_id, number - 1, number - 1),
+            content,
+            parent=parent,
+            origin=Origin(
+                GenerationSource(one.generation_source),
+                author_id=actor.user_id if one.user in (None, name) else None,
+                message_id=messages.get(one.message_id or ""),
+                provider=one.provider[:50] if one.provider else None,
+                model_name=one.model_name[:100] if one.model_name else None,
+                name=one_line(one.name)[:MAX_TITLE] or None,
+            ),
+            base_id=base.id if base else None,
+            changes=changes,
+            is_whole=changes is None,
+        )
+        session.execute(
+            sa.update(DraftVersion)
+            .where(DraftVersion.id == stored.id)
+            .values(created_at=moment_of(one.created_at) or clock.now())
+        )
+        made[number] = stored
+        if parent is not None and last_needed.get(parent.number) == number:
+            made[parent.number] = Stored(
+                parent.id, parent.number, "", parent.delta_depth
+            )  # its text is not asked for again
+    return made
+
+
+def _checked(one: FoundVersion, parent: Stored | None) -> list[Change] | None:
+    """The changes, which stand one after the other within the parent's text; None: the text is whole. Raises DraftDamaged."""
+    if one.changes is None:
+        return None
+    changes, at = [Change(*change) for change in one.changes], 0
+    for change in changes:
+        if parent is None or not at <= change.start <= change.end <= len(parent.content):
+            raise DraftDamaged
+        at = change.end
+    return [Change(change.start, change.end, clean(change.text)) for change in changes]
+
+
+def _link_chats(session: Session, draft: LockedDraft, found: FoundDraft, *, actor: Actor) -> dict[str, str]:
+    """The chats that came before it in the same export become its own; gives their messages by the ids of the export."""
+    now = clock.now()
+    about = _imported(session, found.chat_ids, actor.user_id)
+    for chat_id in about:
+        session.execute(sa.update(Chat).where(Chat.id == chat_id).values(kind=ChatKind.DRAFT))
+        session.execute(sa.insert(DraftChat).values(chat_id=chat_id, draft_id=draft.id, created_at=now))
+        announce_chat(session, chat_id, Operation.UPDATED)
+    if not about:
+        add_chat(session, draft, found.title, actor=actor)
+    for chat_id in _imported(session, found.attached_to, actor.user_id):
+        session.execute(sa.insert(AttachedDraft).values(chat_id=chat_id, draft_id=draft.id, created_at=now))
+    wanted = [one.message_id for one in found.versions if one.message_id]
+    rows = session.execute(
+        sa.select(Message.import_id, Message.id).where(Message.chat_id.in_(about), Message.import_id.in_(wanted))
+    )
+    return {import_id: message_id for import_id, message_id in rows if import_id}
+
+
+def _imported(session: Session, import_ids: list[str], user_id: str) -> list[str]:
+    """Chats of this person that are of no draft yet."""
+    is_of_a_draft = sa.select(DraftChat.chat_id).where(DraftChat.chat_id == Chat.id).exists()
+    return list(
+        session.scalars(
+            sa.select(Chat.id)
+            .where(
+                Chat.user_id == user_id,
+                Chat.import_source == ImportSource.TERTULIA,
+                Chat.import_id.in_(import_ids[:200]),
+                Chat.deleted_at.is_(None),
+                ~is_of_a_draft,
+            )
+            .order_by(Chat.id)
+        )
+    )
