@@ -119,6 +119,12 @@ def test_two_windows_write_at_once_and_choose_where_they_differ(signed_in: Signe
     expect(text_of(second)).to_contain_text("The slow fox.")
     replace(second, "lazy", "sleeping")
     expect(text_of(first)).to_contain_text("The sleeping dog.")
+    text_of(second).click()
+    second.keyboard.press("Control+z")  # one's own, and not what the other window did
+    expect(text_of(second)).to_contain_text("The lazy dog.")
+    second.keyboard.press("Control+z")
+    second.keyboard.press("Control+y")
+    expect(text_of(first)).to_contain_text("The sleeping dog.")
     expect(text_of(first)).to_contain_text("The slow fox.")
     # Without a connection both change the same word.
     second.context.set_offline(True)

@@ -28,6 +28,11 @@ def test_edits_are_seen_in_the_text_while_they_are_written(page: Page, provider:
     expect(written).to_have_count(0)
     page.get_by_role("button", name="Accept all").click()
     expect(text_of(page)).to_contain_text("Thank you so much for the cake.")
+    text_of(page).click()
+    page.keyboard.press("Control+z")
+    expect(text_of(page)).to_contain_text("Thank you very much for the cake.")
+    page.keyboard.press("Control+y")
+    expect(text_of(page)).to_contain_text("Thank you so much for the cake.")
     page.get_by_role("tab", name="Both").focus()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("tab", name="Chat")).to_be_focused()
@@ -79,7 +84,7 @@ def test_two_people_write_in_a_draft_and_a_stranger_reads_along(
     expect(dialog.get_by_text("Shared now")).to_be_hidden()
     expect(stranger.get_by_text("Nothing is shared here")).to_be_visible()
     expect(bob.get_by_text("There is nothing here")).to_be_visible()
-    complaints[:] = [one for one in complaints if "404" not in one]
+    complaints[:] = [one for one in complaints if "404" not in one and "There is nothing here" not in one]
 
 
 def test_a_chat_is_told_of_a_draft_and_a_few_of_its_words_become_one(page: Page, provider: ScriptedProvider) -> None:
@@ -136,7 +141,8 @@ def test_a_document_comes_in_and_goes_out_and_a_version_is_named(
     expect(text_of(page)).to_contain_text("# To my aunt")
     expect(text_of(page)).to_contain_text("Yours, Ana")
     page.get_by_role("button", name="Chats about this draft").click()
-    page.get_by_role("menuitem", name="New chat about this draft").click()
+    with page.expect_response(lambda answer: "/messages" in answer.url):
+        page.get_by_role("menuitem", name="New chat about this draft").click()
     provider.play([Text("A second chat."), Finish()])
     say(page, "Hello from the second chat")
     expect(page.get_by_text("A second chat.")).to_be_visible()

@@ -1,4 +1,4 @@
-import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
+import { defaultKeymap, history, historyKeymap, indentWithTab, isolateHistory } from "@codemirror/commands";
 import { markdown } from "@codemirror/lang-markdown";
 import { HighlightStyle, syntaxHighlighting } from "@codemirror/language";
 import { diff } from "@codemirror/merge";
@@ -11,6 +11,7 @@ import {
   StateEffect,
   StateField,
   type Text,
+  Transaction,
 } from "@codemirror/state";
 import {
   Decoration,
@@ -134,13 +135,16 @@ export class DraftEditor {
 
   /**
    * Bring in what happened elsewhere to the text `before`, which became `after`; what was typed here since stays.
-   * The cursor stays at its words, and what others did is not undone by Undo.
+   * The cursor stays at its words. Undo takes back what the person did themselves (`isOwn`), and not what others did.
    */
-  applyRemote(before: string, after: string): void {
+  applyRemote(before: string, after: string, isOwn = false): void {
     const now = this.text;
     const theirs = changeSet(before, after);
     const mine = changeSet(before, now);
-    this.#view.dispatch({ changes: theirs.map(mine), annotations: remote.of(true) });
+    this.#view.dispatch({
+      changes: theirs.map(mine),
+      annotations: [remote.of(true), Transaction.addToHistory.of(isOwn), isolateHistory.of("full")],
+    });
   }
 
   /** Edits that are placed in `text`, which the server has; shown where those places are in what is typed by now. */

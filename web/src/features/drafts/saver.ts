@@ -17,7 +17,7 @@ export type Saving = {
 /** `sent` is the text that met the other; `revision` is null where that was a version. */
 type Overlap = { merged: Merged; sent: string; versionNumber: number; revision: number | null };
 
-type Editor = { text: string; applyRemote: (before: string, after: string) => void };
+type Editor = { text: string; applyRemote: (before: string, after: string, isOwn?: boolean) => void };
 /** The version that is written on; its text is not known where the working copy began on an older one. */
 type Base = { number: number; content: string | undefined };
 type Kept = { text: string; base: number; revision: number };
@@ -115,11 +115,12 @@ export class Saver {
     });
   }
 
-  /** A version that the server made of what was saved here is the text now. */
-  adopt(version: Version): Promise<void> {
-    return this.#inTurn(() => {
-      if (version.version_number <= this.#base.number) return;
-      this.#take(this.#base.content ?? this.#stored, version);
+  /** Have the server make a version of what is saved here, which is the text then; Undo takes that back like what is typed. */
+  make(work: () => Promise<Version | null>): Promise<void> {
+    return this.#inTurn(async () => {
+      const version = await work();
+      if (!version || version.version_number <= this.#base.number) return;
+      this.#take(this.#base.content ?? this.#stored, version, true);
     });
   }
 
@@ -146,7 +147,7 @@ export class Saver {
   resolve(chosen: string): Promise<void> {
     const overlap = this.saving.overlap;
     if (!overlap) return Promise.resolve();
-    this.#editor?.applyRemote(overlap.sent, chosen); // what was typed since stays
+    this.#editor?.applyRemote(overlap.sent, chosen, true); // what was typed since stays
     this.#say({ overlap: undefined, problem: undefined });
     if (overlap.revision !== null) {
       this.#revision = overlap.revision;
@@ -210,10 +211,10 @@ export class Saver {
     });
   }
 
-  #take(sent: string, version: Version): void {
+  #take(sent: string, version: Version, isOwn = false): void {
     this.#base = { number: version.version_number, content: version.content };
     this.#stored = version.content;
-    if (version.content !== sent) this.#editor?.applyRemote(sent, version.content);
+    if (version.content !== sent) this.#editor?.applyRemote(sent, version.content, isOwn);
     this.#say({ overlap: undefined, problem: undefined });
     this.#settle();
   }

@@ -21,7 +21,9 @@ type Side = "chat" | "draft" | "both";
 
 /** A draft: the conversation on the left, the text on the right; on a phone one of them. */
 export function DraftView({ draftId, ...slots }: { draftId: string } & Slots) {
-  const { data: draft } = useSuspenseQuery({ ...draftQuery(draftId), refetchOnWindowFocus: false });
+  const { data: draft, error } = useSuspenseQuery({ ...draftQuery(draftId), refetchOnWindowFocus: false });
+  // It was deleted, or is not shared any more; what was typed and not stored stays in this browser.
+  if (error instanceof ApiError && error.status === 404) throw error;
   return <Sides key={draftId} draft={draft} {...slots} />;
 }
 

@@ -37,6 +37,7 @@ import {
   nameVersion,
   proposalsQuery,
   type RichText,
+  restoreVersion,
 } from "../queries";
 import type { Saver, Saving } from "../saver";
 import { AskBar } from "./ask-bar";
@@ -77,8 +78,7 @@ export function TextSide(props: Props) {
     if (!proposal || !saver || !editor) return;
     try {
       await saver.save();
-      const { version } = await decideEdits(proposal.id, deciding, editIds);
-      if (version) await saver.adopt(version);
+      await saver.make(async () => (await decideEdits(proposal.id, deciding, editIds)).version);
       await client.invalidateQueries({ queryKey: ["draft-proposals", draft.id] });
     } catch (error) {
       say(wordsFor(error));
@@ -183,8 +183,10 @@ export function TextSide(props: Props) {
       canWrite={canWrite}
       currentNumber={saving.versionNumber}
       onCompare={(number, against) => setCompared({ number, against })}
-      beforeRestore={async () => saver?.save()}
-      onRestored={(version) => void saver?.adopt(version)}
+      onRestore={async (number) => {
+        await saver?.save();
+        await saver?.make(() => restoreVersion(draft.id, number));
+      }}
       onClose={() => setPanelOpen(false)}
     />
   );

@@ -7,7 +7,7 @@ import { Button, IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
-import { nameVersion, restoreVersion, type Version, type VersionListed, versionsQuery } from "../queries";
+import { nameVersion, type VersionListed, versionsQuery } from "../queries";
 import { type Drawn, drawTree } from "../tree";
 
 type Props = {
@@ -15,8 +15,7 @@ type Props = {
   canWrite: boolean;
   currentNumber: number;
   onCompare: (number: number, against: number) => void;
-  onRestored: (version: Version) => void;
-  beforeRestore: () => Promise<unknown>;
+  onRestore: (number: number) => Promise<void>;
   onClose: () => void;
 };
 
@@ -25,15 +24,7 @@ const MIDDLE = 28; // of a row that is not open
 const MOST_LANES = 8; // drawn; more lie over the last
 
 /** Every version there ever was, as the tree that they are. Arrows walk it; nothing in it can be overwritten. */
-export function VersionsPanel({
-  draftId,
-  canWrite,
-  currentNumber,
-  onCompare,
-  onRestored,
-  beforeRestore,
-  onClose,
-}: Props) {
+export function VersionsPanel({ draftId, canWrite, currentNumber, onCompare, onRestore, onClose }: Props) {
   const found = useInfiniteQuery(versionsQuery(draftId));
   const versions = useMemo(() => found.data?.pages.flatMap((page) => page.items) ?? [], [found.data]);
   const rows = useMemo(() => drawTree(versions), [versions]);
@@ -89,8 +80,7 @@ export function VersionsPanel({
                 onChoose={() => setChosen(row.version.version_number)}
                 onCompare={onCompare}
                 currentNumber={currentNumber}
-                beforeRestore={beforeRestore}
-                onRestored={onRestored}
+                onRestore={onRestore}
               />
             ))}
           </ul>
@@ -114,7 +104,7 @@ type RowProps = {
   isChosen: boolean;
   currentNumber: number;
   onChoose: () => void;
-} & Pick<Props, "onCompare" | "onRestored" | "beforeRestore">;
+} & Pick<Props, "onCompare" | "onRestore">;
 
 function Row(props: RowProps) {
   const { draftId, row, lanes, isCurrent, isChosen, currentNumber, onChoose } = props;
@@ -125,8 +115,7 @@ function Row(props: RowProps) {
   const number = version.version_number;
   const restore = async () => {
     try {
-      await props.beforeRestore();
-      props.onRestored(await restoreVersion(draftId, number));
+      await props.onRestore(number);
     } catch (error) {
       say(wordsFor(error));
     }

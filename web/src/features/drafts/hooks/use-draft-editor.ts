@@ -52,8 +52,8 @@ export function useDraftEditor(
       get text() {
         return made.text;
       },
-      applyRemote: (before, after) => {
-        made.applyRemote(before, after);
+      applyRemote: (before, after, isOwn) => {
+        made.applyRemote(before, after, isOwn);
         show();
       },
     });
