@@ -70,6 +70,7 @@ from tertulia.providers.vendors import BY_ID
 from tertulia.realtime.bus import Bus, open_bus
 from tertulia.realtime.feed import ChangeFeed
 from tertulia.realtime.queries import prune_changes
+from tertulia.runs.context_routes import context_routes
 from tertulia.runs.draft_routes import proposal_routes
 from tertulia.runs.executor import RunExecutor
 from tertulia.runs.remote import RemoteRuns
@@ -139,6 +140,7 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
             parts.link_counts,
         ),
         transfer_routes(parts.db, parts.store, settings.data / "imports"),
+        context_routes(parts.catalogue),
         run_routes(
             parts.db,
             parts.catalogue,

@@ -8,10 +8,15 @@ from tertulia.context.window import (
     ContextMessage,
     ContextTooSmall,
     estimate_tokens,
-    fit_to_window,
+    plan_context,
     reserve_for_answer,
     shorten,
 )
+
+
+def sent_of(messages: list[ContextMessage], max_tokens: int) -> list[ContextMessage]:
+    return [one.sent for one in plan_context(messages, max_tokens) if one.sent is not None]
+
 
 messages = st.lists(
     st.builds(ContextMessage, st.sampled_from(["user", "assistant"]), st.text(max_size=400)),
@@ -22,7 +27,7 @@ messages = st.lists(
 
 @given(messages, st.integers(40, 3000))
 def test_what_is_kept_fits_and_is_the_newest_part_in_order(branch: list[ContextMessage], budget: int) -> None:
-    kept = fit_to_window([ContextMessage("system", "Be kind."), *branch], budget)
+    kept = sent_of([ContextMessage("system", "Be kind."), *branch], budget)
     assert sum(estimate_tokens(message.content) for message in kept) <= budget
     assert kept[0].role == "system"
     tail = kept[1:]
@@ -34,14 +39,14 @@ def test_what_is_kept_fits_and_is_the_newest_part_in_order(branch: list[ContextM
 @given(messages)
 def test_nothing_is_left_out_of_what_fits_exactly(branch: list[ContextMessage]) -> None:
     whole = sum(estimate_tokens(message.content) for message in branch)
-    assert fit_to_window(branch, max(whole, 8)) == branch
+    assert sent_of(branch, max(whole, 8)) == branch
     if len(branch) > 1 and whole > 8:
-        assert len(fit_to_window(branch, whole - 1)) < len(branch)
+        assert len(sent_of(branch, whole - 1)) < len(branch)
 
 
 def test_a_newest_message_that_is_too_long_loses_its_middle_only() -> None:
     text = "begin " + "x" * 5000 + " end"
-    (kept,) = fit_to_window([ContextMessage("user", text)], 200)
+    (kept,) = sent_of([ContextMessage("user", text)], 200)
     assert kept.content.startswith("begin ")
     assert kept.content.endswith(" end")
     assert "characters left out" in kept.content
@@ -54,7 +59,7 @@ def test_a_shortened_text_is_never_over_its_limit(text: str, limit: int) -> None
 
 def test_system_messages_that_leave_no_room_are_told() -> None:
     with pytest.raises(ContextTooSmall):
-        fit_to_window([ContextMessage("system", "x" * 1000), ContextMessage("user", "hello")], 50)
+        sent_of([ContextMessage("system", "x" * 1000), ContextMessage("user", "hello")], 50)
 
 
 @pytest.mark.parametrize(
@@ -63,3 +68,42 @@ def test_system_messages_that_leave_no_room_are_told() -> None:
 )
 def test_the_answer_gets_at_most_half_of_the_window(window: int, max_tokens: int | None, reserve: int) -> None:
     assert reserve_for_answer(window, max_tokens) == reserve
+
+
+rules = st.sampled_from(["auto", "auto", "pinned", "left_out"])
+ruled = st.lists(
+    st.builds(ContextMessage, st.sampled_from(["user", "assistant"]), st.text(max_size=400), rule=rules),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(ruled, st.integers(40, 3000))
+def test_the_rules_of_a_person_hold_and_what_is_sent_fits(branch: list[ContextMessage], budget: int) -> None:
+    planned = plan_context(branch, budget)
+    assert [one.message for one in planned] == branch
+    assert sum(one.sent.tokens for one in planned if one.sent) <= budget
+    assert planned[-1].why == "newest"
+    assert planned[-1].sent is not None
+    pinned = [one for one in planned[:-1] if one.message.rule == "pinned"]
+    if budget >= 8 * (len(pinned) + 1):
+        assert all(one.sent is not None and one.why == "pinned" for one in pinned)
+    assert not any(one.sent for one in planned[:-1] if one.message.rule == "left_out")
+    # What goes by itself is one stretch that ends at the newest.
+    auto = [one.sent is not None for one in planned[:-1] if one.message.rule == "auto"]
+    assert auto == sorted(auto)
+    assert all(one.sent in (None, one.message) for one in planned[:-1] if one.message.rule == "auto")
+
+
+def test_what_is_pinned_goes_before_what_is_newer_and_only_long_ones_are_shortened() -> None:
+    branch = [
+        ContextMessage("user", "short", rule="pinned"),
+        ContextMessage("user", "x" * 2000, rule="pinned"),
+        *(ContextMessage("user", "y" * 300) for _ in range(5)),
+        ContextMessage("user", "newest"),
+    ]
+    planned = plan_context(branch, 200)
+    assert [one.why for one in planned] == ["pinned", "pinned", *["window"] * 5, "newest"]
+    assert planned[0].sent == branch[0]
+    assert planned[1].sent is not None
+    assert "characters left out" in planned[1].sent.content

@@ -29,6 +29,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/drafts/{draft_id}/versions"): {"content": "x", "parent_version_number": 1},
     ("POST", "/drafts/{draft_id}/proposals"): {"instruction": "shorten", "version_number": 1},
     ("PATCH", "/drafts/{draft_id}/versions/{number}"): {"name": "first"},
+    ("PATCH", "/messages/{message_id}"): {"context_rule": "pinned"},
     ("PUT", "/drafts/{draft_id}/working-copy"): {
         "content": "x",
         "base_version_number": 1,
@@ -88,6 +89,7 @@ READERS = {
     ("GET", "/runs/{run_id}"),
     ("GET", "/attachments/{attachment_id}"),
     ("GET", "/attachments/{attachment_id}/content"),
+    ("GET", "/chats/{chat_id}/context"),
     ("GET", "/chats/{chat_id}/drafts"),
     ("GET", "/drafts/{draft_id}"),
     ("GET", "/drafts/{draft_id}/chats"),
@@ -102,6 +104,7 @@ READERS = {
 }
 WRITERS = READERS | {
     ("POST", "/chats/{chat_id}/messages"),
+    ("PATCH", "/messages/{message_id}"),
     ("POST", "/messages/{message_id}/edit"),
     ("POST", "/messages/{message_id}/regenerate"),
     ("PUT", "/messages/{message_id}/reactions/{emoji}"),

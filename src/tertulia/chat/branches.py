@@ -241,6 +241,7 @@ def _copy_of(original: Message, copied_id: str, chat_id: str, previous: str | No
         "metadata": original.details.model_copy(update={"run_id": None}),
         "provider_metadata": original.provider_metadata,
         "edit_history": [],
+        "context_rule": original.context_rule,
         "imported": original.imported,
         "import_id": None,
         "content": original.content,

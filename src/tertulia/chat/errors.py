@@ -65,6 +65,17 @@ class ThreadTooDeep(Invalid):
         )
 
 
+class TooManyPinned(Invalid):
+    code = "too_many_pinned"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} messages of a chat are pinned for models already. Let one go first.",
+            field="context_rule",
+            limit=limit,
+        )
+
+
 class ShareTheDraft(Invalid):
     code = "share_the_draft"
 

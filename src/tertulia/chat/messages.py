@@ -17,6 +17,7 @@ from tertulia.chat.errors import (
     NotYourMessage,
     StillWriting,
     ThreadTooDeep,
+    TooManyPinned,
     UnstorableText,
 )
 from tertulia.chat.models import (
@@ -24,6 +25,7 @@ from tertulia.chat.models import (
     MAX_THREAD_LEVEL,
     MAX_WRITTEN,
     Chat,
+    ContextRule,
     Edit,
     Message,
     MessageMetadata,
@@ -44,6 +46,7 @@ from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
 MAX_EDITS_KEPT = 50
+MAX_PINNED = 50  # messages of a chat that models are always sent
 WRITING = (MessageStatus.SENDING, MessageStatus.STREAMING)
 
 
@@ -171,6 +174,7 @@ def append_message(
         previous_message_id=previous_message_id,
         parent_message_id=thread.parent_message_id if thread else None,
         thread_level=thread.level if thread else 0,
+        context_rule=ContextRule.AUTO,
         token_count=None,
         metadata=metadata or MessageMetadata(),
         provider_metadata=None,
@@ -356,6 +360,21 @@ def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, wri
     unlink_attachments(session, message_id)
     link_attachments(session, written.attached, message_id=message_id, chat_id=chat.id)
     index_stored(session, [message_id])
+
+
+def set_context_rule(session: Session, message_id: MessageId, rule: ContextRule, *, actor: Actor) -> MessageRead:
+    """By whoever may write in the chat. Raises MessageNotFound, TooManyPinned."""
+    place = find_place(session, message_id)
+    try:
+        chat = lock_chat(session, place.chat_id, actor=actor)
+    except ChatNotFound:
+        raise MessageNotFound from None
+    if rule is ContextRule.PINNED:
+        others = (Message.chat_id == chat.id, Message.context_rule == ContextRule.PINNED, Message.id != message_id)
+        if (session.scalar(sa.select(sa.func.count()).where(*others)) or 0) >= MAX_PINNED:
+            raise TooManyPinned(MAX_PINNED)
+    session.execute(sa.update(Message).where(Message.id == message_id).values(context_rule=rule))
+    return announce_message(session, chat.owner_id, message_id, Operation.UPDATED, with_chat=False)
 
 
 def announce_message(

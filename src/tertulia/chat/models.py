@@ -112,6 +112,14 @@ class MessageMetadata(BaseModel):
     deleted: Deleted | None = None
 
 
+class ContextRule(StrEnum):
+    """What goes to models of a message: what fits, always, or never."""
+
+    AUTO = "auto"
+    PINNED = "pinned"
+    LEFT_OUT = "left_out"
+
+
 class Edit(BaseModel):
     timestamp: datetime
     previous_content: str
@@ -250,6 +258,13 @@ class Message(Timestamps, Base):
             sqlite_where=sa.text("status = 'deleted'"),
             postgresql_where=sa.text("status = 'deleted'"),
         ),
+        sa.Index(
+            "ix_message_pinned",
+            "chat_id",
+            "id",
+            sqlite_where=sa.text("context_rule = 'pinned'"),
+            postgresql_where=sa.text("context_rule = 'pinned'"),
+        ),
         # Few messages are in threads; left in, the many without a parent would mislead whoever plans by averages.
         sa.Index(
             None,
@@ -273,6 +288,9 @@ class Message(Timestamps, Base):
     provider_metadata: Mapped[dict[str, Any] | None] = mapped_column(JsonOf(dict[str, Any]))
     # Apart from the metadata, which pages read, because fifty old wordings are read only when asked for.
     edit_history: Mapped[list[Edit]] = mapped_column(JsonOf(list[Edit]), default=list)
+    context_rule: Mapped[ContextRule] = mapped_column(
+        closed(ContextRule), default=ContextRule.AUTO, server_default=ContextRule.AUTO
+    )
     imported: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     import_id: Mapped[str | None] = mapped_column(sa.String(200))
     content: Mapped[str] = mapped_column(sa.Text)

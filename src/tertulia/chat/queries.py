@@ -262,6 +262,7 @@ _MESSAGE_COLUMNS = (
     .correlate(Message)
     .scalar_subquery(),
     Message.imported,
+    Message.context_rule,
 )
 
 
@@ -306,9 +307,30 @@ BRANCH_TEXTS = Prepared(
         Message.status,
         # Before the first of a thread stands the message that it answers.
         sa.func.coalesce(Message.previous_message_id, Message.parent_message_id, type_=Id()),
+        Message.context_rule,
     )
     .select_from(_PAGE_CTE.join(Message, Message.id == _PAGE_CTE.c.id))
     .order_by(_PAGE_CTE.c.depth)
+)
+# The same without the words: how many there are further back, and which of them are pinned.
+BRANCH_RULES = Prepared(
+    sa.select(
+        Message.id,
+        (Message.content != "") & (Message.status != MessageStatus.DELETED),
+        sa.func.coalesce(Message.previous_message_id, Message.parent_message_id, type_=Id()),
+    )
+    .select_from(_PAGE_CTE.join(Message, Message.id == _PAGE_CTE.c.id))
+    .order_by(_PAGE_CTE.c.depth)
+)
+PINNED_TEXTS = Prepared(
+    sa.select(Message.id, Message.role, Message.content)
+    .where(
+        Message.chat_id == _bind("chat_id", Message.chat_id),
+        Message.context_rule == sa.literal_column("'pinned'"),
+        Message.id <= _bind("upto", Message.id),
+        Message.status != MessageStatus.DELETED,
+    )
+    .order_by(Message.id)
 )
 
 
@@ -328,6 +350,7 @@ def read_message_row(row: Sequence[Any]) -> MessageRead:
         "previous_message_id": row[8],
         "parent_message_id": row[9],
         "thread_level": row[10],
+        "context_rule": row[19],
         "sibling_ids": _ids(row[15]) if row[15] else [],
         "reply_count": row[16],
         "token_count": row[11],

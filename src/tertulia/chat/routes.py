@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
-from tertulia.chat import branches, reactions, service
+from tertulia.chat import branches, messages, reactions, service
 from tertulia.chat.schemas import (
     ChatCreate,
     ChatRead,
@@ -16,6 +16,7 @@ from tertulia.chat.schemas import (
     ChatUpdate,
     HeadUpdate,
     MessageRead,
+    MessageUpdate,
     MessageWithHistory,
     Shown,
 )
@@ -132,6 +133,16 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue, *, limit_bytes: int
             await caller.read(
                 lambda session, actor: service.get_message_with_history(session, MessageId(message_id), actor=actor)
             )
+        )
+
+    @routes.add("PATCH", "/messages/{message_id}", access=Access.SIGNED_IN, gives=MessageRead, problems=(404,))
+    async def patch_message(caller: CommandDep, message_id: AnyId, update: MessageUpdate) -> Response:
+        """Whether models are sent it."""
+        return await caller.command(
+            200,
+            lambda session, actor: messages.set_context_rule(
+                session, MessageId(message_id), update.context_rule, actor=actor
+            ),
         )
 
     @routes.add("GET", "/chats/{chat_id}/tree", access=Access.SIGNED_IN, gives=ChatTree, problems=(404,))

@@ -8,7 +8,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from typing_extensions import TypedDict
 
 from tertulia.accounts.schemas import AuthorRead, PermissionsRead
-from tertulia.chat.models import ChatKind, ChatSettings, FinishReason, MessageRole, MessageStatus, TagColour, Visibility
+from tertulia.chat.models import (
+    ChatKind,
+    ChatSettings,
+    ContextRule,
+    FinishReason,
+    MessageRole,
+    MessageStatus,
+    TagColour,
+    Visibility,
+)
 from tertulia.chat.parts import Part, WrittenPart
 from tertulia.ids import AnyId
 
@@ -188,6 +197,7 @@ class MessageRead(TypedDict):
     previous_message_id: str | None
     parent_message_id: str | None
     thread_level: int
+    context_rule: ContextRule
     sibling_ids: list[str]
     reply_count: int
     token_count: int | None
@@ -252,6 +262,12 @@ class SharedMessageRead(TypedDict):
     run_id: str | None
     created_at: datetime
     updated_at: datetime
+
+
+class MessageUpdate(Request):
+    """Whether models are sent it: as far as it fits, always, or never."""
+
+    context_rule: ContextRule
 
 
 class MessageWithHistory(MessageRead):

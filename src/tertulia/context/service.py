@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tertulia.chat.models import Chat, ChatSettings, MessageStatus
-from tertulia.chat.queries import BRANCH_TEXTS
+from tertulia.chat.models import Chat, ChatSettings, ContextRule, MessageStatus
+from tertulia.chat.queries import BRANCH_RULES, BRANCH_TEXTS, PINNED_TEXTS
 from tertulia.context.window import (
     DEFAULT_WINDOW,
     ContextMessage,
     ContextTooSmall,
+    Planned,
     estimate_tokens,
-    fit_to_window,
+    plan_context,
     reserve_for_answer,
     shorten,
 )
@@ -51,27 +52,88 @@ def gather_context(
 
     `about` tells within so many tokens what the chat is about besides, such as a draft. Of a thread it is what the thread says, and before it the branch up to the message that it answers.
     """
+    found = _read(
+        session,
+        chat_id,
+        last_message_id,
+        model_window=model_window,
+        sees_pictures=sees_pictures,
+        shrink=shrink,
+        about=about,
+    )
+    fitted = [one.sent for one in _plan(found) if one.sent is not None]
+    kept = sum(message.message_id is not None for message in fitted)
+    stored = sum(message.message_id is not None for message in found.messages)
+    left_out = stored - kept + found.older
+    return Context(fitted, left_out, found.reserve, found.settings, _pictures(session, fitted), found.prompt)
+
+
+@dataclass(frozen=True)
+class ContextPlan:
+    """What the next request would send, before what is written next: all tokens are estimates."""
+
+    window: int
+    reserve: int
+    planned: list[Planned]  # the newest part of the branch, and what is pinned before it; system messages first
+    older: int  # messages further back, which are left out; counted up to COUNT_AT_MOST
+
+
+def plan_next(
+    session: Session,
+    chat_id: str,
+    leaf: str | None,
+    *,
+    model_window: int | None,
+    sees_pictures: bool,
+    about: Callable[[int], str] | None,
+) -> ContextPlan:
+    found = _read(session, chat_id, leaf, model_window=model_window, sees_pictures=sees_pictures, about=about)
+    return ContextPlan(found.window, found.reserve, _plan(found), found.older)
+
+
+@dataclass(frozen=True)
+class _Found:
+    messages: list[ContextMessage]
+    window: int
+    reserve: int
+    budget: int
+    older: int  # messages that were not even read
+    settings: ChatSettings
+    prompt: str | None
+
+
+def _plan(found: _Found) -> list[Planned]:
+    try:
+        return plan_context(found.messages, found.budget)
+    except ContextTooSmall:
+        # Better the question without the instructions than no answer at all.
+        said = [one for one in found.messages if one.role != "system"]
+        told = [Planned(one, None, "window") for one in found.messages if one.role == "system"]
+        return told + plan_context(said, found.budget)
+
+
+def _read(
+    session: Session,
+    chat_id: str,
+    leaf: str | None,
+    *,
+    model_window: int | None,
+    sees_pictures: bool,
+    about: Callable[[int], str] | None,
+    shrink: float = 1.0,
+) -> _Found:
     prompt, chosen_window, settings = session.execute(
         sa.select(Chat.system_prompt, Chat.context_window_size, Chat.settings).where(Chat.id == chat_id)
     ).one()
     window = min(chosen_window or model_window or DEFAULT_WINDOW, model_window or chosen_window or DEFAULT_WINDOW)
     reserve = reserve_for_answer(window, settings.max_tokens)
     budget = int((window - reserve) * shrink)
-    newest_first, seen, more = _read_back(session, chat_id, last_message_id, budget)
-    newest_first = _with_files(session, newest_first, budget, sees_pictures=sees_pictures)
+    newest_first, more = _read_back(session, chat_id, leaf, budget)
+    pinned, older = _read_older(session, chat_id, more)
+    messages = _with_files(session, newest_first + pinned, budget, sees_pictures=sees_pictures)
     told = "\n\n".join(filter(None, [prompt, about(budget * 2 // 3) if about is not None else None]))
     system = [ContextMessage("system", told)] if told else []
-    try:
-        fitted = fit_to_window(system + newest_first[::-1], budget)
-    except ContextTooSmall:
-        # Better the question without the instructions than no answer at all.
-        fitted = fit_to_window(newest_first[::-1], budget)
-    kept = sum(message.message_id is not None for message in fitted)
-    left_out = seen - kept
-    if more is not None:
-        rest = BRANCH_TEXTS.all(session, chat_id=chat_id, leaf=more, links=COUNT_AT_MOST)
-        left_out += sum(bool(row[2]) and row[3] is not MessageStatus.DELETED for row in rest)
-    return Context(fitted, left_out, reserve, settings, _pictures(session, fitted), prompt)
+    return _Found(system + messages[::-1], window, reserve, budget, older, settings, prompt)
 
 
 def _with_files(
@@ -119,16 +181,44 @@ def _pictures(session: Session, messages: list[ContextMessage]) -> dict[str, str
     return {one: f"data:image/jpeg;base64,{b64encode(content).decode()}" for one, content in found.items()}
 
 
-def _read_back(session: Session, chat_id: str, leaf: str, budget: int) -> tuple[list[ContextMessage], int, str | None]:
-    """Messages with words, newest first, until the budget is spent; how many, and where the unread rest begins."""
+def _read_back(
+    session: Session, chat_id: str, leaf: str | None, budget: int
+) -> tuple[list[ContextMessage], str | None]:
+    """Messages with words, newest first, until the budget is spent; and where the unread rest begins."""
     found: list[ContextMessage] = []
     spent = 0
-    next_leaf: str | None = leaf
+    next_leaf = leaf
     while next_leaf is not None and spent <= budget:
         rows = BRANCH_TEXTS.all(session, chat_id=chat_id, leaf=next_leaf, links=CHUNK - 1)
-        for message_id, role, content, status, _ in rows:
+        for message_id, role, content, status, _, rule in rows:
             if content and status is not MessageStatus.DELETED:
-                found.append(ContextMessage(role.value, content, message_id))
-                spent += estimate_tokens(content)
+                found.append(ContextMessage(role.value, content, message_id, rule=rule.value))
+                spent += estimate_tokens(content) if rule is not ContextRule.LEFT_OUT else 0
         next_leaf = rows[-1][4] if rows else None
-    return found, len(found), next_leaf
+    return found, next_leaf
+
+
+def _read_older(session: Session, chat_id: str, leaf: str | None) -> tuple[list[ContextMessage], int]:
+    """Of the branch further back: what is pinned, newest first, and how many other messages there are.
+
+    It is walked without its words, as far as something is pinned, or as is counted.
+    """
+    if leaf is None:
+        return [], 0
+    pinned = {row[0]: row for row in PINNED_TEXTS.all(session, chat_id=chat_id, upto=leaf)}
+    found: list[ContextMessage] = []
+    count = 0
+    next_leaf: str | None = leaf
+    while next_leaf is not None and (pinned or count < COUNT_AT_MOST):
+        rows = BRANCH_RULES.all(session, chat_id=chat_id, leaf=next_leaf, links=COUNT_AT_MOST - 1)
+        for message_id, has_words, _ in rows:
+            row = pinned.pop(message_id, None)
+            if row is not None and has_words:
+                found.append(ContextMessage(row[1].value, row[2], message_id, rule="pinned"))
+            else:
+                count += bool(has_words)
+        next_leaf = rows[-1][2] if rows else None
+        oldest = min(pinned, default=None)
+        if oldest is not None and next_leaf is not None and next_leaf < oldest:
+            pinned.clear()  # what is left of them is on other branches: ids rise with time
+    return found, min(count, COUNT_AT_MOST)

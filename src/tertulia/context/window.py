@@ -7,8 +7,11 @@ from typing import Literal
 DEFAULT_WINDOW = 8192  # tokens, where neither the model nor the chat says (S1)
 DEFAULT_RESERVE = 1024
 OVERHEAD_PER_MESSAGE = 4
+LEAST = 2 * OVERHEAD_PER_MESSAGE  # tokens that a message is worth sending with
 TOKENS_A_PICTURE = 1500  # about what vendors count for one of the size that is sent
 Role = Literal["user", "assistant", "system"]
+Rule = Literal["auto", "pinned", "left_out"]
+Why = Literal["newest", "pinned", "fits", "window", "person"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,7 @@ class ContextMessage:
     content: str
     message_id: str | None = None  # None for what is not a stored message, such as the system prompt
     pictures: tuple[str, ...] = ()  # ids of attachments, which the model sees
+    rule: Rule = "auto"
 
     @property
     def tokens(self) -> int:
@@ -37,30 +41,67 @@ def reserve_for_answer(window: int, max_tokens: int | None) -> int:
     return min(max_tokens or DEFAULT_RESERVE, window // 2)
 
 
-def fit_to_window(messages: list[ContextMessage], max_tokens: int) -> list[ContextMessage]:
-    """Keep the newest messages whose token estimates sum to at most max_tokens.
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A message, what of it is sent, and why; `sent` None: nothing."""
 
-    Oldest first, in and out; a system message is always kept. The newest message is never left out: where it alone is too
-    long, its middle is. Raises ContextTooSmall if the system messages leave no room for anything.
+    message: ContextMessage
+    sent: ContextMessage | None
+    why: Why
+
+
+def plan_context(messages: list[ContextMessage], max_tokens: int) -> list[Planned]:
+    """What is sent of each message, in their order, so that their token estimates sum to at most max_tokens.
+
+    System messages go whole. The newest and the pinned ones go always, shortened in their middles where they are too long together;
+    then those before the newest, back to the first that does not fit. The newest goes whatever its rule says. Raises
+    ContextTooSmall if the system messages leave no room for anything.
     """
-    system = [message for message in messages if message.role == "system"]
     others = [message for message in messages if message.role != "system"]
-    room = max_tokens - sum(message.tokens for message in system)
-    if room < 2 * OVERHEAD_PER_MESSAGE and others:
+    room = max_tokens - sum(message.tokens for message in messages if message.role == "system")
+    if not others:
+        return [Planned(message, message, "fits") for message in messages]
+    if room < LEAST:
         raise ContextTooSmall
-    kept: list[ContextMessage] = []
+    newest = others[-1]
+    must = [newest, *(message for message in reversed(others[:-1]) if message.rule == "pinned")]
+    must = must[
+        : max(1, room // LEAST)
+    ]  # of the pinned ones the newest, where the window has not even a few words for each
+    sent = {id(message): cut for message, cut in zip(must, _share(must, room), strict=True)}
+    room -= sum(cut.tokens for cut in sent.values())
+    is_full = False
+    planned: list[Planned] = []
     for message in reversed(others):
-        cost = message.tokens
-        if cost > room:
-            if not kept:
-                # Its words before its pictures, where both are too much.
-                pictures = message.pictures[: max(0, room // 2 // TOKENS_A_PICTURE)]
-                words = shorten(message.content, room - TOKENS_A_PICTURE * len(pictures))
-                kept.append(replace(message, content=words, pictures=pictures))
-            break
-        kept.append(message)
-        room -= cost
-    return system + kept[::-1]
+        if id(message) in sent:
+            planned.append(Planned(message, sent[id(message)], "newest" if message is newest else "pinned"))
+        elif message.rule == "left_out":
+            planned.append(Planned(message, None, "person"))
+        else:
+            is_full = is_full or message.rule == "pinned" or message.tokens > room
+            planned.append(Planned(message, None if is_full else message, "window" if is_full else "fits"))
+            room -= 0 if is_full else message.tokens
+    return [Planned(message, message, "fits") for message in messages if message.role == "system"] + planned[::-1]
+
+
+def _share(messages: list[ContextMessage], room: int) -> list[ContextMessage]:
+    """Each as it is, if there is room for all; else the shortest whole, and the rest of the room divided among the longer."""
+    cut: dict[int, ContextMessage] = {}
+    left = len(messages)
+    for message in sorted(messages, key=lambda one: one.tokens):
+        cut[id(message)] = _within(message, room // left)
+        room -= cut[id(message)].tokens
+        left -= 1
+    return [cut[id(message)] for message in messages]
+
+
+def _within(message: ContextMessage, room: int) -> ContextMessage:
+    if message.tokens <= room:
+        return message
+    # Its words before its pictures, where both are too much.
+    pictures = message.pictures[: max(0, room // 2 // TOKENS_A_PICTURE)]
+    words = shorten(message.content, room - TOKENS_A_PICTURE * len(pictures))
+    return replace(message, content=words, pictures=pictures)
 
 
 def shorten(text: str, max_tokens: int) -> str:

@@ -90,11 +90,12 @@ def _chat_of(session: Session, draft: LockedDraft, wanted: str | None, *, actor:
     return ChatId(found or add_chat(session, draft, None, actor=actor)["id"])
 
 
-def about_drafts(session: Session, chat_id: str, reply_id: str, reader_id: str) -> Callable[[int], str] | None:
+def about_drafts(session: Session, chat_id: str, reply_id: str | None, reader_id: str) -> Callable[[int], str] | None:
     """What a reply's model is told of the draft that the chat is about, and of those attached to it, within so many tokens;
     None where there are none.
 
-    Whoever writes in a shared chat asks a model of their own, which hears no more than they may read.
+    Whoever writes in a shared chat asks a model of their own, which hears no more than they may read. Without a reply it is
+    what would be told next.
     """
     about = _readable(session, DraftChat, chat_id, reader_id)
     attached = _readable(session, AttachedDraft, chat_id, reader_id)
@@ -126,7 +127,7 @@ def _readable(
     ).all()
 
 
-def _about(session: Session, draft: Draft, reply_id: str, reader_id: str) -> "_Told":
+def _about(session: Session, draft: Draft, reply_id: str | None, reader_id: str) -> "_Told":
     """For a proposal the text of the version that it begins from, and how to answer; else what the person has now."""
     proposal = session.execute(
         sa.select(Proposal.base_version_id, Proposal.selection_start, Proposal.selection_end).where(

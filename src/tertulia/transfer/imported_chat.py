@@ -21,6 +21,7 @@ from tertulia.chat.models import (
     Chat,
     ChatSettings,
     ChatTag,
+    ContextRule,
     Edit,
     Message,
     MessageMetadata,
@@ -176,6 +177,7 @@ def _row(
         "parent_message_id": ids.get(one.thread_of or ""),
         "thread_level": level,
         "token_count": native.get("token_count"),
+        "context_rule": _rule(native.get("context_rule")),
         "metadata": details,
         "provider_metadata": None,
         "edit_history": _edits(native.get("edit_history")),
@@ -269,6 +271,10 @@ def _status(given: object) -> MessageStatus:
     except ValueError:
         return MessageStatus.SENT
     return MessageStatus.INTERRUPTED if status in (MessageStatus.SENDING, MessageStatus.STREAMING) else status
+
+
+def _rule(given: object) -> ContextRule:
+    return next((rule for rule in ContextRule if rule == given), ContextRule.AUTO)
 
 
 def _edits(given: object) -> list[Edit]:

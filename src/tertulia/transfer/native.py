@@ -92,6 +92,7 @@ def _message(
         "previous_message_id": ids.get(message.previous_message_id or ""),
         "parent_message_id": ids.get(message.parent_message_id or ""),
         "thread_level": message.thread_level,
+        "context_rule": message.context_rule,
         "user": message.details.author or name,
         "parts": [part.model_dump(mode="json", exclude_none=True) for part in parts],
         "token_count": message.token_count,

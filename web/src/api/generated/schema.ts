@@ -172,6 +172,26 @@ export interface paths {
         patch: operations["patch_chat_api_v1_chats__chat_id__patch"];
         trace?: never;
     };
+    "/api/v1/chats/{chat_id}/context": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Context
+         * @description What the next request would send, before what is written next.
+         */
+        get: operations["get_context_api_v1_chats__chat_id__context_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{chat_id}/drafts": {
         parameters: {
             query?: never;
@@ -842,7 +862,11 @@ export interface paths {
         delete: operations["delete_message_api_v1_messages__message_id__delete"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Patch Message
+         * @description Whether models are sent it.
+         */
+        patch: operations["patch_message_api_v1_messages__message_id__patch"];
         trace?: never;
     };
     "/api/v1/messages/{message_id}/continue": {
@@ -1934,6 +1958,63 @@ export interface components {
             password: string;
         };
         /**
+         * ContextItem
+         * @description A message: `tokens` of it all, `sent_tokens` of what goes, 0 for nothing; `why` it is so.
+         */
+        ContextItem: {
+            /**
+             * Context Rule
+             * @enum {string}
+             */
+            context_rule: "auto" | "pinned" | "left_out";
+            /** Excerpt */
+            excerpt: string;
+            /** Message Id */
+            message_id: string;
+            role: components["schemas"]["MessageRole"];
+            /** Sent Tokens */
+            sent_tokens: number;
+            /** Tokens */
+            tokens: number;
+            /**
+             * Why
+             * @enum {string}
+             */
+            why: "newest" | "pinned" | "fits" | "window" | "person";
+        };
+        /**
+         * ContextRead
+         * @description All tokens are estimates. `forecast_cost` is of what is sent and the longest answer, in dollars; null: nobody knows.
+         *
+         *     `items` are the newest part of the branch on show and what is pinned before it, oldest first; `older` further ones are left out.
+         */
+        ContextRead: {
+            /** Forecast Cost */
+            forecast_cost: string | null;
+            /** Items */
+            items: components["schemas"]["ContextItem"][];
+            /** Model Name */
+            model_name: string | null;
+            /** Older */
+            older: number;
+            /** Provider */
+            provider: string | null;
+            /** Reserve */
+            reserve: number;
+            /** System Tokens */
+            system_tokens: number;
+            /** Used */
+            used: number;
+            /** Window */
+            window: number;
+        };
+        /**
+         * ContextRule
+         * @description What goes to models of a message: what fits, always, or never.
+         * @enum {string}
+         */
+        ContextRule: "auto" | "pinned" | "left_out";
+        /**
          * Decision
          * @description Of these edits; of all that are open where none are named.
          */
@@ -2377,6 +2458,7 @@ export interface components {
             chat_id: string;
             /** Content */
             content: string;
+            context_rule: components["schemas"]["ContextRule"];
             /** Cost */
             cost: string | null;
             /**
@@ -2449,6 +2531,13 @@ export interface components {
          * @enum {string}
          */
         MessageStatus: "sending" | "streaming" | "sent" | "delivered" | "interrupted" | "error" | "deleted";
+        /**
+         * MessageUpdate
+         * @description Whether models are sent it: as far as it fits, always, or never.
+         */
+        MessageUpdate: {
+            context_rule: components["schemas"]["ContextRule"];
+        };
         /** MessageWithHistory */
         MessageWithHistory: {
             /** Agent Id */
@@ -2457,6 +2546,7 @@ export interface components {
             chat_id: string;
             /** Content */
             content: string;
+            context_rule: components["schemas"]["ContextRule"];
             /** Cost */
             cost: string | null;
             /**
@@ -5040,6 +5130,64 @@ export interface operations {
             };
             /** @description Unsupported type */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_context_api_v1_chats__chat_id__context_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8883,6 +9031,98 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_message_api_v1_messages__message_id__patch: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                message_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MessageUpdate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -39,6 +39,7 @@ export async function applyChange(client: QueryClient, change: ChangeEvent): Pro
 
 async function applyMessage(client: QueryClient, change: ChangeEvent): Promise<void> {
   const chatId = change.topic.slice("chat:".length);
+  void client.invalidateQueries({ queryKey: ["context", chatId] });
   if (change.operation !== "updated") void client.invalidateQueries({ queryKey: ["tree", chatId] });
   if (!client.getQueryData(["messages", chatId])) return;
   if (change.operation === "deleted" && !change.payload) {
@@ -66,6 +67,7 @@ async function applyMessage(client: QueryClient, change: ChangeEvent): Promise<v
 }
 
 async function applyChat(client: QueryClient, change: ChangeEvent): Promise<void> {
+  void client.invalidateQueries({ queryKey: ["context", change.entity_id] });
   if (change.operation === "deleted" && !change.payload) return forgetChat(client, change.entity_id);
   const chat =
     (change.payload as Chat | null) ??

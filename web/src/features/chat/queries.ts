@@ -342,4 +342,16 @@ export const restoreChat = (chatId: string) => api<Chat>("POST", `/chats/${chatI
 export const setHead = (chatId: string, messageId: string) =>
   api<Chat>("PUT", `/chats/${chatId}/head`, { body: { message_id: messageId } });
 
+export type ContextRule = Schemas["ContextRule"];
+export const setContextRule = (messageId: string, context_rule: ContextRule) =>
+  api<Message>("PATCH", `/messages/${messageId}`, { body: { context_rule } });
+
+/** What the next request would send of a chat. */
+export function contextQuery(chatId: string) {
+  return queryOptions({
+    queryKey: ["context", chatId],
+    queryFn: ({ signal }) => api<Schemas["ContextRead"]>("GET", `/chats/${chatId}/context`, { signal }),
+  });
+}
+
 export const getMessage = (messageId: string) => api<Message>("GET", `/messages/${messageId}`);

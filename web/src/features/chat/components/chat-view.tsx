@@ -1,5 +1,5 @@
 import { useInfiniteQuery, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
-import { Layers, Network, Search, Share2, SlidersHorizontal, X } from "lucide-react";
+import { Gauge, Layers, Network, Search, Share2, SlidersHorizontal, X } from "lucide-react";
 import { type ReactNode, useCallback, useEffect, useMemo, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { wholeNumber } from "@/lib/dates";
@@ -27,6 +27,7 @@ import type { Message } from "../reducer";
 import { ChatSettings } from "./chat-settings";
 import { Compare } from "./compare";
 import { Composer } from "./composer";
+import { ContextPanel } from "./context-panel";
 import { HistoryDialog } from "./history-dialog";
 import { MessageList } from "./message-list";
 import { ThreadPanel } from "./thread-panel";
@@ -87,6 +88,7 @@ export function ChatView({
   const close = () => setOpened(undefined);
   const made = useChatActions(chatId, openChat);
   const [threadId, setThreadId] = useState<string>();
+  const [isContextShown, setContextShown] = useState(false);
   const dialogs = useMemo(
     () => ({
       compare: (message: Message) => setOpened({ kind: "compare", message }),
@@ -137,6 +139,17 @@ export function ChatView({
       waitingWords={waitingWords}
     />
   );
+  const context = isContextShown && (
+    <ContextPanel
+      chatId={chatId}
+      canWrite={canWrite}
+      onShow={(messageId) => {
+        if (!isWide) setContextShown(false);
+        void showTarget(client, chatId, messageId).catch((error) => say(wordsFor(error)));
+      }}
+      onClose={() => setContextShown(false)}
+    />
+  );
   return (
     <div className="flex min-h-0 flex-1">
       <div className="flex min-w-0 flex-1 flex-col">
@@ -158,6 +171,17 @@ export function ChatView({
               {wholeNumber(chat.total_tokens)} tokens · {dollars(chat.total_cost)}
             </span>
           )}
+          <IconButton
+            label="What the model is sent"
+            aria-pressed={isContextShown}
+            className="aria-pressed:bg-accent-quiet aria-pressed:text-accent"
+            onClick={() => {
+              setThreadId(undefined);
+              setContextShown(!isContextShown);
+            }}
+          >
+            <Gauge size={18} strokeWidth={1.5} aria-hidden />
+          </IconButton>
           <IconButton label="Map of the chat" onClick={() => setOpened({ kind: "map" })}>
             <Network size={18} strokeWidth={1.5} aria-hidden />
           </IconButton>
@@ -253,6 +277,26 @@ export function ChatView({
         ) : (
           <Sheet title="Thread" side="right" isOpen onClose={() => setThreadId(undefined)} hasTitle={false}>
             {thread}
+          </Sheet>
+        ))}
+      {!thread &&
+        context &&
+        (isWide ? (
+          <aside
+            aria-label="Context"
+            className="flex w-(--spacing-panel) shrink-0 flex-col border-hairline border-l"
+          >
+            {context}
+          </aside>
+        ) : (
+          <Sheet
+            title="What the model is sent"
+            side="right"
+            isOpen
+            onClose={() => setContextShown(false)}
+            hasTitle={false}
+          >
+            {context}
           </Sheet>
         ))}
       {opened?.kind === "share" && shareDialog(chat, close)}

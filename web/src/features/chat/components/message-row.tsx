@@ -4,13 +4,16 @@ import {
   ChevronRight,
   Columns2,
   Copy,
+  EyeOff,
   FilePen,
+  Gauge,
   GitBranchPlus,
   History,
   Layers,
   MessagesSquare,
   MoreHorizontal,
   Pencil,
+  Pin,
   Play,
   RefreshCw,
   Trash2,
@@ -24,7 +27,7 @@ import { Menu, type MenuEntry } from "@/ui/menu";
 import { useCopied } from "@/ui/use-copied";
 import { asMarkdown } from "../as-markdown";
 import { useLiveReply } from "../hooks/use-live-reply";
-import type { WantedModel } from "../queries";
+import type { ContextRule, WantedModel } from "../queries";
 import type { Message } from "../reducer";
 import { MessageEditor } from "./message-editor";
 import { MessageParts } from "./message-parts";
@@ -33,6 +36,7 @@ import { ReactButton, Reactions } from "./reactions";
 export type MessageActions = {
   edit: (message: Message, content: string, isInPlace: boolean) => Promise<void>;
   react: (message: Message, emoji: string, isOn: boolean) => void;
+  setRule: (message: Message, rule: ContextRule) => void;
   regenerate: (message: Message, models?: WantedModel[]) => void;
   continueReply: (message: Message) => void;
   showSibling: (messageId: string) => void;
@@ -235,6 +239,8 @@ function Actions({
             relativeTime(message.created_at),
             message.edited && "edited",
             message.imported && "imported",
+            message.context_rule === "pinned" && "always sent to models",
+            message.context_rule === "left_out" && "not sent to models",
             message.model_name,
             usedWords(message),
           ]
@@ -282,6 +288,24 @@ function moreEntries(
       label: "Change the wording",
       icon: <Pencil {...icon} />,
       onChoose: () => onEdit(message.id),
+    });
+  if (canWrite && message.context_rule !== "auto")
+    entries.push({
+      label: "Send to models as it fits",
+      icon: <Gauge {...icon} />,
+      onChoose: () => actions.setRule(message, "auto"),
+    });
+  if (canWrite && message.context_rule !== "pinned")
+    entries.push({
+      label: "Always send to models",
+      icon: <Pin {...icon} />,
+      onChoose: () => actions.setRule(message, "pinned"),
+    });
+  if (canWrite && message.context_rule !== "left_out")
+    entries.push({
+      label: "Never send to models",
+      icon: <EyeOff {...icon} />,
+      onChoose: () => actions.setRule(message, "left_out"),
     });
   if (canWrite)
     entries.push({

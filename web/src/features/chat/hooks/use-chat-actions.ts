@@ -22,6 +22,7 @@ import {
   restoreMessage,
   type Sent,
   sendMessage,
+  setContextRule,
   setHead,
   showBranch,
   type WantedModel,
@@ -46,6 +47,11 @@ export function useChatActions(
         placeSent(client, await editMessage(message, content, crypto.randomUUID(), isInPlace)),
       react: (message, emoji, isOn) => {
         react(message.id, emoji, isOn)
+          .then((changed) => placeMessage(client, changed))
+          .catch((error) => say(wordsFor(error)));
+      },
+      setRule: (message, rule) => {
+        setContextRule(message.id, rule)
           .then((changed) => placeMessage(client, changed))
           .catch((error) => say(wordsFor(error)));
       },

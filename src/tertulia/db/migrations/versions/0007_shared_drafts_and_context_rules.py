@@ -1,4 +1,4 @@
-"""Shared drafts"""
+"""Shared drafts, and what of a chat goes to models"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -57,11 +57,28 @@ def upgrade() -> None:
         op.create_foreign_key(op.f("fk_share_draft_id"), "share", "draft", ["draft_id"], ["id"], ondelete="CASCADE")
         op.create_check_constraint(op.f("ck_share_one_thing"), "share", "(chat_id IS NULL) <> (draft_id IS NULL)")
     op.create_index(op.f("ix_share_draft_id_is_active"), "share", ["draft_id", "is_active"], unique=False)
+    # As one statement, because SQLite checks a column only where it is made with it.
+    op.execute(
+        "ALTER TABLE message ADD COLUMN context_rule VARCHAR(8) DEFAULT 'auto' NOT NULL "
+        "CONSTRAINT ck_message_context_rule CHECK (context_rule IN ('auto', 'pinned', 'left_out'))"
+    )
+    op.create_index(
+        "ix_message_pinned",
+        "message",
+        ["chat_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("context_rule = 'pinned'"),
+        postgresql_where=sa.text("context_rule = 'pinned'"),
+    )
     # What search knows of drafts is told anew, with whom they may be found by.
     op.execute("UPDATE draft SET indexed_number = 0")
 
 
 def downgrade() -> None:
+    op.drop_index("ix_message_pinned", table_name="message")
+    if op.get_bind().dialect.name != "sqlite":
+        op.drop_constraint("ck_message_context_rule", "message", type_="check")
+    op.execute("ALTER TABLE message DROP COLUMN context_rule")
     op.execute("DELETE FROM share WHERE chat_id IS NULL")
     op.drop_index(op.f("ix_share_draft_id_is_active"), table_name="share")
     if op.get_bind().dialect.name == "sqlite":

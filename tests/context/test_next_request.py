@@ -1,0 +1,115 @@
+"""What the next request would send, shown before it is sent; messages pinned and left out by a person."""
+
+import pytest
+
+from tertulia.chat.messages import MAX_PINNED
+from tests.conftest import SignIn
+from tests.fakes.live_server import Client
+from tests.fakes.scripted_provider import Finish, ScriptedProvider, Text
+from tests.waiting import Listener
+
+
+def fill(client: Client, provider: ScriptedProvider, *, turns: int, words: int = 40, window: int = 512) -> str:
+    chat = str(client.chat(system_prompt="Be kind.")["id"])
+    client.api("PATCH", f"/chats/{chat}", json={"context_window_size": window, "settings": {"max_tokens": 128}})
+    for number in range(turns):
+        provider.play([Text(f"Reply {number}. " + "word " * words), Finish()])
+        client.finished(client.say(chat, f"Question {number}. " + "word " * words)["run"]["id"])
+    return chat
+
+
+def rule(client: Client, message_id: str, context_rule: str, *, expect: int = 200) -> object:
+    return client.api("PATCH", f"/messages/{message_id}", json={"context_rule": context_rule}, expect=expect)
+
+
+def test_what_is_shown_is_what_is_sent(ana: Client, provider: ScriptedProvider) -> None:
+    chat = fill(ana, provider, turns=6)
+    shown = ana.api("GET", f"/chats/{chat}/context")
+    assert (shown["window"], shown["model_name"]) == (512, "scripted")
+    assert shown["used"] + shown["reserve"] <= 512
+    assert shown["used"] == shown["system_tokens"] + sum(item["sent_tokens"] for item in shown["items"])
+    sent = [item for item in shown["items"] if item["sent_tokens"]]
+    assert [item["why"] for item in sent] == ["fits"] * (len(sent) - 1) + ["newest"]
+    assert {item["why"] for item in shown["items"] if not item["sent_tokens"]} == {"window"}
+    assert sent[-1]["excerpt"].startswith("Reply 5.")
+    left_out = len(shown["items"]) - len(sent) + shown["older"]
+    assert left_out + len(sent) == 12
+
+
+def test_what_is_pinned_always_goes_and_what_is_left_out_never(ana: Client, provider: ScriptedProvider) -> None:
+    chat = fill(ana, provider, turns=6)
+    oldest, *_, last_question, _ = [item["id"] for item in ana.api("GET", f"/chats/{chat}/messages")["items"][::-1]]
+    window = Listener(ana)
+    rule(ana, oldest, "pinned")
+    rule(ana, last_question, "left_out")
+    window.wait_for(lambda: window.changes.count(("message", "updated")) >= 2)
+    shown = {item["message_id"]: item for item in ana.api("GET", f"/chats/{chat}/context")["items"]}
+    assert (shown[oldest]["why"], shown[oldest]["sent_tokens"]) == ("pinned", shown[oldest]["tokens"])
+    assert (shown[last_question]["why"], shown[last_question]["sent_tokens"]) == ("person", 0)
+    provider.play([Text("Well."), Finish()])
+    ana.finished(ana.say(chat, "And now?")["run"]["id"])
+    texts = [message["content"] for message in provider.requests[-1]["messages"]]
+    assert texts[0] == "Be kind."
+    assert texts[1].startswith("Question 0.")
+    assert not any(text.startswith("Question 5.") for text in texts)
+    assert texts[-1] == "And now?"
+    rule(ana, oldest, "auto")
+    rule(ana, last_question, "auto")
+    after = {item["message_id"]: item["why"] for item in ana.api("GET", f"/chats/{chat}/context")["items"]}
+    assert after.get(oldest, "window") == "window"
+
+
+def test_what_is_pinned_far_back_and_on_another_branch_is_told_apart(ana: Client, provider: ScriptedProvider) -> None:
+    chat = fill(ana, provider, turns=70, words=1, window=256)  # further back than what is read with its words
+    messages = []
+    cursor = None
+    while True:
+        page = ana.api("GET", f"/chats/{chat}/messages", params={"cursor": cursor} if cursor else {})
+        messages += page["items"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    first = messages[-1]
+    other = ana.api(
+        "POST", f"/messages/{first['id']}/edit", json={"content": "Another beginning", "reply": False}, expect=201
+    )["message"]
+    ana.api("PUT", f"/chats/{chat}/head", json={"message_id": messages[0]["id"]})
+    for message_id in (first["id"], other["id"]):
+        rule(ana, message_id, "pinned")
+    shown = ana.api("GET", f"/chats/{chat}/context")
+    assert [item["message_id"] for item in shown["items"] if item["why"] == "pinned"] == [first["id"]]
+    assert len(shown["items"]) + shown["older"] == 140
+
+
+def test_a_longer_answer_and_price_are_told_where_they_are_known(ana: Client, provider: ScriptedProvider) -> None:
+    chat = ana.chat()["id"]
+    empty = ana.api("GET", f"/chats/{chat}/context")
+    assert (empty["items"], empty["used"], empty["older"]) == ([], 0, 0)
+    assert empty["window"] == 8192
+    assert empty["forecast_cost"] is None  # nobody knows what `scripted` costs
+
+
+def test_fifty_messages_are_pinned_and_no_more(ana: Client, provider: ScriptedProvider) -> None:
+    chat = ana.chat()["id"]
+    ids = [ana.say(chat, f"{number}", reply=False)["message"]["id"] for number in range(MAX_PINNED + 1)]
+    for message_id in ids[:-1]:
+        rule(ana, message_id, "pinned")
+    rule(ana, ids[0], "pinned")  # it is already
+    refused = ana.api("PATCH", f"/messages/{ids[-1]}", json={"context_rule": "pinned"}, expect=422)
+    assert refused["code"] == "too_many_pinned"
+
+
+@pytest.mark.parametrize("given", ["always", None, 1])
+def test_a_rule_is_one_of_three(ana: Client, given: object) -> None:
+    chat = ana.chat()["id"]
+    message = ana.say(chat, "hello", reply=False)["message"]
+    assert message["context_rule"] == "auto"
+    ana.api("PATCH", f"/messages/{message['id']}", json={"context_rule": given}, expect=422)
+
+
+def test_strangers_neither_see_nor_change(ana: Client, sign_in: SignIn) -> None:
+    chat = ana.chat()["id"]
+    message = ana.say(chat, "hello", reply=False)["message"]
+    bob = sign_in("bob")
+    bob.api("GET", f"/chats/{chat}/context", expect=404)
+    assert rule(bob, message["id"], "pinned", expect=404)["code"] == "message_not_found"  # type: ignore[index]
