@@ -123,6 +123,8 @@ def test_a_person_who_stops_a_waiting_retry_is_heard(ana: Client, provider: Scri
     assert time.monotonic() - began < 5
 
 
+# How a stream is read does not know the database.
+@pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
 def test_a_connection_cut_at_each_byte_gives_a_told_error_or_the_whole(ana: Client, provider: ScriptedProvider) -> None:
     """Cut before anything of the reply came, it is safe to ask again; then the provider echoes."""
     chat_ids = [ana.chat()["id"] for _ in range(16)]
