@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from bench import drafts, search, whole
+from bench import context, drafts, search, whole
 from bench.load import Figure, cpu_seconds, measure, request_bytes
 from bench.streams import PAUSE_MS, TOKENS, Asker, Reply, listen_idly, relay_bare, resident_kib, stream
 from tertulia.accounts.actor import Actor
@@ -114,7 +114,7 @@ def free_port() -> int:
         return port
 
 
-PARTS = ("calls", "whole", "streams", "idle", "start", "search", "drafts")
+PARTS = ("calls", "whole", "streams", "idle", "start", "search", "drafts", "context")
 
 
 def main() -> None:
@@ -165,6 +165,9 @@ def main() -> None:
         if "drafts" in parts:
             (folder / "drafts").mkdir()
             report_drafts(folder / "drafts")
+        if "context" in parts:
+            (folder / "context").mkdir()
+            report_context(folder / "context")
 
 
 def report_whole(ours: tuple[int, int], seeded: whole.Seeded, own_page: bytes, folder: Path) -> None:
@@ -209,6 +212,15 @@ def report_drafts(folder: Path) -> None:
         print(f"     {name:<40} {sorted(took)[len(took) // 2]:>8.1f} / {sorted(took)[int(len(took) * 0.95)]:.1f}")
     share = found.disk_bytes / found.text_bytes
     print(f"1,000 versions are {found.disk_bytes:,} bytes in their rows, {share:.1f} times the text", flush=True)
+
+
+def report_context(folder: Path) -> None:
+    print(
+        f"\nPreparing a step for a window of {context.WINDOW:,} tokens, ms (p50 / p95), and with the first message pinned"
+    )
+    for length, *both in context.measure(folder):
+        told = [f"{sorted(took)[len(took) // 2]:.1f} / {sorted(took)[int(len(took) * 0.95)]:.1f}" for took in both]
+        print(f"     {f'{length:,} messages':<24} {told[0]:>16} {told[1]:>16}", flush=True)
 
 
 def hot_calls(token: str, ids: dict[str, str]) -> dict[str, bytes]:
@@ -285,7 +297,7 @@ def _spread(took: list[float]) -> str:
 
 def _added(ours: list[Reply], direct: list[Reply], which: str) -> float:
     middle = [sorted(getattr(reply, which) for reply in side)[len(side) // 2] for side in (ours, direct)]
-    return (middle[0] - middle[1]) * 1000
+    return float((middle[0] - middle[1]) * 1000)
 
 
 def report_idle(pid: int, port: int, askers: list[Asker]) -> None:

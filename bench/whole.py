@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 from bench.load import Figure, measure, request_bytes
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import DeviceInfo, User, UserRole
+from tertulia.accounts.schemas import ShareCreate
 from tertulia.accounts.sessions import SessionLife, start_session
-from tertulia.chat.schemas import ChatCreate, ShareCreate
+from tertulia.chat.schemas import ChatCreate
 from tertulia.chat.service import create_chat
 from tertulia.chat.shares import create_share
 from tertulia.db.opening import plain_engine

@@ -13,7 +13,7 @@ def fill(client: Client, provider: ScriptedProvider, *, turns: int, words: int =
     chat = str(client.chat(system_prompt="Be kind.")["id"])
     client.api("PATCH", f"/chats/{chat}", json={"context_window_size": window, "settings": {"max_tokens": 128}})
     for number in range(turns):
-        provider.play([Text(f"Reply {number}. " + "word " * words), Finish()])
+        provider.play([Text(f"Reply {number}. " + "word " * words), Finish(usage=False)])
         client.finished(client.say(chat, f"Question {number}. " + "word " * words)["run"]["id"])
     return chat
 
@@ -87,6 +87,22 @@ def test_a_longer_answer_and_price_are_told_where_they_are_known(ana: Client, pr
     assert (empty["items"], empty["used"], empty["older"]) == ([], 0, 0)
     assert empty["window"] == 8192
     assert empty["forecast_cost"] is None  # nobody knows what `scripted` costs
+
+
+def test_estimates_are_corrected_by_what_the_provider_counted(ana: Client, provider: ScriptedProvider) -> None:
+    chat = fill(ana, provider, turns=3, window=4096)
+    before = ana.api("GET", f"/chats/{chat}/context")
+    estimated = before["used"] - before["items"][-1]["sent_tokens"] // 2  # about what the next step estimates
+    provider.play([Text("Yes."), Finish(prompt_tokens=2 * before["used"])])
+    ana.finished(ana.say(chat, "Twice as many?")["run"]["id"])
+    after = ana.api("GET", f"/chats/{chat}/context")
+    one = {item["message_id"]: item["tokens"] for item in after["items"]}
+    for item in before["items"]:
+        assert 1.7 * item["tokens"] < one[item["message_id"]] < 2.1 * item["tokens"]
+    assert after["used"] > 1.5 * estimated
+    ana.api("PATCH", f"/chats/{chat}", json={"provider": "openai", "model_name": "scripted-2"})
+    other = ana.api("GET", f"/chats/{chat}/context")  # of another model nothing is known yet
+    assert other["items"][0]["tokens"] == before["items"][0]["tokens"]
 
 
 def test_fifty_messages_are_pinned_and_no_more(ana: Client, provider: ScriptedProvider) -> None:

@@ -46,9 +46,12 @@ def gather_context(
     model_window: int | None,
     sees_pictures: bool = True,
     shrink: float = 1.0,
+    factor: float = 1.0,
     about: Callable[[int], str] | None = None,
 ) -> Context:
     """The branch that ends in a message, as much as fits; `shrink` below 1 after a provider found it too long.
+
+    `factor`: how many of this model's tokens one of our estimated ones is, by what its provider counted before.
 
     `about` tells within so many tokens what the chat is about besides, such as a draft. Of a thread it is what the thread says, and before it the branch up to the message that it answers.
     """
@@ -58,7 +61,7 @@ def gather_context(
         last_message_id,
         model_window=model_window,
         sees_pictures=sees_pictures,
-        shrink=shrink,
+        scale=shrink / factor,
         about=about,
     )
     fitted = [one.sent for one in _plan(found) if one.sent is not None]
@@ -70,8 +73,9 @@ def gather_context(
 
 @dataclass(frozen=True)
 class ContextPlan:
-    """What the next request would send, before what is written next: all tokens are estimates."""
+    """What the next request would send, before what is written next. Tokens are estimates; `factor` makes them the model's."""
 
+    factor: float
     window: int
     reserve: int
     planned: list[Planned]  # the newest part of the branch, and what is pinned before it; system messages first
@@ -85,10 +89,19 @@ def plan_next(
     *,
     model_window: int | None,
     sees_pictures: bool,
+    factor: float,
     about: Callable[[int], str] | None,
 ) -> ContextPlan:
-    found = _read(session, chat_id, leaf, model_window=model_window, sees_pictures=sees_pictures, about=about)
-    return ContextPlan(found.window, found.reserve, _plan(found), found.older)
+    found = _read(
+        session,
+        chat_id,
+        leaf,
+        model_window=model_window,
+        sees_pictures=sees_pictures,
+        scale=1 / factor,
+        about=about,
+    )
+    return ContextPlan(factor, found.window, found.reserve, _plan(found), found.older)
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,7 @@ class _Found:
     messages: list[ContextMessage]
     window: int
     reserve: int
-    budget: int
+    budget: int  # estimated tokens
     older: int  # messages that were not even read
     settings: ChatSettings
     prompt: str | None
@@ -120,14 +133,14 @@ def _read(
     model_window: int | None,
     sees_pictures: bool,
     about: Callable[[int], str] | None,
-    shrink: float = 1.0,
+    scale: float,
 ) -> _Found:
     prompt, chosen_window, settings = session.execute(
         sa.select(Chat.system_prompt, Chat.context_window_size, Chat.settings).where(Chat.id == chat_id)
     ).one()
     window = min(chosen_window or model_window or DEFAULT_WINDOW, model_window or chosen_window or DEFAULT_WINDOW)
     reserve = reserve_for_answer(window, settings.max_tokens)
-    budget = int((window - reserve) * shrink)
+    budget = int((window - reserve) * scale)
     newest_first, more = _read_back(session, chat_id, leaf, budget)
     pinned, older = _read_older(session, chat_id, more)
     messages = _with_files(session, newest_first + pinned, budget, sees_pictures=sees_pictures)

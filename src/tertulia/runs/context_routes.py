@@ -22,6 +22,7 @@ from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Usage
 from tertulia.providers.routes import get_default_model
 from tertulia.runs.drafts import about_drafts
+from tertulia.runs.steps import measured_factor
 
 EXCERPT = 120
 
@@ -39,7 +40,7 @@ class ContextItem(TypedDict):
 
 
 class ContextRead(TypedDict):
-    """All tokens are estimates. `forecast_cost` is of what is sent and the longest answer, in dollars; null: nobody knows.
+    """Tokens are estimates, corrected by what the provider counted at the last reply. `forecast_cost` is of what is sent and the longest answer, in dollars; null: nobody knows.
 
     `items` are the newest part of the branch on show and what is pinned before it, oldest first; `older` further ones are left out.
     """
@@ -76,12 +77,15 @@ def context_routes(catalogue: ModelCatalogue) -> Routes:
         resolved = await _resolved(catalogue, actor, choice)
 
         def plan(session: Session, actor: Actor) -> ContextPlan:
+            head = get_chat(session, ChatId(chat_id), actor=actor)["head_message_id"]
+            factor = measured_factor(session, head, choice.provider, choice.model_name) if choice else 1.0
             return plan_next(
                 session,
                 chat_id,
-                get_chat(session, ChatId(chat_id), actor=actor)["head_message_id"],
+                head,
                 model_window=resolved.context_window if resolved else None,
                 sees_pictures=resolved is None or resolved.sees_pictures is not False,
+                factor=factor,
                 about=about_drafts(session, chat_id, None, actor.user_id),
             )
 
@@ -100,7 +104,7 @@ async def _resolved(catalogue: ModelCatalogue, actor: Actor, choice: ModelChoice
 
 
 def _read(plan: ContextPlan, choice: ModelChoice | None, resolved: Resolved | None) -> ContextRead:
-    sent = [(one, one.sent.tokens if one.sent else 0) for one in plan.planned]
+    sent = [(one, round(plan.factor * one.sent.tokens) if one.sent else 0) for one in plan.planned]
     used = sum(tokens for _, tokens in sent)
     cost = None
     if resolved is not None and choice is not None:
@@ -118,7 +122,7 @@ def _read(plan: ContextPlan, choice: ModelChoice | None, resolved: Resolved | No
                 "message_id": one.message.message_id,
                 "role": MessageRole(one.message.role),
                 "excerpt": " ".join(one.message.content[: 2 * EXCERPT].split())[:EXCERPT],
-                "tokens": one.message.tokens,
+                "tokens": round(plan.factor * one.message.tokens),
                 "sent_tokens": tokens,
                 "context_rule": one.message.rule,
                 "why": one.why,

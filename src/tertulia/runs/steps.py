@@ -34,6 +34,7 @@ from tertulia.runs.service import announce_run, end_queued, wake_ended
 LEASE_S = 8
 MOST_CLAIMED = 50  # runs in one transaction
 CLAIM_LOCK = 0x72756E  # "run": one process at a time decides who runs next
+LEAST_MEASURED = 100  # estimated tokens: of a shorter request what a provider adds of its own would mislead
 LIVE = (RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL)
 GO_ON = "Continue your last reply exactly where it stops. Repeat nothing of it, and add no introduction."
 
@@ -227,6 +228,7 @@ def start_step(
         model_window=model_window,
         sees_pictures=sees_pictures,
         shrink=shrink,
+        factor=measured_factor(session, row.previous_message_id, run.provider, run.model_name),
         about=about_drafts(session, run.chat_id, run.message_id, run.payer_id),
     )
     messages = list(context.messages)
@@ -266,6 +268,30 @@ def start_step(
         ),
         request.estimated_tokens,
     )
+
+
+def measured_factor(session: Session, message_id: str | None, provider: str, model_name: str) -> float:
+    """How many tokens the provider counted for each that we estimated, at the last reply up to a message; 1 if nobody knows."""
+    reply = sa.orm.aliased(Message)
+    row = session.execute(
+        sa.select(Step.request, Step.usage)
+        .select_from(Message)
+        # The message is what is answered now, so that the last reply is the one before it, or it is that reply itself.
+        .join(reply, sa.or_(reply.id == Message.id, reply.id == Message.previous_message_id))
+        .join(Run, Run.message_id == reply.id)
+        .join(Step, Step.run_id == Run.id)
+        .where(
+            Message.id == message_id,
+            Run.provider == provider,
+            Run.model_name == model_name,
+            Step.usage.is_not(None),
+        )
+        .order_by(Step.id.desc())
+        .limit(1)
+    ).first()
+    if row is None or row.usage.estimated or row.request.estimated_tokens < LEAST_MEASURED:
+        return 1.0
+    return float(min(max(row.usage.prompt / row.request.estimated_tokens, 0.5), 3.0))
 
 
 def checkpoint(session: Session, run: Claimed, parts: list[Part]) -> None:

@@ -1,0 +1,80 @@
+"""Preparing what a step sends, by how long the chat is: also with a message pinned at its very beginning."""
+
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import User, UserRole
+from tertulia.chat.models import Chat, ContextRule, Message
+from tertulia.chat.schemas import ChatCreate
+from tertulia.chat.service import create_chat
+from tertulia.context.service import gather_context
+from tertulia.db.migrate import upgrade_schema
+from tertulia.db.opening import plain_engine
+from tertulia.ids import UserId, new_id
+from tertulia.settings import Settings
+
+LENGTHS = (50, 5_000, 50_000)  # messages
+WINDOW = 8192
+TIMES = 40
+WORDS = "words of a message that is neither short nor long, as people write them " * 4
+
+
+def measure(folder: Path) -> list[tuple[int, list[float], list[float]]]:
+    """For each length the milliseconds of each preparing, without and with a pinned first message."""
+    settings = Settings(data=folder)
+    upgrade_schema(settings, now=clock.now())
+    engine = plain_engine(settings)
+    actor = Actor(UserId(new_id()), UserRole.USER)
+    with Session(engine) as session:
+        session.add(User(id=actor.user_id, username="bench", username_key="bench", name="Bench"))
+        session.commit()
+    found = []
+    for length in LENGTHS:
+        chat_id, ids = _chat(engine, actor, length)
+        plain = _timed(engine, chat_id, ids[-1])
+        with Session(engine) as session:
+            session.execute(sa.update(Message).where(Message.id == ids[0]).values(context_rule=ContextRule.PINNED))
+            session.commit()
+        found.append((length, plain, _timed(engine, chat_id, ids[-1])))
+    engine.dispose()
+    return found
+
+
+def _chat(engine: sa.Engine, actor: Actor, length: int) -> tuple[str, list[str]]:
+    with Session(engine) as session:
+        chat_id = create_chat(session, ChatCreate(title=f"{length}"), owner_id=actor.user_id)["id"]
+        now, ids = clock.now(), [new_id() for _ in range(length)]
+        rows: list[dict[str, object]] = [
+            {
+                "id": message_id,
+                "chat_id": chat_id,
+                "role": "assistant" if number % 2 else "user",
+                "status": "sent",
+                "previous_message_id": ids[number - 1] if number else None,
+                "content": WORDS,
+                "parts": [],
+                "created_at": now,
+                "updated_at": now,
+            }
+            for number, message_id in enumerate(ids)
+        ]
+        for start in range(0, length, 1000):
+            session.execute(sa.insert(Message), rows[start : start + 1000])
+        session.execute(sa.update(Chat).where(Chat.id == chat_id).values(head_message_id=ids[-1]))
+        session.commit()
+    return chat_id, ids
+
+
+def _timed(engine: sa.Engine, chat_id: str, leaf: str) -> list[float]:
+    took = []
+    for _ in range(TIMES):
+        with Session(engine) as session:
+            began = time.perf_counter()
+            gather_context(session, chat_id, leaf, model_window=WINDOW)
+            took.append((time.perf_counter() - began) * 1000)
+    return took
