@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tertulia.drafts.models import MAX_CONTENT
-from tertulia.files.reader.documents import read_document
+from tertulia.files.reader.documents import MOST_MARKED, read_document
 from tertulia.transfer.one_draft import WORD
+from tertulia.transfer.pages import rendered
 from tertulia.transfer.word import write_word
 from tests.fakes.live_server import Client
 
@@ -71,6 +72,37 @@ def test_a_draft_is_saved_as_markdown_as_a_page_and_for_word(ana: Client) -> Non
     ):
         assert kept in content
     assert "javascript:" not in word.text
+
+
+def test_whatever_signs_are_in_it_a_word_document_is_made(ana: Client) -> None:
+    draft = draft_of(ana, "a\x1b[1mb \ufffe\uffff\n\n```\n\x1b[0m\n```\n", title="T\x01")
+    assert ana.get(f"/drafts/{draft}/export?format=docx").status_code == 200
+
+
+def test_links_of_a_page_lead_where_a_browser_may_be_led() -> None:
+    lead = rendered("[a](https://a.example) [b](mailto:a@b.c) [c](#there)")
+    assert lead.count('rel="noopener noreferrer nofollow"') == 3
+    for address in ("search-ms:x", "vscode:x", "tel:1", "data:image/png;base64,AA", "//host/x", "javascript:x"):
+        assert "<a" not in rendered(f"[a]({address})")
+
+
+def test_a_word_document_is_read_from_the_parts_that_were_checked_alone(tmp_path: Path) -> None:
+    write_word("words", tmp_path / "good.docx", "T")
+    bad = tmp_path / "bad.docx"
+    with zipfile.ZipFile(tmp_path / "good.docx") as good, zipfile.ZipFile(bad, "w") as made:
+        for name in good.namelist():
+            content = good.read(name)
+            if name == "_rels/.rels":
+                content = content.replace(b"word/document.xml", b"word/document.bin")
+            made.writestr(name, content)
+        made.writestr("word/document.bin", b'<?xml version="1.0"?><!DOCTYPE w [<!ENTITY a "aaaa">]><w>&a;</w>')
+    assert read_document(bad, WORD, tmp_path)[1] == "words"
+
+
+def test_of_a_long_word_document_the_words_are_read(tmp_path: Path) -> None:
+    write_word("# Title\n\n" + "word\n\n" * (MOST_MARKED + 1), tmp_path / "long.docx", "T")
+    text = read_document(tmp_path / "long.docx", WORD, tmp_path)[1]
+    assert text.startswith("Title\nword\n")
 
 
 def test_the_text_is_copied_with_its_dress(ana: Client) -> None:

@@ -1,19 +1,26 @@
 """Shared drafts: who may do what, what is heard live, what strangers see, and drafts that a chat is told of."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.schemas import Permissions, ShareCreate
 from tertulia.drafts.indexing import RESTED, index_next_draft
-from tertulia.drafts.models import Draft
-from tertulia.drafts.shares import create_share
+from tertulia.drafts.models import Draft, DraftWorkingCopy
+from tertulia.drafts.service import get_draft
+from tertulia.drafts.shares import create_share, revoke_share
+from tertulia.drafts.working_copies import SETTLED_AFTER, settle_working_copy
+from tertulia.ids import ShareId
 from tertulia.search.service import Narrowed, search
 from tests.conftest import SignIn
-from tests.drafts.test_drafts import put, save
-from tests.factories.drafts import make_draft
+from tests.drafts.calls import put, save
+from tests.factories.accounts import make_user
+from tests.factories.drafts import make_draft, store
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import Finish, ScriptedProvider, Text
 from tests.waiting import Listener
@@ -172,6 +179,43 @@ def test_search_finds_a_shared_draft_for_whom_it_is_shared_with(session: Session
             create_share(session, draft_id, new, actor=alice)
 
 
+def test_what_somebody_typed_waits_while_their_leave_is_gone(session: Session, alice: Actor, bob: Actor) -> None:
+    draft_id = make_draft(session, owner=alice, contents=["One"])
+    writing = ShareCreate(shared_with_user_id=bob.user_id, permissions=Permissions(can_write=True))
+    given = create_share(session, draft_id, writing, actor=alice)
+    reading = ShareCreate(shared_with_user_id=bob.user_id)
+    create_share(session, draft_id, reading, actor=alice)
+    store(session, draft_id, "One by Bob", 1, bob)
+    revoke_share(session, ShareId(given["id"]), actor=alice)
+    session.execute(sa.update(DraftWorkingCopy).values(updated_at=clock.now() - 2 * SETTLED_AFTER))
+    assert settle_working_copy(session)
+    assert get_draft(session, draft_id, actor=alice)["version_count"] == 1
+    assert get_draft(session, draft_id, actor=bob)["working_copy"] is None
+    create_share(session, draft_id, writing, actor=alice)
+    copy = get_draft(session, draft_id, actor=bob)["working_copy"]
+    assert copy is not None
+    assert copy["content"] == "One by Bob"
+
+
+def test_what_one_has_for_a_time_is_not_given_for_longer(session: Session, alice: Actor, bob: Actor) -> None:
+    carol = make_user(session, username="carol", name="Carol")
+    draft_id = make_draft(session, owner=alice)
+    soon = clock.now() + timedelta(hours=1)
+    for permissions, end in ((Permissions(can_share=True), None), (Permissions(can_write=True), soon)):
+        new = ShareCreate(shared_with_user_id=bob.user_id, permissions=permissions, expires_at=end)
+        create_share(session, draft_id, new, actor=alice)
+    to_carol = ShareCreate(shared_with_user_id=carol.user_id, permissions=Permissions(can_write=True))
+    assert create_share(session, draft_id, to_carol, actor=bob)["expires_at"] == soon
+    reading = ShareCreate(shared_with_user_id=carol.user_id)
+    assert create_share(session, draft_id, reading, actor=bob)["expires_at"] is None
+
+
+def test_the_chat_of_a_draft_is_not_made_public(ana: Client) -> None:
+    [chat] = ana.api("GET", f"/drafts/{draft_of(ana)}/chats")["items"]
+    refused = ana.api("PATCH", f"/chats/{chat['id']}", json={"visibility": "public"}, expect=422)
+    assert refused["code"] == "share_the_draft"
+
+
 # Attached to a chat
 
 
@@ -203,6 +247,17 @@ def test_whoever_writes_in_the_chat_gets_no_attached_draft_that_they_may_not_rea
     share(ana, draft, shared_with_username="bob")
     bob_client.finished(bob_client.say(chat["id"], "Repeat the draft")["run"]["id"])
     assert "A secret text" in str(provider.requests[-1]["messages"])
+
+
+def test_a_draft_is_not_attached_to_its_own_chat_and_the_trash_takes_no_place(ana: Client) -> None:
+    draft, chat = draft_of(ana), ana.chat()
+    [own] = ana.api("GET", f"/drafts/{draft}/chats")["items"]
+    assert ana.api("PUT", f"/chats/{own['id']}/drafts/{draft}", expect=422)["code"] == "draft_of_this_chat"
+    for _ in range(5):
+        gone = draft_of(ana)
+        ana.api("PUT", f"/chats/{chat['id']}/drafts/{gone}")
+        ana.api("DELETE", f"/drafts/{gone}", expect=204)
+    assert len(ana.api("PUT", f"/chats/{chat['id']}/drafts/{draft}")["items"]) == 1
 
 
 def test_five_drafts_are_attached_to_a_chat_and_no_sixth(ana: Client) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
-from tertulia.drafts.schemas import DraftCreate, VersionCreate
+from tertulia.drafts.schemas import DraftCreate, VersionCreate, WorkingCopyPut
 from tertulia.drafts.service import create_draft, create_version
+from tertulia.drafts.working_copies import store_working_copy
 from tertulia.ids import DraftId
 
 
@@ -16,3 +17,12 @@ def make_draft(session: Session, *, owner: Actor, contents: Sequence[str] = ("",
     for number, content in enumerate(contents[1:], 1):
         create_version(session, draft_id, VersionCreate(content=content, parent_version_number=number), actor=owner)
     return draft_id
+
+
+def store(session: Session, draft_id: DraftId, content: str, base: int, actor: Actor) -> None:
+    store_working_copy(
+        session,
+        draft_id,
+        WorkingCopyPut(content=content, base_version_number=base, revision=0, window_id="a"),
+        actor=actor,
+    )

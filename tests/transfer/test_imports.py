@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tertulia.transfer.found import FoundMessage
 from tertulia.transfer.imported_chat import in_order
 from tertulia.transfer.reader import chatgpt, claude, librechat, openwebui
+from tertulia.transfer.reader.shapes import seconds
 from tests.conftest import SignIn
 from tests.fakes.live_server import Client
 from tests.fakes.scripted_provider import Finish, Reasoning, ScriptedProvider, Text
@@ -173,6 +174,73 @@ def test_the_drafts_of_an_import_are_undone_with_it(ana: Client, sign_in: SignIn
     bob.api("POST", f"/imports/{job['id']}/undo")
     assert bob.api("GET", "/drafts")["items"] == []
     assert bob.api("GET", "/chats")["items"] == []
+
+
+def test_what_was_written_since_keeps_a_draft_and_its_chats(
+    ana: Client, sign_in: SignIn, provider: ScriptedProvider
+) -> None:
+    rich_draft(ana, provider)
+    out = zipped(everything(ana))
+    bob, carol = sign_in("bob"), sign_in("carol")
+    job = take(bob, "a.zip", out)
+    [draft] = bob.api("GET", "/drafts")["items"]
+    typed = {"content": "Bob types", "base_version_number": 5, "revision": 1, "window_id": "w"}
+    bob.api("PUT", f"/drafts/{draft['id']}/working-copy", json=typed)
+    bob.api("POST", f"/imports/{job['id']}/undo")
+    assert bob.api("GET", f"/drafts/{draft['id']}")["working_copy"]["content"] == "Bob types"
+    assert len(bob.api("GET", f"/drafts/{draft['id']}/chats")["items"]) == 1
+    # A chat that an earlier import brought is an ordinary one again when the draft goes.
+    files = everything(ana)
+    first = take(carol, "chats.zip", zipped({name: files[name] for name in files if not name.startswith("drafts/")}))
+    assert first["report"]["chats"] == 1
+    second = take(carol, "all.zip", out)
+    assert carol.api("GET", "/chats")["items"] == []
+    carol.api("POST", f"/imports/{second['id']}/undo")
+    assert carol.api("GET", "/drafts")["items"] == []
+    assert [chat["kind"] for chat in carol.api("GET", "/chats")["items"]] == ["direct"]
+
+
+def test_a_draft_takes_no_chat_that_others_see(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
+    rich_draft(ana, provider)
+    files = everything(ana)
+    bob, _ = sign_in("bob"), sign_in("carol")
+    take(bob, "chats.zip", zipped({name: files[name] for name in files if not name.startswith("drafts/")}))
+    [chat] = bob.api("GET", "/chats")["items"]
+    bob.api("POST", f"/chats/{chat['id']}/shares", json={"shared_with_username": "carol"}, expect=201)
+    take(bob, "all.zip", zipped(files))
+    assert [one["id"] for one in bob.api("GET", "/chats")["items"]] == [chat["id"]]
+
+
+def test_a_draft_beyond_all_measure_is_left_out(ana: Client, provider: ScriptedProvider) -> None:
+    rich_draft(ana, provider)
+    files = everything(ana)
+    [name] = [name for name in files if name.startswith("drafts/")]
+    item = json.loads(files[name])
+    item["draft"]["id"] = "another"
+    first = item["versions"][0] | {"content": "a" * 400_000}
+    more = [
+        first | {"version_number": number, "parent_version_number": 1, "content": None, "changes": [[0, 0, "b"]]}
+        for number in range(2, 400)
+    ]
+    item["versions"] = [first, *more]
+    report = take(ana, "a.zip", zipped({name: json.dumps(item).encode()}))["report"]
+    assert (report["drafts"], report["refused"]) == (0, 1)
+    assert "more versions" in report["problems"][0]
+
+
+def test_odd_ids_make_no_odd_names_and_times_to_come_are_now(ana: Client, provider: ScriptedProvider) -> None:
+    rich_draft(ana, provider)
+    files = everything(ana)
+    [name] = [name for name in files if name.startswith("drafts/")]
+    item = json.loads(files[name])
+    item["draft"] |= {"id": "../../../evil", "updated_at": "2090-01-01T00:00:00Z", "title": "Odd \x00 one"}
+    job = take(ana, "a.zip", zipped({name: json.dumps(item).encode()}))
+    assert (job["error"], job["report"]["problems"], job["report"]["drafts"]) == (None, [], 1)
+    again = everything(ana)
+    assert len(again) == len(files) + 2  # the draft, and its chat
+    assert not any(".." in one for one in again)
+    assert not any(draft["updated_at"].startswith("2090") for draft in ana.api("GET", "/drafts")["items"])
+    assert seconds(float("inf")) is None
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from tertulia.accounts.access import is_valid_share
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import PersonUnknown, ShareExpired, ShareNotFound, SharesTooMuch
 from tertulia.accounts.models import Share, User, UserStatus
-from tertulia.accounts.schemas import PermissionsRead, ShareCreate, ShareMade, ShareRead
+from tertulia.accounts.schemas import Permissions, PermissionsRead, ShareCreate, ShareMade, ShareRead
 from tertulia.accounts.service import name_key, write_audit
 from tertulia.accounts.tokens import hash_token, new_share_token
-from tertulia.db import rowcount, wake
+from tertulia.db import wake
 from tertulia.ids import new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish
@@ -58,7 +58,7 @@ def create_share(session: Session, shared: Shared, new: ShareCreate, *, actor: A
     Raises SharesTooMuch, PersonUnknown, ShareExpired.
     """
     wanted, own = new.permissions, _own_leave(session, shared, actor=actor)
-    if (wanted.can_write and not own.can_write) or (wanted.can_share and not own.can_share):
+    if not own.can_share or (wanted.can_write and not own.can_write):
         raise SharesTooMuch("You cannot give a permission that you do not have.")
     if new.expires_at is not None and new.expires_at <= clock.now():
         raise ShareExpired
@@ -82,7 +82,7 @@ def create_share(session: Session, shared: Shared, new: ShareCreate, *, actor: A
                 Share.can_write: wanted.can_write,
                 Share.can_share: wanted.can_share,
                 # What one has for a time is not given for longer.
-                Share.expires_at: min(filter(None, (new.expires_at, own.expires_at)), default=None),
+                Share.expires_at: min(filter(None, (new.expires_at, *_ends(own, wanted))), default=None),
             }
         )
     )
@@ -116,10 +116,10 @@ def revoke_share(session: Session, shared: Shared, share_id: str, *, actor: Acto
 
 
 def _end(session: Session, shared: Shared, *conditions: ColumnElement[bool]) -> bool:
-    share_id = session.scalar(sa.select(Share.id).where(*conditions))
+    share_id = session.scalar(sa.select(Share.id).where(shared.column == shared.id, *conditions))
     if share_id is None:
         return False
-    rowcount(session, sa.update(Share).where(Share.id == share_id).values(is_active=False))
+    session.execute(sa.update(Share).where(Share.id == share_id).values(is_active=False))
     _announce(session, shared, share_id, Operation.DELETED)
     return True
 
@@ -161,17 +161,32 @@ def _unfounded(session: Session, shared: Shared) -> list[Share]:
     return left
 
 
-def _own_leave(session: Session, shared: Shared, *, actor: Actor) -> _Given:
-    """Of somebody who may share it; it ends with the last share that lets them."""
+@dataclass(frozen=True)
+class _Leave:
+    can_write: bool
+    can_share: bool
+    write_ends: datetime | None = None
+    share_ends: datetime | None = None
+
+
+def _own_leave(session: Session, shared: Shared, *, actor: Actor) -> _Leave:
+    """What others let somebody do, each for as long as the longest share that lets them."""
     if shared.owner_id == actor.user_id:
-        return _Given(can_write=True, can_share=True, expires_at=None)
+        return _Leave(can_write=True, can_share=True)
     mine = session.scalars(shared.shares().where(Share.shared_with_user_id == actor.user_id)).all()
-    ends = [share.expires_at for share in mine if share.can_share]
-    return _Given(
-        can_write=any(share.can_write for share in mine),
-        can_share=bool(ends),
-        expires_at=None if None in ends else max((end for end in ends if end), default=None),
+    writes = [share.expires_at for share in mine if share.can_write]
+    shares = [share.expires_at for share in mine if share.can_share]
+    return _Leave(
+        can_write=bool(writes), can_share=bool(shares), write_ends=_longest(writes), share_ends=_longest(shares)
     )
+
+
+def _longest(ends: list[datetime | None]) -> datetime | None:
+    return None if None in ends else max((end for end in ends if end), default=None)
+
+
+def _ends(own: "_Leave", wanted: Permissions) -> list[datetime | None]:
+    return [own.share_ends, own.write_ends] if wanted.can_write else [own.share_ends]
 
 
 def _person(session: Session, new: ShareCreate) -> str | None:

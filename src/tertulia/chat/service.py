@@ -12,8 +12,8 @@ from tertulia.accounts.access import actor_id, covers_chat, shared_chat_ids
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.accounts.sharing import permissions_of
-from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat, NotYourChat
-from tertulia.chat.models import DEFAULT_TITLE, Chat, ChatKind, Message, MessageStatus
+from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat, NotYourChat, ShareTheDraft
+from tertulia.chat.models import DEFAULT_TITLE, Chat, ChatKind, Message, MessageStatus, Visibility
 from tertulia.chat.queries import (
     BRANCH_PAGE,
     CHAT_BY_ID,
@@ -138,8 +138,10 @@ def list_shared_chats(session: Session, *, actor: Actor) -> list[ChatRead]:
 
 
 def update_chat(session: Session, chat_id: ChatId, update: ChatUpdate, *, actor: Actor) -> ChatRead:
-    own_chat(session, chat_id, actor=actor)
+    chat = own_chat(session, chat_id, actor=actor)
     LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
+    if update.visibility is Visibility.PUBLIC and chat["kind"] is ChatKind.DRAFT:
+        raise ShareTheDraft
     values = {name: getattr(update, name) for name in update.model_fields_set}
     if "title" in values and values["title"] is None:
         values["title"] = DEFAULT_TITLE

@@ -8,9 +8,9 @@ from tertulia.accounts.access import may_read_draft
 from tertulia.accounts.actor import Actor
 from tertulia.chat.messages import LockedChat, lock_chat
 from tertulia.chat.service import get_chat
-from tertulia.db import rowcount
-from tertulia.drafts.errors import DraftNotFound, TooManyAttached
-from tertulia.drafts.models import AttachedDraft, Draft
+from tertulia.db import insert_if_absent, rowcount
+from tertulia.drafts.errors import AttachedToItself, DraftNotFound, TooManyAttached
+from tertulia.drafts.models import AttachedDraft, Draft, DraftChat
 from tertulia.drafts.queries import DRAFTS
 from tertulia.drafts.schemas import DraftListed
 from tertulia.drafts.service import check_draft, read_for
@@ -37,11 +37,15 @@ def attach_draft(session: Session, chat_id: ChatId, draft_id: DraftId, *, actor:
     """By whoever may write in the chat and read the draft. Raises ChatNotFound, DraftNotFound, TooManyAttached."""
     chat = lock_chat(session, chat_id, actor=actor)
     check_draft(session, draft_id, actor=actor)
-    known = session.scalars(sa.select(AttachedDraft.draft_id).where(AttachedDraft.chat_id == chat_id)).all()
+    is_about = sa.select(DraftChat.chat_id).where(DraftChat.chat_id == chat_id, DraftChat.draft_id == draft_id)
+    if session.scalar(is_about) is not None:
+        raise AttachedToItself
+    # Those of others that one cannot see, and those in the trash, take nobody's place.
+    known = [one["id"] for one in list_attached(session, chat_id, actor=actor)]
     if draft_id not in known:
         if len(known) >= MAX_ATTACHED:
             raise TooManyAttached(MAX_ATTACHED)
-        session.execute(sa.insert(AttachedDraft).values(chat_id=chat_id, draft_id=draft_id, created_at=clock.now()))
+        insert_if_absent(session, AttachedDraft, chat_id=chat_id, draft_id=draft_id, created_at=clock.now())
         _announce(session, chat, draft_id, Operation.CREATED)
     return list_attached(session, chat_id, actor=actor)
 

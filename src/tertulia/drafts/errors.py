@@ -17,6 +17,13 @@ class NotYourDraft(Forbidden):
         super().__init__("Only the owner of this draft can do that.")
 
 
+class AttachedToItself(Invalid):
+    code = "draft_of_this_chat"
+
+    def __init__(self) -> None:
+        super().__init__("This chat is about that draft: its models are told of it already.")
+
+
 class TooManyAttached(Invalid):
     code = "too_many_drafts_attached"
 

@@ -81,7 +81,7 @@ def create_draft(session: Session, new: DraftCreate, *, actor: Actor) -> DraftRe
     )
     draft = LockedDraft(draft_id, actor.user_id, 0, 0)
     add_version(session, draft, content, parent=None, origin=origin)
-    add_chat(session, draft, title, actor=actor)
+    begin_chat(session, draft, title)
     announce_draft(session, draft_id, Operation.CREATED)
     return get_draft(session, draft_id, actor=actor)
 
@@ -110,12 +110,19 @@ def _title_of(content: str) -> str | None:
     return next((line[:TITLE_OF_TEXT].strip() for line in lines if line), None)
 
 
-def add_chat(session: Session, draft: LockedDraft, title: str | None, *, actor: Actor) -> ChatRead:
-    """One more chat about a draft. It is the draft's owner's, whoever begins it: what is shared is the draft."""
+def begin_chat(session: Session, draft: LockedDraft, title: str | None) -> ChatId:
+    """It is the draft's owner's, whoever begins it: what is shared is the draft."""
     new = ChatCreate(title=title[:200] if title else None)
     chat_id = ChatId(create_chat(session, new, kind=ChatKind.DRAFT, owner_id=draft.owner_id)["id"])
     session.execute(sa.insert(DraftChat).values(chat_id=chat_id, draft_id=draft.id, created_at=clock.now()))
+    return chat_id
+
+
+def add_chat(session: Session, draft: LockedDraft, title: str | None, *, actor: Actor) -> ChatRead:
+    """One more chat about a draft, of which all are told who may read it."""
+    chat_id = begin_chat(session, draft, title)
     wake(session, SHARES)  # whoever may read the draft hears of this chat too
+    announce_draft(session, draft.id, Operation.UPDATED)  # and now: their leave of the chat is looked up a moment later
     return get_chat(session, chat_id, actor=actor)
 
 
@@ -190,10 +197,11 @@ def draft_key(draft: DraftListed) -> DraftKey:
 def get_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> DraftRead:
     """With its current text and what the actor is typing. Raises DraftNotFound."""
     listed = read_for(session, _find_draft(session, draft_id, actor=actor), actor=actor)
+    may_write = listed["permissions"]["can_write"]
     return {
         **listed,
         "current_version": read_version(session, draft_id, listed["current_version_number"]),
-        "working_copy": read_working_copy(session, draft_id, actor=actor),
+        "working_copy": read_working_copy(session, draft_id, actor=actor) if may_write else None,
     }
 
 

@@ -24,14 +24,11 @@ from tertulia.drafts.service import read_for
 from tertulia.drafts.versions import load_text, lock_any_draft
 from tertulia.ids import ChatId, DraftId, ShareId
 
-EXCERPT = 200
-
 
 def create_share(session: Session, draft_id: DraftId, new: ShareCreate, *, actor: Actor) -> ShareMade:
     """Raises DraftNotFound, and what sharing.create_share does."""
-    shared = _shareable(session, draft_id, actor=actor)
-    lock_any_draft(session, draft_id)
-    return sharing.create_share(session, shared, new, actor=actor)
+    lock_any_draft(session, draft_id)  # first: what is found out before may be taken away while one waits
+    return sharing.create_share(session, _shareable(session, draft_id, actor=actor), new, actor=actor)
 
 
 def list_shares(session: Session, draft_id: DraftId, *, actor: Actor) -> list[ShareRead]:
@@ -153,5 +150,5 @@ def read_preview(session: Session, token: str) -> tuple[str, str] | None:
     if door.draft_id is None:
         return chat_shares.read_preview(session, door)
     shared = read_shared(session, replace(door, chat_id=None))
-    words = " ".join((shared["draft"] or {"content": ""})["content"][:EXCERPT].split())
+    words = " ".join((shared["draft"] or {"content": ""})["content"][: chat_shares.EXCERPT].split())
     return shared["title"], f"{shared['owner_name']}: {words}" if words else f"A draft of {shared['owner_name']}."

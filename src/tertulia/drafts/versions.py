@@ -76,7 +76,11 @@ class Saved:
 
 
 def lock_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> LockedDraft:
-    """For whoever may write in it; who holds the lock gives the next number. Raises DraftNotFound."""
+    """For whoever may write in it; who holds the lock gives the next number. Raises DraftNotFound.
+
+    Leave is looked at under the lock: it may have been taken while this waited for it.
+    """
+    draft = lock_any_draft(session, draft_id)
     is_there = session.execute(
         sa.select(Draft.id).where(
             Draft.id == draft_id, Draft.deleted_at.is_(None), may_write_draft(Draft.id, Draft.user_id)
@@ -85,7 +89,7 @@ def lock_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> LockedDr
     ).one_or_none()
     if is_there is None:
         raise DraftNotFound
-    return lock_any_draft(session, draft_id)
+    return draft
 
 
 def lock_any_draft(session: Session, draft_id: str) -> LockedDraft:

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.accounts.access import may_write_draft
 from tertulia.accounts.actor import Actor
 from tertulia.db.types import EPOCH, MICROSECOND
 from tertulia.drafts.announce import announce_version, announce_working_copy
@@ -135,6 +136,10 @@ def settle_working_copy(session: Session) -> bool:
     ).one_or_none()
     if row is None:  # somebody types in it again
         return True
+    if not _may_still_write(session, draft.id, oldest.user_id):
+        # It waits for the day when they may again, and is looked at now and then; it is nobody else's meanwhile.
+        session.execute(sa.update(DraftWorkingCopy).where(*mine).values(updated_at=clock.now()))
+        return True
     origin = Origin(author_id=oldest.user_id)
     try:
         saved = save_version(session, draft, row.content, parent_number=row.version_number, origin=origin)
@@ -146,3 +151,8 @@ def settle_working_copy(session: Session) -> bool:
     if saved.is_new:
         announce_version(session, draft.id, saved.version.number)
     return True
+
+
+def _may_still_write(session: Session, draft_id: str, user_id: str) -> bool:
+    writable = sa.select(Draft.id).where(Draft.id == draft_id, may_write_draft(Draft.id, Draft.user_id))
+    return session.scalar(writable, {"actor_id": user_id}) is not None

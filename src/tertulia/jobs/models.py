@@ -101,3 +101,4 @@ class ImportJobDraft(Created, Base):
     draft_id: Mapped[str] = mapped_column(
         Id(), sa.ForeignKey("draft.id", ondelete="CASCADE"), primary_key=True, index=True
     )
+    version_count: Mapped[int]  # when it was made: what comes later was written since

@@ -30,8 +30,15 @@ class NotReadable(Invalid):
         super().__init__(detail, field="file")
 
 
-class NotMadeInTime(Invalid):
+class DocumentNotMade(Invalid):
     code = "document_not_made"
 
     def __init__(self) -> None:
         super().__init__("This text is too intricate for a Word document. Save it as Markdown or as a web page.")
+
+
+class StillConverting(TooMany):
+    code = "still_converting"
+
+    def __init__(self) -> None:
+        super().__init__("Another document of yours is being read or made. Try again when it is done.", retry_after_s=5)

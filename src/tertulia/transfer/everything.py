@@ -1,6 +1,7 @@
 """Everything that a person said, as one zip: written while it is sent, a chat at a time, however much it is."""
 
 import io
+import re
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol, TypeVar
@@ -17,6 +18,7 @@ from tertulia.transfer.native_draft import list_draft_ids, native_draft
 
 FORMAT = "tertulia/1"
 T = TypeVar("T")
+_FIT = re.compile(r"\w[\w-]{0,199}")
 _ALWAYS = (1980, 1, 1, 0, 0, 0)  # the same chats make the same bytes
 READ_ME = """This is everything that one person said in Tertulia.
 
@@ -52,7 +54,7 @@ async def export_everything(read: Reads, store: FileStore, *, actor: Actor) -> A
             after = ids[-1]
             for chat_id in ids:
                 chat = await read(native_chat, chat_id)
-                _add(archive, f"chats/{chat['chat']['id']}.json", encode_native(chat))
+                _add(archive, _name(archive, "chats", chat["chat"]["id"], chat_id), encode_native(chat))
                 yield out.take()
                 for sha256, path in (await read(stored_files_of, chat_id)).items():
                     if sha256 in written:
@@ -67,9 +69,16 @@ async def export_everything(read: Reads, store: FileStore, *, actor: Actor) -> A
             after = ids[-1]
             for draft_id in ids:
                 draft = await read(native_draft, draft_id)
-                _add(archive, f"drafts/{draft['draft']['id']}.json", encode(draft))
+                _add(archive, _name(archive, "drafts", draft["draft"]["id"], draft_id), encode(draft))
                 yield out.take()
     yield out.take()
+
+
+def _name(archive: zipfile.ZipFile, folder: str, known_as: str, own_id: str) -> str:
+    """By the id that it is known by, where that is fit for a name and no other has it: an import may have brought anything."""
+    name = f"{folder}/{known_as}.json"
+    is_fit = _FIT.fullmatch(known_as) and name not in archive.NameToInfo
+    return name if is_fit else f"{folder}/{own_id}.json"
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

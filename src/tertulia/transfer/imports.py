@@ -9,13 +9,11 @@ from typing_extensions import TypedDict
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
-from tertulia.chat.models import (
-    Chat,
-    Message,
-)
+from tertulia.chat.models import Chat, ChatKind, Message
+from tertulia.chat.service import announce_chat
 from tertulia.db import seconds_from_now, utc_now, wake
 from tertulia.drafts.announce import announce_draft
-from tertulia.drafts.models import Draft, DraftVersion
+from tertulia.drafts.models import Draft, DraftChat, DraftWorkingCopy, Proposal
 from tertulia.files.of_messages import release_files
 from tertulia.ids import ImportJobId
 from tertulia.jobs.models import ImportJob, ImportJobChat, ImportJobDraft, ImportReport, ImportSource, ImportStatus
@@ -23,11 +21,13 @@ from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 from tertulia.transfer.errors import ImportNotFound, ImportStillRunning, TooManyImports
 from tertulia.transfer.imported_chat import one_line
+from tertulia.transfer.native_draft import IMPORTED
 
 IMPORTS = "imports"  # the signal that there is a file to import
 MAX_WAITING = 5
 MAX_PROBLEMS = 100
 HELD_S = 60
+AT_ONCE = 20  # chats or drafts that are deleted in one transaction
 _OPEN = (ImportStatus.QUEUED, ImportStatus.RUNNING)
 
 
@@ -106,19 +106,21 @@ def cancel_import(session: Session, job_id: ImportJobId, *, actor: Actor) -> Imp
 
 
 def undo_import(session: Session, job_id: ImportJobId, *, actor: Actor) -> tuple[ImportJobRead, bool]:
-    """Delete some of the chats that an import made; whether there are more. One in which was written since stays.
+    """Delete some of the drafts and chats that an import made; whether there are more. What was written in since stays.
 
     Raises ImportStillRunning.
     """
     job = _own(session, job_id, actor=actor)
     if job.status in _OPEN:
         raise ImportStillRunning
+    more_drafts = _undo_drafts(session, job_id)
     written_since = sa.select(sa.literal(1)).where(Message.chat_id == Chat.id, Message.imported.is_(False)).exists()
+    is_of_a_draft = sa.select(sa.literal(1)).where(DraftChat.chat_id == Chat.id).exists()
     made = (
         sa.select(Chat.id)
         .join(ImportJobChat, ImportJobChat.chat_id == Chat.id)
-        .where(ImportJobChat.import_job_id == job_id, Chat.user_id == actor.user_id, ~written_since)
-        .limit(20)
+        .where(ImportJobChat.import_job_id == job_id, Chat.user_id == actor.user_id, ~written_since, ~is_of_a_draft)
+        .limit(AT_ONCE)
     )
     ids = session.scalars(made).all()
     for chat_id in ids:
@@ -131,29 +133,44 @@ def undo_import(session: Session, job_id: ImportJobId, *, actor: Actor) -> tuple
             operation=Operation.DELETED,
             shared_id=chat_id,
         )
-    _undo_drafts(session, job_id)
     release_files(session, ids)
     session.execute(sa.delete(Chat).where(Chat.id.in_(ids)))
-    more = len(ids) == 20
+    more = more_drafts or len(ids) == AT_ONCE
     if not more:
         job.status = ImportStatus.UNDONE
         session.flush()
     return announce_import(session, job_id, Operation.UPDATED), more
 
 
-def _undo_drafts(session: Session, job_id: str) -> None:
-    """One that was written in since stays."""
-    written_since = sa.select(sa.literal(1)).where(
-        DraftVersion.draft_id == Draft.id, DraftVersion.created_at > ImportJobDraft.created_at
+def _undo_drafts(session: Session, job_id: str) -> bool:
+    """Delete some of the drafts that an import made; whether there are more. One in which was written since stays, with its chats."""
+    same = DraftWorkingCopy.draft_id == Draft.id
+    written_since = sa.or_(
+        Draft.version_count > ImportJobDraft.version_count,
+        sa.select(same).where(same, DraftWorkingCopy.window_id != IMPORTED).exists(),
+        sa.select(Proposal.id).where(Proposal.draft_id == Draft.id).exists(),
+        sa.select(Message.id)
+        .join(DraftChat, DraftChat.chat_id == Message.chat_id)
+        .where(DraftChat.draft_id == Draft.id, Message.imported.is_(False))
+        .exists(),
     )
     drafts = session.scalars(
         sa.select(Draft.id)
         .join(ImportJobDraft, ImportJobDraft.draft_id == Draft.id)
-        .where(ImportJobDraft.import_job_id == job_id, ~written_since.exists())
+        .where(ImportJobDraft.import_job_id == job_id, ~written_since)
+        .limit(AT_ONCE)
     ).all()
+    about = sa.select(DraftChat.chat_id).where(DraftChat.draft_id.in_(drafts))
+    # Its chats are ordinary ones again, for the import that brought them to keep or to delete; one without a word goes with it.
+    chats = session.scalars(sa.select(Chat.id).where(Chat.id.in_(about), Chat.message_count > 0)).all()
+    session.execute(sa.delete(Chat).where(Chat.id.in_(about), Chat.message_count == 0))
+    session.execute(sa.update(Chat).where(Chat.id.in_(chats)).values(kind=ChatKind.DIRECT))
     for draft_id in drafts:
         announce_draft(session, draft_id, Operation.DELETED)
     session.execute(sa.delete(Draft).where(Draft.id.in_(drafts)))
+    for chat_id in chats:
+        announce_chat(session, chat_id, Operation.UPDATED)
+    return len(drafts) == AT_ONCE
 
 
 # ---- what the worker does

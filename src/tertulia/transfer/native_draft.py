@@ -1,17 +1,21 @@
 """A draft as our own JSON: every version as it is stored, whole or as changes to its parent, and what is being typed."""
 
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from tertulia import clock
+from tertulia.accounts.access import is_valid_share
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.models import User
-from tertulia.chat.models import Chat, ChatKind, Message
+from tertulia.accounts.models import Share, User
+from tertulia.chat.models import Chat, ChatKind, Message, Visibility
 from tertulia.chat.service import announce_chat
 from tertulia.db import insert_if_absent
 from tertulia.drafts.announce import announce_draft
+from tertulia.drafts.attached import MAX_ATTACHED
 from tertulia.drafts.models import (
     MAX_CONTENT,
     MAX_DESCRIPTION,
@@ -24,7 +28,7 @@ from tertulia.drafts.models import (
     GenerationSource,
 )
 from tertulia.drafts.packing import unpack_changes, unpack_text
-from tertulia.drafts.service import add_chat
+from tertulia.drafts.service import begin_chat
 from tertulia.drafts.text import Change, apply_changes, clean
 from tertulia.drafts.versions import LockedDraft, Origin, Stored, add_version
 from tertulia.errors import Invalid
@@ -34,6 +38,17 @@ from tertulia.realtime.models import Operation
 from tertulia.transfer.found import FoundDraft, FoundVersion
 from tertulia.transfer.imported_chat import moment_of, one_line
 from tertulia.transfer.reader.native_draft import FORMAT
+
+MOST_VERSIONS = 5000  # of one draft that is imported
+MOST_CHARACTERS = 120_000_000  # of all its versions: they are written while everybody waits
+IMPORTED = "import"  # stands for the window of a working copy that came with its draft
+
+
+class DraftTooLarge(Invalid):
+    code = "draft_too_large"
+
+    def __init__(self) -> None:
+        super().__init__("It has more versions than can be taken in at once, and was left out.")
 
 
 class DraftDamaged(Invalid):
@@ -151,15 +166,19 @@ def import_draft(session: Session, job_id: str, found: FoundDraft, *, actor: Act
         id=draft_id,
         user_id=actor.user_id,
         title=one_line(found.title)[:MAX_TITLE] or None,
-        description=clean(found.description or "")[:MAX_DESCRIPTION] or None,
+        description=_clean(found.description)[:MAX_DESCRIPTION] or None,
         current_version_id=new_id(),  # stands in until the versions are there
         import_id=found.id[:200],
-        created_at=moment_of(found.created_at) or now,
+        created_at=_past(found.created_at, now),
         updated_at=now,
     )
     if not is_new:
         return False
-    session.execute(sa.insert(ImportJobDraft).values(import_job_id=job_id, draft_id=draft_id, created_at=now))
+    session.execute(
+        sa.insert(ImportJobDraft).values(
+            import_job_id=job_id, draft_id=draft_id, version_count=len(found.versions), created_at=now
+        )
+    )
     draft = LockedDraft(draft_id, actor.user_id, 0, 0)
     messages = _link_chats(session, draft, found, actor=actor)
     made = _write_versions(session, draft, found, messages, actor=actor)
@@ -169,7 +188,7 @@ def import_draft(session: Session, job_id: str, found: FoundDraft, *, actor: Act
     session.execute(
         sa.update(Draft)
         .where(Draft.id == draft_id)
-        .values(current_version_id=current.id, updated_at=moment_of(found.updated_at) or now)
+        .values(current_version_id=current.id, updated_at=_past(found.updated_at, now))
     )
     copy = found.working_copy
     if copy is not None and copy.base_version_number in made and len(copy.content) <= MAX_CONTENT:
@@ -178,9 +197,9 @@ def import_draft(session: Session, job_id: str, found: FoundDraft, *, actor: Act
                 draft_id=draft_id,
                 user_id=actor.user_id,
                 base_version_id=made[copy.base_version_number].id,
-                content=clean(copy.content),
+                content=_clean(copy.content),
                 revision=1,
-                window_id="import",
+                window_id=IMPORTED,
                 created_at=now,
                 updated_at=now,
             )
@@ -193,17 +212,27 @@ def _write_versions(
     session: Session, draft: LockedDraft, found: FoundDraft, messages: dict[str, str], *, actor: Actor
 ) -> dict[int, Stored]:
     name = session.scalars(sa.select(User.name).where(User.id == actor.user_id)).one()
+    if len(found.versions) > MOST_VERSIONS:
+        raise DraftTooLarge
     last_needed = {one.parent_version_number: one.version_number for one in found.versions}
     made: dict[int, Stored] = {}
+    characters = 0
     for number, one in enumerate(found.versions, 1):
         parent = made.get(one.parent_version_number or 0)
         base = made.get(one.base_version_number or 0)
-        if one.version_number != number or (parent is None) != (number == 1) or (parent is None and one.changes):
+        if (
+            one.version_number != number
+            or (parent is None) != (number == 1)
+            or (one.content is None) == (one.changes is None)
+        ):
             raise DraftDamaged
         changes = _checked(one, parent)
-        content = apply_changes(parent.content, changes) if parent and changes is not None else clean(one.content or "")
+        content = apply_changes(parent.content, changes) if parent and changes is not None else _clean(one.content)
+        characters += len(content)
         if len(content) > MAX_CONTENT:
             raise DraftDamaged
+        if characters > MOST_CHARACTERS:
+            raise DraftTooLarge
         stored = add_version(
             session,
             LockedDraft(draft.id, draft.owner_id, number - 1, number - 1),
@@ -211,7 +240,7 @@ def _write_versions(
             parent=parent,
             origin=Origin(
                 GenerationSource(one.generation_source),
-                author_id=actor.user_id if one.user in (None, name) else None,
+                author_id=actor.user_id if one.user == name else None,
                 message_id=messages.get(one.message_id or ""),
                 provider=one.provider[:50] if one.provider else None,
                 model_name=one.model_name[:100] if one.model_name else None,
@@ -224,13 +253,12 @@ def _write_versions(
         session.execute(
             sa.update(DraftVersion)
             .where(DraftVersion.id == stored.id)
-            .values(created_at=moment_of(one.created_at) or clock.now())
+            .values(created_at=_past(one.created_at, clock.now()))
         )
-        made[number] = stored
+        # A text is kept for as long as another is made from it.
+        made[number] = stored if number in last_needed else _without_text(stored)
         if parent is not None and last_needed.get(parent.number) == number:
-            made[parent.number] = Stored(
-                parent.id, parent.number, "", parent.delta_depth
-            )  # its text is not asked for again
+            made[parent.number] = _without_text(parent)
     return made
 
 
@@ -243,11 +271,24 @@ def _checked(one: FoundVersion, parent: Stored | None) -> list[Change] | None:
         if parent is None or not at <= change.start <= change.end <= len(parent.content):
             raise DraftDamaged
         at = change.end
-    return [Change(change.start, change.end, clean(change.text)) for change in changes]
+    return [Change(change.start, change.end, _clean(change.text)) for change in changes]
+
+
+def _without_text(version: Stored) -> Stored:
+    return replace(version, content="")
+
+
+def _clean(text: str | None) -> str:
+    """What can be stored, and saved again as it is."""
+    return clean((text or "").replace("\x00", "").encode("utf-8", "replace").decode())
+
+
+def _past(given: float | None, now: datetime) -> datetime:
+    return min(moment_of(given) or now, now)
 
 
 def _link_chats(session: Session, draft: LockedDraft, found: FoundDraft, *, actor: Actor) -> dict[str, str]:
-    """The chats that came before it in the same export become its own; gives their messages by the ids of the export."""
+    """The chats about it that were imported become its own; gives their messages by the ids of the export."""
     now = clock.now()
     about = _imported(session, found.chat_ids, actor.user_id)
     for chat_id in about:
@@ -255,8 +296,11 @@ def _link_chats(session: Session, draft: LockedDraft, found: FoundDraft, *, acto
         session.execute(sa.insert(DraftChat).values(chat_id=chat_id, draft_id=draft.id, created_at=now))
         announce_chat(session, chat_id, Operation.UPDATED)
     if not about:
-        add_chat(session, draft, found.title, actor=actor)
-    for chat_id in _imported(session, found.attached_to, actor.user_id):
+        begin_chat(session, draft, one_line(found.title) or None)
+    for chat_id in _imported(session, found.attached_to, actor.user_id, of_none=False):
+        attached = sa.select(sa.func.count()).where(AttachedDraft.chat_id == chat_id)
+        if (session.scalar(attached) or 0) >= MAX_ATTACHED:
+            continue
         session.execute(sa.insert(AttachedDraft).values(chat_id=chat_id, draft_id=draft.id, created_at=now))
     wanted = [one.message_id for one in found.versions if one.message_id]
     rows = session.execute(
@@ -265,9 +309,11 @@ def _link_chats(session: Session, draft: LockedDraft, found: FoundDraft, *, acto
     return {import_id: message_id for import_id, message_id in rows if import_id}
 
 
-def _imported(session: Session, import_ids: list[str], user_id: str) -> list[str]:
-    """Chats of this person that are of no draft yet."""
+def _imported(session: Session, import_ids: list[str], user_id: str, *, of_none: bool = True) -> list[str]:
+    """Chats of this person; those that are of no draft yet, and that nobody else can see: a draft's are shared with it alone."""
     is_of_a_draft = sa.select(DraftChat.chat_id).where(DraftChat.chat_id == Chat.id).exists()
+    is_shared = sa.select(Share.id).where(Share.chat_id == Chat.id, is_valid_share()).exists()
+    is_free = [~is_of_a_draft, ~is_shared, Chat.visibility == Visibility.PRIVATE] if of_none else []
     return list(
         session.scalars(
             sa.select(Chat.id)
@@ -276,7 +322,7 @@ def _imported(session: Session, import_ids: list[str], user_id: str) -> list[str
                 Chat.import_source == ImportSource.TERTULIA,
                 Chat.import_id.in_(import_ids[:200]),
                 Chat.deleted_at.is_(None),
-                ~is_of_a_draft,
+                *is_free,
             )
             .order_by(Chat.id)
         )

@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -18,18 +20,39 @@ from tertulia.files.kinds import kind_of, safe_name
 from tertulia.files.reading import look_into
 from tertulia.files.uploads import Received
 from tertulia.ids import DraftId, new_id
-from tertulia.transfer.errors import NotMadeInTime, NotReadable
+from tertulia.transfer.errors import DocumentNotMade, NotReadable, StillConverting
 from tertulia.transfer.pages import file_name, page, rendered
 
 DraftFormat = Literal["markdown", "html", "docx"]
 WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 MAX_IMPORT_BYTES = 20 * 1024 * 1024
 MAKING_S = 60.0
+AT_ONCE = 2
 MEDIA: dict[DraftFormat, tuple[str, str]] = {
     "markdown": ("md", "text/markdown; charset=utf-8"),
     "html": ("html", "text/html; charset=utf-8"),
     "docx": ("docx", WORD),
 }
+
+
+class Converting:
+    """Documents that are read or made in this process: two at a time, and one of each person."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._people: set[str] = set()
+
+    @asynccontextmanager
+    async def of(self, actor: Actor) -> AsyncIterator[None]:
+        """Raises StillConverting."""
+        if actor.user_id in self._people:
+            raise StillConverting
+        self._people.add(actor.user_id)
+        try:
+            async with self._slots:
+                yield
+        finally:
+            self._people.discard(actor.user_id)
 
 
 class RichText(TypedDict):
@@ -55,7 +78,7 @@ def as_page(draft: DraftRead) -> bytes:
 
 
 async def as_word(draft: DraftRead, folder: Path) -> bytes:
-    """Raises NotMadeInTime."""
+    """Raises DocumentNotMade."""
     place = folder / f"word-{new_id()}"
     await asyncio.to_thread(place.mkdir, parents=True)
     try:
@@ -66,7 +89,7 @@ async def as_word(draft: DraftRead, folder: Path) -> bytes:
         arguments = (str(source), str(made), title)
         await run_child("tertulia.transfer.word", *arguments, folder=place, seconds=MAKING_S)
         if not await asyncio.to_thread(made.is_file):
-            raise NotMadeInTime
+            raise DocumentNotMade
         return await asyncio.to_thread(made.read_bytes)
     finally:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)

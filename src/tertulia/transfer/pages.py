@@ -3,7 +3,7 @@
 import html
 import re
 from collections.abc import Sequence
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
@@ -29,9 +29,18 @@ class _Renderer(RendererHTML):
             f'<a href="{source}" rel="noopener noreferrer nofollow">{html.escape(tokens[idx].content or "Picture")}</a>'
         )
 
+    def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        tokens[idx].attrSet("rel", "noopener noreferrer nofollow")
+        return self.renderToken(tokens, idx, options, env)
+
+
+def _may_lead(url: str) -> bool:
+    return url.startswith("#") or urlsplit(url).scheme.lower() in ("http", "https", "mailto")
+
 
 # Raw HTML stays text, and links lead only where a browser may be led.
 MARKDOWN = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable(["table", "strikethrough"])
+MARKDOWN.validateLink = _may_lead  # type: ignore[method-assign]
 
 
 def rendered(text: str) -> str:

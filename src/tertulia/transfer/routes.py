@@ -30,17 +30,26 @@ from tertulia.transfer import imports, one_draft
 from tertulia.transfer.everything import export_everything
 from tertulia.transfer.imports import ImportJobRead
 from tertulia.transfer.one_chat import Format, export_chat
-from tertulia.transfer.one_draft import MEDIA, DraftFormat, RichText, as_page, as_word, named, read_file, read_rich_text
+from tertulia.transfer.one_draft import (
+    MEDIA,
+    Converting,
+    DraftFormat,
+    RichText,
+    as_page,
+    as_word,
+    named,
+    read_file,
+    read_rich_text,
+)
 from tertulia.transfer.pages import download
 
 MAX_IMPORT_BYTES = 2 * 1024 * 1024 * 1024
 FORM_OVERHEAD = 64 * 1024
-AT_ONCE = 2  # documents that are read or made in each process
 
 
 def transfer_routes(db: Database, store: FileStore, imports_folder: Path) -> Routes:
     routes = Routes("transfer")
-    converting = asyncio.Semaphore(AT_ONCE)
+    converting = Converting()
 
     @routes.add("GET", "/chats/{chat_id}/export", access=Access.SIGNED_IN, problems=(404,))
     async def get_export(
@@ -54,7 +63,7 @@ def transfer_routes(db: Database, store: FileStore, imports_folder: Path) -> Rou
         )
         return download(exported.file_name, exported.media_type, exported.content)
 
-    @routes.add("GET", "/drafts/{draft_id}/export", access=Access.SIGNED_IN, problems=(404,))
+    @routes.add("GET", "/drafts/{draft_id}/export", access=Access.SIGNED_IN, problems=(404, 422, 429))
     async def get_draft_export(
         caller: CallerDep,
         draft_id: AnyId,
@@ -67,7 +76,7 @@ def transfer_routes(db: Database, store: FileStore, imports_folder: Path) -> Rou
             case "html":
                 content = await asyncio.to_thread(as_page, draft)
             case "docx":
-                async with converting:
+                async with converting.of(await caller.actor()):
                     content = await as_word(draft, store.uploads)
         return download(named(draft, format), MEDIA[format][1], content)
 
@@ -83,16 +92,15 @@ def transfer_routes(db: Database, store: FileStore, imports_folder: Path) -> Rou
     )
     async def post_draft_import(caller: CallerDep, request: Request) -> Response:
         """A draft of a file: Markdown, text, Word, PDF, OpenDocument or another that has words, of at most 20 MiB."""
-        await caller.actor()
+        actor = await caller.actor()
         form = receive_form(
             request.stream(),
             request.headers.get("content-type", ""),
             store.uploads,
             most_bytes=one_draft.MAX_IMPORT_BYTES,
         )
-        async with form as received, converting:
+        async with form as received, converting.of(actor):
             new = await read_file(received, store.uploads)
-        actor = await caller.actor()
         return json_response(await db.write(create_draft, new, actor=actor), 201)
 
     @routes.add("POST", "/export/confirm", access=Access.SIGNED_IN, status=204)

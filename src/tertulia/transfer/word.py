@@ -3,8 +3,9 @@
 A process of its own, as a long text is work for a whole core. Headings, lists, quotes, code, tables and links become Word's own.
 """
 
+import re
+import resource
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from markdown_it.tree import SyntaxTreeNode
 LINKED = ("http", "https", "mailto")
 DEEPEST = 3  # levels of lists that Word's own template has styles for
 MONOSPACE = "Consolas"
+MEMORY_BYTES = 1024 * 1024 * 1024
+CPU_S = 40
+_UNSTORABLE = re.compile("[\x00-\x08\x0a-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Dress:
 class Writer:
     def __init__(self, title: str) -> None:
         self.document: Any = Document()
-        self.document.core_properties.title = title
+        self.document.core_properties.title = _storable(title)
 
     def blocks(self, nodes: list[SyntaxTreeNode], *, style: str | None = None, level: int = 0) -> None:
         for node in nodes:
@@ -88,7 +92,7 @@ class Writer:
             run = paragraph.add_run()
             if number:
                 run.add_break()
-            run.add_text(line)
+            run.add_text(_storable(line))
             run.font.name = MONOSPACE
 
     def _table(self, node: SyntaxTreeNode) -> None:
@@ -132,15 +136,15 @@ class Writer:
 
 
 def _run(paragraph: Paragraph, words: str, dress: Dress) -> None:
-    run = paragraph.add_run("".join(_storable(words)))
+    run = paragraph.add_run(_storable(words))
     run.bold, run.italic, run.font.strike = dress.is_bold or None, dress.is_italic or None, dress.is_struck or None
     if dress.is_code:
         run.font.name = MONOSPACE
 
 
-def _storable(words: str) -> Iterator[str]:
-    """XML has no sign for most control characters."""
-    return (sign for sign in words if sign >= " " or sign == "\t")
+def _storable(words: str) -> str:
+    """XML has no sign for control characters, halves of others, and two at the end."""
+    return _UNSTORABLE.sub("", words)
 
 
 def _link(paragraph: Paragraph, runs: list[Run], address: str) -> None:
@@ -168,4 +172,7 @@ def write_word(text: str, file: Path, title: str) -> None:
 
 
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 5))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     write_word(Path(sys.argv[1]).read_text(encoding="utf-8"), Path(sys.argv[2]), sys.argv[3])

@@ -7,6 +7,7 @@ import { ConfirmPassword, meQuery, SetupForm, SignInForm, setupQuery } from "@/f
 import { applyChange } from "@/features/chat";
 import { applyDraftChange } from "@/features/drafts";
 import { setLanguage } from "@/lib/dates";
+import { keepFor } from "@/lib/kept-text";
 import type { ChangeEvent } from "@/realtime/protocol";
 import { useConnection, useRealtime } from "@/realtime/provider";
 import { MenuButtonProvider } from "@/ui/menu-button";
@@ -39,7 +40,10 @@ export function Shell() {
     setLanguage(preferences.language);
   }, [preferences]);
 
-  if (me.data) return <Rooms />;
+  if (me.data) {
+    keepFor(me.data.id);
+    return <Rooms key={me.data.id} />;
+  }
   if (isStranger && setup.data)
     return (
       <div className="flex h-full overflow-y-auto">

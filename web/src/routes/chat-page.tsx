@@ -14,14 +14,15 @@ import { ModelNotice } from "./model-notice";
 type Props = {
   chatId: string;
   messageId?: string;
+  draftId?: string; // that the chat is about
   chatsOfDraft?: ReactNode; // given beside a draft, in place of the menu of the page
 };
 
-export function ChatPage({ chatId, messageId, chatsOfDraft }: Props) {
+export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
   const { data: chat } = useQuery(chatQuery(chatId));
   const { data: shares = [] } = useQuery({
-    ...sharesQuery({ kind: "chats", id: chatId }),
-    enabled: chat?.owner === null && chat.kind !== "draft",
+    ...sharesQuery(draftId ? { kind: "drafts", id: draftId } : { kind: "chats", id: chatId }),
+    enabled: chat?.owner === null,
   });
   const { data: models = [] } = useQuery(modelsQuery);
   const { data: me } = useQuery(meQuery);
@@ -54,7 +55,7 @@ export function ChatPage({ chatId, messageId, chatsOfDraft }: Props) {
       findIn={findIn}
       toDraft={toDraft}
       meId={me?.id}
-      isShared={chat?.kind === "draft" || shares.some((share) => share.shared_with !== null)}
+      isShared={shares.some((share) => share.shared_with !== null)}
       shareDialog={(chat, close) => (
         <ShareDialog
           thing={{ kind: "chats", id: chat.id }}

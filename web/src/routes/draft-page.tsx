@@ -16,14 +16,14 @@ export function DraftPage({ draftId }: { draftId: string }) {
   const leave = useCallback(() => void navigate({ to: "/drafts" }), [navigate]);
   const { data: draft } = useQuery({ ...draftQuery(draftId), enabled: false }); // the view loads it
   const canWrite = draft?.permissions.can_write ?? false;
-  const [chosen, setChosen] = useState<string>();
+  const [chosen, setChosen] = useState(chats.items[0]?.id); // another's new chat does not take its place
   const chatId = chats.items.some((one) => one.id === chosen) ? chosen : chats.items[0]?.id;
   const chat = useMemo(() => {
     const menu = (
       <DraftChats draftId={draftId} chats={chats.items} canWrite={canWrite} onChoose={setChosen} />
     );
     return chatId ? (
-      <ChatPage key={chatId} chatId={chatId} chatsOfDraft={menu} />
+      <ChatPage key={chatId} chatId={chatId} draftId={draftId} chatsOfDraft={menu} />
     ) : (
       <div className="flex flex-1 flex-col">
         <div className="p-2">{menu}</div>

@@ -35,6 +35,7 @@ export function DraftsPage() {
             type="file"
             accept=".md,.markdown,.txt,.docx,.odt,.rtf,.pdf,text/plain,text/markdown"
             className="sr-only"
+            disabled={isMaking}
             onChange={(event) => {
               const file = event.target.files?.[0];
               event.target.value = "";

@@ -1,5 +1,6 @@
 """What the readers share: how others write text, code and moments."""
 
+import math
 import re
 from datetime import datetime
 from typing import Any
@@ -36,6 +37,8 @@ def seconds(value: object) -> float | None:
         return None
     if isinstance(value, int | float):
         moment = float(value)
+        if not math.isfinite(moment):
+            return None
         while moment > 100_000_000_000:  # beyond the year 5138: a finer unit
             moment /= 1000
         return moment if moment > 0 else None

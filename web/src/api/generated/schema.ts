@@ -1984,7 +1984,7 @@ export interface components {
         };
         /**
          * ContextRead
-         * @description All tokens are estimates. `forecast_cost` is of what is sent and the longest answer, in dollars; null: nobody knows.
+         * @description Tokens are estimates, corrected by what the provider counted at the last reply. `forecast_cost` is of what is sent and the longest answer, in dollars; null: nobody knows.
          *
          *     `items` are the newest part of the branch on show and what is pinned before it, oldest first; `older` further ones are left out.
          */
@@ -7016,6 +7016,15 @@ export interface operations {
             };
             /** @description Not valid */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

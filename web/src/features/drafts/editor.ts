@@ -6,6 +6,7 @@ import { search, searchKeymap } from "@codemirror/search";
 import {
   Annotation,
   ChangeSet,
+  Compartment,
   EditorState,
   type Range,
   StateEffect,
@@ -47,6 +48,13 @@ const setLive = StateEffect.define<LiveEdit[]>();
 const setFocused = StateEffect.define<string | undefined>();
 const setAuthors = StateEffect.define<Authored[] | undefined>();
 
+const leave = new Compartment();
+const readOnly = (is: boolean) => [
+  EditorState.readOnly.of(is),
+  EditorView.contentAttributes.of({ "aria-readonly": String(is) }),
+  placeholder(is ? "Nothing is written yet." : "Write, or ask for a first text below."),
+];
+
 /** The text that is written: a thin hull around CodeMirror, which the components drive by its methods. */
 export class DraftEditor {
   readonly #view: EditorView;
@@ -71,19 +79,15 @@ export class DraftEditor {
         doc: options.text,
         extensions: [
           ...(options.nonce ? [EditorView.cspNonce.of(options.nonce)] : []),
-          EditorState.readOnly.of(options.isReadOnly),
+          leave.of(readOnly(options.isReadOnly)),
           history(),
           drawSelection(),
           EditorView.lineWrapping,
           markdown(),
           syntaxHighlighting(HIGHLIGHT),
           search({ top: true }),
-          placeholder(
-            options.isReadOnly ? "Nothing is written yet." : "Write, or ask for a first text below.",
-          ),
           EditorView.contentAttributes.of({
             "aria-label": "The text of the draft",
-            "aria-readonly": String(options.isReadOnly),
             tabindex: "0",
             spellcheck: "true",
             autocorrect: "on",
@@ -160,6 +164,11 @@ export class DraftEditor {
   /** What a model is writing at the moment, placed in the text as it is here. */
   setLive(edits: LiveEdit[]): void {
     this.#view.dispatch({ effects: setLive.of(edits) });
+  }
+
+  /** Leave to write was given or taken while the text is open. */
+  setReadOnly(isReadOnly: boolean): void {
+    this.#view.dispatch({ effects: leave.reconfigure(readOnly(isReadOnly)) });
   }
 
   get edits(): PlacedEdit[] {

@@ -141,6 +141,7 @@ export function applyDraftChange(client: QueryClient, change: Change): void {
   switch (change.entity) {
     case "draft":
       void client.invalidateQueries({ queryKey: ["drafts"] });
+      void client.invalidateQueries({ queryKey: ["draft-chats", draftId] });
       if (change.payload)
         client.setQueryData<Draft>(
           ["draft", draftId],

@@ -40,6 +40,8 @@ export class Saver {
   #pause: ReturnType<typeof setTimeout> | undefined;
   #work: Promise<unknown> = Promise.resolve(); // one call after the other
   #isClosed = false;
+  #mayWrite: boolean;
+  readonly unsent: string | undefined; // what one typed and may not write any more
   saving: Saving;
 
   constructor(
@@ -52,7 +54,10 @@ export class Saver {
     this.#stored = working_copy?.content ?? current_version.content;
     this.#revision = working_copy?.revision ?? 0;
     this.#base = baseOf(draft);
-    const kept = this.#readKept();
+    const found = this.#readKept();
+    this.#mayWrite = draft.permissions.can_write;
+    this.unsent = this.#mayWrite ? undefined : found?.text;
+    const kept = this.#mayWrite ? found : undefined;
     this.first = kept?.text ?? this.#stored;
     if (kept) {
       this.#base = { number: kept.base, content: undefined };
@@ -67,6 +72,14 @@ export class Saver {
   attach(editor: Editor): void {
     this.#editor = editor;
     if (this.first !== this.#stored) void this.store();
+  }
+
+  /** Leave to write was given or taken: without it nothing is sent, and what is typed stays in this browser. */
+  setWriting(mayWrite: boolean): void {
+    if (mayWrite === this.#mayWrite) return;
+    this.#mayWrite = mayWrite;
+    if (mayWrite) void this.store();
+    else this.#keep();
   }
 
   /** The text that the server has: places that it tells of are in this one. */
@@ -95,17 +108,17 @@ export class Saver {
   }
 
   /** Make a version of what is typed; gives its number. */
-  save(name?: string): Promise<number> {
+  save(): Promise<number> {
     this.#stopTimer();
     clearTimeout(this.#pause);
     return this.#inTurn(async () => {
       const text = this.#text;
-      if (text === this.#base.content && text === this.#stored && !name) {
+      if (text === this.#base.content && text === this.#stored) {
         this.#settle();
         return this.#base.number;
       }
       try {
-        const made = await this.#saveVersion(text, name);
+        const made = await this.#saveVersion(text);
         this.#take(text, made);
         return made.version_number;
       } catch (error) {
@@ -168,7 +181,12 @@ export class Saver {
     this.#isClosed = true;
     void this.#inTurn(async () => {
       await this.#store(true);
-      if (this.#stored === this.#base.content || this.saving.overlap || this.saving.state === "offline")
+      if (
+        !this.#mayWrite ||
+        this.#stored === this.#base.content ||
+        this.saving.overlap ||
+        this.saving.state === "offline"
+      )
         return;
       // What cannot be saved now is stored, and becomes a version by itself.
       await this.#saveVersion(this.#stored).catch(() => undefined);
@@ -177,6 +195,7 @@ export class Saver {
 
   async #store(keepalive: boolean): Promise<void> {
     const text = this.#text;
+    if (!this.#mayWrite) return this.#keep();
     // Beside another window's text it cannot stand until somebody chooses; beside a version it can.
     if (text === this.#stored || typeof this.saving.overlap?.revision === "number") return this.#settle();
     try {
@@ -201,11 +220,11 @@ export class Saver {
     }
   }
 
-  #saveVersion(content: string, name?: string) {
+  #saveVersion(content: string) {
     return saveVersion(this.draftId, {
       content,
       parent_version_number: this.#base.number,
-      name: name ?? null,
+      name: null,
       branch: false,
       working_copy_revision: this.#revision || null,
     });

@@ -34,6 +34,7 @@ def upgrade() -> None:
         "import_job_draft",
         sa.Column("import_job_id", types.Id(), nullable=False),
         sa.Column("draft_id", types.Id(), nullable=False),
+        sa.Column("version_count", sa.Integer(), nullable=False),
         sa.Column("created_at", types.UtcTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["import_job_id"], ["import_job.id"], name=op.f("fk_import_job_draft_import_job_id"), ondelete="CASCADE"

@@ -5,7 +5,7 @@ import { wordsFor } from "@/api/words";
 import { wholeNumber } from "@/lib/dates";
 import { dollars } from "@/lib/money";
 import { Button, IconButton } from "@/ui/button";
-import { Sheet } from "@/ui/sheet";
+import { SidePanel } from "@/ui/side-panel";
 import { Empty, Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
 import { useMedia } from "@/ui/use-media";
@@ -266,39 +266,16 @@ export function ChatView({
           </p>
         )}
       </div>
-      {thread &&
-        (isWide ? (
-          <aside
-            aria-label="Thread"
-            className="flex w-(--spacing-panel) shrink-0 flex-col border-hairline border-l"
-          >
-            {thread}
-          </aside>
-        ) : (
-          <Sheet title="Thread" side="right" isOpen onClose={() => setThreadId(undefined)} hasTitle={false}>
-            {thread}
-          </Sheet>
-        ))}
-      {!thread &&
-        context &&
-        (isWide ? (
-          <aside
-            aria-label="Context"
-            className="flex w-(--spacing-panel) shrink-0 flex-col border-hairline border-l"
-          >
-            {context}
-          </aside>
-        ) : (
-          <Sheet
-            title="What the model is sent"
-            side="right"
-            isOpen
-            onClose={() => setContextShown(false)}
-            hasTitle={false}
-          >
-            {context}
-          </Sheet>
-        ))}
+      {thread && (
+        <SidePanel label="Thread" onClose={() => setThreadId(undefined)}>
+          {thread}
+        </SidePanel>
+      )}
+      {!thread && context && (
+        <SidePanel label="Context" onClose={() => setContextShown(false)}>
+          {context}
+        </SidePanel>
+      )}
       {opened?.kind === "share" && shareDialog(chat, close)}
       {opened?.kind === "history" && <HistoryDialog message={opened.message} onClose={close} />}
       <ChatSettings chat={chat} isOpen={opened?.kind === "settings"} onClose={close} onSave={save} />

@@ -10,7 +10,8 @@ import { deleteDraft, draftsQuery, type Listed, restoreDraft, sharedDraftsQuery 
 
 /** The drafts that others share with one. */
 export function SharedDrafts() {
-  const { data: drafts = [] } = useQuery(sharedDraftsQuery);
+  const { data: drafts = [], error, refetch } = useQuery(sharedDraftsQuery);
+  if (error) return <Failed words={wordsFor(error)} onRetry={() => void refetch()} />;
   if (drafts.length === 0) return null;
   return (
     <section aria-labelledby="shared-drafts" className="pt-6">

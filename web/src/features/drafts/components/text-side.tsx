@@ -12,19 +12,16 @@ import {
   Users,
 } from "lucide-react";
 import { type ReactNode, useEffect, useMemo, useState } from "react";
-import type { Schemas } from "@/api/client";
+import { downloadFile } from "@/api/download";
 import { wordsFor } from "@/api/words";
 import { wholeNumber } from "@/lib/dates";
 import { Button, IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
-import { Dialog } from "@/ui/dialog";
-import { Field } from "@/ui/field";
 import { Menu } from "@/ui/menu";
-import { Sheet } from "@/ui/sheet";
+import { SidePanel } from "@/ui/side-panel";
 import { useToast } from "@/ui/toast";
 import { useMedia } from "@/ui/use-media";
 import { toCharacters, toUnits } from "../characters";
-import type { Authored } from "../editor";
 import { type Selection, useDraftEditor } from "../hooks/use-draft-editor";
 import { liveEdits } from "../live-edits";
 import {
@@ -33,16 +30,16 @@ import {
   type Draft,
   decideEdits,
   getAuthorship,
-  getRichText,
   nameVersion,
   proposalsQuery,
-  type RichText,
   restoreVersion,
 } from "../queries";
-import type { Saver, Saving } from "../saver";
+import { authorsOf, copyRich, headingsOf, WORDS } from "../reading";
 import { AskBar } from "./ask-bar";
 import { CompareVersions } from "./compare-versions";
+import { NameDialog } from "./name-dialog";
 import { OverlapDialog } from "./overlap-dialog";
+import { SavingWords } from "./saving-words";
 import { VersionsPanel } from "./versions-panel";
 
 export type Props = {
@@ -115,7 +112,7 @@ export function TextSide(props: Props) {
   }, [isWriting]);
   useEffect(() => {
     if (!editor || !saver) return;
-    if (!isWriting || !reply) return editor.setLive([]);
+    if (!isWriting || !reply || !canWrite) return editor.setLive([]);
     let place: { start: number; end: number } | undefined;
     if (selected) {
       const [start = 0, end = start] = toUnits(saver.stored, [selected.start, selected.end]);
@@ -123,7 +120,7 @@ export function TextSide(props: Props) {
     }
     // Shown where it is only while nothing else moves the text: the server places it for good when it is whole.
     editor.setLive(editor.text === saver.stored ? liveEdits(editor.text, reply, place) : []);
-  }, [editor, saver, isWriting, reply, selected]);
+  }, [editor, saver, isWriting, reply, selected, canWrite]);
   const ask = async (instruction: string, where: Selection | undefined) => {
     if (!saver) return;
     const version_number = await saver.save();
@@ -159,7 +156,7 @@ export function TextSide(props: Props) {
   const download = async (format: "markdown" | "html" | "docx") => {
     try {
       if (canWrite) await saver?.save();
-      open(`/api/v1/drafts/${draft.id}/export?format=${format}`, "_self");
+      await downloadFile(`/drafts/${draft.id}/export?format=${format}`);
     } catch (error) {
       say(wordsFor(error));
     }
@@ -273,7 +270,10 @@ export function TextSide(props: Props) {
                 label: "Copy as Markdown",
                 icon: <Copy {...icon} />,
                 onChoose: () =>
-                  void navigator.clipboard.writeText(editor?.text ?? "").then(() => say("Copied.")),
+                  void navigator.clipboard
+                    .writeText(editor?.text ?? "")
+                    .then(() => say("Copied."))
+                    .catch((error) => say(wordsFor(error))),
               },
               {
                 label: "Download as Markdown",
@@ -301,6 +301,21 @@ export function TextSide(props: Props) {
             ]}
           />
         </div>
+        {!canWrite && saver?.unsent && (
+          <p role="status" className="flex flex-wrap items-center gap-3 border-hairline border-b px-4 py-2">
+            You typed something here that was not sent, and may not write any more.
+            <Button
+              onClick={() =>
+                void navigator.clipboard
+                  .writeText(saver.unsent ?? "")
+                  .then(() => say("Copied."))
+                  .catch((error) => say(wordsFor(error)))
+              }
+            >
+              Copy it
+            </Button>
+          </p>
+        )}
         {areAuthorsShown && (
           <p className="flex gap-4 border-hairline border-b px-4 py-1 text-sm text-text-muted">
             <span className="border-person border-b-2">written by a person</span>
@@ -321,7 +336,7 @@ export function TextSide(props: Props) {
             </section>
           )}
         </div>
-        {proposal?.run_id && isWriting && replyText(proposal.run_id, setReply)}
+        {canWrite && proposal?.run_id && isWriting && replyText(proposal.run_id, setReply)}
         {canWrite && (
           <AskBar
             draftId={draft.id}
@@ -337,19 +352,11 @@ export function TextSide(props: Props) {
           />
         )}
       </div>
-      {isPanelOpen &&
-        (isWide ? (
-          <aside
-            aria-label="Versions"
-            className="flex w-(--spacing-panel) shrink-0 flex-col border-hairline border-l"
-          >
-            {panel}
-          </aside>
-        ) : (
-          <Sheet title="Versions" side="right" isOpen onClose={() => setPanelOpen(false)} hasTitle={false}>
-            {panel}
-          </Sheet>
-        ))}
+      {isPanelOpen && (
+        <SidePanel label="Versions" onClose={() => setPanelOpen(false)}>
+          {panel}
+        </SidePanel>
+      )}
       {isNaming && (
         <NameDialog onName={(name) => void nameVersionNow(name)} onClose={() => setNaming(false)} />
       )}
@@ -372,120 +379,4 @@ export function TextSide(props: Props) {
       )}
     </div>
   );
-}
-
-function NameDialog({ onName, onClose }: { onName: (name: string) => void; onClose: () => void }) {
-  const [name, setName] = useState("");
-  return (
-    <Dialog title="Name this version" isOpen onClose={onClose}>
-      <form
-        className="flex flex-col gap-3"
-        onSubmit={(event) => {
-          event.preventDefault();
-          onName(name);
-        }}
-      >
-        <Field
-          label="Name"
-          hint="What is typed becomes a version, and is found by this name in the tree."
-          value={name}
-          maxLength={255}
-          onChange={(event) => setName(event.target.value)}
-        />
-        <Button look="primary" type="submit" disabled={!name.trim()} className="self-end">
-          Save
-        </Button>
-      </form>
-    </Dialog>
-  );
-}
-
-/** The text as other programs take it: with its headings, lists and links, and as Markdown for those that cannot. */
-async function copyRich(draftId: string, saver: Saver | undefined): Promise<void> {
-  const made = (async () => {
-    await saver?.save();
-    return getRichText(draftId);
-  })();
-  // Given as a promise, since the click is over when the server has answered.
-  const as = (type: string, take: (rich: RichText) => string) =>
-    made.then((rich) => new Blob([take(rich)], { type }));
-  await navigator.clipboard.write([
-    new ClipboardItem({
-      "text/html": as("text/html", (rich) => rich.html),
-      "text/plain": as("text/plain", (rich) => rich.content),
-    }),
-  ]);
-}
-
-function SavingWords({
-  saving,
-  onChoose,
-  onSave,
-}: {
-  saving: Saving;
-  onChoose: () => void;
-  onSave: () => void;
-}) {
-  if (saving.overlap)
-    return (
-      <Button className="text-warning" onClick={onChoose}>
-        Changed twice: choose
-      </Button>
-    );
-  const words = {
-    saved: `Version ${saving.versionNumber}`,
-    stored: "Stored",
-    storing: "Storing …",
-    offline: "Not connected; kept here",
-    failed: saving.problem ?? "Not saved",
-  }[saving.state];
-  return (
-    <>
-      <span
-        role="status"
-        className={cx(
-          "text-sm",
-          saving.state === "failed" || saving.state === "offline" ? "text-warning" : "text-text-muted",
-        )}
-      >
-        {words}
-      </span>
-      {saving.state !== "saved" && (
-        <Button look="plain" className="text-sm" title="Ctrl S" onClick={onSave}>
-          Save a version
-        </Button>
-      )}
-    </>
-  );
-}
-
-const WORDS = /[\p{L}\p{N}]+(?:['’-][\p{L}\p{N}]+)*/gu;
-
-function headingsOf(text: string): { level: number; words: string; at: number }[] {
-  return [...text.matchAll(/^(#{1,6}) +(.+)$/gm)]
-    .slice(0, 100)
-    .map((found) => ({ level: found[1]?.length ?? 1, words: found[2] ?? "", at: found.index }));
-}
-
-/** Each stretch of a version's text with who wrote it, by the version that it came with. */
-function authorsOf(text: string, { items, versions }: Schemas["Authorship"]): Authored[] {
-  const known = new Map(versions.map((one) => [one.version_number, one]));
-  let counted = 0;
-  const ends = toUnits(
-    text,
-    items.map(({ length }) => {
-      counted += length;
-      return counted;
-    }),
-  );
-  return items.map(({ version_number }, index) => {
-    const origin = known.get(version_number);
-    const isModels = origin !== undefined && origin.generation_source !== "user";
-    const who = isModels ? (origin.model_name ?? "A model") : (origin?.author?.name ?? "A person");
-    return {
-      length: (ends[index] ?? 0) - (ends[index - 1] ?? 0),
-      who: isModels ? "model" : "person",
-      words: `${who}, version ${version_number}`,
-    };
-  });
 }

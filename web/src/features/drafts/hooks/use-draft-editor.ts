@@ -24,6 +24,11 @@ export function useDraftEditor(
   const decide = useRef(onDecide);
   decide.current = onDecide;
   const realtime = useRealtime();
+  const canWrite = draft.permissions.can_write;
+  useEffect(() => {
+    editor?.setReadOnly(!canWrite);
+    saver?.setWriting(canWrite);
+  }, [editor, saver, canWrite]);
   useEffect(() => {
     const parent = place.current;
     if (!parent) return;

@@ -1,0 +1,54 @@
+import type { Schemas } from "@/api/client";
+import { toUnits } from "./characters";
+import type { Authored } from "./editor";
+import { getRichText, type RichText } from "./queries";
+import type { Saver } from "./saver";
+
+export const WORDS = /[\p{L}\p{N}]+(?:['’-][\p{L}\p{N}]+)*/gu;
+
+/** The headings of a Markdown text, the first hundred. */
+export function headingsOf(text: string): { level: number; words: string; at: number }[] {
+  return [...text.matchAll(/^(#{1,6}) +(.+)$/gm)]
+    .slice(0, 100)
+    .map((found) => ({ level: found[1]?.length ?? 1, words: found[2] ?? "", at: found.index }));
+}
+
+/** Each stretch of a version's text with who wrote it, by the version that it came with. */
+export function authorsOf(text: string, { items, versions }: Schemas["Authorship"]): Authored[] {
+  const known = new Map(versions.map((one) => [one.version_number, one]));
+  let counted = 0;
+  const ends = toUnits(
+    text,
+    items.map(({ length }) => {
+      counted += length;
+      return counted;
+    }),
+  );
+  return items.map(({ version_number }, index) => {
+    const origin = known.get(version_number);
+    const isModels = origin !== undefined && origin.generation_source !== "user";
+    const who = isModels ? (origin.model_name ?? "A model") : (origin?.author?.name ?? "A person");
+    return {
+      length: (ends[index] ?? 0) - (ends[index - 1] ?? 0),
+      who: isModels ? "model" : "person",
+      words: `${who}, version ${version_number}`,
+    };
+  });
+}
+
+/** The text as other programs take it: with its headings, lists and links, and as Markdown for those that cannot. */
+export async function copyRich(draftId: string, saver: Saver | undefined): Promise<void> {
+  const made = (async () => {
+    await saver?.save();
+    return getRichText(draftId);
+  })();
+  // Given as a promise, since the click is over when the server has answered.
+  const as = (type: string, take: (rich: RichText) => string) =>
+    made.then((rich) => new Blob([take(rich)], { type }));
+  await navigator.clipboard.write([
+    new ClipboardItem({
+      "text/html": as("text/html", (rich) => rich.html),
+      "text/plain": as("text/plain", (rich) => rich.content),
+    }),
+  ]);
+}
