@@ -321,7 +321,7 @@ def test_a_run_left_behind_by_a_dead_process_is_interrupted_with_its_text(
         from tertulia.runs.abandoned import interrupt_abandoned
 
         server.call(server.app.state.parts.db.write(interrupt_abandoned, everything=True))
-    until(lambda: ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "interrupted", seconds=10)
+    until(lambda: ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "interrupted", seconds=30)
     reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
     assert (reply["status"], reply["content"]) == ("interrupted", "before the crash")
     provider.release()
