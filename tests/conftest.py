@@ -136,7 +136,8 @@ def start_server(settings: Settings) -> Iterator[ServerMaker]:
 @pytest.fixture
 def server(start_server: ServerMaker, provider: ScriptedProvider) -> LiveServer:
     """A server whose only models are the scripted ones."""
-    return start_server(openai_base_url=provider.url, openai_api_key="sk-of-the-operator")
+    # A busy machine may take its time to connect; a list that could not be read would be asked for again much later.
+    return start_server(openai_base_url=provider.url, openai_api_key="sk-of-the-operator", provider_connect_s=30.0)
 
 
 SignIn = Callable[..., Client]
