@@ -5,10 +5,10 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tertulia.errors import SettingsError
 
@@ -40,7 +40,10 @@ class Settings(BaseModel):
     port: int | None = Field(
         None, ge=0, le=65535, description="The port. Not given: 8000, or the next free one. 0: any free one."
     )
-    data: Path = Field(Path("data"), description="The folder for the database, the keys and the built-in model.")
+    # Absolute, because processes that look into files begin in folders of their own.
+    data: Annotated[Path, AfterValidator(Path.absolute)] = Field(
+        Path("data"), validate_default=True, description="The folder for the database, the keys and the built-in model."
+    )
     database_url: str | None = Field(
         None,
         description="`sqlite:///path` or `postgresql://user:password@host/name`. Not given: SQLite in the folder.",

@@ -9,6 +9,7 @@ import pytest
 
 from tertulia.errors import SettingsError
 from tertulia.files.errors import AttachmentNotFound, FileStoreUnavailable
+from tertulia.files.reading import look_into
 from tertulia.files.store import FileStore
 from tertulia.settings import Settings
 from tests.fakes.bucket import Bucket
@@ -69,3 +70,14 @@ def test_a_place_that_cannot_be_is_a_wrong_setting(tmp_path: Path) -> None:
     (tmp_path / "files").write_text("a file where a folder should be")
     with pytest.raises(SettingsError, match="TERTULIA_FILES_URL"):
         FileStore(Settings(data=tmp_path))
+
+
+def test_files_are_read_also_where_the_data_lie_in_a_relative_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings().data == tmp_path / "data"
+    uploads = Settings(data=Path("here")).data / "uploads"
+    uploads.mkdir(parents=True)
+    (uploads / "file").write_text("words")
+    assert asyncio.run(look_into(uploads, "text/plain")).text == "words"
