@@ -42,6 +42,16 @@ class Shared:
         return sa.select(Share).where(self.column == self.id, is_valid_share()).order_by(Share.id)
 
 
+def find_by_token(session: Session, token: str, *, actor: Actor | None) -> Share | None:
+    """The share that a link belongs to, if it holds; one for a person by name is there for that person alone."""
+    share = session.scalars(
+        sa.select(Share).where(Share.token_hash == hash_token(token), is_valid_share())
+    ).one_or_none()
+    if share is None or share.shared_with_user_id in (None, actor.user_id if actor else ""):
+        return share
+    return None
+
+
 def permissions_of(session: Session, covering: ColumnElement[bool], *, actor: Actor) -> PermissionsRead:
     """What others let the actor do, by the shares `covering` the thing that they may read."""
     given = session.execute(

@@ -6,13 +6,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.accounts import sharing
-from tertulia.accounts.access import is_valid_share, may_share_chat
+from tertulia.accounts.access import may_share_chat
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import ShareNotFound
 from tertulia.accounts.models import Share, User, UserStatus
 from tertulia.accounts.schemas import ShareCreate, ShareMade, ShareRead
 from tertulia.accounts.sharing import Shared
-from tertulia.accounts.tokens import hash_token
 from tertulia.chat.errors import ChatNotFound, ShareTheDraft
 from tertulia.chat.models import Chat, ChatKind, Message, MessageStatus, Visibility
 from tertulia.chat.queries import BRANCH_IDS, BRANCH_PAGE, read_message_row
@@ -68,38 +67,24 @@ class OpenDoor:
     draft_id: str | None = None
 
 
-def open_door(session: Session, token: str, *, actor: Actor | None = None) -> OpenDoor:
-    """The chat that a link opens. One for a person by name opens for that person alone. Raises ShareNotFound."""
-    row = session.execute(
-        sa.select(Chat.id, Chat.user_id, Share.id, Share.shared_with_user_id)
-        .join(Share, Share.chat_id == Chat.id)
-        .join(User, User.id == Chat.user_id)
-        .where(
-            Share.token_hash == hash_token(token),
-            is_valid_share(),
-            Chat.deleted_at.is_(None),
-            User.status == UserStatus.ACTIVE,
-        )
-    ).first()
-    if row is not None and (row[3] is None or (actor is not None and row[3] == actor.user_id)):
-        return OpenDoor(ChatId(row[0]), row[1], row[2])
-    try:
-        chat_id = parse_id(token)
-    except ValueError:
-        raise ShareNotFound from None
+def open_chat(session: Session, token: str, share: Share | None) -> OpenDoor:
+    """The chat of a share; without one the public chat whose id is in place of a token. Raises ShareNotFound."""
+    is_open: sa.ColumnElement[bool]
+    if share is not None:
+        chat_id, is_open = share.chat_id, sa.true()
+    else:
+        try:
+            chat_id, is_open = parse_id(token), Chat.visibility == Visibility.PUBLIC
+        except ValueError:
+            raise ShareNotFound from None
     owner_id = session.scalar(
         sa.select(Chat.user_id)
         .join(User, User.id == Chat.user_id)
-        .where(
-            Chat.id == chat_id,
-            Chat.visibility == Visibility.PUBLIC,
-            Chat.deleted_at.is_(None),
-            User.status == UserStatus.ACTIVE,
-        )
+        .where(Chat.id == chat_id, is_open, Chat.deleted_at.is_(None), User.status == UserStatus.ACTIVE)
     )
-    if owner_id is None:
+    if chat_id is None or owner_id is None:
         raise ShareNotFound
-    return OpenDoor(ChatId(chat_id), owner_id, None)
+    return OpenDoor(ChatId(chat_id), owner_id, share.id if share else None)
 
 
 def read_shared_chat(session: Session, door: OpenDoor) -> SharedChatRead:

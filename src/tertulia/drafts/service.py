@@ -45,6 +45,7 @@ from tertulia.drafts.versions import (
     LockedDraft,
     Origin,
     add_version,
+    list_version,
     load_spans,
     load_version,
     lock_any_draft,
@@ -234,7 +235,7 @@ def restore_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> Draft
     """Out of the trash, as it was, with the chats that went with it."""
     mine = sa.select(Draft.id).where(Draft.id == draft_id, owns_draft(Draft.user_id))
     if session.scalar(mine, {"actor_id": actor.user_id}) is None:
-        own_draft(session, draft_id, actor=actor)
+        own_draft(session, draft_id, actor=actor)  # says why not
     lock_any_draft(session, draft_id)
     went_at = session.scalar(sa.select(Draft.deleted_at).where(Draft.id == draft_id))
     if went_at is not None:
@@ -328,7 +329,7 @@ def create_version(
     elif new.name:
         session.execute(sa.update(DraftVersion).where(DraftVersion.id == saved.version.id).values(name=new.name))
     number = saved.version.number
-    listed = announce_version(session, draft_id, number) if saved.is_new else read_version(session, draft_id, number)
+    listed = announce_version(session, draft_id, number) if saved.is_new else list_version(session, draft_id, number)
     return {**with_text(listed, saved.version), "merged": saved.is_merged}, saved.is_new
 
 
@@ -356,6 +357,6 @@ def diff_versions(session: Session, draft_id: DraftId, number: int, against: int
     """Without `against` with its parent."""
     check_draft(session, draft_id, actor=actor)
     if against is None:
-        against = read_version(session, draft_id, number)["parent_version_number"] or number
+        against = list_version(session, draft_id, number)["parent_version_number"] or number
     new, old = (load_version(session, draft_id, one).content for one in (number, against))
     return {"version_number": number, "against": against, "pieces": diff_pieces(old, new)}

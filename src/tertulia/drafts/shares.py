@@ -6,13 +6,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.accounts import sharing
-from tertulia.accounts.access import actor_id, is_valid_share, may_share_draft, shared_draft_ids
+from tertulia.accounts.access import actor_id, may_share_draft, shared_draft_ids
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import ShareNotFound
 from tertulia.accounts.models import Share, User, UserStatus
 from tertulia.accounts.schemas import ShareCreate, ShareMade, ShareRead
 from tertulia.accounts.sharing import Shared
-from tertulia.accounts.tokens import hash_token
 from tertulia.chat import shares as chat_shares
 from tertulia.chat.models import Chat
 from tertulia.chat.shares import OpenDoor
@@ -73,21 +72,16 @@ def list_shared_drafts(session: Session, *, actor: Actor) -> list[DraftListed]:
 
 def open_door(session: Session, token: str, *, actor: Actor | None = None) -> OpenDoor:
     """What a link opens: a chat, or a draft with the newest of its chats. Raises ShareNotFound."""
-    row = session.execute(
-        sa.select(Draft.id, Draft.user_id, Share.id, Share.shared_with_user_id)
-        .join(Share, Share.draft_id == Draft.id)
+    share = sharing.find_by_token(session, token, actor=actor)
+    if share is None or share.draft_id is None:
+        return chat_shares.open_chat(session, token, share)
+    draft_id = share.draft_id
+    owner_id = session.scalar(
+        sa.select(Draft.user_id)
         .join(User, User.id == Draft.user_id)
-        .where(
-            Share.token_hash == hash_token(token),
-            is_valid_share(),
-            Draft.deleted_at.is_(None),
-            User.status == UserStatus.ACTIVE,
-        )
-    ).first()
-    if row is None:
-        return chat_shares.open_door(session, token, actor=actor)
-    draft_id, owner_id, share_id, person_id = row
-    if person_id is not None and (actor is None or actor.user_id != person_id):
+        .where(Draft.id == draft_id, Draft.deleted_at.is_(None), User.status == UserStatus.ACTIVE)
+    )
+    if owner_id is None:
         raise ShareNotFound
     chat_id = session.scalar(
         sa.select(DraftChat.chat_id)
@@ -96,7 +90,7 @@ def open_door(session: Session, token: str, *, actor: Actor | None = None) -> Op
         .order_by(DraftChat.chat_id.desc())
         .limit(1)
     )
-    return OpenDoor(ChatId(chat_id) if chat_id else None, owner_id, share_id, draft_id)
+    return OpenDoor(ChatId(chat_id) if chat_id else None, owner_id, share.id, draft_id)
 
 
 def read_shared(session: Session, door: OpenDoor) -> SharedRead:

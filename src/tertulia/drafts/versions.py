@@ -237,14 +237,19 @@ def _chain(session: Session, version_id: str) -> Sequence[sa.Row[*tuple[Any, ...
     return session.execute(sa.select(chain).order_by(chain.c.delta_depth)).all()
 
 
-def read_version(session: Session, draft_id: str, number: int) -> VersionRead:
-    """Raises VersionNotFound."""
+def list_version(session: Session, draft_id: str, number: int) -> VersionListed:
+    """Without its text. Raises VersionNotFound."""
     row = session.execute(
         LISTED.where(DraftVersion.draft_id == draft_id, DraftVersion.version_number == number)
     ).one_or_none()
     if row is None:
         raise VersionNotFound
-    return with_text(read_listed(row), load_version(session, draft_id, number))
+    return read_listed(row)
+
+
+def read_version(session: Session, draft_id: str, number: int) -> VersionRead:
+    """Raises VersionNotFound."""
+    return with_text(list_version(session, draft_id, number), load_version(session, draft_id, number))
 
 
 def with_text(listed: VersionListed, version: Stored) -> VersionRead:

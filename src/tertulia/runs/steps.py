@@ -272,16 +272,13 @@ def start_step(
 
 def measured_factor(session: Session, message_id: str | None, provider: str, model_name: str) -> float:
     """How many tokens the provider counted for each that we estimated, at the last reply up to a message; 1 if nobody knows."""
-    reply = sa.orm.aliased(Message)
+    before = session.scalar(sa.select(Message.previous_message_id).where(Message.id == message_id))
     row = session.execute(
         sa.select(Step.request, Step.usage)
-        .select_from(Message)
-        # The message is what is answered now, so that the last reply is the one before it, or it is that reply itself.
-        .join(reply, sa.or_(reply.id == Message.id, reply.id == Message.previous_message_id))
-        .join(Run, Run.message_id == reply.id)
-        .join(Step, Step.run_id == Run.id)
+        .join(Run, Run.id == Step.run_id)
         .where(
-            Message.id == message_id,
+            # What is answered now follows the last reply, or it is that reply itself.
+            Run.message_id.in_([one for one in (message_id, before) if one]),
             Run.provider == provider,
             Run.model_name == model_name,
             Step.usage.is_not(None),
