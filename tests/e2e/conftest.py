@@ -34,17 +34,31 @@ def browser() -> Iterator[Browser]:
         made.close()
 
 
+class Complaints(list[str]):
+    """What the pages of a test complained of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._expected: set[str] = set()
+
+    def expect(self, *words: str) -> None:
+        """What the test provokes: complaints with these words count for nothing, whenever the browser tells of them."""
+        self._expected.update(words)
+
+    def unexpected(self) -> list[str]:
+        return [one for one in self if not any(words in one for words in self._expected)]
+
+
 @pytest.fixture
-def complaints() -> list[str]:
-    """What the pages of this test complained of; a test takes out what it provoked."""
-    return []
+def complaints() -> Complaints:
+    return Complaints()
 
 
 ContextMaker = Callable[..., BrowserContext]
 
 
 @pytest.fixture
-def new_context(browser: Browser, server: LiveServer, complaints: list[str]) -> Iterator[ContextMaker]:
+def new_context(browser: Browser, server: LiveServer, complaints: Complaints) -> Iterator[ContextMaker]:
     """A browser of its own, with cookies of its own: one person at one device."""
     made: list[BrowserContext] = []
 
@@ -59,10 +73,10 @@ def new_context(browser: Browser, server: LiveServer, complaints: list[str]) -> 
     yield make
     for context in made:
         context.close()
-    assert complaints == []
+    assert complaints.unexpected() == []
 
 
-def _listen(message: ConsoleMessage, complaints: list[str]) -> None:
+def _listen(message: ConsoleMessage, complaints: Complaints) -> None:
     # The first question of a page is who is there, and "nobody" is an answer with status 401.
     if message.type in ("error", "warning") and "401" not in message.text:
         complaints.append(message.text)

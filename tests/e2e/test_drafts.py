@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.conftest import SignedIn, accessibility_faults, say
+from tests.e2e.conftest import Complaints, SignedIn, accessibility_faults, say
 from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text
 
 LETTER = "# To my aunt\n\nThank you very much for the cake. It was good.\n\n## Plans\n\nNext week we come.\n"
@@ -110,7 +110,7 @@ def test_a_letter_is_written_changed_compared_and_restored(page: Page, provider:
     assert accessibility_faults(page) == []
 
 
-def test_two_windows_write_at_once_and_choose_where_they_differ(signed_in: SignedIn, complaints: list[str]) -> None:
+def test_two_windows_write_at_once_and_choose_where_they_differ(signed_in: SignedIn, complaints: Complaints) -> None:
     first, second = signed_in(), signed_in()
     address = open_draft(first, "The quick fox.\n\nThe lazy dog.\n")
     second.goto(address)
@@ -140,7 +140,7 @@ def test_two_windows_write_at_once_and_choose_where_they_differ(signed_in: Signe
     expect(text_of(second)).to_contain_text("The brown fox.")
     expect(text_of(second)).to_contain_text("The sleeping dog.")
     expect(asked).to_be_hidden()
-    complaints[:] = [one for one in complaints if "ERR_INTERNET_DISCONNECTED" not in one and "409" not in one]
+    complaints.expect("ERR_INTERNET_DISCONNECTED", "409")
 
 
 def test_what_is_typed_is_there_after_a_reload_and_in_the_list(page: Page) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import ContextMaker, accessibility_faults, say
+from tests.e2e.conftest import Complaints, ContextMaker, accessibility_faults, say
 from tests.e2e.test_drafts import PHONE, ask, open_draft, replace, save, text_of, type_at_end
 from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text
 
@@ -40,7 +40,7 @@ def test_edits_are_seen_in_the_text_while_they_are_written(page: Page, provider:
 
 
 def test_two_people_write_in_a_draft_and_a_stranger_reads_along(
-    page: Page, bob: Page, new_context: ContextMaker, complaints: list[str]
+    page: Page, bob: Page, new_context: ContextMaker, complaints: Complaints
 ) -> None:
     address = open_draft(page, LETTER)
     page.get_by_role("button", name="Share the draft").click()
@@ -84,7 +84,7 @@ def test_two_people_write_in_a_draft_and_a_stranger_reads_along(
     expect(dialog.get_by_text("Shared now")).to_be_hidden()
     expect(stranger.get_by_text("Nothing is shared here")).to_be_visible()
     expect(bob.get_by_text("There is nothing here")).to_be_visible()
-    complaints[:] = [one for one in complaints if "404" not in one and "There is nothing here" not in one]
+    complaints.expect("404", "There is nothing here")
 
 
 def test_a_chat_is_told_of_a_draft_and_a_few_of_its_words_become_one(page: Page, provider: ScriptedProvider) -> None:
@@ -152,8 +152,8 @@ def test_a_document_comes_in_and_goes_out_and_a_version_is_named(
     expect(page.get_by_text("Nothing said yet")).to_be_visible()
 
 
-def test_an_address_that_leads_nowhere_says_so(page: Page, complaints: list[str]) -> None:
+def test_an_address_that_leads_nowhere_says_so(page: Page, complaints: Complaints) -> None:
     for address in ("/d/nonsense", "/d/00000000-0000-7000-8000-000000000000"):
         page.goto(address)
         expect(page.get_by_text("There is nothing here")).to_be_visible()
-    complaints.clear()
+    complaints.expect("404", "There is nothing here")

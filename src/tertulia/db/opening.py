@@ -15,11 +15,15 @@ def open_database(settings: Settings) -> Database:
     return PostgresDatabase(settings.database_url)
 
 
+# A command beside a server that is busy waits rather than fails.
+PATIENCE_S = 30
+
+
 def plain_engine(settings: Settings, *, writes: bool = True) -> sa.Engine:
     """A synchronous engine; the caller disposes of it. One that does not write may run beside the server."""
     if settings.sqlite_path is not None:
         settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
-        return sqlite_engine(settings.sqlite_path, writes=writes)
+        return sqlite_engine(settings.sqlite_path, writes=writes, patience_s=PATIENCE_S)
     assert settings.database_url is not None
     return sa.create_engine(
         settings.database_url.replace("postgresql://", "postgresql+psycopg://", 1),

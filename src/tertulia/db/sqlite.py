@@ -26,8 +26,10 @@ READERS = 3
 log = logging.getLogger(__name__)
 
 
-def sqlite_engine(path: Path, *, writes: bool) -> sa.Engine:
+def sqlite_engine(path: Path, *, writes: bool, patience_s: int = 5) -> sa.Engine:
     """An engine whose connections carry the settings of S4, and say BEGIN themselves.
+
+    `patience_s`: how long another process's writing is waited for.
 
     The driver's own transactions start too late and lose updates, so it is left in autocommit mode.
     """
@@ -45,7 +47,7 @@ def sqlite_engine(path: Path, *, writes: bool) -> sa.Engine:
             "foreign_keys = ON",
             # FULL: a power cut loses no acknowledged commit; group commit pays for it. Readers write nothing.
             f"synchronous = {'FULL' if writes else 'NORMAL'}",
-            "busy_timeout = 5000",
+            f"busy_timeout = {patience_s * 1000}",
             "temp_store = MEMORY",
             "cache_size = -16000",
             "journal_size_limit = 67108864",
