@@ -3,7 +3,7 @@
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.providers.book import refresh_catalogue
 from tertulia.settings import Settings
+from tertulia.tools.protocol import Tool
 from tests.factories.accounts import PASSWORD_HASH, make_user
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import ScriptedProvider
@@ -123,8 +124,8 @@ def start_server(settings: Settings) -> Iterator[ServerMaker]:
     """Start servers on the test's database, with settings changed as named; all are stopped at the end."""
     started: list[LiveServer] = []
 
-    def start(*, control_token: str | None = None, **changes: object) -> LiveServer:
-        server = LiveServer(settings.model_copy(update=changes), control_token).start()
+    def start(*, control_token: str | None = None, tools: Sequence[Tool] = (), **changes: object) -> LiveServer:
+        server = LiveServer(settings.model_copy(update=changes), control_token, tools).start()
         started.append(server)
         return server
 
@@ -134,10 +135,18 @@ def start_server(settings: Settings) -> Iterator[ServerMaker]:
 
 
 @pytest.fixture
-def server(start_server: ServerMaker, provider: ScriptedProvider) -> LiveServer:
+def tools() -> Sequence[Tool]:
+    """What the server of a test offers besides the tools that are built in."""
+    return ()
+
+
+@pytest.fixture
+def server(start_server: ServerMaker, provider: ScriptedProvider, tools: Sequence[Tool]) -> LiveServer:
     """A server whose only models are the scripted ones."""
     # A busy machine may take its time to connect; a list that could not be read would be asked for again much later.
-    return start_server(openai_base_url=provider.url, openai_api_key="sk-of-the-operator", provider_connect_s=30.0)
+    return start_server(
+        tools=tools, openai_base_url=provider.url, openai_api_key="sk-of-the-operator", provider_connect_s=30.0
+    )
 
 
 SignIn = Callable[..., Client]

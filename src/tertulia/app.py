@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,6 +36,7 @@ from tertulia.chat.service import purge_trash
 from tertulia.chat.share_routes import share_routes
 from tertulia.chat.tag_routes import tag_routes
 from tertulia.chat.tags import purge_tags
+from tertulia.chat.tools import ReadAttachment, ReadChat, ReadState, WriteState
 from tertulia.clock import now
 from tertulia.db import Database
 from tertulia.db.opening import open_database
@@ -43,6 +44,7 @@ from tertulia.drafts.indexing import has_unindexed_drafts, index_next_draft
 from tertulia.drafts.routes import draft_company_routes, draft_routes, version_routes
 from tertulia.drafts.service import purge_drafts
 from tertulia.drafts.shares import read_preview
+from tertulia.drafts.tools import EditDraft, ListDrafts, ReadDraft
 from tertulia.drafts.working_copies import has_unsettled, settle_working_copy
 from tertulia.errors import AppError, SettingsError, Unavailable
 from tertulia.files.reading import FileReader, sweep_files
@@ -70,15 +72,24 @@ from tertulia.providers.vendors import BY_ID
 from tertulia.realtime.bus import Bus, open_bus
 from tertulia.realtime.feed import ChangeFeed
 from tertulia.realtime.queries import prune_changes
+from tertulia.runs.approvals import expire_approvals, has_expired
 from tertulia.runs.context_routes import context_routes
 from tertulia.runs.draft_routes import proposal_routes
 from tertulia.runs.executor import RunExecutor
 from tertulia.runs.remote import RemoteRuns
 from tertulia.runs.routes import run_routes
 from tertulia.runs.shared_routes import LinkCounts, shared_routes
+from tertulia.runs.tool_routes import tool_execution_routes, tool_routes
+from tertulia.runs.tool_runner import ToolRunner
 from tertulia.search.meaning.search import MeaningSearch
 from tertulia.search.routes import search_routes
+from tertulia.search.tools import SearchChats
 from tertulia.settings import Settings
+from tertulia.tools.builtin.calculator import Calculate
+from tertulia.tools.builtin.calendar import CurrentTime
+from tertulia.tools.builtin.web_page import FetchPage
+from tertulia.tools.offered import Toolbox, installed_tools
+from tertulia.tools.protocol import Tool
 from tertulia.transfer.importer import Importer
 from tertulia.transfer.routes import transfer_routes
 
@@ -102,6 +113,7 @@ class Parts:
     bus: Bus
     remote: RemoteRuns
     executor: RunExecutor
+    tools: ToolRunner
     sweeper: Sweeper
     store: FileStore
     reader: FileReader
@@ -110,11 +122,18 @@ class Parts:
     meanings: MeaningSearch | None
 
 
-def create_app(settings: Settings, *, control_token: str | None = None, web_folder: Path | None = None) -> FastAPI:
-    """Build the app; nothing is opened before its lifespan begins. `control_token` is the command line's."""
+def create_app(
+    settings: Settings,
+    *,
+    control_token: str | None = None,
+    web_folder: Path | None = None,
+    tools: Sequence[Tool] = (),
+) -> FastAPI:
+    """Build the app; nothing is opened before its lifespan begins. `control_token` is the command line's; `tools` come besides
+    those that are built in or installed."""
     keyring = open_keyring(settings.secret_keys, settings.data)
     cursors = Cursors(keyring)
-    parts = _build_parts(settings, keyring, control_token)
+    parts = _build_parts(settings, keyring, control_token, tools)
     app = FastAPI(title="Tertulia", lifespan=_lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.gate, app.state.streams, app.state.parts = parts.gate, parts.streams, parts
     install_problem_handlers(app)
@@ -141,6 +160,8 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
         ),
         transfer_routes(parts.db, parts.store, settings.data / "imports"),
         context_routes(parts.catalogue),
+        tool_routes(cursors, parts.tools),
+        tool_execution_routes(parts.db, cursors, parts.tools),
         run_routes(
             parts.db,
             parts.catalogue,
@@ -169,7 +190,7 @@ def create_app(settings: Settings, *, control_token: str | None = None, web_fold
     return app
 
 
-def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None) -> Parts:
+def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None, more_tools: Sequence[Tool]) -> Parts:
     boot = new_id()[-12:]
     db = open_database(settings)
     life = SessionLife(timedelta(days=settings.session_idle_days), timedelta(days=settings.session_absolute_days))
@@ -202,7 +223,8 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
         timeouts=timeouts,
     )
     bus = open_bus(settings, db)
-    executor = RunExecutor(db, catalogue, boot=boot, at_once=settings.runs_at_once)
+    tools = ToolRunner(db, Toolbox([*built_in_tools(), *installed_tools(), *more_tools]), named)
+    executor = RunExecutor(db, catalogue, tools, boot=boot, at_once=settings.runs_at_once)
     sweeper = Sweeper(
         db,
         boot,
@@ -210,6 +232,7 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
             Job("sweep-sessions", 60, lambda session: sweep_sessions(session, life)),
             Job("refresh-models", 24 * 3600, refresh_catalogue),
             Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
+            Job("expire-approvals", 30, expire_approvals, has_expired),
             Job("build-search-index", 60, lambda session: None if build_index(session).is_built else MORE),
             Job("index-files", 2, lambda session: MORE if index_files(session) else None, has_unindexed_files),
             Job("index-drafts", 2, lambda session: MORE if index_next_draft(session) else None, has_unindexed_drafts),
@@ -245,8 +268,25 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
         bus=bus,
         remote=RemoteRuns(bus, executor),
         executor=executor,
+        tools=tools,
         sweeper=sweeper,
     )
+
+
+def built_in_tools() -> list[Tool]:
+    return [
+        SearchChats(),
+        ReadChat(),
+        ReadAttachment(),
+        ListDrafts(),
+        ReadDraft(),
+        EditDraft(),
+        ReadState(),
+        WriteState(),
+        Calculate(),
+        CurrentTime(),
+        FetchPage(),
+    ]
 
 
 def _operator_providers(settings: Settings, client: httpx.AsyncClient, timeouts: Timeouts) -> list[OperatorProvider]:

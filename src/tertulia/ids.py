@@ -26,6 +26,7 @@ DraftId = NewType("DraftId", str)
 ProposalId = NewType("ProposalId", str)
 ImportJobId = NewType("ImportJobId", str)
 StepId = NewType("StepId", str)
+ToolExecutionId = NewType("ToolExecutionId", str)
 ProviderConfigId = NewType("ProviderConfigId", str)
 
 _lock = threading.Lock()

@@ -10,7 +10,8 @@ import tertulia.files.models
 import tertulia.jobs.models
 import tertulia.providers.models
 import tertulia.realtime.models
-import tertulia.runs.models  # noqa: F401
+import tertulia.runs.models
+import tertulia.tools.models  # noqa: F401
 from tertulia.db import Base
 
 metadata = Base.metadata

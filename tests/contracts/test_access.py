@@ -12,6 +12,7 @@ from tertulia.settings import Settings
 from tests.conftest import SignIn
 from tests.factories.accounts import make_admin
 from tests.fakes.live_server import Client, LiveServer
+from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider
 from tests.waiting import until
 
 # What a route needs in its body to get as far as the question of access.
@@ -36,6 +37,9 @@ BODIES: dict[tuple[str, str], Any] = {
         "revision": 0,
         "window_id": "w",
     },
+    ("PUT", "/chats/{chat_id}/auto-approval"): {},
+    ("PUT", "/auto-approval-settings"): {},
+    ("PUT", "/chats/{chat_id}/state"): {"state": {}},
     ("POST", "/provider-configs"): {"provider": "mistral", "api_key": "abcdefghijkl"},
 }
 # Answered to the owner with a conflict or a refusal of the state, not of the person.
@@ -74,6 +78,7 @@ IDS = (
     "draft_id",
     "number",
     "proposal_id",
+    "execution_id",
     "emoji",
     "token",
 )
@@ -85,6 +90,10 @@ READERS = {
     ("GET", "/chats/{chat_id}/export"),
     ("PUT", "/chats/{chat_id}/presence"),
     ("GET", "/messages/{message_id}"),
+    ("GET", "/chats/{chat_id}/state"),
+    ("GET", "/chats/{chat_id}/tool-executions"),
+    ("GET", "/messages/{message_id}/tool-executions"),
+    ("GET", "/tool-executions/{execution_id}"),
     ("POST", "/messages/{message_id}/fork"),
     ("GET", "/runs/{run_id}"),
     ("GET", "/attachments/{attachment_id}"),
@@ -110,6 +119,7 @@ WRITERS = READERS | {
     ("PUT", "/messages/{message_id}/reactions/{emoji}"),
     ("DELETE", "/messages/{message_id}/reactions/{emoji}"),
     ("POST", "/runs/{run_id}/cancel"),
+    ("PUT", "/chats/{chat_id}/state"),
     ("PUT", "/chats/{chat_id}/drafts/{draft_id}"),
     ("DELETE", "/chats/{chat_id}/drafts/{draft_id}"),
     ("POST", "/drafts/{draft_id}/chats"),
@@ -150,8 +160,10 @@ def test_nobody_is_refused_everywhere(server: LiveServer) -> None:
     assert wrong == []
 
 
-def test_a_stranger_and_an_administrator_see_what_is_hidden_as_missing(ana: Client, sign_in: SignIn) -> None:
-    things = _things(ana, "".join(path for _, path in WITH_IDS))
+def test_a_stranger_and_an_administrator_see_what_is_hidden_as_missing(
+    ana: Client, sign_in: SignIn, provider: ScriptedProvider
+) -> None:
+    things = _things(ana, provider, "".join(path for _, path in WITH_IDS))
     missing = dict.fromkeys(things, "00000000-0000-7000-8000-000000000000") | {"emoji": "👍", "number": "1"}
     stranger = sign_in("bob")
     wrong = []
@@ -166,17 +178,19 @@ def test_a_stranger_and_an_administrator_see_what_is_hidden_as_missing(ana: Clie
 
 @pytest.mark.parametrize("may", [READERS, WRITERS], ids=["reader", "writer"])
 def test_with_whom_is_shared_may_do_what_is_listed_and_no_more(
-    ana: Client, sign_in: SignIn, may: set[tuple[str, str]]
+    ana: Client, sign_in: SignIn, provider: ScriptedProvider, may: set[tuple[str, str]]
 ) -> None:
     wrong = []
     guest = sign_in("bob")
     body = {"shared_with_username": "bob", "permissions": {"can_write": may is WRITERS}}
     things: dict[str, str] = {}
-    for method, path in WITH_IDS:
+    # What only looks goes first, on all there is; after it each call finds what its own path names.
+    for method, path in sorted(WITH_IDS, key=lambda pair: pair[0] != "GET"):
         if path.endswith("/events") or "{config_id}" in path or "{tag_id}" in path:
             continue
-        if not things:
-            things = _things(ana, "{attachment_id}{import_id}{token_id}{chat_id}{draft_id}{proposal_id}")
+        if not things or not all(f"{{{name}}}" not in path or name in things for name in IDS):
+            every = "{attachment_id}{import_id}{token_id}{chat_id}{draft_id}{proposal_id}{execution_id}"
+            things = _things(ana, provider, every if method == "GET" else f"{path}{{chat_id}}{{draft_id}}")
             things["share_id"] = ana.api("POST", f"/chats/{things['chat_id']}/shares", json=body, expect=201)["id"]
             ana.api("POST", f"/drafts/{things['draft_id']}/shares", json=body, expect=201)
         answer = guest.request(method, path.format(**things), json=_body(method, path, things))
@@ -197,14 +211,14 @@ def test_strangers_with_a_wrong_link_get_the_same_from_every_address(server: Liv
                 assert (answer.status_code, answer.json()["code"]) == (404, "share_not_found"), path
 
 
-def test_the_owner_is_let_in(ana: Client) -> None:
+def test_the_owner_is_let_in(ana: Client, provider: ScriptedProvider) -> None:
     wrong = []
-    shown = _things(ana, "".join(path for method, path in WITH_IDS if method == "GET"))
+    shown = _things(ana, provider, "".join(path for method, path in WITH_IDS if method == "GET"))
     # Last what ends the very sign-in.
     for method, path in sorted(WITH_IDS, key=lambda pair: "{session_id}" in pair[1]):
         if path.endswith("/events"):
             continue
-        things = shown if method == "GET" else _things(ana, path)
+        things = shown if method == "GET" else _things(ana, provider, path)
         answer = ana.request(method, path.format(**things), json=_body(method, path, things))
         is_let_in = answer.status_code == STATE.get((method, path), answer.status_code)
         if not is_let_in or (answer.status_code >= 300 and (method, path) not in STATE):
@@ -248,8 +262,8 @@ def test_a_token_that_may_only_read_writes_nothing(ana: Client, server: LiveServ
     assert wrong == []
 
 
-def test_ids_in_bodies_are_checked_for_the_caller(ana: Client, sign_in: SignIn) -> None:
-    things = _things(ana)
+def test_ids_in_bodies_are_checked_for_the_caller(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
+    things = _things(ana, provider)
     bob = sign_in("bob")
     own = bob.chat()
     for method, path, body in (
@@ -273,7 +287,7 @@ def _body(method: str, path: str, things: dict[str, str] | None = None) -> Any:
     return body
 
 
-def _things(client: Client, path: str = "") -> dict[str, str]:
+def _things(client: Client, provider: ScriptedProvider, path: str = "") -> dict[str, str]:
     """Something of each kind, dear ones only where the path names them."""
     chat = client.chat()
     things = {"emoji": "👍"}
@@ -297,6 +311,8 @@ def _things(client: Client, path: str = "") -> dict[str, str]:
         things |= {"draft_id": client.api("POST", "/drafts", json={}, expect=201)["id"], "number": "1"}
         if "{chat_id}" in path:
             client.api("PUT", f"/chats/{chat['id']}/drafts/{things['draft_id']}")
+    if "{execution_id}" in path:
+        things["execution_id"] = _waiting_call(client, provider, chat["id"])
     if "{proposal_id}" in path:
         body = BODIES["POST", "/drafts/{draft_id}/proposals"]
         asked = client.api("POST", f"/drafts/{things['draft_id']}/proposals", json=body, expect=201)
@@ -312,6 +328,16 @@ def _things(client: Client, path: str = "") -> dict[str, str]:
         "tag_id": _tag(client),
         "token": "s" + "x" * 43,
     }
+
+
+def _waiting_call(client: Client, provider: ScriptedProvider, chat_id: str) -> str:
+    """A call that waits for its owner: what the model says is that the tool is to be called."""
+    client.api("PATCH", f"/chats/{chat_id}", json={"settings": {"tools": ["calculate"]}})
+    provider.play_for("Work it out", [Call("calculate", {"expression": "1 + 1"}), Finish("tool_calls")])
+    sent = client.say(chat_id, "Work it out")
+    until(lambda: client.api("GET", f"/runs/{sent['run']['id']}")["status"] == "awaiting_approval")
+    items = client.api("GET", f"/messages/{sent['reply']['id']}/tool-executions")["items"]
+    return str(items[0]["id"])
 
 
 def _tag(client: Client) -> str:

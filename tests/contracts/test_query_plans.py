@@ -1,6 +1,8 @@
 """Hot queries use their index on both engines: what they cost follows what is shown."""
 
 import re
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.api_tokens import _BY_TOKEN as TOKEN_ACTOR
 from tertulia.accounts.models import User
 from tertulia.accounts.sessions import _BY_TOKEN
-from tertulia.billing.ledger import _grouped
+from tertulia.billing.ledger import _grouped, spent_on_tools
 from tertulia.billing.models import UsageLog
 from tertulia.chat.models import Chat, Message
 from tertulia.chat.queries import (
@@ -29,13 +31,18 @@ from tertulia.chat.queries import (
 from tertulia.chat.search_index import index_files
 from tertulia.chat.search_passages import Embedded, newest_document, next_unembedded, store_passages
 from tertulia.chat.service import list_messages, list_shared_chats
+from tertulia.context.calls import turns_of_messages
 from tertulia.files.models import Attachment, Blob, BlobContent, MessageAttachment
 from tertulia.files.reading import take_file
 from tertulia.files.service import list_attachments
 from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.providers.catalogue import _OWN as OWN_PROVIDERS
+from tertulia.runs.approvals import has_expired, list_of_chat, list_of_message, list_own, list_pending, sum_by_tool
+from tertulia.runs.models import Run
+from tertulia.runs.tool_calls import list_approved
 from tertulia.search.meaning.nearest import Meanings, code_of
 from tertulia.search.service import Meaning, Narrowed, search
+from tertulia.tools.models import ToolExecution
 from tests.factories.accounts import make_user
 from tests.factories.chats import make_chat
 
@@ -245,3 +252,57 @@ def _check_lists(session: Session, alice: Actor) -> None:
             plan = "\n".join(str(row[-1]) for row in rows)
             assert not re.search(r"\bSCAN (?!branch\b|CONSTANT)\w+\b(?! USING)", plan), f"{statement}\n{plan}"
             assert "Seq Scan on" not in plan or "Seq Scan on share" in plan, f"{statement}\n{plan}"
+
+
+def test_calls_are_read_from_their_indexes(filled: Session, alice: Actor) -> None:
+    """S001-063 to S001-066, S001-150: those of a chat, of a reply, what waits, and what runs out."""
+    chat_id, message_id = filled.execute(sa.select(Message.chat_id, Message.id).limit(1)).one()
+    run_id = new_id()
+    filled.execute(
+        sa.insert(Run).values(id=run_id, chat_id=chat_id, message_id=message_id, provider="p", model_name="m")
+    )
+    others = filled.scalars(sa.select(User.id)).all()
+    places = filled.execute(sa.select(Message.chat_id, Message.id)).all()
+    calls = [
+        {
+            "chat_id": places[number % len(places)][0],
+            "message_id": places[number % len(places)][1],
+            "run_id": run_id,
+            "step": 1,
+            "requested_by": others[number % len(others)],
+            "tool_call_id": "call",
+            "tool_name": f"tool{number % 50}",
+            "risk": "high",
+            "parameters": {},
+            "definition_digest": "d",
+            "arguments_digest": "a",
+            "status": "completed",
+            "reason": "new",
+            "estimated_cost": Decimal(0),
+        }
+        for number in range(4000)
+    ]
+    filled.execute(sa.insert(ToolExecution), calls)
+    filled.commit()
+    filled.execute(sa.text("ANALYZE"))
+    filled.commit()
+    with Session(filled.get_bind()) as session:
+        reads: list[Callable[[], object]] = [
+            lambda: list_pending(session, actor=alice),
+            lambda: list_of_chat(session, ChatId(chat_id), actor=alice),
+            lambda: list_of_message(session, chat_id, message_id),
+            lambda: list_own(session, actor=alice),
+            lambda: sum_by_tool(session, actor=alice),
+            lambda: has_expired(session),
+            lambda: turns_of_messages(session, [message_id]),
+            lambda: list_approved(session, run_id),
+            lambda: spent_on_tools(session, alice.user_id, since=NOW),
+        ]
+        if session.get_bind().dialect.name == "postgresql":
+            session.execute(sa.text("SET enable_seqscan = off"))
+        prefix = "EXPLAIN QUERY PLAN " if session.get_bind().dialect.name == "sqlite" else "EXPLAIN "
+        for read in reads:
+            for statement, parameters in _asked(session, read):
+                rows = session.connection().exec_driver_sql(prefix + statement, parameters)
+                plan = "\n".join(str(row[-1]) for row in rows)
+                assert not re.search(r"SCAN (tool_execution|usage_log)(?! USING)|Seq Scan", plan), (statement, plan)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import uvicorn
 
 from tertulia.app import create_app
 from tertulia.settings import Settings
+from tertulia.tools.protocol import Tool
 
 HEADERS = {"X-Tertulia": "1"}
 
@@ -25,9 +27,9 @@ class QuickServer(uvicorn.Server):
 
 
 class LiveServer:
-    def __init__(self, settings: Settings, control_token: str | None = None) -> None:
+    def __init__(self, settings: Settings, control_token: str | None = None, tools: Sequence[Tool] = ()) -> None:
         self.settings = settings
-        self.app = create_app(settings, control_token=control_token)
+        self.app = create_app(settings, control_token=control_token, tools=tools)
         config = uvicorn.Config(
             self.app, host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
         )

@@ -24,6 +24,15 @@ class Reasoning:
 
 
 @dataclass(frozen=True)
+class Call:
+    """The model asks for a tool; `arguments` as JSON text, or as what becomes it."""
+
+    name: str
+    arguments: Any = field(default_factory=dict)
+    id: str = ""
+
+
+@dataclass(frozen=True)
 class Pause:
     """Nothing for a while, as a slow model does."""
 
@@ -66,7 +75,7 @@ class Finish:
     usage: bool = True
 
 
-Step = Text | Reasoning | Pause | Hold | Status | Raw | Reset | Finish
+Step = Text | Reasoning | Call | Pause | Hold | Status | Raw | Reset | Finish
 
 
 def words(count: int, *, pause_s: float = 0.0) -> list[Step]:
@@ -92,6 +101,7 @@ class ScriptedProvider:
 
     def __post_init__(self) -> None:
         self._scripts: deque[Sequence[Step]] = deque()
+        self._called = 0
         self._for_content: dict[str, Sequence[Step]] = {}
         self._loop = asyncio.new_event_loop()
         self._released = threading.Event()
@@ -210,6 +220,12 @@ class ScriptedProvider:
                 writer.write(_chunk({"content": text}))
             case Reasoning(text):
                 writer.write(_chunk({"reasoning_content": text}))
+            case Call():
+                self._called += 1
+                arguments = step.arguments if isinstance(step.arguments, str) else json.dumps(step.arguments)
+                function = {"name": step.name, "arguments": arguments}
+                told = {"index": self._called, "id": step.id or f"call_{self._called}", "type": "function"}
+                writer.write(_chunk({"tool_calls": [told | {"function": function}]}))
             case Pause(seconds):
                 await asyncio.sleep(seconds)
             case Hold():
@@ -250,6 +266,6 @@ class ScriptedProvider:
         await writer.drain()
 
 
-def _chunk(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+def _chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
     return b"data: " + json.dumps({"object": "chat.completion.chunk", "choices": [choice]}).encode() + b"\n\n"

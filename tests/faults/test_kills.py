@@ -1,4 +1,4 @@
-"""A dozen kills at random moments on each engine; kills.py has the script, which runs more of them on its own."""
+"""A few kills at random moments on each engine; kills.py has the script, which runs more of them on its own."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ import pytest
 from tests.faults.kills import Report, kill_many_times
 from tests.transfer.test_backup import NewInstance, new_instance  # noqa: F401 - a fixture
 
-ROUNDS = 12
+ROUNDS = 6
 
 
-def test_killed_a_dozen_times_on_sqlite_it_loses_nothing(tmp_path: Path) -> None:
+def test_killed_a_few_times_on_sqlite_it_loses_nothing(tmp_path: Path) -> None:
     check(kill_many_times(tmp_path, rounds=ROUNDS))
 
 
-def test_of_two_processes_on_postgresql_killed_a_dozen_times_nothing_is_lost(
+def test_of_two_processes_on_postgresql_killed_a_few_times_nothing_is_lost(
     tmp_path: Path,
     new_instance: NewInstance,  # noqa: F811
 ) -> None:

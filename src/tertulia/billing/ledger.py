@@ -16,13 +16,16 @@ from tertulia.accounts.actor import Actor
 from tertulia.billing.errors import TooManyGroups
 from tertulia.billing.models import UsageKind, UsageLog, UsageStatus
 from tertulia.billing.schemas import UsageGroup, UsageSum
-from tertulia.db import Id
+from tertulia.db import Id, rowcount
 from tertulia.db.types import EPOCH
 from tertulia.ids import new_id
 
 GroupBy = Literal["day", "provider", "model", "chat"]
 MAX_GROUPS = 5000
 DAY_S = 86_400
+_USER = sa.table("user", sa.column("id", Id()))
+# Not against those who only refer to the person, as each row of theirs does.
+_PAYER = sa.select(_USER.c.id).where(_USER.c.id == sa.bindparam("payer", type_=Id())).with_for_update(key_share=True)
 _CHAT = sa.table("chat", sa.column("id", Id()), sa.column("title", sa.Text()), sa.column("deleted_at"))
 
 
@@ -47,9 +50,26 @@ def record_usage(
     chat_id: str,
     message_id: str,
     run_id: str,
+    tool_execution_id: str | None = None,
 ) -> None:
-    """One row for each run that a provider worked for, however it ended; its tries count once, as they are charged."""
+    """One row for each request that a provider worked for, however it ended; its tries count once, as they are charged.
+
+    `tool_execution_id`: the call whose result was read, where one is what the request was made for.
+    """
     now = clock.now()
+    values = {
+        "status": UsageStatus.SETTLED,
+        "provider": used.provider,
+        "model_name": used.model_name,
+        "input_tokens": used.input_tokens,
+        "output_tokens": used.output_tokens,
+        "cached_tokens": used.cached_tokens,
+        "is_estimated": used.is_estimated,
+        "cost": used.cost,
+        "updated_at": now,
+    }
+    if tool_execution_id and rowcount(session, sa.update(UsageLog).where(*_set_aside(run_id)).values(values)):
+        return
     session.execute(
         sa.insert(UsageLog).values(
             id=new_id(),
@@ -57,19 +77,113 @@ def record_usage(
             chat_id=chat_id,
             message_id=message_id,
             run_id=run_id,
+            tool_execution_id=tool_execution_id,
             kind=UsageKind.MODEL,
-            status=UsageStatus.SETTLED,
-            provider=used.provider,
-            model_name=used.model_name,
-            input_tokens=used.input_tokens,
-            output_tokens=used.output_tokens,
-            cached_tokens=used.cached_tokens,
-            is_estimated=used.is_estimated,
-            cost=used.cost,
+            created_at=now,
+            **values,
+        )
+    )
+
+
+def release(session: Session, run_id: str) -> None:
+    """What was set aside for a request to a model that was never made."""
+    session.execute(sa.update(UsageLog).where(*_set_aside(run_id)).values(status=UsageStatus.RELEASED))
+
+
+def _set_aside(run_id: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        UsageLog.run_id == run_id,
+        UsageLog.kind == UsageKind.MODEL,
+        UsageLog.status == UsageStatus.RESERVED,
+    )
+
+
+@dataclass(frozen=True)
+class ToolPayment:
+    """Who pays for what a tool does, and for which call."""
+
+    user_id: str
+    chat_id: str
+    message_id: str
+    run_id: str
+    tool_execution_id: str
+
+
+def reserve(
+    session: Session,
+    amount: Decimal,
+    payment: ToolPayment,
+    *,
+    limit: Decimal,
+    since: datetime,
+    kind: UsageKind,
+    provider: str,
+    model_name: str,
+) -> bool:
+    """Set aside what a call may cost, or a request to a model that reads its result, within what `limit` leaves since then.
+
+    False if it does not fit. The payer's row is held until the end of the transaction, so that calls side by side are
+    counted one after the other.
+    """
+    if amount <= 0:
+        return True
+    lock_payer(session, payment.user_id)
+    if spent_on_tools(session, payment.user_id, since=since) + amount > limit:
+        return False
+    now = clock.now()
+    session.execute(
+        sa.insert(UsageLog).values(
+            id=new_id(),
+            **vars(payment),
+            kind=kind,
+            status=UsageStatus.RESERVED,
+            provider=provider,
+            model_name=model_name,
+            reserved_cost=amount,
             created_at=now,
             updated_at=now,
         )
     )
+    return True
+
+
+def lock_payer(session: Session, user_id: str) -> None:
+    """Count for a person one at a time. Taken before rows of theirs are written, or two who do so wait for each other."""
+    session.execute(_PAYER, {"payer": user_id})
+
+
+def settle(session: Session, tool_execution_id: str, cost: Decimal) -> None:
+    """What was set aside for a call becomes what it cost; nothing was where it costs nothing."""
+    session.execute(
+        sa.update(UsageLog)
+        .where(
+            UsageLog.tool_execution_id == tool_execution_id,
+            UsageLog.kind == UsageKind.TOOL,
+            UsageLog.status == UsageStatus.RESERVED,
+        )
+        .values(status=UsageStatus.SETTLED, cost=cost)
+    )
+
+
+def spent_on_tools(session: Session, user_id: str, *, since: datetime) -> Decimal:
+    """What tools cost this person, with what is set aside for those that run, and what models cost that read their results."""
+    amount = sa.case(
+        (UsageLog.status == UsageStatus.RESERVED, UsageLog.reserved_cost), else_=sa.func.coalesce(UsageLog.cost, 0)
+    )
+    found = session.scalar(
+        sa.select(sa.type_coerce(sa.func.coalesce(sa.func.sum(amount), 0), UsageLog.cost.type)).where(
+            UsageLog.user_id == user_id,
+            ANY_KIND,
+            UsageLog.created_at >= since,
+            UsageLog.status != UsageStatus.RELEASED,
+            (UsageLog.kind == UsageKind.TOOL) | UsageLog.tool_execution_id.is_not(None),
+        )
+    )
+    return found or Decimal(0)
+
+
+# Said although it is always so: the index has the kind before the time.
+ANY_KIND = (UsageLog.kind == UsageKind.MODEL) | (UsageLog.kind == UsageKind.TOOL)
 
 
 class day_number(sa.sql.functions.FunctionElement[int]):
@@ -92,7 +206,8 @@ def _day_on_postgresql(element: day_number, compiler: SQLCompiler, **kw: Any) ->
 
 
 _SUMS = (
-    sa.func.count().label("replies"),
+    # A reply that used tools has a row for each of its requests; the first stands for it.
+    sa.func.count().filter(UsageLog.tool_execution_id.is_(None)).label("replies"),
     sa.func.coalesce(sa.func.sum(UsageLog.input_tokens), 0),
     sa.func.coalesce(sa.func.sum(UsageLog.output_tokens), 0),
     sa.func.coalesce(sa.func.sum(UsageLog.cached_tokens), 0),
@@ -105,7 +220,7 @@ _SUMS = (
 def _mine(actor: Actor, since: datetime, until: datetime) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         UsageLog.user_id == actor.user_id,
-        UsageLog.kind == UsageKind.MODEL,
+        ANY_KIND,
         UsageLog.created_at >= since,
         UsageLog.created_at < until,
         UsageLog.status == UsageStatus.SETTLED,

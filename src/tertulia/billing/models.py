@@ -23,7 +23,7 @@ class UsageStatus(StrEnum):
 
 
 class UsageLog(Timestamps, Base):
-    """One row for each reply that a provider was asked for, paid by `user`. It outlives the chat that it was for."""
+    """One row for each request to a model, and for each tool call that costs, paid by `user`. It outlives its chat."""
 
     __tablename__ = "usage_log"
     __table_args__ = (
@@ -31,6 +31,7 @@ class UsageLog(Timestamps, Base):
         sa.Index(None, "chat_id"),
         sa.Index(None, "message_id"),
         sa.Index(None, "run_id"),
+        sa.Index(None, "tool_execution_id"),
         sa.Index(None, "provider", "model_name", "created_at"),
     )
 
@@ -39,6 +40,8 @@ class UsageLog(Timestamps, Base):
     chat_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="SET NULL"))
     message_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="SET NULL"))
     run_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("run.id", ondelete="SET NULL"))
+    # The call itself, or, of a request to a model, the call whose result it was made to read.
+    tool_execution_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("tool_execution.id", ondelete="SET NULL"))
     kind: Mapped[UsageKind] = mapped_column(closed(UsageKind))
     status: Mapped[UsageStatus] = mapped_column(closed(UsageStatus))
     provider: Mapped[str] = mapped_column(sa.String(50))

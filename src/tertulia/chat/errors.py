@@ -130,3 +130,14 @@ class UnstorableText(Invalid):
 
     def __init__(self) -> None:
         super().__init__("The character U+0000 cannot be stored. Remove it.", field="content")
+
+
+class StateInvalid(Invalid):
+    code = "state_invalid"
+
+
+class StateTooLarge(Invalid):
+    code = "state_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The state of a chat may have {limit:,} bytes of JSON at most.", field="state", limit=limit)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +13,7 @@ from tertulia import clock
 from tertulia.chat.parts import Part
 from tertulia.db import Base, Created, Id, JsonOf, Money, Timestamps, closed
 from tertulia.ids import new_id
+from tertulia.tools.models import ChatApproval
 
 DEFAULT_TITLE = "New Chat"
 MAX_WRITTEN = 100_000
@@ -69,6 +70,9 @@ class ChatSettings(BaseModel):
     top_p: float | None = Field(None, ge=0, le=1)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
+    tools: list[Annotated[str, Field(min_length=1, max_length=201)]] | None = Field(
+        None, max_length=50, description="The keys of the tools that the model may ask for."
+    )
 
 
 class TokenCount(BaseModel):
@@ -172,6 +176,8 @@ class Chat(Timestamps, Base):
     context_window_size: Mapped[int | None]
     settings: Mapped[ChatSettings] = mapped_column(JsonOf(ChatSettings), default=ChatSettings)
     # `metadata` is taken by SQLAlchemy's classes, hence the other name in Python alone.
+    # What the owner lets tools do unasked here; counts for the owner's own runs alone.
+    auto_approval: Mapped[ChatApproval | None] = mapped_column(JsonOf(ChatApproval))
     details: Mapped[dict[str, Any]] = mapped_column("metadata", JsonOf(dict[str, Any]), default=dict)
     visibility: Mapped[Visibility] = mapped_column(closed(Visibility), default=Visibility.PRIVATE)
     is_archived: Mapped[bool] = mapped_column(default=False)
@@ -305,3 +311,14 @@ class Reaction(Created, Base):
         Id(), sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True, index=True
     )
     emoji: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+
+
+class ChatState(Timestamps, Base):
+    """What is remembered of a chat's task between turns (S2's session states)."""
+
+    __tablename__ = "chat_state"
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"), unique=True)
+    state: Mapped[dict[str, Any]] = mapped_column(JsonOf(dict[str, Any]), default=dict)
+    state_schema: Mapped[dict[str, Any] | None] = mapped_column("schema", JsonOf(dict[str, Any]))

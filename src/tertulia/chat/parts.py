@@ -65,7 +65,18 @@ class SourcePart(_Part):
     title: str | None = Field(None, max_length=500)
 
 
-Part = Annotated[TextPart | CodePart | ImagePart | FilePart | ReasoningPart | SourcePart, Field(discriminator="type")]
+class ToolCallPart(_Part):
+    """Where a model called a tool; what it asked, what was decided and what came of it is in the execution (docs/adr/0024)."""
+
+    type: Literal["tool_call"] = "tool_call"
+    tool_execution_id: AnyId
+    tool_name: str = Field(max_length=100)
+    server: str | None = Field(None, max_length=100)
+
+
+Part = Annotated[
+    TextPart | CodePart | ImagePart | FilePart | ReasoningPart | SourcePart | ToolCallPart, Field(discriminator="type")
+]
 # What a person may put into a message; the other kinds come from models and tools.
 WrittenPart = Annotated[TextPart | CodePart | ImagePart | FilePart, Field(discriminator="type")]
 
@@ -87,7 +98,7 @@ def _words(part: Part) -> str:
             return part.file_name
         case SourcePart():
             return part.title or ""
-        case ReasoningPart():
+        case ReasoningPart() | ToolCallPart():
             return ""
 
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
-from tertulia.chat import branches, messages, reactions, service
+from tertulia.chat import branches, messages, reactions, service, state
 from tertulia.chat.schemas import (
     ChatCreate,
     ChatRead,
@@ -20,6 +20,7 @@ from tertulia.chat.schemas import (
     MessageWithHistory,
     Shown,
 )
+from tertulia.chat.state import StateRead, StateWrite
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
@@ -189,6 +190,19 @@ def chat_routes(cursors: Cursors, catalogue: ModelCatalogue, *, limit_bytes: int
     async def delete_reaction(caller: CommandDep, message_id: AnyId, emoji: Emoji) -> Response:
         return await caller.command(
             200, lambda session, actor: reactions.remove_reaction(session, MessageId(message_id), emoji, actor=actor)
+        )
+
+    @routes.add("GET", "/chats/{chat_id}/state", access=Access.SIGNED_IN, gives=StateRead, problems=(404,))
+    async def get_state(caller: CallerDep, chat_id: AnyId) -> Response:
+        return json_response(
+            await caller.read(lambda session, actor: state.get_state(session, ChatId(chat_id), actor=actor))
+        )
+
+    @routes.add("PUT", "/chats/{chat_id}/state", access=Access.SIGNED_IN, gives=StateRead, problems=(404,))
+    async def put_state(caller: CommandDep, chat_id: AnyId, write: StateWrite) -> Response:
+        """What is remembered of the chat's task, checked against its schema."""
+        return await caller.command(
+            200, lambda session, actor: state.put_state(session, ChatId(chat_id), write, actor=actor)
         )
 
     return routes

@@ -132,6 +132,7 @@ class SettingsRead(TypedDict):
     top_p: float | None
     frequency_penalty: float | None
     presence_penalty: float | None
+    tools: list[str] | None
 
 
 class ChatRead(TypedDict):

@@ -29,6 +29,8 @@ def create_share(session: Session, chat_id: ChatId, new: ShareCreate, *, actor: 
     shared = _shareable(session, chat_id, actor=actor)
     if session.scalar(sa.select(Chat.kind).where(Chat.id == chat_id)) is ChatKind.DRAFT:
         raise ShareTheDraft
+    # What its owner let happen unasked was meant for words that were theirs alone.
+    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=None))
     return sharing.create_share(session, shared, new, actor=actor)
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tertulia.chat.models import Chat, ChatSettings, ContextRule, MessageStatus
+from tertulia.chat.models import Chat, ChatSettings, ContextRule, MessageRole, MessageStatus
 from tertulia.chat.queries import BRANCH_RULES, BRANCH_TEXTS, PINNED_TEXTS
+from tertulia.context.calls import turns_of_messages
 from tertulia.context.window import (
     DEFAULT_WINDOW,
     ContextMessage,
     ContextTooSmall,
     Planned,
-    estimate_tokens,
     plan_context,
     reserve_for_answer,
     shorten,
@@ -203,10 +203,15 @@ def _read_back(
     next_leaf = leaf
     while next_leaf is not None and spent <= budget:
         rows = BRANCH_TEXTS.all(session, chat_id=chat_id, leaf=next_leaf, links=CHUNK - 1)
+        replies = [row[0] for row in rows if row[1] is MessageRole.ASSISTANT]
+        turns = turns_of_messages(session, replies)
         for message_id, role, content, status, _, rule in rows:
-            if content and status is not MessageStatus.DELETED:
-                found.append(ContextMessage(role.value, content, message_id, rule=rule.value))
-                spent += estimate_tokens(content) if rule is not ContextRule.LEFT_OUT else 0
+            if (not content and message_id not in turns) or status is MessageStatus.DELETED:
+                continue
+            called, words = turns.get(message_id, ((), content))
+            message = ContextMessage(role.value, words, message_id, rule=rule.value, turns=called)
+            found.append(message)
+            spent += message.tokens if rule is not ContextRule.LEFT_OUT else 0
         next_leaf = rows[-1][4] if rows else None
     return found, next_leaf
 
@@ -227,7 +232,8 @@ def _read_older(session: Session, chat_id: str, leaf: str | None) -> tuple[list[
         for message_id, has_words, _ in rows:
             row = pinned.pop(message_id, None)
             if row is not None and has_words:
-                found.append(ContextMessage(row[1].value, row[2], message_id, rule="pinned"))
+                called, words = turns_of_messages(session, [message_id]).get(message_id, ((), row[2]))
+                found.append(ContextMessage(row[1].value, words, message_id, rule="pinned", turns=called))
             else:
                 count += bool(has_words)
         next_leaf = rows[-1][2] if rows else None

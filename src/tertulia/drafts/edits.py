@@ -60,6 +60,11 @@ def edits_of_reply(text: str, reply: str, selection: tuple[int, int] | None) -> 
     blocks = _blocks(reply)
     if not blocks:
         return _edits_of_rewrite(text, _in_place_of(text, _unwrapped(reply)), 0)
+    return edits_of_blocks(text, blocks)
+
+
+def edits_of_blocks(text: str, blocks: Sequence[tuple[str, str]]) -> list[PlacedEdit]:
+    """Each of (what is found, what is put there) in its place; those that change nothing are left away."""
     places = _Places(text)
     found = [places.place(find, replacement) for find, replacement in blocks]
     return [one for one in found if one.old != one.new or not one.is_placed]

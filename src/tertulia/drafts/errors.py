@@ -97,3 +97,12 @@ class NotADraftsChat(Invalid):
 
     def __init__(self) -> None:
         super().__init__("This chat is not about the draft.", field="chat_id")
+
+
+class NothingToPropose(Invalid):
+    code = "nothing_to_propose"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "None of the words to be changed are in the draft, or nothing of them would change. Read it first."
+        )

@@ -1,6 +1,6 @@
 """Proposals: what a model would change, which the person takes or leaves, place by place."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -10,8 +10,8 @@ from tertulia.accounts.access import may_write_draft
 from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Message
 from tertulia.drafts.announce import announce_version
-from tertulia.drafts.edits import Moved, PlacedEdit, edits_of_reply
-from tertulia.drafts.errors import DraftTooLong, ProposalNotFound, ProposalStillWritten
+from tertulia.drafts.edits import Moved, PlacedEdit, edits_of_blocks, edits_of_reply
+from tertulia.drafts.errors import DraftTooLong, NothingToPropose, ProposalNotFound, ProposalStillWritten
 from tertulia.drafts.models import (
     MAX_CONTENT,
     Draft,
@@ -76,13 +76,46 @@ def finish_proposal(session: Session, message_id: str, *, is_whole: bool) -> Non
     session.execute(sa.delete(ProposalEdit).where(ProposalEdit.proposal_id == proposal.id))
     reply = session.scalars(sa.select(Message.content).where(Message.id == message_id)).one()
     edits = _edits(session, proposal, reply, is_whole=is_whole)
+    _add_edits(session, proposal.id, edits)
+    is_open = any(edit.is_placed for edit in edits)
+    proposal.status = ProposalStatus.OPEN if is_open else ProposalStatus.FAILED
+    proposal.problem = (None if is_whole else CUT_OFF) if is_open else NOTHING
+    session.flush()
+    announce_proposal(session, proposal.id, Operation.UPDATED)
+
+
+def propose_edits(
+    session: Session, draft_id: DraftId, blocks: Sequence[tuple[str, str]], *, instruction: str, actor: Actor
+) -> ProposalRead:
+    """What a model's tool would change of the current version. Raises NothingToPropose where no words of it are found."""
+    draft = lock_draft(session, draft_id, actor=actor)
+    base = load_version(session, draft_id, draft.current_number)
+    edits = edits_of_blocks(base.content, blocks)
+    if not any(edit.is_placed for edit in edits):
+        raise NothingToPropose
+    proposal_id = new_id()
+    session.execute(
+        sa.insert(Proposal).values(
+            id=proposal_id,
+            draft_id=draft_id,
+            base_version_id=base.id,
+            user_id=actor.user_id,
+            instruction=instruction,
+            status=ProposalStatus.OPEN,
+        )
+    )
+    _add_edits(session, proposal_id, edits)
+    return announce_proposal(session, proposal_id, Operation.CREATED)
+
+
+def _add_edits(session: Session, proposal_id: str, edits: Sequence[PlacedEdit]) -> None:
     if edits:
         session.execute(
             sa.insert(ProposalEdit),
             [
                 {
                     "id": new_id(),
-                    "proposal_id": proposal.id,
+                    "proposal_id": proposal_id,
                     "position": position,
                     "start_at": edit.start,
                     "end_at": edit.end,
@@ -94,11 +127,6 @@ def finish_proposal(session: Session, message_id: str, *, is_whole: bool) -> Non
                 for position, edit in enumerate(edits)
             ],
         )
-    is_open = any(edit.is_placed for edit in edits)
-    proposal.status = ProposalStatus.OPEN if is_open else ProposalStatus.FAILED
-    proposal.problem = (None if is_whole else CUT_OFF) if is_open else NOTHING
-    session.flush()
-    announce_proposal(session, proposal.id, Operation.UPDATED)
 
 
 def reopen_proposal(session: Session, message_id: str) -> None:

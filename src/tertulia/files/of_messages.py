@@ -190,6 +190,18 @@ def text_of_file(session: Session, attachment_id: str, most: int) -> str:
     return found or ""
 
 
+def texts_of_chat(session: Session, chat_id: str, most: int, characters: int = 64 * 1024) -> list[tuple[str, str]]:
+    """The names of the newest files of a chat, with the beginning of what each says."""
+    rows = session.execute(
+        sa.select(Attachment.file_name, sa.func.substr(BlobContent.text, 1, characters, type_=sa.Text()))
+        .join(BlobContent, BlobContent.blob_id == Attachment.blob_id)
+        .where(Attachment.chat_id == chat_id, Attachment.deleted_at.is_(None), BlobContent.text.is_not(None))
+        .order_by(Attachment.id.desc())
+        .limit(most)
+    )
+    return [(name, text or "") for name, text in rows]
+
+
 def previews_of(session: Session, attachment_ids: Sequence[str]) -> dict[str, bytes]:
     rows = session.execute(
         sa.select(Attachment.id, BlobContent.preview)

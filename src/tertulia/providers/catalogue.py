@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Protocol
 
 import httpx
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.db import Database, Prepared
 from tertulia.errors import AppError
@@ -22,7 +24,8 @@ from tertulia.providers.book import KnownModel, ModelBook
 from tertulia.providers.configs import OpenedConfig, find_opened, open_config, provider_key, split_key, store_reading
 from tertulia.providers.errors import ModelUnknown, NoModel
 from tertulia.providers.models import ListedModel, ProviderConfig
-from tertulia.providers.protocol import ListingProvider, Provider
+from tertulia.providers.prices import cost_of
+from tertulia.providers.protocol import ListingProvider, Provider, Usage
 from tertulia.providers.schemas import ModelRead, ProviderTest, Source
 from tertulia.providers.vendors import BY_ID, Vendor
 
@@ -112,6 +115,11 @@ class Resolved:
     config_id: str | None
     context_window: int | None
     sees_pictures: bool | None = None  # None: nobody says
+    takes_tools: bool | None = None
+
+    def price(self, model_name: str) -> Callable[[int, int], Decimal | None]:
+        """What so many tokens sent and answered cost at most; None where nobody knows."""
+        return lambda sent, answer: cost_of(self.vendor, model_name, Usage(sent, answer), at=clock.now())
 
 
 # Looked up with every message that wants a reply.
@@ -229,7 +237,8 @@ class ModelCatalogue:
     async def resolve(self, user_id: str | None, key: str, model_name: str) -> Resolved:
         """Who is asked for a run of this person: their own before the operator's. Raises ModelUnknown for what is gone."""
         if self._local is not None and key == self._local.name:
-            return Resolved(self._local, None, None, self._local.read()["context_window"], sees_pictures=False)
+            window = self._local.read()["context_window"]
+            return Resolved(self._local, None, None, window, sees_pictures=False, takes_tools=False)
         opened = await self._db.read(find_opened, user_id, key, self.ring) if user_id else None
         if opened is not None:
             adapter: Provider = self._adapter(opened)

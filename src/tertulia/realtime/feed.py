@@ -38,7 +38,17 @@ LOOK_EVERY_S = 2.0
 HIDDEN_RETRY_S = 0.02
 LOOK_AT_SHARES_EVERY_S = 3.0
 SOMETHING = sse("change", {})  # to a guest: not even what, as it may be in a thread or on another branch
-SHARED_ENTITIES = ("chat", "message", "run", "draft", "draft_version", "proposal", "attached_draft")
+SHARED_ENTITIES = (
+    "chat",
+    "message",
+    "run",
+    "draft",
+    "draft_version",
+    "proposal",
+    "attached_draft",
+    "tool_execution",
+    "chat_state",
+)
 # The chats and drafts that others share with people, each with the end of the share; None: it has none.
 SharedThings = Mapping[str, Mapping[str, datetime | None]]
 FindShared = Callable[[Session, Iterable[str]], SharedThings]

@@ -37,6 +37,9 @@ class ChangeEvent(TypedDict):
         "draft_working_copy",
         "proposal",
         "attached_draft",
+        "tool_execution",
+        "auto_approval_setting",
+        "chat_state",
     ]
     entity_id: str
     operation: Operation

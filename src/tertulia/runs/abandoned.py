@@ -7,12 +7,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.billing.ledger import release
 from tertulia.chat.messages import announce_message
 from tertulia.chat.models import Chat, Message, MessageStatus, TokenCount
 from tertulia.chat.parts import written_text
 from tertulia.chat.search_index import index_stored
 from tertulia.context.window import estimate_tokens
-from tertulia.db import utc_now
+from tertulia.db import utc_now, wake
 from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import ChatId, MessageId, RunId
 from tertulia.providers.configs import split_key
@@ -21,8 +22,10 @@ from tertulia.providers.protocol import Usage
 from tertulia.providers.vendors import BY_ID
 from tertulia.realtime.models import Operation
 from tertulia.runs.models import Run, RunStatus, Step
-from tertulia.runs.service import announce_run, wake_ended
+from tertulia.runs.service import RUNS, announce_run, wake_ended
 from tertulia.runs.steps import add_counts, enter_ledger
+from tertulia.runs.tool_calls import close_calls, count_open, last_call, lose_calls
+from tertulia.tools.models import ToolStatus
 
 
 def has_abandoned(session: Session) -> bool:
@@ -50,12 +53,14 @@ def interrupt_abandoned(session: Session, *, everything: bool, but: Collection[s
 def _interrupt(session: Session, run: Run, owner_id: str) -> None:
     """What its process had stored stays; what the provider had written by then is counted, as it is charged."""
     message = session.get_one(Message, run.message_id)
-    request = session.scalars(
-        sa.select(Step.request).where(Step.run_id == run.id).order_by(Step.number.desc()).limit(1)
-    ).first()
+    step = session.scalars(sa.select(Step).where(Step.run_id == run.id).order_by(Step.number.desc()).limit(1)).first()
+    if step is not None and step.ended_at is not None:
+        _give_back(session, run, owner_id)
+        return
+    request = step.request if step is not None else None
     # Before the first checkpoint nobody knows whether the provider was reached at all.
     if request is not None and message.status is MessageStatus.STREAMING:
-        earlier = message.details.tokens.completion if run.continues and message.details.tokens else 0
+        earlier = message.details.tokens.completion if message.details.tokens else 0
         written = max(0, estimate_tokens(written_text(message.parts)) - earlier)
         tokens = TokenCount(
             prompt=request.estimated_tokens,
@@ -73,21 +78,34 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
             run.provider,
             run.model_name,
         )
-        run.usage, run.cost = tokens, cost
+        run.usage, run.cost = add_counts(run.usage, tokens), cost if run.cost is None else run.cost + (cost or 0)
         details = message.details
         message.details = details.model_copy(
             update={
-                "tokens": add_counts(details.tokens if run.continues else None, tokens),
+                "tokens": add_counts(details.tokens, tokens),
                 "cost": cost if details.cost is None else details.cost + (cost or 0),
             }
         )
-        enter_ledger(session, left, tokens, cost)
+        enter_ledger(session, left, tokens, cost, call_id=last_call(session, run.id))
+    release(session, run.id)
+    close_calls(session, run.id, owner_id, was_cancelled=False)
     run.status, run.ended_at, run.lease_number = RunStatus.INTERRUPTED, clock.now(), run.lease_number + 1
     message.status = MessageStatus.INTERRUPTED
     index_stored(session, [message.id])
     finish_proposal(session, message.id, is_whole=False)
     announce_message(session, owner_id, MessageId(run.message_id), Operation.UPDATED)
     announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
+
+
+def _give_back(session: Session, run: Run, owner_id: str) -> None:
+    """Its last request was answered with calls of tools. Those that ran are lost; with the others it goes on."""
+    lose_calls(session, run.id, owner_id)
+    waits = count_open(session, run.id, ToolStatus.PENDING) > 0
+    run.status = RunStatus.AWAITING_APPROVAL if waits else RunStatus.QUEUED
+    run.lease_owner, run.lease_expires_at, run.lease_number = None, None, run.lease_number + 1
+    session.flush()
+    announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
+    wake(session, RUNS)
 
 
 @dataclass(frozen=True)

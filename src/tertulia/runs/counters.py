@@ -5,7 +5,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tertulia.billing.models import UsageKind, UsageLog
+from tertulia.billing.models import UsageLog
 from tertulia.chat.models import Chat
 
 
@@ -17,7 +17,7 @@ def find_wrong_totals(session: Session) -> list[str]:
             sa.func.sum(UsageLog.input_tokens + UsageLog.output_tokens),
             sa.type_coerce(sa.func.coalesce(sa.func.sum(UsageLog.cost), 0), UsageLog.cost.type),
         )
-        .where(UsageLog.chat_id.is_not(None), UsageLog.kind == UsageKind.MODEL)
+        .where(UsageLog.chat_id.is_not(None))
         .group_by(UsageLog.chat_id)
     )
     counted = {chat_id: (int(tokens), cost) for chat_id, tokens, cost in rows}

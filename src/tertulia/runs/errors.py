@@ -32,6 +32,26 @@ class NothingToContinue(Conflict):
         super().__init__("Only a reply that was interrupted can be continued.")
 
 
+class CostLimit(Conflict):
+    code = "cost_limit"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "To read what its tools gave, the model would cost more than your limit for an hour leaves. Wait a while, or raise it "
+            "in the settings of tools, and continue."
+        )
+
+
+class TooManyToolCalls(Conflict):
+    code = "too_many_tool_calls"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The model called tools {limit} times, which is as often as one reply may. Continue to let it go on.",
+            limit=limit,
+        )
+
+
 class LeaseLost(Conflict):
     """Another process has taken this run over, or it is gone: whatever this one still has of it must not be written."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -26,7 +26,7 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.runs.abandoned import has_abandoned, interrupt_abandoned
-from tertulia.runs.errors import LeaseLost
+from tertulia.runs.errors import LeaseLost, TooManyToolCalls
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError, RunStatus
 from tertulia.runs.service import RUN_PREFIX, RUNS
@@ -37,12 +37,17 @@ from tertulia.runs.steps import (
     begin_streaming,
     checkpoint,
     claim_runs,
+    end_step,
     finish_run,
     has_queued_runs,
     renew_leases,
     start_step,
+    suspend_run,
 )
 from tertulia.runs.tally import Tally
+from tertulia.runs.tool_calls import MAX_CALLS, count_calls, list_approved
+from tertulia.runs.tool_runner import ToolRunner
+from tertulia.tools.protocol import OfferedTool
 
 # Below the second that a crash may cost at most: storing takes a moment too.
 CHECKPOINT_S = 0.5
@@ -70,13 +75,16 @@ log = logging.getLogger(__name__)
 class RunExecutor:
     """The runs of this process. What it does survives it: see steps.py."""
 
-    def __init__(self, db: Database, catalogue: ModelCatalogue, *, boot: str, at_once: int) -> None:
+    def __init__(self, db: Database, catalogue: ModelCatalogue, tools: ToolRunner, *, boot: str, at_once: int) -> None:
         self._db = db
         self._catalogue = catalogue
+        self._tools = tools
         self._boot = boot
         self._at_once = at_once
         self._live: dict[str, LiveRun] = {}
-        self._working: dict[str, tuple[asyncio.Task[Outcome], list[str]]] = {}  # with why it is stopped, once it is
+        self._working: dict[
+            str, tuple[asyncio.Task[Outcome | None], list[str]]
+        ] = {}  # with why it is stopped, once it is
         self._executing: set[asyncio.Task[None]] = set()
         self._unwanted: set[str] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -239,6 +247,8 @@ class RunExecutor:
             if work.cancelled() and reasons and reasons[0] == "lost":
                 raise LeaseLost
             outcome = tally.ended_early(reasons, live.written()) if work.cancelled() else work.result()
+            if outcome is None:
+                return
             try:
                 await self._finish(run, live, outcome, started_at)
             except (LeaseLost, StorageUnavailable):
@@ -255,9 +265,9 @@ class RunExecutor:
             del self._working[run.id]
             if live.is_finished:
                 asyncio.get_running_loop().call_later(KEEP_FINISHED_S, self._live.pop, run.id, None)
-            else:  # its end is not stored, or not by us: those who follow turn to what is stored
+            else:  # its end is not stored, not by us, or not yet: those who follow turn to what is stored
                 self._live.pop(run.id, None)
-                live.finish()
+                live.suspend()
             self._woken.set()
             self._tell_watching(run.id)
 
@@ -284,12 +294,24 @@ class RunExecutor:
             }
             live.finish(finished, end)
 
-    async def _generate(self, run: Claimed, live: LiveRun, tally: Tally) -> Outcome:
-        """Ask the provider and gather its reply; every failure becomes an outcome."""
+    async def _generate(self, run: Claimed, live: LiveRun, tally: Tally) -> Outcome | None:
+        """Ask the provider, execute what it asks for, and so on, until the reply is whole; every failure becomes an outcome.
+
+        None: it waits for a decision, and whoever claims it then goes on with it.
+        """
         try:
-            tally.resolved = await self._catalogue.resolve(run.payer_id, run.provider, run.model_name)
-            await self._ask(run, live, tally.resolved, tally)
-            return tally.completed(live.written())
+            resolved = tally.resolved = await self._catalogue.resolve(run.payer_id, run.provider, run.model_name)
+            offered = await self._tools.offered(run, resolved.takes_tools)
+            while True:
+                if await self._wait_for_decisions(run, live):
+                    return None
+                if live.has_calls and await self._db.read(count_calls, run.id) > MAX_CALLS:
+                    raise TooManyToolCalls(MAX_CALLS)
+                tally.begin_step(live.written())
+                await self._ask(run, live, resolved, tally, offered)
+                if not tally.calls:
+                    return tally.completed(live.written())
+                await self._add_calls(run, live, tally, offered)
         except LeaseLost:
             raise
         except AppError as error:
@@ -298,7 +320,32 @@ class RunExecutor:
             log.exception("a run failed", extra={"run_id": run.id})
             return tally.failed(_UNEXPECTED, live.written())
 
-    async def _ask(self, run: Claimed, live: LiveRun, resolved: Resolved, tally: Tally) -> None:
+    async def _wait_for_decisions(self, run: Claimed, live: LiveRun) -> bool:
+        """Execute what may run; true if others wait for the person, and the run was let go."""
+        while live.has_calls:
+            await self._tools.run_approved(run, live)
+            waiting = await self._db.write(suspend_run, run)
+            if waiting:
+                for call_id in waiting:
+                    live.tell_call(
+                        {"type": "approval.requested", "message_id": run.message_id, "tool_execution_id": call_id}
+                    )
+                return True
+            if not await self._db.read(list_approved, run.id):
+                break
+        return False
+
+    async def _add_calls(self, run: Claimed, live: LiveRun, tally: Tally, offered: Sequence[OfferedTool]) -> None:
+        """Record what the model asks for, each call decided by the rules or left to the person."""
+        asked = await self._tools.prepare(run, tally.calls, offered)
+        live.flush()
+        outcome = tally.stepped(live.written())
+        for part in await self._db.write(end_step, run, live.parts(), asked, outcome):
+            live.add_call(part)
+
+    async def _ask(
+        self, run: Claimed, live: LiveRun, resolved: Resolved, tally: Tally, offered: Sequence[OfferedTool]
+    ) -> None:
         """One request, and others in its place where that is safe: nothing of the reply has come, and it may come yet.
 
         A provider that found the request too long gets a shorter one; one that was busy or away is asked again after a pause.
@@ -313,6 +360,8 @@ class RunExecutor:
                 shrink=shrinks[0],
                 # Where nobody says, it is asked: a model that sees nothing says so.
                 sees_pictures=resolved.sees_pictures is not False,
+                tools=offered,
+                price=resolved.price(run.model_name),
             )
             tally.sent_tokens = step.estimated_tokens
             try:
@@ -393,8 +442,8 @@ def _take(event: ProviderEvent, live: LiveRun, tally: Tally) -> bool:
             tally.usage = event
         case Finish(reason):
             tally.finish_reason = FinishReason(reason)
-        case ToolCall(name=name):  # none was offered, so there is none to run
-            log.info("the model called a tool that it was not offered: %r", name)
+        case ToolCall():
+            tally.calls.append(event)
     return True
 
 

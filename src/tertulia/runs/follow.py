@@ -8,13 +8,14 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Message
-from tertulia.chat.parts import Part, ReasoningPart, TextPart
+from tertulia.chat.parts import Part, ReasoningPart, TextPart, ToolCallPart
 from tertulia.chat.schemas import MessageRead
 from tertulia.chat.service import get_message
 from tertulia.db import Database
 from tertulia.http.sse import KEEP_ALIVE, KEEP_ALIVE_S, sse
 from tertulia.ids import MessageId, RunId
 from tertulia.runs.executor import RunExecutor
+from tertulia.runs.live import requested
 from tertulia.runs.models import RunStatus
 from tertulia.runs.remote import Piece, RemoteRuns
 from tertulia.runs.schemas import RunRead
@@ -40,18 +41,28 @@ async def follow_run(
     *,
     actor: Actor,
 ) -> AsyncIterator[bytes]:
-    """Every event of a run, ending with its end. The caller has checked that the actor may read it."""
-    sent = _StoredStream(run_id)
-    if executor.find_live(run_id) is None and last_event_id:
-        run, _, _ = await db.read(read_run_and_message, run_id, actor=actor)
-        yield sent.reset(run["message_id"])
-    if executor.find_live(run_id) is None:
-        async for chunk in _follow_stored(db, executor, remote, run_id, sent, actor=actor):
-            yield chunk
-    live = executor.find_live(run_id)
-    if live is not None and not sent.has_ended:
-        async for chunk in live.follow(last_event_id if not sent.has_begun else "elsewhere-0"):
-            yield chunk
+    """Every event of a run, ending with its end. The caller has checked that the actor may read it.
+
+    While it waits for a decision nobody executes it; then it goes on here or elsewhere, and is followed on.
+    """
+    after = last_event_id
+    while True:
+        sent = _StoredStream(run_id)
+        if executor.find_live(run_id) is None and after:
+            run, _, _ = await db.read(read_run_and_message, run_id, actor=actor)
+            yield sent.reset(run["message_id"])
+        if executor.find_live(run_id) is None:
+            async for chunk in _follow_stored(db, executor, remote, run_id, sent, actor=actor):
+                yield chunk
+        if sent.has_ended:
+            return
+        live = executor.find_live(run_id)
+        if live is not None:
+            async for chunk in live.follow(after if not sent.has_begun else "elsewhere-0"):
+                yield chunk
+            if not live.is_suspended:
+                return
+        after = "elsewhere-0"
 
 
 async def _follow_stored(
@@ -71,6 +82,11 @@ async def _follow_stored(
                     return
                 if run["status"] is not RunStatus.QUEUED and is_begun_elsewhere:
                     yield sent.grow(run, parts)
+                elif run["status"] is RunStatus.AWAITING_APPROVAL:
+                    yield sent.grow(run, parts)
+                    await _wait(followed.woken, KEEP_ALIVE_S)
+                    yield KEEP_ALIVE
+                    continue
                 elif run["status"] is not RunStatus.QUEUED:
                     # Claimed a moment ago, it may be about to begin in this very process, with events of its own.
                     is_begun_elsewhere = True
@@ -115,9 +131,12 @@ class _StoredStream:
             started = {name: run[name] for name in ("chat_id", "message_id")}
             chunks.append(self._event({"type": "run.started", "run_id": run["id"], **started}))
         for index, part in enumerate(parts):
+            self._lengths += [0] * (index + 1 - len(self._lengths))
+            if isinstance(part, ToolCallPart) and self._lengths[index] == 0:
+                chunks.append(self._event(requested(run["message_id"], index, part)))
+                self._lengths[index] = 1
             if not isinstance(part, TextPart | ReasoningPart):
                 continue
-            self._lengths += [0] * (index + 1 - len(self._lengths))
             if len(part.text) > self._lengths[index]:
                 kind = "reasoning.delta" if isinstance(part, ReasoningPart) else "text.delta"
                 text = part.text[self._lengths[index] :]

@@ -6,7 +6,17 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from tertulia.chat.models import MAX_REPLY
-from tertulia.chat.parts import CodePart, FilePart, ImagePart, Part, ReasoningPart, SourcePart, TextPart, written_text
+from tertulia.chat.parts import (
+    CodePart,
+    FilePart,
+    ImagePart,
+    Part,
+    ReasoningPart,
+    SourcePart,
+    TextPart,
+    ToolCallPart,
+    written_text,
+)
 from tertulia.http.sse import sse, wait_or_keep_alive
 
 # How much a follower may be behind before it is given the whole text again instead.
@@ -21,6 +31,7 @@ class LiveRun:
         self.run_id = run_id
         self.message_id = message_id
         self.is_finished = False
+        self.is_suspended = False  # it waits for a decision, and whoever goes on with it begins anew
         self.size_bytes = 0
         self._boot = f"{boot}{run_id[-12:]}"  # an id of one run resumes no other
         self._started: dict[str, object] = {
@@ -69,6 +80,21 @@ class LiveRun:
         self._pending.setdefault(index, []).append(text)
         return self.size_bytes <= MAX_REPLY
 
+    @property
+    def has_calls(self) -> bool:
+        return any(isinstance(part, ToolCallPart) for part in self._parts)
+
+    def add_call(self, part: ToolCallPart) -> None:
+        """A call of a tool, recorded already; the words after it are another part."""
+        self.flush()
+        self._parts.append(part)
+        self._texts.append([])
+        self._emit(self._delta(len(self._parts) - 1, ""))
+
+    def tell_call(self, event: Mapping[str, object]) -> None:
+        """That a call waits for a decision, or has ended."""
+        self._emit(event)
+
     def flush(self) -> None:
         """Tell all that follow what has come since the last time, as one event for each part."""
         for index, pieces in self._pending.items():
@@ -87,13 +113,18 @@ class LiveRun:
                     took = {"duration_ms": round((ended - began) * 1000)} if index in self._thought else {}
                     if text:
                         made.append(part.model_copy(update={"text": text, **took}))
-                case CodePart() | ImagePart() | FilePart() | SourcePart():
+                case CodePart() | ImagePart() | FilePart() | SourcePart() | ToolCallPart():
                     made.append(part)
         return made
 
     def written(self) -> str:
         """All that the model has written so far, its thinking included."""
         return written_text(self.parts())
+
+    def suspend(self) -> None:
+        """Nobody writes it from now on: those who follow turn to what is stored."""
+        self.is_suspended = True
+        self.finish()
 
     def finish(self, *events: Mapping[str, object]) -> None:
         """The last events, sent after the commit of all that they speak of."""
@@ -150,7 +181,10 @@ class LiveRun:
         return sse("message.reset", {"type": "message.reset", "message_id": self.message_id}, f"{self._boot}-0")
 
     def _delta(self, index: int, text: str) -> dict[str, object]:
-        kind = "reasoning.delta" if isinstance(self._parts[index], ReasoningPart) else "text.delta"
+        part = self._parts[index]
+        if isinstance(part, ToolCallPart):
+            return requested(self.message_id, index, part)
+        kind = "reasoning.delta" if isinstance(part, ReasoningPart) else "text.delta"
         return {"type": kind, "message_id": self.message_id, "part_index": index, "text": text}
 
     def _emit(self, event: Mapping[str, object]) -> None:
@@ -167,11 +201,17 @@ class LiveRun:
         self._changed = asyncio.Event()
 
 
+def requested(message_id: str, part_index: int, part: ToolCallPart) -> dict[str, object]:
+    """The event that a part of a message is a call of a tool."""
+    told = {"message_id": message_id, "part_index": part_index, "part": part.model_dump()}
+    return {"type": "tool.requested", **told}
+
+
 def _text_of(part: Part) -> str:
     match part:
         case TextPart() | ReasoningPart():
             return part.text
         case CodePart():
             return part.code
-        case ImagePart() | FilePart() | SourcePart():
+        case ImagePart() | FilePart() | SourcePart() | ToolCallPart():
             return ""

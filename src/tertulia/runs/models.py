@@ -43,6 +43,7 @@ class StepRequest(BaseModel):
     top_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
+    tools: list[str] = []  # the keys of those that were offered
 
 
 class Run(Timestamps, Base):

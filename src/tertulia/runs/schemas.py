@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 from typing_extensions import TypedDict
 
+from tertulia.chat.parts import ToolCallPart
 from tertulia.chat.schemas import MessageRead, ModelName, ProviderName, Request, UsageRead, Written
 from tertulia.ids import AnyId
 from tertulia.runs.models import RunStatus
+from tertulia.tools.models import ToolStatus
 
 
 class WantedModel(Request):
@@ -125,6 +127,30 @@ class ReasoningDeltaEvent(TypedDict):
     text: str
 
 
+class ToolRequested(TypedDict):
+    """A call of a tool, as a part of the message; the execution has its arguments."""
+
+    type: Literal["tool.requested"]
+    message_id: str
+    part_index: int
+    part: ToolCallPart
+
+
+class ApprovalRequested(TypedDict):
+    """The run waits until the person has decided about this call."""
+
+    type: Literal["approval.requested"]
+    message_id: str
+    tool_execution_id: str
+
+
+class ToolFinished(TypedDict):
+    type: Literal["tool.finished"]
+    message_id: str
+    tool_execution_id: str
+    status: ToolStatus
+
+
 class MessageFinished(TypedDict):
     type: Literal["message.finished"]
     message: MessageRead
@@ -143,9 +169,20 @@ class RunFailed(TypedDict):
     detail: str
 
 
-RunEvent = RunStarted | MessageReset | TextDeltaEvent | ReasoningDeltaEvent | MessageFinished | RunFinished | RunFailed
+RunEvent = (
+    RunStarted
+    | MessageReset
+    | TextDeltaEvent
+    | ReasoningDeltaEvent
+    | ToolRequested
+    | ApprovalRequested
+    | ToolFinished
+    | MessageFinished
+    | RunFinished
+    | RunFailed
+)
 RUN_EVENT: TypeAdapter[RunEvent] = TypeAdapter(RunEvent)
 # What strangers hear of a run: the words of its reply.
-SHARED_RUN_EVENT: TypeAdapter[MessageReset | TextDeltaEvent | ReasoningDeltaEvent] = TypeAdapter(
-    MessageReset | TextDeltaEvent | ReasoningDeltaEvent
+SHARED_RUN_EVENT: TypeAdapter[MessageReset | TextDeltaEvent | ReasoningDeltaEvent | ToolRequested] = TypeAdapter(
+    MessageReset | TextDeltaEvent | ReasoningDeltaEvent | ToolRequested
 )

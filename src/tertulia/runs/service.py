@@ -11,6 +11,7 @@ from tertulia.accounts.access import may_read_chat, may_write_chat
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.billing.counts import count_message
+from tertulia.billing.ledger import lock_payer
 from tertulia.chat.errors import ChatNotFound, MessageNotFound
 from tertulia.chat.messages import (
     LockedChat,
@@ -49,6 +50,7 @@ from tertulia.runs.schemas import (
     Sent,
     WantedModel,
 )
+from tertulia.runs.tool_calls import close_calls
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ def find_open_runs(session: Session, message_id: MessageId, *, actor: Actor) -> 
         .where(
             Run.chat_id == message["chat_id"],
             (Message.id == message_id) | (Message.previous_message_id == message_id),
-            Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING)),
+            Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL)),
         )
     )
     return [RunId(run_id) for run_id in found]
@@ -212,7 +214,7 @@ def request_cancel(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
     if run is None:
         raise RunNotFound
     owner_id = session.scalars(sa.select(Chat.user_id).where(Chat.id == run.chat_id)).one()
-    if run.status is RunStatus.QUEUED:
+    if run.status in (RunStatus.QUEUED, RunStatus.AWAITING_APPROVAL):
         return end_queued(session, run, owner_id)
     if run.status is RunStatus.RUNNING:
         run.cancel_requested_at = run.cancel_requested_at or clock.now()
@@ -222,9 +224,10 @@ def request_cancel(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
 
 
 def end_queued(session: Session, run: Run, chat_owner_id: str) -> RunRead:
-    """A run that never begins: its message stays, interrupted."""
+    """A run that nobody executes: one that never began, or that waits for a decision. Its message stays, interrupted."""
     run.status, run.ended_at = RunStatus.CANCELLED, clock.now()
     session.flush()
+    close_calls(session, run.id, chat_owner_id, was_cancelled=True)
     session.execute(sa.update(Message).where(Message.id == run.message_id).values(status=MessageStatus.INTERRUPTED))
     index_stored(session, [run.message_id])
     finish_proposal(session, run.message_id, is_whole=False)
@@ -375,7 +378,7 @@ def _queue_run(
     continues: bool = False,
 ) -> RunId:
     """Raises TooManyRuns; then nothing of the call is stored. The user's row is locked, so that counting counts."""
-    session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
+    lock_payer(session, actor.user_id)
     waiting = session.scalar(
         sa.select(sa.func.count()).where(Run.requested_by == actor.user_id, Run.status == RunStatus.QUEUED)
     )

@@ -37,7 +37,7 @@ from tertulia.runs.remote import RemoteRuns
 
 LOOKS_A_MINUTE = 3000  # of one address, behind which a whole office may be
 # Of a reply's stream a stranger hears its words alone.
-_WORDS = (b"text.delta", b"reasoning.delta", b"message.reset")
+_WORDS = (b"text.delta", b"reasoning.delta", b"tool.requested", b"message.reset")
 CallerOrNobody = Annotated[Caller | None, Depends(find_caller)]
 
 

@@ -1,35 +1,45 @@
 """What a run writes as it goes. Every statement carries the lease, so that whoever lost it cannot write."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.access import may_write_chat
-from tertulia.billing.ledger import Consumption, record_usage
+from tertulia.billing.ledger import Consumption, ToolPayment, lock_payer, record_usage, release, reserve
+from tertulia.billing.models import UsageKind
 from tertulia.chat.messages import announce_message
 from tertulia.chat.models import Chat, FinishReason, Message, MessageError, MessageStatus, TokenCount
-from tertulia.chat.parts import Part, flatten
+from tertulia.chat.parts import Part, ToolCallPart, flatten
 from tertulia.chat.schemas import MessageRead
 from tertulia.chat.search_index import index_stored
 from tertulia.context.service import gather_context
-from tertulia.context.window import ContextMessage
-from tertulia.db import Id, Prepared, rowcount, seconds_from_now
+from tertulia.context.window import ContextMessage, estimate_tokens
+from tertulia.db import Id, Prepared, rowcount, seconds_from_now, wake
 from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import ChatId, MessageId, RunId, new_id
 from tertulia.providers.configs import split_key, touch_config
-from tertulia.providers.protocol import ModelRequest, RequestMessage
+from tertulia.providers.protocol import ModelRequest, RequestMessage, ToolCall, ToolSpec
 from tertulia.realtime.models import Operation
 from tertulia.runs.drafts import about_drafts
-from tertulia.runs.errors import LeaseLost
+from tertulia.runs.errors import CostLimit, LeaseLost
 from tertulia.runs.models import Run, RunError, RunStatus, Step, StepRequest
 from tertulia.runs.schemas import RunRead
-from tertulia.runs.service import announce_run, end_queued, wake_ended
+from tertulia.runs.service import RUN_PREFIX, announce_run, end_queued, wake_ended
+from tertulia.runs.tool_calls import AskedCall, Caller, add_calls, close_calls, last_call
+from tertulia.tools.models import ToolExecution, ToolStatus
+from tertulia.tools.offered import ABOUT_TOOLS
+from tertulia.tools.protocol import OfferedTool
+from tertulia.tools.rules import HOUR, load_rules
+
+T = TypeVar("T")
 
 LEASE_S = 8
 MOST_CLAIMED = 50  # runs in one transaction
@@ -54,6 +64,11 @@ class Claimed:
     lease_owner: str
     lease_number: int
     parts: tuple[Part, ...]  # what the message has already
+
+    @property
+    def caller(self) -> Caller:
+        """On whose behalf its tools are called."""
+        return Caller(self.chat_id, self.message_id, self.id, self.owner_id, self.payer_id)
 
 
 @dataclass(frozen=True)
@@ -113,13 +128,13 @@ def claim_runs(session: Session, *, owner: str, at_once: int) -> list[Claimed]:
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIM_LOCK)))
     going = session.execute(
-        sa.select(Run.chat_id, Run.requested_by, Message.previous_message_id)
+        sa.select(Run.chat_id, Run.requested_by, Message.previous_message_id, Run.status)
         .join(Message, Message.id == Run.message_id)
         .where(Run.status.in_(LIVE))
     ).all()
     # What each chat is answering now: replies to one message may be written side by side, others wait for them.
-    answering: dict[str, str | None] = {chat_id: previous for chat_id, _, previous in going}
-    by_user = Counter(user_id for _, user_id, _ in going)
+    answering: dict[str, str | None] = {chat_id: previous for chat_id, _, previous, _ in going}
+    by_user = Counter(user_id for _, user_id, _, status in going if status is RunStatus.RUNNING)
     full = [user_id for user_id, count in by_user.items() if user_id is not None and count >= at_once]
     queued = session.execute(
         sa.select(Run.id, Run.chat_id, Run.requested_by, Message.previous_message_id)
@@ -169,7 +184,7 @@ def _claim(session: Session, run_id: str, owner: str) -> Claimed:
         .where(Run.id == run_id)
     ).one()
     run.status, run.lease_owner, run.lease_number = RunStatus.RUNNING, owner, run.lease_number + 1
-    run.lease_expires_at, run.started_at = seconds_from_now(LEASE_S), clock.now()
+    run.lease_expires_at, run.started_at = seconds_from_now(LEASE_S), run.started_at or clock.now()
     session.flush()
     announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
     return Claimed(
@@ -209,17 +224,23 @@ def start_step(
     continues_prefix: bool,
     shrink: float,
     sees_pictures: bool = True,
+    tools: Sequence[OfferedTool] = (),
+    price: Callable[[int, int], Decimal | None] | None = None,
 ) -> PreparedStep:
-    """Record the next request of a run; gives it."""
+    """Record the next request of a run; gives it. Raises CostLimit where it would read the results of tools for too much.
+
+    `price`: what so many tokens sent and answered cost at most, where that is known.
+    """
     row = session.execute(
         sa.select(
             sa.func.coalesce(Message.previous_message_id, Message.parent_message_id, type_=Id()).label(
                 "previous_message_id"
             ),
-            Message.content,
+            Message.parts,
         ).where(Message.id == run.message_id)
     ).one()
-    going_on = run.continues and bool(row.content)
+    call_id = last_call(session, run.id)
+    going_on = bool(row.parts) and (run.continues or call_id is not None)
     last = run.message_id if going_on else row.previous_message_id
     context = gather_context(
         session,
@@ -229,10 +250,11 @@ def start_step(
         sees_pictures=sees_pictures,
         shrink=shrink,
         factor=measured_factor(session, row.previous_message_id, run.provider, run.model_name),
-        about=about_drafts(session, run.chat_id, run.message_id, run.payer_id),
+        about=_about(about_drafts(session, run.chat_id, run.message_id, run.payer_id), tools),
     )
     messages = list(context.messages)
-    if going_on and not continues_prefix:
+    # After the result of a tool the model goes on by itself.
+    if going_on and not continues_prefix and not isinstance(row.parts[-1], ToolCallPart):
         messages.append(ContextMessage("user", GO_ON))
     options = {
         name: getattr(context.settings, name)
@@ -247,27 +269,141 @@ def start_step(
         left_out=context.left_out,
         continues=going_on,
         max_tokens=max_tokens,
-        estimated_tokens=sum(message.tokens for message in messages),
+        estimated_tokens=sum(message.tokens for message in messages) + tokens_of_tools(tools),
+        tools=[tool.key for tool in tools],
         **options,
     )
+    if call_id is not None:
+        _set_aside(session, run, call_id, price(request.estimated_tokens, max_tokens) if price else None)
     number = session.scalar(sa.select(sa.func.coalesce(sa.func.max(Step.number), 0)).where(Step.run_id == run.id)) or 0
     session.add(Step(id=new_id(), run_id=run.id, number=number + 1, request=request))
     return PreparedStep(
         ModelRequest(
             model_name=run.model_name,
-            messages=tuple(
-                RequestMessage(
-                    message.role,
-                    message.content,
-                    images=tuple(context.pictures[one] for one in message.pictures if one in context.pictures),
-                )
-                for message in messages
-            ),
+            messages=tuple(one for message in messages for one in _as_requested(message, context.pictures)),
             max_tokens=max_tokens,
+            tools=tuple(ToolSpec(tool.wire_name, tool.tool.description, tool.tool.parameters) for tool in tools),
             **options,
         ),
         request.estimated_tokens,
     )
+
+
+def tokens_of_tools(tools: Sequence[OfferedTool]) -> int:
+    """About what their descriptions take of the window."""
+    described = [[tool.wire_name, tool.tool.description, dict(tool.tool.parameters)] for tool in tools]
+    return sum(estimate_tokens(orjson.dumps(one).decode()) for one in described)
+
+
+def _about(drafts: Callable[[int], str] | None, tools: Sequence[OfferedTool]) -> Callable[[int], str] | None:
+    """What the model is told besides the messages: of drafts, and how to take what tools give."""
+    if not tools:
+        return drafts
+    return lambda room: "\n\n".join(filter(None, [drafts(room) if drafts else None, ABOUT_TOOLS]))
+
+
+def _as_requested(message: ContextMessage, pictures: Mapping[str, str]) -> Iterator[RequestMessage]:
+    """A message as the wire has it: each turn that called tools with its results, then the words."""
+    for turn in message.turns:
+        calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in turn.calls)
+        yield RequestMessage("assistant", turn.text, tool_calls=calls)
+        for call in turn.calls:
+            yield RequestMessage("tool", call.result, tool_call_id=call.id)
+    if message.content or not message.turns:
+        images = tuple(pictures[one] for one in message.pictures if one in pictures)
+        yield RequestMessage(message.role, message.content, images=images)
+
+
+def _set_aside(session: Session, run: Claimed, call_id: str, cost: Decimal | None) -> None:
+    """Raises CostLimit where the hour's limit has no room for a request that reads what a tool gave."""
+    fits = cost is None or reserve(
+        session,
+        cost,
+        ToolPayment(run.payer_id, run.chat_id, run.message_id, run.id, call_id),
+        limit=load_rules(session, run.payer_id).max_cost_per_hour,
+        since=clock.now() - HOUR,
+        kind=UsageKind.MODEL,
+        provider=split_key(run.provider)[0],
+        model_name=run.model_name,
+    )
+    if not fits:
+        raise CostLimit
+
+
+def end_step(
+    session: Session, run: Claimed, parts: list[Part], asked: Sequence[AskedCall], outcome: Outcome
+) -> list[ToolCallPart]:
+    """The model asks for tools: what the step used, the calls, and the message with them, in one transaction.
+
+    Gives the parts of the calls. Raises LeaseLost.
+    """
+    _hold(session, run)
+    lock_payer(session, run.payer_id)
+    number = session.scalar(sa.select(sa.func.max(Step.number)).where(Step.run_id == run.id)) or 1
+    _account(session, run, outcome)
+    made = add_calls(session, run.caller, number, asked)
+    all_parts = [*parts, *made]
+    _STORE_TEXT.run(
+        session, the_message=run.message_id, new_parts=all_parts, new_content=flatten(all_parts), moment=clock.now()
+    )
+    announce_message(session, run.owner_id, run.message_id, Operation.UPDATED, with_chat=False)
+    return made
+
+
+def suspend_run(session: Session, run: Claimed) -> list[str]:
+    """Let go of a run that waits for decisions; gives the calls that wait: none if the last was decided meanwhile, and then it is kept."""
+    _hold(session, run)
+    waiting = session.scalars(
+        sa.select(ToolExecution.id)
+        .where(ToolExecution.run_id == run.id, ToolExecution.status == ToolStatus.PENDING)
+        .order_by(ToolExecution.id)
+    ).all()
+    if waiting:
+        session.execute(
+            sa.update(Run)
+            .where(Run.id == run.id)
+            .values(status=RunStatus.AWAITING_APPROVAL, lease_owner=None, lease_expires_at=None)
+        )
+        announce_run(session, run.owner_id, run.id, Operation.UPDATED)
+        wake(session, RUN_PREFIX + run.id)
+    return list(waiting)
+
+
+def hold_and(session: Session, run: Claimed, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Work that only whoever holds the run may do. Raises LeaseLost."""
+    _hold(session, run)
+    return work(session, run.caller, *args, **kwargs)
+
+
+def _account(session: Session, run: Claimed, outcome: Outcome) -> None:
+    """What a step used: into the step, the run, the message and the ledger."""
+    now = clock.now()
+    last = sa.select(sa.func.max(Step.number)).where(Step.run_id == run.id).scalar_subquery()
+    session.execute(
+        sa.update(Step)
+        .where(Step.run_id == run.id, Step.number == last)
+        .values(usage=outcome.tokens, finish_reason=outcome.finish_reason, ended_at=now)
+    )
+    row = session.get_one(Run, run.id, populate_existing=True)
+    row.usage, row.cost = add_counts(row.usage, outcome.tokens), _add_cost(row.cost, outcome.cost)
+    message = session.get_one(Message, run.message_id, populate_existing=True)
+    details = message.details
+    message.details = details.model_copy(
+        update={
+            "tokens": add_counts(details.tokens, outcome.tokens),
+            "cost": _add_cost(details.cost, outcome.cost),
+        }
+    )
+    session.flush()
+    if outcome.tokens is not None:
+        enter_ledger(session, run, outcome.tokens, outcome.cost, call_id=last_call(session, run.id))
+    release(session, run.id)
+    if outcome.config_id is not None:
+        touch_config(session, outcome.config_id, now)
+
+
+def _add_cost(first: Decimal | None, second: Decimal | None) -> Decimal | None:
+    return second if first is None else first + (second or 0)
 
 
 def measured_factor(session: Session, message_id: str | None, provider: str, model_name: str) -> float:
@@ -321,28 +457,20 @@ def finish_run(
     """The end of a run in one transaction: message, usage, counters, change rows. Raises LeaseLost."""
     _hold(session, run)
     now = clock.now()
+    _account(session, run, outcome)
     session.execute(
-        sa.update(Run)
-        .where(Run.id == run.id)
-        .values(status=outcome.status, ended_at=now, error=outcome.error, usage=outcome.tokens, cost=outcome.cost)
+        sa.update(Run).where(Run.id == run.id).values(status=outcome.status, ended_at=now, error=outcome.error)
     )
-    last = sa.select(sa.func.max(Step.number)).where(Step.run_id == run.id).scalar_subquery()
-    session.execute(
-        sa.update(Step)
-        .where(Step.run_id == run.id, Step.number == last)
-        .values(usage=outcome.tokens, finish_reason=outcome.finish_reason, ended_at=now)
-    )
+    if outcome.status is not RunStatus.COMPLETED:
+        close_calls(session, run.id, run.owner_id, was_cancelled=outcome.status is RunStatus.CANCELLED)
     message = session.get_one(Message, run.message_id)
     step = session.scalars(
         sa.select(Step.request).where(Step.run_id == run.id).order_by(Step.number.desc()).limit(1)
     ).first()
     details = message.details
-    earlier = details.tokens if run.continues else None
-    tokens = add_counts(earlier, outcome.tokens)
+    tokens = details.tokens
     message.details = details.model_copy(
         update={
-            "tokens": tokens,
-            "cost": outcome.cost if details.cost is None else details.cost + (outcome.cost or 0),
             "finish_reason": outcome.finish_reason,
             "processing_time": round((details.processing_time or 0) + (now - started_at).total_seconds(), 3),
             "temperature": step.temperature if step else None,
@@ -357,10 +485,6 @@ def finish_run(
     message.parts, message.content = parts, flatten(parts)
     index_stored(session, [run.message_id])
     finish_proposal(session, run.message_id, is_whole=outcome.status is RunStatus.COMPLETED)
-    if outcome.tokens is not None:
-        enter_ledger(session, run, outcome.tokens, outcome.cost)
-    if outcome.config_id is not None:
-        touch_config(session, outcome.config_id, now)
     wake_ended(session, run.id)
     read = announce_message(session, run.owner_id, run.message_id, Operation.UPDATED)
     return read, announce_run(session, run.owner_id, run.id, Operation.UPDATED)
@@ -383,8 +507,10 @@ class Paid(Protocol):
     def model_name(self) -> str: ...
 
 
-def enter_ledger(session: Session, run: Paid, tokens: TokenCount, cost: Decimal | None) -> None:
-    """Into the ledger, and into the totals of the chat, which are its sums."""
+def enter_ledger(
+    session: Session, run: Paid, tokens: TokenCount, cost: Decimal | None, *, call_id: str | None = None
+) -> None:
+    """Into the ledger, and into the totals of the chat, which are its sums. `call_id`: the call whose result was read."""
     used = Consumption(
         provider=split_key(run.provider)[0],
         model_name=run.model_name,
@@ -394,7 +520,15 @@ def enter_ledger(session: Session, run: Paid, tokens: TokenCount, cost: Decimal 
         is_estimated=tokens.estimated,
         cost=cost,
     )
-    record_usage(session, used, user_id=run.payer_id, chat_id=run.chat_id, message_id=run.message_id, run_id=run.id)
+    record_usage(
+        session,
+        used,
+        user_id=run.payer_id,
+        chat_id=run.chat_id,
+        message_id=run.message_id,
+        run_id=run.id,
+        tool_execution_id=call_id,
+    )
     session.execute(
         sa.update(Chat)
         .where(Chat.id == run.chat_id)

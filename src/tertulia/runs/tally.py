@@ -1,6 +1,6 @@
 """What a reply told of itself on its way, and how it is counted however it ends."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
@@ -9,7 +9,7 @@ from tertulia.chat.models import FinishReason, TokenCount
 from tertulia.context.window import estimate_tokens
 from tertulia.providers.catalogue import Resolved
 from tertulia.providers.prices import cost_of
-from tertulia.providers.protocol import Usage
+from tertulia.providers.protocol import ToolCall, Usage
 from tertulia.runs.models import RunError, RunStatus
 from tertulia.runs.steps import Outcome
 
@@ -28,6 +28,17 @@ class Tally:
     has_begun: bool = False  # the provider sent something for this request
     has_words: bool = False
     sent_tokens: int = 0  # our own count of the request
+    calls: list[ToolCall] = field(default_factory=list)  # what the model asked for in this step
+
+    def begin_step(self, written: str) -> None:
+        """The next request of the same reply, which is counted by itself."""
+        self.earlier_tokens = estimate_tokens(written) if written else 0
+        self.usage, self.finish_reason, self.has_begun, self.sent_tokens = None, None, False, 0
+        self.calls = []
+
+    def stepped(self, written: str) -> Outcome:
+        """The model asks for tools: what this step used, while the reply goes on."""
+        return self._outcome(RunStatus.COMPLETED, FinishReason.TOOL_CALLS, None, written)
 
     def completed(self, written: str) -> Outcome:
         if not self.has_words:

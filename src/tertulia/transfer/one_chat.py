@@ -14,7 +14,17 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.chat.models import Message, MessageRole
-from tertulia.chat.parts import CodePart, FilePart, ImagePart, Part, ReasoningPart, SourcePart, TextPart, attachments_in
+from tertulia.chat.parts import (
+    CodePart,
+    FilePart,
+    ImagePart,
+    Part,
+    ReasoningPart,
+    SourcePart,
+    TextPart,
+    ToolCallPart,
+    attachments_in,
+)
 from tertulia.chat.queries import BRANCH_IDS
 from tertulia.chat.schemas import ChatRead
 from tertulia.chat.service import get_chat
@@ -110,6 +120,8 @@ def _part_as_markdown(part: Part) -> str:
             return "\n".join(f"> {line}" for line in part.text.splitlines())
         case SourcePart():
             return f"[{part.title or part.url}]({part.url})"
+        case ToolCallPart():
+            return f"*[called {part.tool_name}]*"
 
 
 def _as_page(session: Session, chat: ChatRead, branch: list[_Said]) -> str:
@@ -142,3 +154,5 @@ def _part_as_html(part: Part, pictures: Mapping[str, str]) -> str:
             return f"<p><em>{html.escape(part.file_name)}</em></p>"
         case SourcePart():
             return f'<p><a href="{html.escape(part.url)}">{html.escape(part.title or part.url)}</a></p>'
+        case ToolCallPart():
+            return f"<p><em>called {html.escape(part.tool_name)}</em></p>"

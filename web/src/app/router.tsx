@@ -18,6 +18,8 @@ const DraftsPage = lazy(() => import("@/routes/drafts-page").then((made) => ({ d
 const settings = () => import("@/routes/settings-page");
 const GeneralPage = lazy(() => settings().then((made) => ({ default: made.GeneralPage })));
 const ProvidersPage = lazy(() => settings().then((made) => ({ default: made.ProvidersPage })));
+const ToolsPage = lazy(() => settings().then((made) => ({ default: made.ToolsPage })));
+const ApprovalsPage = lazy(() => settings().then((made) => ({ default: made.ApprovalsPage })));
 const UsagePage = lazy(() => settings().then((made) => ({ default: made.UsagePage })));
 const SecurityPage = lazy(() => settings().then((made) => ({ default: made.SecurityPage })));
 const DataPage = lazy(() => settings().then((made) => ({ default: made.DataPage })));
@@ -88,6 +90,8 @@ export const router = createRouter({
       createRoute({ getParentRoute: () => rootRoute, path: "/drafts", component: DraftsPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings", component: GeneralPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/providers", component: ProvidersPage }),
+      createRoute({ getParentRoute: () => rootRoute, path: "/settings/tools", component: ToolsPage }),
+      createRoute({ getParentRoute: () => rootRoute, path: "/approvals", component: ApprovalsPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/usage", component: UsagePage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/security", component: SecurityPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/people", component: PeoplePage }),

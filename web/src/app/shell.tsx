@@ -6,6 +6,7 @@ import { wordsFor } from "@/api/words";
 import { ConfirmPassword, meQuery, SetupForm, SignInForm, setupQuery } from "@/features/accounts";
 import { applyChange } from "@/features/chat";
 import { applyDraftChange } from "@/features/drafts";
+import { applyToolChange } from "@/features/tools";
 import { setLanguage } from "@/lib/dates";
 import { keepFor } from "@/lib/kept-text";
 import type { ChangeEvent } from "@/realtime/protocol";
@@ -136,6 +137,7 @@ function useLiveCache(): void {
         if (message.tell === "change") {
           void applyChange(client, message.change).catch(() => client.invalidateQueries());
           applyDraftChange(client, message.change);
+          applyToolChange(client, message.change);
           for (const queryKey of staleAfter(message.change)) void client.invalidateQueries({ queryKey });
         }
         if (message.tell === "reload") void client.invalidateQueries();

@@ -1,4 +1,4 @@
-import { useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import {
   Archive,
@@ -11,11 +11,13 @@ import {
   Settings,
   SquarePen,
   Trash2,
+  Wrench,
 } from "lucide-react";
 import type { ReactNode } from "react";
 import { wordsFor } from "@/api/words";
 import { meQuery, signOut } from "@/features/accounts";
 import { OwnChats } from "@/features/chat";
+import { pendingQuery } from "@/features/tools";
 import { useRealtime } from "@/realtime/provider";
 import { Menu } from "@/ui/menu";
 import { useToast } from "@/ui/toast";
@@ -37,6 +39,7 @@ export function SideBar({ onOpen }: { onOpen?: () => void }) {
           <SquarePen size={18} strokeWidth={1.5} aria-hidden />
         </IconLink>
       </div>
+      <Approvals onOpen={onOpen} />
       <nav aria-label="Chats" className="min-h-0 flex-1 overflow-y-auto px-2">
         <OwnChats onOpen={onOpen} />
       </nav>
@@ -44,6 +47,23 @@ export function SideBar({ onOpen }: { onOpen?: () => void }) {
         <Own onOpen={onOpen} />
       </div>
     </div>
+  );
+}
+
+/** Shown while something waits for a decision. */
+function Approvals({ onOpen }: { onOpen?: () => void }) {
+  const { data: waiting = [] } = useQuery(pendingQuery);
+  if (waiting.length === 0) return null;
+  return (
+    <Link
+      to="/approvals"
+      onClick={onOpen}
+      className="mx-2 mb-1 flex min-h-10 items-center gap-2 rounded-control bg-accent-quiet px-3 text-accent hover:bg-surface-hover"
+    >
+      <Wrench size={16} strokeWidth={1.5} aria-hidden />
+      <span className="flex-1">{waiting.length === 1 ? "A tool waits" : "Tools wait"} for your decision</span>
+      <span className="tabular-nums">{waiting.length}</span>
+    </Link>
   );
 }
 

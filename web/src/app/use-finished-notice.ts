@@ -2,9 +2,11 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 import type { Schemas } from "@/api/client";
 import { meQuery } from "@/features/accounts";
+import type { ChangeEvent } from "@/realtime/protocol";
 import { useRealtime } from "@/realtime/provider";
+import { router } from "./router";
 
-/** A reply that ends while the window is hidden is told by the title, and by the system if the person wants that. */
+/** A reply that ends, and a tool that waits, while the window is hidden: told by the title, and by the system if the person wants that. */
 export function useFinishedNotice(): void {
   const realtime = useRealtime();
   const client = useQueryClient();
@@ -14,17 +16,36 @@ export function useFinishedNotice(): void {
     };
     document.addEventListener("visibilitychange", clear);
     const leave = realtime.listen((message) => {
-      if (message.tell !== "change" || message.change.entity !== "run" || !document.hidden) return;
-      const run = message.change.payload as Schemas["RunRead"] | null;
-      if (!run?.ended_at || run.status === "cancelled") return;
+      if (message.tell !== "change" || !document.hidden) return;
+      const news = newsOf(message.change);
+      if (!news) return;
       if (!document.title.startsWith("● ")) document.title = `● ${document.title}`;
       const wants = client.getQueryData(meQuery.queryKey)?.preferences.enable_notifications;
-      if (wants && "Notification" in window && Notification.permission === "granted")
-        new Notification("Tertulia", { body: "A reply is finished.", tag: run.chat_id });
+      if (!wants || !("Notification" in window) || Notification.permission !== "granted") return;
+      const shown = new Notification("Tertulia", { body: news.words, tag: news.chatId });
+      shown.onclick = () => {
+        window.focus();
+        void router.navigate({ to: "/c/$chatId", params: { chatId: news.chatId } });
+      };
     });
     return () => {
       leave();
       document.removeEventListener("visibilitychange", clear);
     };
   }, [realtime, client]);
+}
+
+/** What of a change is worth saying to somebody who looks elsewhere. */
+function newsOf(change: ChangeEvent): { words: string; chatId: string } | undefined {
+  if (change.entity === "run") {
+    const run = change.payload as Schemas["RunRead"] | null;
+    if (run?.ended_at && run.status !== "cancelled")
+      return { words: "A reply is finished.", chatId: run.chat_id };
+  }
+  if (change.entity === "tool_execution") {
+    const call = change.payload as Schemas["ToolExecutionRead"] | null;
+    if (call?.status === "pending")
+      return { words: `${call.tool_name} waits for your decision.`, chatId: call.chat_id };
+  }
+  return undefined;
 }

@@ -3,10 +3,11 @@ import { useNavigate } from "@tanstack/react-router";
 import { type ReactNode, useCallback } from "react";
 import { wordsFor } from "@/api/words";
 import { meQuery } from "@/features/accounts";
-import { ChatView, chatQuery, PublicChoice, WaitingWords } from "@/features/chat";
+import { ChatView, chatQuery, PublicChoice, type ShowToolCall, WaitingWords } from "@/features/chat";
 import { AttachDraft, AttachedDrafts, createDraft } from "@/features/drafts";
 import { ModelChoice, ModelsDialog, modelStateWords, modelsQuery } from "@/features/models";
 import { ShareDialog, sharesQuery } from "@/features/sharing";
+import { ChatState, pendingQuery, ToolCallCard, ToolsChoice } from "@/features/tools";
 import { MenuButton } from "@/ui/menu-button";
 import { useToast } from "@/ui/toast";
 import { ModelNotice } from "./model-notice";
@@ -43,6 +44,11 @@ export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
         .catch((error) => say(wordsFor(error))),
     [navigate, say],
   );
+  const { data: waiting = [] } = useQuery(pendingQuery);
+  const showToolCall = useCallback<ShowToolCall>(
+    (part, inMessage) => <ToolCallCard part={part} messageId={inMessage} meId={me?.id} />,
+    [me?.id],
+  );
   const local = models.find((model) => model.provider === "local");
   return (
     <ChatView
@@ -66,6 +72,10 @@ export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
           {chat.owner === null && <PublicChoice chat={chat} />}
         </ShareDialog>
       )}
+      showToolCall={showToolCall}
+      toolsChoice={(chosen, choose) => <ToolsChoice chosen={chosen} onChoose={choose} />}
+      chatState={<ChatState chatId={chatId} />}
+      needsApproval={waiting.some((call) => call.chat_id === chatId)}
       aboveComposer={chatsOfDraft === undefined && <AttachedDrafts chatId={chatId} />}
       inComposer={chatsOfDraft === undefined && <AttachDraft chatId={chatId} />}
       modelsDialog={(dialog) => <ModelsDialog {...dialog} />}

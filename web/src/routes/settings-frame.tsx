@@ -7,6 +7,7 @@ import { Page } from "./page";
 const PARTS = [
   { to: "/settings", label: "General" },
   { to: "/settings/providers", label: "Providers" },
+  { to: "/settings/tools", label: "Tools and approvals" },
   { to: "/settings/usage", label: "Usage" },
   { to: "/settings/data", label: "Data" },
   { to: "/settings/security", label: "Password and devices" },

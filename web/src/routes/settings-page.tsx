@@ -1,9 +1,12 @@
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { People, Security, SettingsForm } from "@/features/accounts";
+import { meQuery, People, Security, SettingsForm } from "@/features/accounts";
 import { ModelChoice } from "@/features/models";
 import { ProviderList } from "@/features/providers";
+import { PendingCalls, ToolHistory, ToolRules } from "@/features/tools";
 import { Transfer } from "@/features/transfer";
 import { UsageView } from "@/features/usage";
+import { Page } from "./page";
 import { SettingsFrame } from "./settings-frame";
 
 export function GeneralPage() {
@@ -28,6 +31,40 @@ export function ProvidersPage() {
     <SettingsFrame title="Providers">
       <ProviderList />
     </SettingsFrame>
+  );
+}
+
+export function ToolsPage() {
+  const { data: me } = useQuery(meQuery);
+  return (
+    <SettingsFrame title="Tools and approvals">
+      <div className="flex flex-col gap-10">
+        <ToolRules />
+        <ToolHistory meId={me?.id} chatLink={chatLink} />
+      </div>
+    </SettingsFrame>
+  );
+}
+
+/** The way to the chat that something was in. */
+function chatLink(chatId: string, title: string) {
+  return (
+    <Link to="/c/$chatId" params={{ chatId }} className="text-accent underline">
+      {title}
+    </Link>
+  );
+}
+
+/** What waits for one's decision, from all chats. */
+export function ApprovalsPage() {
+  const { data: me } = useQuery(meQuery);
+  return (
+    <Page title="Approvals">
+      <PendingCalls
+        meId={me?.id}
+        chatLink={(chatId, title) => <p className="text-sm text-text-muted">In {chatLink(chatId, title)}</p>}
+      />
+    </Page>
   );
 }
 

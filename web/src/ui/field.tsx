@@ -34,6 +34,7 @@ export function TextField({
   label,
   hint,
   error,
+  className,
   ...rest
 }: Common & TextareaHTMLAttributes<HTMLTextAreaElement>) {
   const id = useId();
@@ -44,7 +45,7 @@ export function TextField({
       </label>
       <textarea
         id={id}
-        className={cx(BOX, "min-h-28 resize-y")}
+        className={cx(BOX, "min-h-28 resize-y", className)}
         aria-invalid={error ? true : undefined}
         aria-describedby={hint || error ? `${id}-words` : undefined}
         {...rest}

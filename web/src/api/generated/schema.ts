@@ -135,6 +135,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/auto-approval-settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Settings */
+        get: operations["get_settings_api_v1_auto_approval_settings_get"];
+        /** Put Settings */
+        put: operations["put_settings_api_v1_auto_approval_settings_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats": {
         parameters: {
             query?: never;
@@ -170,6 +188,27 @@ export interface paths {
         head?: never;
         /** Patch Chat */
         patch: operations["patch_chat_api_v1_chats__chat_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/chats/{chat_id}/auto-approval": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Chat Approval */
+        get: operations["get_chat_approval_api_v1_chats__chat_id__auto_approval_get"];
+        /**
+         * Put Chat Approval
+         * @description What may run unasked in this chat; it counts for its owner's own questions.
+         */
+        put: operations["put_chat_approval_api_v1_chats__chat_id__auto_approval_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/chats/{chat_id}/context": {
@@ -340,6 +379,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{chat_id}/state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get State */
+        get: operations["get_state_api_v1_chats__chat_id__state_get"];
+        /**
+         * Put State
+         * @description What is remembered of the chat's task, checked against its schema.
+         */
+        put: operations["put_state_api_v1_chats__chat_id__state_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{chat_id}/tags/{tag_id}": {
         parameters: {
             query?: never;
@@ -353,6 +413,23 @@ export interface paths {
         post?: never;
         /** Delete Chat Tag */
         delete: operations["delete_chat_tag_api_v1_chats__chat_id__tags__tag_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/chats/{chat_id}/tool-executions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Of Chat */
+        get: operations["get_of_chat_api_v1_chats__chat_id__tool_executions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -975,6 +1052,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/messages/{message_id}/tool-executions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Of Message */
+        get: operations["get_of_message_api_v1_messages__message_id__tool_executions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models": {
         parameters: {
             query?: never;
@@ -1533,6 +1627,157 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tool-executions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Own
+         * @description What one's own questions made models call, newest first; with `status=pending` what waits, oldest first.
+         */
+        get: operations["get_own_api_v1_tool_executions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tool-executions/{execution_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get One
+         * @description With its whole result.
+         */
+        get: operations["get_one_api_v1_tool_executions__execution_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tool-executions/{execution_id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approve */
+        post: operations["approve_api_v1_tool_executions__execution_id__approve_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tool-executions/{execution_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel
+         * @description Stop it, whether it waits or runs.
+         */
+        post: operations["cancel_api_v1_tool_executions__execution_id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tool-executions/{execution_id}/deny": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Deny */
+        post: operations["deny_api_v1_tool_executions__execution_id__deny_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tool-executions/{execution_id}/dry-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Dry Run
+         * @description What the call would do, where its tool can tell; nothing is done.
+         */
+        get: operations["get_dry_run_api_v1_tool_executions__execution_id__dry_run_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tools": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Tools
+         * @description Every tool that a chat can offer to its model.
+         */
+        get: operations["get_tools_api_v1_tools_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tools/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Tool Usage */
+        get: operations["get_tool_usage_api_v1_tools_usage_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/usage": {
         parameters: {
             query?: never;
@@ -1710,6 +1955,37 @@ export interface components {
             /** Scopes */
             scopes: components["schemas"]["Scope"][];
         };
+        /**
+         * ApprovalRequested
+         * @description The run waits until the person has decided about this call.
+         */
+        ApprovalRequested: {
+            /** Message Id */
+            message_id: string;
+            /** Tool Execution Id */
+            tool_execution_id: string;
+            /**
+             * Type
+             * @constant
+             */
+            type: "approval.requested";
+        };
+        /** Approve */
+        Approve: {
+            /**
+             * Parameters
+             * @description The arguments as you want them, instead of the model's.
+             */
+            parameters?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Remember
+             * @default none
+             * @enum {string}
+             */
+            remember: "none" | "chat" | "always";
+        };
         /** AttachmentMetadataRead */
         AttachmentMetadataRead: {
             dimensions: components["schemas"]["DimensionsRead"] | null;
@@ -1788,6 +2064,67 @@ export interface components {
             versions: components["schemas"]["VersionListed"][];
         };
         /**
+         * AutoApprovalRead
+         * @description Amounts are US dollars.
+         */
+        AutoApprovalRead: {
+            /** Low Risk Operations */
+            low_risk_operations: boolean;
+            /** Max Cost Per Hour */
+            max_cost_per_hour: string;
+            /** Max Cost Per Tool */
+            max_cost_per_tool: string;
+            /** Read Only Operations */
+            read_only_operations: boolean;
+            /** Require Approval For New Tools */
+            require_approval_for_new_tools: boolean;
+            /** Specific Tools */
+            specific_tools: {
+                [key: string]: {
+                    [key: string]: unknown;
+                }[];
+            };
+            /** Spent This Hour */
+            spent_this_hour: string;
+            /** Updated At */
+            updated_at: string | null;
+        };
+        /**
+         * AutoApprovalUpdate
+         * @description What a person lets tools do unasked, whole.
+         */
+        AutoApprovalUpdate: {
+            /**
+             * Low Risk Operations
+             * @default false
+             */
+            low_risk_operations: boolean;
+            /**
+             * Max Cost Per Hour
+             * @default 10.00
+             */
+            max_cost_per_hour: number | string;
+            /**
+             * Max Cost Per Tool
+             * @default 1.00
+             */
+            max_cost_per_tool: number | string;
+            /**
+             * Read Only Operations
+             * @default false
+             */
+            read_only_operations: boolean;
+            /**
+             * Require Approval For New Tools
+             * @default true
+             */
+            require_approval_for_new_tools: boolean;
+            /** Specific Tools */
+            specific_tools?: {
+                [key: string]: components["schemas"]["ToolRule"][];
+            };
+        };
+        /**
          * CapabilitiesRead
          * @description null where nobody says.
          */
@@ -1808,7 +2145,7 @@ export interface components {
              * Entity
              * @enum {string}
              */
-            entity: "user" | "session" | "api_token" | "provider_config" | "chat" | "tag" | "message" | "run" | "attachment" | "share" | "import_job" | "draft" | "draft_version" | "draft_working_copy" | "proposal" | "attached_draft";
+            entity: "user" | "session" | "api_token" | "provider_config" | "chat" | "tag" | "message" | "run" | "attachment" | "share" | "import_job" | "draft" | "draft_version" | "draft_working_copy" | "proposal" | "attached_draft" | "tool_execution" | "auto_approval_setting" | "chat_state";
             /** Entity Id */
             entity_id: string;
             operation: components["schemas"]["Operation"];
@@ -1818,6 +2155,36 @@ export interface components {
             } | null;
             /** Topic */
             topic: string;
+        };
+        /**
+         * ChatApproval
+         * @description What a chat's owner lets happen unasked in this chat; what is None is as everywhere.
+         */
+        ChatApproval: {
+            /** Low Risk Operations */
+            low_risk_operations?: boolean | null;
+            /** Read Only Operations */
+            read_only_operations?: boolean | null;
+            /** Specific Tools */
+            specific_tools?: {
+                [key: string]: components["schemas"]["ToolRule"][];
+            };
+        };
+        /**
+         * ChatApprovalRead
+         * @description What is null is as everywhere.
+         */
+        ChatApprovalRead: {
+            /** Low Risk Operations */
+            low_risk_operations: boolean | null;
+            /** Read Only Operations */
+            read_only_operations: boolean | null;
+            /** Specific Tools */
+            specific_tools: {
+                [key: string]: {
+                    [key: string]: unknown;
+                }[];
+            };
         };
         /** ChatCreate */
         ChatCreate: {
@@ -1904,6 +2271,11 @@ export interface components {
             presence_penalty?: number | null;
             /** Temperature */
             temperature?: number | null;
+            /**
+             * Tools
+             * @description The keys of the tools that the model may ask for.
+             */
+            tools?: string[] | null;
             /** Top P */
             top_p?: number | null;
         };
@@ -2015,12 +2387,25 @@ export interface components {
          */
         ContextRule: "auto" | "pinned" | "left_out";
         /**
+         * DecidedBy
+         * @enum {string}
+         */
+        DecidedBy: "person" | "rule";
+        /**
          * Decision
          * @description Of these edits; of all that are open where none are named.
          */
         Decision: {
             /** Edit Ids */
             edit_ids?: string[] | null;
+        };
+        /** Deny */
+        Deny: {
+            /**
+             * Note
+             * @description A word to the model: why not, or what instead.
+             */
+            note?: string | null;
         };
         /** DiffPiece */
         DiffPiece: {
@@ -2145,6 +2530,14 @@ export interface components {
             description?: string | null;
             /** Title */
             title?: string | null;
+        };
+        /**
+         * DryRunRead
+         * @description What a call would do, in words; null where the tool cannot tell.
+         */
+        DryRunRead: {
+            /** Would */
+            would: string | null;
         };
         /** EditRead */
         EditRead: {
@@ -2481,7 +2874,7 @@ export interface components {
             /** Parent Message Id */
             parent_message_id: string | null;
             /** Parts */
-            parts: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["SourcePart"])[];
+            parts: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["SourcePart"] | components["schemas"]["ToolCallPart"])[];
             /** Previous Message Id */
             previous_message_id: string | null;
             /** Provider */
@@ -2571,7 +2964,7 @@ export interface components {
             /** Parent Message Id */
             parent_message_id: string | null;
             /** Parts */
-            parts: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["SourcePart"])[];
+            parts: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["SourcePart"] | components["schemas"]["ToolCallPart"])[];
             /** Previous Message Id */
             previous_message_id: string | null;
             /** Provider */
@@ -2709,6 +3102,13 @@ export interface components {
             next_cursor: string | null;
         };
         /** Page */
+        Page_PendingToolExecution_: {
+            /** Items */
+            items: components["schemas"]["PendingToolExecution"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page */
         Page_ProposalRead_: {
             /** Items */
             items: components["schemas"]["ProposalRead"][];
@@ -2758,6 +3158,27 @@ export interface components {
             next_cursor: string | null;
         };
         /** Page */
+        Page_ToolExecutionRead_: {
+            /** Items */
+            items: components["schemas"]["ToolExecutionRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page */
+        Page_ToolRead_: {
+            /** Items */
+            items: components["schemas"]["ToolRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page */
+        Page_ToolUsage_: {
+            /** Items */
+            items: components["schemas"]["ToolUsage"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page */
         Page_UserRead_: {
             /** Items */
             items: components["schemas"]["UserRead"][];
@@ -2780,6 +3201,82 @@ export interface components {
              * @description The one of now.
              */
             password: string;
+        };
+        /** PendingToolExecution */
+        PendingToolExecution: {
+            /** Approval Requested At */
+            approval_requested_at: string | null;
+            /** Approved At */
+            approved_at: string | null;
+            /** Chat Id */
+            chat_id: string;
+            /** Chat Title */
+            chat_title: string;
+            /** Completed At */
+            completed_at: string | null;
+            /** Cost */
+            cost: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Decided At */
+            decided_at: string | null;
+            decided_by: components["schemas"]["AuthorRead"] | null;
+            decision: components["schemas"]["DecidedBy"] | null;
+            /** Deny Note */
+            deny_note: string | null;
+            /** Edited Parameters */
+            edited_parameters: {
+                [key: string]: unknown;
+            } | null;
+            /** Error Code */
+            error_code: string | null;
+            /** Error Message */
+            error_message: string | null;
+            /** Estimated Cost */
+            estimated_cost: string;
+            /** Executed At */
+            executed_at: string | null;
+            /** Execution Time Ms */
+            execution_time_ms: number | null;
+            /** Expires At */
+            expires_at: string | null;
+            /** Id */
+            id: string;
+            /** Message Id */
+            message_id: string;
+            /** Parameters */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /** Reason */
+            reason: string;
+            /** Requested By */
+            requested_by: string | null;
+            result: components["schemas"]["ToolResultRead"] | null;
+            risk: components["schemas"]["Risk"];
+            /** Run Id */
+            run_id: string;
+            /** Server */
+            server: string | null;
+            status: components["schemas"]["ToolStatus"];
+            /** Step */
+            step: number;
+            /** Tool Call Id */
+            tool_call_id: string;
+            /** Tool Key */
+            tool_key: string;
+            /** Tool Name */
+            tool_name: string;
+            /** Untrusted Sources */
+            untrusted_sources: string[];
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
         };
         /**
          * Permissions
@@ -3172,6 +3669,11 @@ export interface components {
             /** Html */
             html: string;
         };
+        /**
+         * Risk
+         * @enum {string}
+         */
+        Risk: "read_only" | "low" | "high";
         /** RunErrorRead */
         RunErrorRead: {
             /** Code */
@@ -3179,7 +3681,7 @@ export interface components {
             /** Detail */
             detail: string;
         };
-        RunEvent: components["schemas"]["RunStarted"] | components["schemas"]["MessageReset"] | components["schemas"]["TextDeltaEvent"] | components["schemas"]["ReasoningDeltaEvent"] | components["schemas"]["MessageFinished"] | components["schemas"]["RunFinished"] | components["schemas"]["RunFailed"];
+        RunEvent: components["schemas"]["RunStarted"] | components["schemas"]["MessageReset"] | components["schemas"]["TextDeltaEvent"] | components["schemas"]["ReasoningDeltaEvent"] | components["schemas"]["ToolRequested"] | components["schemas"]["ApprovalRequested"] | components["schemas"]["ToolFinished"] | components["schemas"]["MessageFinished"] | components["schemas"]["RunFinished"] | components["schemas"]["RunFailed"];
         /** RunFailed */
         RunFailed: {
             /** Code */
@@ -3372,6 +3874,8 @@ export interface components {
             presence_penalty: number | null;
             /** Temperature */
             temperature: number | null;
+            /** Tools */
+            tools: string[] | null;
             /** Top P */
             top_p: number | null;
         };
@@ -3492,7 +3996,7 @@ export interface components {
             /** Name */
             name: string | null;
             /** Parts */
-            parts: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["SourcePart"])[];
+            parts: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["SourcePart"] | components["schemas"]["ToolCallPart"])[];
             role: components["schemas"]["MessageRole"];
             /** Run Id */
             run_id: string | null;
@@ -3526,7 +4030,7 @@ export interface components {
             /** Title */
             title: string;
         };
-        SharedRunEvent: components["schemas"]["MessageReset"] | components["schemas"]["TextDeltaEvent"] | components["schemas"]["ReasoningDeltaEvent"];
+        SharedRunEvent: components["schemas"]["MessageReset"] | components["schemas"]["TextDeltaEvent"] | components["schemas"]["ReasoningDeltaEvent"] | components["schemas"]["ToolRequested"];
         /** SignIn */
         SignIn: {
             /** Password */
@@ -3555,6 +4059,38 @@ export interface components {
             type: "source";
             /** Url */
             url: string;
+        };
+        /** StateRead */
+        StateRead: {
+            /** Chat Id */
+            chat_id: string;
+            /** Schema */
+            schema: {
+                [key: string]: unknown;
+            } | null;
+            /** State */
+            state: {
+                [key: string]: unknown;
+            };
+            /** Updated At */
+            updated_at: string | null;
+        };
+        /**
+         * StateWrite
+         * @description `schema` stays as it is where it is absent; null takes it away.
+         */
+        StateWrite: {
+            /**
+             * Schema
+             * @description JSON Schema of an object.
+             */
+            schema?: {
+                [key: string]: unknown;
+            } | null;
+            /** State */
+            state: {
+                [key: string]: unknown;
+            };
         };
         /**
          * StorageRead
@@ -3637,6 +4173,230 @@ export interface components {
              * @enum {string}
              */
             type: "text";
+        };
+        /**
+         * ToolCallPart
+         * @description Where a model called a tool; what it asked, what was decided and what came of it is in the execution (docs/adr/0024).
+         */
+        ToolCallPart: {
+            /** Server */
+            server?: string | null;
+            /**
+             * Tool Execution Id
+             * Format: uuid
+             */
+            tool_execution_id: string;
+            /** Tool Name */
+            tool_name: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "tool_call";
+        };
+        /**
+         * ToolExecutionRead
+         * @description `reason` says which rule ran, asked about or refused it; `untrusted_sources` whose words its arguments carry.
+         */
+        ToolExecutionRead: {
+            /** Approval Requested At */
+            approval_requested_at: string | null;
+            /** Approved At */
+            approved_at: string | null;
+            /** Chat Id */
+            chat_id: string;
+            /** Completed At */
+            completed_at: string | null;
+            /** Cost */
+            cost: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Decided At */
+            decided_at: string | null;
+            decided_by: components["schemas"]["AuthorRead"] | null;
+            decision: components["schemas"]["DecidedBy"] | null;
+            /** Deny Note */
+            deny_note: string | null;
+            /** Edited Parameters */
+            edited_parameters: {
+                [key: string]: unknown;
+            } | null;
+            /** Error Code */
+            error_code: string | null;
+            /** Error Message */
+            error_message: string | null;
+            /** Estimated Cost */
+            estimated_cost: string;
+            /** Executed At */
+            executed_at: string | null;
+            /** Execution Time Ms */
+            execution_time_ms: number | null;
+            /** Expires At */
+            expires_at: string | null;
+            /** Id */
+            id: string;
+            /** Message Id */
+            message_id: string;
+            /** Parameters */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /** Reason */
+            reason: string;
+            /** Requested By */
+            requested_by: string | null;
+            result: components["schemas"]["ToolResultRead"] | null;
+            risk: components["schemas"]["Risk"];
+            /** Run Id */
+            run_id: string;
+            /** Server */
+            server: string | null;
+            status: components["schemas"]["ToolStatus"];
+            /** Step */
+            step: number;
+            /** Tool Call Id */
+            tool_call_id: string;
+            /** Tool Key */
+            tool_key: string;
+            /** Tool Name */
+            tool_name: string;
+            /** Untrusted Sources */
+            untrusted_sources: string[];
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
+        /** ToolFinished */
+        ToolFinished: {
+            /** Message Id */
+            message_id: string;
+            status: components["schemas"]["ToolStatus"];
+            /** Tool Execution Id */
+            tool_execution_id: string;
+            /**
+             * Type
+             * @constant
+             */
+            type: "tool.finished";
+        };
+        /**
+         * ToolRead
+         * @description `key` is what a chat's settings and rules name it by.
+         */
+        ToolRead: {
+            /** Can Dry Run */
+            can_dry_run: boolean;
+            /** Definition Digest */
+            definition_digest: string;
+            /** Description */
+            description: string;
+            /** Key */
+            key: string;
+            /** Name */
+            name: string;
+            /** Parameters */
+            parameters: {
+                [key: string]: unknown;
+            };
+            risk: components["schemas"]["Risk"];
+            /** Sends Out */
+            sends_out: boolean;
+            /** Server */
+            server: string | null;
+        };
+        /**
+         * ToolRequested
+         * @description A call of a tool, as a part of the message; the execution has its arguments.
+         */
+        ToolRequested: {
+            /** Message Id */
+            message_id: string;
+            part: components["schemas"]["ToolCallPart"];
+            /** Part Index */
+            part_index: number;
+            /**
+             * Type
+             * @constant
+             */
+            type: "tool.requested";
+        };
+        /**
+         * ToolResultRead
+         * @description `content` is null where it is long: the call itself, asked for by its id, has it. `excerpt` is its beginning as text.
+         */
+        ToolResultRead: {
+            /** Content */
+            content: unknown;
+            /** Excerpt */
+            excerpt: string;
+            /** Is Cut */
+            is_cut: boolean;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "text" | "json" | "table" | "image";
+            /** Size Bytes */
+            size_bytes: number;
+        };
+        /**
+         * ToolRule
+         * @description One rule about a tool. It counts where each named argument matches its pattern (`*` stands for anything).
+         *
+         *     `definition_digest`: what was allowed is the tool as it was described then; one that changed is asked about again.
+         */
+        ToolRule: {
+            /** Arguments */
+            arguments?: {
+                [key: string]: string;
+            };
+            /** Definition Digest */
+            definition_digest?: string | null;
+            /**
+             * Rule
+             * @enum {string}
+             */
+            rule: "allow" | "ask" | "never";
+        };
+        /**
+         * ToolStatus
+         * @description `pending -> approved -> executing -> completed | failed | timeout`; `denied` and `cancelled` from before an end.
+         * @enum {string}
+         */
+        ToolStatus: "pending" | "approved" | "executing" | "completed" | "failed" | "timeout" | "denied" | "cancelled";
+        /**
+         * ToolUsage
+         * @description What the calls of one tool came to. Durations are of those that ran, in milliseconds.
+         */
+        ToolUsage: {
+            /** Average Ms */
+            average_ms: number | null;
+            /** Calls */
+            calls: number;
+            /** Completed */
+            completed: number;
+            /** Cost */
+            cost: string;
+            /** Denied */
+            denied: number;
+            /** Failed */
+            failed: number;
+            /**
+             * Last Used At
+             * Format: date-time
+             */
+            last_used_at: string;
+            /** Longest Ms */
+            longest_ms: number | null;
+            /** Server */
+            server: string | null;
+            /** Tool Name */
+            tool_name: string;
         };
         /**
          * UsageGroup
@@ -4780,6 +5540,143 @@ export interface operations {
             };
         };
     };
+    get_settings_api_v1_auto_approval_settings_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_settings_api_v1_auto_approval_settings_put: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AutoApprovalUpdate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_chats_api_v1_chats_get: {
         parameters: {
             query?: {
@@ -5080,6 +5977,156 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["ChatUpdate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_chat_approval_api_v1_chats__chat_id__auto_approval_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_chat_approval_api_v1_chats__chat_id__auto_approval_put: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChatApproval"];
             };
         };
         responses: {
@@ -6104,6 +7151,156 @@ export interface operations {
             };
         };
     };
+    get_state_api_v1_chats__chat_id__state_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_state_api_v1_chats__chat_id__state_put: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StateWrite"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     put_chat_tag_api_v1_chats__chat_id__tags__tag_id__put: {
         parameters: {
             query?: never;
@@ -6255,6 +7452,70 @@ export interface operations {
             };
             /** @description Unsupported type */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_of_chat_api_v1_chats__chat_id__tool_executions_get: {
+        parameters: {
+            query?: {
+                status?: components["schemas"]["ToolStatus"] | null;
+                /** @description How many items at most. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9848,6 +11109,64 @@ export interface operations {
             };
         };
     };
+    get_of_message_api_v1_messages__message_id__tool_executions_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                message_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_models_api_v1_models_get: {
         parameters: {
             query?: never;
@@ -12474,6 +13793,578 @@ export interface operations {
             };
             /** @description Unsupported type */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_own_api_v1_tool_executions_get: {
+        parameters: {
+            query?: {
+                status?: components["schemas"]["ToolStatus"] | null;
+                tool_name?: string | null;
+                /** @description How many items at most. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_one_api_v1_tool_executions__execution_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                execution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approve_api_v1_tool_executions__execution_id__approve_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                execution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Approve"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_api_v1_tool_executions__execution_id__cancel_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                execution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    deny_api_v1_tool_executions__execution_id__deny_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                execution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Deny"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_dry_run_api_v1_tool_executions__execution_id__dry_run_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                execution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_tools_api_v1_tools_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_tool_usage_api_v1_tools_usage_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -21,6 +21,8 @@ function partAsMarkdown(part: Message["parts"][number]): string {
       return `*[${part.file_name}]*`;
     case "source":
       return `[${part.title ?? part.url}](${part.url})`;
+    case "tool_call":
+      return `*[called ${part.tool_name}]*`;
     case "reasoning":
       return "";
   }

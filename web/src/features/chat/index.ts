@@ -9,3 +9,4 @@ export { SharedChat } from "./components/shared-chat";
 export { WaitingWords } from "./components/waiting-words";
 export { applyChange } from "./events";
 export { cancelRun, chatQuery } from "./queries";
+export type { ShowToolCall } from "./tool-slot";

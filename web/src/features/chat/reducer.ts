@@ -2,7 +2,8 @@ import type { Schemas } from "@/api/client";
 import type { RunEvent } from "@/realtime/protocol";
 
 export type Message = Schemas["MessageRead"];
-export type LivePart = { type: "text" | "reasoning"; text: string };
+export type ToolCallPart = Schemas["ToolCallPart"];
+export type LivePart = { type: "text" | "reasoning"; text: string } | ToolCallPart;
 
 /** A reply while it is written. */
 export type LiveReply = {
@@ -29,6 +30,11 @@ export function applyRunEvent(reply: LiveReply, event: RunEvent): LiveReply {
       return withText(reply, event.part_index, "text", event.text);
     case "reasoning.delta":
       return withText(reply, event.part_index, "reasoning", event.text);
+    case "tool.requested":
+      return withPart(reply, event.part_index, event.part);
+    case "approval.requested":
+    case "tool.finished":
+      return reply; // what became of a call is told by its own changes
     case "message.finished":
       return { ...reply, message: event.message };
     case "run.finished":
@@ -40,10 +46,16 @@ export function applyRunEvent(reply: LiveReply, event: RunEvent): LiveReply {
   }
 }
 
-function withText(reply: LiveReply, index: number, type: LivePart["type"], text: string): LiveReply {
+function withText(reply: LiveReply, index: number, type: "text" | "reasoning", text: string): LiveReply {
+  const known = reply.parts[index];
+  const before = known && "text" in known ? known.text : "";
+  return withPart(reply, index, { type, text: before + text });
+}
+
+function withPart(reply: LiveReply, index: number, part: LivePart): LiveReply {
   const parts = reply.parts.slice();
-  while (parts.length <= index) parts.push({ type, text: "" });
-  parts[index] = { type, text: (parts[index]?.text ?? "") + text };
+  while (parts.length <= index) parts.push({ type: "text", text: "" });
+  parts[index] = part;
   return { ...reply, parts, state: "writing" };
 }
 

@@ -12,7 +12,7 @@ type Props = {
   onSave: (update: ChatUpdate) => Promise<unknown>;
 };
 
-type Parameter = keyof Chat["settings"];
+type Parameter = Exclude<keyof Chat["settings"], "tools">;
 const PARAMETERS: { name: Parameter; label: string; hint: string; min: number; max: number; step: number }[] =
   [
     {

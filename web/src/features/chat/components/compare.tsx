@@ -65,7 +65,12 @@ function Version({ label, id, ids, onChoose, onShow }: VersionProps) {
         ) : !data ? (
           <Lines widths={["w-full", "w-5/6", "w-2/3"]} />
         ) : parts?.length ? (
-          <MessageParts parts={parts} isMarkdown={data.role === "assistant"} isStreaming={isOpen} />
+          <MessageParts
+            parts={parts}
+            messageId={data.id}
+            isMarkdown={data.role === "assistant"}
+            isStreaming={isOpen}
+          />
         ) : (
           <p className="text-text-muted">
             {isOpen ? "Waiting for the first word …" : (data.error?.message ?? "Nothing was written.")}

@@ -1,5 +1,6 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { EyeOff, Pin, X } from "lucide-react";
+import type { ReactNode } from "react";
 import type { Schemas } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { wholeNumber } from "@/lib/dates";
@@ -17,10 +18,11 @@ type Props = {
   canWrite: boolean;
   onShow: (messageId: string) => void;
   onClose: () => void;
+  children?: ReactNode; // what stands before the messages
 };
 
 /** What the next request sends of the chat: how full the window is, what goes, what does not, and why. */
-export function ContextPanel({ chatId, canWrite, onShow, onClose }: Props) {
+export function ContextPanel({ chatId, canWrite, onShow, onClose, children }: Props) {
   const { data: context, error, refetch } = useQuery(contextQuery(chatId));
   return (
     <>
@@ -31,6 +33,7 @@ export function ContextPanel({ chatId, canWrite, onShow, onClose }: Props) {
         </IconButton>
       </header>
       <section aria-label="What the model is sent" className="min-h-0 flex-1 overflow-y-auto px-4 py-4">
+        {children}
         {context ? (
           <>
             <Gauge context={context} />
@@ -100,7 +103,12 @@ const WHY: Record<Item["why"], string> = {
   person: "Left out by a person",
 };
 
-function Row({ item, chatId, canWrite, onShow }: { item: Item; chatId: string } & Omit<Props, "onClose">) {
+function Row({
+  item,
+  chatId,
+  canWrite,
+  onShow,
+}: { item: Item; chatId: string } & Omit<Props, "onClose" | "children">) {
   const client = useQueryClient();
   const { say } = useToast();
   const choose = async (rule: ContextRule) => {

@@ -1,9 +1,10 @@
 import { ChevronRight } from "lucide-react";
-import { lazy, Suspense } from "react";
+import { lazy, Suspense, use } from "react";
 import type { Schemas } from "@/api/client";
 import { allowedLink } from "@/lib/links";
 import { readableEdits } from "../edits";
 import type { LivePart } from "../reducer";
+import { ToolSlot } from "../tool-slot";
 import { CodeBlock } from "./code-block";
 import { OwnFile, OwnPicture } from "./file-part";
 
@@ -15,10 +16,12 @@ type Part = Schemas["MessageRead"]["parts"][number] | LivePart;
 /** What a message consists of, in its order. `isMarkdown` is false for what a person wrote: it stands as typed. */
 export function MessageParts({
   parts,
+  messageId,
   isMarkdown,
   isStreaming,
 }: {
   parts: readonly Part[];
+  messageId: string;
   isMarkdown: boolean;
   isStreaming: boolean;
 }) {
@@ -29,6 +32,7 @@ export function MessageParts({
           // biome-ignore lint/suspicious/noArrayIndexKey: a part is known by its place in the message
           key={index}
           part={part}
+          messageId={messageId}
           isMarkdown={isMarkdown}
           isStreaming={isStreaming && index === parts.length - 1}
         />
@@ -39,15 +43,21 @@ export function MessageParts({
 
 function OnePart({
   part,
+  messageId,
   isMarkdown,
   isStreaming,
 }: {
   part: Part;
+  messageId: string;
   isMarkdown: boolean;
   isStreaming: boolean;
 }) {
+  const showToolCall = use(ToolSlot);
   switch (part.type) {
+    case "tool_call":
+      return showToolCall?.(part, messageId) ?? <p className="text-text-muted">Called {part.tool_name}</p>;
     case "text":
+      if (part.text === "") return null;
       return isMarkdown ? (
         <Suspense fallback={<p className="prose whitespace-pre-wrap">{part.text}</p>}>
           <MarkdownText text={readableEdits(part.text)} isStreaming={isStreaming} />

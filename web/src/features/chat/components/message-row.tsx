@@ -102,7 +102,7 @@ export const MessageRow = memo(function MessageRow({
       >
         {parts.length > 0 ? (
           <Folded isFoldable={isPerson} length={message.content.length}>
-            <MessageParts parts={parts} isMarkdown={!isPerson} isStreaming={isOpen} />
+            <MessageParts parts={parts} messageId={message.id} isMarkdown={!isPerson} isStreaming={isOpen} />
           </Folded>
         ) : (
           isOpen && <p className="shimmer min-h-7 text-text-muted">{waitingWords(message)}</p>

@@ -127,7 +127,7 @@ function SharedRow({ path, message }: { path: string; message: SharedMessage }) 
       </p>
       <div className={cx("min-w-0 max-w-full", isPerson && "rounded-card bg-surface-quiet px-4 py-2")}>
         {parts.length ? (
-          <MessageParts parts={parts} isMarkdown={!isPerson} isStreaming={isOpen} />
+          <MessageParts parts={parts} messageId={message.id} isMarkdown={!isPerson} isStreaming={isOpen} />
         ) : (
           isOpen && <p className="shimmer text-text-muted">Answering …</p>
         )}

@@ -69,6 +69,7 @@ export function ThreadPanel({
           {parent.data ? (
             <div className="max-h-60 overflow-y-auto rounded-card bg-surface-quiet px-3 py-2">
               <MessageParts
+                messageId={parent.data.id}
                 parts={parent.data.parts}
                 isMarkdown={parent.data.role !== "user"}
                 isStreaming={false}

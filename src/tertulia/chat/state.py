@@ -1,0 +1,110 @@
+"""What a tool or an agent remembers of a chat between turns: one JSON object, checked against the schema that it declares."""
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from pydantic import Field
+from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.chat.errors import StateInvalid, StateTooLarge
+from tertulia.chat.messages import lock_chat
+from tertulia.chat.models import Chat, ChatState
+from tertulia.chat.schemas import Request
+from tertulia.chat.service import get_chat
+from tertulia.db import insert_if_absent
+from tertulia.ids import ChatId, new_id
+from tertulia.realtime.models import Operation
+from tertulia.realtime.publish import publish
+from tertulia.tools.errors import ArgumentsInvalid
+from tertulia.tools.validation import check_arguments, is_schema
+
+MAX_STATE = 256 * 1024
+
+
+class StateWrite(Request):
+    """`schema` stays as it is where it is absent; null takes it away."""
+
+    state: dict[str, Any]
+    json_schema: dict[str, Any] | None = Field(None, alias="schema", description="JSON Schema of an object.")
+
+
+class StateRead(TypedDict):
+    chat_id: str
+    state: dict[str, Any]
+    schema: dict[str, Any] | None
+    updated_at: datetime | None
+
+
+def get_state(session: Session, chat_id: ChatId, *, actor: Actor) -> StateRead:
+    """Empty where nothing was kept yet."""
+    get_chat(session, chat_id, actor=actor)
+    row = session.scalars(sa.select(ChatState).where(ChatState.chat_id == chat_id)).one_or_none()
+    return _read(chat_id, row)
+
+
+def put_state(session: Session, chat_id: ChatId, write: StateWrite, *, actor: Actor) -> StateRead:
+    """Raises StateInvalid for what does not fit the schema, StateTooLarge."""
+    row = _locked(session, chat_id, actor=actor)
+    if "json_schema" in write.model_fields_set:
+        if write.json_schema is not None and not is_schema(write.json_schema):
+            raise StateInvalid("The schema is not the JSON Schema of an object.", field="schema")
+        row.state_schema = write.json_schema
+    return _store(session, row, write.state)
+
+
+def merge_state(session: Session, chat_id: ChatId, write: StateWrite, *, actor: Actor) -> StateRead:
+    """The fields that are named replaced, those that are null taken away."""
+    row = _locked(session, chat_id, actor=actor)
+    merged = {**row.state, **write.state}
+    return _store(session, row, {name: value for name, value in merged.items() if value is not None})
+
+
+def _locked(session: Session, chat_id: ChatId, *, actor: Actor) -> ChatState:
+    lock_chat(session, chat_id, actor=actor)
+    now = clock.now()
+    insert_if_absent(session, ChatState, id=new_id(), chat_id=chat_id, state={}, created_at=now, updated_at=now)
+    return session.scalars(
+        sa.select(ChatState).where(ChatState.chat_id == chat_id).execution_options(populate_existing=True)
+    ).one()
+
+
+def _store(session: Session, row: ChatState, state: dict[str, Any]) -> StateRead:
+    encoded = orjson.dumps(state)
+    if len(encoded) > MAX_STATE:
+        raise StateTooLarge(MAX_STATE)
+    if b"\\u0000" in encoded:
+        raise StateInvalid("The state holds the character U+0000, which cannot be stored.", field="state")
+    if row.state_schema is not None:
+        try:
+            check_arguments(row.state_schema, state, limit_bytes=MAX_STATE)
+        except ArgumentsInvalid as error:
+            raise StateInvalid(f"The state does not fit its schema: {error.detail}", field="state") from None
+    row.state, row.updated_at = state, clock.now()
+    session.flush()
+    read = _read(row.chat_id, row)
+    owner_id = session.scalars(sa.select(Chat.user_id).where(Chat.id == row.chat_id)).one()
+    publish(
+        session,
+        owner_id=owner_id,
+        topic=f"chat:{row.chat_id}",
+        entity="chat_state",
+        entity_id=row.chat_id,
+        operation=Operation.UPDATED,
+        payload=read,
+        shared_id=row.chat_id,
+    )
+    return read
+
+
+def _read(chat_id: str, row: ChatState | None) -> StateRead:
+    return {
+        "chat_id": chat_id,
+        "state": row.state if row else {},
+        "schema": row.state_schema if row else None,
+        "updated_at": row.updated_at if row else None,
+    }

@@ -1,0 +1,122 @@
+"""Models read the person's chats and files, and keep the state of the chat that they are in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.chat.service import get_chat, list_messages
+from tertulia.chat.state import StateWrite, get_state, merge_state
+from tertulia.files.of_messages import text_of_file
+from tertulia.files.service import get_attachment
+from tertulia.ids import AttachmentId, ChatId, parse_id
+from tertulia.tools.protocol import Risk, Tool, ToolContext, ToolFailed, ToolResult
+
+MOST_MESSAGES = 100
+MOST_CHARACTERS = 200_000
+_ID = {"type": "string", "minLength": 32, "maxLength": 36}
+
+
+def checked_id(text: str) -> str:
+    """Raises ToolFailed for what is no id."""
+    try:
+        return parse_id(text)
+    except ValueError:
+        raise ToolFailed(f"{text[:40]} is not an id.") from None
+
+
+class ReadChat(Tool):
+    name = "read_chat"
+    description = "Read the newest messages of one of the person's chats, oldest first."
+    parameters: Mapping[str, Any] = {
+        "type": "object",
+        "properties": {"chat_id": _ID, "limit": {"type": "integer", "minimum": 1, "maximum": MOST_MESSAGES}},
+        "required": ["chat_id"],
+        "additionalProperties": False,
+    }
+    risk = Risk.READ_ONLY
+    timeout_s = 10.0
+    sends_out = False
+
+    async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
+        chat_id = ChatId(checked_id(arguments["chat_id"]))
+        return ToolResult(await context.read(_read_chat, chat_id, arguments.get("limit", 20), context.actor))
+
+
+def _read_chat(session: Session, chat_id: ChatId, limit: int, actor: Actor) -> str:
+    chat = get_chat(session, chat_id, actor=actor)
+    messages, older = list_messages(session, chat_id, actor=actor, limit=limit)
+    said = [f"{one['role'].value}: {one['content']}" for one in reversed(messages)]
+    head = f"# {chat['title']}" + ("\n[older messages are left out]" if older else "")
+    return "\n\n".join([head, *said])[:MOST_CHARACTERS]
+
+
+class ReadAttachment(Tool):
+    name = "read_attachment"
+    description = "Read the text of a file that the person attached, from a character of it on."
+    parameters: Mapping[str, Any] = {
+        "type": "object",
+        "properties": {
+            "attachment_id": _ID,
+            "start": {"type": "integer", "minimum": 0},
+            "length": {"type": "integer", "minimum": 1, "maximum": MOST_CHARACTERS},
+        },
+        "required": ["attachment_id"],
+        "additionalProperties": False,
+    }
+    risk = Risk.READ_ONLY
+    timeout_s = 10.0
+    sends_out = False
+
+    async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
+        start = arguments.get("start", 0)
+        file_id = AttachmentId(checked_id(arguments["attachment_id"]))
+        text = await context.read(_read_file, file_id, start + arguments.get("length", 20_000), context.actor)
+        return ToolResult(text[start:])
+
+
+def _read_file(session: Session, attachment_id: AttachmentId, upto: int, actor: Actor) -> str:
+    get_attachment(session, attachment_id, actor=actor)
+    text = text_of_file(session, attachment_id, upto)
+    if not text:
+        raise ToolFailed("This file has no text that could be read.")
+    return text
+
+
+class ReadState(Tool):
+    name = "read_state"
+    description = "Read what is kept of this chat's task: its state, as JSON, with the schema that it must fit."
+    parameters: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+    risk = Risk.READ_ONLY
+    timeout_s = 10.0
+    sends_out = False
+
+    async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
+        kept = await context.read(lambda session: get_state(session, ChatId(context.chat_id), actor=context.actor))
+        return ToolResult({"state": kept["state"], "schema": kept["schema"]}, "json")
+
+
+class WriteState(Tool):
+    name = "write_state"
+    description = (
+        "Keep something of this chat's task for later turns, such as what was asked for so far. The fields that you name are replaced, "
+        "null takes one away, the others stay."
+    )
+    parameters: Mapping[str, Any] = {
+        "type": "object",
+        "properties": {"changes": {"type": "object"}},
+        "required": ["changes"],
+        "additionalProperties": False,
+    }
+    risk = Risk.LOW
+    timeout_s = 10.0
+    runs_beside_others = False
+    sends_out = False
+
+    async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
+        def write(session: Session) -> dict[str, Any]:
+            write = StateWrite(state=arguments["changes"])
+            return merge_state(session, ChatId(context.chat_id), write, actor=context.actor)["state"]
+
+        return ToolResult(await context.write(write), "json")

@@ -1,0 +1,337 @@
+"""Deciding on tool calls: whoever asked the model decides, once, from any device; the run goes on with the last decision."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.access import may_read_chat
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import User
+from tertulia.chat.models import Chat
+from tertulia.chat.service import announce_chat, get_chat, own_chat
+from tertulia.db import wake
+from tertulia.ids import ChatId, RunId, ToolExecutionId
+from tertulia.realtime.models import Operation
+from tertulia.runs.models import Run, RunStatus
+from tertulia.runs.service import RUN_PREFIX, RUNS, announce_run
+from tertulia.runs.tool_calls import (
+    announce_call,
+    cancel_call,
+    count_open,
+    expire,
+    get_execution,
+    move_pending,
+    owner_of_run,
+    read_call,
+)
+from tertulia.tools.errors import AlreadyDecided, NotYoursToDecide
+from tertulia.tools.models import ChatApproval, DecidedBy, ToolExecution, ToolStatus
+from tertulia.tools.protocol import digest_of
+from tertulia.tools.rules import read_rules, remember_always, with_allowed
+from tertulia.tools.schemas import Approve, ChatApprovalRead, Deny, PendingToolExecution, ToolExecutionRead, ToolUsage
+
+MAX_USAGE_ROWS = 200
+# Raises ArgumentsInvalid or ToolGone for arguments that the tool, as it was asked for, does not take.
+CheckArguments = Callable[[ToolExecution, dict[str, Any]], None]
+
+
+def approve(
+    session: Session, call_id: ToolExecutionId, wish: Approve, check: CheckArguments, *, actor: Actor
+) -> ToolExecutionRead:
+    """Let a call run, perhaps with other arguments, and perhaps its like from now on. Raises AlreadyDecided."""
+    execution = _to_decide(session, call_id, actor=actor)
+    now = clock.now()
+    edited = wish.parameters if wish.parameters not in (None, execution.parameters) else None
+    if edited is not None:
+        check(execution, edited)
+    moved = move_pending(
+        session,
+        call_id,
+        now,
+        status=ToolStatus.APPROVED,
+        approved_at=now,
+        edited_parameters=edited,
+        arguments_digest=digest_of(execution.parameters if edited is None else edited),
+        **_by_person(actor),
+    )
+    if not moved:
+        raise _too_late(session, call_id)
+    key = f"{execution.server}/{execution.tool_name}" if execution.server else execution.tool_name
+    if wish.remember == "always":
+        remember_always(session, key, execution.definition_digest, actor=actor)
+    elif wish.remember == "chat":
+        _remember_in_chat(session, execution.chat_id, key, execution.definition_digest, actor=actor)
+    return _decided(session, execution)
+
+
+def deny(session: Session, call_id: ToolExecutionId, wish: Deny, *, actor: Actor) -> ToolExecutionRead:
+    """Refuse a call, perhaps with a word to the model. Raises AlreadyDecided."""
+    execution = _to_decide(session, call_id, actor=actor)
+    now = clock.now()
+    moved = move_pending(
+        session,
+        call_id,
+        now,
+        status=ToolStatus.DENIED,
+        completed_at=now,
+        deny_note=wish.note,
+        error_code="denied",
+        error_message="The person refused this call.",
+        **_by_person(actor),
+    )
+    if not moved:
+        raise _too_late(session, call_id)
+    return _decided(session, execution)
+
+
+def cancel(session: Session, call_id: ToolExecutionId, *, actor: Actor) -> ToolExecutionRead:
+    """Stop a call that waits or runs; the model hears of it. Raises AlreadyDecided for one that has ended."""
+    execution = _to_decide(session, call_id, actor=actor)
+    if not cancel_call(session, call_id, owner_of_run(session, execution.run_id)):
+        raise _too_late(session, call_id)
+    return _decided(session, execution)
+
+
+def _to_decide(session: Session, call_id: ToolExecutionId, *, actor: Actor) -> ToolExecution:
+    """The run's row is held, so that two who decide on its last calls come one after the other."""
+    execution = get_execution(session, call_id, actor=actor)
+    check_decides(execution, actor=actor)
+    session.execute(sa.select(Run.id).where(Run.id == execution.run_id).with_for_update())
+    return execution
+
+
+def check_decides(execution: ToolExecution, *, actor: Actor) -> None:
+    """Raises NotYoursToDecide for a call of a run that another asked for."""
+    if execution.requested_by != actor.user_id:
+        raise NotYoursToDecide
+
+
+def _by_person(actor: Actor) -> dict[str, Any]:
+    return {"decision": DecidedBy.PERSON, "decided_by": actor.user_id, "decided_at": clock.now()}
+
+
+def _too_late(session: Session, call_id: str) -> AlreadyDecided:
+    execution, name = session.execute(
+        sa.select(ToolExecution, User.name)
+        .outerjoin(User, User.id == ToolExecution.decided_by)
+        .where(ToolExecution.id == call_id)
+        .execution_options(populate_existing=True)
+    ).one()
+    status = execution.status
+    if status is ToolStatus.PENDING:  # past its time, and the sweep has not come by yet
+        status = ToolStatus.TIMEOUT
+    return AlreadyDecided(status.value, name, execution.decided_at)
+
+
+def _decided(session: Session, execution: ToolExecution) -> ToolExecutionRead:
+    owner_id = owner_of_run(session, execution.run_id)
+    read = announce_call(session, execution.id, Operation.UPDATED, owner_id=owner_id)
+    go_on(session, execution.run_id, owner_id)
+    return read
+
+
+def go_on(session: Session, run_id: str, owner_id: str) -> None:
+    """With no call left to decide about, the run that waited takes its place among those that begin."""
+    if count_open(session, run_id, ToolStatus.PENDING):
+        return
+    run = session.scalars(
+        sa.select(Run).where(Run.id == run_id, Run.status == RunStatus.AWAITING_APPROVAL).with_for_update()
+    ).one_or_none()
+    if run is None:
+        return
+    run.status = RunStatus.QUEUED
+    session.flush()
+    announce_run(session, owner_id, RunId(run_id), Operation.UPDATED)
+    wake(session, RUNS)
+    wake(session, RUN_PREFIX + run_id)
+
+
+def _remember_in_chat(session: Session, chat_id: str, key: str, digest: str, *, actor: Actor) -> None:
+    """Of a chat that is another's nothing is remembered: what may happen unasked there is its owner's to say."""
+    if get_chat(session, ChatId(chat_id), actor=actor)["owner"] is not None:
+        return
+    stored = session.scalars(sa.select(Chat.auto_approval).where(Chat.id == chat_id).with_for_update()).one()
+    made = stored or ChatApproval()
+    made = made.model_copy(update={"specific_tools": with_allowed(made.specific_tools, key, digest)})
+    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=made))
+
+
+def get_chat_approval(session: Session, chat_id: ChatId, *, actor: Actor) -> ChatApprovalRead:
+    own_chat(session, chat_id, actor=actor)
+    return _read_chat_approval(session.scalars(sa.select(Chat.auto_approval).where(Chat.id == chat_id)).one())
+
+
+def put_chat_approval(session: Session, chat_id: ChatId, wish: ChatApproval, *, actor: Actor) -> ChatApprovalRead:
+    own_chat(session, chat_id, actor=actor)
+    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=wish))
+    announce_chat(session, chat_id, Operation.UPDATED)
+    return _read_chat_approval(wish)
+
+
+def _read_chat_approval(stored: ChatApproval | None) -> ChatApprovalRead:
+    made = stored or ChatApproval()
+    return {
+        "read_only_operations": made.read_only_operations,
+        "low_risk_operations": made.low_risk_operations,
+        "specific_tools": read_rules(made.specific_tools),
+    }
+
+
+def has_expired(session: Session) -> bool:
+    return session.scalar(_expired().limit(1)) is not None
+
+
+def expire_approvals(session: Session) -> int:
+    """Calls that nobody decided about within a day; their runs go on and are told."""
+    found = session.execute(_expired().limit(100)).all()
+    moment = clock.now()
+    for call_id, run_id in found:
+        session.execute(sa.select(Run.id).where(Run.id == run_id).with_for_update())
+        if expire(session, call_id, moment):
+            owner_id = owner_of_run(session, run_id)
+            announce_call(session, call_id, Operation.UPDATED, owner_id=owner_id)
+            go_on(session, run_id, owner_id)
+    return len(found)
+
+
+def _expired() -> sa.Select[str, str]:
+    # The second condition lets the index on status and time end the search.
+    return sa.select(ToolExecution.id, ToolExecution.run_id).where(
+        ToolExecution.status == ToolStatus.PENDING,
+        ToolExecution.created_at <= clock.now() - timedelta(hours=24),
+        ToolExecution.expires_at <= clock.now(),
+    )
+
+
+# ---- lists
+
+
+def list_pending(
+    session: Session, *, actor: Actor, after: str | None = None, limit: int = 50
+) -> list[PendingToolExecution]:
+    """What waits for this person's decision in all chats, the oldest first."""
+    query = (
+        sa.select(ToolExecution, Chat.title)
+        .join(Chat, Chat.id == ToolExecution.chat_id)
+        .where(
+            ToolExecution.requested_by == actor.user_id,
+            ToolExecution.status == ToolStatus.PENDING,
+            Chat.deleted_at.is_(None),
+            may_read_chat(Chat.id, Chat.user_id),
+        )
+        .order_by(ToolExecution.id)
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(ToolExecution.id > after)
+    rows = session.execute(query, {"actor_id": actor.user_id}).all()
+    return [{**read_call(row, None), "chat_title": title} for row, title in rows]
+
+
+def list_of_chat(
+    session: Session,
+    chat_id: ChatId,
+    *,
+    actor: Actor,
+    status: ToolStatus | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> list[ToolExecutionRead]:
+    """The calls of a chat, newest first; pending ones the oldest first, as they are decided about."""
+    get_chat(session, chat_id, actor=actor)
+    query = _with_decider().where(ToolExecution.chat_id == chat_id)
+    if status is not None:
+        query = query.where(ToolExecution.status == status)
+    is_oldest_first = status is ToolStatus.PENDING
+    if before is not None:
+        query = query.where(ToolExecution.id > before if is_oldest_first else ToolExecution.id < before)
+    order = ToolExecution.id if is_oldest_first else ToolExecution.id.desc()
+    return [read_call(row, name) for row, name in session.execute(query.order_by(order).limit(limit))]
+
+
+def list_of_message(session: Session, chat_id: str, message_id: str) -> list[ToolExecutionRead]:
+    """The calls of one reply in their order; whoever asks may read the message."""
+    query = _with_decider().where(ToolExecution.message_id == message_id, ToolExecution.chat_id == chat_id)
+    return [read_call(row, name) for row, name in session.execute(query.order_by(ToolExecution.id).limit(500))]
+
+
+def list_own(
+    session: Session,
+    *,
+    actor: Actor,
+    status: ToolStatus | None = None,
+    tool_name: str | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> list[PendingToolExecution]:
+    """What this person's runs called, newest first: the history of tools."""
+    query = (
+        sa.select(ToolExecution, User.name, Chat.title)
+        .join(Chat, Chat.id == ToolExecution.chat_id)
+        .outerjoin(User, User.id == ToolExecution.decided_by)
+        .where(
+            ToolExecution.requested_by == actor.user_id,
+            Chat.deleted_at.is_(None),
+            may_read_chat(Chat.id, Chat.user_id),
+        )
+        .order_by(ToolExecution.id.desc())
+        .limit(limit)
+    )
+    if status is not None:
+        query = query.where(ToolExecution.status == status)
+    if tool_name is not None:
+        query = query.where(ToolExecution.tool_name == tool_name)
+    if before is not None:
+        query = query.where(ToolExecution.id < before)
+    rows = session.execute(query, {"actor_id": actor.user_id}).all()
+    return [{**read_call(row, name), "chat_title": title} for row, name, title in rows]
+
+
+def sum_by_tool(session: Session, *, actor: Actor) -> list[ToolUsage]:
+    """What the calls of each tool came to, the one used last first."""
+
+    def count(*statuses: ToolStatus) -> sa.ColumnElement[int]:
+        return sa.func.count().filter(ToolExecution.status.in_(statuses))
+
+    last = sa.func.max(ToolExecution.created_at, type_=ToolExecution.created_at.type)
+    rows = session.execute(
+        sa.select(
+            ToolExecution.tool_name,
+            ToolExecution.server,
+            sa.func.count(),
+            count(ToolStatus.COMPLETED),
+            count(ToolStatus.FAILED, ToolStatus.TIMEOUT),
+            count(ToolStatus.DENIED, ToolStatus.CANCELLED),
+            sa.func.avg(ToolExecution.execution_time_ms),
+            sa.func.max(ToolExecution.execution_time_ms),
+            sa.type_coerce(sa.func.coalesce(sa.func.sum(ToolExecution.cost), 0), ToolExecution.cost.type),
+            last,
+        )
+        .where(ToolExecution.requested_by == actor.user_id)
+        .group_by(ToolExecution.tool_name, ToolExecution.server)
+        .order_by(last.desc())
+        .limit(MAX_USAGE_ROWS)
+    )
+    return [
+        {
+            "tool_name": name,
+            "server": server,
+            "calls": calls,
+            "completed": completed,
+            "failed": failed,
+            "denied": denied,
+            "average_ms": None if average is None else round(average),
+            "longest_ms": longest,
+            "cost": cost,
+            "last_used_at": used_at,
+        }
+        for name, server, calls, completed, failed, denied, average, longest, cost, used_at in rows
+    ]
+
+
+def _with_decider() -> sa.Select[ToolExecution, str]:
+    return sa.select(ToolExecution, User.name).outerjoin(User, User.id == ToolExecution.decided_by)

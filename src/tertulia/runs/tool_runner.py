@@ -1,0 +1,236 @@
+"""Executing tool calls: with limits of time and size, side by side where they may be, and stopped when nobody wants them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeVar
+
+import httpx
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import User
+from tertulia.chat.models import Chat, Message
+from tertulia.db import Database
+from tertulia.errors import AppError
+from tertulia.files.of_messages import texts_of_chat
+from tertulia.ids import UserId
+from tertulia.providers.protocol import ToolCall
+from tertulia.runs.live import LiveRun
+from tertulia.runs.steps import Claimed, hold_and
+from tertulia.runs.tool_calls import (
+    CALL_PREFIX,
+    AskedCall,
+    CallOutcome,
+    Ready,
+    begin_call,
+    end_call,
+    give_up_call,
+    list_approved,
+)
+from tertulia.tools.errors import ArgumentsInvalid
+from tertulia.tools.models import ToolExecution, ToolStatus
+from tertulia.tools.offered import Toolbox
+from tertulia.tools.protocol import MAX_TIME_S, DryRun, OfferedTool
+from tertulia.tools.results import store_result, words_of
+from tertulia.tools.untrusted import Source, find_sources
+from tertulia.tools.validation import check_arguments, parse_arguments
+
+P = ParamSpec("P")
+T = TypeVar("T")
+MOST_WORDS = 5000  # of what a dry run says
+SOURCES = 50  # results and files whose words are looked for in arguments, the newest
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CallContext:
+    """What a call may use: the database with the rights of the person who asked, and the guarded client."""
+
+    db: Database
+    actor: Actor
+    chat_id: str
+    message_id: str
+    client: httpx.AsyncClient
+
+    async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.db.read(work, *args, **kwargs)
+
+    async def write(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.db.write(work, *args, **kwargs)
+
+
+class ToolRunner:
+    def __init__(self, db: Database, toolbox: Toolbox, client: httpx.AsyncClient) -> None:
+        """`client` is for addresses that models name: it refuses those inside (http/outbound.py)."""
+        self.toolbox = toolbox
+        self._db = db
+        self._client = client
+        self._working: dict[str, asyncio.Task[CallOutcome]] = {}
+        db.on_wake(self._on_wake)
+
+    async def offered(self, run: Claimed, takes_tools: bool | None) -> list[OfferedTool]:
+        """The tools that the chat offers, unless its model is known not to take any. Others' writers get none of the owner's."""
+        if takes_tools is False:
+            return []
+        return self.toolbox.chosen(await self._db.read_hot(_chosen, run.chat_id))
+
+    async def prepare(self, run: Claimed, calls: Sequence[ToolCall], offered: Sequence[OfferedTool]) -> list[AskedCall]:
+        """What a model asked for, with what the rules look at: whether it can be at all, its cost, and whose words it carries."""
+        by_name = {tool.wire_name: tool for tool in offered}
+        asked = [_asked(call, by_name.get(call.name)) for call in calls]
+        if not any(one.arguments for one in asked):
+            return asked
+        sources, own_words = await self._db.read(_read_sources, run.chat_id, run.message_id)
+        return await asyncio.to_thread(_with_sources, asked, sources, own_words)
+
+    async def run_approved(self, run: Claimed, live: LiveRun) -> None:
+        """Execute what may run now. Those that want to be alone come after those that run side by side. Raises LeaseLost."""
+        ready = await self._db.read(list_approved, run.id)
+        together: list[tuple[Ready, OfferedTool | None]] = []
+        alone: list[tuple[Ready, OfferedTool | None]] = []
+        for one in ready:
+            tool = self.toolbox.find(one.tool_name, one.server)
+            (together if tool is not None and tool.tool.runs_beside_others else alone).append((one, tool))
+        tasks = [asyncio.create_task(self._run_one(run, live, one, tool)) for one, tool in together]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        for one, tool in alone:
+            await self._run_one(run, live, one, tool)
+
+    async def dry_run(self, execution: ToolExecution, *, actor: Actor) -> str | None:
+        """What a call would do, in words; None where its tool cannot tell. Raises what the tool raises."""
+        offered = self.toolbox.find(execution.tool_name, execution.server)
+        tool = offered.tool if offered is not None else None
+        if not isinstance(tool, DryRun):
+            return None
+        context = CallContext(self._db, actor, execution.chat_id, execution.message_id, self._client)
+        async with asyncio.timeout(MAX_TIME_S):
+            return (await tool.dry_run(execution.parameters, context))[:MOST_WORDS]
+
+    def _on_wake(self, signal: str) -> None:
+        if signal.startswith(CALL_PREFIX):
+            task = self._working.get(signal.removeprefix(CALL_PREFIX))
+            if task is not None:
+                task.cancel()
+
+    async def _run_one(self, run: Claimed, live: LiveRun, ready: Ready, offered: OfferedTool | None) -> None:
+        if offered is None or offered.digest != ready.definition_digest:
+            words = "The tool is not there any more." if offered is None else "The tool changed after it was approved."
+            await self._db.write(hold_and, run, give_up_call, ready.id, "tool_gone", words)
+        elif await self._db.write(hold_and, run, begin_call, ready.id):
+            work = asyncio.create_task(self._call(run, ready, offered), name=f"call-{ready.id}")
+            self._working[ready.id] = work
+            try:
+                await asyncio.wait({work})
+            finally:
+                work.cancel()  # the run itself is stopped: whoever ends it says what became of its calls
+                del self._working[ready.id]
+            if not work.cancelled():
+                await self._db.write(end_call, run.caller, ready.id, work.result())
+        status = await self._db.read(_status_of, ready.id)
+        live.tell_call(
+            {
+                "type": "tool.finished",
+                "message_id": run.message_id,
+                "tool_execution_id": ready.id,
+                "status": status,
+            }
+        )
+
+    async def _call(self, run: Claimed, ready: Ready, offered: OfferedTool) -> CallOutcome:
+        """Every failure becomes an outcome; what a tool says of itself is hostile text."""
+        started = time.monotonic()
+        limit = min(offered.tool.timeout_s, MAX_TIME_S)
+
+        def took() -> int:
+            return round((time.monotonic() - started) * 1000)
+
+        try:
+            actor = await self._db.read(_actor_of, run.payer_id)
+            context = CallContext(self._db, actor, run.chat_id, run.message_id, self._client)
+            async with asyncio.timeout(limit):
+                given = await offered.tool.call(ready.arguments, context)
+            result = await asyncio.to_thread(store_result, given)
+            return CallOutcome(ToolStatus.COMPLETED, took(), result, given.cost)
+        except TimeoutError:
+            words = f"It took longer than {limit:.0f} seconds and was stopped. It may have had its effect."
+            return CallOutcome(ToolStatus.TIMEOUT, took(), error_code="tool_timeout", error_message=words)
+        except AppError as error:
+            return CallOutcome(ToolStatus.FAILED, took(), error_code=error.code[:40], error_message=error.detail[:2000])
+        except Exception:
+            log.exception("a tool failed", extra={"tool": offered.key})
+            words = "The tool has a fault of its own. The server's log has the details."
+            return CallOutcome(ToolStatus.FAILED, took(), error_code="tool_failed", error_message=words)
+
+
+def _asked(call: ToolCall, offered: OfferedTool | None) -> AskedCall:
+    try:
+        arguments = parse_arguments(call.arguments)
+    except ArgumentsInvalid as error:
+        return AskedCall(call, offered, {}, error.detail)
+    if offered is None:
+        return AskedCall(call, None, arguments)
+    try:
+        check_arguments(offered.tool.parameters, arguments)
+        return AskedCall(call, offered, arguments, estimated=offered.tool.estimate_cost(arguments))
+    except ArgumentsInvalid as error:
+        return AskedCall(call, offered, arguments, error.detail)
+    except Exception:
+        log.exception("a tool could not estimate its cost", extra={"tool": offered.key})
+        return AskedCall(call, offered, arguments)
+
+
+def _with_sources(asked: Iterable[AskedCall], sources: Sequence[Source], own_words: str) -> list[AskedCall]:
+    return [
+        AskedCall(
+            one.call,
+            one.offered,
+            one.arguments,
+            one.problem,
+            one.estimated,
+            find_sources(one.arguments, sources, own_words),
+        )
+        for one in asked
+    ]
+
+
+def _chosen(session: Session, chat_id: str) -> list[str] | None:
+    return session.scalars(sa.select(Chat.settings).where(Chat.id == chat_id)).one().tools
+
+
+def _status_of(session: Session, call_id: str) -> ToolStatus | None:
+    return session.scalar(sa.select(ToolExecution.status).where(ToolExecution.id == call_id))
+
+
+def _actor_of(session: Session, user_id: str) -> Actor:
+    """The person who asked, with the rights that they have now."""
+    role = session.scalars(sa.select(User.role).where(User.id == user_id)).one()
+    return Actor(UserId(user_id), role)
+
+
+def _read_sources(session: Session, chat_id: str, message_id: str) -> tuple[list[Source], str]:
+    """Others' words in this chat: what tools gave, and what files say. And what the person wrote last, which is their own."""
+    results = session.execute(
+        sa.select(ToolExecution.tool_name, ToolExecution.server, ToolExecution.result)
+        .where(
+            ToolExecution.chat_id == chat_id,
+            ToolExecution.is_untrusted,
+            ToolExecution.status == ToolStatus.COMPLETED,
+        )
+        .order_by(ToolExecution.id.desc())
+        .limit(SOURCES)
+    ).all()
+    sources = [
+        Source(f"{server}/{name}" if server else name, words_of(result)) for name, server, result in results if result
+    ]
+    sources += [Source(name, text) for name, text in texts_of_chat(session, chat_id, SOURCES)]
+    asked = session.scalar(sa.select(Message.previous_message_id).where(Message.id == message_id))
+    own = session.scalar(sa.select(Message.content).where(Message.id == asked)) if asked else None
+    return sources, own or ""

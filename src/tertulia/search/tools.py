@@ -1,0 +1,55 @@
+"""Models look into the person's own history: what they may read, and no more."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.search.service import Narrowed, SearchHit, search
+from tertulia.tools.protocol import Risk, Tool, ToolContext, ToolResult
+
+MOST = 20
+
+
+class SearchChats(Tool):
+    name = "search_chats"
+    description = (
+        "Search what was said in the person's chats, in their drafts and attached files, by words. Gives excerpts with the ids of "
+        "the chats, which read_chat takes."
+    )
+    parameters: Mapping[str, Any] = {
+        "type": "object",
+        "properties": {
+            "query": {"type": "string", "minLength": 1, "maxLength": 500},
+            "limit": {"type": "integer", "minimum": 1, "maximum": MOST},
+        },
+        "required": ["query"],
+        "additionalProperties": False,
+    }
+    risk = Risk.READ_ONLY
+    timeout_s = 10.0
+    sends_out = False
+
+    async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
+        limit = arguments.get("limit", 8)
+        rows = await context.read(_find, arguments["query"], limit, context.actor)
+        return ToolResult({"columns": ["chat_id", "chat", "where", "excerpt"], "rows": rows}, "table")
+
+
+def _find(session: Session, query: str, limit: int, actor: Actor) -> list[list[str]]:
+    hits, _ = search(session, query, Narrowed(), actor=actor, limit=limit)
+    return [[hit["chat"]["id"], hit["chat"]["title"], _where(hit), _excerpt(hit)] for hit in hits]
+
+
+def _where(hit: SearchHit) -> str:
+    if hit["attachment"] is not None:
+        return f"file {hit['attachment']['file_name']}"
+    if hit["draft"] is not None:
+        return f"draft {hit['draft']['title'] or 'Untitled'}"
+    message = hit["message"]
+    return f"{message['role'].value} on {message['created_at']:%Y-%m-%d}" if message is not None else "title"
+
+
+def _excerpt(hit: SearchHit) -> str:
+    return "".join(piece["text"] for piece in hit["snippet"])

@@ -1,0 +1,1 @@
+"""Tools that come with the server and need nothing of chats or drafts."""

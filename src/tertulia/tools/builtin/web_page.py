@@ -1,0 +1,91 @@
+"""Reading a page of the web: through the guarded client, as text, within limits."""
+
+import asyncio
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import charset_normalizer
+import httpx
+
+from tertulia.files.child import run_child
+from tertulia.tools.protocol import Risk, Tool, ToolContext, ToolFailed, ToolResult
+
+MAX_PAGE = 10 * 1024 * 1024
+MAX_REDIRECTS = 3
+FETCH_S = 10.0
+READ_S = 15.0
+_TEXTS = ("text/", "application/json", "application/xml", "application/xhtml+xml")
+_MOVED = (301, 302, 303, 307, 308)
+
+
+class FetchPage(Tool):
+    name = "fetch_page"
+    description = "Fetch a page of the web by its address, and read it as text. It sees no page that needs a sign-in."
+    parameters: Mapping[str, Any] = {
+        "type": "object",
+        "properties": {"url": {"type": "string", "maxLength": 2000, "pattern": "^https?://"}},
+        "required": ["url"],
+        "additionalProperties": False,
+    }
+    risk = Risk.LOW  # it changes nothing here, but an address can carry words out
+    timeout_s = 30.0
+
+    async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
+        try:
+            async with asyncio.timeout(FETCH_S):
+                address, kind, content = await _fetch(context.client, arguments["url"])
+        except TimeoutError:
+            raise ToolFailed("The page did not come within 10 seconds.") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ToolFailed(f"The page could not be fetched: {error}.") from None
+        text = await _as_text(content) if "html" in kind else _decoded(content)
+        return ToolResult(f"{address}\n\n{text}".rstrip())
+
+
+async def _fetch(client: httpx.AsyncClient, url: str) -> tuple[str, str, bytes]:
+    """Follows a few redirects, each address checked anew by the client; gives where it ended, the type and the bytes."""
+    for _ in range(MAX_REDIRECTS + 1):
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise ToolFailed("Only http and https addresses are fetched.")
+        headers = {"Accept": "text/html, text/*;q=0.9, application/json;q=0.8", "User-Agent": "Tertulia"}
+        async with client.stream("GET", url, headers=headers) as answer:
+            target = answer.headers.get("location")
+            if answer.status_code in _MOVED and target:
+                url = urljoin(url, target)
+                continue
+            if answer.status_code >= 400:
+                raise ToolFailed(f"The page answers with status {answer.status_code}.")
+            kind = answer.headers.get("content-type", "text/plain").partition(";")[0].strip().lower()
+            if not kind.startswith(_TEXTS):
+                raise ToolFailed(f"That is no page of text: {kind[:80]}.")
+            return url, kind, await _read(answer)
+    raise ToolFailed(f"The page moved more than {MAX_REDIRECTS} times.")
+
+
+async def _read(answer: httpx.Response) -> bytes:
+    found = bytearray()
+    async for chunk in answer.aiter_bytes():
+        found += chunk
+        if len(found) > MAX_PAGE:
+            raise ToolFailed("The page is larger than 10 MiB.")
+    return bytes(found)
+
+
+def _decoded(content: bytes) -> str:
+    best = charset_normalizer.from_bytes(content[:200_000]).best()
+    return content.decode(best.encoding if best else "utf-8", "replace")
+
+
+async def _as_text(content: bytes) -> str:
+    """Its words, by a process of its own: a page is anybody's."""
+    with tempfile.TemporaryDirectory(prefix="page-") as made:
+        folder = Path(made)
+        await asyncio.to_thread((folder / "page.html").write_bytes, content)
+        await run_child("tertulia.tools.page_reader", "page.html", "page.txt", folder=folder, seconds=READ_S)
+        text = folder / "page.txt"
+        if not text.exists():
+            raise ToolFailed("The page could not be read as text.")
+        return await asyncio.to_thread(text.read_text, "utf-8")

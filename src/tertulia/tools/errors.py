@@ -1,0 +1,54 @@
+"""How calls of tools fail."""
+
+from datetime import datetime
+
+from tertulia.errors import Conflict, Forbidden, Invalid, NotFound
+
+
+class ToolExecutionNotFound(NotFound):
+    code = "tool_execution_not_found"
+
+
+class NotYoursToDecide(Forbidden):
+    code = "not_yours_to_decide"
+
+    def __init__(self) -> None:
+        super().__init__("Whoever asked the model decides about its tools, and nobody else.")
+
+
+class AlreadyDecided(Conflict):
+    """Somebody, or another window, was first: what they decided stands."""
+
+    code = "already_decided"
+
+    def __init__(self, status: str, by: str | None, at: datetime | None) -> None:
+        who = by or "Nobody in time" if status == "timeout" else by or "A rule"
+        super().__init__(
+            f"{who} decided this already: the call is {status}.",
+            status_now=status,
+            decided_by=by,
+            decided_at=at.isoformat() if at else None,
+        )
+
+
+class ArgumentsInvalid(Invalid):
+    code = "arguments_invalid"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, field="parameters")
+
+
+class ToolGone(Conflict):
+    """It was offered when the model asked for it, and is not there any more or not the same."""
+
+    code = "tool_gone"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The tool {name} is not there any more, or has changed. Ask the model anew.")
+
+
+class TooManyRules(Conflict):
+    code = "too_many_rules"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"There are {limit} rules already. Take some away first.", limit=limit)

@@ -1,0 +1,137 @@
+"""What a person lets tools do unasked: read, kept, and added to by an approval that is remembered."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.billing.ledger import spent_on_tools
+from tertulia.db import insert_if_absent
+from tertulia.ids import UserId, new_id
+from tertulia.realtime.models import Operation
+from tertulia.realtime.publish import publish
+from tertulia.tools.errors import TooManyRules
+from tertulia.tools.models import MAX_COST_PER_HOUR, MAX_COST_PER_TOOL, AutoApprovalSetting, ToolRule, ToolRules
+from tertulia.tools.policy import Rules
+from tertulia.tools.schemas import MAX_RULES, AutoApprovalRead, AutoApprovalUpdate
+
+HOUR = timedelta(hours=1)
+MAX_RULES_OF_A_TOOL = 50
+DEFAULTS = Rules(False, False, (), MAX_COST_PER_TOOL, MAX_COST_PER_HOUR, True)
+
+
+def load_rules(session: Session, user_id: str) -> Rules:
+    """The person's rules for everywhere; whoever has none has the safe ones."""
+    row = _find(session, user_id)
+    if row is None:
+        return DEFAULTS
+    return Rules(
+        row.read_only_operations,
+        row.low_risk_operations,
+        (row.specific_tools,),
+        row.max_cost_per_tool,
+        row.max_cost_per_hour,
+        row.require_approval_for_new_tools,
+    )
+
+
+def get_auto_approval(session: Session, *, actor: Actor) -> AutoApprovalRead:
+    row = _find(session, actor.user_id)
+    spent = spent_on_tools(session, actor.user_id, since=clock.now() - HOUR)
+    return _read(row, spent)
+
+
+def put_auto_approval(session: Session, update: AutoApprovalUpdate, *, actor: Actor) -> AutoApprovalRead:
+    _check_size(update.specific_tools)
+    _ensure(session, actor.user_id)
+    session.execute(
+        sa.update(AutoApprovalSetting)
+        .where(AutoApprovalSetting.user_id == actor.user_id)
+        .values({name: getattr(update, name) for name in AutoApprovalUpdate.model_fields})
+    )
+    session.expire_all()
+    return _announce(session, actor.user_id)
+
+
+def remember_always(session: Session, key: str, digest: str, *, actor: Actor) -> None:
+    """From now on this tool, as it is described now, runs unasked for this person."""
+    _ensure(session, actor.user_id)
+    row = _find(session, actor.user_id, lock=True)
+    assert row is not None
+    row.specific_tools = with_allowed(row.specific_tools, key, digest)
+    session.flush()
+    _announce(session, actor.user_id)
+
+
+def with_allowed(rules: ToolRules, key: str, digest: str) -> ToolRules:
+    """The rules with one more that allows the tool as it is now, in place of the last such one. Raises TooManyRules."""
+    others = [one for one in rules.get(key, []) if one.rule != "allow" or one.arguments]
+    made = {**rules, key: [*others, ToolRule(rule="allow", definition_digest=digest)]}
+    _check_size(made)
+    return made
+
+
+def _check_size(rules: ToolRules) -> None:
+    if len(rules) > MAX_RULES:
+        raise TooManyRules(MAX_RULES)
+    if any(len(one) > MAX_RULES_OF_A_TOOL for one in rules.values()):
+        raise TooManyRules(MAX_RULES_OF_A_TOOL)
+
+
+def _find(session: Session, user_id: str, *, lock: bool = False) -> AutoApprovalSetting | None:
+    query = sa.select(AutoApprovalSetting).where(AutoApprovalSetting.user_id == user_id)
+    return session.scalars(query.with_for_update() if lock else query).one_or_none()
+
+
+def _ensure(session: Session, user_id: UserId) -> None:
+    now = clock.now()
+    insert_if_absent(
+        session,
+        AutoApprovalSetting,
+        id=new_id(),
+        user_id=user_id,
+        read_only_operations=False,
+        low_risk_operations=False,
+        specific_tools={},
+        max_cost_per_tool=MAX_COST_PER_TOOL,
+        max_cost_per_hour=MAX_COST_PER_HOUR,
+        require_approval_for_new_tools=True,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _announce(session: Session, user_id: str) -> AutoApprovalRead:
+    row = _find(session, user_id)
+    assert row is not None
+    read = _read(row, spent_on_tools(session, user_id, since=clock.now() - HOUR))
+    publish(
+        session,
+        owner_id=user_id,
+        topic=f"user:{user_id}",
+        entity="auto_approval_setting",
+        entity_id=row.id,
+        operation=Operation.UPDATED,
+        payload=read,
+    )
+    return read
+
+
+def _read(row: AutoApprovalSetting | None, spent: Decimal) -> AutoApprovalRead:
+    return {
+        "read_only_operations": row.read_only_operations if row else False,
+        "low_risk_operations": row.low_risk_operations if row else False,
+        "specific_tools": read_rules(row.specific_tools if row else {}),
+        "max_cost_per_tool": row.max_cost_per_tool if row else MAX_COST_PER_TOOL,
+        "max_cost_per_hour": row.max_cost_per_hour if row else MAX_COST_PER_HOUR,
+        "require_approval_for_new_tools": row.require_approval_for_new_tools if row else True,
+        "spent_this_hour": spent,
+        "updated_at": row.updated_at if row else None,
+    }
+
+
+def read_rules(rules: ToolRules) -> dict[str, list[dict[str, object]]]:
+    return {key: [one.model_dump(exclude_none=True) for one in found] for key, found in rules.items()}

@@ -1,0 +1,137 @@
+"""Tools under approval in a browser: asked about, decided from anywhere, told of, and ruled."""
+
+from collections.abc import Sequence
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tertulia.tools.protocol import Tool
+from tests.e2e.conftest import SignedIn, accessibility_faults, say
+from tests.e2e.test_drafts import PHONE
+from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Text
+from tests.fakes.tools import Recorder
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def tools(recorder: Recorder) -> Sequence[Tool]:
+    return [recorder]
+
+
+def begin(page: Page, provider: ScriptedProvider, *names: str) -> None:
+    """A chat whose model may ask for these tools."""
+    provider.play([Text("At your service."), Finish()])
+    say(page, "hello")
+    page.get_by_text("At your service.").wait_for()
+    page.get_by_role("button", name="Tools", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Tools of this chat")
+    for name in names:
+        with page.expect_response(lambda answer: answer.request.method == "PATCH"):
+            dialog.get_by_role("checkbox", name=name, exact=True).click()
+    assert accessibility_faults(page) == []
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name=f"Tools: {len(names)} offered")).to_be_visible()
+
+
+def test_a_call_is_edited_and_approved_on_a_phone_and_the_run_goes_on_in_the_first_window(
+    page: Page, signed_in: SignedIn, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    begin(page, provider, "record")
+    hidden = "pay\u202e 100"
+    provider.play(
+        [Text("I will note it."), Call("record", {"text": hidden}), Finish("tool_calls")],
+        [Text("It is noted."), Finish()],
+    )
+    say(page, "Note it down")
+    card = page.get_by_role("article", name="Tool record")
+    expect(card).to_contain_text("Waits for your decision")
+    expect(card).to_contain_text("You have not approved this tool before.")
+    expect(card).to_contain_text("U+202E")
+    expect(page.get_by_text("A tool needs your approval.")).to_be_attached()
+    assert accessibility_faults(page) == []
+    phone = signed_in(**PHONE)
+    phone.get_by_role("button", name="Open the list of chats").click()
+    phone.get_by_role("link", name="A tool waits for your decision").click()
+    there = phone.get_by_role("article", name="Tool record")
+    there.get_by_role("button", name="Edit the arguments").click()
+    there.get_by_label("Arguments").fill("{nonsense")
+    there.get_by_role("button", name="Approve once").click()
+    expect(there.get_by_role("alert")).to_contain_text("not valid JSON")
+    there.get_by_label("Arguments").fill('{"text": "pay 10"}')
+    assert accessibility_faults(phone) == []
+    there.get_by_role("button", name="Approve once").click()
+    expect(phone.get_by_text("Nothing waits for you")).to_be_visible()
+    expect(page.get_by_text("It is noted.")).to_be_visible()
+    expect(card).to_contain_text("approved by Ana · arguments edited")
+    card.get_by_role("button").first.click()
+    expect(card).to_contain_text("done: pay 10")
+    assert recorder.calls == [{"text": "pay 10"}]
+    page.reload()
+    expect(page.get_by_text("I will note it.")).to_be_visible()
+    expect(page.get_by_role("article", name="Tool record")).to_contain_text("Done")
+
+
+def test_one_refuses_with_a_word_allows_for_the_chat_and_sets_rules(
+    page: Page, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    begin(page, provider, "record", "search_chats")
+    provider.play(
+        [Call("record", {"text": "a"}), Call("search_chats", {"query": "service"}), Finish("tool_calls")],
+        [Text("As you wish."), Finish()],
+    )
+    say(page, "Do both")
+    record = page.get_by_role("article", name="Tool record")
+    record.get_by_role("button", name="Refuse", exact=True).click()
+    record.get_by_label("A word to the model").fill("Not today.")
+    record.get_by_role("button", name="Refuse the call").click()
+    expect(record).to_contain_text("refused by Ana")
+    search = page.get_by_role("article", name="Tool search_chats")
+    search.get_by_role("button", name="Approve for longer").click()
+    page.get_by_role("menuitem", name="Approve for this chat").click()
+    expect(page.get_by_text("As you wish.")).to_be_visible()
+    results = [one["content"] for one in provider.requests[-1]["messages"] if one["role"] == "tool"]
+    assert results[0] == "[The person refused this call. They say: Not today.]"
+    search.get_by_role("button").first.click()
+    expect(search.get_by_role("table")).to_contain_text("At your service.")
+    provider.play(
+        [Call("search_chats", {"query": "wish"}), Finish("tool_calls")], [Text("Found without asking."), Finish()]
+    )
+    say(page, "Search again")
+    expect(page.get_by_text("Found without asking.")).to_be_visible()
+    expect(page.get_by_role("article", name="Tool search_chats").last).to_contain_text("ran by a rule")
+    page.goto("/settings/tools")
+    expect(page.get_by_role("region", name="By tool", exact=True)).to_contain_text("search_chats")
+    with page.expect_response(lambda answer: answer.request.method == "PUT"):
+        page.get_by_role("checkbox", name="Let tools that only read run unasked").click()
+    page.get_by_label("One call at most").fill("0.25")
+    with page.expect_response(lambda answer: answer.request.method == "PUT"):
+        page.get_by_role("button", name="Save the limits").click()
+    with page.expect_response(lambda answer: answer.request.method == "PUT"):
+        page.get_by_role("button", name="Add the rule").click()
+    assert accessibility_faults(page) == []
+    page.reload()
+    expect(page.get_by_role("checkbox", name="Let tools that only read run unasked")).to_be_checked()
+    expect(page.get_by_label("One call at most")).to_have_value("0.25")
+    expect(page.get_by_role("button", name="Take away the rule for search_chats")).to_be_visible()
+    calls = page.get_by_role("list", name="Calls, the newest first")
+    expect(calls.get_by_role("listitem")).to_have_count(3)
+
+
+def test_the_state_of_a_chat_is_seen_as_it_changes(page: Page, provider: ScriptedProvider) -> None:
+    begin(page, provider, "write_state")
+    page.get_by_role("button", name="What the model is sent").click()
+    provider.play(
+        [Call("write_state", {"changes": {"origin": "Prague", "cabin": "economy"}}), Finish("tool_calls")],
+        [Text("Where to?"), Finish()],
+    )
+    say(page, "A flight from Prague")
+    page.get_by_role("article", name="Tool write_state").get_by_role("button", name="Approve once").click()
+    state = page.get_by_role("region", name="State of the chat")
+    expect(state).to_contain_text("Prague")
+    expect(page.get_by_text("Where to?")).to_be_visible()

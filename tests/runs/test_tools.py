@@ -1,0 +1,605 @@
+"""Models call tools: decided by rules or by the person, executed once, told to the model, and recorded whole."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.chat.models import Chat
+from tertulia.db.opening import plain_engine
+from tertulia.runs.counters import find_wrong_totals
+from tertulia.runs.models import Run, RunStatus
+from tertulia.tools.models import ToolExecution
+from tertulia.tools.protocol import Risk, Tool
+from tests.conftest import ServerMaker, SignIn
+from tests.fakes.live_server import Client, LiveServer
+from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Text
+from tests.fakes.tools import Recorder
+from tests.waiting import until
+
+ALL = ["record", "other", "calculate", "current_time", "read_state", "write_state", "read_chat", "fetch_page"]
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def tools(recorder: Recorder) -> Sequence[Tool]:
+    return [recorder, Recorder("other", risk=Risk.LOW)]
+
+
+def calling(*calls: Call, text: str = "") -> list[Any]:
+    return [*([Text(text)] if text else []), *calls, Finish("tool_calls")]
+
+
+def ask(client: Client, content: str = "Do it", **settings: Any) -> dict[str, Any]:
+    chat = client.chat(settings={"tools": ALL} | settings)
+    return client.say(chat["id"], content)
+
+
+def pending(client: Client, count: int = 1) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+
+    def are_there() -> bool:
+        found[:] = client.api("GET", "/tool-executions", params={"status": "pending"})["items"]
+        return len(found) == count
+
+    until(are_there)
+    return found
+
+
+def calls_of(client: Client, sent: dict[str, Any]) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = client.api("GET", f"/messages/{sent['reply']['id']}/tool-executions")["items"]
+    return items
+
+
+def decide(client: Client, call: dict[str, Any], what: str = "approve", expect: int = 200, **body: Any) -> Any:
+    return client.api("POST", f"/tool-executions/{call['id']}/{what}", json=body, expect=expect)
+
+
+def waits(client: Client, sent: dict[str, Any]) -> None:
+    until(lambda: client.api("GET", f"/runs/{sent['run']['id']}")["status"] == "awaiting_approval")
+
+
+def allow(client: Client, **changes: Any) -> None:
+    rules = {"specific_tools": {"record": [{"rule": "allow"}]}} | changes
+    client.api("PUT", "/auto-approval-settings", json=rules)
+
+
+def test_a_call_waits_for_the_person_and_the_run_goes_on_with_its_result(
+    ana: Client, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    """S001-054 S001-067: detected, approved, executing, completed, each with its time."""
+    provider.play(calling(Call("record", {"text": "hi"}), text="I will look. "), [Text("It says hi."), Finish()])
+    sent = ask(ana)
+    (call,) = pending(ana)
+    waits(ana, sent)
+    assert (call["tool_name"], call["parameters"], call["reason"], call["risk"]) == (
+        "record",
+        {"text": "hi"},
+        "new",
+        "high",
+    )
+    assert call["chat_title"]
+    assert recorder.calls == []
+    approved = decide(ana, call)
+    assert approved["status"] in ("approved", "executing", "completed")
+    run = ana.finished(sent["run"]["id"])
+    assert run["status"] == "completed"
+    (done,) = calls_of(ana, sent)
+    assert (done["status"], done["decision"], done["decided_by"]["name"]) == ("completed", "person", "Ana")
+    assert done["result"]["content"] == "done: hi"
+    times = [done[name] for name in ("approval_requested_at", "approved_at", "executed_at", "completed_at")]
+    assert times == sorted(times)
+    assert done["execution_time_ms"] is not None
+    assert recorder.calls == [{"text": "hi"}]
+    reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
+    assert [part["type"] for part in reply["parts"]] == ["text", "tool_call", "text"]
+    assert reply["content"].split() == ["I", "will", "look.", "It", "says", "hi."]
+    assert reply["status"] == "sent"
+    asked = provider.requests[-1]["messages"]
+    assert [message["role"] for message in asked] == ["system", "user", "assistant", "tool"]
+    assert asked[2]["tool_calls"][0]["function"] == {"name": "record", "arguments": '{"text":"hi"}'}
+    assert asked[3]["content"] == '<tool_result from="untrusted">\ndone: hi\n</tool_result>'
+    assert {tool["function"]["name"] for tool in provider.requests[0]["tools"]} == set(ALL)
+    # Both requests are counted, and one reply.
+    assert (reply["usage"]["input_tokens"], reply["usage"]["output_tokens"]) == (14, 10)
+    usage = ana.api("GET", "/usage", params={"group_by": "model"})
+    assert (usage["total"]["replies"], usage["total"]["total_tokens"]) == (1, 24)
+
+
+def test_what_followers_see_is_the_same_however_they_come(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play(calling(Call("record", {"text": "hi"}), text="First. "), [Text("Then."), Finish()])
+    sent = ask(ana)
+    (call,) = pending(ana)
+    with ana.stream("GET", f"/runs/{sent['run']['id']}/events") as response:
+        from tests.fakes.live_server import parse_events
+
+        events = []
+        for _, kind, data in parse_events(response):
+            events.append((kind, data))
+            if kind == "tool.requested" and not any(kind == "run.finished" for kind, _ in events):
+                decide(ana, call) if ana.api("GET", f"/tool-executions/{call['id']}")["status"] == "pending" else None
+    kinds = [kind for kind, _ in events]
+    assert kinds[-2:] == ["message.finished", "run.finished"]
+    text = ""
+    for kind, data in events:
+        if kind == "message.reset":
+            text = ""
+        elif kind == "text.delta":
+            text += data["text"]
+    assert text == "First. Then."
+    again = ana.run_events(sent["run"]["id"])
+    assert [kind for _, kind, _ in again if kind == "tool.requested"] == ["tool.requested"]
+
+
+def test_what_rules_allow_runs_unasked_and_what_they_refuse_is_told(
+    ana: Client, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    allow(
+        ana, specific_tools={"record": [{"rule": "allow", "arguments": {"text": "ok*"}}], "other": [{"rule": "never"}]}
+    )
+    provider.play(
+        calling(Call("record", {"text": "ok then"}), Call("other", {}), Call("nothing", {}), Call("record", "{")),
+        [Text("Done."), Finish()],
+    )
+    sent = ask(ana)
+    assert ana.finished(sent["run"]["id"])["status"] == "completed"
+    told = [(call["tool_name"], call["status"], call["reason"], call["decision"]) for call in calls_of(ana, sent)]
+    assert told == [
+        ("record", "completed", "allowed", "rule"),
+        ("other", "denied", "never", "rule"),
+        ("nothing", "denied", "unknown_tool", "rule"),
+        ("record", "denied", "arguments_invalid", "rule"),
+    ]
+    results = [message["content"] for message in provider.requests[-1]["messages"] if message["role"] == "tool"]
+    assert results[1] == "[denied: A rule of the person refuses this tool.]"
+    assert "not valid JSON" in results[3]
+    assert recorder.calls == [{"text": "ok then"}]
+
+
+def test_several_calls_of_a_step_are_decided_alone_and_the_last_decision_goes_on(
+    ana: Client, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    provider.play(
+        calling(Call("record", {"text": "a"}), Call("record", {"text": "b"}), Call("record", {"text": "c"})),
+        [Text("So be it."), Finish()],
+    )
+    sent = ask(ana)
+    first, second, third = pending(ana, 3)
+    waits(ana, sent)
+    decide(ana, second, "deny", note="Not that one.")
+    decide(ana, first)
+    assert ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "awaiting_approval"
+    edited = decide(ana, third, parameters={"text": "C"})
+    assert edited["edited_parameters"] == {"text": "C"}
+    ana.finished(sent["run"]["id"])
+    assert sorted(call["text"] for call in recorder.calls) == ["C", "a"]
+    results = [message["content"] for message in provider.requests[-1]["messages"] if message["role"] == "tool"]
+    assert "done: a" in results[0]
+    assert results[1] == "[The person refused this call. They say: Not that one.]"
+    assert results[2].startswith("[The person changed the arguments")
+    sent_calls = provider.requests[-1]["messages"][2]["tool_calls"]
+    assert [one["function"]["arguments"] for one in sent_calls] == ['{"text":"a"}', '{"text":"b"}', '{"text":"C"}']
+
+
+def test_a_decision_stands_and_only_whoever_asked_decides(
+    ana: Client, sign_in: SignIn, provider: ScriptedProvider
+) -> None:
+    provider.play(calling(Call("record", {"text": "a"})), [Text("So."), Finish()])
+    sent = ask(ana)
+    (call,) = pending(ana)
+    bob = sign_in("bob")
+    decide(bob, call, expect=404)
+    body = {"shared_with_username": "bob", "permissions": {"can_write": True}}
+    ana.api("POST", f"/chats/{call['chat_id']}/shares", json=body, expect=201)
+    for what in ("approve", "deny", "cancel"):
+        assert decide(bob, call, what, expect=403)["code"] == "not_yours_to_decide"
+    wrong = decide(ana, call, parameters={"text": 1}, expect=422)
+    assert wrong["code"] == "arguments_invalid"
+    decide(ana, call, "deny")
+    late = decide(ana, call, expect=409)
+    assert (late["code"], late["status_now"], late["decided_by"]) == ("already_decided", "denied", "Ana")
+    assert late["decided_at"]
+    assert decide(ana, call, "cancel", expect=409)["code"] == "already_decided"
+    ana.finished(sent["run"]["id"])
+
+
+def test_an_approval_is_remembered_for_the_chat_or_always(
+    ana: Client, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    provider.play(calling(Call("record", {})), [Text("One."), Finish()])
+    sent = ask(ana)
+    decide(ana, pending(ana)[0], remember="chat")
+    ana.finished(sent["run"]["id"])
+    here = ana.api("GET", f"/chats/{sent['message']['chat_id']}/auto-approval")
+    assert here["specific_tools"]["record"][0]["rule"] == "allow"
+    provider.play(calling(Call("record", {})), [Text("Two."), Finish()])
+    again = ana.say(sent["message"]["chat_id"], "again")
+    assert ana.finished(again["run"]["id"])["status"] == "completed"
+    assert calls_of(ana, again)[0]["reason"] == "allowed"
+    provider.play(calling(Call("record", {})), [Text("Elsewhere."), Finish()])
+    elsewhere = ask(ana)
+    (call,) = pending(ana)
+    assert call["reason"] == "not_allowed"  # known by now, and allowed in the other chat alone
+    decide(ana, call, remember="always")
+    ana.finished(elsewhere["run"]["id"])
+    provider.play(calling(Call("record", {})), [Text("Anywhere."), Finish()])
+    assert ana.finished(ask(ana)["run"]["id"])["status"] == "completed"
+    assert len(recorder.calls) == 4
+    # A copy of the chat, and the chat once it is shared, let nothing happen unasked.
+    copy = ana.api("POST", f"/messages/{sent['reply']['id']}/fork", expect=201)
+    assert ana.api("GET", f"/chats/{copy['id']}/auto-approval")["specific_tools"] == {}
+    ana.api("POST", f"/chats/{sent['message']['chat_id']}/shares", json={}, expect=201)
+    assert ana.api("GET", f"/chats/{sent['message']['chat_id']}/auto-approval")["specific_tools"] == {}
+
+
+def test_tools_fail_in_their_ways_and_the_run_goes_on(
+    ana: Client, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    allow(ana)
+    provider.play(
+        calling(Call("record", {"do": "refuse"}), Call("record", {"do": "crash"}), Call("record", {"do": "flood"})),
+        [Text("Well."), Finish()],
+    )
+    sent = ask(ana)
+    assert ana.finished(sent["run"]["id"])["status"] == "completed"
+    refused, crashed, flooded = calls_of(ana, sent)
+    assert (refused["status"], refused["error_message"]) == ("failed", "No such thing is to be had.")
+    assert (crashed["status"], crashed["error_code"]) == ("failed", "tool_failed")
+    assert "secret" not in crashed["error_message"]
+    assert (flooded["status"], flooded["result"]["is_cut"], flooded["result"]["size_bytes"]) == (
+        "completed",
+        True,
+        400_002,
+    )
+    assert flooded["result"]["content"] is None
+    whole = ana.api("GET", f"/tool-executions/{flooded['id']}")
+    assert len(whole["result"]["content"]) == 256 * 1024 - 2
+    # The model is told as much as fits its window of 8,192 tokens.
+    assert sum(len(message["content"]) for message in provider.requests[-1]["messages"]) < 8192 * 4
+
+
+def test_a_call_that_takes_too_long_is_stopped(start_server: ServerMaker, provider: ScriptedProvider) -> None:
+    slow = Recorder("slow", timeout_s=0.05)
+    server = start_server(tools=[slow], openai_base_url=provider.url, openai_api_key="sk", provider_connect_s=30.0)
+    with closing(signed_in(server)) as ana:
+        allow(ana, specific_tools={"slow": [{"rule": "allow"}]})
+        provider.play(calling(Call("slow", {"do": "wait"})), [Text("Never mind."), Finish()])
+        sent = ask(ana, tools=["slow"])
+        assert ana.finished(sent["run"]["id"])["status"] == "completed"
+        (call,) = calls_of(ana, sent)
+        assert (call["status"], call["error_code"]) == ("timeout", "tool_timeout")
+        assert slow.cancelled == 1
+
+
+def signed_in(server: LiveServer) -> Client:
+    from tests.factories.accounts import PASSWORD_HASH, make_user
+
+    engine = plain_engine(server.settings)
+    with Session(engine) as session:
+        make_user(session, username="ana", name="Ana", password_hash=PASSWORD_HASH)
+        session.commit()
+    engine.dispose()
+    client = Client(server.url)
+    client.user = client.api(
+        "POST", "/session", json={"username": "ana", "password": "correct horse battery"}, expect=201
+    )
+    return client
+
+
+def test_a_running_call_is_cancelled_and_the_run_goes_on(
+    ana: Client, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    allow(ana)
+    provider.play(calling(Call("record", {"do": "wait"})), [Text("Stopped, then."), Finish()])
+    sent = ask(ana)
+    until(lambda: recorder.running == 1)
+    (call,) = calls_of(ana, sent)
+    assert call["status"] == "executing"
+    assert decide(ana, call, "cancel")["status"] == "cancelled"
+    assert ana.finished(sent["run"]["id"])["status"] == "completed"
+    assert recorder.cancelled == 1
+    assert "may have had its effect" in calls_of(ana, sent)[0]["error_message"]
+
+
+def test_cancelling_the_run_stops_what_runs_and_what_waits(
+    ana: Client, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    allow(ana)
+    provider.play(calling(Call("record", {"do": "wait"}), Call("other", {})))
+    sent = ask(ana)
+    until(lambda: recorder.running == 1)
+    ana.api("POST", f"/runs/{sent['run']['id']}/cancel")
+    until(lambda: ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "cancelled")
+    assert {call["status"] for call in calls_of(ana, sent)} == {"cancelled"}
+    assert recorder.cancelled == 1
+    # One that waits for a decision ends at once, and what was said stays.
+    provider.play(calling(Call("other", {}), text="Let me see."))
+    waiting = ana.say(sent["message"]["chat_id"], "again")
+    waits(ana, waiting)
+    ana.api("POST", f"/runs/{waiting['run']['id']}/cancel")
+    assert ana.api("GET", f"/runs/{waiting['run']['id']}")["status"] == "cancelled"
+    assert calls_of(ana, waiting)[0]["status"] == "cancelled"
+    assert ana.api("GET", f"/messages/{waiting['reply']['id']}")["content"] == "Let me see."
+    # It goes on where it stopped: the model is told that nothing came of the call.
+    provider.play([Text("Without it, then."), Finish()])
+    more = ana.api("POST", f"/messages/{waiting['reply']['id']}/continue", expect=201)
+    ana.finished(more["run"]["id"])
+    reply = ana.api("GET", f"/messages/{waiting['reply']['id']}")
+    assert [part["type"] for part in reply["parts"]] == ["text", "tool_call", "text"]
+    assert provider.requests[-1]["messages"][-1]["content"] == "[cancelled: Cancelled.]"
+
+
+def test_a_model_that_never_stops_calling_is_stopped_at_25_calls(
+    ana: Client, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    allow(ana)
+    provider.default = calling(Call("record", {"text": "a"}), Call("record", {"text": "b"}))
+    sent = ask(ana)
+    run = ana.finished(sent["run"]["id"])
+    assert (run["status"], run["error"]["code"]) == ("failed", "too_many_tool_calls")
+    assert len(recorder.calls) == 25
+    made = calls_of(ana, sent)
+    assert [call["reason"] for call in made[24:]] == ["allowed", "too_many_calls"]
+    provider.default = None
+    provider.play([Text("That was enough."), Finish()])
+    more = ana.api("POST", f"/messages/{sent['reply']['id']}/continue", expect=201)
+    assert ana.finished(more["run"]["id"])["status"] == "completed"
+
+
+def test_what_carries_anothers_words_out_is_asked_about_whatever_is_allowed(
+    ana: Client, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    allow(ana)
+    secret = "the meeting is moved to the old mill at midnight"
+    provider.play(
+        calling(Call("record", {"text": secret})),
+        calling(Call("record", {"text": f"tell them that {secret}"})),
+        [Text("Told."), Finish()],
+    )
+    sent = ask(ana)
+    (call,) = pending(ana)
+    assert (call["reason"], call["untrusted_sources"]) == ("untrusted", ["record"])
+    assert len(recorder.calls) == 1
+    decide(ana, call)
+    ana.finished(sent["run"]["id"])
+
+
+def test_costs_are_set_aside_settled_and_held_to_the_limits(
+    ana: Client, server: LiveServer, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    allow(ana, max_cost_per_tool="0.50", max_cost_per_hour="1.20")
+    provider.play(
+        calling(
+            Call("record", {"cost": "0.51"}), Call("record", {"cost": "0.50"}), Call("record", {"cost": "unknown"})
+        ),
+        calling(Call("record", {"cost": "0.20"}), Call("record", {"cost": "0.21"})),
+        [Text("Paid."), Finish()],
+    )
+    sent = ask(ana)
+    ana.finished(sent["run"]["id"])
+    told = [(call["parameters"]["cost"], call["status"], call["reason"], call["cost"]) for call in calls_of(ana, sent)]
+    assert told == [
+        ("0.51", "denied", "cost_per_tool", None),
+        ("0.50", "completed", "allowed", "0.500000"),
+        ("unknown", "completed", "allowed", "0.500000"),
+        ("0.20", "completed", "allowed", "0.200000"),
+        ("0.21", "denied", "cost_per_hour", None),
+    ]
+    assert ana.api("GET", "/auto-approval-settings")["spent_this_hour"] == "1.200000"
+    chat = ana.api("GET", f"/chats/{sent['message']['chat_id']}")
+    assert chat["total_cost"] == "1.200000"
+    assert ana.api("GET", "/usage", params={"group_by": "model"})["total"]["cost"] == "1.200000"
+    engine = plain_engine(server.settings)
+    with Session(engine) as session:
+        assert find_wrong_totals(session) == []
+    engine.dispose()
+    # A deleted chat gives nothing of the limit back.
+    ana.api("DELETE", f"/chats/{chat['id']}", expect=204)
+    assert ana.api("GET", "/auto-approval-settings")["spent_this_hour"] == "1.200000"
+
+
+def test_thirty_two_calls_at_once_never_spend_more_than_the_limit(
+    ana: Client, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    allow(ana, max_cost_per_hour="1.00")
+    provider.play(*[calling(*[Call("record", {"do": "pause", "cost": "0.09"})] * 8)] * 4)
+    sent = [ask(ana, f"chat {number}") for number in range(4)]
+    for one in sent:
+        ana.finished(one["run"]["id"])
+    made = [call for one in sent for call in calls_of(ana, one)]
+    assert len(made) == 32
+    assert len(recorder.calls) == 11
+    assert recorder.most_running > 1
+    assert ana.api("GET", "/auto-approval-settings")["spent_this_hour"] == "0.990000"
+
+
+def test_a_run_that_waits_outlives_the_server_and_goes_on_elsewhere(
+    start_server: ServerMaker, provider: ScriptedProvider
+) -> None:
+    tool = Recorder()
+    options: dict[str, Any] = {"tools": [tool], "openai_base_url": provider.url, "openai_api_key": "sk"}
+    first = start_server(**options, provider_connect_s=30.0)
+    provider.play(calling(Call("record", {"text": "x"}), text="Before. "), [Text("After."), Finish()])
+    with closing(signed_in(first)) as ana:
+        sent = ask(ana, tools=["record"])
+        (call,) = pending(ana)
+        waits(ana, sent)
+        cookies = dict(ana.cookies)
+    first.stop()
+    second = start_server(**options, provider_connect_s=30.0)
+    with Client(second.url, cookies=cookies) as ana:
+        decide(ana, call)
+        assert ana.finished(sent["run"]["id"])["status"] == "completed"
+        reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
+        assert "".join(part.get("text", "") for part in reply["parts"]) == "Before. After."
+    assert tool.calls == [{"text": "x"}]
+
+
+def test_a_call_that_a_dead_process_left_is_not_run_again(
+    start_server: ServerMaker, provider: ScriptedProvider
+) -> None:
+    """Whether it had its effect nobody knows: it says so, and the same asked anew is asked about."""
+    tool = Recorder()
+    options: dict[str, Any] = {"tools": [tool], "openai_base_url": provider.url, "openai_api_key": "sk"}
+    first = start_server(**options, provider_connect_s=30.0)
+    provider.play(calling(Call("record", {"cost": "0.25"})))
+    with closing(signed_in(first)) as ana:
+        allow(ana, specific_tools={})
+        sent = ask(ana, tools=["record"])
+        (call,) = pending(ana)
+        waits(ana, sent)
+        allow(ana)
+        cookies = dict(ana.cookies)
+    first.stop()
+    engine = plain_engine(first.settings)
+    with Session(engine) as session:
+        # As a process leaves it that dies between the approval and the result.
+        session.execute(
+            sa.update(ToolExecution).values(status="executing", approved_at=clock.now(), executed_at=clock.now())
+        )
+        session.execute(
+            sa.update(Run).values(status=RunStatus.RUNNING, lease_owner="gone", lease_expires_at=clock.now())
+        )
+        session.commit()
+    engine.dispose()
+    provider.play(calling(Call("record", {"cost": "0.25"})), [Text("Once."), Finish()])
+    second = start_server(**options, provider_connect_s=30.0)
+    with Client(second.url, cookies=cookies) as ana:
+        (asked_anew,) = pending(ana)
+        assert asked_anew["reason"] == "outcome_unknown"
+        lost = next(one for one in calls_of(ana, sent) if one["id"] == call["id"])
+        assert (lost["status"], lost["error_code"], lost["cost"]) == ("failed", "outcome_unknown", "0.250000")
+        assert tool.calls == []
+        decide(ana, asked_anew)
+        ana.finished(sent["run"]["id"])
+    assert len(tool.calls) == 1
+
+
+def test_what_nobody_decides_about_expires_and_the_run_goes_on(
+    ana: Client, server: LiveServer, provider: ScriptedProvider
+) -> None:
+    provider.play(calling(Call("record", {})), [Text("Nobody answered."), Finish()])
+    sent = ask(ana)
+    (call,) = pending(ana)
+    waits(ana, sent)
+    engine = plain_engine(server.settings)
+    with Session(engine) as session:
+        from datetime import timedelta
+
+        past = clock.now() - timedelta(hours=24, seconds=1)
+        session.execute(sa.update(ToolExecution).values(created_at=past, expires_at=clock.now()))
+        session.commit()
+    engine.dispose()
+    late = decide(ana, call, expect=409)
+    assert (late["code"], late["status_now"]) == ("already_decided", "timeout")
+    from tertulia.runs.approvals import expire_approvals, has_expired
+
+    assert server.call(server.app.state.parts.db.read(has_expired))
+    assert server.call(server.app.state.parts.db.write(expire_approvals)) == 1
+    assert ana.finished(sent["run"]["id"])["status"] == "completed"
+    assert calls_of(ana, sent)[0]["error_code"] == "approval_expired"
+
+
+def test_a_writer_in_anothers_chat_gets_nothing_of_what_its_owner_allows(
+    ana: Client, sign_in: SignIn, server: LiveServer, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    bob = sign_in("bob")
+    chat = ana.chat(settings={"tools": ["record"]})
+    body = {"shared_with_username": "bob", "permissions": {"can_write": True}}
+    ana.api("POST", f"/chats/{chat['id']}/shares", json=body, expect=201)
+    allow(ana)
+    ana.api("PUT", f"/chats/{chat['id']}/auto-approval", json={"specific_tools": {"record": [{"rule": "allow"}]}})
+    provider.play(calling(Call("record", {})), [Text("Done."), Finish()])
+    sent = bob.say(chat["id"], "Do it")
+    (call,) = pending(bob)
+    assert pending(ana, 0) == []
+    assert decide(ana, call, expect=403)["code"] == "not_yours_to_decide"
+    assert recorder.calls == []
+    decide(bob, call, remember="chat")
+    bob.finished(sent["run"]["id"])
+    # What may happen unasked in Ana's chat is hers to say.
+    engine = plain_engine(server.settings)
+    with Session(engine) as session:
+        stored = session.scalars(sa.select(Chat.auto_approval).where(Chat.id == chat["id"])).one()
+    engine.dispose()
+    assert stored is not None
+    assert stored.specific_tools["record"][0].definition_digest is None
+
+
+def test_history_and_sums_tell_what_each_tool_did(ana: Client, provider: ScriptedProvider) -> None:
+    allow(ana)
+    provider.play(
+        calling(
+            Call("record", {"text": "a"}), Call("record", {"do": "refuse"}), Call("calculate", {"expression": "6*7"})
+        ),
+        [Text("Done."), Finish()],
+    )
+    sent = ask(ana)
+    decide(ana, pending(ana)[0])
+    ana.finished(sent["run"]["id"])
+    usage = {one["tool_name"]: one for one in ana.api("GET", "/tools/usage")["items"]}
+    assert (usage["record"]["calls"], usage["record"]["completed"], usage["record"]["failed"]) == (2, 1, 1)
+    assert usage["calculate"]["completed"] == 1
+    newest = ana.api("GET", "/tool-executions", params={"tool_name": "calculate"})["items"]
+    assert [one["result"]["content"] for one in newest] == ["42"]
+    page = ana.api("GET", f"/chats/{sent['message']['chat_id']}/tool-executions", params={"limit": 2})
+    assert [one["tool_name"] for one in page["items"]] == ["calculate", "record"]
+    rest = ana.api(
+        "GET",
+        f"/chats/{sent['message']['chat_id']}/tool-executions",
+        params={"limit": 2, "cursor": page["next_cursor"]},
+    )
+    assert [one["tool_name"] for one in rest["items"]] == ["record"]
+
+
+def test_the_state_of_a_chat_is_kept_checked_and_live(ana: Client, provider: ScriptedProvider) -> None:
+    """S002-048 to S002-055: S2's flight request, half filled, then whole."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "pending_flight_request": {
+                "type": "object",
+                "properties": {"origin": {"type": "string"}, "destination": {"type": "string"}},
+                "additionalProperties": False,
+            },
+        },
+        "additionalProperties": False,
+    }
+    allow(ana, specific_tools={"write_state": [{"rule": "allow"}], "read_state": [{"rule": "allow"}]})
+    chat = ana.chat(settings={"tools": ["write_state", "read_state"]})
+    assert ana.api("GET", f"/chats/{chat['id']}/state")["state"] == {}
+    ana.api("PUT", f"/chats/{chat['id']}/state", json={"state": {}, "schema": schema})
+    provider.play(
+        calling(Call("write_state", {"changes": {"pending_flight_request": {"origin": "PRG"}}})),
+        calling(Call("write_state", {"changes": {"nonsense": 1}}), Call("read_state")),
+        [Text("Where to?"), Finish()],
+    )
+    sent = ana.say(chat["id"], "A flight from Prague")
+    ana.finished(sent["run"]["id"])
+    kept = ana.api("GET", f"/chats/{chat['id']}/state")
+    assert kept["state"] == {"pending_flight_request": {"origin": "PRG"}}
+    failed = calls_of(ana, sent)[1]
+    assert (failed["status"], failed["error_code"]) == ("failed", "state_invalid")
+    refused = ana.api("PUT", f"/chats/{chat['id']}/state", json={"state": {"x": 1}}, expect=422)
+    assert refused["code"] == "state_invalid"
+    big: dict[str, Any] = {"state": {"a": "x" * (256 * 1024 - 8)}, "schema": None}
+    assert ana.api("PUT", f"/chats/{chat['id']}/state", json=big)["schema"] is None
+    big["state"]["a"] += "x"
+    assert ana.api("PUT", f"/chats/{chat['id']}/state", json=big, expect=422)["code"] == "state_too_large"
+
+
+def test_pages_inside_the_network_are_not_fetched_for_models(ana: Client, provider: ScriptedProvider) -> None:
+    allow(ana, specific_tools={"fetch_page": [{"rule": "allow"}]})
+    provider.play(calling(Call("fetch_page", {"url": provider.url})), [Text("No."), Finish()])
+    sent = ask(ana)
+    ana.finished(sent["run"]["id"])
+    (call,) = calls_of(ana, sent)
+    assert (call["status"], call["error_code"]) == ("failed", "address_refused")

@@ -1,0 +1,173 @@
+"""The rules: every set of them against every kind of call, and what no rule may let happen."""
+
+from decimal import Decimal
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tertulia.tools.models import ChatApproval, ToolRule
+from tertulia.tools.policy import Call, Decision, Rules, cost_to_reserve, decide
+from tertulia.tools.protocol import Risk
+
+KEY, DIGEST = "files/write", "d" * 64
+SAFE = Rules(False, False, (), Decimal("1.00"), Decimal("10.00"), True)
+
+
+def call(**changes: Any) -> Call:
+    asked: dict[str, Any] = {
+        "key": KEY,
+        "risk": Risk.HIGH,
+        "arguments": {"path": "/notes/a.txt", "count": 3},
+        "definition_digest": DIGEST,
+        "cost": Decimal(0),
+    }
+    return Call(**(asked | changes))
+
+
+def rules(*specific: ToolRule, **changes: Any) -> Rules:
+    named = {"specific_tools": ({KEY: list(specific)},)} if specific else {}
+    return Rules(**(vars(SAFE) | named | changes))
+
+
+ALLOW = ToolRule(rule="allow", definition_digest=DIGEST)
+ASK, NEVER = ToolRule(rule="ask"), ToolRule(rule="never")
+NOTES = ToolRule(rule="allow", arguments={"path": "/notes/*"})
+KNOWN = {"is_new": False}
+
+
+@pytest.mark.parametrize(
+    ("rule_set", "asked", "expected"),
+    [
+        # The defaults: nothing runs unasked.
+        (SAFE, call(), Decision("ask", "new")),
+        (SAFE, call(**KNOWN), Decision("ask", "not_allowed")),
+        (SAFE, call(risk=Risk.READ_ONLY), Decision("ask", "new")),
+        (SAFE, call(risk=Risk.READ_ONLY, **KNOWN), Decision("ask", "not_allowed")),
+        # By risk.
+        (rules(read_only_operations=True), call(risk=Risk.READ_ONLY, **KNOWN), Decision("run", "read_only")),
+        (rules(read_only_operations=True), call(risk=Risk.LOW, **KNOWN), Decision("ask", "not_allowed")),
+        (rules(read_only_operations=True), call(risk=Risk.READ_ONLY), Decision("ask", "new")),
+        (rules(low_risk_operations=True), call(risk=Risk.LOW, **KNOWN), Decision("run", "low_risk")),
+        (rules(low_risk_operations=True), call(risk=Risk.READ_ONLY, **KNOWN), Decision("run", "low_risk")),
+        (
+            rules(low_risk_operations=True, read_only_operations=True),
+            call(**KNOWN),
+            Decision("ask", "not_allowed"),
+        ),
+        (
+            rules(read_only_operations=True, require_approval_for_new_tools=False),
+            call(risk=Risk.READ_ONLY),
+            Decision("run", "read_only"),
+        ),
+        # By tool.
+        (rules(ALLOW), call(), Decision("run", "allowed")),
+        (rules(ToolRule(rule="allow")), call(definition_digest="e" * 64), Decision("run", "allowed")),
+        (rules(ALLOW), call(definition_digest="e" * 64), Decision("ask", "changed")),
+        (rules(ASK, read_only_operations=True), call(risk=Risk.READ_ONLY, **KNOWN), Decision("ask", "asked_by_rule")),
+        (rules(NEVER), call(), Decision("refuse", "never")),
+        (rules(ALLOW, NEVER), call(), Decision("refuse", "never")),
+        (rules(ALLOW), call(key="files/read"), Decision("ask", "new")),
+        (rules(), call(has_changed=True, **KNOWN), Decision("ask", "changed")),
+        (
+            rules(read_only_operations=True),
+            call(risk=Risk.READ_ONLY, has_changed=True, **KNOWN),
+            Decision("ask", "changed"),
+        ),
+        # By argument.
+        (rules(NOTES), call(), Decision("run", "allowed")),
+        (rules(NOTES), call(arguments={"path": "/etc/passwd"}), Decision("ask", "new")),
+        (rules(NOTES), call(arguments={}), Decision("ask", "new")),
+        (rules(NOTES), call(arguments={"path": ["/notes/a"]}), Decision("ask", "new")),
+        (rules(ToolRule(rule="allow", arguments={"count": "3"})), call(), Decision("run", "allowed")),
+        (rules(ToolRule(rule="never", arguments={"path": "*.txt"}), NOTES), call(), Decision("refuse", "never")),
+        (rules(ToolRule(rule="ask", arguments={"path": "/notes/a*"}), NOTES), call(), Decision("ask", "asked_by_rule")),
+        (rules(ToolRule(rule="allow", arguments={"path": "[/]*"})), call(), Decision("ask", "new")),
+        # By cost.
+        (rules(ALLOW), call(cost=Decimal("1.00")), Decision("run", "allowed")),
+        (rules(ALLOW), call(cost=Decimal("1.000001")), Decision("refuse", "cost_per_tool")),
+        (rules(ALLOW), call(cost=Decimal("0.50"), spent=Decimal("9.50")), Decision("run", "allowed")),
+        (rules(ALLOW), call(cost=Decimal("0.50"), spent=Decimal("9.500001")), Decision("refuse", "cost_per_hour")),
+        (rules(ALLOW, max_cost_per_tool=Decimal(0)), call(), Decision("run", "allowed")),
+        (rules(NEVER), call(cost=Decimal(5)), Decision("refuse", "never")),
+        # Whatever is allowed, these are asked about.
+        (rules(ALLOW), call(was_cut_off=True), Decision("ask", "outcome_unknown")),
+        (rules(ALLOW), call(carries_untrusted=True), Decision("ask", "untrusted")),
+        (rules(ALLOW), call(carries_untrusted=True, sends_out=False), Decision("run", "allowed")),
+    ],
+)
+def test_each_rule_set_and_call_has_its_verdict_and_reason(rule_set: Rules, asked: Call, expected: Decision) -> None:
+    assert decide(rule_set, asked) == expected
+
+
+def test_a_chats_rules_come_before_those_for_everywhere_but_for_a_never() -> None:
+    everywhere = rules(ToolRule(rule="ask"))
+    here = ChatApproval(specific_tools={KEY: [ALLOW]})
+    assert decide(everywhere.in_chat(here), call()) == Decision("run", "allowed")
+    assert decide(rules(NEVER).in_chat(here), call()) == Decision("refuse", "never")
+    relaxed = SAFE.in_chat(ChatApproval(read_only_operations=True))
+    assert decide(relaxed, call(risk=Risk.READ_ONLY, **KNOWN)).verdict == "run"
+    strict = rules(read_only_operations=True).in_chat(ChatApproval(read_only_operations=False))
+    assert decide(strict, call(risk=Risk.READ_ONLY, **KNOWN)).verdict == "ask"
+    assert SAFE.in_chat(None) == SAFE
+
+
+SWITCHES = ("read_only_operations", "low_risk_operations", "require_approval_for_new_tools")
+SPECIFIC: list[tuple[ToolRule, ...]] = [(), (ALLOW,), (ASK,), (NEVER,), (NOTES,), (NOTES, ASK), (ALLOW, NEVER)]
+
+
+def test_of_all_settings_and_calls_only_what_is_allowed_runs() -> None:
+    """The whole truth table against the few sentences that people are told."""
+    count = 0
+    for values in product([False, True], repeat=3):
+        for specific in SPECIFIC:
+            rule_set = rules(*specific, **dict(zip(SWITCHES, values, strict=True)))
+            for risk, new, changed, untrusted, out, cut in product(Risk, *[[False, True]] * 5):
+                asked = call(
+                    risk=risk,
+                    is_new=new,
+                    has_changed=changed,
+                    carries_untrusted=untrusted,
+                    sends_out=out,
+                    was_cut_off=cut,
+                )
+                decision = decide(rule_set, asked)
+                count += 1
+                kinds = [rule.rule for rule in specific]
+                if "never" in kinds:
+                    assert decision.verdict == "refuse"
+                    continue
+                assert decision.verdict != "refuse"
+                if decision.verdict == "run":
+                    allowed = bool(kinds) and kinds[0] == "allow"
+                    by_risk = (risk is Risk.READ_ONLY and rule_set.read_only_operations) or (
+                        risk is not Risk.HIGH and rule_set.low_risk_operations
+                    )
+                    is_known = not changed and not (new and rule_set.require_approval_for_new_tools)
+                    assert allowed or (by_risk and is_known)
+                    assert not cut
+                    assert not (untrusted and out)
+    assert count == 8 * len(SPECIFIC) * 3 * 32
+
+
+@pytest.mark.parametrize("told", [None, Decimal("-1"), Decimal("NaN"), Decimal("Infinity"), Decimal("-Infinity")])
+def test_a_cost_that_nobody_knows_counts_as_the_limit(told: Decimal | None) -> None:
+    assert cost_to_reserve(told, SAFE) == Decimal("1.00")
+    assert cost_to_reserve(Decimal("0.25"), SAFE) == Decimal("0.25")
+
+
+@given(pattern=st.text("ab*.[", max_size=12), text=st.text("ab.[", max_size=12))
+def test_a_star_stands_for_anything_and_nothing_else_is_special(pattern: str, text: str) -> None:
+    rule_set = rules(ToolRule(rule="allow", arguments={"path": pattern}))
+    runs = decide(rule_set, call(arguments={"path": text})).verdict == "run"
+
+    def matches(rest: str, tail: str) -> bool:
+        if not rest:
+            return not tail
+        if rest[0] == "*":
+            return any(matches(rest[1:], tail[at:]) for at in range(len(tail) + 1))
+        return tail[:1] == rest[0] and matches(rest[1:], tail[1:])
+
+    assert runs == matches(pattern, text)

@@ -1,0 +1,22 @@
+import { useQuery } from "@tanstack/react-query";
+import { relativeTime } from "@/lib/dates";
+import { stateQuery } from "../queries";
+import { Arguments } from "./values";
+
+/** What tools remember of a chat's task, as it is now; nothing where nothing is kept. */
+export function ChatState({ chatId }: { chatId: string }) {
+  const { data } = useQuery(stateQuery(chatId));
+  if (!data?.updated_at || Object.keys(data.state).length === 0) return null;
+  return (
+    <section
+      aria-label="State of the chat"
+      className="mb-4 flex flex-col gap-2 border-hairline border-b pb-4"
+    >
+      <h3 className="font-semibold">
+        Kept of this task{" "}
+        <span className="font-normal text-sm text-text-muted">{relativeTime(data.updated_at)}</span>
+      </h3>
+      <Arguments values={data.state} />
+    </section>
+  );
+}

@@ -1,0 +1,120 @@
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { type ReactNode, useState } from "react";
+import { wordsFor } from "@/api/words";
+import { exactTime, relativeTime, wholeNumber } from "@/lib/dates";
+import { dollars } from "@/lib/money";
+import { Button } from "@/ui/button";
+import { Choice } from "@/ui/choice";
+import { Section } from "@/ui/section";
+import { Failed, Lines } from "@/ui/states";
+import { historyQuery, type ToolUsage, usageByToolQuery } from "../queries";
+import { tookWords } from "../words";
+import { CallCard } from "./tool-card";
+
+type Props = { meId: string | undefined; chatLink: (chatId: string, title: string) => ReactNode };
+
+/** What tools did for this person: sums for each, and every call. */
+export function ToolHistory({ meId, chatLink }: Props) {
+  const usage = useQuery(usageByToolQuery);
+  const [name, setName] = useState("");
+  const history = useInfiniteQuery(historyQuery(name || undefined));
+  const calls = history.data?.pages.flatMap((page) => page.items) ?? [];
+  const error = usage.error ?? history.error;
+  if (error)
+    return (
+      <Failed
+        words={wordsFor(error)}
+        onRetry={() => {
+          void usage.refetch();
+          void history.refetch();
+        }}
+      />
+    );
+  if (!usage.data || !history.data) return <Lines widths={["w-full", "w-2/3", "w-full"]} />;
+  if (usage.data.length === 0)
+    return <p className="text-text-muted">No model has called a tool for you yet.</p>;
+  const names = [...new Set(usage.data.map((one) => one.tool_name))];
+  return (
+    <div className="flex flex-col gap-10">
+      <Section title="By tool">
+        <Sums usage={usage.data} />
+      </Section>
+      <Section
+        title="Every call"
+        action={
+          <Choice
+            label="Show calls of"
+            value={name}
+            options={[{ value: "", label: "All tools" }, ...names.map((one) => ({ value: one, label: one }))]}
+            onChoose={setName}
+          />
+        }
+      >
+        <ul aria-label="Calls, the newest first" className="flex flex-col gap-2">
+          {calls.map((call) => (
+            <li key={call.id}>
+              <CallCard
+                call={call}
+                meId={meId}
+                chatLink={
+                  <p className="text-sm text-text-muted">
+                    <span title={exactTime(call.created_at)}>{relativeTime(call.created_at)}</span> in{" "}
+                    {chatLink(call.chat_id, call.chat_title)}
+                  </p>
+                }
+              />
+            </li>
+          ))}
+        </ul>
+        {history.hasNextPage && (
+          <Button className="self-center" onClick={() => void history.fetchNextPage()}>
+            {history.isFetchingNextPage ? "Loading …" : "Show older calls"}
+          </Button>
+        )}
+      </Section>
+    </div>
+  );
+}
+
+function Sums({ usage }: { usage: ToolUsage[] }) {
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls is to be reached with the keyboard
+    <section className="overflow-x-auto" tabIndex={0} aria-label="Sums by tool">
+      <table className="w-full min-w-xl border-collapse text-left tabular-nums">
+        <thead className="text-sm text-text-muted">
+          <tr>
+            {["Tool", "Calls", "Done", "Failed", "Refused", "On average", "Longest", "Cost"].map((head) => (
+              <th key={head} className="border-hairline border-b py-2 pr-4 font-medium">
+                {head}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {usage.map((one) => (
+            <tr key={`${one.server ?? ""}/${one.tool_name}`}>
+              <th scope="row" className="border-hairline border-b py-2 pr-4 font-medium">
+                {one.tool_name}
+                {one.server && <span className="text-sm text-text-muted"> from {one.server}</span>}
+              </th>
+              {[
+                wholeNumber(one.calls),
+                wholeNumber(one.completed),
+                wholeNumber(one.failed),
+                wholeNumber(one.denied),
+                one.average_ms === null ? "–" : tookWords(one.average_ms),
+                one.longest_ms === null ? "–" : tookWords(one.longest_ms),
+                dollars(one.cost),
+              ].map((value, index) => (
+                // biome-ignore lint/suspicious/noArrayIndexKey: a cell is known by its column
+                <td key={index} className="border-hairline border-b py-2 pr-4">
+                  {value}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}

@@ -1,0 +1,96 @@
+import { useQuery } from "@tanstack/react-query";
+import { Wrench } from "lucide-react";
+import { useState } from "react";
+import { wordsFor } from "@/api/words";
+import { IconButton } from "@/ui/button";
+import { Dialog } from "@/ui/dialog";
+import { Badge } from "@/ui/section";
+import { Failed, Lines } from "@/ui/states";
+import { Tick } from "@/ui/tick";
+import { type Tool, toolsQuery } from "../queries";
+import { RISKS } from "../words";
+
+type Props = { chosen: readonly string[]; onChoose: (keys: string[]) => Promise<unknown> };
+
+/** Lets one choose which tools the models of a chat may ask for. */
+export function ToolsChoice({ chosen, onChoose }: Props) {
+  const [isOpen, setOpen] = useState(false);
+  return (
+    <>
+      <IconButton
+        label={chosen.length ? `Tools: ${chosen.length} offered` : "Tools"}
+        aria-pressed={chosen.length > 0}
+        className="aria-pressed:bg-accent-quiet aria-pressed:text-accent"
+        onClick={() => setOpen(true)}
+      >
+        <Wrench size={16} strokeWidth={1.5} aria-hidden />
+      </IconButton>
+      {isOpen && <ToolsDialog chosen={chosen} onChoose={onChoose} onClose={() => setOpen(false)} />}
+    </>
+  );
+}
+
+function ToolsDialog({ chosen, onChoose, onClose }: Props & { onClose: () => void }) {
+  const tools = useQuery(toolsQuery);
+  const [keys, setKeys] = useState(chosen);
+  const [problem, setProblem] = useState<string>();
+  const change = async (next: string[]) => {
+    const before = keys;
+    setKeys(next);
+    try {
+      await onChoose(next);
+      setProblem(undefined);
+    } catch (error) {
+      setKeys(before);
+      setProblem(wordsFor(error));
+    }
+  };
+  return (
+    <Dialog title="Tools of this chat" isOpen onClose={onClose}>
+      <p className="pb-3 text-sm text-text-muted">
+        The model may ask for those that are ticked. Your rules decide what runs; all else asks you first.
+      </p>
+      {problem && (
+        <p role="alert" className="mb-2 rounded-card bg-danger-quiet px-3 py-2 text-danger">
+          {problem}
+        </p>
+      )}
+      {tools.error ? (
+        <Failed words={wordsFor(tools.error)} onRetry={() => void tools.refetch()} />
+      ) : !tools.data ? (
+        <Lines widths={["w-full", "w-2/3"]} />
+      ) : (
+        <ul aria-label="Tools" className="flex flex-col divide-y divide-hairline">
+          {tools.data.map((tool) => (
+            <ToolRow
+              key={tool.key}
+              tool={tool}
+              isOn={keys.includes(tool.key)}
+              onChange={(isOn) =>
+                void change(isOn ? [...keys, tool.key] : keys.filter((key) => key !== tool.key))
+              }
+            />
+          ))}
+        </ul>
+      )}
+    </Dialog>
+  );
+}
+
+function ToolRow({ tool, isOn, onChange }: { tool: Tool; isOn: boolean; onChange: (isOn: boolean) => void }) {
+  return (
+    <li className="flex items-start gap-3 py-3">
+      <div className="pt-0.5">
+        <Tick label={tool.name} isOn={isOn} onChange={onChange} />
+      </div>
+      <div className="min-w-0 flex-1">
+        <p className="flex flex-wrap items-center gap-2">
+          <span className="font-medium">{tool.name}</span>
+          {tool.server && <span className="text-sm text-text-muted">from {tool.server}</span>}
+          <Badge tone={tool.risk === "high" ? "danger" : "quiet"}>{RISKS[tool.risk]}</Badge>
+        </p>
+        <p className="text-sm text-text-muted">{tool.description}</p>
+      </div>
+    </li>
+  );
+}

@@ -1,0 +1,111 @@
+import { infiniteQueryOptions, type QueryClient, queryOptions } from "@tanstack/react-query";
+import { api, type Schemas } from "@/api/client";
+
+export type ToolCall = Schemas["ToolExecutionRead"];
+export type PendingCall = Schemas["PendingToolExecution"];
+export type Tool = Schemas["ToolRead"];
+export type Rules = Schemas["AutoApprovalRead"];
+export type ToolUsage = Schemas["ToolUsage"];
+type Page<T> = { items: T[]; next_cursor: string | null };
+
+/** The calls of one reply in their order; the event stream keeps them right. */
+export function callsQuery(messageId: string) {
+  return queryOptions({
+    queryKey: ["tool-executions", messageId],
+    queryFn: async ({ signal }) =>
+      (await api<Page<ToolCall>>("GET", `/messages/${messageId}/tool-executions`, { signal })).items,
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+}
+
+/** A call with its whole result. */
+export function callQuery(callId: string) {
+  return queryOptions({
+    queryKey: ["tool-execution", callId],
+    queryFn: ({ signal }) => api<ToolCall>("GET", `/tool-executions/${callId}`, { signal }),
+  });
+}
+
+/** What waits for this person's decision in all chats, the oldest first; the first 200. */
+export const pendingQuery = queryOptions({
+  queryKey: ["pending-calls"],
+  queryFn: async ({ signal }) =>
+    (
+      await api<Page<PendingCall>>("GET", "/tool-executions", {
+        query: { status: "pending", limit: "200" },
+        signal,
+      })
+    ).items,
+  staleTime: Number.POSITIVE_INFINITY, // kept right by the event stream
+});
+
+export const toolsQuery = queryOptions({
+  queryKey: ["tools"],
+  queryFn: async ({ signal }) => (await api<Page<Tool>>("GET", "/tools", { signal })).items,
+  staleTime: 60_000,
+});
+
+export const rulesQuery = queryOptions({
+  queryKey: ["tool-rules"],
+  queryFn: ({ signal }) => api<Rules>("GET", "/auto-approval-settings", { signal }),
+});
+
+export const usageByToolQuery = queryOptions({
+  queryKey: ["tool-usage"],
+  queryFn: async ({ signal }) => (await api<Page<ToolUsage>>("GET", "/tools/usage", { signal })).items,
+});
+
+export function historyQuery(toolName: string | undefined) {
+  return infiniteQueryOptions({
+    queryKey: ["tool-history", toolName ?? null],
+    queryFn: ({ pageParam, signal }) =>
+      api<Page<PendingCall>>("GET", "/tool-executions", {
+        query: { tool_name: toolName, cursor: pageParam },
+        signal,
+      }),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+}
+
+export function stateQuery(chatId: string) {
+  return queryOptions({
+    queryKey: ["chat-state", chatId],
+    queryFn: ({ signal }) => api<Schemas["StateRead"]>("GET", `/chats/${chatId}/state`, { signal }),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+}
+
+export function dryRunQuery(callId: string) {
+  return queryOptions({
+    queryKey: ["dry-run", callId],
+    queryFn: async ({ signal }) =>
+      (await api<Schemas["DryRunRead"]>("GET", `/tool-executions/${callId}/dry-run`, { signal })).would,
+    staleTime: 10_000,
+  });
+}
+
+export const approve = (callId: string, wish: Partial<Schemas["Approve"]>) =>
+  api<ToolCall>("POST", `/tool-executions/${callId}/approve`, { body: wish });
+export const deny = (callId: string, note?: string) =>
+  api<ToolCall>("POST", `/tool-executions/${callId}/deny`, { body: note ? { note } : {} });
+export const cancelCall = (callId: string) => api<ToolCall>("POST", `/tool-executions/${callId}/cancel`);
+export const putRules = (rules: Schemas["AutoApprovalUpdate"]) =>
+  api<Rules>("PUT", "/auto-approval-settings", { body: rules });
+
+/** Put a new or changed call where it is shown; an older telling of it does not undo a newer one. */
+export function placeCall(client: QueryClient, call: ToolCall): void {
+  client.setQueryData<ToolCall[]>(callsQuery(call.message_id).queryKey, (calls) => {
+    if (!calls) return calls;
+    const at = calls.findIndex((one) => one.id === call.id);
+    if (at < 0) return [...calls, call];
+    const known = calls[at];
+    return known && known.updated_at > call.updated_at ? calls : calls.with(at, call);
+  });
+  client.removeQueries({ queryKey: ["tool-execution", call.id] });
+  if (call.status === "pending") void client.invalidateQueries({ queryKey: ["pending-calls"] });
+  else
+    client.setQueryData<PendingCall[]>(pendingQuery.queryKey, (waiting) =>
+      waiting?.filter((one) => one.id !== call.id),
+    );
+}

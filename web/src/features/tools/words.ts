@@ -1,0 +1,66 @@
+import { dollars } from "@/lib/money";
+import type { ToolCall } from "./queries";
+
+export const RISKS: Record<ToolCall["risk"], string> = {
+  read_only: "Only reads",
+  low: "Low risk",
+  high: "High risk",
+};
+
+const STATUSES: Record<ToolCall["status"], string> = {
+  pending: "Waits for your decision",
+  approved: "Approved",
+  executing: "Running …",
+  completed: "Done",
+  failed: "Failed",
+  timeout: "Ran out of time",
+  denied: "Refused",
+  cancelled: "Cancelled",
+};
+
+/** Why it asks, ran unasked, or was refused. */
+const REASONS: Record<string, string> = {
+  never: "A rule of yours refuses this tool.",
+  cost_per_tool: "It may cost more than you allow for one call.",
+  cost_per_hour: "It may cost more than what is left of your limit for an hour.",
+  asked_by_rule: "A rule of yours says to ask about this tool.",
+  outcome_unknown:
+    "The same call was cut off before, and may have had its effect. It is not repeated without asking.",
+  untrusted: "Its arguments carry words that came from elsewhere, and it could send them out.",
+  changed: "The tool is not described as it was when you allowed it.",
+  new: "You have not approved this tool before.",
+  not_allowed: "No rule of yours lets it run unasked.",
+  allowed: "A rule of yours allows it.",
+  read_only: "Tools that only read may run.",
+  low_risk: "Tools of low risk may run.",
+  unknown_tool: "There is no such tool here.",
+  arguments_invalid: "Its arguments do not fit what the tool takes.",
+  too_many_calls: "The reply had called tools as often as one may.",
+};
+
+export function statusWords(call: ToolCall, isMine: boolean): string {
+  if (call.status === "pending" && !isMine) return "Waits for whoever asked";
+  return STATUSES[call.status];
+}
+
+export function reasonWords(call: ToolCall): string {
+  return REASONS[call.reason] ?? call.reason;
+}
+
+export function tookWords(milliseconds: number): string {
+  return milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+}
+
+/** What is said beside a call that has ended: who decided, how long it took, what it cost. */
+export function endWords(call: ToolCall): string {
+  return [
+    call.decision === "rule" && call.status === "completed" && "ran by a rule",
+    call.decided_by &&
+      `${call.status === "denied" ? "refused" : "approved"} by ${call.decided_by.name || "somebody"}`,
+    call.edited_parameters && "arguments edited",
+    call.execution_time_ms !== null && tookWords(call.execution_time_ms),
+    call.cost !== null && Number(call.cost) > 0 && dollars(call.cost),
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}
