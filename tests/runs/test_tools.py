@@ -236,6 +236,13 @@ def test_an_approval_is_remembered_for_the_chat_or_always(
     # A copy of the chat, and the chat once it is shared, let nothing happen unasked.
     copy = ana.api("POST", f"/messages/{sent['reply']['id']}/fork", expect=201)
     assert ana.api("GET", f"/chats/{copy['id']}/auto-approval")["specific_tools"] == {}
+    (copied,) = ana.api("GET", f"/chats/{copy['id']}/tool-executions")["items"]
+    assert (copied["status"], copied["run_id"], copied["requested_by"]) == ("completed", None, None)
+    last = ana.api("GET", f"/chats/{copy['id']}/messages")["items"][0]
+    assert last["parts"][0]["tool_execution_id"] == copied["id"] != calls_of(ana, sent)[0]["id"]
+    provider.play([Text("From here."), Finish()])
+    ana.finished(ana.say(copy["id"], "Go on")["run"]["id"])
+    assert "done: " in str(provider.requests[-1]["messages"])
     ana.api("POST", f"/chats/{sent['message']['chat_id']}/shares", json={}, expect=201)
     assert ana.api("GET", f"/chats/{sent['message']['chat_id']}/auto-approval")["specific_tools"] == {}
 

@@ -12,7 +12,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotYourMessage, StillWriting
 from tertulia.chat.messages import WRITING, LockedChat, announce_message, check_hand, find_place, lock_chat
 from tertulia.chat.models import Chat, Deleted, Message, MessageStatus
-from tertulia.chat.parts import Part, attachments_in, with_other_files
+from tertulia.chat.parts import Part, ToolCallPart, attachments_in, with_other_calls, with_other_files
 from tertulia.chat.queries import BRANCH_IDS, READABLE_CHAT, newest_leaf_below
 from tertulia.chat.schemas import ChatRead, MessageRead, Segment, SegmentEnd
 from tertulia.chat.search_index import index_stored, index_title
@@ -22,6 +22,7 @@ from tertulia.files.of_messages import copy_attachments, find_attachable, link_a
 from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
+from tertulia.tools.copies import copy_calls
 
 EXCERPT = 80
 COPIED_AT_ONCE = 500
@@ -158,16 +159,23 @@ def fork_chat(session: Session, message_id: MessageId, *, actor: Actor, limit_by
         found = {row.id: row for row in session.scalars(sa.select(Message).where(Message.id.in_(some)))}
         named = [one for row in found.values() for one in attachments_in(row.parts)]
         files = copy_attachments(session, named, chat_id=chat_id, actor=actor, limit_bytes=limit_bytes)
+        copied = {one: new_id() for one in some}
         copies = []
-        links: list[tuple[str, list[Part]]] = []
         for original in (found[one] for one in some):
-            copied_id = new_id()
             parts = with_other_files(original.parts, files)
-            copies.append(_copy_of(original, copied_id, chat_id, previous) | {"parts": parts})
-            links.append((copied_id, parts))
-            previous = copied_id
+            copies.append(_copy_of(original, copied[original.id], chat_id, previous) | {"parts": parts})
+            previous = copied[original.id]
         session.execute(sa.insert(table_of(Message)), copies)
+        calls = copy_calls(session, copied, chat_id=chat_id)
+        links: list[tuple[str, list[Part]]] = [(str(copy["id"]), copy["parts"]) for copy in copies]  # type: ignore[misc]
         for copied_id, parts in links:
+            if calls and any(isinstance(part, ToolCallPart) for part in parts):
+                theirs = with_other_calls(parts, calls)
+                session.execute(
+                    sa.update(Message)
+                    .where(Message.id == copied_id)
+                    .values(parts=theirs, updated_at=Message.updated_at)
+                )
             if ids := [one for one in attachments_in(parts) if one in files.values()]:
                 attached = find_attachable(session, ids, chat_id=chat_id, actor=actor)
                 link_attachments(session, attached, message_id=copied_id, chat_id=chat_id)

@@ -112,6 +112,16 @@ def attachments_in(parts: list[Part]) -> list[str]:
     return [part.attachment_id for part in parts if isinstance(part, ImagePart | FilePart) and part.attachment_id]
 
 
+def with_other_calls(parts: list[Part], ids: Mapping[str, str]) -> list[Part]:
+    """The parts with the ids of their calls replaced."""
+    return [
+        part.model_copy(update={"tool_execution_id": ids.get(part.tool_execution_id, part.tool_execution_id)})
+        if isinstance(part, ToolCallPart)
+        else part
+        for part in parts
+    ]
+
+
 def with_other_files(parts: list[Part], ids: Mapping[str, str]) -> list[Part]:
     """The parts with their files' ids replaced; a file that has no other keeps what is said of it."""
     return [

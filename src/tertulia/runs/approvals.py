@@ -25,7 +25,7 @@ from tertulia.runs.tool_calls import (
     expire,
     get_execution,
     move_pending,
-    owner_of_run,
+    owner_of,
     read_call,
 )
 from tertulia.tools.errors import AlreadyDecided, NotYoursToDecide
@@ -91,7 +91,7 @@ def deny(session: Session, call_id: ToolExecutionId, wish: Deny, *, actor: Actor
 def cancel(session: Session, call_id: ToolExecutionId, *, actor: Actor) -> ToolExecutionRead:
     """Stop a call that waits or runs; the model hears of it. Raises AlreadyDecided for one that has ended."""
     execution = _to_decide(session, call_id, actor=actor)
-    if not cancel_call(session, call_id, owner_of_run(session, execution.run_id)):
+    if not cancel_call(session, call_id, owner_of(session, execution.chat_id)):
         raise _too_late(session, call_id)
     return _decided(session, execution)
 
@@ -128,9 +128,10 @@ def _too_late(session: Session, call_id: str) -> AlreadyDecided:
 
 
 def _decided(session: Session, execution: ToolExecution) -> ToolExecutionRead:
-    owner_id = owner_of_run(session, execution.run_id)
+    owner_id = owner_of(session, execution.chat_id)
     read = announce_call(session, execution.id, Operation.UPDATED, owner_id=owner_id)
-    go_on(session, execution.run_id, owner_id)
+    if execution.run_id is not None:
+        go_on(session, execution.run_id, owner_id)
     return read
 
 
@@ -189,18 +190,19 @@ def expire_approvals(session: Session) -> int:
     """Calls that nobody decided about within a day; their runs go on and are told."""
     found = session.execute(_expired().limit(100)).all()
     moment = clock.now()
-    for call_id, run_id in found:
+    for call_id, run_id, chat_id in found:
         session.execute(sa.select(Run.id).where(Run.id == run_id).with_for_update())
         if expire(session, call_id, moment):
-            owner_id = owner_of_run(session, run_id)
+            owner_id = owner_of(session, chat_id)
             announce_call(session, call_id, Operation.UPDATED, owner_id=owner_id)
-            go_on(session, run_id, owner_id)
+            if run_id is not None:
+                go_on(session, run_id, owner_id)
     return len(found)
 
 
-def _expired() -> sa.Select[str, str]:
+def _expired() -> sa.Select[str, str | None, str]:
     # The second condition lets the index on status and time end the search.
-    return sa.select(ToolExecution.id, ToolExecution.run_id).where(
+    return sa.select(ToolExecution.id, ToolExecution.run_id, ToolExecution.chat_id).where(
         ToolExecution.status == ToolStatus.PENDING,
         ToolExecution.created_at <= clock.now() - timedelta(hours=24),
         ToolExecution.expires_at <= clock.now(),

@@ -18,11 +18,10 @@ from tertulia.billing.models import UsageKind
 from tertulia.chat.models import Chat
 from tertulia.chat.parts import ToolCallPart
 from tertulia.db import rowcount, wake
-from tertulia.ids import RunId, ToolExecutionId, new_id
+from tertulia.ids import ToolExecutionId, new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
-from tertulia.runs.models import Run
 from tertulia.tools.errors import ToolExecutionNotFound
 from tertulia.tools.models import OPEN, DecidedBy, StoredResult, ToolExecution, ToolStatus
 from tertulia.tools.policy import Call, Decision, Rules, cost_to_reserve, decide
@@ -473,8 +472,8 @@ def announce_call(session: Session, call_id: str, operation: Operation, *, owner
     return read
 
 
-def owner_of_run(session: Session, run_id: RunId | str) -> str:
-    return session.scalars(sa.select(Chat.user_id).join(Run, Run.chat_id == Chat.id).where(Run.id == run_id)).one()
+def owner_of(session: Session, chat_id: str) -> str:
+    return session.scalars(sa.select(Chat.user_id).where(Chat.id == chat_id)).one()
 
 
 def read_call(row: ToolExecution, decided_by_name: str | None, *, is_whole: bool = False) -> ToolExecutionRead:

@@ -91,7 +91,7 @@ class ToolExecution(Timestamps, Base):
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
     chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
     message_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"))
-    run_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("run.id", ondelete="CASCADE"))
+    run_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("run.id", ondelete="CASCADE"))  # None: of a copy
     step: Mapped[int]
     requested_by: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))
     tool_call_id: Mapped[str] = mapped_column(sa.String(200))

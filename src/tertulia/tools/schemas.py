@@ -46,7 +46,7 @@ class ToolExecutionRead(TypedDict):
     id: str
     chat_id: str
     message_id: str
-    run_id: str
+    run_id: str | None
     step: int
     requested_by: str | None
     tool_call_id: str

@@ -3258,7 +3258,7 @@ export interface components {
             result: components["schemas"]["ToolResultRead"] | null;
             risk: components["schemas"]["Risk"];
             /** Run Id */
-            run_id: string;
+            run_id: string | null;
             /** Server */
             server: string | null;
             status: components["schemas"]["ToolStatus"];
@@ -4251,7 +4251,7 @@ export interface components {
             result: components["schemas"]["ToolResultRead"] | null;
             risk: components["schemas"]["Risk"];
             /** Run Id */
-            run_id: string;
+            run_id: string | null;
             /** Server */
             server: string | null;
             status: components["schemas"]["ToolStatus"];

@@ -59,7 +59,7 @@ def upgrade() -> None:
         sa.Column("id", types.Id(), nullable=False),
         sa.Column("chat_id", types.Id(), nullable=False),
         sa.Column("message_id", types.Id(), nullable=False),
-        sa.Column("run_id", types.Id(), nullable=False),
+        sa.Column("run_id", types.Id(), nullable=True),
         sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("requested_by", types.Id(), nullable=True),
         sa.Column("tool_call_id", sa.String(length=200), nullable=False),

@@ -41,7 +41,9 @@ export function ToolCallCard({
     <p className="flex min-h-11 items-center gap-2 rounded-card border border-hairline px-3 text-text-muted">
       <Wrench size={16} strokeWidth={1.5} aria-hidden />
       {part.tool_name}
-      <span className="text-sm">{isPending || calls ? "" : "cannot be shown now"}</span>
+      <span className="text-sm">
+        {isPending ? "" : calls ? "What it did is not recorded here" : "cannot be shown now"}
+      </span>
     </p>
   );
 }

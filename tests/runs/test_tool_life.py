@@ -1,0 +1,229 @@
+"""The life of tool calls under any order of what can happen to them, on both engines."""
+
+from collections import Counter
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.billing.ledger import spent_on_tools
+from tertulia.billing.models import UsageLog
+from tertulia.chat.models import Chat
+from tertulia.ids import RunId, ToolExecutionId, new_id
+from tertulia.providers.protocol import ToolCall
+from tertulia.runs.approvals import approve, cancel, deny, expire_approvals
+from tertulia.runs.models import Run, RunStatus
+from tertulia.runs.service import request_cancel
+from tertulia.runs.tool_calls import AskedCall, Caller, CallOutcome, add_calls, begin_call, end_call, lose_calls
+from tertulia.tools.errors import AlreadyDecided
+from tertulia.tools.models import OPEN, ToolExecution, ToolStatus
+from tertulia.tools.protocol import OfferedTool
+from tertulia.tools.rules import HOUR, put_auto_approval
+from tertulia.tools.schemas import Approve, AutoApprovalUpdate, Deny
+from tests.factories.accounts import make_user
+from tests.factories.chats import add_message, make_chat
+from tests.fakes.tools import Recorder
+
+LIMIT = Decimal("0.50")
+COSTS = ("0", "0.10", "0.20", "0.30")
+ENDED = tuple(status for status in ToolStatus if status not in OPEN)
+# Where each status may go; what has ended stays as it is.
+NEXT = {
+    "pending": {"approved", "denied", "cancelled", "timeout"},
+    "approved": {"executing", "cancelled", "failed"},
+    "executing": {"completed", "failed", "timeout", "cancelled"},
+}
+
+
+class Life(RuleBasedStateMachine):
+    """Two who decide, a process that executes and may die, time that runs out, and a limit of cost."""
+
+    session: Session
+
+    @initialize()
+    def begin(self) -> None:
+        session = self.session
+        self.alice = make_user(session, username=new_id())
+        put_auto_approval(session, AutoApprovalUpdate(max_cost_per_hour=LIMIT), actor=self.alice)
+        chat_id = make_chat(session, owner=self.alice)
+        asked = add_message(session, chat_id, "Do it", owner=self.alice)
+        reply = add_message(session, chat_id, "", owner=self.alice, is_reply=True, after=asked)
+        self.run_id = RunId(new_id())
+        self.caller = Caller(chat_id, reply, self.run_id, self.alice.user_id, self.alice.user_id)
+        session.add(
+            Run(
+                id=self.run_id,
+                chat_id=chat_id,
+                message_id=reply,
+                requested_by=self.alice.user_id,
+                status=RunStatus.QUEUED,
+                provider="p",
+                model_name="m",
+            )
+        )
+        session.flush()
+        self.offered = OfferedTool(Recorder())
+        self.known: dict[str, str] = {}
+        self.executed: Counter[str] = Counter()
+
+    def _statuses(self) -> dict[str, str]:
+        rows = self.session.execute(
+            sa.select(ToolExecution.id, ToolExecution.status).where(ToolExecution.run_id == self.run_id)
+        )
+        return {row[0]: row[1].value for row in rows}
+
+    def _some(self, place: int) -> ToolExecutionId:
+        return ToolExecutionId(sorted(self.known)[place % len(self.known)])
+
+    @rule(cost=st.sampled_from(COSTS))
+    def ask(self, cost: str) -> None:
+        arguments: dict[str, Any] = {"cost": cost}
+        call = ToolCall(new_id(), "record", "{}")
+        asked = AskedCall(call, self.offered, arguments, estimated=self.offered.tool.estimate_cost(arguments))
+        add_calls(self.session, self.caller, 1, [asked])
+        if "pending" in self._statuses().values():  # as the process that runs it does
+            self._set_run(RunStatus.AWAITING_APPROVAL)
+
+    def _set_run(self, status: RunStatus) -> None:
+        self.session.execute(sa.update(Run).where(Run.id == self.run_id).values(status=status, ended_at=None))
+
+    @precondition(lambda self: self.known)
+    @rule(place=st.integers(0, 50), edits=st.booleans())
+    def one_approves(self, place: int, edits: bool) -> None:
+        call_id = self._some(place)
+        was = self.known[call_id]
+        wish = Approve(parameters={"cost": "0", "text": "edited"} if edits else None)
+        try:
+            read = approve(self.session, call_id, wish, lambda *_: None, actor=self.alice)
+        except AlreadyDecided:
+            assert was != "pending"
+            return
+        assert (was, read["status"]) == ("pending", "approved")
+        assert (read["edited_parameters"] is not None) == edits
+
+    @precondition(lambda self: self.known)
+    @rule(place=st.integers(0, 50))
+    def one_denies(self, place: int) -> None:
+        call_id = self._some(place)
+        was = self.known[call_id]
+        try:
+            deny(self.session, call_id, Deny(note="no"), actor=self.alice)
+            assert was == "pending"
+        except AlreadyDecided:
+            assert was != "pending"
+
+    @precondition(lambda self: self.known)
+    @rule(place=st.integers(0, 50))
+    def one_cancels(self, place: int) -> None:
+        call_id = self._some(place)
+        was = self.known[call_id]
+        try:
+            cancel(self.session, call_id, actor=self.alice)
+            assert was in NEXT
+        except AlreadyDecided:
+            assert was not in NEXT
+
+    @precondition(lambda self: self.known)
+    @rule(place=st.integers(0, 50))
+    def a_process_begins(self, place: int) -> None:
+        call_id = self._some(place)
+        if begin_call(self.session, self.caller, call_id):
+            assert self.known[call_id] == "approved"
+            self.executed[call_id] += 1
+
+    @precondition(lambda self: self.known)
+    @rule(place=st.integers(0, 50), fails=st.booleans(), cost=st.sampled_from((None, "0.05", "-1", "NaN")))
+    def a_process_ends(self, place: int, fails: bool, cost: str | None) -> None:
+        call_id = self._some(place)
+        status = ToolStatus.FAILED if fails else ToolStatus.COMPLETED
+        outcome = CallOutcome(status, 5, cost=None if cost is None else Decimal(cost))
+        assert end_call(self.session, self.caller, call_id, outcome) == (self.known[call_id] == "executing")
+
+    @rule()
+    def the_process_dies(self) -> None:
+        lose_calls(self.session, self.run_id, self.alice.user_id)
+
+    @precondition(lambda self: self.known)
+    @rule(place=st.integers(0, 50))
+    def time_runs_out(self, place: int) -> None:
+        past = clock.now() - timedelta(hours=25)
+        self.session.execute(
+            sa.update(ToolExecution)
+            .where(ToolExecution.id == self._some(place), ToolExecution.status == ToolStatus.PENDING)
+            .values(created_at=past, expires_at=past)
+        )
+        expire_approvals(self.session)
+
+    @precondition(lambda self: len(self.known) > 3)
+    @rule()
+    def the_run_is_cancelled_and_continued(self) -> None:
+        request_cancel(self.session, self.run_id, actor=self.alice)
+        assert not [one for one in self._statuses().values() if one in NEXT]
+        self._set_run(RunStatus.QUEUED)
+
+    @invariant()
+    def each_moves_only_where_it_may(self) -> None:
+        if not hasattr(self, "known"):
+            return
+        now = self._statuses()
+        for call_id, status in now.items():
+            before = self.known.get(call_id)
+            if before is not None and before != status:
+                reachable = NEXT.get(before, set()) | {
+                    two for one in NEXT.get(before, set()) for two in NEXT.get(one, ())
+                }
+                assert status in reachable, (before, status)
+        self.known = now
+
+    @invariant()
+    def nothing_runs_twice_or_over_the_limit(self) -> None:
+        if not hasattr(self, "known"):
+            return
+        assert all(times == 1 for times in self.executed.values())
+        spent = spent_on_tools(self.session, self.alice.user_id, since=clock.now() - HOUR)
+        assert spent <= LIMIT, spent
+
+    @invariant()
+    def a_run_waits_exactly_while_something_is_to_be_decided(self) -> None:
+        if not hasattr(self, "known"):
+            return
+        run = self.session.get_one(Run, self.run_id, populate_existing=True)
+        assert (run.status is RunStatus.AWAITING_APPROVAL) == ("pending" in self._statuses().values())
+
+    @invariant()
+    def the_books_agree(self) -> None:
+        if not hasattr(self, "known"):
+            return
+        total = self.session.scalars(sa.select(Chat.total_cost).where(Chat.id == self.caller.chat_id)).one()
+        entered = self.session.scalar(
+            sa.select(sa.type_coerce(sa.func.coalesce(sa.func.sum(UsageLog.cost), 0), UsageLog.cost.type)).where(
+                UsageLog.chat_id == self.caller.chat_id
+            )
+        )
+        assert total == entered
+
+
+def test_whatever_happens_in_any_order_no_call_runs_twice_or_costs_too_much(session: Session) -> None:
+    class Here(Life):
+        pass
+
+    Here.session = session
+    run_state_machine_as_test(
+        Here,
+        settings=settings(
+            max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
