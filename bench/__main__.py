@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from bench import context, drafts, search, whole
+from bench import context, drafts, search, tools, whole
 from bench.load import Figure, cpu_seconds, measure, request_bytes
 from bench.streams import PAUSE_MS, TOKENS, Asker, Reply, listen_idly, relay_bare, resident_kib, stream
 from tertulia.accounts.actor import Actor
@@ -114,7 +114,7 @@ def free_port() -> int:
         return port
 
 
-PARTS = ("calls", "whole", "streams", "idle", "start", "search", "drafts", "context")
+PARTS = ("calls", "whole", "streams", "idle", "start", "search", "drafts", "context", "tools")
 
 
 def main() -> None:
@@ -168,6 +168,9 @@ def main() -> None:
         if "context" in parts:
             (folder / "context").mkdir()
             report_context(folder / "context")
+        if "tools" in parts:
+            (folder / "tools").mkdir()
+            report_tools(folder / "tools")
 
 
 def report_whole(ours: tuple[int, int], seeded: whole.Seeded, own_page: bytes, folder: Path) -> None:
@@ -212,6 +215,13 @@ def report_drafts(folder: Path) -> None:
         print(f"     {name:<40} {sorted(took)[len(took) // 2]:>8.1f} / {sorted(took)[int(len(took) * 0.95)]:.1f}")
     share = found.disk_bytes / found.text_bytes
     print(f"1,000 versions are {found.disk_bytes:,} bytes in their rows, {share:.1f} times the text", flush=True)
+
+
+def report_tools(folder: Path) -> None:
+    ran, lists = tools.measure(folder)
+    print(f"\nA tool call that a rule lets run, beside the tool itself, ms (p50 / p95): {_spread(ran)}")
+    for count, took in lists:
+        print(f"The first 50 of {count:>5,} that wait for a decision: {_spread(took)}")
 
 
 def report_context(folder: Path) -> None:

@@ -105,6 +105,12 @@ def test_one_refuses_with_a_word_allows_for_the_chat_and_sets_rules(
     say(page, "Search again")
     expect(page.get_by_text("Found without asking.")).to_be_visible()
     expect(page.get_by_role("article", name="Tool search_chats").last).to_contain_text("ran by a rule")
+    page.get_by_role("button", name="Tools: 2 offered").click()
+    here = page.get_by_role("region", name="Rules of this chat")
+    expect(here).to_contain_text("search_chats runs unasked")
+    assert accessibility_faults(page) == []
+    here.get_by_role("button", name="Ask about search_chats again").click()
+    expect(here).not_to_contain_text("runs unasked")
     page.goto("/settings/tools")
     expect(page.get_by_role("region", name="By tool", exact=True)).to_contain_text("search_chats")
     with page.expect_response(lambda answer: answer.request.method == "PUT"):

@@ -73,7 +73,7 @@ export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
         </ShareDialog>
       )}
       showToolCall={showToolCall}
-      toolsChoice={(chosen, choose) => <ToolsChoice chosen={chosen} onChoose={choose} />}
+      toolsChoice={(chosen, choose) => <ToolsChoice chatId={chatId} chosen={chosen} onChoose={choose} />}
       chatState={<ChatState chatId={chatId} />}
       needsApproval={waiting.some((call) => call.chat_id === chatId)}
       aboveComposer={chatsOfDraft === undefined && <AttachedDrafts chatId={chatId} />}

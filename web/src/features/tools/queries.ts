@@ -5,6 +5,7 @@ export type ToolCall = Schemas["ToolExecutionRead"];
 export type PendingCall = Schemas["PendingToolExecution"];
 export type Tool = Schemas["ToolRead"];
 export type Rules = Schemas["AutoApprovalRead"];
+export type ChatRules = Schemas["ChatApprovalRead"];
 export type ToolUsage = Schemas["ToolUsage"];
 type Page<T> = { items: T[]; next_cursor: string | null };
 
@@ -50,6 +51,14 @@ export const rulesQuery = queryOptions({
   queryFn: ({ signal }) => api<Rules>("GET", "/auto-approval-settings", { signal }),
 });
 
+/** What may run unasked in one chat, beside what may everywhere. */
+export function chatRulesQuery(chatId: string) {
+  return queryOptions({
+    queryKey: ["chat-rules", chatId],
+    queryFn: ({ signal }) => api<ChatRules>("GET", `/chats/${chatId}/auto-approval`, { signal }),
+  });
+}
+
 export const usageByToolQuery = queryOptions({
   queryKey: ["tool-usage"],
   queryFn: async ({ signal }) => (await api<Page<ToolUsage>>("GET", "/tools/usage", { signal })).items,
@@ -90,6 +99,8 @@ export const approve = (callId: string, wish: Partial<Schemas["Approve"]>) =>
 export const deny = (callId: string, note?: string) =>
   api<ToolCall>("POST", `/tool-executions/${callId}/deny`, { body: note ? { note } : {} });
 export const cancelCall = (callId: string) => api<ToolCall>("POST", `/tool-executions/${callId}/cancel`);
+export const putChatRules = (chatId: string, rules: Schemas["ChatApproval"]) =>
+  api<ChatRules>("PUT", `/chats/${chatId}/auto-approval`, { body: rules });
 export const putRules = (rules: Schemas["AutoApprovalUpdate"]) =>
   api<Rules>("PUT", "/auto-approval-settings", { body: rules });
 
@@ -103,6 +114,7 @@ export function placeCall(client: QueryClient, call: ToolCall): void {
     return known && known.updated_at > call.updated_at ? calls : calls.with(at, call);
   });
   client.removeQueries({ queryKey: ["tool-execution", call.id] });
+  if (call.status === "approved") void client.invalidateQueries(chatRulesQuery(call.chat_id));
   if (call.status === "pending") void client.invalidateQueries({ queryKey: ["pending-calls"] });
   else
     client.setQueryData<PendingCall[]>(pendingQuery.queryKey, (waiting) =>

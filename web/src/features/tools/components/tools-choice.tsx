@@ -9,11 +9,12 @@ import { Failed, Lines } from "@/ui/states";
 import { Tick } from "@/ui/tick";
 import { type Tool, toolsQuery } from "../queries";
 import { RISKS } from "../words";
+import { ChatRules } from "./chat-rules";
 
-type Props = { chosen: readonly string[]; onChoose: (keys: string[]) => Promise<unknown> };
+type Props = { chatId: string; chosen: readonly string[]; onChoose: (keys: string[]) => Promise<unknown> };
 
 /** Lets one choose which tools the models of a chat may ask for. */
-export function ToolsChoice({ chosen, onChoose }: Props) {
+export function ToolsChoice({ chatId, chosen, onChoose }: Props) {
   const [isOpen, setOpen] = useState(false);
   return (
     <>
@@ -25,12 +26,14 @@ export function ToolsChoice({ chosen, onChoose }: Props) {
       >
         <Wrench size={16} strokeWidth={1.5} aria-hidden />
       </IconButton>
-      {isOpen && <ToolsDialog chosen={chosen} onChoose={onChoose} onClose={() => setOpen(false)} />}
+      {isOpen && (
+        <ToolsDialog chatId={chatId} chosen={chosen} onChoose={onChoose} onClose={() => setOpen(false)} />
+      )}
     </>
   );
 }
 
-function ToolsDialog({ chosen, onChoose, onClose }: Props & { onClose: () => void }) {
+function ToolsDialog({ chatId, chosen, onChoose, onClose }: Props & { onClose: () => void }) {
   const tools = useQuery(toolsQuery);
   const [keys, setKeys] = useState(chosen);
   const [problem, setProblem] = useState<string>();
@@ -73,6 +76,7 @@ function ToolsDialog({ chosen, onChoose, onClose }: Props & { onClose: () => voi
           ))}
         </ul>
       )}
+      <ChatRules chatId={chatId} />
     </Dialog>
   );
 }
