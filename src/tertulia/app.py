@@ -159,7 +159,7 @@ def create_app(
             parts.link_counts,
         ),
         transfer_routes(parts.db, parts.store, settings.data / "imports"),
-        context_routes(parts.catalogue),
+        context_routes(parts.catalogue, parts.tools.toolbox),
         tool_routes(cursors, parts.tools),
         tool_execution_routes(parts.db, cursors, parts.tools),
         run_routes(

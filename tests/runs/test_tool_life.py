@@ -31,6 +31,7 @@ from tertulia.runs.tool_calls import AskedCall, Caller, CallOutcome, add_calls, 
 from tertulia.tools.errors import AlreadyDecided
 from tertulia.tools.models import OPEN, ToolExecution, ToolStatus
 from tertulia.tools.protocol import OfferedTool
+from tertulia.tools.results import as_cost
 from tertulia.tools.rules import HOUR, put_auto_approval
 from tertulia.tools.schemas import Approve, AutoApprovalUpdate, Deny
 from tests.factories.accounts import make_user
@@ -57,7 +58,7 @@ class Life(RuleBasedStateMachine):
     def begin(self) -> None:
         session = self.session
         self.alice = make_user(session, username=new_id())
-        put_auto_approval(session, AutoApprovalUpdate(max_cost_per_hour=LIMIT), actor=self.alice)
+        put_auto_approval(session, AutoApprovalUpdate(max_cost_per_hour=LIMIT), {}, actor=self.alice)
         chat_id = make_chat(session, owner=self.alice)
         asked = add_message(session, chat_id, "Do it", owner=self.alice)
         reply = add_message(session, chat_id, "", owner=self.alice, is_reply=True, after=asked)
@@ -107,7 +108,7 @@ class Life(RuleBasedStateMachine):
         was = self.known[call_id]
         wish = Approve(parameters={"cost": "0", "text": "edited"} if edits else None)
         try:
-            read = approve(self.session, call_id, wish, lambda *_: None, actor=self.alice)
+            read = approve(self.session, call_id, wish, lambda *_: Decimal(0), actor=self.alice)
         except AlreadyDecided:
             assert was != "pending"
             return
@@ -145,11 +146,11 @@ class Life(RuleBasedStateMachine):
             self.executed[call_id] += 1
 
     @precondition(lambda self: self.known)
-    @rule(place=st.integers(0, 50), fails=st.booleans(), cost=st.sampled_from((None, "0.05", "-1", "NaN")))
+    @rule(place=st.integers(0, 50), fails=st.booleans(), cost=st.sampled_from((None, "0", "-1", "NaN")))
     def a_process_ends(self, place: int, fails: bool, cost: str | None) -> None:
         call_id = self._some(place)
         status = ToolStatus.FAILED if fails else ToolStatus.COMPLETED
-        outcome = CallOutcome(status, 5, cost=None if cost is None else Decimal(cost))
+        outcome = CallOutcome(status, 5, cost=as_cost(cost))
         assert end_call(self.session, self.caller, call_id, outcome) == (self.known[call_id] == "executing")
 
     @rule()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -9,15 +10,17 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.billing.models import UsageLog
 from tertulia.chat.models import Chat
 from tertulia.db.opening import plain_engine
 from tertulia.runs.counters import find_wrong_totals
+from tertulia.runs.executor import RunExecutor
 from tertulia.runs.models import Run, RunStatus
 from tertulia.tools.models import ToolExecution
 from tertulia.tools.protocol import Risk, Tool
 from tests.conftest import ServerMaker, SignIn
 from tests.fakes.live_server import Client, LiveServer
-from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Text
+from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Status, Text
 from tests.fakes.tools import Recorder
 from tests.waiting import until
 
@@ -523,7 +526,7 @@ def test_a_writer_in_anothers_chat_gets_nothing_of_what_its_owner_allows(
     body = {"shared_with_username": "bob", "permissions": {"can_write": True}}
     ana.api("POST", f"/chats/{chat['id']}/shares", json=body, expect=201)
     allow(ana)
-    ana.api("PUT", f"/chats/{chat['id']}/auto-approval", json={"specific_tools": {"record": [{"rule": "allow"}]}})
+    ana.api("PUT", f"/chats/{chat['id']}/auto-approval", json={"specific_tools": {"record": [{"rule": "ask"}]}})
     provider.play(calling(Call("record", {})), [Text("Done."), Finish()])
     sent = bob.say(chat["id"], "Do it")
     (call,) = pending(bob)
@@ -538,7 +541,7 @@ def test_a_writer_in_anothers_chat_gets_nothing_of_what_its_owner_allows(
         stored = session.scalars(sa.select(Chat.auto_approval).where(Chat.id == chat["id"])).one()
     engine.dispose()
     assert stored is not None
-    assert stored.specific_tools["record"][0].definition_digest is None
+    assert [rule.rule for rule in stored.specific_tools["record"]] == ["ask"]
 
 
 def test_history_and_sums_tell_what_each_tool_did(ana: Client, provider: ScriptedProvider) -> None:
@@ -610,3 +613,149 @@ def test_pages_inside_the_network_are_not_fetched_for_models(ana: Client, provid
     ana.finished(sent["run"]["id"])
     (call,) = calls_of(ana, sent)
     assert (call["status"], call["error_code"]) == ("failed", "address_refused")
+
+
+def ledger_of(server: LiveServer, chat_id: str) -> list[Any]:
+    """What the ledger has of a chat, after looking whether it agrees with the chat's totals."""
+    engine = plain_engine(server.settings)
+    with Session(engine) as session:
+        assert find_wrong_totals(session) == []
+        rows = session.scalars(sa.select(UsageLog).where(UsageLog.chat_id == chat_id).order_by(UsageLog.id)).all()
+    engine.dispose()
+    return list(rows)
+
+
+def test_a_request_counts_once_though_the_run_is_stopped_while_its_tools_run(
+    ana: Client, server: LiveServer, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    allow(ana)
+    provider.play(calling(Call("record", {"do": "wait"})))
+    sent = ask(ana)
+    until(lambda: recorder.running == 1)
+    ana.api("POST", f"/runs/{sent['run']['id']}/cancel")
+    until(lambda: ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "cancelled")
+    run = ana.api("GET", f"/runs/{sent['run']['id']}")
+    assert (run["usage"]["input_tokens"], run["usage"]["output_tokens"]) == (7, 5)
+    assert len(ledger_of(server, sent["message"]["chat_id"])) == 1
+
+
+def test_a_request_that_is_tried_again_after_a_tool_is_entered_once(
+    start_server: ServerMaker, provider: ScriptedProvider
+) -> None:
+    provider.models = ["gpt-4o"]
+    server = start_server(
+        tools=[Recorder()], openai_base_url=provider.url, openai_api_key="sk", provider_connect_s=30.0
+    )
+    with closing(signed_in(server)) as ana:
+        allow(ana)
+        provider.play(calling(Call("record", {})), [Status(503)], [Text("At last."), Finish()])
+        sent = ask(ana, tools=["record"])
+        run = ana.finished(sent["run"]["id"])
+        rows = ledger_of(server, sent["message"]["chat_id"])
+        assert [(row.status.value, row.input_tokens) for row in rows if row.status.value == "settled"] == [
+            ("settled", 7),
+            ("settled", 7),
+        ]
+        assert sum(row.cost for row in rows if row.cost is not None) == Decimal(run["cost"])
+
+
+def test_what_a_tool_tells_of_its_cost_is_entered_whatever_it_is(
+    ana: Client, server: LiveServer, provider: ScriptedProvider
+) -> None:
+    allow(ana)
+    provider.play(
+        calling(Call("record", {"do": "dear"}), Call("record", {"do": "odd"}), Call("record", {"do": "give up"})),
+        [Text("Well."), Finish()],
+    )
+    sent = ask(ana)
+    assert ana.finished(sent["run"]["id"])["status"] == "completed"
+    told = [(call["status"], call["cost"]) for call in calls_of(ana, sent)]
+    assert told == [("completed", "5.000000"), ("completed", "0.010000"), ("failed", "0.000000")]
+    assert ana.api("GET", "/auto-approval-settings")["spent_this_hour"] == "5.010000"
+    assert len(ledger_of(server, sent["message"]["chat_id"])) == 4
+
+
+def test_edited_arguments_are_held_to_the_rules_and_limits_too(
+    ana: Client, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    ana.api("PUT", "/auto-approval-settings", json={"specific_tools": {"record": NEVER_BAD}})
+    provider.play(calling(Call("record", {"cost": "0.01"})), [Text("Done."), Finish()])
+    sent = ask(ana)
+    (call,) = pending(ana)
+    dear = decide(ana, call, parameters={"cost": "1.01"}, expect=409)
+    assert (dear["code"], "one call" in dear["detail"]) == ("refused_by_rule", True)
+    assert decide(ana, call, parameters={"text": "bad"}, expect=409)["code"] == "refused_by_rule"
+    assert decide(ana, call, parameters={"cost": "0.40"})["estimated_cost"] == "0.400000"
+    ana.finished(sent["run"]["id"])
+    assert recorder.calls == [{"cost": "0.40"}]
+    assert calls_of(ana, sent)[0]["cost"] == "0.400000"
+
+
+NEVER_BAD = [{"rule": "never", "arguments": {"text": "*bad*"}}]
+
+
+def test_a_polite_stop_keeps_what_waits(start_server: ServerMaker, provider: ScriptedProvider) -> None:
+    """As a kill does: what ran is lost and says so, and what waits for a decision waits on."""
+    tool = Recorder()
+    options: dict[str, Any] = {
+        "tools": [tool, Recorder("other")],
+        "openai_base_url": provider.url,
+        "openai_api_key": "k",
+    }
+    first = start_server(**options, provider_connect_s=30.0)
+    with closing(signed_in(first)) as ana:
+        allow(ana)
+        provider.play(calling(Call("record", {"do": "wait"}), Call("other", {})), [Text("Well."), Finish()])
+        sent = ask(ana, tools=["record", "other"])
+        until(lambda: tool.running == 1)
+        executor = first.app.state.parts.executor
+        first.call(_stop_soon(executor))
+        cookies = dict(ana.cookies)
+    first.stop()
+    second = start_server(**options, provider_connect_s=30.0)
+    with Client(second.url, cookies=cookies) as ana:
+        (waiting,) = pending(ana)
+        assert waiting["tool_name"] == "other"
+        assert ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "awaiting_approval"
+        lost = next(call for call in calls_of(ana, sent) if call["tool_name"] == "record")
+        assert (lost["status"], lost["error_code"]) == ("failed", "outcome_unknown")
+        decide(ana, waiting)
+        assert ana.finished(sent["run"]["id"])["status"] == "completed"
+
+
+async def _stop_soon(executor: RunExecutor) -> None:
+    """What a stop does to replies that do not end within its ten seconds."""
+    for run_id in list(executor._working):
+        executor._stop(run_id, "interrupted")
+
+
+def test_calls_go_back_under_names_and_ids_that_every_vendor_takes(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play(
+        calling(Call("functions.calc tool", {}, id="same"), Call("nothing", {}, id="same")), [Text("Oh."), Finish()]
+    )
+    sent = ask(ana)
+    ana.finished(sent["run"]["id"])
+    messages = provider.requests[-1]["messages"]
+    asked = messages[2]["tool_calls"]
+    assert [one["function"]["name"] for one in asked] == ["functions_calc_tool", "nothing"]
+    assert [one["id"] for one in asked] == [one["tool_call_id"] for one in messages[3:]]
+    assert len({one["id"] for one in asked}) == 2
+    # Without tools to offer, what was called is told in words.
+    ana.api("PATCH", f"/chats/{sent['message']['chat_id']}", json={"settings": {"tools": []}})
+    ana.finished(ana.say(sent["message"]["chat_id"], "And now?")["run"]["id"])
+    request = provider.requests[-1]
+    assert "tools" not in request
+    assert [message["role"] for message in request["messages"]] == ["user", "assistant", "user"]
+    assert "[called nothing with {}]" in request["messages"][1]["content"]
+
+
+def test_the_descriptions_of_tools_take_their_part_of_the_window(ana: Client, provider: ScriptedProvider) -> None:
+    chat = ana.chat(settings={"tools": ALL})
+    ana.api("PATCH", f"/chats/{chat['id']}", json={"context_window_size": 4096})
+    ana.finished(ana.say(chat["id"], "words " * 4000)["run"]["id"])
+    request = provider.requests[-1]
+    whole = sum(len(message["content"]) for message in request["messages"]) + len(str(request["tools"]))
+    assert whole / 3.5 < 4096
+    used = ana.api("GET", f"/chats/{chat['id']}/context")
+    assert used["system_tokens"] > 200
+    assert used["used"] <= used["window"] - used["reserve"]

@@ -9,9 +9,9 @@ from tertulia.tools.builtin.calculator import evaluate
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.offered import Toolbox
 from tertulia.tools.protocol import OfferedTool, Tool, ToolContext, ToolFailed, ToolResult
-from tertulia.tools.results import MAX_RESULT, store_result, words_of
+from tertulia.tools.results import MAX_RESULT, as_cost, store_result, words_of
 from tertulia.tools.untrusted import Source, find_sources
-from tertulia.tools.validation import MAX_ARGUMENTS, check_arguments, parse_arguments
+from tertulia.tools.validation import MAX_ARGUMENTS, MAX_DEPTH, check_arguments, is_modest_schema, parse_arguments
 
 
 @pytest.mark.parametrize(
@@ -155,3 +155,55 @@ def test_tools_that_cannot_be_are_refused_at_the_start() -> None:
     for wrong in ([Echo(), Echo()], [Nameless()], [Shapeless()]):
         with pytest.raises(ValueError, match=r"tool|parameters"):
             Toolbox(wrong)
+
+
+def test_arguments_are_nested_no_deeper_than_they_may() -> None:
+    deepest = '{"a": ' + "[" * MAX_DEPTH + "]" * MAX_DEPTH + "}"
+    assert parse_arguments(deepest)
+    with pytest.raises(ArgumentsInvalid, match="32 levels"):
+        parse_arguments('{"a": ' + "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1) + "}")
+    with pytest.raises(ArgumentsInvalid):
+        parse_arguments('{"a": ' + "[" * 300 + "]" * 300 + "}")
+    assert parse_arguments('{"a": "\\\\u0000"}') == {"a": "\\u0000"}  # written out, it is no such character
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"x": {"$ref": "http://127.0.0.1/inside"}}},
+        {"type": "object", "properties": {"x": {"$ref": "file:///etc/hostname"}}},
+        {"type": "object", "$ref": "#"},
+        {"type": "object", "properties": {"x": {"pattern": "^(a+)+$"}}},
+        {"type": "object", "properties": {"x": {"uniqueItems": True}}},
+        {"type": "string"},
+        {"type": "object", "properties": 1},
+    ],
+)
+def test_a_schema_of_anybodys_refers_to_nothing_and_is_cheap_to_check(schema: dict[str, Any]) -> None:
+    assert not is_modest_schema(schema)
+
+
+@pytest.mark.parametrize("reference", ["http://127.0.0.1:9/inside", "file:///etc/hostname", "#"])
+def test_a_schema_fetches_nothing_and_ends(reference: str) -> None:
+    schema: dict[str, Any] = {"type": "object", "properties": {"x": {"$ref": reference}}}
+    if reference == "#":
+        schema = {"type": "object", "allOf": [{"$ref": "#"}]}
+    with pytest.raises(ArgumentsInvalid, match="refers to something"):
+        check_arguments(schema, {"x": "y"})
+
+
+@pytest.mark.parametrize(
+    ("told", "amount"),
+    [
+        (None, None),
+        (0, "0"),
+        (0.01, "0.01"),
+        ("0.25", "0.25"),
+        (Decimal("-1"), None),
+        (float("nan"), None),
+        ("much", None),
+        (10**30, "999999"),
+    ],
+)
+def test_a_cost_is_understood_whatever_a_tool_says(told: object, amount: str | None) -> None:
+    assert as_cost(told) == (None if amount is None else Decimal(amount))

@@ -34,7 +34,7 @@ def rules(*specific: ToolRule, **changes: Any) -> Rules:
 
 ALLOW = ToolRule(rule="allow", definition_digest=DIGEST)
 ASK, NEVER = ToolRule(rule="ask"), ToolRule(rule="never")
-NOTES = ToolRule(rule="allow", arguments={"path": "/notes/*"})
+NOTES = ToolRule(rule="allow", arguments={"path": "/notes/*"}, definition_digest=DIGEST)
 KNOWN = {"is_new": False}
 
 
@@ -64,7 +64,7 @@ KNOWN = {"is_new": False}
         ),
         # By tool.
         (rules(ALLOW), call(), Decision("run", "allowed")),
-        (rules(ToolRule(rule="allow")), call(definition_digest="e" * 64), Decision("run", "allowed")),
+        (rules(ToolRule(rule="allow")), call(), Decision("ask", "changed")),  # of a tool that was not there then
         (rules(ALLOW), call(definition_digest="e" * 64), Decision("ask", "changed")),
         (rules(ASK, read_only_operations=True), call(risk=Risk.READ_ONLY, **KNOWN), Decision("ask", "asked_by_rule")),
         (rules(NEVER), call(), Decision("refuse", "never")),
@@ -81,7 +81,11 @@ KNOWN = {"is_new": False}
         (rules(NOTES), call(arguments={"path": "/etc/passwd"}), Decision("ask", "new")),
         (rules(NOTES), call(arguments={}), Decision("ask", "new")),
         (rules(NOTES), call(arguments={"path": ["/notes/a"]}), Decision("ask", "new")),
-        (rules(ToolRule(rule="allow", arguments={"count": "3"})), call(), Decision("run", "allowed")),
+        (
+            rules(ToolRule(rule="allow", arguments={"count": "3"}, definition_digest=DIGEST)),
+            call(),
+            Decision("run", "allowed"),
+        ),
         (rules(ToolRule(rule="never", arguments={"path": "*.txt"}), NOTES), call(), Decision("refuse", "never")),
         (rules(ToolRule(rule="ask", arguments={"path": "/notes/a*"}), NOTES), call(), Decision("ask", "asked_by_rule")),
         (rules(ToolRule(rule="allow", arguments={"path": "[/]*"})), call(), Decision("ask", "new")),
@@ -160,7 +164,7 @@ def test_a_cost_that_nobody_knows_counts_as_the_limit(told: Decimal | None) -> N
 
 @given(pattern=st.text("ab*.[", max_size=12), text=st.text("ab.[", max_size=12))
 def test_a_star_stands_for_anything_and_nothing_else_is_special(pattern: str, text: str) -> None:
-    rule_set = rules(ToolRule(rule="allow", arguments={"path": pattern}))
+    rule_set = rules(ToolRule(rule="allow", arguments={"path": pattern}, definition_digest=DIGEST))
     runs = decide(rule_set, call(arguments={"path": text})).verdict == "run"
 
     def matches(rest: str, tail: str) -> bool:
@@ -171,3 +175,9 @@ def test_a_star_stands_for_anything_and_nothing_else_is_special(pattern: str, te
         return tail[:1] == rest[0] and matches(rest[1:], tail[1:])
 
     assert runs == matches(pattern, text)
+
+
+def test_a_pattern_costs_what_the_text_is_long() -> None:
+    """Nothing that a person or a model can write makes the server think for ever."""
+    rule_set = rules(ToolRule(rule="allow", arguments={"path": "*a" * 90 + "*b"}, definition_digest=DIGEST))
+    assert decide(rule_set, call(arguments={"path": "a" * 60_000})).verdict == "ask"

@@ -130,20 +130,7 @@ def reserve(
     lock_payer(session, payment.user_id)
     if spent_on_tools(session, payment.user_id, since=since) + amount > limit:
         return False
-    now = clock.now()
-    session.execute(
-        sa.insert(UsageLog).values(
-            id=new_id(),
-            **vars(payment),
-            kind=kind,
-            status=UsageStatus.RESERVED,
-            provider=provider,
-            model_name=model_name,
-            reserved_cost=amount,
-            created_at=now,
-            updated_at=now,
-        )
-    )
+    _enter_tool(session, payment, kind, provider, model_name, status=UsageStatus.RESERVED, reserved_cost=amount)
     return True
 
 
@@ -152,16 +139,37 @@ def lock_payer(session: Session, user_id: str) -> None:
     session.execute(_PAYER, {"payer": user_id})
 
 
-def settle(session: Session, tool_execution_id: str, cost: Decimal) -> None:
-    """What was set aside for a call becomes what it cost; nothing was where it costs nothing."""
-    session.execute(
+def settle(session: Session, payment: ToolPayment, cost: Decimal, *, tool_name: str) -> None:
+    """What was set aside for a call becomes what it cost. One that was to cost nothing and did is entered all the same."""
+    moved = rowcount(
+        session,
         sa.update(UsageLog)
         .where(
-            UsageLog.tool_execution_id == tool_execution_id,
+            UsageLog.tool_execution_id == payment.tool_execution_id,
             UsageLog.kind == UsageKind.TOOL,
             UsageLog.status == UsageStatus.RESERVED,
         )
-        .values(status=UsageStatus.SETTLED, cost=cost)
+        .values(status=UsageStatus.SETTLED, cost=cost),
+    )
+    if not moved and cost > 0:
+        _enter_tool(session, payment, UsageKind.TOOL, "tools", tool_name, status=UsageStatus.SETTLED, cost=cost)
+
+
+def _enter_tool(
+    session: Session, payment: ToolPayment, kind: UsageKind, provider: str, model_name: str, **amounts: object
+) -> None:
+    now = clock.now()
+    session.execute(
+        sa.insert(UsageLog).values(
+            id=new_id(),
+            **vars(payment),
+            kind=kind,
+            provider=provider,
+            model_name=model_name,
+            created_at=now,
+            updated_at=now,
+            **amounts,
+        )
     )
 
 

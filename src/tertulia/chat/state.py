@@ -21,7 +21,7 @@ from tertulia.ids import ChatId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 from tertulia.tools.errors import ArgumentsInvalid
-from tertulia.tools.validation import check_arguments, is_schema
+from tertulia.tools.validation import check_arguments, check_plain, is_modest_schema
 
 MAX_STATE = 256 * 1024
 
@@ -51,8 +51,12 @@ def put_state(session: Session, chat_id: ChatId, write: StateWrite, *, actor: Ac
     """Raises StateInvalid for what does not fit the schema, StateTooLarge."""
     row = _locked(session, chat_id, actor=actor)
     if "json_schema" in write.model_fields_set:
-        if write.json_schema is not None and not is_schema(write.json_schema):
-            raise StateInvalid("The schema is not the JSON Schema of an object.", field="schema")
+        if write.json_schema is not None and not is_modest_schema(write.json_schema):
+            raise StateInvalid(
+                "The schema must be the JSON Schema of an object, of 64 KiB and 32 levels at most, without references, patterns "
+                "and uniqueItems.",
+                field="schema",
+            )
         row.state_schema = write.json_schema
     return _store(session, row, write.state)
 
@@ -74,16 +78,14 @@ def _locked(session: Session, chat_id: ChatId, *, actor: Actor) -> ChatState:
 
 
 def _store(session: Session, row: ChatState, state: dict[str, Any]) -> StateRead:
-    encoded = orjson.dumps(state)
-    if len(encoded) > MAX_STATE:
-        raise StateTooLarge(MAX_STATE)
-    if b"\\u0000" in encoded:
-        raise StateInvalid("The state holds the character U+0000, which cannot be stored.", field="state")
-    if row.state_schema is not None:
-        try:
+    try:
+        check_plain(state)
+        if len(orjson.dumps(state)) > MAX_STATE:
+            raise StateTooLarge(MAX_STATE)
+        if row.state_schema is not None:
             check_arguments(row.state_schema, state, limit_bytes=MAX_STATE)
-        except ArgumentsInvalid as error:
-            raise StateInvalid(f"The state does not fit its schema: {error.detail}", field="state") from None
+    except ArgumentsInvalid as error:
+        raise StateInvalid(f"The state cannot be kept: {error.detail}", field="state") from None
     row.state, row.updated_at = state, clock.now()
     session.flush()
     read = _read(row.chat_id, row)

@@ -14,6 +14,7 @@ from tertulia.tools.models import ToolExecution, ToolStatus
 from tertulia.tools.results import words_of
 
 _MARK = re.compile(r"</(tool_result)", re.IGNORECASE)
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _WAITING = "[no result yet: the person has not decided]"
 
 
@@ -53,9 +54,17 @@ def _turns(parts: Iterable[Part], calls: dict[str, ToolExecution]) -> tuple[tupl
 
 
 def _sent(call: ToolExecution) -> SentCall:
-    name = f"{call.server}__{call.tool_name}"[:64] if call.server else call.tool_name
+    """Under an id of our own: a model may have given one twice, or in a form that another vendor refuses."""
+    name = f"{call.server}__{call.tool_name}" if call.server else call.tool_name
+    name = _NOT_IN_NAMES.sub("_", name)[:64] or "tool"
     arguments = call.parameters if call.edited_parameters is None else call.edited_parameters
-    return SentCall(call.tool_call_id, name, orjson.dumps(arguments).decode(), told_result(call))
+    return SentCall(call.id.replace("-", ""), name, orjson.dumps(arguments).decode(), told_result(call))
+
+
+def in_words(turn: Turn) -> str:
+    """A turn as text, for a model that is offered no tools now."""
+    told = [f"[called {call.name} with {call.arguments}]\n{call.result}" for call in turn.calls]
+    return "\n\n".join(filter(None, [turn.text, *told]))
 
 
 def told_result(call: ToolExecution) -> str:

@@ -25,6 +25,7 @@ CHUNK = 50
 # The number of messages left out is told exactly up to here; counting further back would cost more with every message.
 COUNT_AT_MOST = 1000
 CHARACTERS_A_TOKEN = 4  # as many as can fit at most
+LEAST_BUDGET = 64  # tokens
 MOST_PICTURES = 10  # the newest; those before them are told of in words
 
 
@@ -48,10 +49,13 @@ def gather_context(
     shrink: float = 1.0,
     factor: float = 1.0,
     about: Callable[[int], str] | None = None,
+    taken: int = 0,
 ) -> Context:
     """The branch that ends in a message, as much as fits; `shrink` below 1 after a provider found it too long.
 
     `factor`: how many of this model's tokens one of our estimated ones is, by what its provider counted before.
+
+    `taken`: estimated tokens that something else of the request takes, such as the descriptions of tools.
 
     `about` tells within so many tokens what the chat is about besides, such as a draft. Of a thread it is what the thread says, and before it the branch up to the message that it answers.
     """
@@ -63,6 +67,7 @@ def gather_context(
         sees_pictures=sees_pictures,
         scale=shrink / factor,
         about=about,
+        taken=taken,
     )
     fitted = [one.sent for one in _plan(found) if one.sent is not None]
     kept = sum(message.message_id is not None for message in fitted)
@@ -80,6 +85,7 @@ class ContextPlan:
     reserve: int
     planned: list[Planned]  # the newest part of the branch, and what is pinned before it; system messages first
     older: int  # messages further back, which are left out; counted up to COUNT_AT_MOST
+    taken: int  # estimated tokens of what is sent besides messages
 
 
 def plan_next(
@@ -91,6 +97,7 @@ def plan_next(
     sees_pictures: bool,
     factor: float,
     about: Callable[[int], str] | None,
+    taken: int = 0,
 ) -> ContextPlan:
     found = _read(
         session,
@@ -100,8 +107,9 @@ def plan_next(
         sees_pictures=sees_pictures,
         scale=1 / factor,
         about=about,
+        taken=taken,
     )
-    return ContextPlan(factor, found.window, found.reserve, _plan(found), found.older)
+    return ContextPlan(factor, found.window, found.reserve, _plan(found), found.older, taken)
 
 
 @dataclass(frozen=True)
@@ -134,13 +142,15 @@ def _read(
     sees_pictures: bool,
     about: Callable[[int], str] | None,
     scale: float,
+    taken: int,
 ) -> _Found:
     prompt, chosen_window, settings = session.execute(
         sa.select(Chat.system_prompt, Chat.context_window_size, Chat.settings).where(Chat.id == chat_id)
     ).one()
     window = min(chosen_window or model_window or DEFAULT_WINDOW, model_window or chosen_window or DEFAULT_WINDOW)
     reserve = reserve_for_answer(window, settings.max_tokens)
-    budget = int((window - reserve) * scale)
+    # However much else there is to say, the question has some room.
+    budget = max(int((window - reserve) * scale) - taken, LEAST_BUDGET)
     newest_first, more = _read_back(session, chat_id, leaf, budget)
     pinned, older = _read_older(session, chat_id, more)
     messages = _with_files(session, newest_first + pinned, budget, sees_pictures=sees_pictures)

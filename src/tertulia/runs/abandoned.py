@@ -13,7 +13,7 @@ from tertulia.chat.models import Chat, Message, MessageStatus, TokenCount
 from tertulia.chat.parts import written_text
 from tertulia.chat.search_index import index_stored
 from tertulia.context.window import estimate_tokens
-from tertulia.db import utc_now, wake
+from tertulia.db import utc_now
 from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import ChatId, MessageId, RunId
 from tertulia.providers.configs import split_key
@@ -22,10 +22,9 @@ from tertulia.providers.protocol import Usage
 from tertulia.providers.vendors import BY_ID
 from tertulia.realtime.models import Operation
 from tertulia.runs.models import Run, RunStatus, Step
-from tertulia.runs.service import RUNS, announce_run, wake_ended
-from tertulia.runs.steps import add_counts, enter_ledger
-from tertulia.runs.tool_calls import close_calls, count_open, last_call, lose_calls
-from tertulia.tools.models import ToolStatus
+from tertulia.runs.service import announce_run, wake_ended
+from tertulia.runs.steps import add_counts, enter_ledger, give_back
+from tertulia.runs.tool_calls import close_calls, last_call
 
 
 def has_abandoned(session: Session) -> bool:
@@ -55,7 +54,7 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
     message = session.get_one(Message, run.message_id)
     step = session.scalars(sa.select(Step).where(Step.run_id == run.id).order_by(Step.number.desc()).limit(1)).first()
     if step is not None and step.ended_at is not None:
-        _give_back(session, run, owner_id)
+        give_back(session, run, owner_id)
         return
     request = step.request if step is not None else None
     # Before the first checkpoint nobody knows whether the provider was reached at all.
@@ -95,17 +94,6 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
     finish_proposal(session, message.id, is_whole=False)
     announce_message(session, owner_id, MessageId(run.message_id), Operation.UPDATED)
     announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
-
-
-def _give_back(session: Session, run: Run, owner_id: str) -> None:
-    """Its last request was answered with calls of tools. Those that ran are lost; with the others it goes on."""
-    lose_calls(session, run.id, owner_id)
-    waits = count_open(session, run.id, ToolStatus.PENDING) > 0
-    run.status = RunStatus.AWAITING_APPROVAL if waits else RunStatus.QUEUED
-    run.lease_owner, run.lease_expires_at, run.lease_number = None, None, run.lease_number + 1
-    session.flush()
-    announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
-    wake(session, RUNS)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Deciding on tool calls: whoever asked the model decides, once, from any device; the run goes on with the last decision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +25,7 @@ from tertulia.runs.tool_calls import (
     count_open,
     expire,
     get_execution,
+    judge_edited,
     move_pending,
     owner_of,
     read_call,
@@ -31,12 +33,12 @@ from tertulia.runs.tool_calls import (
 from tertulia.tools.errors import AlreadyDecided, NotYoursToDecide
 from tertulia.tools.models import ChatApproval, DecidedBy, ToolExecution, ToolStatus
 from tertulia.tools.protocol import digest_of
-from tertulia.tools.rules import read_rules, remember_always, with_allowed
+from tertulia.tools.rules import as_described, read_rules, remember_always, with_allowed
 from tertulia.tools.schemas import Approve, ChatApprovalRead, Deny, PendingToolExecution, ToolExecutionRead, ToolUsage
 
 MAX_USAGE_ROWS = 200
-# Raises ArgumentsInvalid or ToolGone for arguments that the tool, as it was asked for, does not take.
-CheckArguments = Callable[[ToolExecution, dict[str, Any]], None]
+# What a call would cost with other arguments. Raises ArgumentsInvalid or ToolGone where the tool does not take them.
+CheckArguments = Callable[[ToolExecution, dict[str, Any]], Decimal | None]
 
 
 def approve(
@@ -46,8 +48,9 @@ def approve(
     execution = _to_decide(session, call_id, actor=actor)
     now = clock.now()
     edited = wish.parameters if wish.parameters not in (None, execution.parameters) else None
+    cost = execution.estimated_cost
     if edited is not None:
-        check(execution, edited)
+        cost = judge_edited(session, execution, edited, check(execution, edited))
     moved = move_pending(
         session,
         call_id,
@@ -55,6 +58,7 @@ def approve(
         status=ToolStatus.APPROVED,
         approved_at=now,
         edited_parameters=edited,
+        estimated_cost=cost,
         arguments_digest=digest_of(execution.parameters if edited is None else edited),
         **_by_person(actor),
     )
@@ -166,8 +170,11 @@ def get_chat_approval(session: Session, chat_id: ChatId, *, actor: Actor) -> Cha
     return _read_chat_approval(session.scalars(sa.select(Chat.auto_approval).where(Chat.id == chat_id)).one())
 
 
-def put_chat_approval(session: Session, chat_id: ChatId, wish: ChatApproval, *, actor: Actor) -> ChatApprovalRead:
+def put_chat_approval(
+    session: Session, chat_id: ChatId, wish: ChatApproval, digests: Mapping[str, str], *, actor: Actor
+) -> ChatApprovalRead:
     own_chat(session, chat_id, actor=actor)
+    wish = wish.model_copy(update={"specific_tools": as_described(wish.specific_tools, digests)})
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=wish))
     announce_chat(session, chat_id, Operation.UPDATED)
     return _read_chat_approval(wish)

@@ -22,7 +22,8 @@ from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Usage
 from tertulia.providers.routes import get_default_model
 from tertulia.runs.drafts import about_drafts
-from tertulia.runs.steps import measured_factor
+from tertulia.runs.steps import measured_factor, tell_about, tokens_of_tools
+from tertulia.tools.offered import Toolbox
 
 EXCERPT = 120
 
@@ -56,7 +57,7 @@ class ContextRead(TypedDict):
     older: int
 
 
-def context_routes(catalogue: ModelCatalogue) -> Routes:
+def context_routes(catalogue: ModelCatalogue, toolbox: Toolbox) -> Routes:
     routes = Routes("context")
 
     @routes.add("GET", "/chats/{chat_id}/context", access=Access.SIGNED_IN, gives=ContextRead, problems=(404,))
@@ -77,7 +78,10 @@ def context_routes(catalogue: ModelCatalogue) -> Routes:
         resolved = await _resolved(catalogue, actor, choice)
 
         def plan(session: Session, actor: Actor) -> ContextPlan:
-            head = get_chat(session, ChatId(chat_id), actor=actor)["head_message_id"]
+            chat = get_chat(session, ChatId(chat_id), actor=actor)
+            head = chat["head_message_id"]
+            takes_tools = resolved is None or resolved.takes_tools is not False
+            tools = toolbox.chosen(chat["settings"]["tools"]) if takes_tools else []
             factor = measured_factor(session, head, choice.provider, choice.model_name) if choice else 1.0
             return plan_next(
                 session,
@@ -86,7 +90,8 @@ def context_routes(catalogue: ModelCatalogue) -> Routes:
                 model_window=resolved.context_window if resolved else None,
                 sees_pictures=resolved is None or resolved.sees_pictures is not False,
                 factor=factor,
-                about=about_drafts(session, chat_id, None, actor.user_id),
+                about=tell_about(about_drafts(session, chat_id, None, actor.user_id), tools),
+                taken=tokens_of_tools(tools),
             )
 
         return json_response(_read(await caller.read_long(plan), choice, resolved))
@@ -105,7 +110,8 @@ async def _resolved(catalogue: ModelCatalogue, actor: Actor, choice: ModelChoice
 
 def _read(plan: ContextPlan, choice: ModelChoice | None, resolved: Resolved | None) -> ContextRead:
     sent = [(one, round(plan.factor * one.sent.tokens) if one.sent else 0) for one in plan.planned]
-    used = sum(tokens for _, tokens in sent)
+    taken = round(plan.factor * plan.taken)
+    used = sum(tokens for _, tokens in sent) + taken
     cost = None
     if resolved is not None and choice is not None:
         cost = cost_of(resolved.vendor, choice.model_name, Usage(used, plan.reserve), at=clock.now())
@@ -115,7 +121,7 @@ def _read(plan: ContextPlan, choice: ModelChoice | None, resolved: Resolved | No
         "window": plan.window,
         "reserve": plan.reserve,
         "used": used,
-        "system_tokens": sum(tokens for one, tokens in sent if one.message.message_id is None),
+        "system_tokens": sum(tokens for one, tokens in sent if one.message.message_id is None) + taken,
         "forecast_cost": cost,
         "items": [
             {

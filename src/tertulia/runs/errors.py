@@ -52,6 +52,15 @@ class TooManyToolCalls(Conflict):
         )
 
 
+class CancelRequested(Conflict):
+    """Somebody wants the run stopped, and this process has not heard of it yet."""
+
+    code = "cancel_requested"
+
+    def __init__(self) -> None:
+        super().__init__("This run is to be stopped.")
+
+
 class LeaseLost(Conflict):
     """Another process has taken this run over, or it is gone: whatever this one still has of it must not be written."""
 

@@ -26,7 +26,7 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.runs.abandoned import has_abandoned, interrupt_abandoned
-from tertulia.runs.errors import LeaseLost, TooManyToolCalls
+from tertulia.runs.errors import CancelRequested, LeaseLost, TooManyToolCalls
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError, RunStatus
 from tertulia.runs.service import RUN_PREFIX, RUNS
@@ -39,6 +39,7 @@ from tertulia.runs.steps import (
     claim_runs,
     end_step,
     finish_run,
+    give_back_run,
     has_queued_runs,
     renew_leases,
     start_step,
@@ -249,6 +250,9 @@ class RunExecutor:
             outcome = tally.ended_early(reasons, live.written()) if work.cancelled() else work.result()
             if outcome is None:
                 return
+            if work.cancelled() and outcome.status is RunStatus.INTERRUPTED and tally.is_at_tools:
+                await self._db.write(give_back_run, run)  # another start goes on where this one stops
+                return
             try:
                 await self._finish(run, live, outcome, started_at)
             except (LeaseLost, StorageUnavailable):
@@ -303,6 +307,7 @@ class RunExecutor:
             resolved = tally.resolved = await self._catalogue.resolve(run.payer_id, run.provider, run.model_name)
             offered = await self._tools.offered(run, resolved.takes_tools)
             while True:
+                tally.is_at_tools = live.has_calls
                 if await self._wait_for_decisions(run, live):
                     return None
                 if live.has_calls and await self._db.read(count_calls, run.id) > MAX_CALLS:
@@ -314,6 +319,8 @@ class RunExecutor:
                 await self._add_calls(run, live, tally, offered)
         except LeaseLost:
             raise
+        except CancelRequested:
+            return tally.ended_early(["cancelled"], live.written())
         except AppError as error:
             return tally.failed(RunError(code=error.code, detail=error.detail), live.written())
         except Exception:
@@ -342,6 +349,7 @@ class RunExecutor:
         outcome = tally.stepped(live.written())
         for part in await self._db.write(end_step, run, live.parts(), asked, outcome):
             live.add_call(part)
+        tally.begin_step(live.written())  # what was counted is not counted again, however it ends
 
     async def _ask(
         self, run: Claimed, live: LiveRun, resolved: Resolved, tally: Tally, offered: Sequence[OfferedTool]

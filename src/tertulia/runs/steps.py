@@ -20,6 +20,7 @@ from tertulia.chat.models import Chat, FinishReason, Message, MessageError, Mess
 from tertulia.chat.parts import Part, ToolCallPart, flatten
 from tertulia.chat.schemas import MessageRead
 from tertulia.chat.search_index import index_stored
+from tertulia.context.calls import in_words
 from tertulia.context.service import gather_context
 from tertulia.context.window import ContextMessage, estimate_tokens
 from tertulia.db import Id, Prepared, rowcount, seconds_from_now, wake
@@ -29,11 +30,11 @@ from tertulia.providers.configs import split_key, touch_config
 from tertulia.providers.protocol import ModelRequest, RequestMessage, ToolCall, ToolSpec
 from tertulia.realtime.models import Operation
 from tertulia.runs.drafts import about_drafts
-from tertulia.runs.errors import CostLimit, LeaseLost
+from tertulia.runs.errors import CancelRequested, CostLimit, LeaseLost
 from tertulia.runs.models import Run, RunError, RunStatus, Step, StepRequest
 from tertulia.runs.schemas import RunRead
-from tertulia.runs.service import RUN_PREFIX, announce_run, end_queued, wake_ended
-from tertulia.runs.tool_calls import AskedCall, Caller, add_calls, close_calls, last_call
+from tertulia.runs.service import RUN_PREFIX, RUNS, announce_run, end_queued, wake_ended
+from tertulia.runs.tool_calls import AskedCall, Caller, add_calls, close_calls, count_open, last_call, lose_calls
 from tertulia.tools.models import ToolExecution, ToolStatus
 from tertulia.tools.offered import ABOUT_TOOLS
 from tertulia.tools.protocol import OfferedTool
@@ -250,7 +251,8 @@ def start_step(
         sees_pictures=sees_pictures,
         shrink=shrink,
         factor=measured_factor(session, row.previous_message_id, run.provider, run.model_name),
-        about=_about(about_drafts(session, run.chat_id, run.message_id, run.payer_id), tools),
+        about=tell_about(about_drafts(session, run.chat_id, run.message_id, run.payer_id), tools),
+        taken=tokens_of_tools(tools),
     )
     messages = list(context.messages)
     # After the result of a tool the model goes on by itself.
@@ -280,7 +282,9 @@ def start_step(
     return PreparedStep(
         ModelRequest(
             model_name=run.model_name,
-            messages=tuple(one for message in messages for one in _as_requested(message, context.pictures)),
+            messages=tuple(
+                one for message in messages for one in _as_requested(message, context.pictures, bool(tools))
+            ),
             max_tokens=max_tokens,
             tools=tuple(ToolSpec(tool.wire_name, tool.tool.description, tool.tool.parameters) for tool in tools),
             **options,
@@ -295,15 +299,22 @@ def tokens_of_tools(tools: Sequence[OfferedTool]) -> int:
     return sum(estimate_tokens(orjson.dumps(one).decode()) for one in described)
 
 
-def _about(drafts: Callable[[int], str] | None, tools: Sequence[OfferedTool]) -> Callable[[int], str] | None:
+def tell_about(drafts: Callable[[int], str] | None, tools: Sequence[OfferedTool]) -> Callable[[int], str] | None:
     """What the model is told besides the messages: of drafts, and how to take what tools give."""
     if not tools:
         return drafts
     return lambda room: "\n\n".join(filter(None, [drafts(room) if drafts else None, ABOUT_TOOLS]))
 
 
-def _as_requested(message: ContextMessage, pictures: Mapping[str, str]) -> Iterator[RequestMessage]:
-    """A message as the wire has it: each turn that called tools with its results, then the words."""
+def _as_requested(message: ContextMessage, pictures: Mapping[str, str], has_tools: bool) -> Iterator[RequestMessage]:
+    """A message as the wire has it: each turn that called tools with its results, then the words.
+
+    Where none is offered now, calls are told in words: many providers refuse them by themselves.
+    """
+    if message.turns and not has_tools:
+        told = [in_words(turn) for turn in message.turns]
+        yield RequestMessage(message.role, "\n\n".join(filter(None, [*told, message.content])))
+        return
     for turn in message.turns:
         calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in turn.calls)
         yield RequestMessage("assistant", turn.text, tool_calls=calls)
@@ -316,6 +327,7 @@ def _as_requested(message: ContextMessage, pictures: Mapping[str, str]) -> Itera
 
 def _set_aside(session: Session, run: Claimed, call_id: str, cost: Decimal | None) -> None:
     """Raises CostLimit where the hour's limit has no room for a request that reads what a tool gave."""
+    release(session, run.id)  # of a try before this one, which came to nothing
     fits = cost is None or reserve(
         session,
         cost,
@@ -351,8 +363,13 @@ def end_step(
 
 
 def suspend_run(session: Session, run: Claimed) -> list[str]:
-    """Let go of a run that waits for decisions; gives the calls that wait: none if the last was decided meanwhile, and then it is kept."""
+    """Let go of a run that waits for decisions; gives the calls that wait: none if the last was decided meanwhile, and then it is kept.
+
+    Raises CancelRequested: a run that waits is nobody's, and nobody would hear of it.
+    """
     _hold(session, run)
+    if session.scalar(sa.select(Run.cancel_requested_at).where(Run.id == run.id)) is not None:
+        raise CancelRequested
     waiting = session.scalars(
         sa.select(ToolExecution.id)
         .where(ToolExecution.run_id == run.id, ToolExecution.status == ToolStatus.PENDING)
@@ -369,6 +386,30 @@ def suspend_run(session: Session, run: Claimed) -> list[str]:
     return list(waiting)
 
 
+def give_back_run(session: Session, run: Claimed) -> None:
+    """This process stops while the tools of a run are at work or wait: another goes on with it. Raises LeaseLost."""
+    _hold(session, run)
+    give_back(session, session.get_one(Run, run.id, populate_existing=True), run.owner_id)
+
+
+def give_back(session: Session, run: Run, owner_id: str) -> None:
+    """Nobody executes it now, and its last request was answered with calls. Those that ran are lost; with the others it goes on.
+
+    One that somebody wants stopped ends here.
+    """
+    lose_calls(session, run.id, owner_id)
+    run.lease_owner, run.lease_expires_at, run.lease_number = None, None, run.lease_number + 1
+    if run.cancel_requested_at is not None:
+        end_queued(session, run, owner_id)
+        return
+    waits = count_open(session, run.id, ToolStatus.PENDING) > 0
+    run.status = RunStatus.AWAITING_APPROVAL if waits else RunStatus.QUEUED
+    session.flush()
+    announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
+    wake(session, RUN_PREFIX + run.id)
+    wake(session, RUNS)
+
+
 def hold_and(session: Session, run: Claimed, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Work that only whoever holds the run may do. Raises LeaseLost."""
     _hold(session, run)
@@ -381,7 +422,8 @@ def _account(session: Session, run: Claimed, outcome: Outcome) -> None:
     last = sa.select(sa.func.max(Step.number)).where(Step.run_id == run.id).scalar_subquery()
     session.execute(
         sa.update(Step)
-        .where(Step.run_id == run.id, Step.number == last)
+        # One that ended with calls of tools was counted then; the run may end before the next begins.
+        .where(Step.run_id == run.id, Step.number == last, Step.ended_at.is_(None))
         .values(usage=outcome.tokens, finish_reason=outcome.finish_reason, ended_at=now)
     )
     row = session.get_one(Run, run.id, populate_existing=True)
@@ -461,8 +503,7 @@ def finish_run(
     session.execute(
         sa.update(Run).where(Run.id == run.id).values(status=outcome.status, ended_at=now, error=outcome.error)
     )
-    if outcome.status is not RunStatus.COMPLETED:
-        close_calls(session, run.id, run.owner_id, was_cancelled=outcome.status is RunStatus.CANCELLED)
+    close_calls(session, run.id, run.owner_id, was_cancelled=outcome.status is RunStatus.CANCELLED)
     message = session.get_one(Message, run.message_id)
     step = session.scalars(
         sa.select(Step.request).where(Step.run_id == run.id).order_by(Step.number.desc()).limit(1)
@@ -482,7 +523,11 @@ def finish_run(
     )
     message.token_count = tokens.completion if tokens else None
     message.status = _MESSAGE_STATUS[outcome.status]
-    message.parts, message.content = parts, flatten(parts)
+    # A run that was stopped while its calls were recorded does not know of them.
+    known = {part.tool_execution_id for part in parts if isinstance(part, ToolCallPart)}
+    lost = [part for part in message.parts if isinstance(part, ToolCallPart) and part.tool_execution_id not in known]
+    message.parts = [*parts, *lost]
+    message.content = flatten(message.parts)
     index_stored(session, [run.message_id])
     finish_proposal(session, run.message_id, is_whole=outcome.status is RunStatus.COMPLETED)
     wake_ended(session, run.id)

@@ -29,12 +29,13 @@ class Tally:
     has_words: bool = False
     sent_tokens: int = 0  # our own count of the request
     calls: list[ToolCall] = field(default_factory=list)  # what the model asked for in this step
+    is_at_tools: bool = False  # its last request is answered and counted; what it asked for is decided about or runs
 
     def begin_step(self, written: str) -> None:
         """The next request of the same reply, which is counted by itself."""
         self.earlier_tokens = estimate_tokens(written) if written else 0
         self.usage, self.finish_reason, self.has_begun, self.sent_tokens = None, None, False, 0
-        self.calls = []
+        self.calls, self.is_at_tools = [], False
 
     def stepped(self, written: str) -> Outcome:
         """The model asks for tools: what this step used, while the reply goes on."""

@@ -22,7 +22,7 @@ from tertulia.ids import ToolExecutionId, new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
-from tertulia.tools.errors import ToolExecutionNotFound
+from tertulia.tools.errors import RefusedByRule, ToolExecutionNotFound
 from tertulia.tools.models import OPEN, DecidedBy, StoredResult, ToolExecution, ToolStatus
 from tertulia.tools.policy import Call, Decision, Rules, cost_to_reserve, decide
 from tertulia.tools.protocol import OfferedTool, Risk, digest_of
@@ -155,6 +155,24 @@ _REFUSALS = {
 }
 
 
+def judge_edited(
+    session: Session, call: ToolExecution, arguments: dict[str, Any], estimated: Decimal | None
+) -> Decimal:
+    """What a call may cost with other arguments. Raises RefusedByRule where a rule or a limit refuses them."""
+    assert call.requested_by is not None
+    caller = Caller(
+        call.chat_id, call.message_id, call.run_id or "", owner_of(session, call.chat_id), call.requested_by
+    )
+    rules = _rules_of(session, caller)
+    cost = cost_to_reserve(estimated, rules)
+    spent = spent_on_tools(session, call.requested_by, since=clock.now() - HOUR)
+    key = f"{call.server}/{call.tool_name}" if call.server else call.tool_name
+    decision = decide(rules, Call(key, call.risk, arguments, call.definition_digest, cost, spent))
+    if decision.verdict == "refuse":
+        raise RefusedByRule(_REFUSALS[decision.reason])
+    return cost
+
+
 def _refused(asked: AskedCall, reason: str) -> dict[str, Any]:
     """Nothing that a rule would have to decide on: the call cannot be."""
     values = _denied(reason, asked.problem or _REFUSALS[reason])
@@ -221,7 +239,7 @@ class CallOutcome:
     status: ToolStatus
     took_ms: int
     result: StoredResult | None = None
-    cost: Decimal | None = None  # None: what was set aside
+    cost: Decimal | None = None  # as results.as_cost gives it; None: what was set aside
     error_code: str | None = None
     error_message: str | None = None
 
@@ -277,9 +295,8 @@ def begin_call(session: Session, caller: Caller, call_id: str) -> bool:
 
 def end_call(session: Session, caller: Caller, call_id: str, outcome: CallOutcome) -> bool:
     """What came of it, and what it cost. False if it was cancelled, or given up by others, meanwhile."""
-    estimated = session.scalars(sa.select(ToolExecution.estimated_cost).where(ToolExecution.id == call_id)).one()
-    told = outcome.cost
-    cost = estimated if told is None or not told.is_finite() or told < 0 else told
+    execution = session.get_one(ToolExecution, call_id, populate_existing=True)
+    cost = execution.estimated_cost if outcome.cost is None else outcome.cost
     moved = _move(
         session,
         call_id,
@@ -293,7 +310,7 @@ def end_call(session: Session, caller: Caller, call_id: str, outcome: CallOutcom
         error_message=outcome.error_message,
     )
     if moved:
-        _pay(session, caller.chat_id, call_id, cost)
+        _pay(session, execution, cost)
         announce_call(session, call_id, Operation.UPDATED, owner_id=caller.owner_id)
     return moved
 
@@ -344,7 +361,7 @@ def cancel_call(session: Session, call_id: str, owner_id: str) -> bool:
     )
     if moved:
         if was_executing:
-            _pay(session, execution.chat_id, call_id, execution.estimated_cost)
+            _pay(session, execution, execution.estimated_cost)
         wake(session, CALL_PREFIX + call_id)
         announce_call(session, call_id, Operation.UPDATED, owner_id=owner_id)
     return moved
@@ -364,7 +381,7 @@ def lose_call(session: Session, call_id: str, owner_id: str) -> bool:
         error_message=UNKNOWN_OUTCOME,
     )
     if moved:
-        _pay(session, execution.chat_id, call_id, execution.estimated_cost)
+        _pay(session, execution, execution.estimated_cost)
         announce_call(session, call_id, Operation.UPDATED, owner_id=owner_id)
     return moved
 
@@ -416,10 +433,14 @@ def _move(session: Session, call_id: str, *where: ToolStatus | sa.ColumnElement[
     return rowcount(session, statement.values(updated_at=clock.now(), **values)) == 1
 
 
-def _pay(session: Session, chat_id: str, call_id: str, cost: Decimal) -> None:
-    settle(session, call_id, cost)
+def _pay(session: Session, call: ToolExecution, cost: Decimal) -> None:
+    """By whoever asked for it; of somebody who is gone nothing is entered."""
+    if call.requested_by is None or call.run_id is None:
+        return
+    payment = ToolPayment(call.requested_by, call.chat_id, call.message_id, call.run_id, call.id)
+    settle(session, payment, cost, tool_name=call.tool_name)
     if cost:
-        session.execute(sa.update(Chat).where(Chat.id == chat_id).values(total_cost=Chat.total_cost + cost))
+        session.execute(sa.update(Chat).where(Chat.id == call.chat_id).values(total_cost=Chat.total_cost + cost))
 
 
 # ---- reading

@@ -1,5 +1,6 @@
 """Tools over HTTP: which there are, what they were asked to do, deciding about it, and the rules."""
 
+from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -20,6 +21,7 @@ from tertulia.runs.tool_runner import ToolRunner
 from tertulia.tools.errors import ToolGone
 from tertulia.tools.models import ChatApproval, ToolExecution, ToolStatus
 from tertulia.tools.offered import read_tool
+from tertulia.tools.results import as_cost
 from tertulia.tools.rules import get_auto_approval, put_auto_approval
 from tertulia.tools.schemas import (
     Approve,
@@ -57,7 +59,9 @@ def tool_routes(cursors: Cursors, runner: ToolRunner) -> Routes:
 
     @routes.add("PUT", "/auto-approval-settings", access=Access.SIGNED_IN, gives=AutoApprovalRead, problems=(409,))
     async def put_settings(caller: CommandDep, update: AutoApprovalUpdate) -> Response:
-        return await caller.command(200, lambda session, actor: put_auto_approval(session, update, actor=actor))
+        return await caller.command(
+            200, lambda session, actor: put_auto_approval(session, update, runner.toolbox.digests(), actor=actor)
+        )
 
     @routes.add(
         "GET", "/chats/{chat_id}/auto-approval", access=Access.SIGNED_IN, gives=ChatApprovalRead, problems=(404,)
@@ -73,7 +77,10 @@ def tool_routes(cursors: Cursors, runner: ToolRunner) -> Routes:
     async def put_chat_approval(caller: CommandDep, chat_id: AnyId, wish: ChatApproval) -> Response:
         """What may run unasked in this chat; it counts for its owner's own questions."""
         return await caller.command(
-            200, lambda session, actor: approvals.put_chat_approval(session, ChatId(chat_id), wish, actor=actor)
+            200,
+            lambda session, actor: approvals.put_chat_approval(
+                session, ChatId(chat_id), wish, runner.toolbox.digests(), actor=actor
+            ),
         )
 
     return routes
@@ -215,10 +222,11 @@ def tool_execution_routes(db: Database, cursors: Cursors, runner: ToolRunner) ->
 
 
 def _check(runner: ToolRunner) -> approvals.CheckArguments:
-    def check(execution: ToolExecution, arguments: dict[str, Any]) -> None:
+    def check(execution: ToolExecution, arguments: dict[str, Any]) -> Decimal | None:
         offered = runner.toolbox.find(execution.tool_name, execution.server)
         if offered is None or offered.digest != execution.definition_digest:
             raise ToolGone(execution.tool_name)
         check_arguments(offered.tool.parameters, arguments)
+        return as_cost(offered.tool.estimate_cost(arguments))
 
     return check

@@ -35,7 +35,7 @@ from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.models import ToolExecution, ToolStatus
 from tertulia.tools.offered import Toolbox
 from tertulia.tools.protocol import MAX_TIME_S, DryRun, OfferedTool
-from tertulia.tools.results import store_result, words_of
+from tertulia.tools.results import as_cost, store_result, words_of
 from tertulia.tools.untrusted import Source, find_sources
 from tertulia.tools.validation import check_arguments, parse_arguments
 
@@ -128,6 +128,9 @@ class ToolRunner:
             work = asyncio.create_task(self._call(run, ready, offered), name=f"call-{ready.id}")
             self._working[ready.id] = work
             try:
+                # Somebody may have cancelled it before it could be found here.
+                if await self._db.read(_status_of, ready.id) is not ToolStatus.EXECUTING:
+                    work.cancel()
                 await asyncio.wait({work})
             finally:
                 work.cancel()  # the run itself is stopped: whoever ends it says what became of its calls
@@ -158,12 +161,19 @@ class ToolRunner:
             async with asyncio.timeout(limit):
                 given = await offered.tool.call(ready.arguments, context)
             result = await asyncio.to_thread(store_result, given)
-            return CallOutcome(ToolStatus.COMPLETED, took(), result, given.cost)
+            return CallOutcome(ToolStatus.COMPLETED, took(), result, as_cost(given.cost))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            words = "The tool gave up. The server's log has the details."  # by itself: nobody asked it to
+            return CallOutcome(ToolStatus.FAILED, took(), error_code="tool_failed", error_message=words)
         except TimeoutError:
             words = f"It took longer than {limit:.0f} seconds and was stopped. It may have had its effect."
             return CallOutcome(ToolStatus.TIMEOUT, took(), error_code="tool_timeout", error_message=words)
         except AppError as error:
-            return CallOutcome(ToolStatus.FAILED, took(), error_code=error.code[:40], error_message=error.detail[:2000])
+            words = error.detail.replace("\x00", "\ufffd")[:2000]
+            return CallOutcome(ToolStatus.FAILED, took(), error_code=error.code[:40], error_message=words)
         except Exception:
             log.exception("a tool failed", extra={"tool": offered.key})
             words = "The tool has a fault of its own. The server's log has the details."
@@ -179,7 +189,7 @@ def _asked(call: ToolCall, offered: OfferedTool | None) -> AskedCall:
         return AskedCall(call, None, arguments)
     try:
         check_arguments(offered.tool.parameters, arguments)
-        return AskedCall(call, offered, arguments, estimated=offered.tool.estimate_cost(arguments))
+        return AskedCall(call, offered, arguments, estimated=as_cost(offered.tool.estimate_cost(arguments)))
     except ArgumentsInvalid as error:
         return AskedCall(call, offered, arguments, error.detail)
     except Exception:

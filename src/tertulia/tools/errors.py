@@ -38,6 +38,12 @@ class ArgumentsInvalid(Invalid):
         super().__init__(detail, field="parameters")
 
 
+class RefusedByRule(Conflict):
+    """The arguments as the person edited them; what the model asked for was asked about."""
+
+    code = "refused_by_rule"
+
+
 class ToolGone(Conflict):
     """It was offered when the model asked for it, and is not there any more or not the same."""
 

@@ -50,7 +50,8 @@ class StoredResult(BaseModel):
 class ToolRule(BaseModel):
     """One rule about a tool. It counts where each named argument matches its pattern (`*` stands for anything).
 
-    `definition_digest`: what was allowed is the tool as it was described then; one that changed is asked about again.
+    `definition_digest`: what was allowed is the tool as it was described then, which the server notes; one that changed is
+    asked about again.
     """
 
     model_config = ConfigDict(extra="forbid")

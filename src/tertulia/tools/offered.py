@@ -34,6 +34,10 @@ class Toolbox:
     def all(self) -> list[OfferedTool]:
         return list(self._tools.values())
 
+    def digests(self) -> dict[str, str]:
+        """By the tools' keys, as they are described now."""
+        return {key: offered.digest for key, offered in self._tools.items()}
+
     def find(self, name: str, server: str | None) -> OfferedTool | None:
         return self._tools.get(name) if server is None else None
 

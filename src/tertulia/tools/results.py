@@ -1,5 +1,6 @@
 """What tools give: within its limit for the record, and as words for a model."""
 
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -7,9 +8,22 @@ import orjson
 from tertulia.tools.models import StoredResult
 from tertulia.tools.protocol import ToolResult
 
+MAX_COST = Decimal("999999")
+MILLIONTH = Decimal("0.000001")
 MAX_RESULT = 256 * 1024  # bytes
 EXCERPT = 2000  # characters
 SHOWN_BYTES = 4096  # a result up to here comes whole with its call
+
+
+def as_cost(told: object) -> Decimal | None:
+    """A cost as a tool tells it, whatever it is: None for what is no amount, and never more than can be stored."""
+    if told is None:
+        return None
+    try:
+        amount = Decimal(str(told))
+    except ArithmeticError:
+        return None
+    return min(amount, MAX_COST).quantize(MILLIONTH) if amount.is_finite() and amount >= 0 else None
 
 
 def store_result(result: ToolResult) -> StoredResult:
@@ -22,11 +36,25 @@ def store_result(result: ToolResult) -> StoredResult:
         encoded = orjson.dumps(content)
     size = len(encoded)
     if size <= MAX_RESULT:
-        content = orjson.loads(encoded.replace(b"\\u0000", b"\\ufffd"))
+        content = orjson.loads(encoded)
+        if b"\\u0000" in encoded:
+            content = _without_nul(content)
         return StoredResult(kind=result.kind, content=content, size_bytes=size)
     text = content if isinstance(content, str) and result.kind != "image" else encoded.decode()
     kept = text.encode("utf-8", "replace")[: MAX_RESULT - 2].decode("utf-8", "ignore").replace("\x00", "\ufffd")
     return StoredResult(kind="text", content=kept, size_bytes=size, is_cut=True)
+
+
+def _without_nul(value: Any) -> Any:
+    """What databases do not store becomes the character for what cannot be shown."""
+    match value:
+        case str():
+            return value.replace("\x00", "\ufffd")
+        case list():
+            return [_without_nul(one) for one in value]
+        case dict():
+            return {_without_nul(key): _without_nul(one) for key, one in value.items()}
+    return value
 
 
 def words_of(result: StoredResult) -> str:
@@ -45,5 +73,6 @@ def words_of(result: StoredResult) -> str:
 def _table(content: Any) -> str:
     if not isinstance(content, dict) or not isinstance(content.get("columns"), list):
         return orjson.dumps(content).decode()
-    rows = [content["columns"], *(row for row in content.get("rows", []) if isinstance(row, list))]
+    given = content.get("rows")
+    rows = [content["columns"], *(row for row in given if isinstance(row, list))] if isinstance(given, list) else []
     return "\n".join(" | ".join("" if cell is None else str(cell) for cell in row) for row in rows)

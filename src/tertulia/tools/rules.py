@@ -1,5 +1,6 @@
 """What a person lets tools do unasked: read, kept, and added to by an approval that is remembered."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 
@@ -44,8 +45,12 @@ def get_auto_approval(session: Session, *, actor: Actor) -> AutoApprovalRead:
     return _read(row, spent)
 
 
-def put_auto_approval(session: Session, update: AutoApprovalUpdate, *, actor: Actor) -> AutoApprovalRead:
+def put_auto_approval(
+    session: Session, update: AutoApprovalUpdate, digests: Mapping[str, str], *, actor: Actor
+) -> AutoApprovalRead:
+    """`digests` of the tools that there are, by their keys: what is allowed is allowed as it is described now."""
     _check_size(update.specific_tools)
+    update = update.model_copy(update={"specific_tools": as_described(update.specific_tools, digests)})
     _ensure(session, actor.user_id)
     session.execute(
         sa.update(AutoApprovalSetting)
@@ -72,6 +77,19 @@ def with_allowed(rules: ToolRules, key: str, digest: str) -> ToolRules:
     made = {**rules, key: [*others, ToolRule(rule="allow", definition_digest=digest)]}
     _check_size(made)
     return made
+
+
+def as_described(rules: ToolRules, digests: Mapping[str, str]) -> ToolRules:
+    """The rules with each new `allow` bound to the tool as it is described now; one of a tool that is not there asks."""
+    return {
+        key: [
+            one.model_copy(update={"definition_digest": digests.get(key)})
+            if one.rule == "allow" and one.definition_digest is None
+            else one
+            for one in found
+        ]
+        for key, found in rules.items()
+    }
 
 
 def _check_size(rules: ToolRules) -> None:

@@ -1,42 +1,62 @@
-"""Whether arguments fit what a tool says it takes."""
+"""Whether values fit a JSON Schema: the arguments of a tool, the state of a chat. Nothing is fetched to find out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, best_match
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from tertulia.tools.errors import ArgumentsInvalid
 
 MAX_ARGUMENTS = 64 * 1024  # bytes of JSON
+MAX_DEPTH = 32
+_ELSEWHERE = ("$ref", "$dynamicRef", "$recursiveRef")
+# In a schema that anybody may give: what can cost more time than the schema is long.
+_DEAR = (*_ELSEWHERE, "pattern", "patternProperties", "uniqueItems")
 
 
 def parse_arguments(text: str) -> dict[str, Any]:
-    """The arguments as a model wrote them. Raises ArgumentsInvalid for what is no JSON object, or too long."""
+    """The arguments as a model wrote them. Raises ArgumentsInvalid for what is no JSON object, too long or too deep."""
     if len(text.encode("utf-8", "replace")) > MAX_ARGUMENTS:
-        raise ArgumentsInvalid(f"The arguments are longer than {MAX_ARGUMENTS:,} bytes. Say it shorter.")
+        raise _too_long(MAX_ARGUMENTS)
     try:
         found = orjson.loads(text or "{}")
     except orjson.JSONDecodeError as error:
         raise ArgumentsInvalid(f"The arguments are not valid JSON: {error}.") from None
     if not isinstance(found, dict):
         raise ArgumentsInvalid("The arguments must be a JSON object.")
-    if "\\u0000" in orjson.dumps(found).decode():
-        raise ArgumentsInvalid("The arguments hold the character U+0000, which cannot be stored.")
+    check_plain(found)
     return found
+
+
+def check_plain(value: object) -> None:
+    """Raises ArgumentsInvalid for what cannot be stored: nested too deep, or with the character U+0000 in it."""
+    for depth, one in _walk(value):
+        if depth > MAX_DEPTH:
+            raise ArgumentsInvalid(f"The values are nested deeper than {MAX_DEPTH} levels.")
+        if isinstance(one, str) and "\x00" in one:
+            raise ArgumentsInvalid("The values hold the character U+0000, which cannot be stored.")
 
 
 def check_arguments(
     parameters: Mapping[str, Any], arguments: Mapping[str, Any], *, limit_bytes: int = MAX_ARGUMENTS
 ) -> None:
     """Raises ArgumentsInvalid with what is wrong, and where."""
+    check_plain(arguments)
     if len(orjson.dumps(arguments)) > limit_bytes:
-        raise ArgumentsInvalid(f"The arguments are longer than {limit_bytes:,} bytes. Say it shorter.")
-    wrong = best_match(Draft202012Validator(dict(parameters)).iter_errors(dict(arguments)))
+        raise _too_long(limit_bytes)
+    try:
+        # A registry of nothing, so that a reference to elsewhere is not followed.
+        validator = Draft202012Validator(dict(parameters), registry=Registry())
+        wrong = best_match(validator.iter_errors(dict(arguments)))
+    except (Unresolvable, RecursionError):
+        raise ArgumentsInvalid("The schema refers to something that is not in it, or to itself without end.") from None
     if wrong is not None:
         where = "/".join(str(step) for step in wrong.absolute_path)
-        raise ArgumentsInvalid(f"{where}: {wrong.message}" if where else wrong.message)
+        raise ArgumentsInvalid((f"{where}: {wrong.message}" if where else wrong.message)[:1000])
 
 
 def is_schema(parameters: object) -> bool:
@@ -45,6 +65,34 @@ def is_schema(parameters: object) -> bool:
         return False
     try:
         Draft202012Validator.check_schema(parameters)
-    except SchemaError:
+    except (SchemaError, RecursionError):
         return False
     return True
+
+
+def is_modest_schema(schema: object) -> bool:
+    """Whether a schema that anybody may give costs no more to check than it is long, and refers to nothing."""
+    if not isinstance(schema, dict) or any(depth > MAX_DEPTH for depth, _ in _walk(schema)):
+        return False
+    if len(orjson.dumps(schema)) > MAX_ARGUMENTS:
+        return False
+    return is_schema(schema) and not any(one in _DEAR for _, one in _walk(schema) if isinstance(one, str))
+
+
+def _walk(value: object) -> Iterator[tuple[int, object]]:
+    """Every value with how deep it lies, the names of fields among them; no deeper than one more than is allowed."""
+    waiting: list[tuple[int, object]] = [(0, value)]
+    while waiting:
+        depth, one = waiting.pop()
+        yield depth, one
+        if depth > MAX_DEPTH:
+            continue
+        if isinstance(one, Mapping):
+            waiting += [(depth + 1, key) for key in one]
+            waiting += [(depth + 1, inner) for inner in one.values()]
+        elif isinstance(one, list):
+            waiting += [(depth + 1, inner) for inner in one]
+
+
+def _too_long(limit: int) -> ArgumentsInvalid:
+    return ArgumentsInvalid(f"The arguments are longer than {limit:,} bytes. Say it shorter.")

@@ -4348,7 +4348,8 @@ export interface components {
          * ToolRule
          * @description One rule about a tool. It counts where each named argument matches its pattern (`*` stands for anything).
          *
-         *     `definition_digest`: what was allowed is the tool as it was described then; one that changed is asked about again.
+         *     `definition_digest`: what was allowed is the tool as it was described then, which the server notes; one that changed is
+         *     asked about again.
          */
         ToolRule: {
             /** Arguments */

@@ -106,7 +106,10 @@ export const putRules = (rules: Schemas["AutoApprovalUpdate"]) =>
 
 /** Put a new or changed call where it is shown; an older telling of it does not undo a newer one. */
 export function placeCall(client: QueryClient, call: ToolCall): void {
-  client.setQueryData<ToolCall[]>(callsQuery(call.message_id).queryKey, (calls) => {
+  const { queryKey } = callsQuery(call.message_id);
+  // What is on its way may be from before this.
+  if (!client.getQueryData(queryKey)) void client.invalidateQueries({ queryKey });
+  client.setQueryData<ToolCall[]>(queryKey, (calls) => {
     if (!calls) return calls;
     const at = calls.findIndex((one) => one.id === call.id);
     if (at < 0) return [...calls, call];
@@ -115,7 +118,8 @@ export function placeCall(client: QueryClient, call: ToolCall): void {
   });
   client.removeQueries({ queryKey: ["tool-execution", call.id] });
   if (call.status === "approved") void client.invalidateQueries(chatRulesQuery(call.chat_id));
-  if (call.status === "pending") void client.invalidateQueries({ queryKey: ["pending-calls"] });
+  if (call.status === "pending" || !client.getQueryData(pendingQuery.queryKey))
+    void client.invalidateQueries({ queryKey: ["pending-calls"] });
   else
     client.setQueryData<PendingCall[]>(pendingQuery.queryKey, (waiting) =>
       waiting?.filter((one) => one.id !== call.id),

@@ -22,7 +22,7 @@ import {
 } from "../queries";
 import { endWords, RISKS, reasonWords, statusWords } from "../words";
 import { ResultView } from "./result";
-import { Arguments } from "./values";
+import { Arguments, PlainText } from "./values";
 
 /** A call of a tool in its reply: what the model asks, why it waits, and what came of it. */
 export function ToolCallCard({
@@ -61,6 +61,9 @@ export function CallCard({
   const isWaiting = call.status === "pending";
   const [isOpen, setOpen] = useState<boolean>();
   const shown = isOpen ?? (isWaiting && isMine);
+  // Once it was open it only hides: what one has typed into it is there when it opens again.
+  const [wasOpen, setWasOpen] = useState(shown);
+  if (shown && !wasOpen) setWasOpen(true);
   const id = useId();
   return (
     <article
@@ -98,8 +101,12 @@ export function CallCard({
           className={cx("shrink-0 transition-transform", shown && "rotate-90")}
         />
       </button>
-      {shown && (
-        <div id={id} className="flex flex-col gap-3 border-hairline border-t px-3 py-3">
+      {wasOpen && (
+        <div
+          id={id}
+          hidden={!shown}
+          className="flex flex-col gap-3 border-hairline border-t px-3 py-3 [&[hidden]]:hidden"
+        >
           {chatLink}
           <Facts call={call} />
           {isWaiting && isMine ? (
@@ -135,7 +142,8 @@ function Facts({ call }: { call: ToolCall }) {
         <p className="flex items-start gap-2 rounded-control bg-warning-quiet px-3 py-2 text-warning">
           <TriangleAlert size={16} strokeWidth={1.5} aria-hidden className="mt-0.5 shrink-0" />
           <span>
-            These arguments carry words from {call.untrusted_sources.join(", ")}. Nobody here wrote them.
+            These arguments carry words from <PlainText text={call.untrusted_sources.join(", ")} />. Nobody
+            here wrote them.
           </span>
         </p>
       )}
@@ -192,7 +200,11 @@ function Deciding({ call }: { call: ToolCall }) {
           onChange={(event) => setEdited(event.target.value)}
         />
       )}
-      {dryRun.data && <p className="rounded-control bg-surface-quiet px-3 py-2">{dryRun.data}</p>}
+      {dryRun.data && (
+        <p className="rounded-control bg-surface-quiet px-3 py-2">
+          <PlainText text={dryRun.data} />
+        </p>
+      )}
       {dryRun.error && <p className="text-danger">{wordsFor(dryRun.error)}</p>}
       {note !== undefined && (
         <TextField

@@ -45,7 +45,8 @@ function RulesForm({ rules }: { rules: Rules }) {
   const client = useQueryClient();
   const { say } = useToast();
   const save = async (update: Partial<Update>) => {
-    const { spent_this_hour, updated_at, ...kept } = rules;
+    // As they are known now, not as they were drawn: another window may have changed them.
+    const { spent_this_hour, updated_at, ...kept } = client.getQueryData(rulesQuery.queryKey) ?? rules;
     try {
       client.setQueryData(rulesQuery.queryKey, await putRules({ ...(kept as Update), ...update }));
     } catch (error) {
@@ -69,7 +70,7 @@ function RulesForm({ rules }: { rules: Rules }) {
           ))}
         </ul>
       </Section>
-      <Limits key={rules.updated_at} rules={rules} onSave={save} />
+      <Limits key={`${rules.max_cost_per_tool} ${rules.max_cost_per_hour}`} rules={rules} onSave={save} />
       <Specific rules={rules} onSave={save} />
     </div>
   );
