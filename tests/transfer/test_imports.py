@@ -17,7 +17,7 @@ from tertulia.transfer.reader import chatgpt, claude, librechat, openwebui
 from tertulia.transfer.reader.shapes import seconds
 from tests.conftest import SignIn
 from tests.fakes.live_server import Client
-from tests.fakes.scripted_provider import Finish, Reasoning, ScriptedProvider, Text
+from tests.fakes.scripted_provider import Call, Finish, Reasoning, ScriptedProvider, Text
 from tests.files import samples
 from tests.files.test_files import ready
 from tests.waiting import until
@@ -60,12 +60,18 @@ def zipped(parts: dict[str, bytes]) -> bytes:
 
 def rich_chat(client: Client, provider: ScriptedProvider) -> str:
     """A chat with a bit of everything."""
-    chat = client.chat(title="Ours", system_prompt="Be kind.", settings={"temperature": 0.5})
+    chat = client.chat(title="Ours", system_prompt="Be kind.", settings={"temperature": 0.5, "tools": ["calculate"]})
+    client.api("PUT", "/auto-approval-settings", json={"specific_tools": {"calculate": [{"rule": "allow"}]}})
     file = ready(client, "paper.pdf", samples.PDF)
     picture = ready(client, "cat.png", samples.picture())
     files = [file["id"], picture["id"]]
     first = client.say(chat["id"], "Look", reply=False, attachment_ids=files)["message"]
-    provider.play([Reasoning("Hm."), Text("One."), Finish()], [Text("Two."), Finish()], [Text("Deep."), Finish()])
+    provider.play(
+        [Reasoning("Hm."), Text("One."), Finish()],
+        [Text("I work it out."), Call("calculate", {"expression": "1 + 1"}), Finish("tool_calls")],
+        [Text("Two."), Finish()],
+        [Text("Deep."), Finish()],
+    )
     sent = client.say(chat["id"], "Which?")
     client.finished(sent["run"]["id"])
     again = client.api("POST", f"/messages/{sent['reply']['id']}/regenerate", json={}, expect=201)
@@ -109,8 +115,41 @@ def test_what_goes_out_comes_in_again_and_goes_out_the_same(
     assert all(one["imported"] for one in shown)
     picture = next(part for part in shown[0]["parts"] if part["type"] == "image")
     assert other.get(f"/attachments/{picture['attachment_id']}/content").content == samples.picture()
+    (call,) = other.api("GET", f"/chats/{ours['id']}/tool-executions")["items"]
+    assert (call["result"]["content"], call["requested_by"], call["run_id"]) == ("2", None, None)
+    reply = other.api("GET", f"/messages/{call['message_id']}")
+    assert call["id"] in [part.get("tool_execution_id") for part in reply["parts"]]
+    assert other.api("GET", "/tools/usage")["items"] == []
+    allowed = other.api("GET", "/auto-approval-settings")
+    assert allowed["specific_tools"] == {}  # what runs unasked is not taken from a file
     assert other.api("GET", "/search", params={"q": "within"})["items"]
     assert other.api("GET", "/usage")["items"] == []  # what was paid elsewhere is not paid again
+
+
+def test_a_call_in_an_export_is_taken_as_ended_and_what_is_no_call_is_left_out(
+    ana: Client, sign_in: SignIn, provider: ScriptedProvider
+) -> None:
+    rich_chat(ana, provider)
+    out = everything(ana)
+    name = next(name for name in out if name.startswith("chats/"))
+    chat = json.loads(out[name])
+    said = next(message for message in chat["messages"] if "tool_executions" in message)
+    whole = said["tool_executions"][0]
+    said["tool_executions"] = [
+        whole | {"status": "pending"},
+        whole | {"tool_name": "x" * 101},
+        whole | {"parameters": {"a": "\x00"}},
+        whole | {"cost": "-1"},
+        "nonsense",
+    ]
+    other = sign_in("bob")
+    job = take(other, "everything.zip", zipped(out | {name: json.dumps(chat).encode()}))
+    assert job["status"] == "completed"
+    assert "A call of a tool could not be understood, and was left out." in str(job["report"]["problems"])
+    ours = next(chat for chat in other.api("GET", "/chats")["items"] if chat["title"] == "Ours")
+    calls = other.api("GET", f"/chats/{ours['id']}/tool-executions")["items"]
+    assert [(call["status"], call["requested_by"]) for call in calls] == [("cancelled", None)]
+    assert other.api("GET", "/tool-executions", params={"status": "pending"})["items"] == []
 
 
 def rich_draft(client: Client, provider: ScriptedProvider) -> str:

@@ -30,7 +30,7 @@ from tertulia.chat.models import (
     Reaction,
     TagColour,
 )
-from tertulia.chat.parts import CodePart, Part, TextPart, flatten, with_other_files
+from tertulia.chat.parts import CodePart, Part, TextPart, flatten, with_other_calls, with_other_files
 from tertulia.chat.queries import newest_leaf_below
 from tertulia.chat.schemas import TagCreate
 from tertulia.chat.search_index import index_stored, index_title
@@ -41,7 +41,9 @@ from tertulia.files.of_messages import Attached, link_attachments
 from tertulia.ids import new_id
 from tertulia.jobs.models import ImportJobChat
 from tertulia.realtime.models import Operation
+from tertulia.tools.models import ToolExecution
 from tertulia.transfer.found import FoundChat, FoundMessage
+from tertulia.transfer.native_calls import imported_calls, row_of
 
 _PART: TypeAdapter[Part] = TypeAdapter(Part)
 _EDITS: TypeAdapter[list[Edit]] = TypeAdapter(list[Edit])
@@ -107,6 +109,7 @@ def import_chat(
         rows.append(_row(one, ids, levels[one.id], files, chat_id, created_at, actor, name, problems))
     for start in range(0, len(rows), 500):
         session.execute(sa.insert(table_of(Message)), rows[start : start + 500])
+    _add_calls(session, order, rows, ids, problems)
     session.execute(sa.insert(ImportJobChat).values(import_job_id=job_id, chat_id=chat_id))
     _link_files(session, found, files, ids, chat_id)
     _react(session, order, ids, actor)
@@ -120,6 +123,26 @@ def import_chat(
     index_title(session, chat_id)
     announce_chat(session, chat_id, Operation.CREATED)
     return problems
+
+
+def _add_calls(
+    session: Session, order: list[FoundMessage], rows: list[dict[str, Any]], ids: dict[str, str], problems: list[str]
+) -> None:
+    """What tools were asked and gave; the parts that show it name the rows as they are here."""
+    by_id = {row["id"]: row for row in rows}
+    for one in order:
+        found = imported_calls((one.native or {}).get("tool_executions"), problems)
+        if not found:
+            continue
+        row = by_id[ids[one.id]]
+        calls = [row_of(call, chat_id=row["chat_id"], message_id=row["id"], now=row["created_at"]) for call in found]
+        session.execute(sa.insert(table_of(ToolExecution)), calls)
+        named = {call.id: made["id"] for call, made in zip(found, calls, strict=True)}
+        session.execute(
+            sa.update(Message)
+            .where(Message.id == row["id"])
+            .values(parts=with_other_calls(row["parts"], named), updated_at=row["updated_at"])
+        )
 
 
 def in_order(messages: list[FoundMessage]) -> list[FoundMessage]:

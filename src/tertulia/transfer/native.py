@@ -8,10 +8,11 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.models import User
 from tertulia.chat.models import Chat, ChatTag, Message, MessageStatus, Reaction, Tag
-from tertulia.chat.parts import attachments_in, with_other_files
+from tertulia.chat.parts import attachments_in, with_other_calls, with_other_files
 from tertulia.files.models import Attachment, Blob, MessageAttachment
 from tertulia.http.answers import encode
 from tertulia.jobs.models import ImportSource
+from tertulia.transfer.native_calls import export_calls
 from tertulia.transfer.reader.native import FORMAT
 
 
@@ -28,6 +29,7 @@ def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[
     ids = {row[0].id: _known_as(row[0].id, row[0].import_id, is_ours) for row in rows}
     files = _files(session, chat_id, ids)
     file_ids = {file["own_id"]: file["id"] for file in files}
+    calls = export_calls(session, chat_id, ids)
     return {
         "format": FORMAT,
         "chat": {
@@ -58,7 +60,8 @@ def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[
             ],
         },
         "messages": [
-            _message(session, message, name, ids, file_ids) | ({} if is_own else {"edit_history": []})
+            _message(session, message, name, ids, file_ids, calls.get(message.id, []))
+            | ({} if is_own else {"edit_history": []})
             for message, name in rows
         ],
         "files": [
@@ -81,11 +84,19 @@ def _known_as(own_id: str, import_id: str | None, is_ours: bool) -> str:
 
 
 def _message(
-    session: Session, message: Message, name: str | None, ids: dict[str, str], file_ids: dict[str, str]
+    session: Session,
+    message: Message,
+    name: str | None,
+    ids: dict[str, str],
+    file_ids: dict[str, str],
+    calls: list[dict[str, Any]],
 ) -> dict[str, Any]:
     details = message.details.model_dump(mode="json", exclude_none=True, exclude={"run_id", "deleted", "author"})
     parts = with_other_files(message.parts, file_ids) if attachments_in(message.parts) else message.parts
-    return {
+    if calls:
+        parts = with_other_calls(parts, {call["own_id"]: call["id"] for call in calls})
+    told = [{name: value for name, value in call.items() if name != "own_id"} for call in calls]
+    return ({"tool_executions": told} if told else {}) | {
         "id": ids[message.id],
         "role": message.role,
         "status": message.status,
