@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tertulia.db import wake
-from tertulia.runs import executor, steps
+from tertulia.runs import claims, executor
 from tertulia.runs.service import RUNS
 from tests.conftest import SignIn
 from tests.fakes.live_server import Client, LiveServer
@@ -363,7 +363,7 @@ def test_however_many_wait_all_begin_that_may(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """More than one claim takes at once, and more of one person than a claim looks at: nothing else need happen."""
-    for module in (steps, executor):
+    for module in (claims, executor):
         monkeypatch.setattr(module, "MOST_CLAIMED", 1)
     provider.default = [Text("held"), Hold(), Finish()]
     sent = [ana.say(ana.chat()["id"], str(number)) for number in range(16)]

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.billing.ledger import release
 from tertulia.chat.messages import announce_message
-from tertulia.chat.models import Chat, Message, MessageStatus, TokenCount
+from tertulia.chat.models import Chat, FinishReason, Message, MessageStatus, TokenCount
 from tertulia.chat.parts import written_text
 from tertulia.chat.search_index import index_stored
 from tertulia.context.window import estimate_tokens
@@ -53,7 +53,7 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
     """What its process had stored stays; what the provider had written by then is counted, as it is charged."""
     message = session.get_one(Message, run.message_id)
     step = session.scalars(sa.select(Step).where(Step.run_id == run.id).order_by(Step.number.desc()).limit(1)).first()
-    if step is not None and step.ended_at is not None:
+    if step is not None and step.ended_at is not None and step.finish_reason is FinishReason.TOOL_CALLS:
         give_back(session, run, owner_id)
         return
     request = step.request if step is not None else None

@@ -22,7 +22,7 @@ from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Usage
 from tertulia.providers.routes import get_default_model
 from tertulia.runs.drafts import about_drafts
-from tertulia.runs.steps import measured_factor, tell_about, tokens_of_tools
+from tertulia.runs.requests import measured_factor, tell_about, tokens_of_tools
 from tertulia.tools.offered import Toolbox
 
 EXCERPT = 120

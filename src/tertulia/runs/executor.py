@@ -26,25 +26,13 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.runs.abandoned import has_abandoned, interrupt_abandoned
+from tertulia.runs.claims import MOST_CLAIMED, Claimed, claim_runs, has_queued_runs, renew_leases
 from tertulia.runs.errors import CancelRequested, LeaseLost, TooManyToolCalls
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError, RunStatus
+from tertulia.runs.requests import start_step
 from tertulia.runs.service import RUN_PREFIX, RUNS
-from tertulia.runs.steps import (
-    MOST_CLAIMED,
-    Claimed,
-    Outcome,
-    begin_streaming,
-    checkpoint,
-    claim_runs,
-    end_step,
-    finish_run,
-    give_back_run,
-    has_queued_runs,
-    renew_leases,
-    start_step,
-    suspend_run,
-)
+from tertulia.runs.steps import Outcome, begin_streaming, checkpoint, end_step, finish_run, give_back_run, suspend_run
 from tertulia.runs.tally import Tally
 from tertulia.runs.tool_calls import MAX_CALLS, count_calls, list_approved
 from tertulia.runs.tool_runner import ToolRunner

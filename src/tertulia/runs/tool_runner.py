@@ -19,8 +19,9 @@ from tertulia.errors import AppError
 from tertulia.files.of_messages import texts_of_chat
 from tertulia.ids import UserId
 from tertulia.providers.protocol import ToolCall
+from tertulia.runs.claims import Claimed
 from tertulia.runs.live import LiveRun
-from tertulia.runs.steps import Claimed, hold_and
+from tertulia.runs.steps import hold_and
 from tertulia.runs.tool_calls import (
     CALL_PREFIX,
     AskedCall,
