@@ -20,6 +20,7 @@ from tertulia.tools.models import ToolExecution
 from tertulia.tools.protocol import Risk, Tool
 from tests.conftest import ServerMaker, SignIn
 from tests.fakes.live_server import Client, LiveServer
+from tests.fakes.pages import Pages
 from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Status, Text
 from tests.fakes.tools import Recorder
 from tests.waiting import until
@@ -606,13 +607,44 @@ def test_the_state_of_a_chat_is_kept_checked_and_live(ana: Client, provider: Scr
     assert ana.api("PUT", f"/chats/{chat['id']}/state", json=big, expect=422)["code"] == "state_too_large"
 
 
-def test_pages_inside_the_network_are_not_fetched_for_models(ana: Client, provider: ScriptedProvider) -> None:
-    allow(ana, specific_tools={"fetch_page": [{"rule": "allow"}]})
-    provider.play(calling(Call("fetch_page", {"url": provider.url})), [Text("No."), Finish()])
-    sent = ask(ana)
-    ana.finished(sent["run"]["id"])
-    (call,) = calls_of(ana, sent)
-    assert (call["status"], call["error_code"]) == ("failed", "address_refused")
+def test_pages_are_read_as_text_and_none_inside_the_network(
+    start_server: ServerMaker, provider: ScriptedProvider
+) -> None:
+    inside = Pages({"/": (200, {"Content-Type": "text/plain"}, b"secret")})
+    html = "<title>Bäckerei</title><nav>menu</nav><main><h2>Brot</h2><p>frisch</p></main>".encode()
+    pages = Pages(
+        {
+            "/bread": (200, {"Content-Type": "text/html; charset=utf-8"}, html),
+            "/moved": (302, {"Location": "/bread"}, b""),
+            "/inside": (302, {"Location": f"{inside.url}/"}, b""),
+            "/round": (302, {"Location": "/round"}, b""),
+            "/picture": (200, {"Content-Type": "image/png"}, b"x"),
+            "/large": (200, {"Content-Type": "text/plain"}, b"x" * (10 * 1024 * 1024 + 1)),
+            "/latin": (200, {"Content-Type": "text/plain"}, "Grüße aus der Küche, schöne Brötchen".encode("latin-1")),
+        }
+    )
+    server = start_server(
+        openai_base_url=provider.url, openai_api_key="sk", provider_connect_s=30.0, outbound_allow=(pages.url,)
+    )
+    with closing(inside), closing(pages), closing(signed_in(server)) as ana:
+        allow(ana, specific_tools={"fetch_page": [{"rule": "allow"}]})
+        paths = ["/moved", "/inside", "/round", "/picture", "/large", "/latin", "/nothing"]
+        asked = [Call("fetch_page", {"url": f"{pages.url}{path}"}) for path in paths]
+        provider.play(calling(*asked, Call("fetch_page", {"url": inside.url})), [Text("Read."), Finish()])
+        sent = ask(ana, " ".join([inside.url, *(f"{pages.url}{path}" for path in paths)]))
+        ana.finished(sent["run"]["id"])
+        told = {call["parameters"]["url"]: call for call in calls_of(ana, sent)}
+        moved = told[f"{pages.url}/moved"]["result"]["content"]
+        assert moved == f"{pages.url}/bread\n\n# Bäckerei\n\n## Brot\n\nfrisch"
+        assert told[f"{pages.url}/latin"]["result"]["content"].endswith("schöne Brötchen")
+        errors = {url.removeprefix(pages.url): call["error_message"] for url, call in told.items()}
+        assert "own network" in errors["/inside"]
+        assert "own network" in errors[inside.url]
+        assert "more than 3 times" in errors["/round"]
+        assert "image/png" in errors["/picture"]
+        assert "10 MiB" in errors["/large"]
+        assert "404" in errors["/nothing"]
+        assert inside.asked == []
 
 
 def ledger_of(server: LiveServer, chat_id: str) -> list[Any]:

@@ -4,10 +4,8 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from tertulia.errors import SettingsError
 from tertulia.server import bind
 from tertulia.settings import Settings, load_settings
 from tests.fakes.live_server import Client
+from tests.fakes.pages import Pages
 from tests.fakes.process import Process, run_cli
 from tests.fakes.scripted_provider import Call, Finish, Hold, ScriptedProvider, Step, Text, words
 from tests.waiting import until
@@ -80,7 +79,8 @@ def test_a_call_that_a_kill_cut_off_is_not_made_again_by_itself(
     tmp_path: Path, started: list[Process], provider: ScriptedProvider
 ) -> None:
     """Killed between the approval and the result: the page was asked for once, and the person is asked before it is again."""
-    page = HeldPage()
+    news = b"<html><title>News</title><script>alert(1)</script><p>Bread is cheaper.</p></html>"
+    page = Pages({"/news": (200, {"Content-Type": "text/html"}, news)}, held=True)
     environment = {"TERTULIA_OPENAI_BASE_URL": provider.url, "TERTULIA_OUTBOUND_ALLOW": page.url}
     asking: list[Step] = [Call("fetch_page", {"url": f"{page.url}/news"}), Finish("tool_calls")]
     provider.play(asking, asking, [Text("Here is the news."), Finish()])
@@ -100,59 +100,24 @@ def test_a_call_that_a_kill_cut_off_is_not_made_again_by_itself(
         with closing(signed_in(first)) as client:
             sent = client.say(client.chat(settings={"tools": ["fetch_page"]})["id"], "What is new?")
             call = pending(client)
-            assert page.asked == 0
+            assert page.asked == []
             client.api("POST", f"/tool-executions/{call['id']}/approve", json={"remember": "always"})
-            until(lambda: page.asked == 1)
+            until(lambda: len(page.asked) == 1)
         first.kill()
         page.released.set()
         second = start(started, tmp_path, **environment)
         with closing(signed_in(second)) as client:
             anew = pending(client)
-            assert (anew["id"] != call["id"], anew["reason"], page.asked) == (True, "outcome_unknown", 1)
+            assert (anew["id"] != call["id"], anew["reason"], len(page.asked)) == (True, "outcome_unknown", 1)
             lost = client.api("GET", f"/tool-executions/{call['id']}")
             assert (lost["status"], lost["error_code"]) == ("failed", "outcome_unknown")
             client.api("POST", f"/tool-executions/{anew['id']}/approve")
             assert client.finished(sent["run"]["id"])["status"] == "completed"
-            assert page.asked == 2
+            assert len(page.asked) == 2
             told = client.api("GET", f"/tool-executions/{anew['id']}")
         assert "Bread is cheaper." in told["result"]["content"]
     assert second.terminate() == 0
     assert run_cli(second.environment, "db", "check").returncode == 0
-
-
-class HeldPage:
-    """A page of the web that counts who asks for it, and keeps them waiting until the test lets go."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self.released = threading.Event()
-        page = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                page.asked += 1
-                page.released.wait(30)
-                body = b"<html><title>News</title><script>alert(1)</script><p>Bread is cheaper.</p></html>"
-                with suppress(ConnectionError):  # of the process that was killed meanwhile
-                    self.send_response(200)
-                    self.send_header("Content-Type", "text/html")
-                    self.send_header("Content-Length", str(len(body)))
-                    self.end_headers()
-                    self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
 
 
 def test_a_polite_stop_lets_a_reply_end(tmp_path: Path, started: list[Process], provider: ScriptedProvider) -> None:

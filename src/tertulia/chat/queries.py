@@ -151,7 +151,8 @@ TAGGED_CHATS = {
 }
 ONE_CHAT = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id), may_read_chat(Chat.id, Chat.user_id)))
 CHAT_BY_ID = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id)))
-# The row that a writer holds while it moves the head and the counters; on SQLite the writer is alone anyway.
+# The row that a writer holds while it moves the head and the counters; on SQLite the writer is alone anyway. Rows that only refer
+# to the chat, such as the ledger's, are not kept waiting: who writes those may hold what this writer wants next.
 LOCK_CHAT = Prepared(
     sa.select(
         Chat.id,
@@ -163,7 +164,7 @@ LOCK_CHAT = Prepared(
         Chat.model_name,
     )
     .where(Chat.id == _bind("chat_id", Chat.id), Chat.deleted_at.is_(None), may_write_chat(Chat.id, Chat.user_id))
-    .with_for_update(of=Chat)
+    .with_for_update(of=Chat, key_share=True)
 )
 READABLE_CHAT = Prepared(
     sa.select(Chat.head_message_id).where(

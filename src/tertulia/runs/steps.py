@@ -88,6 +88,8 @@ def end_step(
     Gives the parts of the calls. Raises LeaseLost.
     """
     _hold(session, run)
+    # In the order in which a message that is sent holds them.
+    session.execute(sa.select(Chat.id).where(Chat.id == run.chat_id).with_for_update(key_share=True))
     lock_payer(session, run.payer_id)
     number = session.scalar(sa.select(sa.func.max(Step.number)).where(Step.run_id == run.id)) or 1
     _account(session, run, outcome)

@@ -25,7 +25,7 @@ def main(source: str, target: str) -> None:
     words = MarkdownConverter(heading_style="ATX", strip=["img"]).convert_soup(body)
     lines = [line.rstrip() for line in words.split("\n")]
     text = "\n".join(line for at, line in enumerate(lines) if line or (at and lines[at - 1]))
-    whole = f"# {title}\n\n{text.strip()}" if title and not text.strip().startswith("#") else text.strip()
+    whole = f"# {title}\n\n{text.strip()}" if title and not text.strip().startswith("# ") else text.strip()
     unfinished = Path(f"{target}.part")
     unfinished.write_text(whole[:MAX_TEXT], "utf-8")
     unfinished.rename(target)

@@ -41,7 +41,7 @@ class FetchPage(Tool):
             raise ToolFailed("The page did not come within 10 seconds.") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ToolFailed(f"The page could not be fetched: {error}.") from None
-        text = await _as_text(content) if "html" in kind else _decoded(content)
+        text = await (_as_text(content) if "html" in kind else asyncio.to_thread(_decoded, content))
         return ToolResult(f"{address}\n\n{text}".rstrip())
 
 
