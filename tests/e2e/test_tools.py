@@ -60,7 +60,11 @@ def test_a_call_is_edited_and_approved_on_a_phone_and_the_run_goes_on_in_the_fir
     phone.get_by_role("link", name="A tool waits for your decision").click()
     there = phone.get_by_role("article", name="Tool record")
     there.get_by_role("button", name="Edit the arguments").click()
+    expect(there.get_by_label("Arguments")).to_have_value('{\n  "text": "pay\\u202e 100"\n}')
     there.get_by_label("Arguments").fill("{nonsense")
+    for _ in range(2):  # folded and opened again, what was typed is there
+        there.get_by_role("button").first.click()
+    expect(there.get_by_label("Arguments")).to_have_value("{nonsense")
     there.get_by_role("button", name="Approve once").click()
     expect(there.get_by_role("alert")).to_contain_text("not valid JSON")
     there.get_by_label("Arguments").fill('{"text": "pay 10"}')

@@ -791,3 +791,35 @@ def test_the_descriptions_of_tools_take_their_part_of_the_window(ana: Client, pr
     used = ana.api("GET", f"/chats/{chat['id']}/context")
     assert used["system_tokens"] > 200
     assert used["used"] <= used["window"] - used["reserve"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", "/chats/{chat}", {"settings": {"tools": ["a\x00"]}}),
+        ("PATCH", "/chats/{chat}", {"settings": {"tools": ["a"] * 51}}),
+        ("PUT", "/auto-approval-settings", {"specific_tools": {"a\x00": []}}),
+        ("PUT", "/auto-approval-settings", {"specific_tools": {"a": [{"rule": "ask", "arguments": {"x": "\x00"}}]}}),
+        ("PUT", "/auto-approval-settings", {"specific_tools": {"a": [{"rule": "ask", "arguments": {"x": "x" * 201}}]}}),
+        ("PUT", "/auto-approval-settings", {"max_cost_per_hour": "-0.01"}),
+        ("PUT", "/auto-approval-settings", {"max_cost_per_hour": "NaN"}),
+        ("PUT", "/chats/{chat}/auto-approval", {"specific_tools": {"a": [{"rule": "perhaps"}]}}),
+        ("PUT", "/chats/{chat}/state", {"state": {"a": "\x00"}}),
+        ("PUT", "/chats/{chat}/state", {"state": {}, "schema": {"type": "array"}}),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_with_a_word(ana: Client, method: str, path: str, body: dict[str, Any]) -> None:
+    refused = ana.api(method, path.format(chat=ana.chat()["id"]), json=body, expect=422)
+    assert refused["detail"]
+
+
+def test_rules_are_kept_up_to_their_number_and_no_further(ana: Client) -> None:
+    most = {f"tool{number}": [{"rule": "ask"}] for number in range(200)}
+    ana.api("PUT", "/auto-approval-settings", json={"specific_tools": most})
+    ana.api("PUT", "/auto-approval-settings", json={"specific_tools": most | {"more": []}}, expect=422)
+    many = {"tool": [{"rule": "ask"}] * 50}
+    ana.api("PUT", "/auto-approval-settings", json={"specific_tools": many})
+    many["tool"].append({"rule": "ask"})
+    assert (
+        ana.api("PUT", "/auto-approval-settings", json={"specific_tools": many}, expect=409)["code"] == "too_many_rules"
+    )

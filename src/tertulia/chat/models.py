@@ -3,7 +3,7 @@
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +13,7 @@ from tertulia import clock
 from tertulia.chat.parts import Part
 from tertulia.db import Base, Created, Id, JsonOf, Money, Timestamps, closed
 from tertulia.ids import new_id
-from tertulia.tools.models import ChatApproval
+from tertulia.tools.models import ChatApproval, Key
 
 DEFAULT_TITLE = "New Chat"
 MAX_WRITTEN = 100_000
@@ -70,7 +70,7 @@ class ChatSettings(BaseModel):
     top_p: float | None = Field(None, ge=0, le=1)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
-    tools: list[Annotated[str, Field(min_length=1, max_length=201)]] | None = Field(
+    tools: list[Key] | None = Field(
         None, max_length=50, description="The keys of the tools that the model may ask for."
     )
 

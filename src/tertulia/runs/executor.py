@@ -254,11 +254,14 @@ class RunExecutor:
         except Exception:
             log.exception("the end of a run could not be stored", extra={"run_id": run.id})
         finally:
-            del self._working[run.id]
+            # One that waited may have been taken up again by now, in this very process.
+            if self._working[run.id][0] is work:
+                del self._working[run.id]
             if live.is_finished:
                 asyncio.get_running_loop().call_later(KEEP_FINISHED_S, self._live.pop, run.id, None)
             else:  # its end is not stored, not by us, or not yet: those who follow turn to what is stored
-                self._live.pop(run.id, None)
+                if self._live.get(run.id) is live:
+                    del self._live[run.id]
                 live.suspend()
             self._woken.set()
             self._tell_watching(run.id)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tertulia.db import Base, Id, JsonOf, Money, Timestamps, closed
@@ -47,6 +47,18 @@ class StoredResult(BaseModel):
     is_cut: bool = False
 
 
+def _storable(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("The character U+0000 cannot be stored. Remove it.")
+    return value
+
+
+Plain = Annotated[str, AfterValidator(_storable)]
+Key = Annotated[
+    str, Field(min_length=1, max_length=201), AfterValidator(_storable)
+]  # a tool's, with its server's name before it
+
+
 class ToolRule(BaseModel):
     """One rule about a tool. It counts where each named argument matches its pattern (`*` stands for anything).
 
@@ -57,11 +69,11 @@ class ToolRule(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     rule: Literal["allow", "ask", "never"]
-    arguments: dict[str, Annotated[str, Field(max_length=200)]] = Field(default_factory=dict, max_length=20)
-    definition_digest: str | None = Field(None, max_length=64)
+    arguments: dict[Key, Annotated[Plain, Field(max_length=200)]] = Field(default_factory=dict, max_length=20)
+    definition_digest: str | None = Field(None, pattern="^[0-9a-f]{64}$")
 
 
-ToolRules = dict[str, list[ToolRule]]  # by the tool's key; the first rule that matches counts
+ToolRules = dict[Key, list[ToolRule]]  # by the tool's key; the first rule that matches counts
 
 
 class ChatApproval(BaseModel):

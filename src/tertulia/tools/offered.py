@@ -43,7 +43,7 @@ class Toolbox:
 
     def chosen(self, keys: Sequence[str] | None) -> list[OfferedTool]:
         """Those that a chat offers, in the chat's order; one that is gone is left out."""
-        return [self._tools[key] for key in keys or () if key in self._tools]
+        return [self._tools[key] for key in dict.fromkeys(keys or ()) if key in self._tools]
 
 
 def read_tool(offered: OfferedTool) -> ToolRead:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from tertulia.accounts.schemas import AuthorRead
-from tertulia.tools.models import DecidedBy, ToolRules, ToolStatus
+from tertulia.tools.models import DecidedBy, Plain, ToolRules, ToolStatus
 from tertulia.tools.protocol import ResultKind, Risk
 
 MAX_RULES = 200
@@ -115,7 +115,7 @@ class Approve(_Request):
 
 
 class Deny(_Request):
-    note: str | None = Field(None, max_length=1000, description="A word to the model: why not, or what instead.")
+    note: Plain | None = Field(None, max_length=1000, description="A word to the model: why not, or what instead.")
 
 
 class AutoApprovalRead(TypedDict):

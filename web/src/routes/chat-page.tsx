@@ -49,6 +49,10 @@ export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
     (part, inMessage) => <ToolCallCard part={part} messageId={inMessage} meId={me?.id} />,
     [me?.id],
   );
+  const model =
+    models.find((one) => one.provider === chat?.provider && one.model_name === chat?.model_name) ??
+    models.find((one) => one.is_default);
+  const takesTools = model?.capabilities.tools ?? null;
   const local = models.find((model) => model.provider === "local");
   return (
     <ChatView
@@ -73,7 +77,9 @@ export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
         </ShareDialog>
       )}
       showToolCall={showToolCall}
-      toolsChoice={(chosen, choose) => <ToolsChoice chatId={chatId} chosen={chosen} onChoose={choose} />}
+      toolsChoice={(chosen, choose) => (
+        <ToolsChoice chatId={chatId} modelTakesTools={takesTools} chosen={chosen} onChoose={choose} />
+      )}
       chatState={<ChatState chatId={chatId} />}
       needsApproval={waiting.some((call) => call.chat_id === chatId)}
       aboveComposer={chatsOfDraft === undefined && <AttachedDrafts chatId={chatId} />}

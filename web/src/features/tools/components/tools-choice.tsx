@@ -11,10 +11,15 @@ import { type Tool, toolsQuery } from "../queries";
 import { RISKS } from "../words";
 import { ChatRules } from "./chat-rules";
 
-type Props = { chatId: string; chosen: readonly string[]; onChoose: (keys: string[]) => Promise<unknown> };
+type Props = {
+  chatId: string;
+  modelTakesTools: boolean | null; // null: nobody knows
+  chosen: readonly string[];
+  onChoose: (keys: string[]) => Promise<unknown>;
+};
 
 /** Lets one choose which tools the models of a chat may ask for. */
-export function ToolsChoice({ chatId, chosen, onChoose }: Props) {
+export function ToolsChoice({ chatId, modelTakesTools, chosen, onChoose }: Props) {
   const [isOpen, setOpen] = useState(false);
   return (
     <>
@@ -27,13 +32,25 @@ export function ToolsChoice({ chatId, chosen, onChoose }: Props) {
         <Wrench size={16} strokeWidth={1.5} aria-hidden />
       </IconButton>
       {isOpen && (
-        <ToolsDialog chatId={chatId} chosen={chosen} onChoose={onChoose} onClose={() => setOpen(false)} />
+        <ToolsDialog
+          chatId={chatId}
+          modelTakesTools={modelTakesTools}
+          chosen={chosen}
+          onChoose={onChoose}
+          onClose={() => setOpen(false)}
+        />
       )}
     </>
   );
 }
 
-function ToolsDialog({ chatId, chosen, onChoose, onClose }: Props & { onClose: () => void }) {
+function ToolsDialog({
+  chatId,
+  modelTakesTools,
+  chosen,
+  onChoose,
+  onClose,
+}: Props & { onClose: () => void }) {
   const tools = useQuery(toolsQuery);
   const [keys, setKeys] = useState(chosen);
   const [problem, setProblem] = useState<string>();
@@ -53,6 +70,11 @@ function ToolsDialog({ chatId, chosen, onChoose, onClose }: Props & { onClose: (
       <p className="pb-3 text-sm text-text-muted">
         The model may ask for those that are ticked. Your rules decide what runs; all else asks you first.
       </p>
+      {modelTakesTools === false && (
+        <p className="mb-2 rounded-card bg-warning-quiet px-3 py-2 text-warning">
+          The model of this chat is not known to call tools. Choose another one for it to use them.
+        </p>
+      )}
       {problem && (
         <p role="alert" className="mb-2 rounded-card bg-danger-quiet px-3 py-2 text-danger">
           {problem}
