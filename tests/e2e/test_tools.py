@@ -144,4 +144,4 @@ def test_the_state_of_a_chat_is_seen_as_it_changes(page: Page, provider: Scripte
     page.get_by_role("article", name="Tool write_state").get_by_role("button", name="Approve once").click()
     state = page.get_by_role("region", name="State of the chat")
     expect(state).to_contain_text("Prague")
-    expect(page.get_by_text("Where to?")).to_be_visible()
+    expect(page.get_by_text("Where to?", exact=True)).to_be_visible()
