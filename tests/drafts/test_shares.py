@@ -1,5 +1,7 @@
 """Shared drafts: who may do what, what is heard live, what strangers see, and drafts that a chat is told of."""
 
+import time
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -113,6 +115,27 @@ def test_the_other_hears_of_what_changes_and_not_of_what_is_typed(ana: Client, b
     assert "draft_working_copy" not in {entity for entity, _ in bob.changes}
     bob_client.api("GET", f"/drafts/{draft}", expect=404)
     bob_client.api("GET", f"/chats/{chat['id']}", expect=404)
+
+
+def test_what_is_said_at_once_in_a_new_chat_is_heard_however_slowly_shares_are_looked_up(
+    ana: Client, bob_client: Client, server: LiveServer
+) -> None:
+    draft = draft_of(ana)
+    share(ana, draft, shared_with_username="bob")
+    bob = Listener(bob_client)
+    feed = server.app.state.parts.feed
+    find = feed._find_shared
+
+    def slowly(session: Session, people: Iterable[str]) -> Any:
+        found = find(session, people)
+        time.sleep(0.3)
+        return found
+
+    feed._find_shared = slowly
+    for _ in range(3):
+        chat = ana.api("POST", f"/drafts/{draft}/chats", expect=201)
+        said = ana.say(chat["id"], "hello", reply=False)["message"]["id"]
+        bob.wait_for(lambda said=said: any(data.get("entity_id") == said for _, _, data in bob.heard))  # type: ignore[misc]
 
 
 def test_what_is_shared_on_ends_with_what_it_came_from(ana: Client, bob_client: Client, sign_in: SignIn) -> None:

@@ -93,6 +93,7 @@ class ChangeFeed:
         self._shared_with: dict[str, set[str]] = {}  # by chat or draft
         self._woken = asyncio.Event()
         self._shares_changed = asyncio.Event()
+        self._refreshing = asyncio.Lock()
         self._position = Position(0, 0)
         self._tasks: list[asyncio.Task[None]] = []
         db.on_wake(self._on_wake)
@@ -212,22 +213,34 @@ class ChangeFeed:
             with suppress(TimeoutError):  # a signal can be lost with a connection to PostgreSQL
                 async with asyncio.timeout(LOOK_AT_SHARES_EVERY_S):
                     await self._shares_changed.wait()
-            self._shares_changed.clear()
             try:
-                await self._refresh(list(self._subscribers))
+                await self._refresh_all()
             except Exception as error:
                 log.warning("who may read what cannot be looked up; trying again", exc_info=error)
                 self._shares_changed.set()
                 await asyncio.sleep(0.5)
 
+    async def _refresh_all(self) -> None:
+        self._shares_changed.clear()
+        await self._refresh(list(self._subscribers))
+
+    async def _know_shares(self) -> None:
+        """Who may read what as of all that was heard of until now: whoever may read something new hears what comes after."""
+        if self._shares_changed.is_set():
+            await self._refresh_all()
+        elif self._refreshing.locked():
+            async with self._refreshing:
+                return
+
     async def _refresh(self, people: list[str]) -> None:
-        found = await self._db.read(self._find_shared, people) if people else {}
-        for person in people:
-            if person in self._subscribers:
-                self._forget(person)
-                self._shared[person] = found.get(person, {})
-                for shared_id in self._shared[person]:
-                    self._shared_with.setdefault(shared_id, set()).add(person)
+        async with self._refreshing:
+            found = await self._db.read(self._find_shared, people) if people else {}
+            for person in people:
+                if person in self._subscribers:
+                    self._forget(person)
+                    self._shared[person] = found.get(person, {})
+                    for shared_id in self._shared[person]:
+                        self._shared_with.setdefault(shared_id, set()).add(person)
 
     def _forget(self, person: str) -> None:
         for shared_id in self._shared.pop(person, ()):
@@ -270,6 +283,7 @@ class ChangeFeed:
     async def _deliver(self) -> None:
         if self._is_idle:
             return  # nobody listens: the first who does begins at what is newest then
+        await self._know_shares()
         changes = await self._db.read_hot(list_changes, self._position)
         while changes:
             for change in changes:
