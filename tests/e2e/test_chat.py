@@ -287,8 +287,7 @@ def test_signing_out_ends_it_in_every_window_of_that_browser(page: Page) -> None
     expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize(("theme", "device"), [("light", {}), ("dark", PHONE)], ids=["wide-light", "phone-dark"])
 def test_every_page_is_accessible(
     signed_in: SignedIn, provider: ScriptedProvider, device: dict[str, object], theme: str
 ) -> None:

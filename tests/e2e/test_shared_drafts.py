@@ -156,4 +156,4 @@ def test_an_address_that_leads_nowhere_says_so(page: Page, complaints: Complaint
     for address in ("/d/nonsense", "/d/00000000-0000-7000-8000-000000000000"):
         page.goto(address)
         expect(page.get_by_text("There is nothing here")).to_be_visible()
-    complaints.expect("404", "422", "There is nothing here")
+    complaints.expect("404", "422", "There is nothing here", "badly formed")

@@ -7,7 +7,7 @@ import pytest
 from tests.faults.kills import Report, kill_many_times
 from tests.transfer.test_backup import NewInstance, new_instance  # noqa: F401 - a fixture
 
-ROUNDS = 6
+ROUNDS = 4
 
 
 def test_killed_a_few_times_on_sqlite_it_loses_nothing(tmp_path: Path) -> None:

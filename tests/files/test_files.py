@@ -100,6 +100,7 @@ def unreadable() -> list[tuple[str, bytes, str]]:
     ]
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # the process that reads files knows no database
 def test_a_file_that_cannot_be_read_is_kept_and_says_so(ana: Client) -> None:
     for name, content, problem in unreadable():
         made = ready(ana, name, content)

@@ -277,6 +277,7 @@ def test_tools_fail_in_their_ways_and_the_run_goes_on(
     assert sum(len(message["content"]) for message in provider.requests[-1]["messages"]) < 8192 * 4
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what is tried here knows no database
 def test_a_call_that_takes_too_long_is_stopped(start_server: ServerMaker, provider: ScriptedProvider) -> None:
     slow = Recorder("slow", timeout_s=0.05)
     server = start_server(tools=[slow], openai_base_url=provider.url, openai_api_key="sk", provider_connect_s=30.0)
@@ -607,6 +608,7 @@ def test_the_state_of_a_chat_is_kept_checked_and_live(ana: Client, provider: Scr
     assert ana.api("PUT", f"/chats/{chat['id']}/state", json=big, expect=422)["code"] == "state_too_large"
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what is tried here knows no database
 def test_pages_are_read_as_text_and_none_inside_the_network(
     start_server: ServerMaker, provider: ScriptedProvider
 ) -> None:
@@ -761,6 +763,7 @@ async def _stop_soon(executor: RunExecutor) -> None:
         executor._stop(run_id, "interrupted")
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what is tried here knows no database
 def test_calls_go_back_under_names_and_ids_that_every_vendor_takes(ana: Client, provider: ScriptedProvider) -> None:
     provider.play(
         calling(Call("functions.calc tool", {}, id="same"), Call("nothing", {}, id="same")), [Text("Oh."), Finish()]
@@ -781,6 +784,7 @@ def test_calls_go_back_under_names_and_ids_that_every_vendor_takes(ana: Client, 
     assert "[called nothing with {}]" in request["messages"][1]["content"]
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what is tried here knows no database
 def test_the_descriptions_of_tools_take_their_part_of_the_window(ana: Client, provider: ScriptedProvider) -> None:
     chat = ana.chat(settings={"tools": ALL})
     ana.api("PATCH", f"/chats/{chat['id']}", json={"context_window_size": 4096})
@@ -793,6 +797,7 @@ def test_the_descriptions_of_tools_take_their_part_of_the_window(ana: Client, pr
     assert used["used"] <= used["window"] - used["reserve"]
 
 
+@pytest.mark.parametrize("engine_kind", ["postgresql"])  # the stricter of the two about what can be stored
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
