@@ -24,6 +24,7 @@ from tests.factories.accounts import PASSWORD_HASH, make_user
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import ScriptedProvider
 
+
 def pytest_collection_finish() -> None:
     """What is loaded by now stays: the collector need not look through it again and again for each of two thousand tests."""
     gc.collect()
