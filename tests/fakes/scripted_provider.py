@@ -141,13 +141,15 @@ class ScriptedProvider:
         self._stop = asyncio.Event()
         self._handlers: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.port: int = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
         server.close()
-        # More than once: what was accepted a moment ago begins only as the others end.
-        for _ in range(3):
+        # More than once: what was accepted a moment ago becomes a connection only as the loop turns.
+        for _ in range(5):
+            for _ in range(3):
+                await asyncio.sleep(0)
             for handler in list(self._handlers):
                 handler.cancel()
             await asyncio.gather(*self._handlers, return_exceptions=True)
@@ -158,11 +160,14 @@ class ScriptedProvider:
             for _ in range(5):
                 await asyncio.sleep(0)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        handler = asyncio.current_task()
-        assert handler is not None
-        self._handlers.add(handler)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Known from its first moment, so that none is left open at the end: a task may be ended before it begins."""
         self._writers.add(writer)
+        handler = self._loop.create_task(self._accept(reader, writer))
+        self._handlers.add(handler)
+        handler.add_done_callback(self._handlers.discard)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             request_line, *header_lines = head.split("\r\n")
@@ -179,7 +184,6 @@ class ScriptedProvider:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self._handlers.discard(handler)
             writer.close()
 
     def _next_script(self) -> Sequence[Step]:
