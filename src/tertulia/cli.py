@@ -24,6 +24,7 @@ from tertulia.accounts.schemas import UserCreate
 from tertulia.accounts.service import create_user, name_key
 from tertulia.chat.counters import find_wrong_counters
 from tertulia.clock import now
+from tertulia.data_folder import DataFolderInUse, Running, locked_data_folder
 from tertulia.db.check import check_database
 from tertulia.db.migrate import State, upgrade_schema
 from tertulia.db.opening import open_database, plain_engine
@@ -43,7 +44,6 @@ from tertulia.providers.book import refresh_catalogue
 from tertulia.providers.configs import list_key_ids
 from tertulia.providers.rotation import require_keys, rewrap_secrets
 from tertulia.runs.counters import find_wrong_totals
-from tertulia.server import DataFolderInUse, Running, locked_data_folder, serve
 from tertulia.settings import Settings, load_settings
 from tertulia.transfer.backup import back_up, restore
 from tertulia.transfer.everything import export_everything
@@ -72,6 +72,8 @@ app.add_typer(user_app, name="user")
 @app.command("serve")
 def serve_command() -> None:
     """Start the server and say its address; Ctrl-C stops it. Settings: docs/reference/settings.md."""
+    from tertulia.server import serve  # half of what any other command would take to start
+
     serve(load_settings())
 
 

@@ -1,24 +1,18 @@
-"""Serving: the lock on the data folder, the port, the address that is printed, and an orderly end."""
+"""Serving: the port, the address that is printed, and an orderly end."""
 
-import fcntl
 import gc
 import os
 import secrets
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from types import FrameType
-from typing import IO
 
-import orjson
 import uvicorn
 
 from tertulia.app import Parts, create_app
 from tertulia.clock import now
+from tertulia.data_folder import Running, locked_data_folder, write_running
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.errors import SettingsError
@@ -33,57 +27,6 @@ DEFAULT_PORT = 8000
 PORTS_TRIED = 100
 # Open streams end at once, running replies get ten seconds, storing what is left of them a few more.
 SHUTDOWN_S = 20
-
-
-@dataclass(frozen=True)
-class Running:
-    """What a running server writes for the command line of the same machine; readable by its own user only."""
-
-    address: str
-    pid: int
-    control_token: str
-
-
-class DataFolderInUse(SettingsError):
-    def __init__(self, running: Running | None) -> None:
-        self.running = running
-        where = f"at {running.address}" if running else "with this data folder"
-        super().__init__(f"Tertulia is running already, {where}.")
-
-
-@contextmanager
-def locked_data_folder(settings: Settings) -> Iterator[None]:
-    """One process at a time on a SQLite folder. Raises DataFolderInUse. PostgreSQL takes many, so it needs no lock."""
-    settings.data.mkdir(parents=True, exist_ok=True)
-    if settings.sqlite_path is None:
-        yield
-        return
-    settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
-    with (settings.sqlite_path.parent / "lock").open("a") as file:
-        _lock(file, settings)
-        yield
-
-
-def _lock(file: IO[str], settings: Settings) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DataFolderInUse(read_running(settings)) from None
-
-
-def read_running(settings: Settings) -> Running | None:
-    path = settings.data / "server.json"
-    return Running(**orjson.loads(path.read_bytes())) if path.is_file() else None
-
-
-def _write_running(settings: Settings, running: Running) -> Path:
-    path = settings.data / "server.json"
-    partial = path.with_suffix(".partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(orjson.dumps(asdict(running)))
-    partial.rename(path)
-    return path
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -171,7 +114,7 @@ def serve(settings: Settings) -> None:
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         for name in settings.reserved_in_use():
             print(f"{environment_name(name)} is set, but this version does not use it yet.", file=sys.stderr)
-        written = _write_running(settings, Running(address, os.getpid(), control_token))
+        written = write_running(settings, Running(address, os.getpid(), control_token))
         config = uvicorn.Config(
             app,
             log_config=None,

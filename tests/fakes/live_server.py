@@ -1,6 +1,7 @@
 """The real app on a real port, in a thread of the test, so that streams stream."""
 
 import asyncio
+import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from tertulia.settings import Settings
 from tertulia.tools.protocol import Tool
 
 HEADERS = {"X-Tertulia": "1"}
+# No test calls by TLS, and a client of its own would read the certificates of the world.
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class QuickServer(uvicorn.Server):
@@ -74,7 +77,9 @@ class Client(httpx.Client):
     """A signed-in caller of the API, as a browser page of ours would be."""
 
     def __init__(self, url: str, **options: Any) -> None:
-        super().__init__(base_url=f"{url}/api/v1", headers=HEADERS, timeout=30, trust_env=False, **options)
+        super().__init__(
+            base_url=f"{url}/api/v1", headers=HEADERS, timeout=30, trust_env=False, verify=_NO_TLS, **options
+        )
         self.user: dict[str, Any] = {}
 
     def api(self, method: str, path: str, *, expect: int = 200, **options: Any) -> Any:

@@ -7,8 +7,10 @@ meanwhile as one piece (docs/adr/0014). No redirects, no proxies, no compression
 import asyncio
 import re
 import select
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import cache
 from typing import cast
 
 import httptools
@@ -30,8 +32,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, find_addresses: FindAddresses) -> None:
         self._find_addresses = find_addresses
-        self._tls = httpx.create_ssl_context(trust_env=False)
-        self._tls.set_alpn_protocols(["http/1.1"])
+        self._tls = _tls()
         self._idle: dict[Origin, deque[tuple[float, _Connection]]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -287,6 +288,14 @@ class _Reply(httpx.AsyncByteStream):
             self.headers.clear()
         elif not self._is_complete:
             self._is_complete, self._may_stay = True, self._parser.should_keep_alive()
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for all: reading the certificates of the world takes longer than a call."""
+    made = httpx.create_ssl_context(trust_env=False)
+    made.set_alpn_protocols(["http/1.1"])
+    return made
 
 
 def _is_tls(request: httpx.Request) -> bool:

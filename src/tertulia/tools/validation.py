@@ -1,6 +1,7 @@
 """Whether values fit a JSON Schema: the arguments of a tool, the state of a chat. Nothing is fetched to find out."""
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -64,7 +65,15 @@ def is_schema(parameters: object) -> bool:
     if not isinstance(parameters, dict) or parameters.get("type") != "object":
         return False
     try:
-        Draft202012Validator.check_schema(parameters)
+        return _is_valid(orjson.dumps(parameters))
+    except orjson.JSONEncodeError:
+        return False
+
+
+@lru_cache(maxsize=256)
+def _is_valid(schema: bytes) -> bool:
+    try:
+        Draft202012Validator.check_schema(orjson.loads(schema))
     except (SchemaError, RecursionError):
         return False
     return True

@@ -1,0 +1,65 @@
+"""The folder that a process works in: its lock, and what a running server leaves there for the command line."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import orjson
+
+from tertulia.errors import SettingsError
+from tertulia.settings import Settings
+
+
+@dataclass(frozen=True)
+class Running:
+    """What a running server writes for the command line of the same machine; readable by its own user only."""
+
+    address: str
+    pid: int
+    control_token: str
+
+
+class DataFolderInUse(SettingsError):
+    def __init__(self, running: Running | None) -> None:
+        self.running = running
+        where = f"at {running.address}" if running else "with this data folder"
+        super().__init__(f"Tertulia is running already, {where}.")
+
+
+@contextmanager
+def locked_data_folder(settings: Settings) -> Iterator[None]:
+    """One process at a time on a SQLite folder. Raises DataFolderInUse. PostgreSQL takes many, so it needs no lock."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    if settings.sqlite_path is None:
+        yield
+        return
+    settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
+    with (settings.sqlite_path.parent / "lock").open("a") as file:
+        _lock(file, settings)
+        yield
+
+
+def _lock(file: IO[str], settings: Settings) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataFolderInUse(read_running(settings)) from None
+
+
+def read_running(settings: Settings) -> Running | None:
+    path = settings.data / "server.json"
+    return Running(**orjson.loads(path.read_bytes())) if path.is_file() else None
+
+
+def write_running(settings: Settings, running: Running) -> Path:
+    path = settings.data / "server.json"
+    partial = path.with_suffix(".partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(orjson.dumps(asdict(running)))
+    partial.rename(path)
+    return path
