@@ -98,10 +98,10 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, engine_kind: str) -
 def _empty(connection: sa.Connection) -> None:
     """Take away what tests wrote. TRUNCATE makes new files for each table and index, which takes ten times as long."""
     emptied = [table.name for table in tables.metadata.sorted_tables if table.name not in CATALOGUE]
-    asked = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT FROM \"{name}\")" for name in emptied)  # noqa: S608
+    asked = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT FROM \"{name}\")" for name in emptied)
     connection.execute(sa.text("SET LOCAL session_replication_role = replica"))  # no cascades, no order
     for name in connection.scalars(sa.text(asked)).all():
-        connection.execute(sa.text(f'DELETE FROM "{name}"'))  # noqa: S608
+        connection.execute(sa.text(f'DELETE FROM "{name}"'))
     connection.execute(sa.text("SELECT setval(format('%I.%I', schemaname, sequencename), 1, false) FROM pg_sequences"))
 
 
