@@ -13,6 +13,7 @@ run: $(RUN_STAMP) web
 	@exec $(BIN)/tertulia serve
 
 test: $(DEV_STAMP) web tools
+	@$(BIN)/python scripts/install_test_servers.py
 	$(IN_WEB) npx vitest run
 	$(BIN)/python scripts/run_tests.py
 

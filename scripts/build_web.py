@@ -21,10 +21,10 @@ def build_web(root: Path) -> bool:
         return False
     if not (web / "package.json").is_file():  # an sdist carries the built files instead
         return False
-    environment = _with_node()
+    environment = with_node()
     print("Building the web pages (about half a minute, once) …", flush=True)
-    _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], web, environment)
-    _run(["npx", "vite", "build", "--logLevel", "warn"], web, environment)
+    run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], web, environment)
+    run(["npx", "vite", "build", "--logLevel", "warn"], web, environment)
     stamp.write_text(wanted)
     return True
 
@@ -37,7 +37,7 @@ def _hash_of(web: Path) -> str:
     return digest.hexdigest()
 
 
-def _with_node() -> dict[str, str]:
+def with_node() -> dict[str, str]:
     """The environment with a Node that is new enough: the system's, else the one that a wheel brings."""
     environment = dict(os.environ)
     if shutil.which("npm") and _version("node") >= OLDEST_NODE:
@@ -59,7 +59,7 @@ def _version(program: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", said)[:2])
 
 
-def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+def run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
     if subprocess.run(command, cwd=folder, env=environment, check=False).returncode != 0:
         raise SystemExit(f"'{' '.join(command)}' failed in {folder}; its own words stand above.")
 
@@ -68,6 +68,6 @@ if __name__ == "__main__":
     # `build_web.py` builds; `build_web.py npx …` runs a command in web/ with the same Node.
     top = Path(__file__).resolve().parent.parent
     if sys.argv[1:]:
-        _run(sys.argv[1:], top / "web", _with_node())
+        run(sys.argv[1:], top / "web", with_node())
     else:
         build_web(top)

@@ -81,6 +81,7 @@ from tertulia.runs.routes import run_routes
 from tertulia.runs.shared_routes import LinkCounts, shared_routes
 from tertulia.runs.tool_routes import tool_execution_routes, tool_routes
 from tertulia.runs.tool_runner import ToolRunner
+from tertulia.runs.tool_server_routes import tool_server_routes
 from tertulia.search.meaning.search import MeaningSearch
 from tertulia.search.routes import search_routes
 from tertulia.search.tools import SearchChats
@@ -88,8 +89,10 @@ from tertulia.settings import Settings
 from tertulia.tools.builtin.calculator import Calculate
 from tertulia.tools.builtin.calendar import CurrentTime
 from tertulia.tools.builtin.web_page import FetchPage
-from tertulia.tools.offered import Toolbox, installed_tools
+from tertulia.tools.catalogue import ToolCatalogue
+from tertulia.tools.offered import installed_tools
 from tertulia.tools.protocol import Tool
+from tertulia.tools.servers.operator import OperatorServer
 from tertulia.transfer.importer import Importer
 from tertulia.transfer.routes import transfer_routes
 
@@ -159,8 +162,9 @@ def create_app(
             parts.link_counts,
         ),
         transfer_routes(parts.db, parts.store, settings.data / "imports"),
-        context_routes(parts.catalogue, parts.tools.toolbox),
+        context_routes(parts.catalogue, parts.tools.catalogue),
         tool_routes(cursors, parts.tools),
+        tool_server_routes(parts.tools.catalogue),
         tool_execution_routes(parts.db, cursors, parts.tools),
         run_routes(
             parts.db,
@@ -223,7 +227,9 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
         timeouts=timeouts,
     )
     bus = open_bus(settings, db)
-    tools = ToolRunner(db, Toolbox([*built_in_tools(), *installed_tools(), *more_tools]), named)
+    offered = [*built_in_tools(), *installed_tools(), *more_tools]
+    servers = [OperatorServer(one, own) for one in settings.tool_servers]
+    tools = ToolRunner(db, ToolCatalogue(db, keyring, offered, servers, named), named)
     executor = RunExecutor(db, catalogue, tools, boot=boot, at_once=settings.runs_at_once)
     sweeper = Sweeper(
         db,
@@ -317,6 +323,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts.reader.start()
     parts.importer.start()
     parts.catalogue.start()
+    parts.tools.catalogue.start()
     if parts.local is not None:
         parts.local.start()
     if parts.meanings is not None:
@@ -336,6 +343,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if parts.meanings is not None:
             await parts.meanings.close()
         await parts.catalogue.close()
+        await parts.tools.catalogue.close()
         await parts.streams.close()
         await parts.remote.close()
         await parts.feed.close()

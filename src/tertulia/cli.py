@@ -41,9 +41,8 @@ from tertulia.keyring import (
     ring_path,
 )
 from tertulia.providers.book import refresh_catalogue
-from tertulia.providers.configs import list_key_ids
-from tertulia.providers.rotation import require_keys, rewrap_secrets
 from tertulia.runs.counters import find_wrong_totals
+from tertulia.sealed import list_key_ids, require_keys, rewrap_secrets
 from tertulia.settings import Settings, load_settings
 from tertulia.transfer.backup import back_up, restore
 from tertulia.transfer.everything import export_everything

@@ -19,7 +19,7 @@ from tertulia.errors import SettingsError
 from tertulia.http.protocol import ImpatientProtocol
 from tertulia.keyring import UnknownKey, find_keyring
 from tertulia.logs import configure_logs
-from tertulia.providers.rotation import require_keys
+from tertulia.sealed import require_keys
 from tertulia.settings import Settings, environment_name
 from tertulia.transfer.backup import back_up
 

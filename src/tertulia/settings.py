@@ -4,11 +4,12 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tertulia.errors import SettingsError
 
@@ -29,6 +30,27 @@ class OperatorConfig(BaseModel):
     base_url: str | None = None
     settings: dict[str, str] = Field(default_factory=dict)
     models: tuple[str, ...] = ()  # to offer when the address does not list its own
+
+
+class ToolServerConfig(BaseModel):
+    """An MCP server that the operator gives to everybody: a program that is started here, or an address."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern="^[a-z0-9][a-z0-9-]*$", max_length=40)
+    command: str | None = None
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = Field(default_factory=dict, repr=False)
+    folder: str | None = None  # to start it in
+    url: str | None = Field(None, pattern="^https?://")
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    cost_per_call: Decimal = Field(Decimal(0), ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "ToolServerConfig":
+        if (self.command is None) == (self.url is None):
+            raise ValueError(f"the server {self.name} needs either a command or a url")
+        return self
 
 
 class Settings(BaseModel):
@@ -86,9 +108,16 @@ class Settings(BaseModel):
         description="More providers for everyone: a JSON list of `{provider, api_key?, base_url?, settings?, models?}`, or "
         "`[[providers]]` tables in `tertulia.toml`. docs/reference/providers.md lists the providers.",
     )
+    tool_servers: tuple[ToolServerConfig, ...] = Field(
+        (),
+        repr=False,
+        description="MCP servers whose tools everyone can choose: a JSON list of `{name, command, args?, env?, folder?}` for "
+        "programs that run here, or `{name, url, headers?}`; each may have `cost_per_call`. Or `[[tool_servers]]` tables in "
+        "`tertulia.toml`. See docs/guides/tools.md.",
+    )
     outbound_allow: tuple[str, ...] = Field(
         (),
-        description="Origins inside your network that people may name as their providers, such as "
+        description="Origins inside your network that people may name as their providers and tool servers, such as "
         "`http://localhost:11434`, separated by commas.",
     )
     messages_per_day: int | None = Field(
@@ -127,7 +156,7 @@ class Settings(BaseModel):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("providers", mode="before")
+    @field_validator("providers", "tool_servers", mode="before")
     @classmethod
     def _from_json(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -136,6 +165,14 @@ class Settings(BaseModel):
             return json.loads(value)
         except json.JSONDecodeError as error:
             raise ValueError(f"is not a JSON list: {error}") from None
+
+    @field_validator("tool_servers")
+    @classmethod
+    def _have_names(cls, value: tuple[ToolServerConfig, ...]) -> tuple[ToolServerConfig, ...]:
+        names = [one.name for one in value]
+        if len(set(names)) < len(names):
+            raise ValueError("two servers have one name")
+        return value
 
     @field_validator("outbound_allow")
     @classmethod

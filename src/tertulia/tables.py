@@ -11,7 +11,8 @@ import tertulia.jobs.models
 import tertulia.providers.models
 import tertulia.realtime.models
 import tertulia.runs.models
-import tertulia.tools.models  # noqa: F401
+import tertulia.tools.models
+import tertulia.tools.servers.models  # noqa: F401
 from tertulia.db import Base
 
 metadata = Base.metadata

@@ -40,6 +40,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PUT", "/chats/{chat_id}/auto-approval"): {},
     ("PUT", "/auto-approval-settings"): {},
     ("PUT", "/chats/{chat_id}/state"): {"state": {}},
+    ("POST", "/tool-executions/{execution_id}/answer"): {"question_id": "x", "action": "cancel"},
+    ("POST", "/tool-servers"): {"name": "tools", "url": "http://[::1]:9/mcp"},
     ("POST", "/provider-configs"): {"provider": "mistral", "api_key": "abcdefghijkl"},
 }
 # Answered to the owner with a conflict or a refusal of the state, not of the person.
@@ -48,6 +50,7 @@ STATE = {
     ("POST", "/messages/{message_id}/regenerate"): 201,
     ("GET", "/attachments/{attachment_id}/thumbnail"): 404,  # a text has none
     ("PATCH", "/drafts/{draft_id}"): 428,
+    ("POST", "/tool-executions/{execution_id}/answer"): 409,  # it waits for a decision, and asked nothing
 }
 
 
@@ -79,6 +82,7 @@ IDS = (
     "number",
     "proposal_id",
     "execution_id",
+    "server_id",
     "emoji",
     "token",
 )
@@ -186,7 +190,7 @@ def test_with_whom_is_shared_may_do_what_is_listed_and_no_more(
     things: dict[str, str] = {}
     # What only looks goes first, on all there is; after it each call finds what its own path names.
     for method, path in sorted(WITH_IDS, key=lambda pair: pair[0] != "GET"):
-        if path.endswith("/events") or "{config_id}" in path or "{tag_id}" in path:
+        if path.endswith("/events") or "{config_id}" in path or "{server_id}" in path or "{tag_id}" in path:
             continue
         if not things or not all(f"{{{name}}}" not in path or name in things for name in IDS):
             every = "{attachment_id}{import_id}{token_id}{chat_id}{draft_id}{proposal_id}{execution_id}"
@@ -305,6 +309,10 @@ def _things(client: Client, provider: ScriptedProvider, path: str = "") -> dict[
     client.finished(sent["run"]["id"])
     if "{config_id}" in path:
         things["config_id"] = _config(client)["id"]
+    if "{server_id}" in path:
+        known = client.api("GET", "/tool-servers")["items"]
+        body = BODIES["POST", "/tool-servers"]
+        things["server_id"] = (known or [client.api("POST", "/tool-servers", json=body, expect=201)])[0]["id"]
     if "{token_id}" in path:
         things["token_id"] = client.api("POST", "/api-tokens", json={"name": "script"}, expect=201)["id"]
     if "{draft_id}" in path or "{proposal_id}" in path:

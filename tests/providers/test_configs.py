@@ -20,7 +20,7 @@ from tertulia.keyring import KeyRing, SealBroken, SealedFor, UnknownKey
 from tertulia.providers import catalogue
 from tertulia.providers.book import refresh_catalogue
 from tertulia.providers.models import ProviderConfig, ProviderModel
-from tertulia.providers.rotation import require_keys, rewrap_secrets
+from tertulia.sealed import SEALED, require_keys, rewrap, rewrap_secrets
 from tertulia.settings import Settings
 from tests import conftest
 from tests.conftest import ServerMaker
@@ -312,10 +312,8 @@ def test_rotation_can_be_stopped_at_any_point(ana: Client, own: ScriptedProvider
     engine = plain_engine(settings)
     try:
         require_keys(engine, ring)
-        from tertulia.providers.configs import rewrap_configs
-
         with Session(engine) as session, session.begin():  # two of five, then it is stopped
-            assert rewrap_configs(session, ring, after=None, limit=2)[0] == 2
+            assert rewrap(session, SEALED[0], ring, after=None, limit=2)[0] == 2
         assert {sealed.split(".")[1] for sealed in stored(settings)} == set(ring.key_ids)
         assert rewrap_secrets(engine, ring, lambda _: None) == 3
         assert {sealed.split(".")[1] for sealed in stored(settings)} == {ring.key_ids[0]}

@@ -30,6 +30,7 @@ from tertulia.runs.service import request_cancel
 from tertulia.runs.tool_calls import AskedCall, Caller, CallOutcome, add_calls, begin_call, end_call, lose_calls
 from tertulia.tools.errors import AlreadyDecided
 from tertulia.tools.models import OPEN, ToolExecution, ToolStatus
+from tertulia.tools.offered import Toolbox
 from tertulia.tools.protocol import OfferedTool
 from tertulia.tools.results import as_cost
 from tertulia.tools.rules import HOUR, put_auto_approval
@@ -108,7 +109,7 @@ class Life(RuleBasedStateMachine):
         was = self.known[call_id]
         wish = Approve(parameters={"cost": "0", "text": "edited"} if edits else None)
         try:
-            read = approve(self.session, call_id, wish, lambda *_: Decimal(0), actor=self.alice)
+            read = approve(self.session, call_id, wish, lambda *_: Toolbox([self.offered]), actor=self.alice)
         except AlreadyDecided:
             assert was != "pending"
             return

@@ -7,7 +7,7 @@ import pytest
 
 from tertulia.tools.builtin.calculator import evaluate
 from tertulia.tools.errors import ArgumentsInvalid
-from tertulia.tools.offered import Toolbox
+from tertulia.tools.offered import check_tools
 from tertulia.tools.protocol import OfferedTool, Tool, ToolContext, ToolFailed, ToolResult
 from tertulia.tools.results import MAX_RESULT, as_cost, store_result, words_of
 from tertulia.tools.untrusted import Source, find_sources
@@ -154,7 +154,7 @@ def test_tools_that_cannot_be_are_refused_at_the_start() -> None:
 
     for wrong in ([Echo(), Echo()], [Nameless()], [Shapeless()]):
         with pytest.raises(ValueError, match=r"tool|parameters"):
-            Toolbox(wrong)
+            check_tools(wrong)
 
 
 def test_arguments_are_nested_no_deeper_than_they_may() -> None:

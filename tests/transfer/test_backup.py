@@ -259,6 +259,13 @@ OLD["0006"] = [
        VALUES (:share, :chat, :user, :hash, {true}, {false}, {false}, {true}, 3, :now, :now)""",
 ]
 OLD["0007"] = [*OLD["0006"], "UPDATE message SET context_rule = 'pinned' WHERE id = :message"]
+OLD["0008"] = [
+    *OLD["0007"],
+    """INSERT INTO tool_execution (id, chat_id, message_id, run_id, step, requested_by, tool_call_id, tool_name, risk, parameters,
+         definition_digest, arguments_digest, status, reason, untrusted_sources, estimated_cost, is_untrusted, created_at, updated_at)
+       VALUES (:tag, :chat, :message, :run, 1, :user, 'call', 'calculate', 'read_only', '{{}}', 'digest', 'digest', 'completed', 'read_only',
+         '[]', 0, {true}, :now, :now)""",
+]
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])

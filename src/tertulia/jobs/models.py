@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from tertulia.db import Base, Created, Id, JsonOf, Timestamps, closed
 from tertulia.ids import new_id
+from tertulia.jobs.sources import ImportSource
 
 
 class Lease(Timestamps, Base):
@@ -35,14 +36,6 @@ class ImportStatus(StrEnum):
     FAILED = "failed"  # the file as a whole could not be read; what was taken before stays
     CANCELLED = "cancelled"
     UNDONE = "undone"
-
-
-class ImportSource(StrEnum):
-    TERTULIA = "tertulia"
-    CHATGPT = "chatgpt"
-    CLAUDE = "claude"
-    OPENWEBUI = "openwebui"
-    LIBRECHAT = "librechat"
 
 
 class ImportReport(BaseModel):

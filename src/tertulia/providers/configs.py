@@ -13,9 +13,8 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.accounts.service import write_audit
-from tertulia.db import rowcount
 from tertulia.ids import ProviderConfigId, UserId, new_id
-from tertulia.keyring import KeyRing, SealedFor, key_id_of
+from tertulia.keyring import KeyRing, SealedFor
 from tertulia.providers.adapters import Access, resolve_base_url
 from tertulia.providers.errors import ProviderConfigExists, ProviderConfigNotFound, ProviderFieldInvalid
 from tertulia.providers.models import ListedModel, ProviderConfig
@@ -201,32 +200,6 @@ def touch_config(session: Session, config_id: str, moment: datetime) -> None:
         .where(ProviderConfig.id == config_id)
         .values(last_used_at=moment, updated_at=ProviderConfig.updated_at)
     )
-
-
-def rewrap_configs(session: Session, ring: KeyRing, *, after: str | None, limit: int) -> tuple[int, str | None]:
-    """Put the next few secrets under the primary key: how many changed, and where to go on, None at the end."""
-    query = sa.select(ProviderConfig.id, ProviderConfig.user_id, ProviderConfig.config).order_by(ProviderConfig.id)
-    if after is not None:
-        query = query.where(ProviderConfig.id > after)
-    rows = session.execute(query.limit(limit).with_for_update()).all()
-    changed = 0
-    for config_id, user_id, sealed in rows:
-        if key_id_of(sealed) == ring.key_ids[0]:
-            continue
-        # Only if it is still what was read: a person may be changing it at this moment.
-        changed += rowcount(
-            session,
-            sa.update(ProviderConfig)
-            .where(ProviderConfig.id == config_id, ProviderConfig.config == sealed)
-            .values(config=ring.rewrap(sealed, _place(config_id, user_id)), updated_at=ProviderConfig.updated_at),
-        )
-    return changed, rows[-1][0] if len(rows) == limit else None
-
-
-def list_key_ids(session: Session) -> set[str]:
-    """The keys of the ring that stored secrets need."""
-    # `1.` and twelve characters: see keyring.py.
-    return set(session.scalars(sa.select(sa.func.substr(ProviderConfig.config, 3, 12)).distinct()))
 
 
 def read_config(row: ProviderConfig, ring: KeyRing) -> ProviderConfigRead:

@@ -38,6 +38,7 @@ class ChangeEvent(TypedDict):
         "proposal",
         "attached_draft",
         "tool_execution",
+        "tool_server",
         "auto_approval_setting",
         "chat_state",
     ]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +21,7 @@ from tertulia.runs.service import RUN_PREFIX, RUNS, announce_run
 from tertulia.runs.tool_calls import (
     announce_call,
     cancel_call,
+    check_decides,
     count_open,
     expire,
     get_execution,
@@ -30,27 +30,34 @@ from tertulia.runs.tool_calls import (
     owner_of,
     read_call,
 )
-from tertulia.tools.errors import AlreadyDecided, NotYoursToDecide
+from tertulia.tools.errors import AlreadyDecided, ToolGone
 from tertulia.tools.models import ChatApproval, DecidedBy, ToolExecution, ToolStatus
-from tertulia.tools.protocol import digest_of
+from tertulia.tools.offered import Toolbox, check_call
+from tertulia.tools.protocol import digest_of, tool_key
+from tertulia.tools.results import as_cost
 from tertulia.tools.rules import as_described, read_rules, remember_always, with_allowed
 from tertulia.tools.schemas import Approve, ChatApprovalRead, Deny, PendingToolExecution, ToolExecutionRead, ToolUsage
+from tertulia.tools.servers.service import accept_change
 
 MAX_USAGE_ROWS = 200
-# What a call would cost with other arguments. Raises ArgumentsInvalid or ToolGone where the tool does not take them.
-CheckArguments = Callable[[ToolExecution, dict[str, Any]], Decimal | None]
+LoadTools = Callable[[Session, str], Toolbox]  # a person's
 
 
 def approve(
-    session: Session, call_id: ToolExecutionId, wish: Approve, check: CheckArguments, *, actor: Actor
+    session: Session, call_id: ToolExecutionId, wish: Approve, load_tools: LoadTools, *, actor: Actor
 ) -> ToolExecutionRead:
     """Let a call run, perhaps with other arguments, and perhaps its like from now on. Raises AlreadyDecided."""
     execution = _to_decide(session, call_id, actor=actor)
     now = clock.now()
     edited = wish.parameters if wish.parameters not in (None, execution.parameters) else None
     cost = execution.estimated_cost
+    offered = load_tools(session, actor.user_id).find(execution.tool_name, execution.server)
+    is_same = offered is not None and offered.digest == execution.definition_digest
     if edited is not None:
-        cost = judge_edited(session, execution, edited, check(execution, edited))
+        if offered is None or not is_same:
+            raise ToolGone(execution.tool_name)
+        check_call(offered, edited)
+        cost = judge_edited(session, execution, edited, as_cost(offered.tool.estimate_cost(edited)))
     moved = move_pending(
         session,
         call_id,
@@ -64,7 +71,9 @@ def approve(
     )
     if not moved:
         raise _too_late(session, call_id)
-    key = f"{execution.server}/{execution.tool_name}" if execution.server else execution.tool_name
+    if offered is not None and is_same and offered.changed is not None and execution.server is not None:
+        accept_change(session, execution.server, execution.tool_name, actor=actor)
+    key = tool_key(execution.server, execution.tool_name)
     if wish.remember == "always":
         remember_always(session, key, execution.definition_digest, actor=actor)
     elif wish.remember == "chat":
@@ -106,12 +115,6 @@ def _to_decide(session: Session, call_id: ToolExecutionId, *, actor: Actor) -> T
     check_decides(execution, actor=actor)
     session.execute(sa.select(Run.id).where(Run.id == execution.run_id).with_for_update())
     return execution
-
-
-def check_decides(execution: ToolExecution, *, actor: Actor) -> None:
-    """Raises NotYoursToDecide for a call of a run that another asked for."""
-    if execution.requested_by != actor.user_id:
-        raise NotYoursToDecide
 
 
 def _by_person(actor: Actor) -> dict[str, Any]:
@@ -222,13 +225,14 @@ def _expired() -> sa.Select[str, str | None, str]:
 def list_pending(
     session: Session, *, actor: Actor, after: str | None = None, limit: int = 50
 ) -> list[PendingToolExecution]:
-    """What waits for this person's decision in all chats, the oldest first."""
+    """What waits for this person in all chats, their decision or their answer, the oldest first."""
     query = (
         sa.select(ToolExecution, Chat.title)
         .join(Chat, Chat.id == ToolExecution.chat_id)
         .where(
             ToolExecution.requested_by == actor.user_id,
-            ToolExecution.status == ToolStatus.PENDING,
+            ToolExecution.status.in_((ToolStatus.PENDING, ToolStatus.EXECUTING)),
+            sa.or_(ToolExecution.status == ToolStatus.PENDING, ToolExecution.question.is_not(None)),
             Chat.deleted_at.is_(None),
             may_read_chat(Chat.id, Chat.user_id),
         )

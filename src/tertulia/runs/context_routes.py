@@ -23,7 +23,7 @@ from tertulia.providers.protocol import Usage
 from tertulia.providers.routes import get_default_model
 from tertulia.runs.drafts import about_drafts
 from tertulia.runs.requests import measured_factor, tell_about, tokens_of_tools
-from tertulia.tools.offered import Toolbox
+from tertulia.tools.catalogue import ToolCatalogue
 
 EXCERPT = 120
 
@@ -57,7 +57,7 @@ class ContextRead(TypedDict):
     older: int
 
 
-def context_routes(catalogue: ModelCatalogue, toolbox: Toolbox) -> Routes:
+def context_routes(catalogue: ModelCatalogue, tools_of: ToolCatalogue) -> Routes:
     routes = Routes("context")
 
     @routes.add("GET", "/chats/{chat_id}/context", access=Access.SIGNED_IN, gives=ContextRead, problems=(404,))
@@ -81,7 +81,8 @@ def context_routes(catalogue: ModelCatalogue, toolbox: Toolbox) -> Routes:
             chat = get_chat(session, ChatId(chat_id), actor=actor)
             head = chat["head_message_id"]
             takes_tools = resolved is None or resolved.takes_tools is not False
-            tools = toolbox.chosen(chat["settings"]["tools"]) if takes_tools else []
+            keys = chat["settings"]["tools"] if takes_tools else None
+            tools = tools_of.load(session, actor.user_id).chosen(keys) if keys else []
             factor = measured_factor(session, head, choice.provider, choice.model_name) if choice else 1.0
             return plan_next(
                 session,

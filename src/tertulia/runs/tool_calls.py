@@ -22,13 +22,13 @@ from tertulia.ids import ToolExecutionId, new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
-from tertulia.tools.errors import RefusedByRule, ToolExecutionNotFound
-from tertulia.tools.models import OPEN, DecidedBy, StoredResult, ToolExecution, ToolStatus
+from tertulia.tools.errors import NotYoursToDecide, RefusedByRule, ToolExecutionNotFound
+from tertulia.tools.models import OPEN, DecidedBy, StoredQuestion, StoredResult, ToolExecution, ToolStatus
 from tertulia.tools.policy import Call, Decision, Rules, cost_to_reserve, decide
-from tertulia.tools.protocol import OfferedTool, Risk, digest_of
+from tertulia.tools.protocol import OfferedTool, Risk, digest_of, tool_key
 from tertulia.tools.results import EXCERPT, SHOWN_BYTES, words_of
 from tertulia.tools.rules import HOUR, load_rules
-from tertulia.tools.schemas import ToolExecutionRead, ToolResultRead
+from tertulia.tools.schemas import QuestionRead, ToolExecutionRead, ToolResultRead
 
 MAX_CALLS = 25  # of one run
 APPROVAL_LASTS = timedelta(hours=24)
@@ -166,7 +166,7 @@ def judge_edited(
     rules = _rules_of(session, caller)
     cost = cost_to_reserve(estimated, rules)
     spent = spent_on_tools(session, call.requested_by, since=clock.now() - HOUR)
-    key = f"{call.server}/{call.tool_name}" if call.server else call.tool_name
+    key = tool_key(call.server, call.tool_name)
     decision = decide(rules, Call(key, call.risk, arguments, call.definition_digest, cost, spent))
     if decision.verdict == "refuse":
         raise RefusedByRule(_REFUSALS[decision.reason])
@@ -456,6 +456,12 @@ def get_execution(session: Session, call_id: ToolExecutionId, *, actor: Actor) -
     return _find(session, call_id, actor=actor)[0]
 
 
+def check_decides(execution: ToolExecution, *, actor: Actor) -> None:
+    """Raises NotYoursToDecide for a call of a run that another asked for."""
+    if execution.requested_by != actor.user_id:
+        raise NotYoursToDecide
+
+
 def _find(session: Session, call_id: ToolExecutionId, *, actor: Actor) -> sa.Row[ToolExecution, str]:
     row = session.execute(
         sa.select(ToolExecution, User.name)
@@ -509,7 +515,7 @@ def read_call(row: ToolExecution, decided_by_name: str | None, *, is_whole: bool
         "tool_call_id": row.tool_call_id,
         "tool_name": row.tool_name,
         "server": row.server,
-        "tool_key": f"{row.server}/{row.tool_name}" if row.server else row.tool_name,
+        "tool_key": tool_key(row.server, row.tool_name),
         "risk": row.risk,
         "parameters": row.parameters,
         "edited_parameters": row.edited_parameters,
@@ -531,8 +537,19 @@ def read_call(row: ToolExecution, decided_by_name: str | None, *, is_whole: bool
         "result": _read_result(row.result, is_whole=is_whole) if row.result else None,
         "error_code": row.error_code,
         "error_message": row.error_message,
+        "question": _read_question(row.question) if row.question and row.status is ToolStatus.EXECUTING else None,
         "created_at": row.created_at,
         "updated_at": row.updated_at,
+    }
+
+
+def _read_question(question: StoredQuestion) -> QuestionRead:
+    return {
+        "id": question.id,
+        "message": question.message,
+        "form": question.form,
+        "url": question.url,
+        "asked_at": question.asked_at,
     }
 
 

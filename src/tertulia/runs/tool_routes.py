@@ -1,7 +1,6 @@
 """Tools over HTTP: which there are, what they were asked to do, deciding about it, and the rules."""
 
-from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query
 from sqlalchemy.orm import Session
@@ -16,14 +15,14 @@ from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, MessageId, ToolExecutionId
 from tertulia.runs import approvals
-from tertulia.runs.tool_calls import get_call, get_execution
+from tertulia.runs.questions import answer_question
+from tertulia.runs.tool_calls import check_decides, get_call, get_execution
 from tertulia.runs.tool_runner import ToolRunner
-from tertulia.tools.errors import ToolGone
-from tertulia.tools.models import ChatApproval, ToolExecution, ToolStatus
+from tertulia.tools.models import ChatApproval, ToolStatus
 from tertulia.tools.offered import read_tool
-from tertulia.tools.results import as_cost
 from tertulia.tools.rules import get_auto_approval, put_auto_approval
 from tertulia.tools.schemas import (
+    AnswerQuestion,
     Approve,
     AutoApprovalRead,
     AutoApprovalUpdate,
@@ -35,7 +34,6 @@ from tertulia.tools.schemas import (
     ToolRead,
     ToolUsage,
 )
-from tertulia.tools.validation import check_arguments
 
 
 def tool_routes(cursors: Cursors, runner: ToolRunner) -> Routes:
@@ -45,8 +43,9 @@ def tool_routes(cursors: Cursors, runner: ToolRunner) -> Routes:
     @routes.add("GET", "/tools", access=Access.SIGNED_IN, gives=Page[ToolRead])
     async def get_tools(caller: CallerDep) -> Response:
         """Every tool that a chat can offer to its model."""
-        await caller.actor()
-        return json_response({"items": [read_tool(tool) for tool in runner.toolbox.all()], "next_cursor": None})
+        actor = await caller.actor()
+        toolbox = await runner.catalogue.of(actor.user_id)
+        return json_response({"items": [read_tool(tool) for tool in toolbox.all()], "next_cursor": None})
 
     @routes.add("GET", "/tools/usage", access=Access.SIGNED_IN, gives=Page[ToolUsage])
     async def get_tool_usage(caller: CallerDep) -> Response:
@@ -60,7 +59,10 @@ def tool_routes(cursors: Cursors, runner: ToolRunner) -> Routes:
     @routes.add("PUT", "/auto-approval-settings", access=Access.SIGNED_IN, gives=AutoApprovalRead, problems=(409,))
     async def put_settings(caller: CommandDep, update: AutoApprovalUpdate) -> Response:
         return await caller.command(
-            200, lambda session, actor: put_auto_approval(session, update, runner.toolbox.digests(), actor=actor)
+            200,
+            lambda session, actor: put_auto_approval(
+                session, update, runner.catalogue.load(session, actor.user_id).digests(), actor=actor
+            ),
         )
 
     @routes.add(
@@ -79,7 +81,11 @@ def tool_routes(cursors: Cursors, runner: ToolRunner) -> Routes:
         return await caller.command(
             200,
             lambda session, actor: approvals.put_chat_approval(
-                session, ChatId(chat_id), wish, runner.toolbox.digests(), actor=actor
+                session,
+                ChatId(chat_id),
+                wish,
+                runner.catalogue.load(session, actor.user_id).digests(),
+                actor=actor,
             ),
         )
 
@@ -172,7 +178,7 @@ def tool_execution_routes(db: Database, cursors: Cursors, runner: ToolRunner) ->
         return await caller.command(
             200,
             lambda session, actor: approvals.approve(
-                session, ToolExecutionId(execution_id), wish or Approve(), _check(runner), actor=actor
+                session, ToolExecutionId(execution_id), wish or Approve(), runner.catalogue.load, actor=actor
             ),
         )
 
@@ -203,6 +209,19 @@ def tool_execution_routes(db: Database, cursors: Cursors, runner: ToolRunner) ->
         )
 
     @routes.add(
+        "POST",
+        "/tool-executions/{execution_id}/answer",
+        access=Access.SIGNED_IN,
+        gives=ToolExecutionRead,
+        problems=(404, 409),
+    )
+    async def answer(caller: CommandDep, execution_id: AnyId, wish: AnswerQuestion) -> Response:
+        """What a call that runs wanted to know."""
+        return await caller.command(
+            200, lambda session, actor: answer_question(session, ToolExecutionId(execution_id), wish, actor=actor)
+        )
+
+    @routes.add(
         "GET",
         "/tool-executions/{execution_id}/dry-run",
         access=Access.SIGNED_IN,
@@ -215,18 +234,7 @@ def tool_execution_routes(db: Database, cursors: Cursors, runner: ToolRunner) ->
         execution = await caller.read(
             lambda session, actor: get_execution(session, ToolExecutionId(execution_id), actor=actor)
         )
-        approvals.check_decides(execution, actor=actor)
+        check_decides(execution, actor=actor)
         return json_response({"would": await runner.dry_run(execution, actor=actor)})
 
     return routes
-
-
-def _check(runner: ToolRunner) -> approvals.CheckArguments:
-    def check(execution: ToolExecution, arguments: dict[str, Any]) -> Decimal | None:
-        offered = runner.toolbox.find(execution.tool_name, execution.server)
-        if offered is None or offered.digest != execution.definition_digest:
-            raise ToolGone(execution.tool_name)
-        check_arguments(offered.tool.parameters, arguments)
-        return as_cost(offered.tool.estimate_cost(arguments))
-
-    return check

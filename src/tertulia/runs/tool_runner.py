@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -21,6 +21,7 @@ from tertulia.ids import UserId
 from tertulia.providers.protocol import ToolCall
 from tertulia.runs.claims import Claimed
 from tertulia.runs.live import LiveRun
+from tertulia.runs.questions import CallClock, Questions
 from tertulia.runs.steps import hold_and
 from tertulia.runs.tool_calls import (
     CALL_PREFIX,
@@ -32,13 +33,14 @@ from tertulia.runs.tool_calls import (
     give_up_call,
     list_approved,
 )
+from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.models import ToolExecution, ToolStatus
-from tertulia.tools.offered import Toolbox
-from tertulia.tools.protocol import MAX_TIME_S, DryRun, OfferedTool
+from tertulia.tools.offered import check_call
+from tertulia.tools.protocol import MAX_TIME_S, DryRun, OfferedTool, Question, Reply
 from tertulia.tools.results import as_cost, store_result, words_of
 from tertulia.tools.untrusted import Source, find_sources
-from tertulia.tools.validation import check_arguments, parse_arguments
+from tertulia.tools.validation import parse_arguments
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,6 +58,10 @@ class CallContext:
     chat_id: str
     message_id: str
     client: httpx.AsyncClient
+    question_of: Callable[[Question], Awaitable[Reply]]
+
+    async def ask(self, question: Question) -> Reply:
+        return await self.question_of(question)
 
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.db.read(work, *args, **kwargs)
@@ -65,19 +71,21 @@ class CallContext:
 
 
 class ToolRunner:
-    def __init__(self, db: Database, toolbox: Toolbox, client: httpx.AsyncClient) -> None:
+    def __init__(self, db: Database, catalogue: ToolCatalogue, client: httpx.AsyncClient) -> None:
         """`client` is for addresses that models name: it refuses those inside (http/outbound.py)."""
-        self.toolbox = toolbox
+        self.catalogue = catalogue
         self._db = db
         self._client = client
+        self._questions = Questions(db)
         self._working: dict[str, asyncio.Task[CallOutcome]] = {}
         db.on_wake(self._on_wake)
 
     async def offered(self, run: Claimed, takes_tools: bool | None) -> list[OfferedTool]:
         """The tools that the chat offers, unless its model is known not to take any. Others' writers get none of the owner's."""
-        if takes_tools is False:
+        keys = None if takes_tools is False else await self._db.read_hot(_chosen, run.chat_id)
+        if not keys:
             return []
-        return self.toolbox.chosen(await self._db.read_hot(_chosen, run.chat_id))
+        return (await self.catalogue.of(run.payer_id)).chosen(keys)
 
     async def prepare(self, run: Claimed, calls: Sequence[ToolCall], offered: Sequence[OfferedTool]) -> list[AskedCall]:
         """What a model asked for, with what the rules look at: whether it can be at all, its cost, and whose words it carries."""
@@ -91,10 +99,11 @@ class ToolRunner:
     async def run_approved(self, run: Claimed, live: LiveRun) -> None:
         """Execute what may run now. Those that want to be alone come after those that run side by side. Raises LeaseLost."""
         ready = await self._db.read(list_approved, run.id)
+        toolbox = await self.catalogue.of(run.payer_id)
         together: list[tuple[Ready, OfferedTool | None]] = []
         alone: list[tuple[Ready, OfferedTool | None]] = []
         for one in ready:
-            tool = self.toolbox.find(one.tool_name, one.server)
+            tool = toolbox.find(one.tool_name, one.server)
             (together if tool is not None and tool.tool.runs_beside_others else alone).append((one, tool))
         tasks = [asyncio.create_task(self._run_one(run, live, one, tool)) for one, tool in together]
         try:
@@ -107,11 +116,11 @@ class ToolRunner:
 
     async def dry_run(self, execution: ToolExecution, *, actor: Actor) -> str | None:
         """What a call would do, in words; None where its tool cannot tell. Raises what the tool raises."""
-        offered = self.toolbox.find(execution.tool_name, execution.server)
+        offered = (await self.catalogue.of(actor.user_id)).find(execution.tool_name, execution.server)
         tool = offered.tool if offered is not None else None
         if not isinstance(tool, DryRun):
             return None
-        context = CallContext(self._db, actor, execution.chat_id, execution.message_id, self._client)
+        context = CallContext(self._db, actor, execution.chat_id, execution.message_id, self._client, _ask_nobody)
         async with asyncio.timeout(MAX_TIME_S):
             return (await tool.dry_run(execution.parameters, context))[:MOST_WORDS]
 
@@ -158,8 +167,16 @@ class ToolRunner:
 
         try:
             actor = await self._db.read(_actor_of, run.payer_id)
-            context = CallContext(self._db, actor, run.chat_id, run.message_id, self._client)
-            async with asyncio.timeout(limit):
+            time_left = CallClock(limit)
+
+            async def ask(question: Question) -> Reply:
+                async with one_at_a_time:
+                    with time_left.stopped():
+                        return await self._questions.ask(run.caller, ready.id, question)
+
+            one_at_a_time = asyncio.Lock()
+            context = CallContext(self._db, actor, run.chat_id, run.message_id, self._client, ask)
+            async with time_left.limit:
                 given = await offered.tool.call(ready.arguments, context)
             result = await asyncio.to_thread(store_result, given)
             return CallOutcome(ToolStatus.COMPLETED, took(), result, as_cost(given.cost))
@@ -170,6 +187,9 @@ class ToolRunner:
             words = "The tool gave up. The server's log has the details."  # by itself: nobody asked it to
             return CallOutcome(ToolStatus.FAILED, took(), error_code="tool_failed", error_message=words)
         except TimeoutError:
+            if not time_left.limit.expired():
+                words = "The tool waited for something that did not come in time."
+                return CallOutcome(ToolStatus.TIMEOUT, took(), error_code="tool_timeout", error_message=words)
             words = f"It took longer than {limit:.0f} seconds and was stopped. It may have had its effect."
             return CallOutcome(ToolStatus.TIMEOUT, took(), error_code="tool_timeout", error_message=words)
         except AppError as error:
@@ -181,6 +201,10 @@ class ToolRunner:
             return CallOutcome(ToolStatus.FAILED, took(), error_code="tool_failed", error_message=words)
 
 
+async def _ask_nobody(question: Question) -> Reply:
+    return Reply("cancel")
+
+
 def _asked(call: ToolCall, offered: OfferedTool | None) -> AskedCall:
     try:
         arguments = parse_arguments(call.arguments)
@@ -189,7 +213,7 @@ def _asked(call: ToolCall, offered: OfferedTool | None) -> AskedCall:
     if offered is None:
         return AskedCall(call, None, arguments)
     try:
-        check_arguments(offered.tool.parameters, arguments)
+        check_call(offered, arguments)
         return AskedCall(call, offered, arguments, estimated=as_cost(offered.tool.estimate_cost(arguments)))
     except ArgumentsInvalid as error:
         return AskedCall(call, offered, arguments, error.detail)

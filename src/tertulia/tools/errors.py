@@ -58,3 +58,30 @@ class TooManyRules(Conflict):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"There are {limit} rules already. Take some away first.", limit=limit)
+
+
+class ToolServerNotFound(NotFound):
+    code = "tool_server_not_found"
+
+
+class ToolServerExists(Conflict):
+    code = "tool_server_exists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is a server called {name} already. Choose another name.", field="name")
+
+
+class ToolServerInvalid(Invalid):
+    code = "tool_server_invalid"
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail, field=field)
+
+
+class QuestionGone(Conflict):
+    """It was answered already, or the call that asked it is over."""
+
+    code = "question_gone"
+
+    def __init__(self) -> None:
+        super().__init__("This was answered already, or the tool does not wait for it any more.")

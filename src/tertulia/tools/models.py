@@ -59,6 +59,24 @@ Key = Annotated[
 ]  # a tool's, with its server's name before it
 
 
+class StoredQuestion(BaseModel):
+    """What a call wants to know before it goes on (protocol.Question)."""
+
+    id: str
+    message: str
+    form: dict[str, Any] | None = None
+    url: str | None = None
+    asked_at: datetime
+
+
+class StoredReply(BaseModel):
+    """What the person said to the last question, until the call has taken it."""
+
+    question_id: str
+    action: Literal["accept", "decline", "cancel"]
+    content: dict[str, Any] | None = None
+
+
 class ToolRule(BaseModel):
     """One rule about a tool. It counts where each named argument matches its pattern (`*` stands for anything).
 
@@ -136,6 +154,8 @@ class ToolExecution(Timestamps, Base):
     is_untrusted: Mapped[bool] = mapped_column(default=True)  # whether the result is somebody else's words
     error_code: Mapped[str | None] = mapped_column(sa.String(40))
     error_message: Mapped[str | None] = mapped_column(sa.Text())
+    question: Mapped[StoredQuestion | None] = mapped_column(JsonOf(StoredQuestion))
+    reply: Mapped[StoredReply | None] = mapped_column(JsonOf(StoredReply))
 
 
 class AutoApprovalSetting(Timestamps, Base):

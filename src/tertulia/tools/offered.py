@@ -2,12 +2,13 @@
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
-from tertulia.tools.protocol import DryRun, OfferedTool, Tool
+from tertulia.tools.protocol import DryRun, OfferedTool, Tool, tool_key
 from tertulia.tools.schemas import ToolRead
-from tertulia.tools.validation import is_schema
+from tertulia.tools.validation import check_arguments, is_modest_schema, is_schema
 
 GROUP = "tertulia.tools"
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -19,17 +20,12 @@ log = logging.getLogger(__name__)
 
 
 class Toolbox:
-    """The tools of this server: those that are built in, and those of packages that the operator installed."""
+    """The tools that one person's chats can offer."""
 
-    def __init__(self, tools: Iterable[Tool]) -> None:
-        """Raises ValueError for two of one name, and for one whose name or parameters cannot be."""
+    def __init__(self, tools: Iterable[OfferedTool]) -> None:
         self._tools: dict[str, OfferedTool] = {}
         for tool in tools:
-            if not _NAME.fullmatch(tool.name) or tool.name in self._tools:
-                raise ValueError(f"a tool cannot be called {tool.name!r}, or two are")
-            if not is_schema(dict(tool.parameters)):
-                raise ValueError(f"the parameters of {tool.name} are not the JSON Schema of an object")
-            self._tools[tool.name] = OfferedTool(tool)
+            self._tools.setdefault(tool.key, tool)
 
     def all(self) -> list[OfferedTool]:
         return list(self._tools.values())
@@ -39,14 +35,35 @@ class Toolbox:
         return {key: offered.digest for key, offered in self._tools.items()}
 
     def find(self, name: str, server: str | None) -> OfferedTool | None:
-        return self._tools.get(name) if server is None else None
+        return self._tools.get(tool_key(server, name))
 
     def chosen(self, keys: Sequence[str] | None) -> list[OfferedTool]:
         """Those that a chat offers, in the chat's order; one that is gone is left out."""
         return [self._tools[key] for key in dict.fromkeys(keys or ()) if key in self._tools]
 
 
+def check_tools(tools: Iterable[Tool]) -> list[OfferedTool]:
+    """The tools of this server itself. Raises ValueError for two of one name, and for one that cannot be offered."""
+    found: dict[str, OfferedTool] = {}
+    for tool in tools:
+        if not _NAME.fullmatch(tool.name) or tool.name in found:
+            raise ValueError(f"a tool cannot be called {tool.name!r}, or two are")
+        if not is_schema(dict(tool.parameters)):
+            raise ValueError(f"the parameters of {tool.name} are not the JSON Schema of an object")
+        found[tool.name] = OfferedTool(tool)
+    return list(found.values())
+
+
+def check_call(offered: OfferedTool, arguments: Mapping[str, Any]) -> None:
+    """Raises ArgumentsInvalid for what the tool does not take. A schema of elsewhere that could take for ever is left to its server."""
+    parameters = offered.tool.parameters
+    if offered.server is not None and not is_modest_schema(dict(parameters)):
+        parameters = {"type": "object"}
+    check_arguments(parameters, arguments)
+
+
 def read_tool(offered: OfferedTool) -> ToolRead:
+    changed = offered.changed
     return {
         "key": offered.key,
         "name": offered.tool.name,
@@ -57,6 +74,9 @@ def read_tool(offered: OfferedTool) -> ToolRead:
         "sends_out": offered.tool.sends_out,
         "definition_digest": offered.digest,
         "can_dry_run": isinstance(offered.tool, DryRun),
+        "title": getattr(offered.tool, "title", None),
+        "hints": dict(getattr(offered.tool, "hints", {})),
+        "changed": {"description": changed.description, "parameters": dict(changed.parameters)} if changed else None,
     }
 
 

@@ -1,6 +1,7 @@
 """The port that every tool fills: what it is called, what it takes, how risky it is, and what it does."""
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,6 +18,8 @@ from tertulia.errors import Invalid
 P = ParamSpec("P")
 T = TypeVar("T")
 MAX_TIME_S = 60.0
+MAX_WIRE_NAME = 64
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 ResultKind = Literal["text", "json", "table", "image"]
 
 
@@ -44,6 +47,35 @@ class ToolFailed(Invalid):
     code = "tool_failed"
 
 
+class ToolChanged(ToolFailed):
+    """It is not what was approved any more, so it was not called."""
+
+    code = "tool_changed"
+
+
+class OutcomeUnknown(ToolFailed):
+    """It was cut off while it worked: whether it had its effect is not known."""
+
+    code = "outcome_unknown"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a tool asks the person while it works: a form by a flat JSON Schema, or a page to open at `url`."""
+
+    message: str
+    form: Mapping[str, Any] | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the person said to a question. `content` fits its form."""
+
+    action: Literal["accept", "decline", "cancel"]
+    content: dict[str, Any] | None = None
+
+
 class ToolContext(Protocol):
     """What a call may use. It acts with the rights of the person who asked, and no others."""
 
@@ -56,6 +88,10 @@ class ToolContext(Protocol):
     @property
     def client(self) -> httpx.AsyncClient:
         """For addresses elsewhere: none inside the server's network."""
+        ...
+
+    async def ask(self, question: Question) -> Reply:
+        """Ask the person who asked for the call. The time until they answer, at most ten minutes, is not the call's."""
         ...
 
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -91,25 +127,46 @@ class DryRun(Protocol):
 
 
 @dataclass(frozen=True)
+class Described:
+    """How a tool is described now, where that is not what was accepted of it (servers/definitions.py)."""
+
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class OfferedTool:
     """A tool as it is offered to a model: under a name that is its own among all that are offered."""
 
     tool: Tool
     server: str | None = None  # where it comes from, if not from here
+    origin: str | None = None  # what that server is: another one of the same name is another tool
+    changed: Described | None = None  # models are shown what was accepted; the digest is of what it is now
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        described = [self.server, self.tool.name, self.tool.description, self.tool.parameters, self.tool.risk]
-        object.__setattr__(self, "digest", digest_of(described))
+        now = self.changed or self.tool
+        described = [self.server, self.tool.name, now.description, now.parameters, self.tool.risk]
+        object.__setattr__(self, "digest", digest_of([*described, self.origin] if self.origin else described))
 
     @property
     def key(self) -> str:
         """What rules name it by."""
-        return f"{self.server}/{self.tool.name}" if self.server else self.tool.name
+        return tool_key(self.server, self.tool.name)
 
     @property
     def wire_name(self) -> str:
-        return f"{self.server}__{self.tool.name}"[:64] if self.server else self.tool.name
+        """Letters, digits, _ and -, 64 at most: what every vendor takes."""
+        if self.server is None:
+            return self.tool.name
+        plain = _NOT_IN_NAMES.sub("_", f"{self.server}__{self.tool.name}")
+        if plain == f"{self.server}__{self.tool.name}" and len(plain) <= MAX_WIRE_NAME:
+            return plain
+        return f"{plain[: MAX_WIRE_NAME - 9]}_{digest_of(self.key)[:8]}"
+
+
+def tool_key(server: str | None, name: str) -> str:
+    return f"{server}/{name}" if server else name
 
 
 def digest_of(value: object) -> str:

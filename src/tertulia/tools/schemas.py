@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from tertulia.accounts.schemas import AuthorRead
-from tertulia.tools.models import DecidedBy, Plain, ToolRules, ToolStatus
+from tertulia.tools.models import DecidedBy, Key, Plain, ToolRules, ToolStatus
 from tertulia.tools.protocol import ResultKind, Risk
 
 MAX_RULES = 200
@@ -16,8 +16,16 @@ Cost = Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=12, decimal_place
 Rules = Annotated[ToolRules, Field(max_length=MAX_RULES)]
 
 
+class DefinitionRead(TypedDict):
+    description: str
+    parameters: dict[str, Any]
+
+
 class ToolRead(TypedDict):
-    """`key` is what a chat's settings and rules name it by."""
+    """`key` is what a chat's settings and rules name it by. `hints` are its server's own word, and decide nothing.
+
+    `changed` is how its server describes it now, where that is not what was accepted.
+    """
 
     key: str
     name: str
@@ -28,6 +36,9 @@ class ToolRead(TypedDict):
     sends_out: bool
     definition_digest: str
     can_dry_run: bool
+    title: str | None
+    hints: dict[str, bool]
+    changed: DefinitionRead | None
 
 
 class ToolResultRead(TypedDict):
@@ -38,6 +49,16 @@ class ToolResultRead(TypedDict):
     is_cut: bool
     excerpt: str
     content: Any
+
+
+class QuestionRead(TypedDict):
+    """What a call that runs wants to know before it goes on: a form by a flat JSON Schema, or a page to open."""
+
+    id: str
+    message: str
+    form: dict[str, Any] | None
+    url: str | None
+    asked_at: datetime
 
 
 class ToolExecutionRead(TypedDict):
@@ -74,6 +95,7 @@ class ToolExecutionRead(TypedDict):
     result: ToolResultRead | None
     error_code: str | None
     error_message: str | None
+    question: QuestionRead | None
     created_at: datetime
     updated_at: datetime
 
@@ -116,6 +138,14 @@ class Approve(_Request):
 
 class Deny(_Request):
     note: Plain | None = Field(None, max_length=1000, description="A word to the model: why not, or what instead.")
+
+
+class AnswerQuestion(_Request):
+    """`accept` with what was filled in, `decline`: no, `cancel`: neither."""
+
+    question_id: str = Field(max_length=40)
+    action: Literal["accept", "decline", "cancel"]
+    content: dict[Key, Plain | float | int | bool | list[Plain] | None] | None = Field(None, max_length=100)
 
 
 class AutoApprovalRead(TypedDict):

@@ -20,7 +20,8 @@ from tertulia.files.of_messages import Attached
 from tertulia.files.service import ReceivedFile, begin_storing, finish_storing
 from tertulia.files.store import FileStore
 from tertulia.ids import AttachmentId, UserId, new_id
-from tertulia.jobs.models import ImportJob, ImportReport, ImportSource, ImportStatus
+from tertulia.jobs.models import ImportJob, ImportReport, ImportStatus
+from tertulia.jobs.sources import ImportSource
 from tertulia.transfer.found import FoundChat, FoundDraft, FoundFile, FoundLine
 from tertulia.transfer.imported_chat import import_chat, is_known
 from tertulia.transfer.imports import (

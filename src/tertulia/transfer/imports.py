@@ -16,7 +16,8 @@ from tertulia.drafts.announce import announce_draft
 from tertulia.drafts.models import Draft, DraftChat, DraftWorkingCopy, Proposal
 from tertulia.files.of_messages import release_files
 from tertulia.ids import ImportJobId
-from tertulia.jobs.models import ImportJob, ImportJobChat, ImportJobDraft, ImportReport, ImportSource, ImportStatus
+from tertulia.jobs.models import ImportJob, ImportJobChat, ImportJobDraft, ImportReport, ImportStatus
+from tertulia.jobs.sources import ImportSource
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 from tertulia.transfer.errors import ImportNotFound, ImportStillRunning, TooManyImports

@@ -11,7 +11,7 @@ from tertulia.chat.models import Chat, ChatTag, Message, MessageStatus, Reaction
 from tertulia.chat.parts import attachments_in, with_other_calls, with_other_files
 from tertulia.files.models import Attachment, Blob, MessageAttachment
 from tertulia.http.answers import encode
-from tertulia.jobs.models import ImportSource
+from tertulia.jobs.sources import ImportSource
 from tertulia.transfer.native_calls import export_calls
 from tertulia.transfer.reader.native import FORMAT
 

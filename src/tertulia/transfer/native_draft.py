@@ -33,7 +33,8 @@ from tertulia.drafts.text import Change, apply_changes, clean
 from tertulia.drafts.versions import LockedDraft, Origin, Stored, add_version
 from tertulia.errors import Invalid
 from tertulia.ids import DraftId, new_id
-from tertulia.jobs.models import ImportJobDraft, ImportSource
+from tertulia.jobs.models import ImportJobDraft
+from tertulia.jobs.sources import ImportSource
 from tertulia.realtime.models import Operation
 from tertulia.transfer.found import FoundDraft, FoundVersion
 from tertulia.transfer.imported_chat import moment_of, one_line

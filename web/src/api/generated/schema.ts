@@ -1667,6 +1667,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tool-executions/{execution_id}/answer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answer
+         * @description What a call that runs wanted to know.
+         */
+        post: operations["answer_api_v1_tool_executions__execution_id__answer_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tool-executions/{execution_id}/approve": {
         parameters: {
             query?: never;
@@ -1735,6 +1755,68 @@ export interface paths {
         get: operations["get_dry_run_api_v1_tool_executions__execution_id__dry_run_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tool-servers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Tool Servers
+         * @description One's own, oldest first, after those of the operator, which have no id.
+         */
+        get: operations["get_tool_servers_api_v1_tool_servers_get"];
+        put?: never;
+        /**
+         * Post Tool Server
+         * @description Added first and asked what it offers then: see `tools` and `last_error` of what GET gives afterwards.
+         */
+        post: operations["post_tool_server_api_v1_tool_servers_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tool-servers/{server_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete Tool Server */
+        delete: operations["delete_tool_server_api_v1_tool_servers__server_id__delete"];
+        options?: never;
+        head?: never;
+        /** Patch Tool Server */
+        patch: operations["patch_tool_server_api_v1_tool_servers__server_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/tool-servers/{server_id}/refresh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Refresh Tool Server
+         * @description Ask it anew what it offers. What changed is not taken over before it is accepted.
+         */
+        post: operations["refresh_tool_server_api_v1_tool_servers__server_id__refresh_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1886,6 +1968,23 @@ export interface components {
         Answer: {
             reply: components["schemas"]["MessageRead"];
             run: components["schemas"]["RunRead"];
+        };
+        /**
+         * AnswerQuestion
+         * @description `accept` with what was filled in, `decline`: no, `cancel`: neither.
+         */
+        AnswerQuestion: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "accept" | "decline" | "cancel";
+            /** Content */
+            content?: {
+                [key: string]: string | number | boolean | string[] | null;
+            } | null;
+            /** Question Id */
+            question_id: string;
         };
         /** ApiTokenCreate */
         ApiTokenCreate: {
@@ -2145,7 +2244,7 @@ export interface components {
              * Entity
              * @enum {string}
              */
-            entity: "user" | "session" | "api_token" | "provider_config" | "chat" | "tag" | "message" | "run" | "attachment" | "share" | "import_job" | "draft" | "draft_version" | "draft_working_copy" | "proposal" | "attached_draft" | "tool_execution" | "auto_approval_setting" | "chat_state";
+            entity: "user" | "session" | "api_token" | "provider_config" | "chat" | "tag" | "message" | "run" | "attachment" | "share" | "import_job" | "draft" | "draft_version" | "draft_working_copy" | "proposal" | "attached_draft" | "tool_execution" | "tool_server" | "auto_approval_setting" | "chat_state";
             /** Entity Id */
             entity_id: string;
             operation: components["schemas"]["Operation"];
@@ -2398,6 +2497,15 @@ export interface components {
         Decision: {
             /** Edit Ids */
             edit_ids?: string[] | null;
+        };
+        /** DefinitionRead */
+        DefinitionRead: {
+            /** Description */
+            description: string;
+            /** Parameters */
+            parameters: {
+                [key: string]: unknown;
+            };
         };
         /** Deny */
         Deny: {
@@ -3172,6 +3280,13 @@ export interface components {
             next_cursor: string | null;
         };
         /** Page */
+        Page_ToolServerRead_: {
+            /** Items */
+            items: components["schemas"]["ToolServerRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page */
         Page_ToolUsage_: {
             /** Items */
             items: components["schemas"]["ToolUsage"][];
@@ -3251,6 +3366,7 @@ export interface components {
             parameters: {
                 [key: string]: unknown;
             };
+            question: components["schemas"]["QuestionRead"] | null;
             /** Reason */
             reason: string;
             /** Requested By */
@@ -3604,6 +3720,27 @@ export interface components {
             /** Ok */
             ok: boolean;
         };
+        /**
+         * QuestionRead
+         * @description What a call that runs wants to know before it goes on: a form by a flat JSON Schema, or a page to open.
+         */
+        QuestionRead: {
+            /**
+             * Asked At
+             * Format: date-time
+             */
+            asked_at: string;
+            /** Form */
+            form: {
+                [key: string]: unknown;
+            } | null;
+            /** Id */
+            id: string;
+            /** Message */
+            message: string;
+            /** Url */
+            url: string | null;
+        };
         /** ReactionRead */
         ReactionRead: {
             /** Emoji */
@@ -3831,6 +3968,27 @@ export interface components {
             run: components["schemas"]["RunRead"] | null;
         };
         ServerEvent: components["schemas"]["Ready"] | components["schemas"]["Reload"] | components["schemas"]["ChangeEvent"] | components["schemas"]["PresenceEvent"];
+        /**
+         * ServerToolRead
+         * @description `description` and `parameters` are what models are shown; `changed` what the server says now, where that is another.
+         */
+        ServerToolRead: {
+            changed: components["schemas"]["DefinitionRead"] | null;
+            /** Description */
+            description: string;
+            /** Hints */
+            hints: {
+                [key: string]: boolean;
+            };
+            /** Name */
+            name: string;
+            /** Parameters */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /** Title */
+            title: string | null;
+        };
         /**
          * SessionRead
          * @description One sign-in on one device; `is_current` is the one that asks.
@@ -4244,6 +4402,7 @@ export interface components {
             parameters: {
                 [key: string]: unknown;
             };
+            question: components["schemas"]["QuestionRead"] | null;
             /** Reason */
             reason: string;
             /** Requested By */
@@ -4286,15 +4445,22 @@ export interface components {
         };
         /**
          * ToolRead
-         * @description `key` is what a chat's settings and rules name it by.
+         * @description `key` is what a chat's settings and rules name it by. `hints` are its server's own word, and decide nothing.
+         *
+         *     `changed` is how its server describes it now, where that is not what was accepted.
          */
         ToolRead: {
             /** Can Dry Run */
             can_dry_run: boolean;
+            changed: components["schemas"]["DefinitionRead"] | null;
             /** Definition Digest */
             definition_digest: string;
             /** Description */
             description: string;
+            /** Hints */
+            hints: {
+                [key: string]: boolean;
+            };
             /** Key */
             key: string;
             /** Name */
@@ -4308,6 +4474,8 @@ export interface components {
             sends_out: boolean;
             /** Server */
             server: string | null;
+            /** Title */
+            title: string | null;
         };
         /**
          * ToolRequested
@@ -4363,6 +4531,82 @@ export interface components {
              * @enum {string}
              */
             rule: "allow" | "ask" | "never";
+        };
+        /** ToolServerCreate */
+        ToolServerCreate: {
+            /**
+             * Cost Per Call
+             * @description US dollars that each call of its tools costs you.
+             * @default 0
+             */
+            cost_per_call: number | string;
+            /**
+             * Headers
+             * @description Sent with every call, such as `Authorization`. They are never given back.
+             */
+            headers?: {
+                [key: string]: string;
+            };
+            /**
+             * Name
+             * @description Lower-case letters, digits and dashes; its tools are called `name/tool`.
+             */
+            name: string;
+            /** Url */
+            url: string;
+        };
+        /**
+         * ToolServerRead
+         * @description `id` is null for a server of the operator's. `definitions_digest` is of all that it says now. Amounts are US dollars.
+         */
+        ToolServerRead: {
+            /** Cost Per Call */
+            cost_per_call: string;
+            /** Created At */
+            created_at: string | null;
+            /** Definitions Digest */
+            definitions_digest: string | null;
+            /** Header Names */
+            header_names: string[];
+            /** Id */
+            id: string | null;
+            /** Is Active */
+            is_active: boolean;
+            /** Last Error */
+            last_error: string | null;
+            /** Listed At */
+            listed_at: string | null;
+            /** Name */
+            name: string;
+            /** Tools */
+            tools: components["schemas"]["ServerToolRead"][];
+            /** Updated At */
+            updated_at: string | null;
+            /** Url */
+            url: string | null;
+        };
+        /**
+         * ToolServerUpdate
+         * @description What is absent stays. With another address its headers are given again: a secret is sent nowhere it was not meant for.
+         */
+        ToolServerUpdate: {
+            /**
+             * Accept Changes
+             * @description Take over what changed: the `definitions_digest` that you looked at.
+             */
+            accept_changes?: string | null;
+            /** Cost Per Call */
+            cost_per_call?: number | string | null;
+            /** Headers */
+            headers?: {
+                [key: string]: string;
+            } | null;
+            /** Is Active */
+            is_active?: boolean | null;
+            /** Name */
+            name?: string | null;
+            /** Url */
+            url?: string | null;
         };
         /**
          * ToolStatus
@@ -13933,6 +14177,107 @@ export interface operations {
             };
         };
     };
+    answer_api_v1_tool_executions__execution_id__answer_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                execution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AnswerQuestion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     approve_api_v1_tool_executions__execution_id__approve_post: {
         parameters: {
             query?: never;
@@ -14281,6 +14626,424 @@ export interface operations {
             };
             /** @description Not valid */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_tool_servers_api_v1_tool_servers_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_tool_server_api_v1_tool_servers_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ToolServerCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_tool_server_api_v1_tool_servers__server_id__delete: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                server_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_tool_server_api_v1_tool_servers__server_id__patch: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                server_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ToolServerUpdate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    refresh_tool_server_api_v1_tool_servers__server_id__refresh_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                server_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,0 +1,139 @@
+"""What a tool asks of the person while it works. It is stored, so that any device can answer it, in any process."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.db import Database, rowcount, wake
+from tertulia.ids import ToolExecutionId, new_id
+from tertulia.realtime.models import Operation
+from tertulia.runs.tool_calls import Caller, announce_call, check_decides, get_execution, owner_of
+from tertulia.tools.errors import QuestionGone
+from tertulia.tools.models import StoredQuestion, StoredReply, ToolExecution, ToolStatus
+from tertulia.tools.protocol import Question, Reply
+from tertulia.tools.schemas import AnswerQuestion, ToolExecutionRead
+from tertulia.tools.validation import check_arguments
+
+ANSWER_PREFIX = "answer:"  # before a call's id: the signal that what it asked was answered
+ANSWERED_WITHIN_S = 600.0
+LOOK_S = 2.0  # a signal of another process may be lost; what is stored is not
+_OPEN_PAGE = {"type": "object", "maxProperties": 0}
+
+
+class CallClock:
+    """The time that a call may take. It stands still while the person is asked."""
+
+    def __init__(self, seconds: float) -> None:
+        self.limit = asyncio.timeout(seconds)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        left = (self.limit.when() or loop.time()) - loop.time()
+        self.limit.reschedule(None)
+        try:
+            yield
+        finally:
+            self.limit.reschedule(loop.time() + left)
+
+
+class Questions:
+    """The questions of the calls that this process executes."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._answered: dict[str, asyncio.Event] = {}
+        db.on_wake(self._on_wake)
+
+    async def ask(self, caller: Caller, call_id: str, question: Question) -> Reply:
+        """Waits for the answer of whoever asked for the call. Nobody answers in ten minutes: they dismissed it."""
+        asked = StoredQuestion(
+            id=new_id(),
+            message=question.message,
+            form=dict(question.form) if question.form is not None else None,
+            url=question.url,
+            asked_at=clock.now(),
+        )
+        event = self._answered[call_id] = asyncio.Event()
+        try:
+            await self._db.write(put_question, caller, call_id, asked)
+            async with asyncio.timeout(ANSWERED_WITHIN_S):
+                while True:
+                    reply = await self._db.read(_find_reply, call_id, asked.id)
+                    if reply is not None:
+                        return reply
+                    event.clear()
+                    try:
+                        async with asyncio.timeout(LOOK_S):
+                            await event.wait()
+                    except TimeoutError:
+                        continue
+        except TimeoutError:
+            await self._db.write(put_question, caller, call_id, None)
+            return Reply("cancel")
+        finally:
+            del self._answered[call_id]
+
+    def _on_wake(self, signal: str) -> None:
+        if signal.startswith(ANSWER_PREFIX):
+            event = self._answered.get(signal.removeprefix(ANSWER_PREFIX))
+            if event is not None:
+                event.set()
+
+
+def put_question(session: Session, caller: Caller, call_id: str, question: StoredQuestion | None) -> None:
+    """On a call that runs; one that was stopped meanwhile asks nothing any more."""
+    moved = rowcount(
+        session,
+        sa.update(ToolExecution)
+        .where(ToolExecution.id == call_id, ToolExecution.status == ToolStatus.EXECUTING)
+        .values(question=question, reply=None, updated_at=clock.now()),
+    )
+    if moved:
+        announce_call(session, call_id, Operation.UPDATED, owner_id=caller.owner_id)
+
+
+def answer_question(
+    session: Session, call_id: ToolExecutionId, wish: AnswerQuestion, *, actor: Actor
+) -> ToolExecutionRead:
+    """Raises QuestionGone; ArgumentsInvalid for an answer that does not fit its form."""
+    execution = get_execution(session, call_id, actor=actor)
+    check_decides(execution, actor=actor)
+    question = execution.question
+    if question is None or question.id != wish.question_id or execution.status is not ToolStatus.EXECUTING:
+        raise QuestionGone
+    content = None
+    if wish.action == "accept":
+        content = dict(wish.content or {})
+        check_arguments(question.form or _OPEN_PAGE, content)
+    moved = rowcount(
+        session,
+        sa.update(ToolExecution)
+        # By the time of the last change: of two windows that answer, one does.
+        .where(
+            ToolExecution.id == call_id,
+            ToolExecution.status == ToolStatus.EXECUTING,
+            ToolExecution.updated_at == execution.updated_at,
+        )
+        .values(
+            question=None,
+            reply=StoredReply(question_id=question.id, action=wish.action, content=content),
+            updated_at=clock.now(),
+        ),
+    )
+    if not moved:
+        raise QuestionGone
+    wake(session, ANSWER_PREFIX + call_id)
+    return announce_call(session, call_id, Operation.UPDATED, owner_id=owner_of(session, execution.chat_id))
+
+
+def _find_reply(session: Session, call_id: str, question_id: str) -> Reply | None:
+    stored = session.scalar(sa.select(ToolExecution.reply).where(ToolExecution.id == call_id))
+    if stored is None or stored.question_id != question_id:
+        return None
+    return Reply(stored.action, stored.content)

@@ -1,0 +1,235 @@
+"""Talking to MCP servers, of both eras of the protocol: what they offer, calling it, and what they ask meanwhile.
+
+The client is the `mcp` package's. What a server says is hostile text; what goes wrong becomes a sentence.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import httpx
+import httpx2
+import mcp_types as types
+from mcp import Client, MCPError
+from mcp.client.streamable_http import streamable_http_client
+
+from tertulia import __version__
+from tertulia.tools.protocol import OutcomeUnknown, Question, ToolFailed, ToolResult
+from tertulia.tools.servers.definitions import MAX_TOOLS, Definition, acceptable
+from tertulia.tools.servers.guarded import GuardedTransport
+from tertulia.tools.servers.port import Ask, Listing, ServerFailed, ServerSession
+from tertulia.tools.validation import is_modest_schema
+
+CONNECT_S = 15.0  # until a server has said what it offers
+IDLE_S = 60.0
+CLOSE_S = 3.0
+MAX_PAGES = 20
+MAX_PICTURE = 180 * 1024  # bytes: with its base64 below what is kept of a result
+_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif")
+_SIMPLE = ("string", "number", "integer", "boolean", "array")
+_HINTS = {"read_only_hint": "read_only", "destructive_hint": "destructive", "open_world_hint": "open_world"}
+
+
+def client_info() -> types.Implementation:
+    return types.Implementation(name="tertulia", title="Tertulia", version=__version__)
+
+
+@asynccontextmanager
+async def connect(
+    name: str, url: str, headers: Mapping[str, str], client: httpx.AsyncClient, ask: Ask | None
+) -> AsyncIterator[ServerSession]:
+    """A connection over HTTP, for one use. Raises ServerFailed; an address that may not be called says so by itself."""
+    transport = GuardedTransport(client, headers, idle_s=IDLE_S)
+    outgoing = httpx2.AsyncClient(transport=transport, follow_redirects=False, trust_env=False, timeout=IDLE_S)
+    opened = Client(
+        streamable_http_client(url, http_client=outgoing),
+        client_info=client_info(),
+        elicitation_callback=elicitation(ask),
+        cache=None,
+    )
+    try:
+        async with outgoing:
+            async with asyncio.timeout(CONNECT_S):
+                made = await opened.__aenter__()
+            try:
+                yield Session(name, made)
+            finally:
+                async with asyncio.timeout(CLOSE_S):  # a server that hangs is not waited for when it is told goodbye
+                    await opened.__aexit__(None, None, None)
+    except (ToolFailed, asyncio.CancelledError):
+        raise
+    except TimeoutError:
+        raise ServerFailed(f"{name} did not answer within {CONNECT_S:.0f} seconds.") from None
+    except Exception as error:
+        if transport.refused is not None:
+            raise transport.refused from None
+        raise ServerFailed(_sentence(name, transport.status, first_of(error), headers.values())) from None
+
+
+def _sentence(name: str, status: int | None, error: BaseException, secrets: Iterable[str]) -> str:
+    match status:
+        case 401 | 403:
+            return f"{name} does not accept who is calling (status {status}). Check its headers."
+        case 404 | 405:
+            return f"{name} has no MCP server at this address (status {status})."
+        case int():
+            return f"{name} answers with status {status}."
+    said = redact(str(error), secrets)
+    return f"{name} cannot be reached, or is no MCP server: {said[:300] or type(error).__name__}"
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        if len(secret) >= 4:
+            text = text.replace(secret, "…")
+    return text
+
+
+def first_of(error: BaseException) -> BaseException:
+    """What went wrong, out of the groups that tasks put it into."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+class Session:
+    """See ServerSession."""
+
+    def __init__(self, name: str, client: Client) -> None:
+        self._name = name
+        self._client = client
+
+    async def list_tools(self) -> Listing:
+        found: list[tuple[str, Definition]] = []
+        cursor: str | None = None
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                for _ in range(MAX_PAGES):
+                    page = await self._client.list_tools(cursor=cursor)
+                    found += [(tool.name, _definition(tool)) for tool in page.tools if _is_acceptable(tool)]
+                    cursor = page.next_cursor
+                    if cursor is None or len(found) >= MAX_TOOLS:
+                        break
+        except TimeoutError:
+            raise ServerFailed(f"{self._name} did not say within {CONNECT_S:.0f} seconds what it offers.") from None
+        except MCPError as error:
+            raise ServerFailed(f"{self._name} does not say what it offers: {error.message[:300]}") from None
+        return found[:MAX_TOOLS]
+
+    async def call_tool(self, tool_name: str, arguments: Mapping[str, Any]) -> ToolResult:
+        try:
+            given = await self._client.call_tool(tool_name, dict(arguments))
+        except MCPError as error:
+            if error.code == types.CONNECTION_CLOSED or _is_of_transport(error):
+                raise OutcomeUnknown(_cut_off(self._name)) from None
+            raise ToolFailed(f"{self._name} says: {error.message[:1500]}") from None
+        except (httpx2.HTTPError, OSError, EOFError) as error:
+            raise OutcomeUnknown(_cut_off(self._name)) from error
+        if given.is_error:
+            words = "\n".join(_words(block) for block in given.content).strip()
+            raise ToolFailed(words[:2000] or f"{self._name} says that it failed, and not why.")
+        return as_result(given)
+
+
+def _is_of_transport(error: MCPError) -> bool:
+    """What the package makes of an answer that is none of the protocol."""
+    return error.code == types.INTERNAL_ERROR and error.message == "Server returned an error response"
+
+
+def _is_acceptable(tool: types.Tool) -> bool:
+    return acceptable(tool.name, tool.description or "", tool.input_schema)
+
+
+def _definition(tool: types.Tool) -> Definition:
+    hints = tool.annotations.model_dump(exclude_none=True) if tool.annotations else {}
+    title = tool.title or (tool.annotations.title if tool.annotations else None)
+    return Definition(
+        description=tool.description or "",
+        parameters=tool.input_schema,
+        title=title[:200] if title else None,
+        hints={ours: bool(hints[theirs]) for theirs, ours in _HINTS.items() if theirs in hints},
+    )
+
+
+def _cut_off(name: str) -> str:
+    return f"{name} ended the connection while it worked. Whether it had its effect is not known."
+
+
+def as_result(given: types.CallToolResult) -> ToolResult:
+    """By kind: what is structured as JSON, one picture as a picture, all else as text."""
+    structured = given.structured_content
+    if isinstance(structured, dict) and structured.keys() == {"result"}:
+        structured = structured["result"]  # what the Python package wraps plain values in
+    if isinstance(structured, str):
+        return ToolResult(structured)
+    if structured is not None:
+        return ToolResult(structured, "json")
+    if len(given.content) == 1 and isinstance(given.content[0], types.ImageContent):
+        picture = given.content[0]
+        if picture.mime_type in _PICTURES and len(picture.data) <= MAX_PICTURE * 4 // 3:
+            return ToolResult(f"data:{picture.mime_type};base64,{picture.data}", "image")
+    return ToolResult("\n".join(_words(block) for block in given.content))
+
+
+def _words(block: types.ContentBlock) -> str:
+    match block:
+        case types.TextContent():
+            return block.text
+        case types.ImageContent() | types.AudioContent():
+            return f"[{block.mime_type}, {len(block.data) * 3 // 4:,} bytes]"
+        case types.ResourceLink():
+            return f"[{block.title or block.name}: {block.uri}]"
+        case types.EmbeddedResource():
+            inner = block.resource
+            text = inner.text if isinstance(inner, types.TextResourceContents) else f"[{inner.mime_type or 'binary'}]"
+            return f"{inner.uri}\n{text}"
+    return ""
+
+
+# ---- what servers ask
+
+
+def elicitation(ask: Ask | None) -> Any:
+    """The callback of the package; without anybody to ask none, so that servers know."""
+    if ask is None:
+        return None
+
+    async def answer(_context: object, params: types.ElicitRequestParams) -> types.ElicitResult | types.ErrorData:
+        question = as_question(params)
+        if question is None:
+            return types.ErrorData(code=types.INVALID_PARAMS, message="This client cannot show such a form.")
+        reply = await ask(question)
+        return types.ElicitResult(action=reply.action, content=cast(Any, reply.content))
+
+    return answer
+
+
+def as_question(params: types.ElicitRequestParams) -> Question | None:
+    """None for a form that is not flat, or a page that is none of the web."""
+    message = params.message.replace("\x00", "\ufffd")[:4000]
+    if isinstance(params, types.ElicitRequestURLParams):
+        parts = urlsplit(params.url)
+        fits = parts.scheme in ("http", "https") and parts.hostname and len(params.url) <= 2000
+        return Question(message, url=params.url) if fits else None
+    form = dict(params.requested_schema)
+    fields = form.get("properties")
+    if form.get("type") != "object" or not isinstance(fields, dict) or not is_modest_schema(form):
+        return None
+    if not all(isinstance(field, dict) and _is_simple(field) for field in fields.values()):
+        return None
+    return Question(message, form=form)
+
+
+def _is_simple(field: Mapping[str, Any]) -> bool:
+    if field.get("type") not in _SIMPLE:
+        return False
+    return field["type"] != "array" or bool(_choices(field.get("items")))
+
+
+def _choices(items: object) -> Sequence[object]:
+    if not isinstance(items, dict):
+        return ()
+    found = items.get("enum") or items.get("anyOf") or items.get("oneOf")
+    return found if isinstance(found, list) else ()

@@ -1,0 +1,124 @@
+"""The MCP servers that the operator gives to everybody, by the settings."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tertulia import clock
+from tertulia.errors import AppError
+from tertulia.settings import ToolServerConfig
+from tertulia.tools.protocol import OfferedTool, ToolContext
+from tertulia.tools.servers.definitions import PinnedTool, accept, pin
+from tertulia.tools.servers.port import Ask, Listing, ServerSession
+from tertulia.tools.servers.schemas import ToolServerRead
+from tertulia.tools.servers.service import read_tools
+from tertulia.tools.servers.tool import Server, offer
+
+if TYPE_CHECKING:
+    from tertulia.tools.servers.process import ServerProcess
+
+TRY_AGAIN_S = 60.0
+READ_AGAIN_S = 3600.0
+log = logging.getLogger(__name__)
+
+
+class OperatorServer:
+    """What it offers is read at the start and each hour. The operator is trusted with what it says, so nothing is pinned here;
+    what people approved is bound to how a tool was described then, as everywhere."""
+
+    def __init__(self, config: ToolServerConfig, client: httpx.AsyncClient) -> None:
+        """`client` may call inside the network: the operator named the address."""
+        self._config = config
+        self._client = client
+        self._tools: list[PinnedTool] = []
+        self._listed_at: datetime | None = None
+        self._last_error: str | None = None
+        self.tried = asyncio.Event()
+        self._process: ServerProcess | None = None
+        origin = config.url or " ".join([config.command or "", *config.args])
+        self._server = Server(
+            config.name,
+            f"operator: {origin}",
+            self._open,
+            self._on_listing,
+            Decimal(config.cost_per_call),
+            runs_beside_others=config.command is None,
+        )
+
+    @property
+    def name(self) -> str:
+        return self._config.name
+
+    def offered(self) -> list[OfferedTool]:
+        return [offer(self._server, one) for one in self._tools if one.is_listed]
+
+    def read(self) -> ToolServerRead:
+        return {
+            "id": None,
+            "name": self.name,
+            "url": self._config.url,
+            "header_names": [],
+            "cost_per_call": self._config.cost_per_call,
+            "is_active": True,
+            "tools": read_tools(self._tools),
+            "definitions_digest": None,
+            "listed_at": self._listed_at,
+            "last_error": self._last_error,
+            "created_at": None,
+            "updated_at": None,
+        }
+
+    async def keep_reading(self) -> None:
+        while True:
+            await self.list()
+            await asyncio.sleep(TRY_AGAIN_S if self._last_error else READ_AGAIN_S)
+
+    async def list(self) -> None:
+        try:
+            async with self._open(None) as session:
+                self._take(await session.list_tools())
+        except AppError as error:
+            self._last_error = error.detail
+        except Exception:
+            log.exception("the tool server %s could not be read", self.name)
+            self._last_error = "It could not be read. The server's log says more."
+        finally:
+            self.tried.set()
+
+    async def close(self) -> None:
+        if self._process is not None:
+            await self._process.close()
+
+    @asynccontextmanager
+    async def _open(self, ask: Ask | None) -> AsyncIterator[ServerSession]:
+        config = self._config
+        if config.url is not None:
+            from tertulia.tools.servers.connection import connect
+
+            way = connect(self.name, config.url, config.headers, self._client, ask)
+        else:
+            way = self._started().connect(ask)
+        async with way as session:
+            yield session
+
+    def _started(self) -> "ServerProcess":
+        if self._process is None:
+            from tertulia.tools.servers.process import ServerProcess
+
+            config = self._config
+            assert config.command is not None
+            self._process = ServerProcess(config.name, config.command, config.args, config.env, config.folder)
+        return self._process
+
+    async def _on_listing(self, _context: ToolContext, listing: Listing) -> None:
+        self._take(listing)
+
+    def _take(self, listing: Listing) -> None:
+        self._tools = accept(pin(self._tools, listing))
+        self._listed_at, self._last_error = clock.now(), None

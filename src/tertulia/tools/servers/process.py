@@ -1,0 +1,134 @@
+"""A server that the operator's settings start as a process: begun when it is needed, ended when nobody needs it."""
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import IO
+
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+
+from tertulia.tools.protocol import OutcomeUnknown, Question, Reply, ToolFailed
+from tertulia.tools.servers.connection import CONNECT_S, Session, client_info, elicitation, first_of
+from tertulia.tools.servers.port import Ask, ServerFailed, ServerSession
+
+IDLE_S = 300.0
+TOLD_BYTES = 2000  # of what a process that failed said to its standard error
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Running:
+    """A process with its connection, held by a task of its own: whoever opened a connection must be who closes it."""
+
+    ready: asyncio.Future[Client]
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)  # set once it shall end
+    holder: asyncio.Task[None] | None = None
+
+
+class ServerProcess:
+    """One process, which does one thing at a time, so that what it asks is asked of whoever called it."""
+
+    def __init__(
+        self, name: str, command: str, args: Sequence[str], env: Mapping[str, str], folder: str | None
+    ) -> None:
+        """Its environment is `env` and what a shell needs, and nothing of this server's own."""
+        self._name = name
+        self._parameters = StdioServerParameters(command=command, args=list(args), env=dict(env), cwd=folder)
+        self._lock = asyncio.Lock()
+        self._running: _Running | None = None
+        self._ask: Ask | None = None
+        self._idle: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def connect(self, ask: Ask | None) -> AsyncIterator[ServerSession]:
+        """A connection for one use. A process that was cut off in its work, or that failed, is ended. Raises ServerFailed."""
+        async with self._lock:
+            if self._idle is not None:
+                self._idle.cancel()
+            client = await self._opened()
+            self._ask = ask
+            try:
+                yield Session(self._name, client)
+            except (ServerFailed, OutcomeUnknown):
+                await self._end()
+                raise
+            except ToolFailed:
+                raise  # it did its work, and says that it could not
+            except BaseException:
+                await self._end()
+                raise
+            finally:
+                self._ask = None
+                self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._end_soon)
+
+    async def close(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        await self._end()
+
+    async def _opened(self) -> Client:
+        if self._running is not None and (self._running.holder is None or self._running.holder.done()):
+            self._running = None
+        if self._running is None:
+            self._running = _Running(asyncio.get_running_loop().create_future())
+            self._running.holder = asyncio.create_task(self._hold(self._running), name=f"tool-server-{self._name}")
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                return await asyncio.shield(self._running.ready)
+        except TimeoutError:
+            await self._end()
+            raise ServerFailed(f"{self._name} did not answer within {CONNECT_S:.0f} seconds.") from None
+        except BaseException:
+            await self._end()
+            raise
+
+    async def _hold(self, running: _Running) -> None:
+        with tempfile.TemporaryFile("w+") as said:
+            try:
+                async with Client(
+                    stdio_client(self._parameters, errlog=said),
+                    client_info=client_info(),
+                    elicitation_callback=elicitation(self._on_question),
+                    cache=None,
+                ) as client:
+                    running.ready.set_result(client)
+                    await running.wanted.wait()
+            except asyncio.CancelledError:
+                running.ready.cancel()
+                raise
+            except Exception as error:
+                first = first_of(error)
+                log.warning("the tool server %s failed: %s; it said: %s", self._name, first, _tail(said))
+                if not running.ready.done():
+                    words = f"{self._name} cannot be started, or is no MCP server. The server's log says more."
+                    running.ready.set_exception(ServerFailed(words))
+                    running.ready.exception()  # looked at, so that nobody is told that nobody did
+
+    async def _on_question(self, question: Question) -> Reply:
+        return await self._ask(question) if self._ask is not None else Reply("cancel")
+
+    def _end_soon(self) -> None:
+        if not self._lock.locked():
+            running, self._running = self._running, None
+            if running is not None:
+                running.wanted.set()
+
+    async def _end(self) -> None:
+        running, self._running = self._running, None
+        if running is None or running.holder is None:
+            return
+        running.wanted.set()
+        if not running.ready.done():
+            running.holder.cancel()
+        await asyncio.wait({running.holder}, timeout=10)
+
+
+def _tail(said: IO[str]) -> str:
+    said.flush()
+    end = said.seek(0, 2)
+    said.seek(max(0, end - TOLD_BYTES))
+    return said.read()

@@ -1,0 +1,239 @@
+"""People's own MCP servers: added, changed, and what each was last seen to offer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import User
+from tertulia.accounts.service import write_audit
+from tertulia.ids import ToolServerId, new_id
+from tertulia.keyring import KeyRing, SealedFor
+from tertulia.realtime.models import Operation
+from tertulia.realtime.publish import publish
+from tertulia.tools.errors import ToolServerExists, ToolServerInvalid, ToolServerNotFound
+from tertulia.tools.protocol import digest_of
+from tertulia.tools.servers.definitions import Definition, PinnedTool, accept, pin
+from tertulia.tools.servers.models import ToolServer
+from tertulia.tools.servers.schemas import ServerToolRead, ToolServerCreate, ToolServerRead, ToolServerUpdate
+
+MAX_SERVERS = 20
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is, and its sealed headers."""
+
+    id: str
+    user_id: str
+    name: str
+    url: str
+    headers: str | None
+
+
+def address_of(row: ToolServer) -> Address:
+    return Address(row.id, row.user_id, row.name, row.url, row.headers)
+
+
+def create_server(
+    session: Session, new: ToolServerCreate, ring: KeyRing, taken: Sequence[str], *, actor: Actor
+) -> ToolServerRead:
+    """`taken` are the names of the operator's servers. Raises ToolServerExists, ToolServerInvalid."""
+    session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
+    owned = sa.select(sa.func.count()).where(ToolServer.user_id == actor.user_id)
+    if (session.scalar(owned) or 0) >= MAX_SERVERS:
+        raise ToolServerInvalid("name", f"At most {MAX_SERVERS} servers. Remove one first.")
+    if new.name in taken:
+        raise ToolServerExists(new.name)
+    server_id = ToolServerId(new_id())
+    row = ToolServer(
+        id=server_id,
+        user_id=actor.user_id,
+        name=new.name,
+        url=new.url,
+        headers=_seal(new.headers, server_id, actor.user_id, ring),
+        header_names=list(new.headers),
+        cost_per_call=new.cost_per_call,
+    )
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except exc.IntegrityError as error:
+        raise ToolServerExists(new.name) from error
+    write_audit(session, actor.user_id, "tool_server.create", entity="tool_server", entity_id=server_id)
+    return _announce(session, row, Operation.CREATED)
+
+
+def list_servers(session: Session, *, actor: Actor) -> list[ToolServerRead]:
+    """Oldest first; there are few."""
+    return [read_server(row) for row in load_servers(session, actor.user_id)]
+
+
+def load_servers(session: Session, user_id: str) -> Sequence[ToolServer]:
+    return session.scalars(sa.select(ToolServer).where(ToolServer.user_id == user_id).order_by(ToolServer.id)).all()
+
+
+def get_server(session: Session, server_id: ToolServerId, *, actor: Actor, lock: bool = False) -> ToolServer:
+    query = sa.select(ToolServer).where(ToolServer.id == server_id, ToolServer.user_id == actor.user_id)
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    row = session.scalars(query).one_or_none()
+    if row is None:
+        raise ToolServerNotFound
+    return row
+
+
+def update_server(
+    session: Session,
+    server_id: ToolServerId,
+    update: ToolServerUpdate,
+    ring: KeyRing,
+    taken: Sequence[str],
+    *,
+    actor: Actor,
+) -> ToolServerRead:
+    row = get_server(session, server_id, actor=actor, lock=True)
+    if update.url is not None and update.url != row.url:
+        if row.header_names and update.headers is None:
+            raise ToolServerInvalid("headers", "The address is another one: enter the headers for it again.")
+        # What another server offers is another server's, whatever its names.
+        row.url, row.definitions, row.definitions_digest, row.listed_at = update.url, [], None, None
+        write_audit(session, actor.user_id, "tool_server.change", entity="tool_server", entity_id=server_id)
+    if update.headers is not None:
+        row.headers, row.header_names = (
+            _seal(update.headers, server_id, row.user_id, ring),
+            list(update.headers),
+        )
+    if update.name is not None and update.name != row.name:
+        if update.name in taken:
+            raise ToolServerExists(update.name)
+        row.name = update.name
+    if update.cost_per_call is not None:
+        row.cost_per_call = update.cost_per_call
+    if update.is_active is not None:
+        row.is_active = update.is_active
+    if update.accept_changes is not None:
+        if update.accept_changes != row.definitions_digest:
+            raise ToolServerInvalid("accept_changes", "It has changed once more. Look at it again.")
+        row.definitions = accept(row.definitions)
+    try:
+        session.flush()
+    except exc.IntegrityError as error:
+        raise ToolServerExists(row.name) from error
+    return _announce(session, row, Operation.UPDATED)
+
+
+def delete_server(session: Session, server_id: ToolServerId, *, actor: Actor) -> None:
+    row = get_server(session, server_id, actor=actor, lock=True)
+    _announce(session, row, Operation.DELETED)
+    session.delete(row)
+    write_audit(session, actor.user_id, "tool_server.delete", entity="tool_server", entity_id=server_id)
+
+
+def store_listing(
+    session: Session, server_id: str, url: str, listing: Sequence[tuple[str, Definition]] | None, error: str | None
+) -> None:
+    """What a server offers now, pinned against what was accepted; a listing that failed keeps what there was."""
+    row = session.scalars(
+        sa.select(ToolServer)
+        .where(ToolServer.id == server_id, ToolServer.url == url)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if row is None:
+        return  # removed, or moved meanwhile: what was read is of something else
+    if listing is not None:
+        row.definitions = pin(row.definitions, listing)
+        row.definitions_digest = digest_of(
+            [[one.name, (one.changed or one.accepted).model_dump()] for one in row.definitions if one.is_listed]
+        )
+        row.listed_at = clock.now()
+    row.last_error = error[:2000] if error else None
+    session.flush()
+    _announce(session, row, Operation.UPDATED)
+
+
+def accept_change(session: Session, server_name: str, tool_name: str, *, actor: Actor) -> None:
+    """The person approved a call of the tool as it is described now: from now on models are shown it so."""
+    row = session.scalars(
+        sa.select(ToolServer)
+        .where(ToolServer.user_id == actor.user_id, ToolServer.name == server_name)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if row is not None:
+        row.definitions = accept(row.definitions, tool_name)
+        session.flush()
+        _announce(session, row, Operation.UPDATED)
+
+
+def read_server(row: ToolServer) -> ToolServerRead:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "url": row.url,
+        "header_names": row.header_names,
+        "cost_per_call": row.cost_per_call,
+        "is_active": row.is_active,
+        "tools": read_tools(row.definitions),
+        "definitions_digest": row.definitions_digest,
+        "listed_at": row.listed_at,
+        "last_error": row.last_error,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+    }
+
+
+def read_tools(definitions: Sequence[PinnedTool]) -> list[ServerToolRead]:
+    return [
+        {
+            "name": one.name,
+            "title": one.accepted.title,
+            "description": one.accepted.description,
+            "parameters": one.accepted.parameters,
+            "hints": one.accepted.hints,
+            "changed": {"description": one.changed.description, "parameters": one.changed.parameters}
+            if one.changed
+            else None,
+        }
+        for one in definitions
+        if one.is_listed
+    ]
+
+
+def open_headers(address: Address, ring: KeyRing) -> dict[str, str]:
+    """They must not outlive the call that they were opened for."""
+    if address.headers is None:
+        return {}
+    opened: dict[str, str] = orjson.loads(ring.open(address.headers, _place(address.id, address.user_id)))
+    return opened
+
+
+def _seal(headers: Mapping[str, str], server_id: str, user_id: str, ring: KeyRing) -> str | None:
+    return ring.seal(orjson.dumps(dict(headers)), _place(server_id, user_id)) if headers else None
+
+
+def _place(server_id: str, user_id: str) -> SealedFor:
+    return SealedFor("tool_server", "headers", server_id, user_id)
+
+
+def _announce(session: Session, row: ToolServer, operation: Operation) -> ToolServerRead:
+    session.flush()
+    session.refresh(row)
+    read = read_server(row)
+    publish(
+        session,
+        owner_id=row.user_id,
+        topic=f"user:{row.user_id}",
+        entity="tool_server",
+        entity_id=row.id,
+        operation=operation,
+        # A window that wants its tools asks for them: a list of two hundred is no news.
+        payload=read | {"tools": []},
+    )
+    return read

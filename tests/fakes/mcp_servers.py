@@ -1,0 +1,118 @@
+"""MCP servers of our own, of the protocol's newest era: one that changes its mind, and one that breaks when it is called."""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from typing import Annotated
+
+import uvicorn
+from mcp.server.mcpserver import Context, Elicit, MCPServer, Resolve
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
+
+MEEK = "Say a text again."
+
+
+class Place(BaseModel):
+    city: str
+    nights: int
+
+
+def _which_place() -> Elicit[Place]:
+    return Elicit("Where to, and for how long?", Place)
+
+
+class ChangingServer:
+    """Over HTTP, in a thread: `say` says what it is given, `book` asks the person, `wait` takes for ever."""
+
+    def __init__(self) -> None:
+        self.headers: list[dict[str, str]] = []
+        self.said: list[str] = []
+        self.is_waiting = threading.Event()
+        self.was_stopped = threading.Event()
+        self.is_away = False
+        self._mcp = MCPServer("changing")
+        self.describe(MEEK)
+        self._mcp.add_tool(self._book, name="book", description="Book a room.")
+        self._mcp.add_tool(self._wait, name="wait", description="Wait for ever.")
+        app = self._mcp.streamable_http_app()
+
+        async def seen(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
+                if self.is_away:
+                    await send({"type": "http.response.start", "status": 503, "headers": []})
+                    await send({"type": "http.response.body", "body": b"away"})
+                    return
+            await app(scope, receive, send)
+
+        config = uvicorn.Config(seen, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=1)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.01)
+        self.origin = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
+        self.url = f"{self.origin}/mcp"
+
+    def describe(self, words: str) -> None:
+        """What `say` is described as from now on."""
+        if self._mcp._tool_manager.get_tool("say") is not None:
+            self._mcp.remove_tool("say")
+        self._mcp.add_tool(self._say, name="say", description=words)
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+
+    def _say(self, text: str) -> str:
+        self.said.append(text)
+        return f"You said: {text}"
+
+    async def _book(self, place: Annotated[Place, Resolve(_which_place)]) -> str:
+        return f"{place.nights} nights in {place.city}"
+
+    async def _wait(self, ctx: Context) -> str:
+        self.is_waiting.set()
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            self.was_stopped.set()
+            raise
+        return "done"
+
+
+def breaking_server() -> MCPServer:
+    """Over standard input and output: what this file is when it is run."""
+    made = MCPServer("breaking")
+
+    @made.tool()
+    def fall_over() -> str:
+        """End in the middle of a call."""
+        os._exit(3)
+
+    @made.tool()
+    def hang() -> str:
+        """Answer nothing for ever."""
+        time.sleep(600)
+        return "never"
+
+    @made.tool()
+    def environment() -> str:
+        """What it knows of where it runs, and its number."""
+        return " ".join([str(os.getpid()), *sorted(os.environ)])
+
+    @made.tool()
+    def fail() -> str:
+        """Say that it failed."""
+        raise ToolError("the tank is empty")
+
+    return made
+
+
+if __name__ == "__main__":
+    print("a line for the log", file=sys.stderr)
+    breaking_server().run()
