@@ -57,7 +57,7 @@ def test_a_call_is_edited_and_approved_on_a_phone_and_the_run_goes_on_in_the_fir
     assert accessibility_faults(page) == []
     phone = signed_in(**PHONE)
     phone.get_by_role("button", name="Open the list of chats").click()
-    phone.get_by_role("link", name="A tool waits for your decision").click()
+    phone.get_by_role("link", name="A tool waits for you").click()
     there = phone.get_by_role("article", name="Tool record")
     there.get_by_role("button", name="Edit the arguments").click()
     expect(there.get_by_label("Arguments")).to_have_value('{\n  "text": "pay\\u202e 100"\n}')

@@ -227,8 +227,9 @@ def list_pending(
 ) -> list[PendingToolExecution]:
     """What waits for this person in all chats, their decision or their answer, the oldest first."""
     query = (
-        sa.select(ToolExecution, Chat.title)
+        sa.select(ToolExecution, User.name, Chat.title)
         .join(Chat, Chat.id == ToolExecution.chat_id)
+        .outerjoin(User, User.id == ToolExecution.decided_by)
         .where(
             ToolExecution.requested_by == actor.user_id,
             ToolExecution.status.in_((ToolStatus.PENDING, ToolStatus.EXECUTING)),
@@ -242,7 +243,7 @@ def list_pending(
     if after is not None:
         query = query.where(ToolExecution.id > after)
     rows = session.execute(query, {"actor_id": actor.user_id}).all()
-    return [{**read_call(row, None), "chat_title": title} for row, title in rows]
+    return [{**read_call(row, name), "chat_title": title} for row, name, title in rows]
 
 
 def list_of_chat(

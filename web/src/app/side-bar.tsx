@@ -61,7 +61,7 @@ function Approvals({ onOpen }: { onOpen?: () => void }) {
       className="mx-2 mb-1 flex min-h-10 items-center gap-2 rounded-control bg-accent-quiet px-3 text-accent hover:bg-surface-hover"
     >
       <Wrench size={16} strokeWidth={1.5} aria-hidden />
-      <span className="flex-1">{waiting.length === 1 ? "A tool waits" : "Tools wait"} for your decision</span>
+      <span className="flex-1">{waiting.length === 1 ? "A tool waits" : "Tools wait"} for you</span>
       <span className="tabular-nums">{waiting.length}</span>
     </Link>
   );

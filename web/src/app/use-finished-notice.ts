@@ -46,6 +46,7 @@ function newsOf(change: ChangeEvent): { words: string; chatId: string } | undefi
     const call = change.payload as Schemas["ToolExecutionRead"] | null;
     if (call?.status === "pending")
       return { words: `${call.tool_name} waits for your decision.`, chatId: call.chat_id };
+    if (call?.question) return { words: `${call.tool_name} asks you something.`, chatId: call.chat_id };
   }
   return undefined;
 }

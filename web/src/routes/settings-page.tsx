@@ -3,7 +3,7 @@ import { Link } from "@tanstack/react-router";
 import { meQuery, People, Security, SettingsForm } from "@/features/accounts";
 import { ModelChoice } from "@/features/models";
 import { ProviderList } from "@/features/providers";
-import { PendingCalls, ToolHistory, ToolRules } from "@/features/tools";
+import { PendingCalls, ToolHistory, ToolRules, ToolServers } from "@/features/tools";
 import { Transfer } from "@/features/transfer";
 import { UsageView } from "@/features/usage";
 import { Page } from "./page";
@@ -40,6 +40,7 @@ export function ToolsPage() {
     <SettingsFrame title="Tools and approvals">
       <div className="flex flex-col gap-10">
         <ToolRules />
+        <ToolServers />
         <ToolHistory meId={me?.id} chatLink={chatLink} />
       </div>
     </SettingsFrame>

@@ -26,11 +26,21 @@ export function Rows({ children }: { children: ReactNode }) {
   return <ul className="flex flex-col divide-y divide-hairline border-hairline border-y">{children}</ul>;
 }
 
-export function Row({ children, actions }: { children: ReactNode; actions?: ReactNode }) {
+/** `below` is what opens under the whole of it. */
+export function Row({
+  children,
+  actions,
+  below,
+}: {
+  children: ReactNode;
+  actions?: ReactNode;
+  below?: ReactNode;
+}) {
   return (
     <li className="flex flex-wrap items-center gap-x-3 gap-y-2 py-3">
       <div className="min-w-0 flex-1 basis-56">{children}</div>
       {actions && <div className="flex shrink-0 items-center gap-1">{actions}</div>}
+      {below && <div className="min-w-0 basis-full">{below}</div>}
     </li>
   );
 }

@@ -14,6 +14,10 @@ export function applyToolChange(client: QueryClient, change: ChangeEvent): boole
       void client.invalidateQueries({ queryKey: ["tool-history"] });
       void client.invalidateQueries({ queryKey: ["tool-usage"] });
       return true;
+    case "tool_server":
+      void client.invalidateQueries({ queryKey: ["tool-servers"] });
+      void client.invalidateQueries({ queryKey: ["tools"] });
+      return true;
     case "auto_approval_setting":
       client.setQueryData(["tool-rules"], change.payload);
       return true;

@@ -6,6 +6,8 @@ export type PendingCall = Schemas["PendingToolExecution"];
 export type Tool = Schemas["ToolRead"];
 export type Rules = Schemas["AutoApprovalRead"];
 export type ChatRules = Schemas["ChatApprovalRead"];
+export type ToolServer = Schemas["ToolServerRead"];
+export type Question = NonNullable<ToolCall["question"]>;
 export type ToolUsage = Schemas["ToolUsage"];
 type Page<T> = { items: T[]; next_cursor: string | null };
 
@@ -27,7 +29,7 @@ export function callQuery(callId: string) {
   });
 }
 
-/** What waits for this person's decision in all chats, the oldest first; the first 200. */
+/** What waits for this person in all chats, a decision or an answer, the oldest first; the first 200. */
 export const pendingQuery = queryOptions({
   queryKey: ["pending-calls"],
   queryFn: async ({ signal }) =>
@@ -44,6 +46,11 @@ export const toolsQuery = queryOptions({
   queryKey: ["tools"],
   queryFn: async ({ signal }) => (await api<Page<Tool>>("GET", "/tools", { signal })).items,
   staleTime: 60_000,
+});
+
+export const toolServersQuery = queryOptions({
+  queryKey: ["tool-servers"],
+  queryFn: async ({ signal }) => (await api<Page<ToolServer>>("GET", "/tool-servers", { signal })).items,
 });
 
 export const rulesQuery = queryOptions({
@@ -98,6 +105,14 @@ export const approve = (callId: string, wish: Partial<Schemas["Approve"]>) =>
   api<ToolCall>("POST", `/tool-executions/${callId}/approve`, { body: wish });
 export const deny = (callId: string, note?: string) =>
   api<ToolCall>("POST", `/tool-executions/${callId}/deny`, { body: note ? { note } : {} });
+export const answerQuestion = (callId: string, body: Schemas["AnswerQuestion"]) =>
+  api<ToolCall>("POST", `/tool-executions/${callId}/answer`, { body });
+export const createServer = (body: Schemas["ToolServerCreate"], key: string) =>
+  api<ToolServer>("POST", "/tool-servers", { body, key });
+export const updateServer = (id: string, body: Schemas["ToolServerUpdate"]) =>
+  api<ToolServer>("PATCH", `/tool-servers/${id}`, { body });
+export const removeServer = (id: string) => api<void>("DELETE", `/tool-servers/${id}`);
+export const refreshServer = (id: string) => api<ToolServer>("POST", `/tool-servers/${id}/refresh`);
 export const cancelCall = (callId: string) => api<ToolCall>("POST", `/tool-executions/${callId}/cancel`);
 export const putChatRules = (chatId: string, rules: Schemas["ChatApproval"]) =>
   api<ChatRules>("PUT", `/chats/${chatId}/auto-approval`, { body: rules });
@@ -123,7 +138,7 @@ export function placeCall(client: QueryClient, call: ToolCall): void {
   });
   client.removeQueries({ queryKey: ["tool-execution", call.id] });
   if (call.status === "approved") void client.invalidateQueries(chatRulesQuery(call.chat_id));
-  if (call.status === "pending" || !client.getQueryData(pendingQuery.queryKey))
+  if (call.status === "pending" || call.question || !client.getQueryData(pendingQuery.queryKey))
     fetchAnew(client, pendingQuery.queryKey);
   else
     client.setQueryData<PendingCall[]>(pendingQuery.queryKey, (waiting) =>

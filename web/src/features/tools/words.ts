@@ -40,6 +40,7 @@ const REASONS: Record<string, string> = {
 
 export function statusWords(call: ToolCall, isMine: boolean): string {
   if (call.status === "pending" && !isMine) return "Waits for whoever asked";
+  if (call.question) return isMine ? "Asks you something" : "Asks whoever asked for it";
   return STATUSES[call.status];
 }
 

@@ -21,8 +21,9 @@ import {
   toolsQuery,
 } from "../queries";
 import { endWords, RISKS, reasonWords, statusWords } from "../words";
+import { QuestionForm } from "./question";
 import { ResultView } from "./result";
-import { Arguments, PlainText } from "./values";
+import { Arguments, Definition, PlainText } from "./values";
 
 /** A call of a tool in its reply: what the model asks, why it waits, and what came of it. */
 export function ToolCallCard({
@@ -58,7 +59,7 @@ export function CallCard({
   chatLink?: ReactNode;
 }) {
   const isMine = call.requested_by === meId;
-  const isWaiting = call.status === "pending";
+  const isWaiting = call.status === "pending" || call.question !== null;
   const [isOpen, setOpen] = useState<boolean>();
   const shown = isOpen ?? (isWaiting && isMine);
   // Once it was open it only hides: what one has typed into it is there when it opens again.
@@ -87,7 +88,7 @@ export function CallCard({
           role={isWaiting ? "status" : undefined}
           className={cx(
             "text-sm",
-            call.status === "executing" && "shimmer",
+            call.status === "executing" && !call.question && "shimmer",
             call.status === "failed" || call.status === "timeout" ? "text-danger" : "text-text-muted",
           )}
         >
@@ -109,10 +110,13 @@ export function CallCard({
         >
           {chatLink}
           <Facts call={call} />
-          {isWaiting && isMine ? (
+          {call.status === "pending" && isMine ? (
             <Deciding key={call.id} call={call} />
           ) : (
             <Arguments values={call.edited_parameters ?? call.parameters} />
+          )}
+          {call.question && isMine && (
+            <QuestionForm key={call.question.id} call={call} question={call.question} />
           )}
           {call.deny_note && <p className="text-text-muted">“{call.deny_note}”</p>}
           {call.error_message && call.status !== "denied" && (
@@ -189,6 +193,7 @@ function Deciding({ call }: { call: ToolCall }) {
   };
   return (
     <>
+      {tool?.changed && <Definition described={tool} changed={tool.changed} />}
       {edited === undefined ? (
         <Arguments values={call.parameters} />
       ) : (

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Wrench } from "lucide-react";
 import { useState } from "react";
 import { wordsFor } from "@/api/words";
-import { IconButton } from "@/ui/button";
+import { Button, IconButton } from "@/ui/button";
 import { Dialog } from "@/ui/dialog";
 import { Badge } from "@/ui/section";
 import { Failed, Lines } from "@/ui/states";
@@ -10,6 +10,7 @@ import { Tick } from "@/ui/tick";
 import { type Tool, toolsQuery } from "../queries";
 import { RISKS } from "../words";
 import { ChatRules } from "./chat-rules";
+import { Definition } from "./values";
 
 type Props = {
   chatId: string;
@@ -85,22 +86,48 @@ function ToolsDialog({
       ) : !tools.data ? (
         <Lines widths={["w-full", "w-2/3"]} />
       ) : (
-        <ul aria-label="Tools" className="flex flex-col divide-y divide-hairline">
-          {tools.data.map((tool) => (
-            <ToolRow
-              key={tool.key}
-              tool={tool}
-              isOn={keys.includes(tool.key)}
-              onChange={(isOn) =>
-                void change(isOn ? [...keys, tool.key] : keys.filter((key) => key !== tool.key))
-              }
-            />
-          ))}
-        </ul>
+        bySource(tools.data).map(([server, ofServer]) => (
+          <section key={server ?? ""} aria-label={server ? `Tools of ${server}` : "Tools"}>
+            {server && (
+              <div className="flex items-center justify-between gap-2 pt-4">
+                <h3 className="font-medium">{server}</h3>
+                <Button
+                  look="plain"
+                  onClick={() => {
+                    const own = ofServer.map((tool) => tool.key);
+                    const others = keys.filter((key) => !own.includes(key));
+                    void change(own.every((key) => keys.includes(key)) ? others : [...others, ...own]);
+                  }}
+                >
+                  {ofServer.every((tool) => keys.includes(tool.key)) ? "None of them" : "All of them"}
+                </Button>
+              </div>
+            )}
+            <ul className="flex flex-col divide-y divide-hairline">
+              {ofServer.map((tool) => (
+                <ToolRow
+                  key={tool.key}
+                  tool={tool}
+                  isOn={keys.includes(tool.key)}
+                  onChange={(isOn) =>
+                    void change(isOn ? [...keys, tool.key] : keys.filter((key) => key !== tool.key))
+                  }
+                />
+              ))}
+            </ul>
+          </section>
+        ))
       )}
       <ChatRules chatId={chatId} />
     </Dialog>
   );
+}
+
+/** Those of Tertulia itself first, then each server's. */
+function bySource(tools: Tool[]): [string | null, Tool[]][] {
+  const found = new Map<string | null, Tool[]>();
+  for (const tool of tools) found.set(tool.server, [...(found.get(tool.server) ?? []), tool]);
+  return [...found];
 }
 
 function ToolRow({ tool, isOn, onChange }: { tool: Tool; isOn: boolean; onChange: (isOn: boolean) => void }) {
@@ -112,10 +139,11 @@ function ToolRow({ tool, isOn, onChange }: { tool: Tool; isOn: boolean; onChange
       <div className="min-w-0 flex-1">
         <p className="flex flex-wrap items-center gap-2">
           <span className="font-medium">{tool.name}</span>
-          {tool.server && <span className="text-sm text-text-muted">from {tool.server}</span>}
           <Badge tone={tool.risk === "high" ? "danger" : "quiet"}>{RISKS[tool.risk]}</Badge>
         </p>
-        <p className="text-sm text-text-muted">{tool.description}</p>
+        <div className="text-sm">
+          <Definition described={tool} changed={tool.changed} />
+        </div>
       </div>
     </li>
   );

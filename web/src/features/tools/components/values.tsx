@@ -42,6 +42,41 @@ export function Arguments({ values }: { values: Record<string, unknown> }) {
   );
 }
 
+type Described = { description: string; parameters: Record<string, unknown> };
+
+/** How a tool is described, and how its server describes it now where that is not what was accepted. */
+export function Definition({ described, changed }: { described: Described; changed: Described | null }) {
+  if (!changed)
+    return (
+      <p className="line-clamp-4 text-text-muted">
+        <PlainText text={described.description} />
+      </p>
+    );
+  const isOther = JSON.stringify(described.parameters) !== JSON.stringify(changed.parameters);
+  return (
+    <dl className="mt-1 flex flex-col gap-2 rounded-control bg-warning-quiet px-3 py-2 text-sm">
+      {(
+        [
+          ["Until now", described],
+          ["Its server says now", changed],
+        ] as const
+      ).map(([label, one]) => (
+        <div key={label}>
+          <dt className="text-warning">{label}</dt>
+          <dd className="max-h-60 overflow-y-auto">
+            <PlainText text={one.description} />
+            {isOther && (
+              <span className="block font-mono text-xs">
+                <PlainText text={JSON.stringify(one.parameters, null, 1)} />
+              </span>
+            )}
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
 function asText(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value, null, 2);
 }
