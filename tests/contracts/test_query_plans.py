@@ -290,7 +290,7 @@ def test_calls_are_read_from_their_indexes(filled: Session, alice: Actor) -> Non
         reads: list[Callable[[], object]] = [
             lambda: list_pending(session, actor=alice),
             lambda: list_of_chat(session, ChatId(chat_id), actor=alice),
-            lambda: list_of_message(session, chat_id, message_id),
+            lambda: list_of_message(session, chat_id, message_id, actor=alice),
             lambda: list_own(session, actor=alice),
             lambda: sum_by_tool(session, actor=alice),
             lambda: has_expired(session),

@@ -51,7 +51,7 @@ def test_a_server_is_added_chosen_and_asks_and_changes(
     dialog.get_by_label("Address").fill(changing.url)
     dialog.get_by_role("button", name="Add", exact=True).click()
     expect(dialog).to_be_hidden()
-    page.get_by_role("button", name="3 tools").click()
+    page.get_by_role("button", name="4 tools").click()
     expect(page.get_by_role("list", name="Tools of rooms")).to_contain_text("Book a room.")
     expect(page.get_by_text("sends Authorization")).to_be_visible()
     assert accessibility_faults(page) == []

@@ -34,10 +34,12 @@ class ChangingServer:
         self.is_waiting = threading.Event()
         self.was_stopped = threading.Event()
         self.is_away = False
+        self.broken_calls: tuple[str, bytes] | None = None  # what calls are answered with instead, and how it is packed
         self._mcp = MCPServer("changing")
         self.describe(MEEK)
         self._mcp.add_tool(self._book, name="book", description="Book a room.")
         self._mcp.add_tool(self._wait, name="wait", description="Wait for ever.")
+        self._mcp.add_tool(self._tell, name="tell", description="Tell what it was sent.")
         app = self._mcp.streamable_http_app()
 
         async def seen(scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,6 +48,12 @@ class ChangingServer:
                 if self.is_away:
                     await send({"type": "http.response.start", "status": 503, "headers": []})
                     await send({"type": "http.response.body", "body": b"away"})
+                    return
+                if self.broken_calls is not None and self.headers[-1].get("mcp-method") == "tools/call":
+                    packed, body = self.broken_calls
+                    kind = [(b"content-type", b"application/json"), (b"content-encoding", packed.encode())]
+                    await send({"type": "http.response.start", "status": 200, "headers": kind})
+                    await send({"type": "http.response.body", "body": body})
                     return
             await app(scope, receive, send)
 
@@ -71,6 +79,9 @@ class ChangingServer:
     def _say(self, text: str) -> str:
         self.said.append(text)
         return f"You said: {text}"
+
+    def _tell(self) -> str:
+        raise ToolError(f"I was called with {self.headers[-1].get('authorization')}")
 
     async def _book(self, place: Annotated[Place, Resolve(_which_place)]) -> str:
         return f"{place.nights} nights in {place.city}"

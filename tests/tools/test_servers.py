@@ -1,5 +1,7 @@
 """MCP servers: real ones over both transports and of both eras, and ones of our own that change, ask, hang and break."""
 
+import asyncio
+import gzip
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,12 +14,16 @@ from sqlalchemy.orm import Session
 
 from tertulia.db.opening import plain_engine
 from tertulia.errors import SettingsError
+from tertulia.runs.questions import MOST_QUESTIONS, CallClock
 from tertulia.settings import ToolServerConfig, load_settings
+from tertulia.tools.models import ToolExecution
 from tertulia.tools.protocol import OfferedTool, Tool, ToolResult
-from tertulia.tools.servers.definitions import MAX_TOOLS, Definition, accept, pin
+from tertulia.tools.servers.definitions import MAX_KNOWN, MAX_SCHEMA, Definition, accept, accept_one, is_acceptable, pin
 from tertulia.tools.servers.models import ToolServer
 from tertulia.tools.servers.service import MAX_SERVERS
+from tertulia.tools.validation import is_modest_schema
 from tests.conftest import ServerMaker, SignIn
+from tests.factories.accounts import PASSWORD_HASH, make_user
 from tests.fakes import mcp_servers
 from tests.fakes.live_server import Client
 from tests.fakes.mcp_servers import MEEK, ChangingServer
@@ -49,8 +55,6 @@ Use = Callable[..., Client]
 @pytest.fixture
 def use(start_server: ServerMaker, provider: ScriptedProvider, settings: Any) -> Iterator[Use]:
     """Ana, at a server with settings changed as named."""
-    from tests.factories.accounts import PASSWORD_HASH, make_user
-
     clients: list[Client] = []
 
     def make(**changes: Any) -> Client:
@@ -118,12 +122,36 @@ def test_what_changed_waits_and_what_is_new_is_taken() -> None:
     # It comes back as it was: nothing changed. As something else: that is a change, even after it was away.
     assert pin(second, [("b", described("B"))])[0].changed is None
     assert pin(second, [("a", described("Another"))])[0].accepted == described("A")
-    taken = accept(second, "b")
-    assert (taken[0].accepted, taken[0].changed) == (described("B", required=["x"]), None)
-    assert accept(second, "c") == second
+    for taken in (accept(second), accept_one(second, "b", "B", described("B", required=["x"]).parameters)):
+        assert (taken[0].accepted, taken[0].changed) == (described("B", required=["x"]), None)
+    # What was looked at is accepted, and nothing that came after, nor what is not there to be looked at.
+    assert accept_one(second, "b", "B", described("B", required=["y"]).parameters) == second
+    assert accept_one(second, "c", "C", described("C").parameters) == second
+    away = pin(pin(first, [("a", described("Hostile")), ("b", described("B"))]), [("b", described("B"))])
+    back = pin(accept(away), [("a", described("Hostile")), ("b", described("B"))])
+    assert (back[0].accepted, back[0].changed) == (described("A"), described("Hostile"))
     titled = described("A").model_copy(update={"title": "Anew", "hints": {"read_only": True}})
     assert pin(first, [("a", titled)])[0].accepted == titled  # that is nothing that anybody relies on
-    assert len(pin([], [(f"t{number}", described("")) for number in range(MAX_TOOLS + 1)])) == MAX_TOOLS
+    many = pin(first, [(f"t{number}", described("")) for number in range(MAX_KNOWN)])
+    assert len(many) == MAX_KNOWN  # those that it had are not forgotten for new ones
+    assert {"a", "b"} < {one.name for one in many}
+
+
+def test_definitions_that_cannot_be_offered_or_stored_are_left_out() -> None:
+    assert is_acceptable("a" * 100, described("x"))
+    fits = MAX_SCHEMA - len(b'{"type":"object","title":""}')
+    assert is_acceptable("a", described("x", title="t" * fits))
+    for name, definition in (
+        ("a" * 101, described("x")),
+        ("", described("x")),
+        ("a\nb", described("x")),
+        ("a", described("x" * 10_001)),
+        ("a", described("x\x00")),
+        ("a", described("x", title="\x00")),
+        ("a", described("x", title="t" * (fits + 1))),
+        ("a", Definition(description="", parameters={"type": "string"})),
+    ):
+        assert not is_acceptable(name, definition)
 
 
 def test_the_names_for_models_are_what_every_vendor_takes_and_their_own() -> None:
@@ -296,6 +324,66 @@ def test_a_question_may_be_declined_and_ends_with_its_call(
     assert pending(owner, 0) == []
 
 
+@ON_SQLITE
+def test_what_is_asked_is_for_whoever_asked_alone_and_is_not_kept(
+    owner: Client, provider: ScriptedProvider, changing: ChangingServer, settings: Any
+) -> None:
+    add(owner, changing.url)
+    sent = ask_for(owner, provider, "changing/book", {})
+    decide(owner, pending(owner)[0])
+    until(lambda: pending(owner)[0]["question"])
+    (call,) = pending(owner)
+    engine = plain_engine(settings)
+    with Session(engine) as session, Client(str(owner.base_url).removesuffix("/api/v1/")) as bob:
+        make_user(session, username="bob", name="Bob", password_hash=PASSWORD_HASH)
+        session.commit()
+        bob.api("POST", "/session", json={"username": "bob", "password": "correct horse battery"}, expect=201)
+        share = {"shared_with_username": "bob", "permissions": {"can_write": True}}
+        owner.api("POST", f"/chats/{call['chat_id']}/shares", json=share, expect=201)
+        (seen,) = bob.api("GET", f"/messages/{call['message_id']}/tool-executions")["items"]
+        assert (seen["status"], seen["question"]) == ("executing", None)
+        answer = {"question_id": call["question"]["id"], "action": "accept", "content": {"city": "Lima", "nights": 3}}
+        assert decide(bob, call, "answer", 403, **answer)["code"] == "not_yours_to_decide"
+        decide(owner, call, "answer", **answer)
+        owner.finished(sent["run"]["id"])
+        stored = session.execute(sa.select(ToolExecution.question, ToolExecution.reply)).all()
+        assert [tuple(row) for row in stored] == [(None, None)]
+    engine.dispose()
+
+
+def test_the_clock_of_a_call_stands_still_while_the_person_is_asked_but_not_for_ever() -> None:
+    async def call() -> None:
+        clock = CallClock(0.2)
+        clock.asking_left_s = 0.25
+        async with clock.limit:
+            with clock.stopped():
+                await asyncio.sleep(0.3)
+            assert clock.asking_left_s < 0  # it asks no more
+            assert clock.questions_left == MOST_QUESTIONS - 1
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.sleep(5)
+            raise asyncio.CancelledError
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(call())
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_modest"),
+    [
+        ({"properties": {"pattern": {"type": "string", "title": "$ref"}}}, True),  # a field of that name
+        ({"properties": {"a": {"enum": [{"pattern": "x"}]}}}, True),
+        ({"properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}}, False),
+        ({"properties": {"a": {"$ref": "https://inside.example/x"}}}, False),
+        ({"allOf": [{"patternProperties": {"(a+)+": {}}}]}, False),
+        ({"unevaluatedProperties": False, "if": {"unevaluatedProperties": False}}, False),
+        ({"properties": {"a": {"items": {"uniqueItems": True}}}}, False),
+    ],
+)
+def test_schemas_that_anybody_may_give_cost_what_they_are_long(schema: dict[str, Any], is_modest: bool) -> None:
+    assert is_modest_schema({"type": "object", **schema}) is is_modest
+
+
 # ---- servers that change, hang and break
 
 
@@ -303,7 +391,7 @@ def test_a_tool_that_changed_is_not_called_before_it_was_looked_at(
     owner: Client, provider: ScriptedProvider, changing: ChangingServer
 ) -> None:
     server = add(owner, changing.url)
-    assert [tool["name"] for tool in server["tools"]] == ["say", "book", "wait"]
+    assert [tool["name"] for tool in server["tools"]] == ["say", "book", "wait", "tell"]
     first = ask_for(owner, provider, "changing/say", {"text": "one"})
     (call,) = pending(owner)
     assert call["reason"] == "new"
@@ -400,7 +488,7 @@ def test_a_server_that_is_away_is_told_and_keeps_what_is_known(
     server = add(owner, changing.url)
     changing.is_away = True
     again = owner.api("POST", f"/tool-servers/{server['id']}/refresh")
-    assert (again["last_error"], len(again["tools"])) == ("changing answers with status 503.", 3)
+    assert (again["last_error"], len(again["tools"])) == ("changing answers with status 503.", 4)
     sent = ask_for(owner, provider, "changing/say", {"text": "x"})
     decide(owner, pending(owner)[0])
     owner.finished(sent["run"]["id"])
@@ -413,14 +501,41 @@ def test_a_server_that_is_away_is_told_and_keeps_what_is_known(
     assert owner.api("POST", f"/tool-servers/{server['id']}/refresh")["last_error"] is None
 
 
+@pytest.mark.parametrize(
+    ("packed", "body"),
+    [
+        ("identity", b"<html>not found</html>"),
+        ("identity", b'"' + b"x" * (5 * 2**20) + b'"'),
+        ("gzip", gzip.compress(b"x" * 2**24)),
+    ],
+    ids=["no JSON", "too large", "packed"],
+)
+@ON_SQLITE
+def test_an_answer_that_is_none_leaves_open_what_happened(
+    owner: Client, provider: ScriptedProvider, changing: ChangingServer, packed: str, body: bytes
+) -> None:
+    add(owner, changing.url)
+    changing.broken_calls = (packed, body)
+    broken = run(owner, provider, "changing/say", {"text": "x"})
+    assert (broken["status"], broken["error_code"]) == ("failed", "outcome_unknown")
+    changing.broken_calls = None
+    assert run(owner, provider, "changing/say", {"text": "x"})["status"] == "completed"
+
+
 # ---- whose servers they are
 
 
-def test_headers_are_sent_and_never_shown(owner: Client, changing: ChangingServer, settings: Any) -> None:
+def test_headers_are_sent_and_never_shown(
+    owner: Client, provider: ScriptedProvider, changing: ChangingServer, settings: Any
+) -> None:
     server = add(owner, changing.url, headers={"Authorization": "Bearer of-ana", "X-Team": "blue"})
     assert server["header_names"] == ["Authorization", "X-Team"]
     assert {headers.get("authorization") for headers in changing.headers} == {"Bearer of-ana"}
     assert {headers.get("x-team") for headers in changing.headers} == {"blue"}
+    told = run(owner, provider, "changing/tell", {})["error_message"]
+    assert told.endswith(
+        "I was called with …"
+    )  # a server may repeat it: to the person, the model, and whoever reads along
     path = f"/tool-servers/{server['id']}"
     elsewhere = {"url": changing.url.replace("/mcp", "/other")}
     refused = owner.api("PATCH", path, json=elsewhere, expect=422)
@@ -488,7 +603,7 @@ def test_each_has_their_own_servers_and_the_operators_come_first(
 def test_names_of_the_operators_servers_are_taken(use: Use, changing: ChangingServer) -> None:
     ana = use(tool_servers=(ToolServerConfig(name="shared", url=changing.url, headers={"X-Of": "operator"}),))
     shared = server_named(ana, "shared")  # inside the network: the operator named it
-    assert (shared["id"], [tool["name"] for tool in shared["tools"]]) == (None, ["say", "book", "wait"])
+    assert (shared["id"], [tool["name"] for tool in shared["tools"]]) == (None, ["say", "book", "wait", "tell"])
     assert {headers["x-of"] for headers in changing.headers} == {"operator"}
     assert add(ana, "https://tools.example/mcp", "shared", 409)["code"] == "tool_server_exists"
 

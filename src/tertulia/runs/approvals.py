@@ -72,7 +72,7 @@ def approve(
     if not moved:
         raise _too_late(session, call_id)
     if offered is not None and is_same and offered.changed is not None and execution.server is not None:
-        accept_change(session, execution.server, execution.tool_name, actor=actor)
+        accept_change(session, execution.server, execution.tool_name, offered.changed, actor=actor)
     key = tool_key(execution.server, execution.tool_name)
     if wish.remember == "always":
         remember_always(session, key, execution.definition_digest, actor=actor)
@@ -243,7 +243,7 @@ def list_pending(
     if after is not None:
         query = query.where(ToolExecution.id > after)
     rows = session.execute(query, {"actor_id": actor.user_id}).all()
-    return [{**read_call(row, name), "chat_title": title} for row, name, title in rows]
+    return [{**read_call(row, name, viewer=actor.user_id), "chat_title": title} for row, name, title in rows]
 
 
 def list_of_chat(
@@ -264,13 +264,15 @@ def list_of_chat(
     if before is not None:
         query = query.where(ToolExecution.id > before if is_oldest_first else ToolExecution.id < before)
     order = ToolExecution.id if is_oldest_first else ToolExecution.id.desc()
-    return [read_call(row, name) for row, name in session.execute(query.order_by(order).limit(limit))]
+    rows = session.execute(query.order_by(order).limit(limit))
+    return [read_call(row, name, viewer=actor.user_id) for row, name in rows]
 
 
-def list_of_message(session: Session, chat_id: str, message_id: str) -> list[ToolExecutionRead]:
+def list_of_message(session: Session, chat_id: str, message_id: str, *, actor: Actor) -> list[ToolExecutionRead]:
     """The calls of one reply in their order; whoever asks may read the message."""
     query = _with_decider().where(ToolExecution.message_id == message_id, ToolExecution.chat_id == chat_id)
-    return [read_call(row, name) for row, name in session.execute(query.order_by(ToolExecution.id).limit(500))]
+    rows = session.execute(query.order_by(ToolExecution.id).limit(500))
+    return [read_call(row, name, viewer=actor.user_id) for row, name in rows]
 
 
 def list_own(
@@ -302,7 +304,7 @@ def list_own(
     if before is not None:
         query = query.where(ToolExecution.id < before)
     rows = session.execute(query, {"actor_id": actor.user_id}).all()
-    return [{**read_call(row, name), "chat_title": title} for row, name, title in rows]
+    return [{**read_call(row, name, viewer=actor.user_id), "chat_title": title} for row, name, title in rows]
 
 
 def sum_by_tool(session: Session, *, actor: Actor) -> list[ToolUsage]:

@@ -12,7 +12,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.db import Database, rowcount, wake
 from tertulia.ids import ToolExecutionId, new_id
 from tertulia.realtime.models import Operation
-from tertulia.runs.tool_calls import Caller, announce_call, check_decides, get_execution, owner_of
+from tertulia.runs.tool_calls import Caller, announce_call, check_decides, get_call, get_execution, owner_of
 from tertulia.tools.errors import QuestionGone
 from tertulia.tools.models import StoredQuestion, StoredReply, ToolExecution, ToolStatus
 from tertulia.tools.protocol import Question, Reply
@@ -21,24 +21,30 @@ from tertulia.tools.validation import check_arguments
 
 ANSWER_PREFIX = "answer:"  # before a call's id: the signal that what it asked was answered
 ANSWERED_WITHIN_S = 600.0
+MOST_QUESTIONS = 10  # of a call
 LOOK_S = 2.0  # a signal of another process may be lost; what is stored is not
 _OPEN_PAGE = {"type": "object", "maxProperties": 0}
 
 
 class CallClock:
-    """The time that a call may take. It stands still while the person is asked."""
+    """The time that a call may take. It stands still while the person is asked: ten minutes and ten questions in all."""
 
     def __init__(self, seconds: float) -> None:
         self.limit = asyncio.timeout(seconds)
+        self.asking_left_s = ANSWERED_WITHIN_S
+        self.questions_left = MOST_QUESTIONS
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        left = (self.limit.when() or loop.time()) - loop.time()
+        asked_at = loop.time()
+        left = (self.limit.when() or asked_at) - asked_at
         self.limit.reschedule(None)
+        self.questions_left -= 1
         try:
             yield
         finally:
+            self.asking_left_s -= loop.time() - asked_at
             self.limit.reschedule(loop.time() + left)
 
 
@@ -50,8 +56,8 @@ class Questions:
         self._answered: dict[str, asyncio.Event] = {}
         db.on_wake(self._on_wake)
 
-    async def ask(self, caller: Caller, call_id: str, question: Question) -> Reply:
-        """Waits for the answer of whoever asked for the call. Nobody answers in ten minutes: they dismissed it."""
+    async def ask(self, caller: Caller, call_id: str, question: Question, within_s: float) -> Reply:
+        """Waits for the answer of whoever asked for the call. Nobody answers in time: they dismissed it."""
         asked = StoredQuestion(
             id=new_id(),
             message=question.message,
@@ -61,8 +67,9 @@ class Questions:
         )
         event = self._answered[call_id] = asyncio.Event()
         try:
-            await self._db.write(put_question, caller, call_id, asked)
-            async with asyncio.timeout(ANSWERED_WITHIN_S):
+            if not await self._db.write(put_question, caller, call_id, asked):
+                return Reply("cancel")  # it was stopped meanwhile
+            async with asyncio.timeout(within_s):
                 while True:
                     reply = await self._db.read(_find_reply, call_id, asked.id)
                     if reply is not None:
@@ -74,8 +81,9 @@ class Questions:
                     except TimeoutError:
                         continue
         except TimeoutError:
-            await self._db.write(put_question, caller, call_id, None)
-            return Reply("cancel")
+            await self._db.write(take_back, caller, call_id, asked)
+            # Somebody may have answered in the last moment: then that is what they said.
+            return await self._db.read(_find_reply, call_id, asked.id) or Reply("cancel")
         finally:
             del self._answered[call_id]
 
@@ -86,16 +94,28 @@ class Questions:
                 event.set()
 
 
-def put_question(session: Session, caller: Caller, call_id: str, question: StoredQuestion | None) -> None:
+def put_question(session: Session, caller: Caller, call_id: str, question: StoredQuestion) -> bool:
     """On a call that runs; one that was stopped meanwhile asks nothing any more."""
+    return _change(session, caller.owner_id, call_id, question=question, reply=None)
+
+
+def take_back(session: Session, caller: Caller, call_id: str, question: StoredQuestion) -> None:
+    """Nobody answered in time."""
+    stored = session.scalar(sa.select(ToolExecution.question).where(ToolExecution.id == call_id).with_for_update())
+    if stored is not None and stored.id == question.id:
+        _change(session, caller.owner_id, call_id, question=None)
+
+
+def _change(session: Session, owner_id: str, call_id: str, **values: object) -> bool:
     moved = rowcount(
         session,
         sa.update(ToolExecution)
         .where(ToolExecution.id == call_id, ToolExecution.status == ToolStatus.EXECUTING)
-        .values(question=question, reply=None, updated_at=clock.now()),
+        .values(updated_at=clock.now(), **values),
     )
     if moved:
-        announce_call(session, call_id, Operation.UPDATED, owner_id=caller.owner_id)
+        announce_call(session, call_id, Operation.UPDATED, owner_id=owner_id)
+    return moved == 1
 
 
 def answer_question(
@@ -129,7 +149,8 @@ def answer_question(
     if not moved:
         raise QuestionGone
     wake(session, ANSWER_PREFIX + call_id)
-    return announce_call(session, call_id, Operation.UPDATED, owner_id=owner_of(session, execution.chat_id))
+    announce_call(session, call_id, Operation.UPDATED, owner_id=owner_of(session, execution.chat_id))
+    return get_call(session, call_id, actor=actor)
 
 
 def _find_reply(session: Session, call_id: str, question_id: str) -> Reply | None:

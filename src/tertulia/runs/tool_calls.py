@@ -303,6 +303,8 @@ def end_call(session: Session, caller: Caller, call_id: str, outcome: CallOutcom
         ToolStatus.EXECUTING,
         status=outcome.status,
         completed_at=clock.now(),
+        question=None,
+        reply=None,
         execution_time_ms=outcome.took_ms,
         result=outcome.result,
         cost=cost,
@@ -355,6 +357,8 @@ def cancel_call(session: Session, call_id: str, owner_id: str) -> bool:
         *OPEN,
         status=ToolStatus.CANCELLED,
         completed_at=clock.now(),
+        question=None,
+        reply=None,
         cost=execution.estimated_cost if was_executing else None,
         error_code="cancelled",
         error_message="Cancelled while it ran; it may have had its effect." if was_executing else "Cancelled.",
@@ -376,6 +380,8 @@ def lose_call(session: Session, call_id: str, owner_id: str) -> bool:
         ToolStatus.EXECUTING,
         status=ToolStatus.FAILED,
         completed_at=clock.now(),
+        question=None,
+        reply=None,
         cost=execution.estimated_cost,
         error_code="outcome_unknown",
         error_message=UNKNOWN_OUTCOME,
@@ -449,7 +455,7 @@ def _pay(session: Session, call: ToolExecution, cost: Decimal) -> None:
 def get_call(session: Session, call_id: ToolExecutionId, *, actor: Actor) -> ToolExecutionRead:
     """With its whole result, for whoever reads its chat."""
     row = _find(session, call_id, actor=actor)
-    return read_call(row[0], row[1], is_whole=True)
+    return read_call(row[0], row[1], viewer=actor.user_id, is_whole=True)
 
 
 def get_execution(session: Session, call_id: ToolExecutionId, *, actor: Actor) -> ToolExecution:
@@ -485,7 +491,7 @@ def announce_call(session: Session, call_id: str, operation: Operation, *, owner
         .where(ToolExecution.id == call_id)
         .execution_options(populate_existing=True)
     ).one()
-    read = read_call(execution, name)
+    read = read_call(execution, name, viewer=owner_id)  # others ask for it as themselves
     publish(
         session,
         owner_id=owner_id,
@@ -503,7 +509,11 @@ def owner_of(session: Session, chat_id: str) -> str:
     return session.scalars(sa.select(Chat.user_id).where(Chat.id == chat_id)).one()
 
 
-def read_call(row: ToolExecution, decided_by_name: str | None, *, is_whole: bool = False) -> ToolExecutionRead:
+def read_call(
+    row: ToolExecution, decided_by_name: str | None, *, viewer: str | None, is_whole: bool = False
+) -> ToolExecutionRead:
+    """What a call asks is for whoever asked for it alone: a page to open may know them by its address."""
+    question = row.question if row.status is ToolStatus.EXECUTING and row.requested_by == viewer else None
     by = row.decided_by
     return {
         "id": row.id,
@@ -537,7 +547,7 @@ def read_call(row: ToolExecution, decided_by_name: str | None, *, is_whole: bool
         "result": _read_result(row.result, is_whole=is_whole) if row.result else None,
         "error_code": row.error_code,
         "error_message": row.error_message,
-        "question": _read_question(row.question) if row.question and row.status is ToolStatus.EXECUTING else None,
+        "question": _read_question(question) if question else None,
         "created_at": row.created_at,
         "updated_at": row.updated_at,
     }

@@ -150,7 +150,7 @@ def tool_execution_routes(db: Database, cursors: Cursors, runner: ToolRunner) ->
     async def get_of_message(caller: CallerDep, message_id: AnyId) -> Response:
         def read(session: Session, actor: Actor) -> list[ToolExecutionRead]:
             message = get_message(session, MessageId(message_id), actor=actor)
-            return approvals.list_of_message(session, message["chat_id"], message_id)
+            return approvals.list_of_message(session, message["chat_id"], message_id, actor=actor)
 
         return json_response({"items": await caller.read(read), "next_cursor": None})
 

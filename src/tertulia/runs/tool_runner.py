@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Concatenate, ParamSpec, TypeVar
 
 import httpx
@@ -37,8 +38,9 @@ from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.models import ToolExecution, ToolStatus
 from tertulia.tools.offered import check_call
-from tertulia.tools.protocol import MAX_TIME_S, DryRun, OfferedTool, Question, Reply
+from tertulia.tools.protocol import MAX_TIME_S, DryRun, OfferedTool, Question, Reply, ToolChanged
 from tertulia.tools.results import as_cost, store_result, words_of
+from tertulia.tools.servers.port import ServerFailed
 from tertulia.tools.untrusted import Source, find_sources
 from tertulia.tools.validation import parse_arguments
 
@@ -131,7 +133,10 @@ class ToolRunner:
                 task.cancel()
 
     async def _run_one(self, run: Claimed, live: LiveRun, ready: Ready, offered: OfferedTool | None) -> None:
-        if offered is None or offered.digest != ready.definition_digest:
+        if offered is None and self.catalogue.is_away(ready.server):
+            words = f"{ready.server} has not said yet what it offers, or cannot be reached. Nothing was called."
+            await self._db.write(hold_and, run, give_up_call, ready.id, "tool_server_failed", words)
+        elif offered is None or offered.digest != ready.definition_digest:
             words = "The tool is not there any more." if offered is None else "The tool changed after it was approved."
             await self._db.write(hold_and, run, give_up_call, ready.id, "tool_gone", words)
         elif await self._db.write(hold_and, run, begin_call, ready.id):
@@ -171,8 +176,10 @@ class ToolRunner:
 
             async def ask(question: Question) -> Reply:
                 async with one_at_a_time:
+                    if time_left.questions_left <= 0 or time_left.asking_left_s <= 0:
+                        return Reply("cancel")
                     with time_left.stopped():
-                        return await self._questions.ask(run.caller, ready.id, question)
+                        return await self._questions.ask(run.caller, ready.id, question, time_left.asking_left_s)
 
             one_at_a_time = asyncio.Lock()
             context = CallContext(self._db, actor, run.chat_id, run.message_id, self._client, ask)
@@ -194,7 +201,9 @@ class ToolRunner:
             return CallOutcome(ToolStatus.TIMEOUT, took(), error_code="tool_timeout", error_message=words)
         except AppError as error:
             words = error.detail.replace("\x00", "\ufffd")[:2000]
-            return CallOutcome(ToolStatus.FAILED, took(), error_code=error.code[:40], error_message=words)
+            # What was not called costs nothing.
+            cost = Decimal(0) if isinstance(error, ServerFailed | ToolChanged) else None
+            return CallOutcome(ToolStatus.FAILED, took(), None, cost, error.code[:40], words)
         except Exception:
             log.exception("a tool failed", extra={"tool": offered.key})
             words = "The tool has a fault of its own. The server's log has the details."

@@ -15,7 +15,7 @@ from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.servers import service
 from tertulia.tools.servers.schemas import ToolServerCreate, ToolServerRead, ToolServerUpdate
 
-READS_A_MINUTE = 20
+READS_A_MINUTE = 30
 
 
 def tool_server_routes(catalogue: ToolCatalogue) -> Routes:
@@ -30,9 +30,10 @@ def tool_server_routes(catalogue: ToolCatalogue) -> Routes:
         own = await caller.read(lambda session, actor: service.list_servers(session, actor=actor))
         return json_response({"items": [*catalogue.operators(), *own], "next_cursor": None})
 
-    @routes.add("POST", "/tool-servers", access=Access.SIGNED_IN, gives=ToolServerRead, status=201, problems=(409,))
+    @routes.add("POST", "/tool-servers", access=Access.SIGNED_IN, gives=ToolServerRead, status=201, problems=(409, 429))
     async def post_tool_server(caller: CommandDep, new: ToolServerCreate) -> Response:
         """Added first and asked what it offers then: see `tools` and `last_error` of what GET gives afterwards."""
+        reads.take((await caller.actor()).user_id)
         made: list[str] = []
 
         def create(session: Session, actor: Actor) -> ToolServerRead:
@@ -51,10 +52,12 @@ def tool_server_routes(catalogue: ToolCatalogue) -> Routes:
         "/tool-servers/{server_id}",
         access=Access.SIGNED_IN,
         gives=ToolServerRead,
-        problems=(404, 409),
+        problems=(404, 409, 429),
     )
     async def patch_tool_server(caller: CommandDep, server_id: AnyId, update: ToolServerUpdate) -> Response:
         is_moved = bool(update.model_fields_set & {"url", "headers"})
+        if is_moved:
+            reads.take((await caller.actor()).user_id)
 
         def change(session: Session, actor: Actor) -> ToolServerRead:
             service.get_server(session, ToolServerId(server_id), actor=actor)

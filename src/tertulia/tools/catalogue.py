@@ -64,6 +64,10 @@ class ToolCatalogue:
             for task in waits:
                 task.cancel()
 
+    def is_away(self, server: str | None) -> bool:
+        """Whether a server of the operator's has not said yet what it offers: its tools are not gone."""
+        return any(one.name == server and not one.is_known for one in self._operator)
+
     def load(self, session: Session, user_id: str) -> Toolbox:
         """A person's tools, as they are known at this moment."""
         own = [one for row in service.load_servers(session, user_id) if row.is_active for one in self._offered(row)]

@@ -23,7 +23,7 @@ def copy_calls(session: Session, messages: Mapping[str, str], *, chat_id: str) -
     for original in originals:
         values = {column.name: getattr(original, key) for key, column in sa.inspect(ToolExecution).c.items()}
         values |= {"id": copied[original.id], "chat_id": chat_id, "message_id": messages[original.message_id]}
-        values |= {"run_id": None, "requested_by": None}
+        values |= {"run_id": None, "requested_by": None, "question": None, "reply": None}
         if original.status in OPEN:
             values |= {"status": ToolStatus.CANCELLED, "completed_at": now, "error_code": "cancelled"}
             values |= {"error_message": "Copied before it was done."}

@@ -7,11 +7,13 @@ import orjson
 
 from tertulia.tools.models import StoredResult
 from tertulia.tools.protocol import ToolResult
+from tertulia.tools.validation import MAX_DEPTH, depth_of
 
 MAX_COST = Decimal("999999")
 MILLIONTH = Decimal("0.000001")
 MAX_RESULT = 256 * 1024  # bytes
 EXCERPT = 2000  # characters
+INDENTED_BYTES = 8192  # JSON up to here is told with a line for each value
 SHOWN_BYTES = 4096  # a result up to here comes whole with its call
 
 
@@ -33,6 +35,9 @@ def store_result(result: ToolResult) -> StoredResult:
         encoded = orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
         content = str(content)
+        encoded = orjson.dumps(content)
+    if depth_of(content) > MAX_DEPTH:
+        content = encoded.decode()  # shown level by level it would be many times as long
         encoded = orjson.dumps(content)
     size = len(encoded)
     if size <= MAX_RESULT:
@@ -67,7 +72,8 @@ def words_of(result: StoredResult) -> str:
         case "table":
             return _table(result.content)
         case "json":
-            return orjson.dumps(result.content, option=orjson.OPT_INDENT_2).decode()
+            option = orjson.OPT_INDENT_2 if result.size_bytes <= INDENTED_BYTES else None
+            return orjson.dumps(result.content, option=option).decode()
 
 
 def _table(content: Any) -> str:

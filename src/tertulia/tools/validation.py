@@ -16,7 +16,9 @@ MAX_ARGUMENTS = 64 * 1024  # bytes of JSON
 MAX_DEPTH = 32
 _ELSEWHERE = ("$ref", "$dynamicRef", "$recursiveRef")
 # In a schema that anybody may give: what can cost more time than the schema is long.
-_DEAR = (*_ELSEWHERE, "pattern", "patternProperties", "uniqueItems")
+_DEAR = {*_ELSEWHERE, "pattern", "patternProperties", "uniqueItems", "unevaluatedProperties", "unevaluatedItems"}
+_NAMED = {"properties", "$defs", "definitions", "dependentSchemas"}  # whose own keys are names that anybody may choose
+_VALUES = {"enum", "const", "default", "examples", "required", "title", "description"}
 
 
 def parse_arguments(text: str) -> dict[str, Any]:
@@ -85,7 +87,27 @@ def is_modest_schema(schema: object) -> bool:
         return False
     if len(orjson.dumps(schema)) > MAX_ARGUMENTS:
         return False
-    return is_schema(schema) and not any(one in _DEAR for _, one in _walk(schema) if isinstance(one, str))
+    return is_schema(schema) and not _is_dear(schema)
+
+
+def _is_dear(schema: object) -> bool:
+    """Whether a word of it costs more than it is long. How deep it is was looked at before."""
+    if isinstance(schema, list):
+        return any(map(_is_dear, schema))
+    if not isinstance(schema, dict):
+        return False
+    for word, value in schema.items():
+        if word in _DEAR:
+            return True
+        inner = list(value.values()) if word in _NAMED and isinstance(value, dict) else value
+        if word not in _VALUES and _is_dear(inner):
+            return True
+    return False
+
+
+def depth_of(value: object) -> int:
+    """How deep a value is nested; MAX_DEPTH + 1 for what is deeper."""
+    return max(depth for depth, _ in _walk(value))
 
 
 def _walk(value: object) -> Iterator[tuple[int, object]]:

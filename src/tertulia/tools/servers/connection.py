@@ -4,6 +4,7 @@ The client is the `mcp` package's. What a server says is hostile text; what goes
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -16,17 +17,22 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from tertulia import __version__
+from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.protocol import OutcomeUnknown, Question, ToolFailed, ToolResult
-from tertulia.tools.servers.definitions import MAX_TOOLS, Definition, acceptable
+from tertulia.tools.servers.definitions import MAX_TOGETHER, MAX_TOOLS, Definition, is_acceptable, size_of
 from tertulia.tools.servers.guarded import GuardedTransport
 from tertulia.tools.servers.port import Ask, Listing, ServerFailed, ServerSession
-from tertulia.tools.validation import is_modest_schema
+from tertulia.tools.validation import check_plain, is_modest_schema
 
 CONNECT_S = 15.0  # until a server has said what it offers
 IDLE_S = 60.0
+LEAST_SECRET = 8  # characters of a part of a header that is taken out of what a server says
+# What the package itself makes of an answer that is none: then the call may have been made.
+_OF_THE_PACKAGE = (types.CONNECTION_CLOSED, types.REQUEST_TIMEOUT, types.PARSE_ERROR, types.INVALID_REQUEST)
 CLOSE_S = 3.0
 MAX_PAGES = 20
 MAX_PICTURE = 180 * 1024  # bytes: with its base64 below what is kept of a result
+log = logging.getLogger(__name__)
 _PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif")
 _SIMPLE = ("string", "number", "integer", "boolean", "array")
 _HINTS = {"read_only_hint": "read_only", "destructive_hint": "destructive", "open_world_hint": "open_world"}
@@ -49,23 +55,47 @@ async def connect(
         elicitation_callback=elicitation(ask),
         cache=None,
     )
+    session: Session | None = None
     try:
         async with outgoing:
             async with asyncio.timeout(CONNECT_S):
                 made = await opened.__aenter__()
+            session = Session(name, made, headers.values())
+            raised: BaseException | None = None
             try:
-                yield Session(name, made)
-            finally:
-                async with asyncio.timeout(CLOSE_S):  # a server that hangs is not waited for when it is told goodbye
-                    await opened.__aexit__(None, None, None)
+                yield session
+            except BaseException as error:
+                raised = error
+            left = await _close(name, opened, raised)
+            if left is not None:
+                raise left
     except (ToolFailed, asyncio.CancelledError):
         raise
     except TimeoutError:
+        if session is not None:
+            raise  # of whoever uses it
         raise ServerFailed(f"{name} did not answer within {CONNECT_S:.0f} seconds.") from None
     except Exception as error:
+        if session is not None and session.has_called:
+            raise OutcomeUnknown(_cut_off(name)) from error
         if transport.refused is not None:
             raise transport.refused from None
         raise ServerFailed(_sentence(name, transport.status, first_of(error), headers.values())) from None
+
+
+async def _close(name: str, opened: Client, raised: BaseException | None) -> BaseException | None:
+    """End a connection; gives what is left to be raised.
+
+    What was done was done, however the end goes, and a server that hangs is not waited for when it is told goodbye. Where the
+    connection itself broke, the package cancels whoever uses it, and only tells why at the end.
+    """
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await opened.__aexit__(type(raised) if raised else None, raised, raised.__traceback__ if raised else None)
+    except Exception as error:
+        log.info("the connection to %s did not end well: %s", name, type(first_of(error)).__name__)
+        return error if isinstance(raised, asyncio.CancelledError) and not isinstance(error, TimeoutError) else raised
+    return raised
 
 
 def _sentence(name: str, status: int | None, error: BaseException, secrets: Iterable[str]) -> str:
@@ -81,10 +111,11 @@ def _sentence(name: str, status: int | None, error: BaseException, secrets: Iter
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
+    """Without what was sent to the server, whole or in its parts, and without what cannot be stored."""
     for secret in secrets:
-        if len(secret) >= 4:
-            text = text.replace(secret, "…")
-    return text
+        for part in (secret, *(word for word in secret.split() if len(word) >= LEAST_SECRET)):
+            text = text.replace(part, "…")
+    return text.replace("\x00", "\ufffd")
 
 
 def first_of(error: BaseException) -> BaseException:
@@ -95,51 +126,73 @@ def first_of(error: BaseException) -> BaseException:
 
 
 class Session:
-    """See ServerSession."""
+    """See ServerSession. `secrets` are taken out of whatever the server says."""
 
-    def __init__(self, name: str, client: Client) -> None:
+    def __init__(self, name: str, client: Client, secrets: Iterable[str] = ()) -> None:
+        self.has_called = False  # whether something was asked of it that may have had its effect
         self._name = name
         self._client = client
+        self._secrets = list(secrets)
+        # The package checks results by the server's own schemas on the loop: one with a pattern can stop it for ever.
+        client.session.validate_tool_result = _check_nothing  # type: ignore[method-assign]
 
     async def list_tools(self) -> Listing:
         found: list[tuple[str, Definition]] = []
         cursor: str | None = None
+        room = MAX_TOGETHER
         try:
             async with asyncio.timeout(CONNECT_S):
                 for _ in range(MAX_PAGES):
                     page = await self._client.list_tools(cursor=cursor)
-                    found += [(tool.name, _definition(tool)) for tool in page.tools if _is_acceptable(tool)]
+                    for name, definition in await asyncio.to_thread(_definitions, page.tools):
+                        room -= size_of(definition)
+                        if room >= 0 and len(found) < MAX_TOOLS:
+                            found.append((name, definition))
                     cursor = page.next_cursor
-                    if cursor is None or len(found) >= MAX_TOOLS:
+                    if cursor is None or room < 0 or len(found) >= MAX_TOOLS:
                         break
         except TimeoutError:
             raise ServerFailed(f"{self._name} did not say within {CONNECT_S:.0f} seconds what it offers.") from None
         except MCPError as error:
-            raise ServerFailed(f"{self._name} does not say what it offers: {error.message[:300]}") from None
-        return found[:MAX_TOOLS]
+            if _is_of_transport(error):
+                raise  # its status says more
+            words = redact(error.message, self._secrets)[:300]
+            raise ServerFailed(f"{self._name} does not say what it offers: {words}") from None
+        return found
 
     async def call_tool(self, tool_name: str, arguments: Mapping[str, Any]) -> ToolResult:
+        self.has_called = True
         try:
             given = await self._client.call_tool(tool_name, dict(arguments))
         except MCPError as error:
-            if error.code == types.CONNECTION_CLOSED or _is_of_transport(error):
+            if error.code in _OF_THE_PACKAGE or _is_of_transport(error):
                 raise OutcomeUnknown(_cut_off(self._name)) from None
-            raise ToolFailed(f"{self._name} says: {error.message[:1500]}") from None
-        except (httpx2.HTTPError, OSError, EOFError) as error:
+            raise ToolFailed(f"{self._name} says: {redact(error.message, self._secrets)[:1500]}") from None
+        except ToolFailed:
+            raise
+        except Exception as error:
             raise OutcomeUnknown(_cut_off(self._name)) from error
         if given.is_error:
-            words = "\n".join(_words(block) for block in given.content).strip()
+            words = redact("\n".join(_words(block) for block in given.content), self._secrets).strip()
             raise ToolFailed(words[:2000] or f"{self._name} says that it failed, and not why.")
-        return as_result(given)
+        return self._redacted(as_result(given))
+
+    def _redacted(self, result: ToolResult) -> ToolResult:
+        return ToolResult(redact(result.content, self._secrets)) if result.kind == "text" else result
+
+
+async def _check_nothing(name: str, result: types.CallToolResult) -> None:
+    pass
+
+
+def _definitions(tools: Iterable[types.Tool]) -> list[tuple[str, Definition]]:
+    described = ((tool.name, _definition(tool)) for tool in tools)
+    return [(name, definition) for name, definition in described if is_acceptable(name, definition)]
 
 
 def _is_of_transport(error: MCPError) -> bool:
     """What the package makes of an answer that is none of the protocol."""
     return error.code == types.INTERNAL_ERROR and error.message == "Server returned an error response"
-
-
-def _is_acceptable(tool: types.Tool) -> bool:
-    return acceptable(tool.name, tool.description or "", tool.input_schema)
 
 
 def _definition(tool: types.Tool) -> Definition:
@@ -154,7 +207,7 @@ def _definition(tool: types.Tool) -> Definition:
 
 
 def _cut_off(name: str) -> str:
-    return f"{name} ended the connection while it worked. Whether it had its effect is not known."
+    return f"{name} broke off, or answered in a way that is not understood. Whether it had its effect is not known."
 
 
 def as_result(given: types.CallToolResult) -> ToolResult:
@@ -211,9 +264,18 @@ def as_question(params: types.ElicitRequestParams) -> Question | None:
     message = params.message.replace("\x00", "\ufffd")[:4000]
     if isinstance(params, types.ElicitRequestURLParams):
         parts = urlsplit(params.url)
-        fits = parts.scheme in ("http", "https") and parts.hostname and len(params.url) <= 2000
+        fits = (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and len(params.url) <= 2000
+            and params.url.isprintable()
+        )
         return Question(message, url=params.url) if fits else None
     form = dict(params.requested_schema)
+    try:
+        check_plain(form)
+    except ArgumentsInvalid:
+        return None
     fields = form.get("properties")
     if form.get("type") != "object" or not isinstance(fields, dict) or not is_modest_schema(form):
         return None

@@ -36,6 +36,10 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             raise httpx2.ConnectError(error.detail) from None
         except httpx.HTTPError as error:
             raise httpx2.ConnectError(str(error) or type(error).__name__) from None
+        if answer.headers.get("content-encoding", "identity") != "identity":
+            # It was not asked for, and what a few bytes unpack to has no limit.
+            await answer.aclose()
+            raise httpx2.ReadError("The answer is packed, though it was asked not to be.")
         is_told = answer.headers.get("content-type", "").startswith("application/json")
         self.status = answer.status_code if answer.status_code >= 400 and not is_told else None
         return httpx2.Response(

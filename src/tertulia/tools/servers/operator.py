@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -55,6 +56,11 @@ class OperatorServer:
     def name(self) -> str:
         return self._config.name
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it ever said what it offers since this process began."""
+        return self._listed_at is not None
+
     def offered(self) -> list[OfferedTool]:
         return [offer(self._server, one) for one in self._tools if one.is_listed]
 
@@ -62,7 +68,7 @@ class OperatorServer:
         return {
             "id": None,
             "name": self.name,
-            "url": self._config.url,
+            "url": _host_of(self._config.url),
             "header_names": [],
             "cost_per_call": self._config.cost_per_call,
             "is_active": True,
@@ -122,3 +128,8 @@ class OperatorServer:
     def _take(self, listing: Listing) -> None:
         self._tools = accept(pin(self._tools, listing))
         self._listed_at, self._last_error = clock.now(), None
+
+
+def _host_of(url: str | None) -> str | None:
+    """Whoever uses it need not know more: addresses often carry keys."""
+    return urlsplit(url).hostname if url else None

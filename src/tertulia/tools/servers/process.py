@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, TextIO, cast
 
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
@@ -16,6 +16,8 @@ from tertulia.tools.servers.connection import CONNECT_S, Session, client_info, e
 from tertulia.tools.servers.port import Ask, ServerFailed, ServerSession
 
 IDLE_S = 300.0
+BUSY_S = 20.0  # how long one waits for others, whose tools may ask them something
+ALIVE_S = 5.0
 TOLD_BYTES = 2000  # of what a process that failed said to its standard error
 log = logging.getLogger(__name__)
 
@@ -46,10 +48,15 @@ class ServerProcess:
     @asynccontextmanager
     async def connect(self, ask: Ask | None) -> AsyncIterator[ServerSession]:
         """A connection for one use. A process that was cut off in its work, or that failed, is ended. Raises ServerFailed."""
-        async with self._lock:
+        try:
+            async with asyncio.timeout(BUSY_S):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise ServerFailed(f"{self._name} is busy with another call. Nothing was called; try again.") from None
+        try:
             if self._idle is not None:
                 self._idle.cancel()
-            client = await self._opened()
+            client = await self._opened_and_alive()
             self._ask = ask
             try:
                 yield Session(self._name, client)
@@ -64,6 +71,21 @@ class ServerProcess:
             finally:
                 self._ask = None
                 self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._end_soon)
+        finally:
+            self._lock.release()
+
+    async def _opened_and_alive(self) -> Client:
+        """One that died while nobody needed it is begun anew."""
+        was_running = self._running is not None
+        client = await self._opened()
+        if was_running:
+            try:
+                async with asyncio.timeout(ALIVE_S):
+                    await client.list_tools()
+            except Exception:
+                await self._end()
+                client = await self._opened()
+        return client
 
     async def close(self) -> None:
         if self._idle is not None:
@@ -87,10 +109,10 @@ class ServerProcess:
             raise
 
     async def _hold(self, running: _Running) -> None:
-        with tempfile.TemporaryFile("w+") as said:
+        with tempfile.TemporaryFile() as said:
             try:
                 async with Client(
-                    stdio_client(self._parameters, errlog=said),
+                    stdio_client(self._parameters, errlog=cast(TextIO, said)),
                     client_info=client_info(),
                     elicitation_callback=elicitation(self._on_question),
                     cache=None,
@@ -127,8 +149,7 @@ class ServerProcess:
         await asyncio.wait({running.holder}, timeout=10)
 
 
-def _tail(said: IO[str]) -> str:
-    said.flush()
+def _tail(said: IO[bytes]) -> str:
     end = said.seek(0, 2)
     said.seek(max(0, end - TOLD_BYTES))
-    return said.read()
+    return said.read().decode("utf-8", "replace")

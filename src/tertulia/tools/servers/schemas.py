@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from tertulia.tools.schemas import Cost, DefinitionRead
+from tertulia.tools.schemas import DefinitionRead
 
 MAX_HEADERS = 20
 # What the protocol or the connection itself sets.
@@ -68,6 +68,9 @@ Headers = Annotated[
 ]
 
 
+CallCost = Annotated[Decimal, Field(ge=0, le=1000, decimal_places=6, allow_inf_nan=False)]
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -76,7 +79,7 @@ class ToolServerCreate(_Request):
     name: ServerName
     url: ServerUrl
     headers: Headers = Field(default_factory=dict)
-    cost_per_call: Cost = Field(Decimal(0), description="US dollars that each call of its tools costs you.")
+    cost_per_call: CallCost = Field(Decimal(0), description="US dollars that each call of its tools costs you.")
 
 
 class ToolServerUpdate(_Request):
@@ -85,7 +88,7 @@ class ToolServerUpdate(_Request):
     name: ServerName | None = None
     url: ServerUrl | None = None
     headers: Headers | None = None
-    cost_per_call: Cost | None = None
+    cost_per_call: CallCost | None = None
     is_active: bool | None = None
     accept_changes: str | None = Field(
         None,

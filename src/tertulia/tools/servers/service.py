@@ -17,8 +17,8 @@ from tertulia.keyring import KeyRing, SealedFor
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 from tertulia.tools.errors import ToolServerExists, ToolServerInvalid, ToolServerNotFound
-from tertulia.tools.protocol import digest_of
-from tertulia.tools.servers.definitions import Definition, PinnedTool, accept, pin
+from tertulia.tools.protocol import Described, digest_of
+from tertulia.tools.servers.definitions import Definition, PinnedTool, accept, accept_one, pin
 from tertulia.tools.servers.models import ToolServer
 from tertulia.tools.servers.schemas import ServerToolRead, ToolServerCreate, ToolServerRead, ToolServerUpdate
 
@@ -153,13 +153,13 @@ def store_listing(
             [[one.name, (one.changed or one.accepted).model_dump()] for one in row.definitions if one.is_listed]
         )
         row.listed_at = clock.now()
-    row.last_error = error[:2000] if error else None
+    row.last_error = error.replace("\x00", "\ufffd")[:2000] if error else None
     session.flush()
     _announce(session, row, Operation.UPDATED)
 
 
-def accept_change(session: Session, server_name: str, tool_name: str, *, actor: Actor) -> None:
-    """The person approved a call of the tool as it is described now: from now on models are shown it so."""
+def accept_change(session: Session, server_name: str, tool_name: str, seen: Described, *, actor: Actor) -> None:
+    """The person approved a call of the tool as they saw it described: from now on models are shown it so."""
     row = session.scalars(
         sa.select(ToolServer)
         .where(ToolServer.user_id == actor.user_id, ToolServer.name == server_name)
@@ -167,7 +167,7 @@ def accept_change(session: Session, server_name: str, tool_name: str, *, actor: 
         .execution_options(populate_existing=True)
     ).one_or_none()
     if row is not None:
-        row.definitions = accept(row.definitions, tool_name)
+        row.definitions = accept_one(row.definitions, tool_name, seen.description, seen.parameters)
         session.flush()
         _announce(session, row, Operation.UPDATED)
 
