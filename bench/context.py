@@ -12,7 +12,7 @@ from tertulia.accounts.models import User, UserRole
 from tertulia.chat.models import Chat, ContextRule, Message
 from tertulia.chat.schemas import ChatCreate
 from tertulia.chat.service import create_chat
-from tertulia.context.service import gather_context
+from tertulia.context.service import Reading, gather_context
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
@@ -75,6 +75,6 @@ def _timed(engine: sa.Engine, chat_id: str, leaf: str) -> list[float]:
     for _ in range(TIMES):
         with Session(engine) as session:
             began = time.perf_counter()
-            gather_context(session, chat_id, leaf, model_window=WINDOW)
+            gather_context(session, Reading(chat_id, leaf, WINDOW))
             took.append((time.perf_counter() - began) * 1000)
     return took

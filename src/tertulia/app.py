@@ -79,6 +79,7 @@ from tertulia.runs.executor import RunExecutor
 from tertulia.runs.remote import RemoteRuns
 from tertulia.runs.routes import run_routes
 from tertulia.runs.shared_routes import LinkCounts, shared_routes
+from tertulia.runs.summaries import Summarizer
 from tertulia.runs.tool_routes import tool_execution_routes, tool_routes
 from tertulia.runs.tool_runner import ToolRunner
 from tertulia.runs.tool_server_routes import tool_server_routes
@@ -117,6 +118,7 @@ class Parts:
     remote: RemoteRuns
     executor: RunExecutor
     tools: ToolRunner
+    summarizer: Summarizer
     sweeper: Sweeper
     store: FileStore
     reader: FileReader
@@ -162,7 +164,7 @@ def create_app(
             parts.link_counts,
         ),
         transfer_routes(parts.db, parts.store, settings.data / "imports"),
-        context_routes(parts.catalogue, parts.tools.catalogue),
+        context_routes(cursors, parts.catalogue, parts.tools.catalogue, parts.summarizer),
         tool_routes(cursors, parts.tools),
         tool_server_routes(parts.tools.catalogue),
         tool_execution_routes(parts.db, cursors, parts.tools),
@@ -230,7 +232,8 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
     offered = [*built_in_tools(), *installed_tools(), *more_tools]
     servers = [OperatorServer(one, own) for one in settings.tool_servers]
     tools = ToolRunner(db, ToolCatalogue(db, keyring, offered, servers, named), named)
-    executor = RunExecutor(db, catalogue, tools, boot=boot, at_once=settings.runs_at_once)
+    summarizer = Summarizer(db)
+    executor = RunExecutor(db, catalogue, tools, summarizer, boot=boot, at_once=settings.runs_at_once)
     sweeper = Sweeper(
         db,
         boot,
@@ -275,6 +278,7 @@ def _build_parts(settings: Settings, keyring: KeyRing, control_token: str | None
         remote=RemoteRuns(bus, executor),
         executor=executor,
         tools=tools,
+        summarizer=summarizer,
         sweeper=sweeper,
     )
 

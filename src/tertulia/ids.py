@@ -27,6 +27,7 @@ ProposalId = NewType("ProposalId", str)
 ImportJobId = NewType("ImportJobId", str)
 StepId = NewType("StepId", str)
 ToolExecutionId = NewType("ToolExecutionId", str)
+ContextOptimizationId = NewType("ContextOptimizationId", str)
 ToolServerId = NewType("ToolServerId", str)
 ProviderConfigId = NewType("ProviderConfigId", str)
 

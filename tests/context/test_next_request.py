@@ -30,7 +30,7 @@ def test_what_is_shown_is_what_is_sent(ana: Client, provider: ScriptedProvider) 
     assert shown["used"] == shown["system_tokens"] + sum(item["sent_tokens"] for item in shown["items"])
     sent = [item for item in shown["items"] if item["sent_tokens"]]
     assert [item["why"] for item in sent] == ["fits"] * (len(sent) - 1) + ["newest"]
-    assert {item["why"] for item in shown["items"] if not item["sent_tokens"]} == {"window"}
+    assert {item["why"] for item in shown["items"] if not item["sent_tokens"]} == {"truncated"}
     assert sent[-1]["excerpt"].startswith("Reply 5.")
     left_out = len(shown["items"]) - len(sent) + shown["older"]
     assert left_out + len(sent) == 12
@@ -56,7 +56,7 @@ def test_what_is_pinned_always_goes_and_what_is_left_out_never(ana: Client, prov
     rule(ana, oldest, "auto")
     rule(ana, last_question, "auto")
     after = {item["message_id"]: item["why"] for item in ana.api("GET", f"/chats/{chat}/context")["items"]}
-    assert after.get(oldest, "window") == "window"
+    assert after.get(oldest, "truncated") == "truncated"
 
 
 def test_what_is_pinned_far_back_and_on_another_branch_is_told_apart(ana: Client, provider: ScriptedProvider) -> None:

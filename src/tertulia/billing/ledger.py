@@ -48,9 +48,10 @@ def record_usage(
     *,
     user_id: str,
     chat_id: str,
-    message_id: str,
-    run_id: str,
+    message_id: str | None,
+    run_id: str | None,
     tool_execution_id: str | None = None,
+    is_summary: bool = False,
 ) -> None:
     """One row for each request that a provider worked for, however it ended; its tries count once, as they are charged.
 
@@ -68,7 +69,11 @@ def record_usage(
         "cost": used.cost,
         "updated_at": now,
     }
-    if tool_execution_id and rowcount(session, sa.update(UsageLog).where(*_set_aside(run_id)).values(values)):
+    if (
+        tool_execution_id
+        and run_id
+        and rowcount(session, sa.update(UsageLog).where(*_set_aside(run_id)).values(values))
+    ):
         return
     session.execute(
         sa.insert(UsageLog).values(
@@ -79,6 +84,7 @@ def record_usage(
             run_id=run_id,
             tool_execution_id=tool_execution_id,
             kind=UsageKind.MODEL,
+            is_summary=is_summary,
             created_at=now,
             **values,
         )
@@ -215,7 +221,7 @@ def _day_on_postgresql(element: day_number, compiler: SQLCompiler, **kw: Any) ->
 
 _SUMS = (
     # A reply that used tools has a row for each of its requests; the first stands for it.
-    sa.func.count().filter(UsageLog.tool_execution_id.is_(None)).label("replies"),
+    sa.func.count().filter(UsageLog.tool_execution_id.is_(None), UsageLog.is_summary.is_(False)).label("replies"),
     sa.func.coalesce(sa.func.sum(UsageLog.input_tokens), 0),
     sa.func.coalesce(sa.func.sum(UsageLog.output_tokens), 0),
     sa.func.coalesce(sa.func.sum(UsageLog.cached_tokens), 0),

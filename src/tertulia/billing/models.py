@@ -49,6 +49,8 @@ class UsageLog(Timestamps, Base):
     input_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     output_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     cached_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)  # among the input
+    # A request whose answer shortens the context of others, and is no reply.
+    is_summary: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     # True where the provider never said, as of a reply that was cut off: then these are our own count.
     is_estimated: Mapped[bool] = mapped_column(default=False)
     cost: Mapped[Decimal | None] = mapped_column(Money())  # None: unknown, which is not 0

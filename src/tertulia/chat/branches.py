@@ -12,6 +12,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotYourMessage, StillWriting
 from tertulia.chat.messages import WRITING, LockedChat, announce_message, check_hand, find_place, lock_chat
 from tertulia.chat.models import Chat, Deleted, Message, MessageStatus
+from tertulia.chat.optimizations import mark_stale
 from tertulia.chat.parts import Part, ToolCallPart, attachments_in, with_other_calls, with_other_files
 from tertulia.chat.queries import BRANCH_IDS, READABLE_CHAT, newest_leaf_below
 from tertulia.chat.schemas import ChatRead, MessageRead, Segment, SegmentEnd
@@ -48,6 +49,7 @@ def delete_message(session: Session, message_id: MessageId, *, actor: Actor) -> 
     _relink(session, list(followers), message.previous_message_id)
     was, message.status = message.status, MessageStatus.DELETED
     index_stored(session, [message_id])
+    mark_stale(session, chat.id, message_id)
     values: dict[str, object] = {"message_count": Chat.message_count - 1}
     was_head = chat.head_message_id == message_id
     next_head = _newest_below_or_at(session, chat.id, message.previous_message_id) if was_head else None

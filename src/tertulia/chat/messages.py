@@ -32,6 +32,7 @@ from tertulia.chat.models import (
     MessageRole,
     MessageStatus,
 )
+from tertulia.chat.optimizations import mark_stale
 from tertulia.chat.parts import FilePart, ImagePart, Part, TextPart, attachments_in, flatten
 from tertulia.chat.queries import LOCK_CHAT, ONE_MESSAGE, newest_in_thread, read_message_row
 from tertulia.chat.schemas import MessageRead, Written
@@ -358,6 +359,7 @@ def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, wri
     message.details = message.details.model_copy(update={"edited": True})
     forget_files(session, [message_id])
     unlink_attachments(session, message_id)
+    mark_stale(session, chat.id, message_id)
     link_attachments(session, written.attached, message_id=message_id, chat_id=chat.id)
     index_stored(session, [message_id])
 
@@ -374,6 +376,7 @@ def set_context_rule(session: Session, message_id: MessageId, rule: ContextRule,
         if (session.scalar(sa.select(sa.func.count()).where(*others)) or 0) >= MAX_PINNED:
             raise TooManyPinned(MAX_PINNED)
     session.execute(sa.update(Message).where(Message.id == message_id).values(context_rule=rule))
+    mark_stale(session, chat.id, message_id)
     return announce_message(session, chat.owner_id, message_id, Operation.UPDATED, with_chat=False)
 
 

@@ -60,6 +60,20 @@ class FinishReason(StrEnum):
     OTHER = "other"
 
 
+class OptimizationType(StrEnum):
+    """Ways to send less: leave the oldest out, tell what was said by a summary, say the same in fewer tokens."""
+
+    TRUNCATION = "truncation"
+    SUMMARIZATION = "summarization"
+    COMPRESSION = "compression"
+
+
+class TriggerReason(StrEnum):
+    TOKEN_LIMIT = "token_limit"  # noqa: S105 - of a window
+    USER_REQUEST = "user_request"
+    AUTO = "auto"
+
+
 class ChatSettings(BaseModel):
     """What the provider is asked for; what is absent is the provider's default."""
 
@@ -72,6 +86,12 @@ class ChatSettings(BaseModel):
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     tools: list[Key] | None = Field(
         None, max_length=50, description="The keys of the tools that the model may ask for."
+    )
+    when_full: OptimizationType | None = Field(
+        None, description="What is done when the window is full; null: the oldest messages are left out (truncation)."
+    )
+    optimize_at: float | None = Field(
+        None, ge=0.3, le=1, description="The part of the window that may be used before that is done; null: all of it."
     )
 
 
@@ -322,3 +342,39 @@ class ChatState(Timestamps, Base):
     chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"), unique=True)
     state: Mapped[dict[str, Any]] = mapped_column(JsonOf(dict[str, Any]), default=dict)
     state_schema: Mapped[dict[str, Any] | None] = mapped_column("schema", JsonOf(dict[str, Any]))
+
+
+class ContextOptimization(Timestamps, Base):
+    """A time that the context was made shorter. Messages stay as they are; what a step sends is computed from both.
+
+    It counts on branches that hold its leaf: there all up to its boundary is left out, told by the summary, or compressed.
+    """
+
+    __tablename__ = "context_optimization"
+    __table_args__ = (
+        sa.Index(None, "chat_id", "id"),
+        sa.Index(None, "boundary_message_id"),
+        sa.Index(None, "leaf_message_id"),
+        sa.Index(None, "created_by"),
+        sa.CheckConstraint("tokens_after <= tokens_before", name="tokens"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
+    created_by: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))
+    trigger_reason: Mapped[TriggerReason] = mapped_column(closed(TriggerReason))
+    optimization_type: Mapped[OptimizationType] = mapped_column(closed(OptimizationType))
+    boundary_message_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"))
+    leaf_message_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"))
+    tokens_before: Mapped[int]  # estimated, of what was looked at: the newest part of the branch
+    tokens_after: Mapped[int]
+    summary: Mapped[str | None] = mapped_column(sa.Text)
+    is_edited: Mapped[bool] = mapped_column(default=False)  # whether a person changed the summary
+    affected_messages: Mapped[list[str]] = mapped_column(JsonOf(list[str]), default=list)  # ids, newest first
+    provider: Mapped[str | None] = mapped_column(sa.String(100))  # who summarised
+    model_name: Mapped[str | None] = mapped_column(sa.String(100))
+    cost: Mapped[Decimal | None] = mapped_column(Money())  # of the summary; None: unknown, or nothing was asked
+    saved_cost: Mapped[Decimal | None] = mapped_column(Money())  # with each request after it; None: unknown
+    note: Mapped[str | None] = mapped_column(sa.Text)  # why it is not what was wanted
+    stale_at: Mapped[datetime | None]  # a message that it tells of changed since
+    undone_at: Mapped[datetime | None]

@@ -15,7 +15,9 @@ from tertulia.chat.models import (
     FinishReason,
     MessageRole,
     MessageStatus,
+    OptimizationType,
     TagColour,
+    TriggerReason,
     Visibility,
 )
 from tertulia.chat.parts import Part, WrittenPart
@@ -276,3 +278,31 @@ class MessageWithHistory(MessageRead):
 
 
 Shown = Literal["active", "pinned", "archived", "trash"]
+
+
+class ContextOptimizationRead(TypedDict):
+    """A time that the context was made shorter: on branches that hold the leaf it is about all up to the boundary.
+
+    Tokens are estimates, of what was looked at. `saved_cost` is what each request costs less; `note` why it is not what was wanted.
+    """
+
+    id: str
+    chat_id: str
+    trigger_reason: TriggerReason
+    optimization_type: OptimizationType
+    boundary_message_id: str
+    leaf_message_id: str
+    tokens_before: int
+    tokens_after: int
+    summary: str | None
+    is_edited: bool
+    affected_messages: list[str]
+    provider: str | None
+    model_name: str | None
+    cost: Decimal | None
+    saved_cost: Decimal | None
+    note: str | None
+    is_stale: bool
+    undone_at: datetime | None
+    created_at: datetime
+    updated_at: datetime

@@ -1,32 +1,82 @@
 """Gathering what a step sends: read from the newest message back, and stop where the window ends."""
 
+from __future__ import annotations
+
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tertulia.chat.models import Chat, ChatSettings, ContextRule, MessageRole, MessageStatus
+from tertulia.chat.models import (
+    Chat,
+    ChatSettings,
+    ContextOptimization,
+    ContextRule,
+    MessageRole,
+    MessageStatus,
+    OptimizationType,
+    TriggerReason,
+)
+from tertulia.chat.optimizations import announce_optimization
 from tertulia.chat.queries import BRANCH_RULES, BRANCH_TEXTS, PINNED_TEXTS
 from tertulia.context.calls import turns_of_messages
+from tertulia.context.compression import compress
+from tertulia.context.optimizations import (
+    KEPT_SHARE,
+    LEAST_GAIN,
+    MOST_AFFECTED,
+    SUMMARIZED_SHARE,
+    Shortening,
+    Walk,
+    affected_by,
+    find_boundary,
+    load_active,
+    newest_before_question,
+    tokens_of_all,
+    trigger_of,
+)
 from tertulia.context.window import (
     DEFAULT_WINDOW,
     ContextMessage,
     ContextTooSmall,
     Planned,
+    Why,
     plan_context,
     reserve_for_answer,
     shorten,
 )
 from tertulia.files.of_messages import FileContent, files_of_messages, previews_of, text_of_file
+from tertulia.ids import new_id
+from tertulia.realtime.models import Operation
 
 CHUNK = 50
 # The number of messages left out is told exactly up to here; counting further back would cost more with every message.
 COUNT_AT_MOST = 1000
 CHARACTERS_A_TOKEN = 4  # as many as can fit at most
 LEAST_BUDGET = 64  # tokens
+Price = Callable[[int, int], Decimal | None]
 MOST_PICTURES = 10  # the newest; those before them are told of in words
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which branch is read, and for which model.
+
+    `scale`: estimated tokens for each of the model's, less where a provider found the request too long. `taken`: estimated tokens that
+    something else takes, such as the descriptions of tools. `about` tells within so many tokens what the chat is about
+    besides, such as a draft.
+    """
+
+    chat_id: str
+    leaf: str | None
+    model_window: int | None
+    sees_pictures: bool = True
+    scale: float = 1.0
+    about: Callable[[int], str] | None = None
+    taken: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,37 +89,16 @@ class Context:
     system_prompt: str | None  # the chat's own
 
 
-def gather_context(
-    session: Session,
-    chat_id: str,
-    last_message_id: str,
-    *,
-    model_window: int | None,
-    sees_pictures: bool = True,
-    shrink: float = 1.0,
-    factor: float = 1.0,
-    about: Callable[[int], str] | None = None,
-    taken: int = 0,
-) -> Context:
-    """The branch that ends in a message, as much as fits; `shrink` below 1 after a provider found it too long.
+def gather_context(session: Session, reading: Reading, *, price: Price | None = None) -> Context:
+    """The branch that ends in a message, as much as fits. Where it has to be made shorter for that, this is recorded.
 
-    `factor`: how many of this model's tokens one of our estimated ones is, by what its provider counted before.
-
-    `taken`: estimated tokens that something else of the request takes, such as the descriptions of tools.
-
-    `about` tells within so many tokens what the chat is about besides, such as a draft. Of a thread it is what the thread says, and before it the branch up to the message that it answers.
+    Of a thread it is what the thread says, and before it the branch up to the message that it answers.
     """
-    found = _read(
-        session,
-        chat_id,
-        last_message_id,
-        model_window=model_window,
-        sees_pictures=sees_pictures,
-        scale=shrink / factor,
-        about=about,
-        taken=taken,
-    )
-    fitted = [one.sent for one in _plan(found) if one.sent is not None]
+    fitting = fit(session, reading)
+    for made in fitting.made:
+        record(session, reading, made, price=price)
+    found = fitting.found
+    fitted = [one.sent for one in fitting.planned if one.sent is not None]
     kept = sum(message.message_id is not None for message in fitted)
     stored = sum(message.message_id is not None for message in found.messages)
     left_out = stored - kept + found.older
@@ -86,34 +115,141 @@ class ContextPlan:
     planned: list[Planned]  # the newest part of the branch, and what is pinned before it; system messages first
     older: int  # messages further back, which are left out; counted up to COUNT_AT_MOST
     taken: int  # estimated tokens of what is sent besides messages
+    stop: Shortening | None  # what keeps those further back from being sent
 
 
-def plan_next(
-    session: Session,
-    chat_id: str,
-    leaf: str | None,
-    *,
-    model_window: int | None,
-    sees_pictures: bool,
-    factor: float,
-    about: Callable[[int], str] | None,
-    taken: int = 0,
-) -> ContextPlan:
-    found = _read(
-        session,
-        chat_id,
-        leaf,
-        model_window=model_window,
-        sees_pictures=sees_pictures,
-        scale=1 / factor,
-        about=about,
-        taken=taken,
-    )
-    return ContextPlan(factor, found.window, found.reserve, _plan(found), found.older, taken)
+def plan_next(session: Session, reading: Reading, *, factor: float) -> ContextPlan:
+    fitting = fit(session, reading)
+    found = fitting.found
+    beyond = _beyond(session, reading.chat_id, fitting)
+    system = sum(one.message.message_id is None for one in fitting.planned)
+    shown = [*fitting.planned[:system], *beyond, *fitting.planned[system:]]
+    older = found.older if found.older >= COUNT_AT_MOST else max(0, found.older - len(beyond))
+    return ContextPlan(factor, found.window, found.reserve, shown, older, reading.taken, found.walk.stop)
+
+
+def _beyond(session: Session, chat_id: str, fitting: Fitting) -> list[Planned]:
+    """The newest of what an optimisation keeps from being sent, oldest first, so that one sees where it begins."""
+    stop = fitting.found.walk.stop
+    if stop is None:
+        return []
+    sent = {one.message.message_id for one in fitting.planned}
+    why: Why = "truncated" if stop.summary is None else "summarized"
+    newest_first, _ = _read_back(session, chat_id, stop.boundary, 0, Walk([]))
+    return [Planned(one, None, why) for one in reversed(newest_first) if one.message_id not in sent]
 
 
 @dataclass(frozen=True)
-class _Found:
+class Made:
+    """An optimisation that is due, not recorded yet."""
+
+    shortening: Shortening
+    trigger: TriggerReason
+    tokens_before: int
+    tokens_after: int
+    affected: list[ContextMessage]
+    note: str | None = None
+
+    def as_truncation(self, note: str) -> Made:
+        """The same without a summary, and why."""
+        plain = replace(self.shortening, kind=OptimizationType.TRUNCATION, summary=None)
+        return replace(self, shortening=plain, note=note)
+
+
+@dataclass(frozen=True)
+class Fitting:
+    found: Found
+    planned: list[Planned]
+    made: list[Made]
+
+
+def fit(session: Session, reading: Reading) -> Fitting:
+    """What goes, with what has to be done for it to fit. Summaries need a model, and were made before (runs/summaries.py)."""
+    active = load_active(session, reading.chat_id)
+    found = read_branch(session, reading, active)
+    planned = plan(found)
+    made: list[Made] = []
+    trigger = trigger_of(planned, found.budget, found.settings.optimize_at)
+    if trigger is None or reading.leaf is None:
+        return Fitting(found, planned, made)
+    if found.settings.when_full is OptimizationType.COMPRESSION:
+        boundary = newest_before_question(planned)
+        done = try_shortening(session, reading, active, planned, OptimizationType.COMPRESSION, boundary, trigger)
+        if done is not None and done.made[0].tokens_after <= (1 - LEAST_GAIN) * done.made[0].tokens_before:
+            found, planned, made = done.found, done.planned, done.made
+            active = [made[0].shortening, *active]
+            trigger = trigger_of(planned, found.budget, found.settings.optimize_at)
+    if trigger is not None:
+        room = int(found.budget * KEPT_SHARE * (found.settings.optimize_at or 1))
+        boundary = find_boundary(planned, room)
+        done = try_shortening(session, reading, active, planned, OptimizationType.TRUNCATION, boundary, trigger)
+        if done is not None:
+            found, planned, made = done.found, done.planned, [*made, *done.made]
+    return Fitting(found, planned, made)
+
+
+def try_shortening(
+    session: Session,
+    reading: Reading,
+    active: Sequence[Shortening],
+    planned: Sequence[Planned],
+    kind: OptimizationType,
+    boundary: str | None,
+    trigger: TriggerReason,
+    summary: str | None = None,
+) -> Fitting | None:
+    """What would go with one optimisation more; None where there is nothing that it could be about, or it gains nothing."""
+    if boundary is None or reading.leaf is None:
+        return None
+    shortening = Shortening(kind, boundary, reading.leaf, summary)
+    found = read_branch(session, reading, [shortening, *active])
+    after = plan(found)
+    before_tokens, after_tokens = tokens_of_all(planned), tokens_of_all(after)
+    if kind is OptimizationType.COMPRESSION:
+        after_tokens = sum(one.tokens for one in found.messages)
+    if after_tokens >= before_tokens:
+        return None
+    made = Made(shortening, trigger, before_tokens, after_tokens, affected_by(planned, boundary))
+    return Fitting(found, after, [made])
+
+
+def record(
+    session: Session,
+    reading: Reading,
+    made: Made,
+    *,
+    created_by: str | None = None,
+    price: Price | None = None,
+    **details: object,
+) -> str:
+    """Gives the id. `price`: what so many tokens sent and answered cost; with it, what each request costs less from now on."""
+    assert reading.leaf is not None
+    saved = price(made.tokens_before - made.tokens_after, 0) if price is not None else None
+    row = ContextOptimization(
+        id=new_id(),
+        chat_id=reading.chat_id,
+        created_by=created_by,
+        trigger_reason=made.trigger,
+        optimization_type=made.shortening.kind,
+        boundary_message_id=made.shortening.boundary,
+        leaf_message_id=reading.leaf,
+        tokens_before=made.tokens_before,
+        tokens_after=made.tokens_after,
+        summary=made.shortening.summary,
+        affected_messages=[one.message_id for one in reversed(made.affected)][:MOST_AFFECTED],
+        saved_cost=saved,
+        note=made.note,
+        **details,
+    )
+    session.add(row)
+    announce_optimization(session, row, Operation.CREATED)
+    return row.id
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was read of a branch, and what counts on it."""
+
     messages: list[ContextMessage]
     window: int
     reserve: int
@@ -121,9 +257,25 @@ class _Found:
     older: int  # messages that were not even read
     settings: ChatSettings
     prompt: str | None
+    walk: Walk
+    whole: dict[str, ContextMessage]  # of messages that are compressed: as they were
+    summary: str | None
 
 
-def _plan(found: _Found) -> list[Planned]:
+def plan(found: Found) -> list[Planned]:
+    return [_as_it_was(one, found) for one in _plan(found)]
+
+
+def _as_it_was(planned: Planned, found: Found) -> Planned:
+    """A compressed message is shown beside what it was."""
+    whole = found.whole.get(planned.message.message_id or "")
+    if whole is None:
+        return planned
+    is_whole = planned.sent is planned.message
+    return Planned(whole, planned.sent, "compressed" if is_whole and planned.why == "fits" else planned.why)
+
+
+def _plan(found: Found) -> list[Planned]:
     try:
         return plan_context(found.messages, found.budget)
     except ContextTooSmall:
@@ -133,30 +285,43 @@ def _plan(found: _Found) -> list[Planned]:
         return told + plan_context(said, found.budget)
 
 
-def _read(
-    session: Session,
-    chat_id: str,
-    leaf: str | None,
-    *,
-    model_window: int | None,
-    sees_pictures: bool,
-    about: Callable[[int], str] | None,
-    scale: float,
-    taken: int,
-) -> _Found:
+def read_branch(session: Session, reading: Reading, active: Sequence[Shortening]) -> Found:
     prompt, chosen_window, settings = session.execute(
-        sa.select(Chat.system_prompt, Chat.context_window_size, Chat.settings).where(Chat.id == chat_id)
+        sa.select(Chat.system_prompt, Chat.context_window_size, Chat.settings).where(Chat.id == reading.chat_id)
     ).one()
+    model_window = reading.model_window
     window = min(chosen_window or model_window or DEFAULT_WINDOW, model_window or chosen_window or DEFAULT_WINDOW)
     reserve = reserve_for_answer(window, settings.max_tokens)
     # However much else there is to say, the question has some room.
-    budget = max(int((window - reserve) * scale) - taken, LEAST_BUDGET)
-    newest_first, more = _read_back(session, chat_id, leaf, budget)
-    pinned, older = _read_older(session, chat_id, more)
-    messages = _with_files(session, newest_first + pinned, budget, sees_pictures=sees_pictures)
-    told = "\n\n".join(filter(None, [prompt, about(budget * 2 // 3) if about is not None else None]))
+    budget = max(int((window - reserve) * reading.scale) - reading.taken, LEAST_BUDGET)
+    walk = Walk(active)
+    newest_first, more = _read_back(session, reading.chat_id, reading.leaf, budget, walk)
+    pinned, older = _read_older(session, reading.chat_id, more)
+    messages = _with_files(session, newest_first + pinned, budget, sees_pictures=reading.sees_pictures)[::-1]
+    messages, whole = _compressed(messages, walk)
+    summary = walk.stop.summary if walk.stop is not None else None
+    about = reading.about(budget * 2 // 3) if reading.about is not None else None
+    told = "\n\n".join(filter(None, [prompt, _told_summary(summary, budget), about]))
     system = [ContextMessage("system", told)] if told else []
-    return _Found(system + messages[::-1], window, reserve, budget, older, settings, prompt)
+    return Found(system + messages, window, reserve, budget, older, settings, prompt, walk, whole, summary)
+
+
+def _told_summary(summary: str | None, budget: int) -> str | None:
+    """Marked, so that what was once said in the chat does not speak as the person does."""
+    if summary is None:
+        return None
+    words = shorten(summary, budget // 3).replace("</summary>", "</ summary>")
+    return f"What was said before in this chat, in short:\n<summary>\n{words}\n</summary>"
+
+
+def _compressed(messages: list[ContextMessage], walk: Walk) -> tuple[list[ContextMessage], dict[str, ContextMessage]]:
+    """Those that a compression is about in fewer tokens; and, by their ids, as they were."""
+    chosen = [one for one in messages if one.message_id in walk.compressed]
+    if not chosen:
+        return messages, {}
+    shorter = {one.message_id: one for one in compress(chosen)}
+    whole = {one.message_id: one for one in chosen if one.message_id and shorter[one.message_id] is not one}
+    return [shorter.get(one.message_id, one) for one in messages], whole
 
 
 def _with_files(
@@ -205,9 +370,9 @@ def _pictures(session: Session, messages: list[ContextMessage]) -> dict[str, str
 
 
 def _read_back(
-    session: Session, chat_id: str, leaf: str | None, budget: int
+    session: Session, chat_id: str, leaf: str | None, budget: int, walk: Walk
 ) -> tuple[list[ContextMessage], str | None]:
-    """Messages with words, newest first, until the budget is spent; and where the unread rest begins."""
+    """Messages with words, newest first, until the budget is spent or an optimisation ends the walk; and where the rest begins."""
     found: list[ContextMessage] = []
     spent = 0
     next_leaf = leaf
@@ -216,12 +381,15 @@ def _read_back(
         replies = [row[0] for row in rows if row[1] is MessageRole.ASSISTANT]
         turns = turns_of_messages(session, replies)
         for message_id, role, content, status, _, rule in rows:
+            if walk.meet(message_id):
+                return found, message_id
             if (not content and message_id not in turns) or status is MessageStatus.DELETED:
                 continue
             called, words = turns.get(message_id, ((), content))
             message = ContextMessage(role.value, words, message_id, rule=rule.value, turns=called)
             found.append(message)
-            spent += message.tokens if rule is not ContextRule.LEFT_OUT else 0
+            if rule is not ContextRule.LEFT_OUT:
+                spent += compress([message])[0].tokens if walk.is_compressed else message.tokens
         next_leaf = rows[-1][4] if rows else None
     return found, next_leaf
 
@@ -251,3 +419,74 @@ def _read_older(session: Session, chat_id: str, leaf: str | None) -> tuple[list[
         if oldest is not None and next_leaf is not None and next_leaf < oldest:
             pinned.clear()  # what is left of them is on other branches: ids rise with time
     return found, min(count, COUNT_AT_MOST)
+
+
+# ---- summaries
+
+
+@dataclass(frozen=True)
+class ToSummarize:
+    """What a summary is to tell of. `earlier` is the one before it, which it takes the place of."""
+
+    reading: Reading
+    trigger: TriggerReason
+    boundary: str
+    affected: list[ContextMessage]  # oldest first
+    earlier: str | None
+    room: int  # estimated tokens that the request for it may have
+    replaces: list[str]  # ids of optimisations that are undone with it: stale ones
+
+
+def find_to_summarize(session: Session, reading: Reading, *, is_wanted: bool = False) -> ToSummarize | None:
+    """What should be told by a summary before the next request; None where nothing should.
+
+    That is so where the chat's setting says so and the window is full, where a summary has to be made anew, or where a
+    person wants it (`is_wanted`).
+    """
+    found = read_branch(session, reading, load_active(session, reading.chat_id))
+    planned = plan(found)
+    due = TriggerReason.USER_REQUEST if is_wanted else trigger_of(planned, found.budget, found.settings.optimize_at)
+    if due is None or reading.leaf is None:
+        return None
+    is_chosen = found.settings.when_full is OptimizationType.SUMMARIZATION
+    if not (is_wanted or is_chosen or found.walk.stale is not None):
+        return None
+    limit = tokens_of_all(planned) if is_wanted else found.budget * (found.settings.optimize_at or 1)
+    boundary = find_boundary(planned, int(limit * SUMMARIZED_SHARE))
+    affected = affected_by(planned, boundary) if boundary is not None else []
+    if boundary is None or not affected:
+        return None
+    stale = [found.walk.stale.id] if found.walk.stale is not None and found.walk.stale.id else []
+    return ToSummarize(reading, due, boundary, affected, found.summary, found.budget, stale)
+
+
+def try_summary(session: Session, wanted: ToSummarize, summary: str) -> Made | None:
+    """What a summary would gain; None where it is longer than what it tells of, or this changed meanwhile."""
+    active = load_active(session, wanted.reading.chat_id)
+    planned = plan(read_branch(session, wanted.reading, active))
+    now = {one.message.message_id: one.message.content for one in planned}
+    if any(now.get(one.message_id) != one.content for one in wanted.affected):
+        return None
+    done = try_shortening(
+        session,
+        wanted.reading,
+        active,
+        planned,
+        OptimizationType.SUMMARIZATION,
+        wanted.boundary,
+        wanted.trigger,
+        summary,
+    )
+    return done.made[0] if done is not None else None
+
+
+def shorten_now(session: Session, reading: Reading, kind: OptimizationType) -> Made | None:
+    """What a person asked for, without a model: half of it left out, or all but the last question compressed; None: it gains nothing."""
+    active = load_active(session, reading.chat_id)
+    planned = plan(read_branch(session, reading, active))
+    if kind is OptimizationType.COMPRESSION:
+        boundary = newest_before_question(planned)
+    else:
+        boundary = find_boundary(planned, int(tokens_of_all(planned) * SUMMARIZED_SHARE))
+    done = try_shortening(session, reading, active, planned, kind, boundary, TriggerReason.USER_REQUEST)
+    return done.made[0] if done is not None else None

@@ -12,7 +12,7 @@ LEAST_RESULT = 24  # tokens of what a tool gave that are worth sending with it
 TOKENS_A_PICTURE = 1500  # about what vendors count for one of the size that is sent
 Role = Literal["user", "assistant", "system"]
 Rule = Literal["auto", "pinned", "left_out"]
-Why = Literal["newest", "pinned", "fits", "window", "person"]
+Why = Literal["newest", "pinned", "fits", "compressed", "window", "person", "truncated", "summarized"]
 
 
 @dataclass(frozen=True, slots=True)

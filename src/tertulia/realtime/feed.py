@@ -48,6 +48,7 @@ SHARED_ENTITIES = (
     "attached_draft",
     "tool_execution",
     "chat_state",
+    "context_optimization",
 )
 # The chats and drafts that others share with people, each with the end of the share; None: it has none.
 SharedThings = Mapping[str, Mapping[str, datetime | None]]

@@ -41,6 +41,7 @@ class ChangeEvent(TypedDict):
         "tool_server",
         "auto_approval_setting",
         "chat_state",
+        "context_optimization",
     ]
     entity_id: str
     operation: Operation

@@ -68,3 +68,20 @@ class LeaseLost(Conflict):
 
     def __init__(self) -> None:
         super().__init__("This run belongs to another process now.")
+
+
+class OptimizationNotFound(NotFound):
+    code = "optimization_not_found"
+
+
+class NothingToShorten(Conflict):
+    code = "nothing_to_shorten"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is nothing that would take fewer tokens so. The last question and what is pinned always stay."
+        )
+
+
+class SummaryFailed(Conflict):
+    code = "summary_failed"

@@ -33,6 +33,7 @@ from tertulia.runs.models import RunError, RunStatus
 from tertulia.runs.requests import start_step
 from tertulia.runs.service import RUN_PREFIX, RUNS
 from tertulia.runs.steps import Outcome, begin_streaming, checkpoint, end_step, finish_run, give_back_run, suspend_run
+from tertulia.runs.summaries import Summarizer
 from tertulia.runs.tally import Tally
 from tertulia.runs.tool_calls import MAX_CALLS, count_calls, list_approved
 from tertulia.runs.tool_runner import ToolRunner
@@ -64,10 +65,20 @@ log = logging.getLogger(__name__)
 class RunExecutor:
     """The runs of this process. What it does survives it: see steps.py."""
 
-    def __init__(self, db: Database, catalogue: ModelCatalogue, tools: ToolRunner, *, boot: str, at_once: int) -> None:
+    def __init__(
+        self,
+        db: Database,
+        catalogue: ModelCatalogue,
+        tools: ToolRunner,
+        summarizer: Summarizer,
+        *,
+        boot: str,
+        at_once: int,
+    ) -> None:
         self._db = db
         self._catalogue = catalogue
         self._tools = tools
+        self._summarizer = summarizer
         self._boot = boot
         self._at_once = at_once
         self._live: dict[str, LiveRun] = {}
@@ -349,6 +360,9 @@ class RunExecutor:
 
         A provider that found the request too long gets a shorter one; one that was busy or away is asked again after a pause.
         """
+        # Where nobody says, it is asked: a model that sees nothing says so.
+        sees_pictures = resolved.sees_pictures is not False
+        await self._summarizer.make_room(run, resolved, offered, sees_pictures=sees_pictures)
         shrinks, pauses = list(SHRINKS), list(RETRY_PAUSES_S)
         while True:
             step = await self._db.write(
@@ -357,8 +371,7 @@ class RunExecutor:
                 model_window=resolved.context_window,
                 continues_prefix=resolved.adapter.continues_prefix,
                 shrink=shrinks[0],
-                # Where nobody says, it is asked: a model that sees nothing says so.
-                sees_pictures=resolved.sees_pictures is not False,
+                sees_pictures=sees_pictures,
                 tools=offered,
                 price=resolved.price(run.model_name),
             )

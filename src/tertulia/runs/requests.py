@@ -12,9 +12,9 @@ from tertulia import clock
 from tertulia.billing.ledger import ToolPayment, release, reserve
 from tertulia.billing.models import UsageKind
 from tertulia.chat.models import Message
-from tertulia.chat.parts import ToolCallPart
+from tertulia.chat.parts import Part, ToolCallPart
 from tertulia.context.calls import in_words
-from tertulia.context.service import gather_context
+from tertulia.context.service import Reading, gather_context
 from tertulia.context.window import ContextMessage, estimate_tokens
 from tertulia.db import Id
 from tertulia.ids import new_id
@@ -54,28 +54,11 @@ def start_step(
 
     `price`: what so many tokens sent and answered cost at most, where that is known.
     """
-    row = session.execute(
-        sa.select(
-            sa.func.coalesce(Message.previous_message_id, Message.parent_message_id, type_=Id()).label(
-                "previous_message_id"
-            ),
-            Message.parts,
-        ).where(Message.id == run.message_id)
-    ).one()
+    row = _reply_of(session, run)
     call_id = last_call(session, run.id)
-    going_on = bool(row.parts) and (run.continues or call_id is not None)
-    last = run.message_id if going_on else row.previous_message_id
-    context = gather_context(
-        session,
-        run.chat_id,
-        last,
-        model_window=model_window,
-        sees_pictures=sees_pictures,
-        shrink=shrink,
-        factor=measured_factor(session, row.previous_message_id, run.provider, run.model_name),
-        about=tell_about(about_drafts(session, run.chat_id, run.message_id, run.payer_id), tools),
-        taken=tokens_of_tools(tools),
-    )
+    going_on = _goes_on(run, row.parts, call_id)
+    reading = read_for(session, run, model_window=model_window, shrink=shrink, sees_pictures=sees_pictures, tools=tools)
+    context = gather_context(session, reading, price=price)
     messages = list(context.messages)
     # After the result of a tool the model goes on by itself.
     if going_on and not continues_prefix and not isinstance(row.parts[-1], ToolCallPart):
@@ -112,6 +95,44 @@ def start_step(
             **options,
         ),
         request.estimated_tokens,
+    )
+
+
+def _reply_of(session: Session, run: Claimed) -> sa.Row[str | None, list[Part]]:
+    return session.execute(
+        sa.select(
+            sa.func.coalesce(Message.previous_message_id, Message.parent_message_id, type_=Id()).label(
+                "previous_message_id"
+            ),
+            Message.parts,
+        ).where(Message.id == run.message_id)
+    ).one()
+
+
+def _goes_on(run: Claimed, parts: list[Part], call_id: str | None) -> bool:
+    return bool(parts) and (run.continues or call_id is not None)
+
+
+def read_for(
+    session: Session,
+    run: Claimed,
+    *,
+    model_window: int | None,
+    shrink: float,
+    sees_pictures: bool,
+    tools: Sequence[OfferedTool],
+) -> Reading:
+    """What the next request of a run is made of; `shrink` below 1 after a provider found it too long."""
+    row = _reply_of(session, run)
+    factor = measured_factor(session, row.previous_message_id, run.provider, run.model_name)
+    return Reading(
+        run.chat_id,
+        run.message_id if _goes_on(run, row.parts, last_call(session, run.id)) else row.previous_message_id,
+        model_window,
+        sees_pictures,
+        shrink / factor,
+        tell_about(about_drafts(session, run.chat_id, run.message_id, run.payer_id), tools),
+        tokens_of_tools(tools),
     )
 
 

@@ -47,15 +47,15 @@ class StoredResult(BaseModel):
     is_cut: bool = False
 
 
-def _storable(value: str) -> str:
+def storable(value: str) -> str:
     if "\x00" in value:
         raise ValueError("The character U+0000 cannot be stored. Remove it.")
     return value
 
 
-Plain = Annotated[str, AfterValidator(_storable)]
+Plain = Annotated[str, AfterValidator(storable)]
 Key = Annotated[
-    str, Field(min_length=1, max_length=201), AfterValidator(_storable)
+    str, Field(min_length=1, max_length=201), AfterValidator(storable)
 ]  # a tool's, with its server's name before it
 
 

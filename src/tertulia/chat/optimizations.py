@@ -1,0 +1,70 @@
+"""The record of what was done to send less of a chat: told to windows, and marked when what a summary tells of changes."""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.chat.models import Chat, ContextOptimization, OptimizationType
+from tertulia.chat.schemas import ContextOptimizationRead
+from tertulia.realtime.models import Operation
+from tertulia.realtime.publish import publish
+
+
+def mark_stale(session: Session, chat_id: str, message_id: str) -> None:
+    """A message changed or went: the summaries that tell of it are not sent any more, and are made anew when they are needed."""
+    rows = session.scalars(
+        sa.select(ContextOptimization).where(
+            ContextOptimization.chat_id == chat_id,
+            ContextOptimization.undone_at.is_(None),
+            ContextOptimization.stale_at.is_(None),
+            ContextOptimization.optimization_type == OptimizationType.SUMMARIZATION,
+            # Ids rise with time: what a summary tells of is not newer than where it ends.
+            ContextOptimization.boundary_message_id >= message_id,
+        )
+    )
+    for row in rows:
+        row.stale_at = clock.now()
+        announce_optimization(session, row, Operation.UPDATED)
+
+
+def announce_optimization(session: Session, row: ContextOptimization, operation: Operation) -> ContextOptimizationRead:
+    session.flush()
+    session.refresh(row)
+    read = read_optimization(row)
+    owner_id = session.scalars(sa.select(Chat.user_id).where(Chat.id == row.chat_id)).one()
+    publish(
+        session,
+        owner_id=owner_id,
+        topic=f"chat:{row.chat_id}",
+        entity="context_optimization",
+        entity_id=row.id,
+        operation=operation,
+        payload=read,
+        shared_id=row.chat_id,
+    )
+    return read
+
+
+def read_optimization(row: ContextOptimization) -> ContextOptimizationRead:
+    return {
+        "id": row.id,
+        "chat_id": row.chat_id,
+        "trigger_reason": row.trigger_reason,
+        "optimization_type": row.optimization_type,
+        "boundary_message_id": row.boundary_message_id,
+        "leaf_message_id": row.leaf_message_id,
+        "tokens_before": row.tokens_before,
+        "tokens_after": row.tokens_after,
+        "summary": row.summary,
+        "is_edited": row.is_edited,
+        "affected_messages": row.affected_messages,
+        "provider": row.provider,
+        "model_name": row.model_name,
+        "cost": row.cost,
+        "saved_cost": row.saved_cost,
+        "note": row.note,
+        "is_stale": row.stale_at is not None,
+        "undone_at": row.undone_at,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+    }

@@ -1,0 +1,145 @@
+"""Times that the context was made shorter: how they count on a branch, when one is due, and what it takes away.
+
+What is decided here is pure; service.py reads the branch with it, and records.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia.chat.models import ContextOptimization, OptimizationType, TriggerReason
+from tertulia.context.window import ContextMessage, Planned
+from tertulia.db import Prepared
+
+MOST_ACTIVE = 50  # of a chat, the newest: what is older is told by them, or on branches that are long gone
+# What is left after leaving out: some more fits before it is due again, and what providers keep of the beginning stays the same.
+KEPT_SHARE = 0.75
+SUMMARIZED_SHARE = 0.5
+LEAST_GAIN = 0.05  # of the tokens, for a compression that is worth a record
+MOST_AFFECTED = 1000  # ids that a record names
+_ACTIVE = Prepared(
+    sa.select(
+        ContextOptimization.id,
+        ContextOptimization.optimization_type,
+        ContextOptimization.boundary_message_id,
+        ContextOptimization.leaf_message_id,
+        ContextOptimization.summary,
+        ContextOptimization.stale_at,
+    )
+    .where(
+        ContextOptimization.chat_id == sa.bindparam("chat_id", type_=ContextOptimization.chat_id.type),
+        ContextOptimization.undone_at.is_(None),
+    )
+    .order_by(ContextOptimization.id.desc())
+    .limit(MOST_ACTIVE)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shortening:
+    """An optimisation as it counts on a branch that holds its leaf: there it is about all up to its boundary."""
+
+    kind: OptimizationType
+    boundary: str
+    leaf: str
+    summary: str | None = None
+    is_stale: bool = False
+    id: str | None = None  # None: not recorded
+
+
+def load_active(session: Session, chat_id: str) -> list[Shortening]:
+    """The newest first."""
+    return [
+        Shortening(kind, boundary, leaf, summary, stale_at is not None, row_id)
+        for row_id, kind, boundary, leaf, summary, stale_at in _ACTIVE.all(session, chat_id=chat_id)
+    ]
+
+
+@dataclass
+class Walk:
+    """A walk back along a branch, from its newest message: what counts from where on."""
+
+    active: Sequence[Shortening]
+    seen: set[str] = field(default_factory=set)
+    stop: Shortening | None = None  # nothing before here is sent, but for its summary
+    is_compressed: bool = False
+    compressed: set[str] = field(default_factory=set)
+    stale: Shortening | None = None  # a summary that has to be made anew
+
+    def meet(self, message_id: str) -> bool:
+        """Go on to a message; true where it is not sent, and none before it."""
+        self.seen.add(message_id)
+        for one in self.active:
+            if one.boundary != message_id or one.leaf not in self.seen:
+                continue
+            if one.kind is OptimizationType.COMPRESSION:
+                self.is_compressed = True
+            elif one.is_stale:
+                self.stale = self.stale or one
+            elif self.stop is None:
+                self.stop = one
+        if self.is_compressed:
+            self.compressed.add(message_id)
+        return self.stop is not None
+
+
+def tokens_sent(planned: Sequence[Planned]) -> int:
+    return sum(one.sent.tokens for one in planned if one.sent is not None)
+
+
+def tokens_of_all(planned: Sequence[Planned]) -> int:
+    """With what is left out for want of room, as far as it was read."""
+    return sum(
+        one.message.tokens for one in planned if one.why != "person" and one.message.message_id is not None
+    ) + sum(one.message.tokens for one in planned if one.message.message_id is None)
+
+
+def trigger_of(planned: Sequence[Planned], budget: int, optimize_at: float | None) -> TriggerReason | None:
+    """Whether the context has to be made shorter before this request."""
+    if any(one.why == "window" and one.message.message_id is not None for one in planned):
+        return TriggerReason.TOKEN_LIMIT
+    if optimize_at is not None and tokens_sent(planned) > optimize_at * budget:
+        return TriggerReason.AUTO
+    return None
+
+
+def find_boundary(planned: Sequence[Planned], room: int) -> str | None:
+    """The newest message that has to go for the rest to take at most so many tokens; None where none may go.
+
+    The last question and what follows it, pinned messages and the system's always stay.
+    """
+    stored = [one.message for one in planned if one.message.message_id is not None]
+    last = _last_question(stored)
+    room -= sum(one.message.tokens for one in planned if one.message.message_id is None)
+    room -= sum(message.tokens for message in stored[:last] if message.rule == "pinned")
+    for place in reversed(range(len(stored))):
+        message = stored[place]
+        if message.rule == "left_out" or (message.rule == "pinned" and place < last):
+            continue
+        room -= message.tokens
+        if room < 0 and place < last:
+            return message.message_id
+    return None
+
+
+def newest_before_question(planned: Sequence[Planned]) -> str | None:
+    """Up to where a compression reaches: what was asked last goes word for word."""
+    stored = [one.message for one in planned if one.message.message_id is not None]
+    last = _last_question(stored)
+    return stored[last - 1].message_id if last > 0 else None
+
+
+def affected_by(planned: Sequence[Planned], boundary: str) -> list[ContextMessage]:
+    """What an optimisation is about, as far as it was read, oldest first: pinned messages are not."""
+    stored = [one.message for one in planned if one.message.message_id is not None]
+    end = next(place for place, message in enumerate(stored) if message.message_id == boundary)
+    return [message for message in stored[: end + 1] if message.rule == "auto"]
+
+
+def _last_question(stored: Sequence[ContextMessage]) -> int:
+    """Its place; without one the place of the newest."""
+    return next(
+        (place for place in reversed(range(len(stored))) if stored[place].role == "user"), max(len(stored) - 1, 0)
+    )

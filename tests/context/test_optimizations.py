@@ -1,0 +1,324 @@
+"""Sending less: leaving out, summaries, compression; recorded, undone, and what is sent always fits."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.chat.models import Chat, ChatSettings, ContextOptimization, ContextRule, Message, OptimizationType
+from tertulia.context.compression import compress, shorten_text
+from tertulia.context.optimizations import Walk, find_boundary, load_active
+from tertulia.context.service import Reading, fit, gather_context, plan, read_branch, record, shorten_now
+from tertulia.context.window import ContextMessage, plan_context
+from tertulia.db.opening import plain_engine
+from tertulia.ids import MessageId
+from tertulia.runs.counters import find_wrong_totals
+from tests.conftest import SignIn
+from tests.context.test_next_request import fill
+from tests.factories.accounts import make_user
+from tests.factories.chats import add_message, make_chat
+from tests.fakes.live_server import Client
+from tests.fakes.scripted_provider import Finish, ScriptedProvider, Status, Text
+from tests.waiting import Listener
+
+
+def all_of(client: Client, chat: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = client.api("GET", f"/chats/{chat}/context-optimizations")["items"]
+    return items
+
+
+def setting(client: Client, chat: str, **settings: Any) -> None:
+    known = client.api("GET", f"/chats/{chat}")["settings"]
+    client.api("PATCH", f"/chats/{chat}", json={"settings": {**known, **settings}})
+
+
+def sent_texts(provider: ScriptedProvider) -> list[str]:
+    return [message["content"] for message in provider.requests[-1]["messages"]]
+
+
+# ---- compression
+
+
+def test_what_is_said_again_is_said_once() -> None:
+    code = "def area(width, height):\n    return width * height\n" * 2
+    first = ContextMessage("assistant", f"Here:\n```python\n{code}```\nThat is it.", "1")
+    again = ContextMessage("user", f"Why does\n```python\n{code}```\nfail?", "2")
+    noise = ContextMessage("assistant", "start\n" + "retrying …\n" * 400 + "end", "3")
+    data = ContextMessage("user", f"![x](data:image/png;base64,{'QUJD' * 200})", "4")
+    short = ContextMessage("user", "ok", "5")
+    made = compress([first, again, noise, data, short])
+    assert code.strip() in made[0].content
+    assert made[1].content == "Why does\n[the same code as in block 1 above]\nfail?"
+    assert made[2].content == "start\nretrying …\n[the line above 400 times in all]\nend"
+    assert made[3].content == "![x](data:image/png;base64,[800 characters of data])"
+    assert made[4] is short
+
+
+@given(st.lists(st.text("ab \n`x", max_size=80), max_size=6))
+def test_compression_never_takes_more_and_keeps_what_does_not_repeat(texts: list[str]) -> None:
+    messages = [ContextMessage("user", text, str(number)) for number, text in enumerate(texts)]
+    made = compress(messages)
+    assert [one.message_id for one in made] == [one.message_id for one in messages]
+    assert all(after.tokens <= before.tokens for after, before in zip(made, messages, strict=True))
+
+
+def test_a_line_twice_is_no_repetition_and_three_times_is() -> None:
+    assert shorten_text("a\na", {}) == "a\na"
+    assert shorten_text("a\na\na", {}) == "a\n[the line above 3 times in all]"
+
+
+# ---- what counts on a branch, and what goes
+
+MESSAGES = st.lists(
+    st.tuples(
+        st.sampled_from(["user", "assistant"]),
+        st.integers(1, 400),
+        st.sampled_from(["auto", "auto", "pinned", "left_out"]),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(MESSAGES, st.integers(64, 2000))
+def test_what_has_to_go_is_never_the_question_nor_what_is_pinned(
+    given_messages: list[tuple[Any, int, Any]], budget: int
+) -> None:
+    messages = [
+        ContextMessage(role, "x" * length, str(number), rule=rule)
+        for number, (role, length, rule) in enumerate(given_messages)
+    ]
+    boundary = find_boundary(plan_context(messages, budget), budget)
+    questions = [place for place, one in enumerate(messages) if one.role == "user"]
+    last = questions[-1] if questions else len(messages) - 1
+    if boundary is None:
+        return
+    assert int(boundary) < last
+    stay = [one for place, one in enumerate(messages) if place > int(boundary) or one.rule == "pinned"]
+    optional = [one for place, one in enumerate(messages) if int(boundary) < place < last and one.rule == "auto"]
+    must = sum(one.tokens for one in stay if one.rule != "left_out" and one not in optional)
+    assert must + sum(one.tokens for one in optional) <= budget or not optional
+
+
+def grown(session: Session, count: int, words: int = 60) -> tuple[str, list[MessageId]]:
+    owner = make_user(session, username=None)
+    chat = make_chat(session, owner=owner)
+    session.execute(
+        sa.update(Chat).where(Chat.id == chat).values(context_window_size=1024, settings=ChatSettings(max_tokens=128))
+    )
+    ids: list[MessageId] = []
+    for number in range(count):
+        text = f"Message {number}. " + "word " * words
+        ids.append(
+            add_message(session, chat, text, owner=owner, is_reply=number % 2 == 1, after=ids[-1] if ids else None)
+        )
+    session.flush()
+    return chat, ids
+
+
+def test_leaving_out_makes_room_for_some_more_and_is_undone(session: Session) -> None:
+    """S001-081 S001-084"""
+    chat, ids = grown(session, 21)
+    reading = Reading(chat, ids[-1], None)
+    first = gather_context(session, reading)
+    (row,) = session.scalars(sa.select(ContextOptimization))
+    assert (row.optimization_type, row.trigger_reason) == (OptimizationType.TRUNCATION, "token_limit")
+    assert row.tokens_after < row.tokens_before
+    assert sum(one.tokens for one in first.messages) <= row.tokens_after <= 0.75 * 896
+    kept = [one.message_id for one in first.messages]
+    assert kept == ids[-len(kept) :]
+    assert row.boundary_message_id == ids[-len(kept) - 1]
+    assert set(row.affected_messages).isdisjoint(kept)
+    assert gather_context(session, reading).messages == first.messages  # the same once more, and nothing recorded
+    assert session.scalar(sa.select(sa.func.count()).select_from(ContextOptimization)) == 1
+    # A branch without the question that it was made for is as it was: more of it fits.
+    other = gather_context(session, Reading(chat, ids[8], None))
+    assert [one.message_id for one in other.messages] == ids[:9]
+    before = plan(read_branch(session, reading, []))
+    row.undone_at = clock.now()
+    session.flush()
+    assert plan(read_branch(session, reading, load_active(session, chat))) == before
+
+
+def test_what_is_pinned_stays_and_the_walk_ends_where_it_was_left_out(session: Session) -> None:
+    chat, ids = grown(session, 31)
+    session.execute(sa.update(Message).where(Message.id == ids[1]).values(context_rule=ContextRule.PINNED))
+    reading = Reading(chat, ids[-1], None)
+    gather_context(session, reading)
+    context = gather_context(session, reading)
+    assert context.messages[0].message_id == ids[1]
+    walk = Walk(load_active(session, chat))
+    assert not walk.meet(ids[-1])
+    stop = walk.active[0].boundary
+    assert walk.meet(stop)
+
+
+@pytest.mark.parametrize("kind", list(OptimizationType))
+def test_whatever_is_shortened_fits_and_is_undone_to_the_same(session: Session, kind: OptimizationType) -> None:
+    """S001-074 S001-075 S001-082 S001-083"""
+    chat, ids = grown(session, 12, words=20)
+    repeated = "line\n" * 60
+    session.execute(sa.update(Message).where(Message.id == ids[2]).values(content=repeated))
+    session.flush()
+    reading = Reading(chat, ids[-1], None)
+    before = fit(session, reading)
+    if kind is OptimizationType.SUMMARIZATION:
+        from tertulia.context.service import find_to_summarize, try_summary
+
+        wanted = find_to_summarize(session, reading, is_wanted=True)
+        assert wanted is not None
+        assert wanted.affected[0].message_id == ids[0]
+        assert try_summary(session, wanted, "word " * 5000) is None  # longer than what it tells of
+        made = try_summary(session, wanted, "They said words.")
+    else:
+        made = shorten_now(session, reading, kind)
+    assert made is not None
+    assert made.tokens_after < made.tokens_before
+    row_id = record(session, reading, made)
+    after = fit(session, reading)
+    assert sum(one.sent.tokens for one in after.planned if one.sent) <= after.found.budget
+    if kind is OptimizationType.SUMMARIZATION:
+        assert "They said words." in after.found.messages[0].content
+    if kind is OptimizationType.COMPRESSION:
+        (shorter,) = [one for one in after.planned if one.why == "compressed"]
+        assert shorter.sent is not None
+        assert (shorter.message.content, shorter.sent.content) == (repeated, "line\n[the line above 60 times in all]\n")
+    session.get_one(ContextOptimization, row_id).undone_at = clock.now()
+    session.flush()
+    assert fit(session, reading).planned == before.planned
+
+
+def test_a_chat_goes_on_for_ever_and_each_step_reads_as_little(session: Session) -> None:
+    """Every step is within the window, and what is recorded is far less than what is said."""
+    chat, ids = grown(session, 300, words=30)
+    read: list[int] = []
+    for leaf in ids[20::2]:
+        reading = Reading(chat, leaf, None)
+        fitting = fit(session, reading)
+        for made in fitting.made:
+            record(session, reading, made)
+        assert sum(one.sent.tokens for one in fitting.planned if one.sent) <= fitting.found.budget
+        read.append(len(fitting.found.messages))
+    assert max(read[-20:]) <= max(read[:20])
+    assert (session.scalar(sa.select(sa.func.count()).select_from(ContextOptimization)) or 0) < len(ids) / 4
+
+
+# ---- summaries, by the scripted model
+
+
+def test_a_full_window_is_told_by_a_summary_that_is_shown_edited_and_redone(
+    ana: Client, provider: ScriptedProvider
+) -> None:
+    """S001-068 S001-072 S001-073 S001-078 S001-079"""
+    chat = fill(ana, provider, turns=3)
+    setting(ana, chat, when_full="summarization")
+    window = Listener(ana)
+    provider.play(
+        [Text("They exchanged questions 0 and 1."), Finish(usage=False)], [Text("Well."), Finish(usage=False)]
+    )
+    sent = ana.say(chat, "And now? " + "word " * 60)
+    assert ana.finished(sent["run"]["id"])["status"] == "completed"
+    (made,) = all_of(ana, chat)
+    assert (made["optimization_type"], made["trigger_reason"], made["summary"], made["model_name"]) == (
+        "summarization",
+        "token_limit",
+        "They exchanged questions 0 and 1.",
+        "scripted",
+    )
+    assert made["tokens_after"] < made["tokens_before"]
+    assert made["affected_messages"]
+    window.wait_for(lambda: ("context_optimization", "created") in window.changes)
+    material = provider.requests[-2]["messages"][-1]["content"]
+    assert "user: Question 0." in material
+    texts = sent_texts(provider)
+    assert texts[0].endswith("<summary>\nThey exchanged questions 0 and 1.\n</summary>")
+    assert not any(text.startswith("Question 0.") for text in texts[1:])
+    # What it used is in the ledger and in the chat's totals, and is no reply.
+    usage = ana.api("GET", "/usage")
+    assert usage["total"]["replies"] == 4
+    shown = ana.api("GET", f"/chats/{chat}/context")
+    assert (shown["optimization_id"], shown["summary"]) == (made["id"], made["summary"])
+    assert "summarized" in {item["why"] for item in shown["items"]}
+    path = f"/chats/{chat}/context-optimizations/{made['id']}"
+    edited = ana.api("PATCH", path, json={"summary": "They spoke of two questions."})
+    assert (edited["is_edited"], edited["summary"]) == (True, "They spoke of two questions.")
+    assert ana.api("PATCH", path, json={"summary": "word " * 3000}, expect=409)["code"] == "nothing_to_shorten"
+    # A message that it tells of goes: it is not sent any more, and made anew.
+    ana.api("DELETE", f"/messages/{made['affected_messages'][0]}", expect=204)
+    assert all_of(ana, chat)[0]["is_stale"]
+    assert ana.api("GET", f"/chats/{chat}/context")["summary"] is None
+    provider.play([Text("Of question 0 alone."), Finish(usage=False)], [Text("Good."), Finish(usage=False)])
+    ana.finished(ana.say(chat, "Go on. " + "word " * 40)["run"]["id"])
+    newest, *_, oldest = all_of(ana, chat)
+    assert (newest["summary"], oldest["undone_at"] is not None) == ("Of question 0 alone.", True)
+    ana.api("DELETE", f"/chats/{chat}/context-optimizations/{newest['id']}", expect=204)
+    ana.api("DELETE", f"/chats/{chat}/context-optimizations/{newest['id']}", expect=204)  # once more is the same
+    assert ana.api("GET", f"/chats/{chat}/context")["summary"] is None
+
+
+def test_a_summary_that_fails_leaves_the_oldest_out_and_says_so(ana: Client, provider: ScriptedProvider) -> None:
+    chat = fill(ana, provider, turns=3)
+    setting(ana, chat, when_full="summarization")
+    provider.play([Status(400)], [Text("Well."), Finish(usage=False)])
+    sent = ana.say(chat, "And now? " + "word " * 60)
+    assert ana.finished(sent["run"]["id"])["status"] == "completed"
+    (made,) = all_of(ana, chat)
+    assert (made["optimization_type"], made["summary"]) == ("truncation", None)
+    assert made["note"].startswith("The summary failed, so the oldest messages are left out: ")
+
+
+def test_a_person_makes_the_context_shorter_and_takes_it_back(ana: Client, provider: ScriptedProvider) -> None:
+    chat = fill(ana, provider, turns=4, window=8192)
+    path = f"/chats/{chat}/context-optimizations"
+    before = ana.api("GET", f"/chats/{chat}/context")
+    left_out = ana.api("POST", path, json={"optimization_type": "truncation"}, expect=201)
+    assert (left_out["trigger_reason"], left_out["tokens_after"] < left_out["tokens_before"]) == ("user_request", True)
+    shown = ana.api("GET", f"/chats/{chat}/context")
+    assert shown["used"] < before["used"]
+    assert shown["items"][0]["why"] == "truncated"
+    ana.api("DELETE", f"{path}/{left_out['id']}", expect=204)
+    assert ana.api("GET", f"/chats/{chat}/context")["items"] == before["items"]
+    provider.play([Text("Short."), Finish(usage=False)])
+    summary = ana.api("POST", path, json={"optimization_type": "summarization"}, expect=201)
+    assert (summary["summary"], summary["trigger_reason"]) == ("Short.", "user_request")
+    provider.play([Status(500)])
+    failed = ana.request("POST", f"/api/v1{path}", json={"optimization_type": "summarization"})
+    assert failed.status_code >= 400
+    assert ana.api("POST", path, json={"optimization_type": "compression"}, expect=409)["code"] == "nothing_to_shorten"
+    assert ana.api("POST", path, json={"optimization_type": "other"}, expect=422)
+
+
+def test_the_automatic_one_begins_at_its_threshold(ana: Client, provider: ScriptedProvider) -> None:
+    chat = fill(ana, provider, turns=2)
+    setting(ana, chat, optimize_at=0.5)
+    provider.play([Text("Well."), Finish(usage=False)])
+    ana.finished(ana.say(chat, "And now?")["run"]["id"])
+    assert {one["trigger_reason"] for one in all_of(ana, chat)} == {"auto"}
+    ana.api("PATCH", f"/chats/{chat}", json={"settings": {"optimize_at": 0.2}}, expect=422)
+
+
+def test_totals_agree_with_the_ledger(ana: Client, provider: ScriptedProvider, settings: Any) -> None:
+    chat = fill(ana, provider, turns=4, window=8192)
+    provider.play([Text("Short."), Finish(usage=False)])
+    ana.api("POST", f"/chats/{chat}/context-optimizations", json={"optimization_type": "summarization"}, expect=201)
+    engine = plain_engine(settings)
+    with Session(engine) as session:
+        assert find_wrong_totals(session) == []
+    engine.dispose()
+
+
+def test_others_see_what_the_chat_gives_them(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
+    chat = fill(ana, provider, turns=4, window=8192)
+    bob = sign_in("bob")
+    path = f"/chats/{chat}/context-optimizations"
+    bob.api("GET", path, expect=404)
+    ana.api("POST", f"/chats/{chat}/shares", json={"shared_with_username": "bob", "permissions": {}}, expect=201)
+    assert bob.api("GET", path)["items"] == []
+    for kind in OptimizationType:
+        bob.api("POST", path, json={"optimization_type": kind}, expect=404)
+    assert Decimal(ana.api("GET", "/usage")["total"]["cost"] or 0) >= 0
