@@ -12,7 +12,7 @@ from tertulia.settings import Settings
 from tests.conftest import SignIn
 from tests.factories.accounts import make_admin
 from tests.fakes.live_server import Client, LiveServer
-from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider
+from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Text
 from tests.waiting import until
 
 # What a route needs in its body to get as far as the question of access.
@@ -41,6 +41,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PUT", "/auto-approval-settings"): {},
     ("PUT", "/chats/{chat_id}/state"): {"state": {}},
     ("POST", "/tool-executions/{execution_id}/answer"): {"question_id": "x", "action": "cancel"},
+    ("POST", "/chats/{chat_id}/context-optimizations"): {"optimization_type": "truncation"},
+    ("PATCH", "/chats/{chat_id}/context-optimizations/{optimization_id}"): {"summary": "Short."},
     ("POST", "/tool-servers"): {"name": "tools", "url": "http://[::1]:9/mcp"},
     ("POST", "/provider-configs"): {"provider": "mistral", "api_key": "abcdefghijkl"},
 }
@@ -50,6 +52,7 @@ STATE = {
     ("POST", "/messages/{message_id}/regenerate"): 201,
     ("GET", "/attachments/{attachment_id}/thumbnail"): 404,  # a text has none
     ("PATCH", "/drafts/{draft_id}"): 428,
+    ("POST", "/chats/{chat_id}/context-optimizations"): 409,  # there is one question, which always stays
     ("POST", "/tool-executions/{execution_id}/answer"): 409,  # it waits for a decision, and asked nothing
 }
 
@@ -83,6 +86,7 @@ IDS = (
     "proposal_id",
     "execution_id",
     "server_id",
+    "optimization_id",
     "emoji",
     "token",
 )
@@ -103,6 +107,7 @@ READERS = {
     ("GET", "/attachments/{attachment_id}"),
     ("GET", "/attachments/{attachment_id}/content"),
     ("GET", "/chats/{chat_id}/context"),
+    ("GET", "/chats/{chat_id}/context-optimizations"),
     ("GET", "/chats/{chat_id}/drafts"),
     ("GET", "/drafts/{draft_id}"),
     ("GET", "/drafts/{draft_id}/chats"),
@@ -124,6 +129,8 @@ WRITERS = READERS | {
     ("DELETE", "/messages/{message_id}/reactions/{emoji}"),
     ("POST", "/runs/{run_id}/cancel"),
     ("PUT", "/chats/{chat_id}/state"),
+    ("PATCH", "/chats/{chat_id}/context-optimizations/{optimization_id}"),
+    ("DELETE", "/chats/{chat_id}/context-optimizations/{optimization_id}"),
     ("PUT", "/chats/{chat_id}/drafts/{draft_id}"),
     ("DELETE", "/chats/{chat_id}/drafts/{draft_id}"),
     ("POST", "/drafts/{draft_id}/chats"),
@@ -309,6 +316,13 @@ def _things(client: Client, provider: ScriptedProvider, path: str = "") -> dict[
     client.finished(sent["run"]["id"])
     if "{config_id}" in path:
         things["config_id"] = _config(client)["id"]
+    if "{optimization_id}" in path:
+        client.say(chat["id"], "word " * 200, reply=False)
+        client.say(chat["id"], "and now?", reply=False)
+        provider.play([Text("Short."), Finish()])
+        body = {"optimization_type": "summarization"}
+        made = client.api("POST", f"/chats/{chat['id']}/context-optimizations", json=body, expect=201)
+        things["optimization_id"] = made["id"]
     if "{server_id}" in path:
         known = client.api("GET", "/tool-servers")["items"]
         body = BODIES["POST", "/tool-servers"]

@@ -46,3 +46,45 @@ def test_one_sees_what_is_sent_pins_and_leaves_out(
     row.get_by_role("button", name="More").click()
     page.get_by_role("menuitem", name="Send to models as it fits").click()
     expect(page.get_by_text("not sent to models")).to_be_hidden()
+
+
+def test_the_context_is_made_shorter_shown_where_it_stands_and_undone(
+    signed_in: SignedIn, provider: ScriptedProvider
+) -> None:
+    page = signed_in()
+    for number in range(3):
+        provider.play([Text(f"Reply {number}. " + "word " * 60), Finish(usage=False)])
+        say(page, f"Question {number}. " + "word " * 60)
+        page.get_by_text(f"Reply {number}.").wait_for()
+    phone = signed_in(**PHONE)
+    phone.get_by_role("button", name="Open the list of chats").click()
+    phone.get_by_role("link", name="Question 0.").first.click()
+    page.get_by_role("button", name="What the model is sent").click()
+    panel = page.get_by_role("region", name="Made shorter")
+    provider.play([Text("They exchanged questions."), Finish()])
+    panel.get_by_role("button", name="Summarise the older half").click()
+    expect(panel.get_by_text("The oldest told by a summary")).to_be_visible()
+    expect(page.get_by_text("is told to the model by a summary")).to_be_visible()
+    expect(phone.get_by_text("is told to the model by a summary")).to_be_attached()  # in the other window, too
+    expect(page.get_by_role("list", name="Messages, the newest first")).to_contain_text("Told by a summary")
+    panel.get_by_role("button", name="Change the words").click()
+    panel.get_by_label("The summary").fill("They asked three things.")
+    assert accessibility_faults(page) == []
+    panel.get_by_role("button", name="Save the summary").click()
+    expect(panel.get_by_text("as a person changed it")).to_be_visible()
+    panel.get_by_text("The summary, as a person changed it").click()
+    expect(panel.get_by_text("They asked three things.")).to_be_visible()
+    provider.play([Text("Indeed."), Finish(usage=False)])
+    say(page, "And then?")
+    page.get_by_text("Indeed.").wait_for()
+    assert "They asked three things." in str(provider.requests[-1]["messages"][0])
+    assert "Question 0." not in str(provider.requests[-1]["messages"])
+    panel.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("is told to the model by a summary")).to_be_hidden()
+    expect(panel.get_by_text("One other was undone.")).to_be_visible()
+    panel.get_by_role("combobox", name="When the window is full").click()
+    with page.expect_response(lambda answer: answer.request.method == "PATCH"):
+        page.get_by_role("option", name="Tell the oldest by a summary").click()
+    assert accessibility_faults(page) == []
+    phone.get_by_role("button", name="What the model is sent").click()
+    assert accessibility_faults(phone) == []

@@ -266,6 +266,11 @@ OLD["0008"] = [
        VALUES (:tag, :chat, :message, :run, 1, :user, 'call', 'calculate', 'read_only', '{{}}', 'digest', 'digest', 'completed', 'read_only',
          '[]', 0, {true}, :now, :now)""",
 ]
+OLD["0009"] = [
+    *OLD["0008"],
+    """INSERT INTO tool_server (id, user_id, name, url, header_names, cost_per_call, definitions, is_active, created_at, updated_at)
+       VALUES (:share, :user, 'tools', 'https://tools.example/mcp', '[]', 0, '[]', {true}, :now, :now)""",
+]
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])

@@ -135,6 +135,8 @@ class SettingsRead(TypedDict):
     frequency_penalty: float | None
     presence_penalty: float | None
     tools: list[str] | None
+    when_full: OptimizationType | None
+    optimize_at: float | None
 
 
 class ChatRead(TypedDict):

@@ -66,7 +66,6 @@ class Walk:
     stop: Shortening | None = None  # nothing before here is sent, but for its summary
     is_compressed: bool = False
     compressed: set[str] = field(default_factory=set)
-    stale: Shortening | None = None  # a summary that has to be made anew
 
     def meet(self, message_id: str) -> bool:
         """Go on to a message; true where it is not sent, and none before it."""
@@ -76,13 +75,15 @@ class Walk:
                 continue
             if one.kind is OptimizationType.COMPRESSION:
                 self.is_compressed = True
-            elif one.is_stale:
-                self.stale = self.stale or one
-            elif self.stop is None:
+            elif self.stop is None and not one.is_stale:
                 self.stop = one
         if self.is_compressed:
             self.compressed.add(message_id)
         return self.stop is not None
+
+    def stale(self) -> list[str]:
+        """Summaries of this branch that have to be made anew; of one even the message that it ended with may be gone."""
+        return [one.id for one in self.active if one.is_stale and one.id is not None and one.leaf in self.seen]
 
 
 def tokens_sent(planned: Sequence[Planned]) -> int:

@@ -449,14 +449,14 @@ def find_to_summarize(session: Session, reading: Reading, *, is_wanted: bool = F
     if due is None or reading.leaf is None:
         return None
     is_chosen = found.settings.when_full is OptimizationType.SUMMARIZATION
-    if not (is_wanted or is_chosen or found.walk.stale is not None):
+    stale = found.walk.stale()
+    if not (is_wanted or is_chosen or stale):
         return None
     limit = tokens_of_all(planned) if is_wanted else found.budget * (found.settings.optimize_at or 1)
     boundary = find_boundary(planned, int(limit * SUMMARIZED_SHARE))
     affected = affected_by(planned, boundary) if boundary is not None else []
     if boundary is None or not affected:
         return None
-    stale = [found.walk.stale.id] if found.walk.stale is not None and found.walk.stale.id else []
     return ToSummarize(reading, due, boundary, affected, found.summary, found.budget, stale)
 
 

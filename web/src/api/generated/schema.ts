@@ -231,6 +231,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{chat_id}/context-optimizations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Optimizations
+         * @description Each time that the context was made shorter, the newest first, those that were undone among them.
+         */
+        get: operations["get_optimizations_api_v1_chats__chat_id__context_optimizations_get"];
+        put?: never;
+        /**
+         * Post Optimization
+         * @description Make the context shorter now. A summary is asked of the chat's model, which may take a minute and costs what it costs.
+         */
+        post: operations["post_optimization_api_v1_chats__chat_id__context_optimizations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/chats/{chat_id}/context-optimizations/{optimization_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete Optimization
+         * @description Undo it: its messages are sent again, as far as they fit.
+         */
+        delete: operations["delete_optimization_api_v1_chats__chat_id__context_optimizations__optimization_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Patch Optimization
+         * @description Change the words of a summary.
+         */
+        patch: operations["patch_optimization_api_v1_chats__chat_id__context_optimizations__optimization_id__patch"];
+        trace?: never;
+    };
     "/api/v1/chats/{chat_id}/drafts": {
         parameters: {
             query?: never;
@@ -2244,7 +2292,7 @@ export interface components {
              * Entity
              * @enum {string}
              */
-            entity: "user" | "session" | "api_token" | "provider_config" | "chat" | "tag" | "message" | "run" | "attachment" | "share" | "import_job" | "draft" | "draft_version" | "draft_working_copy" | "proposal" | "attached_draft" | "tool_execution" | "tool_server" | "auto_approval_setting" | "chat_state";
+            entity: "user" | "session" | "api_token" | "provider_config" | "chat" | "tag" | "message" | "run" | "attachment" | "share" | "import_job" | "draft" | "draft_version" | "draft_working_copy" | "proposal" | "attached_draft" | "tool_execution" | "tool_server" | "auto_approval_setting" | "chat_state" | "context_optimization";
             /** Entity Id */
             entity_id: string;
             operation: components["schemas"]["Operation"];
@@ -2366,6 +2414,11 @@ export interface components {
             frequency_penalty?: number | null;
             /** Max Tokens */
             max_tokens?: number | null;
+            /**
+             * Optimize At
+             * @description The part of the window that may be used before that is done; null: all of it.
+             */
+            optimize_at?: number | null;
             /** Presence Penalty */
             presence_penalty?: number | null;
             /** Temperature */
@@ -2377,6 +2430,8 @@ export interface components {
             tools?: string[] | null;
             /** Top P */
             top_p?: number | null;
+            /** @description What is done when the window is full; null: the oldest messages are left out (truncation). */
+            when_full?: components["schemas"]["OptimizationType"] | null;
         };
         /** ChatTree */
         ChatTree: {
@@ -2451,7 +2506,59 @@ export interface components {
              * Why
              * @enum {string}
              */
-            why: "newest" | "pinned" | "fits" | "window" | "person";
+            why: "newest" | "pinned" | "fits" | "compressed" | "window" | "person" | "truncated" | "summarized";
+        };
+        /**
+         * ContextOptimizationRead
+         * @description A time that the context was made shorter: on branches that hold the leaf it is about all up to the boundary.
+         *
+         *     Tokens are estimates, of what was looked at. `saved_cost` is what each request costs less; `note` why it is not what was wanted.
+         */
+        ContextOptimizationRead: {
+            /** Affected Messages */
+            affected_messages: string[];
+            /** Boundary Message Id */
+            boundary_message_id: string;
+            /** Chat Id */
+            chat_id: string;
+            /** Cost */
+            cost: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Id */
+            id: string;
+            /** Is Edited */
+            is_edited: boolean;
+            /** Is Stale */
+            is_stale: boolean;
+            /** Leaf Message Id */
+            leaf_message_id: string;
+            /** Model Name */
+            model_name: string | null;
+            /** Note */
+            note: string | null;
+            optimization_type: components["schemas"]["OptimizationType"];
+            /** Provider */
+            provider: string | null;
+            /** Saved Cost */
+            saved_cost: string | null;
+            /** Summary */
+            summary: string | null;
+            /** Tokens After */
+            tokens_after: number;
+            /** Tokens Before */
+            tokens_before: number;
+            trigger_reason: components["schemas"]["TriggerReason"];
+            /** Undone At */
+            undone_at: string | null;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
         };
         /**
          * ContextRead
@@ -2468,10 +2575,14 @@ export interface components {
             model_name: string | null;
             /** Older */
             older: number;
+            /** Optimization Id */
+            optimization_id: string | null;
             /** Provider */
             provider: string | null;
             /** Reserve */
             reserve: number;
+            /** Summary */
+            summary: string | null;
             /** System Tokens */
             system_tokens: number;
             /** Used */
@@ -3158,6 +3269,16 @@ export interface components {
          */
         Operation: "created" | "updated" | "deleted";
         /**
+         * OptimizationType
+         * @description Ways to send less: leave the oldest out, tell what was said by a summary, say the same in fewer tokens.
+         * @enum {string}
+         */
+        OptimizationType: "truncation" | "summarization" | "compression";
+        /** OptimizeNow */
+        OptimizeNow: {
+            optimization_type: components["schemas"]["OptimizationType"];
+        };
+        /**
          * Origin
          * @description The next `length` characters came with the version of this number.
          */
@@ -3185,6 +3306,13 @@ export interface components {
         Page_ChatRead_: {
             /** Items */
             items: components["schemas"]["ChatRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page */
+        Page_ContextOptimizationRead_: {
+            /** Items */
+            items: components["schemas"]["ContextOptimizationRead"][];
             /** Next Cursor */
             next_cursor: string | null;
         };
@@ -4028,6 +4156,8 @@ export interface components {
             frequency_penalty: number | null;
             /** Max Tokens */
             max_tokens: number | null;
+            /** Optimize At */
+            optimize_at: number | null;
             /** Presence Penalty */
             presence_penalty: number | null;
             /** Temperature */
@@ -4036,6 +4166,7 @@ export interface components {
             tools: string[] | null;
             /** Top P */
             top_p: number | null;
+            when_full: components["schemas"]["OptimizationType"] | null;
         };
         /** SetupRead */
         SetupRead: {
@@ -4261,6 +4392,11 @@ export interface components {
             limit_bytes: number;
             /** Used Bytes */
             used_bytes: number;
+        };
+        /** SummaryUpdate */
+        SummaryUpdate: {
+            /** Summary */
+            summary: string;
         };
         /**
          * TagColour
@@ -4643,6 +4779,11 @@ export interface components {
             /** Tool Name */
             tool_name: string;
         };
+        /**
+         * TriggerReason
+         * @enum {string}
+         */
+        TriggerReason: "token_limit" | "user_request" | "auto";
         /**
          * UsageGroup
          * @description Sums of one group; what it is not grouped by is null. A chat that is gone for good is null too.
@@ -6480,6 +6621,368 @@ export interface operations {
             };
             /** @description Not found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_optimizations_api_v1_chats__chat_id__context_optimizations_get: {
+        parameters: {
+            query?: {
+                /** @description How many items at most. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_optimization_api_v1_chats__chat_id__context_optimizations_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OptimizeNow"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_optimization_api_v1_chats__chat_id__context_optimizations__optimization_id__delete: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                chat_id: string;
+                optimization_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_optimization_api_v1_chats__chat_id__context_optimizations__optimization_id__patch: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                chat_id: string;
+                optimization_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SummaryUpdate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -14770,6 +15273,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Too many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Not available */
             503: {
                 headers: {
@@ -14950,6 +15462,15 @@ export interface operations {
             };
             /** @description Not valid */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -28,6 +28,12 @@ export async function applyChange(client: QueryClient, change: ChangeEvent): Pro
     case "user":
       client.setQueryData(["me"], change.payload);
       return;
+    case "context_optimization": {
+      const chatId = change.topic.slice("chat:".length);
+      void client.invalidateQueries({ queryKey: ["context-optimizations", chatId] });
+      void client.invalidateQueries({ queryKey: ["context", chatId] });
+      return;
+    }
     case "attachment":
       client.setQueryData(["attachment", change.entity_id], change.payload);
       return;

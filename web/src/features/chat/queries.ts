@@ -354,4 +354,23 @@ export function contextQuery(chatId: string) {
   });
 }
 
+export type Optimization = Schemas["ContextOptimizationRead"];
+
+/** The last fifty times that the context of a chat was made shorter, the newest first. */
+export function optimizationsQuery(chatId: string) {
+  return queryOptions({
+    queryKey: ["context-optimizations", chatId],
+    queryFn: async ({ signal }) =>
+      (await api<{ items: Optimization[] }>("GET", `/chats/${chatId}/context-optimizations`, { signal }))
+        .items,
+  });
+}
+
+export const optimizeNow = (chatId: string, optimization_type: Optimization["optimization_type"]) =>
+  api<Optimization>("POST", `/chats/${chatId}/context-optimizations`, { body: { optimization_type } });
+export const editSummary = (chatId: string, id: string, summary: string) =>
+  api<Optimization>("PATCH", `/chats/${chatId}/context-optimizations/${id}`, { body: { summary } });
+export const undoOptimization = (chatId: string, id: string) =>
+  api<void>("DELETE", `/chats/${chatId}/context-optimizations/${id}`);
+
 export const getMessage = (messageId: string) => api<Message>("GET", `/messages/${messageId}`);

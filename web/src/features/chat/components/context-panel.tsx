@@ -10,6 +10,7 @@ import { cx } from "@/ui/class-names";
 import { Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
 import { type ContextRule, contextQuery, placeMessage, setContextRule } from "../queries";
+import { Optimizations } from "./optimizations";
 
 type Context = Schemas["ContextRead"];
 type Item = Schemas["ContextItem"];
@@ -37,6 +38,7 @@ export function ContextPanel({ chatId, canWrite, onShow, onClose, children }: Pr
         {context ? (
           <>
             <Gauge context={context} />
+            <Optimizations chatId={chatId} canWrite={canWrite} />
             {context.items.length === 0 ? (
               <p className="pt-4 text-text-muted">Nothing has been said yet.</p>
             ) : (
@@ -99,7 +101,10 @@ const WHY: Record<Item["why"], string> = {
   newest: "The newest always goes",
   pinned: "Pinned: it always goes",
   fits: "Goes whole",
+  compressed: "Goes without its repetitions",
   window: "Left out: no room",
+  truncated: "Left out, with all before it",
+  summarized: "Told by a summary",
   person: "Left out by a person",
 };
 

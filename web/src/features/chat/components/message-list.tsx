@@ -1,10 +1,14 @@
+import { useQuery } from "@tanstack/react-query";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown } from "lucide-react";
-import { type ReactNode, useEffect, useLayoutEffect, useRef, useState } from "react";
+import { type ReactNode, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { Button } from "@/ui/button";
 import { cx } from "@/ui/class-names";
+import { boundaries } from "../boundaries";
+import { optimizationsQuery } from "../queries";
 import type { Message } from "../reducer";
 import { type MessageActions, type MessageDialogs, MessageRow } from "./message-row";
+import { BoundaryLine } from "./optimizations";
 import { SelectedWords } from "./selected-words";
 
 const MARKED_MS = 1600;
@@ -39,6 +43,8 @@ export function MessageList({
 }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const [isAtEnd, setAtEnd] = useState(true);
+  const { data: made } = useQuery(optimizationsQuery(chatId));
+  const ends = useMemo(() => boundaries(messages, made ?? []), [messages, made]);
   const virtualizer = useVirtualizer({
     count: messages.length + pending.length,
     getScrollElement: () => box.current,
@@ -99,15 +105,20 @@ export function MessageList({
                 style={{ transform: `translateY(${item.start}px)` }}
               >
                 {message ? (
-                  <MessageRow
-                    message={message}
-                    meId={row.meId}
-                    canWrite={row.canWrite}
-                    actions={row.actions}
-                    isEditing={row.editingId === message.id}
-                    onEdit={row.onEdit}
-                    waitingWords={row.waitingWords}
-                  />
+                  <>
+                    <MessageRow
+                      message={message}
+                      meId={row.meId}
+                      canWrite={row.canWrite}
+                      actions={row.actions}
+                      isEditing={row.editingId === message.id}
+                      onEdit={row.onEdit}
+                      waitingWords={row.waitingWords}
+                    />
+                    {ends.get(message.id)?.map((kind) => (
+                      <BoundaryLine key={kind} kind={kind} />
+                    ))}
+                  </>
                 ) : (
                   waiting && (
                     <article aria-label="Your message, being sent" className="flex flex-col gap-1">

@@ -1,0 +1,235 @@
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { wordsFor } from "@/api/words";
+import { relativeTime, wholeNumber } from "@/lib/dates";
+import { dollars } from "@/lib/money";
+import { Button } from "@/ui/button";
+import { Choice } from "@/ui/choice";
+import { TextField } from "@/ui/field";
+import { Lines } from "@/ui/states";
+import { useToast } from "@/ui/toast";
+import {
+  chatQuery,
+  contextQuery,
+  editSummary,
+  type Optimization,
+  optimizationsQuery,
+  optimizeNow,
+  undoOptimization,
+  updateChat,
+} from "../queries";
+
+type Kind = Optimization["optimization_type"];
+
+const WHEN_FULL = [
+  { value: "truncation", label: "Leave the oldest out" },
+  { value: "compression", label: "Say the same in fewer words, then leave the oldest out" },
+  { value: "summarization", label: "Tell the oldest by a summary" },
+];
+const WHAT: Record<Kind, string> = {
+  truncation: "The oldest left out",
+  compression: "Repetitions taken out",
+  summarization: "The oldest told by a summary",
+};
+const REASON: Record<Optimization["trigger_reason"], string> = {
+  token_limit: "the window was full",
+  auto: "the window was as full as you said",
+  user_request: "you wanted it",
+};
+
+/** What was done to send less of a chat, and what can be done: each is undone with a press. */
+export function Optimizations({ chatId, canWrite }: { chatId: string; canWrite: boolean }) {
+  const client = useQueryClient();
+  const { say } = useToast();
+  const { data: chat } = useQuery(chatQuery(chatId));
+  const { data: made, error } = useQuery(optimizationsQuery(chatId));
+  const [busy, setBusy] = useState<Kind>();
+  const refresh = async () => {
+    await client.invalidateQueries(optimizationsQuery(chatId));
+    await client.invalidateQueries(contextQuery(chatId));
+  };
+  const optimize = async (kind: Kind) => {
+    setBusy(kind);
+    try {
+      await optimizeNow(chatId, kind);
+      await refresh();
+    } catch (problem) {
+      say(wordsFor(problem));
+    }
+    setBusy(undefined);
+  };
+  const choose = async (when: string) => {
+    if (!chat) return;
+    try {
+      const settings = { ...chat.settings, when_full: when as Kind };
+      client.setQueryData(chatQuery(chatId).queryKey, await updateChat(chatId, { settings }));
+    } catch (problem) {
+      say(wordsFor(problem));
+    }
+  };
+  const active = made?.filter((one) => !one.undone_at) ?? [];
+  const undone = (made?.length ?? 0) - active.length;
+  return (
+    <section aria-label="Made shorter" className="flex flex-col gap-3 border-hairline border-b py-4">
+      {canWrite && chat && !chat.owner && (
+        <Choice
+          label="When the window is full"
+          showLabel
+          value={chat.settings.when_full ?? "truncation"}
+          options={WHEN_FULL}
+          onChoose={(chosen) => void choose(chosen)}
+        />
+      )}
+      {canWrite && (
+        <div className="flex flex-wrap gap-2">
+          <Button disabled={busy !== undefined} onClick={() => void optimize("summarization")}>
+            {busy === "summarization" ? "Summarising …" : "Summarise the older half"}
+          </Button>
+          <Button disabled={busy !== undefined} onClick={() => void optimize("compression")}>
+            Take repetitions out
+          </Button>
+          <Button disabled={busy !== undefined} onClick={() => void optimize("truncation")}>
+            Leave the older half out
+          </Button>
+        </div>
+      )}
+      {error ? (
+        <p className="text-danger">{wordsFor(error)}</p>
+      ) : !made ? (
+        <Lines widths={["w-2/3"]} />
+      ) : (
+        active.length > 0 && (
+          <ul aria-label="What was made shorter, the newest first" className="flex flex-col gap-3">
+            {active.map((one) => (
+              <Made key={one.id} made={one} canWrite={canWrite} onChanged={refresh} />
+            ))}
+          </ul>
+        )
+      )}
+      {undone > 0 && (
+        <p className="text-sm text-text-muted">
+          {undone === 1 ? "One other was undone." : `${wholeNumber(undone)} others were undone.`}
+        </p>
+      )}
+    </section>
+  );
+}
+
+function Made({
+  made,
+  canWrite,
+  onChanged,
+}: {
+  made: Optimization;
+  canWrite: boolean;
+  onChanged: () => Promise<void>;
+}) {
+  const { say } = useToast();
+  const [words, setWords] = useState<string>();
+  const [problem, setProblem] = useState<string>();
+  const undo = async () => {
+    try {
+      await undoOptimization(made.chat_id, made.id);
+      say("It is undone. What fits is sent again.");
+      await onChanged();
+    } catch (error) {
+      say(wordsFor(error));
+    }
+  };
+  const save = async () => {
+    try {
+      await editSummary(made.chat_id, made.id, words ?? "");
+      setWords(undefined);
+      setProblem(undefined);
+      await onChanged();
+    } catch (error) {
+      setProblem(wordsFor(error));
+    }
+  };
+  return (
+    <li className="rounded-card border border-hairline px-3 py-2">
+      <p className="font-medium">{WHAT[made.optimization_type]}</p>
+      <p className="text-sm text-text-muted tabular-nums">
+        {wholeNumber(made.tokens_before)} tokens became {wholeNumber(made.tokens_after)}, as{" "}
+        {REASON[made.trigger_reason]} · {relativeTime(made.created_at)}
+        {costWords(made)}
+      </p>
+      {made.note && <p className="text-sm text-warning">{made.note}</p>}
+      {made.is_stale && (
+        <p className="text-sm text-warning">
+          A message that it tells of has changed. It is not sent any more, and made anew when it is needed.
+        </p>
+      )}
+      {made.summary !== null &&
+        (words === undefined ? (
+          <details className="pt-1">
+            <summary className="min-h-9 cursor-default py-1 text-sm">
+              The summary{made.is_edited && ", as a person changed it"}
+            </summary>
+            <p className="max-h-72 overflow-y-auto whitespace-pre-wrap break-words">{made.summary}</p>
+          </details>
+        ) : (
+          <div className="pt-2">
+            <TextField
+              label="The summary"
+              hint="What the model is told in place of the messages."
+              maxLength={20_000}
+              value={words}
+              error={problem}
+              onChange={(event) => setWords(event.target.value)}
+            />
+          </div>
+        ))}
+      {canWrite && (
+        <div className="flex flex-wrap gap-2 pt-2">
+          {words === undefined ? (
+            <>
+              <Button onClick={() => void undo()}>Undo</Button>
+              {made.summary !== null && (
+                <Button look="plain" onClick={() => setWords(made.summary ?? "")}>
+                  Change the words
+                </Button>
+              )}
+            </>
+          ) : (
+            <>
+              <Button look="primary" disabled={!words.trim()} onClick={() => void save()}>
+                Save the summary
+              </Button>
+              <Button look="plain" onClick={() => setWords(undefined)}>
+                Back
+              </Button>
+            </>
+          )}
+        </div>
+      )}
+    </li>
+  );
+}
+
+/** What a summary cost, and after how many replies it has paid for itself. */
+export function costWords(made: Pick<Optimization, "cost" | "saved_cost">): string {
+  const cost = Number(made.cost ?? 0);
+  const saved = Number(made.saved_cost ?? 0);
+  if (cost <= 0) return saved > 0 ? ` · saves ${dollars(saved)} with each reply` : "";
+  if (saved <= 0) return ` · cost ${dollars(cost)}`;
+  const replies = Math.ceil(cost / saved);
+  return ` · cost ${dollars(cost)}, ${replies <= 1 ? "less than it saves with the next reply" : `which it saves with ${replies} replies`}`;
+}
+
+/** Stands in the chat where what is before it is not sent as it is. */
+export function BoundaryLine({ kind }: { kind: Kind }) {
+  const words =
+    kind === "summarization"
+      ? "What stands before here is told to the model by a summary"
+      : kind === "compression"
+        ? "What stands before here is sent without its repetitions"
+        : "What stands before here is not sent to the model";
+  return (
+    <p className="flex items-center gap-3 py-2 text-sm text-text-muted">
+      <span aria-hidden className="h-px flex-1 bg-hairline" />
+      {words}
+      <span aria-hidden className="h-px flex-1 bg-hairline" />
+    </p>
+  );
+}
