@@ -32,6 +32,7 @@ from tertulia.chat.search_index import index_files
 from tertulia.chat.search_passages import Embedded, newest_document, next_unembedded, store_passages
 from tertulia.chat.service import list_messages, list_shared_chats
 from tertulia.context.calls import turns_of_messages
+from tertulia.context.optimizations import ACTIVE
 from tertulia.files.models import Attachment, Blob, BlobContent, MessageAttachment
 from tertulia.files.reading import take_file
 from tertulia.files.service import list_attachments
@@ -63,6 +64,7 @@ HOT: dict[str, tuple[Any, dict[str, Any]]] = {
     "chat by id": (CHAT_BY_ID, {"chat_id": ID}),
     "chat to write to": (LOCK_CHAT, {"chat_id": ID, "actor_id": ID}),
     "page of a branch": (BRANCH_PAGE, {"chat_id": ID, "leaf": ID, "links": 49}),
+    "times that a context was made shorter": (ACTIVE, {"chat_id": ID}),
     "texts of a branch": (BRANCH_TEXTS, {"chat_id": ID, "leaf": ID, "links": 49}),
     "one message": (ONE_MESSAGE, {"message_id": ID}),
     "API token": (TOKEN_ACTOR, {"token_hash": b"x" * 32, "now": NOW}),

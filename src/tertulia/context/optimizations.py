@@ -13,13 +13,13 @@ from tertulia.chat.models import ContextOptimization, OptimizationType, TriggerR
 from tertulia.context.window import ContextMessage, Planned
 from tertulia.db import Prepared
 
-MOST_ACTIVE = 50  # of a chat, the newest: what is older is told by them, or on branches that are long gone
+MOSTACTIVE = 50  # of a chat, the newest: what is older is told by them, or on branches that are long gone
 # What is left after leaving out: some more fits before it is due again, and what providers keep of the beginning stays the same.
 KEPT_SHARE = 0.75
 SUMMARIZED_SHARE = 0.5
 LEAST_GAIN = 0.05  # of the tokens, for a compression that is worth a record
 MOST_AFFECTED = 1000  # ids that a record names
-_ACTIVE = Prepared(
+ACTIVE = Prepared(
     sa.select(
         ContextOptimization.id,
         ContextOptimization.optimization_type,
@@ -33,7 +33,7 @@ _ACTIVE = Prepared(
         ContextOptimization.undone_at.is_(None),
     )
     .order_by(ContextOptimization.id.desc())
-    .limit(MOST_ACTIVE)
+    .limit(MOSTACTIVE)
 )
 
 
@@ -53,7 +53,7 @@ def load_active(session: Session, chat_id: str) -> list[Shortening]:
     """The newest first."""
     return [
         Shortening(kind, boundary, leaf, summary, stale_at is not None, row_id)
-        for row_id, kind, boundary, leaf, summary, stale_at in _ACTIVE.all(session, chat_id=chat_id)
+        for row_id, kind, boundary, leaf, summary, stale_at in ACTIVE.all(session, chat_id=chat_id)
     ]
 
 
