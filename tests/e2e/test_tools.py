@@ -145,3 +145,19 @@ def test_the_state_of_a_chat_is_seen_as_it_changes(page: Page, provider: Scripte
     state = page.get_by_role("region", name="State of the chat")
     expect(state).to_contain_text("Prague")
     expect(page.get_by_text("Where to?", exact=True)).to_be_visible()
+
+
+def test_a_chat_has_a_history_of_its_own(page: Page, provider: ScriptedProvider) -> None:
+    begin(page, provider, "current_time")
+    provider.play([Call("current_time", {}), Finish("tool_calls")], [Text("It is late."), Finish()])
+    say(page, "What time is it?")
+    page.get_by_role("article", name="Tool current_time").get_by_role("button", name="Approve once").click()
+    page.get_by_text("It is late.").wait_for()
+    page.get_by_role("button", name="Tools: 1 offered").click()
+    page.get_by_role("link", name="Every call of this chat").click()
+    expect(page.get_by_role("heading", name="By tool, in this chat")).to_be_visible()
+    expect(page.get_by_role("list", name="Calls, the newest first").get_by_role("listitem")).to_have_count(1)
+    assert accessibility_faults(page) == []
+    page.get_by_role("link", name="Of all chats").click()
+    expect(page.get_by_role("heading", name="What runs unasked")).to_be_visible()
+    expect(page.get_by_role("heading", name="Every call", exact=True)).to_be_visible()

@@ -281,10 +281,11 @@ def list_own(
     actor: Actor,
     status: ToolStatus | None = None,
     tool_name: str | None = None,
+    chat_id: str | None = None,
     before: str | None = None,
     limit: int = 50,
 ) -> list[PendingToolExecution]:
-    """What this person's runs called, newest first: the history of tools."""
+    """What this person's runs called, newest first: the history of tools, of a tool, of a chat."""
     query = (
         sa.select(ToolExecution, User.name, Chat.title)
         .join(Chat, Chat.id == ToolExecution.chat_id)
@@ -301,14 +302,17 @@ def list_own(
         query = query.where(ToolExecution.status == status)
     if tool_name is not None:
         query = query.where(ToolExecution.tool_name == tool_name)
+    if chat_id is not None:
+        query = query.where(ToolExecution.chat_id == chat_id)
     if before is not None:
         query = query.where(ToolExecution.id < before)
     rows = session.execute(query, {"actor_id": actor.user_id}).all()
     return [{**read_call(row, name, viewer=actor.user_id), "chat_title": title} for row, name, title in rows]
 
 
-def sum_by_tool(session: Session, *, actor: Actor) -> list[ToolUsage]:
-    """What the calls of each tool came to, the one used last first."""
+def sum_by_tool(session: Session, *, actor: Actor, chat_id: str | None = None) -> list[ToolUsage]:
+    """What the calls of each tool came to, everywhere or in one chat, the one used last first."""
+    of_chat = () if chat_id is None else (ToolExecution.chat_id == chat_id,)
 
     def count(*statuses: ToolStatus) -> sa.ColumnElement[int]:
         return sa.func.count().filter(ToolExecution.status.in_(statuses))
@@ -327,7 +331,7 @@ def sum_by_tool(session: Session, *, actor: Actor) -> list[ToolUsage]:
             sa.type_coerce(sa.func.coalesce(sa.func.sum(ToolExecution.cost), 0), ToolExecution.cost.type),
             last,
         )
-        .where(ToolExecution.requested_by == actor.user_id)
+        .where(ToolExecution.requested_by == actor.user_id, *of_chat)
         .group_by(ToolExecution.tool_name, ToolExecution.server)
         .order_by(last.desc())
         .limit(MAX_USAGE_ROWS)

@@ -48,8 +48,10 @@ def tool_routes(cursors: Cursors, runner: ToolRunner) -> Routes:
         return json_response({"items": [read_tool(tool) for tool in toolbox.all()], "next_cursor": None})
 
     @routes.add("GET", "/tools/usage", access=Access.SIGNED_IN, gives=Page[ToolUsage])
-    async def get_tool_usage(caller: CallerDep) -> Response:
-        found = await caller.read_long(lambda session, actor: approvals.sum_by_tool(session, actor=actor))
+    async def get_tool_usage(caller: CallerDep, chat_id: AnyId | None = None) -> Response:
+        found = await caller.read_long(
+            lambda session, actor: approvals.sum_by_tool(session, actor=actor, chat_id=chat_id)
+        )
         return json_response({"items": found, "next_cursor": None})
 
     @routes.add("GET", "/auto-approval-settings", access=Access.SIGNED_IN, gives=AutoApprovalRead)
@@ -101,18 +103,25 @@ def tool_execution_routes(db: Database, cursors: Cursors, runner: ToolRunner) ->
         caller: CallerDep,
         status: ToolStatus | None = None,
         tool_name: Annotated[str | None, Query(max_length=100)] = None,
+        chat_id: AnyId | None = None,
         limit: Limit = 50,
         cursor: CursorText = None,
     ) -> Response:
         """What one's own questions made models call, newest first; with `status=pending` what waits, oldest first."""
-        kind = f"tool-executions.{status or ''}.{tool_name or ''}"
+        kind = f"tool-executions.{status or ''}.{tool_name or ''}.{chat_id or ''}"
         last = cursors.decode_id(kind, cursor)
 
         def read(session: Session, actor: Actor) -> list[PendingToolExecution]:
             if status is ToolStatus.PENDING:
                 return approvals.list_pending(session, actor=actor, after=last, limit=limit + 1)
             return approvals.list_own(
-                session, actor=actor, status=status, tool_name=tool_name, before=last, limit=limit + 1
+                session,
+                actor=actor,
+                status=status,
+                tool_name=tool_name,
+                chat_id=chat_id,
+                before=last,
+                limit=limit + 1,
             )
 
         return json_response(cursors.page(kind, await caller.read(read), limit))

@@ -78,6 +78,16 @@ const searchRoute = createRoute({
   },
 });
 
+const toolsRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/settings/tools",
+  validateSearch: (search): { chat?: string } =>
+    typeof search.chat === "string" ? { chat: search.chat } : {},
+  component: function Tools() {
+    return <ToolsPage chatId={toolsRoute.useSearch().chat} />;
+  },
+});
+
 export const router = createRouter({
   routeTree: topRoute.addChildren([
     sharedRoute,
@@ -90,7 +100,7 @@ export const router = createRouter({
       createRoute({ getParentRoute: () => rootRoute, path: "/drafts", component: DraftsPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings", component: GeneralPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/providers", component: ProvidersPage }),
-      createRoute({ getParentRoute: () => rootRoute, path: "/settings/tools", component: ToolsPage }),
+      toolsRoute,
       createRoute({ getParentRoute: () => rootRoute, path: "/approvals", component: ApprovalsPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/usage", component: UsagePage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/security", component: SecurityPage }),

@@ -34,14 +34,24 @@ export function ProvidersPage() {
   );
 }
 
-export function ToolsPage() {
+/** Rules, servers and history; with a chat, the history of its tools alone. */
+export function ToolsPage({ chatId }: { chatId: string | undefined }) {
   const { data: me } = useQuery(meQuery);
   return (
     <SettingsFrame title="Tools and approvals">
       <div className="flex flex-col gap-10">
-        <ToolRules />
-        <ToolServers />
-        <ToolHistory meId={me?.id} chatLink={chatLink} />
+        {!chatId && <ToolRules />}
+        {!chatId && <ToolServers />}
+        <ToolHistory
+          meId={me?.id}
+          chatId={chatId}
+          chatLink={chatLink}
+          everywhere={
+            <Link to="/settings/tools" search={{}} className="text-accent underline">
+              Of all chats
+            </Link>
+          }
+        />
       </div>
     </SettingsFrame>
   );

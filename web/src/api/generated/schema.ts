@@ -14573,6 +14573,7 @@ export interface operations {
             query?: {
                 status?: components["schemas"]["ToolStatus"] | null;
                 tool_name?: string | null;
+                chat_id?: string | null;
                 /** @description How many items at most. */
                 limit?: number;
                 /** @description `next_cursor` of the page before. */
@@ -15632,7 +15633,9 @@ export interface operations {
     };
     get_tool_usage_api_v1_tools_usage_get: {
         parameters: {
-            query?: never;
+            query?: {
+                chat_id?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;

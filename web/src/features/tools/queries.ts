@@ -66,17 +66,21 @@ export function chatRulesQuery(chatId: string) {
   });
 }
 
-export const usageByToolQuery = queryOptions({
-  queryKey: ["tool-usage"],
-  queryFn: async ({ signal }) => (await api<Page<ToolUsage>>("GET", "/tools/usage", { signal })).items,
-});
+/** What each tool came to, everywhere or in one chat. */
+export function usageByToolQuery(chatId: string | undefined) {
+  return queryOptions({
+    queryKey: ["tool-usage", chatId ?? null],
+    queryFn: async ({ signal }) =>
+      (await api<Page<ToolUsage>>("GET", "/tools/usage", { query: { chat_id: chatId }, signal })).items,
+  });
+}
 
-export function historyQuery(toolName: string | undefined) {
+export function historyQuery(toolName: string | undefined, chatId: string | undefined) {
   return infiniteQueryOptions({
-    queryKey: ["tool-history", toolName ?? null],
+    queryKey: ["tool-history", toolName ?? null, chatId ?? null],
     queryFn: ({ pageParam, signal }) =>
       api<Page<PendingCall>>("GET", "/tool-executions", {
-        query: { tool_name: toolName, cursor: pageParam },
+        query: { tool_name: toolName, chat_id: chatId, cursor: pageParam },
         signal,
       }),
     initialPageParam: undefined as string | undefined,

@@ -11,13 +11,18 @@ import { historyQuery, type ToolUsage, usageByToolQuery } from "../queries";
 import { tookWords } from "../words";
 import { CallCard } from "./tool-card";
 
-type Props = { meId: string | undefined; chatLink: (chatId: string, title: string) => ReactNode };
+type Props = {
+  meId: string | undefined;
+  chatId: string | undefined; // of one chat alone
+  chatLink: (chatId: string, title: string) => ReactNode;
+  everywhere: ReactNode; // the way to the history of all chats
+};
 
-/** What tools did for this person: sums for each, and every call. */
-export function ToolHistory({ meId, chatLink }: Props) {
-  const usage = useQuery(usageByToolQuery);
+/** What tools did for this person, everywhere or in one chat: sums for each, and every call. */
+export function ToolHistory({ meId, chatId, chatLink, everywhere }: Props) {
+  const usage = useQuery(usageByToolQuery(chatId));
   const [name, setName] = useState("");
-  const history = useInfiniteQuery(historyQuery(name || undefined));
+  const history = useInfiniteQuery(historyQuery(name || undefined, chatId));
   const calls = history.data?.pages.flatMap((page) => page.items) ?? [];
   const error = usage.error ?? history.error;
   if (error)
@@ -32,15 +37,22 @@ export function ToolHistory({ meId, chatLink }: Props) {
     );
   if (!usage.data || !history.data) return <Lines widths={["w-full", "w-2/3", "w-full"]} />;
   if (usage.data.length === 0)
-    return <p className="text-text-muted">No model has called a tool for you yet.</p>;
+    return (
+      <p className="text-text-muted">
+        {chatId
+          ? "No model has called a tool for you in this chat."
+          : "No model has called a tool for you yet."}{" "}
+        {chatId && everywhere}
+      </p>
+    );
   const names = [...new Set(usage.data.map((one) => one.tool_name))];
   return (
     <div className="flex flex-col gap-10">
-      <Section title="By tool">
+      <Section title={chatId ? "By tool, in this chat" : "By tool"} action={chatId ? everywhere : undefined}>
         <Sums usage={usage.data} />
       </Section>
       <Section
-        title="Every call"
+        title={chatId ? "Every call of this chat" : "Every call"}
         action={
           <Choice
             label="Show calls of"

@@ -1,4 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import { Wrench } from "lucide-react";
 import { useState } from "react";
 import { wordsFor } from "@/api/words";
@@ -119,6 +120,15 @@ function ToolsDialog({
         ))
       )}
       <ChatRules chatId={chatId} />
+      <p className="pt-4">
+        <Link
+          to="/settings/tools"
+          search={{ chat: chatId }}
+          className="text-accent underline underline-offset-2"
+        >
+          Every call of this chat
+        </Link>
+      </p>
     </Dialog>
   );
 }

@@ -1,0 +1,145 @@
+"""A chat that grows, changes and is made shorter in any order: what is sent fits, nothing is recorded twice, undo is as before."""
+
+import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.chat.models import Chat, ChatSettings, ContextOptimization, ContextRule, Message, OptimizationType
+from tertulia.chat.optimizations import mark_stale
+from tertulia.context.service import (
+    Reading,
+    find_to_summarize,
+    fit,
+    plan,
+    read_branch,
+    record,
+    shorten_now,
+    try_summary,
+)
+from tertulia.context.window import plan_context
+from tertulia.ids import MessageId
+from tests.factories.accounts import make_user
+from tests.factories.chats import add_message, make_chat
+
+PINNED_AT_MOST = 3
+
+
+class Shortened(RuleBasedStateMachine):
+    session: Session
+
+    @initialize(kind=st.sampled_from([None, *OptimizationType]), at=st.sampled_from([None, 0.5]))
+    def begin(self, kind: OptimizationType | None, at: float | None) -> None:
+        self.owner = make_user(self.session)
+        self.chat = make_chat(self.session, owner=self.owner)
+        chosen = ChatSettings(max_tokens=128, when_full=kind, optimize_at=at)
+        self.session.execute(
+            sa.update(Chat).where(Chat.id == self.chat).values(context_window_size=512, settings=chosen)
+        )
+        self.branches: list[list[MessageId]] = [[]]
+        self.pinned: set[str] = set()
+
+    @property
+    def branch(self) -> list[MessageId]:
+        return self.branches[-1]
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.chat, self.branch[-1], None)
+
+    @rule(words=st.integers(1, 120), is_same=st.booleans())
+    def say(self, words: int, is_same: bool) -> None:
+        number = len(self.branch)
+        text = "the same line\n" * words if is_same else f"{number} " + "word " * words
+        before = self.branch[-1] if self.branch else None
+        made = add_message(self.session, self.chat, text, owner=self.owner, is_reply=number % 2 == 1, after=before)
+        self.branch.append(made)
+
+    @precondition(lambda self: len(self.branch) > 2)
+    @rule(place=st.integers(0, 50))
+    def go_back(self, place: int) -> None:
+        """The branch on show is another one, which shares its beginning."""
+        self.branches.append(self.branch[: 1 + place % len(self.branch)])
+
+    @precondition(lambda self: self.branch)
+    @rule(place=st.integers(0, 50), to=st.sampled_from(list(ContextRule)))
+    def steer(self, place: int, to: ContextRule) -> None:
+        chosen = self.branch[place % len(self.branch)]
+        if to is ContextRule.PINNED and len(self.pinned | {chosen}) > PINNED_AT_MOST:
+            return
+        self.pinned.discard(chosen)
+        if to is ContextRule.PINNED:
+            self.pinned.add(chosen)
+        self.session.execute(sa.update(Message).where(Message.id == chosen).values(context_rule=to))
+        mark_stale(self.session, self.chat, chosen)
+
+    @precondition(lambda self: self.branch)
+    @rule(place=st.integers(0, 50))
+    def change(self, place: int) -> None:
+        chosen = self.branch[place % len(self.branch)]
+        self.session.execute(sa.update(Message).where(Message.id == chosen).values(content="changed"))
+        mark_stale(self.session, self.chat, chosen)
+
+    @precondition(lambda self: self.branch)
+    @rule(kind=st.sampled_from([OptimizationType.TRUNCATION, OptimizationType.COMPRESSION]))
+    def shorten(self, kind: OptimizationType) -> None:
+        made = shorten_now(self.session, self.reading, kind)
+        if made is not None:
+            assert made.tokens_after < made.tokens_before
+            record(self.session, self.reading, made)
+
+    @precondition(lambda self: self.branch)
+    @rule(is_wanted=st.booleans())
+    def summarize(self, is_wanted: bool) -> None:
+        wanted = find_to_summarize(self.session, self.reading, is_wanted=is_wanted)
+        made = try_summary(self.session, wanted, "In short.") if wanted is not None else None
+        if made is not None:
+            record(self.session, self.reading, made)
+
+    @precondition(lambda self: self.branch)
+    @rule()
+    def undo_all(self) -> None:
+        """As if nothing had ever been done."""
+        self.session.execute(sa.update(ContextOptimization).values(undone_at=clock.now()))
+        found = read_branch(self.session, self.reading, [])
+        now = fit(self.session, self.reading)
+        if not now.made:
+            assert now.planned == plan(found) == plan_context(found.messages, found.budget)
+
+    @invariant()
+    def what_is_sent_fits_and_a_step_records_once(self) -> None:
+        if not getattr(self, "branches", None) or not self.branch:
+            return
+        fitting = fit(self.session, self.reading)
+        sent = [one.sent for one in fitting.planned if one.sent is not None]
+        assert sum(one.tokens for one in sent) <= fitting.found.budget
+        ids = {one.message_id for one in sent}
+        assert self.branch[-1] in ids
+        assert {one for one in self.branch if one in self.pinned} <= ids
+        for made in fitting.made:
+            record(self.session, self.reading, made)
+        again = fit(self.session, self.reading)
+        assert again.planned == fitting.planned
+        assert again.made == []
+
+
+def test_whatever_happens_in_any_order_what_is_sent_fits_and_undo_is_as_before(session: Session) -> None:
+    class Here(Shortened):
+        pass
+
+    Here.session = session
+    run_state_machine_as_test(
+        Here,
+        settings=settings(
+            max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
