@@ -13,8 +13,19 @@ from tertulia import clock
 from tertulia.chat.models import Chat, ChatSettings, ContextOptimization, ContextRule, Message, OptimizationType
 from tertulia.context.compression import compress, shorten_text
 from tertulia.context.optimizations import Walk, find_boundary, load_active
-from tertulia.context.service import Reading, fit, gather_context, plan, read_branch, record, shorten_now
-from tertulia.context.window import ContextMessage, plan_context
+from tertulia.context.service import (
+    Reading,
+    find_to_summarize,
+    fit,
+    gather_context,
+    plan,
+    read_branch,
+    record,
+    shorten_now,
+    try_summary,
+    try_without,
+)
+from tertulia.context.window import ContextMessage
 from tertulia.db.opening import plain_engine
 from tertulia.ids import MessageId
 from tertulia.runs.counters import find_wrong_totals
@@ -53,7 +64,7 @@ def test_what_is_said_again_is_said_once() -> None:
     short = ContextMessage("user", "ok", "5")
     made = compress([first, again, noise, data, short])
     assert code.strip() in made[0].content
-    assert made[1].content == "Why does\n[the same code as in block 1 above]\nfail?"
+    assert made[1].content == "Why does\n[the same code as above, which begins: def area(width, height):]\nfail?"
     assert made[2].content == "start\nretrying …\n[the line above 400 times in all]\nend"
     assert made[3].content == "![x](data:image/png;base64,[800 characters of data])"
     assert made[4] is short
@@ -68,8 +79,34 @@ def test_compression_never_takes_more_and_keeps_what_does_not_repeat(texts: list
 
 
 def test_a_line_twice_is_no_repetition_and_three_times_is() -> None:
-    assert shorten_text("a\na", {}) == "a\na"
-    assert shorten_text("a\na\na", {}) == "a\n[the line above 3 times in all]"
+    assert shorten_text("a\na", set()) == "a\na"
+    assert shorten_text("a\na\na", set()) == "a\n[the line above 3 times in all]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + " " * 400_000 + "x",
+        "\n```a" * 100_000,
+        "data:image/png;base64," * 30_000,
+        "[" * 300_000,
+        "a\n\n" * 200_000,
+    ],
+)
+def test_compression_takes_a_text_once_through_whoever_wrote_it(text: str) -> None:
+    """A quadratic way would take minutes for each of these."""
+    assert len(shorten_text(text, set())) <= len(text)
+
+
+def test_of_two_blocks_the_one_that_is_sent_stays() -> None:
+    code = "print('a long line of code that says something')\nprint('and another one, which says something else')\n"
+    never_ends = f"```\n{code}"
+    assert shorten_text(never_ends, set()) == never_ends
+    seen: set[str] = set()
+    shorten_text(f"```\n{code}```", seen)
+    assert shorten_text(f"```py\n{code}```\nafter", seen).endswith(
+        "which begins: print('a long line of code that says something')]\nafter"
+    )
 
 
 # ---- what counts on a branch, and what goes
@@ -93,7 +130,7 @@ def test_what_has_to_go_is_never_the_question_nor_what_is_pinned(
         ContextMessage(role, "x" * length, str(number), rule=rule)
         for number, (role, length, rule) in enumerate(given_messages)
     ]
-    boundary = find_boundary(plan_context(messages, budget), budget)
+    boundary = find_boundary(messages, budget)
     questions = [place for place, one in enumerate(messages) if one.role == "user"]
     last = questions[-1] if questions else len(messages) - 1
     if boundary is None:
@@ -168,8 +205,6 @@ def test_whatever_is_shortened_fits_and_is_undone_to_the_same(session: Session, 
     reading = Reading(chat, ids[-1], None)
     before = fit(session, reading)
     if kind is OptimizationType.SUMMARIZATION:
-        from tertulia.context.service import find_to_summarize, try_summary
-
         wanted = find_to_summarize(session, reading, is_wanted=True)
         assert wanted is not None
         assert wanted.affected[0].message_id == ids[0]
@@ -191,6 +226,27 @@ def test_whatever_is_shortened_fits_and_is_undone_to_the_same(session: Session, 
     session.get_one(ContextOptimization, row_id).undone_at = clock.now()
     session.flush()
     assert fit(session, reading).planned == before.planned
+
+
+def test_the_summary_that_there_was_is_not_lost_to_one_that_fails(session: Session) -> None:
+    chat, ids = grown(session, 12, words=20)
+    reading = Reading(chat, ids[8], None)
+    wanted = find_to_summarize(session, reading, is_wanted=True)
+    made = try_summary(session, wanted, "FACT.") if wanted is not None else None
+    assert made is not None
+    record(session, reading, made)
+    reading = Reading(chat, ids[-1], None)
+    wanted = find_to_summarize(session, reading, is_wanted=True)
+    assert wanted is not None
+    assert wanted.earlier == "FACT."
+    made = try_without(session, wanted)
+    assert made is not None
+    record(session, reading, made)
+    now = fit(session, reading)
+    assert (now.found.walk.stop is not None, now.found.summary) == (True, "FACT.")
+    # What it told of changed while the model wrote: it is not taken.
+    session.execute(sa.update(ContextOptimization).values(summary="Changed."))
+    assert try_summary(session, wanted, "New.") is None
 
 
 def test_a_chat_goes_on_for_ever_and_each_step_reads_as_little(session: Session) -> None:
@@ -234,7 +290,7 @@ def test_a_full_window_is_told_by_a_summary_that_is_shown_edited_and_redone(
     assert made["affected_messages"]
     window.wait_for(lambda: ("context_optimization", "created") in window.changes)
     material = provider.requests[-2]["messages"][-1]["content"]
-    assert "user: Question 0." in material
+    assert '<message from="user">\nQuestion 0.' in material
     texts = sent_texts(provider)
     assert texts[0].endswith("<summary>\nThey exchanged questions 0 and 1.\n</summary>")
     assert not any(text.startswith("Question 0.") for text in texts[1:])
@@ -259,6 +315,34 @@ def test_a_full_window_is_told_by_a_summary_that_is_shown_edited_and_redone(
     ana.api("DELETE", f"/chats/{chat}/context-optimizations/{newest['id']}", expect=204)
     ana.api("DELETE", f"/chats/{chat}/context-optimizations/{newest['id']}", expect=204)  # once more is the same
     assert ana.api("GET", f"/chats/{chat}/context")["summary"] is None
+
+
+def test_the_words_of_a_deleted_message_are_in_no_summary(ana: Client, provider: ScriptedProvider) -> None:
+    chat = fill(ana, provider, turns=4, window=8192)
+    path = f"/chats/{chat}/context-optimizations"
+    provider.play([Text("The secret is 42."), Finish(usage=False)])
+    made = ana.api("POST", path, json={"optimization_type": "summarization"}, expect=201)
+    ana.api("DELETE", f"{path}/{made['id']}", expect=204)  # not even of one that was undone
+    first = made["affected_messages"][-1]
+    ana.api("DELETE", f"/messages/{first}", expect=204)
+    (row,) = all_of(ana, chat)
+    assert (row["summary"], row["is_stale"]) == (None, True)
+    assert ana.api("PATCH", f"{path}/{made['id']}", json={"summary": "Anew."}, expect=404)["code"] == (
+        "optimization_not_found"
+    )
+
+
+def test_what_is_deleted_moves_the_place_where_it_was_made_shorter(ana: Client, provider: ScriptedProvider) -> None:
+    chat = fill(ana, provider, turns=4, window=8192)
+    made = ana.api("POST", f"/chats/{chat}/context-optimizations", json={"optimization_type": "truncation"}, expect=201)
+    before = ana.api("GET", f"/chats/{chat}/context")
+    for gone in (made["boundary_message_id"], made["leaf_message_id"]):
+        ana.api("DELETE", f"/messages/{gone}", expect=204)
+        assert ana.api("GET", f"/chats/{chat}/context")["items"][0]["why"] == "truncated"
+    after = ana.api("GET", f"/chats/{chat}/context")
+    assert {item["message_id"] for item in after["items"] if item["sent_tokens"]} < {
+        item["message_id"] for item in before["items"] if item["sent_tokens"]
+    }
 
 
 def test_a_summary_that_fails_leaves_the_oldest_out_and_says_so(ana: Client, provider: ScriptedProvider) -> None:
@@ -289,7 +373,9 @@ def test_a_person_makes_the_context_shorter_and_takes_it_back(ana: Client, provi
     provider.play([Status(500)])
     failed = ana.request("POST", f"/api/v1{path}", json={"optimization_type": "summarization"})
     assert failed.status_code >= 400
-    assert ana.api("POST", path, json={"optimization_type": "compression"}, expect=409)["code"] == "nothing_to_shorten"
+    for _ in range(2):
+        refused = ana.api("POST", path, json={"optimization_type": "compression"}, expect=409)
+        assert refused["code"] == "nothing_to_shorten"
     assert ana.api("POST", path, json={"optimization_type": "other"}, expect=422)
 
 

@@ -12,7 +12,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotYourMessage, StillWriting
 from tertulia.chat.messages import WRITING, LockedChat, announce_message, check_hand, find_place, lock_chat
 from tertulia.chat.models import Chat, Deleted, Message, MessageStatus
-from tertulia.chat.optimizations import mark_stale
+from tertulia.chat.optimizations import mark_stale, move_places
 from tertulia.chat.parts import Part, ToolCallPart, attachments_in, with_other_calls, with_other_files
 from tertulia.chat.queries import BRANCH_IDS, READABLE_CHAT, newest_leaf_below
 from tertulia.chat.schemas import ChatRead, MessageRead, Segment, SegmentEnd
@@ -49,7 +49,8 @@ def delete_message(session: Session, message_id: MessageId, *, actor: Actor) -> 
     _relink(session, list(followers), message.previous_message_id)
     was, message.status = message.status, MessageStatus.DELETED
     index_stored(session, [message_id])
-    mark_stale(session, chat.id, message_id)
+    mark_stale(session, chat.id, message_id, is_deleted=True)
+    move_places(session, message_id, message.previous_message_id)
     values: dict[str, object] = {"message_count": Chat.message_count - 1}
     was_head = chat.head_message_id == message_id
     next_head = _newest_below_or_at(session, chat.id, message.previous_message_id) if was_head else None
@@ -103,6 +104,7 @@ def restore_message(session: Session, message_id: MessageId, *, actor: Actor) ->
     message.status = before.status
     message.details = message.details.model_copy(update={"deleted": None})
     index_stored(session, [message_id])
+    mark_stale(session, chat.id, message_id)
     _relink(session, list(still_there), message_id)
     values: dict[str, object] = {"message_count": Chat.message_count + 1}
     # Only if nothing was said since: then the head stays with what was.

@@ -4,27 +4,37 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.chat.models import Chat, ContextOptimization, OptimizationType
+from tertulia.chat.models import Chat, ContextOptimization
 from tertulia.chat.schemas import ContextOptimizationRead
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
 
-def mark_stale(session: Session, chat_id: str, message_id: str) -> None:
-    """A message changed or went: the summaries that tell of it are not sent any more, and are made anew when they are needed."""
-    rows = session.scalars(
-        sa.select(ContextOptimization).where(
-            ContextOptimization.chat_id == chat_id,
-            ContextOptimization.undone_at.is_(None),
-            ContextOptimization.stale_at.is_(None),
-            ContextOptimization.optimization_type == OptimizationType.SUMMARIZATION,
-            # Ids rise with time: what a summary tells of is not newer than where it ends.
-            ContextOptimization.boundary_message_id >= message_id,
-        )
+def mark_stale(session: Session, chat_id: str, message_id: str, *, is_deleted: bool = False) -> None:
+    """A message changed or went: the summaries that tell of it are not sent any more, and are made anew when they are needed.
+
+    Of a message that is deleted no summary keeps the words, whether it counts or not.
+    """
+    query = sa.select(ContextOptimization).where(
+        ContextOptimization.chat_id == chat_id,
+        ContextOptimization.summary.is_not(None),
+        # Ids rise with time: what a summary tells of is not newer than where it ends.
+        ContextOptimization.boundary_message_id >= message_id,
     )
-    for row in rows:
-        row.stale_at = clock.now()
+    if not is_deleted:
+        query = query.where(ContextOptimization.undone_at.is_(None), ContextOptimization.stale_at.is_(None))
+    for row in session.scalars(query):
+        row.stale_at = row.stale_at or clock.now()
+        if is_deleted:
+            row.summary = None
         announce_optimization(session, row, Operation.UPDATED)
+
+
+def move_places(session: Session, message_id: str, previous_id: str | None) -> None:
+    """A message is taken out of its branch: what was made shorter up to it, or for it, is so for the one before it."""
+    for column in (ContextOptimization.boundary_message_id, ContextOptimization.leaf_message_id):
+        values = {column: previous_id} if previous_id else {ContextOptimization.undone_at: clock.now()}
+        session.execute(sa.update(ContextOptimization).where(column == message_id).values(values))
 
 
 def announce_optimization(session: Session, row: ContextOptimization, operation: Operation) -> ContextOptimizationRead:

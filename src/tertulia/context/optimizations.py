@@ -17,7 +17,7 @@ MOSTACTIVE = 50  # of a chat, the newest: what is older is told by them, or on b
 # What is left after leaving out: some more fits before it is due again, and what providers keep of the beginning stays the same.
 KEPT_SHARE = 0.75
 SUMMARIZED_SHARE = 0.5
-LEAST_GAIN = 0.05  # of the tokens, for a compression that is worth a record
+LEAST_GAIN = 0.05  # of the tokens, for an optimisation by itself that is worth a record, or its price
 MOST_AFFECTED = 1000  # ids that a record names
 ACTIVE = Prepared(
     sa.select(
@@ -75,11 +75,16 @@ class Walk:
                 continue
             if one.kind is OptimizationType.COMPRESSION:
                 self.is_compressed = True
-            elif self.stop is None and not one.is_stale:
+            elif self.stop is None and not (one.is_stale and one.kind is OptimizationType.SUMMARIZATION):
                 self.stop = one
         if self.is_compressed:
             self.compressed.add(message_id)
         return self.stop is not None
+
+    @property
+    def summary(self) -> str | None:
+        """What tells of what is not sent; leaving more out keeps the summary that there was."""
+        return self.stop.summary if self.stop is not None and not self.stop.is_stale else None
 
     def stale(self) -> list[str]:
         """Summaries of this branch that have to be made anew; of one even the message that it ended with may be gone."""
@@ -90,11 +95,9 @@ def tokens_sent(planned: Sequence[Planned]) -> int:
     return sum(one.sent.tokens for one in planned if one.sent is not None)
 
 
-def tokens_of_all(planned: Sequence[Planned]) -> int:
-    """With what is left out for want of room, as far as it was read."""
-    return sum(
-        one.message.tokens for one in planned if one.why != "person" and one.message.message_id is not None
-    ) + sum(one.message.tokens for one in planned if one.message.message_id is None)
+def size_of(messages: Sequence[ContextMessage]) -> int:
+    """What a person does not leave out, as far as it was read; what is compressed in the tokens that it has so."""
+    return sum(one.tokens for one in messages if one.rule != "left_out")
 
 
 def trigger_of(planned: Sequence[Planned], budget: int, optimize_at: float | None) -> TriggerReason | None:
@@ -106,15 +109,15 @@ def trigger_of(planned: Sequence[Planned], budget: int, optimize_at: float | Non
     return None
 
 
-def find_boundary(planned: Sequence[Planned], room: int) -> str | None:
+def find_boundary(messages: Sequence[ContextMessage], room: int) -> str | None:
     """The newest message that has to go for the rest to take at most so many tokens; None where none may go.
 
     The last question and what follows it, pinned messages and the system's always stay.
     """
-    stored = [one.message for one in planned if one.message.message_id is not None]
+    stored = [one for one in messages if one.message_id is not None]
     last = _last_question(stored)
-    room -= sum(one.message.tokens for one in planned if one.message.message_id is None)
-    room -= sum(message.tokens for message in stored[:last] if message.rule == "pinned")
+    room -= sum(one.tokens for one in messages if one.message_id is None)
+    room -= sum(one.tokens for one in stored[:last] if one.rule == "pinned")
     for place in reversed(range(len(stored))):
         message = stored[place]
         if message.rule == "left_out" or (message.rule == "pinned" and place < last):
@@ -125,18 +128,23 @@ def find_boundary(planned: Sequence[Planned], room: int) -> str | None:
     return None
 
 
-def newest_before_question(planned: Sequence[Planned]) -> str | None:
+def newest_before_question(messages: Sequence[ContextMessage]) -> str | None:
     """Up to where a compression reaches: what was asked last goes word for word."""
-    stored = [one.message for one in planned if one.message.message_id is not None]
+    stored = [one for one in messages if one.message_id is not None]
     last = _last_question(stored)
     return stored[last - 1].message_id if last > 0 else None
 
 
-def affected_by(planned: Sequence[Planned], boundary: str) -> list[ContextMessage]:
+def affected_by(messages: Sequence[ContextMessage], boundary: str) -> list[ContextMessage]:
     """What an optimisation is about, as far as it was read, oldest first: pinned messages are not."""
-    stored = [one.message for one in planned if one.message.message_id is not None]
+    stored = [one for one in messages if one.message_id is not None]
     end = next(place for place, message in enumerate(stored) if message.message_id == boundary)
     return [message for message in stored[: end + 1] if message.rule == "auto"]
+
+
+def message_after(messages: Sequence[ContextMessage], boundary: str) -> str | None:
+    ids = [one.message_id for one in messages]
+    return next((one for one in ids[ids.index(boundary) + 1 :] if one is not None), None)
 
 
 def _last_question(stored: Sequence[ContextMessage]) -> int:

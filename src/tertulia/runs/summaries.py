@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import sqlalchemy as sa
@@ -18,7 +19,16 @@ from tertulia.chat.optimizations import announce_optimization, read_optimization
 from tertulia.chat.schemas import ContextOptimizationRead
 from tertulia.chat.service import get_chat
 from tertulia.context.calls import in_words
-from tertulia.context.service import Reading, ToSummarize, find_to_summarize, record, shorten_now, try_summary
+from tertulia.context.service import (
+    Reading,
+    ToSummarize,
+    find_to_summarize,
+    record,
+    shorten_now,
+    try_summary,
+    try_without,
+    without_marks,
+)
 from tertulia.context.window import ContextMessage, estimate_tokens, shorten
 from tertulia.db import Database
 from tertulia.errors import AppError
@@ -78,25 +88,54 @@ class Summarizer:
         self, wanted: ToSummarize, resolved: Resolved, provider: str, model_name: str, *, payer_id: str
     ) -> str:
         request = _request(wanted, model_name)
+        answer = _Answer()
+        problem: AppError | None = None
         try:
             async with asyncio.timeout(WITHIN_S):
-                text, usage = await _ask(resolved, request)
+                await _ask(resolved, request, answer)
         except TimeoutError:
-            raise SummaryFailed(f"The model did not finish it within {WITHIN_S:.0f} seconds.") from None
-        cost = cost_of(resolved.vendor, model_name, usage or Usage(0, 0), at=clock.now()) if usage else None
-        used = Consumption(
-            split_key(provider)[0],
-            model_name,
-            usage.input_tokens if usage else sum(estimate_tokens(one.content) for one in request.messages),
-            usage.output_tokens if usage else estimate_tokens(text),
-            usage.cached_tokens if usage else 0,
-            usage is None,
-            cost,
-        )
-        made = await self._db.write(_store, wanted, text, used, resolved, provider, payer_id)
+            problem = SummaryFailed(f"The model did not finish it within {WITHIN_S:.0f} seconds.")
+        except AppError as error:
+            problem = error
+        except asyncio.CancelledError:
+            await asyncio.shield(self._db.write(_pay, wanted, answer.used(request, resolved, provider), payer_id))
+            raise
+        if problem is None and not answer.words:
+            problem = SummaryFailed("The model answered with nothing.")
+        used = answer.used(request, resolved, provider)
+        if problem is not None:
+            await self._db.write(_pay, wanted, used, payer_id)
+            raise problem
+        made = await self._db.write(_store, wanted, answer.words, used, resolved, provider, payer_id)
         if made is None:
-            raise SummaryFailed("It is not shorter than what it tells of, or that changed meanwhile.")
+            raise SummaryFailed("It is hardly shorter than what it tells of, or that changed meanwhile.")
         return made
+
+
+@dataclass
+class _Answer:
+    """What came of a request for a summary, however it ends."""
+
+    text: str = ""
+    usage: Usage | None = None
+    has_begun: bool = False
+
+    @property
+    def words(self) -> str:
+        return self.text.strip()[:MAX_SUMMARY].replace("\x00", "\ufffd")
+
+    def used(self, request: ModelRequest, resolved: Resolved, provider: str) -> Consumption | None:
+        """None where the provider never began."""
+        if not self.has_begun:
+            return None
+        sent = sum(estimate_tokens(one.content) for one in request.messages)
+        usage = self.usage or Usage(sent, estimate_tokens(self.text))
+        is_known = self.usage is not None
+        cost = cost_of(resolved.vendor, request.model_name, usage, at=clock.now())
+        vendor = split_key(provider)[0]
+        return Consumption(
+            vendor, request.model_name, usage.input_tokens, usage.output_tokens, usage.cached_tokens, not is_known, cost
+        )
 
 
 def _wanted_for(
@@ -121,7 +160,8 @@ def _has_stale(session: Session, chat_id: str) -> bool:
 
 def _request(wanted: ToSummarize, model_name: str) -> ModelRequest:
     most = max(LEAST_TOKENS, min(MOST_TOKENS, wanted.room // 4))
-    earlier = f"<summary_of_before>\n{wanted.earlier}\n</summary_of_before>\n\n" if wanted.earlier else ""
+    before = without_marks(wanted.earlier or "")
+    earlier = f"<summary_of_before>\n{before}\n</summary_of_before>\n\n" if before else ""
     told = "\n\n".join(_in_words(one) for one in wanted.affected)
     room = max(LEAST_TOKENS, wanted.room - most - estimate_tokens(INSTRUCTIONS) - estimate_tokens(earlier))
     material = f"{earlier}<conversation>\n{shorten(told, room)}\n</conversation>\n\nAt most {most * 2 // 3} words."
@@ -132,40 +172,31 @@ def _request(wanted: ToSummarize, model_name: str) -> ModelRequest:
 
 def _in_words(message: ContextMessage) -> str:
     said = "\n\n".join([*(in_words(turn) for turn in message.turns), message.content])
-    return f"{message.role}: {said.strip()}".replace("</conversation>", "</ conversation>")
+    return f'<message from="{message.role}">\n{without_marks(said.strip())}\n</message>'
 
 
-async def _ask(resolved: Resolved, request: ModelRequest) -> tuple[str, Usage | None]:
-    text: list[str] = []
-    usage: Usage | None = None
+async def _ask(resolved: Resolved, request: ModelRequest, answer: _Answer) -> None:
     stream = resolved.adapter.stream(request)
     try:
         async for events in stream:
             for event in events:
+                answer.has_begun = True
                 if isinstance(event, TextDelta):
-                    text.append(event.text)
+                    answer.text += event.text
                 elif isinstance(event, Usage):
-                    usage = event
+                    answer.usage = event
+            if len(answer.text) > MAX_SUMMARY:
+                break
     finally:
         aclose = getattr(stream, "aclose", None)
         if aclose is not None:
             await aclose()
-    found = "".join(text).strip()[:MAX_SUMMARY].replace("\x00", "\ufffd")
-    if not found:
-        raise SummaryFailed("The model answered with nothing.")
-    return found, usage
 
 
-def _store(
-    session: Session,
-    wanted: ToSummarize,
-    text: str,
-    used: Consumption,
-    resolved: Resolved,
-    provider: str,
-    payer_id: str,
-) -> str | None:
-    """What was spent is entered in any case; None where the summary is of no use."""
+def _pay(session: Session, wanted: ToSummarize, used: Consumption | None, payer_id: str) -> None:
+    """Into the ledger and the chat's totals, whatever came of it."""
+    if used is None:
+        return
     chat_id = wanted.reading.chat_id
     record_usage(session, used, user_id=payer_id, chat_id=chat_id, message_id=None, run_id=None, is_summary=True)
     tokens = used.input_tokens + used.output_tokens
@@ -174,8 +205,21 @@ def _store(
         .where(Chat.id == chat_id)
         .values(total_tokens=Chat.total_tokens + tokens, total_cost=Chat.total_cost + (used.cost or Decimal(0)))
     )
+
+
+def _store(
+    session: Session,
+    wanted: ToSummarize,
+    text: str,
+    used: Consumption | None,
+    resolved: Resolved,
+    provider: str,
+    payer_id: str,
+) -> str | None:
+    """None where the summary is of no use; what was spent is entered all the same."""
+    _pay(session, wanted, used, payer_id)
     made = try_summary(session, wanted, text)
-    if made is None:
+    if made is None or used is None:
         return None
     _undo_all(session, wanted.replaces)
     return record(
@@ -192,17 +236,10 @@ def _store(
 
 def _leave_out(session: Session, wanted: ToSummarize, note: str) -> None:
     """In place of a summary that failed: the same messages, without words for them."""
-    made = shorten_at(session, wanted, note)
+    made = try_without(session, wanted)
     if made is not None:
         _undo_all(session, wanted.replaces)
-
-
-def shorten_at(session: Session, wanted: ToSummarize, note: str) -> str | None:
-    made = try_summary(session, wanted, "")
-    if made is None:
-        return None
-    truncated = made.as_truncation(note[:1000])
-    return record(session, wanted.reading, truncated)
+        record(session, wanted.reading, replace(made, note=note[:1000]))
 
 
 def _undo_all(session: Session, ids: Sequence[str]) -> None:
@@ -258,9 +295,9 @@ def edit_summary(
 ) -> ContextOptimizationRead:
     """By whoever may write in the chat. Raises OptimizationNotFound, NothingToShorten for words longer than what they tell of."""
     row = _of_chat(session, chat_id, row_id, actor=actor)
-    if row.summary is None:
+    if row.summary is None or row.undone_at is not None:
         raise OptimizationNotFound
-    after = row.tokens_after - estimate_tokens(row.summary) + estimate_tokens(summary)
+    after = max(0, row.tokens_after - estimate_tokens(row.summary)) + estimate_tokens(summary)
     if after > row.tokens_before:
         raise NothingToShorten
     row.summary, row.tokens_after, row.is_edited, row.stale_at = summary, after, True, None
