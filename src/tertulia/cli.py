@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
@@ -193,6 +194,18 @@ def import_command(
     if job.error:
         typer.echo(job.error, err=True)
         raise typer.Exit(1)
+
+
+@app.command("demo")
+def demo_command(username: Annotated[str, typer.Argument(help="Who gets it.")]) -> None:
+    """Give somebody sample chats to look around in; like any import they are undone as a whole. On SQLite the server must not run."""
+    settings = load_settings()
+    with (
+        resources.as_file(resources.files("tertulia.demo") / "chats.json") as path,
+        locked_data_folder(settings) if settings.sqlite_path else nullcontext(),
+    ):
+        job = asyncio.run(_import(settings, username, path, path.stat().st_size))
+    typer.echo(f"{username} has {job.report.chats} sample chats. They are taken back under Settings, Data.")
 
 
 async def _import(settings: Settings, username: str, path: Path, size: int) -> ImportJob:

@@ -141,3 +141,5 @@ def test_everything_goes_out_and_comes_in_by_the_command_line(running: Process, 
     assert (done.returncode, "1 chats with 1 messages" in done.stdout) == (0, True), done.stdout + done.stderr
     again = run_cli(running.environment, "import", "ada", str(file))
     assert "1 were there already" in again.stdout
+    demo = run_cli(running.environment, "demo", "ada")
+    assert (demo.returncode, demo.stdout.startswith("ada has 3 sample chats.")) == (0, True), demo.stderr

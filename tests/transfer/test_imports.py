@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,8 @@ def rich_chat(client: Client, provider: ScriptedProvider) -> str:
     client.api("PUT", f"/messages/{first['id']}/reactions/👍")
     tag = client.api("POST", "/tags", json={"name": "Home", "colour": "blue"}, expect=201)
     client.api("PUT", f"/chats/{chat['id']}/tags/{tag['id']}")
+    schema = {"type": "object", "properties": {"origin": {"type": "string"}}}
+    client.api("PUT", f"/chats/{chat['id']}/state", json={"state": {"origin": "PRG"}, "schema": schema})
     client.api("PATCH", f"/chats/{chat['id']}", json={"is_pinned": True})
     client.api("PUT", f"/chats/{chat['id']}/head", json={"message_id": sent["reply"]["id"]})
     return str(chat["id"])
@@ -119,11 +122,32 @@ def test_what_goes_out_comes_in_again_and_goes_out_the_same(
     assert (call["result"]["content"], call["requested_by"], call["run_id"]) == ("2", None, None)
     reply = other.api("GET", f"/messages/{call['message_id']}")
     assert call["id"] in [part.get("tool_execution_id") for part in reply["parts"]]
+    assert other.api("GET", f"/chats/{ours['id']}/state")["state"] == {"origin": "PRG"}
     assert other.api("GET", "/tools/usage")["items"] == []
     allowed = other.api("GET", "/auto-approval-settings")
     assert allowed["specific_tools"] == {}  # what runs unasked is not taken from a file
     assert other.api("GET", "/search", params={"q": "within"})["items"]
     assert other.api("GET", "/usage")["items"] == []  # what was paid elsewhere is not paid again
+
+
+def test_the_sample_data_is_taken_whole(ana: Client) -> None:
+    """S002-055: its flight request is what the state of a chat is for."""
+    sample = resources.files("tertulia.demo") / "chats.json"
+    job = take(ana, "chats.json", sample.read_bytes())
+    assert job["report"] | {"chats": 3, "messages": 13, "refused": 0, "problems": []} == job["report"]
+    flight = next(chat for chat in ana.api("GET", "/chats")["items"] if chat["title"] == "A flight to Lisbon")
+    state = ana.api("GET", f"/chats/{flight['id']}/state")
+    assert state["state"]["last_flight_request"]["destination"] == "LIS"
+    assert set(state["schema"]["properties"]) == {"last_flight_request", "pending_flight_request", "preferences"}
+    assert len(ana.api("GET", f"/chats/{flight['id']}/tool-executions")["items"]) == 1
+
+
+def test_a_state_that_does_not_fit_is_left_out_and_told(ana: Client) -> None:
+    (flight, *_) = json.loads((resources.files("tertulia.demo") / "chats.json").read_text())
+    flight["chat"]["state"]["state"] = {"unknown": True}
+    job = take(ana, "chats.json", json.dumps([flight]).encode())
+    assert job["report"]["chats"] == 1
+    assert "does not fit its schema" in job["report"]["problems"][0]
 
 
 def test_a_call_in_an_export_is_taken_as_ended_and_what_is_no_call_is_left_out(

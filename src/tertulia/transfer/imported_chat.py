@@ -35,10 +35,12 @@ from tertulia.chat.queries import newest_leaf_below
 from tertulia.chat.schemas import TagCreate
 from tertulia.chat.search_index import index_stored, index_title
 from tertulia.chat.service import announce_chat
+from tertulia.chat.state import StateWrite, put_state
 from tertulia.chat.tags import find_or_create_tag
 from tertulia.db import insert_if_absent, table_of
+from tertulia.errors import AppError
 from tertulia.files.of_messages import Attached, link_attachments
-from tertulia.ids import new_id
+from tertulia.ids import ChatId, new_id
 from tertulia.jobs.models import ImportJobChat
 from tertulia.realtime.models import Operation
 from tertulia.tools.models import ToolExecution
@@ -111,18 +113,31 @@ def import_chat(
         session.execute(sa.insert(table_of(Message)), rows[start : start + 500])
     _add_calls(session, order, rows, ids, problems)
     session.execute(sa.insert(ImportJobChat).values(import_job_id=job_id, chat_id=chat_id))
+    _keep_state(session, chat_id, native.get("state"), problems, actor=actor)
     _link_files(session, found, files, ids, chat_id)
     _react(session, order, ids, actor)
     _set_head(session, chat_id, ids.get(found.head or ""), [row for row in rows if row["thread_level"] == 0])
     for tag in dict.fromkeys(one_line(tag)[:50] for tag in found.tags):
         if tag:
-            colour = next((one["colour"] for one in native.get("tags", []) if one["name"] == tag), TagColour.GREY)
+            told = next((one["colour"] for one in native.get("tags", []) if one["name"] == tag), None)
+            colour = TagColour(told) if told in list(TagColour) else TagColour.GREY
             tag_id = find_or_create_tag(session, TagCreate(name=tag, colour=colour), actor=actor)
             insert_if_absent(session, ChatTag, chat_id=chat_id, tag_id=tag_id, created_at=now)
     index_stored(session, [row["id"] for row in rows])
     index_title(session, chat_id)
     announce_chat(session, chat_id, Operation.CREATED)
     return problems
+
+
+def _keep_state(session: Session, chat_id: str, given: object, problems: list[str], *, actor: Actor) -> None:
+    """What its tools remembered, if it fits the schema that they declared."""
+    if given is None:
+        return
+    try:
+        with session.begin_nested():
+            put_state(session, ChatId(chat_id), StateWrite.model_validate(given), actor=actor)
+    except (ValidationError, AppError):
+        problems.append("The state of the chat does not fit its schema, and was left out.")
 
 
 def _add_calls(

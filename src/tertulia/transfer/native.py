@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.models import User
-from tertulia.chat.models import Chat, ChatTag, Message, MessageStatus, Reaction, Tag
+from tertulia.chat.models import Chat, ChatState, ChatTag, Message, MessageStatus, Reaction, Tag
 from tertulia.chat.parts import attachments_in, with_other_calls, with_other_files
 from tertulia.files.models import Attachment, Blob, MessageAttachment
 from tertulia.http.answers import encode
@@ -58,7 +58,8 @@ def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[
                 )
                 if is_own
             ],
-        },
+        }
+        | _state(session, chat_id),
         "messages": [
             _message(session, message, name, ids, file_ids, calls.get(message.id, []))
             | ({} if is_own else {"edit_history": []})
@@ -68,6 +69,12 @@ def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[
             {key: value for key, value in file.items() if key not in ("own_id", "storage_path")} for file in files
         ],
     }
+
+
+def _state(session: Session, chat_id: str) -> dict[str, Any]:
+    """What its tools remember, if they remember anything."""
+    row = session.scalars(sa.select(ChatState).where(ChatState.chat_id == chat_id)).one_or_none()
+    return {"state": {"state": row.state, "schema": row.state_schema}} if row is not None else {}
 
 
 def encode_native(chat: dict[str, Any]) -> bytes:
