@@ -7,6 +7,13 @@ import pytest
 from tests.fakes.live_server import Client
 
 
+@pytest.fixture(params=["sqlite"])
+def engine_kind(request: pytest.FixtureRequest) -> str:
+    """What stands around the routes does not know the database."""
+    kind: str = request.param
+    return kind
+
+
 @pytest.mark.parametrize(("size", "status"), [(4 * 1024 * 1024, 422), (4 * 1024 * 1024 + 1, 413)])
 def test_a_body_is_at_most_four_mebibytes(ana: Client, size: int, status: int) -> None:
     frame = len('{"title": ""}')

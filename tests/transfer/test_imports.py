@@ -142,6 +142,7 @@ def test_the_sample_data_is_taken_whole(ana: Client) -> None:
     assert len(ana.api("GET", f"/chats/{flight['id']}/tool-executions")["items"]) == 1
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
 def test_a_state_that_does_not_fit_is_left_out_and_told(ana: Client) -> None:
     (flight, *_) = json.loads((resources.files("tertulia.demo") / "chats.json").read_text())
     flight["chat"]["state"]["state"] = {"unknown": True}
@@ -274,6 +275,7 @@ def test_a_draft_takes_no_chat_that_others_see(ana: Client, sign_in: SignIn, pro
     assert [one["id"] for one in bob.api("GET", "/chats")["items"]] == [chat["id"]]
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
 def test_a_draft_beyond_all_measure_is_left_out(ana: Client, provider: ScriptedProvider) -> None:
     rich_draft(ana, provider)
     files = everything(ana)
@@ -291,6 +293,7 @@ def test_a_draft_beyond_all_measure_is_left_out(ana: Client, provider: ScriptedP
     assert "more versions" in report["problems"][0]
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
 def test_odd_ids_make_no_odd_names_and_times_to_come_are_now(ana: Client, provider: ScriptedProvider) -> None:
     rich_draft(ana, provider)
     files = everything(ana)
@@ -306,6 +309,7 @@ def test_odd_ids_make_no_odd_names_and_times_to_come_are_now(ana: Client, provid
     assert seconds(float("inf")) is None
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
 @pytest.mark.parametrize(
     "broken",
     [
@@ -340,6 +344,7 @@ def test_a_second_import_of_the_same_adds_nothing(ana: Client, sign_in: SignIn, 
     assert len(other.api("GET", "/chats")["items"]) == 1
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
 def test_chatgpt(ana: Client) -> None:
     job = sample(ana, "chatgpt.json")
     assert (job["source"], job["report"]["chats"], job["report"]["refused"]) == ("chatgpt", 1, 1)
@@ -366,6 +371,7 @@ def test_chatgpt(ana: Client) -> None:
     assert ana.api("GET", f"/messages/{robin}")["content"] == "The robin."
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
 def test_claude_from_its_zip(ana: Client) -> None:
     conversations = (SAMPLES / "claude.json").read_bytes()
     job = take(ana, "claude.zip", samples.packed({"conversations.json": conversations, "users.json": b"[]"}))
@@ -378,6 +384,7 @@ def test_claude_from_its_zip(ana: Client) -> None:
     assert any("not in the export" in problem for problem in job["report"]["problems"])
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
 def test_open_webui(ana: Client) -> None:
     job = sample(ana, "openwebui.json")
     assert job["report"]["chats"] == 2
@@ -393,6 +400,7 @@ def test_open_webui(ana: Client) -> None:
     assert "reasoning" in parts
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
 @pytest.mark.parametrize("name", ["librechat-linear.json", "librechat-tree.json"])
 def test_librechat(ana: Client, name: str) -> None:
     job = sample(ana, name)
@@ -429,6 +437,7 @@ def unreadable() -> list[tuple[str, bytes, str]]:
     ]
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
 def test_a_file_that_cannot_be_imported_says_why(ana: Client) -> None:
     for name, content, words in unreadable():
         job = take(ana, name, content)
@@ -436,6 +445,7 @@ def test_a_file_that_cannot_be_imported_says_why(ana: Client) -> None:
     assert ana.api("GET", "/chats")["items"] == []
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
 def test_one_chat_that_cannot_be_understood_costs_no_other(ana: Client) -> None:
     chats = json.loads((SAMPLES / "claude.json").read_text())
     broken = {"uuid": "x", "name": "Broken", "chat_messages": [{"uuid": ["?"], "content": 5, "attachments": "no"}]}
@@ -445,6 +455,7 @@ def test_one_chat_that_cannot_be_understood_costs_no_other(ana: Client) -> None:
     assert [chat["title"] for chat in ana.api("GET", "/chats")["items"]].count("Bread") == 1
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
 def test_what_is_too_long_is_cut_and_told(ana: Client) -> None:
     chats = json.loads((SAMPLES / "claude.json").read_text())
     chats[0]["chat_messages"][0]["content"] = [{"type": "text", "text": "a" * 100_001}]
