@@ -307,7 +307,6 @@ class RunExecutor:
         """
         try:
             resolved = tally.resolved = await self._catalogue.resolve(run.payer_id, run.provider, run.model_name)
-            offered = await self._tools.offered(run, resolved.takes_tools)
             while True:
                 tally.is_at_tools = live.has_calls
                 if await self._wait_for_decisions(run, live):
@@ -315,6 +314,8 @@ class RunExecutor:
                 if live.has_calls and await self._db.read(count_calls, run.id) > MAX_CALLS:
                     raise TooManyToolCalls(MAX_CALLS)
                 tally.begin_step(live.written())
+                # For each request anew: what a tool is described as may have been accepted since the last.
+                offered = await self._tools.offered(run, resolved.takes_tools)
                 await self._ask(run, live, resolved, tally, offered)
                 if not tally.calls:
                     return tally.completed(live.written())
