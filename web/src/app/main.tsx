@@ -11,6 +11,7 @@ import { ApiError } from "@/api/client";
 import { Realtime } from "@/realtime/client";
 import { RealtimeProvider } from "@/realtime/provider";
 import { ToastProvider } from "@/ui/toast";
+import { keepLive } from "./live-cache";
 import { router } from "./router";
 import { rememberedTheme, showTheme } from "./theme";
 
@@ -24,6 +25,8 @@ const client = new QueryClient({
     },
   },
 });
+const realtime = new Realtime();
+keepLive(client, realtime);
 const nonce = document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content;
 const root = document.getElementById("root");
 if (root)
@@ -31,7 +34,7 @@ if (root)
     <StrictMode>
       <CSPProvider nonce={nonce}>
         <QueryClientProvider client={client}>
-          <RealtimeProvider value={new Realtime()}>
+          <RealtimeProvider value={realtime}>
             <ToastProvider>
               <RouterProvider router={router} />
             </ToastProvider>

@@ -4,12 +4,8 @@ import { Suspense, useEffect, useState } from "react";
 import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { ConfirmPassword, meQuery, SetupForm, SignInForm, setupQuery } from "@/features/accounts";
-import { applyChange } from "@/features/chat";
-import { applyDraftChange } from "@/features/drafts";
-import { applyToolChange } from "@/features/tools";
 import { setLanguage } from "@/lib/dates";
 import { keepFor } from "@/lib/kept-text";
-import type { ChangeEvent } from "@/realtime/protocol";
 import { useConnection, useRealtime } from "@/realtime/provider";
 import { MenuButtonProvider } from "@/ui/menu-button";
 import { Sheet } from "@/ui/sheet";
@@ -62,7 +58,6 @@ export function Shell() {
 /** Side bar and page, with everything kept live. */
 function Rooms() {
   const [isMenuOpen, setMenuOpen] = useState(false);
-  useLiveCache();
   useFinishedNotice();
   const [opened, setOpened] = useState<"palette" | "shortcuts">();
   useKeys(setOpened);
@@ -126,49 +121,6 @@ function useKeys(open: (what: "palette" | "shortcuts") => void): void {
     addEventListener("keydown", listen);
     return () => removeEventListener("keydown", listen);
   }, [navigate, open]);
-}
-
-function useLiveCache(): void {
-  const client = useQueryClient();
-  const realtime = useRealtime();
-  useEffect(
-    () =>
-      realtime.listen((message) => {
-        if (message.tell === "change") {
-          void applyChange(client, message.change).catch(() => client.invalidateQueries());
-          applyDraftChange(client, message.change);
-          applyToolChange(client, message.change);
-          for (const queryKey of staleAfter(message.change)) void client.invalidateQueries({ queryKey });
-        }
-        if (message.tell === "reload") void client.invalidateQueries();
-        if (message.tell === "connection" && message.state === "signed-out")
-          void client.resetQueries(meQuery);
-      }),
-    [client, realtime],
-  );
-}
-
-/** What a change makes worth asking for again, where it is on the screen. */
-function staleAfter(change: ChangeEvent): string[][] {
-  switch (change.entity) {
-    case "provider_config":
-      return [["provider_config"], ["models"]];
-    case "tag":
-      return [["tags"], ["tagged"]];
-    case "chat":
-      return [["tagged"]];
-    case "session":
-    case "api_token":
-      return [[change.entity]];
-    case "attachment":
-      return [["attachments"], ["storage"]];
-    case "import_job":
-      return [["imports"]];
-    case "run":
-      return change.operation === "updated" ? [["usage"]] : [];
-    default:
-      return [];
-  }
 }
 
 function ConnectionNotice() {

@@ -55,14 +55,18 @@ export class Hub {
   async #listen(signal: AbortSignal): Promise<void> {
     let losses = 0;
     while (!signal.aborted) {
+      const isFromNow = this.#lastId === undefined;
       const end = await readStream(
         "/api/v1/events",
         this.#lastId,
         (event) => {
           losses = 0;
           if (event.id) this.#lastId = event.id;
-          if (event.event === "ready") this.#say("online");
-          else if (event.event === "reload") this.tell({ tell: "reload" });
+          if (event.event === "ready") {
+            this.#say("online");
+            // What a page loaded before may have changed in between, and nobody tells of that.
+            if (isFromNow) this.tell({ tell: "reload" });
+          } else if (event.event === "reload") this.tell({ tell: "reload" });
           else if (event.event === "presence")
             this.tell({ tell: "presence", presence: JSON.parse(event.data) });
           else if (event.event === "change") this.tell({ tell: "change", change: JSON.parse(event.data) });

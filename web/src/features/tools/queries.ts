@@ -123,16 +123,9 @@ export const putChatRules = (chatId: string, rules: Schemas["ChatApproval"]) =>
 export const putRules = (rules: Schemas["AutoApprovalUpdate"]) =>
   api<Rules>("PUT", "/auto-approval-settings", { body: rules });
 
-/** Ask again for what is shown, and let go of an answer that is on its way: it may be from before. */
-function fetchAnew(client: QueryClient, queryKey: readonly unknown[]): void {
-  // Invalidating alone does not: a first answer that is awaited is taken as it comes.
-  void client.cancelQueries({ queryKey }).then(() => client.invalidateQueries({ queryKey }));
-}
-
 /** Put a new or changed call where it is shown; an older telling of it does not undo a newer one. */
 export function placeCall(client: QueryClient, call: ToolCall): void {
   const { queryKey } = callsQuery(call.message_id);
-  if (!client.getQueryData(queryKey)) fetchAnew(client, queryKey);
   client.setQueryData<ToolCall[]>(queryKey, (calls) => {
     if (!calls) return calls;
     const at = calls.findIndex((one) => one.id === call.id);
@@ -142,8 +135,7 @@ export function placeCall(client: QueryClient, call: ToolCall): void {
   });
   client.removeQueries({ queryKey: ["tool-execution", call.id] });
   if (call.status === "approved") void client.invalidateQueries(chatRulesQuery(call.chat_id));
-  if (call.status === "pending" || call.question || !client.getQueryData(pendingQuery.queryKey))
-    fetchAnew(client, pendingQuery.queryKey);
+  if (call.status === "pending" || call.question) void client.invalidateQueries(pendingQuery);
   else
     client.setQueryData<PendingCall[]>(pendingQuery.queryKey, (waiting) =>
       waiting?.filter((one) => one.id !== call.id),
