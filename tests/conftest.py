@@ -23,6 +23,9 @@ from tertulia.tools.protocol import Tool
 from tests.factories.accounts import PASSWORD_HASH, make_user
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import ScriptedProvider
+from tests.remembered import remember
+
+remember()
 
 
 def pytest_collection_finish() -> None:

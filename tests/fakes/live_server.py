@@ -4,14 +4,11 @@ import asyncio
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import uvicorn
-from fastapi import routing
-from fastapi.dependencies.models import Dependant
 
 from tertulia.app import create_app
 from tertulia.settings import Settings
@@ -20,26 +17,6 @@ from tertulia.tools.protocol import Tool
 HEADERS = {"X-Tertulia": "1"}
 # No test calls by TLS, and a client of its own would read the certificates of the world.
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def _remember_signatures() -> None:
-    """FastAPI looks into the signature of each endpoint for each app anew. A thousand apps of tests differ in what their endpoints
-    close over alone, so what was found of the same code counts for the next; the tests of processes run without this."""
-    look: Callable[..., Dependant] = vars(routing)["get_dependant"]
-    known: dict[tuple[str, object], Dependant] = {}
-
-    def remembered(*, path: str, call: Callable[..., Any], **options: Any) -> Dependant:
-        code = getattr(call, "__code__", None)
-        if code is None:
-            return look(path=path, call=call, **options)
-        if (path, code) not in known:
-            known[path, code] = look(path=path, call=call, **options)
-        return replace(known[path, code], call=call)
-
-    vars(routing)["get_dependant"] = remembered
-
-
-_remember_signatures()
 
 
 class QuickServer(uvicorn.Server):
