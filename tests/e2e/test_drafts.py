@@ -165,6 +165,7 @@ def test_on_a_phone_a_text_is_asked_for_stopped_and_taken(signed_in: SignedIn, p
     page = signed_in(**PHONE)
     open_draft(page)
     ask(page, "Write about bread")
+    expect(text_of(page)).to_contain_text("Bread,")  # stopped before it is asked, the model would give this to the next
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.get_by_text("The model proposed no change")).to_be_visible()
     provider.release()
