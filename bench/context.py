@@ -12,7 +12,8 @@ from tertulia.accounts.models import User, UserRole
 from tertulia.chat.models import Chat, ContextRule, Message
 from tertulia.chat.schemas import ChatCreate
 from tertulia.chat.service import create_chat
-from tertulia.context.service import Reading, gather_context
+from tertulia.context.branch import Reading
+from tertulia.context.service import gather_context
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id

@@ -41,8 +41,8 @@ def _remember_signatures() -> None:
 def _remember_statements() -> None:
     """SQLAlchemy makes a statement's text for each engine. Of one dialect all engines are made alike here, so one text does."""
     texts: LRUCache[Any, Any] = LRUCache(STATEMENTS_KEPT)
-    DefaultDialect.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign, assignment]
-    DefaultDialect.__eq__ = lambda self, other: type(self) is type(other)  # type: ignore[method-assign, assignment]
+    DefaultDialect.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]
+    DefaultDialect.__eq__ = lambda self, other: type(self) is type(other)  # type: ignore[method-assign]
 
     @sa.event.listens_for(sa.Engine, "engine_connect")
     def share(connection: sa.Connection) -> None:

@@ -1,5 +1,6 @@
 """Sending less: leaving out, summaries, compression; recorded, undone, and what is sent always fits."""
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -10,32 +11,26 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import UserRole
+from tertulia.chat.messages import set_context_rule
 from tertulia.chat.models import Chat, ChatSettings, ContextOptimization, ContextRule, Message, OptimizationType
+from tertulia.context.branch import Reading, plan, read_branch
 from tertulia.context.compression import compress, shorten_text
+from tertulia.context.messages import ContextMessage
 from tertulia.context.optimizations import Walk, find_boundary, load_active
-from tertulia.context.service import (
-    Reading,
-    find_to_summarize,
-    fit,
-    gather_context,
-    plan,
-    read_branch,
-    record,
-    shorten_now,
-    try_summary,
-    try_without,
-)
-from tertulia.context.window import ContextMessage
+from tertulia.context.service import fit, gather_context, plan_next, record, shorten_now
+from tertulia.context.summaries import find_to_summarize, try_summary, try_without
 from tertulia.db.opening import plain_engine
-from tertulia.ids import MessageId
+from tertulia.ids import ChatId, MessageId, UserId
 from tertulia.runs.counters import find_wrong_totals
 from tests.conftest import SignIn
 from tests.context.test_next_request import fill
 from tests.factories.accounts import make_user
 from tests.factories.chats import add_message, make_chat
 from tests.fakes.live_server import Client
-from tests.fakes.scripted_provider import Finish, ScriptedProvider, Status, Text
-from tests.waiting import Listener
+from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Status, Text
+from tests.waiting import Listener, until
 
 
 def all_of(client: Client, chat: str) -> list[dict[str, Any]]:
@@ -216,9 +211,9 @@ def test_whatever_is_shortened_fits_and_is_undone_to_the_same(session: Session, 
     assert made.tokens_after < made.tokens_before
     row_id = record(session, reading, made)
     after = fit(session, reading)
-    assert sum(one.sent.tokens for one in after.planned if one.sent) <= after.found.budget
+    assert sum(one.sent.tokens for one in after.planned if one.sent) <= after.branch.budget
     if kind is OptimizationType.SUMMARIZATION:
-        assert "They said words." in after.found.messages[0].content
+        assert "They said words." in after.branch.messages[0].content
     if kind is OptimizationType.COMPRESSION:
         (shorter,) = [one for one in after.planned if one.why == "compressed"]
         assert shorter.sent is not None
@@ -238,12 +233,13 @@ def test_the_summary_that_there_was_is_not_lost_to_one_that_fails(session: Sessi
     reading = Reading(chat, ids[-1], None)
     wanted = find_to_summarize(session, reading, is_wanted=True)
     assert wanted is not None
-    assert wanted.earlier == "FACT."
+    assert wanted.earlier is not None
+    assert wanted.earlier.summary == "FACT."
     made = try_without(session, wanted)
     assert made is not None
     record(session, reading, made)
     now = fit(session, reading)
-    assert (now.found.walk.stop is not None, now.found.summary) == (True, "FACT.")
+    assert (now.branch.walk.stop is not None, now.branch.walk.summary) == (True, "FACT.")
     # What it told of changed while the model wrote: it is not taken.
     session.execute(sa.update(ContextOptimization).values(summary="Changed."))
     assert try_summary(session, wanted, "New.") is None
@@ -258,10 +254,116 @@ def test_a_chat_goes_on_for_ever_and_each_step_reads_as_little(session: Session)
         fitting = fit(session, reading)
         for made in fitting.made:
             record(session, reading, made)
-        assert sum(one.sent.tokens for one in fitting.planned if one.sent) <= fitting.found.budget
-        read.append(len(fitting.found.messages))
+        assert sum(one.sent.tokens for one in fitting.planned if one.sent) <= fitting.branch.budget
+        read.append(len(fitting.branch.messages))
     assert max(read[-20:]) <= max(read[:20])
     assert (session.scalar(sa.select(sa.func.count()).select_from(ContextOptimization)) or 0) < len(ids) / 4
+
+
+def test_what_was_left_out_for_a_small_window_goes_to_a_larger_one(session: Session) -> None:
+    """S001-084: the record stays, and counts again where the window is small."""
+    chat, ids = grown(session, 21)
+    small = fit(session, Reading(chat, ids[-1], None))
+    for made in small.made:
+        record(session, Reading(chat, ids[-1], None), made)
+    session.execute(sa.update(Chat).where(Chat.id == chat).values(context_window_size=None))
+    large = fit(session, Reading(chat, ids[-1], 200_000))
+    assert [one.message.message_id for one in large.planned if one.sent] == ids
+    assert large.made == []
+    assert fit(session, Reading(chat, ids[-1], 1024)).branch.walk.counting() != []
+
+
+def test_a_request_that_is_tried_again_in_less_leaves_no_record(session: Session) -> None:
+    chat, ids = grown(session, 12)
+    context = gather_context(session, Reading(chat, ids[-1], None, scale=0.3, records=False))
+    assert context.left_out > 0
+    assert session.scalar(sa.select(sa.func.count()).select_from(ContextOptimization)) == 0
+
+
+def summarized(session: Session, reading: Reading, words: str) -> ContextOptimization:
+    wanted = find_to_summarize(session, reading, is_wanted=True)
+    made = try_summary(session, wanted, words) if wanted is not None else None
+    assert made is not None
+    return session.get_one(ContextOptimization, record(session, reading, made))
+
+
+def test_a_summary_that_is_changed_undone_or_stale_is_so_wherever_it_is_told(session: Session) -> None:
+    """S001-082 S001-084: what is left out after it refers to it, and copies nothing."""
+    chat, ids = grown(session, 50, words=20)
+    summary = summarized(session, Reading(chat, ids[8], None), "WRONG FACT.")
+    reading = Reading(chat, ids[-1], None)
+    for made in fit(session, reading).made:
+        record(session, reading, made)
+    branch = fit(session, reading).branch
+    assert branch.walk.stop is not None
+    assert (branch.walk.stop.kind, branch.walk.summary) == (OptimizationType.TRUNCATION, "WRONG FACT.")
+    assert [one.id for one in branch.walk.counting()] == [branch.walk.stop.id, summary.id]
+    summary.summary = "RIGHT FACT."
+    session.flush()
+    assert "RIGHT FACT." in fit(session, reading).branch.messages[0].content
+    summary.stale_at = clock.now()
+    session.flush()
+    assert fit(session, reading).branch.walk.summary is None
+    again = find_to_summarize(session, reading)  # it is due, although what is left out ends the walk before it
+    assert again is not None
+    assert set(again.replaces) == {summary.id, branch.walk.stop.id}
+    summary.stale_at, summary.undone_at = None, clock.now()
+    session.flush()
+    assert fit(session, reading).branch.walk.summary is None
+
+
+def test_a_summary_says_how_many_messages_it_tells_nothing_of(session: Session) -> None:
+    chat, ids = grown(session, 120, words=20)
+    row = summarized(session, Reading(chat, ids[-1], None), "They said words.")
+    assert row.note is not None
+    untold = int(row.note.split()[0])
+    assert ids[untold] == row.oldest_told_id
+    plan = plan_next(session, Reading(chat, ids[-1], None), factor=1.0)
+    whys = {one.message.message_id: one.why for one in plan.planned if one.message.message_id}
+    assert {why for one, why in whys.items() if why in ("summarized", "truncated") and one >= row.oldest_told_id} == {
+        "summarized"
+    }
+
+
+@pytest.mark.parametrize(
+    ("is_told_of", "is_on_another_branch", "rule", "becomes_stale"),
+    [
+        (True, False, ContextRule.LEFT_OUT, True),
+        (True, False, ContextRule.PINNED, False),  # it goes whole besides
+        (True, False, ContextRule.AUTO, False),  # as it was
+        (False, False, ContextRule.LEFT_OUT, False),
+        (True, True, ContextRule.LEFT_OUT, False),
+    ],
+)
+def test_a_summary_is_stale_by_what_it_tells_of_alone(
+    session: Session, is_told_of: bool, is_on_another_branch: bool, rule: ContextRule, becomes_stale: bool
+) -> None:
+    chat, ids = grown(session, 12, words=20)
+    owner = Actor(UserId(session.scalars(sa.select(Chat.user_id).where(Chat.id == chat)).one()), UserRole.USER)
+    row = summarized(session, Reading(chat, ids[-1], None), "They said words.")
+    chosen = ids[1] if is_told_of else ids[-2]
+    if is_on_another_branch:
+        chosen = add_message(session, ChatId(chat), "Another", owner=owner, after=ids[0])
+    session.flush()
+    set_context_rule(session, chosen, rule, actor=owner)
+    session.refresh(row)
+    assert (row.stale_at is not None) == becomes_stale
+
+
+def test_what_a_person_left_out_stays_out_when_the_question_is_answered_anew(session: Session) -> None:
+    chat, ids = grown(session, 9, words=10)
+    reading = Reading(chat, ids[-1], 8192)
+    made = shorten_now(session, reading, OptimizationType.TRUNCATION)
+    assert made is not None
+    record(session, reading, made)
+    left = fit(session, reading).branch.messages
+    anew = fit(session, Reading(chat, ids[-2], 8192)).branch.messages  # another answer to the question before
+    assert [one.message_id for one in anew] == [one.message_id for one in left][:-1]
+
+
+def test_code_is_sent_word_for_word(session: Session) -> None:
+    code = "```py\nx = 1   \n\n\nrow = []\nrow = []\nrow = []\n```"
+    assert shorten_text(f"a\n\n\nb\n{code}", set()) == f"a\n\nb\n{code}"
 
 
 # ---- summaries, by the scripted model
@@ -275,7 +377,9 @@ def test_a_full_window_is_told_by_a_summary_that_is_shown_edited_and_redone(
     setting(ana, chat, when_full="summarization")
     window = Listener(ana)
     provider.play(
-        [Text("They exchanged questions 0 and 1."), Finish(usage=False)], [Text("Well."), Finish(usage=False)]
+        [Text("Of question 0."), Finish(usage=False)],
+        [Text("They exchanged questions 0 and 1."), Finish(usage=False)],
+        [Text("Well."), Finish(usage=False)],
     )
     sent = ana.say(chat, "And now? " + "word " * 60)
     assert ana.finished(sent["run"]["id"])["status"] == "completed"
@@ -289,8 +393,10 @@ def test_a_full_window_is_told_by_a_summary_that_is_shown_edited_and_redone(
     assert made["tokens_after"] < made["tokens_before"]
     assert made["affected_messages"]
     window.wait_for(lambda: ("context_optimization", "created") in window.changes)
-    material = provider.requests[-2]["messages"][-1]["content"]
-    assert '<message from="user">\nQuestion 0.' in material
+    # What is more than one request has room for is told of in two, the second knowing what the first gave.
+    first, second = (one["messages"][-1]["content"] for one in provider.requests[-3:-1])
+    assert '<message from="user">\nQuestion 0.' in first
+    assert second.startswith("<summary_of_before>\nOf question 0.\n</summary_of_before>")
     texts = sent_texts(provider)
     assert texts[0].endswith("<summary>\nThey exchanged questions 0 and 1.\n</summary>")
     assert not any(text.startswith("Question 0.") for text in texts[1:])
@@ -298,7 +404,7 @@ def test_a_full_window_is_told_by_a_summary_that_is_shown_edited_and_redone(
     usage = ana.api("GET", "/usage")
     assert usage["total"]["replies"] == 4
     shown = ana.api("GET", f"/chats/{chat}/context")
-    assert (shown["optimization_id"], shown["summary"]) == (made["id"], made["summary"])
+    assert (shown["counting"], shown["summary"]) == ([made["id"]], made["summary"])
     assert "summarized" in {item["why"] for item in shown["items"]}
     path = f"/chats/{chat}/context-optimizations/{made['id']}"
     edited = ana.api("PATCH", path, json={"summary": "They spoke of two questions."})
@@ -308,7 +414,8 @@ def test_a_full_window_is_told_by_a_summary_that_is_shown_edited_and_redone(
     ana.api("DELETE", f"/messages/{made['affected_messages'][0]}", expect=204)
     assert all_of(ana, chat)[0]["is_stale"]
     assert ana.api("GET", f"/chats/{chat}/context")["summary"] is None
-    provider.play([Text("Of question 0 alone."), Finish(usage=False)], [Text("Good."), Finish(usage=False)])
+    summary: list[Any] = [Text("Of question 0 alone."), Finish(usage=False)]
+    provider.play(summary, summary, [Text("Good."), Finish(usage=False)])
     ana.finished(ana.say(chat, "Go on. " + "word " * 40)["run"]["id"])
     newest, *_, oldest = all_of(ana, chat)
     assert (newest["summary"], oldest["undone_at"] is not None) == ("Of question 0 alone.", True)
@@ -377,6 +484,59 @@ def test_a_person_makes_the_context_shorter_and_takes_it_back(ana: Client, provi
         refused = ana.api("POST", path, json={"optimization_type": "compression"}, expect=409)
         assert refused["code"] == "nothing_to_shorten"
     assert ana.api("POST", path, json={"optimization_type": "other"}, expect=422)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ([Text("They spoke of "), Finish(reason="length", usage=False)], "came to no end"),
+        ([Text("   "), Finish(usage=False)], "answered with nothing"),
+        ([Text("word " * 5000), Finish(usage=False)], "came to no end"),
+        ([Text("word " * 700), Finish(usage=False)], "hardly shorter"),
+    ],
+)
+def test_what_is_no_summary_is_refused_and_changes_nothing(
+    ana: Client, provider: ScriptedProvider, answer: list[Any], words: str
+) -> None:
+    chat = fill(ana, provider, turns=4, window=8192)
+    before = ana.api("GET", f"/chats/{chat}/context")["items"]
+    provider.play(answer)
+    path = f"/chats/{chat}/context-optimizations"
+    refused = ana.api("POST", path, json={"optimization_type": "summarization"}, expect=409)
+    assert refused["code"] == "summary_failed"
+    assert words in refused["detail"]
+    assert all_of(ana, chat) == []
+    assert ana.api("GET", f"/chats/{chat}/context")["items"] == before
+
+
+def test_a_summary_is_asked_for_once_by_its_key_and_one_at_a_time(ana: Client, provider: ScriptedProvider) -> None:
+    chat = fill(ana, provider, turns=4, window=8192)
+    path = f"/chats/{chat}/context-optimizations"
+    asked = len(provider.requests)
+    provider.play([Hold(), Text("Short."), Finish(usage=False)])
+    with ThreadPoolExecutor() as threads:
+        wish: dict[str, Any] = {"json": {"optimization_type": "summarization"}, "headers": {"Idempotency-Key": "once"}}
+        first = threads.submit(ana.api, "POST", path, expect=201, **wish)
+        until(lambda: len(provider.requests) > asked)
+        other = ana.api("POST", path, json={"optimization_type": "summarization"}, expect=409)
+        assert other["code"] == "summary_under_way"
+        provider.release()
+        made = first.result(30)
+    assert ana.api("POST", path, expect=201, **wish) == made
+    assert len(provider.requests) == asked + 1
+    assert len(all_of(ana, chat)) == 1
+
+
+def test_everything_is_sent_again_with_one_press(ana: Client, provider: ScriptedProvider) -> None:
+    """S001-084"""
+    chat = fill(ana, provider, turns=6)
+    assert any(one["undone_at"] is None for one in all_of(ana, chat))
+    ana.api("DELETE", f"/chats/{chat}/context-optimizations", expect=204)
+    assert all(one["undone_at"] is not None for one in all_of(ana, chat))
+    ana.api("PATCH", f"/chats/{chat}", json={"context_window_size": 8192})
+    shown = ana.api("GET", f"/chats/{chat}/context")
+    assert (shown["counting"], shown["older"]) == ([], 0)
+    assert all(item["sent_tokens"] for item in shown["items"])
 
 
 def test_the_automatic_one_begins_at_its_threshold(ana: Client, provider: ScriptedProvider) -> None:

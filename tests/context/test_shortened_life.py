@@ -16,16 +16,9 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.chat.models import Chat, ChatSettings, ContextOptimization, ContextRule, Message, OptimizationType
 from tertulia.chat.optimizations import mark_stale
-from tertulia.context.service import (
-    Reading,
-    find_to_summarize,
-    fit,
-    plan,
-    read_branch,
-    record,
-    shorten_now,
-    try_summary,
-)
+from tertulia.context.branch import Reading, plan, read_branch
+from tertulia.context.service import fit, record, shorten_now
+from tertulia.context.summaries import find_to_summarize, try_summary
 from tertulia.context.window import plan_context
 from tertulia.ids import MessageId
 from tests.factories.accounts import make_user
@@ -95,7 +88,18 @@ class Shortened(RuleBasedStateMachine):
         made = shorten_now(self.session, self.reading, kind)
         if made is not None:
             assert made.tokens_after < made.tokens_before
-            record(self.session, self.reading, made)
+            before = fit(self.session, self.reading).planned
+            row = self.session.get_one(ContextOptimization, record(self.session, self.reading, made))
+            row.undone_at = clock.now()
+            self.session.flush()
+            assert fit(self.session, self.reading).planned == before  # undone it is as it was just before
+            row.undone_at = None
+            self.session.flush()
+
+    @rule(window=st.sampled_from([384, 512, 4096]))
+    def change_model(self, window: int) -> None:
+        """What was left out for a small window goes to a large one again."""
+        self.session.execute(sa.update(Chat).where(Chat.id == self.chat).values(context_window_size=window))
 
     @precondition(lambda self: self.branch)
     @rule(is_wanted=st.booleans())
@@ -121,7 +125,7 @@ class Shortened(RuleBasedStateMachine):
             return
         fitting = fit(self.session, self.reading)
         sent = [one.sent for one in fitting.planned if one.sent is not None]
-        assert sum(one.tokens for one in sent) <= fitting.found.budget
+        assert sum(one.tokens for one in sent) <= fitting.branch.budget
         ids = {one.message_id for one in sent}
         assert self.branch[-1] in ids
         assert {one for one in self.branch if one in self.pinned} <= ids

@@ -130,6 +130,7 @@ WRITERS = READERS | {
     ("POST", "/runs/{run_id}/cancel"),
     ("PUT", "/chats/{chat_id}/state"),
     ("PATCH", "/chats/{chat_id}/context-optimizations/{optimization_id}"),
+    ("DELETE", "/chats/{chat_id}/context-optimizations"),
     ("DELETE", "/chats/{chat_id}/context-optimizations/{optimization_id}"),
     ("PUT", "/chats/{chat_id}/drafts/{draft_id}"),
     ("DELETE", "/chats/{chat_id}/drafts/{draft_id}"),

@@ -103,7 +103,7 @@ class Client(httpx.Client):
         headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
         with self.stream("GET", f"/runs/{run_id}/events", headers=headers) as response:
             assert response.status_code == 200, response.read()
-            return list(parse_events(response))
+            return list(parse_events(response, within_s=90))
 
     def finished(self, run_id: str) -> dict[str, Any]:
         """The run, once it has ended."""
@@ -112,12 +112,14 @@ class Client(httpx.Client):
         return ended
 
 
-def parse_events(response: httpx.Response) -> Any:
-    """(id, event, data) of each server-sent event."""
+def parse_events(response: httpx.Response, *, within_s: float | None = None) -> Any:
+    """(id, event, data) of each server-sent event; a stream that has to end by itself fails the test if it does not."""
     import json
 
+    deadline = time.monotonic() + within_s if within_s is not None else None
     fields: dict[str, str] = {}
     for line in response.iter_lines():
+        assert deadline is None or time.monotonic() < deadline, "the stream did not end"
         if line == "":
             if "data" in fields:
                 yield fields.get("id"), fields.get("event", "message"), json.loads(fields["data"])

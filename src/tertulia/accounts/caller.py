@@ -16,7 +16,7 @@ from starlette.responses import Response
 from tertulia import clock
 from tertulia.accounts.actor import OPERATOR_ID, Actor, require_scope
 from tertulia.accounts.api_tokens import find_token_actor
-from tertulia.accounts.idempotency import Answer, CallIdentity, identify_call, once
+from tertulia.accounts.idempotency import Answer, CallIdentity, find_answer, identify_call, once
 from tertulia.accounts.models import Scope, UserRole
 from tertulia.accounts.sessions import SessionLife, find_actor
 from tertulia.accounts.tokens import TOKEN_PREFIX, hash_token
@@ -138,6 +138,14 @@ class Caller:
         actor, answered, body = await self.gate.db.write(self._answer, work, status, shown_once)
         self._saw(actor)
         return encoded_response(body, answered) if body else Response(status_code=answered)
+
+    async def answered_before(self) -> Response | None:
+        """The answer that this call got before, by its Idempotency-Key: for work that takes minutes before `command` stores it."""
+        call = self.call
+        if call is None:
+            return None
+        found = await self.read(lambda session, actor: find_answer(session, call, user_id=actor.user_id))
+        return encoded_response(found[1], found[0]) if found is not None else None
 
     def _known(self, session: Session) -> Actor:
         """Who calls; a call counts once, however often it looks or a unit of work is run again. Raises TooManyTries."""

@@ -56,23 +56,35 @@ def once(session: Session, call: CallIdentity, work: Callable[[], Answer], *, us
         body_hash=call.body_hashes[0],
         created_at=clock.now(),
     )
-    mine = (IdempotencyKey.user_id == user_id, IdempotencyKey.key == call.key)
     if not taken:
-        row = session.execute(
-            sa.select(
-                IdempotencyKey.method,
-                IdempotencyKey.path,
-                IdempotencyKey.body_hash,
-                IdempotencyKey.status,
-                IdempotencyKey.answer,
-            ).where(*mine)
-        ).one()
-        if (row.method, row.path) != (call.method, call.path) or row.body_hash not in call.body_hashes:
-            raise IdempotencyKeyReused
-        return row.status, row.answer.encode()
+        answered = find_answer(session, call, user_id=user_id)
+        assert answered is not None
+        return answered
     answer = work()
+    mine = (IdempotencyKey.user_id == user_id, IdempotencyKey.key == call.key)
     session.execute(sa.update(IdempotencyKey).where(*mine).values(status=answer.status, answer=answer.kept.decode()))
     return answer.status, answer.given
+
+
+def find_answer(session: Session, call: CallIdentity, *, user_id: str) -> tuple[int, bytes] | None:
+    """What this call was answered before, (status, body); None if it was not. Raises IdempotencyKeyReused.
+
+    For work that asks others for minutes, which is looked for before it begins.
+    """
+    row = session.execute(
+        sa.select(
+            IdempotencyKey.method,
+            IdempotencyKey.path,
+            IdempotencyKey.body_hash,
+            IdempotencyKey.status,
+            IdempotencyKey.answer,
+        ).where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == call.key)
+    ).one_or_none()
+    if row is None:
+        return None
+    if (row.method, row.path) != (call.method, call.path) or row.body_hash not in call.body_hashes:
+        raise IdempotencyKeyReused
+    return row.status, row.answer.encode()
 
 
 def sweep_idempotency_keys(session: Session) -> int:

@@ -67,6 +67,7 @@ def record_usage(
         "cached_tokens": used.cached_tokens,
         "is_estimated": used.is_estimated,
         "cost": used.cost,
+        "is_summary": is_summary,
         "updated_at": now,
     }
     if (
@@ -84,7 +85,6 @@ def record_usage(
             run_id=run_id,
             tool_execution_id=tool_execution_id,
             kind=UsageKind.MODEL,
-            is_summary=is_summary,
             created_at=now,
             **values,
         )

@@ -46,10 +46,10 @@ def delete_message(session: Session, message_id: MessageId, *, actor: Actor) -> 
     if writing is not None:  # itself, or a reply to it, which would answer something else
         raise StillWriting
     last_read = get_message(session, message_id, actor=actor)
+    mark_stale(session, chat.id, message_id, is_deleted=True)
     _relink(session, list(followers), message.previous_message_id)
     was, message.status = message.status, MessageStatus.DELETED
     index_stored(session, [message_id])
-    mark_stale(session, chat.id, message_id, is_deleted=True)
     move_places(session, message_id, message.previous_message_id)
     values: dict[str, object] = {"message_count": Chat.message_count - 1}
     was_head = chat.head_message_id == message_id
@@ -104,8 +104,8 @@ def restore_message(session: Session, message_id: MessageId, *, actor: Actor) ->
     message.status = before.status
     message.details = message.details.model_copy(update={"deleted": None})
     index_stored(session, [message_id])
-    mark_stale(session, chat.id, message_id)
     _relink(session, list(still_there), message_id)
+    mark_stale(session, chat.id, message_id)
     values: dict[str, object] = {"message_count": Chat.message_count + 1}
     # Only if nothing was said since: then the head stays with what was.
     is_head = (before.was_head and chat.head_message_id == before.next_head) or chat.head_message_id is None

@@ -375,8 +375,10 @@ def set_context_rule(session: Session, message_id: MessageId, rule: ContextRule,
         others = (Message.chat_id == chat.id, Message.context_rule == ContextRule.PINNED, Message.id != message_id)
         if (session.scalar(sa.select(sa.func.count()).where(*others)) or 0) >= MAX_PINNED:
             raise TooManyPinned(MAX_PINNED)
+    known = session.scalars(sa.select(Message.context_rule).where(Message.id == message_id)).one()
     session.execute(sa.update(Message).where(Message.id == message_id).values(context_rule=rule))
-    mark_stale(session, chat.id, message_id)
+    if rule not in (known, ContextRule.PINNED):  # what is pinned goes whole, whatever a summary says of it
+        mark_stale(session, chat.id, message_id)
     return announce_message(session, chat.owner_id, message_id, Operation.UPDATED, with_chat=False)
 
 

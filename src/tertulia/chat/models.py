@@ -356,6 +356,7 @@ class ContextOptimization(Timestamps, Base):
         sa.Index(None, "boundary_message_id"),
         sa.Index(None, "leaf_message_id"),
         sa.Index(None, "created_by"),
+        sa.Index(None, "summary_id"),
         sa.CheckConstraint("tokens_after <= tokens_before", name="tokens"),
     )
 
@@ -368,7 +369,15 @@ class ContextOptimization(Timestamps, Base):
     leaf_message_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"))
     tokens_before: Mapped[int]  # estimated, of what was looked at: the newest part of the branch
     tokens_after: Mapped[int]
+    window: Mapped[
+        int | None
+    ]  # tokens, of the model that it was made for; what is made by itself counts for no much larger one
     summary: Mapped[str | None] = mapped_column(sa.Text)
+    # Of what is left out: the summary of what was before that, which goes on being told.
+    summary_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("context_optimization.id", ondelete="SET NULL"))
+    oldest_told_id: Mapped[str | None] = mapped_column(
+        Id()
+    )  # a bound, which outlives its message: nothing before is told of
     is_edited: Mapped[bool] = mapped_column(default=False)  # whether a person changed the summary
     affected_messages: Mapped[list[str]] = mapped_column(JsonOf(list[str]), default=list)  # ids, newest first
     provider: Mapped[str | None] = mapped_column(sa.String(100))  # who summarised

@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.chat.models import Chat, ContextOptimization
+from tertulia.chat.queries import SUMMARIES_AFTER
 from tertulia.chat.schemas import ContextOptimizationRead
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
@@ -13,17 +14,14 @@ from tertulia.realtime.publish import publish
 def mark_stale(session: Session, chat_id: str, message_id: str, *, is_deleted: bool = False) -> None:
     """A message changed or went: the summaries that tell of it are not sent any more, and are made anew when they are needed.
 
-    Of a message that is deleted no summary keeps the words, whether it counts or not.
+    Of a message that is deleted no summary keeps the words, whether it counts or not. It is called while the message is in its
+    place: summaries of other branches tell nothing of it.
     """
-    query = sa.select(ContextOptimization).where(
-        ContextOptimization.chat_id == chat_id,
-        ContextOptimization.summary.is_not(None),
-        # Ids rise with time: what a summary tells of is not newer than where it ends.
-        ContextOptimization.boundary_message_id >= message_id,
-    )
+    ids = [row[0] for row in SUMMARIES_AFTER.all(session, chat_id=chat_id, message_id=message_id)]
+    query = sa.select(ContextOptimization).where(ContextOptimization.id.in_(ids))
     if not is_deleted:
         query = query.where(ContextOptimization.undone_at.is_(None), ContextOptimization.stale_at.is_(None))
-    for row in session.scalars(query):
+    for row in session.scalars(query) if ids else ():
         row.stale_at = row.stale_at or clock.now()
         if is_deleted:
             row.summary = None
@@ -32,9 +30,14 @@ def mark_stale(session: Session, chat_id: str, message_id: str, *, is_deleted: b
 
 def move_places(session: Session, message_id: str, previous_id: str | None) -> None:
     """A message is taken out of its branch: what was made shorter up to it, or for it, is so for the one before it."""
-    for column in (ContextOptimization.boundary_message_id, ContextOptimization.leaf_message_id):
-        values = {column: previous_id} if previous_id else {ContextOptimization.undone_at: clock.now()}
-        session.execute(sa.update(ContextOptimization).where(column == message_id).values(values))
+    boundary, leaf = ContextOptimization.boundary_message_id, ContextOptimization.leaf_message_id
+    for row in session.scalars(sa.select(ContextOptimization).where((boundary == message_id) | (leaf == message_id))):
+        if previous_id is None:
+            row.undone_at = row.undone_at or clock.now()
+        else:
+            row.boundary_message_id = previous_id if row.boundary_message_id == message_id else row.boundary_message_id
+            row.leaf_message_id = previous_id if row.leaf_message_id == message_id else row.leaf_message_id
+        announce_optimization(session, row, Operation.UPDATED)
 
 
 def announce_optimization(session: Session, row: ContextOptimization, operation: Operation) -> ContextOptimizationRead:

@@ -11,7 +11,17 @@ from sqlalchemy.orm import Session, aliased
 from tertulia.accounts.access import may_read_chat, may_write_chat, owns_chat
 from tertulia.accounts.models import User
 from tertulia.accounts.sharing import OWNERS
-from tertulia.chat.models import Chat, ChatKind, ChatSettings, ChatTag, Message, MessageStatus, Reaction, Tag
+from tertulia.chat.models import (
+    Chat,
+    ChatKind,
+    ChatSettings,
+    ChatTag,
+    ContextOptimization,
+    Message,
+    MessageStatus,
+    Reaction,
+    Tag,
+)
 from tertulia.chat.schemas import (
     ChatRead,
     LastMessage,
@@ -22,6 +32,7 @@ from tertulia.chat.schemas import (
 )
 from tertulia.db import Id, Prepared, UtcTime
 from tertulia.ids import format_id
+from tertulia.tools.models import ToolExecution
 
 EXCERPT = 160
 
@@ -309,11 +320,12 @@ BRANCH_TEXTS = Prepared(
         # Before the first of a thread stands the message that it answers.
         sa.func.coalesce(Message.previous_message_id, Message.parent_message_id, type_=Id()),
         Message.context_rule,
+        sa.exists().where(ToolExecution.message_id == Message.id),
     )
     .select_from(_PAGE_CTE.join(Message, Message.id == _PAGE_CTE.c.id))
     .order_by(_PAGE_CTE.c.depth)
 )
-# The same without the words: how many there are further back, and which of them are pinned.
+# The same without the words: how many there are further back.
 BRANCH_RULES = Prepared(
     sa.select(
         Message.id,
@@ -323,15 +335,65 @@ BRANCH_RULES = Prepared(
     .select_from(_PAGE_CTE.join(Message, Message.id == _PAGE_CTE.c.id))
     .order_by(_PAGE_CTE.c.depth)
 )
+
+
+def _branch_to(oldest: sa.BindParameter[str]) -> sa.CTE:
+    """The ids from `leaf` back to the first that is as old as `oldest`, through threads too: ids rise with time."""
+    start = sa.select(_bind("leaf", Message.id).label("id"), sa.literal(0, sa.Integer()).label("depth")).cte(
+        "walk", recursive=True
+    )
+    before = sa.func.coalesce(Message.previous_message_id, Message.parent_message_id, type_=Id())
+    step = sa.select(before, start.c.depth + 1).where(
+        Message.id == start.c.id, Message.id > oldest, before.is_not(None)
+    )
+    return start.union_all(step)
+
+
+_WALK_CTE = _branch_to(_bind("oldest", Message.id))
+_IS_PINNED = Message.context_rule == sa.literal_column("'pinned'")
+# Of the pinned messages of a chat those on a branch, newest first. The walk is the database's own, so that it costs little.
+PINNED_ON_BRANCH = Prepared(
+    sa.select(_WALK_CTE.c.id)
+    .where(
+        _WALK_CTE.c.id.in_(
+            sa.select(Message.id).where(Message.chat_id == _bind("chat_id", Message.chat_id), _IS_PINNED)
+        )
+    )
+    .order_by(_WALK_CTE.c.depth)
+)
 PINNED_TEXTS = Prepared(
     sa.select(Message.id, Message.role, Message.content)
     .where(
         Message.chat_id == _bind("chat_id", Message.chat_id),
-        Message.context_rule == sa.literal_column("'pinned'"),
+        _IS_PINNED,
         Message.id <= _bind("upto", Message.id),
         Message.status != MessageStatus.DELETED,
     )
     .order_by(Message.id)
+)
+
+
+def _after() -> sa.CTE:
+    """A message and all that follows it, on every branch and in threads."""
+    start = sa.select(_bind("message_id", Message.id).label("id")).cte("after", recursive=True)
+    step = sa.select(Message.id).where(
+        Message.chat_id == _bind("chat_id", Message.chat_id),
+        (Message.previous_message_id == start.c.id)
+        | (Message.previous_message_id.is_(None) & (Message.parent_message_id == start.c.id)),
+    )
+    return start.union_all(step)
+
+
+_AFTER_CTE = _after()
+# The summaries that tell of a message: those that end at it or after it, and begin no later.
+SUMMARIES_AFTER = Prepared(
+    sa.select(ContextOptimization.id).where(
+        ContextOptimization.chat_id == _bind("chat_id", ContextOptimization.chat_id),
+        ContextOptimization.summary.is_not(None),
+        ContextOptimization.oldest_told_id.is_(None)
+        | (ContextOptimization.oldest_told_id <= _bind("message_id", Message.id)),
+        ContextOptimization.boundary_message_id.in_(sa.select(_AFTER_CTE.c.id)),
+    )
 )
 
 

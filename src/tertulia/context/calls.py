@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.chat.models import Message
 from tertulia.chat.parts import CodePart, Part, TextPart, ToolCallPart
-from tertulia.context.window import SentCall, Turn
+from tertulia.context.messages import SentCall, Turn
 from tertulia.tools.models import ToolExecution, ToolStatus
 from tertulia.tools.results import words_of
 

@@ -1,6 +1,6 @@
 """Saying the same in fewer tokens, without a model: repeated lines, code that was shown already, data that says nothing.
 
-What matters stays word for word; each thing taken out is named where it stood. Each text is gone through once, line by line:
+Code and what matters stay word for word; each thing taken out, but for white space between lines, is named where it stood. Each text is gone through once, line by line:
 anybody may have written it.
 """
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tertulia.context.window import ContextMessage, Turn
+from tertulia.context.messages import ContextMessage, Turn
 
 LEAST_REPEATS = 3  # of a line
 LEAST_CODE = 80  # characters of a block that is worth a reference
@@ -38,6 +38,7 @@ def _compressed(message: ContextMessage, seen: set[str]) -> ContextMessage:
 def shorten_text(text: str, seen: set[str]) -> str:
     """`seen`: the blocks of code that stand before this text; those of the text are added."""
     made: list[str] = []
+    prose: list[str] = []  # lines outside of code, since the last block
     block: list[str] | None = None  # the lines of the fenced block that one is in, the opening among them
     for line in text.split("\n"):
         if block is not None:
@@ -46,12 +47,12 @@ def shorten_text(text: str, seen: set[str]) -> str:
                 made += _once(block, seen)
                 block = None
         elif line.startswith(FENCE):
-            block = [line]
+            made += _without_repeats(prose)
+            prose, block = [], [line]
         else:
-            made.append(line.rstrip(" \t"))
-    made += block or []  # one that never ends stays as it is
-    found = "\n".join(_without_repeats(made))
-    return _DATA.sub(lambda one: f"{one[1]}[{len(one[0]) - len(one[1])} characters of data]", found)
+            prose.append(line.rstrip(" \t"))
+    made += block or _without_repeats(prose)  # a block that never ends stays as it is
+    return _DATA.sub(lambda one: f"{one[1]}[{len(one[0]) - len(one[1])} characters of data]", "\n".join(made))
 
 
 def _once(block: list[str], seen: set[str]) -> list[str]:

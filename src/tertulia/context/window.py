@@ -1,82 +1,23 @@
 """Which messages of a branch fit the model's window. Pure functions over plain values."""
 
-from dataclasses import dataclass, replace
-from math import ceil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
+from tertulia.context.cutting import share, with_short_results, within
+from tertulia.context.messages import ContextMessage
+
 DEFAULT_WINDOW = 8192  # tokens, where neither the model nor the chat says (S1)
-DEFAULT_RESERVE = 1024
-OVERHEAD_PER_MESSAGE = 4
-LEAST = 2 * OVERHEAD_PER_MESSAGE  # tokens that a message is worth sending with
-LEAST_RESULT = 24  # tokens of what a tool gave that are worth sending with it
-TOKENS_A_PICTURE = 1500  # about what vendors count for one of the size that is sent
-Role = Literal["user", "assistant", "system"]
-Rule = Literal["auto", "pinned", "left_out"]
-Why = Literal["newest", "pinned", "fits", "compressed", "window", "person", "truncated", "summarized"]
-
-
-@dataclass(frozen=True, slots=True)
-class SentCall:
-    """A call of a tool and what it gave, as a model is told of both."""
-
-    id: str
-    name: str
-    arguments: str  # JSON
-    result: str
-
-    @property
-    def fixed_tokens(self) -> int:
-        return estimate_tokens(self.name + self.arguments)
-
-    @property
-    def tokens(self) -> int:
-        return self.fixed_tokens + estimate_tokens(self.result)
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A stretch of a reply that ended in calls of tools; what it said before them may be nothing."""
-
-    text: str
-    calls: tuple[SentCall, ...]
-
-    @property
-    def tokens(self) -> int:
-        return estimate_tokens(self.text) + sum(call.tokens for call in self.calls)
-
-
-@dataclass(frozen=True, slots=True)
-class ContextMessage:
-    """`turns` are those of a reply that used tools; its `content` is what it said after them."""
-
-    role: Role
-    content: str
-    message_id: str | None = None  # None for what is not a stored message, such as the system prompt
-    pictures: tuple[str, ...] = ()  # ids of attachments, which the model sees
-    rule: Rule = "auto"
-    turns: tuple[Turn, ...] = ()
-
-    @property
-    def tokens(self) -> int:
-        return (
-            estimate_tokens(self.content)
-            + TOKENS_A_PICTURE * len(self.pictures)
-            + sum(turn.tokens for turn in self.turns)
-        )
-
-
-class ContextTooSmall(ValueError):
-    """Not even the system prompt fits."""
-
-
-def estimate_tokens(text: str) -> int:
-    """Tokens of a text, rather too many than too few: 3.5 letters each, and about one for each character beyond ASCII."""
-    return OVERHEAD_PER_MESSAGE + ceil(len(text) / 3.5 + (len(text.encode("utf-8", "replace")) - len(text)) / 2)
+LEAST_RESERVE, MOST_RESERVE, RESERVED_SHARE = 1024, 8192, 16
+LEAST_ROOM = 64  # estimated tokens: however much else there is to say, the question has some room
+LEAST_PINNED = 32  # tokens that a pinned message is worth sending with
+Why = Literal["newest", "pinned", "fits", "shortened", "compressed", "window", "person", "truncated", "summarized"]
 
 
 def reserve_for_answer(window: int, max_tokens: int | None) -> int:
-    """Tokens kept free for the answer: what may be asked for, but never more than half the window."""
-    return min(max_tokens or DEFAULT_RESERVE, window // 2)
+    """Tokens kept free for the answer: what may be asked for, else a sixteenth of the window; never more than half of it."""
+    usual = min(max(window // RESERVED_SHARE, LEAST_RESERVE), MOST_RESERVE)
+    return min(max_tokens or usual, window // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,113 +32,84 @@ class Planned:
 def plan_context(messages: list[ContextMessage], max_tokens: int) -> list[Planned]:
     """What is sent of each message, in their order, so that their token estimates sum to at most max_tokens.
 
-    System messages go whole. The newest, the last that a person said and the pinned ones go always, shortened in their middles where they are too long together;
-    then those before the newest, back to the first that does not fit. The newest goes whatever its rule says. Raises
-    ContextTooSmall if the system messages leave no room for anything.
+    What the system says takes three quarters of the room at most, shortened where it is longer. The newest and the last that a person said
+    go always, then what is pinned, each shortened in its middle where there is too little room. Of the others, first the results of
+    tools are shortened, the oldest first, then the oldest go. The newest goes whatever its rule says.
     """
+    told = [message for message in messages if message.role == "system" and message.rule != "left_out"]
     others = [message for message in messages if message.role != "system"]
-    room = max_tokens - sum(message.tokens for message in messages if message.role == "system")
+    first = _asked(others)
+    sent = {
+        id(one): cut for one, cut in zip(told, share(told, max_tokens * 3 // 4 if others else max_tokens), strict=True)
+    }
+    sent |= _always_sent(first, others, max_tokens - tokens_of(sent.values()))
+    rest = [one for one in others if id(one) not in sent and one.rule == "auto"]
+    sent |= _that_fit(rest, max_tokens - tokens_of(sent.values()))
+    return [_planned(one, sent.get(id(one)), is_asked=any(one is asked for asked in first)) for one in messages]
+
+
+def _planned(message: ContextMessage, sent: ContextMessage | None, *, is_asked: bool) -> Planned:
+    why: Why = "fits" if sent is message else "shortened"
+    if is_asked:
+        why = "newest"
+    elif sent is None:
+        why = "person" if message.rule == "left_out" else "window"
+    elif message.rule == "pinned" and message.role != "system":
+        why = "pinned"
+    return Planned(message, sent, why)
+
+
+def _asked(others: Sequence[ContextMessage]) -> list[ContextMessage]:
+    """The newest message, and the question that it answers or goes on to answer."""
     if not others:
-        return [Planned(message, message, "fits") for message in messages]
-    if room < LEAST:
-        raise ContextTooSmall
+        return []
     newest = others[-1]
-    question = next((message for message in reversed(others) if message.role == "user"), None)
-    # A reply that goes on after its tools still answers the question before it.
-    kept = [question] if question is not None and newest.turns and question.rule != "left_out" else []
-    pinned = [message for message in reversed(others[:-1]) if message.rule == "pinned" and message not in kept]
-    must = [newest, *kept, *pinned]
-    must = must[
-        : max(1, room // LEAST)
-    ]  # of the pinned ones the newest, where the window has not even a few words for each
-    sent = {id(message): cut for message, cut in zip(must, _share(must, room), strict=True)}
-    room -= sum(cut.tokens for cut in sent.values())
-    is_full = False
-    planned: list[Planned] = []
-    for message in reversed(others):
-        if id(message) in sent:
-            why: Why = "pinned" if message.rule == "pinned" and message is not newest else "newest"
-            planned.append(Planned(message, sent[id(message)], why))
-        elif message.rule == "left_out":
-            planned.append(Planned(message, None, "person"))
-        else:
-            is_full = is_full or message.rule == "pinned" or message.tokens > room
-            planned.append(Planned(message, None if is_full else message, "window" if is_full else "fits"))
-            room -= 0 if is_full else message.tokens
-    return [Planned(message, message, "fits") for message in messages if message.role == "system"] + planned[::-1]
+    question = next((one for one in reversed(others) if one.role == "user"), newest)
+    return [newest] if question is newest or question.rule == "left_out" else [newest, question]
 
 
-def _share(messages: list[ContextMessage], room: int) -> list[ContextMessage]:
-    """Each as it is, if there is room for all; else the shortest whole, and the rest of the room divided among the longer."""
-    cut: dict[int, ContextMessage] = {}
-    left = len(messages)
-    for message in sorted(messages, key=lambda one: one.tokens):
-        cut[id(message)] = _within(message, room // left)
-        room -= cut[id(message)].tokens
-        left -= 1
-    return [cut[id(message)] for message in messages]
+def _always_sent(
+    first: Sequence[ContextMessage], others: Sequence[ContextMessage], room: int
+) -> dict[int, ContextMessage]:
+    """By their identities: what was asked, and what is pinned."""
+    pinned = [one for one in reversed(others) if one.rule == "pinned" and all(one is not asked for asked in first)]
+    # What was asked comes before what was pinned; both have half of the room at least, where both want it.
+    of_first = min(tokens_of(first), max(room - tokens_of(pinned), room // 2))
+    sent = {id(one): cut for one, cut in zip(first, share(first, of_first), strict=True)}
+    left = room - tokens_of(sent.values())
+    pinned = _worth_it(pinned, left)
+    return sent | {id(one): cut for one, cut in zip(pinned, share(pinned, left), strict=True)}
 
 
-def _within(message: ContextMessage, room: int) -> ContextMessage:
-    if message.tokens <= room:
-        return message
-    if message.turns:
-        return _with_shorter_results(message, room)
-    # Its words before its pictures, where both are too much.
-    pictures = message.pictures[: max(0, room // 2 // TOKENS_A_PICTURE)]
-    words = shorten(message.content, room - TOKENS_A_PICTURE * len(pictures))
-    return replace(message, content=words, pictures=pictures)
-
-
-def _with_shorter_results(message: ContextMessage, room: int) -> ContextMessage:
-    """What tools gave is cut before what was said; then the oldest turns go, each call with its result."""
-    words = estimate_tokens(message.content) if message.content else OVERHEAD_PER_MESSAGE
-    if words > room // 2:
-        words = max(OVERHEAD_PER_MESSAGE, room // 2)
-    left = room - words
-    turns = list(message.turns)
-    while turns:
-        calls = [call for turn in turns for call in turn.calls]
-        fixed = sum(estimate_tokens(turn.text) for turn in turns) + sum(call.fixed_tokens for call in calls)
-        if fixed + LEAST_RESULT * len(calls) <= left:
-            lengths = iter(_shares([estimate_tokens(call.result) for call in calls], left - fixed))
-            turns = [
-                replace(
-                    turn,
-                    calls=tuple(replace(call, result=shorten(call.result, next(lengths))) for call in turn.calls),
-                )
-                for turn in turns
-            ]
+def _worth_it(pinned: list[ContextMessage], room: int) -> list[ContextMessage]:
+    """Of pinned messages the newest, where the window has not even a few words for each."""
+    count = 0
+    least = 0
+    for one in pinned:
+        least += min(one.tokens, LEAST_PINNED)
+        if least > room:
             break
-        turns.pop(0)
-    content = shorten(message.content, room - sum(turn.tokens for turn in turns))
-    return replace(message, turns=tuple(turns), content=content)
+        count += 1
+    return pinned[:count]
 
 
-def _shares(wanted: list[int], room: int) -> list[int]:
-    """What each gets of the room: what it wants, if there is room for all; else the rest is divided among the longer."""
-    shares = [0] * len(wanted)
-    for place, index in enumerate(sorted(range(len(wanted)), key=lambda one: wanted[one])):
-        shares[index] = min(wanted[index], room // (len(wanted) - place))
-        room -= shares[index]
-    return shares
+def _that_fit(messages: Sequence[ContextMessage], room: int) -> dict[int, ContextMessage]:
+    """By their identities: of these, oldest first, the newest stretch that fits."""
+    shortest = [with_short_results(message) for message in messages]
+    kept: list[tuple[ContextMessage, ContextMessage]] = []
+    left = room
+    for message, short in zip(reversed(messages), reversed(shortest), strict=True):
+        if short.tokens > left:
+            break
+        left -= short.tokens
+        kept.append((message, short))
+    sent = {}
+    for message, short in kept:  # the newest first: its results are whole as long as there is room
+        longer = within(message, short.tokens + left) if short is not message else message
+        left -= longer.tokens - short.tokens
+        sent[id(message)] = longer
+    return sent
 
 
-def shorten(text: str, max_tokens: int) -> str:
-    """The beginning and the end of a text, with a note between them of how much is missing, within max_tokens."""
-    if estimate_tokens(text) <= max_tokens:
-        return text
-    low, high = 0, len(text) // 2
-    while low < high:  # the most characters of either end that still fit
-        middle = (low + high + 1) // 2
-        if estimate_tokens(_with_gap(text, middle)) <= max_tokens:
-            low = middle
-        else:
-            high = middle - 1
-    short = _with_gap(text, low)
-    return short if estimate_tokens(short) <= max_tokens else text[:low]
-
-
-def _with_gap(text: str, each_end: int) -> str:
-    missing = len(text) - 2 * each_end
-    return f"{text[:each_end]}\n[… {missing} characters left out …]\n{text[len(text) - each_end :]}"
+def tokens_of(messages: Iterable[ContextMessage]) -> int:
+    return sum(one.tokens for one in messages)

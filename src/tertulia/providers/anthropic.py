@@ -26,6 +26,7 @@ MAX_PAGES = 20
 # The format wants a person's message first; where the branch is cut before a reply, this stands for what went before.
 LEFT_OUT = "(Earlier messages were left out.)"
 # Models that answer any temperature or top_p but their own with an error.
+_WITH_SHORT_ANSWERS = ("claude-3-opus", "claude-3-sonnet", "claude-3-haiku", "claude-2")
 _WITHOUT_SAMPLING = (
     "claude-opus-4-7",
     "claude-opus-4-8",
@@ -89,11 +90,16 @@ class Anthropic:
             raise self._wire.broken_off(is_safe=not reading.has_begun)
 
 
+def _most_tokens(model_name: str) -> int:
+    """This wire wants a number: what its older models give at most, and what is plenty for the others."""
+    return 4096 if model_name.startswith(_WITH_SHORT_ANSWERS) else 16_384
+
+
 def _body(request: ModelRequest) -> bytes:
     body: dict[str, object] = {
         "model": request.model_name,
         "messages": _messages(request.messages),
-        "max_tokens": request.max_tokens,
+        "max_tokens": request.max_tokens or _most_tokens(request.model_name),
         "stream": True,
     }
     system = "\n\n".join(message.content for message in request.messages if message.role == "system")

@@ -93,8 +93,9 @@ class OpenAICompatible:
             "model": request.model_name,
             "messages": [_message(message) for message in request.messages],
             "stream": True,
-            self._dialect.max_tokens_field: request.max_tokens,
         }
+        if request.max_tokens is not None:
+            body[self._dialect.max_tokens_field] = request.max_tokens
         if self._dialect.has_stream_options:
             body["stream_options"] = {"include_usage": True}
         if request.tools:

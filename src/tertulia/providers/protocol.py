@@ -42,7 +42,7 @@ class ModelRequest:
 
     model_name: str
     messages: tuple[RequestMessage, ...]
-    max_tokens: int
+    max_tokens: int | None
     temperature: float | None = None
     top_p: float | None = None
     frequency_penalty: float | None = None

@@ -12,7 +12,7 @@ from tertulia.chat.messages import announce_message
 from tertulia.chat.models import Chat, FinishReason, Message, MessageStatus, TokenCount
 from tertulia.chat.parts import written_text
 from tertulia.chat.search_index import index_stored
-from tertulia.context.window import estimate_tokens
+from tertulia.context.messages import estimate_tokens
 from tertulia.db import utc_now
 from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import ChatId, MessageId, RunId

@@ -1,22 +1,18 @@
 """What the next request of a chat would send, over HTTP: each message, how much of it, and why."""
 
-from decimal import Decimal
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 from starlette.responses import Response
-from typing_extensions import TypedDict
 
-from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import Caller, CallerDep, CommandDep
 from tertulia.chat.errors import ChatNotFound
-from tertulia.chat.models import MessageRole, OptimizationType
+from tertulia.chat.models import OptimizationType
 from tertulia.chat.schemas import ContextOptimizationRead
 from tertulia.chat.service import get_chat
-from tertulia.context.service import ContextPlan, Reading, plan_next
-from tertulia.context.window import Rule, Why
+from tertulia.context.branch import Reading
 from tertulia.errors import AppError
 from tertulia.http.answers import json_response
 from tertulia.http.limits import TryLimit
@@ -25,17 +21,13 @@ from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, ContextOptimizationId
 from tertulia.providers.catalogue import ModelCatalogue, ModelChoice, Resolved
 from tertulia.providers.errors import NoModel
-from tertulia.providers.prices import cost_of
-from tertulia.providers.protocol import Usage
 from tertulia.providers.routes import get_default_model
-from tertulia.runs import summaries
-from tertulia.runs.drafts import about_drafts
-from tertulia.runs.requests import measured_factor, tell_about, tokens_of_tools
-from tertulia.runs.summaries import Summarizer
+from tertulia.runs import optimizations
+from tertulia.runs.context_read import ContextRead, prepare_next, read_context
+from tertulia.runs.summaries import MAX_SUMMARY, Summarizer
 from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.models import storable
 
-EXCERPT = 120
 SUMMARIES_A_MINUTE = 10
 
 
@@ -43,43 +35,13 @@ class OptimizeNow(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     optimization_type: OptimizationType
+    leaf: AnyId | None = None  # the newest message of the branch that is meant; else the one that the chat shows
 
 
 class SummaryUpdate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    summary: Annotated[str, Field(min_length=1, max_length=summaries.MAX_SUMMARY), AfterValidator(storable)]
-
-
-class ContextItem(TypedDict):
-    """A message: `tokens` of it all, `sent_tokens` of what goes, 0 for nothing; `why` it is so."""
-
-    message_id: str
-    role: MessageRole
-    excerpt: str
-    tokens: int
-    sent_tokens: int
-    context_rule: Rule
-    why: Why
-
-
-class ContextRead(TypedDict):
-    """Tokens are estimates, corrected by what the provider counted at the last reply. `forecast_cost` is of what is sent and the longest answer, in dollars; null: nobody knows.
-
-    `items` are the newest part of the branch on show and what is pinned before it, oldest first; `older` further ones are left out.
-    """
-
-    provider: str | None
-    model_name: str | None
-    window: int
-    reserve: int
-    used: int
-    system_tokens: int
-    forecast_cost: Decimal | None
-    items: list[ContextItem]
-    older: int
-    optimization_id: str | None
-    summary: str | None
+    summary: Annotated[str, Field(min_length=1, max_length=MAX_SUMMARY), AfterValidator(storable)]
 
 
 def context_routes(
@@ -103,36 +65,17 @@ def context_routes(
         choice = await caller.read(find)
         return choice, await _resolved(catalogue, await caller.actor(), choice)
 
-    def reading_of(
-        session: Session, chat_id: str, choice: ModelChoice | None, resolved: Resolved | None, *, actor: Actor
-    ) -> tuple[Reading, float]:
-        chat = get_chat(session, ChatId(chat_id), actor=actor)
-        head = chat["head_message_id"]
-        takes_tools = resolved is None or resolved.takes_tools is not False
-        keys = chat["settings"]["tools"] if takes_tools else None
-        tools = tools_of.load(session, actor.user_id).chosen(keys) if keys else []
-        factor = measured_factor(session, head, choice.provider, choice.model_name) if choice else 1.0
-        reading = Reading(
-            chat_id,
-            head,
-            resolved.context_window if resolved else None,
-            resolved is None or resolved.sees_pictures is not False,
-            1 / factor,
-            tell_about(about_drafts(session, chat_id, None, actor.user_id), tools),
-            tokens_of_tools(tools),
-        )
-        return reading, factor
-
     @routes.add("GET", "/chats/{chat_id}/context", access=Access.SIGNED_IN, gives=ContextRead, problems=(404,))
-    async def get_context(caller: CallerDep, chat_id: AnyId) -> Response:
-        """What the next request would send, before what is written next."""
+    async def get_context(caller: CallerDep, chat_id: AnyId, leaf: AnyId | None = None) -> Response:
+        """What the next request would send, before what is written next: of the branch that ends in `leaf`, or of the one that the
+        chat shows."""
         choice, resolved = await choose(caller, chat_id)
 
-        def plan(session: Session, actor: Actor) -> ContextPlan:
-            reading, factor = reading_of(session, chat_id, choice, resolved, actor=actor)
-            return plan_next(session, reading, factor=factor)
+        def read(session: Session, actor: Actor) -> ContextRead:
+            prepared, without = prepare_next(session, chat_id, choice, resolved, tools_of, actor=actor, leaf=leaf)
+            return read_context(session, prepared, without, choice, resolved)
 
-        return json_response(_read(await caller.read_long(plan), choice, resolved))
+        return json_response(await caller.read_long(read))
 
     @routes.add(
         "GET",
@@ -148,7 +91,7 @@ def context_routes(
         kind = f"context-optimizations.{chat_id}"
         last = cursors.decode_id(kind, cursor)
         found = await caller.read(
-            lambda session, actor: summaries.list_optimizations(
+            lambda session, actor: optimizations.list_optimizations(
                 session, ChatId(chat_id), actor=actor, before=last, limit=limit + 1
             )
         )
@@ -166,15 +109,17 @@ def context_routes(
         """Make the context shorter now. A summary is asked of the chat's model, which may take a minute and costs what it costs."""
         choice, resolved = await choose(caller, chat_id)
         if wish.optimization_type is not OptimizationType.SUMMARIZATION:
+            price = resolved.price(choice.model_name) if resolved and choice else None
 
             def shorten(session: Session, actor: Actor) -> ContextOptimizationRead:
-                reading, _ = reading_of(session, chat_id, choice, resolved, actor=actor)
-                model_name = choice.model_name if choice else None
-                return summaries.optimize_now(
-                    session, reading, wish.optimization_type, resolved, model_name, actor=actor
+                prepared, _ = prepare_next(session, chat_id, choice, resolved, tools_of, actor=actor, leaf=wish.leaf)
+                return optimizations.optimize_now(
+                    session, prepared.reading, wish.optimization_type, price=price, actor=actor
                 )
 
             return await caller.command(201, shorten)
+        if (again := await caller.answered_before()) is not None:
+            return again
         actor = await caller.actor()
         tries.take(actor.user_id)
         if choice is None or resolved is None:
@@ -183,11 +128,20 @@ def context_routes(
         def look(session: Session, actor: Actor) -> Reading:
             if not get_chat(session, ChatId(chat_id), actor=actor)["permissions"]["can_write"]:
                 raise ChatNotFound
-            return reading_of(session, chat_id, choice, resolved, actor=actor)[0]
+            return prepare_next(session, chat_id, choice, resolved, tools_of, actor=actor, leaf=wish.leaf)[0].reading
 
         reading = await caller.read(look)
         row_id = await summarizer.summarize_now(reading, resolved, choice.provider, choice.model_name, actor=actor)
-        return await caller.command(201, lambda session, _: summaries.get_optimization(session, row_id))
+        return await caller.command(201, lambda session, _: optimizations.get_optimization(session, row_id))
+
+    @routes.add(
+        "DELETE", "/chats/{chat_id}/context-optimizations", access=Access.SIGNED_IN, status=204, problems=(404,)
+    )
+    async def delete_optimizations(caller: CommandDep, chat_id: AnyId) -> Response:
+        """Undo all of them: everything is sent again, as far as it fits."""
+        return await caller.command(
+            204, lambda session, actor: optimizations.undo_all(session, ChatId(chat_id), actor=actor)
+        )
 
     @routes.add(
         "PATCH",
@@ -202,7 +156,7 @@ def context_routes(
         """Change the words of a summary."""
         return await caller.command(
             200,
-            lambda session, actor: summaries.edit_summary(
+            lambda session, actor: optimizations.edit_summary(
                 session, ChatId(chat_id), ContextOptimizationId(optimization_id), update.summary, actor=actor
             ),
         )
@@ -218,7 +172,7 @@ def context_routes(
         """Undo it: its messages are sent again, as far as they fit."""
         return await caller.command(
             204,
-            lambda session, actor: summaries.undo_optimization(
+            lambda session, actor: optimizations.undo_optimization(
                 session, ChatId(chat_id), ContextOptimizationId(optimization_id), actor=actor
             ),
         )
@@ -233,37 +187,3 @@ async def _resolved(catalogue: ModelCatalogue, actor: Actor, choice: ModelChoice
         return await catalogue.resolve(actor.user_id, choice.provider, choice.model_name)
     except AppError:
         return None
-
-
-def _read(plan: ContextPlan, choice: ModelChoice | None, resolved: Resolved | None) -> ContextRead:
-    sent = [(one, round(plan.factor * one.sent.tokens) if one.sent else 0) for one in plan.planned]
-    taken = round(plan.factor * plan.taken)
-    used = sum(tokens for _, tokens in sent) + taken
-    cost = None
-    if resolved is not None and choice is not None:
-        cost = cost_of(resolved.vendor, choice.model_name, Usage(used, plan.reserve), at=clock.now())
-    return {
-        "provider": choice.provider if choice else None,
-        "model_name": choice.model_name if choice else None,
-        "window": plan.window,
-        "reserve": plan.reserve,
-        "used": used,
-        "system_tokens": sum(tokens for one, tokens in sent if one.message.message_id is None) + taken,
-        "forecast_cost": cost,
-        "items": [
-            {
-                "message_id": one.message.message_id,
-                "role": MessageRole(one.message.role),
-                "excerpt": " ".join(one.message.content[: 2 * EXCERPT].split())[:EXCERPT],
-                "tokens": round(plan.factor * one.message.tokens),
-                "sent_tokens": tokens,
-                "context_rule": one.message.rule,
-                "why": one.why,
-            }
-            for one, tokens in sent
-            if one.message.message_id is not None
-        ],
-        "older": plan.older,
-        "optimization_id": plan.stop.id if plan.stop else None,
-        "summary": plan.stop.summary if plan.stop else None,
-    }

@@ -11,7 +11,8 @@ from typing_extensions import TypedDict
 from tertulia.accounts.access import may_read_draft
 from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Chat, Message
-from tertulia.context.window import estimate_tokens, shorten
+from tertulia.context.cutting import shorten
+from tertulia.context.messages import estimate_tokens
 from tertulia.drafts.edits import RULES, RULES_OF_EMPTY, RULES_OF_PASSAGE
 from tertulia.drafts.errors import NotADraftsChat, SelectionOutside
 from tertulia.drafts.models import AttachedDraft, Draft, DraftChat, DraftWorkingCopy, Proposal

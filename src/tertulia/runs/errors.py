@@ -83,5 +83,12 @@ class NothingToShorten(Conflict):
         )
 
 
+class SummaryUnderWay(Conflict):
+    code = "summary_under_way"
+
+    def __init__(self) -> None:
+        super().__init__("A summary of this chat is being written already. Wait until it is there.")
+
+
 class SummaryFailed(Conflict):
     code = "summary_failed"

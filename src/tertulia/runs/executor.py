@@ -10,7 +10,7 @@ from datetime import datetime
 from tertulia import clock
 from tertulia.chat.models import FinishReason
 from tertulia.chat.parts import ReasoningPart, TextPart
-from tertulia.context.window import estimate_tokens
+from tertulia.context.messages import estimate_tokens
 from tertulia.db import Database
 from tertulia.errors import AppError, StorageUnavailable
 from tertulia.providers.catalogue import ModelCatalogue, Resolved
@@ -30,6 +30,7 @@ from tertulia.runs.claims import MOST_CLAIMED, Claimed, claim_runs, has_queued_r
 from tertulia.runs.errors import CancelRequested, LeaseLost, TooManyToolCalls
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError, RunStatus
+from tertulia.runs.readings import ForModel
 from tertulia.runs.requests import start_step
 from tertulia.runs.service import RUN_PREFIX, RUNS
 from tertulia.runs.steps import Outcome, begin_streaming, checkpoint, end_step, finish_run, give_back_run, suspend_run
@@ -363,17 +364,16 @@ class RunExecutor:
         """
         # Where nobody says, it is asked: a model that sees nothing says so.
         sees_pictures = resolved.sees_pictures is not False
-        await self._summarizer.make_room(run, resolved, offered, sees_pictures=sees_pictures)
+        model = ForModel(run.provider, run.model_name, resolved.context_window, sees_pictures, offered, run.payer_id)
+        await self._summarizer.make_room(run, resolved, model)
         shrinks, pauses = list(SHRINKS), list(RETRY_PAUSES_S)
         while True:
             step = await self._db.write(
                 start_step,
                 run,
-                model_window=resolved.context_window,
+                model,
                 continues_prefix=resolved.adapter.continues_prefix,
                 shrink=shrinks[0],
-                sees_pictures=sees_pictures,
-                tools=offered,
                 price=resolved.price(run.model_name),
             )
             tally.sent_tokens = step.estimated_tokens

@@ -37,8 +37,9 @@ class StepRequest(BaseModel):
     system_prompt: str | None = None
     left_out: int
     continues: bool
-    max_tokens: int
+    max_tokens: int | None = None  # None: as many as the model gives
     estimated_tokens: int = 0  # of all that was sent: what counts if the provider never says
+    pictures: int = 0  # among what was sent; vendors count them each in their own way
     temperature: float | None = None
     top_p: float | None = None
     frequency_penalty: float | None = None

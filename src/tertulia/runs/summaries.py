@@ -1,51 +1,44 @@
-"""Summaries of what was said before: asked of the chat's model, entered in the ledger, recorded, changed and undone."""
+"""Summaries of what was said before: asked of the chat's model, entered in the ledger, and recorded."""
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from math import ceil
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.billing.ledger import Consumption, record_usage
-from tertulia.chat.errors import ChatNotFound
-from tertulia.chat.messages import lock_chat
+from tertulia.billing.ledger import Consumption, record_usage, release
 from tertulia.chat.models import Chat, ContextOptimization, OptimizationType
-from tertulia.chat.optimizations import announce_optimization, read_optimization
-from tertulia.chat.schemas import ContextOptimizationRead
-from tertulia.chat.service import get_chat
+from tertulia.chat.optimizations import announce_optimization
+from tertulia.context.branch import Reading, without_marks
 from tertulia.context.calls import in_words
-from tertulia.context.service import (
-    Reading,
-    ToSummarize,
-    find_to_summarize,
-    record,
-    shorten_now,
-    try_summary,
-    try_without,
-    without_marks,
-)
-from tertulia.context.window import ContextMessage, estimate_tokens, shorten
+from tertulia.context.cutting import shorten
+from tertulia.context.messages import ContextMessage, estimate_tokens
+from tertulia.context.service import Maker, record
+from tertulia.context.summaries import WINDOWS_TOLD, ToSummarize, find_to_summarize, try_summary, try_without
 from tertulia.db import Database
 from tertulia.errors import AppError
-from tertulia.ids import ChatId, ContextOptimizationId
 from tertulia.providers.catalogue import Resolved
 from tertulia.providers.configs import split_key
 from tertulia.providers.prices import cost_of
-from tertulia.providers.protocol import ModelRequest, RequestMessage, TextDelta, Usage
+from tertulia.providers.protocol import Finish, ModelRequest, RequestMessage, TextDelta, Usage
 from tertulia.realtime.models import Operation
 from tertulia.runs.claims import Claimed
-from tertulia.runs.errors import NothingToShorten, OptimizationNotFound, SummaryFailed
-from tertulia.runs.requests import read_for
-from tertulia.tools.protocol import OfferedTool
+from tertulia.runs.errors import NothingToShorten, SummaryFailed, SummaryUnderWay
+from tertulia.runs.readings import ForModel
+from tertulia.runs.requests import prepare_run, set_aside
+from tertulia.runs.tool_calls import last_call
 
 WITHIN_S = 90.0
 MOST_TOKENS = 800  # of a summary
 LEAST_TOKENS = 64
+THINKING = 4  # times the tokens of a summary that it may be asked for: what a model thinks before it writes counts, too
 MAX_SUMMARY = 20_000  # characters, also of one that a person wrote
 INSTRUCTIONS = (
     "You are given the earlier part of a conversation. Write what has to be known of it to go on: facts, names, numbers, decisions and their "
@@ -56,60 +49,99 @@ INSTRUCTIONS = (
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Asking:
+    """Whom a summary is asked of, who pays, and of which run it is a part; `call_id`: the call of a tool that the run is at."""
+
+    resolved: Resolved
+    provider: str
+    model_name: str
+    payer_id: str
+    run: Claimed | None = None
+    call_id: str | None = None
+
+
 class Summarizer:
+    """Asks models for summaries: of one chat one at a time in this process, as two would tell of the same and cost twice."""
+
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._busy: set[str] = set()
 
-    async def make_room(
-        self, run: Claimed, resolved: Resolved, offered: Sequence[OfferedTool], *, sees_pictures: bool
-    ) -> None:
+    async def make_room(self, run: Claimed, resolved: Resolved, model: ForModel) -> None:
         """Before a request of a run: tell what does not fit by a summary, where that is wanted. What fails is left out, and says why."""
-        wanted = await self._db.read(_wanted_for, run, resolved.context_window, sees_pictures, offered)
-        if wanted is None:
+        found = await self._db.read(_wanted_for, run, model)
+        if found is None:
             return
+        wanted, call_id = found
         try:
-            await self._summarize(wanted, resolved, run.provider, run.model_name, payer_id=run.payer_id)
+            asking = Asking(resolved, run.provider, run.model_name, run.payer_id, run, call_id)
+            await self._summarize(wanted, asking)
+        except SummaryUnderWay:
+            return  # what does not fit is left out this once
         except AppError as error:
             log.warning("a summary failed: %s", error.code, extra={"run_id": run.id})
-            await self._db.write(
-                _leave_out, wanted, f"The summary failed, so the oldest messages are left out: {error.detail}"
-            )
+            note = f"The summary failed, so the oldest messages are left out: {error.detail}"
+            await self._db.write(_leave_out, wanted, note)
 
     async def summarize_now(
         self, reading: Reading, resolved: Resolved, provider: str, model_name: str, *, actor: Actor
     ) -> str:
-        """What a person asked for; gives the id. Raises NothingToShorten, SummaryFailed, and what the provider raises."""
+        """What a person asked for; gives the id. Raises NothingToShorten, SummaryFailed, SummaryUnderWay, and what the provider
+        raises."""
         wanted = await self._db.read(find_to_summarize, reading, is_wanted=True)
         if wanted is None:
             raise NothingToShorten
-        return await self._summarize(wanted, resolved, provider, model_name, payer_id=actor.user_id)
+        return await self._summarize(wanted, Asking(resolved, provider, model_name, actor.user_id))
 
-    async def _summarize(
-        self, wanted: ToSummarize, resolved: Resolved, provider: str, model_name: str, *, payer_id: str
-    ) -> str:
-        request = _request(wanted, model_name)
-        answer = _Answer()
-        problem: AppError | None = None
-        try:
-            async with asyncio.timeout(WITHIN_S):
-                await _ask(resolved, request, answer)
-        except TimeoutError:
-            problem = SummaryFailed(f"The model did not finish it within {WITHIN_S:.0f} seconds.")
-        except AppError as error:
-            problem = error
-        except asyncio.CancelledError:
-            await asyncio.shield(self._db.write(_pay, wanted, answer.used(request, resolved, provider), payer_id))
-            raise
-        if problem is None and not answer.words:
-            problem = SummaryFailed("The model answered with nothing.")
-        used = answer.used(request, resolved, provider)
-        if problem is not None:
-            await self._db.write(_pay, wanted, used, payer_id)
-            raise problem
-        made = await self._db.write(_store, wanted, answer.words, used, resolved, provider, payer_id)
+    async def _summarize(self, wanted: ToSummarize, asking: Asking) -> str:
+        """In as many requests as what it tells of takes, each told of the summary before; each is paid for as it ends."""
+        summary = wanted.earlier.summary if wanted.earlier else None
+        spent: list[Consumption] = []
+        with self._alone(wanted.reading.chat_id):
+            for told in _portions(wanted, summary):
+                answer = await self._ask(wanted, _request(wanted, told, summary, asking.model_name), asking)
+                summary = answer.words
+                spent.append(answer.used)
+            made = await self._db.write(_store, wanted, summary or "", spent, asking)
         if made is None:
             raise SummaryFailed("It is hardly shorter than what it tells of, or that changed meanwhile.")
         return made
+
+    async def _ask(self, wanted: ToSummarize, request: ModelRequest, asking: Asking) -> "_Answered":
+        """Raises SummaryFailed for what is none, and what the provider raises; what was used is entered however it ends."""
+        if asking.call_id is not None:
+            await self._db.write(_set_aside, request, asking)
+        answer = _Answer()
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                await _read_answer(asking.resolved, request, answer)
+        except TimeoutError:
+            raise SummaryFailed(f"The model did not finish it within {WITHIN_S:.0f} seconds.") from None
+        finally:
+            used = answer.used(request, asking)
+            await asyncio.shield(self._db.write(_pay, wanted, used, asking))
+        if not answer.words or used is None:
+            raise SummaryFailed("The model answered with nothing.")
+        if answer.is_cut or len(answer.words) > MAX_SUMMARY:
+            raise SummaryFailed("The model wrote more than a summary, and came to no end.")
+        return _Answered(answer.words, used)
+
+    @contextmanager
+    def _alone(self, chat_id: str) -> Iterator[None]:
+        if chat_id in self._busy:
+            raise SummaryUnderWay
+        self._busy.add(chat_id)
+        try:
+            yield
+        finally:
+            self._busy.discard(chat_id)
+
+
+@dataclass(frozen=True)
+class _Answered:
+    words: str
+    used: Consumption
 
 
 @dataclass
@@ -119,34 +151,37 @@ class _Answer:
     text: str = ""
     usage: Usage | None = None
     has_begun: bool = False
+    is_cut: bool = False  # the model came to its limit before the end
 
     @property
     def words(self) -> str:
-        return self.text.strip()[:MAX_SUMMARY].replace("\x00", "\ufffd")
+        return self.text.strip().replace("\x00", "\ufffd")
 
-    def used(self, request: ModelRequest, resolved: Resolved, provider: str) -> Consumption | None:
+    def used(self, request: ModelRequest, asking: Asking) -> Consumption | None:
         """None where the provider never began."""
         if not self.has_begun:
             return None
-        sent = sum(estimate_tokens(one.content) for one in request.messages)
-        usage = self.usage or Usage(sent, estimate_tokens(self.text))
+        usage = self.usage or Usage(_size_of(request), estimate_tokens(self.text))
         is_known = self.usage is not None
-        cost = cost_of(resolved.vendor, request.model_name, usage, at=clock.now())
-        vendor = split_key(provider)[0]
+        cost = cost_of(asking.resolved.vendor, request.model_name, usage, at=clock.now())
+        vendor = split_key(asking.provider)[0]
         return Consumption(
             vendor, request.model_name, usage.input_tokens, usage.output_tokens, usage.cached_tokens, not is_known, cost
         )
 
 
-def _wanted_for(
-    session: Session, run: Claimed, window: int | None, sees_pictures: bool, offered: Sequence[OfferedTool]
-) -> ToSummarize | None:
+def _size_of(request: ModelRequest) -> int:
+    return sum(estimate_tokens(one.content) for one in request.messages)
+
+
+def _wanted_for(session: Session, run: Claimed, model: ForModel) -> tuple[ToSummarize, str | None] | None:
     """Looked for where a summary may be due: most chats have none, and want none."""
     settings = session.scalars(sa.select(Chat.settings).where(Chat.id == run.chat_id)).one()
     if settings.when_full is not OptimizationType.SUMMARIZATION and not _has_stale(session, run.chat_id):
         return None
-    reading = read_for(session, run, model_window=window, shrink=1.0, sees_pictures=sees_pictures, tools=offered)
-    return find_to_summarize(session, reading)
+    prepared, _ = prepare_run(session, run, model)
+    wanted = find_to_summarize(session, prepared.reading)
+    return (wanted, last_call(session, run.id)) if wanted is not None else None
 
 
 def _has_stale(session: Session, chat_id: str) -> bool:
@@ -158,16 +193,37 @@ def _has_stale(session: Session, chat_id: str) -> bool:
     return session.scalar(query.limit(1)) is not None
 
 
-def _request(wanted: ToSummarize, model_name: str) -> ModelRequest:
-    most = max(LEAST_TOKENS, min(MOST_TOKENS, wanted.room // 4))
-    before = without_marks(wanted.earlier or "")
-    earlier = f"<summary_of_before>\n{before}\n</summary_of_before>\n\n" if before else ""
-    told = "\n\n".join(_in_words(one) for one in wanted.affected)
-    room = max(LEAST_TOKENS, wanted.room - most - estimate_tokens(INSTRUCTIONS) - estimate_tokens(earlier))
-    material = f"{earlier}<conversation>\n{shorten(told, room)}\n</conversation>\n\nAt most {most * 2 // 3} words."
-    return ModelRequest(
-        model_name, (RequestMessage("system", INSTRUCTIONS), RequestMessage("user", material)), max_tokens=most
-    )
+def _portions(wanted: ToSummarize, earlier: str | None) -> list[str]:
+    """What is to be told of, in as many requests as it takes, but few: of what has no room then its middle is left out."""
+    room = _room(wanted, earlier)
+    told = [_in_words(message) for message in wanted.affected]
+    sizes = [estimate_tokens(words) for words in told]
+    count = min(WINDOWS_TOLD, ceil(sum(sizes) / room))
+    portions: list[list[str]] = [[] for _ in range(count)]
+    before = 0
+    for words, size in zip(told, sizes, strict=True):
+        portions[before * count // sum(sizes)].append(words)
+        before += size
+    return [shorten("\n\n".join(one), room) for one in portions if one]
+
+
+def _longest(wanted: ToSummarize) -> int:
+    """Tokens of a summary."""
+    return max(LEAST_TOKENS, min(MOST_TOKENS, wanted.room // 4))
+
+
+def _room(wanted: ToSummarize, earlier: str | None) -> int:
+    """Tokens for what is to be told of: what the instructions, the summary before and the answer leave."""
+    before = max(estimate_tokens(earlier) if earlier else 0, _longest(wanted))
+    return max(LEAST_TOKENS, wanted.room - _longest(wanted) - estimate_tokens(INSTRUCTIONS) - before)
+
+
+def _request(wanted: ToSummarize, told: str, earlier: str | None, model_name: str) -> ModelRequest:
+    most = _longest(wanted)
+    before = f"<summary_of_before>\n{without_marks(earlier)}\n</summary_of_before>\n\n" if earlier else ""
+    material = f"{before}<conversation>\n{told}\n</conversation>\n\nAt most {most * 2 // 3} words."
+    messages = (RequestMessage("system", INSTRUCTIONS), RequestMessage("user", material))
+    return ModelRequest(model_name, messages, max_tokens=min(THINKING * most, max(most, wanted.room // 2)))
 
 
 def _in_words(message: ContextMessage) -> str:
@@ -175,17 +231,20 @@ def _in_words(message: ContextMessage) -> str:
     return f'<message from="{message.role}">\n{without_marks(said.strip())}\n</message>'
 
 
-async def _ask(resolved: Resolved, request: ModelRequest, answer: _Answer) -> None:
+async def _read_answer(resolved: Resolved, request: ModelRequest, answer: _Answer) -> None:
     stream = resolved.adapter.stream(request)
     try:
         async for events in stream:
             for event in events:
                 answer.has_begun = True
-                if isinstance(event, TextDelta):
-                    answer.text += event.text
-                elif isinstance(event, Usage):
-                    answer.usage = event
-            if len(answer.text) > MAX_SUMMARY:
+                match event:
+                    case TextDelta(text):
+                        answer.text += text
+                    case Usage():
+                        answer.usage = event
+                    case Finish(reason):
+                        answer.is_cut = reason == "length"
+            if len(answer.text) > 2 * MAX_SUMMARY:
                 break
     finally:
         aclose = getattr(stream, "aclose", None)
@@ -193,12 +252,32 @@ async def _ask(resolved: Resolved, request: ModelRequest, answer: _Answer) -> No
             await aclose()
 
 
-def _pay(session: Session, wanted: ToSummarize, used: Consumption | None, payer_id: str) -> None:
+def _set_aside(session: Session, request: ModelRequest, asking: Asking) -> None:
+    """A summary within a reply that uses tools counts towards the hour's limit as the reply does. Raises CostLimit."""
+    assert asking.run is not None
+    assert asking.call_id is not None
+    cost = asking.resolved.price(asking.model_name)(_size_of(request), request.max_tokens or 0)
+    set_aside(session, asking.run, asking.call_id, cost)
+
+
+def _pay(session: Session, wanted: ToSummarize, used: Consumption | None, asking: Asking) -> None:
     """Into the ledger and the chat's totals, whatever came of it."""
+    run = asking.run
     if used is None:
+        if run is not None and asking.call_id is not None:
+            release(session, run.id)
         return
     chat_id = wanted.reading.chat_id
-    record_usage(session, used, user_id=payer_id, chat_id=chat_id, message_id=None, run_id=None, is_summary=True)
+    record_usage(
+        session,
+        used,
+        user_id=asking.payer_id,
+        chat_id=chat_id,
+        message_id=run.message_id if run and asking.call_id else None,
+        run_id=run.id if run and asking.call_id else None,
+        tool_execution_id=asking.call_id,
+        is_summary=True,
+    )
     tokens = used.input_tokens + used.output_tokens
     session.execute(
         sa.update(Chat)
@@ -208,30 +287,18 @@ def _pay(session: Session, wanted: ToSummarize, used: Consumption | None, payer_
 
 
 def _store(
-    session: Session,
-    wanted: ToSummarize,
-    text: str,
-    used: Consumption | None,
-    resolved: Resolved,
-    provider: str,
-    payer_id: str,
+    session: Session, wanted: ToSummarize, text: str, spent: Sequence[Consumption], asking: Asking
 ) -> str | None:
-    """None where the summary is of no use; what was spent is entered all the same."""
-    _pay(session, wanted, used, payer_id)
+    """None where the summary is of no use."""
     made = try_summary(session, wanted, text)
-    if made is None or used is None:
+    if made is None:
         return None
     _undo_all(session, wanted.replaces)
-    return record(
-        session,
-        wanted.reading,
-        made,
-        created_by=payer_id,
-        price=resolved.price(used.model_name),
-        provider=provider,
-        model_name=used.model_name,
-        cost=used.cost,
-    )
+    costs = [one.cost for one in spent]
+    known = [one for one in costs if one is not None]
+    cost = sum(known, Decimal(0)) if len(known) == len(costs) else None
+    maker = Maker(asking.payer_id, asking.provider, asking.model_name, cost)
+    return record(session, wanted.reading, made, maker=maker, price=asking.resolved.price(asking.model_name))
 
 
 def _leave_out(session: Session, wanted: ToSummarize, note: str) -> None:
@@ -248,78 +315,3 @@ def _undo_all(session: Session, ids: Sequence[str]) -> None:
         if row is not None and row.undone_at is None:
             row.undone_at = clock.now()
             announce_optimization(session, row, Operation.UPDATED)
-
-
-# ---- what a person does
-
-
-def optimize_now(
-    session: Session,
-    reading: Reading,
-    kind: OptimizationType,
-    resolved: Resolved | None,
-    model_name: str | None,
-    *,
-    actor: Actor,
-) -> ContextOptimizationRead:
-    """Leave out or compress at once. Raises NothingToShorten."""
-    lock_chat(session, ChatId(reading.chat_id), actor=actor)
-    made = shorten_now(session, reading, kind)
-    if made is None:
-        raise NothingToShorten
-    price = resolved.price(model_name) if resolved is not None and model_name is not None else None
-    row_id = record(session, reading, made, created_by=actor.user_id, price=price)
-    return read_optimization(session.get_one(ContextOptimization, row_id))
-
-
-def get_optimization(session: Session, row_id: str) -> ContextOptimizationRead:
-    """One that was made a moment ago, for whoever had it made."""
-    return read_optimization(session.get_one(ContextOptimization, row_id))
-
-
-def list_optimizations(
-    session: Session, chat_id: ChatId, *, actor: Actor, before: str | None = None, limit: int = 50
-) -> list[ContextOptimizationRead]:
-    """The newest first, those that were undone among them."""
-    get_chat(session, chat_id, actor=actor)
-    query = sa.select(ContextOptimization).where(ContextOptimization.chat_id == chat_id)
-    if before is not None:
-        query = query.where(ContextOptimization.id < before)
-    return [
-        read_optimization(row) for row in session.scalars(query.order_by(ContextOptimization.id.desc()).limit(limit))
-    ]
-
-
-def edit_summary(
-    session: Session, chat_id: ChatId, row_id: ContextOptimizationId, summary: str, *, actor: Actor
-) -> ContextOptimizationRead:
-    """By whoever may write in the chat. Raises OptimizationNotFound, NothingToShorten for words longer than what they tell of."""
-    row = _of_chat(session, chat_id, row_id, actor=actor)
-    if row.summary is None or row.undone_at is not None:
-        raise OptimizationNotFound
-    after = max(0, row.tokens_after - estimate_tokens(row.summary)) + estimate_tokens(summary)
-    if after > row.tokens_before:
-        raise NothingToShorten
-    row.summary, row.tokens_after, row.is_edited, row.stale_at = summary, after, True, None
-    return announce_optimization(session, row, Operation.UPDATED)
-
-
-def undo_optimization(session: Session, chat_id: ChatId, row_id: ContextOptimizationId, *, actor: Actor) -> None:
-    """Messages are sent again as before. Undoing twice is undoing once."""
-    row = _of_chat(session, chat_id, row_id, actor=actor)
-    if row.undone_at is None:
-        row.undone_at = clock.now()
-        announce_optimization(session, row, Operation.UPDATED)
-
-
-def _of_chat(session: Session, chat_id: ChatId, row_id: ContextOptimizationId, *, actor: Actor) -> ContextOptimization:
-    try:
-        lock_chat(session, chat_id, actor=actor)
-    except ChatNotFound:
-        raise OptimizationNotFound from None
-    row = session.scalars(
-        sa.select(ContextOptimization).where(ContextOptimization.id == row_id, ContextOptimization.chat_id == chat_id)
-    ).one_or_none()
-    if row is None:
-        raise OptimizationNotFound
-    return row

@@ -6,7 +6,7 @@ from typing import Literal
 
 from tertulia import clock
 from tertulia.chat.models import FinishReason, TokenCount
-from tertulia.context.window import estimate_tokens
+from tertulia.context.messages import estimate_tokens
 from tertulia.providers.catalogue import Resolved
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import ToolCall, Usage

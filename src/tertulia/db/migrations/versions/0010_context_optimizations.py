@@ -40,7 +40,10 @@ def upgrade() -> None:
         sa.Column("leaf_message_id", types.Id(), nullable=False),
         sa.Column("tokens_before", sa.Integer(), nullable=False),
         sa.Column("tokens_after", sa.Integer(), nullable=False),
+        sa.Column("window", sa.Integer(), nullable=True),
         sa.Column("summary", sa.Text(), nullable=True),
+        sa.Column("summary_id", types.Id(), nullable=True),
+        sa.Column("oldest_told_id", types.Id(), nullable=True),
         sa.Column("is_edited", sa.Boolean(), nullable=False),
         sa.Column("affected_messages", types.JsonOf(), nullable=False),
         sa.Column("provider", sa.String(length=100), nullable=True),
@@ -71,6 +74,12 @@ def upgrade() -> None:
             name=op.f("fk_context_optimization_leaf_message_id"),
             ondelete="CASCADE",
         ),
+        sa.ForeignKeyConstraint(
+            ["summary_id"],
+            ["context_optimization.id"],
+            name=op.f("fk_context_optimization_summary_id"),
+            ondelete="SET NULL",
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_context_optimization")),
     )
     op.create_index(
@@ -84,11 +93,13 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_context_optimization_leaf_message_id"), "context_optimization", ["leaf_message_id"], unique=False
     )
+    op.create_index(op.f("ix_context_optimization_summary_id"), "context_optimization", ["summary_id"], unique=False)
     op.add_column("usage_log", sa.Column("is_summary", sa.Boolean(), server_default=sa.false(), nullable=False))
 
 
 def downgrade() -> None:
     op.drop_column("usage_log", "is_summary")
+    op.drop_index(op.f("ix_context_optimization_summary_id"), table_name="context_optimization")
     op.drop_index(op.f("ix_context_optimization_leaf_message_id"), table_name="context_optimization")
     op.drop_index(op.f("ix_context_optimization_created_by"), table_name="context_optimization")
     op.drop_index(op.f("ix_context_optimization_chat_id_id"), table_name="context_optimization")

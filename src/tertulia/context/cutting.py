@@ -1,0 +1,115 @@
+"""Texts, messages and the results of tools within so many tokens: the beginning and the end stay."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tertulia.context.messages import (
+    OVERHEAD_PER_MESSAGE,
+    TOKENS_A_PICTURE,
+    ContextMessage,
+    SentCall,
+    Turn,
+    estimate_tokens,
+)
+
+LEAST_RESULT = 24  # tokens of what a tool gave that are worth sending with it
+OLD_RESULT = 120  # tokens that stay of an earlier result where not all goes
+WITHOUT_ARGUMENTS = '{"left_out": "they were too long"}'
+
+
+def share(messages: Sequence[ContextMessage], room: int) -> list[ContextMessage]:
+    """Each as it is, if there is room for all; else the shortest whole, and the rest of the room divided among the longer."""
+    rooms = _shares([message.tokens for message in messages], room)
+    return [within(message, most) for message, most in zip(messages, rooms, strict=True)]
+
+
+def within(message: ContextMessage, room: int) -> ContextMessage:
+    if message.tokens <= room:
+        return message
+    if message.turns:
+        return _with_shorter_turns(message, room)
+    # Its words before its pictures, where both are too much.
+    pictures = message.pictures[: max(0, room // 2 // TOKENS_A_PICTURE)]
+    words = shorten(message.content, room - TOKENS_A_PICTURE * len(pictures))
+    return replace(message, content=words, pictures=pictures)
+
+
+def with_short_results(message: ContextMessage) -> ContextMessage:
+    """What tools gave is what of an old reply is needed least: some of the beginning and the end of each stays."""
+    turns = tuple(
+        replace(turn, calls=tuple(replace(call, result=shorten(call.result, OLD_RESULT)) for call in turn.calls))
+        for turn in message.turns
+    )
+    return message if turns == message.turns else replace(message, turns=turns)
+
+
+def shorten(text: str, max_tokens: int) -> str:
+    """The beginning and the end of a text, with a note between them of how much is missing, within max_tokens."""
+    # No text of so many characters has as few tokens: what is far too long is not counted first.
+    if len(text) <= 4 * max_tokens and estimate_tokens(text) <= max_tokens:
+        return text
+    low, high = 0, min(len(text) // 2, 2 * max_tokens)
+    while low < high:  # the most characters of either end that still fit
+        middle = (low + high + 1) // 2
+        if estimate_tokens(_with_gap(text, middle)) <= max_tokens:
+            low = middle
+        else:
+            high = middle - 1
+    short = _with_gap(text, low)
+    return short if estimate_tokens(short) <= max_tokens else text[:low]
+
+
+def _with_gap(text: str, each_end: int) -> str:
+    missing = len(text) - 2 * each_end
+    return f"{text[:each_end]}\n[… {missing} characters left out …]\n{text[len(text) - each_end :]}"
+
+
+def _with_shorter_turns(message: ContextMessage, room: int) -> ContextMessage:
+    """What tools gave is cut before what was said; then the oldest turns go, each call with its result.
+
+    The last turn stays while there is any room for it: without it a model would make the same call again.
+    """
+    words = estimate_tokens(message.content) if message.content else OVERHEAD_PER_MESSAGE
+    if words > room // 2:
+        words = max(OVERHEAD_PER_MESSAGE, room // 2)
+    turns = list(message.turns)
+    while turns and (fitting := _fitting(turns, room - words)) is None:
+        if len(turns) == 1:
+            last = _without_arguments(turns[0])
+            fitting = _fitting([last], room - words)
+            turns = [last] if fitting is not None else []
+            break
+        turns.pop(0)
+    sent = tuple(fitting or ()) if turns else ()
+    content = shorten(message.content, room - sum(turn.tokens for turn in sent))
+    return replace(message, turns=sent, content=content)
+
+
+def _fitting(turns: Sequence[Turn], room: int) -> list[Turn] | None:
+    """The turns with what tools gave cut to the room; None where not even what they said and called fits."""
+    calls = [call for turn in turns for call in turn.calls]
+    fixed = sum(estimate_tokens(turn.text) for turn in turns) + sum(call.fixed_tokens for call in calls)
+    if fixed + LEAST_RESULT * len(calls) > room:
+        return None
+    lengths = iter(_shares([estimate_tokens(call.result) for call in calls], room - fixed))
+    return [
+        replace(turn, calls=tuple(replace(call, result=shorten(call.result, next(lengths))) for call in turn.calls))
+        for turn in turns
+    ]
+
+
+def _without_arguments(turn: Turn) -> Turn:
+    def cut(call: SentCall) -> SentCall:
+        is_long = len(call.arguments) > len(WITHOUT_ARGUMENTS)
+        return replace(call, arguments=WITHOUT_ARGUMENTS) if is_long else call
+
+    return Turn(shorten(turn.text, LEAST_RESULT), tuple(cut(call) for call in turn.calls))
+
+
+def _shares(wanted: Sequence[int], room: int) -> list[int]:
+    """What each gets of the room: what it wants, if there is room for all; else the rest is divided among the longer."""
+    shares = [0] * len(wanted)
+    for place, index in enumerate(sorted(range(len(wanted)), key=lambda one: wanted[one])):
+        shares[index] = min(wanted[index], room // (len(wanted) - place))
+        room -= shares[index]
+    return shares

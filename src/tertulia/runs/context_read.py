@@ -1,0 +1,133 @@
+"""What the next request of a chat would send, as it is shown: each message, how much of it, and why."""
+
+from decimal import Decimal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.chat.errors import MessageNotFound
+from tertulia.chat.models import Message, MessageRole
+from tertulia.chat.service import get_chat
+from tertulia.context.messages import Rule
+from tertulia.context.service import ContextPlan, plan_next
+from tertulia.context.window import Why
+from tertulia.ids import ChatId
+from tertulia.providers.catalogue import ModelChoice, Resolved
+from tertulia.providers.prices import cost_of
+from tertulia.providers.protocol import Usage
+from tertulia.runs.readings import ForModel, Prepared, prepare_reading
+from tertulia.tools.catalogue import ToolCatalogue
+
+EXCERPT = 120
+
+
+class ContextItem(TypedDict):
+    """A message: `tokens` of it all, `sent_tokens` of what goes, 0 for nothing; `why` it is so."""
+
+    message_id: str
+    role: MessageRole
+    excerpt: str
+    tokens: int
+    sent_tokens: int
+    context_rule: Rule
+    why: Why
+
+
+class ContextRead(TypedDict):
+    """Tokens are estimates, corrected by what the provider counted last. `forecast_cost` is of what is sent and an answer that fills
+    the reserve, in dollars; null: nobody knows.
+
+    `items` are the newest part of the branch and what is pinned before it, oldest first; `older` further ones are left out. `tools_left_out`:
+    chosen tools whose descriptions have no room. `counting`: the optimisations that make a difference here, and `summary` what one of
+    them tells.
+    """
+
+    provider: str | None
+    model_name: str | None
+    window: int
+    reserve: int
+    used: int
+    system_tokens: int
+    forecast_cost: Decimal | None
+    items: list[ContextItem]
+    older: int
+    tools_left_out: int
+    counting: list[str]
+    summary: str | None
+
+
+def prepare_next(
+    session: Session,
+    chat_id: str,
+    choice: ModelChoice | None,
+    resolved: Resolved | None,
+    tools_of: ToolCatalogue,
+    *,
+    actor: Actor,
+    leaf: str | None = None,
+) -> tuple[Prepared, int]:
+    """What the next request is made of, and how many of the chosen tools have no room; `leaf`: the newest message of a branch, else
+    the chat's head. Raises MessageNotFound."""
+    chat = get_chat(session, ChatId(chat_id), actor=actor)
+    if leaf is not None and session.scalar(sa.select(Message.chat_id).where(Message.id == leaf)) != chat_id:
+        raise MessageNotFound
+    takes_tools = resolved is None or resolved.takes_tools is not False
+    keys = chat["settings"]["tools"] if takes_tools else None
+    model = ForModel(
+        choice.provider if choice else "",
+        choice.model_name if choice else "",
+        resolved.context_window if resolved else None,
+        resolved is None or resolved.sees_pictures is not False,
+        tools_of.load(session, actor.user_id).chosen(keys) if keys else (),
+        actor.user_id,
+    )
+    prepared = prepare_reading(session, chat_id, leaf or chat["head_message_id"], model)
+    return prepared, len(model.tools) - len(prepared.tools)
+
+
+def read_context(
+    session: Session,
+    prepared: Prepared,
+    tools_left_out: int,
+    choice: ModelChoice | None,
+    resolved: Resolved | None,
+) -> ContextRead:
+    plan = plan_next(session, prepared.reading, factor=prepared.factor)
+    sent = [(one, round(plan.factor * one.sent.tokens) if one.sent else 0) for one in plan.planned]
+    taken = round(plan.factor * plan.taken)
+    used = sum(tokens for _, tokens in sent) + taken
+    return {
+        "provider": choice.provider if choice else None,
+        "model_name": choice.model_name if choice else None,
+        "window": plan.window,
+        "reserve": plan.reserve,
+        "used": used,
+        "system_tokens": sum(tokens for one, tokens in sent if one.message.message_id is None) + taken,
+        "forecast_cost": _forecast(plan, used, choice, resolved),
+        "items": [
+            {
+                "message_id": one.message.message_id,
+                "role": MessageRole(one.message.role),
+                "excerpt": " ".join(one.message.content[: 2 * EXCERPT].split())[:EXCERPT],
+                "tokens": round(plan.factor * one.message.tokens),
+                "sent_tokens": tokens,
+                "context_rule": one.message.rule,
+                "why": one.why,
+            }
+            for one, tokens in sent
+            if one.message.message_id is not None
+        ],
+        "older": plan.older,
+        "tools_left_out": tools_left_out,
+        "counting": [one.id for one in plan.walk.counting() if one.id is not None],
+        "summary": plan.walk.summary,
+    }
+
+
+def _forecast(plan: ContextPlan, used: int, choice: ModelChoice | None, resolved: Resolved | None) -> Decimal | None:
+    if resolved is None or choice is None:
+        return None
+    return cost_of(resolved.vendor, choice.model_name, Usage(used, plan.reserve), at=clock.now())
