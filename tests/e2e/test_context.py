@@ -24,7 +24,7 @@ def test_one_sees_what_is_sent_pins_and_leaves_out(
     panel = page.get_by_role("region", name="What the model is sent")
     rows = panel.get_by_role("listitem")
     expect(rows).to_have_count(4)
-    expect(rows.first).to_contain_text("The newest always goes")
+    expect(rows.first).to_contain_text("Always goes: it was asked or answered last")
     expect(panel).to_contain_text("are kept for the answer")
     expect(panel).to_contain_text("nobody knows what it costs")
     weather = rows.filter(has_text="it rains")

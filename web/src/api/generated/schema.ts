@@ -220,7 +220,8 @@ export interface paths {
         };
         /**
          * Get Context
-         * @description What the next request would send, before what is written next.
+         * @description What the next request would send, before what is written next: of the branch that ends in `leaf`, or of the one that the
+         *     chat shows.
          */
         get: operations["get_context_api_v1_chats__chat_id__context_get"];
         put?: never;
@@ -249,7 +250,11 @@ export interface paths {
          * @description Make the context shorter now. A summary is asked of the chat's model, which may take a minute and costs what it costs.
          */
         post: operations["post_optimization_api_v1_chats__chat_id__context_optimizations_post"];
-        delete?: never;
+        /**
+         * Delete Optimizations
+         * @description Undo all of them: everything is sent again, as far as it fits.
+         */
+        delete: operations["delete_optimizations_api_v1_chats__chat_id__context_optimizations_delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2506,7 +2511,7 @@ export interface components {
              * Why
              * @enum {string}
              */
-            why: "newest" | "pinned" | "fits" | "compressed" | "window" | "person" | "truncated" | "summarized";
+            why: "newest" | "pinned" | "fits" | "shortened" | "compressed" | "window" | "person" | "truncated" | "summarized";
         };
         /**
          * ContextOptimizationRead
@@ -2562,11 +2567,16 @@ export interface components {
         };
         /**
          * ContextRead
-         * @description Tokens are estimates, corrected by what the provider counted at the last reply. `forecast_cost` is of what is sent and the longest answer, in dollars; null: nobody knows.
+         * @description Tokens are estimates, corrected by what the provider counted last. `forecast_cost` is of what is sent and an answer that fills
+         *     the reserve, in dollars; null: nobody knows.
          *
-         *     `items` are the newest part of the branch on show and what is pinned before it, oldest first; `older` further ones are left out.
+         *     `items` are the newest part of the branch and what is pinned before it, oldest first; `older` further ones are left out. `tools_left_out`:
+         *     chosen tools whose descriptions have no room. `counting`: the optimisations that make a difference here, and `summary` what one of
+         *     them tells.
          */
         ContextRead: {
+            /** Counting */
+            counting: string[];
             /** Forecast Cost */
             forecast_cost: string | null;
             /** Items */
@@ -2575,8 +2585,6 @@ export interface components {
             model_name: string | null;
             /** Older */
             older: number;
-            /** Optimization Id */
-            optimization_id: string | null;
             /** Provider */
             provider: string | null;
             /** Reserve */
@@ -2585,6 +2593,8 @@ export interface components {
             summary: string | null;
             /** System Tokens */
             system_tokens: number;
+            /** Tools Left Out */
+            tools_left_out: number;
             /** Used */
             used: number;
             /** Window */
@@ -3276,6 +3286,8 @@ export interface components {
         OptimizationType: "truncation" | "summarization" | "compression";
         /** OptimizeNow */
         OptimizeNow: {
+            /** Leaf */
+            leaf?: string | null;
             optimization_type: components["schemas"]["OptimizationType"];
         };
         /**
@@ -6592,7 +6604,9 @@ export interface operations {
     };
     get_context_api_v1_chats__chat_id__context_get: {
         parameters: {
-            query?: never;
+            query?: {
+                leaf?: string | null;
+            };
             header?: never;
             path: {
                 chat_id: string;
@@ -6803,6 +6817,92 @@ export interface operations {
             };
             /** @description Too many */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_optimizations_api_v1_chats__chat_id__context_optimizations_delete: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,34 +1,21 @@
 import { expect, test } from "vitest";
 import { boundaries } from "./boundaries";
 
-const messages = ["1", "2", "3", "4", "5"].map((id) => ({ id }));
-const made = (
-  boundary: string,
-  leaf: string,
-  kind: "truncation" | "compression" | "summarization",
-  more = {},
-) => ({
-  boundary_message_id: boundary,
-  leaf_message_id: leaf,
+const made = (id: string, kind: "truncation" | "compression" | "summarization") => ({
+  id,
+  boundary_message_id: `after-${id}`,
   optimization_type: kind,
-  is_stale: false,
-  undone_at: null,
-  ...more,
 });
+const all = [made("1", "compression"), made("2", "summarization"), made("3", "truncation")];
 
-test("the first that is met on the way back ends the way", () => {
-  const all = [made("3", "5", "summarization"), made("1", "4", "truncation"), made("4", "5", "compression")];
-  expect([...boundaries(messages, all)]).toEqual([
-    ["4", ["compression"]],
-    ["3", ["summarization"]],
+test("what counts is shown where it ends, and nothing else", () => {
+  expect([...boundaries(all, ["1", "2"])]).toEqual([
+    ["after-1", "compression"],
+    ["after-2", "summarization"],
   ]);
+  expect(boundaries(all, []).size).toBe(0);
 });
 
-test("what was undone, has to be made anew, or was made on another branch does not count", () => {
-  const all = [
-    made("3", "5", "truncation", { undone_at: "2026-11-23T00:00:00Z" }),
-    made("2", "5", "summarization", { is_stale: true }),
-    made("1", "elsewhere", "truncation"),
-  ];
-  expect(boundaries(messages, all).size).toBe(0);
+test("what is left out hides where the summary before it ends", () => {
+  expect([...boundaries(all, ["2", "3"])]).toEqual([["after-3", "truncation"]]);
 });

@@ -248,6 +248,7 @@ export async function showBranch(
   const page = await fetchMessages(chatId, { through: messageId, parent: parentId });
   if (asked !== lastAsked) return;
   client.setQueryData<Pages<Message>>(queryKey, { pages: [page], pageParams: [undefined] });
+  void client.invalidateQueries(contextQuery(chatId)); // another branch is sent otherwise
 }
 
 export function newestShown(client: QueryClient, chatId: string): string | null {
@@ -346,11 +347,21 @@ export type ContextRule = Schemas["ContextRule"];
 export const setContextRule = (messageId: string, context_rule: ContextRule) =>
   api<Message>("PATCH", `/messages/${messageId}`, { body: { context_rule } });
 
-/** What the next request would send of a chat. */
+/** What the next request would send of the branch on show in this window. */
 export function contextQuery(chatId: string) {
   return queryOptions({
     queryKey: ["context", chatId],
-    queryFn: ({ signal }) => api<Schemas["ContextRead"]>("GET", `/chats/${chatId}/context`, { signal }),
+    queryFn: async ({ signal, client }) => {
+      const get = (leaf?: string) =>
+        api<Schemas["ContextRead"]>("GET", `/chats/${chatId}/context`, { query: { leaf }, signal });
+      const newest = newestShown(client, chatId);
+      try {
+        return await get(newest ?? undefined);
+      } catch (error) {
+        if (newest && error instanceof ApiError && error.status === 404) return get(); // deleted meanwhile
+        throw error;
+      }
+    },
   });
 }
 
@@ -366,11 +377,18 @@ export function optimizationsQuery(chatId: string) {
   });
 }
 
-export const optimizeNow = (chatId: string, optimization_type: Optimization["optimization_type"]) =>
-  api<Optimization>("POST", `/chats/${chatId}/context-optimizations`, { body: { optimization_type } });
+export const optimizeNow = (
+  chatId: string,
+  optimization_type: Optimization["optimization_type"],
+  leaf: string | null,
+) =>
+  api<Optimization>("POST", `/chats/${chatId}/context-optimizations`, { body: { optimization_type, leaf } });
 export const editSummary = (chatId: string, id: string, summary: string) =>
   api<Optimization>("PATCH", `/chats/${chatId}/context-optimizations/${id}`, { body: { summary } });
 export const undoOptimization = (chatId: string, id: string) =>
   api<void>("DELETE", `/chats/${chatId}/context-optimizations/${id}`);
+
+export const undoOptimizations = (chatId: string) =>
+  api<void>("DELETE", `/chats/${chatId}/context-optimizations`);
 
 export const getMessage = (messageId: string) => api<Message>("GET", `/messages/${messageId}`);

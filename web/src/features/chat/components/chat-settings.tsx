@@ -12,7 +12,7 @@ type Props = {
   onSave: (update: ChatUpdate) => Promise<unknown>;
 };
 
-type Parameter = Exclude<keyof Chat["settings"], "tools">;
+type Parameter = Exclude<keyof Chat["settings"], "tools" | "when_full" | "optimize_at">;
 const PARAMETERS: { name: Parameter; label: string; hint: string; min: number; max: number; step: number }[] =
   [
     {
@@ -74,11 +74,13 @@ export function ChatSettings({ chat, isOpen, onClose, onSave }: Props) {
 function SettingsForm({ chat, onClose, onSave }: Omit<Props, "isOpen">) {
   const [prompt, setPrompt] = useState(chat.system_prompt ?? "");
   const [numbers, setNumbers] = useState<Record<Parameter, string>>(() => shownNumbers(chat));
+  const [window, setWindow] = useState(chat.context_window_size?.toString() ?? "");
   const [problem, setProblem] = useState<string>();
   const save = async () => {
     try {
       await onSave({
         system_prompt: prompt.trim() ? prompt : null,
+        context_window_size: window === "" ? null : Number(window),
         settings: Object.fromEntries(
           PARAMETERS.map(({ name }) => [name, numbers[name] === "" ? null : Number(numbers[name])]),
         ),
@@ -112,6 +114,16 @@ function SettingsForm({ chat, onClose, onSave }: Omit<Props, "isOpen">) {
           onChange={(event) => setNumbers({ ...numbers, [name]: event.target.value })}
         />
       ))}
+      <Field
+        type="number"
+        label="Window to use, in tokens"
+        hint="256 or more: how much of the chat is sent at most. Empty: the model's own window, or 8,192 where nobody knows it."
+        min={256}
+        max={10_000_000}
+        step={1}
+        value={window}
+        onChange={(event) => setWindow(event.target.value)}
+      />
       <p className="text-sm text-text-muted">
         Not every model knows all of these; one that does not says so, or leaves it out.
       </p>

@@ -38,7 +38,7 @@ export function ContextPanel({ chatId, canWrite, onShow, onClose, children }: Pr
         {context ? (
           <>
             <Gauge context={context} />
-            <Optimizations chatId={chatId} canWrite={canWrite} />
+            <Optimizations chatId={chatId} canWrite={canWrite} counting={context.counting} />
             {context.items.length === 0 ? (
               <p className="pt-4 text-text-muted">Nothing has been said yet.</p>
             ) : (
@@ -91,16 +91,25 @@ function Gauge({ context }: { context: Context }) {
         {context.model_name ?? "No model is chosen"} ·{" "}
         {context.forecast_cost === null
           ? "nobody knows what it costs"
-          : `at most about ${dollars(context.forecast_cost)} with the longest answer`}
+          : `about ${dollars(context.forecast_cost)} with an answer of ${wholeNumber(reserve)} tokens`}
       </p>
+      {context.tools_left_out > 0 && (
+        <p className="text-sm text-warning">
+          {context.tools_left_out === 1
+            ? "One tool is not offered: its description has no room. "
+            : `${wholeNumber(context.tools_left_out)} tools are not offered: their descriptions have no room. `}
+          Choose fewer tools, or a model with a larger window.
+        </p>
+      )}
     </div>
   );
 }
 
 const WHY: Record<Item["why"], string> = {
-  newest: "The newest always goes",
+  newest: "Always goes: it was asked or answered last",
   pinned: "Pinned: it always goes",
   fits: "Goes whole",
+  shortened: "Goes with less of what tools gave",
   compressed: "Goes without its repetitions",
   window: "Left out: no room",
   truncated: "Left out, with all before it",

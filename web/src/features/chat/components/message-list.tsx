@@ -5,7 +5,7 @@ import { type ReactNode, useEffect, useLayoutEffect, useMemo, useRef, useState }
 import { Button } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { boundaries } from "../boundaries";
-import { optimizationsQuery } from "../queries";
+import { contextQuery, optimizationsQuery } from "../queries";
 import type { Message } from "../reducer";
 import { type MessageActions, type MessageDialogs, MessageRow } from "./message-row";
 import { BoundaryLine } from "./optimizations";
@@ -44,7 +44,12 @@ export function MessageList({
   const box = useRef<HTMLDivElement>(null);
   const [isAtEnd, setAtEnd] = useState(true);
   const { data: made } = useQuery(optimizationsQuery(chatId));
-  const ends = useMemo(() => boundaries(messages, made ?? []), [messages, made]);
+  const isShorter = made?.some((one) => !one.undone_at) ?? false;
+  const { data: context } = useQuery({ ...contextQuery(chatId), enabled: isShorter });
+  const ends = useMemo(
+    () => boundaries(made ?? [], isShorter ? (context?.counting ?? []) : []),
+    [made, isShorter, context],
+  );
   const virtualizer = useVirtualizer({
     count: messages.length + pending.length,
     getScrollElement: () => box.current,
@@ -115,9 +120,7 @@ export function MessageList({
                       onEdit={row.onEdit}
                       waitingWords={row.waitingWords}
                     />
-                    {ends.get(message.id)?.map((kind) => (
-                      <BoundaryLine key={kind} kind={kind} />
-                    ))}
+                    <BoundaryLine kind={ends.get(message.id)} />
                   </>
                 ) : (
                   waiting && (

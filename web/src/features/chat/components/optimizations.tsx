@@ -9,13 +9,16 @@ import { TextField } from "@/ui/field";
 import { Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
 import {
+  type Chat,
   chatQuery,
   contextQuery,
   editSummary,
+  newestShown,
   type Optimization,
   optimizationsQuery,
   optimizeNow,
   undoOptimization,
+  undoOptimizations,
   updateChat,
 } from "../queries";
 
@@ -37,8 +40,23 @@ const REASON: Record<Optimization["trigger_reason"], string> = {
   user_request: "you wanted it",
 };
 
-/** What was done to send less of a chat, and what can be done: each is undone with a press. */
-export function Optimizations({ chatId, canWrite }: { chatId: string; canWrite: boolean }) {
+/** From which share of the window on it is made shorter by itself; the whole is when nothing fits any more. */
+const WHEN = [
+  { value: "1", label: "When it is full" },
+  { value: "0.75", label: "At three quarters" },
+  { value: "0.5", label: "At half" },
+];
+
+/** What was done to send less of a chat, and what can be done. `counting`: what makes a difference on the branch on show. */
+export function Optimizations({
+  chatId,
+  canWrite,
+  counting,
+}: {
+  chatId: string;
+  canWrite: boolean;
+  counting: readonly string[];
+}) {
   const client = useQueryClient();
   const { say } = useToast();
   const { data: chat } = useQuery(chatQuery(chatId));
@@ -51,34 +69,52 @@ export function Optimizations({ chatId, canWrite }: { chatId: string; canWrite: 
   const optimize = async (kind: Kind) => {
     setBusy(kind);
     try {
-      await optimizeNow(chatId, kind);
+      await optimizeNow(chatId, kind, newestShown(client, chatId));
       await refresh();
     } catch (problem) {
       say(wordsFor(problem));
     }
     setBusy(undefined);
   };
-  const choose = async (when: string) => {
-    if (!chat) return;
+  const choose = async (settings: Partial<Chat["settings"]>) => {
     try {
-      const settings = { ...chat.settings, when_full: when as Kind };
       client.setQueryData(chatQuery(chatId).queryKey, await updateChat(chatId, { settings }));
     } catch (problem) {
       say(wordsFor(problem));
     }
   };
+  const undoAll = async () => {
+    try {
+      await undoOptimizations(chatId);
+      say("All is undone. What fits is sent again.");
+      await refresh();
+    } catch (problem) {
+      say(wordsFor(problem));
+    }
+  };
   const active = made?.filter((one) => !one.undone_at) ?? [];
+  const here = active.filter((one) => counting.includes(one.id));
+  const elsewhere = active.length - here.length;
   const undone = (made?.length ?? 0) - active.length;
   return (
     <section aria-label="Made shorter" className="flex flex-col gap-3 border-hairline border-b py-4">
       {canWrite && chat && !chat.owner && (
-        <Choice
-          label="When the window is full"
-          showLabel
-          value={chat.settings.when_full ?? "truncation"}
-          options={WHEN_FULL}
-          onChoose={(chosen) => void choose(chosen)}
-        />
+        <>
+          <Choice
+            label="When the window is full"
+            showLabel
+            value={chat.settings.when_full ?? "truncation"}
+            options={WHEN_FULL}
+            onChoose={(chosen) => void choose({ when_full: chosen as Kind })}
+          />
+          <Choice
+            label="Begin with that"
+            showLabel
+            value={`${chat.settings.optimize_at ?? 1}`}
+            options={WHEN}
+            onChoose={(chosen) => void choose({ optimize_at: chosen === "1" ? null : Number(chosen) })}
+          />
+        </>
       )}
       {canWrite && (
         <div className="flex flex-wrap gap-2">
@@ -98,18 +134,29 @@ export function Optimizations({ chatId, canWrite }: { chatId: string; canWrite: 
       ) : !made ? (
         <Lines widths={["w-2/3"]} />
       ) : (
-        active.length > 0 && (
+        here.length > 0 && (
           <ul aria-label="What was made shorter, the newest first" className="flex flex-col gap-3">
-            {active.map((one) => (
+            {here.map((one) => (
               <Made key={one.id} made={one} canWrite={canWrite} onChanged={refresh} />
             ))}
           </ul>
         )
       )}
+      {elsewhere > 0 && (
+        <p className="text-sm text-text-muted">
+          {elsewhere === 1 ? "One more changes" : `${wholeNumber(elsewhere)} more change`} nothing here:
+          something newer covers it, it is of another branch, or this model has a larger window.
+        </p>
+      )}
       {undone > 0 && (
         <p className="text-sm text-text-muted">
           {undone === 1 ? "One other was undone." : `${wholeNumber(undone)} others were undone.`}
         </p>
+      )}
+      {canWrite && active.length > 1 && (
+        <Button look="plain" className="self-start" onClick={() => void undoAll()}>
+          Undo all, and send everything again
+        </Button>
       )}
     </section>
   );
@@ -218,7 +265,8 @@ export function costWords(made: Pick<Optimization, "cost" | "saved_cost">): stri
 }
 
 /** Stands in the chat where what is before it is not sent as it is. */
-export function BoundaryLine({ kind }: { kind: Kind }) {
+export function BoundaryLine({ kind }: { kind: Kind | undefined }) {
+  if (!kind) return null;
   const words =
     kind === "summarization"
       ? "What stands before here is told to the model by a summary"
