@@ -26,6 +26,7 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.runs.abandoned import has_abandoned, interrupt_abandoned
+from tertulia.runs.asked_calls import MAX_CALLS
 from tertulia.runs.claims import MOST_CLAIMED, Claimed, claim_runs, has_queued_runs, renew_leases
 from tertulia.runs.errors import CancelRequested, LeaseLost, TooManyToolCalls
 from tertulia.runs.live import LiveRun
@@ -36,7 +37,7 @@ from tertulia.runs.service import RUN_PREFIX, RUNS
 from tertulia.runs.steps import Outcome, begin_streaming, checkpoint, end_step, finish_run, give_back_run, suspend_run
 from tertulia.runs.summaries import Summarizer
 from tertulia.runs.tally import Tally
-from tertulia.runs.tool_calls import MAX_CALLS, count_calls, list_approved
+from tertulia.runs.tool_calls import count_calls, list_approved
 from tertulia.runs.tool_runner import ToolRunner
 from tertulia.tools.protocol import OfferedTool
 

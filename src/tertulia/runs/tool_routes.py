@@ -16,7 +16,7 @@ from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, MessageId, ToolExecutionId
 from tertulia.runs import approvals
 from tertulia.runs.questions import answer_question
-from tertulia.runs.tool_calls import check_decides, get_call, get_execution
+from tertulia.runs.read_calls import check_decides, get_call, get_execution
 from tertulia.runs.tool_runner import ToolRunner
 from tertulia.tools.models import ChatApproval, ToolStatus
 from tertulia.tools.offered import read_tool
