@@ -1,5 +1,6 @@
 """Models call tools: decided by rules or by the person, executed once, told to the model, and recorded whole."""
 
+import gzip
 from collections.abc import Sequence
 from contextlib import closing
 from decimal import Decimal
@@ -560,7 +561,7 @@ def test_history_and_sums_tell_what_each_tool_did(ana: Client, provider: Scripte
     usage = {one["tool_name"]: one for one in ana.api("GET", "/tools/usage")["items"]}
     assert (usage["record"]["calls"], usage["record"]["completed"], usage["record"]["failed"]) == (2, 1, 1)
     assert usage["calculate"]["completed"] == 1
-    newest = ana.api("GET", "/tool-executions", params={"tool_name": "calculate"})["items"]
+    newest = ana.api("GET", "/tool-executions", params={"tool": "calculate"})["items"]
     assert [one["result"]["content"] for one in newest] == ["42"]
     page = ana.api("GET", f"/chats/{sent['message']['chat_id']}/tool-executions", params={"limit": 2})
     assert [one["tool_name"] for one in page["items"]] == ["calculate", "record"]
@@ -622,6 +623,12 @@ def test_pages_are_read_as_text_and_none_inside_the_network(
             "/round": (302, {"Location": "/round"}, b""),
             "/picture": (200, {"Content-Type": "image/png"}, b"x"),
             "/large": (200, {"Content-Type": "text/plain"}, b"x" * (10 * 1024 * 1024 + 1)),
+            "/elsewhere": (302, {"Location": "http://elsewhere.example/bread?q=all+you+know"}, b""),
+            "/packed": (
+                200,
+                {"Content-Type": "text/html", "Content-Encoding": "gzip"},
+                gzip.compress(b"x" * 10_000_000),
+            ),
             "/latin": (200, {"Content-Type": "text/plain"}, "Grüße aus der Küche, schöne Brötchen".encode("latin-1")),
         }
     )
@@ -630,7 +637,7 @@ def test_pages_are_read_as_text_and_none_inside_the_network(
     )
     with closing(inside), closing(pages), closing(signed_in(server)) as ana:
         allow(ana, specific_tools={"fetch_page": [{"rule": "allow"}]})
-        paths = ["/moved", "/inside", "/round", "/picture", "/large", "/latin", "/nothing"]
+        paths = ["/moved", "/elsewhere", "/inside", "/round", "/picture", "/large", "/packed", "/latin", "/nothing"]
         asked = [Call("fetch_page", {"url": f"{pages.url}{path}"}) for path in paths]
         provider.play(calling(*asked, Call("fetch_page", {"url": inside.url})), [Text("Read."), Finish()])
         sent = ask(ana, " ".join([inside.url, *(f"{pages.url}{path}" for path in paths)]))
@@ -642,6 +649,8 @@ def test_pages_are_read_as_text_and_none_inside_the_network(
         errors = {url.removeprefix(pages.url): call["error_message"] for url, call in told.items()}
         assert "own network" in errors["/inside"]
         assert "own network" in errors[inside.url]
+        assert "another site: http://elsewhere.example/bread" in errors["/elsewhere"]
+        assert "comes packed" in errors["/packed"]
         assert "more than 3 times" in errors["/round"]
         assert "image/png" in errors["/picture"]
         assert "10 MiB" in errors["/large"]

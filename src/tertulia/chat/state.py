@@ -1,5 +1,6 @@
 """What a tool or an agent remembers of a chat between turns: one JSON object, checked against the schema that it declares."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -66,6 +67,24 @@ def merge_state(session: Session, chat_id: ChatId, write: StateWrite, *, actor: 
     row = _locked(session, chat_id, actor=actor)
     merged = {**row.state, **write.state}
     return _store(session, row, {name: value for name, value in merged.items() if value is not None})
+
+
+def declare_schema(session: Session, chat_id: ChatId, schema: Mapping[str, Any], *, actor: Actor) -> None:
+    """A tool that the chat offers says what it keeps: so it is checked from now on, unless a schema is there already, or what is kept
+    does not fit it."""
+    row = _locked(session, chat_id, actor=actor)
+    if row.state_schema is not None or not is_modest_schema(dict(schema)):
+        return
+    try:
+        check_arguments(schema, row.state, limit_bytes=MAX_STATE)
+    except ArgumentsInvalid:
+        return
+    row.state_schema = dict(schema)
+    _store(session, row, row.state)
+
+
+def has_schema(session: Session, chat_id: str) -> bool:
+    return session.scalar(sa.select(ChatState.state_schema.is_not(None)).where(ChatState.chat_id == chat_id)) or False
 
 
 def _locked(session: Session, chat_id: ChatId, *, actor: Actor) -> ChatState:

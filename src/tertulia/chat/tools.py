@@ -38,6 +38,7 @@ class ReadChat(Tool):
     risk = Risk.READ_ONLY
     timeout_s = 10.0
     sends_out = False
+    reads_private = True
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         chat_id = ChatId(checked_id(arguments["chat_id"]))
@@ -68,6 +69,7 @@ class ReadAttachment(Tool):
     risk = Risk.READ_ONLY
     timeout_s = 10.0
     sends_out = False
+    reads_private = True
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         start = arguments.get("start", 0)

@@ -13,7 +13,7 @@ from tertulia.context.messages import SentCall, Turn
 from tertulia.tools.models import ToolExecution, ToolStatus
 from tertulia.tools.results import words_of
 
-_MARK = re.compile(r"</(tool_result)", re.IGNORECASE)
+_MARK = re.compile(r"<(/?)\s*(tool_result)", re.IGNORECASE)
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _WAITING = "[no result yet: the person has not decided]"
 
@@ -74,13 +74,21 @@ def told_result(call: ToolExecution) -> str:
     )
     match call.status:
         case ToolStatus.COMPLETED if call.result is not None:
-            words = _MARK.sub(r"</ \1", words_of(call.result))
             cut = f"\n[only the beginning: it had {call.result.size_bytes} bytes]" if call.result.is_cut else ""
-            trust = "untrusted" if call.is_untrusted else "the person's own"
-            return f'{edited}<tool_result from="{trust}">\n{words}{cut}\n</tool_result>'
+            return f"{edited}{_marked(call, f'{words_of(call.result)}{cut}')}"
         case ToolStatus.DENIED if call.deny_note:
             return f"[The person refused this call. They say: {call.deny_note}]"
         case ToolStatus.PENDING | ToolStatus.APPROVED | ToolStatus.EXECUTING:
             return _WAITING
+        case ToolStatus.FAILED | ToolStatus.TIMEOUT if call.is_untrusted and call.error_message:
+            # Why it failed its tool says in words of its own, which are no more to be trusted than what it gives.
+            return f"{edited}[{call.status.value}]\n{_marked(call, call.error_message)}"
         case _:
             return f"{edited}[{call.status.value}: {call.error_message or 'no result'}]"
+
+
+def _marked(call: ToolExecution, words: str) -> str:
+    """Between marks that nothing in the words ends, or begins anew."""
+    trust = "untrusted" if call.is_untrusted else "the person's own"
+    harmless = _MARK.sub(r"< \1\2", words)
+    return f'<tool_result from="{trust}">\n{harmless}\n</tool_result>'

@@ -5,6 +5,7 @@ from dataclasses import replace
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from tertulia import clock
 from tertulia.accounts import sharing
 from tertulia.accounts.access import actor_id, may_share_draft, shared_draft_ids
 from tertulia.accounts.actor import Actor
@@ -13,7 +14,7 @@ from tertulia.accounts.models import Share, User, UserStatus
 from tertulia.accounts.schemas import ShareCreate, ShareMade, ShareRead
 from tertulia.accounts.sharing import Shared
 from tertulia.chat import shares as chat_shares
-from tertulia.chat.models import Chat
+from tertulia.chat.models import Chat, Visibility
 from tertulia.chat.shares import OpenDoor
 from tertulia.drafts.errors import DraftNotFound
 from tertulia.drafts.models import Draft, DraftChat, DraftVersion
@@ -27,6 +28,8 @@ from tertulia.ids import ChatId, DraftId, ShareId
 def create_share(session: Session, draft_id: DraftId, new: ShareCreate, *, actor: Actor) -> ShareMade:
     """Raises DraftNotFound, and what sharing.create_share does."""
     lock_any_draft(session, draft_id)  # first: what is found out before may be taken away while one waits
+    of_draft = sa.select(DraftChat.chat_id).where(DraftChat.draft_id == draft_id)
+    session.execute(sa.update(Chat).where(Chat.id.in_(of_draft)).values(auto_approval=None))
     return sharing.create_share(session, _shareable(session, draft_id, actor=actor), new, actor=actor)
 
 
@@ -110,6 +113,20 @@ def read_shared(session: Session, door: OpenDoor) -> SharedRead:
         "last_message_at": draft["created_at"],
         "draft": draft,
     }
+
+
+def has_other_readers(session: Session, chat_id: str, reader_id: str) -> bool:
+    """Whether somebody besides this person reads a chat: its owner, whoever it or its draft is shared with, or everybody."""
+    owner_id, visibility = session.execute(sa.select(Chat.user_id, Chat.visibility).where(Chat.id == chat_id)).one()
+    if owner_id != reader_id or visibility is Visibility.PUBLIC:
+        return True
+    drafts = sa.select(DraftChat.draft_id).where(DraftChat.chat_id == chat_id)
+    shared = sa.select(Share.id).where(
+        (Share.chat_id == chat_id) | Share.draft_id.in_(drafts),
+        Share.is_active,
+        Share.expires_at.is_(None) | (Share.expires_at > clock.now()),
+    )
+    return session.scalar(shared.limit(1)) is not None
 
 
 def _read_shared_draft(session: Session, draft_id: str) -> SharedDraftRead:

@@ -24,6 +24,7 @@ class ListDrafts(Tool):
     risk = Risk.READ_ONLY
     timeout_s = 10.0
     sends_out = False
+    reads_private = True
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         def read(session: Session) -> list[list[str]]:
@@ -45,6 +46,7 @@ class ReadDraft(Tool):
     risk = Risk.READ_ONLY
     timeout_s = 10.0
     sends_out = False
+    reads_private = True
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         draft_id = DraftId(checked_id(arguments["draft_id"]))

@@ -190,12 +190,17 @@ def text_of_file(session: Session, attachment_id: str, most: int) -> str:
     return found or ""
 
 
-def texts_of_chat(session: Session, chat_id: str, most: int, characters: int = 64 * 1024) -> list[tuple[str, str]]:
-    """The names of the newest files of a chat, with the beginning of what each says."""
+def texts_of_chat(session: Session, chat_id: str, most: int, characters: int = 256 * 1024) -> list[tuple[str, str]]:
+    """The names of the newest files that messages of a chat carry, with the beginning of what each says."""
+    used = sa.select(MessageAttachment.attachment_id).join(MESSAGE, MESSAGE.c.id == MessageAttachment.message_id)
     rows = session.execute(
         sa.select(Attachment.file_name, sa.func.substr(BlobContent.text, 1, characters, type_=sa.Text()))
         .join(BlobContent, BlobContent.blob_id == Attachment.blob_id)
-        .where(Attachment.chat_id == chat_id, Attachment.deleted_at.is_(None), BlobContent.text.is_not(None))
+        .where(
+            (Attachment.chat_id == chat_id) | Attachment.id.in_(used.where(MESSAGE.c.chat_id == chat_id)),
+            Attachment.deleted_at.is_(None),
+            BlobContent.text.is_not(None),
+        )
         .order_by(Attachment.id.desc())
         .limit(most)
     )

@@ -23,10 +23,9 @@ from tertulia.runs.service import RUN_PREFIX, RUNS, announce_run
 from tertulia.runs.tool_calls import cancel_call, count_open, expire, move_pending
 from tertulia.tools.errors import AlreadyDecided, ToolGone
 from tertulia.tools.models import ChatApproval, DecidedBy, ToolExecution, ToolStatus
-from tertulia.tools.offered import Toolbox, check_call
+from tertulia.tools.offered import Toolbox, check_call, estimated_cost
 from tertulia.tools.protocol import digest_of, tool_key
-from tertulia.tools.results import as_cost
-from tertulia.tools.rules import as_described, read_rules, remember_always, with_allowed
+from tertulia.tools.rules import as_described, check_size, read_rules, remember_always, with_allowed
 from tertulia.tools.schemas import Approve, ChatApprovalRead, Deny, PendingToolExecution, ToolExecutionRead, ToolUsage
 from tertulia.tools.servers.service import accept_change
 
@@ -48,7 +47,7 @@ def approve(
         if offered is None or not is_same:
             raise ToolGone(execution.tool_name)
         check_call(offered, edited)
-        cost = judge_edited(session, execution, edited, as_cost(offered.tool.estimate_cost(edited)))
+        cost = judge_edited(session, execution, edited, estimated_cost(offered, edited))
     moved = move_pending(
         session,
         call_id,
@@ -168,6 +167,7 @@ def put_chat_approval(
     session: Session, chat_id: ChatId, wish: ChatApproval, digests: Mapping[str, str], *, actor: Actor
 ) -> ChatApprovalRead:
     own_chat(session, chat_id, actor=actor)
+    check_size(wish.specific_tools)
     wish = wish.model_copy(update={"specific_tools": as_described(wish.specific_tools, digests)})
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=wish))
     announce_chat(session, chat_id, Operation.UPDATED)
@@ -271,12 +271,12 @@ def list_own(
     *,
     actor: Actor,
     status: ToolStatus | None = None,
-    tool_name: str | None = None,
+    tool: tuple[str | None, str] | None = None,
     chat_id: str | None = None,
     before: str | None = None,
     limit: int = 50,
 ) -> list[PendingToolExecution]:
-    """What this person's runs called, newest first: the history of tools, of a tool, of a chat."""
+    """What this person's runs called, newest first: the history of tools, of a tool (its server and name), of a chat."""
     query = (
         sa.select(ToolExecution, User.name, Chat.title)
         .join(Chat, Chat.id == ToolExecution.chat_id)
@@ -291,8 +291,9 @@ def list_own(
     )
     if status is not None:
         query = query.where(ToolExecution.status == status)
-    if tool_name is not None:
-        query = query.where(ToolExecution.tool_name == tool_name)
+    if tool is not None:
+        server, name = tool
+        query = query.where(ToolExecution.tool_name == name, ToolExecution.server.is_not_distinct_from(server))
     if chat_id is not None:
         query = query.where(ToolExecution.chat_id == chat_id)
     if before is not None:

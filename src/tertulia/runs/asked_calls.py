@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,11 +12,12 @@ from tertulia import clock
 from tertulia.billing.ledger import spent_on_tools
 from tertulia.chat.models import Chat
 from tertulia.chat.parts import ToolCallPart
+from tertulia.drafts.shares import has_other_readers
 from tertulia.ids import new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.realtime.models import Operation
 from tertulia.runs.read_calls import announce_call, owner_of
-from tertulia.runs.tool_calls import NO_ROOM_IN_HOUR, Caller, count_calls
+from tertulia.runs.tool_calls import APPROVAL_LASTS, NO_ROOM_IN_HOUR, Caller, count_calls
 from tertulia.tools.errors import RefusedByRule
 from tertulia.tools.models import OPEN, DecidedBy, ToolExecution, ToolStatus
 from tertulia.tools.policy import Call, Decision, Rules, cost_to_reserve, decide
@@ -25,7 +25,8 @@ from tertulia.tools.protocol import OfferedTool, Risk, digest_of, tool_key
 from tertulia.tools.rules import HOUR, load_rules
 
 MAX_CALLS = 25  # of one run
-APPROVAL_LASTS = timedelta(hours=24)
+# What may have had its effect, although nobody heard that it had.
+UNKNOWN_ENDS = ("outcome_unknown", "tool_timeout", "cancelled")
 REFUSALS = {
     "unknown_tool": "There is no such tool here.",
     "too_many_calls": f"A reply may call tools {MAX_CALLS} times at most.",
@@ -103,16 +104,6 @@ def _as_call(
         )
         .distinct()
     ).all()
-    cut_off = session.scalar(
-        sa.select(ToolExecution.id)
-        .where(
-            ToolExecution.message_id == caller.message_id,
-            ToolExecution.tool_name == offered.tool.name,
-            ToolExecution.arguments_digest == digest_of(asked.arguments),
-            ToolExecution.error_code == "outcome_unknown",
-        )
-        .limit(1)
-    )
     return Call(
         key=offered.key,
         risk=offered.tool.risk,
@@ -124,8 +115,26 @@ def _as_call(
         is_new=not approved,
         has_changed=bool(approved) and offered.digest not in approved,
         carries_untrusted=bool(asked.untrusted),
-        was_cut_off=cut_off is not None,
+        was_cut_off=offered.tool.risk is not Risk.READ_ONLY and _was_cut_off(session, caller, offered, asked),
+        is_seen_by_others=offered.tool.reads_private and has_other_readers(session, caller.chat_id, caller.payer_id),
     )
+
+
+def _was_cut_off(session: Session, caller: Caller, offered: OfferedTool, asked: AskedCall) -> bool:
+    """Whether of the newest such call in this chat nobody knows if it had its effect."""
+    newest = session.execute(
+        sa.select(ToolExecution.error_code, ToolExecution.executed_at)
+        .where(
+            ToolExecution.chat_id == caller.chat_id,
+            ToolExecution.tool_name == offered.tool.name,
+            ToolExecution.server.is_not_distinct_from(offered.server),
+            ToolExecution.arguments_digest == digest_of(asked.arguments),
+            ToolExecution.executed_at.is_not(None),
+        )
+        .order_by(ToolExecution.id.desc())
+        .limit(1)
+    ).first()
+    return newest is not None and newest[0] in UNKNOWN_ENDS
 
 
 def judge_edited(

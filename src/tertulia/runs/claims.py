@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.access import may_write_chat
+from tertulia.accounts.models import User, UserStatus
 from tertulia.chat.models import Chat, Message
 from tertulia.chat.parts import Part
 from tertulia.db import seconds_from_now
@@ -85,8 +86,10 @@ def _may_still_write(session: Session, chat_id: str, user_id: str | None) -> boo
     """Leave may have been taken since it was asked for; and nobody else pays for somebody who is gone."""
     if user_id is None:
         return False
+    is_here = sa.exists().where(User.id == user_id, User.status == UserStatus.ACTIVE)
     found = session.scalar(
-        sa.select(Chat.id).where(Chat.id == chat_id, may_write_chat(Chat.id, Chat.user_id)), {"actor_id": user_id}
+        sa.select(Chat.id).where(Chat.id == chat_id, may_write_chat(Chat.id, Chat.user_id), is_here),
+        {"actor_id": user_id},
     )
     return found is not None
 
@@ -129,10 +132,12 @@ def has_queued_runs(session: Session) -> bool:
 
 
 def renew_leases(session: Session, run_ids: list[str], *, owner: str) -> tuple[set[str], set[str]]:
-    """Keep what this process runs; gives the ids it still holds, and those of them that somebody wants stopped."""
+    """Keep what this process runs; gives the ids it still holds, and those of them that are to stop: somebody wants that, or whoever
+    asked for them may not sign in any more."""
     mine = (Run.id.in_(run_ids), Run.lease_owner == owner, Run.status == RunStatus.RUNNING)
     session.execute(
         sa.update(Run).where(*mine).values(lease_expires_at=seconds_from_now(LEASE_S), updated_at=Run.updated_at)
     )
-    rows = session.execute(sa.select(Run.id, Run.cancel_requested_at).where(*mine)).all()
-    return {row[0] for row in rows}, {row[0] for row in rows if row[1] is not None}
+    is_gone = Run.requested_by.not_in(sa.select(User.id).where(User.status == UserStatus.ACTIVE))
+    rows = session.execute(sa.select(Run.id, Run.cancel_requested_at.is_not(None) | is_gone).where(*mine)).all()
+    return {row[0] for row in rows}, {row[0] for row in rows if row[1]}

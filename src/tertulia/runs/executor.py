@@ -457,7 +457,9 @@ def _take(event: ProviderEvent, live: LiveRun, tally: Tally) -> bool:
         case Finish(reason):
             tally.finish_reason = FinishReason(reason)
         case ToolCall():
-            tally.calls.append(event)
+            # One more than a run may have is refused with a word; what comes after it nobody has to hear of.
+            if len(tally.calls) <= MAX_CALLS:
+                tally.calls.append(event)
     return True
 
 

@@ -1,7 +1,7 @@
 """The life of a tool call. Each transition is one guarded UPDATE with its time, so that two who decide never both win."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -9,15 +9,18 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.accounts.models import User, UserStatus
 from tertulia.billing.ledger import ToolPayment, reserve, settle
 from tertulia.billing.models import UsageKind
 from tertulia.chat.models import Chat
 from tertulia.db import rowcount, wake
 from tertulia.realtime.models import Operation
+from tertulia.runs.models import Run
 from tertulia.runs.read_calls import announce_call
 from tertulia.tools.models import OPEN, StoredResult, ToolExecution, ToolStatus
 from tertulia.tools.rules import HOUR, load_rules
 
+APPROVAL_LASTS = timedelta(hours=24)
 NO_ROOM_IN_HOUR = "It may cost more than what is left of the person's limit for an hour."
 CALL_PREFIX = "call:"  # before a call's id: the signal that it is not wanted any more, for whoever executes it
 UNKNOWN_OUTCOME = (
@@ -59,6 +62,7 @@ class CallOutcome:
     took_ms: int
     result: StoredResult | None = None
     cost: Decimal | None = None  # as results.as_cost gives it; None: what was set aside
+    is_cost_absurd: bool = False  # what it told is no amount: it counts as the most that a call may cost
     error_code: str | None = None
     error_message: str | None = None
 
@@ -82,9 +86,25 @@ def list_approved(session: Session, run_id: str) -> list[Ready]:
 
 
 def begin_call(session: Session, caller: Caller, call_id: str) -> bool:
-    """Approved, and now running; what it may cost is set aside. False if somebody was first, or the limit leaves no room."""
+    """Approved, and now running; what it may cost is set aside.
+
+    False if somebody was first, the limit leaves no room, the run is to stop, or the approval is too old or its person gone.
+    """
     now = clock.now()
-    if not _move(session, call_id, ToolStatus.APPROVED, status=ToolStatus.EXECUTING, executed_at=now):
+    payer_is_here = sa.exists().where(User.id == caller.payer_id, User.status == UserStatus.ACTIVE)
+    is_wanted = sa.exists().where(Run.id == caller.run_id, Run.cancel_requested_at.is_(None))
+    is_fresh = ToolExecution.approved_at > now - APPROVAL_LASTS
+    if not _move(
+        session,
+        call_id,
+        ToolStatus.APPROVED,
+        payer_is_here,
+        is_wanted,
+        is_fresh,
+        status=ToolStatus.EXECUTING,
+        executed_at=now,
+    ):
+        _end_unbegun(session, caller, call_id, now)
         return False
     execution = session.get_one(ToolExecution, call_id, populate_existing=True)
     fits = reserve(
@@ -112,10 +132,27 @@ def begin_call(session: Session, caller: Caller, call_id: str) -> bool:
     return fits
 
 
+def _end_unbegun(session: Session, caller: Caller, call_id: str, moment: datetime) -> None:
+    """An approved call that may not begin any more: too long ago, or by somebody who is not here any more."""
+    execution = session.get_one(ToolExecution, call_id, populate_existing=True)
+    if execution.approved_at is not None and execution.approved_at <= moment - APPROVAL_LASTS:
+        ended = {"status": ToolStatus.TIMEOUT, "error_code": "approval_expired"}
+        words = "It was approved more than 24 hours ago, and was not called."
+    elif session.scalar(sa.select(User.status).where(User.id == caller.payer_id)) is not UserStatus.ACTIVE:
+        ended = {"status": ToolStatus.CANCELLED, "error_code": "cancelled"}
+        words = "Who asked for it may not sign in any more."
+    else:
+        return  # whoever was first, or whoever stops the run, says what became of it
+    if _move(session, call_id, ToolStatus.APPROVED, completed_at=moment, error_message=words, **ended):
+        announce_call(session, call_id, Operation.UPDATED, owner_id=caller.owner_id)
+
+
 def end_call(session: Session, caller: Caller, call_id: str, outcome: CallOutcome) -> bool:
     """What came of it, and what it cost. False if it was cancelled, or given up by others, meanwhile."""
     execution = session.get_one(ToolExecution, call_id, populate_existing=True)
     cost = execution.estimated_cost if outcome.cost is None else outcome.cost
+    if outcome.is_cost_absurd:
+        cost = load_rules(session, caller.payer_id).max_cost_per_tool
     moved = _move(
         session,
         call_id,

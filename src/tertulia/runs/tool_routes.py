@@ -20,6 +20,7 @@ from tertulia.runs.read_calls import check_decides, get_call, get_execution
 from tertulia.runs.tool_runner import ToolRunner
 from tertulia.tools.models import ChatApproval, ToolStatus
 from tertulia.tools.offered import read_tool
+from tertulia.tools.protocol import split_tool_key
 from tertulia.tools.rules import get_auto_approval, put_auto_approval
 from tertulia.tools.schemas import (
     AnswerQuestion,
@@ -102,13 +103,15 @@ def tool_execution_routes(db: Database, cursors: Cursors, runner: ToolRunner) ->
     async def get_own(
         caller: CallerDep,
         status: ToolStatus | None = None,
-        tool_name: Annotated[str | None, Query(max_length=100)] = None,
+        tool: Annotated[
+            str | None, Query(max_length=201, description="The key of a tool: its name, or server/name.")
+        ] = None,
         chat_id: AnyId | None = None,
         limit: Limit = 50,
         cursor: CursorText = None,
     ) -> Response:
         """What one's own questions made models call, newest first; with `status=pending` what waits, oldest first."""
-        kind = f"tool-executions.{status or ''}.{tool_name or ''}.{chat_id or ''}"
+        kind = f"tool-executions.{status or ''}.{tool or ''}.{chat_id or ''}"
         last = cursors.decode_id(kind, cursor)
 
         def read(session: Session, actor: Actor) -> list[PendingToolExecution]:
@@ -118,7 +121,7 @@ def tool_execution_routes(db: Database, cursors: Cursors, runner: ToolRunner) ->
                 session,
                 actor=actor,
                 status=status,
-                tool_name=tool_name,
+                tool=split_tool_key(tool) if tool else None,
                 chat_id=chat_id,
                 before=last,
                 limit=limit + 1,

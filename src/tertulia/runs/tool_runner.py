@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.chat.models import Chat, Message
+from tertulia.chat.state import declare_schema, has_schema
 from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.files.of_messages import texts_of_chat
@@ -29,8 +30,8 @@ from tertulia.runs.tool_calls import CALL_PREFIX, CallOutcome, Ready, begin_call
 from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.models import ToolExecution, ToolStatus
-from tertulia.tools.offered import check_call
-from tertulia.tools.protocol import MAX_TIME_S, DryRun, OfferedTool, Question, Reply, ToolChanged
+from tertulia.tools.offered import check_call, estimated_cost
+from tertulia.tools.protocol import MAX_TIME_S, DryRun, OfferedTool, Question, Reply, ToolChanged, tool_key
 from tertulia.tools.results import as_cost, store_result, words_of
 from tertulia.tools.servers.port import ServerFailed
 from tertulia.tools.untrusted import Source, find_sources
@@ -39,7 +40,7 @@ from tertulia.tools.validation import parse_arguments
 P = ParamSpec("P")
 T = TypeVar("T")
 MOST_WORDS = 5000  # of what a dry run says
-SOURCES = 50  # results and files whose words are looked for in arguments, the newest
+SOURCES = 200  # results, and files, whose words are looked for in arguments, the newest
 log = logging.getLogger(__name__)
 
 
@@ -79,16 +80,21 @@ class ToolRunner:
         keys = None if takes_tools is False else await self._db.read_hot(_chosen, run.chat_id)
         if not keys:
             return []
-        return (await self.catalogue.of(run.payer_id)).chosen(keys)
+        offered = (await self.catalogue.of(run.payer_id)).chosen(keys)
+        declared = next((one.tool.state_schema for one in offered if one.tool.state_schema is not None), None)
+        if declared is not None and not await self._db.read_hot(has_schema, run.chat_id):
+            await self._db.write(_declare, run, declared)
+        return offered
 
     async def prepare(self, run: Claimed, calls: Sequence[ToolCall], offered: Sequence[OfferedTool]) -> list[AskedCall]:
         """What a model asked for, with what the rules look at: whether it can be at all, its cost, and whose words it carries."""
         by_name = {tool.wire_name: tool for tool in offered}
-        asked = [_asked(call, by_name.get(call.name)) for call in calls]
+        # Not on the loop: schemas and costs are others' code and words.
+        asked = await asyncio.to_thread(lambda: [_asked(call, by_name.get(call.name)) for call in calls])
         if not any(one.arguments for one in asked):
             return asked
-        sources, own_words = await self._db.read(_read_sources, run.chat_id, run.message_id)
-        return await asyncio.to_thread(_with_sources, asked, sources, own_words)
+        heard = await self._db.read(_read_heard, run.chat_id, run.message_id)
+        return await asyncio.to_thread(_with_sources, asked, heard)
 
     async def run_approved(self, run: Claimed, live: LiveRun) -> None:
         """Execute what may run now. Those that want to be alone come after those that run side by side. Raises LeaseLost."""
@@ -178,7 +184,9 @@ class ToolRunner:
             async with time_left.limit:
                 given = await offered.tool.call(ready.arguments, context)
             result = await asyncio.to_thread(store_result, given)
-            return CallOutcome(ToolStatus.COMPLETED, took(), result, as_cost(given.cost))
+            cost = as_cost(given.cost)
+            is_absurd = given.cost is not None and cost is None
+            return CallOutcome(ToolStatus.COMPLETED, took(), result, cost, is_cost_absurd=is_absurd)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -195,7 +203,7 @@ class ToolRunner:
             words = error.detail.replace("\x00", "\ufffd")[:2000]
             # What was not called costs nothing.
             cost = Decimal(0) if isinstance(error, ServerFailed | ToolChanged) else None
-            return CallOutcome(ToolStatus.FAILED, took(), None, cost, error.code[:40], words)
+            return CallOutcome(ToolStatus.FAILED, took(), cost=cost, error_code=error.code[:40], error_message=words)
         except Exception:
             log.exception("a tool failed", extra={"tool": offered.key})
             words = "The tool has a fault of its own. The server's log has the details."
@@ -215,30 +223,33 @@ def _asked(call: ToolCall, offered: OfferedTool | None) -> AskedCall:
         return AskedCall(call, None, arguments)
     try:
         check_call(offered, arguments)
-        return AskedCall(call, offered, arguments, estimated=as_cost(offered.tool.estimate_cost(arguments)))
     except ArgumentsInvalid as error:
         return AskedCall(call, offered, arguments, error.detail)
-    except Exception:
-        log.exception("a tool could not estimate its cost", extra={"tool": offered.key})
-        return AskedCall(call, offered, arguments)
+    return AskedCall(call, offered, arguments, estimated=estimated_cost(offered, arguments))
 
 
-def _with_sources(asked: Iterable[AskedCall], sources: Sequence[Source], own_words: str) -> list[AskedCall]:
+@dataclass(frozen=True)
+class Heard:
+    """Others' words in a chat, and what the person wrote last, which is their own; `is_all`: whether there are no more."""
+
+    sources: Sequence[Source]
+    own_words: str
+    is_all: bool
+
+
+def _with_sources(asked: Iterable[AskedCall], heard: Heard) -> list[AskedCall]:
     return [
-        AskedCall(
-            one.call,
-            one.offered,
-            one.arguments,
-            one.problem,
-            one.estimated,
-            find_sources(one.arguments, sources, own_words),
-        )
+        replace(one, untrusted=find_sources(one.arguments, heard.sources, heard.own_words, is_all=heard.is_all))
         for one in asked
     ]
 
 
 def _chosen(session: Session, chat_id: str) -> list[str] | None:
     return session.scalars(sa.select(Chat.settings).where(Chat.id == chat_id)).one().tools
+
+
+def _declare(session: Session, run: Claimed, schema: Mapping[str, Any]) -> None:
+    declare_schema(session, run.chat_id, schema, actor=_actor_of(session, run.payer_id))
 
 
 def _status_of(session: Session, call_id: str) -> ToolStatus | None:
@@ -251,22 +262,24 @@ def _actor_of(session: Session, user_id: str) -> Actor:
     return Actor(UserId(user_id), role)
 
 
-def _read_sources(session: Session, chat_id: str, message_id: str) -> tuple[list[Source], str]:
-    """Others' words in this chat: what tools gave, and what files say. And what the person wrote last, which is their own."""
+def _read_heard(session: Session, chat_id: str, message_id: str) -> Heard:
+    """What tools gave, or said of their failing, and what files say, the newest first."""
     results = session.execute(
-        sa.select(ToolExecution.tool_name, ToolExecution.server, ToolExecution.result)
+        sa.select(ToolExecution.tool_name, ToolExecution.server, ToolExecution.result, ToolExecution.error_message)
         .where(
             ToolExecution.chat_id == chat_id,
             ToolExecution.is_untrusted,
-            ToolExecution.status == ToolStatus.COMPLETED,
+            ToolExecution.status.in_((ToolStatus.COMPLETED, ToolStatus.FAILED, ToolStatus.TIMEOUT)),
         )
         .order_by(ToolExecution.id.desc())
-        .limit(SOURCES)
+        .limit(SOURCES + 1)
     ).all()
+    files = texts_of_chat(session, chat_id, SOURCES + 1)
     sources = [
-        Source(f"{server}/{name}" if server else name, words_of(result)) for name, server, result in results if result
+        Source(tool_key(server, name), words_of(result) if result else error or "")
+        for name, server, result, error in results[:SOURCES]
     ]
-    sources += [Source(name, text) for name, text in texts_of_chat(session, chat_id, SOURCES)]
+    sources += [Source(name, text) for name, text in files[:SOURCES]]
     asked = session.scalar(sa.select(Message.previous_message_id).where(Message.id == message_id))
     own = session.scalar(sa.select(Message.content).where(Message.id == asked)) if asked else None
-    return sources, own or ""
+    return Heard(sources, own or "", is_all=len(results) <= SOURCES and len(files) <= SOURCES)

@@ -30,6 +30,7 @@ class SearchChats(Tool):
     risk = Risk.READ_ONLY
     timeout_s = 10.0
     sends_out = False
+    reads_private = True
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         limit = arguments.get("limit", 8)

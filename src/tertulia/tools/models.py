@@ -101,6 +101,10 @@ class ChatApproval(BaseModel):
 
     read_only_operations: bool | None = None
     low_risk_operations: bool | None = None
+    require_approval_for_new_tools: bool | None = None
+    max_cost_per_tool: Decimal | None = Field(
+        None, ge=0, le=1000, max_digits=12, decimal_places=6
+    )  # it narrows the person's own
     specific_tools: ToolRules = Field(default_factory=dict, max_length=200)
 
 

@@ -3,10 +3,12 @@
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from tertulia.tools.protocol import DryRun, OfferedTool, Tool, tool_key
+from tertulia.tools.results import as_cost
 from tertulia.tools.schemas import ToolRead
 from tertulia.tools.validation import check_arguments, is_modest_schema, is_schema
 
@@ -60,6 +62,15 @@ def check_call(offered: OfferedTool, arguments: Mapping[str, Any]) -> None:
     if offered.server is not None and not is_modest_schema(dict(parameters)):
         parameters = {"type": "object"}
     check_arguments(parameters, arguments)
+
+
+def estimated_cost(offered: OfferedTool, arguments: Mapping[str, Any]) -> Decimal | None:
+    """What a call may cost at most, as its tool says; None where it does not know, or fails to say."""
+    try:
+        return as_cost(offered.tool.estimate_cost(arguments))
+    except Exception:
+        log.exception("a tool could not estimate its cost", extra={"tool": offered.key})
+        return None
 
 
 def read_tool(offered: OfferedTool) -> ToolRead:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import orjson
 
 from tertulia.tools.models import ChatApproval, ToolRule, ToolRules
+from tertulia.tools.patterns import matches
 from tertulia.tools.protocol import Risk
 
 Verdict = Literal["run", "ask", "refuse"]
@@ -17,6 +18,7 @@ Reason = Literal[
     "cost_per_hour",  # dearer than what is left of the hour's limit
     "asked_by_rule",  # a rule says to ask about this tool
     "outcome_unknown",  # the same call was cut off before, and may have had its effect
+    "seen_by_others",  # it reads what is the person's own, and others read the chat
     "untrusted",  # its arguments carry somebody else's words, and it can send them out
     "changed",  # the tool is not what was allowed
     "new",  # the person never approved this tool
@@ -41,14 +43,20 @@ class Rules:
     def in_chat(self, chat: ChatApproval | None) -> "Rules":
         if chat is None:
             return self
-        read_only, low = chat.read_only_operations, chat.low_risk_operations
+        read_only, low, new = (
+            chat.read_only_operations,
+            chat.low_risk_operations,
+            chat.require_approval_for_new_tools,
+        )
+        per_tool = chat.max_cost_per_tool
         return Rules(
             self.read_only_operations if read_only is None else read_only,
             self.low_risk_operations if low is None else low,
             (chat.specific_tools, *self.specific_tools),
-            self.max_cost_per_tool,
+            # A chat narrows what calls may cost; what a person may spend an hour is one sum over all chats.
+            self.max_cost_per_tool if per_tool is None else min(per_tool, self.max_cost_per_tool),
             self.max_cost_per_hour,
-            self.require_approval_for_new_tools,
+            self.require_approval_for_new_tools if new is None else new,
         )
 
 
@@ -67,6 +75,7 @@ class Call:
     has_changed: bool = False  # they approved one when it was described otherwise
     carries_untrusted: bool = False
     was_cut_off: bool = False
+    is_seen_by_others: bool = False  # it reads what is the person's own, and others read the chat
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,8 @@ def decide(rules: Rules, call: Call) -> Decision:
         return Decision("ask", "asked_by_rule")
     if call.was_cut_off:
         return Decision("ask", "outcome_unknown")
+    if call.is_seen_by_others:
+        return Decision("ask", "seen_by_others")
     if call.carries_untrusted and call.sends_out:
         return Decision("ask", "untrusted")
     if matching is not None and matching.definition_digest == call.definition_digest:
@@ -118,25 +129,9 @@ def _matching(rules: Rules, call: Call) -> ToolRule | None:
 
 def _fits(rule: ToolRule, arguments: Mapping[str, Any]) -> bool:
     return all(
-        name in arguments and _matches(pattern, _as_text(arguments[name])) for name, pattern in rule.arguments.items()
+        name in arguments and matches(pattern, _as_text(arguments[name]), refuses=rule.rule != "allow")
+        for name, pattern in rule.arguments.items()
     )
-
-
-def _matches(pattern: str, text: str) -> bool:
-    """The whole text, where `*` stands for anything; nothing else is special. Piece by piece, so that none is looked for twice."""
-    first, *others = pattern.split("*")
-    if not others:
-        return text == pattern
-    *middle, last = others
-    if not text.startswith(first) or len(text) < len(first) + len(last) or not text.endswith(last):
-        return False
-    at, end = len(first), len(text) - len(last)
-    for piece in middle:
-        found = text.find(piece, at, end)
-        if found < 0:
-            return False
-        at = found + len(piece)
-    return True
 
 
 def _as_text(value: object) -> str:

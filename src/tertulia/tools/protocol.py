@@ -109,9 +109,13 @@ class Tool(Protocol):
     runs_beside_others: bool = True
     sends_out: bool = True  # whether what it is given can reach somebody else
     is_trusted: bool = False  # whether its result is the person's own words
+    reads_private: bool = False  # whether its result may hold what others who read the chat may not see
+    state_schema: Mapping[str, Any] | None = (
+        None  # JSON Schema of what it keeps of a chat between turns, where it keeps something
+    )
 
     def estimate_cost(self, arguments: Mapping[str, Any]) -> Decimal | None:
-        """The highest cost of a call in US dollars; None, where nobody knows, counts as the limit."""
+        """The highest cost of a call in US dollars; None, where nobody knows, counts as the limit. Called from any thread."""
         return Decimal(0)
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
@@ -167,6 +171,12 @@ class OfferedTool:
 
 def tool_key(server: str | None, name: str) -> str:
     return f"{server}/{name}" if server else name
+
+
+def split_tool_key(key: str) -> tuple[str | None, str]:
+    """The server, None for a tool of here, and the name."""
+    server, slash, name = key.partition("/")
+    return (server, name) if slash else (None, key)
 
 
 def digest_of(value: object) -> str:

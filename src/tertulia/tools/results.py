@@ -33,8 +33,8 @@ def store_result(result: ToolResult) -> StoredResult:
     content = result.content
     try:
         encoded = orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:
-        content = str(content)
+    except TypeError:  # no JSON, or text with halves of characters in it
+        content = str(content).encode("utf-8", "replace").decode()
         encoded = orjson.dumps(content)
     if depth_of(content) > MAX_DEPTH:
         content = encoded.decode()  # shown level by level it would be many times as long
@@ -46,8 +46,19 @@ def store_result(result: ToolResult) -> StoredResult:
             content = _without_nul(content)
         return StoredResult(kind=result.kind, content=content, size_bytes=size)
     text = content if isinstance(content, str) and result.kind != "image" else encoded.decode()
-    kept = text.encode("utf-8", "replace")[: MAX_RESULT - 2].decode("utf-8", "ignore").replace("\x00", "\ufffd")
-    return StoredResult(kind="text", content=kept, size_bytes=size, is_cut=True)
+    return StoredResult(kind="text", content=_beginning(text.replace("\x00", "\ufffd")), size_bytes=size, is_cut=True)
+
+
+def _beginning(text: str) -> str:
+    """As many characters as take at most MAX_RESULT bytes where they are stored: as JSON, where signs may take several."""
+    low, high = 0, min(len(text), MAX_RESULT)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if len(orjson.dumps(text[:middle])) <= MAX_RESULT:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low]
 
 
 def _without_nul(value: Any) -> Any:

@@ -49,7 +49,7 @@ def put_auto_approval(
     session: Session, update: AutoApprovalUpdate, digests: Mapping[str, str], *, actor: Actor
 ) -> AutoApprovalRead:
     """`digests` of the tools that there are, by their keys: what is allowed is allowed as it is described now."""
-    _check_size(update.specific_tools)
+    check_size(update.specific_tools)
     update = update.model_copy(update={"specific_tools": as_described(update.specific_tools, digests)})
     _ensure(session, actor.user_id)
     session.execute(
@@ -72,10 +72,11 @@ def remember_always(session: Session, key: str, digest: str, *, actor: Actor) ->
 
 
 def with_allowed(rules: ToolRules, key: str, digest: str) -> ToolRules:
-    """The rules with one more that allows the tool as it is now, in place of the last such one. Raises TooManyRules."""
-    others = [one for one in rules.get(key, []) if one.rule != "allow" or one.arguments]
+    """The rules with one more that allows the tool as it is now, in place of what was said of all its calls before: of one that always
+    asked, too. Raises TooManyRules."""
+    others = [one for one in rules.get(key, []) if one.rule == "never" or one.arguments]
     made = {**rules, key: [*others, ToolRule(rule="allow", definition_digest=digest)]}
-    _check_size(made)
+    check_size(made)
     return made
 
 
@@ -92,7 +93,7 @@ def as_described(rules: ToolRules, digests: Mapping[str, str]) -> ToolRules:
     }
 
 
-def _check_size(rules: ToolRules) -> None:
+def check_size(rules: ToolRules) -> None:
     if len(rules) > MAX_RULES:
         raise TooManyRules(MAX_RULES)
     if any(len(one) > MAX_RULES_OF_A_TOOL for one in rules.values()):

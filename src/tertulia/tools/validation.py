@@ -17,6 +17,9 @@ MAX_DEPTH = 32
 _ELSEWHERE = ("$ref", "$dynamicRef", "$recursiveRef")
 # In a schema that anybody may give: what can cost more time than the schema is long.
 _DEAR = {*_ELSEWHERE, "pattern", "patternProperties", "uniqueItems", "unevaluatedProperties", "unevaluatedItems"}
+_CHOICES = {"anyOf", "oneOf", "allOf", "not", "if", "then", "else", "contains", "const"}
+# Of alternatives with values: about half a second of work, which nothing else should wait for longer.
+MAX_COMPARISONS = 500_000
 _NAMED = {"properties", "$defs", "definitions", "dependentSchemas"}  # whose own keys are names that anybody may choose
 _VALUES = {"enum", "const", "default", "examples", "required", "title", "description"}
 
@@ -51,6 +54,8 @@ def check_arguments(
     check_plain(arguments)
     if len(orjson.dumps(arguments)) > limit_bytes:
         raise _too_long(limit_bytes)
+    if _alternatives(parameters) * sum(1 for _ in _walk(arguments)) > MAX_COMPARISONS:
+        raise ArgumentsInvalid("The values are too many to be compared with so many alternatives of the schema.")
     try:
         # A registry of nothing, so that a reference to elsewhere is not followed.
         validator = Draft202012Validator(dict(parameters), registry=Registry())
@@ -82,7 +87,7 @@ def _is_valid(schema: bytes) -> bool:
 
 
 def is_modest_schema(schema: object) -> bool:
-    """Whether a schema that anybody may give costs no more to check than it is long, and refers to nothing."""
+    """Whether a schema that anybody may give costs no more to check than it is long for each value, and refers to nothing."""
     if not isinstance(schema, dict) or any(depth > MAX_DEPTH for depth, _ in _walk(schema)):
         return False
     if len(orjson.dumps(schema)) > MAX_ARGUMENTS:
@@ -103,6 +108,21 @@ def _is_dear(schema: object) -> bool:
         if word not in _VALUES and _is_dear(inner):
             return True
     return False
+
+
+def _alternatives(schema: object) -> int:
+    """With how much of a schema one value may be compared besides what names it: the values of an enum, the members of a choice."""
+    if isinstance(schema, list):
+        return sum(map(_alternatives, schema))
+    if not isinstance(schema, dict):
+        return 0
+    count = 1
+    for word, value in schema.items():
+        if word == "enum" or word in _CHOICES:
+            count += sum(1 for _ in _walk(value))
+        elif word not in _VALUES:
+            count += _alternatives(list(value.values()) if word in _NAMED and isinstance(value, dict) else value)
+    return count
 
 
 def depth_of(value: object) -> int:

@@ -46,18 +46,30 @@ class FetchPage(Tool):
 
 
 async def _fetch(client: httpx.AsyncClient, url: str) -> tuple[str, str, bytes]:
-    """Follows a few redirects, each address checked anew by the client; gives where it ended, the type and the bytes."""
+    """Follows a few redirects within the host that was asked for, each address checked anew by the client; gives where it ended, the
+    type and the bytes. A redirect to another host is told of, not followed: whoever let this address be fetched did not name that one.
+    """
+    host = urlsplit(url).hostname
     for _ in range(MAX_REDIRECTS + 1):
         if urlsplit(url).scheme not in ("http", "https"):
             raise ToolFailed("Only http and https addresses are fetched.")
-        headers = {"Accept": "text/html, text/*;q=0.9, application/json;q=0.8", "User-Agent": "Tertulia"}
+        headers = {
+            "Accept": "text/html, text/*;q=0.9, application/json;q=0.8",
+            "Accept-Encoding": "identity",
+            "User-Agent": "Tertulia",
+        }
         async with client.stream("GET", url, headers=headers) as answer:
             target = answer.headers.get("location")
             if answer.status_code in _MOVED and target:
                 url = urljoin(url, target)
+                if urlsplit(url).hostname != host:
+                    raise ToolFailed(f"The page moved to another site: {url[:500]} Fetch that address if it is wanted.")
                 continue
             if answer.status_code >= 400:
                 raise ToolFailed(f"The page answers with status {answer.status_code}.")
+            # Unpacked, a few bytes can be gigabytes before they are counted.
+            if answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+                raise ToolFailed("The page comes packed, although it was asked for as it is.")
             kind = answer.headers.get("content-type", "text/plain").partition(";")[0].strip().lower()
             if not kind.startswith(_TEXTS):
                 raise ToolFailed(f"That is no page of text: {kind[:80]}.")
@@ -67,7 +79,7 @@ async def _fetch(client: httpx.AsyncClient, url: str) -> tuple[str, str, bytes]:
 
 async def _read(answer: httpx.Response) -> bytes:
     found = bytearray()
-    async for chunk in answer.aiter_bytes():
+    async for chunk in answer.aiter_raw():
         found += chunk
         if len(found) > MAX_PAGE:
             raise ToolFailed("The page is larger than 10 MiB.")

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from tertulia.tools.protocol import OutcomeUnknown, Question, ToolFailed, ToolRe
 from tertulia.tools.servers.definitions import MAX_TOGETHER, MAX_TOOLS, Definition, is_acceptable, size_of
 from tertulia.tools.servers.guarded import GuardedTransport
 from tertulia.tools.servers.port import Ask, Listing, ServerFailed, ServerSession
-from tertulia.tools.validation import check_plain, is_modest_schema
+from tertulia.tools.validation import MAX_DEPTH, check_plain, depth_of, is_modest_schema
 
 CONNECT_S = 15.0  # until a server has said what it offers
 IDLE_S = 60.0
@@ -113,9 +114,21 @@ def _sentence(name: str, status: int | None, error: BaseException, secrets: Iter
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Without what was sent to the server, whole or in its parts, and without what cannot be stored."""
     for secret in secrets:
-        for part in (secret, *(word for word in secret.split() if len(word) >= LEAST_SECRET)):
-            text = text.replace(part, "…")
+        for part in (secret, *secret.split()):
+            if len(part) >= LEAST_SECRET:  # a shorter one is no secret, and stands in every text
+                text = text.replace(part, "…")
     return text.replace("\x00", "\ufffd")
+
+
+def _redacted(value: Any, secrets: Sequence[str]) -> Any:
+    match value:
+        case str():
+            return redact(value, secrets)
+        case list():
+            return [_redacted(one, secrets) for one in value]
+        case dict():
+            return {redact(str(key), secrets): _redacted(one, secrets) for key, one in value.items()}
+    return value
 
 
 def first_of(error: BaseException) -> BaseException:
@@ -178,7 +191,9 @@ class Session:
         return self._redacted(as_result(given))
 
     def _redacted(self, result: ToolResult) -> ToolResult:
-        return ToolResult(redact(result.content, self._secrets)) if result.kind == "text" else result
+        if depth_of(result.content) > MAX_DEPTH:
+            return ToolResult("[What it gave is nested too deep to be shown.]")
+        return replace(result, content=_redacted(result.content, self._secrets))
 
 
 async def _check_nothing(name: str, result: types.CallToolResult) -> None:

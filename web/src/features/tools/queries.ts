@@ -80,7 +80,7 @@ export function historyQuery(toolName: string | undefined, chatId: string | unde
     queryKey: ["tool-history", toolName ?? null, chatId ?? null],
     queryFn: ({ pageParam, signal }) =>
       api<Page<PendingCall>>("GET", "/tool-executions", {
-        query: { tool_name: toolName, chat_id: chatId, cursor: pageParam },
+        query: { tool: toolKey, chat_id: chatId, cursor: pageParam },
         signal,
       }),
     initialPageParam: undefined as string | undefined,

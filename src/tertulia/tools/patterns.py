@@ -1,0 +1,88 @@
+"""Whether the text of an argument matches a pattern of a rule. One sign is special: `*` stands for anything.
+
+In an address it stands for anything within the part where it stands, so that a host is never matched by what comes after it; and what
+climbs out of a folder is not matched by a pattern that allows what is in it.
+"""
+
+import posixpath
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+_ADDRESS = re.compile(r"^(https?)://([^/?#]*)(.*)$", re.IGNORECASE | re.DOTALL)
+_PORTS = {"http": "80", "https": "443"}
+_CLIMBS = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
+
+
+def matches(pattern: str, text: str, *, refuses: bool) -> bool:
+    """`refuses`: the rule keeps from running what it matches, so that what may match does; else what may not match does not."""
+    of_pattern = _ADDRESS.match(pattern)
+    if of_pattern is not None:
+        return _matches_address(of_pattern, text, refuses=refuses)
+    if refuses:  # however its letters are written, and by whatever way it goes
+        plain = text.casefold()
+        return any(_matches_text(pattern.casefold(), one) for one in (plain, posixpath.normpath(plain)))
+    return _matches_text(pattern, text) and not ("*" in pattern and _climbs(text))
+
+
+@dataclass(frozen=True)
+class _Address:
+    scheme: str
+    host: str
+    port: str
+    rest: str  # path, query and fragment
+
+
+def _matches_address(pattern: re.Match[str], text: str, *, refuses: bool) -> bool:
+    address = _address_of(text)
+    if address is None:
+        return refuses and _ADDRESS.match(text.strip()) is not None  # an address that is written so that it misleads
+    scheme, authority, rest = pattern.groups()
+    host, _, port = authority.partition(":")
+    is_of_host = _matches_text(host.lower(), address.host) and (port or _PORTS[scheme.lower()]) == address.port
+    if scheme.lower() != address.scheme or not is_of_host:
+        return False
+    wanted = rest or "/"
+    if refuses:
+        path = posixpath.normpath(unquote(address.rest))
+        return any(_matches_text(wanted, one) for one in (address.rest, unquote(address.rest), path))
+    return _matches_text(wanted, address.rest) and not ("*" in wanted and _climbs(address.rest))
+
+
+def _address_of(text: str) -> _Address | None:
+    """None for what is none, or is read differently by whoever reads it: with a name and password, or other signs in its host."""
+    try:
+        split = urlsplit(text)
+        port = split.port
+    except ValueError:
+        return None
+    scheme, host = split.scheme.lower(), (split.hostname or "").rstrip(".")
+    is_plain = re.fullmatch(r"[a-z0-9.:_-]+", host) is not None
+    if scheme not in _PORTS or not is_plain or split.username is not None or split.password is not None:
+        return None
+    if re.search(r"[\s\\\x00-\x1f]", text):
+        return None
+    path = split.path or "/"
+    rest = path + (f"?{split.query}" if split.query else "") + (f"#{split.fragment}" if split.fragment else "")
+    return _Address(scheme, host, str(port) if port is not None else _PORTS[scheme], rest)
+
+
+def _climbs(text: str) -> bool:
+    return any(_CLIMBS.search(one) for one in (text, unquote(text), unquote(unquote(text))))
+
+
+def _matches_text(pattern: str, text: str) -> bool:
+    """The whole text, where `*` stands for anything; nothing else is special. Piece by piece, so that none is looked for twice."""
+    first, *others = pattern.split("*")
+    if not others:
+        return text == pattern
+    *middle, last = others
+    if not text.startswith(first) or len(text) < len(first) + len(last) or not text.endswith(last):
+        return False
+    at, end = len(first), len(text) - len(last)
+    for piece in middle:
+        found = text.find(piece, at, end)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return True
