@@ -111,10 +111,14 @@ def test_one_refuses_with_a_word_allows_for_the_chat_and_sets_rules(
     expect(page.get_by_role("article", name="Tool search_chats").last).to_contain_text("ran by a rule")
     page.get_by_role("button", name="Tools: 2 offered").click()
     here = page.get_by_role("region", name="Rules of this chat")
-    expect(here).to_contain_text("search_chats runs unasked")
+    rule = here.get_by_role("combobox", name="What search_chats may do")
+    expect(rule).to_contain_text("Runs unasked")
     assert accessibility_faults(page) == []
-    here.get_by_role("button", name="Ask about search_chats again").click()
-    expect(here).not_to_contain_text("runs unasked")
+    here.get_by_role("button", name="Take away the rule for search_chats").click()
+    expect(rule).to_be_hidden()
+    here.get_by_label("One call at most").fill("0.10")
+    with page.expect_response(lambda answer: answer.request.method == "PUT"):
+        here.get_by_role("button", name="Save the limit").click()
     page.goto("/settings/tools")
     expect(page.get_by_role("region", name="By tool", exact=True)).to_contain_text("search_chats")
     with page.expect_response(lambda answer: answer.request.method == "PUT"):

@@ -247,3 +247,17 @@ def test_always_is_always_although_a_rule_asked_before(ana: Client, provider: Sc
     decide(ana, call, remember="always")
     ana.finished(sent["run"]["id"])
     assert [one["reason"] for one in calls_of(ana, sent)] == ["asked_by_rule", "allowed"]
+
+
+def test_a_long_number_is_shown_and_changed_to_the_last_digit(
+    ana: Client, provider: ScriptedProvider, recorder: Recorder
+) -> None:
+    provider.play(calling(Call("hostile", {"x": 9007199254740993})), [Text("Well."), Finish()])
+    sent = ask(ana, tools=["hostile"])
+    (call,) = pending(ana)
+    assert call["arguments_json"] == '{\n  "x": 9007199254740993\n}'
+    wrong = decide(ana, call, arguments_json='{"x": 1', expect=422)
+    assert wrong["code"] == "arguments_invalid"
+    decided = decide(ana, call, arguments_json='{"x": 9007199254740995}')
+    assert decided["arguments_json"] == '{\n  "x": 9007199254740995\n}'
+    ana.finished(sent["run"]["id"])

@@ -57,8 +57,7 @@ def _sent(call: ToolExecution) -> SentCall:
     """Under an id of our own: a model may have given one twice, or in a form that another vendor refuses."""
     name = f"{call.server}__{call.tool_name}" if call.server else call.tool_name
     name = _NOT_IN_NAMES.sub("_", name)[:64] or "tool"
-    arguments = call.parameters if call.edited_parameters is None else call.edited_parameters
-    return SentCall(call.id.replace("-", ""), name, orjson.dumps(arguments).decode(), told_result(call))
+    return SentCall(call.id.replace("-", ""), name, orjson.dumps(call.sent_parameters).decode(), told_result(call))
 
 
 def in_words(turn: Turn) -> str:

@@ -28,6 +28,7 @@ from tertulia.tools.protocol import digest_of, tool_key
 from tertulia.tools.rules import as_described, check_size, read_rules, remember_always, with_allowed
 from tertulia.tools.schemas import Approve, ChatApprovalRead, Deny, PendingToolExecution, ToolExecutionRead, ToolUsage
 from tertulia.tools.servers.service import accept_change
+from tertulia.tools.validation import parse_arguments
 
 MAX_USAGE_ROWS = 200
 LoadTools = Callable[[Session, str], Toolbox]  # a person's
@@ -36,10 +37,11 @@ LoadTools = Callable[[Session, str], Toolbox]  # a person's
 def approve(
     session: Session, call_id: ToolExecutionId, wish: Approve, load_tools: LoadTools, *, actor: Actor
 ) -> ToolExecutionRead:
-    """Let a call run, perhaps with other arguments, and perhaps its like from now on. Raises AlreadyDecided."""
+    """Let a call run, perhaps with other arguments, and perhaps its like from now on. Raises AlreadyDecided, ArgumentsInvalid."""
     execution = _to_decide(session, call_id, actor=actor)
     now = clock.now()
-    edited = wish.parameters if wish.parameters not in (None, execution.parameters) else None
+    wanted = wish.parameters if wish.arguments_json is None else parse_arguments(wish.arguments_json)
+    edited = wanted if wanted not in (None, execution.parameters) else None
     cost = execution.estimated_cost
     offered = load_tools(session, actor.user_id).find(execution.tool_name, execution.server)
     is_same = offered is not None and offered.digest == execution.definition_digest
@@ -179,6 +181,8 @@ def _read_chat_approval(stored: ChatApproval | None) -> ChatApprovalRead:
     return {
         "read_only_operations": made.read_only_operations,
         "low_risk_operations": made.low_risk_operations,
+        "require_approval_for_new_tools": made.require_approval_for_new_tools,
+        "max_cost_per_tool": made.max_cost_per_tool,
         "specific_tools": read_rules(made.specific_tools),
     }
 

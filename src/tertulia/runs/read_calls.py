@@ -1,5 +1,6 @@
 """Calls as they are read and told of: to whoever reads the chat, and what they ask to whoever asked for them alone."""
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -94,6 +95,7 @@ def read_call(
         "risk": row.risk,
         "parameters": row.parameters,
         "edited_parameters": row.edited_parameters,
+        "arguments_json": orjson.dumps(row.sent_parameters, option=orjson.OPT_INDENT_2).decode(),
         "status": row.status,
         "decision": row.decision,
         "reason": row.reason,

@@ -78,7 +78,7 @@ def list_approved(session: Session, run_id: str) -> list[Ready]:
             row.id,
             row.tool_name,
             row.server,
-            row.parameters if row.edited_parameters is None else row.edited_parameters,
+            row.sent_parameters,
             row.definition_digest,
         )
         for row in rows

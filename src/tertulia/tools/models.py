@@ -161,6 +161,11 @@ class ToolExecution(Timestamps, Base):
     question: Mapped[StoredQuestion | None] = mapped_column(JsonOf(StoredQuestion))
     reply: Mapped[StoredReply | None] = mapped_column(JsonOf(StoredReply))
 
+    @property
+    def sent_parameters(self) -> dict[str, Any]:
+        """The arguments that it runs with: as the person changed them, where they did."""
+        return self.parameters if self.edited_parameters is None else self.edited_parameters
+
 
 class AutoApprovalSetting(Timestamps, Base):
     """What a person lets tools do unasked. Whoever has none has the defaults, which ask about everything."""

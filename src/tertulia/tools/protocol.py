@@ -20,7 +20,7 @@ T = TypeVar("T")
 MAX_TIME_S = 60.0
 MAX_WIRE_NAME = 64
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
-ResultKind = Literal["text", "json", "table", "image"]
+ResultKind = Literal["text", "json", "table", "image", "mixed"]
 
 
 class Risk(StrEnum):
@@ -31,7 +31,8 @@ class Risk(StrEnum):
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool gives. `content` by kind: text a string, json any JSON, table `{columns: [...], rows: [[...]]}`, image a data URL.
+    """What a tool gives. `content` by kind: text a string, json any JSON, table `{columns: [...], rows: [[...]]}`, image a data URL, mixed a
+    list of `{kind: text or image, content}`.
 
     `cost` in US dollars; None: what was estimated.
     """

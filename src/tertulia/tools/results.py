@@ -14,6 +14,7 @@ MILLIONTH = Decimal("0.000001")
 MAX_RESULT = 256 * 1024  # bytes
 EXCERPT = 2000  # characters
 INDENTED_BYTES = 8192  # JSON up to here is told with a line for each value
+PICTURE = "[a picture, which the person sees]"
 SHOWN_BYTES = 4096  # a result up to here comes whole with its call
 
 
@@ -79,7 +80,14 @@ def words_of(result: StoredResult) -> str:
         case "text":
             return str(result.content)
         case "image":
-            return "[a picture, which the person sees]"
+            return PICTURE
+        case "mixed":
+            parts = result.content if isinstance(result.content, list) else []
+            return "\n\n".join(
+                str(part["content"]) if part.get("kind") == "text" else PICTURE
+                for part in parts
+                if isinstance(part, dict)
+            )
         case "table":
             return _table(result.content)
         case "json":

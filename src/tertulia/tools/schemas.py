@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from tertulia.accounts.schemas import AuthorRead
 from tertulia.tools.models import DecidedBy, Key, Plain, ToolRules, ToolStatus
 from tertulia.tools.protocol import ResultKind, Risk
+from tertulia.tools.validation import MAX_ARGUMENTS
 
 MAX_RULES = 200
 Cost = Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=12, decimal_places=6, allow_inf_nan=False)]
@@ -62,7 +63,11 @@ class QuestionRead(TypedDict):
 
 
 class ToolExecutionRead(TypedDict):
-    """`reason` says which rule ran, asked about or refused it; `untrusted_sources` whose words its arguments carry."""
+    """`reason` says which rule ran, asked about or refused it; `untrusted_sources` whose words its arguments carry.
+
+    `arguments_json`: the arguments that count, as JSON text with a line for each value, for whoever reads numbers less exactly than they
+    are.
+    """
 
     id: str
     chat_id: str
@@ -77,6 +82,7 @@ class ToolExecutionRead(TypedDict):
     risk: Risk
     parameters: dict[str, Any]
     edited_parameters: dict[str, Any] | None
+    arguments_json: str
     status: ToolStatus
     decision: DecidedBy | None
     reason: str
@@ -134,6 +140,9 @@ class Approve(_Request):
     parameters: dict[str, Any] | None = Field(
         None, description="The arguments as you want them, instead of the model's."
     )
+    arguments_json: str | None = Field(
+        None, max_length=MAX_ARGUMENTS, description="The same as JSON text, which keeps long numbers as they are."
+    )
 
 
 class Deny(_Request):
@@ -173,8 +182,10 @@ class AutoApprovalUpdate(_Request):
 
 
 class ChatApprovalRead(TypedDict):
-    """What is null is as everywhere."""
+    """What is null is as everywhere. `max_cost_per_tool` counts where it is less than the person's own."""
 
     read_only_operations: bool | None
     low_risk_operations: bool | None
+    require_approval_for_new_tools: bool | None
+    max_cost_per_tool: Decimal | None
     specific_tools: dict[str, list[dict[str, Any]]]

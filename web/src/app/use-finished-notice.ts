@@ -2,6 +2,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 import type { Schemas } from "@/api/client";
 import { meQuery } from "@/features/accounts";
+import { getCall, type ToolCall } from "@/features/tools";
 import type { ChangeEvent } from "@/realtime/protocol";
 import { useRealtime } from "@/realtime/provider";
 import { router } from "./router";
@@ -15,9 +16,9 @@ export function useFinishedNotice(): void {
       if (!document.hidden) document.title = document.title.replace(/^● /, "");
     };
     document.addEventListener("visibilitychange", clear);
-    const leave = realtime.listen((message) => {
+    const leave = realtime.listen(async (message) => {
       if (message.tell !== "change" || !document.hidden) return;
-      const news = newsOf(message.change);
+      const news = await newsOf(message.change, client.getQueryData(meQuery.queryKey)?.id);
       if (!news) return;
       if (!document.title.startsWith("● ")) document.title = `● ${document.title}`;
       const wants = client.getQueryData(meQuery.queryKey)?.preferences.enable_notifications;
@@ -36,14 +37,19 @@ export function useFinishedNotice(): void {
 }
 
 /** What of a change is worth saying to somebody who looks elsewhere. */
-function newsOf(change: ChangeEvent): { words: string; chatId: string } | undefined {
+async function newsOf(
+  change: ChangeEvent,
+  meId: string | undefined,
+): Promise<{ words: string; chatId: string } | undefined> {
   if (change.entity === "run") {
     const run = change.payload as Schemas["RunRead"] | null;
     if (run?.ended_at && run.status !== "cancelled")
       return { words: "A reply is finished.", chatId: run.chat_id };
   }
   if (change.entity === "tool_execution") {
-    const call = change.payload as Schemas["ToolExecutionRead"] | null;
+    // Of a call in another's chat it is told that there is one: what it is, one asks for oneself.
+    const call = (change.payload as ToolCall | null) ?? (await getCall(change.entity_id).catch(() => null));
+    if (call?.requested_by !== meId) return undefined; // another decides about it
     if (call?.status === "pending")
       return { words: `${call.tool_name} waits for your decision.`, chatId: call.chat_id };
     if (call?.question) return { words: `${call.tool_name} asks you something.`, chatId: call.chat_id };

@@ -226,19 +226,32 @@ def _cut_off(name: str) -> str:
 
 
 def as_result(given: types.CallToolResult) -> ToolResult:
-    """By kind: what is structured as JSON, one picture as a picture, all else as text."""
-    structured = given.structured_content
-    if isinstance(structured, dict) and structured.keys() == {"result"}:
-        structured = structured["result"]  # what the Python package wraps plain values in
-    if isinstance(structured, str):
-        return ToolResult(structured)
-    if structured is not None:
-        return ToolResult(structured, "json")
-    if len(given.content) == 1 and isinstance(given.content[0], types.ImageContent):
-        picture = given.content[0]
-        if picture.mime_type in _PICTURES and len(picture.data) <= MAX_PICTURE * 4 // 3:
-            return ToolResult(f"data:{picture.mime_type};base64,{picture.data}", "image")
-    return ToolResult("\n".join(_words(block) for block in given.content))
+    """By kind: what is structured as JSON, pictures as pictures with the words around them, all else as text."""
+    parts = [(block, _picture(block)) for block in given.content]
+    if not any(picture for _, picture in parts):
+        structured = given.structured_content
+        if isinstance(structured, dict) and structured.keys() == {"result"}:
+            structured = structured["result"]  # what the Python package wraps plain values in
+        if isinstance(structured, str):
+            return ToolResult(structured)
+        words = "\n".join(_words(block) for block in given.content)
+        return ToolResult(words) if structured is None else ToolResult(structured, "json")
+    if len(parts) == 1:
+        return ToolResult(parts[0][1], "image")
+    shown = [
+        {"kind": "image", "content": picture} if picture else {"kind": "text", "content": _words(block)}
+        for block, picture in parts
+    ]
+    return ToolResult(shown, "mixed")
+
+
+def _picture(block: types.ContentBlock) -> str | None:
+    """As a data URL, if it is one that is shown."""
+    if not isinstance(block, types.ImageContent) or block.mime_type not in _PICTURES:
+        return None
+    if len(block.data) > MAX_PICTURE * 4 // 3:
+        return None
+    return f"data:{block.mime_type};base64,{block.data}"
 
 
 def _words(block: types.ContentBlock) -> str:

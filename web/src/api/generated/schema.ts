@@ -2125,6 +2125,11 @@ export interface components {
         /** Approve */
         Approve: {
             /**
+             * Arguments Json
+             * @description The same as JSON text, which keeps long numbers as they are.
+             */
+            arguments_json?: string | null;
+            /**
              * Parameters
              * @description The arguments as you want them, instead of the model's.
              */
@@ -2315,8 +2320,12 @@ export interface components {
         ChatApproval: {
             /** Low Risk Operations */
             low_risk_operations?: boolean | null;
+            /** Max Cost Per Tool */
+            max_cost_per_tool?: number | string | null;
             /** Read Only Operations */
             read_only_operations?: boolean | null;
+            /** Require Approval For New Tools */
+            require_approval_for_new_tools?: boolean | null;
             /** Specific Tools */
             specific_tools?: {
                 [key: string]: components["schemas"]["ToolRule"][];
@@ -2324,13 +2333,17 @@ export interface components {
         };
         /**
          * ChatApprovalRead
-         * @description What is null is as everywhere.
+         * @description What is null is as everywhere. `max_cost_per_tool` counts where it is less than the person's own.
          */
         ChatApprovalRead: {
             /** Low Risk Operations */
             low_risk_operations: boolean | null;
+            /** Max Cost Per Tool */
+            max_cost_per_tool: string | null;
             /** Read Only Operations */
             read_only_operations: boolean | null;
+            /** Require Approval For New Tools */
+            require_approval_for_new_tools: boolean | null;
             /** Specific Tools */
             specific_tools: {
                 [key: string]: {
@@ -3463,6 +3476,8 @@ export interface components {
             approval_requested_at: string | null;
             /** Approved At */
             approved_at: string | null;
+            /** Arguments Json */
+            arguments_json: string;
             /** Chat Id */
             chat_id: string;
             /** Chat Title */
@@ -4503,12 +4518,17 @@ export interface components {
         /**
          * ToolExecutionRead
          * @description `reason` says which rule ran, asked about or refused it; `untrusted_sources` whose words its arguments carry.
+         *
+         *     `arguments_json`: the arguments that count, as JSON text with a line for each value, for whoever reads numbers less exactly than they
+         *     are.
          */
         ToolExecutionRead: {
             /** Approval Requested At */
             approval_requested_at: string | null;
             /** Approved At */
             approved_at: string | null;
+            /** Arguments Json */
+            arguments_json: string;
             /** Chat Id */
             chat_id: string;
             /** Completed At */
@@ -4656,7 +4676,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "text" | "json" | "table" | "image";
+            kind: "text" | "json" | "table" | "image" | "mixed";
             /** Size Bytes */
             size_bytes: number;
         };
@@ -14672,7 +14692,8 @@ export interface operations {
         parameters: {
             query?: {
                 status?: components["schemas"]["ToolStatus"] | null;
-                tool_name?: string | null;
+                /** @description The key of a tool: its name, or server/name. */
+                tool?: string | null;
                 chat_id?: string | null;
                 /** @description How many items at most. */
                 limit?: number;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { pieces, spelledOut } from "./hidden";
+import { asText, parseExactly, pieces, spelledOut } from "./hidden";
 
 test("what would not be seen is named", () => {
   expect(pieces("pay\u202eeom\u200b!")).toEqual([
@@ -20,6 +20,24 @@ test("what is seen stays as it is", () => {
 
 test("what is edited says what is hidden, and means the same", () => {
   const values = { text: "a\u202eb\u{e0041}\n" };
-  expect(spelledOut(values)).toContain("a\\u202eb\\udb40\\udc41");
-  expect(JSON.parse(spelledOut(values))).toEqual(values);
+  const spelled = spelledOut(JSON.stringify(values));
+  expect(spelled).toContain("a\\u202eb\\udb40\\udc41");
+  expect(JSON.parse(spelled)).toEqual(values);
+});
+
+test("long numbers are shown to the last digit, also within others", () => {
+  const values = parseExactly(
+    '{"id": 9007199254740993, "list": [1, 12345678901234567890, 0.5], "text": "x"}',
+  );
+  // Not every engine tells how a number was written; where one does, nothing is lost.
+  const tells = JSON.parse(
+    "9007199254740993",
+    ((_: string, __: unknown, context?: { source?: string }) => context?.source) as Parameters<
+      typeof JSON.parse
+    >[1],
+  );
+  expect(asText(values.text)).toBe("x");
+  if (tells === undefined) return;
+  expect(asText(values.id)).toBe("9007199254740993");
+  expect(asText(values.list)).toBe("[\n  1,\n  12345678901234567890,\n  0.5\n]");
 });

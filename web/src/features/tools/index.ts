@@ -6,4 +6,4 @@ export { ToolRules } from "./components/tool-rules";
 export { ToolServers } from "./components/tool-servers";
 export { ToolsChoice } from "./components/tools-choice";
 export { applyToolChange } from "./events";
-export { pendingQuery } from "./queries";
+export { getCall, pendingQuery, type ToolCall } from "./queries";

@@ -21,21 +21,26 @@ export function callsQuery(messageId: string) {
   });
 }
 
+export const getCall = (callId: string, signal?: AbortSignal) =>
+  api<ToolCall>("GET", `/tool-executions/${callId}`, { signal });
+
 /** A call with its whole result. */
 export function callQuery(callId: string) {
   return queryOptions({
     queryKey: ["tool-execution", callId],
-    queryFn: ({ signal }) => api<ToolCall>("GET", `/tool-executions/${callId}`, { signal }),
+    queryFn: ({ signal }) => getCall(callId, signal),
   });
 }
 
-/** What waits for this person in all chats, a decision or an answer, the oldest first; the first 200. */
+const MOST_PENDING = 200;
+
+/** What waits for this person in all chats, a decision or an answer, the oldest first. */
 export const pendingQuery = queryOptions({
   queryKey: ["pending-calls"],
   queryFn: async ({ signal }) =>
     (
       await api<Page<PendingCall>>("GET", "/tool-executions", {
-        query: { status: "pending", limit: "200" },
+        query: { status: "pending", limit: String(MOST_PENDING) },
         signal,
       })
     ).items,
@@ -75,9 +80,9 @@ export function usageByToolQuery(chatId: string | undefined) {
   });
 }
 
-export function historyQuery(toolName: string | undefined, chatId: string | undefined) {
+export function historyQuery(toolKey: string | undefined, chatId: string | undefined) {
   return infiniteQueryOptions({
-    queryKey: ["tool-history", toolName ?? null, chatId ?? null],
+    queryKey: ["tool-history", toolKey ?? null, chatId ?? null],
     queryFn: ({ pageParam, signal }) =>
       api<Page<PendingCall>>("GET", "/tool-executions", {
         query: { tool: toolKey, chat_id: chatId, cursor: pageParam },
@@ -135,9 +140,13 @@ export function placeCall(client: QueryClient, call: ToolCall): void {
   });
   client.removeQueries({ queryKey: ["tool-execution", call.id] });
   if (call.status === "approved") void client.invalidateQueries(chatRulesQuery(call.chat_id));
-  if (call.status === "pending" || call.question) void client.invalidateQueries(pendingQuery);
+  const waiting = client.getQueryData(pendingQuery.queryKey);
+  // Of more than are shown at once the next come into the place of those that are decided.
+  if (call.status === "pending" || call.question || waiting?.length === MOST_PENDING)
+    void client.invalidateQueries(pendingQuery);
   else
-    client.setQueryData<PendingCall[]>(pendingQuery.queryKey, (waiting) =>
+    client.setQueryData<PendingCall[]>(
+      pendingQuery.queryKey,
       waiting?.filter((one) => one.id !== call.id),
     );
 }

@@ -27,6 +27,8 @@ const REASONS: Record<string, string> = {
   outcome_unknown:
     "The same call was cut off before, and may have had its effect. It is not repeated without asking.",
   untrusted: "Its arguments carry words that came from elsewhere, and it could send them out.",
+  seen_by_others:
+    "It looks into what is yours alone, and others read this chat: what it finds, they will see.",
   changed: "The tool is not described as it was when you allowed it.",
   new: "You have not approved this tool before.",
   not_allowed: "No rule of yours lets it run unasked.",
@@ -46,6 +48,12 @@ export function statusWords(call: ToolCall, isMine: boolean): string {
 
 export function reasonWords(call: ToolCall): string {
   return REASONS[call.reason] ?? call.reason;
+}
+
+/** What a call may cost, as far as anybody knows. */
+export function costWords(call: ToolCall): string {
+  if (Number(call.estimated_cost) > 0) return `costs at most ${dollars(call.estimated_cost)}`;
+  return call.server ? `${call.server} does not say what it costs` : "costs nothing of its own";
 }
 
 export function tookWords(milliseconds: number): string {

@@ -1,23 +1,29 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { X } from "lucide-react";
 import { useState } from "react";
 import { wordsFor } from "@/api/words";
-import { IconButton } from "@/ui/button";
+import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
+import { Field } from "@/ui/field";
 import { chatRulesQuery, putChatRules, type ChatRules as Rules } from "../queries";
+import { SpecificRules } from "./specific-rules";
 
 type Update = Parameters<typeof putChatRules>[1];
-type Switch = "read_only_operations" | "low_risk_operations";
+type Switch = "read_only_operations" | "low_risk_operations" | "require_approval_for_new_tools";
 
 const SWITCHES: { name: Switch; label: string }[] = [
   { name: "read_only_operations", label: "Tools that only read" },
   { name: "low_risk_operations", label: "Tools of low risk" },
+  { name: "require_approval_for_new_tools", label: "Tools not approved before" },
 ];
-const CHOICES = [
-  { value: "null", label: "As everywhere" },
-  { value: "true", label: "Run unasked here" },
-  { value: "false", label: "Ask here" },
-];
+/** Of the last, true means to ask. */
+function choicesOf(name: Switch) {
+  const asks = name === "require_approval_for_new_tools";
+  return [
+    { value: "null", label: "As everywhere" },
+    { value: String(!asks), label: asks ? "As others here" : "Run unasked here" },
+    { value: String(asks), label: "Ask here" },
+  ];
+}
 
 /** What may run unasked in this chat, where that is other than everywhere. */
 export function ChatRules({ chatId }: { chatId: string }) {
@@ -34,10 +40,6 @@ export function ChatRules({ chatId }: { chatId: string }) {
       setProblem(wordsFor(error));
     }
   };
-  const forget = (key: string) => {
-    const { [key]: _, ...others } = rules.specific_tools;
-    void save({ specific_tools: others });
-  };
   return (
     <section
       aria-label="Rules of this chat"
@@ -51,29 +53,50 @@ export function ChatRules({ chatId }: { chatId: string }) {
             label={label}
             showLabel
             value={String(rules[name] ?? null)}
-            options={CHOICES}
+            options={choicesOf(name)}
             onChoose={(chosen) => void save({ [name]: chosen === "null" ? null : chosen === "true" })}
           />
         ))}
       </div>
-      {Object.entries(rules.specific_tools).map(([key, list]) => (
-        <p key={key} className="flex items-center gap-2">
-          <span className="min-w-0 flex-1">
-            <span className="font-medium">{key}</span>{" "}
-            <span className="text-sm text-text-muted">
-              {list?.some((rule) => rule.rule === "allow") ? "runs unasked" : "has a rule"}
-            </span>
-          </span>
-          <IconButton label={`Ask about ${key} again`} onClick={() => forget(key)}>
-            <X size={16} strokeWidth={1.5} aria-hidden />
-          </IconButton>
-        </p>
-      ))}
+      <CostLimit
+        key={rules.max_cost_per_tool ?? ""}
+        limit={rules.max_cost_per_tool ?? null}
+        onSave={(max_cost_per_tool) => void save({ max_cost_per_tool })}
+      />
+      <SpecificRules
+        specific={rules.specific_tools}
+        onSave={(specific_tools) => void save({ specific_tools: specific_tools as Rules["specific_tools"] })}
+      />
       {problem && (
         <p role="alert" className="text-danger">
           {problem}
         </p>
       )}
     </section>
+  );
+}
+
+/** One call's highest cost here, where it is lower than everywhere. */
+function CostLimit({ limit, onSave }: { limit: string | null; onSave: (limit: string | null) => void }) {
+  const [typed, setTyped] = useState(limit === null ? "" : String(Number(limit)));
+  return (
+    <form
+      className="flex flex-wrap items-end gap-3"
+      onSubmit={(event) => {
+        event.preventDefault();
+        onSave(typed === "" ? null : typed);
+      }}
+    >
+      <Field
+        label="One call at most, in US dollars"
+        hint="Empty: as everywhere. It can only be lower here."
+        type="number"
+        min={0}
+        step="any"
+        value={typed}
+        onChange={(event) => setTyped(event.target.value)}
+      />
+      <Button type="submit">Save the limit</Button>
+    </form>
   );
 }

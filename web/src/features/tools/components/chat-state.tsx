@@ -16,7 +16,7 @@ export function ChatState({ chatId }: { chatId: string }) {
         Kept of this task{" "}
         <span className="font-normal text-sm text-text-muted">{relativeTime(data.updated_at)}</span>
       </h3>
-      <Arguments values={data.state} />
+      <Arguments json={JSON.stringify(data.state)} />
     </section>
   );
 }

@@ -6,6 +6,7 @@ import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Field } from "@/ui/field";
 import { Tick } from "@/ui/tick";
+import { named } from "../hidden";
 import { answerQuestion, callsQuery, placeCall, type Question, type ToolCall } from "../queries";
 import { PlainText } from "./values";
 
@@ -130,17 +131,19 @@ type FieldProps = {
 };
 
 function OneField({ name, field, isRequired, value, onChange }: FieldProps) {
-  const label = `${field.title ?? name}${isRequired ? "" : " (may be left empty)"}`;
+  const title = named(field.title ?? name);
+  const hint = field.description && named(field.description);
+  const label = `${title}${isRequired ? "" : " (may be left empty)"}`;
   const choices = choicesOf(field);
   if (field.type === "boolean")
     return (
       <div className="flex items-start gap-3">
         <div className="pt-0.5">
-          <Tick label={field.title ?? name} isOn={value === true} onChange={onChange} />
+          <Tick label={title} isOn={value === true} onChange={onChange} />
         </div>
         <div>
-          <p>{field.title ?? name}</p>
-          {field.description && <p className="text-sm text-text-muted">{field.description}</p>}
+          <p>{title}</p>
+          {hint && <p className="text-sm text-text-muted">{hint}</p>}
         </div>
       </div>
     );
@@ -178,7 +181,7 @@ function OneField({ name, field, isRequired, value, onChange }: FieldProps) {
   return (
     <Field
       label={label}
-      hint={field.description}
+      hint={hint}
       type={isNumber ? "number" : (INPUTS[field.format ?? ""] ?? "text")}
       step={field.type === "integer" ? 1 : "any"}
       min={field.minimum}
@@ -194,8 +197,11 @@ function OneField({ name, field, isRequired, value, onChange }: FieldProps) {
 function choicesOf(field: FieldSchema): { value: string; label: string }[] {
   const from = field.type === "array" ? field.items : field;
   const titled = (from as FieldSchema | undefined)?.oneOf ?? field.items?.anyOf;
-  if (titled) return titled.map((one) => ({ value: one.const, label: one.title ?? one.const }));
-  return (from?.enum ?? []).map((value, index) => ({ value, label: field.enumNames?.[index] ?? value }));
+  if (titled) return titled.map((one) => ({ value: one.const, label: named(one.title ?? one.const) }));
+  return (from?.enum ?? []).map((value, index) => ({
+    value,
+    label: named(field.enumNames?.[index] ?? value),
+  }));
 }
 
 /** What was filled in, as its types; what was left empty is left out. */

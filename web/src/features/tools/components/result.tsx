@@ -43,7 +43,8 @@ export function ResultView({ call, result }: { call: ToolCall; result: Result })
 function Content({ result }: { result: Result }) {
   if (result.content === null) return <PlainText text={`${result.excerpt} …`} />;
   if (result.kind === "image" && typeof result.content === "string" && isPicture(result.content))
-    return <img src={result.content} alt="What the tool gave" className="max-w-full" />;
+    return <Picture address={result.content} />;
+  if (result.kind === "mixed" && Array.isArray(result.content)) return <Mixed parts={result.content} />;
   if (result.kind === "table" && isTable(result.content)) return <Table table={result.content} />;
   if (result.kind === "json")
     return (
@@ -53,6 +54,28 @@ function Content({ result }: { result: Result }) {
     );
   if (result.kind === "image") return "A picture that cannot be shown.";
   return <PlainText text={cell(result.content)} />;
+}
+
+function Picture({ address }: { address: string }) {
+  return <img src={address} alt="What the tool gave" className="max-w-full" />;
+}
+
+/** Words and pictures in the order in which the tool gave them. */
+function Mixed({ parts }: { parts: { kind?: unknown; content?: unknown }[] }) {
+  return (
+    <div className="flex flex-col gap-3">
+      {parts.map((part, index) => {
+        const content = cell(part.content);
+        return part.kind === "image" && isPicture(content) ? (
+          // biome-ignore lint/suspicious/noArrayIndexKey: a part is known by its place
+          <Picture key={index} address={content} />
+        ) : (
+          // biome-ignore lint/suspicious/noArrayIndexKey: a part is known by its place
+          <PlainText key={index} text={content} />
+        );
+      })}
+    </div>
+  );
 }
 
 type TableContent = { columns: unknown[]; rows: unknown[][] };

@@ -3,7 +3,6 @@ import { ChevronDown, ChevronRight, TriangleAlert, Wrench } from "lucide-react";
 import { type ReactNode, useId, useState } from "react";
 import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
-import { dollars } from "@/lib/money";
 import { Button } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { TextField } from "@/ui/field";
@@ -20,7 +19,7 @@ import {
   type ToolCall,
   toolsQuery,
 } from "../queries";
-import { endWords, RISKS, reasonWords, statusWords } from "../words";
+import { costWords, endWords, RISKS, reasonWords, statusWords } from "../words";
 import { QuestionForm } from "./question";
 import { ResultView } from "./result";
 import { Arguments, Definition, PlainText } from "./values";
@@ -113,14 +112,16 @@ export function CallCard({
           {call.status === "pending" && isMine ? (
             <Deciding key={call.id} call={call} />
           ) : (
-            <Arguments values={call.edited_parameters ?? call.parameters} />
+            <Arguments json={call.arguments_json} />
           )}
           {call.question && isMine && (
             <QuestionForm key={call.question.id} call={call} question={call.question} />
           )}
           {call.deny_note && <p className="text-text-muted">“{call.deny_note}”</p>}
           {call.error_message && call.status !== "denied" && (
-            <p className="text-danger">{call.error_message}</p>
+            <p className="text-danger">
+              <PlainText text={call.error_message} />
+            </p>
           )}
           {call.result && <ResultView call={call} result={call.result} />}
           {isMine && (call.status === "executing" || call.status === "approved") && <Stop call={call} />}
@@ -135,11 +136,7 @@ function Facts({ call }: { call: ToolCall }) {
     <div className="flex flex-col gap-2 text-sm">
       <p className="flex flex-wrap items-center gap-2">
         <Badge tone={call.risk === "high" ? "danger" : "quiet"}>{RISKS[call.risk]}</Badge>
-        <span className="text-text-muted">
-          {Number(call.estimated_cost) > 0
-            ? `costs at most ${dollars(call.estimated_cost)}`
-            : "costs nothing of its own"}
-        </span>
+        <span className="text-text-muted">{costWords(call)}</span>
       </p>
       {call.decision !== "person" && <p className="text-text-muted">{reasonWords(call)}</p>}
       {call.untrusted_sources.length > 0 && (
@@ -180,22 +177,19 @@ function Deciding({ call }: { call: ToolCall }) {
     setBusy(false);
   };
   const run = (remember: "none" | "chat" | "always") => {
-    let parameters: Record<string, unknown> | undefined;
-    if (edited !== undefined) {
-      try {
-        parameters = JSON.parse(edited) as Record<string, unknown>;
-      } catch {
-        setProblem("The arguments are not valid JSON. Mend them, or take the model's.");
-        return;
-      }
+    try {
+      if (edited !== undefined) JSON.parse(edited);
+    } catch {
+      setProblem("The arguments are not valid JSON. Mend them, or take the model's.");
+      return;
     }
-    void decide(() => approve(call.id, { remember, parameters }));
+    void decide(() => approve(call.id, { remember, arguments_json: edited }));
   };
   return (
     <>
       {tool?.changed && <Definition described={tool} changed={tool.changed} />}
       {edited === undefined ? (
-        <Arguments values={call.parameters} />
+        <Arguments json={call.arguments_json} />
       ) : (
         <TextField
           label="Arguments"
@@ -263,7 +257,7 @@ function Deciding({ call }: { call: ToolCall }) {
               disabled={isBusy}
               onClick={() => {
                 setProblem(undefined);
-                setEdited(edited === undefined ? spelledOut(call.parameters) : undefined);
+                setEdited(edited === undefined ? spelledOut(call.arguments_json) : undefined);
               }}
             >
               {edited === undefined ? "Edit the arguments" : "Take the model's"}

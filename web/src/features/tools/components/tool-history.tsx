@@ -21,8 +21,8 @@ type Props = {
 /** What tools did for this person, everywhere or in one chat: sums for each, and every call. */
 export function ToolHistory({ meId, chatId, chatLink, everywhere }: Props) {
   const usage = useQuery(usageByToolQuery(chatId));
-  const [name, setName] = useState("");
-  const history = useInfiniteQuery(historyQuery(name || undefined, chatId));
+  const [key, setKey] = useState("");
+  const history = useInfiniteQuery(historyQuery(key || undefined, chatId));
   const calls = history.data?.pages.flatMap((page) => page.items) ?? [];
   const error = usage.error ?? history.error;
   if (error)
@@ -45,7 +45,7 @@ export function ToolHistory({ meId, chatId, chatLink, everywhere }: Props) {
         {chatId && everywhere}
       </p>
     );
-  const names = [...new Set(usage.data.map((one) => one.tool_name))];
+  const keys = usage.data.map((one) => (one.server ? `${one.server}/${one.tool_name}` : one.tool_name));
   return (
     <div className="flex flex-col gap-10">
       <Section title={chatId ? "By tool, in this chat" : "By tool"} action={chatId ? everywhere : undefined}>
@@ -56,9 +56,9 @@ export function ToolHistory({ meId, chatId, chatLink, everywhere }: Props) {
         action={
           <Choice
             label="Show calls of"
-            value={name}
-            options={[{ value: "", label: "All tools" }, ...names.map((one) => ({ value: one, label: one }))]}
-            onChoose={setName}
+            value={key}
+            options={[{ value: "", label: "All tools" }, ...keys.map((one) => ({ value: one, label: one }))]}
+            onChoose={setKey}
           />
         }
       >

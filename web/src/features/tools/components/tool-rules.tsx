@@ -1,16 +1,15 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { X } from "lucide-react";
 import { useState } from "react";
 import { wordsFor } from "@/api/words";
 import { dollars } from "@/lib/money";
-import { Button, IconButton } from "@/ui/button";
-import { Choice } from "@/ui/choice";
+import { Button } from "@/ui/button";
 import { Field } from "@/ui/field";
-import { Row, Rows, Section } from "@/ui/section";
+import { Section } from "@/ui/section";
 import { Failed, Lines } from "@/ui/states";
 import { Tick } from "@/ui/tick";
 import { useToast } from "@/ui/toast";
-import { putRules, type Rules, rulesQuery, toolsQuery } from "../queries";
+import { putRules, type Rules, rulesQuery } from "../queries";
+import { SpecificRules } from "./specific-rules";
 
 type Update = Parameters<typeof putRules>[0];
 type Switch = "read_only_operations" | "low_risk_operations" | "require_approval_for_new_tools";
@@ -71,7 +70,14 @@ function RulesForm({ rules }: { rules: Rules }) {
         </ul>
       </Section>
       <Limits key={`${rules.max_cost_per_tool} ${rules.max_cost_per_hour}`} rules={rules} onSave={save} />
-      <Specific rules={rules} onSave={save} />
+      <Section title="Single tools" hint="A rule for a tool counts before those above.">
+        <SpecificRules
+          specific={rules.specific_tools}
+          onSave={(specific_tools) =>
+            void save({ specific_tools: specific_tools as Update["specific_tools"] })
+          }
+        />
+      </Section>
     </div>
   );
 }
@@ -114,126 +120,6 @@ function Limits({ rules, onSave }: PartProps) {
         <Button type="submit">Save the limits</Button>
       </form>
     </Section>
-  );
-}
-
-const CHOICES = [
-  { value: "allow", label: "Runs unasked" },
-  { value: "ask", label: "Always asks" },
-  { value: "never", label: "Is refused" },
-];
-
-function Specific({ rules, onSave }: PartProps) {
-  const { data: tools = [] } = useQuery(toolsQuery);
-  const own = Object.entries(rules.specific_tools).flatMap(([key, list]) =>
-    (list ?? []).map((rule, index) => ({ key, rule, index })),
-  );
-  const free = tools.filter((tool) => !(tool.key in rules.specific_tools));
-  const replace = (key: string, index: number, next: Record<string, unknown> | undefined) => {
-    const list = (rules.specific_tools[key] ?? []).flatMap((rule, at) =>
-      at === index ? (next ? [next] : []) : [rule],
-    );
-    const { [key]: _, ...others } = rules.specific_tools;
-    void onSave({
-      specific_tools: (list.length ? { ...others, [key]: list } : others) as Update["specific_tools"],
-    });
-  };
-  return (
-    <Section title="Single tools" hint="A rule for a tool counts before those above.">
-      {own.length > 0 && (
-        <Rows>
-          {own.map(({ key, rule, index }) => (
-            <Row
-              key={`${key} ${index}`}
-              actions={
-                <>
-                  <Choice
-                    label={`What ${key} may do`}
-                    value={String(rule.rule)}
-                    options={CHOICES}
-                    onChoose={(chosen) => replace(key, index, { ...rule, rule: chosen })}
-                  />
-                  <IconButton
-                    label={`Take away the rule for ${key}`}
-                    onClick={() => replace(key, index, undefined)}
-                  >
-                    <X size={16} strokeWidth={1.5} aria-hidden />
-                  </IconButton>
-                </>
-              }
-            >
-              <p className="font-medium">{key}</p>
-              {Object.entries((rule.arguments ?? {}) as Record<string, string>).map(([name, pattern]) => (
-                <p key={name} className="font-mono text-sm text-text-muted">
-                  {name}: {pattern}
-                </p>
-              ))}
-            </Row>
-          ))}
-        </Rows>
-      )}
-      {free.length > 0 && (
-        <AddRule
-          keys={free.map((tool) => tool.key)}
-          onAdd={(key, rule) =>
-            void onSave({
-              specific_tools: { ...rules.specific_tools, [key]: [rule] } as Update["specific_tools"],
-            })
-          }
-        />
-      )}
-    </Section>
-  );
-}
-
-function AddRule({
-  keys,
-  onAdd,
-}: {
-  keys: string[];
-  onAdd: (key: string, rule: Record<string, unknown>) => void;
-}) {
-  const [key, setKey] = useState(keys[0] ?? "");
-  const [choice, setChoice] = useState("ask");
-  const [argument, setArgument] = useState("");
-  const [pattern, setPattern] = useState("");
-  const chosen = keys.includes(key) ? key : (keys[0] ?? "");
-  return (
-    <form
-      className="flex flex-wrap items-end gap-3"
-      onSubmit={(event) => {
-        event.preventDefault();
-        onAdd(chosen, {
-          rule: choice,
-          ...(argument.trim() ? { arguments: { [argument.trim()]: pattern } } : {}),
-        });
-        setArgument("");
-        setPattern("");
-      }}
-    >
-      <Choice
-        label="Tool"
-        showLabel
-        value={chosen}
-        options={keys.map((one) => ({ value: one, label: one }))}
-        onChoose={setKey}
-      />
-      <Choice label="It" showLabel value={choice} options={CHOICES} onChoose={setChoice} />
-      <Field
-        label="Only if the argument"
-        placeholder="url"
-        value={argument}
-        onChange={(event) => setArgument(event.target.value)}
-      />
-      <Field
-        label="is like"
-        placeholder="https://docs.python.org/*"
-        required={argument.trim() !== ""}
-        value={pattern}
-        onChange={(event) => setPattern(event.target.value)}
-      />
-      <Button type="submit">Add the rule</Button>
-    </form>
   );
 }
 

@@ -1,4 +1,5 @@
-import { pieces } from "../hidden";
+import { useMemo } from "react";
+import { asText, parseExactly, pieces } from "../hidden";
 
 /** Text that somebody is to decide about: what would not be seen in it is shown. */
 export function PlainText({ text }: { text: string }) {
@@ -23,7 +24,8 @@ export function PlainText({ text }: { text: string }) {
 }
 
 /** The arguments of a call, one under the other; what is nested stands as JSON. */
-export function Arguments({ values }: { values: Record<string, unknown> }) {
+export function Arguments({ json }: { json: string }) {
+  const values = useMemo(() => parseExactly(json), [json]);
   const names = Object.keys(values);
   if (names.length === 0) return <p className="text-text-muted">No arguments.</p>;
   return (
@@ -75,8 +77,4 @@ export function Definition({ described, changed }: { described: Described; chang
       ))}
     </dl>
   );
-}
-
-function asText(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value, null, 2);
 }

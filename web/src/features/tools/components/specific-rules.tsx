@@ -1,0 +1,127 @@
+import { useQuery } from "@tanstack/react-query";
+import { X } from "lucide-react";
+import { useState } from "react";
+import { Button, IconButton } from "@/ui/button";
+import { Choice } from "@/ui/choice";
+import { Field } from "@/ui/field";
+import { Row, Rows } from "@/ui/section";
+import { toolsQuery } from "../queries";
+
+type Rule = Record<string, unknown>;
+type Specific = { [key: string]: Rule[] | undefined };
+
+const CHOICES = [
+  { value: "allow", label: "Runs unasked" },
+  { value: "ask", label: "Always asks" },
+  { value: "never", label: "Is refused" },
+];
+
+/** Rules for single tools, by their arguments too: of a tool the first that fits counts, and a refusal wherever it stands. */
+export function SpecificRules({
+  specific,
+  onSave,
+}: {
+  specific: Specific;
+  onSave: (specific: Specific) => void;
+}) {
+  const { data: tools = [] } = useQuery(toolsQuery);
+  const own = Object.entries(specific).flatMap(([key, list]) =>
+    (list ?? []).map((rule, index) => ({ key, rule, index })),
+  );
+  const replace = (key: string, index: number, next: Rule | undefined) => {
+    const list = (specific[key] ?? []).flatMap((rule, at) => (at === index ? (next ? [next] : []) : [rule]));
+    const { [key]: _, ...others } = specific;
+    onSave(list.length ? { ...others, [key]: list } : others);
+  };
+  return (
+    <>
+      {own.length > 0 && (
+        <Rows>
+          {own.map(({ key, rule, index }) => (
+            <Row
+              key={`${key} ${index}`}
+              actions={
+                <>
+                  <Choice
+                    label={`What ${key} may do`}
+                    value={String(rule.rule)}
+                    options={CHOICES}
+                    onChoose={(chosen) => replace(key, index, { ...rule, rule: chosen })}
+                  />
+                  <IconButton
+                    label={`Take away the rule for ${key}`}
+                    onClick={() => replace(key, index, undefined)}
+                  >
+                    <X size={16} strokeWidth={1.5} aria-hidden />
+                  </IconButton>
+                </>
+              }
+            >
+              <p className="font-medium">{key}</p>
+              {Object.entries((rule.arguments ?? {}) as Record<string, string>).map(([name, pattern]) => (
+                <p key={name} className="font-mono text-sm text-text-muted">
+                  {name}: {pattern}
+                </p>
+              ))}
+            </Row>
+          ))}
+        </Rows>
+      )}
+      {tools.length > 0 && (
+        <AddRule
+          keys={tools.map((tool) => tool.key)}
+          onAdd={(key, rule) => {
+            const list = specific[key] ?? [];
+            // What is said of some arguments comes before what is said of all.
+            onSave({ ...specific, [key]: rule.arguments ? [rule, ...list] : [...list, rule] });
+          }}
+        />
+      )}
+    </>
+  );
+}
+
+function AddRule({ keys, onAdd }: { keys: string[]; onAdd: (key: string, rule: Rule) => void }) {
+  const [key, setKey] = useState(keys[0] ?? "");
+  const [choice, setChoice] = useState("ask");
+  const [argument, setArgument] = useState("");
+  const [pattern, setPattern] = useState("");
+  const chosen = keys.includes(key) ? key : (keys[0] ?? "");
+  return (
+    <form
+      className="flex flex-wrap items-end gap-3"
+      onSubmit={(event) => {
+        event.preventDefault();
+        onAdd(chosen, {
+          rule: choice,
+          ...(argument.trim() ? { arguments: { [argument.trim()]: pattern } } : {}),
+        });
+        setArgument("");
+        setPattern("");
+      }}
+    >
+      <Choice
+        label="Tool"
+        showLabel
+        value={chosen}
+        options={keys.map((one) => ({ value: one, label: one }))}
+        onChoose={setKey}
+      />
+      <Choice label="It" showLabel value={choice} options={CHOICES} onChoose={setChoice} />
+      <Field
+        label="Only if the argument"
+        placeholder="url"
+        value={argument}
+        onChange={(event) => setArgument(event.target.value)}
+      />
+      <Field
+        label="is like"
+        placeholder="https://docs.python.org/*"
+        required={argument.trim() !== ""}
+        value={pattern}
+        onChange={(event) => setPattern(event.target.value)}
+      />
+      <Button type="submit">Add the rule</Button>
+    </form>
+  );
+}
