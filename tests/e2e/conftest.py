@@ -64,7 +64,7 @@ def new_context(browser: Browser, server: LiveServer, complaints: Complaints) ->
 
     def make(**options: Any) -> BrowserContext:
         context = browser.new_context(base_url=server.url, **options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(20_000)  # the first page of a browser on a busy machine takes its time
         context.on("console", lambda message: _listen(message, complaints))
         context.on("weberror", lambda error: complaints.append(str(error.error)))
         made.append(context)

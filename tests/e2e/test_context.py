@@ -76,7 +76,7 @@ def test_the_context_is_made_shorter_shown_where_it_stands_and_undone(
     expect(panel.get_by_text("They asked three things.")).to_be_visible()
     provider.play([Text("Indeed."), Finish(usage=False)])
     say(page, "And then?")
-    page.get_by_text("Indeed.").wait_for()
+    page.get_by_role("article").get_by_text("Indeed.").wait_for()
     assert "They asked three things." in str(provider.requests[-1]["messages"][0])
     assert "Question 0." not in str(provider.requests[-1]["messages"])
     panel.get_by_role("button", name="Undo").click()
