@@ -1,9 +1,18 @@
 """What the next request would send, shown before it is sent; messages pinned and left out by a person."""
 
+from dataclasses import replace
+
 import pytest
+from sqlalchemy.orm import Session
 
 from tertulia.chat.messages import MAX_PINNED
+from tertulia.chat.models import TokenCount
+from tertulia.ids import new_id
+from tertulia.runs.models import Run, RunStatus, Step, StepRequest
+from tertulia.runs.readings import ForModel, factor_of, prepare_reading, sample_to_count
 from tests.conftest import SignIn
+from tests.factories.accounts import make_user
+from tests.factories.chats import add_message, make_chat
 from tests.fakes.live_server import Client
 from tests.fakes.scripted_provider import Finish, ScriptedProvider, Text
 from tests.waiting import Listener
@@ -163,3 +172,46 @@ def test_the_branch_of_a_window_is_shown_as_it_would_go(
     assert len(ana.api("GET", f"/chats/{chat}/context?leaf={newest['id']}")["items"]) == 6
     other = ana.chat()["id"]
     assert ana.api("GET", f"/chats/{other}/context?leaf={first['id']}", expect=404)["code"] == "message_not_found"
+
+
+def test_the_models_own_tokenizer_counts_until_the_provider_does(session: Session) -> None:
+    owner = make_user(session, username=None)
+    chat = make_chat(session, owner=owner)
+    leaf = add_message(session, chat, "word " * 400, owner=owner)
+    session.flush()
+    model = ForModel("anthropic", "model-a", 8192, False, (), owner.user_id)
+    sample = sample_to_count(session, leaf, model)
+    assert sample is not None
+    assert sample.startswith("word word")
+    assert factor_of(sample, 10 * len(sample)) == 3.0  # within what can be
+    counted = prepare_reading(session, chat, leaf, replace(model, counted=2.0))
+    plain = prepare_reading(session, chat, leaf, model)
+    assert (counted.factor, plain.factor) == (2.0, 1.0)
+    assert counted.reading.scale == plain.reading.scale / 2
+    run = Run(
+        id=new_id(),
+        chat_id=chat,
+        message_id=leaf,
+        requested_by=owner.user_id,
+        provider="anthropic",
+        model_name="model-a",
+        status=RunStatus.COMPLETED,
+    )
+    request = StepRequest(
+        provider="anthropic",
+        model_name="model-a",
+        message_ids=[leaf],
+        left_out=0,
+        continues=False,
+        estimated_tokens=500,
+    )
+    session.add(run)
+    session.flush()
+    session.add(
+        Step(
+            id=new_id(), run_id=run.id, number=1, request=request, usage=TokenCount(prompt=750, completion=5, total=755)
+        )
+    )
+    session.flush()
+    assert sample_to_count(session, leaf, model) is None
+    assert prepare_reading(session, chat, leaf, replace(model, counted=2.0)).factor == 1.5

@@ -132,6 +132,8 @@ def test_the_real_model_is_fetched_and_answers(start_server: ServerMaker, tmp_pa
         assert (reply["cost"], reply["model_name"]) == ("0", "smollm2-135m")
         assert 0 < reply["usage"]["output_tokens"] <= 24
         assert client.api("GET", "/models")["items"][0]["state"]["phase"] == "ready"
+        # Its own tokenizer counts: fifty words are about fifty tokens.
+        assert 40 <= server.call(server.app.state.parts.local.count_tokens("", "bread " * 50)) <= 60
         # It proposes changes to a draft like any model, though hardly good ones.
         draft = client.api("POST", "/drafts", json={"content": "The cat sat on the mat."}, expect=201)["id"]
         body = {"instruction": "Make it longer.", "version_number": 1, "selection": {"start": 0, "end": 23}}

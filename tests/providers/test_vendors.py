@@ -12,6 +12,7 @@ from tertulia.providers.errors import ProviderError, ProviderFieldInvalid
 from tertulia.providers.models import ListedModel
 from tertulia.providers.openai_compatible import Dialect, OpenAICompatible
 from tertulia.providers.protocol import (
+    CountingProvider,
     Finish,
     ListingProvider,
     ModelRequest,
@@ -234,3 +235,14 @@ def test_addresses_are_filled_in_from_what_the_vendor_asks_for() -> None:
 def test_an_address_that_cannot_be_is_refused(address: str) -> None:
     with pytest.raises(ProviderFieldInvalid):
         resolve_base_url(BY_ID["custom"], Access(None, address, {}))
+
+
+def test_what_counts_tokens_itself_is_asked(provider: ScriptedProvider) -> None:
+    counted = with_adapter(BY_ID["anthropic"], provider, lambda adapter: adapter.count_tokens("model-a", "word " * 80))
+    assert counted == 100
+    assert not with_adapter(BY_ID["openai"], provider, _counts)
+    assert with_adapter(BY_ID["anthropic"], provider, _counts)
+
+
+async def _counts(adapter: ListingProvider) -> bool:
+    return isinstance(adapter, CountingProvider)

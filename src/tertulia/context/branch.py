@@ -67,7 +67,7 @@ def read_branch(session: Session, reading: Reading, active: Sequence[Shortening]
     reserve = reserve_for_answer(window, settings.max_tokens)
     budget = max(int((window - reserve) * reading.scale) - reading.taken, LEAST_ROOM)
     walk = Walk([one for one in active if one.counts_in(window)])
-    newest_first, more = read_back(session, reading.chat_id, reading.leaf, budget * reading.depth, walk)
+    newest_first, more = read_back(session, reading.leaf, budget * reading.depth, walk)
     pinned, older = _read_older(session, reading.chat_id, more, walk)
     messages = with_files(session, newest_first + pinned, budget, sees_pictures=reading.sees_pictures)[::-1]
     messages, whole = _compressed(messages, walk)
@@ -134,9 +134,7 @@ def _compressed(messages: list[ContextMessage], walk: Walk) -> tuple[list[Contex
     return [shorter.get(one.message_id, one) for one in messages], whole
 
 
-def read_back(
-    session: Session, chat_id: str, leaf: str | None, budget: int, walk: Walk
-) -> tuple[list[ContextMessage], str | None]:
+def read_back(session: Session, leaf: str | None, budget: int, walk: Walk) -> tuple[list[ContextMessage], str | None]:
     """Messages with words, newest first, until the budget is spent or an optimisation ends the walk; and where the rest begins.
 
     Of what tools gave in earlier replies as much is kept as could go at most: a result is many times the window.
@@ -145,7 +143,7 @@ def read_back(
     spent = 0
     next_leaf = leaf
     while next_leaf is not None and spent <= budget:
-        rows = BRANCH_TEXTS.all(session, chat_id=chat_id, leaf=next_leaf, links=CHUNK - 1)
+        rows = BRANCH_TEXTS.all(session, leaf=next_leaf, links=CHUNK - 1)
         for message_id, role, content, status, before, rule, has_calls in rows:
             if walk.meet(message_id):
                 return found, message_id
@@ -192,7 +190,7 @@ def _read_older(session: Session, chat_id: str, leaf: str | None, walk: Walk) ->
         if message_id in rows
     ]
     found = [one for one in pinned if one is not None]
-    counted = BRANCH_RULES.all(session, chat_id=chat_id, leaf=leaf, links=COUNT_AT_MOST - 1)
+    counted = BRANCH_RULES.all(session, leaf=leaf, links=COUNT_AT_MOST - 1)
     ids = {one.message_id for one in found}
     for message_id, *_ in counted:
         if walk.stop is not None or walk.meet(message_id):

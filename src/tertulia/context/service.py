@@ -78,20 +78,20 @@ class ContextPlan:
 def plan_next(session: Session, reading: Reading, *, factor: float) -> ContextPlan:
     fitting = fit(session, reading)
     branch = fitting.branch
-    beyond = _beyond(session, reading.chat_id, fitting)
+    beyond = _beyond(session, fitting)
     system = sum(one.message.message_id is None for one in fitting.planned)
     shown = [*fitting.planned[:system], *beyond, *fitting.planned[system:]]
     older = branch.older if branch.older >= COUNT_AT_MOST else max(0, branch.older - len(beyond))
     return ContextPlan(factor, branch.window, branch.reserve, shown, older, reading.taken, branch.walk)
 
 
-def _beyond(session: Session, chat_id: str, fitting: Fitting) -> list[Planned]:
+def _beyond(session: Session, fitting: Fitting) -> list[Planned]:
     """The newest of what an optimisation keeps from being sent, oldest first, so that one sees where it begins."""
     walk = fitting.branch.walk
     if walk.stop is None:
         return []
     sent = {one.message.message_id for one in fitting.planned}
-    newest_first, _ = read_back(session, chat_id, walk.stop.boundary, fitting.branch.budget, Walk([]))
+    newest_first, _ = read_back(session, walk.stop.boundary, fitting.branch.budget, Walk([]))
     return [
         Planned(one, None, _why_not(walk, one.message_id))
         for one in reversed(newest_first)

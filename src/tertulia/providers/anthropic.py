@@ -75,6 +75,13 @@ class Anthropic:
             after = f"&after_id={page['last_id']}"
         return found[:MAX_LISTED]
 
+    async def count_tokens(self, model_name: str, text: str) -> int:
+        body = {"model": model_name, "messages": [{"role": "user", "content": text}]}
+        found = await self._wire.post_json("/messages/count_tokens", body)
+        if not isinstance(found, dict) or not isinstance(found.get("input_tokens"), int):
+            raise MalformedReply(f"{self.name} does not count tokens in Anthropic's form.")
+        return int(found["input_tokens"])
+
     async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         reading = _Reading(self._wire)
         arrivals = self._wire.stream("/messages", _body(request))

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from tertulia.providers.models import ListedModel
 
@@ -89,6 +89,15 @@ class Provider(Protocol):
 
         Whoever takes a moment before asking for more spares the work that each arrival costs.
         """
+        ...
+
+
+@runtime_checkable
+class CountingProvider(Protocol):
+    """A provider that counts tokens with the model's own tokenizer before anything is asked of the model."""
+
+    async def count_tokens(self, model_name: str, text: str) -> int:
+        """Raises a ProviderError."""
         ...
 
 

@@ -49,11 +49,18 @@ class Wire:
 
     async def get_json(self, address: str) -> Any:
         """Raises a ProviderError; `address` is a path below the base URL, or a whole one."""
+        return await self._json("GET", address)
+
+    async def post_json(self, address: str, body: object) -> Any:
+        """As get_json, with something said."""
+        return await self._json("POST", address, orjson.dumps(body))
+
+    async def _json(self, method: str, address: str, content: bytes | None = None) -> Any:
         url = address if address.startswith("http") else self.base_url + address
         try:
             async with asyncio.timeout(self.timeouts.first_byte_s):
                 request = self.client.build_request(
-                    "GET", url, headers=self._sent_headers(), timeout=self._httpx_timeout()
+                    method, url, headers=self._sent_headers(), content=content, timeout=self._httpx_timeout()
                 )
                 response = await self.client.send(request, stream=True)
                 try:

@@ -11,7 +11,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.chat.errors import MessageNotFound
 from tertulia.chat.models import Message, MessageRole
 from tertulia.chat.service import get_chat
-from tertulia.context.messages import Rule
+from tertulia.context.messages import ContextMessage, Rule
 from tertulia.context.service import ContextPlan, plan_next
 from tertulia.context.window import Why
 from tertulia.ids import ChatId
@@ -111,7 +111,7 @@ def read_context(
             {
                 "message_id": one.message.message_id,
                 "role": MessageRole(one.message.role),
-                "excerpt": " ".join(one.message.content[: 2 * EXCERPT].split())[:EXCERPT],
+                "excerpt": _excerpt(one.message),
                 "tokens": round(plan.factor * one.message.tokens),
                 "sent_tokens": tokens,
                 "context_rule": one.message.rule,
@@ -125,6 +125,13 @@ def read_context(
         "counting": [one.id for one in plan.walk.counting() if one.id is not None],
         "summary": plan.walk.summary,
     }
+
+
+def _excerpt(message: ContextMessage) -> str:
+    """How it begins; of a reply that only calls tools, which."""
+    said = "\n".join(filter(None, [*(turn.text for turn in message.turns), message.content]))
+    names = ", ".join(call.name for turn in message.turns for call in turn.calls)
+    return " ".join((said or f"[{names}]")[: 2 * EXCERPT].split())[:EXCERPT]
 
 
 def _forecast(plan: ContextPlan, used: int, choice: ModelChoice | None, resolved: Resolved | None) -> Decimal | None:

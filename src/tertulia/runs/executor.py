@@ -5,6 +5,7 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 
 from tertulia import clock
@@ -16,6 +17,7 @@ from tertulia.errors import AppError, StorageUnavailable
 from tertulia.providers.catalogue import ModelCatalogue, Resolved
 from tertulia.providers.errors import ContextTooLong, ProviderError
 from tertulia.providers.protocol import (
+    CountingProvider,
     Finish,
     ModelRequest,
     Provider,
@@ -31,8 +33,8 @@ from tertulia.runs.claims import MOST_CLAIMED, Claimed, claim_runs, has_queued_r
 from tertulia.runs.errors import CancelRequested, LeaseLost, TooManyToolCalls
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError, RunStatus
-from tertulia.runs.readings import ForModel
-from tertulia.runs.requests import start_step
+from tertulia.runs.readings import ForModel, factor_of
+from tertulia.runs.requests import sample_for_run, start_step
 from tertulia.runs.service import RUN_PREFIX, RUNS
 from tertulia.runs.steps import Outcome, begin_streaming, checkpoint, end_step, finish_run, give_back_run, suspend_run
 from tertulia.runs.summaries import Summarizer
@@ -53,6 +55,7 @@ RENEW_S = 2.0
 # How often the leases of other processes are looked at: with the 8 s of a lease, the death of one is noticed within 10 s.
 WATCH_S = 1.0
 DRAIN_S = 10.0
+COUNT_S = 5.0  # what a tokenizer may take; without it the estimate goes
 # A follower that lost its connection at the very end finds the last events here; later it gets the stored message.
 KEEP_FINISHED_S = 60.0
 # How much of the window is used when the provider found the request before too long: its count differs from ours.
@@ -366,6 +369,7 @@ class RunExecutor:
         # Where nobody says, it is asked: a model that sees nothing says so.
         sees_pictures = resolved.sees_pictures is not False
         model = ForModel(run.provider, run.model_name, resolved.context_window, sees_pictures, offered, run.payer_id)
+        model = await self._counted(run, resolved, model)
         await self._summarizer.make_room(run, resolved, model)
         shrinks, pauses = list(SHRINKS), list(RETRY_PAUSES_S)
         while True:
@@ -392,6 +396,21 @@ class RunExecutor:
                 pauses.pop(0)
                 log.info("asking again in %.1f s: %s", wait, error.code, extra={"run_id": run.id})
                 await asyncio.sleep(wait)
+
+    async def _counted(self, run: Claimed, resolved: Resolved, model: ForModel) -> ForModel:
+        """The model with what its own tokenizer says of the chat's words, where it has one and nothing was counted yet."""
+        counting = resolved.adapter
+        if not isinstance(counting, CountingProvider):
+            return model
+        sample = await self._db.read(sample_for_run, run, model)
+        if sample is None:
+            return model
+        try:
+            async with asyncio.timeout(COUNT_S):
+                return replace(model, counted=factor_of(sample, await counting.count_tokens(run.model_name, sample)))
+        except (AppError, TimeoutError) as error:
+            log.info("tokens could not be counted: %s", type(error).__name__, extra={"run_id": run.id})
+            return model
 
     async def _relay(
         self, run: Claimed, live: LiveRun, provider: Provider, request: ModelRequest, tally: Tally

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.chat.models import Chat, ChatState
-from tertulia.chat.queries import BRANCH_RULES
+from tertulia.chat.queries import BRANCH_RULES, BRANCH_TEXTS
 from tertulia.context.branch import Reading, smaller_window, without_marks
 from tertulia.context.cutting import shorten
 from tertulia.context.messages import estimate_tokens
@@ -20,6 +20,7 @@ from tertulia.tools.protocol import OfferedTool
 
 LEAST_MEASURED = 100  # estimated tokens: of a shorter request what a provider adds of its own would mislead
 LEAST_FACTOR, MOST_FACTOR = 0.5, 3.0
+MOST_COUNTED = 20_000  # characters of what is said that a tokenizer is asked about
 LINKS_BACK = 20  # so many messages back the last reply of the same model is looked for
 LEAST_STATE = 128  # tokens left for what is told besides messages, with which some of the state is worth telling
 STATE_SHARE = 3  # of what is told besides messages, at most one part in so many
@@ -35,6 +36,7 @@ class ForModel:
     sees_pictures: bool
     tools: Sequence[OfferedTool]
     reader_id: str
+    counted: float | None = None  # its tokens for each that we estimate, as its own tokenizer says
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def prepare_reading(
         sa.select(Chat.context_window_size, Chat.settings).where(Chat.id == chat_id)
     ).one()
     window = smaller_window(chosen, model.window)
-    factor = measured_factor(session, leaf, model, reply_id=reply_id)
+    factor = find_factor(session, leaf, model, reply_id=reply_id) or model.counted or 1.0
     scale = shrink / factor
     room = int((window - reserve_for_answer(window, settings.max_tokens)) * scale)
     tools = fitting_tools(model.tools, room // 2)
@@ -121,8 +123,25 @@ def _as_material(state: str, room: int) -> str:
     return f"What is kept of this chat between turns. It is material.\n<chat_state>\n{words}\n</chat_state>"
 
 
-def measured_factor(session: Session, leaf: str | None, model: ForModel, *, reply_id: str | None = None) -> float:
-    """How many tokens the provider counted for each that we estimated, at the last request of the same model on the branch; 1 if
+def sample_to_count(session: Session, leaf: str | None, model: ForModel) -> str | None:
+    """Words of the branch for the model's tokenizer, the newest first; None where it is known what the provider counts."""
+    if leaf is None or find_factor(session, leaf, model) is not None:
+        return None
+    rows = BRANCH_TEXTS.all(session, leaf=leaf, links=LINKS_BACK)
+    sample = "\n\n".join(row[2] for row in rows if row[2])[:MOST_COUNTED]
+    return sample if estimate_tokens(sample) >= LEAST_MEASURED else None
+
+
+def factor_of(sample: str, counted: int) -> float:
+    return _within(counted / estimate_tokens(sample))
+
+
+def _within(factor: float) -> float:
+    return min(max(factor, LEAST_FACTOR), MOST_FACTOR)
+
+
+def find_factor(session: Session, leaf: str | None, model: ForModel, *, reply_id: str | None = None) -> float | None:
+    """How many tokens the provider counted for each that we estimated, at the last request of the same model on the branch; None if
     nobody knows. Requests with pictures say little of words, and are passed over."""
     before = [row[0] for row in BRANCH_RULES.all(session, leaf=leaf, links=LINKS_BACK)] if leaf else []
     rows = session.execute(
@@ -141,5 +160,5 @@ def measured_factor(session: Session, leaf: str | None, model: ForModel, *, repl
         if usage and not usage.estimated and not request.pictures and request.estimated_tokens >= LEAST_MEASURED:
             factor = usage.prompt / request.estimated_tokens
             if LEAST_FACTOR / 2 <= factor <= 2 * MOST_FACTOR:  # what is further off was not counted of these words
-                return float(min(max(factor, LEAST_FACTOR), MOST_FACTOR))
-    return 1.0
+                return _within(factor)
+    return None

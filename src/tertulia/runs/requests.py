@@ -22,7 +22,7 @@ from tertulia.providers.protocol import ModelRequest, RequestMessage, ToolCall, 
 from tertulia.runs.claims import Claimed
 from tertulia.runs.errors import CostLimit
 from tertulia.runs.models import Step, StepRequest
-from tertulia.runs.readings import ForModel, Prepared, prepare_reading, tokens_of_tools
+from tertulia.runs.readings import ForModel, Prepared, prepare_reading, sample_to_count, tokens_of_tools
 from tertulia.runs.tool_calls import last_call
 from tertulia.tools.rules import HOUR, load_rules
 
@@ -72,6 +72,11 @@ def start_step(
     wired = tuple(one for message in messages for one in _as_requested(message, context.pictures, bool(tools)))
     request = ModelRequest(run.model_name, wired, max_tokens=max_tokens, tools=tools, **options)
     return PreparedStep(request, estimated)
+
+
+def sample_for_run(session: Session, run: Claimed, model: ForModel) -> str | None:
+    """What a run's model is asked to count before its first request; None where it is known."""
+    return sample_to_count(session, prepare_run(session, run, model)[0].reading.leaf, model)
 
 
 def prepare_run(

@@ -8,6 +8,8 @@ import secrets
 import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from tertulia.providers.wire import Wire
 
 CONTEXT_WINDOW = 4096
 LOAD_S = 120
+LONGEST_ANSWER = 1024  # tokens, where nobody says
 SLEEP_AFTER_S = 600
 log = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ class LocalModel:
         self._stopped = threading.Event()
         self._loading = asyncio.Lock()
         self._child: asyncio.subprocess.Process | None = None
-        self._serving: OpenAICompatible | None = None
+        self._serving: Wire | None = None
         self._client: httpx.AsyncClient | None = None
         self._busy = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -84,6 +87,25 @@ class LocalModel:
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Waits for the fetch and the load first, however long they take. Raises ModelNotReady if there is no model."""
+        if request.max_tokens is None:  # a small model that has lost its way goes on to the end of its window
+            request = replace(request, max_tokens=LONGEST_ANSWER)
+        async with self._in_use() as wire:
+            stream = OpenAICompatible(wire, continues_prefix=True).stream(request)
+            try:
+                async for events in stream:
+                    yield events
+            finally:
+                await stream.aclose()  # type: ignore[attr-defined]
+
+    async def count_tokens(self, model_name: str, text: str) -> int:
+        """By the tokenizer of the model that runs. Waits and raises as `stream` does."""
+        async with self._in_use() as wire:
+            found = await wire.post_json(wire.base_url.removesuffix("/v1") + "/tokenize", {"content": text})
+        return len(found["tokens"])
+
+    @asynccontextmanager
+    async def _in_use(self) -> AsyncIterator[Wire]:
+        """The running server, which does not go to sleep meanwhile."""
         await self._prepared.wait()
         if self._file is None:
             raise ModelNotReady(self._detail or "The built-in model is not there.")
@@ -91,13 +113,7 @@ class LocalModel:
         if self._sleeper is not None:
             self._sleeper.cancel()
         try:
-            serving = await self._awake()
-            stream = serving.stream(request)
-            try:
-                async for events in stream:
-                    yield events
-            finally:
-                await stream.aclose()  # type: ignore[attr-defined]
+            yield await self._awake()
         finally:
             self._busy -= 1
             if not self._busy:
@@ -162,7 +178,7 @@ class LocalModel:
         self._phase, self._progress, self._detail = "failed", None, detail
         log.error(detail)
 
-    async def _awake(self) -> OpenAICompatible:
+    async def _awake(self) -> Wire:
         """The running server, started if it sleeps or has died."""
         async with self._loading:
             if self._serving is not None and self._child is not None and self._child.returncode is None:
@@ -201,10 +217,9 @@ class LocalModel:
                 )
             self._client = self._client or operator_client(self._timeouts)
             headers = {"Content-Type": "application/json", "Authorization": f"Bearer {secret}"}
-            wire = Wire(
+            self._serving = Wire(
                 "The built-in model", f"{answer['address']}/v1", headers, self._client, self._timeouts, secret=secret
             )
-            self._serving = OpenAICompatible(wire, continues_prefix=True)
             self._phase = "ready"
             return self._serving
 

@@ -89,7 +89,8 @@ function CostLimit({ limit, onSave }: { limit: string | null; onSave: (limit: st
     >
       <Field
         label="One call at most, in US dollars"
-        hint="Empty: as everywhere. It can only be lower here."
+        placeholder="as everywhere"
+        title="It can only be lower here than everywhere."
         type="number"
         min={0}
         step="any"
