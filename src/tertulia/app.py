@@ -30,8 +30,9 @@ from tertulia.accounts.streams import OpenStreams
 from tertulia.accounts.tokens import hash_token
 from tertulia.billing.routes import usage_routes
 from tertulia.chat.branches import purge_messages
+from tertulia.chat.file_changes import file_came_or_went
 from tertulia.chat.routes import chat_routes
-from tertulia.chat.search_index import build_index, has_unindexed_files, index_file_anew, index_files
+from tertulia.chat.search_index import build_index, has_unindexed_files, index_files
 from tertulia.chat.service import purge_trash
 from tertulia.chat.share_routes import share_routes
 from tertulia.chat.tag_routes import tag_routes
@@ -181,7 +182,7 @@ def create_app(
             parts.store,
             cursors,
             limit_bytes=settings.storage_per_user_mib * 2**20,
-            came_or_went=index_file_anew,
+            came_or_went=file_came_or_went,
         ),
         provider_routes(parts.catalogue, cursors),
         usage_routes(settings.messages_per_day),

@@ -439,6 +439,24 @@ def test_the_words_of_a_deleted_message_are_in_no_summary(ana: Client, provider:
     )
 
 
+def test_the_words_of_a_deleted_file_are_in_no_summary(ana: Client, provider: ScriptedProvider) -> None:
+    chat = ana.chat()["id"]
+    sent = ana.request(
+        "POST", "/attachments", files={"file": ("a.txt", b"The secret is 42. " * 40)}, data={"chat_id": chat}
+    )
+    file_id = sent.json()["id"]
+    until(lambda: ana.api("GET", f"/attachments/{file_id}")["status"] == "ready")
+    ana.say(chat, "What does it say?", attachment_ids=[file_id], reply=False)
+    for number in range(4):
+        ana.say(chat, f"And {number}? " + "word " * 60, reply=False)
+    provider.play([Text("The secret is 42."), Finish(usage=False)])
+    path = f"/chats/{chat}/context-optimizations"
+    assert ana.api("POST", path, json={"optimization_type": "summarization"}, expect=201)["summary"]
+    ana.api("DELETE", f"/attachments/{file_id}", expect=204)
+    (row,) = all_of(ana, chat)
+    assert (row["summary"], row["is_stale"]) == (None, True)
+
+
 def test_what_is_deleted_moves_the_place_where_it_was_made_shorter(ana: Client, provider: ScriptedProvider) -> None:
     chat = fill(ana, provider, turns=4, window=8192)
     made = ana.api("POST", f"/chats/{chat}/context-optimizations", json={"optimization_type": "truncation"}, expect=201)

@@ -224,7 +224,7 @@ def test_a_cost_that_is_no_amount_counts_as_the_limit(ana: Client, provider: Scr
 
 
 def test_what_a_tool_keeps_is_checked_as_it_declares(ana: Client, provider: ScriptedProvider) -> None:
-    """S002-104"""
+    """S002-053: its type is declared, here by the tool that keeps it."""
     provider.play([Text("Well."), Finish()])
     sent = ask(ana, tools=["hostile"])
     ana.finished(sent["run"]["id"])

@@ -1,0 +1,20 @@
+"""A file that messages carry was deleted, or has come back: what is found and told of it follows."""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia.chat.models import Message
+from tertulia.chat.optimizations import mark_stale
+from tertulia.chat.search_index import index_file_anew
+from tertulia.files.models import Attachment, MessageAttachment
+
+
+def file_came_or_went(session: Session, attachment_id: str) -> None:
+    """Search looks at it anew, and no summary keeps the words of one that was deleted."""
+    index_file_anew(session, attachment_id)
+    is_gone = (
+        session.scalar(sa.select(Attachment.deleted_at.is_not(None)).where(Attachment.id == attachment_id)) or False
+    )
+    used = sa.select(Message.chat_id, Message.id).join(MessageAttachment, MessageAttachment.message_id == Message.id)
+    for chat_id, message_id in session.execute(used.where(MessageAttachment.attachment_id == attachment_id)).all():
+        mark_stale(session, chat_id, message_id, is_deleted=is_gone)
