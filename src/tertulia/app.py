@@ -77,6 +77,7 @@ from tertulia.runs.approvals import expire_approvals, has_expired
 from tertulia.runs.context_routes import context_routes
 from tertulia.runs.draft_routes import proposal_routes
 from tertulia.runs.executor import RunExecutor
+from tertulia.runs.optimization_routes import optimization_routes
 from tertulia.runs.remote import RemoteRuns
 from tertulia.runs.routes import run_routes
 from tertulia.runs.shared_routes import LinkCounts, shared_routes
@@ -165,7 +166,8 @@ def create_app(
             parts.link_counts,
         ),
         transfer_routes(parts.db, parts.store, settings.data / "imports"),
-        context_routes(cursors, parts.catalogue, parts.tools.catalogue, parts.summarizer),
+        context_routes(parts.catalogue, parts.tools.catalogue),
+        optimization_routes(cursors, parts.catalogue, parts.tools.catalogue, parts.summarizer),
         tool_routes(cursors, parts.tools),
         tool_server_routes(parts.tools.catalogue),
         tool_execution_routes(parts.db, cursors, parts.tools),

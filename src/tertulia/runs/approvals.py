@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.access import may_read_chat
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.models import User
 from tertulia.chat.models import Chat
 from tertulia.chat.service import announce_chat, get_chat, own_chat
 from tertulia.db import wake
@@ -18,7 +17,7 @@ from tertulia.ids import ChatId, RunId, ToolExecutionId
 from tertulia.realtime.models import Operation
 from tertulia.runs.asked_calls import judge_edited
 from tertulia.runs.models import Run, RunStatus
-from tertulia.runs.read_calls import announce_call, check_decides, get_execution, owner_of, read_call
+from tertulia.runs.read_calls import announce_call, check_decides, get_execution, owner_of, read_call, with_decider
 from tertulia.runs.service import RUN_PREFIX, RUNS, announce_run
 from tertulia.runs.tool_calls import cancel_call, count_open, expire, move_pending
 from tertulia.tools.errors import AlreadyDecided, ToolGone
@@ -115,10 +114,7 @@ def _by_person(actor: Actor) -> dict[str, Any]:
 
 def _too_late(session: Session, call_id: str) -> AlreadyDecided:
     execution, name = session.execute(
-        sa.select(ToolExecution, User.name)
-        .outerjoin(User, User.id == ToolExecution.decided_by)
-        .where(ToolExecution.id == call_id)
-        .execution_options(populate_existing=True)
+        with_decider().where(ToolExecution.id == call_id).execution_options(populate_existing=True)
     ).one()
     status = execution.status
     if status is ToolStatus.PENDING:  # past its time, and the sweep has not come by yet
@@ -222,9 +218,9 @@ def list_pending(
 ) -> list[PendingToolExecution]:
     """What waits for this person in all chats, their decision or their answer, the oldest first."""
     query = (
-        sa.select(ToolExecution, User.name, Chat.title)
+        with_decider()
+        .add_columns(Chat.title)
         .join(Chat, Chat.id == ToolExecution.chat_id)
-        .outerjoin(User, User.id == ToolExecution.decided_by)
         .where(
             ToolExecution.requested_by == actor.user_id,
             ToolExecution.status.in_((ToolStatus.PENDING, ToolStatus.EXECUTING)),
@@ -252,7 +248,7 @@ def list_of_chat(
 ) -> list[ToolExecutionRead]:
     """The calls of a chat, newest first; pending ones the oldest first, as they are decided about."""
     get_chat(session, chat_id, actor=actor)
-    query = _with_decider().where(ToolExecution.chat_id == chat_id)
+    query = with_decider().where(ToolExecution.chat_id == chat_id)
     if status is not None:
         query = query.where(ToolExecution.status == status)
     is_oldest_first = status is ToolStatus.PENDING
@@ -265,7 +261,7 @@ def list_of_chat(
 
 def list_of_message(session: Session, chat_id: str, message_id: str, *, actor: Actor) -> list[ToolExecutionRead]:
     """The calls of one reply in their order; whoever asks may read the message."""
-    query = _with_decider().where(ToolExecution.message_id == message_id, ToolExecution.chat_id == chat_id)
+    query = with_decider().where(ToolExecution.message_id == message_id, ToolExecution.chat_id == chat_id)
     rows = session.execute(query.order_by(ToolExecution.id).limit(500))
     return [read_call(row, name, viewer=actor.user_id) for row, name in rows]
 
@@ -282,9 +278,9 @@ def list_own(
 ) -> list[PendingToolExecution]:
     """What this person's runs called, newest first: the history of tools, of a tool (its server and name), of a chat."""
     query = (
-        sa.select(ToolExecution, User.name, Chat.title)
+        with_decider()
+        .add_columns(Chat.title)
         .join(Chat, Chat.id == ToolExecution.chat_id)
-        .outerjoin(User, User.id == ToolExecution.decided_by)
         .where(
             ToolExecution.requested_by == actor.user_id,
             Chat.deleted_at.is_(None),
@@ -347,7 +343,3 @@ def sum_by_tool(session: Session, *, actor: Actor, chat_id: str | None = None) -
         }
         for name, server, calls, completed, failed, denied, average, longest, cost, used_at in rows
     ]
-
-
-def _with_decider() -> sa.Select[ToolExecution, str]:
-    return sa.select(ToolExecution, User.name).outerjoin(User, User.id == ToolExecution.decided_by)

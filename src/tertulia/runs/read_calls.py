@@ -18,6 +18,11 @@ from tertulia.tools.results import EXCERPT, SHOWN_BYTES, words_of
 from tertulia.tools.schemas import QuestionRead, ToolExecutionRead, ToolResultRead
 
 
+def with_decider() -> sa.Select[ToolExecution, str]:
+    """Calls, each with the name of whoever decided about it."""
+    return sa.select(ToolExecution, User.name).outerjoin(User, User.id == ToolExecution.decided_by)
+
+
 def get_call(session: Session, call_id: ToolExecutionId, *, actor: Actor) -> ToolExecutionRead:
     """With its whole result, for whoever reads its chat."""
     row = _find(session, call_id, actor=actor)
@@ -36,9 +41,8 @@ def check_decides(execution: ToolExecution, *, actor: Actor) -> None:
 
 def _find(session: Session, call_id: ToolExecutionId, *, actor: Actor) -> sa.Row[ToolExecution, str]:
     row = session.execute(
-        sa.select(ToolExecution, User.name)
+        with_decider()
         .join(Chat, Chat.id == ToolExecution.chat_id)
-        .outerjoin(User, User.id == ToolExecution.decided_by)
         .where(ToolExecution.id == call_id, Chat.deleted_at.is_(None), may_read_chat(Chat.id, Chat.user_id))
         .execution_options(populate_existing=True),
         {"actor_id": actor.user_id},
@@ -52,10 +56,7 @@ def announce_call(session: Session, call_id: str, operation: Operation, *, owner
     """Tell all who read the chat, and the person who decides about it, of a call as it now is."""
     session.flush()
     execution, name = session.execute(
-        sa.select(ToolExecution, User.name)
-        .outerjoin(User, User.id == ToolExecution.decided_by)
-        .where(ToolExecution.id == call_id)
-        .execution_options(populate_existing=True)
+        with_decider().where(ToolExecution.id == call_id).execution_options(populate_existing=True)
     ).one()
     read = read_call(execution, name, viewer=owner_id)  # others ask for it as themselves
     publish(

@@ -1,0 +1,152 @@
+"""The times that a chat was made shorter, over HTTP: looked at, asked for, changed and undone."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.caller import CallerDep, CommandDep
+from tertulia.chat.errors import ChatNotFound
+from tertulia.chat.models import OptimizationType
+from tertulia.chat.schemas import ContextOptimizationRead
+from tertulia.chat.service import get_chat
+from tertulia.context.branch import Reading
+from tertulia.http.answers import json_response
+from tertulia.http.limits import TryLimit
+from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.routing import Access, Routes
+from tertulia.ids import AnyId, ChatId, ContextOptimizationId
+from tertulia.providers.catalogue import ModelCatalogue
+from tertulia.providers.errors import NoModel
+from tertulia.runs import optimizations
+from tertulia.runs.context_read import prepare_next
+from tertulia.runs.context_routes import next_model
+from tertulia.runs.summaries import MAX_SUMMARY, Summarizer
+from tertulia.tools.catalogue import ToolCatalogue
+from tertulia.tools.models import storable
+
+SUMMARIES_A_MINUTE = 10
+
+
+class OptimizeNow(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    optimization_type: OptimizationType
+    leaf: AnyId | None = None  # the newest message of the branch that is meant; else the one that the chat shows
+
+
+class SummaryUpdate(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    summary: Annotated[str, Field(min_length=1, max_length=MAX_SUMMARY), AfterValidator(storable)]
+
+
+def optimization_routes(
+    cursors: Cursors, catalogue: ModelCatalogue, tools_of: ToolCatalogue, summarizer: Summarizer
+) -> Routes:
+    routes = Routes("context")
+    tries = TryLimit(SUMMARIES_A_MINUTE, 60)
+
+    @routes.add(
+        "GET",
+        "/chats/{chat_id}/context-optimizations",
+        access=Access.SIGNED_IN,
+        gives=Page[ContextOptimizationRead],
+        problems=(404,),
+    )
+    async def get_optimizations(
+        caller: CallerDep, chat_id: AnyId, limit: Limit = 50, cursor: CursorText = None
+    ) -> Response:
+        """Each time that the context was made shorter, the newest first, those that were undone among them."""
+        kind = f"context-optimizations.{chat_id}"
+        last = cursors.decode_id(kind, cursor)
+        found = await caller.read(
+            lambda session, actor: optimizations.list_optimizations(
+                session, ChatId(chat_id), actor=actor, before=last, limit=limit + 1
+            )
+        )
+        return json_response(cursors.page(kind, found, limit))
+
+    @routes.add(
+        "POST",
+        "/chats/{chat_id}/context-optimizations",
+        access=Access.SIGNED_IN,
+        gives=ContextOptimizationRead,
+        status=201,
+        problems=(404, 409, 429),
+    )
+    async def post_optimization(caller: CommandDep, chat_id: AnyId, wish: OptimizeNow) -> Response:
+        """Make the context shorter now. A summary is asked of the chat's model, which may take a minute and costs what it costs."""
+        choice, resolved = await next_model(catalogue, caller, chat_id)
+        if wish.optimization_type is not OptimizationType.SUMMARIZATION:
+            price = resolved.price(choice.model_name) if resolved and choice else None
+
+            def shorten(session: Session, actor: Actor) -> ContextOptimizationRead:
+                prepared, _ = prepare_next(session, chat_id, choice, resolved, tools_of, actor=actor, leaf=wish.leaf)
+                return optimizations.optimize_now(
+                    session, prepared.reading, wish.optimization_type, price=price, actor=actor
+                )
+
+            return await caller.command(201, shorten)
+        if (again := await caller.answered_before()) is not None:
+            return again
+        actor = await caller.actor()
+        tries.take(actor.user_id)
+        if choice is None or resolved is None:
+            raise NoModel
+
+        def look(session: Session, actor: Actor) -> Reading:
+            if not get_chat(session, ChatId(chat_id), actor=actor)["permissions"]["can_write"]:
+                raise ChatNotFound
+            return prepare_next(session, chat_id, choice, resolved, tools_of, actor=actor, leaf=wish.leaf)[0].reading
+
+        reading = await caller.read(look)
+        row_id = await summarizer.summarize_now(reading, resolved, choice.provider, choice.model_name, actor=actor)
+        return await caller.command(201, lambda session, _: optimizations.get_optimization(session, row_id))
+
+    @routes.add(
+        "DELETE", "/chats/{chat_id}/context-optimizations", access=Access.SIGNED_IN, status=204, problems=(404,)
+    )
+    async def delete_optimizations(caller: CommandDep, chat_id: AnyId) -> Response:
+        """Undo all of them: everything is sent again, as far as it fits."""
+        return await caller.command(
+            204, lambda session, actor: optimizations.undo_all(session, ChatId(chat_id), actor=actor)
+        )
+
+    @routes.add(
+        "PATCH",
+        "/chats/{chat_id}/context-optimizations/{optimization_id}",
+        access=Access.SIGNED_IN,
+        gives=ContextOptimizationRead,
+        problems=(404, 409),
+    )
+    async def patch_optimization(
+        caller: CommandDep, chat_id: AnyId, optimization_id: AnyId, update: SummaryUpdate
+    ) -> Response:
+        """Change the words of a summary."""
+        return await caller.command(
+            200,
+            lambda session, actor: optimizations.edit_summary(
+                session, ChatId(chat_id), ContextOptimizationId(optimization_id), update.summary, actor=actor
+            ),
+        )
+
+    @routes.add(
+        "DELETE",
+        "/chats/{chat_id}/context-optimizations/{optimization_id}",
+        access=Access.SIGNED_IN,
+        status=204,
+        problems=(404,),
+    )
+    async def delete_optimization(caller: CommandDep, chat_id: AnyId, optimization_id: AnyId) -> Response:
+        """Undo it: its messages are sent again, as far as they fit."""
+        return await caller.command(
+            204,
+            lambda session, actor: optimizations.undo_optimization(
+                session, ChatId(chat_id), ContextOptimizationId(optimization_id), actor=actor
+            ),
+        )
+
+    return routes
