@@ -12,16 +12,17 @@ from tertulia.accounts.models import User, UserRole
 from tertulia.chat.models import Chat, ContextRule, Message
 from tertulia.chat.schemas import ChatCreate
 from tertulia.chat.service import create_chat
-from tertulia.context.branch import Reading
 from tertulia.context.service import gather_context
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
+from tertulia.runs.readings import ForModel, prepare_reading
 from tertulia.settings import Settings
 
 LENGTHS = (50, 5_000, 50_000)  # messages
 WINDOW = 8192
 TIMES = 40
+READER = new_id()
 WORDS = "words of a message that is neither short nor long, as people write them " * 4
 
 
@@ -74,11 +75,17 @@ def _chat(engine: sa.Engine, actor: Actor, length: int) -> tuple[str, list[str]]
 def _timed(engine: sa.Engine, chat_id: str, leaf: str) -> list[float]:
     took = []
     with Session(engine) as session:  # what a full window leaves out is recorded once, and not measured
-        gather_context(session, Reading(chat_id, leaf, WINDOW))
+        _prepare(session, chat_id, leaf)
         session.commit()
     for _ in range(TIMES):
         with Session(engine) as session:
             began = time.perf_counter()
-            gather_context(session, Reading(chat_id, leaf, WINDOW))
+            _prepare(session, chat_id, leaf)
             took.append((time.perf_counter() - began) * 1000)
     return took
+
+
+def _prepare(session: Session, chat_id: str, leaf: str) -> None:
+    """As a run does: what the model is like, what is told besides, the branch."""
+    model = ForModel("openai", "model-a", WINDOW, False, (), READER)
+    gather_context(session, prepare_reading(session, chat_id, leaf, model).reading)

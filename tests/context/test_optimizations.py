@@ -13,13 +13,14 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
 from tertulia.chat.messages import set_context_rule
 from tertulia.chat.models import Chat, ChatSettings, ContextOptimization, ContextRule, Message, OptimizationType
-from tertulia.context.branch import Reading, plan, read_branch
+from tertulia.chat.optimizations import mark_stale
+from tertulia.context.branch import Reading, plan, read_back, read_branch
 from tertulia.context.compression import compress, shorten_text
 from tertulia.context.messages import ContextMessage
 from tertulia.context.optimizations import Walk, find_boundary, load_active
 from tertulia.context.service import fit, gather_context, plan_next, record, shorten_now
-from tertulia.context.summaries import find_to_summarize, try_summary, try_without
-from tertulia.ids import ChatId, MessageId, UserId
+from tertulia.context.summaries import find_stale, find_to_summarize, try_summary, try_without
+from tertulia.ids import ChatId, MessageId, UserId, new_id
 from tests.factories.accounts import make_user
 from tests.factories.chats import add_message, make_chat
 
@@ -315,7 +316,7 @@ def test_a_summary_is_stale_by_what_it_tells_of_alone(
     session: Session, is_told_of: bool, is_on_another_branch: bool, rule: ContextRule, becomes_stale: bool
 ) -> None:
     chat, ids = grown(session, 12, words=20)
-    owner = Actor(UserId(session.scalars(sa.select(Chat.user_id).where(Chat.id == chat)).one()), UserRole.USER)
+    owner = owner_of(session, chat)
     row = summarized(session, Reading(chat, ids[-1], None), "They said words.")
     chosen = ids[1] if is_told_of else ids[-2]
     if is_on_another_branch:
@@ -324,6 +325,58 @@ def test_a_summary_is_stale_by_what_it_tells_of_alone(
     set_context_rule(session, chosen, rule, actor=owner)
     session.refresh(row)
     assert (row.stale_at is not None) == becomes_stale
+
+
+def test_a_stale_summary_that_nothing_is_due_for_is_found_to_be_undone(session: Session) -> None:
+    """Behind what was left out since, it would keep from being sent what has room now."""
+    chat, ids = grown(session, 50, words=20)
+    summary = summarized(session, Reading(chat, ids[8], None), "Words.")
+    reading = Reading(chat, ids[-1], None)
+    for made in fit(session, reading).made:
+        record(session, reading, made)
+    summary.stale_at = clock.now()
+    session.execute(sa.update(Message).where(Message.id.in_(ids[:40])).values(context_rule=ContextRule.LEFT_OUT))
+    session.flush()
+    assert find_to_summarize(session, reading) is None
+    stale = find_stale(session, reading)
+    assert summary.id in stale
+    session.execute(
+        sa.update(ContextOptimization).where(ContextOptimization.id.in_(stale)).values(undone_at=clock.now())
+    )
+    assert {one.message_id for one in fit(session, reading).branch.messages} >= set(ids[40:])
+
+
+def test_a_branch_whose_end_is_gone_has_nothing(session: Session) -> None:
+    chat, _ = grown(session, 2)
+    assert read_back(session, new_id(), 1000, Walk([])) == ([], None)
+    assert gather_context(session, Reading(chat, new_id(), None)).messages == []
+
+
+def test_a_change_finds_its_summaries_by_one_walk_for_each_branch(session: Session) -> None:
+    """On a database that nobody analysed, as most are; a step for each message of the chat would take minutes here."""
+    chat, ids = grown(session, 400, words=2)
+    other = add_message(session, ChatId(chat), "Another", owner=owner_of(session, chat), after=ids[5])
+    rows = [summarized(session, Reading(chat, ids[at], 10_000), "Words.") for at in (40, 80, 399)]
+    statements: list[str] = []
+    count = lambda *arguments: statements.append(arguments[2])  # noqa: E731
+    bind = session.get_bind()
+    sa.event.listen(bind, "before_cursor_execute", count)
+    mark_stale(session, chat, ids[3])
+    sa.event.remove(bind, "before_cursor_execute", count)
+    session.flush()
+    for row in rows:
+        session.refresh(row)
+        assert row.stale_at is not None
+        row.stale_at = None
+    assert sum("walk" in one for one in statements) <= 1
+    mark_stale(session, chat, other)
+    for row in rows:
+        session.refresh(row)
+        assert row.stale_at is None
+
+
+def owner_of(session: Session, chat: str) -> Actor:
+    return Actor(UserId(session.scalars(sa.select(Chat.user_id).where(Chat.id == chat)).one()), UserRole.USER)
 
 
 def test_what_a_person_left_out_stays_out_when_the_question_is_answered_anew(session: Session) -> None:

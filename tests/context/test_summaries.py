@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from tertulia.chat.models import OptimizationType
+from tertulia.context.messages import estimate_tokens
 from tertulia.db.opening import plain_engine
 from tertulia.runs.counters import find_wrong_totals
 from tests.conftest import SignIn
@@ -40,6 +41,7 @@ def test_a_full_window_is_told_by_a_summary_that_is_shown_edited_and_redone(
     window = Listener(ana)
     provider.play(
         [Text("Of question 0."), Finish(usage=False)],
+        [Text("Of question 0 and more."), Finish(usage=False)],
         [Text("They exchanged questions 0 and 1."), Finish(usage=False)],
         [Text("Well."), Finish(usage=False)],
     )
@@ -55,8 +57,8 @@ def test_a_full_window_is_told_by_a_summary_that_is_shown_edited_and_redone(
     assert made["tokens_after"] < made["tokens_before"]
     assert made["affected_messages"]
     window.wait_for(lambda: ("context_optimization", "created") in window.changes)
-    # What is more than one request has room for is told of in two, the second knowing what the first gave.
-    first, second = (one["messages"][-1]["content"] for one in provider.requests[-3:-1])
+    # What is more than one request has room for is told of in three, each knowing what the one before it gave.
+    first, second, _ = (one["messages"][-1]["content"] for one in provider.requests[-4:-1])
     assert '<message from="user">\nQuestion 0.' in first
     assert second.startswith("<summary_of_before>\nOf question 0.\n</summary_of_before>")
     texts = sent_texts(provider)
@@ -77,7 +79,7 @@ def test_a_full_window_is_told_by_a_summary_that_is_shown_edited_and_redone(
     assert all_of(ana, chat)[0]["is_stale"]
     assert ana.api("GET", f"/chats/{chat}/context")["summary"] is None
     summary: list[Any] = [Text("Of question 0 alone."), Finish(usage=False)]
-    provider.play(summary, summary, [Text("Good."), Finish(usage=False)])
+    provider.play(summary, summary, summary, [Text("Good."), Finish(usage=False)])
     ana.finished(ana.say(chat, "Go on. " + "word " * 40)["run"]["id"])
     newest, *_, oldest = all_of(ana, chat)
     assert (newest["summary"], oldest["undone_at"] is not None) == ("Of question 0 alone.", True)
@@ -187,6 +189,22 @@ def test_what_is_no_summary_is_refused_and_changes_nothing(
     assert words in refused["detail"]
     assert all_of(ana, chat) == []
     assert ana.api("GET", f"/chats/{chat}/context")["items"] == before
+
+
+@pytest.mark.parametrize("window", [256, 512, 1024, 8192, 32_768])
+def test_a_request_for_a_summary_fits_the_window(ana: Client, provider: ScriptedProvider, window: int) -> None:
+    chat = ana.chat()["id"]
+    ana.api("PATCH", f"/chats/{chat}", json={"context_window_size": window})
+    for _ in range(12):
+        ana.say(chat, "A question about bread. " * min(800, window // 8), reply=False)
+    summary: list[Any] = [Text("They asked about bread."), Finish(usage=False)]
+    provider.play(summary, summary, summary)
+    path = f"/chats/{chat}/context-optimizations"
+    made = ana.api("POST", path, json={"optimization_type": "summarization"}, expect=409 if window == 256 else 201)
+    assert window > 256 or "too small" in made["detail"]
+    for request in provider.requests:
+        sent = sum(estimate_tokens(message["content"]) for message in request["messages"])
+        assert sent + request["max_tokens"] <= window
 
 
 def test_a_summary_is_asked_for_once_by_its_key_and_one_at_a_time(ana: Client, provider: ScriptedProvider) -> None:

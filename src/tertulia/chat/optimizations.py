@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.chat.models import Chat, ContextOptimization
-from tertulia.chat.queries import SUMMARIES_AFTER
+from tertulia.chat.queries import ENDS_ON_BRANCH, SUMMARIES_AROUND
 from tertulia.chat.schemas import ContextOptimizationRead
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
@@ -17,7 +17,7 @@ def mark_stale(session: Session, chat_id: str, message_id: str, *, is_deleted: b
     Of a message that is deleted no summary keeps the words, whether it counts or not. It is called while the message is in its
     place: summaries of other branches tell nothing of it.
     """
-    ids = [row[0] for row in SUMMARIES_AFTER.all(session, chat_id=chat_id, message_id=message_id)]
+    ids = _that_tell_of(session, chat_id, message_id)
     query = sa.select(ContextOptimization).where(ContextOptimization.id.in_(ids))
     if not is_deleted:
         query = query.where(ContextOptimization.undone_at.is_(None), ContextOptimization.stale_at.is_(None))
@@ -26,6 +26,17 @@ def mark_stale(session: Session, chat_id: str, message_id: str, *, is_deleted: b
         if is_deleted:
             row.summary = None
         announce_optimization(session, row, Operation.UPDATED)
+
+
+def _that_tell_of(session: Session, chat_id: str, message_id: str) -> list[str]:
+    """One walk for each branch that summaries are of: what is met on the way is on the same branch, and told apart with it."""
+    around = SUMMARIES_AROUND.all(session, chat_id=chat_id, message_id=message_id)
+    found: dict[str, bool] = {}  # by where they end: whether the message is on that branch
+    for _, boundary in around:
+        if boundary not in found:
+            met = {row[0] for row in ENDS_ON_BRANCH.all(session, chat_id=chat_id, leaf=boundary, oldest=message_id)}
+            found |= dict.fromkeys({*met, boundary}, message_id in met)
+    return [row_id for row_id, boundary in around if found[boundary]]
 
 
 def move_places(session: Session, message_id: str, previous_id: str | None) -> None:

@@ -373,27 +373,25 @@ PINNED_TEXTS = Prepared(
 )
 
 
-def _after() -> sa.CTE:
-    """A message and all that follows it, on every branch and in threads."""
-    start = sa.select(_bind("message_id", Message.id).label("id")).cte("after", recursive=True)
-    step = sa.select(Message.id).where(
-        Message.chat_id == _bind("chat_id", Message.chat_id),
-        (Message.previous_message_id == start.c.id)
-        | (Message.previous_message_id.is_(None) & (Message.parent_message_id == start.c.id)),
-    )
-    return start.union_all(step)
-
-
-_AFTER_CTE = _after()
-# The summaries that tell of a message: those that end at it or after it, and begin no later.
-SUMMARIES_AFTER = Prepared(
-    sa.select(ContextOptimization.id).where(
+_TELLING = sa.select(ContextOptimization.boundary_message_id).where(
+    ContextOptimization.chat_id == _bind("chat_id", ContextOptimization.chat_id),
+    ContextOptimization.summary.is_not(None),
+)
+# Summaries that may tell of a message, the one that ends last first: they end at it or later, and begin no later.
+SUMMARIES_AROUND = Prepared(
+    sa.select(ContextOptimization.id, ContextOptimization.boundary_message_id)
+    .where(
         ContextOptimization.chat_id == _bind("chat_id", ContextOptimization.chat_id),
         ContextOptimization.summary.is_not(None),
+        ContextOptimization.boundary_message_id >= _bind("message_id", Message.id),
         ContextOptimization.oldest_told_id.is_(None)
         | (ContextOptimization.oldest_told_id <= _bind("message_id", Message.id)),
-        ContextOptimization.boundary_message_id.in_(sa.select(_AFTER_CTE.c.id)),
     )
+    .order_by(ContextOptimization.boundary_message_id.desc())
+)
+# On the way from `leaf` back to a message: that message, if it is on that branch, and where summaries end.
+ENDS_ON_BRANCH = Prepared(
+    sa.select(_WALK_CTE.c.id).where((_WALK_CTE.c.id == _bind("oldest", Message.id)) | _WALK_CTE.c.id.in_(_TELLING))
 )
 
 

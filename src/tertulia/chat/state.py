@@ -69,22 +69,26 @@ def merge_state(session: Session, chat_id: ChatId, write: StateWrite, *, actor: 
     return _store(session, row, {name: value for name, value in merged.items() if value is not None})
 
 
-def declare_schema(session: Session, chat_id: ChatId, schema: Mapping[str, Any], *, actor: Actor) -> None:
-    """A tool that the chat offers says what it keeps: so it is checked from now on, unless a schema is there already, or what is kept
-    does not fit it."""
-    row = _locked(session, chat_id, actor=actor)
-    if row.state_schema is not None or not is_modest_schema(dict(schema)):
-        return
+def may_declare(session: Session, chat_id: str, schema: Mapping[str, Any]) -> bool:
+    """Whether a tool that the chat offers may say what it keeps: no schema is there, and what is kept fits that one."""
+    row = session.execute(
+        sa.select(ChatState.state, ChatState.state_schema).where(ChatState.chat_id == chat_id)
+    ).one_or_none()
+    if (row is not None and row[1] is not None) or not is_modest_schema(dict(schema)):
+        return False
     try:
-        check_arguments(schema, row.state, limit_bytes=MAX_STATE)
+        check_arguments(schema, row[0] if row is not None else {}, limit_bytes=MAX_STATE)
     except ArgumentsInvalid:
-        return
-    row.state_schema = dict(schema)
-    _store(session, row, row.state)
+        return False
+    return True
 
 
-def has_schema(session: Session, chat_id: str) -> bool:
-    return session.scalar(sa.select(ChatState.state_schema.is_not(None)).where(ChatState.chat_id == chat_id)) or False
+def declare_schema(session: Session, chat_id: ChatId, schema: Mapping[str, Any], *, actor: Actor) -> None:
+    """What a chat keeps is checked by the schema of a tool that it offers from now on."""
+    row = _locked(session, chat_id, actor=actor)
+    if may_declare(session, chat_id, schema):
+        row.state_schema = dict(schema)
+        _store(session, row, row.state)
 
 
 def _locked(session: Session, chat_id: ChatId, *, actor: Actor) -> ChatState:

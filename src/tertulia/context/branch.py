@@ -144,14 +144,19 @@ def read_back(session: Session, leaf: str | None, budget: int, walk: Walk) -> tu
     next_leaf = leaf
     while next_leaf is not None and spent <= budget:
         rows = BRANCH_TEXTS.all(session, leaf=next_leaf, links=CHUNK - 1)
+        if not rows:  # it was deleted for good meanwhile
+            return found, None
         for message_id, role, content, status, before, rule, has_calls in rows:
             if walk.meet(message_id):
                 return found, message_id
             next_leaf = before
             if status is MessageStatus.DELETED or not (content or has_calls):
                 continue
-            message = _with_calls(session, message_id, role, content, rule) if has_calls else None
-            message = message or ContextMessage(role.value, content, message_id, rule=rule.value)
+            message: ContextMessage | None = ContextMessage(role.value, content, message_id, rule=rule.value)
+            if has_calls:
+                message = _with_calls(session, message_id, role, content, rule)
+            if message is None:
+                continue
             short = with_short_results(message) if found and rule is ContextRule.AUTO else message
             found.append(message if message.tokens <= budget - spent else short)
             if rule is not ContextRule.LEFT_OUT:

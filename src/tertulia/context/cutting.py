@@ -70,7 +70,7 @@ def _with_shorter_turns(message: ContextMessage, room: int) -> ContextMessage:
     The last turn stays while there is any room for it: without it a model would make the same call again.
     """
     words = estimate_tokens(message.content) if message.content else OVERHEAD_PER_MESSAGE
-    if words > room // 2:
+    if words > room // 2 and _fitting(message.turns, room - words) is None:
         words = max(OVERHEAD_PER_MESSAGE, room // 2)
     turns = list(message.turns)
     while turns and (fitting := _fitting(turns, room - words)) is None:

@@ -33,6 +33,7 @@ class ToSummarize:
     affected: list[ContextMessage]  # oldest first
     earlier: Shortening | None
     room: int  # estimated tokens that the request for it may have
+    reserve: int  # tokens that are kept free besides, for the answer
     replaces: list[str]  # ids of optimisations that are undone with it: stale summaries, and what carries one
     untold: int  # messages before it that no summary tells of, as far as they are counted
 
@@ -71,7 +72,13 @@ def find_to_summarize(session: Session, reading: Reading, *, is_wanted: bool = F
     told = branch.walk.told
     untold = branch.older if told is None else 0
     ids = [one.id for one in stale if one.id is not None]
-    return ToSummarize(reading, due, boundary, affected, told, branch.budget, ids, untold)
+    return ToSummarize(reading, due, boundary, affected, told, branch.budget, branch.reserve, ids, untold)
+
+
+def find_stale(session: Session, reading: Reading) -> list[str]:
+    """The ids of summaries of the branch that have to be made anew, and of what carries one."""
+    branch = read_branch(session, reading, load_active(session, reading.chat_id))
+    return [one.id for one in branch.walk.stale() if one.id is not None]
 
 
 def _due(branch: Branch) -> TriggerReason | None:

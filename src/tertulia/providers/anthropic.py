@@ -25,8 +25,8 @@ MAX_TEMPERATURE = 1.0
 MAX_PAGES = 20
 # The format wants a person's message first; where the branch is cut before a reply, this stands for what went before.
 LEFT_OUT = "(Earlier messages were left out.)"
-# Models that answer any temperature or top_p but their own with an error.
 _WITH_SHORT_ANSWERS = ("claude-3-opus", "claude-3-sonnet", "claude-3-haiku", "claude-2")
+# Models that answer any temperature or top_p but their own with an error.
 _WITHOUT_SAMPLING = (
     "claude-opus-4-7",
     "claude-opus-4-8",
@@ -98,8 +98,8 @@ class Anthropic:
 
 
 def _most_tokens(model_name: str) -> int:
-    """This wire wants a number: what its older models give at most, and what is plenty for the others."""
-    return 4096 if model_name.startswith(_WITH_SHORT_ANSWERS) else 16_384
+    """This wire wants a number: what its older models give at most, else what is kept free of a large window."""
+    return 4096 if model_name.startswith(_WITH_SHORT_ANSWERS) else 8192
 
 
 def _body(request: ModelRequest) -> bytes:

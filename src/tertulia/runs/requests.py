@@ -28,8 +28,8 @@ from tertulia.tools.rules import HOUR, load_rules
 
 GO_ON = "Continue your last reply exactly where it stops. Repeat nothing of it, and add no introduction."
 LEAST_ANSWER = 16  # tokens: a provider refuses to be asked for none
-# What an answer after a tool may be at most where nobody says: what it may cost is set aside before it.
-MOST_AFTER_TOOLS = 8192
+# What an answer after a tool may be at most where nobody says: what it may cost is set aside before it, and every model gives so much.
+MOST_AFTER_TOOLS = 4096
 
 
 @dataclass(frozen=True)

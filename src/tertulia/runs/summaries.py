@@ -21,7 +21,7 @@ from tertulia.context.calls import in_words
 from tertulia.context.cutting import shorten
 from tertulia.context.messages import ContextMessage, estimate_tokens
 from tertulia.context.service import Maker, record
-from tertulia.context.summaries import WINDOWS_TOLD, ToSummarize, find_to_summarize, try_summary, try_without
+from tertulia.context.summaries import ToSummarize, find_stale, find_to_summarize, try_summary, try_without
 from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.providers.catalogue import Resolved
@@ -38,7 +38,8 @@ from tertulia.runs.tool_calls import last_call
 WITHIN_S = 90.0
 MOST_TOKENS = 800  # of a summary
 LEAST_TOKENS = 64
-THINKING = 4  # times the tokens of a summary that it may be asked for: what a model thinks before it writes counts, too
+THINKING = 4  # times the tokens of a summary that a model may be asked for
+MOST_REQUESTS = 3  # for one summary
 MAX_SUMMARY = 20_000  # characters, also of one that a person wrote
 INSTRUCTIONS = (
     "You are given the earlier part of a conversation. Write what has to be known of it to go on: facts, names, numbers, decisions and their "
@@ -71,7 +72,9 @@ class Summarizer:
     async def make_room(self, run: Claimed, resolved: Resolved, model: ForModel) -> None:
         """Before a request of a run: tell what does not fit by a summary, where that is wanted. What fails is left out, and says why."""
         found = await self._db.read(_wanted_for, run, model)
-        if found is None:
+        if isinstance(found, list):
+            if found:  # what they told of has room now: it is sent as it is
+                await self._db.write(_undo_all, found)
             return
         wanted, call_id = found
         try:
@@ -99,7 +102,7 @@ class Summarizer:
         summary = wanted.earlier.summary if wanted.earlier else None
         spent: list[Consumption] = []
         with self._alone(wanted.reading.chat_id):
-            for told in _portions(wanted, summary):
+            for told in _portions(wanted):
                 answer = await self._ask(wanted, _request(wanted, told, summary, asking.model_name), asking)
                 summary = answer.words
                 spent.append(answer.used)
@@ -174,14 +177,17 @@ def _size_of(request: ModelRequest) -> int:
     return sum(estimate_tokens(one.content) for one in request.messages)
 
 
-def _wanted_for(session: Session, run: Claimed, model: ForModel) -> tuple[ToSummarize, str | None] | None:
-    """Looked for where a summary may be due: most chats have none, and want none."""
+def _wanted_for(session: Session, run: Claimed, model: ForModel) -> tuple[ToSummarize, str | None] | list[str]:
+    """Looked for where a summary may be due: most chats have none, and want none. Else the ids of stale ones that nothing is due for."""
     settings = session.scalars(sa.select(Chat.settings).where(Chat.id == run.chat_id)).one()
-    if settings.when_full is not OptimizationType.SUMMARIZATION and not _has_stale(session, run.chat_id):
-        return None
+    has_stale = _has_stale(session, run.chat_id)
+    if settings.when_full is not OptimizationType.SUMMARIZATION and not has_stale:
+        return []
     prepared, _ = prepare_run(session, run, model)
     wanted = find_to_summarize(session, prepared.reading)
-    return (wanted, last_call(session, run.id)) if wanted is not None else None
+    if wanted is not None:
+        return wanted, last_call(session, run.id)
+    return find_stale(session, prepared.reading) if has_stale else []
 
 
 def _has_stale(session: Session, chat_id: str) -> bool:
@@ -193,12 +199,12 @@ def _has_stale(session: Session, chat_id: str) -> bool:
     return session.scalar(query.limit(1)) is not None
 
 
-def _portions(wanted: ToSummarize, earlier: str | None) -> list[str]:
+def _portions(wanted: ToSummarize) -> list[str]:
     """What is to be told of, in as many requests as it takes, but few: of what has no room then its middle is left out."""
-    room = _room(wanted, earlier)
+    room = _room(wanted)
     told = [_in_words(message) for message in wanted.affected]
     sizes = [estimate_tokens(words) for words in told]
-    count = min(WINDOWS_TOLD, ceil(sum(sizes) / room))
+    count = min(MOST_REQUESTS, ceil(sum(sizes) / room))
     portions: list[list[str]] = [[] for _ in range(count)]
     before = 0
     for words, size in zip(told, sizes, strict=True):
@@ -212,18 +218,27 @@ def _longest(wanted: ToSummarize) -> int:
     return max(LEAST_TOKENS, min(MOST_TOKENS, wanted.room // 4))
 
 
-def _room(wanted: ToSummarize, earlier: str | None) -> int:
-    """Tokens for what is to be told of: what the instructions, the summary before and the answer leave."""
-    before = max(estimate_tokens(earlier) if earlier else 0, _longest(wanted))
-    return max(LEAST_TOKENS, wanted.room - _longest(wanted) - estimate_tokens(INSTRUCTIONS) - before)
+def _asked(wanted: ToSummarize) -> int:
+    """Tokens that the model is asked for at most: what it thinks before it writes counts, too."""
+    return min(THINKING * _longest(wanted), max(_longest(wanted), wanted.room // 3))
+
+
+def _room(wanted: ToSummarize) -> int:
+    """Tokens for what is to be told of: what the instructions, the summary before and the answer leave. Raises SummaryFailed."""
+    of_answer = max(0, _asked(wanted) - wanted.reserve)
+    room = wanted.room - of_answer - estimate_tokens(INSTRUCTIONS) - _longest(wanted)
+    if room < LEAST_TOKENS:
+        raise SummaryFailed("The window is too small for one. Choose a larger window, or another way.")
+    return room
 
 
 def _request(wanted: ToSummarize, told: str, earlier: str | None, model_name: str) -> ModelRequest:
     most = _longest(wanted)
-    before = f"<summary_of_before>\n{without_marks(earlier)}\n</summary_of_before>\n\n" if earlier else ""
+    known = without_marks(shorten(earlier, most)) if earlier else ""
+    before = f"<summary_of_before>\n{known}\n</summary_of_before>\n\n" if known else ""
     material = f"{before}<conversation>\n{told}\n</conversation>\n\nAt most {most * 2 // 3} words."
     messages = (RequestMessage("system", INSTRUCTIONS), RequestMessage("user", material))
-    return ModelRequest(model_name, messages, max_tokens=min(THINKING * most, max(most, wanted.room // 2)))
+    return ModelRequest(model_name, messages, max_tokens=_asked(wanted))
 
 
 def _in_words(message: ContextMessage) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.chat.models import Chat, Message
-from tertulia.chat.state import declare_schema, has_schema
+from tertulia.chat.state import declare_schema, may_declare
 from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.files.of_messages import texts_of_chat
@@ -82,7 +82,7 @@ class ToolRunner:
             return []
         offered = (await self.catalogue.of(run.payer_id)).chosen(keys)
         declared = next((one.tool.state_schema for one in offered if one.tool.state_schema is not None), None)
-        if declared is not None and not await self._db.read_hot(has_schema, run.chat_id):
+        if declared is not None and await self._db.read(may_declare, run.chat_id, declared):
             await self._db.write(_declare, run, declared)
         return offered
 

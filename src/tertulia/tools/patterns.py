@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 _ADDRESS = re.compile(r"^(https?)://([^/?#]*)(.*)$", re.IGNORECASE | re.DOTALL)
+_AUTHORITY = re.compile(r"^(\[[^\]]*\]|[^:]*)(?::(.*))?$", re.DOTALL)
 _PORTS = {"http": "80", "https": "443"}
 _CLIMBS = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
 
@@ -17,12 +18,15 @@ _CLIMBS = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
 def matches(pattern: str, text: str, *, refuses: bool) -> bool:
     """`refuses`: the rule keeps from running what it matches, so that what may match does; else what may not match does not."""
     of_pattern = _ADDRESS.match(pattern)
-    if of_pattern is not None:
-        return _matches_address(of_pattern, text, refuses=refuses)
-    if refuses:  # however its letters are written, and by whatever way it goes
-        plain = text.casefold()
-        return any(_matches_text(pattern.casefold(), one) for one in (plain, posixpath.normpath(plain)))
-    return _matches_text(pattern, text) and not ("*" in pattern and _climbs(text))
+    if not refuses:
+        if of_pattern is not None:
+            return _allows_address(of_pattern, text)
+        return _matches_text(pattern, text) and not ("*" in pattern and _climbs(text))
+    # However its letters are written, by whatever way it goes, and however whoever follows it reads it.
+    plain = text.casefold()
+    if any(_matches_text(pattern.casefold(), one) for one in (plain, posixpath.normpath(plain))):
+        return True
+    return of_pattern is not None and any(_refuses_address(of_pattern, one) for one in (text, _as_followed(text)))
 
 
 @dataclass(frozen=True)
@@ -33,20 +37,46 @@ class _Address:
     rest: str  # path, query and fragment
 
 
-def _matches_address(pattern: re.Match[str], text: str, *, refuses: bool) -> bool:
+def _allows_address(pattern: re.Match[str], text: str) -> bool:
+    address = _address_of(text)
+    if address is None or not _is_of_host(pattern, address):
+        return False
+    wanted = _rest_of(pattern) or "/"
+    return _matches_text(wanted, address.rest) and not ("*" in wanted and _climbs(address.rest))
+
+
+def _refuses_address(pattern: re.Match[str], text: str) -> bool:
     address = _address_of(text)
     if address is None:
-        return refuses and _ADDRESS.match(text.strip()) is not None  # an address that is written so that it misleads
-    scheme, authority, rest = pattern.groups()
-    host, _, port = authority.partition(":")
-    is_of_host = _matches_text(host.lower(), address.host) and (port or _PORTS[scheme.lower()]) == address.port
-    if scheme.lower() != address.scheme or not is_of_host:
+        return _ADDRESS.match(text.strip()) is not None  # an address that is written so that it misleads
+    if not _is_of_host(pattern, address):
         return False
-    wanted = rest or "/"
-    if refuses:
-        path = posixpath.normpath(unquote(address.rest))
-        return any(_matches_text(wanted, one) for one in (address.rest, unquote(address.rest), path))
-    return _matches_text(wanted, address.rest) and not ("*" in wanted and _climbs(address.rest))
+    wanted = _rest_of(pattern) or "*"
+    path = posixpath.normpath(unquote(address.rest))
+    return any(_matches_text(wanted, one) for one in (address.rest, unquote(address.rest), path))
+
+
+def _is_of_host(pattern: re.Match[str], address: _Address) -> bool:
+    scheme, authority, rest = pattern.groups()
+    if not rest and authority != "*":
+        authority = authority.removesuffix("*")  # https://example.org* is of that host alone, whatever its path
+    host, port = _AUTHORITY.match(authority).groups()  # type: ignore[union-attr]
+    return (
+        scheme.lower() == address.scheme
+        and _matches_text(host.strip("[]").lower(), address.host)
+        and _matches_text(port or _PORTS[address.scheme], address.port)
+    )
+
+
+def _rest_of(pattern: re.Match[str]) -> str:
+    _, authority, rest = pattern.groups()
+    return rest or ("*" if authority.endswith("*") else "")
+
+
+def _as_followed(text: str) -> str:
+    """As browsers read an address: without tabs and line ends, with any slashes for the two."""
+    joined = re.sub(r"[\t\r\n]", "", text).strip().replace("\\", "/")
+    return re.sub(r"^(https?):/*", r"\1://", joined, flags=re.IGNORECASE)
 
 
 def _address_of(text: str) -> _Address | None:

@@ -17,11 +17,13 @@ SHINGLE = 6  # letters and digits that are compared at once
 STEP = 5
 # So many in a row are no coincidence; with digits among them, as in keys and numbers of cards, fewer are.
 COPIED, COPIED_WITH_DIGITS = 20, 10
+MOST_SHORT = 200  # values of a few letters that are looked for one by one
 LEAST_WHOLE = 8  # a shorter value is in every text: a name, a number, a word
 READ_AT_MOST = 4 * 1024 * 1024  # characters of all sources; what is beyond counts as carried, as nobody looked
 BEYOND = "what is further back in this chat"
 _SIGNS = re.compile(r"[\W_]+")
-_PACKED = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
+LEAST_PACKED = 16
+_PACKED = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,19 @@ def _readings(value: str) -> Iterator[str]:
     spelled = unescape(unquote_plus(unquote_plus(value)))
     if spelled != value:
         yield _plain(spelled)
-    for packed in _PACKED.findall(spelled):
-        try:
-            unpacked = b64decode(packed.replace("-", "+").replace("_", "/").rstrip("=") + "===", validate=False)
-        except (binascii.Error, ValueError):
-            continue
-        yield _plain(unpacked.decode("utf-8", "ignore"))
+    for text in dict.fromkeys((value, spelled)):
+        for packed in _PACKED.findall(text):
+            # Of an address what stands before it may look packed, too: each part by itself, and from each of four places.
+            for part in dict.fromkeys((packed, *packed.split("/"))):
+                yield from (_plain(_unpacked(part[start:])) for start in range(4) if len(part) >= LEAST_PACKED)
+
+
+def _unpacked(packed: str) -> str:
+    letters = packed.replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return b64decode(letters[: len(letters) // 4 * 4]).decode("utf-8", "ignore")
+    except (binascii.Error, ValueError):
+        return ""
 
 
 def _places(values: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -88,15 +97,18 @@ def _places(values: Sequence[str]) -> dict[str, tuple[int, int]]:
 
 def _is_carried(text: str, values: Sequence[str], places: Mapping[str, tuple[int, int]], own: str) -> bool:
     """Whether a value stands in the text as a whole, or a stretch of it that is no coincidence and not the person's own."""
-    if any(len(value) <= COPIED and value in text for value in values):
+    # Too short to be met in steps; of very many nobody knows.
+    short = [value for value in values if len(value) < SHINGLE + STEP - 1]
+    if len(short) > MOST_SHORT or any(value in text for value in short):
         return True
     for at in range(0, len(text) - SHINGLE + 1, STEP):
         place = places.get(text[at : at + SHINGLE])
         if place is None:
             continue
-        stretch = _stretch(text, at, values[place[0]], place[1])
+        value = values[place[0]]
+        stretch = _stretch(text, at, value, place[1])
         enough = COPIED_WITH_DIGITS if any(sign.isdigit() for sign in stretch) else COPIED
-        if len(stretch) >= enough and stretch not in own:
+        if len(stretch) >= min(enough, len(value)) and stretch not in own:
             return True
     return False
 
