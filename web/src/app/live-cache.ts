@@ -24,7 +24,9 @@ export function keepLive(client: QueryClient, realtime: Pick<Realtime, "listen">
         void client.invalidateQueries();
         return;
       case "connection":
-        if (message.state === "signed-out") void client.resetQueries(meQuery);
+        // Who is not in yet stays on the page where they sign in, with what they have typed.
+        if (message.state === "signed-out" && client.getQueryData(meQuery.queryKey))
+          void client.resetQueries(meQuery);
     }
   });
 }
