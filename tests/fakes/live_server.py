@@ -103,7 +103,7 @@ class Client(httpx.Client):
         headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
         with self.stream("GET", f"/runs/{run_id}/events", headers=headers) as response:
             assert response.status_code == 200, response.read()
-            return list(parse_events(response, within_s=90))
+            return list(parse_events(response, within_s=240))
 
     def finished(self, run_id: str) -> dict[str, Any]:
         """The run, once it has ended."""

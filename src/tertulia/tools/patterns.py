@@ -21,7 +21,7 @@ def matches(pattern: str, text: str, *, refuses: bool) -> bool:
     if not refuses:
         if of_pattern is not None:
             return _allows_address(of_pattern, text)
-        return _matches_text(pattern, text) and not ("*" in pattern and _climbs(text))
+        return _matches_text(pattern, text) and not _leaves(pattern, text)
     # However its letters are written, by whatever way it goes, and however whoever follows it reads it.
     plain = text.casefold()
     if any(_matches_text(pattern.casefold(), one) for one in (plain, posixpath.normpath(plain))):
@@ -42,7 +42,7 @@ def _allows_address(pattern: re.Match[str], text: str) -> bool:
     if address is None or not _is_of_host(pattern, address):
         return False
     wanted = _rest_of(pattern) or "/"
-    return _matches_text(wanted, address.rest) and not ("*" in wanted and _climbs(address.rest))
+    return _matches_text(wanted, address.rest) and not _leaves(wanted, address.rest)
 
 
 def _refuses_address(pattern: re.Match[str], text: str) -> bool:
@@ -95,6 +95,11 @@ def _address_of(text: str) -> _Address | None:
     path = split.path or "/"
     rest = path + (f"?{split.query}" if split.query else "") + (f"#{split.fragment}" if split.fragment else "")
     return _Address(scheme, host, str(port) if port is not None else _PORTS[scheme], rest)
+
+
+def _leaves(pattern: str, text: str) -> bool:
+    """Whether a text may lead out of what a pattern stands for; a pattern of stars alone stands for everything."""
+    return "*" in pattern and pattern.strip("*") != "" and _climbs(text)
 
 
 def _climbs(text: str) -> bool:
