@@ -50,6 +50,14 @@ class Complaints(list[str]):
         """What the test provokes: complaints with these words count for nothing, whenever the browser tells of them."""
         self._expected.update(words)
 
+    def hears(self, words: str, page: Page) -> bool:
+        """Whether there is a complaint with these words; the browser takes a moment to tell of one."""
+        for _ in range(100):
+            if any(words in one.lower() for one in self):
+                return True
+            page.wait_for_timeout(50)
+        return False
+
     def unexpected(self) -> list[str]:
         return [one for one in self if not any(words in one for words in self._expected)]
 
