@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Annotated
 
 import uvicorn
@@ -107,7 +108,8 @@ def breaking_server() -> MCPServer:
 
     @made.tool()
     def hang() -> str:
-        """Answer nothing for ever."""
+        """Say in a file that it began, and answer nothing for ever."""
+        Path(os.environ["HANGS"]).touch()
         time.sleep(600)
         return "never"
 
