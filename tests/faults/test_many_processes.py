@@ -1,5 +1,6 @@
 """Two server processes on one PostgreSQL: each sees what the other does, and outlives it."""
 
+import json
 import os
 import shutil
 import socket
@@ -16,8 +17,10 @@ from tertulia.db.opening import plain_engine
 from tertulia.settings import Settings
 from tests.conftest import ServerMaker
 from tests.fakes.live_server import Client, LiveServer, parse_events
+from tests.fakes.mcp_servers import ChangingServer
 from tests.fakes.process import Process
-from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text, words
+from tests.fakes.scripted_provider import Call, Finish, Hold, ScriptedProvider, Text, words
+from tests.runs.test_tools import allow, calling, calls_of
 from tests.transfer.test_backup import NOW, NewInstance, new_instance  # noqa: F401 - a fixture
 from tests.waiting import until
 
@@ -214,6 +217,64 @@ def test_the_death_of_one_is_noticed_within_ten_seconds(
         for process in processes:
             if process.process.poll() is None:
                 process.kill()
+
+
+def test_calls_in_two_processes_never_cost_more_than_the_limit(
+    new_instance: NewInstance,  # noqa: F811
+    provider: ScriptedProvider,
+    tmp_path: Path,
+) -> None:
+    """Four runs of eight calls of 0.09 dollars each, in two processes, where a dollar an hour is allowed: eleven are made."""
+    settings = new_instance("postgresql")
+    shop = ChangingServer()
+    provider.default = [Text("So be it."), Finish()]
+    provider.play(*[calling(*[Call("shop__say", {"text": str(number)}) for number in range(8)])] * 4)
+    processes = []
+    try:
+        for name in ("first", "second"):
+            server = {"name": "shop", "url": shop.url, "headers": {"X-Process": name}, "cost_per_call": "0.09"}
+            processes.append(
+                Process(
+                    tmp_path / name,
+                    TERTULIA_DATABASE_URL=settings.database_url or "",
+                    TERTULIA_OPENAI_BASE_URL=provider.url,
+                    TERTULIA_OPENAI_API_KEY="sk",
+                    TERTULIA_SECRET_KEYS="MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+                    TERTULIA_TOOL_SERVERS=json.dumps([server]),
+                )
+            )
+            processes[0].url  # noqa: B018 - the schema is there once it answers
+        with Client(processes[0].url) as first, Client(processes[1].url) as second:
+            body = {"username": "ana", "name": "Ana", "password": "correct horse battery"}
+            first.api("POST", "/setup", json=body, expect=201)
+            second.cookies = first.cookies
+            for client in (first, second):  # each has read what the shop offers
+                until(_has_read_tools(client))
+            allow(first, specific_tools={"shop/say": [{"rule": "allow"}]}, max_cost_per_hour="1.00")
+            shop.headers.clear()
+            sent = []
+            for client in (first, second, first, second):
+                chat = client.chat(settings={"tools": ["shop/say"]})
+                sent.append(client.say(chat["id"], "Buy"))
+            for one in sent:
+                first.finished(one["run"]["id"])
+            made = [call for one in sent for call in calls_of(first, one)]
+            completed = [call for call in made if call["status"] == "completed"]
+            # Over the limit when it was decided, or when its turn came and the money was to be set aside.
+            refused = [call for call in made if call["reason"] == "cost_per_hour" or call["error_code"] == "cost_limit"]
+            assert (len(completed), len(refused)) == (11, 21)
+            assert len(shop.said) == 11
+            assert {headers["x-process"] for headers in shop.headers} == {"first", "second"}
+            assert first.api("GET", "/auto-approval-settings")["spent_this_hour"] == "0.990000"
+    finally:
+        shop.close()
+        for process in processes:
+            if process.process.poll() is None:
+                process.kill()
+
+
+def _has_read_tools(client: Client) -> Callable[[], bool]:
+    return lambda: bool(client.api("GET", "/tool-servers")["items"][0]["tools"])
 
 
 def _reads(client: Client, message_id: str, content: str) -> Callable[[], bool]:

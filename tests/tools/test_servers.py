@@ -1,7 +1,10 @@
 """MCP servers: real ones over both transports and of both eras, and ones of our own that change, ask, hang and break."""
 
 import asyncio
+import errno
 import gzip
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -236,6 +239,92 @@ def test_real_servers_that_the_operator_starts_are_listed_called_approved_and_de
     failed = run(ana, provider, "filesystem/read_text_file", {"path": "/etc/passwd"})
     assert (failed["status"], failed["error_code"]) == ("failed", "tool_failed")
     assert "outside allowed directories" in failed["error_message"]
+
+
+@ON_SQLITE
+def test_a_real_server_that_describes_itself_in_another_way_is_asked_about_anew(
+    use: Use, start_server: ServerMaker, provider: ScriptedProvider
+) -> None:
+    """The server of times names the zone that it was started in: with another one it is another tool."""
+
+    def at(zone: str) -> ToolServerConfig:
+        return ToolServerConfig(name="time", command=str(PYTHON / "mcp-server-time"), args=("--local-timezone", zone))
+
+    ana = use(tool_servers=(at("Europe/Madrid"),))
+    key, arguments = "time/get_current_time", {"timezone": "Europe/Madrid"}
+    sent = ask_for(ana, provider, key, arguments)
+    (call,) = pending(ana)
+    decide(ana, call, remember="always")
+    ana.finished(sent["run"]["id"])
+    sent = ask_for(ana, provider, key, arguments)
+    ana.finished(sent["run"]["id"])
+    assert calls_of(ana, sent)[0]["decision"] == "rule"
+    moved = start_server(
+        openai_base_url=provider.url, openai_api_key="sk", provider_connect_s=30.0, tool_servers=(at("Asia/Tokyo"),)
+    )
+    with Client(moved.url, cookies=dict(ana.cookies)) as ana:
+        sent = ask_for(ana, provider, key, arguments)
+        (call,) = pending(ana)
+        assert call["reason"] == "changed"
+        assert "Asia/Tokyo" in str(provider.requests[-1]["tools"][0]["function"]["parameters"])
+        decide(ana, call)
+        ana.finished(sent["run"]["id"])
+        assert calls_of(ana, sent)[0]["result"]["content"]["timezone"] == "Europe/Madrid"
+
+
+@ON_SQLITE
+def test_a_real_server_that_dies_in_a_call_leaves_it_unknown_and_is_begun_anew(
+    use: Use, provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    (folder / "note.txt").write_text("Buy bread.")
+    os.mkfifo(folder / "pipe")
+    ana = use(tool_servers=(stdio(tmp_path, "filesystem"),))
+    key = "filesystem/read_text_file"
+    sent = ask_for(ana, provider, key, {"path": str(folder / "pipe")})
+    (call,) = pending(ana)
+    decide(ana, call)
+    writer = open_once_read(folder / "pipe")  # nothing is written into it, so the call hangs there
+    (server,) = children_that_run("mcp-server-filesystem")
+    os.kill(server, signal.SIGKILL)
+    ana.finished(sent["run"]["id"])
+    os.close(writer)
+    (dead,) = calls_of(ana, sent)
+    assert (dead["status"], dead["error_code"]) == ("failed", "outcome_unknown")
+    done = run(ana, provider, key, {"path": str(folder / "note.txt")})
+    assert done["result"]["content"] == {"content": "Buy bread."}
+    assert children_that_run("mcp-server-filesystem") != [server]
+
+
+def open_once_read(pipe: Path) -> int:
+    """The writing end of a pipe, opened as soon as somebody reads from the other."""
+    ends: list[int] = []
+
+    def opens() -> bool:
+        try:
+            ends.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return False
+        return True
+
+    until(opens)
+    return ends[0]
+
+
+def children_that_run(command: str) -> list[int]:
+    """The processes that this one started whose command names a program."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and command in (entry / "cmdline").read_text():
+                found.append(int(entry.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
+    return found
 
 
 @ON_SQLITE
