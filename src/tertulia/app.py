@@ -85,6 +85,7 @@ from tertulia.runs.summaries import Summarizer
 from tertulia.runs.tool_routes import tool_execution_routes, tool_routes
 from tertulia.runs.tool_runner import ToolRunner
 from tertulia.runs.tool_server_routes import tool_server_routes
+from tertulia.runs.tool_sign_in_routes import tool_sign_in_routes
 from tertulia.search.meaning.search import MeaningSearch
 from tertulia.search.routes import search_routes
 from tertulia.search.tools import SearchChats
@@ -170,6 +171,7 @@ def create_app(
         optimization_routes(cursors, parts.catalogue, parts.tools.catalogue, parts.summarizer),
         tool_routes(cursors, parts.tools),
         tool_server_routes(parts.tools.catalogue),
+        tool_sign_in_routes(parts.tools.catalogue, settings.public_url),
         tool_execution_routes(parts.db, cursors, parts.tools),
         run_routes(
             parts.db,

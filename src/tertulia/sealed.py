@@ -9,7 +9,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from tertulia.db import rowcount
 from tertulia.keyring import KeyRing, SealedFor, UnknownKey, key_id_of
 from tertulia.providers.models import ProviderConfig
-from tertulia.tools.servers.models import ToolServer
+from tertulia.tools.servers.models import ToolCredential, ToolServer, ToolSignIn
 
 AT_ONCE = 100
 
@@ -18,14 +18,21 @@ AT_ONCE = 100
 class _Sealed:
     """A column of ciphertext of a table whose rows belong to somebody."""
 
-    model: type[ProviderConfig] | type[ToolServer]
+    model: type[ProviderConfig | ToolServer | ToolCredential | ToolSignIn]
     column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
 
     def place(self, row_id: str, owner_id: str) -> SealedFor:
         return SealedFor(self.model.__tablename__, self.column.key, row_id, owner_id)
 
 
-SEALED = (_Sealed(ProviderConfig, ProviderConfig.config), _Sealed(ToolServer, ToolServer.headers))
+SEALED = (
+    _Sealed(ProviderConfig, ProviderConfig.config),
+    _Sealed(ToolServer, ToolServer.headers),
+    _Sealed(ToolCredential, ToolCredential.access_token),
+    _Sealed(ToolCredential, ToolCredential.refresh_token),
+    _Sealed(ToolCredential, ToolCredential.client),
+    _Sealed(ToolSignIn, ToolSignIn.flow),
+)
 
 
 def list_key_ids(session: Session) -> set[str]:

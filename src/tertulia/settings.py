@@ -45,6 +45,7 @@ class ToolServerConfig(BaseModel):
     url: str | None = Field(None, pattern="^https?://")
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     cost_per_call: Decimal = Field(Decimal(0), ge=0, le=1000)
+    environment: Literal["test", "prod"] = "prod"
 
     @model_validator(mode="after")
     def _one_way(self) -> "ToolServerConfig":
@@ -112,8 +113,8 @@ class Settings(BaseModel):
         (),
         repr=False,
         description="MCP servers whose tools everyone can choose: a JSON list of `{name, command, args?, env?, folder?}` for "
-        "programs that run here, or `{name, url, headers?}`; each may have `cost_per_call`. Or `[[tool_servers]]` tables in "
-        "`tertulia.toml`. See docs/guides/tools.md.",
+        "programs that run here, or `{name, url, headers?}`; each may have `cost_per_call` and `environment`, `test` or `prod`. Or "
+        "`[[tool_servers]]` tables in `tertulia.toml`. See docs/guides/tools.md.",
     )
     outbound_allow: tuple[str, ...] = Field(
         (),

@@ -43,6 +43,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/tool-executions/{execution_id}/answer"): {"question_id": "x", "action": "cancel"},
     ("POST", "/chats/{chat_id}/context-optimizations"): {"optimization_type": "truncation"},
     ("PATCH", "/chats/{chat_id}/context-optimizations/{optimization_id}"): {"summary": "Short."},
+    ("POST", "/tool-servers/sign-in"): {"state": "x", "code": "y"},
     ("POST", "/tool-servers"): {"name": "tools", "url": "http://[::1]:9/mcp"},
     ("POST", "/provider-configs"): {"provider": "mistral", "api_key": "abcdefghijkl"},
 }
@@ -53,6 +54,7 @@ STATE = {
     ("GET", "/attachments/{attachment_id}/thumbnail"): 404,  # a text has none
     ("PATCH", "/drafts/{draft_id}"): 428,
     ("POST", "/chats/{chat_id}/context-optimizations"): 409,  # there is one question, which always stays
+    ("POST", "/tool-servers/{server_id}/sign-in"): 422,  # its address lies inside, and is not called
     ("POST", "/tool-executions/{execution_id}/answer"): 409,  # it waits for a decision, and asked nothing
 }
 
@@ -158,7 +160,12 @@ def test_what_is_public_is_public_on_purpose() -> None:
     public = {(method, path) for method, path, access in ROUTES if access is Access.PUBLIC}
     shared = {(method, path) for method, path in public if path.startswith("/shared/{token}")}
     assert all(method == "GET" for method, _ in shared)
-    assert public - shared == {("GET", "/setup"), ("POST", "/setup"), ("POST", "/session")}
+    assert public - shared == {
+        ("GET", "/setup"),
+        ("POST", "/setup"),
+        ("POST", "/session"),
+        ("GET", "/oauth/client"),  # what this program says of itself to services
+    }
 
 
 def test_nobody_is_refused_everywhere(server: LiveServer) -> None:

@@ -271,6 +271,12 @@ OLD["0009"] = [
     """INSERT INTO tool_server (id, user_id, name, url, header_names, cost_per_call, definitions, is_active, created_at, updated_at)
        VALUES (:share, :user, 'tools', 'https://tools.example/mcp', '[]', 0, '[]', {true}, :now, :now)""",
 ]
+OLD["0010"] = [
+    *OLD["0009"],
+    """INSERT INTO context_optimization (id, chat_id, created_by, trigger_reason, optimization_type, boundary_message_id,
+         leaf_message_id, tokens_before, tokens_after, is_edited, affected_messages, created_at, updated_at)
+       VALUES (:share, :chat, :user, 'auto', 'truncation', :message, :message, 9, 4, {false}, '[]', :now, :now)""",
+]
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])

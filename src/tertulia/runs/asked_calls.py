@@ -186,6 +186,7 @@ def _insert(session: Session, caller: Caller, step: int, asked: AskedCall, value
         tool_call_id=asked.call.id[:200],
         tool_name=name,
         server=offered.server if offered else None,
+        environment=offered.environment if offered else None,
         risk=offered.tool.risk if offered else Risk.HIGH,
         parameters=asked.arguments,
         definition_digest=offered.digest if offered else "",

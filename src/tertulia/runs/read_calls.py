@@ -92,6 +92,7 @@ def read_call(
         "tool_call_id": row.tool_call_id,
         "tool_name": row.tool_name,
         "server": row.server,
+        "environment": row.environment,
         "tool_key": tool_key(row.server, row.tool_name),
         "risk": row.risk,
         "parameters": row.parameters,

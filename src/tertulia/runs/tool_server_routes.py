@@ -92,7 +92,7 @@ def tool_server_routes(catalogue: ToolCatalogue) -> Routes:
         return json_response(
             await caller.read(
                 lambda session, actor: service.read_server(
-                    service.get_server(session, ToolServerId(server_id), actor=actor)
+                    session, service.get_server(session, ToolServerId(server_id), actor=actor)
                 )
             )
         )

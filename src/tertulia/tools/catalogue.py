@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx
 from sqlalchemy.orm import Session
@@ -15,10 +16,13 @@ from tertulia.keyring import KeyRing
 from tertulia.tools.offered import Toolbox, check_tools
 from tertulia.tools.protocol import OfferedTool, Tool, ToolContext
 from tertulia.tools.servers import service
+from tertulia.tools.servers.credentials import Credentials
+from tertulia.tools.servers.grants import GivenClient
 from tertulia.tools.servers.models import ToolServer
 from tertulia.tools.servers.operator import OperatorServer
-from tertulia.tools.servers.port import Ask, Listing, Open, ServerSession
-from tertulia.tools.servers.schemas import ToolServerRead
+from tertulia.tools.servers.port import Ask, Listing, Open, ScopeWanted, ServerSession, SignInWanted
+from tertulia.tools.servers.schemas import ToolServerRead, ToolSignInFinish, ToolSignInRead
+from tertulia.tools.servers.sign_in import Wish, begin_sign_in, finish_sign_in
 from tertulia.tools.servers.tool import Listed, Server, offer
 
 FIRST_READ_S = 10.0
@@ -39,6 +43,7 @@ class ToolCatalogue:
         self._here = check_tools(tools)
         self._operator = list(operator)
         self._client = client
+        self._credentials = Credentials(db, ring, client)
         self._keeping: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -49,6 +54,7 @@ class ToolCatalogue:
             task.cancel()
         await asyncio.gather(*self._keeping, return_exceptions=True)
         await asyncio.gather(*(one.close() for one in self._operator), return_exceptions=True)
+        await self._credentials.close()
 
     def names_taken(self) -> list[str]:
         return [one.name for one in self._operator]
@@ -81,28 +87,76 @@ class ToolCatalogue:
         """Ask a person's server what it offers, and keep that, or why it could not be asked. Raises ToolServerNotFound."""
         address = await self._db.read(_own_address, server_id, actor)
         listing: Listing | None = None
-        problem: str | None = None
+        problem: AppError | None = None
         try:
             async with self._opened(address, None) as session:
                 listing = await session.list_tools()
         except AppError as error:
-            problem = error.detail
+            problem = error
         await self._db.write(service.store_listing, server_id, address.url, listing, problem)
+
+    async def begin_sign_in(
+        self,
+        wish: Wish,
+        given: GivenClient | None,
+        *,
+        redirect_uri: str,
+        metadata_url: str | None,
+        actor: Actor,
+    ) -> ToolSignInRead:
+        """Where the person goes to sign in to their server. Raises ToolSignInFailed, AddressRefused."""
+        return await begin_sign_in(
+            self._db,
+            self.ring,
+            self._client,
+            wish,
+            given,
+            redirect_uri=redirect_uri,
+            metadata_url=metadata_url,
+            actor=actor,
+        )
+
+    async def finish_sign_in(self, came: ToolSignInFinish, *, actor: Actor) -> str:
+        """The person is back: keep their tokens, and ask the server, whose id it gives, what it offers.
+
+        Raises ToolSignInGone, ToolSignInFailed.
+        """
+        server_id = await finish_sign_in(self._db, self.ring, self._client, came, actor)
+        await self.read_server(server_id, actor=actor)
+        return server_id
 
     def _offered(self, row: ToolServer) -> list[OfferedTool]:
         address = service.address_of(row)
-        server = Server(row.name, f"{row.id} {row.url}", self._way_to(address), _keeper(address), row.cost_per_call)
+        server = Server(
+            row.name,
+            f"{row.id} {row.url}",
+            self._way_to(address),
+            _keeper(address),
+            row.environment,
+            row.cost_per_call,
+        )
         return [offer(server, one) for one in row.definitions if one.is_listed]
 
     def _way_to(self, address: service.Address) -> Open:
-        return lambda ask: self._opened(address, ask)
+        @asynccontextmanager
+        async def opened(ask: Ask | None) -> AsyncIterator[ServerSession]:
+            try:
+                async with self._opened(address, ask) as session:
+                    yield session
+            except (SignInWanted, ScopeWanted) as error:
+                await self._db.write(service.store_error, address.id, address.url, error)
+                raise
+
+        return opened
 
     @asynccontextmanager
     async def _opened(self, address: service.Address, ask: Ask | None) -> AsyncIterator[ServerSession]:
         from tertulia.tools.servers.connection import connect
 
+        account = address.account
+        tokens = partial(self._credentials.token, account, address.name) if account is not None else None
         headers = service.open_headers(address, self.ring)
-        async with connect(address.name, address.url, headers, self._client, ask) as session:
+        async with connect(address.name, address.url, headers, self._client, ask, tokens) as session:
             yield session
 
 

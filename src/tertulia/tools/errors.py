@@ -85,3 +85,20 @@ class QuestionGone(Conflict):
 
     def __init__(self) -> None:
         super().__init__("This was answered already, or the tool does not wait for it any more.")
+
+
+class ToolSignInFailed(Invalid):
+    """Signing in to a server did not come about; the sentence says why, and nothing was kept of it."""
+
+    code = "tool_sign_in_failed"
+
+
+class ToolSignInGone(Conflict):
+    """The browser came back with a sign-in that is over, or that another sign-in of the person's began."""
+
+    code = "tool_sign_in_gone"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This sign-in is over, or was begun elsewhere. Begin it again at the server (Settings, Tools)."
+        )

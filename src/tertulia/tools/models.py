@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from tertulia.db import Base, Id, JsonOf, Money, Timestamps, closed
 from tertulia.ids import new_id
-from tertulia.tools.protocol import ResultKind, Risk
+from tertulia.tools.protocol import Environment, ResultKind, Risk
 
 MAX_COST_PER_TOOL = Decimal("1.00")
 MAX_COST_PER_HOUR = Decimal("10.00")
@@ -132,6 +132,7 @@ class ToolExecution(Timestamps, Base):
     tool_call_id: Mapped[str] = mapped_column(sa.String(200))
     tool_name: Mapped[str] = mapped_column(sa.String(100))
     server: Mapped[str | None] = mapped_column(sa.String(100))
+    environment: Mapped[Environment | None] = mapped_column(closed(Environment))  # of that server
     risk: Mapped[Risk] = mapped_column(closed(Risk))
     parameters: Mapped[dict[str, Any]] = mapped_column(JsonOf(dict[str, Any]))
     edited_parameters: Mapped[dict[str, Any] | None] = mapped_column(JsonOf(dict[str, Any]))

@@ -131,6 +131,13 @@ class DryRun(Protocol):
     def dry_run(self, arguments: Mapping[str, Any], context: ToolContext) -> Awaitable[str]: ...
 
 
+class Environment(StrEnum):
+    """Whose data a server works on: the person's real ones, or those of an account that is there to try things."""
+
+    TEST = "test"
+    PROD = "prod"
+
+
 @dataclass(frozen=True)
 class Described:
     """How a tool is described now, where that is not what was accepted of it (servers/definitions.py)."""
@@ -146,13 +153,18 @@ class OfferedTool:
     tool: Tool
     server: str | None = None  # where it comes from, if not from here
     origin: str | None = None  # what that server is: another one of the same name is another tool
+    environment: Environment | None = None  # of that server
     changed: Described | None = None  # models are shown what was accepted; the digest is of what it is now
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         now = self.changed or self.tool
         described = [self.server, self.tool.name, now.description, now.parameters, self.tool.risk]
-        object.__setattr__(self, "digest", digest_of([*described, self.origin] if self.origin else described))
+        if self.origin:
+            described.append(self.origin)
+        if self.environment is Environment.TEST:
+            described.append(self.environment)  # what may be done with an account for trying may not with the real one
+        object.__setattr__(self, "digest", digest_of(described))
 
     @property
     def key(self) -> str:

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from tertulia.accounts.schemas import AuthorRead
 from tertulia.tools.models import DecidedBy, Key, Plain, ToolRules, ToolStatus
-from tertulia.tools.protocol import ResultKind, Risk
+from tertulia.tools.protocol import Environment, ResultKind, Risk
 from tertulia.tools.validation import MAX_ARGUMENTS
 
 MAX_RULES = 200
@@ -78,6 +78,7 @@ class ToolExecutionRead(TypedDict):
     tool_call_id: str
     tool_name: str
     server: str | None
+    environment: Environment | None
     tool_key: str
     risk: Risk
     parameters: dict[str, Any]

@@ -19,6 +19,7 @@ const settings = () => import("@/routes/settings-page");
 const GeneralPage = lazy(() => settings().then((made) => ({ default: made.GeneralPage })));
 const ProvidersPage = lazy(() => settings().then((made) => ({ default: made.ProvidersPage })));
 const ToolsPage = lazy(() => settings().then((made) => ({ default: made.ToolsPage })));
+const ToolSignInPage = lazy(() => settings().then((made) => ({ default: made.ToolSignInPage })));
 const ApprovalsPage = lazy(() => settings().then((made) => ({ default: made.ApprovalsPage })));
 const UsagePage = lazy(() => settings().then((made) => ({ default: made.UsagePage })));
 const SecurityPage = lazy(() => settings().then((made) => ({ default: made.SecurityPage })));
@@ -101,6 +102,11 @@ export const router = createRouter({
       createRoute({ getParentRoute: () => rootRoute, path: "/settings", component: GeneralPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/providers", component: ProvidersPage }),
       toolsRoute,
+      createRoute({
+        getParentRoute: () => rootRoute,
+        path: "/tool-servers/sign-in",
+        component: ToolSignInPage,
+      }),
       createRoute({ getParentRoute: () => rootRoute, path: "/approvals", component: ApprovalsPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/usage", component: UsagePage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/security", component: SecurityPage }),

@@ -1,11 +1,13 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { useCallback } from "react";
 import { meQuery, People, Security, SettingsForm } from "@/features/accounts";
 import { ModelChoice } from "@/features/models";
 import { ProviderList } from "@/features/providers";
-import { PendingCalls, ToolHistory, ToolRules, ToolServers } from "@/features/tools";
+import { PendingCalls, SignInBack, ToolHistory, ToolRules, ToolServers } from "@/features/tools";
 import { Transfer } from "@/features/transfer";
 import { UsageView } from "@/features/usage";
+import { useToast } from "@/ui/toast";
 import { Page } from "./page";
 import { SettingsFrame } from "./settings-frame";
 
@@ -52,6 +54,29 @@ export function ToolsPage({ chatId }: { chatId: string | undefined }) {
             </Link>
           }
         />
+      </div>
+    </SettingsFrame>
+  );
+}
+
+/** Back from signing in to a server of tools. */
+export function ToolSignInPage() {
+  const navigate = useNavigate();
+  const { say } = useToast();
+  const done = useCallback(
+    (name: string) => {
+      say(`You are signed in to ${name}.`);
+      void navigate({ to: "/settings/tools", search: {}, replace: true });
+    },
+    [navigate, say],
+  );
+  return (
+    <SettingsFrame title="Signing in">
+      <div className="flex flex-col gap-4">
+        <SignInBack onDone={done} />
+        <Link to="/settings/tools" search={{}} replace className="self-start text-accent underline">
+          To the tools and their servers
+        </Link>
       </div>
     </SettingsFrame>
   );

@@ -9,19 +9,18 @@ const LOOKS = {
   plain: "text-text-muted hover:bg-surface-hover hover:text-text",
 };
 
-export function Button({ look = "quiet", className, type = "button", ...rest }: Props) {
-  return (
-    <button
-      type={type}
-      className={cx(
-        "inline-flex min-h-9 items-center justify-center gap-2 rounded-control px-3 font-medium transition-colors duration-150",
-        "disabled:opacity-50",
-        LOOKS[look],
-        className,
-      )}
-      {...rest}
-    />
+/** How a button looks, for links that lead somewhere by a press. */
+export function buttonLook(look: keyof typeof LOOKS, className?: string): string {
+  return cx(
+    "inline-flex min-h-9 items-center justify-center gap-2 rounded-control px-3 font-medium transition-colors duration-150",
+    "disabled:opacity-50",
+    LOOKS[look],
+    className,
   );
+}
+
+export function Button({ look = "quiet", className, type = "button", ...rest }: Props) {
+  return <button type={type} className={buttonLook(look, className)} {...rest} />;
 }
 
 type IconProps = ButtonHTMLAttributes<HTMLButtonElement> & { label: string; children: ReactNode };

@@ -5,7 +5,7 @@ The client is the `mcp` package's. What a server says is hostile text; what goes
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -18,8 +18,10 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from tertulia import __version__
+from tertulia.errors import AppError
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.protocol import OutcomeUnknown, Question, ToolFailed, ToolResult
+from tertulia.tools.servers.bearer import Bearer, Tokens
 from tertulia.tools.servers.definitions import MAX_TOGETHER, MAX_TOOLS, Definition, is_acceptable, size_of
 from tertulia.tools.servers.guarded import GuardedTransport
 from tertulia.tools.servers.port import Ask, Listing, ServerFailed, ServerSession
@@ -45,11 +47,25 @@ def client_info() -> types.Implementation:
 
 @asynccontextmanager
 async def connect(
-    name: str, url: str, headers: Mapping[str, str], client: httpx.AsyncClient, ask: Ask | None
+    name: str,
+    url: str,
+    headers: Mapping[str, str],
+    client: httpx.AsyncClient,
+    ask: Ask | None,
+    tokens: Tokens | None = None,
 ) -> AsyncIterator[ServerSession]:
-    """A connection over HTTP, for one use. Raises ServerFailed; an address that may not be called says so by itself."""
+    """A connection over HTTP, for one use. Raises ServerFailed; an address that may not be called says so by itself.
+
+    `tokens` are those of a sign-in with the server; without them it is known by its headers alone.
+    """
+    secrets = list(headers.values())
+    bearer = Bearer(name, tokens, secrets) if tokens is not None else None
+    if bearer is not None:
+        await bearer.renew(None)
     transport = GuardedTransport(client, headers, idle_s=IDLE_S)
-    outgoing = httpx2.AsyncClient(transport=transport, follow_redirects=False, trust_env=False, timeout=IDLE_S)
+    outgoing = httpx2.AsyncClient(
+        transport=transport, auth=bearer, follow_redirects=False, trust_env=False, timeout=IDLE_S
+    )
     opened = Client(
         streamable_http_client(url, http_client=outgoing),
         client_info=client_info(),
@@ -61,7 +77,7 @@ async def connect(
         async with outgoing:
             async with asyncio.timeout(CONNECT_S):
                 made = await opened.__aenter__()
-            session = Session(name, made, headers.values())
+            session = Session(name, made, secrets, lambda: bearer.refused if bearer is not None else None)
             raised: BaseException | None = None
             try:
                 yield session
@@ -77,11 +93,13 @@ async def connect(
             raise  # of whoever uses it
         raise ServerFailed(f"{name} did not answer within {CONNECT_S:.0f} seconds.") from None
     except Exception as error:
+        if bearer is not None and bearer.refused is not None:
+            raise bearer.refused from None
         if session is not None and session.has_called:
             raise OutcomeUnknown(_cut_off(name)) from error
         if transport.refused is not None:
             raise transport.refused from None
-        raise ServerFailed(_sentence(name, transport.status, first_of(error), headers.values())) from None
+        raise ServerFailed(_sentence(name, transport.status, first_of(error), secrets)) from None
 
 
 async def _close(name: str, opened: Client, raised: BaseException | None) -> BaseException | None:
@@ -141,11 +159,19 @@ def first_of(error: BaseException) -> BaseException:
 class Session:
     """See ServerSession. `secrets` are taken out of whatever the server says."""
 
-    def __init__(self, name: str, client: Client, secrets: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        client: Client,
+        secrets: Sequence[str] = (),
+        refused: Callable[[], AppError | None] = lambda: None,
+    ) -> None:
+        """`secrets` may grow; `refused` says why the last request was not let through, where it was not."""
         self.has_called = False  # whether something was asked of it that may have had its effect
         self._name = name
         self._client = client
-        self._secrets = list(secrets)
+        self._secrets = secrets
+        self._refused = refused
         # The package checks results by the server's own schemas on the loop: one with a pattern can stop it for ever.
         client.session.validate_tool_result = _check_nothing  # type: ignore[method-assign]
 
@@ -167,7 +193,7 @@ class Session:
         except TimeoutError:
             raise ServerFailed(f"{self._name} did not say within {CONNECT_S:.0f} seconds what it offers.") from None
         except MCPError as error:
-            if _is_of_transport(error):
+            if _is_of_transport(error) or self._refused() is not None:
                 raise  # its status says more
             words = redact(error.message, self._secrets)[:300]
             raise ServerFailed(f"{self._name} does not say what it offers: {words}") from None
@@ -178,17 +204,25 @@ class Session:
         try:
             given = await self._client.call_tool(tool_name, dict(arguments))
         except MCPError as error:
+            self._raise_refusal()
             if error.code in _OF_THE_PACKAGE or _is_of_transport(error):
                 raise OutcomeUnknown(_cut_off(self._name)) from None
             raise ToolFailed(f"{self._name} says: {redact(error.message, self._secrets)[:1500]}") from None
         except ToolFailed:
             raise
         except Exception as error:
+            self._raise_refusal()
             raise OutcomeUnknown(_cut_off(self._name)) from error
         if given.is_error:
             words = redact("\n".join(_words(block) for block in given.content), self._secrets).strip()
             raise ToolFailed(words[:2000] or f"{self._name} says that it failed, and not why.")
         return self._redacted(as_result(given))
+
+    def _raise_refusal(self) -> None:
+        """A call that was refused at the door had no effect."""
+        error = self._refused()
+        if error is not None:
+            raise error from None
 
     def _redacted(self, result: ToolResult) -> ToolResult:
         if depth_of(result.content) > MAX_DEPTH:

@@ -14,7 +14,7 @@ import httpx
 from tertulia import clock
 from tertulia.errors import AppError
 from tertulia.settings import ToolServerConfig
-from tertulia.tools.protocol import OfferedTool, ToolContext
+from tertulia.tools.protocol import Environment, OfferedTool, ToolContext
 from tertulia.tools.servers.definitions import PinnedTool, accept, pin
 from tertulia.tools.servers.port import Ask, Listing, ServerSession
 from tertulia.tools.servers.schemas import ToolServerRead
@@ -48,6 +48,7 @@ class OperatorServer:
             f"operator: {origin}",
             self._open,
             self._on_listing,
+            Environment(config.environment),
             Decimal(config.cost_per_call),
             runs_beside_others=config.command is None,
         )
@@ -76,6 +77,9 @@ class OperatorServer:
             "definitions_digest": None,
             "listed_at": self._listed_at,
             "last_error": self._last_error,
+            "environment": self._server.environment,
+            "wants_sign_in": False,
+            "sign_in": None,
             "created_at": None,
             "updated_at": None,
         }

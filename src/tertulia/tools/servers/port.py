@@ -18,6 +18,26 @@ class ServerFailed(ToolFailed):
     code = "tool_server_failed"
 
 
+class SignInWanted(ServerFailed):
+    """It asks whoever calls to sign in with it, first or again. Nothing was asked of it."""
+
+    code = "tool_server_sign_in"
+
+    def __init__(self, name: str, *, again: bool = False) -> None:
+        how = "does not know you any more: sign in to it again" if again else "asks you to sign in to it"
+        super().__init__(f"{name} {how} (Settings, Tools). Nothing was called.")
+
+
+class ScopeWanted(ServerFailed):
+    """It knows who calls, and wants to be asked for more than it was at the sign-in. Nothing was done."""
+
+    code = "tool_server_sign_in"
+
+    def __init__(self, name: str, scope: str) -> None:
+        super().__init__(f"{name} wants you to allow more: sign in to it again (Settings, Tools). Nothing was called.")
+        self.scope = scope
+
+
 class ServerSession(Protocol):
     """A connection to a server, for one use."""
 

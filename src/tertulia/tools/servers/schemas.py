@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
+from tertulia.tools.protocol import Environment
 from tertulia.tools.schemas import DefinitionRead
 
 MAX_HEADERS = 20
@@ -80,6 +81,9 @@ class ToolServerCreate(_Request):
     url: ServerUrl
     headers: Headers = Field(default_factory=dict)
     cost_per_call: CallCost = Field(Decimal(0), description="US dollars that each call of its tools costs you.")
+    environment: Environment = Field(
+        Environment.PROD, description="`test` for an account that is there to try things: whoever approves is told."
+    )
 
 
 class ToolServerUpdate(_Request):
@@ -89,12 +93,61 @@ class ToolServerUpdate(_Request):
     url: ServerUrl | None = None
     headers: Headers | None = None
     cost_per_call: CallCost | None = None
+    environment: Environment | None = None
     is_active: bool | None = None
     accept_changes: str | None = Field(
         None,
         pattern="^[0-9a-f]{64}$",
         description="Take over what changed: the `definitions_digest` that you looked at.",
     )
+
+
+class ToolSignInCreate(_Request):
+    """A program of yours that you registered with the service, where it registers none by itself."""
+
+    client_id: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_header_value)] | None = None
+    client_secret: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_header_value)] | None = None
+
+
+class ToolSignInFinish(_Request):
+    """What the address that one comes back to was given by the service."""
+
+    state: str = Field(min_length=1, max_length=500)
+    code: str | None = Field(None, min_length=1, max_length=8000)
+    iss: str | None = Field(None, max_length=2000)
+    error: str | None = Field(None, max_length=200)
+    error_description: str | None = Field(None, max_length=2000)
+
+
+class ToolSignInRead(TypedDict):
+    """Where to go to sign in. `host` is whom one will deal with there; the rest of the address is theirs."""
+
+    url: str
+    host: str
+    scope: str | None
+
+
+class OAuthClientDocument(TypedDict):
+    """A program that signs people in with others, as draft-ietf-oauth-client-id-metadata-document describes one."""
+
+    client_id: str
+    client_name: str
+    client_uri: str
+    redirect_uris: list[str]
+    grant_types: list[str]
+    response_types: list[str]
+    token_endpoint_auth_method: str
+    application_type: str
+
+
+class SignInRead(TypedDict):
+    """A sign-in that counts. `expires_at` is of the token at hand; `is_renewed`: the server gets the next one by itself."""
+
+    issuer: str
+    scope: str | None
+    expires_at: datetime | None
+    is_renewed: bool
+    signed_in_at: datetime
 
 
 class ServerToolRead(TypedDict):
@@ -121,5 +174,8 @@ class ToolServerRead(TypedDict):
     definitions_digest: str | None
     listed_at: datetime | None
     last_error: str | None
+    environment: Environment
+    wants_sign_in: bool
+    sign_in: SignInRead | None
     created_at: datetime | None
     updated_at: datetime | None

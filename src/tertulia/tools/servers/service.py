@@ -12,15 +12,24 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.accounts.service import write_audit
+from tertulia.errors import AppError
 from tertulia.ids import ToolServerId, new_id
 from tertulia.keyring import KeyRing, SealedFor
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 from tertulia.tools.errors import ToolServerExists, ToolServerInvalid, ToolServerNotFound
-from tertulia.tools.protocol import Described, digest_of
+from tertulia.tools.protocol import Described, Environment, digest_of
+from tertulia.tools.servers.credentials import Account, account_of, delete_credential
 from tertulia.tools.servers.definitions import Definition, PinnedTool, accept, accept_one, pin
-from tertulia.tools.servers.models import ToolServer
-from tertulia.tools.servers.schemas import ServerToolRead, ToolServerCreate, ToolServerRead, ToolServerUpdate
+from tertulia.tools.servers.models import ToolCredential, ToolServer
+from tertulia.tools.servers.port import ScopeWanted, SignInWanted
+from tertulia.tools.servers.schemas import (
+    ServerToolRead,
+    SignInRead,
+    ToolServerCreate,
+    ToolServerRead,
+    ToolServerUpdate,
+)
 
 MAX_SERVERS = 20
 
@@ -34,10 +43,16 @@ class Address:
     name: str
     url: str
     headers: str | None
+    account: Account | None  # None where a header says who calls
 
 
 def address_of(row: ToolServer) -> Address:
-    return Address(row.id, row.user_id, row.name, row.url, row.headers)
+    account = None if has_own_authorization(row) else account_of(row)
+    return Address(row.id, row.user_id, row.name, row.url, row.headers, account)
+
+
+def has_own_authorization(row: ToolServer) -> bool:
+    return any(name.lower() == "authorization" for name in row.header_names)
 
 
 def create_server(
@@ -56,6 +71,7 @@ def create_server(
         user_id=actor.user_id,
         name=new.name,
         url=new.url,
+        environment=new.environment,
         headers=_seal(new.headers, server_id, actor.user_id, ring),
         header_names=list(new.headers),
         cost_per_call=new.cost_per_call,
@@ -66,12 +82,14 @@ def create_server(
     except exc.IntegrityError as error:
         raise ToolServerExists(new.name) from error
     write_audit(session, actor.user_id, "tool_server.create", entity="tool_server", entity_id=server_id)
-    return _announce(session, row, Operation.CREATED)
+    return announce(session, row, Operation.CREATED)
 
 
 def list_servers(session: Session, *, actor: Actor) -> list[ToolServerRead]:
     """Oldest first; there are few."""
-    return [read_server(row) for row in load_servers(session, actor.user_id)]
+    rows = load_servers(session, actor.user_id)
+    known = list_sign_ins(session, actor.user_id)
+    return [_read(row, known.get((row.url, row.environment))) for row in rows]
 
 
 def load_servers(session: Session, user_id: str) -> Sequence[ToolServer]:
@@ -98,11 +116,13 @@ def update_server(
     actor: Actor,
 ) -> ToolServerRead:
     row = get_server(session, server_id, actor=actor, lock=True)
+    before = account_of(row)
     if update.url is not None and update.url != row.url:
         if row.header_names and update.headers is None:
             raise ToolServerInvalid("headers", "The address is another one: enter the headers for it again.")
         # What another server offers is another server's, whatever its names.
         row.url, row.definitions, row.definitions_digest, row.listed_at = update.url, [], None, None
+        row.wants_sign_in, row.wanted_scope = False, None
         write_audit(session, actor.user_id, "tool_server.change", entity="tool_server", entity_id=server_id)
     if update.headers is not None:
         row.headers, row.header_names = (
@@ -113,6 +133,8 @@ def update_server(
         if update.name in taken:
             raise ToolServerExists(update.name)
         row.name = update.name
+    if update.environment is not None:
+        row.environment = update.environment
     if update.cost_per_call is not None:
         row.cost_per_call = update.cost_per_call
     if update.is_active is not None:
@@ -125,18 +147,26 @@ def update_server(
         session.flush()
     except exc.IntegrityError as error:
         raise ToolServerExists(row.name) from error
-    return _announce(session, row, Operation.UPDATED)
+    _drop_unused(session, before)
+    return announce(session, row, Operation.UPDATED)
 
 
 def delete_server(session: Session, server_id: ToolServerId, *, actor: Actor) -> None:
     row = get_server(session, server_id, actor=actor, lock=True)
-    _announce(session, row, Operation.DELETED)
+    before = account_of(row)
+    announce(session, row, Operation.DELETED)
     session.delete(row)
+    session.flush()
+    _drop_unused(session, before)
     write_audit(session, actor.user_id, "tool_server.delete", entity="tool_server", entity_id=server_id)
 
 
 def store_listing(
-    session: Session, server_id: str, url: str, listing: Sequence[tuple[str, Definition]] | None, error: str | None
+    session: Session,
+    server_id: str,
+    url: str,
+    listing: Sequence[tuple[str, Definition]] | None,
+    error: AppError | None,
 ) -> None:
     """What a server offers now, pinned against what was accepted; a listing that failed keeps what there was."""
     row = session.scalars(
@@ -153,9 +183,22 @@ def store_listing(
             [[one.name, (one.changed or one.accepted).model_dump()] for one in row.definitions if one.is_listed]
         )
         row.listed_at = clock.now()
-    row.last_error = error.replace("\x00", "\ufffd")[:2000] if error else None
-    session.flush()
-    _announce(session, row, Operation.UPDATED)
+    _store_error(row, error)
+    announce(session, row, Operation.UPDATED)
+
+
+def store_error(session: Session, server_id: str, url: str, error: AppError) -> None:
+    """Why a server let nobody in when one of its tools was called."""
+    row = session.scalars(sa.select(ToolServer).where(ToolServer.id == server_id, ToolServer.url == url)).one_or_none()
+    if row is not None:
+        _store_error(row, error)
+        announce(session, row, Operation.UPDATED)
+
+
+def _store_error(row: ToolServer, error: AppError | None) -> None:
+    row.last_error = error.detail.replace("\x00", "\ufffd")[:2000] if error else None
+    row.wants_sign_in = isinstance(error, SignInWanted | ScopeWanted)
+    row.wanted_scope = error.scope.replace("\x00", "") or None if isinstance(error, ScopeWanted) else None
 
 
 def accept_change(session: Session, server_name: str, tool_name: str, seen: Described, *, actor: Actor) -> None:
@@ -169,10 +212,14 @@ def accept_change(session: Session, server_name: str, tool_name: str, seen: Desc
     if row is not None:
         row.definitions = accept_one(row.definitions, tool_name, seen.description, seen.parameters)
         session.flush()
-        _announce(session, row, Operation.UPDATED)
+        announce(session, row, Operation.UPDATED)
 
 
-def read_server(row: ToolServer) -> ToolServerRead:
+def read_server(session: Session, row: ToolServer) -> ToolServerRead:
+    return _read(row, list_sign_ins(session, row.user_id).get((row.url, row.environment)))
+
+
+def _read(row: ToolServer, sign_in: SignInRead | None) -> ToolServerRead:
     return {
         "id": row.id,
         "name": row.name,
@@ -184,6 +231,9 @@ def read_server(row: ToolServer) -> ToolServerRead:
         "definitions_digest": row.definitions_digest,
         "listed_at": row.listed_at,
         "last_error": row.last_error,
+        "environment": row.environment,
+        "wants_sign_in": row.wants_sign_in,
+        "sign_in": None if has_own_authorization(row) else sign_in,
         "created_at": row.created_at,
         "updated_at": row.updated_at,
     }
@@ -218,14 +268,51 @@ def _seal(headers: Mapping[str, str], server_id: str, user_id: str, ring: KeyRin
     return ring.seal(orjson.dumps(dict(headers)), _place(server_id, user_id)) if headers else None
 
 
+def list_sign_ins(session: Session, user_id: str) -> dict[tuple[str, Environment], SignInRead]:
+    """Where a person is signed in, by address and account."""
+    rows = session.execute(
+        sa.select(
+            ToolCredential.service,
+            ToolCredential.environment,
+            ToolCredential.issuer,
+            ToolCredential.scope,
+            ToolCredential.expires_at,
+            ToolCredential.refresh_token.is_not(None),
+            ToolCredential.created_at,
+        ).where(ToolCredential.user_id == user_id)
+    )
+    return {
+        (service, environment): {
+            "issuer": issuer,
+            "scope": scope,
+            "expires_at": expires_at,
+            "is_renewed": is_renewed,
+            "signed_in_at": created_at,
+        }
+        for service, environment, issuer, scope, expires_at, is_renewed, created_at in rows
+    }
+
+
+def _drop_unused(session: Session, account: Account) -> None:
+    """Forget a sign-in that no server of the person needs any more."""
+    session.flush()
+    uses = sa.select(ToolServer.id).where(
+        ToolServer.user_id == account.user_id,
+        ToolServer.url == account.service,
+        ToolServer.environment == account.environment,
+    )
+    if session.scalars(uses.limit(1)).first() is None:
+        delete_credential(session, account)
+
+
 def _place(server_id: str, user_id: str) -> SealedFor:
     return SealedFor("tool_server", "headers", server_id, user_id)
 
 
-def _announce(session: Session, row: ToolServer, operation: Operation) -> ToolServerRead:
+def announce(session: Session, row: ToolServer, operation: Operation) -> ToolServerRead:
     session.flush()
     session.refresh(row)
-    read = read_server(row)
+    read = read_server(session, row)
     publish(
         session,
         owner_id=row.user_id,

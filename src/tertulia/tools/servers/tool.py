@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from tertulia.tools.protocol import Described, OfferedTool, Risk, Tool, ToolChanged, ToolContext, ToolResult
+from tertulia.tools.protocol import (
+    Described,
+    Environment,
+    OfferedTool,
+    Risk,
+    Tool,
+    ToolChanged,
+    ToolContext,
+    ToolResult,
+)
 from tertulia.tools.servers.definitions import PinnedTool
 from tertulia.tools.servers.port import Listing, Open
 
@@ -20,6 +29,7 @@ class Server:
     origin: str  # its address, or how it is started
     open: Open
     listed: Listed
+    environment: Environment
     cost_per_call: Decimal = Decimal(0)
     runs_beside_others: bool = True
 
@@ -63,5 +73,6 @@ def offer(server: Server, pinned: PinnedTool) -> OfferedTool:
         ServerTool(server, pinned),
         server.name,
         server.origin,
+        server.environment,
         Described(changed.description, changed.parameters) if changed else None,
     )

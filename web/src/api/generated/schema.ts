@@ -1139,6 +1139,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/oauth/client": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Client Document
+         * @description What this program says of itself to services that sign people in (Client ID Metadata Document).
+         */
+        get: operations["get_client_document_api_v1_oauth_client_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/proposals/{proposal_id}/accept": {
         parameters: {
             query?: never;
@@ -1838,6 +1858,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tool-servers/sign-in": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Back
+         * @description Back, with what the service put into the address. It counts once, and for whoever began it in this browser.
+         */
+        post: operations["post_back_api_v1_tool_servers_sign_in_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tool-servers/{server_id}": {
         parameters: {
             query?: never;
@@ -1871,6 +1911,30 @@ export interface paths {
          */
         post: operations["refresh_tool_server_api_v1_tool_servers__server_id__refresh_post"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tool-servers/{server_id}/sign-in": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Sign In
+         * @description Begin: ask the server who signs people in for it. The browser goes to `url`, and comes back within ten minutes.
+         */
+        post: operations["post_sign_in_api_v1_tool_servers__server_id__sign_in_post"];
+        /**
+         * Delete Sign In
+         * @description Forget the tokens. The service still lists this program among those it knows, until one removes it there.
+         */
+        delete: operations["delete_sign_in_api_v1_tool_servers__server_id__sign_in_delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2796,6 +2860,12 @@ export interface components {
          * @enum {string}
          */
         EditStatus: "open" | "accepted" | "rejected" | "misplaced";
+        /**
+         * Environment
+         * @description Whose data a server works on: the person's real ones, or those of an account that is there to try things.
+         * @enum {string}
+         */
+        Environment: "test" | "prod";
         /** FieldError */
         FieldError: {
             /** Field */
@@ -3287,6 +3357,28 @@ export interface components {
             progress: number | null;
         };
         /**
+         * OAuthClientDocument
+         * @description A program that signs people in with others, as draft-ietf-oauth-client-id-metadata-document describes one.
+         */
+        OAuthClientDocument: {
+            /** Application Type */
+            application_type: string;
+            /** Client Id */
+            client_id: string;
+            /** Client Name */
+            client_name: string;
+            /** Client Uri */
+            client_uri: string;
+            /** Grant Types */
+            grant_types: string[];
+            /** Redirect Uris */
+            redirect_uris: string[];
+            /** Response Types */
+            response_types: string[];
+            /** Token Endpoint Auth Method */
+            token_endpoint_auth_method: string;
+        };
+        /**
          * Operation
          * @enum {string}
          */
@@ -3501,6 +3593,7 @@ export interface components {
             edited_parameters: {
                 [key: string]: unknown;
             } | null;
+            environment: components["schemas"]["Environment"] | null;
             /** Error Code */
             error_code: string | null;
             /** Error Message */
@@ -4357,6 +4450,25 @@ export interface components {
              */
             username: string;
         };
+        /**
+         * SignInRead
+         * @description A sign-in that counts. `expires_at` is of the token at hand; `is_renewed`: the server gets the next one by itself.
+         */
+        SignInRead: {
+            /** Expires At */
+            expires_at: string | null;
+            /** Is Renewed */
+            is_renewed: boolean;
+            /** Issuer */
+            issuer: string;
+            /** Scope */
+            scope: string | null;
+            /**
+             * Signed In At
+             * Format: date-time
+             */
+            signed_in_at: string;
+        };
         /** SnippetPiece */
         SnippetPiece: {
             /** Is Hit */
@@ -4550,6 +4662,7 @@ export interface components {
             edited_parameters: {
                 [key: string]: unknown;
             } | null;
+            environment: components["schemas"]["Environment"] | null;
             /** Error Code */
             error_code: string | null;
             /** Error Message */
@@ -4709,6 +4822,11 @@ export interface components {
              */
             cost_per_call: number | string;
             /**
+             * @description `test` for an account that is there to try things: whoever approves is told.
+             * @default prod
+             */
+            environment: components["schemas"]["Environment"];
+            /**
              * Headers
              * @description Sent with every call, such as `Authorization`. They are never given back.
              */
@@ -4734,6 +4852,7 @@ export interface components {
             created_at: string | null;
             /** Definitions Digest */
             definitions_digest: string | null;
+            environment: components["schemas"]["Environment"];
             /** Header Names */
             header_names: string[];
             /** Id */
@@ -4746,12 +4865,15 @@ export interface components {
             listed_at: string | null;
             /** Name */
             name: string;
+            sign_in: components["schemas"]["SignInRead"] | null;
             /** Tools */
             tools: components["schemas"]["ServerToolRead"][];
             /** Updated At */
             updated_at: string | null;
             /** Url */
             url: string | null;
+            /** Wants Sign In */
+            wants_sign_in: boolean;
         };
         /**
          * ToolServerUpdate
@@ -4765,6 +4887,7 @@ export interface components {
             accept_changes?: string | null;
             /** Cost Per Call */
             cost_per_call?: number | string | null;
+            environment?: components["schemas"]["Environment"] | null;
             /** Headers */
             headers?: {
                 [key: string]: string;
@@ -4775,6 +4898,44 @@ export interface components {
             name?: string | null;
             /** Url */
             url?: string | null;
+        };
+        /**
+         * ToolSignInCreate
+         * @description A program of yours that you registered with the service, where it registers none by itself.
+         */
+        ToolSignInCreate: {
+            /** Client Id */
+            client_id?: string | null;
+            /** Client Secret */
+            client_secret?: string | null;
+        };
+        /**
+         * ToolSignInFinish
+         * @description What the address that one comes back to was given by the service.
+         */
+        ToolSignInFinish: {
+            /** Code */
+            code?: string | null;
+            /** Error */
+            error?: string | null;
+            /** Error Description */
+            error_description?: string | null;
+            /** Iss */
+            iss?: string | null;
+            /** State */
+            state: string;
+        };
+        /**
+         * ToolSignInRead
+         * @description Where to go to sign in. `host` is whom one will deal with there; the rest of the address is theirs.
+         */
+        ToolSignInRead: {
+            /** Host */
+            host: string;
+            /** Scope */
+            scope: string | null;
+            /** Url */
+            url: string;
         };
         /**
          * ToolStatus
@@ -12082,6 +12243,53 @@ export interface operations {
             };
         };
     };
+    get_client_document_api_v1_oauth_client_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     accept_api_v1_proposals__proposal_id__accept_post: {
         parameters: {
             query?: never;
@@ -15415,6 +15623,102 @@ export interface operations {
             };
         };
     };
+    post_back_api_v1_tool_servers_sign_in_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ToolSignInFinish"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     delete_tool_server_api_v1_tool_servers__server_id__delete: {
         parameters: {
             query?: never;
@@ -15687,6 +15991,192 @@ export interface operations {
             };
             /** @description Too many */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_sign_in_api_v1_tool_servers__server_id__sign_in_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                server_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ToolSignInCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_sign_in_api_v1_tool_servers__server_id__sign_in_delete: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and body give the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                server_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,5 +1,6 @@
 export { ChatState } from "./components/chat-state";
 export { PendingCalls } from "./components/pending-calls";
+export { SignInBack } from "./components/server-sign-in";
 export { ToolCallCard } from "./components/tool-card";
 export { ToolHistory } from "./components/tool-history";
 export { ToolRules } from "./components/tool-rules";

@@ -122,6 +122,18 @@ export const updateServer = (id: string, body: Schemas["ToolServerUpdate"]) =>
   api<ToolServer>("PATCH", `/tool-servers/${id}`, { body });
 export const removeServer = (id: string) => api<void>("DELETE", `/tool-servers/${id}`);
 export const refreshServer = (id: string) => api<ToolServer>("POST", `/tool-servers/${id}/refresh`);
+export const beginSignIn = (id: string, body: Schemas["ToolSignInCreate"]) =>
+  api<Schemas["ToolSignInRead"]>("POST", `/tool-servers/${id}/sign-in`, { body });
+/** With what who signs people in put into the address. */
+export const finishSignIn = (brought: URLSearchParams) => {
+  const body: Schemas["ToolSignInFinish"] = { state: brought.get("state") || "none" };
+  for (const name of ["code", "iss", "error", "error_description"] as const) {
+    const value = brought.get(name);
+    if (value) body[name] = value;
+  }
+  return api<ToolServer>("POST", "/tool-servers/sign-in", { body });
+};
+export const signOutOfServer = (id: string) => api<ToolServer>("DELETE", `/tool-servers/${id}/sign-in`);
 export const cancelCall = (callId: string) => api<ToolCall>("POST", `/tool-executions/${callId}/cancel`);
 export const putChatRules = (chatId: string, rules: Schemas["ChatApproval"]) =>
   api<ChatRules>("PUT", `/chats/${chatId}/auto-approval`, { body: rules });

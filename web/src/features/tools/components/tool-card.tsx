@@ -1,4 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import { ChevronDown, ChevronRight, TriangleAlert, Wrench } from "lucide-react";
 import { type ReactNode, useId, useState } from "react";
 import { ApiError } from "@/api/client";
@@ -83,6 +84,7 @@ export function CallCard({
         <Wrench size={16} strokeWidth={1.5} aria-hidden className="shrink-0 text-tool" />
         <span className="font-medium">{call.tool_name}</span>
         {call.server && <span className="text-sm text-text-muted">from {call.server}</span>}
+        {call.environment === "test" && <Badge tone="accent">Test account</Badge>}
         <span
           role={isWaiting ? "status" : undefined}
           className={cx(
@@ -122,6 +124,11 @@ export function CallCard({
             <p className="text-danger">
               <PlainText text={call.error_message} />
             </p>
+          )}
+          {call.error_code === "tool_server_sign_in" && isMine && (
+            <Link to="/settings/tools" search={{}} className="text-accent underline">
+              Sign in to {call.server}
+            </Link>
           )}
           {call.result && <ResultView call={call} result={call.result} />}
           {isMine && (call.status === "executing" || call.status === "approved") && <Stop call={call} />}

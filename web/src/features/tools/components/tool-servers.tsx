@@ -1,31 +1,32 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { ChevronRight, MoreHorizontal, Plus, X } from "lucide-react";
+import { ChevronRight, MoreHorizontal } from "lucide-react";
 import { useState } from "react";
-import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
-import { relativeTime } from "@/lib/dates";
+import { exactTime, relativeTime } from "@/lib/dates";
 import { dollars } from "@/lib/money";
 import { Button, IconButton } from "@/ui/button";
 import { Dialog } from "@/ui/dialog";
-import { Field } from "@/ui/field";
 import { Menu } from "@/ui/menu";
 import { Badge, Row, Rows, Section } from "@/ui/section";
 import { Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
 import {
-  createServer,
   refreshServer,
   removeServer,
+  signOutOfServer,
   type ToolServer,
   toolServersQuery,
   updateServer,
 } from "../queries";
+import { ServerForm } from "./server-form";
+import { ServerSignIn } from "./server-sign-in";
 import { Definition, PlainText } from "./values";
 
 /** MCP servers: one's own are added, looked at and removed; the operator's are shown. */
 export function ToolServers() {
   const servers = useQuery(toolServersQuery);
   const [editing, setEditing] = useState<ToolServer | "new">();
+  const [signingIn, setSigningIn] = useState<ToolServer>();
   const client = useQueryClient();
   const refresh = async () => {
     await client.invalidateQueries({ queryKey: ["tool-servers"] });
@@ -52,6 +53,7 @@ export function ToolServers() {
               key={server.id ?? server.name}
               server={server}
               onEdit={() => setEditing(server)}
+              onSignIn={() => setSigningIn(server)}
               onChanged={refresh}
             />
           ))}
@@ -72,6 +74,13 @@ export function ToolServers() {
           />
         )}
       </Dialog>
+      <Dialog
+        title={`Sign in to ${signingIn?.name ?? ""}`}
+        isOpen={signingIn !== undefined}
+        onClose={() => setSigningIn(undefined)}
+      >
+        {signingIn?.id && <ServerSignIn serverId={signingIn.id} name={signingIn.name} />}
+      </Dialog>
     </Section>
   );
 }
@@ -79,10 +88,12 @@ export function ToolServers() {
 function ServerRow({
   server,
   onEdit,
+  onSignIn,
   onChanged,
 }: {
   server: ToolServer;
   onEdit: () => void;
+  onSignIn: () => void;
   onChanged: () => Promise<void>;
 }) {
   const { say } = useToast();
@@ -98,15 +109,26 @@ function ServerRow({
     await removeServer(id);
     say(`${server.name} is removed. Calls of its tools stay as they are recorded.`);
   };
+  const signOut = async () => {
+    if (!id) return;
+    await signOutOfServer(id);
+    say(`You are signed out of ${server.name}. It may still list Tertulia among the programs that it knows.`);
+  };
   const changed = server.tools.filter((tool) => tool.changed).length;
   return (
     <Row
       actions={
         id && (
           <>
-            <Button disabled={doing.isPending} onClick={() => doing.mutate(() => refreshServer(id))}>
-              {doing.isPending ? "Looking …" : "Look again"}
-            </Button>
+            {server.wants_sign_in ? (
+              <Button look="primary" onClick={onSignIn}>
+                {server.sign_in ? "Sign in again" : "Sign in"}
+              </Button>
+            ) : (
+              <Button disabled={doing.isPending} onClick={() => doing.mutate(() => refreshServer(id))}>
+                {doing.isPending ? "Looking …" : "Look again"}
+              </Button>
+            )}
             <Menu
               trigger={
                 <IconButton label={`What to do with ${server.name}`}>
@@ -115,6 +137,10 @@ function ServerRow({
               }
               entries={[
                 { label: "Change", onChoose: onEdit },
+                ...(server.wants_sign_in
+                  ? [{ label: "Look again", onChoose: () => doing.mutate(() => refreshServer(id)) }]
+                  : []),
+                ...(server.sign_in ? [{ label: "Sign out", onChoose: () => doing.mutate(signOut) }] : []),
                 server.is_active
                   ? {
                       label: "Put aside",
@@ -163,6 +189,7 @@ function ServerRow({
       <p className="flex flex-wrap items-center gap-2">
         <span className="font-medium">{server.name}</span>
         {!id && <Badge>For everybody</Badge>}
+        {server.environment === "test" && <Badge tone="accent">Test account</Badge>}
         {!server.is_active && <Badge>Put aside</Badge>}
         {changed > 0 && (
           <Badge tone="danger">{changed === 1 ? "1 tool changed" : `${changed} changed`}</Badge>
@@ -171,6 +198,10 @@ function ServerRow({
       <p className="break-words text-sm text-text-muted">
         {[
           server.url,
+          server.sign_in && `signed in at ${hostOf(server.sign_in.issuer)}`,
+          server.sign_in?.expires_at &&
+            !server.sign_in.is_renewed &&
+            `until ${exactTime(server.sign_in.expires_at)}`,
           server.header_names.length > 0 && `sends ${server.header_names.join(", ")}`,
           Number(server.cost_per_call) > 0 && `${dollars(server.cost_per_call)} a call`,
           server.listed_at && `looked at ${relativeTime(server.listed_at)}`,
@@ -203,138 +234,6 @@ function ServerRow({
   );
 }
 
-type Header = { id: number; name: string; value: string };
-
-function ServerForm({ server, onDone }: { server?: ToolServer; onDone: () => void }) {
-  const [key] = useState(() => crypto.randomUUID());
-  const [name, setName] = useState(server?.name ?? "");
-  const [url, setUrl] = useState(server?.url ?? "");
-  const [cost, setCost] = useState(
-    Number(server?.cost_per_call ?? 0) ? String(Number(server?.cost_per_call)) : "",
-  );
-  const [headers, setHeaders] = useState<Header[]>();
-  const rows = headers ?? [];
-  const saving = useMutation({
-    mutationFn: () => {
-      const given = Object.fromEntries(
-        rows.filter((one) => one.name.trim()).map((one) => [one.name.trim(), one.value]),
-      );
-      const common = { name: name.trim(), url: url.trim(), cost_per_call: cost || "0" };
-      return server?.id
-        ? updateServer(server.id, { ...common, ...(headers ? { headers: given } : {}) })
-        : createServer({ ...common, headers: given }, key);
-    },
-    onSuccess: onDone,
-  });
-  const problem = saving.error;
-  const fieldError = (field: string) => (problem instanceof ApiError ? problem.field(field) : undefined);
-  const told = [
-    "name",
-    "url",
-    "cost_per_call",
-    "headers",
-    ...rows.map((one) => `headers.${one.name.trim()}`),
-  ];
-  const change = (id: number, next: Partial<Header>) =>
-    setHeaders(rows.map((one) => (one.id === id ? { ...one, ...next } : one)));
-  return (
-    <form
-      className="flex flex-col gap-4"
-      onSubmit={(event) => {
-        event.preventDefault();
-        saving.mutate();
-      }}
-    >
-      <Field
-        label="Name"
-        hint="Short, in lower-case letters, digits and dashes, such as “issues”."
-        required
-        maxLength={40}
-        autoCapitalize="none"
-        spellCheck={false}
-        value={name}
-        error={fieldError("name")}
-        onChange={(event) => setName(event.target.value)}
-      />
-      <Field
-        label="Address"
-        hint="Where it speaks MCP over HTTP."
-        type="url"
-        required
-        placeholder="https://mcp.example.org/mcp"
-        value={url}
-        error={fieldError("url")}
-        onChange={(event) => setUrl(event.target.value)}
-      />
-      <fieldset className="flex flex-col gap-2">
-        <legend className="pb-1 font-medium">Headers</legend>
-        <p className="text-sm text-text-muted">
-          {server && server.header_names.length > 0 && !headers
-            ? `It is sent ${server.header_names.join(", ")}. Add one to replace them all.`
-            : "What it wants to know you by, such as Authorization. Encrypted here, and never shown again."}
-        </p>
-        {rows.map((one) => (
-          <div key={one.id} className="flex flex-wrap items-end gap-2">
-            <Field
-              label="Header"
-              placeholder="Authorization"
-              className="min-w-32 flex-1"
-              autoComplete="off"
-              value={one.name}
-              error={fieldError(`headers.${one.name.trim()}`)}
-              onChange={(event) => change(one.id, { name: event.target.value })}
-            />
-            <Field
-              label="Value"
-              type="password"
-              autoComplete="off"
-              className="min-w-40 flex-2"
-              value={one.value}
-              onChange={(event) => change(one.id, { value: event.target.value })}
-            />
-            <IconButton
-              label={`Leave out ${one.name || "this header"}`}
-              onClick={() => setHeaders(rows.filter((other) => other.id !== one.id))}
-            >
-              <X size={16} strokeWidth={1.5} aria-hidden />
-            </IconButton>
-          </div>
-        ))}
-        {fieldError("headers") && (
-          <p role="alert" className="text-danger text-sm">
-            {fieldError("headers")}
-          </p>
-        )}
-        <Button
-          className="self-start"
-          onClick={() =>
-            setHeaders([
-              ...rows,
-              { id: (rows.at(-1)?.id ?? 0) + 1, name: rows.length ? "" : "Authorization", value: "" },
-            ])
-          }
-        >
-          <Plus size={16} strokeWidth={1.5} aria-hidden /> Add a header
-        </Button>
-      </fieldset>
-      <Field
-        label="What a call costs you"
-        hint="In US dollars. Empty: nothing. Your limits count it."
-        type="number"
-        min={0}
-        step="any"
-        value={cost}
-        error={fieldError("cost_per_call")}
-        onChange={(event) => setCost(event.target.value)}
-      />
-      {problem && !told.some(fieldError) && (
-        <p role="alert" className="text-danger">
-          {wordsFor(problem)}
-        </p>
-      )}
-      <Button look="primary" type="submit" className="self-start" disabled={saving.isPending}>
-        {saving.isPending ? "Asking what it offers …" : server ? "Save" : "Add"}
-      </Button>
-    </form>
-  );
+function hostOf(address: string): string {
+  return URL.canParse(address) ? new URL(address).host : address;
 }

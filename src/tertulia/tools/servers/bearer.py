@@ -1,0 +1,72 @@
+"""Sending a person's token with what goes to their server, and another one when it is refused."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+import httpx2
+import orjson
+
+from tertulia.errors import AppError
+from tertulia.tools.servers.authorization import is_challenge, wanted_scope
+from tertulia.tools.servers.port import ScopeWanted, SignInWanted
+
+Tokens = Callable[[str | None], Awaitable[str | None]]  # the token that counts, another than the given one
+
+
+class Bearer(httpx2.Auth):
+    """Why nothing can be sent is kept, because the package that calls makes another error of it."""
+
+    requires_request_body = True
+
+    def __init__(self, name: str, tokens: Tokens, secrets: list[str]) -> None:
+        """`secrets` hears of each token, so that it can be taken out of what the server says."""
+        self.refused: AppError | None = None  # of the call, or of what came before it
+        self._has_called = False
+        self._name = name
+        self._tokens = tokens
+        self._secrets = secrets
+        self._token: str | None = None
+
+    async def renew(self, rejected: str | None) -> str | None:
+        """Raises ServerFailed, SignInWanted."""
+        self._token = await self._tokens(rejected)
+        if self._token is not None and self._token not in self._secrets:
+            self._secrets.append(self._token)
+        return self._token
+
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        is_call = _is_call(request)
+        # What is refused while a call goes on, such as an answer to what it asked, says nothing of the call itself.
+        counts = is_call or not self._has_called
+        self._has_called = self._has_called or is_call
+        if counts:
+            self.refused = None
+        sent = self._put(request, self._token)
+        response = yield request
+        if response.status_code == 401 and sent is not None:
+            try:
+                self._put(request, await self.renew(sent))
+            except AppError as error:
+                self.refused = error if counts else self.refused
+                raise httpx2.ConnectError(error.detail) from None
+            response = yield request
+        if counts:
+            self.refused = self._refusal(response)
+
+    def _refusal(self, response: httpx2.Response) -> AppError | None:
+        scope = wanted_scope(response)
+        if scope is not None:
+            return ScopeWanted(self._name, scope)
+        return SignInWanted(self._name, again=self._token is not None) if is_challenge(response) else None
+
+    def _put(self, request: httpx2.Request, token: str | None) -> str | None:
+        if token is not None:
+            request.headers["Authorization"] = f"Bearer {token}"
+        return token
+
+
+def _is_call(request: httpx2.Request) -> bool:
+    try:
+        sent = orjson.loads(request.content)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(sent, dict) and sent.get("method") == "tools/call"

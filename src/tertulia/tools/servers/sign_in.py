@@ -1,0 +1,184 @@
+"""Signing in to a server: the person is sent to who signs people in for it, and comes back with a code."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import httpx
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor, SignInNeeded
+from tertulia.accounts.service import write_audit
+from tertulia.accounts.tokens import hash_token
+from tertulia.db import Database
+from tertulia.ids import ToolServerId, new_id
+from tertulia.keyring import KeyRing, SealedFor
+from tertulia.realtime.models import Operation
+from tertulia.tools.errors import ToolServerInvalid, ToolSignInFailed, ToolSignInGone
+from tertulia.tools.servers.credentials import Account, account_of, delete_credential, store_credential
+from tertulia.tools.servers.grants import GivenClient, Grant, OAuthClient
+from tertulia.tools.servers.models import ToolCredential, ToolServer, ToolSignIn
+from tertulia.tools.servers.schemas import ToolServerRead, ToolSignInFinish, ToolSignInRead
+from tertulia.tools.servers.service import announce, get_server, has_own_authorization
+
+LASTS = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A server to sign in to, as it was when the person asked."""
+
+    server_id: str
+    name: str
+    account: Account
+    scope: str | None  # what was allowed before, and what it wanted besides
+
+
+@dataclass(frozen=True)
+class Back:
+    """A sign-in whose person came back, once; its `flow` is still sealed."""
+
+    id: str
+    server_id: str
+    name: str
+    account: Account
+    flow: str
+
+
+async def begin_sign_in(
+    db: Database,
+    ring: KeyRing,
+    client: httpx.AsyncClient,
+    wish: Wish,
+    given: GivenClient | None,
+    *,
+    redirect_uri: str,
+    metadata_url: str | None,
+    actor: Actor,
+) -> ToolSignInRead:
+    """Raises ToolSignInFailed, AddressRefused."""
+    from tertulia.tools.servers.authorization import begin
+
+    begun = await begin(
+        client,
+        wish.name,
+        wish.account.service,
+        redirect_uri=redirect_uri,
+        metadata_url=metadata_url,
+        given=given,
+        scope_before=wish.scope,
+    )
+    await db.write(_store, ring, wish, begun.state, begun.flow.model_dump_json(), actor)
+    return {"url": begun.url, "host": urlsplit(begun.url).netloc, "scope": begun.flow.scope}
+
+
+async def finish_sign_in(
+    db: Database, ring: KeyRing, client: httpx.AsyncClient, came: ToolSignInFinish, actor: Actor
+) -> str:
+    """The server that one is signed in to now. Raises ToolSignInGone, ToolSignInFailed."""
+    from tertulia.tools.servers.authorization import Flow, finish
+
+    back = await db.write(_take, came.state, actor)
+    flow = Flow.model_validate_json(ring.open(back.flow, _place(back.id, back.account.user_id)))
+    if came.code is None:
+        why = f"{came.error or 'no code'} {came.error_description or ''}".strip()
+        told = "You did not allow it" if came.error == "access_denied" else f"It was refused there: {why}"
+        raise ToolSignInFailed(f"{told}. You are not signed in to {back.name}.")
+    grant = await finish(client, back.name, flow, code=came.code, iss=came.iss)
+    await db.write(_keep, ring, back, flow.issuer, flow.client, grant, actor)
+    return back.server_id
+
+
+def read_wish(session: Session, server_id: str, *, actor: Actor) -> Wish:
+    """Raises ToolServerNotFound, ToolServerInvalid."""
+    row = get_server(session, ToolServerId(server_id), actor=actor)
+    if has_own_authorization(row):
+        raise ToolServerInvalid("headers", "It is sent a header Authorization. Take that away to sign in instead.")
+    account = account_of(row)
+    granted = session.scalars(
+        sa.select(ToolCredential.scope).where(
+            ToolCredential.user_id == account.user_id,
+            ToolCredential.service == account.service,
+            ToolCredential.environment == account.environment,
+        )
+    ).one_or_none()
+    scopes = [scope for scope in (granted, row.wanted_scope) if scope]
+    return Wish(row.id, row.name, account, " ".join(dict.fromkeys(" ".join(scopes).split())) or None)
+
+
+def sign_out(session: Session, server_id: str, *, actor: Actor) -> ToolServerRead:
+    """Forget the person's tokens. Done when there are none."""
+    row = get_server(session, ToolServerId(server_id), actor=actor, lock=True)
+    if delete_credential(session, account_of(row)):
+        write_audit(session, actor.user_id, "tool_server.sign_out", entity="tool_server", entity_id=row.id)
+    return announce(session, row, Operation.UPDATED)
+
+
+def _store(session: Session, ring: KeyRing, wish: Wish, state: str, flow: str, actor: Actor) -> None:
+    """One at a time for a server; whoever begins anew gives up the one before."""
+    get_server(session, ToolServerId(wish.server_id), actor=actor, lock=True)
+    if actor.session_id is None:
+        raise SignInNeeded  # a program cannot come back in a browser
+    session.execute(sa.delete(ToolSignIn).where(ToolSignIn.server_id == wish.server_id))
+    made = new_id()
+    session.add(
+        ToolSignIn(
+            id=made,
+            user_id=actor.user_id,
+            session_id=actor.session_id,
+            server_id=wish.server_id,
+            state_hash=hash_token(state),
+            flow=ring.seal(flow.encode(), _place(made, actor.user_id)),
+            expires_at=clock.now() + LASTS,
+        )
+    )
+    session.flush()
+
+
+def _take(session: Session, state: str, actor: Actor) -> Back:
+    """Once, in time, and in the browser that began it. Raises ToolSignInGone."""
+    query = (
+        sa.select(ToolSignIn, ToolServer)
+        .join(ToolServer, ToolServer.id == ToolSignIn.server_id)
+        .where(
+            ToolSignIn.state_hash == hash_token(state),
+            ToolSignIn.user_id == actor.user_id,
+            ToolSignIn.session_id == actor.session_id,
+        )
+        .with_for_update(of=ToolSignIn)
+    )
+    found = session.execute(query).one_or_none()
+    if found is None:
+        raise ToolSignInGone
+    row, server = found
+    back = Back(row.id, server.id, server.name, account_of(server), row.flow)
+    is_in_time = row.expires_at > clock.now()
+    session.delete(row)
+    session.flush()
+    if not is_in_time:
+        raise ToolSignInGone
+    return back
+
+
+def _keep(
+    session: Session, ring: KeyRing, back: Back, issuer: str, oauth_client: OAuthClient, grant: Grant, actor: Actor
+) -> None:
+    """Where the server is still what one signed in to; it may have been moved or removed meanwhile."""
+    row = session.scalars(
+        sa.select(ToolServer)
+        .where(ToolServer.id == back.server_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if row is None or account_of(row) != back.account:
+        raise ToolSignInGone
+    store_credential(session, ring, back.account, issuer, oauth_client, grant)
+    row.wants_sign_in, row.wanted_scope, row.last_error = False, None, None
+    write_audit(session, actor.user_id, "tool_server.sign_in", entity="tool_server", entity_id=row.id)
+    announce(session, row, Operation.UPDATED)
+
+
+def _place(sign_in_id: str, user_id: str) -> SealedFor:
+    return SealedFor(ToolSignIn.__tablename__, "flow", sign_in_id, user_id)

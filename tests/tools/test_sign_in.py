@@ -1,0 +1,385 @@
+"""Signing in to MCP servers: there and back, tokens that end, that are renewed and refused, and what goes wrong."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.db.opening import plain_engine
+from tertulia.settings import Settings
+from tertulia.tools.protocol import Environment
+from tertulia.tools.servers.models import ToolCredential, ToolSignIn
+from tests.conftest import ServerMaker, SignIn
+from tests.fakes.live_server import Client
+from tests.fakes.oauth_server import SignedServer
+from tests.fakes.scripted_provider import ScriptedProvider
+from tests.runs.test_tools import calls_of, decide, pending
+from tests.tools.test_servers import ON_SQLITE, Use, add, ask_for, run, server_named, use  # noqa: F401 - a fixture
+
+
+@pytest.fixture
+def bank() -> Iterator[SignedServer]:
+    made = SignedServer()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def owner(use: Use, bank: SignedServer) -> Client:  # noqa: F811
+    return use(outbound_allow=(bank.origin,))
+
+
+class Stored:
+    """What the server's database holds, looked at in moments: whoever stays in a transaction holds up the server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._engine = plain_engine(settings)
+
+    def all(self, query: Any) -> Sequence[Any]:
+        with Session(self._engine, expire_on_commit=False) as session, session.begin():
+            return session.scalars(query).all()
+
+    def change(self, statement: Any) -> None:
+        with Session(self._engine) as session, session.begin():
+            session.execute(statement)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Stored]:
+    made = Stored(settings)
+    yield made
+    made.close()
+
+
+def begin(client: Client, server: dict[str, Any], expect: int = 200, **given: Any) -> Any:
+    return client.api("POST", f"/tool-servers/{server['id']}/sign-in", json=given, expect=expect)
+
+
+def come_back(client: Client, told: dict[str, str], expect: int = 200) -> Any:
+    return client.api("POST", "/tool-servers/sign-in", json=told, expect=expect)
+
+
+def sign_in(client: Client, bank: SignedServer, server: dict[str, Any]) -> dict[str, Any]:
+    signed: dict[str, Any] = come_back(client, bank.allowed(begin(client, server)["url"]))
+    return signed
+
+
+def expire(database: Stored) -> None:
+    database.change(sa.update(ToolCredential).values(expires_at=clock.now() - timedelta(seconds=1)))
+
+
+def test_a_person_signs_in_to_a_server_and_its_tools_are_there(
+    owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored
+) -> None:
+    """S002-073 S002-074 S002-075 S002-095 S002-100: a token with its type and end, of an account, sealed where it is kept."""
+    server = add(owner, bank.url, "bank")
+    assert (server["wants_sign_in"], server["tools"], server["sign_in"]) == (True, [], None)
+    assert "asks you to sign in" in server["last_error"]
+    begun = begin(owner, server)
+    assert begun["host"] == urlsplit(bank.origin).netloc
+    query = {name: values[0] for name, values in parse_qs(urlsplit(begun["url"]).query).items()}
+    assert (query["code_challenge_method"], query["resource"]) == ("S256", bank.url)
+    assert query["redirect_uri"] == f"{owner.base_url.scheme}://{owner.base_url.netloc.decode()}/tool-servers/sign-in"
+    signed = come_back(owner, bank.allowed(begun["url"]))
+    assert [tool["name"] for tool in signed["tools"]] == ["balance", "spend"]
+    assert (signed["wants_sign_in"], signed["last_error"]) == (False, None)
+    assert signed["sign_in"]["issuer"].rstrip("/") == bank.origin
+    assert (signed["sign_in"]["scope"], signed["sign_in"]["is_renewed"]) == ("read", True)
+    done = run(owner, provider, "bank/balance", {})
+    assert (done["status"], done["result"]["content"]) == ("completed", "There are 100 left.")
+    (row,) = database.all(sa.select(ToolCredential))
+    assert (row.service, row.environment, row.token_type) == (bank.url, Environment.PROD, "Bearer")
+    assert row.expires_at is not None
+    (access,), (refresh,) = bank.issuer.tokens, bank.issuer.refreshes
+    stored = [row.access_token, row.refresh_token or "", row.client]
+    assert not any(secret in text for secret in (access, refresh) for text in stored)
+    assert database.all(sa.select(ToolSignIn)) == []
+    # Signed out, its tools are there and say what is missing.
+    out = owner.api("DELETE", f"/tool-servers/{server['id']}/sign-in")
+    assert out["sign_in"] is None
+    failed = run(owner, provider, "bank/balance", {})
+    assert (failed["status"], failed["error_code"]) == ("failed", "tool_server_sign_in")
+    assert server_named(owner, "bank")["wants_sign_in"] is True
+
+
+def test_what_the_browser_brings_back_counts_once_in_time_and_where_it_was_begun(
+    owner: Client, bank: SignedServer, sign_in: SignIn, database: Stored
+) -> None:
+    server = add(owner, bank.url, "bank")
+    told = bank.allowed(begin(owner, server)["url"])
+    stranger = sign_in("eva")
+    body = {"username": "ana", "password": "correct horse battery"}
+    with Client(str(owner.base_url).removesuffix("/api/v1/").removesuffix("/api/v1")) as phone:
+        phone.api("POST", "/session", json=body, expect=201)
+        for other in (stranger, phone):
+            assert come_back(other, told, expect=409)["code"] == "tool_sign_in_gone"
+    assert come_back(owner, told | {"state": "another"}, expect=409)["code"] == "tool_sign_in_gone"
+    come_back(owner, told)
+    assert come_back(owner, told, expect=409)["code"] == "tool_sign_in_gone"
+    first = bank.allowed(begin(owner, server)["url"])
+    begin(owner, server)  # begun anew, in another tab
+    come_back(owner, first, expect=409)
+    late = bank.allowed(begin(owner, server)["url"])
+    database.change(sa.update(ToolSignIn).values(expires_at=clock.now() - timedelta(seconds=1)))
+    come_back(owner, late, expect=409)
+    # Meanwhile the server was moved: what was got is of no use, and nothing of it is kept.
+    before = database.all(sa.select(ToolCredential.id))
+    moved = bank.allowed(begin(owner, server)["url"])
+    owner.api("PATCH", f"/tool-servers/{server['id']}", json={"environment": "test"})
+    assert database.all(sa.select(ToolCredential.id)) == []  # nothing uses the one before either
+    assert len(before) == 1
+    assert come_back(owner, moved)["environment"] == "test"
+
+
+@ON_SQLITE
+def test_what_is_refused_there_is_told_and_keeps_nothing(owner: Client, bank: SignedServer, database: Stored) -> None:
+    server = add(owner, bank.url, "bank")
+
+    def state() -> str:
+        url: str = begin(owner, server)["url"]
+        return parse_qs(urlsplit(url).query)["state"][0]
+
+    denied = come_back(owner, {"state": state(), "error": "access_denied"}, expect=422)
+    assert (denied["code"], "did not allow" in denied["detail"]) == ("tool_sign_in_failed", True)
+    wrong = come_back(owner, {"state": state(), "code": "made-up"}, expect=422)
+    assert "invalid_grant" in wrong["detail"]
+    mixed_up = bank.allowed(begin(owner, server)["url"]) | {"iss": "https://elsewhere.example"}
+    assert "iss" in come_back(owner, mixed_up, expect=422)["detail"]
+    assert database.all(sa.select(ToolCredential)) == []
+    # Whoever signs people in says that it is somebody else, or that its pages are elsewhere, or nothing.
+    about = "/.well-known/oauth-protected-resource/mcp"
+    at = "/.well-known/oauth-authorization-server"
+    for path, status, body, words in (
+        (
+            about,
+            200,
+            '{"resource":"https://bank.example/mcp","authorization_servers":["https://a.example"]}',
+            "another",
+        ),
+        (about, 503, "{}", "at the moment"),
+        (
+            at,
+            200,
+            '{"issuer":"https://a.example","authorization_endpoint":"https://a.example/a",'
+            '"token_endpoint":"https://a.example/t"}',
+            "issuer mismatch",
+        ),
+        (at, 404, "{}", "does not say how"),
+        ("/register", 400, '{"error":"invalid_client_metadata"}', "Registration failed: 400"),
+    ):
+        bank.answers = {path: (status, body.encode())}
+        refused = begin(owner, server, expect=422)
+        assert (refused["code"], words in refused["detail"]) == ("tool_sign_in_failed", True), refused
+    bank.answers = {about: (200, b'{"resource":"%s","authorization_servers":["http://10.1.2.3"]}' % bank.url.encode())}
+    assert begin(owner, server, expect=422)["code"] == "address_refused"
+    assert database.all(sa.select(ToolSignIn)) == []
+
+
+@ON_SQLITE
+def test_one_that_registers_no_programs_takes_the_persons_own(use: Use) -> None:  # noqa: F811
+    bank = SignedServer(registers=False)
+    try:
+        owner = use(outbound_allow=(bank.origin,))
+        server = add(owner, bank.url, "bank")
+        refused = begin(owner, server, expect=422)
+        assert (refused["code"], refused["errors"][0]["field"]) == ("tool_sign_in_failed", "client_id")
+        back = f"{owner.base_url.scheme}://{owner.base_url.netloc.decode()}/tool-servers/sign-in"
+        assert back in refused["detail"]
+        begin(owner, server, expect=422, client_secret="shh")
+        for method, secret in (("none", None), ("client_secret_basic", "shh and more"), ("client_secret_post", "shh")):
+            from mcp.shared.auth import OAuthClientInformationFull
+
+            bank.issuer.clients["mine"] = OAuthClientInformationFull.model_validate(
+                {
+                    "client_id": "mine",
+                    "client_secret": secret,
+                    "redirect_uris": [back],
+                    "token_endpoint_auth_method": method,
+                    "scope": "read spend",
+                }
+            )
+            given: dict[str, Any] = {"client_id": "mine"} | ({"client_secret": secret} if secret else {})
+            if method == "client_secret_post":
+                bank.answers = {"/.well-known/oauth-authorization-server": (200, _metadata(bank, method))}
+            signed = come_back(owner, bank.allowed(begin(owner, server, **given)["url"]))
+            assert signed["sign_in"] is not None
+    finally:
+        bank.close()
+
+
+def _metadata(bank: SignedServer, method: str) -> bytes:
+    return (
+        f'{{"issuer":"{bank.origin}","authorization_endpoint":"{bank.origin}/authorize",'
+        f'"token_endpoint":"{bank.origin}/token","token_endpoint_auth_methods_supported":["{method}"]}}'
+    ).encode()
+
+
+@ON_SQLITE
+def test_what_asks_nobody_to_sign_in_or_is_sent_a_header_is_told_so(owner: Client, bank: SignedServer) -> None:
+    known = add(owner, bank.url, "known", headers={"Authorization": "Bearer of-my-own"})
+    assert (known["wants_sign_in"], known["sign_in"]) == (False, None)
+    assert begin(owner, known, expect=422)["errors"][0]["field"] == "headers"
+    bank.answers = {path: (200, b"{}") for path in ("/mcp",)} | {
+        path: (404, b"{}")
+        for path in ("/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource")
+    }
+    open_to_all = add(owner, bank.url, "open")
+    assert "asks nobody" in begin(owner, open_to_all, expect=422)["detail"]
+
+
+# ---- tokens that end
+
+
+def test_a_token_that_ends_is_renewed_once_however_many_need_it(
+    owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored
+) -> None:
+    server = add(owner, bank.url, "bank")
+    sign_in(owner, bank, server)
+    expire(database)
+    with ThreadPoolExecutor(6) as pool:
+        looked = list(pool.map(lambda _: owner.api("POST", f"/tool-servers/{server['id']}/refresh"), range(6)))
+    assert [one["last_error"] for one in looked] == [None] * 6
+    assert bank.issuer.renewals == 1
+    assert run(owner, provider, "bank/balance", {})["status"] == "completed"
+    assert bank.issuer.renewals == 1
+    (row,) = database.all(sa.select(ToolCredential))
+    assert row.refreshing_until is None
+    assert row.expires_at is not None
+    assert row.expires_at > clock.now()
+
+
+def test_a_token_that_is_refused_before_its_end_is_renewed_and_the_call_is_made_once(
+    owner: Client, bank: SignedServer, provider: ScriptedProvider
+) -> None:
+    server = add(owner, bank.url, "bank")
+    sign_in(owner, bank, server)
+    bank.rejects = set(bank.issuer.tokens)
+    done = run(owner, provider, "bank/balance", {})
+    assert (done["status"], bank.issuer.renewals) == ("completed", 1)
+
+
+def test_a_sign_in_that_is_over_asks_for_another_and_says_that_nothing_was_called(
+    owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored
+) -> None:
+    server = add(owner, bank.url, "bank")
+    sign_in(owner, bank, server)
+    bank.issuer.end()
+    failed = run(owner, provider, "bank/balance", {})
+    assert (failed["status"], failed["error_code"]) == ("failed", "tool_server_sign_in")
+    assert "sign in to it again" in failed["error_message"]
+    assert failed["cost"] in (None, "0.000000")
+    shown = server_named(owner, "bank")
+    assert (shown["wants_sign_in"], shown["sign_in"]) == (True, None)
+    assert [tool["name"] for tool in shown["tools"]] == ["balance", "spend"]
+    assert database.all(sa.select(ToolCredential)) == []
+    sign_in(owner, bank, server)
+    assert run(owner, provider, "bank/balance", {})["status"] == "completed"
+
+
+@ON_SQLITE
+def test_without_a_refresh_token_it_counts_until_its_end(
+    owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored
+) -> None:
+    bank.issuer.gives_refresh, bank.issuer.life_s = False, 30
+    server = add(owner, bank.url, "bank")
+    assert sign_in(owner, bank, server)["sign_in"]["is_renewed"] is False
+    assert run(owner, provider, "bank/balance", {})["status"] == "completed"
+    expire(database)
+    assert run(owner, provider, "bank/balance", {})["error_code"] == "tool_server_sign_in"
+    bank.issuer.life_s = None  # it does not say
+    assert sign_in(owner, bank, server)["sign_in"]["expires_at"] is None
+
+
+@ON_SQLITE
+def test_a_renewal_that_cannot_be_had_at_the_moment_loses_nothing(
+    owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored
+) -> None:
+    server = add(owner, bank.url, "bank")
+    sign_in(owner, bank, server)
+    expire(database)
+    bank.answers = {"/token": (503, b"{}")}
+    failed = run(owner, provider, "bank/balance", {})
+    assert (failed["status"], failed["error_code"]) == ("failed", "tool_server_failed")
+    bank.answers = {"/token": (200, b'{"no": "token"}')}
+    assert "no token" in run(owner, provider, "bank/balance", {})["error_message"]
+    bank.answers = {}
+    assert run(owner, provider, "bank/balance", {})["status"] == "completed"
+
+
+@ON_SQLITE
+def test_a_call_that_needs_more_than_was_allowed_asks_for_that_too(
+    owner: Client, bank: SignedServer, provider: ScriptedProvider
+) -> None:
+    server = add(owner, bank.url, "bank")
+    sign_in(owner, bank, server)
+    failed = run(owner, provider, "bank/spend", {"amount": 5})
+    assert (failed["status"], failed["error_code"], bank.spent) == ("failed", "tool_server_sign_in", [])
+    shown = server_named(owner, "bank")
+    assert shown["wants_sign_in"] is True
+    assert "allow more" in shown["last_error"]
+    begun = begin(owner, server)
+    assert set(begun["scope"].split()) == {"read", "spend"}
+    come_back(owner, bank.allowed(begun["url"]))
+    assert run(owner, provider, "bank/spend", {"amount": 5})["status"] == "completed"
+    assert bank.spent == [5]
+
+
+@ON_SQLITE
+def test_two_accounts_of_one_server_stay_apart(
+    owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored
+) -> None:
+    """S002-076: `test` and `prod`; what may run unasked with one is asked about with the other."""
+    trying = add(owner, bank.url, "trying", environment="test")
+    sign_in(owner, bank, trying)
+    real = add(owner, bank.url, "real")
+    assert (real["wants_sign_in"], real["sign_in"]) == (True, None)
+    sign_in(owner, bank, real)
+    assert {row.environment for row in database.all(sa.select(ToolCredential))} == set(Environment)
+    sent = ask_for(owner, provider, "trying/balance", {})
+    (call,) = pending(owner)
+    assert call["environment"] == "test"
+    decide(owner, call, remember="always")
+    owner.finished(sent["run"]["id"])
+    sent = ask_for(owner, provider, "trying/balance", {})
+    owner.finished(sent["run"]["id"])
+    assert calls_of(owner, sent)[0]["decision"] == "rule"
+    # The real account is left; what was allowed for the other is not allowed for this one.
+    owner.api("DELETE", f"/tool-servers/{real['id']}", expect=204)
+    owner.api("PATCH", f"/tool-servers/{trying['id']}", json={"environment": "prod"})
+    assert database.all(sa.select(ToolCredential)) == []
+    sent = ask_for(owner, provider, "trying/balance", {})
+    (call,) = pending(owner)
+    assert (call["reason"], call["environment"]) == ("changed", "prod")
+
+
+@ON_SQLITE
+def test_the_token_is_taken_out_of_what_the_server_says(
+    owner: Client, bank: SignedServer, provider: ScriptedProvider
+) -> None:
+    server = add(owner, bank.url, "bank")
+    sign_in(owner, bank, server)
+    (token,) = bank.issuer.tokens
+    bank._mcp.add_tool(lambda: f"You sent {token}", name="tell", description="Tell.")
+    owner.api("POST", f"/tool-servers/{server['id']}/refresh")
+    assert run(owner, provider, "bank/tell", {})["result"]["content"] == "You sent …"
+
+
+@ON_SQLITE
+def test_what_this_program_says_of_itself_is_read_over_the_web(start_server: ServerMaker) -> None:
+    """Services that take such an address for a name need no registration; without one of one's own there is none."""
+    for url, status in (("https://chat.example", 200), (None, 404)):
+        server = start_server(public_url=url)
+        with Client(server.url) as anybody:
+            told = anybody.api("GET", "/oauth/client", expect=status)
+            if status == 200:
+                assert told["client_id"] == f"{url}/api/v1/oauth/client"
+                assert told["redirect_uris"] == [f"{url}/tool-servers/sign-in"]
