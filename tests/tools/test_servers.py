@@ -390,6 +390,33 @@ def test_what_a_server_asks_is_a_form_that_any_device_answers(
 
 
 @ON_SQLITE
+def test_a_question_that_is_left_open_holds_up_nobody_else(
+    use: Use, provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    ana = use(tool_servers=(stdio(tmp_path, "everything"),))
+    provider.default = [Text("So be it."), Finish()]
+
+    def ask_now(tool: str, arguments: dict[str, Any]) -> Any:
+        provider.play(calling(Call(f"everything__{tool}", arguments)))
+        return ana.say(ana.chat(settings={"tools": [f"everything/{tool}"]})["id"], "Do it")
+
+    left = ask_now("trigger-elicitation-request", {})
+    (asking,) = pending(ana)
+    decide(ana, asking)
+    until(lambda: pending(ana)[0]["question"])
+    assert len(children_that_run("mcp-server-everything")) == 1
+    for words in ("one", "two"):
+        sent = ask_now("echo", {"message": words})
+        (call,) = [one for one in pending(ana, 2) if one["tool_name"] == "echo"]
+        decide(ana, call)
+        ana.finished(sent["run"]["id"])
+        assert calls_of(ana, sent)[0]["result"]["content"] == f"Echo: {words}"
+    assert len(children_that_run("mcp-server-everything")) == 2  # and no third, as the second was free
+    decide(ana, asking, "cancel")
+    ana.finished(left["run"]["id"])
+
+
+@ON_SQLITE
 def test_a_question_may_be_declined_and_ends_with_its_call(
     owner: Client, provider: ScriptedProvider, changing: ChangingServer
 ) -> None:

@@ -275,7 +275,7 @@ def test_a_sign_in_that_is_over_asks_for_another_and_says_that_nothing_was_calle
     bank.issuer.end()
     failed = run(owner, provider, "bank/balance", {})
     assert (failed["status"], failed["error_code"]) == ("failed", "tool_server_sign_in")
-    assert "sign in to it again" in failed["error_message"]
+    assert "Sign in to it again" in failed["error_message"]
     assert failed["cost"] in (None, "0.000000")
     shown = server_named(owner, "bank")
     assert (shown["wants_sign_in"], shown["sign_in"]) == (True, None)

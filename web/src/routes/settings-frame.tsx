@@ -21,7 +21,7 @@ export function SettingsFrame({ title, children }: { title: string; children: Re
     <Page title={title}>
       <nav
         aria-label="Settings"
-        className="-mx-2 mb-8 flex gap-1 overflow-x-auto border-hairline border-b pb-2 [scrollbar-width:none]"
+        className="-mx-2 mb-8 flex gap-1 overflow-x-auto border-hairline sm:flex-wrap border-b pb-2 [scrollbar-width:none]"
       >
         {PARTS.filter((part) => !("isForAdmins" in part) || me.role === "admin").map((part) => (
           <Link

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from tertulia.tools.servers.service import read_tools
 from tertulia.tools.servers.tool import Server, offer
 
 if TYPE_CHECKING:
-    from tertulia.tools.servers.process import ServerProcess
+    from tertulia.tools.servers.process import ServerProgram
 
 TRY_AGAIN_S = 60.0
 READ_AGAIN_S = 3600.0
@@ -41,7 +42,7 @@ class OperatorServer:
         self._listed_at: datetime | None = None
         self._last_error: str | None = None
         self.tried = asyncio.Event()
-        self._process: ServerProcess | None = None
+        self._program: ServerProgram | None = None
         origin = config.url or " ".join([config.command or "", *config.args])
         self._server = Server(
             config.name,
@@ -102,8 +103,8 @@ class OperatorServer:
             self.tried.set()
 
     async def close(self) -> None:
-        if self._process is not None:
-            await self._process.close()
+        if self._program is not None:
+            await self._program.close()
 
     @asynccontextmanager
     async def _open(self, ask: Ask | None) -> AsyncIterator[ServerSession]:
@@ -117,14 +118,15 @@ class OperatorServer:
         async with way as session:
             yield session
 
-    def _started(self) -> "ServerProcess":
-        if self._process is None:
-            from tertulia.tools.servers.process import ServerProcess
+    def _started(self) -> "ServerProgram":
+        if self._program is None:
+            from tertulia.tools.servers.process import ServerProcess, ServerProgram
 
             config = self._config
             assert config.command is not None
-            self._process = ServerProcess(config.name, config.command, config.args, config.env, config.folder)
-        return self._process
+            begin = partial(ServerProcess, config.name, config.command, config.args, config.env, config.folder)
+            self._program = ServerProgram(begin)
+        return self._program
 
     async def _on_listing(self, _context: ToolContext, listing: Listing) -> None:
         self._take(listing)

@@ -24,8 +24,8 @@ class SignInWanted(ServerFailed):
     code = "tool_server_sign_in"
 
     def __init__(self, name: str, *, again: bool = False) -> None:
-        how = "does not know you any more: sign in to it again" if again else "asks you to sign in to it"
-        super().__init__(f"{name} {how} (Settings, Tools). Nothing was called.")
+        how = "does not know you any more. Sign in to it again." if again else "asks you to sign in to it first."
+        super().__init__(f"{name} {how}")
 
 
 class ScopeWanted(ServerFailed):
@@ -34,7 +34,7 @@ class ScopeWanted(ServerFailed):
     code = "tool_server_sign_in"
 
     def __init__(self, name: str, scope: str) -> None:
-        super().__init__(f"{name} wants you to allow more: sign in to it again (Settings, Tools). Nothing was called.")
+        super().__init__(f"{name} wants you to allow more for this. Sign in to it again.")
         self.scope = scope
 
 

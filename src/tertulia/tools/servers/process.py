@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import IO, TextIO, cast
@@ -16,7 +16,8 @@ from tertulia.tools.servers.connection import CONNECT_S, Session, client_info, e
 from tertulia.tools.servers.port import Ask, ServerFailed, ServerSession
 
 IDLE_S = 300.0
-BUSY_S = 20.0  # how long one waits for others, whose tools may ask them something
+BUSY_S = 20.0  # how long one waits for others
+MOST_PROCESSES = 4  # of one program, all but one of which wait for somebody's answer
 ALIVE_S = 5.0
 TOLD_BYTES = 2000  # of what a process that failed said to its standard error
 log = logging.getLogger(__name__)
@@ -31,6 +32,32 @@ class _Running:
     holder: asyncio.Task[None] | None = None
 
 
+class ServerProgram:
+    """A program that runs once, and once more beside while it waits for what a person answers: nobody else waits for that."""
+
+    def __init__(self, begin: "Callable[[], ServerProcess]") -> None:
+        self._begin = begin
+        self._processes: list[ServerProcess] = []
+
+    @asynccontextmanager
+    async def connect(self, ask: Ask | None) -> AsyncIterator[ServerSession]:
+        """A connection for one use. Raises ServerFailed."""
+        async with self._least_busy().connect(ask) as session:
+            yield session
+
+    async def close(self) -> None:
+        await asyncio.gather(*(one.close() for one in self._processes))
+
+    def _least_busy(self) -> "ServerProcess":
+        for is_good in (ServerProcess.is_free, ServerProcess.is_at_work):
+            for one in self._processes:
+                if is_good(one):
+                    return one
+        if len(self._processes) < MOST_PROCESSES:
+            self._processes.append(self._begin())
+        return self._processes[-1]
+
+
 class ServerProcess:
     """One process, which does one thing at a time, so that what it asks is asked of whoever called it."""
 
@@ -43,7 +70,15 @@ class ServerProcess:
         self._lock = asyncio.Lock()
         self._running: _Running | None = None
         self._ask: Ask | None = None
+        self._is_asking = False
         self._idle: asyncio.TimerHandle | None = None
+
+    def is_free(self) -> bool:
+        return not self._lock.locked()
+
+    def is_at_work(self) -> bool:
+        """Whether it is used, and will be free without anybody doing anything."""
+        return not self._is_asking
 
     @asynccontextmanager
     async def connect(self, ask: Ask | None) -> AsyncIterator[ServerSession]:
@@ -131,7 +166,13 @@ class ServerProcess:
                     running.ready.exception()  # looked at, so that nobody is told that nobody did
 
     async def _on_question(self, question: Question) -> Reply:
-        return await self._ask(question) if self._ask is not None else Reply("cancel")
+        if self._ask is None:
+            return Reply("cancel")
+        self._is_asking = True
+        try:
+            return await self._ask(question)
+        finally:
+            self._is_asking = False
 
     def _end_soon(self) -> None:
         if not self._lock.locked():

@@ -89,7 +89,7 @@ function AddRule({ keys, onAdd }: { keys: string[]; onAdd: (key: string, rule: R
   const chosen = keys.includes(key) ? key : (keys[0] ?? "");
   return (
     <form
-      className="flex flex-wrap items-end gap-3"
+      className="flex flex-col gap-3"
       onSubmit={(event) => {
         event.preventDefault();
         onAdd(chosen, {
@@ -100,28 +100,34 @@ function AddRule({ keys, onAdd }: { keys: string[]; onAdd: (key: string, rule: R
         setPattern("");
       }}
     >
-      <Choice
-        label="Tool"
-        showLabel
-        value={chosen}
-        options={keys.map((one) => ({ value: one, label: one }))}
-        onChoose={setKey}
-      />
-      <Choice label="It" showLabel value={choice} options={CHOICES} onChoose={setChoice} />
-      <Field
-        label="Only if the argument"
-        placeholder="url"
-        value={argument}
-        onChange={(event) => setArgument(event.target.value)}
-      />
-      <Field
-        label="is like"
-        placeholder="https://docs.python.org/*"
-        required={argument.trim() !== ""}
-        value={pattern}
-        onChange={(event) => setPattern(event.target.value)}
-      />
-      <Button type="submit">Add the rule</Button>
+      <div className="flex flex-wrap gap-3">
+        <Choice
+          label="Tool"
+          showLabel
+          value={chosen}
+          options={keys.map((one) => ({ value: one, label: one }))}
+          onChoose={setKey}
+        />
+        <Choice label="It" showLabel value={choice} options={CHOICES} onChoose={setChoice} />
+      </div>
+      <div className="grid gap-3 sm:grid-cols-2">
+        <Field
+          label="Only if the argument"
+          placeholder="url"
+          value={argument}
+          onChange={(event) => setArgument(event.target.value)}
+        />
+        <Field
+          label="is like"
+          placeholder="https://docs.python.org/*"
+          required={argument.trim() !== ""}
+          value={pattern}
+          onChange={(event) => setPattern(event.target.value)}
+        />
+      </div>
+      <Button type="submit" className="self-start">
+        Add the rule
+      </Button>
     </form>
   );
 }

@@ -210,7 +210,10 @@ function ServerRow({
           .join(" · ")}
       </p>
       {server.last_error && (
-        <p role="status" className="pt-1 text-danger text-sm">
+        <p
+          role="status"
+          className={server.wants_sign_in ? "pt-1 text-sm text-warning" : "pt-1 text-danger text-sm"}
+        >
           {server.last_error}
         </p>
       )}
