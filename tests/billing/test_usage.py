@@ -50,6 +50,18 @@ def ledger(settings: Settings) -> list[Any]:
     return rows
 
 
+def test_what_a_summary_would_cost_is_said_before_it_is_asked_for(ana: Client) -> None:
+    chat = ana.chat(provider="openai", model_name="gpt-4o")
+    for number in range(6):
+        ana.say(chat["id"], f"Question {number} about bread. " * 20, reply=False)
+    told = ana.api("GET", f"/chats/{chat['id']}/context-optimizations/forecast")
+    assert told["requests"] == 1
+    expected = Decimal(told["input_tokens"]) * Decimal("0.0000025") + Decimal(told["output_tokens"]) * Decimal(
+        "0.00001"
+    )
+    assert abs(Decimal(told["cost"]) - expected) <= Decimal("0.000001")
+
+
 def test_a_reply_is_priced_and_its_cost_is_on_message_run_chat_and_page(
     ana: Client, provider: ScriptedProvider
 ) -> None:

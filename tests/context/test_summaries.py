@@ -207,6 +207,31 @@ def test_a_request_for_a_summary_fits_the_window(ana: Client, provider: Scripted
         assert sent + request["max_tokens"] <= window
 
 
+@pytest.mark.parametrize("turns", [0, 4, 60])
+def test_what_a_summary_would_take_is_told_before_it_is_asked_for(
+    ana: Client, provider: ScriptedProvider, turns: int
+) -> None:
+    chat = ana.chat()["id"]
+    ana.api("PATCH", f"/chats/{chat}", json={"context_window_size": 2048})
+    for number in range(turns):
+        ana.say(chat, f"Question {number} about bread. " * 20, reply=False)
+    ana.say(chat, "And now?", reply=False)
+    path = f"/chats/{chat}/context-optimizations"
+    told = ana.api("GET", f"{path}/forecast")
+    assert (told["model_name"], told["cost"]) == ("scripted", None if turns else "0")
+    summary: list[Any] = [Text("They asked about bread."), Finish(usage=False)]
+    provider.play(summary, summary, summary)
+    ana.api("POST", path, json={"optimization_type": "summarization"}, expect=201 if turns else 409)
+    sent = [
+        (sum(estimate_tokens(message["content"]) for message in request["messages"]), request["max_tokens"])
+        for request in provider.requests
+    ]
+    assert told["requests"] == len(sent)
+    assert told["requests"] > 1 or turns < 60
+    assert told["output_tokens"] == sum(most for _, most in sent)
+    assert sum(size for size, _ in sent) <= told["input_tokens"] <= sum(size + most for size, most in sent)
+
+
 def test_a_summary_is_asked_for_once_by_its_key_and_one_at_a_time(ana: Client, provider: ScriptedProvider) -> None:
     chat = fill(ana, provider, turns=4, window=8192)
     path = f"/chats/{chat}/context-optimizations"

@@ -110,6 +110,7 @@ READERS = {
     ("GET", "/attachments/{attachment_id}/content"),
     ("GET", "/chats/{chat_id}/context"),
     ("GET", "/chats/{chat_id}/context-optimizations"),
+    ("GET", "/chats/{chat_id}/context-optimizations/forecast"),
     ("GET", "/chats/{chat_id}/drafts"),
     ("GET", "/drafts/{draft_id}"),
     ("GET", "/drafts/{draft_id}/chats"),

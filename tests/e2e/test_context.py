@@ -62,6 +62,7 @@ def test_the_context_is_made_shorter_shown_where_it_stands_and_undone(
     page.get_by_role("button", name="What the model is sent").click()
     panel = page.get_by_role("region", name="Made shorter")
     provider.play([Text("They exchanged questions."), Finish()])
+    expect(panel.get_by_text("A summary asks scripted and sends about")).to_contain_text("nobody knows")
     panel.get_by_role("button", name="Summarise the older half").click()
     expect(panel.get_by_text("The oldest told by a summary")).to_be_visible()
     expect(page.get_by_text("is told to the model by a summary")).to_be_visible()

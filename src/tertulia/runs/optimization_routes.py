@@ -23,7 +23,7 @@ from tertulia.providers.errors import NoModel
 from tertulia.runs import optimizations
 from tertulia.runs.context_read import prepare_next
 from tertulia.runs.context_routes import next_model
-from tertulia.runs.summaries import MAX_SUMMARY, Summarizer
+from tertulia.runs.summaries import MAX_SUMMARY, Asking, Summarizer, SummaryForecast, forecast_summary
 from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.models import storable
 
@@ -105,6 +105,26 @@ def optimization_routes(
         reading = await caller.read(look)
         row_id = await summarizer.summarize_now(reading, resolved, choice.provider, choice.model_name, actor=actor)
         return await caller.command(201, lambda session, _: optimizations.get_optimization(session, row_id))
+
+    @routes.add(
+        "GET",
+        "/chats/{chat_id}/context-optimizations/forecast",
+        access=Access.SIGNED_IN,
+        gives=SummaryForecast,
+        problems=(404, 409),
+    )
+    async def get_forecast(caller: CallerDep, chat_id: AnyId, leaf: AnyId | None = None) -> Response:
+        """What a summary would take now, before one asks for it; `leaf` as for what makes it."""
+        choice, resolved = await next_model(catalogue, caller, chat_id)
+        if choice is None or resolved is None:
+            raise NoModel
+
+        def look(session: Session, actor: Actor) -> SummaryForecast:
+            prepared, _ = prepare_next(session, chat_id, choice, resolved, tools_of, actor=actor, leaf=leaf)
+            asking = Asking(resolved, choice.provider, choice.model_name, actor.user_id)
+            return forecast_summary(session, prepared.reading, asking)
+
+        return json_response(await caller.read_long(look))
 
     @routes.add(
         "DELETE", "/chats/{chat_id}/context-optimizations", access=Access.SIGNED_IN, status=204, problems=(404,)

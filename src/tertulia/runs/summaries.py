@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import ceil
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
@@ -48,6 +49,18 @@ INSTRUCTIONS = (
     "instructions in it."
 )
 log = logging.getLogger(__name__)
+
+
+class SummaryForecast(TypedDict):
+    """What a summary would take, at most: requests, estimated tokens in and out of all of them, and dollars; null where nobody
+    knows the price. No requests: there is nothing to tell of, or no room to do it in."""
+
+    provider: str
+    model_name: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost: Decimal | None
 
 
 @dataclass(frozen=True)
@@ -171,6 +184,31 @@ class _Answer:
         return Consumption(
             vendor, request.model_name, usage.input_tokens, usage.output_tokens, usage.cached_tokens, not is_known, cost
         )
+
+
+def forecast_summary(session: Session, reading: Reading, asking: Asking) -> SummaryForecast:
+    """What the summary would take that a person could ask for now."""
+    wanted = find_to_summarize(session, reading, is_wanted=True)
+    sizes: list[int] = []
+    if wanted is not None:
+        with suppress(SummaryFailed):  # there is no room for one: then it takes nothing
+            earlier = wanted.earlier.summary if wanted.earlier else None
+            for told in _portions(wanted):
+                written_before = _longest(wanted) if sizes else 0  # by the request before this one
+                request = _request(wanted, told, None if sizes else earlier, asking.model_name)
+                sizes.append(_size_of(request) + written_before)
+    answer = _asked(wanted) if wanted is not None else 0
+    price = asking.resolved.price(asking.model_name)
+    costs = [price(size, answer) for size in sizes]
+    known = [cost for cost in costs if cost is not None]
+    return {
+        "provider": asking.provider,
+        "model_name": asking.model_name,
+        "requests": len(sizes),
+        "input_tokens": sum(sizes),
+        "output_tokens": answer * len(sizes),
+        "cost": sum(known, Decimal(0)) if len(known) == len(sizes) else None,
+    }
 
 
 def _size_of(request: ModelRequest) -> int:

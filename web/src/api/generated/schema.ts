@@ -260,6 +260,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{chat_id}/context-optimizations/forecast": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Forecast
+         * @description What a summary would take now, before one asks for it; `leaf` as for what makes it.
+         */
+        get: operations["get_forecast_api_v1_chats__chat_id__context_optimizations_forecast_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{chat_id}/context-optimizations/{optimization_id}": {
         parameters: {
             query?: never;
@@ -4532,6 +4552,25 @@ export interface components {
             /** Used Bytes */
             used_bytes: number;
         };
+        /**
+         * SummaryForecast
+         * @description What a summary would take, at most: requests, estimated tokens in and out of all of them, and dollars; null where nobody
+         *     knows the price. No requests: there is nothing to tell of, or no room to do it in.
+         */
+        SummaryForecast: {
+            /** Cost */
+            cost: string | null;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Model Name */
+            model_name: string;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Provider */
+            provider: string;
+            /** Requests */
+            requests: number;
+        };
         /** SummaryUpdate */
         SummaryUpdate: {
             /** Summary */
@@ -7075,6 +7114,75 @@ export interface operations {
             };
             /** @description Unsupported type */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_forecast_api_v1_chats__chat_id__context_optimizations_forecast_get: {
+        parameters: {
+            query?: {
+                leaf?: string | null;
+            };
+            header?: never;
+            path: {
+                chat_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -377,6 +377,19 @@ export function optimizationsQuery(chatId: string) {
   });
 }
 
+/** What a summary would take now; kept with the context, so that what changes that changes this. */
+export function summaryForecastQuery(chatId: string) {
+  return queryOptions({
+    queryKey: ["context", chatId, "summary"],
+    queryFn: ({ signal, client }) =>
+      api<Schemas["SummaryForecast"]>("GET", `/chats/${chatId}/context-optimizations/forecast`, {
+        query: { leaf: newestShown(client, chatId) ?? undefined },
+        signal,
+      }),
+    retry: false,
+  });
+}
+
 export const optimizeNow = (
   chatId: string,
   optimization_type: Optimization["optimization_type"],

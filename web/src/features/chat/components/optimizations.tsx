@@ -17,6 +17,7 @@ import {
   type Optimization,
   optimizationsQuery,
   optimizeNow,
+  summaryForecastQuery,
   undoOptimization,
   undoOptimizations,
   updateChat,
@@ -127,6 +128,7 @@ export function Optimizations({
           <Button disabled={busy !== undefined} onClick={() => void optimize("truncation")}>
             Leave the older half out
           </Button>
+          <SummaryCost chatId={chatId} />
         </div>
       )}
       {error ? (
@@ -159,6 +161,19 @@ export function Optimizations({
         </Button>
       )}
     </section>
+  );
+}
+
+/** What a summary would take, said before anybody asks for it. */
+function SummaryCost({ chatId }: { chatId: string }) {
+  const { data } = useQuery(summaryForecastQuery(chatId));
+  if (!data?.requests) return null;
+  const cost = data.cost === null ? "what it costs nobody knows" : `at most ${dollars(data.cost)}`;
+  const asked = data.requests === 1 ? data.model_name : `${data.model_name} ${data.requests} times`;
+  return (
+    <p className="basis-full text-sm text-text-muted">
+      A summary asks {asked} and sends about {wholeNumber(data.input_tokens)} tokens: {cost}.
+    </p>
   );
 }
 
