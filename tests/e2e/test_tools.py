@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tertulia.tools.protocol import Tool
-from tests.e2e.conftest import SignedIn, accessibility_faults, say
+from tests.e2e.conftest import Complaints, SignedIn, accessibility_faults, say
 from tests.e2e.test_drafts import PHONE
 from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Text
 from tests.fakes.tools import Recorder
@@ -135,6 +135,32 @@ def test_one_refuses_with_a_word_allows_for_the_chat_and_sets_rules(
     expect(page.get_by_role("button", name="Take away the rule for search_chats")).to_be_visible()
     calls = page.get_by_role("list", name="Calls, the newest first")
     expect(calls.get_by_role("listitem")).to_have_count(3)
+
+
+def test_what_a_call_would_do_is_said_also_of_arguments_that_one_edits(
+    page: Page, provider: ScriptedProvider, complaints: Complaints
+) -> None:
+    complaints.expect("422")
+    begin(page, provider, "edit_draft")
+    draft_id = page.evaluate(
+        """async () => (await (await fetch("/api/v1/drafts", {method: "POST", body: JSON.stringify({content: "Rise for two hours."}),
+             headers: {"Content-Type": "application/json", "X-Tertulia": "1"}})).json()).id"""
+    )
+    edits = [{"find": "two hours", "replace": "three"}]
+    provider.play([Call("edit_draft", {"draft_id": draft_id, "edits": edits}), Finish("tool_calls")])
+    say(page, "Change it")
+    card = page.get_by_role("article", name="Tool edit_draft")
+    expect(card).to_contain_text("1 of 1 edits have their place")
+    card.get_by_role("button", name="Edit the arguments").click()
+    text = card.get_by_label("Arguments")
+    text.fill(text.input_value().replace("two hours", "a year"))
+    expect(card).not_to_contain_text("have their place")  # that was of the model's
+    card.get_by_role("button", name="Say what this would do").click()
+    expect(card).to_contain_text("None of the words to be changed are in the draft.")
+    text.fill(text.input_value().replace("a year", "Rise"))
+    card.get_by_role("button", name="Say what this would do").click()
+    expect(card).to_contain_text("1 of 1 edits have their place")
+    assert accessibility_faults(page) == []
 
 
 def test_the_state_of_a_chat_is_seen_as_it_changes(page: Page, provider: ScriptedProvider) -> None:

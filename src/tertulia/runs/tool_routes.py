@@ -30,6 +30,7 @@ from tertulia.tools.schemas import (
     ChatApprovalRead,
     Deny,
     DryRunRead,
+    DryRunWish,
     PendingToolExecution,
     ToolExecutionRead,
     ToolRead,
@@ -234,19 +235,19 @@ def tool_execution_routes(db: Database, cursors: Cursors, runner: ToolRunner) ->
         )
 
     @routes.add(
-        "GET",
+        "POST",
         "/tool-executions/{execution_id}/dry-run",
         access=Access.SIGNED_IN,
         gives=DryRunRead,
         problems=(404, 409),
     )
-    async def get_dry_run(caller: CallerDep, execution_id: AnyId) -> Response:
-        """What the call would do, where its tool can tell; nothing is done."""
+    async def post_dry_run(caller: CallerDep, execution_id: AnyId, wish: DryRunWish) -> Response:
+        """What the call would do, with its arguments or with others, where its tool can tell; nothing is done."""
         actor = await caller.actor()
         execution = await caller.read(
             lambda session, actor: get_execution(session, ToolExecutionId(execution_id), actor=actor)
         )
         check_decides(execution, actor=actor)
-        return json_response({"would": await runner.dry_run(execution, actor=actor)})
+        return json_response({"would": await runner.dry_run(execution, wish.arguments_json, actor=actor)})
 
     return routes

@@ -114,15 +114,22 @@ class ToolRunner:
         for one, tool in alone:
             await self._run_one(run, live, one, tool)
 
-    async def dry_run(self, execution: ToolExecution, *, actor: Actor) -> str | None:
-        """What a call would do, in words; None where its tool cannot tell. Raises what the tool raises."""
+    async def dry_run(self, execution: ToolExecution, edited: str | None, *, actor: Actor) -> str | None:
+        """What a call would do, in words, with the model's arguments or with `edited` ones as JSON; None where its tool cannot tell.
+
+        Raises ArgumentsInvalid, and what the tool raises.
+        """
         offered = (await self.catalogue.of(actor.user_id)).find(execution.tool_name, execution.server)
         tool = offered.tool if offered is not None else None
-        if not isinstance(tool, DryRun):
+        if offered is None or not isinstance(tool, DryRun):
             return None
+        arguments = execution.parameters
+        if edited is not None:
+            arguments = parse_arguments(edited)
+            check_call(offered, arguments)
         context = CallContext(self._db, actor, execution.chat_id, execution.message_id, self._client, _ask_nobody)
         async with asyncio.timeout(MAX_TIME_S):
-            return (await tool.dry_run(execution.parameters, context))[:MOST_WORDS]
+            return (await tool.dry_run(arguments, context))[:MOST_WORDS]
 
     def _on_wake(self, signal: str) -> None:
         if signal.startswith(CALL_PREFIX):

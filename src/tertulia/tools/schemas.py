@@ -146,6 +146,12 @@ class Approve(_Request):
     )
 
 
+class DryRunWish(_Request):
+    arguments_json: str | None = Field(
+        None, max_length=MAX_ARGUMENTS, description="Other arguments than the call's, as JSON text."
+    )
+
+
 class Deny(_Request):
     note: Plain | None = Field(None, max_length=1000, description="A word to the model: why not, or what instead.")
 

@@ -1841,13 +1841,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * Get Dry Run
-         * @description What the call would do, where its tool can tell; nothing is done.
-         */
-        get: operations["get_dry_run_api_v1_tool_executions__execution_id__dry_run_get"];
+        get?: never;
         put?: never;
-        post?: never;
+        /**
+         * Post Dry Run
+         * @description What the call would do, with its arguments or with others, where its tool can tell; nothing is done.
+         */
+        post: operations["post_dry_run_api_v1_tool_executions__execution_id__dry_run_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2864,6 +2864,14 @@ export interface components {
         DryRunRead: {
             /** Would */
             would: string | null;
+        };
+        /** DryRunWish */
+        DryRunWish: {
+            /**
+             * Arguments Json
+             * @description Other arguments than the call's, as JSON text.
+             */
+            arguments_json?: string | null;
         };
         /** EditRead */
         EditRead: {
@@ -15518,7 +15526,7 @@ export interface operations {
             };
         };
     };
-    get_dry_run_api_v1_tool_executions__execution_id__dry_run_get: {
+    post_dry_run_api_v1_tool_executions__execution_id__dry_run_post: {
         parameters: {
             query?: never;
             header?: never;
@@ -15527,7 +15535,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DryRunWish"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -15547,6 +15559,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Not found */
             404: {
                 headers: {
@@ -15558,6 +15579,24 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };

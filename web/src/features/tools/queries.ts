@@ -101,11 +101,18 @@ export function stateQuery(chatId: string) {
   });
 }
 
-export function dryRunQuery(callId: string) {
+/** What a call would do; `edited`: with these arguments instead of the model's. */
+export function dryRunQuery(callId: string, edited: string | undefined) {
   return queryOptions({
-    queryKey: ["dry-run", callId],
+    queryKey: ["dry-run", callId, edited ?? null],
     queryFn: async ({ signal }) =>
-      (await api<Schemas["DryRunRead"]>("GET", `/tool-executions/${callId}/dry-run`, { signal })).would,
+      (
+        await api<Schemas["DryRunRead"]>("POST", `/tool-executions/${callId}/dry-run`, {
+          body: edited === undefined ? {} : { arguments_json: edited },
+          signal,
+        })
+      ).would,
+    retry: false,
     staleTime: 10_000,
   });
 }

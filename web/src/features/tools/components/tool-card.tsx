@@ -167,7 +167,8 @@ function Deciding({ call }: { call: ToolCall }) {
   const [problem, setProblem] = useState<string>();
   const [isBusy, setBusy] = useState(false);
   const tool = tools.find((one) => one.key === call.tool_key);
-  const dryRun = useQuery({ ...dryRunQuery(call.id), enabled: tool?.can_dry_run === true });
+  const [tried, setTried] = useState<string>(); // the edited arguments that one wanted to know of
+  const dryRun = useQuery({ ...dryRunQuery(call.id, tried), enabled: tool?.can_dry_run === true });
   const decide = async (work: () => Promise<ToolCall>) => {
     setBusy(true);
     setProblem(undefined);
@@ -206,12 +207,17 @@ function Deciding({ call }: { call: ToolCall }) {
           onChange={(event) => setEdited(event.target.value)}
         />
       )}
-      {dryRun.data && (
+      {tool?.can_dry_run && tried !== edited ? (
+        <Button className="self-start" onClick={() => setTried(edited)}>
+          Say what this would do
+        </Button>
+      ) : dryRun.data ? (
         <p className="rounded-control bg-surface-quiet px-3 py-2">
           <PlainText text={dryRun.data} />
         </p>
+      ) : (
+        dryRun.error && <p className="text-danger">{wordsFor(dryRun.error)}</p>
       )}
-      {dryRun.error && <p className="text-danger">{wordsFor(dryRun.error)}</p>}
       {note !== undefined && (
         <TextField
           label="A word to the model"
