@@ -1,5 +1,6 @@
 """Signing in to MCP servers: there and back, tokens that end, that are renewed and refused, and what goes wrong."""
 
+import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -14,6 +15,7 @@ from tertulia import clock
 from tertulia.db.opening import plain_engine
 from tertulia.settings import Settings
 from tertulia.tools.protocol import Environment
+from tertulia.tools.servers.authorization import MAX_CLIENT_ID, MAX_SCOPE, MAX_URL
 from tertulia.tools.servers.models import ToolCredential, ToolSignIn
 from tests.conftest import ServerMaker, SignIn
 from tests.fakes.live_server import Client
@@ -182,6 +184,31 @@ def test_what_is_refused_there_is_told_and_keeps_nothing(owner: Client, bank: Si
     bank.answers = {about: (200, b'{"resource":"%s","authorization_servers":["http://10.1.2.3"]}' % bank.url.encode())}
     assert begin(owner, server, expect=422)["code"] == "address_refused"
     assert database.all(sa.select(ToolSignIn)) == []
+
+
+@ON_SQLITE
+def test_what_services_say_at_length_is_cut_or_refused(owner: Client, bank: SignedServer) -> None:
+    server = add(owner, bank.url, "bank")
+    about, at = "/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-authorization-server"
+    told = {"resource": bank.url, "authorization_servers": [bank.origin]}
+    scopes = json.dumps({**told, "scopes_supported": ["read", "\0bad", "x" * 100_000]})
+    bank.answers = {
+        about: (200, scopes.encode()),
+        "/mcp": (401, b"{}"),
+        "/register": (201, b'{"client_id": "mine", "redirect_uris": []}'),
+    }
+    scope = begin(owner, server)["scope"]
+    assert (scope[:6], len(scope)) == ("read x", MAX_SCOPE)
+    bank.answers["/register"] = (201, json.dumps({"client_id": "c" * MAX_CLIENT_ID}).encode())
+    begin(owner, server)
+    bank.answers["/register"] = (201, json.dumps({"client_id": "c" * (MAX_CLIENT_ID + 1)}).encode())
+    assert "too long" in begin(owner, server, expect=422)["detail"]
+    page = f"{bank.origin}/".ljust(MAX_URL, "a")
+    pages = {"issuer": bank.origin, "authorization_endpoint": page, "token_endpoint": f"{bank.origin}/token"}
+    bank.answers = {at: (200, json.dumps(pages | {"registration_endpoint": f"{bank.origin}/register"}).encode())}
+    assert begin(owner, server)["url"].startswith(page)
+    bank.answers = {at: (200, json.dumps(pages | {"authorization_endpoint": page + "a"}).encode())}
+    assert "too long" in begin(owner, server, expect=422)["detail"]
 
 
 @ON_SQLITE

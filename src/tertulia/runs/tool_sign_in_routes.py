@@ -52,7 +52,7 @@ def tool_sign_in_routes(catalogue: ToolCatalogue, public_url: str | None) -> Rou
             raise Invalid("A secret belongs to a client id: enter that too.", field="client_id")
 
         def look(session: Session, actor: Actor) -> Wish:
-            wish = read_wish(session, server_id, actor=actor)
+            wish = read_wish(session, server_id, catalogue.ring, actor=actor)
             require_confirmed(session, actor)
             return wish
 

@@ -57,6 +57,10 @@ from tertulia.tools.servers.port import ServerFailed
 
 WHOLE_S = 30.0  # of everything that is asked before the person is sent there, and after they are back
 MAX_LIFE_S = 10 * 365 * 24 * 3600
+MAX_URL = 2000
+MAX_SCOPE = 2000
+MAX_CLIENT_ID = 2000
+MAX_SECRET = 4000
 CLIENT_NAME = "Tertulia"
 _PROBE = {
     "jsonrpc": "2.0",
@@ -105,6 +109,7 @@ async def begin(
     client: httpx.AsyncClient,
     name: str,
     server_url: str,
+    headers: Mapping[str, str],
     *,
     redirect_uri: str,
     metadata_url: str | None,
@@ -113,11 +118,11 @@ async def begin(
 ) -> Begun:
     """Ask a server who signs people in for it, and be known there. Raises ToolSignInFailed, AddressRefused.
 
-    `metadata_url` is where this program describes itself, where the web can read it: then it needs no registration.
+    `headers` are the server's own, and go nowhere else. `metadata_url` is where this program describes itself, where the web can read it: then it needs no registration.
     """
     async with _calls(client, name) as http:
-        headers = {"Accept": "application/json, text/event-stream"}
-        async with http.stream("POST", server_url, json=_PROBE, headers=headers) as challenge:
+        probe = {**headers, "Accept": "application/json, text/event-stream"}
+        async with http.stream("POST", server_url, json=_PROBE, headers=probe) as challenge:
             asks = challenge.status_code in (401, 403)  # what it says besides is in its headers
         resource = await _resource_metadata(http, challenge, server_url)
         if resource is None and not asks:
@@ -128,7 +133,7 @@ async def begin(
         challenged = get_client_metadata_scopes(
             extract_scope_from_www_auth(challenge) if asks else None, resource, metadata, about.grant_types
         )
-        about.scope = scope = union_scopes(scope_before, challenged)
+        about.scope = scope = _plain_scope(union_scopes(scope_before, challenged))
         base = _origin(server_url)
         token_endpoint = str(metadata.token_endpoint) if metadata else f"{base}/token"
         page = str(metadata.authorization_endpoint) if metadata else f"{base}/authorize"
@@ -149,6 +154,8 @@ async def begin(
         query["scope"] = scope
         if "offline_access" in scope.split():
             query["prompt"] = "consent"  # OpenID Connect asks for it there
+    if len(known.client_id) > MAX_CLIENT_ID or len(known.client_secret or "") > MAX_SECRET:
+        raise ToolSignInFailed(f"Signing in to {name} failed: it gave this program a name that is too long.")
     oauth_client = OAuthClient(
         client_id=known.client_id,
         client_secret=known.client_secret,
@@ -159,7 +166,7 @@ async def begin(
     flow = Flow(
         client=oauth_client,
         issuer=issuer,
-        metadata=metadata,
+        metadata=_what_counts_later(metadata),
         redirect_uri=redirect_uri,
         code_verifier=pkce.code_verifier,
         scope=scope,
@@ -331,7 +338,7 @@ def _grant(answer: httpx2.Response, asked_scope: str | None, refresh_token: str 
         access_token=token.access_token,
         token_type=token.token_type,
         refresh_token=token.refresh_token or refresh_token,
-        scope=token.scope or asked_scope,
+        scope=_plain_scope(token.scope) or asked_scope,
         expires_at=clock.now() + timedelta(seconds=life_s) if life_s is not None else None,
     )
 
@@ -355,9 +362,30 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def _plain_scope(scope: str | None) -> str | None:
+    """The words of a scope, of the characters that such may have (RFC 6749, 3.3), as many as one would look at."""
+    words = (scope or "").split()
+    plain = [word for word in words if word.isascii() and word.isprintable()]
+    return " ".join(plain)[:MAX_SCOPE] or None
+
+
+def _what_counts_later(metadata: OAuthMetadata | None) -> OAuthMetadata | None:
+    """What says who signed the person in; the rest may be long, and is not kept."""
+    if metadata is None:
+        return None
+    return OAuthMetadata(
+        issuer=metadata.issuer,
+        authorization_endpoint=metadata.authorization_endpoint,
+        token_endpoint=metadata.token_endpoint,
+        authorization_response_iss_parameter_supported=metadata.authorization_response_iss_parameter_supported,
+    )
+
+
 def _require_safe(server_url: str, *urls: str) -> None:
     """Passwords and tokens go over TLS, unless the server itself is spoken to without."""
     for url in urls:
         parts = urlsplit(url)
+        if len(url) > MAX_URL:
+            raise OAuthFlowError("it names an address that is too long")
         if parts.scheme != "https" and (parts.scheme != "http" or urlsplit(server_url).scheme != "http"):
             raise OAuthFlowError(f"{url[:200]} is not reached over https")

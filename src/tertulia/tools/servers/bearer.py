@@ -21,6 +21,7 @@ class Bearer(httpx2.Auth):
         """`secrets` hears of each token, so that it can be taken out of what the server says."""
         self.refused: AppError | None = None  # of the call, or of what came before it
         self._has_called = False
+        self._was_let_in = False  # whether a call got through: then nobody can say that nothing was done
         self._name = name
         self._tokens = tokens
         self._secrets = secrets
@@ -36,7 +37,7 @@ class Bearer(httpx2.Auth):
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         is_call = _is_call(request)
         # What is refused while a call goes on, such as an answer to what it asked, says nothing of the call itself.
-        counts = is_call or not self._has_called
+        counts = not self._was_let_in if is_call else not self._has_called
         self._has_called = self._has_called or is_call
         if counts:
             self.refused = None
@@ -51,6 +52,7 @@ class Bearer(httpx2.Auth):
             response = yield request
         if counts:
             self.refused = self._refusal(response)
+        self._was_let_in = self._was_let_in or (is_call and response.status_code < 400)
 
     def _refusal(self, response: httpx2.Response) -> AppError | None:
         scope = wanted_scope(response)

@@ -1,5 +1,6 @@
 """Signing in to a server: the person is sent to who signs people in for it, and comes back with a code."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from tertulia.tools.servers.credentials import Account, account_of, delete_crede
 from tertulia.tools.servers.grants import GivenClient, Grant, OAuthClient
 from tertulia.tools.servers.models import ToolCredential, ToolServer, ToolSignIn
 from tertulia.tools.servers.schemas import ToolServerRead, ToolSignInFinish, ToolSignInRead
-from tertulia.tools.servers.service import announce, get_server, has_own_authorization
+from tertulia.tools.servers.service import address_of, announce, get_server, has_own_authorization, open_headers
 
 LASTS = timedelta(minutes=10)
 
@@ -33,6 +34,7 @@ class Wish:
     server_id: str
     name: str
     account: Account
+    headers: Mapping[str, str]
     scope: str | None  # what was allowed before, and what it wanted besides
 
 
@@ -65,6 +67,7 @@ async def begin_sign_in(
         client,
         wish.name,
         wish.account.service,
+        wish.headers,
         redirect_uri=redirect_uri,
         metadata_url=metadata_url,
         given=given,
@@ -91,7 +94,7 @@ async def finish_sign_in(
     return back.server_id
 
 
-def read_wish(session: Session, server_id: str, *, actor: Actor) -> Wish:
+def read_wish(session: Session, server_id: str, ring: KeyRing, *, actor: Actor) -> Wish:
     """Raises ToolServerNotFound, ToolServerInvalid."""
     row = get_server(session, ToolServerId(server_id), actor=actor)
     if has_own_authorization(row):
@@ -105,7 +108,13 @@ def read_wish(session: Session, server_id: str, *, actor: Actor) -> Wish:
         )
     ).one_or_none()
     scopes = [scope for scope in (granted, row.wanted_scope) if scope]
-    return Wish(row.id, row.name, account, " ".join(dict.fromkeys(" ".join(scopes).split())) or None)
+    return Wish(
+        row.id,
+        row.name,
+        account,
+        open_headers(address_of(row), ring),
+        " ".join(dict.fromkeys(" ".join(scopes).split())) or None,
+    )
 
 
 def sign_out(session: Session, server_id: str, *, actor: Actor) -> ToolServerRead:
