@@ -1,5 +1,6 @@
 """Signing in to MCP servers: there and back, tokens that end, that are renewed and refused, and what goes wrong."""
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx2
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -16,7 +18,9 @@ from tertulia.db.opening import plain_engine
 from tertulia.settings import Settings
 from tertulia.tools.protocol import Environment
 from tertulia.tools.servers.authorization import MAX_CLIENT_ID, MAX_SCOPE, MAX_URL
+from tertulia.tools.servers.bearer import Bearer
 from tertulia.tools.servers.models import ToolCredential, ToolSignIn
+from tertulia.tools.servers.port import ScopeWanted, SignInWanted
 from tests.conftest import ServerMaker, SignIn
 from tests.fakes.live_server import Client
 from tests.fakes.oauth_server import SignedServer
@@ -278,6 +282,11 @@ def test_a_token_that_ends_is_renewed_once_however_many_need_it(
     assert bank.issuer.renewals == 1
     assert run(owner, provider, "bank/balance", {})["status"] == "completed"
     assert bank.issuer.renewals == 1
+    # Whoever was to renew it died: after its time another one does.
+    expire(database)
+    database.change(sa.update(ToolCredential).values(refreshing_until=clock.now() - timedelta(seconds=1)))
+    assert run(owner, provider, "bank/balance", {})["status"] == "completed"
+    assert bank.issuer.renewals == 2
     (row,) = database.all(sa.select(ToolCredential))
     assert row.refreshing_until is None
     assert row.expires_at is not None
@@ -410,3 +419,49 @@ def test_what_this_program_says_of_itself_is_read_over_the_web(start_server: Ser
             if status == 200:
                 assert told["client_id"] == f"{url}/api/v1/oauth/client"
                 assert told["redirect_uris"] == [f"{url}/tool-servers/sign-in"]
+
+
+CHALLENGE = {"WWW-Authenticate": 'Bearer resource_metadata="https://bank.example/about"'}
+MORE = {"WWW-Authenticate": 'Bearer error="insufficient_scope", scope="spend"'}
+
+
+@pytest.mark.parametrize(
+    ("asked", "answers", "refused"),
+    [
+        (["initialize"], [(401, CHALLENGE), (401, CHALLENGE)], SignInWanted),
+        (["initialize", "tools/call"], [(200, {}), (401, {}), (200, {})], None),  # renewed
+        (["initialize", "tools/call"], [(200, {}), (401, CHALLENGE), (401, CHALLENGE)], SignInWanted),
+        (["tools/call"], [(403, MORE)], ScopeWanted),
+        (["tools/call"], [(403, {})], None),
+        # It got through, and only what was sent to it meanwhile, or asked after its question, did not.
+        (["tools/call", "notifications/answer"], [(200, {}), (401, CHALLENGE), (401, CHALLENGE)], None),
+        (["tools/call", "tools/call"], [(200, {}), (401, CHALLENGE), (401, CHALLENGE)], None),
+    ],
+)
+def test_only_what_was_refused_at_the_door_is_said_not_to_have_been_called(
+    asked: list[str], answers: list[tuple[int, dict[str, str]]], refused: type[Exception] | None
+) -> None:
+    given = iter(answers)
+    sent: list[str | None] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request.headers.get("authorization"))
+        status, headers = next(given)
+        return httpx2.Response(status, headers=headers)
+
+    async def tokens(rejected: str | None) -> str | None:
+        return "second" if rejected else "first"
+
+    async def call() -> Bearer:
+        secrets: list[str] = []
+        bearer = Bearer("bank", tokens, secrets)
+        await bearer.renew(None)
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer), auth=bearer) as client:
+            for method in asked:
+                await client.post("https://bank.example/mcp", json={"method": method})
+        assert set(secrets) == {one.removeprefix("Bearer ") for one in sent if one}
+        return bearer
+
+    bearer = asyncio.run(call())
+    assert type(bearer.refused) is (refused or type(None))
+    assert next(given, None) is None
