@@ -139,11 +139,15 @@ def test_what_the_browser_brings_back_counts_once_in_time_and_where_it_was_begun
     come_back(owner, late, expect=409)
     # Meanwhile the server was moved: what was got is of no use, and nothing of it is kept.
     before = database.all(sa.select(ToolCredential.id))
-    moved = bank.allowed(begin(owner, server)["url"])
+    moved = [bank.allowed(begin(owner, server)["url"])]
     owner.api("PATCH", f"/tool-servers/{server['id']}", json={"environment": "test"})
     assert database.all(sa.select(ToolCredential.id)) == []  # nothing uses the one before either
     assert len(before) == 1
-    assert come_back(owner, moved)["environment"] == "test"
+    moved.append(bank.allowed(begin(owner, server)["url"]))
+    owner.api("PATCH", f"/tool-servers/{server['id']}", json={"url": f"{bank.origin}/another"})
+    for told in moved:
+        assert come_back(owner, told, expect=409)["code"] == "tool_sign_in_gone"
+    assert database.all(sa.select(ToolCredential.id)) == []
 
 
 @ON_SQLITE
@@ -185,6 +189,21 @@ def test_what_is_refused_there_is_told_and_keeps_nothing(owner: Client, bank: Si
         bank.answers = {path: (status, body.encode())}
         refused = begin(owner, server, expect=422)
         assert (refused["code"], words in refused["detail"]) == ("tool_sign_in_failed", True), refused
+    for page, words in (
+        ("https://accounts.example:443@evil.example/a", "looks like another"),
+        ("https://evil.example/a#b", "looks like another"),
+        ("http://[::1", "Signing in to bank failed"),
+    ):
+        told = {"issuer": bank.origin, "authorization_endpoint": page, "token_endpoint": f"{bank.origin}/token"}
+        bank.answers = {at: (200, json.dumps(told).encode())}
+        assert words in begin(owner, server, expect=422)["detail"]
+    told = {
+        "issuer": bank.origin,
+        "authorization_endpoint": f"{bank.origin}/a",
+        "token_endpoint": f"{bank.origin}/token",
+    }
+    bank.answers = {at: (200, json.dumps({**told, "code_challenge_methods_supported": ["plain"]}).encode())}
+    assert "PKCE" in begin(owner, server, expect=422)["detail"]
     bank.answers = {about: (200, b'{"resource":"%s","authorization_servers":["http://10.1.2.3"]}' % bank.url.encode())}
     assert begin(owner, server, expect=422)["code"] == "address_refused"
     assert database.all(sa.select(ToolSignIn)) == []
@@ -195,14 +214,12 @@ def test_what_services_say_at_length_is_cut_or_refused(owner: Client, bank: Sign
     server = add(owner, bank.url, "bank")
     about, at = "/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-authorization-server"
     told = {"resource": bank.url, "authorization_servers": [bank.origin]}
-    scopes = json.dumps({**told, "scopes_supported": ["read", "\0bad", "x" * 100_000]})
-    bank.answers = {
-        about: (200, scopes.encode()),
-        "/mcp": (401, b"{}"),
-        "/register": (201, b'{"client_id": "mine", "redirect_uris": []}'),
-    }
-    scope = begin(owner, server)["scope"]
-    assert (scope[:6], len(scope)) == ("read x", MAX_SCOPE)
+    bank.answers = {"/mcp": (401, b"{}"), "/register": (201, b'{"client_id": "mine", "redirect_uris": []}')}
+    fits = "x" * (MAX_SCOPE - len("read "))
+    for long, kept in ((fits, f"read {fits}"), (f"{fits}x", "read")):  # a word is kept whole or not at all
+        scopes = {**told, "scopes_supported": ["read", "\0bad", long]}
+        bank.answers[about] = (200, json.dumps(scopes).encode())
+        assert begin(owner, server)["scope"] == kept
     bank.answers["/register"] = (201, json.dumps({"client_id": "c" * MAX_CLIENT_ID}).encode())
     begin(owner, server)
     bank.answers["/register"] = (201, json.dumps({"client_id": "c" * (MAX_CLIENT_ID + 1)}).encode())
@@ -345,8 +362,13 @@ def test_a_renewal_that_cannot_be_had_at_the_moment_loses_nothing(
     bank.answers = {"/token": (503, b"{}")}
     failed = run(owner, provider, "bank/balance", {})
     assert (failed["status"], failed["error_code"]) == ("failed", "tool_server_failed")
-    bank.answers = {"/token": (200, b'{"no": "token"}')}
-    assert "no token" in run(owner, provider, "bank/balance", {})["error_message"]
+    for status, body in (
+        (200, b'{"no": "token"}'),
+        (400, b'{"error": "temporarily_unavailable"}'),
+        (400, b"[" * 100_000),
+    ):
+        bank.answers = {"/token": (status, body)}
+        assert run(owner, provider, "bank/balance", {})["error_code"] == "tool_server_failed"
     bank.answers = {}
     assert run(owner, provider, "bank/balance", {})["status"] == "completed"
 
@@ -362,6 +384,8 @@ def test_a_call_that_needs_more_than_was_allowed_asks_for_that_too(
     shown = server_named(owner, "bank")
     assert shown["wants_sign_in"] is True
     assert "allow more" in shown["last_error"]
+    # That it says what it offers does not mean that more may be done.
+    assert owner.api("POST", f"/tool-servers/{server['id']}/refresh")["wants_sign_in"] is True
     begun = begin(owner, server)
     assert set(begun["scope"].split()) == {"read", "spend"}
     come_back(owner, bank.allowed(begun["url"]))
@@ -404,8 +428,9 @@ def test_the_token_is_taken_out_of_what_the_server_says(
     server = add(owner, bank.url, "bank")
     sign_in(owner, bank, server)
     (token,) = bank.issuer.tokens
-    bank._mcp.add_tool(lambda: f"You sent {token}", name="tell", description="Tell.")
-    owner.api("POST", f"/tool-servers/{server['id']}/refresh")
+    bank._mcp.add_tool(lambda: f"You sent {token}", name="tell", description=f"Tell {token}.")
+    listed = owner.api("POST", f"/tool-servers/{server['id']}/refresh")["tools"]
+    assert [tool["description"] for tool in listed if tool["name"] == "tell"] == ["Tell …."]
     assert run(owner, provider, "bank/tell", {})["result"]["content"] == "You sent …"
 
 
@@ -465,3 +490,50 @@ def test_only_what_was_refused_at_the_door_is_said_not_to_have_been_called(
     bearer = asyncio.run(call())
     assert type(bearer.refused) is (refused or type(None))
     assert next(given, None) is None
+
+
+def test_what_is_refused_beside_a_call_says_nothing_of_it() -> None:
+    """A stream that the package opens by itself may be refused when the call has long been sent."""
+    sent, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST":
+            sent.set()
+            await may_answer.wait()
+            raise httpx2.ReadError("cut off")
+        await sent.wait()
+        return httpx2.Response(401, headers=CHALLENGE)
+
+    async def tokens(rejected: str | None) -> str | None:
+        return "first"
+
+    async def call() -> Bearer:
+        bearer = Bearer("bank", tokens, [])
+        await bearer.renew(None)
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer), auth=bearer) as client:
+            listening = asyncio.create_task(client.get("https://bank.example/mcp"))
+            await asyncio.sleep(0)
+            calling_it = asyncio.create_task(client.post("https://bank.example/mcp", json={"method": "tools/call"}))
+            await listening
+            may_answer.set()
+            with pytest.raises(httpx2.ReadError):
+                await calling_it
+        return bearer
+
+    assert asyncio.run(call()).refused is None
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(400, "invalid_grant"), (401, "invalid_client"), (200, "bad_refresh_token")]
+)
+@ON_SQLITE
+def test_a_renewal_that_is_refused_for_good_asks_for_a_sign_in(
+    owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored, status: int, error: str
+) -> None:
+    server = add(owner, bank.url, "bank")
+    sign_in(owner, bank, server)
+    expire(database)
+    bank.answers = {"/token": (status, json.dumps({"error": error}).encode())}
+    assert run(owner, provider, "bank/balance", {})["error_code"] == "tool_server_sign_in"
+    assert server_named(owner, "bank")["wants_sign_in"] is True
+    assert database.all(sa.select(ToolCredential)) == []

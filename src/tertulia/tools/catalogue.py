@@ -144,7 +144,7 @@ class ToolCatalogue:
                 async with self._opened(address, ask) as session:
                     yield session
             except (SignInWanted, ScopeWanted) as error:
-                await self._db.write(service.store_error, address.id, address.url, error)
+                await self._db.write(service.store_error, address, error)
                 raise
 
         return opened

@@ -7,7 +7,7 @@ for the person to come back; here it is cut in two, so that any process can go o
 import asyncio
 import secrets
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 import httpx2
+import orjson
 from mcp.client.auth import OAuthFlowError, OAuthRegistrationError, OAuthTokenError, PKCEParameters
 from mcp.client.auth.oauth2 import check_registration_usable
 from mcp.client.auth.utils import (
@@ -54,6 +55,7 @@ from tertulia.tools.errors import ToolSignInFailed
 from tertulia.tools.servers.grants import GivenClient, Grant, GrantRefused, OAuthClient
 from tertulia.tools.servers.guarded import GuardedTransport
 from tertulia.tools.servers.port import ServerFailed
+from tertulia.tools.servers.redaction import redact
 
 WHOLE_S = 30.0  # of everything that is asked before the person is sent there, and after they are back
 MAX_LIFE_S = 10 * 365 * 24 * 3600
@@ -62,6 +64,18 @@ MAX_SCOPE = 2000
 MAX_CLIENT_ID = 2000
 MAX_SECRET = 4000
 CLIENT_NAME = "Tertulia"
+# Of RFC 6749, 5.2, and of services that answer so with status 200: the sign-in is over, or was never ours.
+_OVER = (["invalid_grant"], ["invalid_client"], ["unauthorized_client"], ["bad_refresh_token"])
+_WRONG = (
+    OAuthFlowError,
+    OAuthRegistrationError,
+    OAuthTokenError,
+    ValueError,
+    RecursionError,
+    httpx2.HTTPError,
+    httpx2.InvalidURL,
+    httpx.InvalidURL,
+)
 _PROBE = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -120,7 +134,8 @@ async def begin(
 
     `headers` are the server's own, and go nowhere else. `metadata_url` is where this program describes itself, where the web can read it: then it needs no registration.
     """
-    async with _calls(client, name) as http:
+    hidden = [*headers.values(), *filter(None, [given.client_secret if given else None])]
+    async with _calls(client, name, server_url, hidden) as http:
         probe = {**headers, "Accept": "application/json, text/event-stream"}
         async with http.stream("POST", server_url, json=_PROBE, headers=probe) as challenge:
             asks = challenge.status_code in (401, 403)  # what it says besides is in its headers
@@ -137,7 +152,11 @@ async def begin(
         base = _origin(server_url)
         token_endpoint = str(metadata.token_endpoint) if metadata else f"{base}/token"
         page = str(metadata.authorization_endpoint) if metadata else f"{base}/authorize"
-        _require_safe(server_url, issuer, token_endpoint, page)
+        for url in (issuer, token_endpoint, page):
+            _require_safe(server_url, url)
+        methods = metadata.code_challenge_methods_supported if metadata else None
+        if methods is not None and "S256" not in methods:
+            raise OAuthFlowError("it does not take the proof (PKCE, S256) that the code is brought by who asked for it")
         known = await _known_as(http, name, metadata, about, base, metadata_url, given)
     pkce = PKCEParameters.generate()
     state = secrets.token_urlsafe(32)
@@ -176,7 +195,8 @@ async def begin(
 
 async def finish(client: httpx.AsyncClient, name: str, flow: Flow, *, code: str, iss: str | None) -> Grant:
     """The code that the person came back with, for tokens. Raises ToolSignInFailed."""
-    async with _calls(client, name) as http:
+    hidden = [code, flow.code_verifier, *filter(None, [flow.client.client_secret])]
+    async with _calls(client, name, flow.client.resource or flow.client.token_endpoint, hidden) as http:
         validate_authorization_response_iss(iss, flow.metadata)
         form = {
             "grant_type": "authorization_code",
@@ -186,7 +206,7 @@ async def finish(client: httpx.AsyncClient, name: str, flow: Flow, *, code: str,
         }
         answer = await _ask_for_token(http, flow.client, form)
         if answer.status_code != 200:
-            raise OAuthTokenError(f"the answer has the status {answer.status_code}{_error_of(answer)}")
+            raise OAuthTokenError(f"the answer has the status {answer.status_code} {' '.join(_error_of(answer))}")
         return _grant(answer, flow.scope, None)
 
 
@@ -195,9 +215,10 @@ async def renew(
 ) -> Grant:
     """The next tokens. Raises GrantRefused where there are none to be had, ServerFailed where it cannot be asked."""
     try:
-        async with _calls(client, name) as http:
+        hidden = [refresh_token, *filter(None, [known.client_secret])]
+        async with _calls(client, name, known.resource or known.token_endpoint, hidden) as http:
             answer = await _ask_for_token(http, known, {"grant_type": "refresh_token", "refresh_token": refresh_token})
-            if answer.status_code in (400, 401):
+            if _error_of(answer)[:1] in _OVER:
                 raise GrantRefused(f"{name} does not renew your sign-in.")
             if answer.status_code != 200:
                 raise ServerFailed(f"{name} cannot renew your sign-in at the moment (status {answer.status_code}).")
@@ -220,23 +241,35 @@ def is_challenge(response: httpx2.Response) -> bool:
 
 
 @asynccontextmanager
-async def _calls(client: httpx.AsyncClient, name: str) -> AsyncIterator[httpx2.AsyncClient]:
-    """The guarded client, with what goes wrong made a sentence."""
+async def _calls(
+    client: httpx.AsyncClient, name: str, server_url: str, secrets: Sequence[str]
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """The guarded client, for addresses as safe as the server's own, with what goes wrong made a sentence without `secrets`."""
+
+    async def check(request: httpx2.Request) -> None:
+        _require_safe(server_url, str(request.url))
+
     transport = GuardedTransport(client, {}, idle_s=15)
     try:
         async with (
             asyncio.timeout(WHOLE_S),
-            httpx2.AsyncClient(transport=transport, follow_redirects=False, trust_env=False, timeout=15) as http,
+            httpx2.AsyncClient(
+                transport=transport,
+                follow_redirects=False,
+                trust_env=False,
+                timeout=15,
+                event_hooks={"request": [check]},
+            ) as http,
         ):
             yield http
     except AppError:
         raise
     except TimeoutError:
         raise ToolSignInFailed(f"Signing in to {name} was not answered within {WHOLE_S:.0f} seconds.") from None
-    except (OAuthFlowError, OAuthRegistrationError, OAuthTokenError, ValueError, httpx2.HTTPError) as error:
+    except _WRONG as error:
         if transport.refused is not None:
             raise transport.refused from None
-        said = " ".join(str(error).split())[:300] or type(error).__name__
+        said = redact(" ".join(str(error).split()), secrets)[:300] or type(error).__name__
         raise ToolSignInFailed(f"Signing in to {name} failed: {said}") from None
 
 
@@ -298,9 +331,10 @@ async def _known_as(
     if metadata_url is not None and should_use_client_metadata_url(metadata, metadata_url):
         return create_client_info_from_metadata_url(metadata_url, redirect_uris=about.redirect_uris)
     if metadata is not None and metadata.registration_endpoint is None:
+        where, back = urlsplit(str(metadata.issuer)).netloc, about.redirect_uris[0] if about.redirect_uris else ""
         raise ToolSignInFailed(
-            f"{name} registers no programs by itself. Register one there with the address {about.redirect_uris[0]} "  # type: ignore[index]
-            "to come back to, and enter its client id here.",
+            f"{name} has people sign in at {where}, which registers no programs by itself. Register one there with the "
+            f"address {back} to come back to, and enter its client id here.",
             field="client_id",
         )
     answer = await http.send(create_client_registration_request(metadata, about, base))
@@ -343,14 +377,14 @@ def _grant(answer: httpx2.Response, asked_scope: str | None, refresh_token: str 
     )
 
 
-def _error_of(answer: httpx2.Response) -> str:
+def _error_of(answer: httpx2.Response) -> list[str]:
     """Its own words for why, where it has any: a code of RFC 6749 and a sentence."""
     try:
-        told = answer.json()
-    except ValueError:
-        return ""
+        told = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        return []
     words = [told.get(key) for key in ("error", "error_description")] if isinstance(told, dict) else []
-    return "".join(f", {word[:200]}" for word in words if isinstance(word, str))
+    return [word[:200] for word in words if isinstance(word, str)]
 
 
 def _resource(found: ProtectedResourceMetadata | None, server_url: str) -> str:
@@ -364,9 +398,12 @@ def _origin(url: str) -> str:
 
 def _plain_scope(scope: str | None) -> str | None:
     """The words of a scope, of the characters that such may have (RFC 6749, 3.3), as many as one would look at."""
-    words = (scope or "").split()
-    plain = [word for word in words if word.isascii() and word.isprintable()]
-    return " ".join(plain)[:MAX_SCOPE] or None
+    kept = ""
+    for word in (scope or "").split():
+        longer = f"{kept} {word}".strip()
+        if word.isascii() and word.isprintable() and len(longer) <= MAX_SCOPE:
+            kept = longer
+    return kept or None
 
 
 def _what_counts_later(metadata: OAuthMetadata | None) -> OAuthMetadata | None:
@@ -381,11 +418,12 @@ def _what_counts_later(metadata: OAuthMetadata | None) -> OAuthMetadata | None:
     )
 
 
-def _require_safe(server_url: str, *urls: str) -> None:
-    """Passwords and tokens go over TLS, unless the server itself is spoken to without."""
-    for url in urls:
-        parts = urlsplit(url)
-        if len(url) > MAX_URL:
-            raise OAuthFlowError("it names an address that is too long")
-        if parts.scheme != "https" and (parts.scheme != "http" or urlsplit(server_url).scheme != "http"):
-            raise OAuthFlowError(f"{url[:200]} is not reached over https")
+def _require_safe(server_url: str, url: str) -> None:
+    """Passwords and tokens go over TLS, unless the server itself is spoken to without; and to the host that one sees."""
+    parts = urlsplit(url)
+    if len(url) > MAX_URL:
+        raise OAuthFlowError("it names an address that is too long")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise OAuthFlowError("it names an address that looks like another")
+    if parts.scheme != "https" and (parts.scheme != "http" or urlsplit(server_url).scheme != "http"):
+        raise OAuthFlowError(f"{url[:200]} is not reached over https")

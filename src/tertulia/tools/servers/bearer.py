@@ -36,23 +36,24 @@ class Bearer(httpx2.Auth):
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         is_call = _is_call(request)
-        # What is refused while a call goes on, such as an answer to what it asked, says nothing of the call itself.
-        counts = not self._was_let_in if is_call else not self._has_called
         self._has_called = self._has_called or is_call
-        if counts:
-            self.refused = None
+        self._tell(None, is_call=is_call)
         sent = self._put(request, self._token)
         response = yield request
         if response.status_code == 401 and sent is not None:
             try:
                 self._put(request, await self.renew(sent))
             except AppError as error:
-                self.refused = error if counts else self.refused
+                self._tell(error, is_call=is_call)
                 raise httpx2.ConnectError(error.detail) from None
             response = yield request
-        if counts:
-            self.refused = self._refusal(response)
+        self._tell(self._refusal(response), is_call=is_call)
         self._was_let_in = self._was_let_in or (is_call and response.status_code < 400)
+
+    def _tell(self, refused: AppError | None, *, is_call: bool) -> None:
+        """What is refused while a call goes on, such as an answer to what it asked, says nothing of the call itself."""
+        if not self._was_let_in if is_call else not self._has_called:
+            self.refused = refused
 
     def _refusal(self, response: httpx2.Response) -> AppError | None:
         scope = wanted_scope(response)

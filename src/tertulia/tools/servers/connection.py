@@ -25,11 +25,11 @@ from tertulia.tools.servers.bearer import Bearer, Tokens
 from tertulia.tools.servers.definitions import MAX_TOGETHER, MAX_TOOLS, Definition, is_acceptable, size_of
 from tertulia.tools.servers.guarded import GuardedTransport
 from tertulia.tools.servers.port import Ask, Listing, ServerFailed, ServerSession
+from tertulia.tools.servers.redaction import redact, redacted
 from tertulia.tools.validation import MAX_DEPTH, check_plain, depth_of, is_modest_schema
 
 CONNECT_S = 15.0  # until a server has said what it offers
 IDLE_S = 60.0
-LEAST_SECRET = 8  # characters of a part of a header that is taken out of what a server says
 # What the package itself makes of an answer that is none: then the call may have been made.
 _OF_THE_PACKAGE = (types.CONNECTION_CLOSED, types.REQUEST_TIMEOUT, types.PARSE_ERROR, types.INVALID_REQUEST)
 CLOSE_S = 3.0
@@ -69,7 +69,7 @@ async def connect(
     opened = Client(
         streamable_http_client(url, http_client=outgoing),
         client_info=client_info(),
-        elicitation_callback=elicitation(ask),
+        elicitation_callback=elicitation(ask, secrets),
         cache=None,
     )
     session: Session | None = None
@@ -129,26 +129,6 @@ def _sentence(name: str, status: int | None, error: BaseException, secrets: Iter
     return f"{name} cannot be reached, or is no MCP server: {said[:300] or type(error).__name__}"
 
 
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Without what was sent to the server, whole or in its parts, and without what cannot be stored."""
-    for secret in secrets:
-        for part in (secret, *secret.split()):
-            if len(part) >= LEAST_SECRET:  # a shorter one is no secret, and stands in every text
-                text = text.replace(part, "…")
-    return text.replace("\x00", "\ufffd")
-
-
-def _redacted(value: Any, secrets: Sequence[str]) -> Any:
-    match value:
-        case str():
-            return redact(value, secrets)
-        case list():
-            return [_redacted(one, secrets) for one in value]
-        case dict():
-            return {redact(str(key), secrets): _redacted(one, secrets) for key, one in value.items()}
-    return value
-
-
 def first_of(error: BaseException) -> BaseException:
     """What went wrong, out of the groups that tasks put it into."""
     while isinstance(error, BaseExceptionGroup):
@@ -183,7 +163,7 @@ class Session:
             async with asyncio.timeout(CONNECT_S):
                 for _ in range(MAX_PAGES):
                     page = await self._client.list_tools(cursor=cursor)
-                    for name, definition in await asyncio.to_thread(_definitions, page.tools):
+                    for name, definition in await asyncio.to_thread(_definitions, page.tools, self._secrets):
                         room -= size_of(definition)
                         if room >= 0 and len(found) < MAX_TOOLS:
                             found.append((name, definition))
@@ -227,15 +207,18 @@ class Session:
     def _redacted(self, result: ToolResult) -> ToolResult:
         if depth_of(result.content) > MAX_DEPTH:
             return ToolResult("[What it gave is nested too deep to be shown.]")
-        return replace(result, content=_redacted(result.content, self._secrets))
+        return replace(result, content=redacted(result.content, self._secrets))
 
 
 async def _check_nothing(name: str, result: types.CallToolResult) -> None:
     pass
 
 
-def _definitions(tools: Iterable[types.Tool]) -> list[tuple[str, Definition]]:
-    described = ((tool.name, _definition(tool)) for tool in tools)
+def _definitions(tools: Iterable[types.Tool], secrets: Sequence[str]) -> list[tuple[str, Definition]]:
+    described = (
+        (redact(tool.name, secrets), Definition.model_validate(redacted(_definition(tool).model_dump(), secrets)))
+        for tool in tools
+    )
     return [(name, definition) for name, definition in described if is_acceptable(name, definition)]
 
 
@@ -306,8 +289,8 @@ def _words(block: types.ContentBlock) -> str:
 # ---- what servers ask
 
 
-def elicitation(ask: Ask | None) -> Any:
-    """The callback of the package; without anybody to ask none, so that servers know."""
+def elicitation(ask: Ask | None, secrets: Sequence[str] = ()) -> Any:
+    """The callback of the package; without anybody to ask none, so that servers know. `secrets` are taken out of what is asked."""
     if ask is None:
         return None
 
@@ -315,7 +298,7 @@ def elicitation(ask: Ask | None) -> Any:
         question = as_question(params)
         if question is None:
             return types.ErrorData(code=types.INVALID_PARAMS, message="This client cannot show such a form.")
-        reply = await ask(question)
+        reply = await ask(Question(**redacted(vars(question), secrets)))
         return types.ElicitResult(action=reply.action, content=cast(Any, reply.content))
 
     return answer

@@ -120,10 +120,12 @@ class ToolSignInFinish(_Request):
 
 
 class ToolSignInRead(TypedDict):
-    """Where to go to sign in. `host` is whom one will deal with there; the rest of the address is theirs."""
+    """Where to go to sign in. `host` is whom one will deal with there, `token_host` who gives out what one is known by then; the
+    rest of the addresses is theirs."""
 
     url: str
     host: str
+    token_host: str
     scope: str | None
 
 

@@ -21,7 +21,7 @@ from tertulia.tools.errors import ToolServerExists, ToolServerInvalid, ToolServe
 from tertulia.tools.protocol import Described, Environment, digest_of
 from tertulia.tools.servers.credentials import Account, account_of, delete_credential
 from tertulia.tools.servers.definitions import Definition, PinnedTool, accept, accept_one, pin
-from tertulia.tools.servers.models import ToolCredential, ToolServer
+from tertulia.tools.servers.models import ToolCredential, ToolServer, ToolSignIn
 from tertulia.tools.servers.port import ScopeWanted, SignInWanted
 from tertulia.tools.servers.schemas import (
     ServerToolRead,
@@ -133,8 +133,12 @@ def update_server(
         if update.name in taken:
             raise ToolServerExists(update.name)
         row.name = update.name
-    if update.environment is not None:
-        row.environment = update.environment
+    if update.environment is not None and update.environment != row.environment:
+        row.environment, row.wants_sign_in, row.wanted_scope = update.environment, False, None
+        write_audit(session, actor.user_id, "tool_server.change", entity="tool_server", entity_id=server_id)
+    if account_of(row) != before or update.headers is not None:
+        # A sign-in that has begun was meant for what it was.
+        session.execute(sa.delete(ToolSignIn).where(ToolSignIn.server_id == server_id))
     if update.cost_per_call is not None:
         row.cost_per_call = update.cost_per_call
     if update.is_active is not None:
@@ -187,15 +191,18 @@ def store_listing(
     announce(session, row, Operation.UPDATED)
 
 
-def store_error(session: Session, server_id: str, url: str, error: AppError) -> None:
-    """Why a server let nobody in when one of its tools was called."""
-    row = session.scalars(sa.select(ToolServer).where(ToolServer.id == server_id, ToolServer.url == url)).one_or_none()
-    if row is not None:
+def store_error(session: Session, address: Address, error: AppError) -> None:
+    """Why a server let nobody in when one of its tools was called, if it is still what was called."""
+    query = sa.select(ToolServer).where(ToolServer.id == address.id).with_for_update()
+    row = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+    if row is not None and account_of(row) == address.account:
         _store_error(row, error)
         announce(session, row, Operation.UPDATED)
 
 
 def _store_error(row: ToolServer, error: AppError | None) -> None:
+    if error is None and row.wanted_scope is not None:
+        return  # that it says what it offers does not mean that more may be done
     row.last_error = error.detail.replace("\x00", "\ufffd")[:2000] if error else None
     row.wants_sign_in = isinstance(error, SignInWanted | ScopeWanted)
     row.wanted_scope = error.scope.replace("\x00", "") or None if isinstance(error, ScopeWanted) else None

@@ -6,18 +6,23 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 import httpx
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor, SignInNeeded
+from tertulia.accounts.models import Session as PersonSession
+from tertulia.accounts.models import User
 from tertulia.accounts.service import write_audit
 from tertulia.accounts.tokens import hash_token
 from tertulia.db import Database
+from tertulia.errors import Unauthenticated
 from tertulia.ids import ToolServerId, new_id
 from tertulia.keyring import KeyRing, SealedFor
 from tertulia.realtime.models import Operation
 from tertulia.tools.errors import ToolServerInvalid, ToolSignInFailed, ToolSignInGone
+from tertulia.tools.protocol import Environment
 from tertulia.tools.servers.credentials import Account, account_of, delete_credential, store_credential
 from tertulia.tools.servers.grants import GivenClient, Grant, OAuthClient
 from tertulia.tools.servers.models import ToolCredential, ToolServer, ToolSignIn
@@ -40,9 +45,8 @@ class Wish:
 
 @dataclass(frozen=True)
 class Back:
-    """A sign-in whose person came back, once; its `flow` is still sealed."""
+    """A sign-in whose person came back, once, with the server as it was when it began. `flow`: authorization.Flow as JSON."""
 
-    id: str
     server_id: str
     name: str
     account: Account
@@ -74,7 +78,12 @@ async def begin_sign_in(
         scope_before=wish.scope,
     )
     await db.write(_store, ring, wish, begun.state, begun.flow.model_dump_json(), actor)
-    return {"url": begun.url, "host": urlsplit(begun.url).netloc, "scope": begun.flow.scope}
+    return {
+        "url": begun.url,
+        "host": urlsplit(begun.url).netloc,
+        "token_host": urlsplit(begun.flow.client.token_endpoint).netloc,
+        "scope": begun.flow.scope,
+    }
 
 
 async def finish_sign_in(
@@ -83,8 +92,8 @@ async def finish_sign_in(
     """The server that one is signed in to now. Raises ToolSignInGone, ToolSignInFailed."""
     from tertulia.tools.servers.authorization import Flow, finish
 
-    back = await db.write(_take, came.state, actor)
-    flow = Flow.model_validate_json(ring.open(back.flow, _place(back.id, back.account.user_id)))
+    back = await db.write(_take, ring, came.state, actor)
+    flow = Flow.model_validate_json(back.flow)
     if came.code is None:
         why = f"{came.error or 'no code'} {came.error_description or ''}".strip()
         told = "You did not allow it" if came.error == "access_denied" else f"It was refused there: {why}"
@@ -126,11 +135,15 @@ def sign_out(session: Session, server_id: str, *, actor: Actor) -> ToolServerRea
 
 
 def _store(session: Session, ring: KeyRing, wish: Wish, state: str, flow: str, actor: Actor) -> None:
-    """One at a time for a server; whoever begins anew gives up the one before."""
-    get_server(session, ToolServerId(wish.server_id), actor=actor, lock=True)
+    """One at a time for a server; whoever begins anew gives up the one before. Those that nobody came back from go, too."""
+    row = get_server(session, ToolServerId(wish.server_id), actor=actor, lock=True)
     if actor.session_id is None:
         raise SignInNeeded  # a program cannot come back in a browser
-    session.execute(sa.delete(ToolSignIn).where(ToolSignIn.server_id == wish.server_id))
+    if account_of(row) != wish.account:
+        raise ToolSignInGone  # it was moved while it was asked
+    _require_signed_in(session, actor)
+    over = sa.and_(ToolSignIn.user_id == actor.user_id, ToolSignIn.expires_at < clock.now())
+    session.execute(sa.delete(ToolSignIn).where(sa.or_(ToolSignIn.server_id == wish.server_id, over)))
     made = new_id()
     session.add(
         ToolSignIn(
@@ -139,15 +152,17 @@ def _store(session: Session, ring: KeyRing, wish: Wish, state: str, flow: str, a
             session_id=actor.session_id,
             server_id=wish.server_id,
             state_hash=hash_token(state),
-            flow=ring.seal(flow.encode(), _place(made, actor.user_id)),
+            flow=ring.seal(
+                orjson.dumps([wish.account.service, wish.account.environment, flow]), _place(made, actor.user_id)
+            ),
             expires_at=clock.now() + LASTS,
         )
     )
     session.flush()
 
 
-def _take(session: Session, state: str, actor: Actor) -> Back:
-    """Once, in time, and in the browser that began it. Raises ToolSignInGone."""
+def _take(session: Session, ring: KeyRing, state: str, actor: Actor) -> Back:
+    """Once, in time, in the browser that began it, and for the server as it was then. Raises ToolSignInGone."""
     query = (
         sa.select(ToolSignIn, ToolServer)
         .join(ToolServer, ToolServer.id == ToolSignIn.server_id)
@@ -162,19 +177,21 @@ def _take(session: Session, state: str, actor: Actor) -> Back:
     if found is None:
         raise ToolSignInGone
     row, server = found
-    back = Back(row.id, server.id, server.name, account_of(server), row.flow)
-    is_in_time = row.expires_at > clock.now()
+    service, environment, flow = orjson.loads(ring.open(row.flow, _place(row.id, row.user_id)))
+    account = Account(row.user_id, service, Environment(environment))
+    if row.expires_at <= clock.now() or account_of(server) != account:
+        raise ToolSignInGone
     session.delete(row)
     session.flush()
-    if not is_in_time:
-        raise ToolSignInGone
-    return back
+    return Back(server.id, server.name, account, flow)
 
 
 def _keep(
     session: Session, ring: KeyRing, back: Back, issuer: str, oauth_client: OAuthClient, grant: Grant, actor: Actor
 ) -> None:
     """Where the server is still what one signed in to; it may have been moved or removed meanwhile."""
+    # Two servers of one address share the tokens, so that it is the person who is locked.
+    session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
     row = session.scalars(
         sa.select(ToolServer)
         .where(ToolServer.id == back.server_id)
@@ -183,10 +200,18 @@ def _keep(
     ).one_or_none()
     if row is None or account_of(row) != back.account:
         raise ToolSignInGone
+    _require_signed_in(session, actor)
     store_credential(session, ring, back.account, issuer, oauth_client, grant)
     row.wants_sign_in, row.wanted_scope, row.last_error = False, None, None
     write_audit(session, actor.user_id, "tool_server.sign_in", entity="tool_server", entity_id=row.id)
     announce(session, row, Operation.UPDATED)
+
+
+def _require_signed_in(session: Session, actor: Actor) -> None:
+    """The person's session may have ended while a service was asked. Raises Unauthenticated."""
+    query = sa.select(PersonSession.id).where(PersonSession.id == actor.session_id, PersonSession.is_active)
+    if session.scalars(query.with_for_update()).one_or_none() is None:
+        raise Unauthenticated("Your sign-in has ended. Sign in again; then begin this again.")
 
 
 def _place(sign_in_id: str, user_id: str) -> SealedFor:

@@ -4974,13 +4974,16 @@ export interface components {
         };
         /**
          * ToolSignInRead
-         * @description Where to go to sign in. `host` is whom one will deal with there; the rest of the address is theirs.
+         * @description Where to go to sign in. `host` is whom one will deal with there, `token_host` who gives out what one is known by then; the
+         *     rest of the addresses is theirs.
          */
         ToolSignInRead: {
             /** Host */
             host: string;
             /** Scope */
             scope: string | null;
+            /** Token Host */
+            token_host: string;
             /** Url */
             url: string;
         };

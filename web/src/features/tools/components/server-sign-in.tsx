@@ -28,13 +28,19 @@ export function ServerSignIn({ serverId, name }: { serverId: string; name: strin
   const problem = beginning.error;
   const wantsClient = problem instanceof ApiError && problem.field("client_id") !== undefined;
   if (beginning.data) {
-    const { host, url, scope } = beginning.data;
+    const { host, token_host, url, scope } = beginning.data;
     return (
       <div className="flex flex-col gap-4">
         <p>
           You sign in at <strong className="break-all">{host}</strong> and come back here. Check that you know
           it: what you enter there, it learns.
         </p>
+        {token_host !== host && (
+          <p className="text-warning">
+            What you are given there is handed over at <strong className="break-all">{token_host}</strong>: go
+            on only if both belong together.
+          </p>
+        )}
         {scope && (
           <p className="text-text-muted">
             It will ask whether Tertulia may have: <span className="break-words">{scope}</span>
