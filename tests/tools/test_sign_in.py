@@ -17,8 +17,9 @@ from tertulia import clock
 from tertulia.db.opening import plain_engine
 from tertulia.settings import Settings
 from tertulia.tools.protocol import Environment
-from tertulia.tools.servers.authorization import MAX_CLIENT_ID, MAX_SCOPE, MAX_URL
+from tertulia.tools.servers.authorization import MAX_CLIENT_ID
 from tertulia.tools.servers.bearer import Bearer
+from tertulia.tools.servers.issuer_calls import MAX_SCOPE, MAX_URL
 from tertulia.tools.servers.models import ToolCredential, ToolSignIn
 from tertulia.tools.servers.port import ScopeWanted, SignInWanted
 from tests.conftest import ServerMaker, SignIn

@@ -1,23 +1,18 @@
-"""OAuth as MCP servers ask for it: finding who signs people in, being known there, and getting and renewing tokens.
+"""OAuth as MCP servers ask for it: finding who signs people in, and being known there. tokens.py is what comes after.
 
-What is told is read and checked by the `mcp` package (RFC 9728, 8414, 7591, 8707, 9207). Its own flow waits in one process
-for the person to come back; here it is cut in two, so that any process can go on with it, also after a restart.
+What is told is read and checked by the `mcp` package (RFC 9728, 8414, 7591, 8707). Its own flow waits in one process for the
+person to come back; here it is cut in two, so that any process can go on with it, also after a restart.
 """
 
-import asyncio
 import secrets
-from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Literal, cast
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import httpx2
-import orjson
-from mcp.client.auth import OAuthFlowError, OAuthRegistrationError, OAuthTokenError, PKCEParameters
+from mcp.client.auth import OAuthFlowError, PKCEParameters
 from mcp.client.auth.oauth2 import check_registration_usable
 from mcp.client.auth.utils import (
     build_oauth_authorization_server_metadata_discovery_urls,
@@ -25,7 +20,6 @@ from mcp.client.auth.utils import (
     create_client_info_from_metadata_url,
     create_client_registration_request,
     create_oauth_metadata_request,
-    extract_field_from_www_auth,
     extract_resource_metadata_from_www_auth,
     extract_scope_from_www_auth,
     get_client_metadata_scopes,
@@ -35,47 +29,20 @@ from mcp.client.auth.utils import (
     issuers_match,
     should_use_client_metadata_url,
     union_scopes,
-    validate_authorization_response_iss,
     validate_metadata_issuer,
 )
-from mcp.shared.auth import (
-    OAuthClientInformationFull,
-    OAuthClientMetadata,
-    OAuthMetadata,
-    OAuthToken,
-    ProtectedResourceMetadata,
-)
+from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthMetadata, ProtectedResourceMetadata
 from mcp.shared.auth_utils import check_resource_allowed, resource_url_from_server_url
-from mcp_types import LATEST_PROTOCOL_VERSION
-from pydantic import AnyUrl, BaseModel, ValidationError
+from pydantic import AnyUrl
 
-from tertulia import clock
-from tertulia.errors import AppError
 from tertulia.tools.errors import ToolSignInFailed
-from tertulia.tools.servers.grants import GivenClient, Grant, GrantRefused, OAuthClient
-from tertulia.tools.servers.guarded import GuardedTransport
-from tertulia.tools.servers.port import ServerFailed
-from tertulia.tools.servers.redaction import redact
+from tertulia.tools.servers.grants import GivenClient, OAuthClient
+from tertulia.tools.servers.issuer_calls import issuer_calls, plain_scope, require_safe
+from tertulia.tools.servers.tokens import Flow
 
-WHOLE_S = 30.0  # of everything that is asked before the person is sent there, and after they are back
-MAX_LIFE_S = 10 * 365 * 24 * 3600
-MAX_URL = 2000
-MAX_SCOPE = 2000
 MAX_CLIENT_ID = 2000
 MAX_SECRET = 4000
 CLIENT_NAME = "Tertulia"
-# Of RFC 6749, 5.2, and of services that answer so with status 200: the sign-in is over, or was never ours.
-_OVER = (["invalid_grant"], ["invalid_client"], ["unauthorized_client"], ["bad_refresh_token"])
-_WRONG = (
-    OAuthFlowError,
-    OAuthRegistrationError,
-    OAuthTokenError,
-    ValueError,
-    RecursionError,
-    httpx2.HTTPError,
-    httpx2.InvalidURL,
-    httpx.InvalidURL,
-)
 _PROBE = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -86,17 +53,6 @@ _PROBE = {
         "clientInfo": {"name": "tertulia", "version": "1"},
     },
 }
-
-
-class Flow(BaseModel):
-    """A sign-in between the two halves."""
-
-    client: OAuthClient
-    issuer: str
-    metadata: OAuthMetadata | None
-    redirect_uri: str
-    code_verifier: str
-    scope: str | None
 
 
 @dataclass(frozen=True)
@@ -135,7 +91,7 @@ async def begin(
     `headers` are the server's own, and go nowhere else. `metadata_url` is where this program describes itself, where the web can read it: then it needs no registration.
     """
     hidden = [*headers.values(), *filter(None, [given.client_secret if given else None])]
-    async with _calls(client, name, server_url, hidden) as http:
+    async with issuer_calls(client, name, server_url, hidden) as http:
         probe = {**headers, "Accept": "application/json, text/event-stream"}
         async with http.stream("POST", server_url, json=_PROBE, headers=probe) as challenge:
             asks = challenge.status_code in (401, 403)  # what it says besides is in its headers
@@ -148,12 +104,12 @@ async def begin(
         challenged = get_client_metadata_scopes(
             extract_scope_from_www_auth(challenge) if asks else None, resource, metadata, about.grant_types
         )
-        about.scope = scope = _plain_scope(union_scopes(scope_before, challenged))
+        about.scope = scope = plain_scope(union_scopes(scope_before, challenged))
         base = _origin(server_url)
         token_endpoint = str(metadata.token_endpoint) if metadata else f"{base}/token"
         page = str(metadata.authorization_endpoint) if metadata else f"{base}/authorize"
         for url in (issuer, token_endpoint, page):
-            _require_safe(server_url, url)
+            require_safe(server_url, url)
         methods = metadata.code_challenge_methods_supported if metadata else None
         if methods is not None and "S256" not in methods:
             raise OAuthFlowError("it does not take the proof (PKCE, S256) that the code is brought by who asked for it")
@@ -191,86 +147,6 @@ async def begin(
         scope=scope,
     )
     return Begun(url=f"{page}{'&' if urlsplit(page).query else '?'}{urlencode(query)}", state=state, flow=flow)
-
-
-async def finish(client: httpx.AsyncClient, name: str, flow: Flow, *, code: str, iss: str | None) -> Grant:
-    """The code that the person came back with, for tokens. Raises ToolSignInFailed."""
-    hidden = [code, flow.code_verifier, *filter(None, [flow.client.client_secret])]
-    async with _calls(client, name, flow.client.resource or flow.client.token_endpoint, hidden) as http:
-        validate_authorization_response_iss(iss, flow.metadata)
-        form = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": flow.redirect_uri,
-            "code_verifier": flow.code_verifier,
-        }
-        answer = await _ask_for_token(http, flow.client, form)
-        if answer.status_code != 200:
-            raise OAuthTokenError(f"the answer has the status {answer.status_code} {' '.join(_error_of(answer))}")
-        return _grant(answer, flow.scope, None)
-
-
-async def renew(
-    client: httpx.AsyncClient, name: str, known: OAuthClient, refresh_token: str, scope: str | None
-) -> Grant:
-    """The next tokens. Raises GrantRefused where there are none to be had, ServerFailed where it cannot be asked."""
-    try:
-        hidden = [refresh_token, *filter(None, [known.client_secret])]
-        async with _calls(client, name, known.resource or known.token_endpoint, hidden) as http:
-            answer = await _ask_for_token(http, known, {"grant_type": "refresh_token", "refresh_token": refresh_token})
-            if _error_of(answer)[:1] in _OVER:
-                raise GrantRefused(f"{name} does not renew your sign-in.")
-            if answer.status_code != 200:
-                raise ServerFailed(f"{name} cannot renew your sign-in at the moment (status {answer.status_code}).")
-            return _grant(answer, scope, refresh_token)
-    except ToolSignInFailed as error:
-        raise ServerFailed(error.detail) from error
-
-
-def wanted_scope(response: httpx2.Response) -> str | None:
-    """What more a server wants to be allowed, where it knows who calls and that is not enough (RFC 6750, 3.1)."""
-    if response.status_code != 403 or extract_field_from_www_auth(response, "error") != "insufficient_scope":
-        return None
-    return (extract_scope_from_www_auth(response) or "")[:2000]
-
-
-def is_challenge(response: httpx2.Response) -> bool:
-    """Whether a server asks to sign in, and not for a header that it wants."""
-    said = response.headers.get("www-authenticate", "").lower()
-    return response.status_code == 401 and said.startswith("bearer")
-
-
-@asynccontextmanager
-async def _calls(
-    client: httpx.AsyncClient, name: str, server_url: str, secrets: Sequence[str]
-) -> AsyncIterator[httpx2.AsyncClient]:
-    """The guarded client, for addresses as safe as the server's own, with what goes wrong made a sentence without `secrets`."""
-
-    async def check(request: httpx2.Request) -> None:
-        _require_safe(server_url, str(request.url))
-
-    transport = GuardedTransport(client, {}, idle_s=15)
-    try:
-        async with (
-            asyncio.timeout(WHOLE_S),
-            httpx2.AsyncClient(
-                transport=transport,
-                follow_redirects=False,
-                trust_env=False,
-                timeout=15,
-                event_hooks={"request": [check]},
-            ) as http,
-        ):
-            yield http
-    except AppError:
-        raise
-    except TimeoutError:
-        raise ToolSignInFailed(f"Signing in to {name} was not answered within {WHOLE_S:.0f} seconds.") from None
-    except _WRONG as error:
-        if transport.refused is not None:
-            raise transport.refused from None
-        said = redact(" ".join(str(error).split()), secrets)[:300] or type(error).__name__
-        raise ToolSignInFailed(f"Signing in to {name} failed: {said}") from None
 
 
 async def _resource_metadata(
@@ -343,50 +219,6 @@ async def _known_as(
     return made
 
 
-async def _ask_for_token(http: httpx2.AsyncClient, client: OAuthClient, form: Mapping[str, str]) -> httpx2.Response:
-    data = {**form, "client_id": client.client_id}
-    headers = {"Accept": "application/json", "MCP-Protocol-Version": LATEST_PROTOCOL_VERSION}
-    if client.resource is not None:
-        data["resource"] = client.resource
-    if client.client_secret is not None and client.auth_method == "client_secret_basic":
-        pair = f"{quote(client.client_id, safe='')}:{quote(client.client_secret, safe='')}"
-        headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
-    elif client.client_secret is not None and client.auth_method == "client_secret_post":
-        data["client_secret"] = client.client_secret
-    answer = await http.post(client.token_endpoint, data=data, headers=headers)
-    await answer.aread()
-    return answer
-
-
-def _grant(answer: httpx2.Response, asked_scope: str | None, refresh_token: str | None) -> Grant:
-    """Who is not told otherwise has what they asked for, and keeps the refresh token that they have (RFC 6749, 5.1 and 6)."""
-    try:
-        token = OAuthToken.model_validate_json(answer.content)
-    except ValidationError:
-        raise OAuthTokenError("the answer is no token") from None
-    for value in (token.access_token, token.refresh_token or "x"):
-        if not value or not value.isascii() or not value.isprintable() or len(value) > 16_000:
-            raise OAuthTokenError("the answer is no token that can be sent")
-    life_s = min(max(token.expires_in, 0), MAX_LIFE_S) if token.expires_in is not None else None
-    return Grant(
-        access_token=token.access_token,
-        token_type=token.token_type,
-        refresh_token=token.refresh_token or refresh_token,
-        scope=_plain_scope(token.scope) or asked_scope,
-        expires_at=clock.now() + timedelta(seconds=life_s) if life_s is not None else None,
-    )
-
-
-def _error_of(answer: httpx2.Response) -> list[str]:
-    """Its own words for why, where it has any: a code of RFC 6749 and a sentence."""
-    try:
-        told = orjson.loads(answer.content)
-    except orjson.JSONDecodeError:
-        return []
-    words = [told.get(key) for key in ("error", "error_description")] if isinstance(told, dict) else []
-    return [word[:200] for word in words if isinstance(word, str)]
-
-
 def _resource(found: ProtectedResourceMetadata | None, server_url: str) -> str:
     return str(found.resource) if found else resource_url_from_server_url(server_url)
 
@@ -394,16 +226,6 @@ def _resource(found: ProtectedResourceMetadata | None, server_url: str) -> str:
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def _plain_scope(scope: str | None) -> str | None:
-    """The words of a scope, of the characters that such may have (RFC 6749, 3.3), as many as one would look at."""
-    kept = ""
-    for word in (scope or "").split():
-        longer = f"{kept} {word}".strip()
-        if word.isascii() and word.isprintable() and len(longer) <= MAX_SCOPE:
-            kept = longer
-    return kept or None
 
 
 def _what_counts_later(metadata: OAuthMetadata | None) -> OAuthMetadata | None:
@@ -416,14 +238,3 @@ def _what_counts_later(metadata: OAuthMetadata | None) -> OAuthMetadata | None:
         token_endpoint=metadata.token_endpoint,
         authorization_response_iss_parameter_supported=metadata.authorization_response_iss_parameter_supported,
     )
-
-
-def _require_safe(server_url: str, url: str) -> None:
-    """Passwords and tokens go over TLS, unless the server itself is spoken to without; and to the host that one sees."""
-    parts = urlsplit(url)
-    if len(url) > MAX_URL:
-        raise OAuthFlowError("it names an address that is too long")
-    if parts.username is not None or parts.password is not None or parts.fragment:
-        raise OAuthFlowError("it names an address that looks like another")
-    if parts.scheme != "https" and (parts.scheme != "http" or urlsplit(server_url).scheme != "http"):
-        raise OAuthFlowError(f"{url[:200]} is not reached over https")

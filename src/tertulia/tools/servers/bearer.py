@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import httpx2
 import orjson
+from mcp.client.auth.utils import extract_field_from_www_auth, extract_scope_from_www_auth
 
 from tertulia.errors import AppError
-from tertulia.tools.servers.authorization import is_challenge, wanted_scope
 from tertulia.tools.servers.port import ScopeWanted, SignInWanted
 
 Tokens = Callable[[str | None], Awaitable[str | None]]  # the token that counts, another than the given one
@@ -56,10 +56,10 @@ class Bearer(httpx2.Auth):
             self.refused = refused
 
     def _refusal(self, response: httpx2.Response) -> AppError | None:
-        scope = wanted_scope(response)
+        scope = _wanted_scope(response)
         if scope is not None:
             return ScopeWanted(self._name, scope)
-        return SignInWanted(self._name, again=self._token is not None) if is_challenge(response) else None
+        return SignInWanted(self._name, again=self._token is not None) if _is_challenge(response) else None
 
     def _put(self, request: httpx2.Request, token: str | None) -> str | None:
         if token is not None:
@@ -73,3 +73,16 @@ def _is_call(request: httpx2.Request) -> bool:
     except orjson.JSONDecodeError:
         return False
     return isinstance(sent, dict) and sent.get("method") == "tools/call"
+
+
+def _wanted_scope(response: httpx2.Response) -> str | None:
+    """What more a server wants to be allowed, where it knows who calls and that is not enough (RFC 6750, 3.1)."""
+    if response.status_code != 403 or extract_field_from_www_auth(response, "error") != "insufficient_scope":
+        return None
+    return (extract_scope_from_www_auth(response) or "")[:2000]
+
+
+def _is_challenge(response: httpx2.Response) -> bool:
+    """Whether a server asks to sign in, and not for a header that it wants."""
+    said = response.headers.get("www-authenticate", "").lower()
+    return response.status_code == 401 and said.startswith("bearer")

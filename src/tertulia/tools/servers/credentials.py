@@ -22,7 +22,7 @@ from tertulia.tools.servers.models import ToolCredential, ToolServer
 from tertulia.tools.servers.port import ServerFailed, SignInWanted
 
 RENEW_BEFORE = timedelta(seconds=60)
-HELD_S = 45  # longer than a renewal may take (authorization.WHOLE_S)
+HELD_S = 45  # longer than a renewal may take (issuer_calls.WHOLE_S)
 LOOK_EVERY_S = 0.2
 
 
@@ -100,7 +100,7 @@ class Credentials:
         self, account: Account, name: str, credential_id: str, lease: datetime, rejected: str | None
     ) -> str | None:
         """With the lease: what is there now may have been renewed since it was looked at."""
-        from tertulia.tools.servers.authorization import renew
+        from tertulia.tools.servers.tokens import renew
 
         ends = False
         grant: Grant | None = None

@@ -1,4 +1,4 @@
-"""What a sign-in at a server gives: how this program is known there, and tokens. See authorization.py for how they are got."""
+"""What a sign-in at a server gives: how this program is known there, and tokens. See authorization.py and tokens.py for how they are got."""
 
 from datetime import datetime
 from typing import Literal

@@ -56,7 +56,7 @@ class ToolCredential(Timestamps, Base):
     access_token: Mapped[str] = mapped_column(sa.Text)
     token_type: Mapped[str] = mapped_column(sa.String(20))
     refresh_token: Mapped[str | None] = mapped_column(sa.Text)
-    client: Mapped[str] = mapped_column(sa.Text)  # how this program is known there: authorization.OAuthClient
+    client: Mapped[str] = mapped_column(sa.Text)  # how this program is known there: grants.OAuthClient
     scope: Mapped[str | None] = mapped_column(sa.Text)
     expires_at: Mapped[datetime | None]
     refreshing_until: Mapped[datetime | None]
@@ -72,5 +72,5 @@ class ToolSignIn(Timestamps, Base):
     session_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("session.id", ondelete="CASCADE"), index=True)
     server_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("tool_server.id", ondelete="CASCADE"), unique=True)
     state_hash: Mapped[bytes] = mapped_column(sa.LargeBinary(32), unique=True)
-    flow: Mapped[str] = mapped_column(sa.Text)  # ciphertext: authorization.Flow
+    flow: Mapped[str] = mapped_column(sa.Text)  # ciphertext: tokens.Flow
     expires_at: Mapped[datetime]

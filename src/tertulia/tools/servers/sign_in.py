@@ -45,7 +45,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Back:
-    """A sign-in whose person came back, once, with the server as it was when it began. `flow`: authorization.Flow as JSON."""
+    """A sign-in whose person came back, once, with the server as it was when it began. `flow`: tokens.Flow as JSON."""
 
     server_id: str
     name: str
@@ -90,7 +90,7 @@ async def finish_sign_in(
     db: Database, ring: KeyRing, client: httpx.AsyncClient, came: ToolSignInFinish, actor: Actor
 ) -> str:
     """The server that one is signed in to now. Raises ToolSignInGone, ToolSignInFailed."""
-    from tertulia.tools.servers.authorization import Flow, finish
+    from tertulia.tools.servers.tokens import Flow, finish
 
     back = await db.write(_take, ring, came.state, actor)
     flow = Flow.model_validate_json(back.flow)
