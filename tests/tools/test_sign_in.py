@@ -395,6 +395,17 @@ def test_a_call_that_needs_more_than_was_allowed_asks_for_that_too(
 
 
 @ON_SQLITE
+def test_two_servers_of_one_address_and_account_share_a_sign_in(owner: Client, bank: SignedServer) -> None:
+    first, second = (add(owner, bank.url, name) for name in ("first", "second"))
+    sign_in(owner, bank, first)
+    shown = server_named(owner, "second")
+    assert (shown["wants_sign_in"], shown["last_error"]) == (False, None)
+    assert shown["sign_in"] == server_named(owner, "first")["sign_in"]
+    owner.api("DELETE", f"/tool-servers/{first['id']}", expect=204)
+    assert owner.api("POST", f"/tool-servers/{second['id']}/refresh")["last_error"] is None  # the other still needs it
+
+
+@ON_SQLITE
 def test_two_accounts_of_one_server_stay_apart(
     owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored
 ) -> None:

@@ -88,7 +88,8 @@ async def begin(
 ) -> Begun:
     """Ask a server who signs people in for it, and be known there. Raises ToolSignInFailed, AddressRefused.
 
-    `headers` are the server's own, and go nowhere else. `metadata_url` is where this program describes itself, where the web can read it: then it needs no registration.
+    `headers` are the server's own, and go nowhere else. `metadata_url` is where this program describes itself, where the web can
+    read it: then it needs no registration.
     """
     hidden = [*headers.values(), *filter(None, [given.client_secret if given else None])]
     async with issuer_calls(client, name, server_url, hidden) as http:

@@ -118,7 +118,7 @@ class Credentials:
 
 
 def load_credential(session: Session, ring: KeyRing, account: Account) -> Credential | None:
-    row = session.scalars(_of(account)).one_or_none()
+    row = session.scalars(sa.select(ToolCredential).where(_is_of(account))).one_or_none()
     if row is None:
         return None
     return Credential(
@@ -156,21 +156,16 @@ def store_credential(
 
 def delete_credential(session: Session, account: Account) -> bool:
     """Whether there was one."""
-    return (
-        rowcount(
-            session,
-            sa.delete(ToolCredential).where(
-                ToolCredential.user_id == account.user_id,
-                ToolCredential.service == account.service,
-                ToolCredential.environment == account.environment,
-            ),
-        )
-        > 0
-    )
+    return rowcount(session, sa.delete(ToolCredential).where(_is_of(account))) > 0
 
 
-def _of(account: Account) -> sa.Select[ToolCredential]:
-    return sa.select(ToolCredential).where(
+def granted_scope(session: Session, account: Account) -> str | None:
+    """What was allowed at the sign-in that counts, as far as the service said."""
+    return session.scalars(sa.select(ToolCredential.scope).where(_is_of(account))).one_or_none()
+
+
+def _is_of(account: Account) -> sa.ColumnElement[bool]:
+    return sa.and_(
         ToolCredential.user_id == account.user_id,
         ToolCredential.service == account.service,
         ToolCredential.environment == account.environment,

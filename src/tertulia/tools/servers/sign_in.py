@@ -23,9 +23,15 @@ from tertulia.keyring import KeyRing, SealedFor
 from tertulia.realtime.models import Operation
 from tertulia.tools.errors import ToolServerInvalid, ToolSignInFailed, ToolSignInGone
 from tertulia.tools.protocol import Environment
-from tertulia.tools.servers.credentials import Account, account_of, delete_credential, store_credential
+from tertulia.tools.servers.credentials import (
+    Account,
+    account_of,
+    delete_credential,
+    granted_scope,
+    store_credential,
+)
 from tertulia.tools.servers.grants import GivenClient, Grant, OAuthClient
-from tertulia.tools.servers.models import ToolCredential, ToolServer, ToolSignIn
+from tertulia.tools.servers.models import ToolServer, ToolSignIn
 from tertulia.tools.servers.schemas import ToolServerRead, ToolSignInFinish, ToolSignInRead
 from tertulia.tools.servers.service import address_of, announce, get_server, has_own_authorization, open_headers
 
@@ -109,14 +115,7 @@ def read_wish(session: Session, server_id: str, ring: KeyRing, *, actor: Actor) 
     if has_own_authorization(row):
         raise ToolServerInvalid("headers", "It is sent a header Authorization. Take that away to sign in instead.")
     account = account_of(row)
-    granted = session.scalars(
-        sa.select(ToolCredential.scope).where(
-            ToolCredential.user_id == account.user_id,
-            ToolCredential.service == account.service,
-            ToolCredential.environment == account.environment,
-        )
-    ).one_or_none()
-    scopes = [scope for scope in (granted, row.wanted_scope) if scope]
+    scopes = [scope for scope in (granted_scope(session, account), row.wanted_scope) if scope]
     return Wish(
         row.id,
         row.name,
@@ -192,19 +191,25 @@ def _keep(
     """Where the server is still what one signed in to; it may have been moved or removed meanwhile."""
     # Two servers of one address share the tokens, so that it is the person who is locked.
     session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
-    row = session.scalars(
+    rows = session.scalars(
         sa.select(ToolServer)
-        .where(ToolServer.id == back.server_id)
+        .where(
+            ToolServer.user_id == back.account.user_id,
+            ToolServer.url == back.account.service,
+            ToolServer.environment == back.account.environment,
+        )
+        .order_by(ToolServer.id)
         .with_for_update()
         .execution_options(populate_existing=True)
-    ).one_or_none()
-    if row is None or account_of(row) != back.account:
+    ).all()
+    if back.server_id not in [row.id for row in rows]:
         raise ToolSignInGone
     _require_signed_in(session, actor)
     store_credential(session, ring, back.account, issuer, oauth_client, grant)
-    row.wants_sign_in, row.wanted_scope, row.last_error = False, None, None
-    write_audit(session, actor.user_id, "tool_server.sign_in", entity="tool_server", entity_id=row.id)
-    announce(session, row, Operation.UPDATED)
+    write_audit(session, actor.user_id, "tool_server.sign_in", entity="tool_server", entity_id=back.server_id)
+    for row in rows:
+        row.wants_sign_in, row.wanted_scope, row.last_error = False, None, None
+        announce(session, row, Operation.UPDATED)
 
 
 def _require_signed_in(session: Session, actor: Actor) -> None:
