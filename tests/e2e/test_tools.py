@@ -161,6 +161,9 @@ def test_what_a_call_would_do_is_said_also_of_arguments_that_one_edits(
     card.get_by_role("button", name="Say what this would do").click()
     expect(card).to_contain_text("1 of 1 edits have their place")
     assert accessibility_faults(page) == []
+    card.get_by_role("button", name="Take the model's").click()
+    expect(card).to_contain_text("1 of 1 edits have their place")
+    expect(card.get_by_role("button", name="Say what this would do")).to_be_hidden()
 
 
 def test_the_state_of_a_chat_is_seen_as_it_changes(page: Page, provider: ScriptedProvider) -> None:

@@ -168,7 +168,10 @@ function Deciding({ call }: { call: ToolCall }) {
   const [isBusy, setBusy] = useState(false);
   const tool = tools.find((one) => one.key === call.tool_key);
   const [tried, setTried] = useState<string>(); // the edited arguments that one wanted to know of
-  const dryRun = useQuery({ ...dryRunQuery(call.id, tried), enabled: tool?.can_dry_run === true });
+  const dryRun = useQuery({
+    ...dryRunQuery(call.id, edited === undefined ? undefined : tried),
+    enabled: tool?.can_dry_run === true,
+  });
   const decide = async (work: () => Promise<ToolCall>) => {
     setBusy(true);
     setProblem(undefined);
@@ -207,7 +210,7 @@ function Deciding({ call }: { call: ToolCall }) {
           onChange={(event) => setEdited(event.target.value)}
         />
       )}
-      {tool?.can_dry_run && tried !== edited ? (
+      {tool?.can_dry_run && edited !== undefined && tried !== edited ? (
         <Button className="self-start" onClick={() => setTried(edited)}>
           Say what this would do
         </Button>
