@@ -16,7 +16,7 @@ from tertulia.context.service import gather_context
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
-from tertulia.runs.readings import ForModel, prepare_reading
+from tertulia.runs.request.prepare import ForModel, prepare_reading
 from tertulia.settings import Settings
 
 LENGTHS = (50, 5_000, 50_000)  # messages

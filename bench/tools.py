@@ -16,10 +16,10 @@ from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
 from tertulia.providers.protocol import ToolCall
-from tertulia.runs.approvals import list_pending
-from tertulia.runs.asked_calls import AskedCall, add_calls
+from tertulia.runs.calls.approvals import list_pending
+from tertulia.runs.calls.life import Caller, CallOutcome, begin_call, end_call
+from tertulia.runs.calls.proposing import AskedCall, add_calls
 from tertulia.runs.models import Run, RunStatus
-from tertulia.runs.tool_calls import Caller, CallOutcome, begin_call, end_call
 from tertulia.settings import Settings
 from tertulia.tools.builtin.calculator import Calculate
 from tertulia.tools.models import ToolExecution, ToolStatus

@@ -62,6 +62,7 @@ from tertulia.http.web import PageHead, web_routes
 from tertulia.ids import new_id
 from tertulia.jobs.service import MORE, Job, Sweeper
 from tertulia.keyring import KeyRing, open_keyring
+from tertulia.links.routes import LinkCounts, shared_routes
 from tertulia.openapi import build_openapi
 from tertulia.providers.adapters import Access as ProviderAccess
 from tertulia.providers.book import ModelBook, refresh_catalogue
@@ -73,19 +74,16 @@ from tertulia.providers.vendors import BY_ID
 from tertulia.realtime.bus import Bus, open_bus
 from tertulia.realtime.feed import ChangeFeed
 from tertulia.realtime.queries import prune_changes
-from tertulia.runs.approvals import expire_approvals, has_expired
-from tertulia.runs.context_routes import context_routes
+from tertulia.runs.calls.approvals import expire_approvals, has_expired
+from tertulia.runs.calls.routes import tool_execution_routes, tool_routes
+from tertulia.runs.calls.runner import ToolRunner
+from tertulia.runs.compaction.routes import optimization_routes
+from tertulia.runs.compaction.summaries import Summarizer
 from tertulia.runs.draft_routes import proposal_routes
-from tertulia.runs.executor import RunExecutor
-from tertulia.runs.optimization_routes import optimization_routes
-from tertulia.runs.remote import RemoteRuns
+from tertulia.runs.engine.executor import RunExecutor
+from tertulia.runs.engine.remote import RemoteRuns
+from tertulia.runs.request.routes import context_routes
 from tertulia.runs.routes import run_routes
-from tertulia.runs.shared_routes import LinkCounts, shared_routes
-from tertulia.runs.summaries import Summarizer
-from tertulia.runs.tool_routes import tool_execution_routes, tool_routes
-from tertulia.runs.tool_runner import ToolRunner
-from tertulia.runs.tool_server_routes import tool_server_routes
-from tertulia.runs.tool_sign_in_routes import tool_sign_in_routes
 from tertulia.search.meaning.search import MeaningSearch
 from tertulia.search.routes import search_routes
 from tertulia.search.tools import SearchChats
@@ -97,6 +95,8 @@ from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.offered import installed_tools
 from tertulia.tools.protocol import Tool
 from tertulia.tools.servers.operator import OperatorServer
+from tertulia.tools.servers.routes import tool_server_routes
+from tertulia.tools.servers.sign_in_routes import tool_sign_in_routes
 from tertulia.transfer.importer import Importer
 from tertulia.transfer.routes import transfer_routes
 

@@ -23,7 +23,7 @@ from tertulia.accounts.models import User, UserRole
 from tertulia.accounts.passwords import check_password, hash_password
 from tertulia.accounts.schemas import UserCreate
 from tertulia.accounts.service import create_user, name_key
-from tertulia.chat.counters import find_wrong_counters
+from tertulia.chat.counters import find_wrong_counters, find_wrong_totals
 from tertulia.clock import now
 from tertulia.data_folder import DataFolderInUse, Running, locked_data_folder
 from tertulia.db.check import check_database
@@ -42,7 +42,6 @@ from tertulia.keyring import (
     ring_path,
 )
 from tertulia.providers.book import refresh_catalogue
-from tertulia.runs.counters import find_wrong_totals
 from tertulia.sealed import list_key_ids, require_keys, rewrap_secrets
 from tertulia.settings import Settings, load_settings
 from tertulia.transfer.backup import back_up, restore

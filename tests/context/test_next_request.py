@@ -9,7 +9,7 @@ from tertulia.chat.messages import MAX_PINNED
 from tertulia.chat.models import TokenCount
 from tertulia.ids import new_id
 from tertulia.runs.models import Run, RunStatus, Step, StepRequest
-from tertulia.runs.readings import ForModel, factor_of, prepare_reading, sample_to_count
+from tertulia.runs.request.prepare import ForModel, factor_of, prepare_reading, sample_to_count
 from tests.conftest import SignIn
 from tests.factories.accounts import make_user
 from tests.factories.chats import add_message, make_chat

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
+from tertulia.chat.counters import find_wrong_totals
 from tertulia.chat.models import OptimizationType
 from tertulia.context.messages import estimate_tokens
 from tertulia.db.opening import plain_engine
-from tertulia.runs.counters import find_wrong_totals
 from tests.conftest import SignIn
 from tests.context.test_next_request import fill
 from tests.fakes.live_server import Client

@@ -38,9 +38,16 @@ from tertulia.files.reading import take_file
 from tertulia.files.service import list_attachments
 from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.providers.catalogue import _OWN as OWN_PROVIDERS
-from tertulia.runs.approvals import has_expired, list_of_chat, list_of_message, list_own, list_pending, sum_by_tool
+from tertulia.runs.calls.approvals import (
+    has_expired,
+    list_of_chat,
+    list_of_message,
+    list_own,
+    list_pending,
+    sum_by_tool,
+)
+from tertulia.runs.calls.life import list_approved
 from tertulia.runs.models import Run
-from tertulia.runs.tool_calls import list_approved
 from tertulia.search.meaning.nearest import Meanings, code_of
 from tertulia.search.service import Meaning, Narrowed, search
 from tertulia.tools.models import ToolExecution

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tertulia.db import wake
-from tertulia.runs import claims, executor
+from tertulia.runs.engine import claims, executor
 from tertulia.runs.service import RUNS
 from tests.conftest import SignIn
 from tests.fakes.live_server import Client, LiveServer
@@ -318,7 +318,7 @@ def test_a_run_left_behind_by_a_dead_process_is_interrupted_with_its_text(
         session.commit()
     engine.dispose()
     if settings.sqlite_path is not None:
-        from tertulia.runs.abandoned import interrupt_abandoned
+        from tertulia.runs.engine.abandoned import interrupt_abandoned
 
         server.call(server.app.state.parts.db.write(interrupt_abandoned, everything=True))
     until(lambda: ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "interrupted", seconds=30)

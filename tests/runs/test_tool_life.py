@@ -24,11 +24,11 @@ from tertulia.billing.models import UsageLog
 from tertulia.chat.models import Chat
 from tertulia.ids import RunId, ToolExecutionId, new_id
 from tertulia.providers.protocol import ToolCall
-from tertulia.runs.approvals import approve, cancel, deny, expire_approvals
-from tertulia.runs.asked_calls import AskedCall, add_calls
+from tertulia.runs.calls.approvals import approve, cancel, deny, expire_approvals
+from tertulia.runs.calls.life import Caller, CallOutcome, begin_call, end_call, lose_calls
+from tertulia.runs.calls.proposing import AskedCall, add_calls
 from tertulia.runs.models import Run, RunStatus
 from tertulia.runs.service import request_cancel
-from tertulia.runs.tool_calls import Caller, CallOutcome, begin_call, end_call, lose_calls
 from tertulia.tools.errors import AlreadyDecided
 from tertulia.tools.models import OPEN, ToolExecution, ToolStatus
 from tertulia.tools.offered import Toolbox

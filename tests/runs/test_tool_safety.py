@@ -14,8 +14,8 @@ from tertulia import clock
 from tertulia.accounts.models import User, UserStatus
 from tertulia.chat.models import Chat
 from tertulia.db.opening import plain_engine
+from tertulia.runs.calls.life import Caller, begin_call
 from tertulia.runs.models import Run
-from tertulia.runs.tool_calls import Caller, begin_call
 from tertulia.settings import Settings
 from tertulia.tools.models import ToolExecution, ToolStatus
 from tertulia.tools.protocol import Risk, Tool, ToolContext, ToolFailed, ToolResult

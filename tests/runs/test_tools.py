@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.billing.models import UsageLog
+from tertulia.chat.counters import find_wrong_totals
 from tertulia.chat.models import Chat
 from tertulia.db.opening import plain_engine
-from tertulia.runs.counters import find_wrong_totals
-from tertulia.runs.executor import RunExecutor
+from tertulia.runs.engine.executor import RunExecutor
 from tertulia.runs.models import Run, RunStatus
 from tertulia.tools.models import ToolExecution
 from tertulia.tools.protocol import Risk, Tool
@@ -513,7 +513,7 @@ def test_what_nobody_decides_about_expires_and_the_run_goes_on(
     engine.dispose()
     late = decide(ana, call, expect=409)
     assert (late["code"], late["status_now"]) == ("already_decided", "timeout")
-    from tertulia.runs.approvals import expire_approvals, has_expired
+    from tertulia.runs.calls.approvals import expire_approvals, has_expired
 
     assert server.call(server.app.state.parts.db.read(has_expired))
     assert server.call(server.app.state.parts.db.write(expire_approvals)) == 1

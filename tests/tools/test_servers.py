@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.db.opening import plain_engine
 from tertulia.errors import SettingsError
-from tertulia.runs.questions import MOST_QUESTIONS, CallClock
+from tertulia.runs.calls.questions import MOST_QUESTIONS, CallClock
 from tertulia.settings import ToolServerConfig, load_settings
 from tertulia.tools.models import ToolExecution
 from tertulia.tools.protocol import OfferedTool, Tool, ToolResult

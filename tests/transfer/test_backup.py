@@ -15,12 +15,11 @@ from sqlalchemy.orm import Session
 from tertulia import tables
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
-from tertulia.chat.counters import find_wrong_counters
+from tertulia.chat.counters import find_wrong_counters, find_wrong_totals
 from tertulia.chat.search_index import SETTING, build_index
 from tertulia.db.migrate import known_revisions, migrate_to, schema_state, upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
-from tertulia.runs.counters import find_wrong_totals
 from tertulia.search.service import Narrowed, search
 from tertulia.settings import Settings
 from tertulia.transfer.backup import NOT_KEPT, BackupError, back_up, restore, verify_backup

@@ -1,8 +1,11 @@
 """The counters of a chat, counted again: what `tertulia db check` compares with what is stored."""
 
+from decimal import Decimal
+
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from tertulia.billing.counters import sum_usage_by_chat
 from tertulia.chat.models import Chat, Message, MessageStatus
 from tertulia.db import later_of
 
@@ -31,3 +34,17 @@ def find_wrong_counters(session: Session) -> list[str]:
         f"chat {chat_id}: {stored} messages stored, {found} counted, or its time differs"
         for chat_id, stored, found in rows
     ]
+
+
+def find_wrong_totals(session: Session) -> list[str]:
+    """Return a sentence for each chat whose stored tokens or cost differ from the ledger."""
+    summed = sum_usage_by_chat(session)
+    chats = session.execute(sa.select(Chat.id, Chat.total_tokens, Chat.total_cost)).yield_per(1000)
+    findings = []
+    for chat_id, tokens, cost in chats:
+        ledger_tokens, ledger_cost = summed.get(chat_id, (0, Decimal(0)))
+        if (tokens, cost) != (ledger_tokens, ledger_cost):
+            findings.append(
+                f"chat {chat_id}: {tokens} tokens and {cost} stored, {ledger_tokens} and {ledger_cost} in the ledger"
+            )
+    return findings

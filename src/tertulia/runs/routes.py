@@ -20,9 +20,9 @@ from tertulia.http.sse import EventStream
 from tertulia.ids import AnyId, ChatId, MessageId, RunId
 from tertulia.providers.catalogue import ModelCatalogue
 from tertulia.runs import service
-from tertulia.runs.executor import RunExecutor
-from tertulia.runs.follow import follow_run, read_run_and_message
-from tertulia.runs.remote import RemoteRuns
+from tertulia.runs.engine.executor import RunExecutor
+from tertulia.runs.engine.follow import follow_run, read_run_and_message
+from tertulia.runs.engine.remote import RemoteRuns
 from tertulia.runs.schemas import MessageCreate, MessageEdit, Regenerate, RunRead, Sent
 
 STOPPING_S = 2.0

@@ -38,6 +38,7 @@ from tertulia.providers.catalogue import KnownModels, ModelChoice
 from tertulia.providers.errors import ModelUnknown
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
+from tertulia.runs.calls.life import close_calls
 from tertulia.runs.errors import NotAReply, NothingToContinue, RunNotFound, TooManyRuns
 from tertulia.runs.models import Run, RunStatus
 from tertulia.runs.schemas import (
@@ -50,7 +51,6 @@ from tertulia.runs.schemas import (
     Sent,
     WantedModel,
 )
-from tertulia.runs.tool_calls import close_calls
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tertulia.chat.parts import ReasoningPart, TextPart
 from tertulia.realtime.bus import Bus, Message
-from tertulia.runs.executor import RunExecutor
+from tertulia.runs.engine.executor import RunExecutor
 from tertulia.runs.live import LiveRun
 
 ASK_EVERY_S = 3.0

@@ -14,10 +14,10 @@ from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, MessageId, ToolExecutionId
-from tertulia.runs import approvals
-from tertulia.runs.questions import answer_question
-from tertulia.runs.read_calls import check_decides, get_call, get_execution
-from tertulia.runs.tool_runner import ToolRunner
+from tertulia.runs.calls import approvals
+from tertulia.runs.calls.questions import answer_question
+from tertulia.runs.calls.reading import check_decides, get_call, get_execution
+from tertulia.runs.calls.runner import ToolRunner
 from tertulia.tools.models import ChatApproval, ToolStatus
 from tertulia.tools.offered import read_tool
 from tertulia.tools.protocol import split_tool_key

@@ -12,7 +12,7 @@ from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId
 from tertulia.providers.catalogue import ModelCatalogue, ModelChoice, Resolved
 from tertulia.providers.routes import get_default_model
-from tertulia.runs.context_read import ContextRead, prepare_next, read_context
+from tertulia.runs.request.preview import ContextRead, prepare_next, read_context
 from tertulia.tools.catalogue import ToolCatalogue
 
 

@@ -15,8 +15,8 @@ from tertulia.billing.models import UsageKind
 from tertulia.chat.models import Chat
 from tertulia.db import rowcount, wake
 from tertulia.realtime.models import Operation
+from tertulia.runs.calls.reading import announce_call
 from tertulia.runs.models import Run
-from tertulia.runs.read_calls import announce_call
 from tertulia.tools.models import OPEN, StoredResult, ToolExecution, ToolStatus
 from tertulia.tools.rules import HOUR, load_rules
 

@@ -12,8 +12,8 @@ from tertulia.accounts.actor import Actor
 from tertulia.db import Database, rowcount, wake
 from tertulia.ids import ToolExecutionId, new_id
 from tertulia.realtime.models import Operation
-from tertulia.runs.read_calls import announce_call, check_decides, get_call, get_execution, owner_of
-from tertulia.runs.tool_calls import Caller
+from tertulia.runs.calls.life import Caller
+from tertulia.runs.calls.reading import announce_call, check_decides, get_call, get_execution, owner_of
 from tertulia.tools.errors import QuestionGone
 from tertulia.tools.models import StoredQuestion, StoredReply, ToolExecution, ToolStatus
 from tertulia.tools.protocol import Question, Reply

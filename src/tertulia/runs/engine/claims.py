@@ -14,9 +14,9 @@ from tertulia.chat.parts import Part
 from tertulia.db import seconds_from_now
 from tertulia.ids import ChatId, MessageId, RunId
 from tertulia.realtime.models import Operation
+from tertulia.runs.calls.life import Caller
 from tertulia.runs.models import Run, RunStatus
 from tertulia.runs.service import announce_run, end_queued
-from tertulia.runs.tool_calls import Caller
 
 LEASE_S = 8
 MOST_CLAIMED = 50  # runs in one transaction

@@ -15,11 +15,11 @@ from tertulia.chat.service import announce_chat, get_chat, own_chat
 from tertulia.db import wake
 from tertulia.ids import ChatId, RunId, ToolExecutionId
 from tertulia.realtime.models import Operation
-from tertulia.runs.asked_calls import judge_edited
+from tertulia.runs.calls.life import cancel_call, count_open, expire, move_pending
+from tertulia.runs.calls.proposing import judge_edited
+from tertulia.runs.calls.reading import announce_call, check_decides, get_execution, owner_of, read_call, with_decider
 from tertulia.runs.models import Run, RunStatus
-from tertulia.runs.read_calls import announce_call, check_decides, get_execution, owner_of, read_call, with_decider
 from tertulia.runs.service import RUN_PREFIX, RUNS, announce_run
-from tertulia.runs.tool_calls import cancel_call, count_open, expire, move_pending
 from tertulia.tools.errors import AlreadyDecided, ToolGone
 from tertulia.tools.models import ChatApproval, DecidedBy, ToolExecution, ToolStatus
 from tertulia.tools.offered import Toolbox, check_call, estimated_cost

@@ -18,7 +18,7 @@ from tertulia.ids import ChatId
 from tertulia.providers.catalogue import ModelChoice, Resolved
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Usage
-from tertulia.runs.readings import ForModel, Prepared, prepare_reading
+from tertulia.runs.request.prepare import ForModel, Prepared, prepare_reading
 from tertulia.tools.catalogue import ToolCatalogue
 
 EXCERPT = 120

@@ -21,10 +21,10 @@ from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Usage
 from tertulia.providers.vendors import BY_ID
 from tertulia.realtime.models import Operation
+from tertulia.runs.calls.life import close_calls, last_call
+from tertulia.runs.engine.steps import add_counts, enter_ledger, give_back
 from tertulia.runs.models import Run, RunStatus, Step
 from tertulia.runs.service import announce_run, wake_ended
-from tertulia.runs.steps import add_counts, enter_ledger, give_back
-from tertulia.runs.tool_calls import close_calls, last_call
 
 
 def has_abandoned(session: Session) -> bool:

@@ -30,11 +30,11 @@ from tertulia.providers.configs import split_key
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Finish, ModelRequest, RequestMessage, TextDelta, Usage
 from tertulia.realtime.models import Operation
-from tertulia.runs.claims import Claimed
+from tertulia.runs.calls.life import last_call
+from tertulia.runs.engine.claims import Claimed
 from tertulia.runs.errors import NothingToShorten, SummaryFailed, SummaryUnderWay
-from tertulia.runs.readings import ForModel
-from tertulia.runs.requests import prepare_run, set_aside
-from tertulia.runs.tool_calls import last_call
+from tertulia.runs.request.build import prepare_run, set_aside
+from tertulia.runs.request.prepare import ForModel
 
 WITHIN_S = 90.0
 MOST_TOKENS = 800  # of a summary

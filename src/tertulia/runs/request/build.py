@@ -19,11 +19,11 @@ from tertulia.db import Id
 from tertulia.ids import new_id
 from tertulia.providers.configs import split_key
 from tertulia.providers.protocol import ModelRequest, RequestMessage, ToolCall, ToolSpec
-from tertulia.runs.claims import Claimed
+from tertulia.runs.calls.life import last_call
+from tertulia.runs.engine.claims import Claimed
 from tertulia.runs.errors import CostLimit
 from tertulia.runs.models import Step, StepRequest
-from tertulia.runs.readings import ForModel, Prepared, prepare_reading, sample_to_count, tokens_of_tools
-from tertulia.runs.tool_calls import last_call
+from tertulia.runs.request.prepare import ForModel, Prepared, prepare_reading, sample_to_count, tokens_of_tools
 from tertulia.tools.rules import HOUR, load_rules
 
 GO_ON = "Continue your last reply exactly where it stops. Repeat nothing of it, and add no introduction."

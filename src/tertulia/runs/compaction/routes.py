@@ -20,10 +20,10 @@ from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, ContextOptimizationId
 from tertulia.providers.catalogue import ModelCatalogue
 from tertulia.providers.errors import NoModel
-from tertulia.runs import optimizations
-from tertulia.runs.context_read import prepare_next
-from tertulia.runs.context_routes import next_model
-from tertulia.runs.summaries import MAX_SUMMARY, Asking, Summarizer, SummaryForecast, forecast_summary
+from tertulia.runs.compaction import service as optimizations
+from tertulia.runs.compaction.summaries import MAX_SUMMARY, Asking, Summarizer, SummaryForecast, forecast_summary
+from tertulia.runs.request.preview import prepare_next
+from tertulia.runs.request.routes import next_model
 from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.models import storable
 

@@ -14,10 +14,10 @@ from tertulia.chat.service import get_message
 from tertulia.db import Database
 from tertulia.http.sse import KEEP_ALIVE, KEEP_ALIVE_S, sse
 from tertulia.ids import MessageId, RunId
-from tertulia.runs.executor import RunExecutor
+from tertulia.runs.engine.executor import RunExecutor
+from tertulia.runs.engine.remote import Piece, RemoteRuns
 from tertulia.runs.live import requested
 from tertulia.runs.models import RunStatus
-from tertulia.runs.remote import Piece, RemoteRuns
 from tertulia.runs.schemas import RunRead
 from tertulia.runs.service import get_run
 

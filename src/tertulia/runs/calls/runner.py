@@ -21,12 +21,12 @@ from tertulia.errors import AppError
 from tertulia.files.of_messages import texts_of_chat
 from tertulia.ids import UserId
 from tertulia.providers.protocol import ToolCall
-from tertulia.runs.asked_calls import AskedCall
-from tertulia.runs.claims import Claimed
+from tertulia.runs.calls.life import CALL_PREFIX, CallOutcome, Ready, begin_call, end_call, give_up_call, list_approved
+from tertulia.runs.calls.proposing import AskedCall
+from tertulia.runs.calls.questions import CallClock, Questions
+from tertulia.runs.engine.claims import Claimed
+from tertulia.runs.engine.steps import hold_and
 from tertulia.runs.live import LiveRun
-from tertulia.runs.questions import CallClock, Questions
-from tertulia.runs.steps import hold_and
-from tertulia.runs.tool_calls import CALL_PREFIX, CallOutcome, Ready, begin_call, end_call, give_up_call, list_approved
 from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.models import ToolExecution, ToolStatus

@@ -21,13 +21,13 @@ from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import ChatId, MessageId, RunId
 from tertulia.providers.configs import split_key, touch_config
 from tertulia.realtime.models import Operation
-from tertulia.runs.asked_calls import AskedCall, add_calls
-from tertulia.runs.claims import LEASE_S, Claimed
+from tertulia.runs.calls.life import close_calls, count_open, last_call, lose_calls
+from tertulia.runs.calls.proposing import AskedCall, add_calls
+from tertulia.runs.engine.claims import LEASE_S, Claimed
 from tertulia.runs.errors import CancelRequested, LeaseLost
 from tertulia.runs.models import Run, RunError, RunStatus, Step
 from tertulia.runs.schemas import RunRead
 from tertulia.runs.service import RUN_PREFIX, RUNS, announce_run, end_queued, wake_ended
-from tertulia.runs.tool_calls import close_calls, count_open, last_call, lose_calls
 from tertulia.tools.models import ToolExecution, ToolStatus
 
 T = TypeVar("T")

@@ -31,9 +31,9 @@ from tertulia.http.routing import Access, Routes
 from tertulia.http.sse import EventStream
 from tertulia.ids import AnyId, RunId, UserId
 from tertulia.realtime.feed import ChangeFeed
-from tertulia.runs.executor import RunExecutor
-from tertulia.runs.follow import follow_run, read_run_and_message
-from tertulia.runs.remote import RemoteRuns
+from tertulia.runs.engine.executor import RunExecutor
+from tertulia.runs.engine.follow import follow_run, read_run_and_message
+from tertulia.runs.engine.remote import RemoteRuns
 
 LOOKS_A_MINUTE = 3000  # of one address, behind which a whole office may be
 # Of a reply's stream a stranger hears its words alone.

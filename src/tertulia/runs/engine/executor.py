@@ -27,20 +27,28 @@ from tertulia.providers.protocol import (
     ToolCall,
     Usage,
 )
-from tertulia.runs.abandoned import has_abandoned, interrupt_abandoned
-from tertulia.runs.asked_calls import MAX_CALLS
-from tertulia.runs.claims import MOST_CLAIMED, Claimed, claim_runs, has_queued_runs, renew_leases
+from tertulia.runs.calls.life import count_calls, list_approved
+from tertulia.runs.calls.proposing import MAX_CALLS
+from tertulia.runs.calls.runner import ToolRunner
+from tertulia.runs.compaction.summaries import Summarizer
+from tertulia.runs.engine.abandoned import has_abandoned, interrupt_abandoned
+from tertulia.runs.engine.claims import MOST_CLAIMED, Claimed, claim_runs, has_queued_runs, renew_leases
+from tertulia.runs.engine.steps import (
+    Outcome,
+    begin_streaming,
+    checkpoint,
+    end_step,
+    finish_run,
+    give_back_run,
+    suspend_run,
+)
+from tertulia.runs.engine.tally import Tally
 from tertulia.runs.errors import CancelRequested, LeaseLost, TooManyToolCalls
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError, RunStatus
-from tertulia.runs.readings import ForModel, factor_of
-from tertulia.runs.requests import sample_for_run, start_step
+from tertulia.runs.request.build import sample_for_run, start_step
+from tertulia.runs.request.prepare import ForModel, factor_of
 from tertulia.runs.service import RUN_PREFIX, RUNS
-from tertulia.runs.steps import Outcome, begin_streaming, checkpoint, end_step, finish_run, give_back_run, suspend_run
-from tertulia.runs.summaries import Summarizer
-from tertulia.runs.tally import Tally
-from tertulia.runs.tool_calls import count_calls, list_approved
-from tertulia.runs.tool_runner import ToolRunner
 from tertulia.tools.protocol import OfferedTool
 
 # Below the second that a crash may cost at most: storing takes a moment too.

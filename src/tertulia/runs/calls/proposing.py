@@ -16,8 +16,8 @@ from tertulia.drafts.shares import has_other_readers
 from tertulia.ids import new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.realtime.models import Operation
-from tertulia.runs.read_calls import announce_call, owner_of
-from tertulia.runs.tool_calls import APPROVAL_LASTS, NO_ROOM_IN_HOUR, Caller, count_calls
+from tertulia.runs.calls.life import APPROVAL_LASTS, NO_ROOM_IN_HOUR, Caller, count_calls
+from tertulia.runs.calls.reading import announce_call, owner_of
 from tertulia.tools.errors import RefusedByRule
 from tertulia.tools.models import OPEN, DecidedBy, ToolExecution, ToolStatus
 from tertulia.tools.policy import Call, Decision, Rules, cost_to_reserve, decide

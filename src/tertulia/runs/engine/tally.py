@@ -10,8 +10,8 @@ from tertulia.context.messages import estimate_tokens
 from tertulia.providers.catalogue import Resolved
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import ToolCall, Usage
+from tertulia.runs.engine.steps import Outcome
 from tertulia.runs.models import RunError, RunStatus
-from tertulia.runs.steps import Outcome
 
 Ending = Literal[RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED]
 

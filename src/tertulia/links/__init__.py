@@ -1,0 +1,1 @@
+"""What visitors see through public links of chats and drafts."""

@@ -1,0 +1,1 @@
+"""Tool calls: how they are recorded, decided, executed and read."""

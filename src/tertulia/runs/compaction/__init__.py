@@ -1,0 +1,1 @@
+"""Compact the context of a chat: truncate, compress or summarise what is sent."""
