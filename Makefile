@@ -1,43 +1,62 @@
-# `make run` and `make test` work on a fresh machine with Python 3.11+, git and make; each sets up what it needs.
+# `make run` and `make test` work on a fresh machine with Python 3.11 or newer, git and make. Each sets up what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
-# A command in web/, with the system's Node or, where that is missing or old, the one from a wheel.
+# Run a command in web/ with the system's Node or, if that is missing or old, with the one from a wheel.
 IN_WEB := $(BIN)/python scripts/build_web.py
 
-.PHONY: run test check bench fmt web api tools clean
+.PHONY: help run test test-quick check bench fmt web api wheel hooks tools clean
 
-run: $(RUN_STAMP) web
+help:  ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+run: $(RUN_STAMP) web  ## Set up, start, and print the address
 	@exec $(BIN)/tertulia serve
 
-test: $(DEV_STAMP) web tools
+ifdef T
+test: $(DEV_STAMP) hooks  ## Run everything, or one file or folder: make test T=tests/tools/test_policy.py
+	@$(BIN)/python scripts/run_tests.py $(T)
+else
+test: $(DEV_STAMP) hooks web tools
 	@$(BIN)/python scripts/install_test_servers.py
 	$(IN_WEB) npx vitest run
-	$(BIN)/python scripts/run_tests.py
+	$(BIN)/python scripts/run_tests.py --cov
+endif
 
-check: $(DEV_STAMP) web
+test-quick: $(DEV_STAMP) hooks web  ## Run the web's unit tests and the fast tests on SQLite, in under two minutes
+	$(IN_WEB) npx vitest run
+	@$(BIN)/python scripts/run_tests.py --quick
+
+check: $(DEV_STAMP) hooks web  ## Check format, lint, types, imports, dependencies, wording and generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry src
+	$(BIN)/python scripts/check_prose.py
 	$(IN_WEB) npx biome check .
 	$(IN_WEB) npx tsc --noEmit
 	$(BIN)/python scripts/check_generated.py
 
-bench: $(DEV_STAMP) web
+bench: $(DEV_STAMP) web  ## Measure speed
 	$(BIN)/python -m bench
 
-fmt: $(DEV_STAMP) web
+fmt: $(DEV_STAMP) web  ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(IN_WEB) npx biome check --write .
 
-# The web's types, from the server's own document.
-api: $(DEV_STAMP) web
+api: $(DEV_STAMP) web  ## Generate the web's types from the server's OpenAPI document
 	$(BIN)/python scripts/export_openapi.py
 	$(IN_WEB) npx openapi-typescript src/api/generated/openapi.json -o src/api/generated/schema.ts
+
+wheel: $(DEV_STAMP)  ## Build the wheel, with the pages inside, into dist/
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+hooks:
+	@if [ -e .git ]; then git config core.hooksPath .githooks; fi
 
 web: | $(VENV)/bin/python
 	@$(BIN)/python scripts/build_web.py
@@ -47,7 +66,7 @@ tools:
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tertulia needs Python 3.11 or newer.")'
-	@echo "Making the virtual environment …"
+	@echo "Creating the virtual environment …"
 	@$(PYTHON) -m venv $(VENV)
 
 $(RUN_STAMP): requirements.lock pyproject.toml | $(VENV)/bin/python
@@ -62,5 +81,5 @@ $(DEV_STAMP): requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ $(RUN_STAMP)
 
-clean:
-	rm -rf $(VENV) web/node_modules src/tertulia/web .mypy_cache .ruff_cache .pytest_cache
+clean:  ## Remove everything that was installed or built
+	rm -rf $(VENV) web/node_modules src/tertulia/web dist .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -1,0 +1,90 @@
+"""Check the wording of code and documents: forbidden words, docstrings that begin with a verb, short sentences, ADR sections."""
+
+import ast
+import re
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VERBS = frozenset((ROOT / "scripts/prose_verbs.txt").read_text().split())
+FORBIDDEN = re.compile(
+    r"\b(who(m|so)?ever|whatever|nobody|somebody|anew|one's|thereof|dear|dearer|unasked|besides?|by itself|of its own"
+    r"|goes by|stands?(?![- ]?alone)|leave to read|made shorter)\b",
+    re.IGNORECASE,
+)
+VAGUE_NAMES = {"one", "found", "made", "given", "told", "came", "asked", "gone", "begun"}
+ADR_SECTIONS = ("Status", "Context", "Decision", "Consequences", "Alternatives", "Check")
+MAX_SENTENCE_WORDS = 30
+MAX_SUBJECT = 72
+SUBJECT = re.compile(r"(Merge |Revert |fixup! |[a-z][a-z0-9/_-]*: [A-Z])")
+Problem = tuple[int, str]
+
+
+def check_python(source: str) -> Iterator[Problem]:
+    for token in tokenize.generate_tokens(iter(source.splitlines(keepends=True)).__next__):
+        if token.type in (tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)):
+            yield from _forbidden(token.string, token.start[0])
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = re.match(r"[\w-]+", ast.get_docstring(node) or "return")
+            if first is None or first[0].lower() not in VERBS:
+                yield node.lineno, f"the docstring of {node.name} does not begin with a verb of scripts/prose_verbs.txt"
+        name = node.arg if isinstance(node, ast.arg) else node.id if isinstance(node, ast.Name) else ""
+        if name in VAGUE_NAMES and (isinstance(node, ast.arg) or isinstance(node.ctx, ast.Store)):
+            yield node.lineno, f"the name '{name}' says nothing; use the noun"
+
+
+def check_markdown(source: str, *, is_adr: bool = False) -> Iterator[Problem]:
+    text = re.sub(r"```.*?```", lambda block: "\n" * block[0].count("\n"), source, flags=re.DOTALL)
+    for number, line in enumerate(text.splitlines(), 1):
+        yield from _forbidden(line, number)
+    for block in re.finditer(r"(?:^(?![|#]).+\n?)+", text, re.MULTILINE):
+        for sentence in re.split(r"(?<=[.!?:;])\s+|\n\s*(?:[-*]|\d+\.)\s", re.sub(r"`[^`]*`", "x", block[0])):
+            if (words := len(sentence.split())) > MAX_SENTENCE_WORDS:
+                yield text[: block.start()].count("\n") + 1, f"a sentence of {words} words: {sentence.strip()[:60]} …"
+    if is_adr:
+        yield from (
+            (1, f"no section '{name}'") for name in ADR_SECTIONS if not re.search(rf"^## {name}", text, re.MULTILINE)
+        )
+
+
+def check_subject(subject: str) -> Iterator[Problem]:
+    if len(subject) > MAX_SUBJECT or not SUBJECT.match(subject):
+        yield 1, f"write `area: Imperative summary`, at most {MAX_SUBJECT} characters: {subject}"
+
+
+def _forbidden(text: str, line: int) -> Iterator[Problem]:
+    for match in FORBIDDEN.finditer(text):
+        yield line + text[: match.start()].count("\n"), f"'{match[0]}': see docs/internal/plain-english.md"
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["--commit"]:
+        problems = [
+            (Path(arguments[1]), *problem) for problem in check_subject(Path(arguments[1]).read_text().split("\n")[0])
+        ]
+    else:
+        names = subprocess.run(
+            ["git", "ls-files", "*.py", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        problems = []
+        for path in map(Path, arguments or names.splitlines()):
+            if "migrations/versions" in str(path) or path.name in (
+                "check_prose.py",
+                "plain-english.md",
+                "conformance.md",
+            ):
+                continue
+            source = (ROOT / path).read_text(encoding="utf-8")
+            check = check_python(source) if path.suffix == ".py" else check_markdown(source, is_adr="adr" in path.parts)
+            problems += [(path, *problem) for problem in check]
+    for path, line, problem in problems:
+        print(f"{path}:{line}: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
