@@ -1,16 +1,17 @@
 import { useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
 import { useEffect } from "react";
 import type { Schemas } from "@/api/client";
 import { meQuery } from "@/features/accounts";
 import { getCall, type ToolCall } from "@/features/tools";
 import type { ChangeEvent } from "@/realtime/protocol";
 import { useRealtime } from "@/realtime/provider";
-import { router } from "./router";
 
 /** A reply that ends, and a tool that waits, while the window is hidden: told by the title, and by the system if the person wants that. */
 export function useFinishedNotice(): void {
   const realtime = useRealtime();
   const client = useQueryClient();
+  const navigate = useNavigate();
   useEffect(() => {
     const clear = () => {
       if (!document.hidden) document.title = document.title.replace(/^● /, "");
@@ -26,14 +27,14 @@ export function useFinishedNotice(): void {
       const shown = new Notification("Tertulia", { body: news.words, tag: news.chatId });
       shown.onclick = () => {
         window.focus();
-        void router.navigate({ to: "/c/$chatId", params: { chatId: news.chatId } });
+        void navigate({ to: "/c/$chatId", params: { chatId: news.chatId } });
       };
     });
     return () => {
       leave();
       document.removeEventListener("visibilitychange", clear);
     };
-  }, [realtime, client]);
+  }, [realtime, client, navigate]);
 }
 
 /** What of a change is worth saying to somebody who looks elsewhere. */

@@ -1,13 +1,15 @@
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { type ReactNode, useCallback } from "react";
+import { Search, Share2 } from "lucide-react";
+import { type ReactNode, useMemo, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { meQuery } from "@/features/accounts";
-import { ChatView, chatQuery, PublicChoice, type ShowToolCall, WaitingWords } from "@/features/chat";
+import { Chat, chatQuery, PublicChoice, WaitingWords } from "@/features/chat";
 import { AttachDraft, AttachedDrafts, createDraft } from "@/features/drafts";
 import { ModelChoice, ModelsDialog, modelStateWords, modelsQuery } from "@/features/models";
 import { ShareDialog, sharesQuery } from "@/features/sharing";
 import { ChatState, pendingQuery, ToolCallCard, ToolsChoice } from "@/features/tools";
+import { IconButton } from "@/ui/button";
 import { MenuButton } from "@/ui/menu-button";
 import { useToast } from "@/ui/toast";
 import { ModelNotice } from "./model-notice";
@@ -15,92 +17,148 @@ import { ModelNotice } from "./model-notice";
 type Props = {
   chatId: string;
   messageId?: string;
-  draftId?: string; // that the chat is about
-  chatsOfDraft?: ReactNode; // given beside a draft, in place of the menu of the page
+  draftId?: string; // the draft that the chat is about
+  chatsOfDraft?: ReactNode; // shown next to a draft, in place of the page's menu
 };
 
+/** A chat, composed of its parts and of what other features show in it. */
 export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
+  const { data: me } = useQuery(meQuery);
   const { data: chat } = useQuery(chatQuery(chatId));
   const { data: shares = [] } = useQuery({
     ...sharesQuery(draftId ? { kind: "drafts", id: draftId } : { kind: "chats", id: chatId }),
     enabled: chat?.owner === null,
   });
-  const { data: models = [] } = useQuery(modelsQuery);
-  const { data: me } = useQuery(meQuery);
-  const navigate = useNavigate();
-  const { say } = useToast();
-  const openChat = useCallback(
-    (opened: string) => void navigate({ to: "/c/$chatId", params: { chatId: opened } }),
-    [navigate],
-  );
-  const findIn = useCallback(
-    (within: string) => void navigate({ to: "/search", search: { chat: within } }),
-    [navigate],
-  );
-  const toDraft = useCallback(
-    (message: { id: string }, words?: string) =>
-      void createDraft({ message_id: message.id, content: words ?? null })
-        .then((draft) => navigate({ to: "/d/$draftId", params: { draftId: draft.id } }))
-        .catch((error) => say(wordsFor(error))),
-    [navigate, say],
-  );
-  const { data: waiting = [] } = useQuery(pendingQuery);
-  const showToolCall = useCallback<ShowToolCall>(
-    (part, inMessage) => <ToolCallCard part={part} messageId={inMessage} meId={me?.id} />,
-    [me?.id],
-  );
-  const model =
-    models.find((one) => one.provider === chat?.provider && one.model_name === chat?.model_name) ??
-    models.find((one) => one.is_default);
-  const takesTools = model?.capabilities.tools ?? null;
-  const local = models.find((model) => model.provider === "local");
+  const { data: pendingCalls = [] } = useQuery(pendingQuery);
+  const slots = useSlots(me?.id);
+  const isAlone = chatsOfDraft === undefined;
   return (
-    <ChatView
+    <Chat.Provider
       key={chatId}
       chatId={chatId}
       targetId={messageId}
-      menuButton={chatsOfDraft ?? <MenuButton />}
-      notice={<ModelNotice />}
-      openChat={openChat}
-      findIn={findIn}
-      toDraft={toDraft}
       meId={me?.id}
       isShared={shares.some((share) => share.shared_with !== null)}
-      shareDialog={(chat, close) => (
-        <ShareDialog
-          thing={{ kind: "chats", id: chat.id }}
-          title="Share this chat"
-          linkShows="It shows the branch on show, and no cost or instructions."
-          onClose={close}
-        >
-          {chat.owner === null && <PublicChoice chat={chat} />}
-        </ShareDialog>
-      )}
-      showToolCall={showToolCall}
-      toolsChoice={(chosen, choose) => (
-        <ToolsChoice chatId={chatId} modelTakesTools={takesTools} chosen={chosen} onChoose={choose} />
-      )}
-      chatState={<ChatState chatId={chatId} />}
-      needsApproval={waiting.some((call) => call.chat_id === chatId)}
-      aboveComposer={chatsOfDraft === undefined && <AttachedDrafts chatId={chatId} />}
-      inComposer={chatsOfDraft === undefined && <AttachDraft chatId={chatId} />}
-      modelsDialog={(dialog) => <ModelsDialog {...dialog} />}
-      waitingWords={(message) => (
+      slots={slots}
+    >
+      <div className="flex min-h-0 flex-1">
+        <div className="flex min-w-0 flex-1 flex-col">
+          <Chat.Header menu={chatsOfDraft ?? <MenuButton />}>
+            <FindButton />
+            <ShareButton />
+          </Chat.Header>
+          <Chat.Messages />
+          <Chat.Status needsApproval={pendingCalls.some((call) => call.chat_id === chatId)} />
+          <ModelNotice />
+          {isAlone && <Attached />}
+          <Chat.Composer modelChoice={<ChatModel />}>
+            <Tools />
+            {isAlone && <AttachDraft chatId={chatId} />}
+          </Chat.Composer>
+        </div>
+        <Chat.Panels>
+          <ChatState chatId={chatId} />
+        </Chat.Panels>
+        <Chat.Dialogs />
+      </div>
+    </Chat.Provider>
+  );
+}
+
+/** What drafts, models and tools show inside a chat. */
+function useSlots(meId: string | undefined): Chat.ChatSlots {
+  const navigate = useNavigate();
+  const { say } = useToast();
+  const { data: models } = useQuery(modelsQuery);
+  const local = models?.find((model) => model.provider === "local");
+  return useMemo(
+    () => ({
+      openChat: (chatId) => void navigate({ to: "/c/$chatId", params: { chatId } }),
+      toDraft: (message, text) =>
+        void createDraft({ message_id: message.id, content: text ?? null })
+          .then((draft) => navigate({ to: "/d/$draftId", params: { draftId: draft.id } }))
+          .catch((error) => say(wordsFor(error))),
+      showToolCall: (part, inMessage) => <ToolCallCard part={part} messageId={inMessage} meId={meId} />,
+      waitingLabel: (message) => (
         <WaitingWords
           message={message}
           modelWords={message.provider === "local" ? modelStateWords(local) : undefined}
         />
+      ),
+      modelsDialog: (dialog) => <ModelsDialog {...dialog} />,
+    }),
+    [navigate, say, meId, local],
+  );
+}
+
+const icon = { size: 18, strokeWidth: 1.5, "aria-hidden": true } as const;
+
+function FindButton() {
+  const navigate = useNavigate();
+  const { chat } = Chat.useChat();
+  return (
+    <IconButton
+      label="Find in this chat"
+      onClick={() => void navigate({ to: "/search", search: { chat: chat.id } })}
+    >
+      <Search {...icon} />
+    </IconButton>
+  );
+}
+
+function ShareButton() {
+  const { chat, isOwn } = Chat.useChat();
+  const [isOpen, setOpen] = useState(false);
+  if (!chat.permissions.can_share || chat.kind === "draft") return null;
+  return (
+    <>
+      <IconButton label="Share" onClick={() => setOpen(true)}>
+        <Share2 {...icon} />
+      </IconButton>
+      {isOpen && (
+        <ShareDialog
+          thing={{ kind: "chats", id: chat.id }}
+          title="Share this chat"
+          linkShows="It shows the branch on show, and no cost or instructions."
+          onClose={() => setOpen(false)}
+        >
+          {isOwn && <PublicChoice chat={chat} />}
+        </ShareDialog>
       )}
-      modelChoice={(chat, choose) => (
-        <ModelChoice
-          value={
-            chat.provider && chat.model_name
-              ? { provider: chat.provider, model_name: chat.model_name }
-              : undefined
-          }
-          onChoose={choose}
-        />
-      )}
+    </>
+  );
+}
+
+function Attached() {
+  const { chat, canWrite } = Chat.useChat();
+  return canWrite ? <AttachedDrafts chatId={chat.id} /> : null;
+}
+
+function ChatModel() {
+  const { chat, isOwn, save } = Chat.useChat();
+  if (!isOwn) return null;
+  const { provider, model_name } = chat;
+  return (
+    <ModelChoice
+      value={provider && model_name ? { provider, model_name } : undefined}
+      onChoose={(provider, model_name) => void save({ provider, model_name })}
+    />
+  );
+}
+
+function Tools() {
+  const { chat, isOwn, save } = Chat.useChat();
+  const { data: models = [] } = useQuery(modelsQuery);
+  if (!isOwn) return null;
+  const model =
+    models.find((item) => item.provider === chat.provider && item.model_name === chat.model_name) ??
+    models.find((item) => item.is_default);
+  return (
+    <ToolsChoice
+      chatId={chat.id}
+      modelTakesTools={model?.capabilities.tools ?? null}
+      chosen={chat.settings.tools ?? []}
+      onChoose={(tools) => save({ settings: { tools } })}
     />
   );
 }

@@ -1,6 +1,6 @@
 export { AllChats } from "./components/all-chats";
+export * as Chat from "./components/chat";
 export { ChatList, OwnChats } from "./components/chat-list";
-export { ChatView } from "./components/chat-view";
 export { Markdown } from "./components/markdown";
 export { NewChat } from "./components/new-chat";
 export { PublicChoice } from "./components/public-choice";

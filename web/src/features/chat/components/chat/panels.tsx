@@ -1,0 +1,48 @@
+import { useQueryClient } from "@tanstack/react-query";
+import type { ReactNode } from "react";
+import { wordsFor } from "@/api/words";
+import { SidePanel } from "@/ui/side-panel";
+import { useToast } from "@/ui/toast";
+import { useMedia } from "@/ui/use-media";
+import { showTarget } from "../../queries";
+import { ContextPanel } from "../context-panel";
+import { ThreadPanel } from "../thread-panel";
+import { useChat } from "./provider";
+
+/** The panel next to the messages: a thread, or what the model is sent. `children` stand above the latter's messages. */
+export function Panels({ children }: { children?: ReactNode }) {
+  const client = useQueryClient();
+  const { say } = useToast();
+  const isWide = useMedia("(min-width: 64rem)");
+  const { chat, meId, canWrite, slots, dialogs, threadId, setThreadId, isContextShown, setContextShown } =
+    useChat();
+  if (threadId)
+    return (
+      <SidePanel label="Thread" onClose={() => setThreadId(undefined)}>
+        <ThreadPanel
+          key={threadId}
+          chatId={chat.id}
+          parentId={threadId}
+          meId={meId}
+          canWrite={canWrite}
+          dialogs={dialogs}
+          openThread={setThreadId}
+          openChat={slots.openChat}
+          onClose={() => setThreadId(undefined)}
+          waitingWords={slots.waitingLabel}
+        />
+      </SidePanel>
+    );
+  if (!isContextShown) return null;
+  const show = (messageId: string) => {
+    if (!isWide) setContextShown(false);
+    void showTarget(client, chat.id, messageId).catch((error) => say(wordsFor(error)));
+  };
+  return (
+    <SidePanel label="Context" onClose={() => setContextShown(false)}>
+      <ContextPanel chatId={chat.id} canWrite={canWrite} onShow={show} onClose={() => setContextShown(false)}>
+        {children}
+      </ContextPanel>
+    </SidePanel>
+  );
+}
