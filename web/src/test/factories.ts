@@ -1,0 +1,175 @@
+import type { Schemas } from "@/api/client";
+
+const MOMENT = "2026-11-22T12:00:00Z";
+let counter = 0;
+
+/** An id in the form of the server's. */
+export function id(): string {
+  counter += 1;
+  return `00000000-0000-7000-8000-${String(counter).padStart(12, "0")}`;
+}
+
+export function makeUser(fields: Partial<Schemas["UserRead"]> = {}): Schemas["UserRead"] {
+  return {
+    id: "me",
+    username: "ana",
+    name: "Ana",
+    email: null,
+    image: null,
+    role: "user",
+    status: "active",
+    preferences: {
+      theme: "system",
+      language: null,
+      default_model: null,
+      enable_notifications: false,
+    } as Schemas["UserRead"]["preferences"],
+    created_at: MOMENT,
+    updated_at: MOMENT,
+    ...fields,
+  } as Schemas["UserRead"];
+}
+
+export function makeChat(fields: Partial<Schemas["ChatRead"]> = {}): Schemas["ChatRead"] {
+  return {
+    id: "c1",
+    kind: "direct",
+    title: "About bread",
+    provider: null,
+    model_name: null,
+    system_prompt: null,
+    context_window_size: null,
+    settings: {} as Schemas["SettingsRead"],
+    visibility: "private",
+    is_archived: false,
+    pinned_at: null,
+    deleted_at: null,
+    head_message_id: null,
+    last_message: null,
+    last_message_at: MOMENT,
+    message_count: 0,
+    total_tokens: 0,
+    total_cost: "0",
+    tag_ids: [],
+    owner: null,
+    permissions: { can_read: true, can_write: true, can_share: true },
+    created_at: MOMENT,
+    updated_at: MOMENT,
+    ...fields,
+  };
+}
+
+export function makeMessage(fields: Partial<Schemas["MessageRead"]> = {}): Schemas["MessageRead"] {
+  const own = fields.id ?? id();
+  const content = fields.content ?? "Why does bread rise?";
+  return {
+    id: own,
+    chat_id: "c1",
+    role: "user",
+    content,
+    parts: content ? [{ type: "text", text: content }] : [],
+    status: "sent",
+    user: null,
+    agent_id: null,
+    previous_message_id: null,
+    parent_message_id: null,
+    thread_level: 0,
+    sibling_ids: [own],
+    reactions: [],
+    reply_count: 0,
+    run_id: null,
+    provider: null,
+    model_name: null,
+    usage: null,
+    cost: null,
+    error: null,
+    finish_reason: null,
+    left_out: 0,
+    token_count: null,
+    context_rule: "auto",
+    edited: false,
+    imported: false,
+    created_at: MOMENT,
+    updated_at: MOMENT,
+    ...fields,
+  };
+}
+
+export function makeReply(fields: Partial<Schemas["MessageRead"]> = {}): Schemas["MessageRead"] {
+  return makeMessage({ role: "assistant", content: "Yeast makes gas.", run_id: "r1", ...fields });
+}
+
+export function makeCall(fields: Partial<Schemas["ToolExecutionRead"]> = {}): Schemas["ToolExecutionRead"] {
+  return {
+    id: "t1",
+    chat_id: "c1",
+    message_id: "m1",
+    run_id: "r1",
+    tool_key: "builtin/calculate",
+    tool_name: "calculate",
+    server: null,
+    environment: null,
+    risk: "read_only",
+    status: "pending",
+    arguments_json: '{"expression":"2+2"}',
+    parameters: { expression: "2+2" },
+    edited_parameters: null,
+    estimated_cost: "0",
+    cost: null,
+    reason: "new",
+    decision: null,
+    decided_by: null,
+    decided_at: null,
+    deny_note: null,
+    requested_by: "me",
+    untrusted_sources: [],
+    question: null,
+    result: null,
+    error_code: null,
+    error_message: null,
+    approval_requested_at: MOMENT,
+    approved_at: null,
+    executed_at: null,
+    completed_at: null,
+    expires_at: null,
+    execution_time_ms: null,
+    created_at: MOMENT,
+    updated_at: MOMENT,
+    ...fields,
+  } as Schemas["ToolExecutionRead"];
+}
+
+export function makeDraft(
+  content = "One two three",
+  fields: Partial<Schemas["DraftRead"]> = {},
+): Schemas["DraftRead"] {
+  return {
+    id: "d1",
+    title: "Letter",
+    description: null,
+    revision: 1,
+    current_version_number: 1,
+    current_version: makeVersion({ content }),
+    working_copy: null,
+    permissions: { can_read: true, can_write: true, can_share: true },
+    owner: null,
+    deleted_at: null,
+    created_at: MOMENT,
+    updated_at: MOMENT,
+    ...fields,
+  } as Schemas["DraftRead"];
+}
+
+export function makeVersion(fields: Partial<Schemas["VersionRead"]> = {}): Schemas["VersionRead"] {
+  return {
+    id: "v1",
+    draft_id: "d1",
+    version_number: 1,
+    parent_version_number: null,
+    content: "One two three",
+    name: null,
+    generation_source: "user",
+    created_at: MOMENT,
+    ...fields,
+  } as Schemas["VersionRead"];
+}

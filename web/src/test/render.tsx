@@ -1,0 +1,80 @@
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import {
+  createMemoryHistory,
+  createRootRoute,
+  createRoute,
+  createRouter,
+  RouterProvider,
+} from "@tanstack/react-router";
+import { render } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { type ReactNode, Suspense } from "react";
+import type { Realtime } from "@/realtime/client";
+import type { RunEvent, Tell } from "@/realtime/protocol";
+import { RealtimeProvider } from "@/realtime/provider";
+import { ToastProvider } from "@/ui/toast";
+
+/** A connection whose events a test sends itself. */
+export function fakeRealtime() {
+  const listeners = new Set<(message: Tell) => void>();
+  const runs = new Map<string, Set<(event: RunEvent) => void>>();
+  const realtime = {
+    connection: "online",
+    listen: (listener: (message: Tell) => void) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    follow: (runId: string, listener: (event: RunEvent) => void) => {
+      const followers = runs.get(runId) ?? new Set();
+      runs.set(runId, followers.add(listener));
+      return () => followers.delete(listener);
+    },
+    restart: () => undefined,
+  };
+  return {
+    realtime: realtime as unknown as Realtime,
+    tell: (message: Tell) => {
+      for (const listener of [...listeners]) listener(message);
+    },
+    tellRun: (runId: string, event: RunEvent) => {
+      for (const listener of [...(runs.get(runId) ?? [])]) listener(event);
+    },
+    followed: () => [...runs.keys()],
+  };
+}
+
+/** Render what a page shows, inside everything that the app gives it. Links lead nowhere but are recorded in `address()`. */
+export function renderApp(ui: ReactNode, client = newClient()) {
+  const live = fakeRealtime();
+  const root = createRootRoute();
+  const router = createRouter({
+    routeTree: root.addChildren([
+      createRoute({ getParentRoute: () => root, path: "/", component: () => ui }),
+      createRoute({ getParentRoute: () => root, path: "$", component: () => ui }),
+    ]),
+    history: createMemoryHistory({ initialEntries: ["/"] }),
+  });
+  const view = render(
+    <QueryClientProvider client={client}>
+      <RealtimeProvider value={live.realtime}>
+        <ToastProvider>
+          <Suspense fallback={<p>Loading</p>}>
+            {/* biome-ignore lint/suspicious/noExplicitAny: the app's own route tree is another one */}
+            <RouterProvider router={router as any} />
+          </Suspense>
+        </ToastProvider>
+      </RealtimeProvider>
+    </QueryClientProvider>,
+  );
+  return {
+    ...view,
+    ...live,
+    client,
+    user: userEvent.setup(),
+    address: () => router.state.location.href,
+  };
+}
+
+export function newClient(): QueryClient {
+  return new QueryClient({ defaultOptions: { queries: { retry: false } } });
+}
