@@ -10,6 +10,7 @@ class ResizeObserverStub implements ResizeObserver {
 globalThis.ResizeObserver ??= ResizeObserverStub;
 Element.prototype.scrollIntoView ??= () => undefined;
 Element.prototype.scrollTo ??= () => undefined;
+window.scrollTo = () => undefined;
 Element.prototype.getAnimations ??= () => [];
 
 /** Whether a media query matches: a wide screen with a mouse. A test may replace it. */
@@ -26,5 +27,6 @@ afterEach(() => {
   cleanup();
   localStorage.clear();
   vi.unstubAllGlobals();
+  vi.restoreAllMocks();
   vi.useRealTimers();
 });
