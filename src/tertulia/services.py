@@ -1,0 +1,79 @@
+"""Build the long-lived objects of an app on first use, start them in that order, and close them in reverse."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class Lifecycle(Protocol):
+    """An object that runs while the app does. `close` also cleans up after a `start` that failed half-way."""
+
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Provides:
+    """Contribution of a feature: how to build the service of a class. `build` may return None: it is turned off."""
+
+    kind: type[Any]
+    build: Callable[["Services"], Any]
+
+
+class Services:
+    """The services of one app, by class. Dependencies are built first, so they start first and close last."""
+
+    def __init__(self) -> None:
+        self._builders: dict[type[Any], Callable[[Services], Any]] = {}
+        self._built: dict[type[Any], Any] = {}
+        self._under_way: list[type[Any]] = []
+
+    def provide(self, kind: type[T], build: Callable[["Services"], T | None]) -> None:
+        """Register how to build a service. Raises ValueError if the class has a builder."""
+        if kind in self._builders:
+            raise ValueError(f"two features provide {kind.__name__}")
+        self._builders[kind] = build
+
+    def get(self, kind: type[T]) -> T:
+        """Return a service, building it on first use. Raises LookupError if no feature provides it or it is turned off."""
+        service = self.find(kind)
+        if service is None:
+            raise LookupError(f"no feature provides {kind.__name__}")
+        return service
+
+    def find(self, kind: type[T]) -> T | None:
+        """Like `get`, but return None for a service that is turned off or that no feature provides."""
+        if kind not in self._built:
+            if kind not in self._builders:
+                return None
+            if kind in self._under_way:
+                circle = " → ".join(item.__name__ for item in [*self._under_way, kind])
+                raise RuntimeError(f"services need one another: {circle}")
+            self._under_way.append(kind)
+            service = self._builders[kind](self)
+            self._under_way.pop()
+            self._built[kind] = service
+        found: T | None = self._built[kind]
+        return found
+
+    def build_all(self) -> None:
+        """Build every service that a feature provides."""
+        for kind in self._builders:
+            self.find(kind)
+
+    def lifecycles(self) -> list[Lifecycle]:
+        """Return the services that start and close, in the order in which they start."""
+        return [service for service in self._built.values() if isinstance(service, Lifecycle)]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start every built service. If one fails, those that were started are closed and the error is raised."""
+        async with AsyncExitStack() as stack:
+            for service in self.lifecycles():
+                stack.push_async_callback(service.close)
+                await service.start()
+            yield
