@@ -1,1 +1,1 @@
-"""What it costs: the ledger of every reply, the counts of every day, and their sums."""
+"""Billing: the ledger of usage and cost, the daily message counts, and their sums."""

@@ -1,4 +1,4 @@
-"""Messages per person and day, and the operator's limit on them."""
+"""Count messages per user and day, and enforce the operator's limit."""
 
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -17,13 +17,13 @@ from tertulia.ids import new_id
 
 
 def _today() -> tuple[datetime, datetime]:
-    """When this day began, and when the next one does, in UTC."""
+    """Return the start of the current and of the next day, in UTC."""
     begin = datetime.combine(clock.now().date(), time(), UTC)
     return begin, begin + timedelta(days=1)
 
 
 def count_message(session: Session, user_id: str, *, limit: int | None) -> None:
-    """Count one message of today in a single guarded statement. Raises MessageLimitReached; then nothing is counted."""
+    """Count one message of today in a single guarded statement. Raises MessageLimitReached without counting."""
     begin, reset_at = _today()
     now = clock.now()
     counted = _COUNT[session.get_bind().dialect.name].first(
@@ -43,7 +43,7 @@ def count_message(session: Session, user_id: str, *, limit: int | None) -> None:
 
 
 def _counting(table: sa.Table, insert: Any) -> Prepared:
-    """Insert the day, or add one to it if it is below the limit: what it is then, or nothing."""
+    """Build a statement that counts up a day below the limit, and returns the new count or no row."""
     statement = insert(table).on_conflict_do_update(
         index_elements=["user_id", "date"],
         set_={

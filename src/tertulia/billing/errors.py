@@ -1,4 +1,4 @@
-"""How counting and paying fail."""
+"""Errors of billing."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ class TooManyGroups(Invalid):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"This makes more than {limit} sums. Choose a shorter time, or fewer things to group by.",
+            f"The result has more than {limit} groups. Choose a shorter period, or group by fewer fields.",
             field="group_by",
             limit=limit,
         )
@@ -23,8 +23,8 @@ class MessageLimitReached(TooMany):
     def __init__(self, limit: int, reset_at: datetime) -> None:
         wait = max(1, int((reset_at - clock.now()).total_seconds()))
         super().__init__(
-            f"You have sent {limit} messages today, which is what the operator allows. Nothing was stored; the count begins "
-            f"anew at midnight UTC.",
+            f"You have sent {limit} messages today, which is the operator's limit. This message was not saved. "
+            f"The count resets at midnight UTC.",
             retry_after_s=wait,
             limit=limit,
         )

@@ -1,4 +1,4 @@
-"""The ledger: what each reply used and cost, in the transaction that ends it, and the sums of it."""
+"""Record what each reply used and cost, in the transaction that ends it, and sum it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ GroupBy = Literal["day", "provider", "model", "chat"]
 MAX_GROUPS = 5000
 DAY_S = 86_400
 _USER = sa.table("user", sa.column("id", Id()))
-# Not against those who only refer to the person, as each row of theirs does.
+# FOR NO KEY UPDATE does not block inserts of rows that only refer to the user.
 _PAYER = sa.select(_USER.c.id).where(_USER.c.id == sa.bindparam("payer", type_=Id())).with_for_update(key_share=True)
 _CHAT = sa.table("chat", sa.column("id", Id()), sa.column("title", sa.Text()), sa.column("deleted_at"))
 
 
 @dataclass(frozen=True)
 class Consumption:
-    """What one reply used. `is_estimated`: the provider never said, so this is our own count."""
+    """Usage of one request. `is_estimated`: the provider reported none, so this is our own count."""
 
     provider: str  # the vendor
     model_name: str
@@ -53,9 +53,9 @@ def record_usage(
     tool_execution_id: str | None = None,
     is_summary: bool = False,
 ) -> None:
-    """One row for each request that a provider worked for, however it ended; its tries count once, as they are charged.
+    """Record a request to a provider, however it ended. Its retries count as one request, as they are charged.
 
-    `tool_execution_id`: the call whose result was read, where one is what the request was made for.
+    `tool_execution_id`: the tool call whose result the request was made to read, if any.
     """
     now = clock.now()
     values = {
@@ -92,7 +92,7 @@ def record_usage(
 
 
 def release(session: Session, run_id: str) -> None:
-    """What was set aside for a request to a model that was never made."""
+    """Release the amount reserved for a model request that was never made."""
     session.execute(sa.update(UsageLog).where(*_set_aside(run_id)).values(status=UsageStatus.RELEASED))
 
 
@@ -106,7 +106,7 @@ def _set_aside(run_id: str) -> tuple[sa.ColumnElement[bool], ...]:
 
 @dataclass(frozen=True)
 class ToolPayment:
-    """Who pays for what a tool does, and for which call."""
+    """The user who pays for a tool call, and the call."""
 
     user_id: str
     chat_id: str
@@ -126,10 +126,10 @@ def reserve(
     provider: str,
     model_name: str,
 ) -> bool:
-    """Set aside what a call may cost, or a request to a model that reads its result, within what `limit` leaves since then.
+    """Reserve the most that a tool call, or a model request that reads its result, may cost.
 
-    False if it does not fit. The payer's row is held until the end of the transaction, so that calls side by side are
-    counted one after the other.
+    Return False if the amount since `since` would exceed `limit`. The payer's row is locked until the transaction ends,
+    so that concurrent calls are counted one after the other.
     """
     if amount <= 0:
         return True
@@ -141,12 +141,12 @@ def reserve(
 
 
 def lock_payer(session: Session, user_id: str) -> None:
-    """Count for a person one at a time. Taken before rows of theirs are written, or two who do so wait for each other."""
+    """Lock a user, to count one call at a time. Lock before writing the user's rows, to avoid deadlocks."""
     session.execute(_PAYER, {"payer": user_id})
 
 
 def settle(session: Session, payment: ToolPayment, cost: Decimal, *, tool_name: str) -> None:
-    """What was set aside for a call becomes what it cost. One that was to cost nothing and did is entered all the same."""
+    """Replace a call's reserved amount with its cost. A cost without a reservation is recorded too."""
     moved = rowcount(
         session,
         sa.update(UsageLog)
@@ -180,11 +180,11 @@ def _enter_tool(
 
 
 def spent_on_tools(session: Session, user_id: str, *, since: datetime) -> Decimal:
-    """What tools cost this person, with what is set aside for those that run, and what models cost that read their results."""
+    """Sum the cost of a user's tool calls, including reserved amounts, and of model requests for their results."""
     amount = sa.case(
         (UsageLog.status == UsageStatus.RESERVED, UsageLog.reserved_cost), else_=sa.func.coalesce(UsageLog.cost, 0)
     )
-    found = session.scalar(
+    total = session.scalar(
         sa.select(sa.type_coerce(sa.func.coalesce(sa.func.sum(amount), 0), UsageLog.cost.type)).where(
             UsageLog.user_id == user_id,
             ANY_KIND,
@@ -193,15 +193,15 @@ def spent_on_tools(session: Session, user_id: str, *, since: datetime) -> Decima
             (UsageLog.kind == UsageKind.TOOL) | UsageLog.tool_execution_id.is_not(None),
         )
     )
-    return found or Decimal(0)
+    return total or Decimal(0)
 
 
-# Said although it is always so: the index has the kind before the time.
+# Always true. It lets queries use the index, which has `kind` before `created_at`.
 ANY_KIND = (UsageLog.kind == UsageKind.MODEL) | (UsageLog.kind == UsageKind.TOOL)
 
 
 class day_number(sa.sql.functions.FunctionElement[int]):
-    """Days since 1970 of a moment, after an offset in seconds: the day as it is where the person is."""
+    """Days since 1970 of a moment plus an offset in seconds: the day in the user's time zone."""
 
     type = sa.BigInteger()
     inherit_cache = True
@@ -220,7 +220,7 @@ def _day_on_postgresql(element: day_number, compiler: SQLCompiler, **kw: Any) ->
 
 
 _SUMS = (
-    # A reply that used tools has a row for each of its requests; the first stands for it.
+    # A reply that used tools has a row for each of its requests. Only the first is counted.
     sa.func.count().filter(UsageLog.tool_execution_id.is_(None), UsageLog.is_summary.is_(False)).label("replies"),
     sa.func.coalesce(sa.func.sum(UsageLog.input_tokens), 0),
     sa.func.coalesce(sa.func.sum(UsageLog.output_tokens), 0),
@@ -254,7 +254,7 @@ def group_usage(
     by: Sequence[GroupBy],
     utc_offset_s: int = 0,
 ) -> list[UsageGroup]:
-    """Sums of what this person paid for, by the named columns, newest day first and then dearest. Raises TooManyGroups."""
+    """Return the sums of the actor's usage by group, newest day first, then highest cost. Raises TooManyGroups."""
     rows = session.execute(_grouped(actor, since, until, by, utc_offset_s)).all()
     if len(rows) > MAX_GROUPS:
         raise TooManyGroups(MAX_GROUPS)
@@ -320,7 +320,7 @@ def _read_sum(row: Sequence[Any]) -> UsageSum:
 
 
 def _titles(session: Session, chat_ids: set[str]) -> dict[str, str]:
-    """Of the payer's own rows, whose chats the payer could read when they were paid; one in the trash is not named."""
+    """Return the titles of chats by id, without chats in the trash. The payer could read them when paying."""
     if not chat_ids:
         return {}
     rows = session.execute(

@@ -1,4 +1,4 @@
-"""The ledger, and the counts that limits are held against."""
+"""Tables of the ledger, and of the message counts that limits apply to."""
 
 import datetime as dt
 from decimal import Decimal
@@ -23,7 +23,7 @@ class UsageStatus(StrEnum):
 
 
 class UsageLog(Timestamps, Base):
-    """One row for each request to a model, and for each tool call that costs, paid by `user`. It outlives its chat."""
+    """One row per model request and per tool call with a cost, paid by `user`. It outlives its chat."""
 
     __tablename__ = "usage_log"
     __table_args__ = (
@@ -40,7 +40,7 @@ class UsageLog(Timestamps, Base):
     chat_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="SET NULL"))
     message_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="SET NULL"))
     run_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("run.id", ondelete="SET NULL"))
-    # The call itself, or, of a request to a model, the call whose result it was made to read.
+    # The tool call itself, or the call whose result a model request was made to read.
     tool_execution_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("tool_execution.id", ondelete="SET NULL"))
     kind: Mapped[UsageKind] = mapped_column(closed(UsageKind))
     status: Mapped[UsageStatus] = mapped_column(closed(UsageStatus))
@@ -48,17 +48,17 @@ class UsageLog(Timestamps, Base):
     model_name: Mapped[str] = mapped_column(sa.String(100))
     input_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     output_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)
-    cached_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)  # among the input
-    # A request whose answer shortens the context of others, and is no reply.
+    cached_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)  # included in input_tokens
+    # A request that compacts the context. It is not a reply.
     is_summary: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
-    # True where the provider never said, as of a reply that was cut off: then these are our own count.
+    # True if the provider reported no usage, as for a reply that was cut off. Then the tokens are our own count.
     is_estimated: Mapped[bool] = mapped_column(default=False)
-    cost: Mapped[Decimal | None] = mapped_column(Money())  # None: unknown, which is not 0
+    cost: Mapped[Decimal | None] = mapped_column(Money())  # None: unknown, not 0
     reserved_cost: Mapped[Decimal | None] = mapped_column(Money())
 
 
 class MessageUsage(Timestamps, Base):
-    """How many messages a person sent in a period (a day, in UTC), and when the next one begins."""
+    """The number of messages a user sent in a period (a day in UTC), and the start of the next period."""
 
     __tablename__ = "message_usage"
     __table_args__ = (sa.UniqueConstraint("user_id", "date"), sa.CheckConstraint("message_count >= 0", name="count"))

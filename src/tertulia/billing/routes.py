@@ -1,4 +1,4 @@
-"""What was used, and what it cost."""
+"""Routes for usage and cost."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -24,9 +24,9 @@ DEFAULT_DAYS = 30
 def _groups(value: str) -> str:
     for name in value.split(","):
         if name not in ("day", "provider", "model", "chat"):
-            raise ValueError("Group by day, provider, model, chat, or several of them with commas between.")
+            raise ValueError("Group by day, provider, model or chat, or by several of them separated by commas.")
     if len(set(value.split(","))) != value.count(",") + 1:
-        raise ValueError("Name each only once.")
+        raise ValueError("Name each group only once.")
     return value
 
 
@@ -36,14 +36,14 @@ def usage_routes(messages_per_day: int | None) -> Routes:
     @routes.add("GET", "/usage", access=Access.SIGNED_IN, gives=UsageReport)
     async def get_usage(
         caller: CallerDep,
-        since: Annotated[Moment | None, Query(description="From this moment; 30 days ago if not given.")] = None,
-        until: Annotated[Moment | None, Query(description="Up to this moment; now if not given.")] = None,
+        since: Annotated[Moment | None, Query(description="Start of the period. Defaults to 30 days ago.")] = None,
+        until: Annotated[Moment | None, Query(description="End of the period. Defaults to now.")] = None,
         group_by: Annotated[
             str,
-            Query(max_length=40, description="`day`, `provider`, `model`, `chat`, or several."),
+            Query(max_length=40, description="`day`, `provider`, `model`, `chat`, or several separated by commas."),
             AfterValidator(_groups),
         ] = "day",
-        utc_offset: Annotated[int, Query(ge=-840, le=840, description="Minutes: where a day begins.")] = 0,
+        utc_offset: Annotated[int, Query(ge=-840, le=840, description="Offset from UTC in minutes, for `day`.")] = 0,
     ) -> Response:
         end = until or clock.now() + timedelta(seconds=1)
         begin = since or end - timedelta(days=DEFAULT_DAYS)

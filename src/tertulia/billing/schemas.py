@@ -1,4 +1,4 @@
-"""Wire shapes of what was used and what it cost."""
+"""Wire shapes of usage and cost."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -7,9 +7,9 @@ from typing_extensions import TypedDict
 
 
 class UsageSum(TypedDict):
-    """`cost` is what is known, in dollars; `unknown_cost_replies` says how many replies it leaves out.
+    """`cost` is the known cost in dollars. `unknown_cost_replies` is the number of replies that it leaves out.
 
-    Cached tokens are among the input tokens. Estimated replies are those of which the provider never said what they used.
+    Cached tokens are included in the input tokens. For estimated replies the provider reported no usage.
     """
 
     replies: int
@@ -23,7 +23,7 @@ class UsageSum(TypedDict):
 
 
 class UsageGroup(UsageSum):
-    """Sums of one group; what it is not grouped by is null. A chat that is gone for good is null too."""
+    """Sums of one group. Fields that are not grouped by are null, and a permanently deleted chat is null."""
 
     day: str | None
     provider: str | None
@@ -33,7 +33,7 @@ class UsageGroup(UsageSum):
 
 
 class MessageCount(TypedDict):
-    """Messages sent today (in UTC); `limit` is null where the operator sets none."""
+    """Messages sent today (in UTC). `limit` is null if the operator sets none."""
 
     count: int
     limit: int | None

@@ -1,1 +1,1 @@
-"""Drafts: texts that a person writes beside a model, with every version kept."""
+"""Drafts: documents that a person edits together with a model. Every version is kept."""

@@ -1,4 +1,4 @@
-"""Telling windows of drafts, in the transaction of what happened."""
+"""Publish change events of drafts, in the transaction of the change."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -27,7 +27,7 @@ def announce_draft(session: Session, draft_id: str, operation: Operation) -> Non
 def announce_version(
     session: Session, draft_id: str, number: int, *, operation: Operation = Operation.CREATED
 ) -> VersionListed:
-    """The version without its text, and the draft, which has moved."""
+    """Publish the version without its text, then its draft. Return the published version."""
     row = session.execute(LISTED.where(DraftVersion.draft_id == draft_id, DraftVersion.version_number == number)).one()
     listed = read_listed(row)
     owner_id = session.scalars(sa.select(Draft.user_id).where(Draft.id == draft_id)).one()
@@ -46,7 +46,7 @@ def announce_version(
 
 
 def announce_working_copy(session: Session, draft_id: str, revision: int, user_id: str) -> None:
-    """To the person's other windows, which fetch the draft if they did not write this themselves."""
+    """Notify the user's windows. A window that did not write this revision fetches the draft."""
     publish(
         session,
         owner_id=user_id,

@@ -1,4 +1,4 @@
-"""Drafts that a chat knows of without being about them: its models are told what they say."""
+"""Attach drafts to a chat that is not about them. Their text is included in the chat's prompts."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -22,7 +22,7 @@ MAX_ATTACHED = 5  # drafts of one chat
 
 
 def list_attached(session: Session, chat_id: ChatId, *, actor: Actor) -> list[DraftListed]:
-    """Those that the actor may read, in the order in which they were attached."""
+    """Return the attached drafts that the actor may read, in the order in which they were attached."""
     get_chat(session, chat_id, actor=actor)
     rows = session.execute(
         DRAFTS.join(AttachedDraft, AttachedDraft.draft_id == Draft.id)
@@ -34,16 +34,19 @@ def list_attached(session: Session, chat_id: ChatId, *, actor: Actor) -> list[Dr
 
 
 def attach_draft(session: Session, chat_id: ChatId, draft_id: DraftId, *, actor: Actor) -> list[DraftListed]:
-    """By whoever may write in the chat and read the draft. Raises ChatNotFound, DraftNotFound, TooManyAttached."""
+    """Attach a draft that the actor may read to a chat in which they may write.
+
+    Raises ChatNotFound, DraftNotFound, AttachedToItself, TooManyAttached.
+    """
     chat = lock_chat(session, chat_id, actor=actor)
     check_draft(session, draft_id, actor=actor)
     is_about = sa.select(DraftChat.chat_id).where(DraftChat.chat_id == chat_id, DraftChat.draft_id == draft_id)
     if session.scalar(is_about) is not None:
         raise AttachedToItself
-    # Those of others that one cannot see, and those in the trash, take nobody's place.
-    known = [one["id"] for one in list_attached(session, chat_id, actor=actor)]
-    if draft_id not in known:
-        if len(known) >= MAX_ATTACHED:
+    # Drafts in the trash and drafts that the actor cannot read do not count towards the limit.
+    attached_ids = [draft["id"] for draft in list_attached(session, chat_id, actor=actor)]
+    if draft_id not in attached_ids:
+        if len(attached_ids) >= MAX_ATTACHED:
             raise TooManyAttached(MAX_ATTACHED)
         insert_if_absent(session, AttachedDraft, chat_id=chat_id, draft_id=draft_id, created_at=clock.now())
         _announce(session, chat, draft_id, Operation.CREATED)
@@ -51,7 +54,7 @@ def attach_draft(session: Session, chat_id: ChatId, draft_id: DraftId, *, actor:
 
 
 def detach_draft(session: Session, chat_id: ChatId, draft_id: DraftId, *, actor: Actor) -> None:
-    """By whoever may write in the chat. Raises ChatNotFound, DraftNotFound."""
+    """Detach a draft from a chat in which the actor may write. Raises ChatNotFound, DraftNotFound."""
     chat = lock_chat(session, chat_id, actor=actor)
     attached = (AttachedDraft.chat_id == chat_id, AttachedDraft.draft_id == draft_id)
     if not rowcount(session, sa.delete(AttachedDraft).where(*attached)):

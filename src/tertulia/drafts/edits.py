@@ -1,4 +1,4 @@
-"""What a model proposes, as edits to places: read out of its words, checked against the text, moved with it. Pure functions."""
+"""Parse a model's reply into edits of a draft, place them in its text, and map them to newer texts. Pure functions."""
 
 import re
 from bisect import bisect_right, insort
@@ -11,27 +11,27 @@ from rapidfuzz import fuzz
 from tertulia.drafts.text import Change, apply_changes, changes_between
 
 _FENCE = re.compile(r"\A\s*```[a-z]*\n(.*)\n?```\s*\Z", re.DOTALL)
-NEAR = 90  # of 100: how alike a place must be to what the model says stands there
-FUZZY = range(12, 600)  # characters; shorter and longer ones must stand there exactly
-MOST_FUZZY = 20  # of a reply: each takes up to 30 ms in a long text
-SNAPPED_WITHIN = 8  # characters, in which a place that is almost right is moved to ends of words
-LEAST_KEPT = 0.3  # of a text that was rewritten as a whole; else the model answered something else
-LONG_PASSAGE = 500  # characters: of a shorter selection nothing need be kept
-JOINED_WITHIN = 3  # characters between two changes that are shown as one
-MOST_EDITS = 1000  # of one proposal: more are shown as larger ones
+NEAR = 90  # of 100: minimum similarity of a place to the text that the model quotes
+FUZZY = range(12, 600)  # characters; shorter and longer quotes must match exactly
+MOST_FUZZY = 20  # searches per reply: each takes up to 30 ms in a long text
+SNAPPED_WITHIN = 8  # characters by which a similar place is moved to word boundaries
+LEAST_KEPT = 0.3  # share of a text that a rewrite must keep; otherwise the reply is something else
+LONG_PASSAGE = 500  # characters: a shorter selection may be replaced completely
+JOINED_WITHIN = 3  # characters between two changes that are shown as one edit
+MOST_EDITS = 1000  # of one proposal: more changes are joined into larger edits, more blocks are ignored
 
 RULES = """\
-Propose changes to the draft by blocks of this form, one for each place, in the order of the text:
+Propose changes to the draft as blocks of this form, one for each place, in the order of the text:
 <edit>
-<find>the exact words of the draft that change, with as much around them as makes the place clear</find>
-<replace>the words that shall stand there instead</replace>
+<find>the exact text of the draft that changes, with enough of the text around it to identify the place</find>
+<replace>the text that replaces it</replace>
 </edit>
-Change only what was asked for. To insert, find a few words beside the place and repeat them in the replacement. Outside the
-blocks say at most one sentence. If nothing needs to change, say so, without a block."""
+Change only what was requested. To insert text, find a few words next to the place and repeat them in the replacement.
+Outside the blocks write at most one sentence. If nothing needs to change, say so without a block."""
 RULES_OF_PASSAGE = """\
-The person selected a passage of the draft. Answer with the new wording of that passage alone: no introduction, no quotes,
-no explanation. What you answer takes its place as it is."""
-RULES_OF_EMPTY = "The draft is empty. Answer with its text alone, in Markdown: no introduction and no explanation."
+The user selected a passage of the draft. Answer with the new wording of that passage only: no introduction, no quotes,
+no explanation. Your answer replaces the passage without any change."""
+RULES_OF_EMPTY = "The draft is empty. Answer with its text only, in Markdown: no introduction and no explanation."
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class PlacedEdit:
 
 
 def edits_of_reply(text: str, reply: str, selection: tuple[int, int] | None) -> list[PlacedEdit]:
-    """The edits that a model's words ask for in a text; of a selection its words are the new wording.
+    """Parse a model's reply into edits of a text. With a selection, the reply is its new wording.
 
-    A model that wrote the whole text anew is understood too; one that answered something else proposed nothing.
+    A reply may also be the whole text, rewritten. A reply that differs too much from the text gives no edits.
     """
     if selection is not None:
         start, end = selection
@@ -64,17 +64,17 @@ def edits_of_reply(text: str, reply: str, selection: tuple[int, int] | None) -> 
 
 
 def edits_of_blocks(text: str, blocks: Sequence[tuple[str, str]]) -> list[PlacedEdit]:
-    """Each of (what is found, what is put there) in its place; those that change nothing are left away."""
+    """Place each block (find, replace) in the text. Edits that change nothing are omitted."""
     places = _Places(text)
-    found = [places.place(find, replacement) for find, replacement in blocks]
-    return [one for one in found if one.old != one.new or not one.is_placed]
+    edits = [places.place(find, replacement) for find, replacement in blocks]
+    return [edit for edit in edits if edit.old != edit.new or not edit.is_placed]
 
 
 def _blocks(reply: str) -> list[tuple[str, str]]:
-    """What each whole block finds and puts there, read in one pass: a model may write anything, a million characters of it."""
-    found: list[tuple[str, str]] = []
+    """Parse the complete blocks into (find, replace), in one pass: a reply may be a million characters long."""
+    blocks: list[tuple[str, str]] = []
     at = 0
-    while len(found) < MOST_EDITS:
+    while len(blocks) < MOST_EDITS:
         start = reply.find("<edit>", at)
         end = reply.find("</edit>", start) if start >= 0 else -1
         if end < 0:
@@ -85,9 +85,9 @@ def _blocks(reply: str) -> list[tuple[str, str]]:
         between, opened, rest = rest.partition("<replace>")
         replacement, ended, after = rest.partition("</replace>")
         if closed and opened and ended and not (before + between + after).strip():
-            found.append((_trimmed(find), _trimmed(replacement)))
+            blocks.append((_trimmed(find), _trimmed(replacement)))
         at = end + len("</edit>")
-    return found
+    return blocks
 
 
 def _unwrapped(reply: str) -> str:
@@ -96,38 +96,38 @@ def _unwrapped(reply: str) -> str:
 
 
 def _in_place_of(old: str, new: str) -> str:
-    """With the white space around it that the older words had; an answer of nothing changes nothing."""
+    """Add the white space around the old text to the new one. An empty new text returns the old text."""
     lead, trail = old[: len(old) - len(old.lstrip())], old[len(old.rstrip()) :]
     return f"{lead}{new}{trail if old.strip() else ''}" if new else old
 
 
 def _trimmed(text: str) -> str:
-    """Without the line break that models put after and before the tags."""
+    """Remove the line breaks that models add inside the tags."""
     return text.removeprefix("\n").removesuffix("\n")
 
 
 def _edits_of_rewrite(text: str, new: str, offset: int) -> list[PlacedEdit]:
     changes = changes_between(text, new)
-    gone = sum(change.end - change.start for change in changes)
-    if len(text) - gone < LEAST_KEPT * len(text):
+    removed = sum(change.end - change.start for change in changes)
+    if len(text) - removed < LEAST_KEPT * len(text):
         return []
     return _edits_between(text, new, offset)
 
 
 def _edits_between(old: str, new: str, offset: int) -> list[PlacedEdit]:
-    """Changes as a person reads them: those that almost touch are one."""
+    """Return the changes between two texts as edits. Changes that almost touch are joined into one edit."""
     changes = changes_between(old, new)
     within = JOINED_WITHIN
     groups = _grouped(changes, within)
     while len(groups) > MOST_EDITS:
         within *= 4
         groups = _grouped(changes, within)
-    found = []
+    edits = []
     for group in groups:
         start, end = group[0].start, group[-1].end
-        moved = [Change(one.start - start, one.end - start, one.text) for one in group]
-        found.append(PlacedEdit(offset + start, offset + end, old[start:end], apply_changes(old[start:end], moved)))
-    return found
+        moved = [Change(change.start - start, change.end - start, change.text) for change in group]
+        edits.append(PlacedEdit(offset + start, offset + end, old[start:end], apply_changes(old[start:end], moved)))
+    return edits
 
 
 def _grouped(changes: Sequence[Change], within: int) -> list[list[Change]]:
@@ -141,7 +141,7 @@ def _grouped(changes: Sequence[Change], within: int) -> list[list[Change]]:
 
 
 class _Places:
-    """Where the blocks of one reply apply: after the ones before them if they can, and never within one."""
+    """Places the blocks of one reply: after the blocks before them if possible, never overlapping them."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -169,11 +169,11 @@ class _Places:
         if len(find) not in FUZZY or len(find) > len(self._text) or not self._fuzzy_left:
             return None
         self._fuzzy_left -= 1
-        near = fuzz.partial_ratio_alignment(find, self._text, score_cutoff=NEAR)
-        return self._snapped(find, near.dest_start, near.dest_end) if near is not None else None
+        match = fuzz.partial_ratio_alignment(find, self._text, score_cutoff=NEAR)
+        return self._snapped(find, match.dest_start, match.dest_end) if match is not None else None
 
     def _snapped(self, find: str, start: int, end: int) -> tuple[int, int] | None:
-        """The stretch about there, from end of word to end of word, that is most like what the model says."""
+        """Return the nearby range on word boundaries that is most similar to the quote, or None."""
         best, best_score = None, float(NEAR)
         for first in self._boundaries(start):
             for last in self._boundaries(end):
@@ -182,10 +182,10 @@ class _Places:
                     best, best_score = (first, last), score
         return best
 
-    def _boundaries(self, about: int) -> list[int]:
+    def _boundaries(self, position: int) -> list[int]:
         return [
             at
-            for at in range(max(0, about - SNAPPED_WITHIN), min(len(self._text), about + SNAPPED_WITHIN) + 1)
+            for at in range(max(0, position - SNAPPED_WITHIN), min(len(self._text), position + SNAPPED_WITHIN) + 1)
             if not (self._text[at - 1 : at].isalnum() and self._text[at : at + 1].isalnum())
         ]
 
@@ -196,7 +196,7 @@ class _Places:
 
 
 def _narrowed(edit: PlacedEdit) -> PlacedEdit:
-    """Without the words at both ends that stay."""
+    """Trim the unchanged text at both ends of an edit."""
     changes = changes_between(edit.old, edit.new)
     if not changes:
         return edit
@@ -208,7 +208,7 @@ def _narrowed(edit: PlacedEdit) -> PlacedEdit:
 
 
 class Moved:
-    """Where stretches of an older text are in the newer one."""
+    """Maps ranges of an older text to the newer one."""
 
     def __init__(self, changes: Sequence[Change]) -> None:
         self._changes = changes
@@ -216,7 +216,7 @@ class Moved:
         self._shifts = [0, *accumulate(len(change.text) - (change.end - change.start) for change in changes)]
 
     def place(self, start: int, end: int) -> tuple[int, int] | None:
-        """None if it was changed itself. What was inserted just before a stretch is not within it."""
+        """Map a range, or return None if it was changed. Text inserted directly before it is not part of it."""
         count = bisect_right(self._ends, start)
         if count < len(self._changes):
             begins = self._changes[count].start

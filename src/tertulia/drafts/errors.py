@@ -1,4 +1,4 @@
-"""How drafts fail."""
+"""Errors of drafts."""
 
 from tertulia.drafts.text import Merged
 from tertulia.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionRequired
@@ -9,7 +9,7 @@ class DraftNotFound(NotFound):
 
 
 class NotYourDraft(Forbidden):
-    """It can be seen, and its owner alone does this."""
+    """The actor can read the draft, but only its owner may do this."""
 
     code = "not_your_draft"
 
@@ -21,14 +21,14 @@ class AttachedToItself(Invalid):
     code = "draft_of_this_chat"
 
     def __init__(self) -> None:
-        super().__init__("This chat is about that draft: its models are told of it already.")
+        super().__init__("This chat is about that draft, so its prompts already include it.")
 
 
 class TooManyAttached(Invalid):
     code = "too_many_drafts_attached"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} drafts of a chat are the most. Take one away first.", limit=limit)
+        super().__init__(f"A chat can have at most {limit} attached drafts. Remove one first.", limit=limit)
 
 
 class VersionNotFound(NotFound):
@@ -40,20 +40,20 @@ class DraftTooLong(Invalid):
 
     def __init__(self, length: int, limit: int) -> None:
         super().__init__(
-            f"Together the text has {length:,} characters; {limit:,} are the most. Put a part into a draft of its own.",
+            f"The text would have {length:,} characters. The limit is {limit:,}. Move a part of it into another draft.",
             field="content",
             limit=limit,
         )
 
 
 class VersionConflict(Conflict):
-    """Both sides changed the same words. `merged` has all that is clear, and both sides of what is not."""
+    """Both sides changed the same text. `merged` has the merged text, and both sides of each conflict."""
 
     code = "draft_version_conflict"
 
     def __init__(self, *, current: int, merged: Merged, revision: int | None = None) -> None:
         super().__init__(
-            "The same words were changed here and elsewhere. Choose for each place, and save again.",
+            "The same text was changed here and elsewhere. Choose one side for each conflict, then save again.",
             version_number=current,
             revision=revision,
             merged=merged,
@@ -64,14 +64,14 @@ class DraftChanged(Conflict):
     code = "draft_changed"
 
     def __init__(self) -> None:
-        super().__init__("Title or description were changed elsewhere. Look at them, and save again.")
+        super().__init__("The title or description was changed elsewhere. Check the changes, then save again.")
 
 
 class IfMatchMissing(PreconditionRequired):
     code = "if_match_missing"
 
     def __init__(self) -> None:
-        super().__init__("Send If-Match with the ETag of the draft that you read.")
+        super().__init__("Send the header If-Match with the ETag of the draft that you read.")
 
 
 class ProposalNotFound(NotFound):
@@ -82,21 +82,21 @@ class ProposalStillWritten(Conflict):
     code = "proposal_still_written"
 
     def __init__(self) -> None:
-        super().__init__("The model still writes this proposal. Wait for it, or stop it.")
+        super().__init__("The model is still writing this proposal. Wait until it has finished, or stop it.")
 
 
 class SelectionOutside(Invalid):
     code = "selection_outside"
 
     def __init__(self) -> None:
-        super().__init__("The selection does not lie within that version.", field="selection")
+        super().__init__("The selection is outside the text of that version. Select it again.", field="selection")
 
 
 class NotADraftsChat(Invalid):
     code = "not_a_drafts_chat"
 
     def __init__(self) -> None:
-        super().__init__("This chat is not about the draft.", field="chat_id")
+        super().__init__("This chat is not about the draft. Choose one of the draft's chats.", field="chat_id")
 
 
 class NothingToPropose(Invalid):
@@ -104,5 +104,5 @@ class NothingToPropose(Invalid):
 
     def __init__(self) -> None:
         super().__init__(
-            "None of the words to be changed are in the draft, or nothing of them would change. Read it first."
+            "The text to change is not in the draft, or the edits change nothing. Read the draft first."
         )

@@ -1,4 +1,4 @@
-"""Drafts are found by search soon after they change: a job takes their text, as a save must not wait for that."""
+"""Index drafts for search soon after they change. A job does this, because saving must not wait for it."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from tertulia.chat.search_index import index_draft
 from tertulia.drafts.models import Draft, DraftChat
 from tertulia.drafts.versions import load_text
 
-RESTED = timedelta(seconds=5)  # without a new version: whoever saves often is not indexed each time
+RESTED = timedelta(seconds=5)  # without a new version, so that frequent saves are not indexed each time
 
 
 def _waiting() -> sa.ColumnElement[bool]:
@@ -22,7 +22,7 @@ def has_unindexed_drafts(session: Session) -> bool:
 
 
 def index_next_draft(session: Session) -> bool:
-    """The text of the draft that waits longest, under the first of its chats; whether there may be more."""
+    """Index the draft that waits longest, under the first of its chats. Return whether there may be more."""
     row = session.execute(
         sa.select(Draft.id, Draft.user_id, Draft.current_version_id, Draft.version_count, Draft.updated_at)
         .where(_waiting())

@@ -1,4 +1,4 @@
-"""A draft, its versions in a tree, and what is being typed."""
+"""Tables of drafts, their version trees, working copies and proposals."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -21,11 +21,11 @@ class GenerationSource(StrEnum):
 
 
 class Draft(Timestamps, Base):
-    """`updated_at` moves with each new version and each change of title or description."""
+    """`updated_at` changes with each new version and each change of title or description."""
 
     __tablename__ = "draft"
     __table_args__ = (
-        # Checked at commit: draft and first version are inserted one after the other.
+        # Checked at commit, because draft and first version are inserted one after the other.
         sa.ForeignKeyConstraint(
             ["id", "current_version_id"],
             ["draft_version.draft_id", "draft_version.id"],
@@ -38,7 +38,7 @@ class Draft(Timestamps, Base):
         sa.Index(None, "user_id", "updated_at", "id"),
         sa.Index(None, "deleted_at"),
         sa.Index("ix_draft_import", "user_id", "import_id", unique=True),
-        # Few wait to be indexed for search.
+        # Partial, because few drafts wait to be indexed.
         sa.Index(
             "ix_draft_unindexed",
             "updated_at",
@@ -52,15 +52,15 @@ class Draft(Timestamps, Base):
     title: Mapped[str | None] = mapped_column(sa.String(MAX_TITLE))
     description: Mapped[str | None] = mapped_column(sa.Text)
     current_version_id: Mapped[str] = mapped_column(Id())
-    version_count: Mapped[int] = mapped_column(default=0)  # also the number of the newest: there is no gap
-    indexed_number: Mapped[int] = mapped_column(default=0)  # the version_count when search last took its text
+    version_count: Mapped[int] = mapped_column(default=0)  # also the number of the newest version: there are no gaps
+    indexed_number: Mapped[int] = mapped_column(default=0)  # the version_count when its text was last indexed
     revision: Mapped[int] = mapped_column(default=1)  # of title and description, for If-Match
     deleted_at: Mapped[datetime | None]
-    import_id: Mapped[str | None] = mapped_column(sa.String(200))  # its id in the Tertulia that it came from
+    import_id: Mapped[str | None] = mapped_column(sa.String(200))  # its id in the Tertulia it was exported from
 
 
 class DraftVersion(Created, Base):
-    """One immutable state. `content` and `authorship` are packed, see drafts/packing.py."""
+    """One immutable state of a draft. `content` and `authorship` are packed, see drafts/packing.py."""
 
     __tablename__ = "draft_version"
     __table_args__ = (
@@ -79,7 +79,7 @@ class DraftVersion(Created, Base):
         ),
         sa.CheckConstraint("version_number >= 1", name="version_number"),
         sa.CheckConstraint(f"length BETWEEN 0 AND {MAX_CONTENT}", name="length"),
-        # By which a version is found that another one is made from, also when a draft is deleted.
+        # For finding the versions that refer to a version, also when a draft is deleted.
         *(sa.Index(None, "draft_id", column) for column in ("parent_version_id", "base_version_id", "delta_of_id")),
         sa.Index(None, "author_id"),
         sa.Index(None, "message_id"),
@@ -89,7 +89,7 @@ class DraftVersion(Created, Base):
     draft_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("draft.id", ondelete="CASCADE"))
     version_number: Mapped[int]
     parent_version_id: Mapped[str | None] = mapped_column(Id())
-    base_version_id: Mapped[str | None] = mapped_column(Id())  # of a merge: what the other side was written on
+    base_version_id: Mapped[str | None] = mapped_column(Id())  # of a merge: the base of the saved text
     generation_source: Mapped[GenerationSource] = mapped_column(closed(GenerationSource))
     author_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))
     message_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="SET NULL"))
@@ -98,14 +98,14 @@ class DraftVersion(Created, Base):
     name: Mapped[str | None] = mapped_column(sa.String(MAX_TITLE))
     length: Mapped[int]  # characters
     words: Mapped[int]
-    delta_of_id: Mapped[str | None] = mapped_column(Id())  # null: `content` is whole
+    delta_of_id: Mapped[str | None] = mapped_column(Id())  # null: `content` is the whole text
     delta_depth: Mapped[int] = mapped_column(default=0)
     content: Mapped[bytes] = mapped_column(sa.LargeBinary)
-    authorship: Mapped[bytes | None] = mapped_column(sa.LargeBinary)  # of a whole one; others follow from their changes
+    authorship: Mapped[bytes | None] = mapped_column(sa.LargeBinary)  # null: derived from the changes
 
 
 class DraftWorkingCopy(Timestamps, Base):
-    """What one person is typing, stored within a second; a version takes it up."""
+    """Unsaved text of one person, stored within a second, until a version contains it."""
 
     __tablename__ = "draft_working_copy"
     __table_args__ = (
@@ -125,12 +125,12 @@ class DraftWorkingCopy(Timestamps, Base):
     user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True)
     base_version_id: Mapped[str] = mapped_column(Id())
     content: Mapped[str] = mapped_column(sa.Text)
-    revision: Mapped[int] = mapped_column(sa.BigInteger)  # never used twice for one draft and person
-    window_id: Mapped[str] = mapped_column(sa.String(40))  # that stored it
+    revision: Mapped[int] = mapped_column(sa.BigInteger)  # never reused for the same draft and person
+    window_id: Mapped[str] = mapped_column(sa.String(40))  # of the window that stored it
 
 
 class DraftChat(Created, Base):
-    """A chat about a draft. It goes with the draft, which the service sees to, as a chat may also be of none."""
+    """A chat about a draft. The service deletes it with the draft, because other chats have no draft."""
 
     __tablename__ = "draft_chat"
 
@@ -139,7 +139,7 @@ class DraftChat(Created, Base):
 
 
 class AttachedDraft(Created, Base):
-    """A draft that the models of a chat are told of, though the chat is not about it."""
+    """A draft that is included in the prompts of a chat that is not about it."""
 
     __tablename__ = "attached_draft"
 
@@ -150,14 +150,14 @@ class AttachedDraft(Created, Base):
 
 
 class ProposalStatus(StrEnum):
-    WRITING = "writing"  # the model has not ended
+    WRITING = "writing"  # the model has not finished
     OPEN = "open"
     DECIDED = "decided"
     FAILED = "failed"
 
 
 class Proposal(Timestamps, Base):
-    """What a model proposes to change, place by place, in the text of one version."""
+    """Changes that a model proposes for the text of one version, as separate edits."""
 
     __tablename__ = "proposal"
     __table_args__ = (
@@ -177,21 +177,21 @@ class Proposal(Timestamps, Base):
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
     draft_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("draft.id", ondelete="CASCADE"))
     base_version_id: Mapped[str] = mapped_column(Id())
-    user_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))  # who asked
-    # The reply that has the model's own words; with it go tokens and cost.
+    user_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))  # who requested it
+    # The model's reply, which also has the tokens and the cost.
     message_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="SET NULL"), unique=True)
     instruction: Mapped[str] = mapped_column(sa.Text)
-    selection_start: Mapped[int | None]  # characters into the base version; null: all of it
+    selection_start: Mapped[int | None]  # character offset in the base version; null: the whole text
     selection_end: Mapped[int | None]
     status: Mapped[ProposalStatus] = mapped_column(closed(ProposalStatus), default=ProposalStatus.WRITING)
-    problem: Mapped[str | None] = mapped_column(sa.Text)  # a sentence for people
+    problem: Mapped[str | None] = mapped_column(sa.Text)  # a sentence shown to people
 
 
 class EditStatus(StrEnum):
     OPEN = "open"
     ACCEPTED = "accepted"
     REJECTED = "rejected"
-    MISPLACED = "misplaced"  # what it would change is not, or no longer, there
+    MISPLACED = "misplaced"  # the text to change is not, or no longer, in the draft
 
 
 class ProposalEdit(Created, Base):
@@ -204,7 +204,7 @@ class ProposalEdit(Created, Base):
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
     proposal_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("proposal.id", ondelete="CASCADE"))
     position: Mapped[int]
-    start_at: Mapped[int]  # characters into the base version
+    start_at: Mapped[int]  # character offset in the base version
     end_at: Mapped[int]
     old_text: Mapped[str] = mapped_column(sa.Text)
     new_text: Mapped[str] = mapped_column(sa.Text)

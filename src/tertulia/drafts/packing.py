@@ -1,6 +1,6 @@
-"""How versions are stored: whole and compressed now and then, and as changes to the one before it in between.
+"""Pack versions for storage: some as whole compressed texts, the others as changes to their parent.
 
-A thousand versions of 100 kB with small changes would be a thousand times the text; like this they are a few times.
+A thousand versions of 100 kB with small changes then take a few times the size of the text, not a thousand times.
 """
 
 import zlib
@@ -10,7 +10,7 @@ import orjson
 
 from tertulia.drafts.text import Change, Span
 
-MAX_DEPTH = 40  # changes to apply at most until a text is there
+MAX_DEPTH = 40  # the most sets of changes to apply to restore a text
 
 
 def pack_text(text: str) -> bytes:
@@ -22,16 +22,16 @@ def unpack_text(packed: bytes) -> str:
 
 
 def pack_changes(changes: Sequence[Change]) -> bytes:
-    return zlib.compress(orjson.dumps([list(one) for one in changes]))
+    return zlib.compress(orjson.dumps([list(change) for change in changes]))
 
 
 def unpack_changes(packed: bytes) -> list[Change]:
-    return [Change(*one) for one in orjson.loads(zlib.decompress(packed))]
+    return [Change(*change) for change in orjson.loads(zlib.decompress(packed))]
 
 
 def pack_spans(spans: Sequence[Span]) -> bytes:
-    return zlib.compress(orjson.dumps([list(one) for one in spans]))
+    return zlib.compress(orjson.dumps([list(span) for span in spans]))
 
 
 def unpack_spans(packed: bytes) -> list[Span]:
-    return [Span(*one) for one in orjson.loads(zlib.decompress(packed))]
+    return [Span(*span) for span in orjson.loads(zlib.decompress(packed))]

@@ -1,4 +1,4 @@
-"""Proposals: what a model would change, which the person takes or leaves, place by place."""
+"""Store the edits that a model proposes for a draft, and accept or reject each of them."""
 
 from collections.abc import Collection, Sequence
 
@@ -31,9 +31,9 @@ from tertulia.ids import DraftId, ProposalId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
-PLACED = (ProposalStatus.WRITING, ProposalStatus.OPEN)  # of which one sees where they are in the text
-NOTHING = "The model proposed no change. What it said is in the chat."
-CUT_OFF = "The reply ended before it was whole; what it proposed until then is here."
+PLACED = (ProposalStatus.WRITING, ProposalStatus.OPEN)  # whose edits are shown in the text
+NOTHING = "The model proposed no changes. Its reply is in the chat."
+CUT_OFF = "The reply ended early. The edits it proposed before that are shown here."
 
 
 def open_proposal(
@@ -46,7 +46,7 @@ def open_proposal(
     message_id: str,
     actor: Actor,
 ) -> ProposalRead:
-    """While the model writes. `message_id` is the reply that will have its words."""
+    """Create a proposal while the model writes it. `message_id` is the reply that will contain its edits."""
     proposal_id = new_id()
     session.execute(
         sa.insert(Proposal).values(
@@ -64,7 +64,7 @@ def open_proposal(
 
 
 def finish_proposal(session: Session, message_id: str, *, is_whole: bool) -> None:
-    """The reply has ended: read the edits out of it. Does nothing for a reply that is no proposal's."""
+    """Read the edits from a reply that has ended. Does nothing if the reply belongs to no proposal."""
     proposal = session.scalars(
         sa.select(Proposal).where(
             Proposal.message_id == message_id,
@@ -87,7 +87,7 @@ def finish_proposal(session: Session, message_id: str, *, is_whole: bool) -> Non
 def propose_edits(
     session: Session, draft_id: DraftId, blocks: Sequence[tuple[str, str]], *, instruction: str, actor: Actor
 ) -> ProposalRead:
-    """What a model's tool would change of the current version. Raises NothingToPropose where no words of it are found."""
+    """Propose a tool call's edits of the current version. Raises NothingToPropose if none can be placed."""
     draft = lock_draft(session, draft_id, actor=actor)
     base = load_version(session, draft_id, draft.current_number)
     edits = edits_of_blocks(base.content, blocks)
@@ -130,7 +130,7 @@ def _add_edits(session: Session, proposal_id: str, edits: Sequence[PlacedEdit]) 
 
 
 def reopen_proposal(session: Session, message_id: str) -> None:
-    """The model goes on with a reply that was cut off; unless something of it was decided already."""
+    """Mark a proposal as being written again when its reply continues, unless an edit was decided already."""
     decided = sa.select(ProposalEdit.id).where(
         ProposalEdit.proposal_id == Proposal.id, ProposalEdit.status.in_((EditStatus.ACCEPTED, EditStatus.REJECTED))
     )
@@ -152,30 +152,30 @@ def _edits(session: Session, proposal: Proposal, reply: str, *, is_whole: bool) 
     if proposal.selection_start is not None and proposal.selection_end is not None:
         selection = (proposal.selection_start, proposal.selection_end)
     if not is_whole and (selection is not None or not base or "<edit>" not in reply):
-        return []  # half a wording would cut off the rest
+        return []  # applying half of a new wording would delete the rest
     return edits_of_reply(base, reply, selection)
 
 
 def list_proposals(
     session: Session, draft_id: DraftId, *, actor: Actor, before: str | None = None, limit: int = 50
 ) -> list[ProposalRead]:
-    """The newest first, placed in the text that the actor has: what they type, else the current version."""
+    """Return proposals, newest first, placed in the actor's working copy or else in the current version."""
     check_draft(session, draft_id, actor=actor)
     query = sa.select(Proposal).where(Proposal.draft_id == draft_id)
     if before is not None:
         query = query.where(Proposal.id < before)
-    found = session.scalars(query.order_by(Proposal.id.desc()).limit(limit)).all()
-    return _read(session, found, draft_id, actor=actor)
+    proposals = session.scalars(query.order_by(Proposal.id.desc()).limit(limit)).all()
+    return _read(session, proposals, draft_id, actor=actor)
 
 
 def accept_edits(
     session: Session, proposal_id: ProposalId, edit_ids: Collection[str] | None, *, actor: Actor
 ) -> ProposalDecided:
-    """Take the given edits, or all that are open, into one new version; one whose place was changed since is misplaced."""
+    """Apply the given edits, or all open ones, as one new version. Edits whose text was changed are misplaced."""
     proposal = _locked(session, proposal_id, actor=actor)
     draft = lock_draft(session, DraftId(proposal.draft_id), actor=actor)
     current = load_version(session, draft.id, draft.current_number)
-    # A copy that says what the current version says would hide the one that comes now.
+    # A working copy with the text of the current version would hide the new version.
     clear_working_copy(session, draft.id, current.content, revision=None, actor=actor)
     since = Moved(changes_between(load_text(session, proposal.base_version_id), current.content))
     taken: list[tuple[ProposalEdit, Change]] = []
@@ -188,13 +188,15 @@ def accept_edits(
             _decide(edit, EditStatus.ACCEPTED)
     version = None
     if taken:
-        # Two that insert at one place stay in the order in which they were proposed.
-        changes = [change for _, change in sorted(taken, key=lambda one: (one[1].start, one[1].end, one[0].position))]
+        # Insertions at the same place keep the order in which they were proposed.
+        changes = [
+            change for _, change in sorted(taken, key=lambda pair: (pair[1].start, pair[1].end, pair[0].position))
+        ]
         content = apply_changes(current.content, changes)
         if len(content) > MAX_CONTENT:
             raise DraftTooLong(len(content), MAX_CONTENT)
         model = session.scalars(sa.select(Message.details).where(Message.id == proposal.message_id)).first()
-        made = add_version(
+        added = add_version(
             session,
             draft,
             content,
@@ -208,7 +210,7 @@ def accept_edits(
             ),
             changes=changes,
         )
-        version = with_text(announce_version(session, draft.id, made.number), made)
+        version = with_text(announce_version(session, draft.id, added.number), added)
     read = _settle(session, proposal, actor=actor)
     return {"proposal": read, "version": version}
 
@@ -216,7 +218,7 @@ def accept_edits(
 def reject_edits(
     session: Session, proposal_id: ProposalId, edit_ids: Collection[str] | None, *, actor: Actor
 ) -> ProposalDecided:
-    """They stay in the history of the proposal."""
+    """Reject the given edits, or all open ones. They stay in the proposal."""
     proposal = _locked(session, proposal_id, actor=actor)
     lock_draft(session, DraftId(proposal.draft_id), actor=actor)
     for edit in _chosen(session, proposal, edit_ids):
@@ -240,13 +242,13 @@ def _locked(session: Session, proposal_id: ProposalId, *, actor: Actor) -> Propo
 
 
 def _chosen(session: Session, proposal: Proposal, edit_ids: Collection[str] | None) -> list[ProposalEdit]:
-    """Those of the given ones that are open: one that was decided already stays as it was."""
-    found = session.scalars(
+    """Return the open edits among the given ones, or all open edits. Decided edits do not change."""
+    edits = session.scalars(
         sa.select(ProposalEdit)
         .where(ProposalEdit.proposal_id == proposal.id, ProposalEdit.status == EditStatus.OPEN)
         .order_by(ProposalEdit.position)
     ).all()
-    return [edit for edit in found if edit_ids is None or edit.id in edit_ids]
+    return [edit for edit in edits if edit_ids is None or edit.id in edit_ids]
 
 
 def _decide(edit: ProposalEdit, status: EditStatus) -> None:
@@ -255,12 +257,12 @@ def _decide(edit: ProposalEdit, status: EditStatus) -> None:
 
 def _settle(session: Session, proposal: Proposal, *, actor: Actor) -> ProposalRead:
     session.flush()
-    left = session.scalar(
+    open_edit = session.scalar(
         sa.select(ProposalEdit.id)
         .where(ProposalEdit.proposal_id == proposal.id, ProposalEdit.status == EditStatus.OPEN)
         .limit(1)
     )
-    if left is None and proposal.status is ProposalStatus.OPEN:
+    if open_edit is None and proposal.status is ProposalStatus.OPEN:
         proposal.status = ProposalStatus.DECIDED
         session.flush()
     announce_proposal(session, proposal.id, Operation.UPDATED)
@@ -268,7 +270,7 @@ def _settle(session: Session, proposal: Proposal, *, actor: Actor) -> ProposalRe
 
 
 def announce_proposal(session: Session, proposal_id: str, operation: Operation) -> ProposalRead:
-    """Without its places, which are different for each who reads it: windows fetch them."""
+    """Publish a proposal without its places, which differ for each reader. Windows fetch them."""
     proposal = session.get_one(Proposal, proposal_id, populate_existing=True)
     owner_id = session.scalars(sa.select(Draft.user_id).where(Draft.id == proposal.draft_id)).one()
     publish(
@@ -284,7 +286,7 @@ def announce_proposal(session: Session, proposal_id: str, operation: Operation) 
 
 
 def _read(session: Session, proposals: Collection[Proposal], draft_id: str, *, actor: Actor) -> list[ProposalRead]:
-    if not any(one.status in PLACED for one in proposals):
+    if not any(proposal.status in PLACED for proposal in proposals):
         return _read_with(session, proposals, None)
     copy = read_working_copy(session, draft_id, actor=actor)
     current_id = session.scalars(sa.select(Draft.current_version_id).where(Draft.id == draft_id)).one()
@@ -294,14 +296,14 @@ def _read(session: Session, proposals: Collection[Proposal], draft_id: str, *, a
 def _read_with(session: Session, proposals: Collection[Proposal], text: str | None) -> list[ProposalRead]:
     edits = session.scalars(
         sa.select(ProposalEdit)
-        .where(ProposalEdit.proposal_id.in_([one.id for one in proposals]))
+        .where(ProposalEdit.proposal_id.in_([proposal.id for proposal in proposals]))
         .order_by(ProposalEdit.position)
     ).all()
     bases = {
         row.id: row.version_number
         for row in session.execute(
             sa.select(DraftVersion.id, DraftVersion.version_number).where(
-                DraftVersion.id.in_([one.base_version_id for one in proposals])
+                DraftVersion.id.in_([proposal.base_version_id for proposal in proposals])
             )
         )
     }
@@ -309,36 +311,36 @@ def _read_with(session: Session, proposals: Collection[Proposal], text: str | No
         row.id: row.details
         for row in session.execute(
             sa.select(Message.id, Message.details).where(
-                Message.id.in_([one.message_id for one in proposals if one.message_id])
+                Message.id.in_([proposal.message_id for proposal in proposals if proposal.message_id])
             )
         )
     }
-    found: list[ProposalRead] = []
-    for one in proposals:
+    items: list[ProposalRead] = []
+    for proposal in proposals:
         since = None
-        if text is not None and one.status in PLACED:
-            since = Moved(changes_between(load_text(session, one.base_version_id), text))
-        reply = replies.get(one.message_id or "")
-        found.append(
+        if text is not None and proposal.status in PLACED:
+            since = Moved(changes_between(load_text(session, proposal.base_version_id), text))
+        reply = replies.get(proposal.message_id or "")
+        items.append(
             {
-                "id": one.id,
-                "draft_id": one.draft_id,
-                "base_version_number": bases[one.base_version_id],
-                "message_id": one.message_id,
+                "id": proposal.id,
+                "draft_id": proposal.draft_id,
+                "base_version_number": bases[proposal.base_version_id],
+                "message_id": proposal.message_id,
                 "run_id": reply.run_id if reply else None,
-                "instruction": one.instruction,
-                "selection": _selection(one, since),
-                "status": one.status,
-                "problem": one.problem,
+                "instruction": proposal.instruction,
+                "selection": _selection(proposal, since),
+                "status": proposal.status,
+                "problem": proposal.problem,
                 "provider": reply.provider if reply else None,
                 "model_name": reply.model if reply else None,
                 "total_tokens": reply.tokens.total if reply and reply.tokens else None,
                 "cost": reply.cost if reply else None,
-                "edits": [_read_edit(edit, since) for edit in edits if edit.proposal_id == one.id],
-                "created_at": one.created_at,
+                "edits": [_read_edit(edit, since) for edit in edits if edit.proposal_id == proposal.id],
+                "created_at": proposal.created_at,
             }
         )
-    return found
+    return items
 
 
 def _selection(proposal: Proposal, since: Moved | None) -> Place | None:

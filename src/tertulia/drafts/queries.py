@@ -1,4 +1,4 @@
-"""How drafts and versions are read into lists, without their texts."""
+"""Query drafts and versions for lists, without their texts."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ DRAFTS = sa.select(
 
 
 def read_draft_row(row: sa.Row[*tuple[Any, ...]]) -> DraftListed:
-    """As its owner sees it."""
+    """Convert a row of DRAFTS as the draft's owner sees it."""
     values = row._asdict()
     values.pop("user_id")
     return {**values, "owner": None, "permissions": OWNERS}  # type: ignore[typeddict-item]

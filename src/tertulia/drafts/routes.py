@@ -1,4 +1,4 @@
-"""Drafts over HTTP. What asks a model for edits starts a run, and is in runs/draft_routes.py."""
+"""Routes for drafts. Requests for a model's edits start a run and are in runs/draft_routes.py."""
 
 from typing import Annotated
 
@@ -42,7 +42,7 @@ def draft_routes(cursors: Cursors) -> Routes:
     @routes.add("GET", "/drafts", access=Access.SIGNED_IN, gives=Page[DraftListed])
     async def get_drafts(
         caller: CallerDep,
-        trash: Annotated[bool, Query(description="Those in the trash instead.")] = False,
+        trash: Annotated[bool, Query(description="List drafts in the trash instead.")] = False,
         limit: Limit = 50,
         cursor: CursorText = None,
     ) -> Response:
@@ -73,9 +73,9 @@ def draft_routes(cursors: Cursors) -> Routes:
         caller: CommandDep,
         draft_id: AnyId,
         update: DraftUpdate,
-        if_match: Annotated[str | None, Header(max_length=100, description="The ETag of what was read.")] = None,
+        if_match: Annotated[str | None, Header(max_length=100, description="The ETag of the draft as read.")] = None,
     ) -> Response:
-        """Title and description, which nobody changed since they were read."""
+        """Update title and description, unless they were changed since they were read."""
 
         def change(session: Session, actor: Actor) -> DraftRead:
             service.own_draft(session, DraftId(draft_id), actor=actor)
@@ -108,7 +108,7 @@ def draft_routes(cursors: Cursors) -> Routes:
         problems=(404, 409),
     )
     async def put_working_copy(caller: CommandDep, draft_id: AnyId, put: WorkingCopyPut) -> Response:
-        """What is being typed, merged with what another window of the same person has stored since."""
+        """Store unsaved text, merged with what another window of the same user has stored since."""
         return await caller.command(
             200,
             lambda session, actor: working_copies.store_working_copy(session, DraftId(draft_id), put, actor=actor),
@@ -126,7 +126,7 @@ def version_routes(cursors: Cursors) -> Routes:
     async def get_versions(
         caller: CallerDep, draft_id: AnyId, limit: Limit = 50, cursor: CursorText = None
     ) -> Response:
-        """The tree without its texts, the newest first."""
+        """Return the tree of versions without their texts, newest first."""
         kind = f"draft_versions.{draft_id}"
         key = cursors.decode(kind, cursor)
         versions = await caller.read(
@@ -148,7 +148,7 @@ def version_routes(cursors: Cursors) -> Routes:
         problems=(404, 409),
     )
     async def post_version(caller: CommandDep, draft_id: AnyId, new: VersionCreate) -> Response:
-        """200 with the version that has this text already; 409 with both sides where they changed the same."""
+        """Save a text. Returns 200 if the current version already contains it, and 409 with both sides on conflict."""
 
         def save(session: Session, actor: Actor) -> object:
             version, is_new = service.create_version(session, DraftId(draft_id), new, actor=actor)
@@ -204,7 +204,7 @@ def version_routes(cursors: Cursors) -> Routes:
         problems=(404,),
     )
     async def get_authorship(caller: CallerDep, draft_id: AnyId, number: Number) -> Response:
-        """With which version each stretch of the text came."""
+        """Return the version that each part of the text came from."""
         return json_response(
             await caller.read_long(
                 lambda session, actor: service.get_authorship(session, DraftId(draft_id), number, actor=actor)
@@ -223,10 +223,10 @@ def version_routes(cursors: Cursors) -> Routes:
         draft_id: AnyId,
         number: Number,
         against: Annotated[
-            int | None, Query(ge=1, le=2**31 - 1, description="The version to compare with; else its parent.")
+            int | None, Query(ge=1, le=2**31 - 1, description="The version to compare with. Defaults to the parent.")
         ] = None,
     ) -> Response:
-        """What stayed, went and came from the version `against` to this one, by lines and within them by words."""
+        """Return the unchanged, removed and added text from the version `against` to this one."""
         return json_response(
             await caller.read_long(
                 lambda session, actor: service.diff_versions(session, DraftId(draft_id), number, against, actor=actor)
@@ -237,19 +237,19 @@ def version_routes(cursors: Cursors) -> Routes:
 
 
 def draft_company_routes() -> Routes:
-    """The chats of drafts, the drafts of chats, and with whom drafts are shared."""
+    """Build the routes for the chats of drafts, the attached drafts of chats, and shares of drafts."""
     routes = Routes("draft company")
 
     @routes.add("GET", "/drafts/{draft_id}/chats", access=Access.SIGNED_IN, gives=Page[ChatRead], problems=(404,))
     async def get_chats(caller: CallerDep, draft_id: AnyId) -> Response:
-        found = await caller.read(lambda session, actor: service.list_chats(session, DraftId(draft_id), actor=actor))
-        return json_response({"items": found, "next_cursor": None})
+        chats = await caller.read(lambda session, actor: service.list_chats(session, DraftId(draft_id), actor=actor))
+        return json_response({"items": chats, "next_cursor": None})
 
     @routes.add(
         "POST", "/drafts/{draft_id}/chats", access=Access.SIGNED_IN, gives=ChatRead, status=201, problems=(404,)
     )
     async def post_chat(caller: CommandDep, draft_id: AnyId) -> Response:
-        """One more chat about the draft."""
+        """Create another chat about the draft."""
 
         def add(session: Session, actor: Actor) -> ChatRead:
             draft = lock_draft(session, DraftId(draft_id), actor=actor)
@@ -259,9 +259,9 @@ def draft_company_routes() -> Routes:
 
     @routes.add("GET", "/chats/{chat_id}/drafts", access=Access.SIGNED_IN, gives=Page[DraftListed], problems=(404,))
     async def get_attached(caller: CallerDep, chat_id: AnyId) -> Response:
-        """The drafts that are attached to the chat: its models are told what they say."""
-        found = await caller.read(lambda session, actor: attached.list_attached(session, ChatId(chat_id), actor=actor))
-        return json_response({"items": found, "next_cursor": None})
+        """Return the drafts attached to the chat. Its prompts include their text."""
+        drafts = await caller.read(lambda session, actor: attached.list_attached(session, ChatId(chat_id), actor=actor))
+        return json_response({"items": drafts, "next_cursor": None})
 
     @routes.add(
         "PUT",
@@ -272,8 +272,8 @@ def draft_company_routes() -> Routes:
     )
     async def put_attached(caller: CommandDep, chat_id: AnyId, draft_id: AnyId) -> Response:
         def attach(session: Session, actor: Actor) -> object:
-            found = attached.attach_draft(session, ChatId(chat_id), DraftId(draft_id), actor=actor)
-            return {"items": found, "next_cursor": None}
+            drafts = attached.attach_draft(session, ChatId(chat_id), DraftId(draft_id), actor=actor)
+            return {"items": drafts, "next_cursor": None}
 
         return await caller.command(200, attach)
 
@@ -286,14 +286,14 @@ def draft_company_routes() -> Routes:
 
     @routes.add("GET", "/shared-drafts", access=Access.SIGNED_IN, gives=Page[DraftListed])
     async def get_shared_drafts(caller: CallerDep) -> Response:
-        """The drafts of others that one may read."""
-        found = await caller.read(lambda session, actor: shares.list_shared_drafts(session, actor=actor))
-        return json_response({"items": found, "next_cursor": None})
+        """Return the drafts that other users share with the caller."""
+        drafts = await caller.read(lambda session, actor: shares.list_shared_drafts(session, actor=actor))
+        return json_response({"items": drafts, "next_cursor": None})
 
     @routes.add("GET", "/drafts/{draft_id}/shares", access=Access.SIGNED_IN, gives=Page[ShareRead], problems=(404,))
     async def get_shares(caller: CallerDep, draft_id: AnyId) -> Response:
-        found = await caller.read(lambda session, actor: shares.list_shares(session, DraftId(draft_id), actor=actor))
-        return json_response({"items": found, "next_cursor": None})
+        items = await caller.read(lambda session, actor: shares.list_shares(session, DraftId(draft_id), actor=actor))
+        return json_response({"items": items, "next_cursor": None})
 
     @routes.add(
         "POST", "/drafts/{draft_id}/shares", access=Access.SIGNED_IN, gives=ShareMade, status=201, problems=(404,)
@@ -307,7 +307,7 @@ def draft_company_routes() -> Routes:
 
     @routes.add("DELETE", "/shares/{share_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
     async def delete_share(caller: CommandDep, share_id: AnyId) -> Response:
-        """Of a chat or of a draft."""
+        """Revoke a share of a chat or of a draft."""
         return await caller.command(
             204, lambda session, actor: shares.revoke_share(session, ShareId(share_id), actor=actor)
         )

@@ -24,7 +24,7 @@ Title = Annotated[str, AfterValidator(_one_line), Field(max_length=MAX_TITLE)]
 
 
 class DraftCreate(Request):
-    """With `message_id` the text is that message's, or the part of it that `content` gives."""
+    """A new draft. With `message_id`, its text is that message, or the part of it in `content`."""
 
     title: Title | None = None
     description: Annotated[str, Field(max_length=MAX_DESCRIPTION)] | None = None
@@ -38,10 +38,10 @@ class DraftUpdate(Request):
 
 
 class VersionCreate(Request):
-    """What was written on the version `parent_version_number`.
+    """A text based on the version `parent_version_number`.
 
-    If the draft has moved on both are merged, unless a `branch` is wanted: then the new version stands beside what came since.
-    The working copy of this revision is taken up with it: the content has what it has.
+    If the draft has a newer version, both are merged. With `branch`, the text becomes a separate branch instead.
+    The working copy with the revision `working_copy_revision` is deleted, because the text contains it.
     """
 
     content: Content
@@ -52,13 +52,13 @@ class VersionCreate(Request):
 
 
 class VersionUpdate(Request):
-    """A name, or null to take it away; nothing else of a version ever changes."""
+    """The name of a version, or null to remove it. Nothing else of a version can change."""
 
     name: Title | None
 
 
 class WorkingCopyPut(Request):
-    """`revision` is the one that this window saw last, 0 if there was none; `window_id` is whatever tells it from others."""
+    """`revision` is the last one that this window saw, or 0. `window_id` identifies the window."""
 
     content: Content
     base_version_number: Annotated[int, Field(ge=1)]
@@ -67,7 +67,7 @@ class WorkingCopyPut(Request):
 
 
 class VersionListed(TypedDict):
-    """A version without its text. `length` in characters."""
+    """A version without its text. `length` is in characters."""
 
     id: str
     draft_id: str
@@ -86,7 +86,7 @@ class VersionListed(TypedDict):
 
 
 class Origin(TypedDict):
-    """The next `length` characters came with the version of this number."""
+    """The next `length` characters came from the version with this number."""
 
     length: int
     version_number: int
@@ -97,14 +97,14 @@ class VersionRead(VersionListed):
 
 
 class Authorship(TypedDict):
-    """The stretches of a version's text, one after the other, and the versions that they came with."""
+    """The parts of a version's text in order, and the versions that they came from."""
 
     items: list[Origin]
     versions: list[VersionListed]
 
 
 class VersionMade(VersionRead):
-    """`merged`: the draft had moved on, and this version has both sides' changes."""
+    """`merged`: the draft had a newer version, and this version has the changes of both."""
 
     merged: bool
 
@@ -118,13 +118,13 @@ class WorkingCopyRead(TypedDict):
 
 
 class WorkingCopyStored(WorkingCopyRead):
-    """`merged`: another window had stored since, and the content has both."""
+    """`merged`: the content also has changes of another window or of a newer version."""
 
     merged: bool
 
 
 class DraftListed(TypedDict):
-    """`owner` is null for one's own."""
+    """`owner` is null for the caller's own drafts."""
 
     id: str
     title: str | None
@@ -142,14 +142,14 @@ class DraftListed(TypedDict):
 
 
 class DraftRead(DraftListed):
-    """`working_copy` is what the reader is typing, and nobody else's."""
+    """`working_copy` is the reader's own unsaved text."""
 
     current_version: VersionRead
     working_copy: WorkingCopyRead | None
 
 
 class SharedDraftRead(TypedDict):
-    """What strangers see of a draft."""
+    """A draft as strangers see it through a public link."""
 
     title: str | None
     content: str
@@ -160,13 +160,13 @@ class SharedDraftRead(TypedDict):
 
 
 class SharedRead(SharedChatRead):
-    """A chat; with `draft` a draft, whose title it has then, and the newest of its chats."""
+    """A shared chat, or with `draft` a shared draft: `title` is the draft's, the rest its newest chat's."""
 
     draft: SharedDraftRead | None
 
 
 class DiffRead(TypedDict):
-    """From the version `against` to this one."""
+    """The differences from the version `against` to this one."""
 
     version_number: int
     against: int
@@ -177,14 +177,14 @@ Shown = Literal["active", "trash"]
 
 
 class Selection(Request):
-    """Characters into the text of the version; equal for a place to write at."""
+    """Character offsets in the text of the version. They are equal for an insertion point."""
 
     start: Annotated[int, Field(ge=0)]
     end: Annotated[int, Field(ge=0)]
 
 
 class ProposalCreate(Request):
-    """What a model shall do with the version, or with the selection in it."""
+    """A request to a model to edit the version, or the selection in it."""
 
     instruction: Annotated[str, Field(min_length=1, max_length=10_000)]
     version_number: Annotated[int, Field(ge=1)]
@@ -195,20 +195,20 @@ class ProposalCreate(Request):
 
 
 class Decision(Request):
-    """Of these edits; of all that are open where none are named."""
+    """The edits to accept or reject. Null means all open edits."""
 
     edit_ids: Annotated[list[AnyId], Field(min_length=1, max_length=1000)] | None = None
 
 
 class Place(TypedDict):
-    """Characters into what the reader is typing, or into the current version where nothing is."""
+    """Character offsets in the reader's working copy, or else in the current version."""
 
     start: int
     end: int
 
 
 class ProposalEditRead(TypedDict):
-    """`place` is null when it is decided, or when its words were changed since."""
+    """`place` is null if the edit is decided, or if its text was changed since."""
 
     id: str
     status: EditStatus
@@ -218,7 +218,7 @@ class ProposalEditRead(TypedDict):
 
 
 class ProposalRead(TypedDict):
-    """`selection` is what it was asked for, while the model writes, and as long as its words are not changed."""
+    """`selection` is the selected passage while the model writes. It is null if the passage was changed."""
 
     id: str
     draft_id: str
@@ -238,7 +238,7 @@ class ProposalRead(TypedDict):
 
 
 class ProposalDecided(TypedDict):
-    """`version` is the new one that has what was accepted; null if nothing was."""
+    """`version` is the new version with the accepted edits, or null if there are none."""
 
     proposal: ProposalRead
     version: VersionRead | None

@@ -1,4 +1,4 @@
-"""What is done with drafts: made, listed, changed, saved, restored, compared, and put into the trash and taken out."""
+"""Create, list, update, save, restore, compare and delete drafts."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -65,7 +65,7 @@ TITLE_OF_TEXT = 80  # characters
 
 
 def create_draft(session: Session, new: DraftCreate, *, actor: Actor) -> DraftRead:
-    """With its version 1, empty if nothing is given, and with a chat of its own."""
+    """Create a draft with a chat and with version 1, which is empty if no text is given."""
     draft_id, now = DraftId(new_id()), clock.now()
     content, origin = _first_text(session, new, actor=actor)
     title = new.title or _title_of(content)
@@ -75,7 +75,7 @@ def create_draft(session: Session, new: DraftCreate, *, actor: Actor) -> DraftRe
             user_id=actor.user_id,
             title=title,
             description=new.description,
-            current_version_id=new_id(),  # stands in until the first version is there
+            current_version_id=new_id(),  # placeholder until the first version is inserted
             created_at=now,
             updated_at=now,
         )
@@ -88,7 +88,7 @@ def create_draft(session: Session, new: DraftCreate, *, actor: Actor) -> DraftRe
 
 
 def _first_text(session: Session, new: DraftCreate, *, actor: Actor) -> tuple[str, Origin]:
-    """Raises MessageNotFound, and DraftTooLong for a reply that is longer than a draft may be."""
+    """Return the first text and its origin. Raises MessageNotFound, and DraftTooLong for a long message."""
     if new.message_id is None:
         return clean(new.content or ""), Origin(author_id=actor.user_id)
     message = get_message(session, MessageId(new.message_id), actor=actor)
@@ -106,13 +106,13 @@ def _first_text(session: Session, new: DraftCreate, *, actor: Actor) -> tuple[st
 
 
 def _title_of(content: str) -> str | None:
-    """The first line that has words."""
+    """Return the first line that has text, or None."""
     lines = (" ".join(line.strip("# ").split()) for line in content[:10_000].split("\n"))
     return next((line[:TITLE_OF_TEXT].strip() for line in lines if line), None)
 
 
 def begin_chat(session: Session, draft: LockedDraft, title: str | None) -> ChatId:
-    """It is the draft's owner's, whoever begins it: what is shared is the draft."""
+    """Create a chat about the draft. It always belongs to the draft's owner, who shares the draft."""
     new = ChatCreate(title=title[:200] if title else None)
     chat_id = ChatId(create_chat(session, new, kind=ChatKind.DRAFT, owner_id=draft.owner_id)["id"])
     session.execute(sa.insert(DraftChat).values(chat_id=chat_id, draft_id=draft.id, created_at=clock.now()))
@@ -120,15 +120,15 @@ def begin_chat(session: Session, draft: LockedDraft, title: str | None) -> ChatI
 
 
 def add_chat(session: Session, draft: LockedDraft, title: str | None, *, actor: Actor) -> ChatRead:
-    """One more chat about a draft, of which all are told who may read it."""
+    """Create another chat about a draft, and notify everyone who may read the draft."""
     chat_id = begin_chat(session, draft, title)
-    wake(session, SHARES)  # whoever may read the draft hears of this chat too
-    announce_draft(session, draft.id, Operation.UPDATED)  # and now: their leave of the chat is looked up a moment later
+    wake(session, SHARES)  # readers of the draft may read this chat too
+    announce_draft(session, draft.id, Operation.UPDATED)  # their permission for the chat is loaded later
     return get_chat(session, chat_id, actor=actor)
 
 
 def list_chats(session: Session, draft_id: DraftId, *, actor: Actor) -> list[ChatRead]:
-    """The chats about a draft, the newest first; a set that is small by its nature, cut at 200."""
+    """Return the chats about a draft, newest first. The set is small and limited to 200."""
     check_draft(session, draft_id, actor=actor)
     ids = session.scalars(
         sa.select(DraftChat.chat_id)
@@ -137,11 +137,11 @@ def list_chats(session: Session, draft_id: DraftId, *, actor: Actor) -> list[Cha
         .order_by(DraftChat.chat_id.desc())
         .limit(200)
     ).all()
-    return [get_chat(session, ChatId(one), actor=actor) for one in ids]
+    return [get_chat(session, ChatId(chat_id), actor=actor) for chat_id in ids]
 
 
 def check_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> None:
-    """That the actor may read it. Raises DraftNotFound."""
+    """Raise DraftNotFound unless the actor may read the draft."""
     _find_draft(session, draft_id, actor=actor)
 
 
@@ -156,14 +156,14 @@ def _find_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> sa.Row[
 
 
 def own_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> LockedDraft:
-    """Locked. Raises DraftNotFound, and NotYourDraft where it is shared with the actor."""
+    """Lock a draft of the actor. Raises DraftNotFound, and NotYourDraft if it is shared with the actor."""
     if _find_draft(session, draft_id, actor=actor).user_id != actor.user_id:
         raise NotYourDraft
     return lock_draft(session, draft_id, actor=actor)
 
 
 def read_for(session: Session, row: sa.Row[*tuple[Any, ...]], *, actor: Actor) -> DraftListed:
-    """A row of DRAFTS as the actor sees it, who may read it."""
+    """Convert a row of DRAFTS for an actor who may read the draft."""
     listed = read_draft_row(row)
     if row.user_id == actor.user_id:
         return listed
@@ -175,7 +175,7 @@ def read_for(session: Session, row: sa.Row[*tuple[Any, ...]], *, actor: Actor) -
 def list_drafts(
     session: Session, *, actor: Actor, shown: Shown = "active", after: DraftKey | None = None, limit: int = 50
 ) -> list[DraftListed]:
-    """The one that changed last first, after the key of the last one seen."""
+    """Return the actor's drafts, last changed first, after the key of the last draft seen."""
     query = DRAFTS.where(
         owns_draft(Draft.user_id), Draft.deleted_at.is_not(None) if shown == "trash" else Draft.deleted_at.is_(None)
     )
@@ -196,7 +196,7 @@ def draft_key(draft: DraftListed) -> DraftKey:
 
 
 def get_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> DraftRead:
-    """With its current text and what the actor is typing. Raises DraftNotFound."""
+    """Return a draft with its current text and the actor's working copy. Raises DraftNotFound."""
     listed = read_for(session, _find_draft(session, draft_id, actor=actor), actor=actor)
     may_write = listed["permissions"]["can_write"]
     return {
@@ -207,7 +207,7 @@ def get_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> DraftRead
 
 
 def update_draft(session: Session, draft_id: DraftId, update: DraftUpdate, *, revision: int, actor: Actor) -> DraftRead:
-    """Title and description, if nobody changed them since `revision`. Raises DraftChanged."""
+    """Update title and description. Raises DraftChanged if they were changed since `revision`."""
     own_draft(session, draft_id, actor=actor)
     values: dict[str, object] = {name: getattr(update, name) for name in update.model_fields_set}
     moved = rowcount(
@@ -223,7 +223,7 @@ def update_draft(session: Session, draft_id: DraftId, update: DraftUpdate, *, re
 
 
 def delete_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> None:
-    """Into the trash, and its chats with it."""
+    """Move a draft and its chats to the trash."""
     own_draft(session, draft_id, actor=actor)
     now = clock.now()
     session.execute(sa.update(Draft).where(Draft.id == draft_id).values(deleted_at=now, updated_at=Draft.updated_at))
@@ -232,10 +232,10 @@ def delete_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> None:
 
 
 def restore_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> DraftRead:
-    """Out of the trash, as it was, with the chats that went with it."""
+    """Restore a draft from the trash, with the chats that were deleted with it."""
     mine = sa.select(Draft.id).where(Draft.id == draft_id, owns_draft(Draft.user_id))
     if session.scalar(mine, {"actor_id": actor.user_id}) is None:
-        own_draft(session, draft_id, actor=actor)  # says why not
+        own_draft(session, draft_id, actor=actor)  # raises the exact error
     lock_any_draft(session, draft_id)
     went_at = session.scalar(sa.select(Draft.deleted_at).where(Draft.id == draft_id))
     if went_at is not None:
@@ -257,12 +257,12 @@ def _set_chats_deleted(session: Session, draft_id: str, which: sa.ColumnElement[
 
 
 def purge_drafts(session: Session, kept: timedelta) -> int:
-    """Delete for good what has been in the trash for longer, with its versions and chats; a few at a time."""
+    """Delete up to five drafts that were in the trash for longer than `kept`, with their versions and chats."""
     old = session.scalars(
         sa.select(Draft.id)
         .where(Draft.deleted_at < clock.now() - kept)
         .limit(5)
-        .with_for_update(skip_locked=True)  # one that comes back meanwhile is waited for, and is not deleted
+        .with_for_update(skip_locked=True)  # a draft that is being restored is skipped
     ).all()
     chats = session.scalars(sa.select(DraftChat.chat_id).where(DraftChat.draft_id.in_(old))).all()
     release_files(session, chats)
@@ -273,7 +273,7 @@ def purge_drafts(session: Session, kept: timedelta) -> int:
 def list_versions(
     session: Session, draft_id: DraftId, *, actor: Actor, before: int | None = None, limit: int = 50
 ) -> list[VersionListed]:
-    """The tree without its texts, the newest first."""
+    """Return the tree of versions without their texts, newest first."""
     check_draft(session, draft_id, actor=actor)
     query = LISTED.where(DraftVersion.draft_id == draft_id)
     if before is not None:
@@ -288,7 +288,7 @@ def get_version(session: Session, draft_id: DraftId, number: int, *, actor: Acto
 
 
 def get_authorship(session: Session, draft_id: DraftId, number: int, *, actor: Actor) -> Authorship:
-    """With which version each stretch of the text came; that version says who wrote it."""
+    """Return the version that each part of the text came from. That version has the author."""
     check_draft(session, draft_id, actor=actor)
     version = load_version(session, draft_id, number)
     spans = load_spans(session, version.id)
@@ -307,7 +307,7 @@ def get_authorship(session: Session, draft_id: DraftId, number: int, *, actor: A
 def create_version(
     session: Session, draft_id: DraftId, new: VersionCreate, *, actor: Actor
 ) -> tuple[VersionMade, bool]:
-    """Save a text; gives the version that has it now, and whether that is a new one. Raises VersionConflict."""
+    """Save a text. Return the version that contains it, and whether it is new. Raises VersionConflict."""
     draft = lock_draft(session, draft_id, actor=actor)
     content = clean(new.content)
     saved = save_version(
@@ -320,7 +320,7 @@ def create_version(
     )
     clear_working_copy(session, draft_id, content, revision=new.working_copy_revision, actor=actor)
     if saved.is_new:
-        # A draft that nobody has named is called as its text begins.
+        # A draft without a title gets the first line of its text.
         session.execute(
             sa.update(Draft)
             .where(Draft.id == draft_id, Draft.title.is_(None))
@@ -343,20 +343,20 @@ def update_version(
 
 
 def restore_version(session: Session, draft_id: DraftId, number: int, *, actor: Actor) -> VersionRead:
-    """An old version's text as a new one, whose parent it is; who wrote what stays as it was known there."""
+    """Add an old version's text as a new version. The old one is its parent, which keeps the authorship."""
     draft = lock_draft(session, draft_id, actor=actor)
     old = load_version(session, draft_id, number)
-    # A copy that says what the current version says would hide the one that comes now.
+    # A working copy with the text of the current version would hide the new version.
     current = load_version(session, draft_id, draft.current_number)
     clear_working_copy(session, draft_id, current.content, revision=None, actor=actor)
-    made = add_version(session, draft, old.content, parent=old, origin=Origin(author_id=actor.user_id))
-    return with_text(announce_version(session, draft_id, made.number), made)
+    restored = add_version(session, draft, old.content, parent=old, origin=Origin(author_id=actor.user_id))
+    return with_text(announce_version(session, draft_id, restored.number), restored)
 
 
 def diff_versions(session: Session, draft_id: DraftId, number: int, against: int | None, *, actor: Actor) -> DiffRead:
-    """Without `against` with its parent."""
+    """Compare a version with the version `against`, or by default with its parent."""
     check_draft(session, draft_id, actor=actor)
     if against is None:
         against = list_version(session, draft_id, number)["parent_version_number"] or number
-    new, old = (load_version(session, draft_id, one).content for one in (number, against))
+    new, old = (load_version(session, draft_id, version_number).content for version_number in (number, against))
     return {"version_number": number, "against": against, "pieces": diff_pieces(old, new)}

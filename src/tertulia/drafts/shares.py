@@ -1,4 +1,4 @@
-"""Sharing a draft: with a person, or with whoever has the link; its chats go with it."""
+"""Share a draft with a person, or with everyone who has the link. Its chats are shared with it."""
 
 from dataclasses import replace
 
@@ -26,8 +26,8 @@ from tertulia.ids import ChatId, DraftId, ShareId
 
 
 def create_share(session: Session, draft_id: DraftId, new: ShareCreate, *, actor: Actor) -> ShareMade:
-    """Raises DraftNotFound, and what sharing.create_share does."""
-    lock_any_draft(session, draft_id)  # first: what is found out before may be taken away while one waits
+    """Share a draft. Raises DraftNotFound, and the errors of sharing.create_share."""
+    lock_any_draft(session, draft_id)  # first, as permission may be revoked while waiting for the lock
     of_draft = sa.select(DraftChat.chat_id).where(DraftChat.draft_id == draft_id)
     session.execute(sa.update(Chat).where(Chat.id.in_(of_draft)).values(auto_approval=None))
     return sharing.create_share(session, _shareable(session, draft_id, actor=actor), new, actor=actor)
@@ -38,19 +38,19 @@ def list_shares(session: Session, draft_id: DraftId, *, actor: Actor) -> list[Sh
 
 
 def revoke_share(session: Session, share_id: ShareId, *, actor: Actor) -> None:
-    """Of a chat or of a draft. Raises ShareNotFound."""
-    found = session.execute(sa.select(Share.chat_id, Share.draft_id).where(Share.id == share_id)).one_or_none()
-    if found is None:
+    """Revoke a share of a chat or of a draft. Raises ShareNotFound."""
+    share = session.execute(sa.select(Share.chat_id, Share.draft_id).where(Share.id == share_id)).one_or_none()
+    if share is None:
         raise ShareNotFound
-    if found.draft_id is not None:
-        shared = Shared(Share.draft_id, found.draft_id, lock_any_draft(session, found.draft_id).owner_id)
+    if share.draft_id is not None:
+        shared = Shared(Share.draft_id, share.draft_id, lock_any_draft(session, share.draft_id).owner_id)
     else:
-        shared = chat_shares.lock_shared_chat(session, found.chat_id)
+        shared = chat_shares.lock_shared_chat(session, share.chat_id)
     sharing.revoke_share(session, shared, share_id, actor=actor)
 
 
 def _shareable(session: Session, draft_id: DraftId, *, actor: Actor) -> Shared:
-    """Raises DraftNotFound; also for one that the actor may read and not share."""
+    """Check that the actor may share the draft. Raises DraftNotFound also if they may only read it."""
     owner_id = session.scalar(
         sa.select(Draft.user_id).where(
             Draft.id == draft_id, Draft.deleted_at.is_(None), may_share_draft(Draft.id, Draft.user_id)
@@ -63,7 +63,7 @@ def _shareable(session: Session, draft_id: DraftId, *, actor: Actor) -> Shared:
 
 
 def list_shared_drafts(session: Session, *, actor: Actor) -> list[DraftListed]:
-    """What others share with the actor by name, the one that changed last first; small by its nature, cut at 200."""
+    """Return the drafts shared with the actor by name, last changed first. The set is limited to 200."""
     rows = session.execute(
         DRAFTS.where(Draft.id.in_(shared_draft_ids()), Draft.deleted_at.is_(None), Draft.user_id != actor_id())
         .order_by(Draft.updated_at.desc(), Draft.id.desc())
@@ -74,7 +74,7 @@ def list_shared_drafts(session: Session, *, actor: Actor) -> list[DraftListed]:
 
 
 def open_door(session: Session, token: str, *, actor: Actor | None = None) -> OpenDoor:
-    """What a link opens: a chat, or a draft with the newest of its chats. Raises ShareNotFound."""
+    """Find what a public link opens: a chat, or a draft with its newest chat. Raises ShareNotFound."""
     share = sharing.find_by_token(session, token, actor=actor)
     if share is None or share.draft_id is None:
         return chat_shares.open_chat(session, token, share)
@@ -97,7 +97,7 @@ def open_door(session: Session, token: str, *, actor: Actor | None = None) -> Op
 
 
 def read_shared(session: Session, door: OpenDoor) -> SharedRead:
-    """What strangers see: of a draft its text as it is, not its versions, nor what is being typed."""
+    """Return what strangers see. A draft has its current text, without versions and working copies."""
     if door.draft_id is None:
         return {**chat_shares.read_shared_chat(session, door), "draft": None}
     draft = _read_shared_draft(session, door.draft_id)
@@ -116,7 +116,7 @@ def read_shared(session: Session, door: OpenDoor) -> SharedRead:
 
 
 def has_other_readers(session: Session, chat_id: str, reader_id: str) -> bool:
-    """Whether somebody besides this person reads a chat: its owner, whoever it or its draft is shared with, or everybody."""
+    """Return whether anyone else may read a chat: its owner, people it or its draft is shared with, or everyone."""
     owner_id, visibility = session.execute(sa.select(Chat.user_id, Chat.visibility).where(Chat.id == chat_id)).one()
     if owner_id != reader_id or visibility is Visibility.PUBLIC:
         return True
@@ -153,13 +153,13 @@ def _read_shared_draft(session: Session, draft_id: str) -> SharedDraftRead:
 
 
 def read_preview(session: Session, token: str) -> tuple[str, str] | None:
-    """The title of what a link opens for everybody, and how it begins; None if it opens nothing."""
+    """Return the title and the beginning of what a link opens for everyone, or None if it opens nothing."""
     try:
-        door = open_door(session, token)
+        link = open_door(session, token)
     except ShareNotFound:
         return None
-    if door.draft_id is None:
-        return chat_shares.read_preview(session, door)
-    shared = read_shared(session, replace(door, chat_id=None))
-    words = " ".join((shared["draft"] or {"content": ""})["content"][: chat_shares.EXCERPT].split())
-    return shared["title"], f"{shared['owner_name']}: {words}" if words else f"A draft of {shared['owner_name']}."
+    if link.draft_id is None:
+        return chat_shares.read_preview(session, link)
+    shared = read_shared(session, replace(link, chat_id=None))
+    excerpt = " ".join((shared["draft"] or {"content": ""})["content"][: chat_shares.EXCERPT].split())
+    return shared["title"], f"{shared['owner_name']}: {excerpt}" if excerpt else f"A draft of {shared['owner_name']}."

@@ -1,7 +1,7 @@
-"""Texts compared and merged, by lines and within them by words. Pure functions over characters; no model, no database.
+"""Compare and merge texts, by lines and within them by words. Pure functions without a model or database.
 
-A change is what became of a stretch of the older text. The list of changes from one text to another is in order, without
-overlaps, and gives the newer text when it is applied: everything here rests on that.
+A change replaces a range of the older text. The changes from one text to another are in order and do not overlap.
+Applying them gives the newer text. All functions here rely on that.
 """
 
 import re
@@ -13,18 +13,18 @@ from typing import Literal, NamedTuple
 from rapidfuzz.distance import Indel
 from typing_extensions import TypedDict
 
-# A word, one sign of Chinese, Japanese or Korean, a stretch of white space, or any other single sign.
+# A word, one Chinese, Japanese or Korean character, a run of white space, or any other single character.
 _TOKENS = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|\s+|[^\w\s]"
 )
 _WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
-# Two stretches of more than this (words times words) count as rewritten: to compare them would take seconds.
+# Above this (tokens times tokens) two ranges count as rewritten, because comparing them would take seconds.
 MOST_COMPARED = 200_000_000
 
 
 class Change(NamedTuple):
-    """`text` stands where the older text had `start:end`."""
+    """Replaces `start:end` of the older text with `text`."""
 
     start: int
     end: int
@@ -32,7 +32,7 @@ class Change(NamedTuple):
 
 
 class Overlap(TypedDict):
-    """Where both sides changed the same: what was there, and what each made of it."""
+    """A conflict: both sides changed the same text. Has the base text and both new texts."""
 
     kind: Literal["overlap"]
     base: str
@@ -54,17 +54,17 @@ class DiffPiece(TypedDict):
 
 
 def clean(text: str) -> str:
-    """As it is kept: lines end in a line feed alone, as editors count them."""
+    """Normalise line endings to a single line feed, as editors count them."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def changes_between(old: str, new: str) -> list[Change]:
     if old == new:
         return []
-    found: list[Change] = []
+    changes: list[Change] = []
     for start, end, new_start, new_end in _differing(_LINES.findall(old), _LINES.findall(new), 0, 0):
-        found += _word_changes(old[start:end], new[new_start:new_end], start)
-    return found
+        changes += _word_changes(old[start:end], new[new_start:new_end], start)
+    return changes
 
 
 def _word_changes(old: str, new: str, offset: int) -> list[Change]:
@@ -77,7 +77,7 @@ def _word_changes(old: str, new: str, offset: int) -> list[Change]:
 
 
 def _differing(old: Sequence[str], new: Sequence[str], at: int, new_at: int) -> list[tuple[int, int, int, int]]:
-    """The stretches, in characters, in which two lists of tokens differ."""
+    """Return where two lists of tokens differ, as (start, end, new_start, new_end) in characters."""
     first = 0
     while first < min(len(old), len(new)) and old[first] == new[first]:
         first += 1
@@ -92,21 +92,21 @@ def _differing(old: Sequence[str], new: Sequence[str], at: int, new_at: int) -> 
     if not old or not new or len(old) * len(new) > MOST_COMPARED:
         return [(at, at + sum(map(len, old)), new_at, new_at + sum(map(len, new)))]
     places, new_places = _places(old, at), _places(new, new_at)
-    found: list[tuple[int, int, int, int]] = []
+    ranges: list[tuple[int, int, int, int]] = []
     for step in Indel.opcodes(old, new):
         if step.tag == "equal":
             continue
         start, end = places[step.src_start], places[step.src_end]
         new_start, new_end = new_places[step.dest_start], new_places[step.dest_end]
-        if found and found[-1][1] == start and found[-1][3] == new_start:
-            found[-1] = (found[-1][0], end, found[-1][2], new_end)
+        if ranges and ranges[-1][1] == start and ranges[-1][3] == new_start:
+            ranges[-1] = (ranges[-1][0], end, ranges[-1][2], new_end)
         else:
-            found.append((start, end, new_start, new_end))
-    return found
+            ranges.append((start, end, new_start, new_end))
+    return ranges
 
 
 def _places(tokens: Sequence[str], at: int) -> list[int]:
-    """Where each token begins, and where the last one ends."""
+    """Return the offset of each token, and the end of the last one."""
     places = [at]
     for token in tokens:
         places.append(places[-1] + len(token))
@@ -122,18 +122,18 @@ def apply_changes(text: str, changes: Sequence[Change]) -> str:
 
 
 def merge_texts(base: str, mine: str, theirs: str) -> Merged:
-    """Both sides' changes together; where they changed the same, both are given and nothing is chosen.
+    """Merge the changes of both sides. Where both changed the same text, return both as an Overlap.
 
-    Where both wrote at the same place, and the one wrote all that the other did, that one is taken.
+    If both inserted at the same place, and one insertion starts or ends with the other, the longer one is used.
     """
     pieces: Merged = []
     at = 0
     for cluster in _clusters(changes_between(base, mine), changes_between(base, theirs)):
-        start, end = min(one.start for one, _ in cluster), max(one.end for one, _ in cluster)
+        start, end = min(change.start for change, _ in cluster), max(change.end for change, _ in cluster)
         _add_plain(pieces, base[at:start])
         sides = [
-            apply_changes(base[start:end], [_moved(one, -start) for one, side in cluster if side == wanted])
-            for wanted in (0, 1)
+            apply_changes(base[start:end], [_moved(change, -start) for change, side in cluster if side == number])
+            for number in (0, 1)
         ]
         pieces += _resolved(base[start:end], *sides, has_both={side for _, side in cluster} == {0, 1})
         at = end
@@ -142,17 +142,17 @@ def merge_texts(base: str, mine: str, theirs: str) -> Merged:
 
 
 def _clusters(mine: list[Change], theirs: list[Change]) -> list[list[tuple[Change, int]]]:
-    """The changes of both sides in order, those together that touch the same words or the same place."""
-    ordered = sorted([(one, 0) for one in mine] + [(one, 1) for one in theirs])
+    """Group the changes of both sides in order. Changes that overlap or start at the same place form a group."""
+    ordered = sorted([(change, 0) for change in mine] + [(change, 1) for change in theirs])
     clusters: list[list[tuple[Change, int]]] = []
     end = -1
-    for one, side in ordered:
-        if clusters and (one.start < end or (one.start == clusters[-1][-1][0].start)):
-            clusters[-1].append((one, side))
-            end = max(end, one.end)
+    for change, side in ordered:
+        if clusters and (change.start < end or (change.start == clusters[-1][-1][0].start)):
+            clusters[-1].append((change, side))
+            end = max(end, change.end)
         else:
-            clusters.append([(one, side)])
-            end = one.end
+            clusters.append([(change, side)])
+            end = change.end
     return clusters
 
 
@@ -188,14 +188,14 @@ def _joined(pieces: Merged) -> Merged:
 
 
 def merged_text(merged: Merged) -> str | None:
-    """The whole text; None if there is something to choose."""
+    """Return the merged text, or None if there are conflicts."""
     if any(piece["kind"] == "overlap" for piece in merged):
         return None
     return "".join(piece["text"] for piece in merged if piece["kind"] == "same")
 
 
 def diff_pieces(old: str, new: str) -> list[DiffPiece]:
-    """Both texts in one: what stayed, what went, what came, in reading order."""
+    """Return both texts as unchanged, removed and added pieces, in reading order."""
     pieces: list[DiffPiece] = []
     at = 0
     for change in changes_between(old, new):
@@ -211,35 +211,35 @@ def diff_pieces(old: str, new: str) -> list[DiffPiece]:
 
 
 class Span(NamedTuple):
-    """So many characters came with the version of this number."""
+    """A number of characters that came from the version with this number."""
 
     length: int
     version_number: int
 
 
 def spans_after(spans: Sequence[Span], changes: Sequence[Change], version_number: int) -> list[Span]:
-    """Who wrote what after changes that came with a version: what stayed keeps its origin."""
+    """Return the spans after the changes of a version. Unchanged text keeps its origin."""
     ends = list(accumulate(span.length for span in spans))
-    made: list[Span] = []
+    updated: list[Span] = []
 
     def keep(start: int, end: int) -> None:
         if start >= end:
             return
         first, last = bisect_right(ends, start), bisect_left(ends, end)
         if first == last:
-            _add_span(made, Span(end - start, spans[first].version_number))
+            _add_span(updated, Span(end - start, spans[first].version_number))
             return
-        _add_span(made, Span(ends[first] - start, spans[first].version_number))
-        made.extend(spans[first + 1 : last])  # those between are as they were
-        _add_span(made, Span(end - ends[last - 1], spans[last].version_number))
+        _add_span(updated, Span(ends[first] - start, spans[first].version_number))
+        updated.extend(spans[first + 1 : last])  # the spans in between do not change
+        _add_span(updated, Span(end - ends[last - 1], spans[last].version_number))
 
     at = 0
     for change in changes:
         keep(at, change.start)
-        _add_span(made, Span(len(change.text), version_number))
+        _add_span(updated, Span(len(change.text), version_number))
         at = change.end
     keep(at, ends[-1] if ends else 0)
-    return made
+    return updated
 
 
 def _add_span(spans: list[Span], span: Span) -> None:

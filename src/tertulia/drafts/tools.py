@@ -1,4 +1,4 @@
-"""Models read the person's drafts, and propose edits of them, which the person takes or leaves."""
+"""Tools with which models read the user's drafts and propose edits. The user accepts or rejects each edit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ _ID = {"type": "string", "minLength": 32, "maxLength": 36}
 
 class ListDrafts(Tool):
     name = "list_drafts"
-    description = "List the person's drafts, the ones changed last first, with their ids."
+    description = "List the user's drafts with their ids, last changed first."
     parameters: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
     risk = Risk.READ_ONLY
     timeout_s = 10.0
@@ -28,15 +28,15 @@ class ListDrafts(Tool):
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         def read(session: Session) -> list[list[str]]:
-            found = list_drafts(session, actor=context.actor, limit=50)
-            return [[one["id"], one["title"] or "Untitled", f"{one['updated_at']:%Y-%m-%d}"] for one in found]
+            drafts = list_drafts(session, actor=context.actor, limit=50)
+            return [[draft["id"], draft["title"] or "Untitled", f"{draft['updated_at']:%Y-%m-%d}"] for draft in drafts]
 
         return ToolResult({"columns": ["draft_id", "title", "changed"], "rows": await context.read(read)}, "table")
 
 
 class ReadDraft(Tool):
     name = "read_draft"
-    description = "Read the current text of one of the person's drafts, in Markdown."
+    description = "Read the current text of one of the user's drafts, in Markdown."
     parameters: Mapping[str, Any] = {
         "type": "object",
         "properties": {"draft_id": _ID},
@@ -57,8 +57,8 @@ class ReadDraft(Tool):
 class EditDraft(Tool):
     name = "edit_draft"
     description = (
-        "Propose changes of one of the person's drafts. Each edit names words of the text exactly as they stand there, and what is to "
-        "stand instead. The person sees them in the draft and takes or leaves each."
+        "Propose changes to one of the user's drafts. Each edit gives text exactly as it is in the draft, and its "
+        "replacement. The user sees the edits in the draft and accepts or rejects each."
     )
     parameters: Mapping[str, Any] = {
         "type": "object",
@@ -80,7 +80,7 @@ class EditDraft(Tool):
         "required": ["draft_id", "edits"],
         "additionalProperties": False,
     }
-    risk = Risk.LOW  # it proposes; the person decides about each edit
+    risk = Risk.LOW  # it only proposes, and the user decides about each edit
     timeout_s = 20.0
     sends_out = False
 
@@ -94,7 +94,7 @@ class EditDraft(Tool):
 
         count = await context.write(propose)
         return ToolResult(
-            f"{count} of {len(blocks)} edits stand in the draft as proposals; the person decides about them."
+            f"{count} of {len(blocks)} edits are now proposals in the draft. The user accepts or rejects each."
         )
 
     async def dry_run(self, arguments: Mapping[str, Any], context: ToolContext) -> str:
@@ -103,7 +103,7 @@ class EditDraft(Tool):
 
 
 def _wanted(arguments: Mapping[str, Any]) -> tuple[DraftId, list[tuple[str, str]]]:
-    blocks = [(one["find"], one["replace"]) for one in arguments["edits"]]
+    blocks = [(edit["find"], edit["replace"]) for edit in arguments["edits"]]
     return DraftId(checked_id(arguments["draft_id"])), blocks
 
 
@@ -112,7 +112,10 @@ def _preview(session: Session, draft_id: DraftId, blocks: list[tuple[str, str]],
     text = draft["current_version"]["content"]
     missing = sum(find not in text for find, _ in blocks)
     if missing == len(blocks):
-        raise ToolFailed("None of the words to be changed are in the draft.")
+        raise ToolFailed("None of the text to change is in the draft. Read the draft first.")
     title = draft["title"] or "Untitled"
-    said = f"{len(blocks) - missing} of {len(blocks)} edits have their place in “{title}”. Nothing changes until you accept them there."
-    return said + (f" {missing} name words that the draft does not have." if missing else "")
+    summary = (
+        f"{len(blocks) - missing} of {len(blocks)} edits can be placed in “{title}”. "
+        "Nothing changes until you accept them there."
+    )
+    return summary + (f" {missing} change text that is not in the draft." if missing else "")

@@ -1,4 +1,4 @@
-"""Versions: numbered without a gap under the draft's lock, read back from how they are packed, merged when two wrote."""
+"""Save, merge and load versions. They are numbered without gaps under the draft's lock, and stored packed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ from tertulia.drafts.text import (
 )
 from tertulia.ids import DraftId, new_id
 
-WORTH_IT = 4  # times shorter than the text are changes that are stored instead of it
+WORTH_IT = 4  # changes are stored instead of the text if they are this many times shorter
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class LockedDraft:
 
 @dataclass(frozen=True)
 class Origin:
-    """Whose a new version is, and what asked for it."""
+    """The author of a new version, and the message and model that it came from."""
 
     source: GenerationSource = GenerationSource.USER
     author_id: str | None = None
@@ -60,7 +60,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Stored:
-    """A version with its text, as new ones are made from it."""
+    """A version with its text, from which new versions are made."""
 
     id: str
     number: int
@@ -76,24 +76,24 @@ class Saved:
 
 
 def lock_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> LockedDraft:
-    """For whoever may write in it; who holds the lock gives the next number. Raises DraftNotFound.
+    """Lock a draft in which the actor may write, to add its next version. Raises DraftNotFound.
 
-    Leave is looked at under the lock: it may have been taken while this waited for it.
+    Permission is checked under the lock, because it may be revoked while waiting for it.
     """
     draft = lock_any_draft(session, draft_id)
-    is_there = session.execute(
+    writable_id = session.execute(
         sa.select(Draft.id).where(
             Draft.id == draft_id, Draft.deleted_at.is_(None), may_write_draft(Draft.id, Draft.user_id)
         ),
         {"actor_id": actor.user_id},
     ).one_or_none()
-    if is_there is None:
+    if writable_id is None:
         raise DraftNotFound
     return draft
 
 
 def lock_any_draft(session: Session, draft_id: str) -> LockedDraft:
-    """For jobs, which nobody asks for: also one in the trash. Raises DraftNotFound."""
+    """Lock a draft without checking permission, also one in the trash. Raises DraftNotFound."""
     row = session.execute(
         sa.select(Draft.user_id, Draft.current_version_id, Draft.version_count)
         .where(Draft.id == draft_id)
@@ -110,9 +110,9 @@ def lock_any_draft(session: Session, draft_id: str) -> LockedDraft:
 def save_version(
     session: Session, draft: LockedDraft, content: str, *, parent_number: int, origin: Origin, branch: bool = False
 ) -> Saved:
-    """A text that was written on the version `parent_number`; merged if the draft has moved on, unless it shall branch.
+    """Save a text based on the version `parent_number`. It is merged with a newer version, unless `branch` is set.
 
-    Raises VersionConflict where both changed the same, VersionNotFound, and DraftTooLong for a merged text.
+    Raises VersionConflict if both changed the same text, VersionNotFound, and DraftTooLong for a merged text.
     """
     parent = load_version(session, draft.id, parent_number)
     current = parent if parent_number == draft.current_number else load_version(session, draft.id, draft.current_number)
@@ -128,8 +128,8 @@ def save_version(
         raise DraftTooLong(len(text), MAX_CONTENT)
     if text == current.content:
         return Saved(current, is_new=False)
-    made = add_version(session, draft, text, parent=current, origin=origin, base_id=parent.id)
-    return Saved(made, is_new=True, is_merged=True)
+    added = add_version(session, draft, text, parent=current, origin=origin, base_id=parent.id)
+    return Saved(added, is_new=True, is_merged=True)
 
 
 def add_version(
@@ -143,10 +143,10 @@ def add_version(
     changes: Sequence[Change] | None = None,
     is_whole: bool = False,
 ) -> Stored:
-    """The next version, which is the current one from now on.
+    """Add the next version and make it the current one.
 
-    `changes` are those from the parent, where that is known better than by comparing: they say who wrote what. One that
-    shall be stored whole is, though its changes are few.
+    `changes` from the parent determine authorship. Pass them if they are known better than by comparing. `is_whole`
+    stores the whole text even if the changes are few.
     """
     number, version_id, now = draft.version_count + 1, new_id(), clock.now()
     if changes is None:
@@ -194,7 +194,7 @@ def add_version(
 
 
 def load_version(session: Session, draft_id: str, number: int) -> Stored:
-    """Raises VersionNotFound."""
+    """Load a version with its text. Raises VersionNotFound."""
     row = session.execute(
         sa.select(DraftVersion.id, DraftVersion.delta_depth).where(
             DraftVersion.draft_id == draft_id, DraftVersion.version_number == number
@@ -206,7 +206,7 @@ def load_version(session: Session, draft_id: str, number: int) -> Stored:
 
 
 def load_text(session: Session, version_id: str) -> str:
-    """The text of a version: the nearest that is whole, and the changes since."""
+    """Load the text of a version from the nearest whole text and the changes since."""
     whole, *deltas = _chain(session, version_id)
     text = unpack_text(whole.content)
     for delta in deltas:
@@ -215,7 +215,7 @@ def load_text(session: Session, version_id: str) -> str:
 
 
 def load_spans(session: Session, version_id: str) -> list[Span]:
-    """With which version each stretch of a version's text came."""
+    """Load the version that each part of a version's text came from."""
     whole, *deltas = _chain(session, version_id)
     spans = unpack_spans(whole.authorship)
     for delta in deltas:
@@ -224,7 +224,7 @@ def load_spans(session: Session, version_id: str) -> list[Span]:
 
 
 def _chain(session: Session, version_id: str) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-    """The whole version that this one goes back to, and those between, in order."""
+    """Return the whole version that this one is based on, and the versions up to this one, in order."""
     columns = (
         DraftVersion.delta_of_id,
         DraftVersion.content,
@@ -238,7 +238,7 @@ def _chain(session: Session, version_id: str) -> Sequence[sa.Row[*tuple[Any, ...
 
 
 def list_version(session: Session, draft_id: str, number: int) -> VersionListed:
-    """Without its text. Raises VersionNotFound."""
+    """Return a version without its text. Raises VersionNotFound."""
     row = session.execute(
         LISTED.where(DraftVersion.draft_id == draft_id, DraftVersion.version_number == number)
     ).one_or_none()
@@ -248,7 +248,7 @@ def list_version(session: Session, draft_id: str, number: int) -> VersionListed:
 
 
 def read_version(session: Session, draft_id: str, number: int) -> VersionRead:
-    """Raises VersionNotFound."""
+    """Return a version with its text. Raises VersionNotFound."""
     return with_text(list_version(session, draft_id, number), load_version(session, draft_id, number))
 
 

@@ -1,4 +1,4 @@
-"""What is being typed: stored within a second, merged when two windows type, taken up by a version in the end."""
+"""Store unsaved text within a second, merge the text of two windows, and turn it into versions."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ from tertulia.drafts.versions import Origin, load_version, lock_any_draft, lock_
 from tertulia.ids import DraftId
 
 MERGED = "merged"
-SETTLED_AFTER = timedelta(minutes=10)  # without typing: then it becomes a version, whatever became of its window
+SETTLED_AFTER = timedelta(minutes=10)  # without typing; then it becomes a version, even if its window is gone
 
 
 def read_working_copy(session: Session, draft_id: str, *, actor: Actor) -> WorkingCopyRead | None:
@@ -37,20 +37,20 @@ def read_working_copy(session: Session, draft_id: str, *, actor: Actor) -> Worki
 
 
 def store_working_copy(session: Session, draft_id: DraftId, put: WorkingCopyPut, *, actor: Actor) -> WorkingCopyStored:
-    """What a window has now; merged with what another window of this person stored since `put.revision`, and with the current
-    version if it was typed on an older one.
+    """Store a window's text, merged with what another window of this user stored since `put.revision`.
 
-    Raises VersionConflict where two windows changed the same; then nothing is stored, and the window has its text still. Where
-    a version did, it is stored as it is, on the version that it was typed on.
+    It is also merged with the current version if its base is older. On conflict, it stays unmerged on its base.
+
+    Raises VersionConflict if two windows changed the same text. Then nothing is stored, and the window keeps its text.
     """
     draft = lock_draft(session, draft_id, actor=actor)
     content, base_number = clean(put.content), put.base_version_number
     base = load_version(session, draft_id, base_number)
     known = read_working_copy(session, draft_id, actor=actor)
-    # What this very window stored it may replace, also when the answer never reached it.
+    # A window may replace what it stored itself, even if it never received the response.
     is_own = known is not None and (known["revision"] == put.revision or known["window_id"] == put.window_id)
     if known is not None and not is_own and known["content"] != content:
-        # Both windows began with the older of the two versions at least.
+        # The texts of both windows are based on the older version or a newer one.
         older = min(base_number, known["base_version_number"])
         merged = merge_texts(load_version(session, draft_id, older).content, content, known["content"])
         text = merged_text(merged)
@@ -67,9 +67,9 @@ def store_working_copy(session: Session, draft_id: DraftId, put: WorkingCopyPut,
         raise DraftTooLong(len(content), MAX_CONTENT)
     is_merged = content != clean(put.content)
     now = clock.now()
-    # A number that no window has for another text, also after a version took the last copy up.
+    # A revision that no window knows for another text, even after the last copy became a version.
     revision = max(known["revision"] + 1 if known is not None else 0, (now - EPOCH) // MICROSECOND)
-    # What was merged is no window's own: only whoever has heard of it may replace it.
+    # A merged text belongs to no window: only a window that knows its revision may replace it.
     window_id = MERGED if is_merged else put.window_id
     mine = (DraftWorkingCopy.draft_id == draft_id, DraftWorkingCopy.user_id == actor.user_id)
     values = {
@@ -80,7 +80,7 @@ def store_working_copy(session: Session, draft_id: DraftId, put: WorkingCopyPut,
         "updated_at": now,
     }
     if base_number == draft.current_number and content == base.content:
-        session.execute(sa.delete(DraftWorkingCopy).where(*mine))  # typed and taken back: there is nothing to keep
+        session.execute(sa.delete(DraftWorkingCopy).where(*mine))  # equal to the current version: nothing to keep
     elif known is None:
         session.execute(
             sa.insert(DraftWorkingCopy).values(draft_id=draft_id, user_id=actor.user_id, created_at=now, **values)
@@ -99,7 +99,7 @@ def store_working_copy(session: Session, draft_id: DraftId, put: WorkingCopyPut,
 
 
 def clear_working_copy(session: Session, draft_id: str, content: str, *, revision: int | None, actor: Actor) -> None:
-    """A version has this text now, or what the copy of this revision had. What another window stored since stays."""
+    """Delete the actor's working copy if it has this text or revision. Text that another window stored stays."""
     session.execute(
         sa.delete(DraftWorkingCopy).where(
             DraftWorkingCopy.draft_id == draft_id,
@@ -115,9 +115,9 @@ def has_unsettled(session: Session) -> bool:
 
 
 def settle_working_copy(session: Session) -> bool:
-    """Make a version of the oldest copy that nobody types in any more; whether there may be more.
+    """Save the oldest working copy that is no longer edited as a version. Return whether there may be more.
 
-    One that cannot be merged becomes a branch, and the draft stays where it is: nothing is lost, and nothing is chosen.
+    A copy that cannot be merged becomes a branch, and the current version does not change, so that nothing is lost.
     """
     oldest = session.execute(
         sa.select(DraftWorkingCopy.draft_id, DraftWorkingCopy.user_id)
@@ -134,10 +134,10 @@ def settle_working_copy(session: Session) -> bool:
         .join(DraftVersion, DraftVersion.id == DraftWorkingCopy.base_version_id)
         .where(*mine, DraftWorkingCopy.updated_at < clock.now() - SETTLED_AFTER)
     ).one_or_none()
-    if row is None:  # somebody types in it again
+    if row is None:  # it is being edited again
         return True
     if not _may_still_write(session, draft.id, oldest.user_id):
-        # It waits for the day when they may again, and is looked at now and then; it is nobody else's meanwhile.
+        # Keep it private until its user may write again, and check again after SETTLED_AFTER.
         session.execute(sa.update(DraftWorkingCopy).where(*mine).values(updated_at=clock.now()))
         return True
     origin = Origin(author_id=oldest.user_id)

@@ -1,1 +1,1 @@
-"""Files that people bring: taken in, looked into, kept once, given out."""
+"""Files that users upload: receive, read, store once, and serve them."""

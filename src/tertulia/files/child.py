@@ -1,4 +1,4 @@
-"""Running a module of ours on a file that anybody may have made, in a process of its own."""
+"""Run a module of this package on an untrusted file, in a separate process."""
 
 import asyncio
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 async def run_child(module: str, *arguments: str, folder: Path, seconds: float) -> bool:
-    """Whether it ended in time. It gets no environment of ours, and what it says goes nowhere."""
+    """Run a module and return whether it ended in time. It gets a minimal environment, and no output is kept."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""How files fail."""
+"""Errors of files."""
 
 from tertulia.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, UnsupportedType
 from tertulia.files.models import MAX_FILE_BYTES
@@ -9,13 +9,13 @@ class AttachmentNotFound(NotFound):
 
 
 class AttachmentGone(Invalid):
-    """Named for a message, but missing, deleted, or not the caller's."""
+    """A file for a message is missing, deleted, or not the caller's."""
 
     code = "attachment_unknown"
 
     def __init__(self) -> None:
         super().__init__(
-            "One of the files is not there any more, or is not yours. Attach it again.", field="attachment_ids"
+            "One of the files was deleted or is not yours. Attach it again.", field="attachment_ids"
         )
 
 
@@ -31,7 +31,9 @@ class TooManyAttachments(Invalid):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"A message takes {limit} files. Send the rest with a second one.", field="attachment_ids", limit=limit
+            f"A message can have at most {limit} files. Send the rest in another message.",
+            field="attachment_ids",
+            limit=limit,
         )
 
 
@@ -61,7 +63,7 @@ class FileNameTooLong(Invalid):
 
     def __init__(self, length: int, limit: int) -> None:
         super().__init__(
-            f"The name of the file has {length} characters; {limit} are the most.", field="file", limit=limit
+            f"The file name has {length} characters. The limit is {limit}. Rename the file.", field="file", limit=limit
         )
 
 
@@ -75,10 +77,10 @@ class FileNameInvalid(Invalid):
 class FileTypeNotAllowed(UnsupportedType):
     code = "file_type_not_allowed"
 
-    def __init__(self, name: str, found: str | None) -> None:
-        what = f"a file of type {found}" if found else "a kind of file that is not known here"
+    def __init__(self, name: str, media_type: str | None) -> None:
+        what = f"a file of type {media_type}" if media_type else "a file of unknown type"
         super().__init__(
-            f"{name} is {what}. Pictures, texts, PDF, office documents, sound, video and zip files can be attached."
+            f"{name} is {what}. You can attach images, text, PDF, office documents, audio, video and zip files."
         )
 
 
@@ -87,7 +89,7 @@ class StorageFull(Invalid):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
-            f"Your files have {limit_bytes / 2**30:.3g} GiB, which is all there is for you. Delete some in Files.",
+            f"Your files exceed your storage limit of {limit_bytes / 2**30:.3g} GiB. Delete some in Files.",
             field="file",
             limit=limit_bytes,
         )
@@ -98,5 +100,5 @@ class FileStoreUnavailable(Unavailable):
 
     def __init__(self) -> None:
         super().__init__(
-            "The place where files are kept does not answer. Nothing was stored; try again.", retry_after_s=5
+            "The file storage does not respond, so nothing was saved. Try again in a few seconds.", retry_after_s=5
         )

@@ -1,4 +1,4 @@
-"""What a file is, by its bytes: the name only tells kinds of text apart. Pure functions."""
+"""Detect the type of a file from its bytes. The name only distinguishes kinds of text and of zip. Pure functions."""
 
 import codecs
 import unicodedata
@@ -10,7 +10,7 @@ from tertulia.files.errors import FileNameInvalid, FileNameTooLong, FileTypeNotA
 from tertulia.files.models import MAX_FILE_NAME
 
 _VIDEO_BRANDS = (b"iso", b"mp4", b"avc1", b"M4V", b"dash", b"MSNV", b"f4v")
-HEAD_BYTES = 64 * 1024  # so much of a file tells what it is
+HEAD_BYTES = 64 * 1024  # enough of a file to detect its type
 SHOWN_INLINE = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"})
 _WORD = "application/vnd.openxmlformats-officedocument"
 _BINARY = SHOWN_INLINE | {
@@ -32,7 +32,7 @@ _BINARY = SHOWN_INLINE | {
     "video/mp4",
     "application/zip",
 }
-# Other names that libraries have for the same.
+# Other names that libraries use for the same type.
 _SAME = {
     "audio/x-wav": "audio/wav",
     "audio/x-flac": "audio/flac",
@@ -41,7 +41,7 @@ _SAME = {
     "video/x-m4v": "video/mp4",
     "application/x-zip-compressed": "application/zip",
 }
-# Containers whose head does not always say what is in them; whoever looks inside does.
+# Zip files whose first bytes do not always identify the content. Reading the file does.
 _BY_ENDING_IN_ZIP = {
     ".docx": f"{_WORD}.wordprocessingml.document",
     ".xlsx": f"{_WORD}.spreadsheetml.sheet",
@@ -69,7 +69,7 @@ TEXTS = frozenset({"text/plain", *_TEXT_BY_ENDING.values()})
 
 
 def kind_of(head: bytes, file_name: str) -> str:
-    """The media type of a file by its first bytes. Raises FileTypeNotAllowed for what is not on the list."""
+    """Return the media type of a file from its first bytes. Raises FileTypeNotAllowed for unsupported types."""
     ending = PurePosixPath(file_name).suffix.lower()
     if head.startswith(b"{\\rtf"):
         return "application/rtf"
@@ -83,20 +83,20 @@ def kind_of(head: bytes, file_name: str) -> str:
             return "video/mp4"
         raise FileTypeNotAllowed(file_name, None)
     guessed: str | None = filetype.guess_mime(head)
-    found = _SAME.get(guessed, guessed) if guessed else None
-    if found == "application/zip" or (found and found.startswith(_WORD)):
-        return _BY_ENDING_IN_ZIP.get(ending, found)
-    if found in _BINARY:
-        return found
-    if found is None or found.startswith("text/") or found in ("application/xml", "image/svg+xml"):
+    media_type = _SAME.get(guessed, guessed) if guessed else None
+    if media_type == "application/zip" or (media_type and media_type.startswith(_WORD)):
+        return _BY_ENDING_IN_ZIP.get(ending, media_type)
+    if media_type in _BINARY:
+        return media_type
+    if media_type is None or media_type.startswith("text/") or media_type in ("application/xml", "image/svg+xml"):
         if encoding_of(head) is None:
             raise FileTypeNotAllowed(file_name, None)
         return _TEXT_BY_ENDING.get(ending, "text/plain")
-    raise FileTypeNotAllowed(file_name, found)
+    raise FileTypeNotAllowed(file_name, media_type)
 
 
 def encoding_of(head: bytes) -> str | None:
-    """The encoding of a text by its first bytes: by its mark, UTF-8, else eight bits; None if it is no text."""
+    """Return the encoding of a text from its first bytes: from its BOM, UTF-8 or windows-1252. None: no text."""
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8-sig"),
         (codecs.BOM_UTF16_LE, "utf-16"),
@@ -114,9 +114,9 @@ def encoding_of(head: bytes) -> str | None:
     return "utf-8"
 
 
-def safe_name(given: str) -> str:
-    """A name that every system takes, as near to the given one as can be. Raises FileNameTooLong, FileNameInvalid."""
-    name = unicodedata.normalize("NFC", given.replace("\\", "/").rsplit("/", 1)[-1])
+def safe_name(original: str) -> str:
+    """Return a similar name that every system accepts. Raises FileNameTooLong, FileNameInvalid."""
+    name = unicodedata.normalize("NFC", original.replace("\\", "/").rsplit("/", 1)[-1])
     name = "".join(letter for letter in name if unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp"))
     name = "".join("_" if letter in '<>:"|?*' else letter for letter in name).strip(" .")
     if not name:

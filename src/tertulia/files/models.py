@@ -1,4 +1,4 @@
-"""Files: their bytes, stored once whoever brings them, and what people know of them."""
+"""Tables of files: bytes that are stored once, users' attachments, extracted content, and uses in messages."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -15,10 +15,10 @@ MAX_FILE_NAME = 255
 
 
 class AttachmentStatus(StrEnum):
-    UPLOADING = "uploading"  # its bytes are on the way into the store; nobody sees it yet
-    PROCESSING = "processing"  # looked into: its text, its measures, its thumbnail
+    UPLOADING = "uploading"  # its bytes are being stored, and it is not visible yet
+    PROCESSING = "processing"  # its text, dimensions and thumbnail are being extracted
     READY = "ready"
-    ERROR = "error"  # kept and given out, but not understood; metadata says why
+    ERROR = "error"  # stored and served, but could not be read; metadata says why
 
 
 class Dimensions(BaseModel):
@@ -27,7 +27,7 @@ class Dimensions(BaseModel):
 
 
 class AttachmentMetadata(BaseModel):
-    """What was found inside. `problem` is a sentence for people."""
+    """Properties of the content. `problem` is a sentence shown to people."""
 
     dimensions: Dimensions | None = None
     duration: float | None = None  # seconds
@@ -39,7 +39,7 @@ class AttachmentMetadata(BaseModel):
 
 
 class Blob(Timestamps, Base):
-    """Bytes, by their hash. Deleting a file never touches them; a sweep does when nothing refers to them any more."""
+    """Bytes, identified by their hash. Deleting a file keeps them, and a sweep deletes unreferenced ones."""
 
     __tablename__ = "blob"
     __table_args__ = (
@@ -71,11 +71,11 @@ class Attachment(Timestamps, Base):
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
     chat_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
-    message_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="SET NULL"))  # the first
+    message_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="SET NULL"))  # its first
     blob_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("blob.id", ondelete="NO ACTION"))
-    file_name: Mapped[str] = mapped_column(sa.String(MAX_FILE_NAME))  # made safe
+    file_name: Mapped[str] = mapped_column(sa.String(MAX_FILE_NAME))  # sanitised
     original_name: Mapped[str] = mapped_column(sa.Text)
-    mime_type: Mapped[str] = mapped_column(sa.String(127))  # sniffed
+    mime_type: Mapped[str] = mapped_column(sa.String(127))  # detected from its bytes
     file_size: Mapped[int] = mapped_column(sa.BigInteger)
     details: Mapped[AttachmentMetadata] = mapped_column(
         "metadata", JsonOf(AttachmentMetadata), default=AttachmentMetadata
@@ -83,32 +83,32 @@ class Attachment(Timestamps, Base):
     status: Mapped[AttachmentStatus] = mapped_column(closed(AttachmentStatus), default=AttachmentStatus.UPLOADING)
     is_public: Mapped[bool] = mapped_column(default=False)
     download_count: Mapped[int] = mapped_column(default=0)
-    tries: Mapped[int] = mapped_column(default=0)  # at looking into it: a file that ends its reader is left alone
-    held_until: Mapped[datetime | None]  # by the process that looks into it
+    tries: Mapped[int] = mapped_column(default=0)  # at reading it: a file that crashes its reader is given up
+    held_until: Mapped[datetime | None]  # by the process that reads it
     deleted_at: Mapped[datetime | None]
     import_id: Mapped[str | None] = mapped_column(sa.String(200))
 
 
 class BlobContent(Base):
-    """What was made of bytes; apart, because lists never read it, and once, however many files have them."""
+    """Content extracted from a blob, once for all its files. Separate, because lists never read it."""
 
     __tablename__ = "blob_content"
 
     blob_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("blob.id", ondelete="CASCADE"), primary_key=True)
     text: Mapped[str | None] = mapped_column(sa.Text)
     thumbnail: Mapped[bytes | None] = mapped_column(sa.LargeBinary)  # WebP, 320 pixels at most
-    preview: Mapped[bytes | None] = mapped_column(sa.LargeBinary)  # JPEG, as models take it
+    preview: Mapped[bytes | None] = mapped_column(sa.LargeBinary)  # JPEG, for models
     created_at: Mapped[datetime]
 
 
 class MessageAttachment(Created, Base):
-    """Where a file is used. When it is deleted its name stays, and says what was there."""
+    """A use of a file in a message. If the file is deleted, its name stays."""
 
     __tablename__ = "message_attachment"
     __table_args__ = (
         sa.UniqueConstraint("message_id", "position"),
         sa.Index(None, "attachment_id"),
-        # Few wait to be indexed.
+        # Partial, because few wait to be indexed.
         sa.Index(
             "ix_message_attachment_unindexed",
             "id",
@@ -122,4 +122,4 @@ class MessageAttachment(Created, Base):
     attachment_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("attachment.id", ondelete="SET NULL"))
     file_name: Mapped[str] = mapped_column(sa.String(MAX_FILE_NAME))
     position: Mapped[int]
-    indexed_at: Mapped[datetime | None]  # when search came to know its text; null: it is to look
+    indexed_at: Mapped[datetime | None]  # when its text was indexed for search; null: not yet

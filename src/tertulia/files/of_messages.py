@@ -1,4 +1,4 @@
-"""Files and messages: naming them, copying them with a branch, and what models and search get of them."""
+"""Attach files to messages, copy them with a branch, and load their content for models and search."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ MAX_A_MESSAGE = 20
 
 @dataclass(frozen=True)
 class Attached:
-    """A file as a message names it."""
+    """A file as a message refers to it."""
 
     id: AttachmentId
     file_name: str
@@ -32,7 +32,7 @@ class Attached:
 
 
 def find_attachable(session: Session, ids: Sequence[str], *, chat_id: str, actor: Actor) -> list[Attached]:
-    """The files that a message is to have, in the order of the ids: one's own, and those the chat has already.
+    """Return the files for a new message, in the order of the ids: the actor's own, and those used in the chat.
 
     Raises AttachmentGone, AttachmentNotReady, TooManyAttachments.
     """
@@ -58,20 +58,20 @@ def find_attachable(session: Session, ids: Sequence[str], *, chat_id: str, actor
         )
     }
     attached: list[Attached] = []
-    for one in wanted:
-        row = rows.get(one)
+    for file_id in wanted:
+        row = rows.get(file_id)
         if row is None:
             raise AttachmentGone
         if row.status is AttachmentStatus.PROCESSING:
             raise AttachmentNotReady(row.file_name)
-        measures = row.details.dimensions
-        width, height = (measures.width, measures.height) if measures else (None, None)
+        dimensions = row.details.dimensions
+        width, height = (dimensions.width, dimensions.height) if dimensions else (None, None)
         attached.append(Attached(AttachmentId(row.id), row.file_name, row.mime_type, row.file_size, width, height))
     return attached
 
 
 def link_attachments(session: Session, attached: Sequence[Attached], *, message_id: str, chat_id: str) -> None:
-    """Say where files are used; the first message that has one is its own."""
+    """Record that a message uses files. A file belongs to the first message that uses it."""
     now = clock.now()
     if not attached:
         return
@@ -81,18 +81,18 @@ def link_attachments(session: Session, attached: Sequence[Attached], *, message_
             {
                 "id": new_id(),
                 "message_id": message_id,
-                "attachment_id": one.id,
-                "file_name": one.file_name,
+                "attachment_id": file.id,
+                "file_name": file.file_name,
                 "position": position,
                 "indexed_at": None,
                 "created_at": now,
             }
-            for position, one in enumerate(attached)
+            for position, file in enumerate(attached)
         ],
     )
     session.execute(
         sa.update(Attachment)
-        .where(Attachment.id.in_([one.id for one in attached]), Attachment.message_id.is_(None))
+        .where(Attachment.id.in_([file.id for file in attached]), Attachment.message_id.is_(None))
         .values(chat_id=chat_id, message_id=message_id)
     )
 
@@ -104,7 +104,7 @@ def unlink_attachments(session: Session, message_id: str) -> None:
 def copy_attachments(
     session: Session, ids: Iterable[str], *, chat_id: str, actor: Actor, limit_bytes: int
 ) -> dict[str, str]:
-    """New rows on the same bytes, for a copy of messages; gives the new id of each. Raises StorageFull."""
+    """Copy files for copied messages, with the same bytes. Return the new id by old id. Raises StorageFull."""
     originals = session.scalars(
         sa.select(Attachment).where(
             Attachment.id.in_(list(ids)),
@@ -126,7 +126,7 @@ def copy_attachments(
 
 
 def release_files(session: Session, chat_ids: Sequence[str]) -> None:
-    """Before chats go for good: files that other chats use, or that are others' than the owner's, do not go with them."""
+    """Keep files when chats are deleted permanently, if other chats use them or another user owns them."""
     used_elsewhere = (
         sa.select(sa.literal(1))
         .select_from(MessageAttachment)
@@ -146,7 +146,7 @@ def release_files(session: Session, chat_ids: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class FileContent:
-    """A file as models get it; its text is read when there is room for it."""
+    """A file as models get it. Its text is loaded if there is room for it."""
 
     attachment_id: str
     file_name: str
@@ -156,8 +156,8 @@ class FileContent:
 
 
 def files_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str, list[FileContent]]:
-    """The files of messages, in the order in which each message names them; without those that are deleted."""
-    found: dict[str, list[FileContent]] = {}
+    """Return the files by message id, in the order of each message, without deleted files."""
+    files: dict[str, list[FileContent]] = {}
     for start in range(0, len(message_ids), 500):
         rows = session.execute(
             sa.select(
@@ -176,22 +176,22 @@ def files_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str,
         for message_id, attachment_id, name, mime_type, has_preview, has_text in rows:
             is_picture = mime_type in SHOWN_INLINE
             content = FileContent(attachment_id or "", name, is_picture, bool(has_preview), bool(has_text))
-            found.setdefault(message_id, []).append(content)
-    return found
+            files.setdefault(message_id, []).append(content)
+    return files
 
 
 def text_of_file(session: Session, attachment_id: str, most: int) -> str:
-    """The beginning of what a file says: `most` characters."""
-    found = session.scalar(
+    """Return the first `most` characters of a file's text, or "" if it has none."""
+    text = session.scalar(
         sa.select(sa.func.substr(BlobContent.text, 1, most, type_=sa.Text()))
         .join(Attachment, Attachment.blob_id == BlobContent.blob_id)
         .where(Attachment.id == attachment_id)
     )
-    return found or ""
+    return text or ""
 
 
 def texts_of_chat(session: Session, chat_id: str, most: int, characters: int = 256 * 1024) -> list[tuple[str, str]]:
-    """The names of the newest files that messages of a chat carry, with the beginning of what each says."""
+    """Return the names of a chat's newest files (at most `most`), with the beginning of their text."""
     used = sa.select(MessageAttachment.attachment_id).join(MESSAGE, MESSAGE.c.id == MessageAttachment.message_id)
     rows = session.execute(
         sa.select(Attachment.file_name, sa.func.substr(BlobContent.text, 1, characters, type_=sa.Text()))

@@ -1,4 +1,4 @@
-"""Reading files: who may see which, where they are used, how many bytes a person has."""
+"""Query files: who may read them, where they are used, and how many bytes a user has."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ from tertulia.db import Id
 from tertulia.files.models import Attachment, AttachmentMetadata, AttachmentStatus, BlobContent, MessageAttachment
 from tertulia.files.schemas import AttachmentMetadataRead, AttachmentRead, UsedIn
 
-# Light views of tables above: a file is readable where a message with it is.
+# Partial copies of tables of a higher layer: a file is readable where a message with it is.
 CHAT = sa.table(
     "chat",
     sa.column("id", Id()),
@@ -29,7 +29,7 @@ IN_SIGHT = (
 
 
 def read_attachments(session: Session, ids: Sequence[str], *, for_id: str) -> list[AttachmentRead]:
-    """In the order of the ids; where they are used as far as this person may know it."""
+    """Return attachments in the order of the ids, with the uses that this user may read."""
     seen_uses = (
         sa.select(sa.func.count())
         .select_from(MessageAttachment)
@@ -56,29 +56,29 @@ def read_attachments(session: Session, ids: Sequence[str], *, for_id: str) -> li
     }
     places = _places(session, ids, for_id)
     return [
-        _read(rows[one][0], rows[one][1], bool(rows[one][2]), places.get(one), is_own=rows[one][0].user_id == for_id)
-        for one in ids
-        if one in rows
+        _read(rows[id_][0], rows[id_][1], bool(rows[id_][2]), places.get(id_), is_own=rows[id_][0].user_id == for_id)
+        for id_ in ids
+        if id_ in rows
     ]
 
 
-def _read(one: Attachment, uses: int, has_thumbnail: bool, place: UsedIn | None, *, is_own: bool) -> AttachmentRead:
+def _read(file: Attachment, uses: int, has_thumbnail: bool, place: UsedIn | None, *, is_own: bool) -> AttachmentRead:
     return {
-        "id": one.id,
-        "chat_id": one.chat_id if is_own else place["chat_id"] if place else None,
-        "message_id": one.message_id if is_own else place["message_id"] if place else None,
-        "file_name": one.file_name,
-        "mime_type": one.mime_type,
-        "file_size": one.file_size,
-        "metadata": _metadata(one.details),
-        "status": one.status,
+        "id": file.id,
+        "chat_id": file.chat_id if is_own else place["chat_id"] if place else None,
+        "message_id": file.message_id if is_own else place["message_id"] if place else None,
+        "file_name": file.file_name,
+        "mime_type": file.mime_type,
+        "file_size": file.file_size,
+        "metadata": _metadata(file.details),
+        "status": file.status,
         "has_thumbnail": has_thumbnail,
         "uses": uses,
         "used_in": place,
-        "download_count": one.download_count if is_own else 0,
-        "deleted_at": one.deleted_at,
-        "created_at": one.created_at,
-        "updated_at": one.updated_at,
+        "download_count": file.download_count if is_own else 0,
+        "deleted_at": file.deleted_at,
+        "created_at": file.created_at,
+        "updated_at": file.updated_at,
     }
 
 
@@ -88,7 +88,7 @@ def _metadata(details: AttachmentMetadata) -> AttachmentMetadataRead:
 
 
 def _places(session: Session, ids: Sequence[str], for_id: str) -> dict[str, UsedIn]:
-    """The newest message with each, of those that this person may read."""
+    """Return the newest message with each attachment that this user may read, by attachment id."""
     newest = (
         sa.select(MessageAttachment.id)
         .join(MESSAGE, MESSAGE.c.id == MessageAttachment.message_id)
@@ -115,13 +115,13 @@ def _places(session: Session, ids: Sequence[str], for_id: str) -> dict[str, Used
         )
     }
     return {
-        one: {"chat_id": titles[message_id][1], "chat_title": titles[message_id][2], "message_id": message_id}
-        for one, message_id in message_of.items()
+        attachment_id: {"chat_id": titles[message_id][1], "chat_title": titles[message_id][2], "message_id": message_id}
+        for attachment_id, message_id in message_of.items()
     }
 
 
 def is_shown_in(chat_id: str) -> sa.ColumnElement[bool]:
-    """Whether a message of the chat has the file."""
+    """Build the condition that a message of the chat has the file."""
     return (
         sa.select(sa.literal(1))
         .select_from(MessageAttachment)
@@ -149,6 +149,6 @@ def is_in_reach(chat_id: str, may: Callable[..., sa.ColumnElement[bool]]) -> sa.
 
 
 def used_bytes(session: Session, user_id: str) -> int:
-    """Each of one's bytes once; what is in the trash counts until it is emptied, as it is still there."""
+    """Sum the bytes of a user's files, counting equal content once. Files in the trash count until deleted."""
     own = sa.select(Attachment.blob_id, Attachment.file_size).where(Attachment.user_id == user_id).distinct().subquery()
     return int(session.scalar(sa.select(sa.func.sum(own.c.file_size))) or 0)

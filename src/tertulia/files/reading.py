@@ -1,4 +1,4 @@
-"""Looking into files, one after the other, each in a process of its own; and removing what nobody refers to."""
+"""Read files one at a time, each in a separate process, and remove files that are no longer referenced."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ class Found:
 
 
 class FileReader:
-    """Takes one file at a time: reading is work for a whole core, and nobody's chat may wait for it."""
+    """Reads one file at a time, because reading uses a whole core and must not slow down chats."""
 
     def __init__(self, db: Database, store: FileStore) -> None:
         self._db = db
@@ -80,12 +80,12 @@ class FileReader:
         while True:
             self._woken.clear()
             try:
-                while (taken := await self._db.write(take_file)) is not None:
-                    await self._read(taken)
+                while (file := await self._db.write(take_file)) is not None:
+                    await self._read(file)
             except AppError as error:
-                log.warning("a file cannot be looked into now: %s", error.detail)
+                log.warning("a file cannot be read now: %s", error.detail)
             except Exception:
-                log.exception("a file could not be looked into")
+                log.exception("a file could not be read")
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._woken.wait()
@@ -96,34 +96,34 @@ class FileReader:
                 await asyncio.to_thread(remove_old_uploads, self._store.uploads)
                 await remove_objects(self._db, self._store)
             except Exception as error:
-                log.warning("files that nobody refers to cannot be removed; trying again", exc_info=error)
+                log.warning("unreferenced files could not be removed, retrying", exc_info=error)
             await asyncio.sleep(SWEEP_EVERY_S)
 
-    async def _read(self, taken: Taken) -> None:
-        if taken.tries > MAX_TRIES:
-            found = Found(AttachmentMetadata(problem="It could not be read here."))
+    async def _read(self, file: Taken) -> None:
+        if file.tries > MAX_TRIES:
+            result = Found(AttachmentMetadata(problem="It could not be read."))
         else:
             folder = self._store.uploads / f"reading-{new_id()}"
             try:
                 await asyncio.to_thread(folder.mkdir, parents=True)
-                await self._store.fetch(taken.storage_path, folder / "file")
-                found = await look_into(folder, taken.mime_type)
+                await self._store.fetch(file.storage_path, folder / "file")
+                result = await look_into(folder, file.mime_type)
             finally:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        await self._db.write(finish_reading, taken.attachment_id, found)
+        await self._db.write(finish_reading, file.attachment_id, result)
 
 
 async def look_into(folder: Path, mime_type: str) -> Found:
-    """What the reading process finds in `folder/file`."""
+    """Run the reading process on `folder/file` and return its results."""
     arguments = (str(folder / "file"), mime_type, str(folder))
     if not await run_child("tertulia.files.reader", *arguments, folder=folder, seconds=READING_S):
-        return Found(AttachmentMetadata(problem="It takes too long to be read here."))
+        return Found(AttachmentMetadata(problem="It took too long to read."))
     return await asyncio.to_thread(_read_result, folder)
 
 
 def _read_result(folder: Path) -> Found:
     if not (folder / "result.json").is_file():
-        return Found(AttachmentMetadata(problem="It is too large or too intricate to be read here."))
+        return Found(AttachmentMetadata(problem="It is too large or too complex to read."))
     details = AttachmentMetadata.model_validate(json.loads((folder / "result.json").read_text()))
 
     def content(name: str) -> bytes | None:
@@ -135,7 +135,7 @@ def _read_result(folder: Path) -> Found:
 
 
 def take_file(session: Session) -> Taken | None:
-    """The oldest file that nobody looks into; it is held for a while, so that no two processes read one."""
+    """Claim the oldest unclaimed file for HELD_S seconds, so that no two processes read it. None: no file waits."""
     row = session.execute(
         sa.select(Attachment.id, Attachment.mime_type, Attachment.tries, Blob.storage_path)
         .join(Blob, Blob.id == Attachment.blob_id)
@@ -157,35 +157,35 @@ def take_file(session: Session) -> Taken | None:
     return Taken(row.id, row.storage_path, row.mime_type, row.tries + 1)
 
 
-def finish_reading(session: Session, attachment_id: str, found: Found) -> None:
-    is_there = rowcount(
+def finish_reading(session: Session, attachment_id: str, result: Found) -> None:
+    is_updated = rowcount(
         session,
         sa.update(Attachment)
         .where(Attachment.id == attachment_id, Attachment.status == AttachmentStatus.PROCESSING)
         .values(
-            status=AttachmentStatus.ERROR if found.details.problem else AttachmentStatus.READY,
-            details=found.details,
+            status=AttachmentStatus.ERROR if result.details.problem else AttachmentStatus.READY,
+            details=result.details,
             held_until=None,
         ),
     )
-    if not is_there:
+    if not is_updated:
         return
-    if found.text is not None or found.thumbnail is not None:
+    if result.text is not None or result.thumbnail is not None:
         blob_id = session.scalars(sa.select(Attachment.blob_id).where(Attachment.id == attachment_id)).one()
         insert_if_absent(
             session,
             BlobContent,
             blob_id=blob_id,
-            text=found.text,
-            thumbnail=found.thumbnail,
-            preview=found.preview,
+            text=result.text,
+            thumbnail=result.thumbnail,
+            preview=result.preview,
             created_at=clock.now(),
         )
     announce_attachment(session, attachment_id, Operation.UPDATED)
 
 
 def sweep_files(session: Session, kept: timedelta) -> None:
-    """What was never finished, what has been in the trash for long; and a mark on bytes that nobody refers to."""
+    """Delete unfinished uploads and files in the trash for longer than `kept`. Mark unreferenced bytes."""
     now = clock.now()
     unfinished = (Attachment.status == AttachmentStatus.UPLOADING) & (Attachment.created_at < now - UNFINISHED_KEPT)
     in_trash = Attachment.deleted_at < now - kept
@@ -197,7 +197,7 @@ def sweep_files(session: Session, kept: timedelta) -> None:
 
 
 def delete_unreferenced(session: Session) -> list[str]:
-    """The rows of bytes that nobody has referred to for a day; gives the paths of their objects, which go next."""
+    """Delete the rows of bytes unreferenced for a day. Return the paths of their objects, to delete next."""
     is_used = sa.select(sa.literal(1)).where(Attachment.blob_id == Blob.id).correlate(Blob).exists()
     old = (
         sa.select(Blob.id)
@@ -205,12 +205,12 @@ def delete_unreferenced(session: Session) -> list[str]:
         .limit(100)
         .with_for_update(skip_locked=True)
     )
-    gone = session.execute(sa.delete(Blob).where(Blob.id.in_(old), ~is_used).returning(Blob.storage_path))
-    return list(gone.scalars())
+    paths = session.execute(sa.delete(Blob).where(Blob.id.in_(old), ~is_used).returning(Blob.storage_path))
+    return list(paths.scalars())
 
 
 async def remove_objects(db: Database, store: FileStore) -> int:
-    """Rows first, then objects: a path is never used again, so a failure in between leaves rubbish and no hole."""
+    """Delete rows first, then objects. Paths are never reused, so a failure in between only leaves unused objects."""
     paths = await db.write(delete_unreferenced)
     for path in paths:
         await store.delete(path)
@@ -218,7 +218,7 @@ async def remove_objects(db: Database, store: FileStore) -> int:
 
 
 def remove_old_uploads(folder: Path, *, older_than_s: float = 24 * 3600) -> None:
-    """What a killed process left of files on their way in."""
+    """Remove partial uploads that a killed process left."""
     if not folder.is_dir():
         return
     for path in folder.iterdir():

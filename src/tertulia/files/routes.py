@@ -1,4 +1,4 @@
-"""Files over HTTP: taken in as they arrive, listed, given out with the care that strangers' bytes need."""
+"""Routes for files: receive, list and serve them, with the precautions that untrusted bytes need."""
 
 import re
 from collections.abc import AsyncIterator, Callable
@@ -27,7 +27,7 @@ from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, AttachmentId, parse_id
 
 FORM_OVERHEAD = 64 * 1024
-# Whatever a file is, where a browser shows it, it is a page of nobody's and runs nothing.
+# A file that a browser shows has an opaque origin and cannot run scripts.
 NOBODYS_PAGE = {"Content-Security-Policy": "sandbox; default-src 'none'", "X-Content-Type-Options": "nosniff"}
 RangeHeader = Annotated[str | None, Header(max_length=100)]
 
@@ -35,7 +35,7 @@ RangeHeader = Annotated[str | None, Header(max_length=100)]
 def file_routes(
     db: Database, store: FileStore, cursors: Cursors, *, limit_bytes: int, came_or_went: Callable[[Session, str], None]
 ) -> Routes:
-    """`came_or_went(session, attachment_id)` is told in the transaction that deletes a file or brings it back."""
+    """Build the routes. `came_or_went(session, attachment_id)` runs in the transaction that deletes or restores."""
     routes = Routes("attachments")
 
     @routes.add(
@@ -44,11 +44,11 @@ def file_routes(
         access=Access.SIGNED_IN,
         gives=AttachmentRead,
         status=201,
-        form={"chat_id": "The chat that it is meant for."},
+        form={"chat_id": "The chat that the file is for."},
         problems=(404,),
     )
     async def post_attachment(caller: CallerDep, request: Request) -> Response:
-        """One file of at most 100 MiB. It is `processing` until its text and measures are known, then `ready`."""
+        """Upload one file of at most 100 MiB. It is `processing` while it is read, then `ready` or `error`."""
         actor = await caller.actor()
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > MAX_FILE_BYTES + FORM_OVERHEAD:
@@ -56,13 +56,13 @@ def file_routes(
         form = receive_form(request.stream(), request.headers.get("content-type", ""), store.uploads)
         async with form as received:
             chat_id = _chat_id(received.fields.get("chat_id"))
-            made = await store_upload(db, store, received, actor=actor, limit_bytes=limit_bytes, chat_id=chat_id)
-        return json_response(made, 201)
+            attachment = await store_upload(db, store, received, actor=actor, limit_bytes=limit_bytes, chat_id=chat_id)
+        return json_response(attachment, 201)
 
     @routes.add("GET", "/attachments", access=Access.SIGNED_IN, gives=Page[AttachmentRead])
     async def get_attachments(
         caller: CallerDep,
-        chat_id: Annotated[AnyId | None, Query(description="Those of one chat; else all of one's own.")] = None,
+        chat_id: Annotated[AnyId | None, Query(description="Files of one chat. Default: your own files.")] = None,
         kind: FileKind | None = None,
         order: FileOrder = "newest",
         trash: bool = False,
@@ -71,7 +71,7 @@ def file_routes(
     ) -> Response:
         scope = f"attachments.{order}.{kind or ''}.{trash}.{chat_id or ''}"
         key = cursors.decode(scope, cursor)
-        found = await caller.read(
+        attachments = await caller.read(
             lambda session, actor: service.list_attachments(
                 session,
                 chat_id=chat_id,
@@ -83,9 +83,9 @@ def file_routes(
                 actor=actor,
             )
         )
-        items = found[:limit]
-        following = cursors.encode(scope, service.file_key(items[-1], order)) if len(found) > limit else None
-        return json_response({"items": items, "next_cursor": following})
+        items = attachments[:limit]
+        next_cursor = cursors.encode(scope, service.file_key(items[-1], order)) if len(attachments) > limit else None
+        return json_response({"items": items, "next_cursor": next_cursor})
 
     @routes.add("GET", "/storage", access=Access.SIGNED_IN, gives=StorageRead)
     async def get_storage(caller: CallerDep) -> Response:
@@ -106,9 +106,9 @@ def file_routes(
         caller: CallerDep,
         attachment_id: AnyId,
         range: RangeHeader = None,
-        download: Annotated[bool, Query(description="To be saved, also where a browser could show it.")] = False,
+        download: Annotated[bool, Query(description="Save the file, even if the browser could show it.")] = False,
     ) -> Response:
-        """The bytes as they were given; `Range` gives a part of them."""
+        """Return the original bytes, or the part of them given by `Range`."""
         stored = await caller.read(
             lambda session, actor: service.find_stored(session, AttachmentId(attachment_id), actor=actor)
         )
@@ -116,7 +116,7 @@ def file_routes(
 
     @routes.add("GET", "/attachments/{attachment_id}/thumbnail", access=Access.SIGNED_IN, problems=(404,))
     async def get_thumbnail(caller: CallerDep, attachment_id: AnyId) -> Response:
-        """A WebP picture of 320 pixels at most; 404 where there is none."""
+        """Return a WebP image of at most 320 pixels, or 404 if there is none."""
         content = await caller.read(
             lambda session, actor: service.find_thumbnail(session, AttachmentId(attachment_id), actor=actor)
         )
@@ -148,16 +148,18 @@ def file_routes(
     return routes
 
 
-def _chat_id(given: str | None) -> str | None:
+def _chat_id(text: str | None) -> str | None:
     try:
-        return parse_id(given) if given else None
+        return parse_id(text) if text else None
     except ValueError:
-        raise Invalid("chat_id is not an id.", field="chat_id") from None
+        raise Invalid("chat_id is not a valid id.", field="chat_id") from None
 
 
-async def send_file(store: FileStore, stored: StoredFile, wanted: str | None, *, download: bool = False) -> Response:
-    """The file, or the part of it that is wanted; a file that is gone is told before anything is sent."""
-    start, end = _range(wanted, stored.size_bytes)
+async def send_file(
+    store: FileStore, stored: StoredFile, range_header: str | None, *, download: bool = False
+) -> Response:
+    """Stream a file, or the requested part of it. A missing object is reported before anything is sent."""
+    start, end = _range(range_header, stored.size_bytes)
     if start >= end:
         raise RangeNotSatisfiable(stored.size_bytes)
     pieces = store.stream(stored.storage_path, start, end)
@@ -169,7 +171,7 @@ async def send_file(store: FileStore, stored: StoredFile, wanted: str | None, *,
         "Accept-Ranges": "bytes",
         "Content-Length": str(end - start),
     }
-    if wanted is not None and (start, end) != (0, stored.size_bytes):
+    if range_header is not None and (start, end) != (0, stored.size_bytes):
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{stored.size_bytes}"
         return StreamingResponse(_all(first, pieces), 206, headers, _shown_type(stored))
     return StreamingResponse(_all(first, pieces), 200, headers, _shown_type(stored))
@@ -180,7 +182,7 @@ def send_thumbnail(content: bytes) -> Response:
 
 
 def _shown_type(stored: StoredFile) -> str:
-    """HTML and SVG are never served as themselves."""
+    """Return the media type to serve. HTML, SVG and XML are served as plain text."""
     if stored.mime_type in ("text/html", "image/svg+xml", "application/xml"):
         return "text/plain; charset=utf-8"
     return stored.mime_type
@@ -192,9 +194,9 @@ async def _all(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]
         yield piece
 
 
-def _range(wanted: str | None, size: int) -> tuple[int, int]:
-    """One range of bytes; several at once, or what is no range, give the whole. RFC 9110, 14."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", wanted.strip()) if wanted else None
+def _range(range_header: str | None, size: int) -> tuple[int, int]:
+    """Parse a byte range (RFC 9110, section 14). Several ranges or an invalid one give the whole file."""
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", range_header.strip()) if range_header else None
     if match is None or match[0] == "bytes=-":
         return 0, size
     if not match[1]:

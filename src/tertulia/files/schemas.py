@@ -33,7 +33,7 @@ class UsedIn(TypedDict):
 
 
 class AttachmentRead(TypedDict):
-    """`used_in` names the newest message with it, `uses` says how many there are."""
+    """`used_in` is the newest message with the file that the reader may see, `uses` the number of them."""
 
     id: str
     chat_id: str | None
@@ -53,7 +53,7 @@ class AttachmentRead(TypedDict):
 
 
 class StorageRead(TypedDict):
-    """Bytes: what one's files have, and what they may."""
+    """The bytes that the user's files have, and the most that they may have."""
 
     used_bytes: int
     limit_bytes: int

@@ -1,4 +1,4 @@
-"""What is done with files: taken in, listed, named by messages, deleted and brought back. Their bytes are uploads.py's."""
+"""Create, list, delete and restore files. Receiving their bytes is in uploads.py."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,13 +31,13 @@ from tertulia.ids import AttachmentId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
-FILES = "files"  # the signal that there is a file to look into
+FILES = "files"  # the signal that a file waits to be read
 FileKey = tuple[int | str, str]
 
 
 @dataclass(frozen=True)
 class ReceivedFile:
-    """A file whose bytes lie ready to be stored."""
+    """A file whose bytes are ready to be stored."""
 
     file_name: str
     original_name: str
@@ -54,7 +54,7 @@ class StoringFile:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """Where the bytes of a file are, for whoever may have them."""
+    """Where the bytes of a file are stored."""
 
     storage_path: str
     mime_type: str
@@ -71,16 +71,16 @@ def begin_storing(
     chat_id: str | None = None,
     import_id: str | None = None,
 ) -> StoringFile:
-    """The rows of a file whose bytes come next; nobody sees it before `finish_storing`.
+    """Insert the rows of a file before its bytes are stored. It is not visible before `finish_storing`.
 
     Raises StorageFull, and AttachmentNotFound for a chat that the actor may not write to.
 
-    The user's row is locked, so that files that arrive together are counted together.
+    The user's row is locked, so that concurrent uploads are counted together.
     """
     if chat_id is not None and not session.scalar(
         sa.select(is_in_reach(chat_id, may_write_chat)), {"actor_id": actor.user_id}
     ):
-        raise AttachmentNotFound("There is no such chat, or it is not yours.")
+        raise AttachmentNotFound("The chat does not exist, or you cannot write in it.")
     session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
     now, blob_id = clock.now(), new_id()
     insert_if_absent(
@@ -94,11 +94,11 @@ def begin_storing(
         created_at=now,
         updated_at=now,
     )
-    # Locked, so that the sweep sees this reference or is seen to have removed the row.
+    # Locked, so that the sweep sees this reference, or this sees that the sweep removed the row.
     blob = session.execute(
         sa.select(Blob.id, Blob.storage_path).where(Blob.content_hash == received.content_hash).with_for_update()
     ).one_or_none()
-    if blob is None:  # the sweep removed it at this very moment
+    if blob is None:  # the sweep has just removed it
         raise FileStoreUnavailable
     session.execute(sa.update(Blob).where(Blob.id == blob.id).values(unreferenced_at=None))
     attachment_id = AttachmentId(new_id())
@@ -121,7 +121,7 @@ def begin_storing(
 
 
 def finish_storing(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> AttachmentRead:
-    """The bytes are safe: from now on the file is there, and is looked into."""
+    """Make a file visible once its bytes are stored, and queue it for reading."""
     session.execute(
         sa.update(Attachment)
         .where(Attachment.id == attachment_id, Attachment.status == AttachmentStatus.UPLOADING)
@@ -132,13 +132,13 @@ def finish_storing(session: Session, attachment_id: AttachmentId, *, actor: Acto
 
 
 def get_attachment(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> AttachmentRead:
-    """One's own, or one that a message of a readable chat has. Raises AttachmentNotFound."""
+    """Return the actor's own file, or a file of a chat that they may read. Raises AttachmentNotFound."""
     _readable(session, attachment_id, actor=actor)
     return read_attachments(session, [attachment_id], for_id=actor.user_id)[0]
 
 
 def find_stored(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> StoredFile:
-    """Raises AttachmentNotFound."""
+    """Return where a readable file is stored. Raises AttachmentNotFound."""
     _readable(session, attachment_id, actor=actor)
     return stored_file(session, attachment_id)
 
@@ -153,20 +153,20 @@ def stored_file(session: Session, attachment_id: str) -> StoredFile:
 
 
 def find_thumbnail(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> bytes:
-    """A small picture of it. Raises AttachmentNotFound, also where there is none."""
+    """Return the thumbnail of a readable file. Raises AttachmentNotFound also if there is none."""
     _readable(session, attachment_id, actor=actor)
     return stored_thumbnail(session, attachment_id)
 
 
 def stored_thumbnail(session: Session, attachment_id: str) -> bytes:
-    found = session.scalar(
+    thumbnail = session.scalar(
         sa.select(BlobContent.thumbnail)
         .join(Attachment, Attachment.blob_id == BlobContent.blob_id)
         .where(Attachment.id == attachment_id)
     )
-    if found is None:
+    if thumbnail is None:
         raise AttachmentNotFound
-    return found
+    return thumbnail
 
 
 _KINDS: dict[FileKind, sa.ColumnElement[bool]] = {
@@ -197,13 +197,13 @@ def list_attachments(
     after: FileKey | None = None,
     limit: int = 50,
 ) -> list[AttachmentRead]:
-    """One's own files, or those of a chat that one may read; after the key of the last one seen."""
-    column, is_falling = _ORDERS[order]
+    """Return the actor's files, or those of a chat that they may read, after the key of the last file seen."""
+    column, is_descending = _ORDERS[order]
     query = sa.select(Attachment.id).where(
         SEEN, Attachment.deleted_at.is_not(None) if in_trash else Attachment.deleted_at.is_(None)
     )
     if chat_id is not None:
-        # Of others' files those that a message shows; what they have not sent, or took back, is theirs.
+        # Include other users' files only if a message shows them. Unsent and deleted files stay private.
         is_shown = is_shown_in(chat_id) & Attachment.deleted_at.is_(None)
         query = query.where(
             Attachment.chat_id == chat_id,
@@ -218,9 +218,9 @@ def list_attachments(
         value = EPOCH + timedelta(microseconds=int(after[0])) if order == "newest" else after[0]
         last = sa.tuple_(sa.literal(value, column.type), sa.literal(after[1], Id()))
         key = sa.tuple_(column, Attachment.id)
-        query = query.where(key < last if is_falling else key > last)
-    ends = (column.desc(), Attachment.id.desc()) if is_falling else (column, Attachment.id)
-    ids = session.scalars(query.order_by(*ends).limit(limit), {"actor_id": actor.user_id}).all()
+        query = query.where(key < last if is_descending else key > last)
+    ordering = (column.desc(), Attachment.id.desc()) if is_descending else (column, Attachment.id)
+    ids = session.scalars(query.order_by(*ordering).limit(limit), {"actor_id": actor.user_id}).all()
     return read_attachments(session, ids, for_id=actor.user_id)
 
 
@@ -242,7 +242,7 @@ def get_storage(session: Session, *, actor: Actor, limit_bytes: int) -> StorageR
 
 
 def delete_attachment(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> None:
-    """Into the trash: messages keep its name, and say that it is deleted. Raises AttachmentNotFound."""
+    """Move a file to the trash. Messages keep its name and show it as deleted. Raises AttachmentNotFound."""
     changed = sa.update(Attachment).where(
         Attachment.id == attachment_id, Attachment.user_id == actor.user_id, Attachment.deleted_at.is_(None), SEEN
     )
@@ -252,17 +252,17 @@ def delete_attachment(session: Session, attachment_id: AttachmentId, *, actor: A
 
 
 def restore_attachment(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> AttachmentRead:
-    there = session.scalar(
+    own_id = session.scalar(
         sa.select(Attachment.id).where(Attachment.id == attachment_id, Attachment.user_id == actor.user_id, SEEN)
     )
-    if there is None:
+    if own_id is None:
         raise AttachmentNotFound
     session.execute(sa.update(Attachment).where(Attachment.id == attachment_id).values(deleted_at=None))
     return announce_attachment(session, attachment_id, Operation.CREATED)
 
 
 def announce_attachment(session: Session, attachment_id: str, operation: Operation) -> AttachmentRead:
-    """Raises AttachmentNotFound for one that was swept, as an upload of more than an hour is."""
+    """Publish a file. Raises AttachmentNotFound if it was swept, as an upload of more than an hour is."""
     owner_id = session.scalars(sa.select(Attachment.user_id).where(Attachment.id == attachment_id)).one_or_none()
     if owner_id is None:
         raise AttachmentNotFound
@@ -290,7 +290,7 @@ def _readable(session: Session, attachment_id: AttachmentId, *, actor: Actor) ->
         .correlate(Attachment)
         .exists()
     )
-    found = session.scalar(
+    readable_id = session.scalar(
         sa.select(Attachment.id).where(
             Attachment.id == attachment_id,
             SEEN,
@@ -298,5 +298,5 @@ def _readable(session: Session, attachment_id: AttachmentId, *, actor: Actor) ->
         ),
         {"actor_id": actor.user_id},
     )
-    if found is None:
+    if readable_id is None:
         raise AttachmentNotFound

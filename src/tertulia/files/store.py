@@ -1,4 +1,4 @@
-"""Where bytes are kept: a folder or a bucket, by obstore. Objects are written once and never changed."""
+"""Store bytes in a folder or a bucket, through obstore. Objects are written once and never changed."""
 
 import asyncio
 import os
@@ -18,10 +18,10 @@ CHUNK_BYTES = 256 * 1024
 
 
 class FileStore:
-    """Paths are ours, relative, with slashes. What the store itself raises becomes FileStoreUnavailable."""
+    """Paths are chosen by us, relative, with slashes. Errors of the store become FileStoreUnavailable."""
 
     def __init__(self, settings: Settings) -> None:
-        self.uploads = settings.data / "uploads"  # what is on its way in, or looked into
+        self.uploads = settings.data / "uploads"  # files being received or read
         self._folder: Path | None = None
         url = settings.files_url
         if url is None or url.startswith("file://"):
@@ -29,10 +29,10 @@ class FileStore:
         try:
             self._store = LocalStore(self._folder, mkdir=True) if self._folder else from_url(url or "")
         except (BaseError, ValueError, OSError) as error:
-            raise SettingsError(f"TERTULIA_FILES_URL: files cannot be kept there: {error}") from None
+            raise SettingsError(f"TERTULIA_FILES_URL: files cannot be stored there: {error}") from None
 
     async def put(self, path: str, source: Path) -> None:
-        """Whole or not at all, and on the disk when it returns."""
+        """Store a whole file or nothing. In a folder, it is synced to disk when this returns."""
         try:
             await obstore.put_async(self._store, path, source)
         except (BaseError, OSError) as error:
@@ -41,17 +41,17 @@ class FileStore:
             await asyncio.to_thread(_sync, self._folder / path)
 
     async def read(self, path: str) -> bytes:
-        """Raises AttachmentNotFound when the object is gone, which no sweep of ours does while it is referred to."""
+        """Return an object's bytes. Raises AttachmentNotFound if it is missing. Sweeps keep referenced objects."""
         try:
-            found = await obstore.get_async(self._store, path)
-            return bytes(await found.bytes_async())
+            response = await obstore.get_async(self._store, path)
+            return bytes(await response.bytes_async())
         except (NotFoundError, FileNotFoundError) as error:
             raise AttachmentNotFound from error
         except BaseError as error:
             raise FileStoreUnavailable from error
 
     async def stream(self, path: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to and without `end`, in pieces."""
+        """Yield the bytes from `start` up to but excluding `end`, in pieces."""
         try:
             at = start
             while at < end:
@@ -65,10 +65,10 @@ class FileStore:
             raise FileStoreUnavailable from error
 
     async def stream_all(self, path: str) -> AsyncIterator[bytes]:
-        """The whole object, in pieces."""
+        """Yield the whole object, in pieces."""
         try:
-            found = await obstore.get_async(self._store, path)
-            async for piece in found.stream(CHUNK_BYTES * 4):
+            response = await obstore.get_async(self._store, path)
+            async for piece in response.stream(CHUNK_BYTES * 4):
                 yield bytes(piece)
         except (NotFoundError, FileNotFoundError) as error:
             raise AttachmentNotFound from error
@@ -76,27 +76,27 @@ class FileStore:
             raise FileStoreUnavailable from error
 
     async def fetch(self, path: str, target: Path) -> None:
-        """A copy of an object as a file of ours."""
+        """Copy an object to a local file."""
         content = await self.read(path)
         await asyncio.to_thread(target.write_bytes, content)
 
     def list_paths(self) -> Iterator[str]:
-        """Every object, for who copies all of them."""
-        for some in obstore.list(self._store):
-            yield from sorted(str(one["path"]) for one in some)
+        """Yield the paths of all objects, for copying them."""
+        for entries in obstore.list(self._store):
+            yield from sorted(str(entry["path"]) for entry in entries)
 
     def read_pieces(self, path: str) -> Iterator[bytes]:
         for piece in obstore.get(self._store, path).stream(CHUNK_BYTES * 4):
             yield bytes(piece)
 
     def write_file(self, path: str, source: IO[bytes]) -> None:
-        """Whole, and on the disk when it returns."""
+        """Store a whole file. In a folder, it is synced to disk when this returns."""
         obstore.put(self._store, path, source)
         if self._folder is not None:
             _sync(self._folder / path)
 
     async def delete(self, path: str) -> None:
-        """What is not there is deleted already."""
+        """Delete an object. A missing object is ignored."""
         try:
             await obstore.delete_async(self._store, path)
         except (NotFoundError, FileNotFoundError):
@@ -106,8 +106,8 @@ class FileStore:
 
 
 def _sync(path: Path) -> None:
-    for one in (path, path.parent, path.parent.parent):
-        descriptor = os.open(one, os.O_RDONLY)
+    for target in (path, path.parent, path.parent.parent):
+        descriptor = os.open(target, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

@@ -1,4 +1,4 @@
-"""Taking a file in: a multipart form is written to a file of ours as it arrives, counted and hashed, and then stored."""
+"""Receive an upload: write a multipart form to a temporary file as it arrives, count and hash it, and store it."""
 
 import asyncio
 import hashlib
@@ -28,12 +28,12 @@ MAX_PARTS = 64
 MAX_PART_HEADER = 8 * 1024
 MAX_FIELD = 4 * 1024
 BODY_S = 30.0
-BYTES_A_SECOND = 64 * 1024  # what a slow connection must manage
+BYTES_A_SECOND = 64 * 1024  # the minimum speed of a slow connection
 
 
 @dataclass
 class Received:
-    """A file in our folder, and the other fields of the form."""
+    """A temporary file, and the other fields of the form."""
 
     path: Path
     name: str
@@ -47,9 +47,9 @@ class Received:
 async def receive_form(
     chunks: AsyncIterator[bytes], content_type: str, folder: Path, *, most_bytes: int = MAX_FILE_BYTES
 ) -> AsyncIterator[Received]:
-    """The one file of a form; it is deleted at the end, whatever the end is.
+    """Receive the only file of a form. The temporary file is always deleted at the end.
 
-    Raises FileMissing, FileTooLarge, FileEmpty, and FileMissing for a form that cannot be understood or is too slow.
+    Raises FileTooLarge, FileEmpty, and FileMissing, also for a form that is malformed or too slow.
     """
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
@@ -64,8 +64,8 @@ async def receive_form(
                 await _read_all(form, chunks)
                 received = await asyncio.to_thread(form.finish, path)
         except FormParserError as error:
-            raise FileMissing("The form cannot be understood. Send one file as the field `file`.") from error
-        except OSError as error:  # the disk is full, or gone
+            raise FileMissing("The form is malformed. Send one file as the field `file`.") from error
+        except OSError as error:  # the disk is full or unavailable
             raise FileStoreUnavailable from error
         yield received
     finally:
@@ -84,14 +84,14 @@ async def _read_all(form: "_Form", chunks: AsyncIterator[bytes]) -> None:
                 if form.is_full:
                     await asyncio.to_thread(form.write)
                 limit.reschedule(started + BODY_S + size / BYTES_A_SECOND)
-    except ClientDisconnect as error:  # nobody hears it; what has come is deleted
-        raise FileMissing("The connection ended before the file was whole.") from error
+    except ClientDisconnect as error:  # no client receives this; the partial file is deleted
+        raise FileMissing("The connection closed before the file was complete. Send it again.") from error
     except TimeoutError:
         raise FileMissing("The file took too long to arrive. Send it again.") from None
 
 
 class _Form:
-    """What the parser tells, part by part. Raises what is wrong as soon as it is known."""
+    """Handles the parser's callbacks, part by part. Raises errors as soon as they are known."""
 
     def __init__(self, file: IO[bytes], boundary: bytes, most_bytes: int) -> None:
         self.most_bytes = most_bytes
@@ -104,7 +104,7 @@ class _Form:
         self._fields: dict[str, bytearray] = {}
         self._parts = 0
         self._header, self._value, self._headers = bytearray(), bytearray(), dict[bytes, bytes]()
-        self._target: bytearray | None = None  # of a plain field; None while the file's bytes come
+        self._target: bytearray | None = None  # value of the current plain field
         self._is_file = False
         self._is_whole = False
         self._parser = MultipartParser(
@@ -128,7 +128,7 @@ class _Form:
         self._parser.write(chunk)
 
     def write(self) -> None:
-        """To the disk, and into the hash: in a thread, as both take their time."""
+        """Write the received bytes to disk and hash them. Call it in a thread, because both are slow."""
         self._file.write(self._waiting)
         self._digest.update(self._waiting)
         self._waiting.clear()
@@ -136,7 +136,7 @@ class _Form:
     def finish(self, path: Path) -> Received:
         self._parser.finalize()
         if not self._is_whole:
-            raise FileMissing("The form ends in the middle. Send it again.")
+            raise FileMissing("The form is incomplete. Send it again.")
         if self._name is None:
             raise FileMissing
         if self._size == 0:
@@ -204,7 +204,7 @@ class _Form:
 async def store_upload(
     db: Database, store: FileStore, received: Received, *, actor: Actor, limit_bytes: int, chat_id: str | None = None
 ) -> AttachmentRead:
-    """Rows, bytes, rows: killed in between, there is nothing that anybody sees, and the sweep removes the rest."""
+    """Insert rows, store bytes, update rows. If this is killed in between, the sweep removes the invisible file."""
     name = safe_name(received.name)
     file = ReceivedFile(
         name,
@@ -213,6 +213,6 @@ async def store_upload(
         received.size_bytes,
         received.content_hash,
     )
-    begun = await db.write(begin_storing, file, actor=actor, limit_bytes=limit_bytes, chat_id=chat_id)
-    await store.put(begun.storage_path, received.path)
-    return await db.write(finish_storing, begun.attachment_id, actor=actor)
+    storing = await db.write(begin_storing, file, actor=actor, limit_bytes=limit_bytes, chat_id=chat_id)
+    await store.put(storing.storage_path, received.path)
+    return await db.write(finish_storing, storing.attachment_id, actor=actor)

@@ -1,1 +1,1 @@
-"""The event log: publish inside the writer's transaction, subscribe, resume after an event id."""
+"""The change log: publish in the writer's transaction, subscribe, and resume after an event id."""

@@ -1,6 +1,6 @@
-"""Short messages between the server processes of one instance: not stored, and lost without harm.
+"""Send short messages between the server processes of one instance. They are not stored, and losing one is harmless.
 
-What must not be lost is in the database, and is read from there; the bus only makes it quicker.
+Everything that must not be lost is read from the database. The bus only speeds this up.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from tertulia.errors import AppError
 from tertulia.settings import Settings
 
 CHANNEL = "tertulia.bus"
-# What PostgreSQL passes on in one notification is less than 8,000 bytes; both ways keep to it.
+# A PostgreSQL notification must be shorter than 8,000 bytes. Both buses keep to that.
 MAX_BYTES = 7900
 RECONNECT_S = 1.0
 Message = dict[str, str | int]
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Bus(ABC):
-    """A message reaches the listeners of every process, the sender's included, or nobody."""
+    """Delivers each message to the listeners of every process, including the sender's, or to none."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
@@ -35,24 +35,24 @@ class Bus(ABC):
         self._listeners.append(listener)
 
     async def send(self, message: Message) -> bool:
-        """Whether it went out. A failure is logged and nothing more: those who wait look into the database."""
+        """Send a message and return whether it was sent. Failures are only logged, because readers also poll."""
         encoded = orjson.dumps(message)
-        assert len(encoded) <= MAX_BYTES, "split what is long"
+        assert len(encoded) <= MAX_BYTES, "split long messages"
         try:
             await self._send(encoded)
         except (RedisError, OSError, AppError, TimeoutError) as error:
-            log.warning("a message between processes is lost: %s", error)
+            log.warning("a message between processes was not sent: %s", error)
             return False
         return True
 
     def _hear(self, encoded: bytes | str) -> None:
-        """A message that cannot be understood is of another version, or not ours: it must not end the listening."""
+        """Pass a message to the listeners. An invalid message, as of another version, must not stop the bus."""
         try:
             message = orjson.loads(encoded)
             for listener in self._listeners:
                 listener(message)
         except Exception:
-            log.exception("a message between processes was not understood")
+            log.exception("a message between processes could not be handled")
 
     @abstractmethod
     async def start(self) -> None: ...
@@ -65,7 +65,7 @@ class Bus(ABC):
 
 
 class DatabaseBus(Bus):
-    """Through PostgreSQL's notifications. On SQLite there is one process, and nobody to tell."""
+    """Uses PostgreSQL notifications. On SQLite there is only one process, and its listeners are called directly."""
 
     def __init__(self, db: Database) -> None:
         super().__init__()
@@ -73,17 +73,17 @@ class DatabaseBus(Bus):
         db.on_message(self._hear)
 
     async def start(self) -> None:
-        """The database listens already."""
+        """Return at once, because the database already listens."""
 
     async def close(self) -> None:
-        """And goes on until it is closed itself."""
+        """Return at once, because the database listens until it is closed."""
 
     async def _send(self, encoded: bytes) -> None:
         await self._db.send_message(encoded.decode())
 
 
 class RedisBus(Bus):
-    """Through Redis. While it is away nothing is passed on; when it is back, it goes on."""
+    """Uses Redis, and reconnects. While Redis is unreachable, no messages are delivered."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -107,13 +107,13 @@ class RedisBus(Bus):
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(CHANNEL)
-                    log.info("listening to Redis")
+                    log.info("subscribed to Redis")
                     while True:
-                        heard = await channel.get_message(timeout=None)
-                        if heard is not None:
-                            self._hear(heard["data"])
+                        received = await channel.get_message(timeout=None)
+                        if received is not None:
+                            self._hear(received["data"])
             except (RedisError, OSError, TimeoutError) as error:
-                log.warning("Redis cannot be listened to; trying again: %s", error)
+                log.warning("the Redis subscription failed, retrying: %s", error)
             await asyncio.sleep(RECONNECT_S)
 
 

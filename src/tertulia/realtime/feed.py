@@ -1,7 +1,7 @@
-"""One reader of the event log for each process, and the windows that follow it.
+"""Read the change log once per process, and stream it to the windows that follow it.
 
-A window hears of what is its person's, and of the chats and drafts that others share with them: of those without what the change says,
-as the owner hears more than others may. Who else is in a chat at the moment is passed on the same way, and never stored.
+A window receives the changes of its user, and of the chats and drafts that others share with them. Shared changes have
+no payload, because the owner may see more than others. Presence in a chat is sent the same way, and never stored.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ from tertulia.realtime.queries import (
     parse_position,
 )
 
-# Past this a slow reader is let go; it comes back with its last id, and reads the rest from the log.
+# Above this a slow reader is disconnected. It reconnects with its last event id, and reads the rest from the log.
 MAX_BUFFER_BYTES = 256 * 1024
-# A signal can be lost with a connection to PostgreSQL, so the log is looked at now and then all the same.
+# A signal can be lost with a connection to PostgreSQL, so the log is also polled.
 LOOK_EVERY_S = 2.0
 HIDDEN_RETRY_S = 0.02
 LOOK_AT_SHARES_EVERY_S = 3.0
-SOMETHING = sse("change", {})  # to a guest: not even what, as it may be in a thread or on another branch
+SOMETHING = sse("change", {})  # for guests: no details, as it may be in a thread or on another branch
 SHARED_ENTITIES = (
     "chat",
     "message",
@@ -50,14 +50,14 @@ SHARED_ENTITIES = (
     "chat_state",
     "context_optimization",
 )
-# The chats and drafts that others share with people, each with the end of the share; None: it has none.
+# By user: the chats and drafts that others share with them, each with the end of the share (None: no end).
 SharedThings = Mapping[str, Mapping[str, datetime | None]]
 FindShared = Callable[[Session, Iterable[str]], SharedThings]
 log = logging.getLogger(__name__)
 
 
 class Subscriber:
-    """What one open stream has still to send."""
+    """The events that one open stream still has to send."""
 
     def __init__(self, overflowed: asyncio.Event) -> None:
         self.waiting: deque[tuple[Position | None, bytes]] = deque()
@@ -66,7 +66,7 @@ class Subscriber:
         self.overflowed = overflowed
 
     def put(self, position: Position | None, encoded: bytes) -> None:
-        """Without a position it is of the moment, and not told again."""
+        """Add an encoded event. Without a position it is transient, and never repeated."""
         self.size += len(encoded)
         if self.size > MAX_BUFFER_BYTES:
             self.overflowed.set()
@@ -84,14 +84,14 @@ class Subscriber:
 
 class ChangeFeed:
     def __init__(self, db: Database, bus: Bus, find_shared: FindShared) -> None:
-        """`find_shared(session, user_ids)`: which chats and drafts of others each of these people may read."""
+        """Create a feed. `find_shared(session, user_ids)` returns what others share with each of these users."""
         self._db = db
         self._bus = bus
         self._find_shared = find_shared
-        self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)  # by person
-        self._guests: defaultdict[str, set[Subscriber]] = defaultdict(set)  # by chat or draft
-        self._shared: dict[str, Mapping[str, datetime | None]] = {}  # by person
-        self._shared_with: dict[str, set[str]] = {}  # by chat or draft
+        self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)  # by user id
+        self._guests: defaultdict[str, set[Subscriber]] = defaultdict(set)  # by chat or draft id
+        self._shared: dict[str, Mapping[str, datetime | None]] = {}  # by user id
+        self._shared_with: dict[str, set[str]] = {}  # user ids by chat or draft id
         self._woken = asyncio.Event()
         self._shares_changed = asyncio.Event()
         self._refreshing = asyncio.Lock()
@@ -113,7 +113,7 @@ class ChangeFeed:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def stream(self, owner_id: str, last_event_id: str | None, overflowed: asyncio.Event) -> AsyncIterator[bytes]:
-        """`ready`, then every change for this person: from now on, or after the given id, or `reload` if that is too old."""
+        """Yield `ready`, then each change for the user: new ones, or those after the id. `reload`: it is too old."""
         subscriber = Subscriber(overflowed)
         await self._begin()
         self._subscribers[owner_id].add(subscriber)
@@ -132,8 +132,8 @@ class ChangeFeed:
                 while missed := await self._missed(since, owner_id):
                     since = missed[-1].position
                     yield b"".join(filter(None, (self._for_person(change, owner_id) for change in missed)))
-            async for fresh in _fresh(subscriber, since):
-                yield fresh
+            async for events in _fresh(subscriber, since):
+                yield events
         finally:
             self._subscribers[owner_id].discard(subscriber)
             if not self._subscribers[owner_id]:
@@ -141,7 +141,7 @@ class ChangeFeed:
                 self._forget(owner_id)
 
     async def stream_for_guest(self, shared_ids: Iterable[str], overflowed: asyncio.Event) -> AsyncIterator[bytes]:
-        """`ready`, then that something of the chat or draft changed, and nothing of what: a guest fetches what guests may see."""
+        """Yield `ready`, then an event without details per change. Guests fetch what guests may see."""
         subscriber, followed = Subscriber(overflowed), list(shared_ids)
         await self._begin()
         for shared_id in followed:
@@ -149,8 +149,8 @@ class ChangeFeed:
         try:
             since = self._position
             yield sse("ready", {})
-            async for fresh in _fresh(subscriber, since):
-                yield fresh
+            async for events in _fresh(subscriber, since):
+                yield events
         finally:
             for shared_id in followed:
                 self._guests[shared_id].discard(subscriber)
@@ -160,7 +160,7 @@ class ChangeFeed:
     async def tell_presence(
         self, *, chat_id: str, owner_id: str, user_id: str, name: str, is_typing: bool, is_leaving: bool
     ) -> None:
-        """Tell all who have the chat open, in every process, that somebody is there, types, or leaves."""
+        """Notify the chat's readers, in every process, that a user is present, typing, or leaving."""
         await self._bus.send(
             {
                 "presence": chat_id,
@@ -177,10 +177,10 @@ class ChangeFeed:
         return not self._subscribers and not self._guests
 
     async def _begin(self) -> None:
-        """While nobody listened nothing was read: the first begins at what is newest now."""
+        """Move an idle feed to the newest position. Without subscribers nothing is read."""
         if self._is_idle:
             newest = await self._db.read_hot(newest_position)
-            if self._is_idle:  # nobody came meanwhile, who is to be told of what lies between
+            if self._is_idle:  # no subscriber arrived meanwhile that needs the changes in between
                 self._position = newest
 
     def _on_wake(self, signal: str) -> None:
@@ -200,9 +200,9 @@ class ChangeFeed:
             "is_leaving": bool(message["leaving"]),
         }
         encoded = sse("presence", data)
-        for person in {owner_id, *self._shared_with.get(chat_id, ())}:
-            if person == owner_id or self._may_hear(person, chat_id):
-                for subscriber in self._subscribers.get(person, ()):
+        for user_id in {owner_id, *self._shared_with.get(chat_id, ())}:
+            if user_id == owner_id or self._may_hear(user_id, chat_id):
+                for subscriber in self._subscribers.get(user_id, ()):
                     subscriber.put(None, encoded)
 
     async def _missed(self, since: Position, owner_id: str) -> list[LoggedChange]:
@@ -217,7 +217,7 @@ class ChangeFeed:
             try:
                 await self._refresh_all()
             except Exception as error:
-                log.warning("who may read what cannot be looked up; trying again", exc_info=error)
+                log.warning("read permissions could not be loaded, retrying", exc_info=error)
                 self._shares_changed.set()
                 await asyncio.sleep(0.5)
 
@@ -226,41 +226,41 @@ class ChangeFeed:
         await self._refresh(list(self._subscribers))
 
     async def _know_shares(self) -> None:
-        """Who may read what as of all that was heard of until now: whoever may read something new hears what comes after."""
+        """Apply all share signals received so far, so that new readers get the changes that follow."""
         if self._shares_changed.is_set():
             await self._refresh_all()
         elif self._refreshing.locked():
             async with self._refreshing:
                 return
 
-    async def _refresh(self, people: list[str]) -> None:
+    async def _refresh(self, user_ids: list[str]) -> None:
         async with self._refreshing:
-            found = await self._db.read(self._find_shared, people) if people else {}
-            for person in people:
-                if person in self._subscribers:
-                    self._forget(person)
-                    self._shared[person] = found.get(person, {})
-                    for shared_id in self._shared[person]:
-                        self._shared_with.setdefault(shared_id, set()).add(person)
+            shared = await self._db.read(self._find_shared, user_ids) if user_ids else {}
+            for user_id in user_ids:
+                if user_id in self._subscribers:
+                    self._forget(user_id)
+                    self._shared[user_id] = shared.get(user_id, {})
+                    for shared_id in self._shared[user_id]:
+                        self._shared_with.setdefault(shared_id, set()).add(user_id)
 
-    def _forget(self, person: str) -> None:
-        for shared_id in self._shared.pop(person, ()):
-            self._shared_with[shared_id].discard(person)
+    def _forget(self, user_id: str) -> None:
+        for shared_id in self._shared.pop(user_id, ()):
+            self._shared_with[shared_id].discard(user_id)
             if not self._shared_with[shared_id]:
                 del self._shared_with[shared_id]
 
-    def _may_hear(self, person: str, shared_id: str) -> bool:
-        shared = self._shared.get(person, {})
+    def _may_hear(self, user_id: str, shared_id: str) -> bool:
+        shared = self._shared.get(user_id, {})
         if shared_id not in shared:
             return False
         end = shared[shared_id]
         return end is None or end > clock.now()
 
-    def _for_person(self, change: LoggedChange, person: str) -> bytes | None:
-        """The change as this person hears it; None if it is not for them."""
-        if change.owner_id == person:
+    def _for_person(self, change: LoggedChange, user_id: str) -> bytes | None:
+        """Encode a change as this user may see it. Return None if it is not for them."""
+        if change.owner_id == user_id:
             return _encode(change)
-        if change.entity not in SHARED_ENTITIES or not self._may_hear(person, change.shared_id or ""):
+        if change.entity not in SHARED_ENTITIES or not self._may_hear(user_id, change.shared_id or ""):
             return None
         return _encode(change, is_told=False)
 
@@ -277,13 +277,13 @@ class ChangeFeed:
                 await self._deliver()
             except Exception as error:
                 level = logging.WARNING if isinstance(error, AppError) else logging.ERROR
-                log.log(level, "the change log cannot be read; trying again", exc_info=error)
+                log.log(level, "the change log could not be read, retrying", exc_info=error)
                 self._woken.set()
                 await asyncio.sleep(0.5)
 
     async def _deliver(self) -> None:
         if self._is_idle:
-            return  # nobody listens: the first who does begins at what is newest then
+            return  # no subscribers: the next one starts at the newest position
         await self._know_shares()
         changes = await self._db.read_hot(list_changes, self._position)
         while changes:
@@ -300,9 +300,9 @@ class ChangeFeed:
         _put(self._subscribers.get(change.owner_id, ()), change.position, lambda: _encode(change))
         if change.shared_id is None or change.entity not in SHARED_ENTITIES:
             return
-        for person in self._shared_with.get(change.shared_id, ()):
-            if person != change.owner_id and self._may_hear(person, change.shared_id):
-                _put(self._subscribers.get(person, ()), change.position, lambda: _encode(change, is_told=False))
+        for user_id in self._shared_with.get(change.shared_id, ()):
+            if user_id != change.owner_id and self._may_hear(user_id, change.shared_id):
+                _put(self._subscribers.get(user_id, ()), change.position, lambda: _encode(change, is_told=False))
         _put(self._guests.get(change.shared_id, ()), change.position, lambda: SOMETHING)
 
 
@@ -310,9 +310,9 @@ async def _fresh(subscriber: Subscriber, since: Position) -> AsyncIterator[bytes
     while not subscriber.overflowed.is_set():
         for comment in await wait_or_keep_alive(subscriber.ready):
             yield comment
-        fresh = [encoded for position, encoded in subscriber.take() if position is None or position > since]
-        if fresh:
-            yield b"".join(fresh)
+        events = [encoded for position, encoded in subscriber.take() if position is None or position > since]
+        if events:
+            yield b"".join(events)
 
 
 def _put(subscribers: Iterable[Subscriber], position: Position, encode: Callable[[], bytes]) -> None:
@@ -323,7 +323,7 @@ def _put(subscribers: Iterable[Subscriber], position: Position, encode: Callable
 
 
 def _encode(change: LoggedChange, *, is_told: bool = True) -> bytes:
-    """`is_told` false: what changed, and not what it is now."""
+    """Encode a change as a server-sent event. Without `is_told`, it has no payload."""
     is_drafts = change.topic.startswith("draft:")
     body = {
         "topic": change.topic if is_told or is_drafts else f"chat:{change.shared_id}",

@@ -1,4 +1,4 @@
-"""The transactional outbox behind every live update."""
+"""The change log: the transactional outbox for live updates."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +17,7 @@ class Operation(StrEnum):
 
 
 class Change(Base):
-    """One fact, written in the transaction that made it true. It keeps no foreign keys: it outlives what it tells of."""
+    """One change, written in its own transaction. It has no foreign keys, because it outlives the changed object."""
 
     __tablename__ = "change"
     __table_args__ = (
@@ -33,13 +33,11 @@ class Change(Base):
     )
     xid: Mapped[int] = mapped_column(Xid(), server_default=current_xid())
     owner_id: Mapped[str] = mapped_column(Id())
-    shared_id: Mapped[str | None] = mapped_column(
-        Id()
-    )  # the chat or draft that it is of: whoever may read that is told
+    shared_id: Mapped[str | None] = mapped_column(Id())  # its chat or draft, whose readers are notified
     topic: Mapped[str] = mapped_column(sa.String(60))
     entity: Mapped[str] = mapped_column(sa.String(40))
     entity_id: Mapped[str] = mapped_column(Id())
     operation: Mapped[Operation] = mapped_column(closed(Operation))
-    # JSON as it goes out: written once, passed on as it is, never looked into.
+    # Serialised JSON, sent unchanged and never parsed.
     payload: Mapped[str | None] = mapped_column(sa.Text)
     created_at: Mapped[datetime] = mapped_column(default=clock.now)

@@ -1,4 +1,4 @@
-"""Announcing: a change row in the writer's own transaction, so that nothing is told that did not happen."""
+"""Publish changes as rows in the writer's own transaction, so that only committed changes are announced."""
 
 from collections.abc import Mapping
 
@@ -11,8 +11,8 @@ from tertulia.http.answers import encode
 from tertulia.realtime.models import Change, Operation
 
 CHANGES = "changes"
-SHARES = "shares"  # the signal that somebody may read more or less than before
-# A payload saves its reader a request; past this size it costs more than it saves, and readers fetch the thing.
+SHARES = "shares"  # the signal that read permissions changed
+# A payload saves its reader a request. Above this size it costs more than it saves, and readers fetch the object.
 MAX_PAYLOAD_BYTES = 8 * 1024
 
 _INSERT = Prepared(sa.insert(table_of(Change)))
@@ -29,9 +29,9 @@ def publish(
     payload: Mapping[str, object] | None = None,
     shared_id: str | None = None,
 ) -> None:
-    """Tell the windows of the owner, once this is committed, that something changed.
+    """Notify the windows of the owner, and of readers of `shared_id`, of a change once it is committed.
 
-    `payload` is the thing as the API gives it; a large one is left out, and readers fetch it.
+    `payload` is the object as the API returns it. A large one is left out, and readers fetch the object.
     """
     encoded = encode(payload) if payload is not None else None
     _INSERT.run(

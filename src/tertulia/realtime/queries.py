@@ -1,4 +1,4 @@
-"""Reading the event log in the order in which it became visible, which on PostgreSQL is not the order of its numbers."""
+"""Read the change log in the order in which changes became visible. On PostgreSQL this is not the order of `seq`."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -15,7 +15,7 @@ PAGE = 500
 
 
 class Position(NamedTuple):
-    """A place in the log: everything at or before it has been told. Orders as (xid, seq)."""
+    """A place in the log: everything at or before it has been delivered. Ordered by (xid, seq)."""
 
     xid: int
     seq: int
@@ -32,18 +32,18 @@ class LoggedChange(NamedTuple):
     entity: str
     entity_id: str
     operation: str
-    payload: str | None  # JSON text, passed on as it is
+    payload: str | None  # JSON text, sent unchanged
 
 
 def parse_position(text: str) -> Position | None:
-    """None for what is not a position of ours."""
+    """Parse a position. Return None if the text is not one."""
     xid, _, seq = text.partition("-")
     return Position(int(xid), int(seq)) if xid.isascii() and xid.isdigit() and seq.isascii() and seq.isdigit() else None
 
 
-# A transaction takes its number when it first writes, and its rows appear when it commits: a reader that went on from
-# the highest seq it saw would miss a slower one for ever. So it reads only below the oldest transaction still running,
-# where nothing can appear any more, in the order (xid, seq).
+# A transaction gets its number at its first write, and its rows appear when it commits. A reader that continued after
+# the highest seq it saw would miss the rows of a slower transaction. So it reads only below the oldest running
+# transaction, where no rows can appear any more, ordered by (xid, seq).
 _VISIBLE = "xid < pg_snapshot_xmin(pg_current_snapshot())"
 _COLUMNS = "CAST(CAST(xid AS text) AS bigint), seq, owner_id, shared_id, topic, entity, entity_id, operation, payload"
 _SINCE = {
@@ -64,7 +64,7 @@ def list_changes(
     shared_ids: Collection[str] = (),
     limit: int = PAGE,
 ) -> list[LoggedChange]:
-    """The changes after a position, oldest first; of one owner and of what others share with them, or of all."""
+    """Return the changes after a position, oldest first: of one owner and of the shared things, or all."""
     dialect = session.get_bind().dialect.name
     mine = "owner_id = :owner_id OR shared_id IN :shared_ids" if shared_ids else "owner_id = :owner_id"
     statement = _SINCE[dialect] + (f" AND ({mine})" if owner_id else "") + " ORDER BY xid, seq LIMIT :limit"
@@ -97,7 +97,7 @@ def list_changes(
 
 
 def newest_position(session: Session) -> Position:
-    """Where a reader that wants only what comes from now on begins."""
+    """Return the position after which a reader gets only new changes."""
     return _end(session, "DESC") or Position(0, 0)
 
 
@@ -117,7 +117,7 @@ def _end(session: Session, direction: str) -> Position | None:
 
 
 def has_hidden(session: Session) -> bool:
-    """Whether committed changes wait for an older transaction to end; never so on SQLite."""
+    """Return whether committed changes wait for an older transaction to end. Always False on SQLite."""
     if session.get_bind().dialect.name != "postgresql":
         return False
     row = session.execute(
@@ -127,16 +127,16 @@ def has_hidden(session: Session) -> bool:
 
 
 def can_resume(session: Session, since: Position) -> bool:
-    """Whether everything after a position is still kept, and the position is of this log at all."""
+    """Return whether the position belongs to this log, and all changes after it are still stored."""
     if since > newest_position(session):
         return False
     oldest = oldest_position(session)
-    # The sweep keeps the newest of what it could delete, so the oldest row stands for all that went before it.
+    # prune_changes keeps the newest change that it could delete, so nothing after the oldest row is missing.
     return oldest is None or since >= oldest or oldest.seq == 1
 
 
 def prune_changes(session: Session, before: datetime) -> int:
-    """Delete changes older than a moment, all but the newest of them."""
+    """Delete changes older than `before`, except the newest of them. Return the number deleted."""
     last = session.scalar(
         sa.select(Change.seq)
         .where(Change.created_at < before)

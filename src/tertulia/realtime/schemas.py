@@ -9,15 +9,15 @@ from tertulia.realtime.models import Operation
 
 
 class Ready(TypedDict):
-    """The stream has begun: what is fetched after this misses nothing."""
+    """The stream has started. Data fetched after this event misses no change."""
 
 
 class Reload(TypedDict):
-    """The given id is too old to catch up from: fetch everything anew."""
+    """The given event id is too old to resume from. Fetch everything again."""
 
 
 class ChangeEvent(TypedDict):
-    """`payload` is the thing as the API gives it, or null when it is large: fetch it then."""
+    """`payload` is the object as the API returns it. If it is null, fetch the object."""
 
     topic: str
     entity: Literal[
@@ -54,7 +54,7 @@ class PresentUser(TypedDict):
 
 
 class PresenceEvent(TypedDict):
-    """Somebody has the chat open, for the next 30 seconds or until they leave. Not stored, and not told again."""
+    """A user has the chat open, for the next 30 seconds or until they leave. Not stored, and not repeated."""
 
     chat_id: str
     user: PresentUser
@@ -63,7 +63,7 @@ class PresenceEvent(TypedDict):
 
 
 class SharedChange(TypedDict):
-    """To a stranger: that something of the chat or draft changed, to be fetched as strangers see it."""
+    """Sent to strangers: the chat or draft changed. Fetch it again as strangers see it."""
 
 
 ServerEvent = Ready | Reload | ChangeEvent | PresenceEvent

@@ -1,1 +1,1 @@
-"""Looking into a file that anybody may have made: runs as a process of its own, with limits, and without the rest of us."""
+"""Read an untrusted file. This runs as a separate process with limits, without the rest of the application."""

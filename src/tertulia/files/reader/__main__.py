@@ -1,6 +1,6 @@
-"""`python -m tertulia.files.reader FILE MEDIA_TYPE FOLDER`: what is found goes into the folder, `result.json` last.
+"""`python -m tertulia.files.reader FILE MEDIA_TYPE FOLDER`: write the results to the folder, `result.json` last.
 
-It is started by files/reading.py. Whatever ends it early, too much memory or time, is that file's own misfortune.
+It is started by files/reading.py. If it exceeds the limits of memory or time, only this file cannot be read.
 """
 
 import json
@@ -22,17 +22,17 @@ def main(file: Path, media_type: str, folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 5))
     resource.setrlimit(resource.RLIMIT_FSIZE, (OUTPUT_BYTES, OUTPUT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    found: dict[str, object]
+    result: dict[str, object]
     try:
-        found = look_into(file, media_type, folder)
+        result = look_into(file, media_type, folder)
     except Unreadable as error:
-        found = {"problem": str(error)}
+        result = {"problem": str(error)}
     except (MemoryError, RecursionError):
-        found = {"problem": "It is too large to be read here."}
+        result = {"problem": "It is too large to read."}
     except Exception:
-        # Libraries raise what they like about broken files; none of it tells a person more.
-        found = {"problem": "It is damaged, or not what its name says, and could not be read."}
-    (folder / "result.json").write_text(json.dumps(found))
+        # Libraries raise many kinds of errors for broken files. Their messages do not help a person.
+        result = {"problem": "It is damaged or not of the type that its name says."}
+    (folder / "result.json").write_text(json.dumps(result))
 
 
 def look_into(file: Path, media_type: str, folder: Path) -> dict[str, object]:
@@ -47,14 +47,14 @@ def look_into(file: Path, media_type: str, folder: Path) -> dict[str, object]:
         "application/yaml",
         "application/xml",
     ):
-        found, text = read_document(file, media_type, folder)
+        result, text = read_document(file, media_type, folder)
     else:
-        found, text = read_text(file, media_type)
+        result, text = read_text(file, media_type)
     if text.strip():
         text, is_cut = cut(text)
         (folder / "text").write_text(text, encoding="utf-8")
-        found |= {"text_length": len(text)} | ({"is_text_cut": True} if is_cut else {})
-    return found
+        result |= {"text_length": len(text)} | ({"is_text_cut": True} if is_cut else {})
+    return result
 
 
 def _read_sound(file: Path) -> dict[str, object]:
@@ -63,7 +63,7 @@ def _read_sound(file: Path) -> dict[str, object]:
     try:
         with file.open("rb") as opened:
             duration = TinyTag.get(file_obj=opened).duration
-    except TinyTagException:  # a container that it does not know, such as WebM: kept, its length unknown
+    except TinyTagException:  # an unknown container, such as WebM: no duration
         return {}
     return {"duration": round(duration, 3)} if duration else {}
 

@@ -1,4 +1,4 @@
-"""The text of PDF, office documents and books. Their XML is read without entities, their zips with a count of what comes out."""
+"""Extract the text of PDF, office documents and books. XML is read without entities, zips with a size limit."""
 
 import io
 import re
@@ -16,11 +16,11 @@ MOST_UNPACKED = 512 * 1024 * 1024
 MOST_ENTRIES = 10_000
 MOST_PAGES = 2000
 MOST_CELLS = 200_000
-MOST_MARKED = 5000  # paragraphs of a Word document that become Markdown, at about 1.5 ms each
+MOST_MARKED = 5000  # paragraphs of a Word document to convert to Markdown, at about 1.5 ms each
 
 
 class Unreadable(Exception):
-    """The message is a sentence for people."""
+    """The file cannot be read. The message is a sentence shown to people."""
 
 
 def read_document(file: Path, media_type: str, folder: Path) -> tuple[dict[str, object], str]:
@@ -41,39 +41,39 @@ def read_document(file: Path, media_type: str, folder: Path) -> tuple[dict[str, 
         if media_type == "application/epub+zip":
             pages = [name for name in package.names if name.endswith((".xhtml", ".html", ".htm"))]
             return {}, "\n\n".join(text_of_html(decode(package.read(name))[1]) for name in pages)
-    raise Unreadable("This kind of document cannot be read here.")
+    raise Unreadable("This kind of document cannot be read.")
 
 
 class _Package:
-    """A zip of XML: what comes out of it is counted, whatever it says of itself."""
+    """A zip of XML. Unpacked bytes are counted, regardless of the sizes that it declares."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
         self._left = MOST_UNPACKED
         self.names = archive.namelist()
         if len(self.names) > MOST_ENTRIES:
-            raise Unreadable("It has too many parts to be read here.")
+            raise Unreadable("It has too many parts to read.")
 
     def read(self, name: str) -> bytes:
         try:
             with self._archive.open(name) as part:
                 content = part.read(self._left + 1)
         except KeyError:
-            raise Unreadable("It lacks a part that such documents have.") from None
+            raise Unreadable("A required part of the document is missing.") from None
         self._left -= len(content)
         if self._left < 0:
-            raise Unreadable("It unpacks to too much to be read here.")
+            raise Unreadable("It is too large to read when unpacked.")
         return content
 
     def elements(self, name: str) -> Iterator[Element]:
-        """Each element when it ends; it is emptied by whoever has read it."""
+        """Yield each element when it ends. The caller clears it after reading it."""
         for _, element in iterparse(io.BytesIO(self.read(name)), events=("end",), forbid_dtd=True):
             yield element
 
     def numbered(self, pattern: str) -> list[str]:
-        """The parts of a name with a number, in the order of the numbers."""
-        found = [(int(match[1]), name) for name in self.names if (match := re.fullmatch(pattern, name))]
-        return [name for _, name in sorted(found)]
+        """Return the names of parts that match a pattern with a number, ordered by number."""
+        parts = [(int(match[1]), name) for name in self.names if (match := re.fullmatch(pattern, name))]
+        return [name for _, name in sorted(parts)]
 
 
 def _local(element: Element) -> str:
@@ -81,7 +81,7 @@ def _local(element: Element) -> str:
 
 
 def _paragraphs(package: _Package, name: str) -> Iterator[str]:
-    """Texts between the ends of paragraphs, as Word and PowerPoint both write them."""
+    """Yield the text of each paragraph. Word and PowerPoint use the same element names."""
     pieces: list[str] = []
     total = 0
     for element in package.elements(name):
@@ -103,21 +103,21 @@ def _paragraphs(package: _Package, name: str) -> Iterator[str]:
 
 
 def _markdown_of_word(package: _Package) -> str:
-    """Headings, lists, tables and emphasis as Markdown; pictures are left out, and of a long document all but the words."""
+    """Convert headings, lists, tables and emphasis to Markdown, without pictures. Long documents give plain text."""
     import mammoth
     from markdownify import markdownify
 
     paragraphs = sum(_local(element) == "p" for element in package.elements("word/document.xml"))
     if paragraphs > MOST_MARKED:
         return "\n".join(_paragraphs(package, "word/document.xml"))
-    # Only what was counted and defines nothing is given on, under the same names.
+    # Pass on only parts that were counted and define no entities, under the same names.
     checked = io.BytesIO()
-    with zipfile.ZipFile(checked, "w") as made:
+    with zipfile.ZipFile(checked, "w") as target:
         for name in package.names:
             if name.endswith((".xml", ".rels")):
                 for element in package.elements(name):
                     element.clear()
-                made.writestr(name, package.read(name))
+                target.writestr(name, package.read(name))
     html = mammoth.convert_to_html(checked, convert_image=mammoth.images.img_element(lambda _: {"src": ""})).value
     text = markdownify(
         html, heading_style="ATX", bullets="-", strip=["img"], escape_underscores=False, escape_asterisks=False
@@ -179,12 +179,12 @@ def _open_document(package: _Package) -> Iterator[str]:
 
 
 def _text_of_rtf(source: str) -> str:
-    """Words without their dress: groups of tables and pictures left out, letters by number put in."""
+    """Extract plain text, without tables of fonts and styles and without pictures. Decode escaped characters."""
     source = re.sub(r"\{\\(?:fonttbl|colortbl|stylesheet|info|pict|\*)[^{}]*(?:\{[^{}]*\}[^{}]*)*\}", " ", source)
     source = re.sub(
-        r"\\'([0-9a-fA-F]{2})", lambda found: bytes([int(found[1], 16)]).decode("cp1252", "replace"), source
+        r"\\'([0-9a-fA-F]{2})", lambda match: bytes([int(match[1], 16)]).decode("cp1252", "replace"), source
     )
-    source = re.sub(r"\\u(-?\d+)\??", lambda found: chr(int(found[1]) % 65536), source)
+    source = re.sub(r"\\u(-?\d+)\??", lambda match: chr(int(match[1]) % 65536), source)
     source = re.sub(r"\\(?:par|line)\b ?", "\n", source).replace("\\tab", "\t")
     source = re.sub(r"\\[a-zA-Z]+-?\d* ?", "", source)
     return re.sub(r"[{}]|\\(?=[{}\\])", "", source).strip()
@@ -198,7 +198,7 @@ def _read_pdf(file: Path, folder: Path) -> tuple[dict[str, object], str]:
     except pypdfium2.PdfiumError as error:
         locked = "password" in str(error).lower()
         raise Unreadable(
-            "It is locked with a password." if locked else "It is damaged, or no PDF, and could not be read."
+            "It is protected with a password." if locked else "It is damaged or not a PDF."
         ) from None
     pages = len(document)
     texts: list[str] = []
@@ -215,7 +215,7 @@ def _read_pdf(file: Path, folder: Path) -> tuple[dict[str, object], str]:
         if total > MOST_CHARACTERS:
             break
     text = "\n\n".join(content.replace("\r\n", "\n").strip() for content in texts)
-    found: dict[str, object] = {"pages": pages}
+    details: dict[str, object] = {"pages": pages}
     if not text.strip():
-        found["problem"] = "It holds pictures of text only, which cannot be read here."
-    return found, text
+        details["problem"] = "It contains only pictures of text, which cannot be read."
+    return details, text

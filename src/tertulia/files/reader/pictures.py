@@ -1,4 +1,4 @@
-"""Pictures: their measures, a thumbnail, and a copy that models take."""
+"""Read images: their dimensions, a thumbnail, and a preview for models."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 MOST_PIXELS = 50_000_000
 MOST_FRAMES = 1000
 THUMBNAIL = 320
-# As much as models look at; beyond it they scale down themselves, or refuse.
+# Models scale down larger images themselves, or refuse them.
 PREVIEW = 1568
 PREVIEW_BYTES = 3 * 1024 * 1024
 
@@ -37,7 +37,7 @@ def write_thumbnail(picture: Image.Image, folder: Path) -> None:
 
 
 def _write_preview(picture: Image.Image, folder: Path) -> None:
-    """JPEG, which every model that sees takes; on white where the picture is transparent."""
+    """Write a JPEG, which every vision model accepts. Transparent areas become white."""
     shown = picture.convert("RGBA")
     shown.thumbnail((PREVIEW, PREVIEW))
     ground = Image.new("RGB", shown.size, "white")

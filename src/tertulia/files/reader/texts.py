@@ -1,4 +1,4 @@
-"""Plain text, and text out of HTML."""
+"""Read plain text, and extract text from HTML."""
 
 import re
 from html.parser import HTMLParser
@@ -7,7 +7,7 @@ from pathlib import Path
 from charset_normalizer import from_bytes
 
 MOST_CHARACTERS = 1024 * 1024
-READ_BYTES = 8 * 1024 * 1024  # of which a megabyte of characters is left in any encoding
+READ_BYTES = 8 * 1024 * 1024  # enough for MOST_CHARACTERS in any encoding
 _HIDDEN = {"script", "style", "template", "noscript"}
 _BLOCKS = {"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "section", "article", "table", "ul", "ol"}
 
@@ -20,7 +20,7 @@ def read_text(file: Path, media_type: str) -> tuple[dict[str, object], str]:
 
 
 def decode(content: bytes) -> tuple[str, str]:
-    """The encoding's name, and the text in it."""
+    """Return the name of the encoding, and the decoded text."""
     for encoding in ("utf-8-sig", "utf-16"):
         mark = b"\xef\xbb\xbf" if encoding == "utf-8-sig" else (b"\xff\xfe", b"\xfe\xff")
         if content.startswith(mark):
@@ -28,7 +28,7 @@ def decode(content: bytes) -> tuple[str, str]:
     try:
         return "utf-8", content.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start >= len(content) - 4:  # the reading stopped within a letter
+        if error.start >= len(content) - 4:  # the content ends within a character
             return "utf-8", content[: error.start].decode("utf-8")
     best = from_bytes(content[: READ_BYTES // 8]).best()
     encoding = best.encoding if best else "cp1252"
@@ -36,7 +36,7 @@ def decode(content: bytes) -> tuple[str, str]:
 
 
 def cut(text: str) -> tuple[str, bool]:
-    """What can be stored of a text, and whether something is missing at its end."""
+    """Truncate a text to what can be stored. Return it, and whether its end is missing."""
     text = text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
     return text[:MOST_CHARACTERS], len(text) > MOST_CHARACTERS
 
