@@ -57,9 +57,10 @@ export function fakeServer(routes: Record<string, Answer | object | null>) {
 }
 
 function respond(answer: unknown): Response {
-  const isExplicit =
-    typeof answer === "object" && answer !== null && "status" in answer && "body" in answer;
-  const { status, body } = isExplicit ? (answer as { status: number; body: unknown }) : { status: 200, body: answer };
+  const isExplicit = typeof answer === "object" && answer !== null && "status" in answer && "body" in answer;
+  const { status, body } = isExplicit
+    ? (answer as { status: number; body: unknown })
+    : { status: 200, body: answer };
   const hasBody = body !== undefined && body !== null;
   return new Response(hasBody ? JSON.stringify(body) : null, { status: hasBody ? status : 204 });
 }

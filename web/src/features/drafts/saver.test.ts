@@ -140,7 +140,9 @@ describe("when the server does not take it", () => {
   });
 
   it("tries again after a server error and not after a refusal", async () => {
-    const server = fakeServer({ [WORKING_COPY]: problem(503, "storage_unavailable", "Try again in a moment.") });
+    const server = fakeServer({
+      [WORKING_COPY]: problem(503, "storage_unavailable", "Try again in a moment."),
+    });
     const { saver, type } = open();
     type("x");
     await saver.store();

@@ -146,7 +146,13 @@ describe("a reply", () => {
       makeReply({
         model_name: "gpt-5",
         cost: "0.012",
-        usage: { input_tokens: 900, output_tokens: 100, total_tokens: 1000, cached_tokens: 0, estimated: false },
+        usage: {
+          input_tokens: 900,
+          output_tokens: 100,
+          total_tokens: 1000,
+          cached_tokens: 0,
+          estimated: false,
+        },
       }),
     );
     expect(await screen.findByText(/1,000 tokens · \$0\.012/)).toBeTruthy();
@@ -177,7 +183,11 @@ describe("a reply", () => {
         status: "error",
         content: "",
         parts: [],
-        error: { code: "rate_limited", message: "The provider is busy.", timestamp: "2026-11-22T12:00:00Z" } as never,
+        error: {
+          code: "rate_limited",
+          message: "The provider is busy.",
+          timestamp: "2026-11-22T12:00:00Z",
+        } as never,
       }),
     );
     expect((await screen.findByRole("alert")).textContent).toContain("The provider is busy.");

@@ -165,7 +165,10 @@ describe("a dry run", () => {
   });
 
   it("is asked again for edited arguments", async () => {
-    const view = show({}, { ...able, [DRY_RUN]: ({ body }: { body: object }) => ({ would: JSON.stringify(body) }) });
+    const view = show(
+      {},
+      { ...able, [DRY_RUN]: ({ body }: { body: object }) => ({ would: JSON.stringify(body) }) },
+    );
     await screen.findByText("{}");
     await view.user.click(screen.getByRole("button", { name: "Edit the arguments" }));
     const box = screen.getByRole("textbox", { name: "Arguments" });

@@ -33,20 +33,22 @@ function show({ chat, messages = [], routes = {}, isShared = false, targetId }: 
     toDraft: vi.fn(),
     showToolCall: () => <p>A tool call</p>,
     waitingLabel: () => "Waiting …",
-    modelsDialog: vi.fn((dialog: { verb: string; onChoose: (models: never[]) => void; onClose: () => void }) => (
-      <button
-        type="button"
-        onClick={() => {
-          dialog.onChoose([
-            { provider: "a", model_name: "one" },
-            { provider: "b", model_name: "two" },
-          ] as never[]);
-          dialog.onClose();
-        }}
-      >
-        {dialog.verb}
-      </button>
-    )),
+    modelsDialog: vi.fn(
+      (dialog: { verb: string; onChoose: (models: never[]) => void; onClose: () => void }) => (
+        <button
+          type="button"
+          onClick={() => {
+            dialog.onChoose([
+              { provider: "a", model_name: "one" },
+              { provider: "b", model_name: "two" },
+            ] as never[]);
+            dialog.onClose();
+          }}
+        >
+          {dialog.verb}
+        </button>
+      ),
+    ),
   };
   const view = renderApp(
     <Chat.Provider chatId="c1" targetId={targetId} meId="me" isShared={isShared} slots={slots}>
@@ -149,7 +151,9 @@ describe("the messages", () => {
   });
 
   it("can be asked for again when they cannot be loaded", async () => {
-    const { server, user } = show({ messages: problem(503, "storage_unavailable", "Try again in a moment.") });
+    const { server, user } = show({
+      messages: problem(503, "storage_unavailable", "Try again in a moment."),
+    });
     expect(await screen.findByText("Try again in a moment.")).toBeTruthy();
     server.set("GET /chats/c1/messages", page([makeMessage({ content: "Here again" })]));
     await user.click(screen.getByRole("button", { name: /again/i }));
@@ -164,7 +168,9 @@ describe("the messages", () => {
       routes: { "GET /messages/old": target },
     });
     server.set("GET /chats/c1/messages", ({ query }: { query: URLSearchParams }) =>
-      query.get("through") === "old" ? page([makeMessage({ id: "new", content: "Today" }), target]) : page([makeMessage({ id: "new", content: "Today" })]),
+      query.get("through") === "old"
+        ? page([makeMessage({ id: "new", content: "Today" }), target])
+        : page([makeMessage({ id: "new", content: "Today" })]),
     );
     expect(await screen.findByText("Long ago")).toBeTruthy();
   });
@@ -204,7 +210,9 @@ describe("writing", () => {
 
   it("sends the text once, with a key that makes a repetition harmless", async () => {
     const view = show({
-      routes: { "POST /chats/c1/messages": { status: 201, body: sent(makeMessage({ id: "m9", content: "Hello" })) } },
+      routes: {
+        "POST /chats/c1/messages": { status: 201, body: sent(makeMessage({ id: "m9", content: "Hello" })) },
+      },
     });
     await say(view, "Hello");
     expect(await screen.findByText("Hello")).toBeTruthy();
@@ -226,7 +234,12 @@ describe("writing", () => {
 
   it("waits while the server is away, and sends when it is back", async () => {
     const view = show({
-      routes: { "POST /chats/c1/messages": { status: 201, body: sent(makeMessage({ id: "m9", content: "Patience" })) } },
+      routes: {
+        "POST /chats/c1/messages": {
+          status: 201,
+          body: sent(makeMessage({ id: "m9", content: "Patience" })),
+        },
+      },
     });
     await screen.findByText("Nothing said yet");
     view.server.goOffline();
@@ -287,9 +300,7 @@ describe("writing", () => {
       routes: { "POST /runs/r7/cancel": { id: "r7" } },
     });
     await view.user.click(await screen.findByRole("button", { name: "Stop" }));
-    await waitFor(() =>
-      expect(view.server.calls.some((call) => call.path === "/runs/r7/cancel")).toBe(true),
-    );
+    await waitFor(() => expect(view.server.calls.some((call) => call.path === "/runs/r7/cancel")).toBe(true));
   });
 });
 

@@ -1,0 +1,86 @@
+import { screen, waitFor } from "@testing-library/react";
+import { describe, expect, it, vi } from "vitest";
+import { makeUser } from "@/test/factories";
+import { renderApp } from "@/test/render";
+import { fakeServer, problem } from "@/test/server";
+import { SetupForm, SignInForm } from "./entry";
+
+const me = makeUser();
+
+describe("signing in", () => {
+  const show = (routes: Record<string, object>) => {
+    const server = fakeServer(routes);
+    const onDone = vi.fn();
+    return { ...renderApp(<SignInForm onDone={onDone} />), server, onDone };
+  };
+  const enter = async (view: ReturnType<typeof show>, name: string, password: string) => {
+    await view.user.type(await screen.findByLabelText("User name or e-mail"), name);
+    await view.user.type(screen.getByLabelText("Password"), password);
+    await view.user.click(screen.getByRole("button", { name: "Sign in" }));
+  };
+
+  it("sends the name without spaces around it, and the password as typed", async () => {
+    const view = show({ "POST /session": { status: 201, body: me } });
+    await enter(view, " ana ", " correct horse ");
+    await waitFor(() => expect(view.onDone.mock.calls[0]?.[0]).toEqual(me));
+    expect(view.server.bodies("POST /session")).toEqual([{ username: "ana", password: " correct horse " }]);
+  });
+
+  it("says what is wrong and keeps what was typed", async () => {
+    const view = show({
+      "POST /session": problem(401, "wrong_credentials", "The name or password is wrong."),
+    });
+    await enter(view, "ana", "wrong");
+    expect((await screen.findByRole("alert")).textContent).toBe("The name or password is wrong.");
+    expect(screen.getByLabelText("User name or e-mail")).toHaveProperty("value", "ana");
+    expect(view.onDone).not.toHaveBeenCalled();
+  });
+
+  it("has the focus in the first field", async () => {
+    show({});
+    const field = await screen.findByLabelText("User name or e-mail");
+    await waitFor(() => expect(document.activeElement).toBe(field));
+  });
+});
+
+describe("the first account", () => {
+  const show = (routes: Record<string, object>) => {
+    const server = fakeServer(routes);
+    const onDone = vi.fn();
+    return { ...renderApp(<SetupForm onDone={onDone} />), server, onDone };
+  };
+  const fill = async (view: ReturnType<typeof show>) => {
+    await view.user.type(await screen.findByLabelText("Your name"), "Ana");
+    await view.user.type(screen.getByLabelText("User name"), "ana");
+    await view.user.type(screen.getByLabelText("Password"), "correct horse battery");
+    await view.user.click(screen.getByRole("button", { name: "Begin" }));
+  };
+
+  it("is created with the three fields", async () => {
+    const view = show({ "POST /setup": { status: 201, body: me } });
+    await fill(view);
+    await waitFor(() => expect(view.onDone).toHaveBeenCalled());
+    expect(view.server.bodies("POST /setup")).toEqual([
+      { name: "Ana", username: "ana", password: "correct horse battery" },
+    ]);
+  });
+
+  it("shows an error at its field, and only there", async () => {
+    const view = show({
+      "POST /setup": problem(422, "weak_password", "Choose another password.", {
+        errors: [{ field: "password", message: "This is easy to guess." }],
+      }),
+    });
+    await fill(view);
+    const alert = await screen.findByRole("alert");
+    expect(alert.textContent).toBe("This is easy to guess.");
+    expect(screen.getByLabelText("Password").getAttribute("aria-invalid")).toBe("true");
+    expect(screen.getAllByRole("alert")).toHaveLength(1);
+  });
+
+  it("shows an error that belongs to no field above the button", async () => {
+    const view = show({ "POST /setup": problem(409, "already_set_up", "There is an account already.") });
+    await fill(view);
+    expect((await screen.findByRole("alert")).textContent).toBe("There is an account already.");
+  });
+});
