@@ -1,1 +1,1 @@
-"""What models may do besides talking: the port that a tool fills, those that are built in, and the rules that decide on calls."""
+"""Tools that models can call: the tool protocol, built-in tools, MCP servers, and the rules that decide on calls."""

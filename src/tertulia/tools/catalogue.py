@@ -1,4 +1,4 @@
-"""Which tools each person has: what is built in or installed, the operator's servers', and those of their own servers."""
+"""The tools of each person: built-in and installed ones, the operator's servers, and the person's own servers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -37,7 +37,7 @@ class ToolCatalogue:
         operator: Sequence[OperatorServer],
         client: httpx.AsyncClient,
     ) -> None:
-        """`client` is for the addresses of people: it refuses those inside (http/outbound.py)."""
+        """Use `client` for URLs that people entered: it refuses private networks (http/outbound.py)."""
         self.ring = ring
         self._db = db
         self._here = check_tools(tools)
@@ -47,44 +47,46 @@ class ToolCatalogue:
         self._keeping: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._keeping = [asyncio.create_task(one.keep_reading(), name=f"tools-of-{one.name}") for one in self._operator]
+        self._keeping = [
+            asyncio.create_task(server.keep_reading(), name=f"tools-of-{server.name}") for server in self._operator
+        ]
 
     async def close(self) -> None:
         for task in self._keeping:
             task.cancel()
         await asyncio.gather(*self._keeping, return_exceptions=True)
-        await asyncio.gather(*(one.close() for one in self._operator), return_exceptions=True)
+        await asyncio.gather(*(server.close() for server in self._operator), return_exceptions=True)
         await self._credentials.close()
 
     def names_taken(self) -> list[str]:
-        return [one.name for one in self._operator]
+        return [server.name for server in self._operator]
 
     def operators(self) -> list[ToolServerRead]:
-        return [one.read() for one in self._operator]
+        return [server.read() for server in self._operator]
 
     async def first_read(self) -> None:
-        """Wait a few seconds, at the very start, for servers of the operator that were never tried."""
-        waits = [asyncio.create_task(one.tried.wait()) for one in self._operator if not one.tried.is_set()]
+        """Wait up to FIRST_READ_S for operator servers that have not been contacted since the start."""
+        waits = [asyncio.create_task(server.tried.wait()) for server in self._operator if not server.tried.is_set()]
         if waits:
             await asyncio.wait(waits, timeout=FIRST_READ_S)
             for task in waits:
                 task.cancel()
 
     def is_away(self, server: str | None) -> bool:
-        """Whether a server of the operator's has not said yet what it offers: its tools are not gone."""
-        return any(one.name == server and not one.is_known for one in self._operator)
+        """Return whether this is an operator server that has not listed its tools yet. They may still exist."""
+        return any(known.name == server and not known.is_known for known in self._operator)
 
     def load(self, session: Session, user_id: str) -> Toolbox:
-        """A person's tools, as they are known at this moment."""
-        own = [one for row in service.load_servers(session, user_id) if row.is_active for one in self._offered(row)]
-        return Toolbox([*self._here, *(one for server in self._operator for one in server.offered()), *own])
+        """Return a person's tools as currently known, without contacting a server."""
+        own = [tool for row in service.load_servers(session, user_id) if row.is_active for tool in self._offered(row)]
+        return Toolbox([*self._here, *(tool for server in self._operator for tool in server.offered()), *own])
 
     async def of(self, user_id: str) -> Toolbox:
         await self.first_read()
         return await self._db.read(self.load, user_id)
 
     async def read_server(self, server_id: str, *, actor: Actor) -> None:
-        """Ask a person's server what it offers, and keep that, or why it could not be asked. Raises ToolServerNotFound."""
+        """List the tools of a person's server, and store the listing or the error. Raises ToolServerNotFound."""
         address = await self._db.read(_own_address, server_id, actor)
         listing: Listing | None = None
         problem: AppError | None = None
@@ -97,31 +99,31 @@ class ToolCatalogue:
 
     async def begin_sign_in(
         self,
-        wish: Wish,
-        given: GivenClient | None,
+        request: Wish,
+        registered_client: GivenClient | None,
         *,
         redirect_uri: str,
         metadata_url: str | None,
         actor: Actor,
     ) -> ToolSignInRead:
-        """Where the person goes to sign in to their server. Raises ToolSignInFailed, AddressRefused."""
+        """Start a sign-in and return where to send the person. Raises ToolSignInFailed, AddressRefused."""
         return await begin_sign_in(
             self._db,
             self.ring,
             self._client,
-            wish,
-            given,
+            request,
+            registered_client,
             redirect_uri=redirect_uri,
             metadata_url=metadata_url,
             actor=actor,
         )
 
-    async def finish_sign_in(self, came: ToolSignInFinish, *, actor: Actor) -> str:
-        """The person is back: keep their tokens, and ask the server, whose id it gives, what it offers.
+    async def finish_sign_in(self, callback: ToolSignInFinish, *, actor: Actor) -> str:
+        """Store the tokens of a finished sign-in, then list the server's tools. Return the server's id.
 
         Raises ToolSignInGone, ToolSignInFailed.
         """
-        server_id = await finish_sign_in(self._db, self.ring, self._client, came, actor)
+        server_id = await finish_sign_in(self._db, self.ring, self._client, callback, actor)
         await self.read_server(server_id, actor=actor)
         return server_id
 
@@ -135,7 +137,7 @@ class ToolCatalogue:
             row.environment,
             row.cost_per_call,
         )
-        return [offer(server, one) for one in row.definitions if one.is_listed]
+        return [offer(server, pinned) for pinned in row.definitions if pinned.is_listed]
 
     def _way_to(self, address: service.Address) -> Open:
         @asynccontextmanager

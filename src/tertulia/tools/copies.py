@@ -1,4 +1,4 @@
-"""Calls of tools in a copy of their messages: what they asked and gave goes along, and nothing of it happens again."""
+"""Copy tool calls along with their messages. Copies keep arguments and results, and never run."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,9 @@ from tertulia.tools.models import OPEN, ToolExecution, ToolStatus
 
 
 def copy_calls(session: Session, messages: Mapping[str, str], *, chat_id: str) -> dict[str, str]:
-    """Of messages by the id of their copies; gives the new id of each call.
+    """Copy the calls of `messages` (original id to copy id). Return the new id of each call by its original id.
 
-    A copy belongs to no run and to nobody's history, and what was under way in the first ends here.
+    A copy has no run and no requesting user. A call that was still open is cancelled in the copy.
     """
     originals = session.scalars(sa.select(ToolExecution).where(ToolExecution.message_id.in_(list(messages)))).all()
     copied = {original.id: new_id() for original in originals}
@@ -26,7 +26,7 @@ def copy_calls(session: Session, messages: Mapping[str, str], *, chat_id: str) -
         values |= {"run_id": None, "requested_by": None, "question": None, "reply": None}
         if original.status in OPEN:
             values |= {"status": ToolStatus.CANCELLED, "completed_at": now, "error_code": "cancelled"}
-            values |= {"error_message": "Copied before it was done."}
+            values |= {"error_message": "The chat was copied before this call finished."}
         rows.append(values)
     if rows:
         session.execute(sa.insert(table_of(ToolExecution)), rows)

@@ -1,4 +1,4 @@
-"""How calls of tools fail."""
+"""Errors of tools, tool calls and tool servers."""
 
 from datetime import datetime
 
@@ -13,18 +13,18 @@ class NotYoursToDecide(Forbidden):
     code = "not_yours_to_decide"
 
     def __init__(self) -> None:
-        super().__init__("Whoever asked the model decides about its tools, and nobody else.")
+        super().__init__("Only the person who asked the model can decide about its tool calls.")
 
 
 class AlreadyDecided(Conflict):
-    """Somebody, or another window, was first: what they decided stands."""
+    """Another person or window decided first. That decision is kept."""
 
     code = "already_decided"
 
     def __init__(self, status: str, by: str | None, at: datetime | None) -> None:
-        who = by or "Nobody in time" if status == "timeout" else by or "A rule"
+        who = by or "the time limit" if status == "timeout" else by or "a rule"
         super().__init__(
-            f"{who} decided this already: the call is {status}.",
+            f"This call was already decided by {who}. Its status is {status}.",
             status_now=status,
             decided_by=by,
             decided_at=at.isoformat() if at else None,
@@ -39,25 +39,25 @@ class ArgumentsInvalid(Invalid):
 
 
 class RefusedByRule(Conflict):
-    """The arguments as the person edited them; what the model asked for was asked about."""
+    """A rule refuses the arguments as edited. The model's arguments only needed approval."""
 
     code = "refused_by_rule"
 
 
 class ToolGone(Conflict):
-    """It was offered when the model asked for it, and is not there any more or not the same."""
+    """The tool was offered when the model called it, but has since been removed or changed."""
 
     code = "tool_gone"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"The tool {name} is not there any more, or has changed. Ask the model anew.")
+        super().__init__(f"The tool {name} is no longer available, or has changed. Ask the model again.")
 
 
 class TooManyRules(Conflict):
     code = "too_many_rules"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"There are {limit} rules already. Take some away first.", limit=limit)
+        super().__init__(f"There are already {limit} rules, which is the limit. Remove some first.", limit=limit)
 
 
 class ToolServerNotFound(NotFound):
@@ -68,7 +68,7 @@ class ToolServerExists(Conflict):
     code = "tool_server_exists"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is a server called {name} already. Choose another name.", field="name")
+        super().__init__(f"A server named {name} already exists. Choose another name.", field="name")
 
 
 class ToolServerInvalid(Invalid):
@@ -79,26 +79,26 @@ class ToolServerInvalid(Invalid):
 
 
 class QuestionGone(Conflict):
-    """It was answered already, or the call that asked it is over."""
+    """The question was already answered, or its call has ended."""
 
     code = "question_gone"
 
     def __init__(self) -> None:
-        super().__init__("This was answered already, or the tool does not wait for it any more.")
+        super().__init__("This question was already answered, or the tool no longer waits for it.")
 
 
 class ToolSignInFailed(Invalid):
-    """Signing in to a server did not come about; the sentence says why, and nothing was kept of it."""
+    """Signing in to a server failed. `detail` gives the reason. Nothing was stored."""
 
     code = "tool_sign_in_failed"
 
 
 class ToolSignInGone(Conflict):
-    """The browser came back with a sign-in that is over, or that another sign-in of the person's began."""
+    """The browser returned with a sign-in that is over, or that another session of the person started."""
 
     code = "tool_sign_in_gone"
 
     def __init__(self) -> None:
         super().__init__(
-            "This sign-in is over, or was begun elsewhere. Begin it again at the server (Settings, Tools)."
+            "This sign-in has ended, or was started elsewhere. Start it again at the server (Settings, Tools)."
         )

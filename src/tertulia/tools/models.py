@@ -1,4 +1,4 @@
-"""Calls of tools as they are recorded, and what a person lets happen unasked."""
+"""Tables of tool calls and of automatic approval settings."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -18,7 +18,10 @@ MAX_COST_PER_HOUR = Decimal("10.00")
 
 
 class ToolStatus(StrEnum):
-    """`pending -> approved -> executing -> completed | failed | timeout`; `denied` and `cancelled` from before an end."""
+    """Statuses: `pending -> approved -> executing -> completed | failed | timeout`.
+
+    An open call can also end as `denied` or `cancelled`.
+    """
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -39,7 +42,7 @@ class DecidedBy(StrEnum):
 
 
 class StoredResult(BaseModel):
-    """What a tool gave, whole up to MAX_RESULT bytes; `size_bytes` is what it was before it was cut."""
+    """The result of a tool, cut at MAX_RESULT bytes. `size_bytes` is the size before the cut."""
 
     kind: ResultKind
     content: Any
@@ -56,11 +59,11 @@ def storable(value: str) -> str:
 Plain = Annotated[str, AfterValidator(storable)]
 Key = Annotated[
     str, Field(min_length=1, max_length=201), AfterValidator(storable)
-]  # a tool's, with its server's name before it
+]  # a tool key (`name` or `server/name`), or an argument's name
 
 
 class StoredQuestion(BaseModel):
-    """What a call wants to know before it goes on (protocol.Question)."""
+    """A question from a running call to the person (protocol.Question)."""
 
     id: str
     message: str
@@ -70,7 +73,7 @@ class StoredQuestion(BaseModel):
 
 
 class StoredReply(BaseModel):
-    """What the person said to the last question, until the call has taken it."""
+    """The person's reply to the last question, kept until the call has read it."""
 
     question_id: str
     action: Literal["accept", "decline", "cancel"]
@@ -78,10 +81,10 @@ class StoredReply(BaseModel):
 
 
 class ToolRule(BaseModel):
-    """One rule about a tool. It counts where each named argument matches its pattern (`*` stands for anything).
+    """A rule for one tool. It applies if every named argument matches its pattern (`*` matches anything).
 
-    `definition_digest`: what was allowed is the tool as it was described then, which the server notes; one that changed is
-    asked about again.
+    `definition_digest` identifies the definition that was allowed, and is set by the server. A changed tool needs
+    approval again.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -91,11 +94,11 @@ class ToolRule(BaseModel):
     definition_digest: str | None = Field(None, pattern="^[0-9a-f]{64}$")
 
 
-ToolRules = dict[Key, list[ToolRule]]  # by the tool's key; the first rule that matches counts
+ToolRules = dict[Key, list[ToolRule]]  # by tool key; a matching `never` wins, else the first match
 
 
 class ChatApproval(BaseModel):
-    """What a chat's owner lets happen unasked in this chat; what is None is as everywhere."""
+    """Automatic approval settings of one chat, made by its owner. None inherits the account setting."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -104,12 +107,12 @@ class ChatApproval(BaseModel):
     require_approval_for_new_tools: bool | None = None
     max_cost_per_tool: Decimal | None = Field(
         None, ge=0, le=1000, max_digits=12, decimal_places=6
-    )  # it narrows the person's own
+    )  # can only lower the account's limit
     specific_tools: ToolRules = Field(default_factory=dict, max_length=200)
 
 
 class ToolExecution(Timestamps, Base):
-    """A tool call: what the model asked, what was decided, and what came of it. Statuses move by guarded updates alone."""
+    """A tool call with its decision and result. Only guarded updates change the status."""
 
     __tablename__ = "tool_execution"
     __table_args__ = (
@@ -126,13 +129,15 @@ class ToolExecution(Timestamps, Base):
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
     chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
     message_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"))
-    run_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("run.id", ondelete="CASCADE"))  # None: of a copy
+    run_id: Mapped[str | None] = mapped_column(
+        Id(), sa.ForeignKey("run.id", ondelete="CASCADE")
+    )  # None: copied or imported
     step: Mapped[int]
     requested_by: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))
     tool_call_id: Mapped[str] = mapped_column(sa.String(200))
     tool_name: Mapped[str] = mapped_column(sa.String(100))
     server: Mapped[str | None] = mapped_column(sa.String(100))
-    environment: Mapped[Environment | None] = mapped_column(closed(Environment))  # of that server
+    environment: Mapped[Environment | None] = mapped_column(closed(Environment))  # of the server
     risk: Mapped[Risk] = mapped_column(closed(Risk))
     parameters: Mapped[dict[str, Any]] = mapped_column(JsonOf(dict[str, Any]))
     edited_parameters: Mapped[dict[str, Any] | None] = mapped_column(JsonOf(dict[str, Any]))
@@ -140,10 +145,12 @@ class ToolExecution(Timestamps, Base):
     arguments_digest: Mapped[str] = mapped_column(sa.String(64))
     status: Mapped[ToolStatus] = mapped_column(closed(ToolStatus), default=ToolStatus.PENDING)
     decision: Mapped[DecidedBy | None] = mapped_column(closed(DecidedBy))
-    reason: Mapped[str] = mapped_column(sa.String(40))  # why it ran unasked, asked, or was refused: tools/policy.py
+    reason: Mapped[str] = mapped_column(
+        sa.String(40)
+    )  # why it ran automatically, needed approval or was refused: policy.Reason
     untrusted_sources: Mapped[list[str]] = mapped_column(
         JsonOf(list[str]), default=list
-    )  # whose words its arguments carry
+    )  # where untrusted text in its arguments comes from
     decided_by: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))
     deny_note: Mapped[str | None] = mapped_column(sa.String(1000))
     approval_requested_at: Mapped[datetime | None]
@@ -156,7 +163,7 @@ class ToolExecution(Timestamps, Base):
     estimated_cost: Mapped[Decimal] = mapped_column(Money())
     cost: Mapped[Decimal | None] = mapped_column(Money())
     result: Mapped[StoredResult | None] = mapped_column(JsonOf(StoredResult))
-    is_untrusted: Mapped[bool] = mapped_column(default=True)  # whether the result is somebody else's words
+    is_untrusted: Mapped[bool] = mapped_column(default=True)  # whether the result is untrusted text
     error_code: Mapped[str | None] = mapped_column(sa.String(40))
     error_message: Mapped[str | None] = mapped_column(sa.Text())
     question: Mapped[StoredQuestion | None] = mapped_column(JsonOf(StoredQuestion))
@@ -164,12 +171,12 @@ class ToolExecution(Timestamps, Base):
 
     @property
     def sent_parameters(self) -> dict[str, Any]:
-        """The arguments that it runs with: as the person changed them, where they did."""
+        """Return the arguments that the call runs with: the edited ones, if any."""
         return self.parameters if self.edited_parameters is None else self.edited_parameters
 
 
 class AutoApprovalSetting(Timestamps, Base):
-    """What a person lets tools do unasked. Whoever has none has the defaults, which ask about everything."""
+    """A person's automatic approval settings. Without a row the defaults apply: every call needs approval."""
 
     __tablename__ = "auto_approval_setting"
 

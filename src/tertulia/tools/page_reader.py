@@ -1,4 +1,4 @@
-"""A page of the web as Markdown: run as a process of its own, with limits, on what anybody may have written."""
+"""Convert an untrusted web page to Markdown. Runs as a separate process with memory and CPU limits."""
 
 import resource
 import sys
@@ -22,13 +22,13 @@ def main(source: str, target: str) -> None:
     for element in soup(_NOT_WORDS):
         element.decompose()
     body = soup.find("main") or soup.find("article") or soup.body or soup
-    words = MarkdownConverter(heading_style="ATX", strip=["img"]).convert_soup(body)
-    lines = [line.rstrip() for line in words.split("\n")]
-    text = "\n".join(line for at, line in enumerate(lines) if line or (at and lines[at - 1]))
-    whole = f"# {title}\n\n{text.strip()}" if title and not text.strip().startswith("# ") else text.strip()
-    unfinished = Path(f"{target}.part")
-    unfinished.write_text(whole[:MAX_TEXT], "utf-8")
-    unfinished.rename(target)
+    markdown = MarkdownConverter(heading_style="ATX", strip=["img"]).convert_soup(body)
+    lines = [line.rstrip() for line in markdown.split("\n")]
+    text = "\n".join(line for index, line in enumerate(lines) if line or (index and lines[index - 1]))
+    document = f"# {title}\n\n{text.strip()}" if title and not text.strip().startswith("# ") else text.strip()
+    partial = Path(f"{target}.part")
+    partial.write_text(document[:MAX_TEXT], "utf-8")
+    partial.rename(target)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Whether the text of an argument matches a pattern of a rule. One sign is special: `*` stands for anything.
+"""Match the text of an argument against a rule's pattern. `*` matches any text; no other character is special.
 
-In an address it stands for anything within the part where it stands, so that a host is never matched by what comes after it; and what
-climbs out of a folder is not matched by a pattern that allows what is in it.
+In a URL, `*` matches only within its part of the URL, so a path can never match the pattern of a host. A pattern that
+allows the content of a folder does not match paths that leave the folder.
 """
 
 import posixpath
@@ -16,17 +16,17 @@ _CLIMBS = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
 
 
 def matches(pattern: str, text: str, *, refuses: bool) -> bool:
-    """`refuses`: the rule keeps from running what it matches, so that what may match does; else what may not match does not."""
-    of_pattern = _ADDRESS.match(pattern)
+    """Return whether the pattern matches. In doubt, it does for a rule that blocks calls (`refuses`), else not."""
+    pattern_url = _ADDRESS.match(pattern)
     if not refuses:
-        if of_pattern is not None:
-            return _allows_address(of_pattern, text)
+        if pattern_url is not None:
+            return _allows_address(pattern_url, text)
         return _matches_text(pattern, text) and not _leaves(pattern, text)
-    # However its letters are written, by whatever way it goes, and however whoever follows it reads it.
+    # Match refusals regardless of case, path traversal and URL normalisation.
     plain = text.casefold()
-    if any(_matches_text(pattern.casefold(), one) for one in (plain, posixpath.normpath(plain))):
+    if any(_matches_text(pattern.casefold(), form) for form in (plain, posixpath.normpath(plain))):
         return True
-    return of_pattern is not None and any(_refuses_address(of_pattern, one) for one in (text, _as_followed(text)))
+    return pattern_url is not None and any(_refuses_address(pattern_url, form) for form in (text, _as_followed(text)))
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,18 @@ def _allows_address(pattern: re.Match[str], text: str) -> bool:
 def _refuses_address(pattern: re.Match[str], text: str) -> bool:
     address = _address_of(text)
     if address is None:
-        return _ADDRESS.match(text.strip()) is not None  # an address that is written so that it misleads
+        return _ADDRESS.match(text.strip()) is not None  # a URL that is written to mislead
     if not _is_of_host(pattern, address):
         return False
     wanted = _rest_of(pattern) or "*"
     path = posixpath.normpath(unquote(address.rest))
-    return any(_matches_text(wanted, one) for one in (address.rest, unquote(address.rest), path))
+    return any(_matches_text(wanted, form) for form in (address.rest, unquote(address.rest), path))
 
 
 def _is_of_host(pattern: re.Match[str], address: _Address) -> bool:
     scheme, authority, rest = pattern.groups()
     if not rest and authority != "*":
-        authority = authority.removesuffix("*")  # https://example.org* is of that host alone, whatever its path
+        authority = authority.removesuffix("*")  # https://example.org* means any path on that host only
     host, port = _AUTHORITY.match(authority).groups()  # type: ignore[union-attr]
     return (
         scheme.lower() == address.scheme
@@ -74,13 +74,13 @@ def _rest_of(pattern: re.Match[str]) -> str:
 
 
 def _as_followed(text: str) -> str:
-    """As browsers read an address: without tabs and line ends, with any slashes for the two."""
+    """Normalise a URL as browsers do: drop tabs and line ends, turn backslashes around, use two after the scheme."""
     joined = re.sub(r"[\t\r\n]", "", text).strip().replace("\\", "/")
     return re.sub(r"^(https?):/*", r"\1://", joined, flags=re.IGNORECASE)
 
 
 def _address_of(text: str) -> _Address | None:
-    """None for what is none, or is read differently by whoever reads it: with a name and password, or other signs in its host."""
+    """Parse an http(s) URL. Return None if it is invalid, or ambiguous: with user info or unusual characters."""
     try:
         split = urlsplit(text)
         port = split.port
@@ -98,26 +98,26 @@ def _address_of(text: str) -> _Address | None:
 
 
 def _leaves(pattern: str, text: str) -> bool:
-    """Whether a text may lead out of what a pattern stands for; a pattern of stars alone stands for everything."""
+    """Return whether the text may leave the folder of the pattern. A pattern of only `*` covers everything."""
     return "*" in pattern and pattern.strip("*") != "" and _climbs(text)
 
 
 def _climbs(text: str) -> bool:
-    return any(_CLIMBS.search(one) for one in (text, unquote(text), unquote(unquote(text))))
+    return any(_CLIMBS.search(form) for form in (text, unquote(text), unquote(unquote(text))))
 
 
 def _matches_text(pattern: str, text: str) -> bool:
-    """The whole text, where `*` stands for anything; nothing else is special. Piece by piece, so that none is looked for twice."""
+    """Match the whole text, where `*` matches anything. Searches the pieces from left to right without backtracking."""
     first, *others = pattern.split("*")
     if not others:
         return text == pattern
     *middle, last = others
     if not text.startswith(first) or len(text) < len(first) + len(last) or not text.endswith(last):
         return False
-    at, end = len(first), len(text) - len(last)
+    start, end = len(first), len(text) - len(last)
     for piece in middle:
-        found = text.find(piece, at, end)
-        if found < 0:
+        index = text.find(piece, start, end)
+        if index < 0:
             return False
-        at = found + len(piece)
+        start = index + len(piece)
     return True

@@ -1,4 +1,4 @@
-"""Whether a call runs, asks or is refused. A pure function: the rules and the call go in, a verdict with its reason comes out."""
+"""Decide whether a call runs, needs approval or is refused. Pure functions of the rules and the call."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ from tertulia.tools.protocol import Risk
 
 Verdict = Literal["run", "ask", "refuse"]
 Reason = Literal[
-    "never",  # a rule of the person refuses this tool
-    "cost_per_tool",  # dearer than one call may be
-    "cost_per_hour",  # dearer than what is left of the hour's limit
-    "asked_by_rule",  # a rule says to ask about this tool
-    "outcome_unknown",  # the same call was cut off before, and may have had its effect
-    "seen_by_others",  # it reads what is the person's own, and others read the chat
-    "untrusted",  # its arguments carry somebody else's words, and it can send them out
-    "changed",  # the tool is not what was allowed
-    "new",  # the person never approved this tool
-    "not_allowed",  # no rule lets it run
-    "allowed",  # a rule of the person allows this tool
-    "read_only",  # read-only tools may run
-    "low_risk",  # tools of low risk may run
+    "never",  # a rule refuses this tool
+    "cost_per_tool",  # above the limit per call
+    "cost_per_hour",  # above what is left of the hourly limit
+    "asked_by_rule",  # a rule requires approval for this tool
+    "outcome_unknown",  # the same call was interrupted before, and may have taken effect
+    "seen_by_others",  # it reads private data of the person, and others can read the chat
+    "untrusted",  # its arguments contain untrusted text, and it can send them out
+    "changed",  # the tool's definition is not the one that was allowed
+    "new",  # the person has never approved this tool
+    "not_allowed",  # no rule allows it
+    "allowed",  # a rule allows this tool
+    "read_only",  # read-only tools run automatically
+    "low_risk",  # low-risk tools run automatically
 ]
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a person lets happen, the chat's own rules before those for everywhere."""
+    """A person's approval rules. `specific_tools` lists the rules of the chat before those of the account."""
 
     read_only_operations: bool
     low_risk_operations: bool
@@ -53,7 +53,7 @@ class Rules:
             self.read_only_operations if read_only is None else read_only,
             self.low_risk_operations if low is None else low,
             (chat.specific_tools, *self.specific_tools),
-            # A chat narrows what calls may cost; what a person may spend an hour is one sum over all chats.
+            # A chat can only lower the limit per call. The hourly limit is one sum over all chats.
             self.max_cost_per_tool if per_tool is None else min(per_tool, self.max_cost_per_tool),
             self.max_cost_per_hour,
             self.require_approval_for_new_tools if new is None else new,
@@ -62,20 +62,20 @@ class Rules:
 
 @dataclass(frozen=True)
 class Call:
-    """What the rules look at. Nothing in it is what a server says of its own harmlessness."""
+    """The facts about a call that the rules use. A server's claims about its safety are not among them."""
 
     key: str
     risk: Risk
     arguments: Mapping[str, Any]
     definition_digest: str
-    cost: Decimal  # the highest that it may be, in US dollars
-    spent: Decimal = Decimal(0)  # of this hour's limit
+    cost: Decimal  # highest possible cost, in US dollars
+    spent: Decimal = Decimal(0)  # of the hourly limit, in US dollars
     sends_out: bool = True
-    is_new: bool = True  # the person approved no call of this tool yet
-    has_changed: bool = False  # they approved one when it was described otherwise
+    is_new: bool = True  # the person has not approved a call of this tool yet
+    has_changed: bool = False  # they approved one with a different definition
     carries_untrusted: bool = False
     was_cut_off: bool = False
-    is_seen_by_others: bool = False  # it reads what is the person's own, and others read the chat
+    is_seen_by_others: bool = False  # it reads private data of the person, and others can read the chat
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Decision:
 
 
 def decide(rules: Rules, call: Call) -> Decision:
-    """Refusals first, then what must be asked about whatever is allowed, then what is allowed; the rest is asked."""
+    """Return the first decision that applies: refusals, required approvals, permissions. The default is to ask."""
     matching = _matching(rules, call)
     if matching is not None and matching.rule == "never":
         return Decision("refuse", "never")
@@ -115,16 +115,18 @@ def decide(rules: Rules, call: Call) -> Decision:
 
 
 def cost_to_reserve(estimated: Decimal | None, rules: Rules) -> Decimal:
-    """What a call counts as before it has run: one whose cost nobody knows, or that says something absurd, as the limit."""
+    """Return the cost to reserve before a call runs. An unknown or invalid estimate counts as the limit per call."""
     if estimated is None or not estimated.is_finite() or estimated < 0:
         return rules.max_cost_per_tool
     return estimated
 
 
 def _matching(rules: Rules, call: Call) -> ToolRule | None:
-    """A `never` anywhere wins; else the first that matches, of the chat and then of everywhere."""
-    found = [rule for tools in rules.specific_tools for rule in tools.get(call.key, ()) if _fits(rule, call.arguments)]
-    return next((rule for rule in found if rule.rule == "never"), found[0] if found else None)
+    """Return the rule that applies: any matching `never`, else the first match, chat rules before account rules."""
+    candidates = [
+        rule for tools in rules.specific_tools for rule in tools.get(call.key, ()) if _fits(rule, call.arguments)
+    ]
+    return next((rule for rule in candidates if rule.rule == "never"), candidates[0] if candidates else None)
 
 
 def _fits(rule: ToolRule, arguments: Mapping[str, Any]) -> bool:

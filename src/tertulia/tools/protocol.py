@@ -1,4 +1,4 @@
-"""The port that every tool fills: what it is called, what it takes, how risky it is, and what it does."""
+"""The protocol that every tool implements: its name, parameters, risk and call."""
 
 import hashlib
 import re
@@ -31,10 +31,10 @@ class Risk(StrEnum):
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool gives. `content` by kind: text a string, json any JSON, table `{columns: [...], rows: [[...]]}`, image a data URL, mixed a
-    list of `{kind: text or image, content}`.
+    """The result of a tool. `content` by kind: text is a string, json any JSON, image a data URL.
 
-    `cost` in US dollars; None: what was estimated.
+    A table is `{columns: [...], rows: [[...]]}`, mixed a list of `{kind: text or image, content}`. `cost` is in US
+    dollars; None means the estimated cost.
     """
 
     content: Any
@@ -43,26 +43,26 @@ class ToolResult:
 
 
 class ToolFailed(Invalid):
-    """The tool could not do it; the words go to the model and to the person."""
+    """The tool failed. The message is shown to the model and the person."""
 
     code = "tool_failed"
 
 
 class ToolChanged(ToolFailed):
-    """It is not what was approved any more, so it was not called."""
+    """The tool no longer has the approved definition, so it was not called."""
 
     code = "tool_changed"
 
 
 class OutcomeUnknown(ToolFailed):
-    """It was cut off while it worked: whether it had its effect is not known."""
+    """The call was interrupted. It is unknown whether it took effect."""
 
     code = "outcome_unknown"
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a tool asks the person while it works: a form by a flat JSON Schema, or a page to open at `url`."""
+    """A question from a running tool to the person: a form as a flat JSON Schema, or a page to open at `url`."""
 
     message: str
     form: Mapping[str, Any] | None = None
@@ -71,14 +71,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the person said to a question. `content` fits its form."""
+    """The person's reply to a question. `content` fits its form."""
 
     action: Literal["accept", "decline", "cancel"]
     content: dict[str, Any] | None = None
 
 
 class ToolContext(Protocol):
-    """What a call may use. It acts with the rights of the person who asked, and no others."""
+    """What a call can use. It acts with the permissions of the requesting person only."""
 
     @property
     def actor(self) -> Actor: ...
@@ -88,11 +88,11 @@ class ToolContext(Protocol):
     def message_id(self) -> str: ...
     @property
     def client(self) -> httpx.AsyncClient:
-        """For addresses elsewhere: none inside the server's network."""
+        """Return the client for external URLs. It refuses private networks."""
         ...
 
     async def ask(self, question: Question) -> Reply:
-        """Ask the person who asked for the call. The time until they answer, at most ten minutes, is not the call's."""
+        """Ask the requesting person. The wait, at most ten minutes, does not count towards the call's time limit."""
         ...
 
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -100,39 +100,39 @@ class ToolContext(Protocol):
 
 
 class Tool(Protocol):
-    """A class with these names is a tool; who derives from this one has the careful defaults."""
+    """Any class with these attributes is a tool. Subclasses of this one get cautious defaults."""
 
-    name: str  # letters, digits, _ and -, 64 at most
+    name: str  # letters, digits, _ and -, at most 64
     description: str  # for the model, and for the person who decides
     parameters: Mapping[str, Any]  # JSON Schema of the arguments, an object
     risk: Risk = Risk.HIGH
     timeout_s: float = MAX_TIME_S
     runs_beside_others: bool = True
-    sends_out: bool = True  # whether what it is given can reach somebody else
-    is_trusted: bool = False  # whether its result is the person's own words
-    reads_private: bool = False  # whether its result may hold what others who read the chat may not see
+    sends_out: bool = True  # whether its arguments can reach another party
+    is_trusted: bool = False  # whether its result is trusted text
+    reads_private: bool = False  # whether its result may contain data that other readers of the chat must not see
     state_schema: Mapping[str, Any] | None = (
-        None  # JSON Schema of what it keeps of a chat between turns, where it keeps something
+        None  # JSON Schema of the state it keeps per chat between turns, if it keeps any
     )
 
     def estimate_cost(self, arguments: Mapping[str, Any]) -> Decimal | None:
-        """The highest cost of a call in US dollars; None, where nobody knows, counts as the limit. Called from any thread."""
+        """Return the highest cost of a call in US dollars. None (unknown) counts as the limit. Must be thread-safe."""
         return Decimal(0)
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
-        """Do it. The arguments fit `parameters`. Raises ToolFailed; it is cancelled where it takes too long."""
+        """Run the tool. The arguments fit `parameters`. Raises ToolFailed. Cancelled after `timeout_s`."""
         ...
 
 
 @runtime_checkable
 class DryRun(Protocol):
-    """A tool that can tell what it would do."""
+    """A tool that can describe what a call would do."""
 
     def dry_run(self, arguments: Mapping[str, Any], context: ToolContext) -> Awaitable[str]: ...
 
 
 class Environment(StrEnum):
-    """Whose data a server works on: the person's real ones, or those of an account that is there to try things."""
+    """Whether a server works on real data or on a test account."""
 
     TEST = "test"
     PROD = "prod"
@@ -140,7 +140,7 @@ class Environment(StrEnum):
 
 @dataclass(frozen=True)
 class Described:
-    """How a tool is described now, where that is not what was accepted of it (servers/definitions.py)."""
+    """A tool's current definition, if it differs from the accepted one (servers/definitions.py)."""
 
     description: str
     parameters: Mapping[str, Any]
@@ -148,13 +148,13 @@ class Described:
 
 @dataclass(frozen=True)
 class OfferedTool:
-    """A tool as it is offered to a model: under a name that is its own among all that are offered."""
+    """A tool as offered to a model, under a name that is unique among the offered tools."""
 
     tool: Tool
-    server: str | None = None  # where it comes from, if not from here
-    origin: str | None = None  # what that server is: another one of the same name is another tool
-    environment: Environment | None = None  # of that server
-    changed: Described | None = None  # models are shown what was accepted; the digest is of what it is now
+    server: str | None = None  # None for built-in and installed tools
+    origin: str | None = None  # identifies the server: a server of the same name with another origin offers other tools
+    environment: Environment | None = None  # of the server
+    changed: Described | None = None  # models see the accepted definition; the digest covers the current one
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -163,17 +163,17 @@ class OfferedTool:
         if self.origin:
             described.append(self.origin)
         if self.environment is Environment.TEST:
-            described.append(self.environment)  # what may be done with an account for trying may not with the real one
+            described.append(self.environment)  # an approval for a test account does not cover the real one
         object.__setattr__(self, "digest", digest_of(described))
 
     @property
     def key(self) -> str:
-        """What rules name it by."""
+        """Return the key that rules and chat settings use."""
         return tool_key(self.server, self.tool.name)
 
     @property
     def wire_name(self) -> str:
-        """Letters, digits, _ and -, 64 at most: what every vendor takes."""
+        """Return a name that every provider accepts: letters, digits, _ and -, at most 64."""
         if self.server is None:
             return self.tool.name
         plain = _NOT_IN_NAMES.sub("_", f"{self.server}__{self.tool.name}")
@@ -187,11 +187,11 @@ def tool_key(server: str | None, name: str) -> str:
 
 
 def split_tool_key(key: str) -> tuple[str | None, str]:
-    """The server, None for a tool of here, and the name."""
+    """Return the server and the tool's name. The server is None for built-in and installed tools."""
     server, slash, name = key.partition("/")
     return (server, name) if slash else (None, key)
 
 
 def digest_of(value: object) -> str:
-    """SHA-256 of a JSON value, whatever the order of its keys."""
+    """Return the SHA-256 of a JSON value, independent of key order."""
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -1,4 +1,4 @@
-"""What tools give: within its limit for the record, and as words for a model."""
+"""Prepare tool results: cut them to a limit for storage, and render them as text for a model."""
 
 from decimal import Decimal
 from typing import Any
@@ -13,32 +13,32 @@ MAX_COST = Decimal("999999")
 MILLIONTH = Decimal("0.000001")
 MAX_RESULT = 256 * 1024  # bytes
 EXCERPT = 2000  # characters
-INDENTED_BYTES = 8192  # JSON up to here is told with a line for each value
+INDENTED_BYTES = 8192  # JSON up to this size is rendered with one line per value
 PICTURE = "[a picture, which the person sees]"
-SHOWN_BYTES = 4096  # a result up to here comes whole with its call
+SHOWN_BYTES = 4096  # results up to this size are returned in full with their call
 
 
-def as_cost(told: object) -> Decimal | None:
-    """A cost as a tool tells it, whatever it is: None for what is no amount, and never more than can be stored."""
-    if told is None:
+def as_cost(reported: object) -> Decimal | None:
+    """Parse a cost that a tool reports. Return None if it is not an amount; cap it at MAX_COST."""
+    if reported is None:
         return None
     try:
-        amount = Decimal(str(told))
+        amount = Decimal(str(reported))
     except ArithmeticError:
         return None
     return min(amount, MAX_COST).quantize(MILLIONTH) if amount.is_finite() and amount >= 0 else None
 
 
 def store_result(result: ToolResult) -> StoredResult:
-    """Whole, or, past the limit, the beginning of it as text. What is no JSON becomes its text."""
+    """Convert a result for storage. Past the limit, keep its beginning as text. Other than JSON becomes text."""
     content = result.content
     try:
         encoded = orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:  # no JSON, or text with halves of characters in it
+    except TypeError:  # not JSON, or text with unpaired surrogates
         content = str(content).encode("utf-8", "replace").decode()
         encoded = orjson.dumps(content)
     if depth_of(content) > MAX_DEPTH:
-        content = encoded.decode()  # shown level by level it would be many times as long
+        content = encoded.decode()  # indented, it would be many times as long
         encoded = orjson.dumps(content)
     size = len(encoded)
     if size <= MAX_RESULT:
@@ -51,7 +51,7 @@ def store_result(result: ToolResult) -> StoredResult:
 
 
 def _beginning(text: str) -> str:
-    """As many characters as take at most MAX_RESULT bytes where they are stored: as JSON, where signs may take several."""
+    """Return the longest prefix that takes at most MAX_RESULT bytes as JSON. A character may take several bytes."""
     low, high = 0, min(len(text), MAX_RESULT)
     while low < high:
         middle = (low + high + 1) // 2
@@ -63,19 +63,19 @@ def _beginning(text: str) -> str:
 
 
 def _without_nul(value: Any) -> Any:
-    """What databases do not store becomes the character for what cannot be shown."""
+    """Replace U+0000, which databases cannot store, with the replacement character U+FFFD."""
     match value:
         case str():
             return value.replace("\x00", "\ufffd")
         case list():
-            return [_without_nul(one) for one in value]
+            return [_without_nul(item) for item in value]
         case dict():
-            return {_without_nul(key): _without_nul(one) for key, one in value.items()}
+            return {_without_nul(key): _without_nul(item) for key, item in value.items()}
     return value
 
 
 def words_of(result: StoredResult) -> str:
-    """A result as text, for models and excerpts. Pictures are told of."""
+    """Render a result as text for models and excerpts. A placeholder replaces images."""
     match result.kind:
         case "text":
             return str(result.content)
@@ -98,6 +98,6 @@ def words_of(result: StoredResult) -> str:
 def _table(content: Any) -> str:
     if not isinstance(content, dict) or not isinstance(content.get("columns"), list):
         return orjson.dumps(content).decode()
-    given = content.get("rows")
-    rows = [content["columns"], *(row for row in given if isinstance(row, list))] if isinstance(given, list) else []
+    body = content.get("rows")
+    rows = [content["columns"], *(row for row in body if isinstance(row, list))] if isinstance(body, list) else []
     return "\n".join(" | ".join("" if cell is None else str(cell) for cell in row) for row in rows)

@@ -1,4 +1,4 @@
-"""What a person lets tools do unasked: read, kept, and added to by an approval that is remembered."""
+"""A person's automatic approval settings: load them, replace them, and add remembered approvals."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -25,7 +25,7 @@ DEFAULTS = Rules(False, False, (), MAX_COST_PER_TOOL, MAX_COST_PER_HOUR, True)
 
 
 def load_rules(session: Session, user_id: str) -> Rules:
-    """The person's rules for everywhere; whoever has none has the safe ones."""
+    """Return the person's account-wide rules, or the cautious defaults if none are stored."""
     row = _find(session, user_id)
     if row is None:
         return DEFAULTS
@@ -48,7 +48,7 @@ def get_auto_approval(session: Session, *, actor: Actor) -> AutoApprovalRead:
 def put_auto_approval(
     session: Session, update: AutoApprovalUpdate, digests: Mapping[str, str], *, actor: Actor
 ) -> AutoApprovalRead:
-    """`digests` of the tools that there are, by their keys: what is allowed is allowed as it is described now."""
+    """Replace the settings. Each new `allow` is bound to the tool's current definition in `digests`, by tool key."""
     check_size(update.specific_tools)
     update = update.model_copy(update={"specific_tools": as_described(update.specific_tools, digests)})
     _ensure(session, actor.user_id)
@@ -62,7 +62,7 @@ def put_auto_approval(
 
 
 def remember_always(session: Session, key: str, digest: str, *, actor: Actor) -> None:
-    """From now on this tool, as it is described now, runs unasked for this person."""
+    """Allow this tool for this person from now on, with its current definition."""
     _ensure(session, actor.user_id)
     row = _find(session, actor.user_id, lock=True)
     assert row is not None
@@ -72,31 +72,33 @@ def remember_always(session: Session, key: str, digest: str, *, actor: Actor) ->
 
 
 def with_allowed(rules: ToolRules, key: str, digest: str) -> ToolRules:
-    """The rules with one more that allows the tool as it is now, in place of what was said of all its calls before: of one that always
-    asked, too. Raises TooManyRules."""
-    others = [one for one in rules.get(key, []) if one.rule == "never" or one.arguments]
-    made = {**rules, key: [*others, ToolRule(rule="allow", definition_digest=digest)]}
-    check_size(made)
-    return made
+    """Return the rules with one more that allows the tool with its current definition. Raises TooManyRules.
+
+    It replaces `allow` and `ask` rules that cover all calls of the tool.
+    """
+    others = [rule for rule in rules.get(key, []) if rule.rule == "never" or rule.arguments]
+    extended = {**rules, key: [*others, ToolRule(rule="allow", definition_digest=digest)]}
+    check_size(extended)
+    return extended
 
 
 def as_described(rules: ToolRules, digests: Mapping[str, str]) -> ToolRules:
-    """The rules with each new `allow` bound to the tool as it is described now; one of a tool that is not there asks."""
+    """Bind each new `allow` rule to the tool's current definition. A rule for a missing tool asks for approval."""
     return {
         key: [
-            one.model_copy(update={"definition_digest": digests.get(key)})
-            if one.rule == "allow" and one.definition_digest is None
-            else one
-            for one in found
+            rule.model_copy(update={"definition_digest": digests.get(key)})
+            if rule.rule == "allow" and rule.definition_digest is None
+            else rule
+            for rule in tool_rules
         ]
-        for key, found in rules.items()
+        for key, tool_rules in rules.items()
     }
 
 
 def check_size(rules: ToolRules) -> None:
     if len(rules) > MAX_RULES:
         raise TooManyRules(MAX_RULES)
-    if any(len(one) > MAX_RULES_OF_A_TOOL for one in rules.values()):
+    if any(len(tool_rules) > MAX_RULES_OF_A_TOOL for tool_rules in rules.values()):
         raise TooManyRules(MAX_RULES_OF_A_TOOL)
 
 
@@ -153,4 +155,4 @@ def _read(row: AutoApprovalSetting | None, spent: Decimal) -> AutoApprovalRead:
 
 
 def read_rules(rules: ToolRules) -> dict[str, list[dict[str, object]]]:
-    return {key: [one.model_dump(exclude_none=True) for one in found] for key, found in rules.items()}
+    return {key: [rule.model_dump(exclude_none=True) for rule in tool_rules] for key, tool_rules in rules.items()}

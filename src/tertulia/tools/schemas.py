@@ -23,9 +23,9 @@ class DefinitionRead(TypedDict):
 
 
 class ToolRead(TypedDict):
-    """`key` is what a chat's settings and rules name it by. `hints` are its server's own word, and decide nothing.
+    """A tool. Chat settings and rules refer to it by `key`. `hints` are claims of its server and decide nothing.
 
-    `changed` is how its server describes it now, where that is not what was accepted.
+    `changed` is the server's current definition, if it differs from the accepted one.
     """
 
     key: str
@@ -43,7 +43,7 @@ class ToolRead(TypedDict):
 
 
 class ToolResultRead(TypedDict):
-    """`content` is null where it is long: the call itself, asked for by its id, has it. `excerpt` is its beginning as text."""
+    """A tool result. `content` is null if it is long: get the call by its id. `excerpt` is its beginning as text."""
 
     kind: ResultKind
     size_bytes: int
@@ -53,7 +53,7 @@ class ToolResultRead(TypedDict):
 
 
 class QuestionRead(TypedDict):
-    """What a call that runs wants to know before it goes on: a form by a flat JSON Schema, or a page to open."""
+    """A question from a running call: a form as a flat JSON Schema, or a page to open."""
 
     id: str
     message: str
@@ -63,10 +63,10 @@ class QuestionRead(TypedDict):
 
 
 class ToolExecutionRead(TypedDict):
-    """`reason` says which rule ran, asked about or refused it; `untrusted_sources` whose words its arguments carry.
+    """A tool call. `reason` names the rule that decided. `untrusted_sources`: where text in its arguments comes from.
 
-    `arguments_json`: the arguments that count, as JSON text with a line for each value, for whoever reads numbers less exactly than they
-    are.
+    `arguments_json` is the effective arguments as JSON text, one line per value. It keeps numbers exact that a client's
+    JSON parser would round.
     """
 
     id: str
@@ -112,7 +112,7 @@ class PendingToolExecution(ToolExecutionRead):
 
 
 class ToolUsage(TypedDict):
-    """What the calls of one tool came to. Durations are of those that ran, in milliseconds."""
+    """Usage of one tool. Durations are in milliseconds and cover only calls that ran."""
 
     tool_name: str
     server: str | None
@@ -127,7 +127,7 @@ class ToolUsage(TypedDict):
 
 
 class DryRunRead(TypedDict):
-    """What a call would do, in words; null where the tool cannot tell."""
+    """A description of what a call would do; null if the tool cannot give one."""
 
     would: str | None
 
@@ -138,26 +138,26 @@ class _Request(BaseModel):
 
 class Approve(_Request):
     remember: Literal["none", "chat", "always"] = "none"
-    parameters: dict[str, Any] | None = Field(
-        None, description="The arguments as you want them, instead of the model's."
-    )
+    parameters: dict[str, Any] | None = Field(None, description="Arguments to use instead of the model's.")
     arguments_json: str | None = Field(
-        None, max_length=MAX_ARGUMENTS, description="The same as JSON text, which keeps long numbers as they are."
+        None, max_length=MAX_ARGUMENTS, description="The same as JSON text, which keeps long numbers exact."
     )
 
 
 class DryRunWish(_Request):
     arguments_json: str | None = Field(
-        None, max_length=MAX_ARGUMENTS, description="Other arguments than the call's, as JSON text."
+        None, max_length=MAX_ARGUMENTS, description="Arguments to use instead of the call's, as JSON text."
     )
 
 
 class Deny(_Request):
-    note: Plain | None = Field(None, max_length=1000, description="A word to the model: why not, or what instead.")
+    note: Plain | None = Field(
+        None, max_length=1000, description="A note to the model: the reason, or what to do instead."
+    )
 
 
 class AnswerQuestion(_Request):
-    """`accept` with what was filled in, `decline`: no, `cancel`: neither."""
+    """A reply: `accept` with the form's content, `decline` to refuse, `cancel` to dismiss the question."""
 
     question_id: str = Field(max_length=40)
     action: Literal["accept", "decline", "cancel"]
@@ -165,7 +165,7 @@ class AnswerQuestion(_Request):
 
 
 class AutoApprovalRead(TypedDict):
-    """Amounts are US dollars."""
+    """Automatic approval settings. Amounts are in US dollars."""
 
     read_only_operations: bool
     low_risk_operations: bool
@@ -178,7 +178,7 @@ class AutoApprovalRead(TypedDict):
 
 
 class AutoApprovalUpdate(_Request):
-    """What a person lets tools do unasked, whole."""
+    """The complete automatic approval settings. Absent fields take their defaults."""
 
     read_only_operations: bool = False
     low_risk_operations: bool = False
@@ -189,7 +189,7 @@ class AutoApprovalUpdate(_Request):
 
 
 class ChatApprovalRead(TypedDict):
-    """What is null is as everywhere. `max_cost_per_tool` counts where it is less than the person's own."""
+    """Approval settings of a chat. `null` inherits the account setting. `max_cost_per_tool` can only lower it."""
 
     read_only_operations: bool | None
     low_risk_operations: bool | None

@@ -1,7 +1,7 @@
-"""Whether the arguments of a call carry words that came from somewhere else: a page, a server, a file.
+"""Find text from untrusted sources, such as pages, servers and files, in the arguments of a call.
 
-Compared are letters and digits alone, so that neither spaces, signs and capitals hide a copy nor the ways in which addresses and
-pages write them. What is said in other words is not found: what can send out is asked about anyway, unless a rule allows it.
+Only letters and digits are compared. Spaces, punctuation, case, and URL or HTML escapes therefore do not hide a copy.
+Paraphrases are not found. Tools that can send data out need approval anyway, unless a rule allows them.
 """
 
 import binascii
@@ -13,14 +13,14 @@ from html import unescape
 from typing import Any
 from urllib.parse import unquote_plus
 
-SHINGLE = 6  # letters and digits that are compared at once
+SHINGLE = 6  # letters and digits compared at once
 STEP = 5
-# So many in a row are no coincidence; with digits among them, as in keys and numbers of cards, fewer are.
+# A common run this long is no coincidence. With digits in it, as in keys and card numbers, a shorter one counts.
 COPIED, COPIED_WITH_DIGITS = 20, 10
-MOST_SHORT = 200  # values of a few letters that are looked for one by one
-LEAST_WHOLE = 8  # a shorter value is in every text: a name, a number, a word
-READ_AT_MOST = 4 * 1024 * 1024  # characters of all sources; what is beyond counts as carried, as nobody looked
-BEYOND = "what is further back in this chat"
+MOST_SHORT = 200  # short values that are searched one by one
+LEAST_WHOLE = 8  # shorter values occur in every text: names, numbers, single words
+READ_AT_MOST = 4 * 1024 * 1024  # characters of all sources together; text beyond is not searched and counts as a source
+BEYOND = "earlier content of this chat"
 _SIGNS = re.compile(r"[\W_]+")
 LEAST_PACKED = 16
 _PACKED = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
@@ -28,7 +28,7 @@ _PACKED = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 
 @dataclass(frozen=True)
 class Source:
-    """Somebody else's words, and where they came from, in words for a person."""
+    """Untrusted text, with a readable name of where it came from."""
 
     name: str
     text: str
@@ -37,9 +37,9 @@ class Source:
 def find_sources(
     arguments: Mapping[str, Any], sources: Iterable[Source], own_words: str, *, is_all: bool = True
 ) -> list[str]:
-    """The names of the sources whose words the arguments carry, each once. What the person wrote themselves is theirs.
+    """Return the names of the sources whose text the arguments contain, each once. Text in `own_words` does not count.
 
-    `is_all`: whether `sources` are all that there are; where they are not, nobody knows of the rest.
+    `is_all`: whether `sources` is complete. If it is not, BEYOND is added for the rest.
     """
     own = _plain(own_words)
     long_enough = (value for value in _strings(arguments) if len(value.strip()) >= LEAST_WHOLE)
@@ -48,7 +48,7 @@ def find_sources(
     if not values:
         return []
     places = _places(values)
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     room = READ_AT_MOST
     for source in sources:
         if room <= 0:
@@ -56,9 +56,9 @@ def find_sources(
             break
         text = _plain(source.text[:room])
         room -= len(source.text)
-        if source.name not in found and _is_carried(text, values, places, own):
-            found[source.name] = None
-    return [*found, *([] if is_all else [BEYOND])]
+        if source.name not in names and _is_carried(text, values, places, own):
+            names[source.name] = None
+    return [*names, *([] if is_all else [BEYOND])]
 
 
 def _plain(text: str) -> str:
@@ -66,14 +66,14 @@ def _plain(text: str) -> str:
 
 
 def _readings(value: str) -> Iterator[str]:
-    """A value as it stands, and as whoever receives it may read it: out of an address, a page, or packed as letters."""
+    """Yield the plain text of a value, and of its URL-decoded, HTML-decoded and Base64-decoded forms."""
     yield _plain(value)
     spelled = unescape(unquote_plus(unquote_plus(value)))
     if spelled != value:
         yield _plain(spelled)
     for text in dict.fromkeys((value, spelled)):
         for packed in _PACKED.findall(text):
-            # Of an address what stands before it may look packed, too: each part by itself, and from each of four places.
+            # A URL path before Base64 text can look like Base64: try each segment, and each of four offsets.
             for part in dict.fromkeys((packed, *packed.split("/"))):
                 yield from (_plain(_unpacked(part[start:])) for start in range(4) if len(part) >= LEAST_PACKED)
 
@@ -87,7 +87,7 @@ def _unpacked(packed: str) -> str:
 
 
 def _places(values: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Where in which value each few letters stand."""
+    """Map each shingle to the index of its value and the position in it."""
     return {
         value[start : start + SHINGLE]: (number, start)
         for number, value in enumerate(values)
@@ -96,8 +96,8 @@ def _places(values: Sequence[str]) -> dict[str, tuple[int, int]]:
 
 
 def _is_carried(text: str, values: Sequence[str], places: Mapping[str, tuple[int, int]], own: str) -> bool:
-    """Whether a value stands in the text as a whole, or a stretch of it that is no coincidence and not the person's own."""
-    # Too short to be met in steps; of very many nobody knows.
+    """Return whether the text contains a whole value, or a run too long for coincidence that is not in `own`."""
+    # Too short for the stepped search. With too many of them, assume a match.
     short = [value for value in values if len(value) < SHINGLE + STEP - 1]
     if len(short) > MOST_SHORT or any(value in text for value in short):
         return True
@@ -107,14 +107,14 @@ def _is_carried(text: str, values: Sequence[str], places: Mapping[str, tuple[int
             continue
         value = values[place[0]]
         stretch = _stretch(text, at, value, place[1])
-        enough = COPIED_WITH_DIGITS if any(sign.isdigit() for sign in stretch) else COPIED
+        enough = COPIED_WITH_DIGITS if any(character.isdigit() for character in stretch) else COPIED
         if len(stretch) >= min(enough, len(value)) and stretch not in own:
             return True
     return False
 
 
 def _stretch(text: str, at: int, value: str, start: int) -> str:
-    """The longest that both have in common around a place, as far as it matters."""
+    """Return the longest common run around a match, up to about COPIED characters."""
     first, last = 0, SHINGLE
     while first > -COPIED and at + first > 0 and start + first > 0 and text[at + first - 1] == value[start + first - 1]:
         first -= 1
@@ -137,9 +137,9 @@ def _strings(value: object) -> Iterator[str]:
         case int() | float():
             yield str(value)
         case Mapping():
-            for key, one in value.items():
+            for key, item in value.items():
                 yield from _strings(key)
-                yield from _strings(one)
+                yield from _strings(item)
         case list():
-            for one in value:
-                yield from _strings(one)
+            for item in value:
+                yield from _strings(item)

@@ -1,4 +1,4 @@
-"""Whether values fit a JSON Schema: the arguments of a tool, the state of a chat. Nothing is fetched to find out."""
+"""Validate tool arguments and chat state against a JSON Schema. External references are never fetched."""
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -15,60 +15,67 @@ from tertulia.tools.errors import ArgumentsInvalid
 MAX_ARGUMENTS = 64 * 1024  # bytes of JSON
 MAX_DEPTH = 32
 _ELSEWHERE = ("$ref", "$dynamicRef", "$recursiveRef")
-# In a schema that anybody may give: what can cost more time than the schema is long.
+# Keywords whose cost can exceed the schema's length. Untrusted schemas with them are not checked here.
 _DEAR = {*_ELSEWHERE, "pattern", "patternProperties", "uniqueItems", "unevaluatedProperties", "unevaluatedItems"}
 _CHOICES = {"anyOf", "oneOf", "allOf", "not", "if", "then", "else", "contains", "const"}
-# Of alternatives with values: about half a second of work, which nothing else should wait for longer.
+# Values times schema alternatives: about half a second of work, the longest that others may wait.
 MAX_COMPARISONS = 500_000
-_NAMED = {"properties", "$defs", "definitions", "dependentSchemas"}  # whose own keys are names that anybody may choose
+_NAMED = {
+    "properties",
+    "$defs",
+    "definitions",
+    "dependentSchemas",
+}  # their keys are names chosen by the schema's author
 _VALUES = {"enum", "const", "default", "examples", "required", "title", "description"}
 
 
 def parse_arguments(text: str) -> dict[str, Any]:
-    """The arguments as a model wrote them. Raises ArgumentsInvalid for what is no JSON object, too long or too deep."""
+    """Parse a model's arguments. Raises ArgumentsInvalid if they are not a JSON object, too long or too deep."""
     if len(text.encode("utf-8", "replace")) > MAX_ARGUMENTS:
         raise _too_long(MAX_ARGUMENTS)
     try:
-        found = orjson.loads(text or "{}")
+        arguments = orjson.loads(text or "{}")
     except orjson.JSONDecodeError as error:
         raise ArgumentsInvalid(f"The arguments are not valid JSON: {error}.") from None
-    if not isinstance(found, dict):
+    if not isinstance(arguments, dict):
         raise ArgumentsInvalid("The arguments must be a JSON object.")
-    check_plain(found)
-    return found
+    check_plain(arguments)
+    return arguments
 
 
 def check_plain(value: object) -> None:
-    """Raises ArgumentsInvalid for what cannot be stored: nested too deep, or with the character U+0000 in it."""
-    for depth, one in _walk(value):
+    """Check that a value can be stored. Raises ArgumentsInvalid if it is nested too deeply or contains U+0000."""
+    for depth, item in _walk(value):
         if depth > MAX_DEPTH:
             raise ArgumentsInvalid(f"The values are nested deeper than {MAX_DEPTH} levels.")
-        if isinstance(one, str) and "\x00" in one:
-            raise ArgumentsInvalid("The values hold the character U+0000, which cannot be stored.")
+        if isinstance(item, str) and "\x00" in item:
+            raise ArgumentsInvalid("The values contain the character U+0000, which cannot be stored. Remove it.")
 
 
 def check_arguments(
     parameters: Mapping[str, Any], arguments: Mapping[str, Any], *, limit_bytes: int = MAX_ARGUMENTS
 ) -> None:
-    """Raises ArgumentsInvalid with what is wrong, and where."""
+    """Validate arguments against the schema. Raises ArgumentsInvalid with the first problem and its path."""
     check_plain(arguments)
     if len(orjson.dumps(arguments)) > limit_bytes:
         raise _too_long(limit_bytes)
     if _alternatives(parameters) * sum(1 for _ in _walk(arguments)) > MAX_COMPARISONS:
-        raise ArgumentsInvalid("The values are too many to be compared with so many alternatives of the schema.")
+        raise ArgumentsInvalid("There are too many values to compare with the alternatives in the schema.")
     try:
-        # A registry of nothing, so that a reference to elsewhere is not followed.
+        # An empty registry, so that external references are not fetched.
         validator = Draft202012Validator(dict(parameters), registry=Registry())
-        wrong = best_match(validator.iter_errors(dict(arguments)))
+        problem = best_match(validator.iter_errors(dict(arguments)))
     except (Unresolvable, RecursionError):
-        raise ArgumentsInvalid("The schema refers to something that is not in it, or to itself without end.") from None
-    if wrong is not None:
-        where = "/".join(str(step) for step in wrong.absolute_path)
-        raise ArgumentsInvalid((f"{where}: {wrong.message}" if where else wrong.message)[:1000])
+        raise ArgumentsInvalid(
+            "The schema has a reference that cannot be resolved, or refers to itself endlessly."
+        ) from None
+    if problem is not None:
+        where = "/".join(str(step) for step in problem.absolute_path)
+        raise ArgumentsInvalid((f"{where}: {problem.message}" if where else problem.message)[:1000])
 
 
 def is_schema(parameters: object) -> bool:
-    """Whether it is a JSON Schema of an object, as the arguments of a tool are."""
+    """Return whether this is a valid JSON Schema of type object, as tool parameters must be."""
     if not isinstance(parameters, dict) or parameters.get("type") != "object":
         return False
     try:
@@ -87,7 +94,7 @@ def _is_valid(schema: bytes) -> bool:
 
 
 def is_modest_schema(schema: object) -> bool:
-    """Whether a schema that anybody may give costs no more to check than it is long for each value, and refers to nothing."""
+    """Return whether an untrusted schema is cheap to check: small, without references or expensive keywords."""
     if not isinstance(schema, dict) or any(depth > MAX_DEPTH for depth, _ in _walk(schema)):
         return False
     if len(orjson.dumps(schema)) > MAX_ARGUMENTS:
@@ -96,54 +103,54 @@ def is_modest_schema(schema: object) -> bool:
 
 
 def _is_dear(schema: object) -> bool:
-    """Whether a word of it costs more than it is long. How deep it is was looked at before."""
+    """Return whether the schema uses an expensive keyword. The caller has checked its depth."""
     if isinstance(schema, list):
         return any(map(_is_dear, schema))
     if not isinstance(schema, dict):
         return False
-    for word, value in schema.items():
-        if word in _DEAR:
+    for keyword, value in schema.items():
+        if keyword in _DEAR:
             return True
-        inner = list(value.values()) if word in _NAMED and isinstance(value, dict) else value
-        if word not in _VALUES and _is_dear(inner):
+        inner = list(value.values()) if keyword in _NAMED and isinstance(value, dict) else value
+        if keyword not in _VALUES and _is_dear(inner):
             return True
     return False
 
 
 def _alternatives(schema: object) -> int:
-    """With how much of a schema one value may be compared besides what names it: the values of an enum, the members of a choice."""
+    """Count the schema parts that one value may be compared with, such as enum values and members of a choice."""
     if isinstance(schema, list):
         return sum(map(_alternatives, schema))
     if not isinstance(schema, dict):
         return 0
     count = 1
-    for word, value in schema.items():
-        if word == "enum" or word in _CHOICES:
+    for keyword, value in schema.items():
+        if keyword == "enum" or keyword in _CHOICES:
             count += sum(1 for _ in _walk(value))
-        elif word not in _VALUES:
-            count += _alternatives(list(value.values()) if word in _NAMED and isinstance(value, dict) else value)
+        elif keyword not in _VALUES:
+            count += _alternatives(list(value.values()) if keyword in _NAMED and isinstance(value, dict) else value)
     return count
 
 
 def depth_of(value: object) -> int:
-    """How deep a value is nested; MAX_DEPTH + 1 for what is deeper."""
+    """Return how deep a value is nested, at most MAX_DEPTH + 1."""
     return max(depth for depth, _ in _walk(value))
 
 
 def _walk(value: object) -> Iterator[tuple[int, object]]:
-    """Every value with how deep it lies, the names of fields among them; no deeper than one more than is allowed."""
+    """Yield each value and field name with its depth. Stops one level below MAX_DEPTH."""
     waiting: list[tuple[int, object]] = [(0, value)]
     while waiting:
-        depth, one = waiting.pop()
-        yield depth, one
+        depth, item = waiting.pop()
+        yield depth, item
         if depth > MAX_DEPTH:
             continue
-        if isinstance(one, Mapping):
-            waiting += [(depth + 1, key) for key in one]
-            waiting += [(depth + 1, inner) for inner in one.values()]
-        elif isinstance(one, list):
-            waiting += [(depth + 1, inner) for inner in one]
+        if isinstance(item, Mapping):
+            waiting += [(depth + 1, key) for key in item]
+            waiting += [(depth + 1, inner) for inner in item.values()]
+        elif isinstance(item, list):
+            waiting += [(depth + 1, inner) for inner in item]
 
 
 def _too_long(limit: int) -> ArgumentsInvalid:
-    return ArgumentsInvalid(f"The arguments are longer than {limit:,} bytes. Say it shorter.")
+    return ArgumentsInvalid(f"The arguments are longer than {limit:,} bytes. Shorten them.")

@@ -1,1 +1,1 @@
-"""Tools that come with the server and need nothing of chats or drafts."""
+"""Built-in tools that do not depend on chats or drafts."""

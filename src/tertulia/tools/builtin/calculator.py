@@ -1,4 +1,4 @@
-"""Arithmetic that models get wrong: exact decimals, and a few functions."""
+"""A calculator with exact decimals and a few functions. Models often get arithmetic wrong."""
 
 import ast
 import math
@@ -62,7 +62,7 @@ class Calculate(Tool):
 
 
 def evaluate(expression: str) -> str:
-    """The value as text, to 50 digits. Raises ToolFailed with what cannot be worked out."""
+    """Evaluate an expression and return its value as text, to 50 digits. Raises ToolFailed."""
     try:
         tree = ast.parse(expression.replace("^", "**"), mode="eval")
         with localcontext(Context(prec=DIGITS, Emax=MAX_EXPONENT * 10, Emin=-MAX_EXPONENT * 10)):
@@ -70,10 +70,10 @@ def evaluate(expression: str) -> str:
     except ToolFailed:
         raise
     except (SyntaxError, RecursionError, MemoryError):
-        raise ToolFailed("That is not an expression that can be worked out.") from None
+        raise ToolFailed("This is not a valid arithmetic expression.") from None
     except (DecimalException, ArithmeticError, ValueError, TypeError):
         raise ToolFailed(
-            "That has no value: a division by zero, a root of what is below it, or too large a number."
+            "The expression has no value: division by zero, root of a negative number, or too large a number."
         ) from None
     text = format(value, "f") if -30 < value.adjusted() < 40 else str(value)
     return "0" if text == "-0" else text
@@ -92,10 +92,10 @@ def _value(node: ast.expr) -> Decimal:
         case ast.BinOp(op=ast.Pow(), left=left, right=right):
             exponent = _value(right)
             if abs(exponent) > MAX_EXPONENT:
-                raise ToolFailed(f"An exponent may be {MAX_EXPONENT:,} at most.")
+                raise ToolFailed(f"An exponent can be at most {MAX_EXPONENT:,}.")
             return _value(left) ** exponent
         case ast.BinOp(op=op, left=left, right=right) if type(op) in _OPERATORS:
             return _OPERATORS[type(op)](_value(left), _value(right))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
-            return _FUNCTIONS[name](*(_value(one) for one in args))
-    raise ToolFailed(f"{ast.unparse(node)[:60]} is not something that can be worked out here.")
+            return _FUNCTIONS[name](*(_value(argument) for argument in args))
+    raise ToolFailed(f"{ast.unparse(node)[:60]} is not supported in an expression.")

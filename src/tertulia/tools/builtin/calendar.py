@@ -1,4 +1,4 @@
-"""What day and time it is: models do not know."""
+"""The current date and time, which models do not know."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -36,11 +36,11 @@ class CurrentTime(Tool):
         try:
             zone = ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ToolFailed(f"{name[:60]} is not a time zone; they are called like Europe/Prague.") from None
+            raise ToolFailed(f"{name[:60]} is not a time zone. Use an IANA name such as Europe/Prague.") from None
         try:
             moment = clock.now().astimezone(zone) + timedelta(days=arguments.get("days_from_now", 0))
         except OverflowError:
-            raise ToolFailed("That is beyond the calendar.") from None
+            raise ToolFailed("That date is out of range.") from None
         return ToolResult(
             {
                 "iso": moment.isoformat(timespec="seconds"),

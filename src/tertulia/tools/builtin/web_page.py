@@ -1,4 +1,4 @@
-"""Reading a page of the web: through the guarded client, as text, within limits."""
+"""Fetch a web page as text, through the guarded client and within limits."""
 
 import asyncio
 import tempfile
@@ -30,7 +30,7 @@ class FetchPage(Tool):
         "required": ["url"],
         "additionalProperties": False,
     }
-    risk = Risk.LOW  # it changes nothing here, but an address can carry words out
+    risk = Risk.LOW  # it changes nothing here, but a URL can carry data out
     timeout_s = 30.0
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
@@ -38,7 +38,7 @@ class FetchPage(Tool):
             async with asyncio.timeout(FETCH_S):
                 address, kind, content = await _fetch(context.client, arguments["url"])
         except TimeoutError:
-            raise ToolFailed("The page did not come within 10 seconds.") from None
+            raise ToolFailed("The page did not load within 10 seconds.") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ToolFailed(f"The page could not be fetched: {error}.") from None
         text = await (_as_text(content) if "html" in kind else asyncio.to_thread(_decoded, content))
@@ -46,13 +46,15 @@ class FetchPage(Tool):
 
 
 async def _fetch(client: httpx.AsyncClient, url: str) -> tuple[str, str, bytes]:
-    """Follows a few redirects within the host that was asked for, each address checked anew by the client; gives where it ended, the
-    type and the bytes. A redirect to another host is told of, not followed: whoever let this address be fetched did not name that one.
+    """Fetch a URL. Return the final URL, the media type and the bytes.
+
+    Follows a few redirects within the same host, and the client checks each URL. A redirect to another host is only
+    reported, because only this host was approved.
     """
     host = urlsplit(url).hostname
     for _ in range(MAX_REDIRECTS + 1):
         if urlsplit(url).scheme not in ("http", "https"):
-            raise ToolFailed("Only http and https addresses are fetched.")
+            raise ToolFailed("Only http and https addresses can be fetched.")
         headers = {
             "Accept": "text/html, text/*;q=0.9, application/json;q=0.8",
             "Accept-Encoding": "identity",
@@ -63,27 +65,27 @@ async def _fetch(client: httpx.AsyncClient, url: str) -> tuple[str, str, bytes]:
             if answer.status_code in _MOVED and target:
                 url = urljoin(url, target)
                 if urlsplit(url).hostname != host:
-                    raise ToolFailed(f"The page moved to another site: {url[:500]} Fetch that address if it is wanted.")
+                    raise ToolFailed(f"The page moved to another site: {url[:500]} Fetch that address if you need it.")
                 continue
             if answer.status_code >= 400:
-                raise ToolFailed(f"The page answers with status {answer.status_code}.")
-            # Unpacked, a few bytes can be gigabytes before they are counted.
+                raise ToolFailed(f"The page responded with status {answer.status_code}.")
+            # A few compressed bytes can expand to gigabytes before they are counted.
             if answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-                raise ToolFailed("The page comes packed, although it was asked for as it is.")
+                raise ToolFailed("The page is compressed, although an uncompressed one was requested.")
             kind = answer.headers.get("content-type", "text/plain").partition(";")[0].strip().lower()
             if not kind.startswith(_TEXTS):
-                raise ToolFailed(f"That is no page of text: {kind[:80]}.")
+                raise ToolFailed(f"This is not a text page: {kind[:80]}.")
             return url, kind, await _read(answer)
     raise ToolFailed(f"The page moved more than {MAX_REDIRECTS} times.")
 
 
 async def _read(answer: httpx.Response) -> bytes:
-    found = bytearray()
+    content = bytearray()
     async for chunk in answer.aiter_raw():
-        found += chunk
-        if len(found) > MAX_PAGE:
+        content += chunk
+        if len(content) > MAX_PAGE:
             raise ToolFailed("The page is larger than 10 MiB.")
-    return bytes(found)
+    return bytes(content)
 
 
 def _decoded(content: bytes) -> str:
@@ -92,9 +94,9 @@ def _decoded(content: bytes) -> str:
 
 
 async def _as_text(content: bytes) -> str:
-    """Its words, by a process of its own: a page is anybody's."""
-    with tempfile.TemporaryDirectory(prefix="page-") as made:
-        folder = Path(made)
+    """Convert HTML to text in a separate process, because a page is untrusted."""
+    with tempfile.TemporaryDirectory(prefix="page-") as path:
+        folder = Path(path)
         await asyncio.to_thread((folder / "page.html").write_bytes, content)
         await run_child("tertulia.tools.page_reader", "page.html", "page.txt", folder=folder, seconds=READ_S)
         text = folder / "page.txt"

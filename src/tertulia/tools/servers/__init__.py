@@ -1,1 +1,1 @@
-"""Tools of MCP servers: whose they are, what they say they can do, and how they are called."""
+"""MCP servers: their owners, tool definitions, sign-ins and calls."""

@@ -1,7 +1,7 @@
-"""OAuth as MCP servers ask for it: finding who signs people in, and being known there. tokens.py is what comes after.
+"""Start the OAuth flow of an MCP server: find its authorization server and register there. tokens.py finishes it.
 
-What is told is read and checked by the `mcp` package (RFC 9728, 8414, 7591, 8707). Its own flow waits in one process for the
-person to come back; here it is cut in two, so that any process can go on with it, also after a restart.
+The `mcp` package parses and checks the responses (RFC 9728, 8414, 7591, 8707). Its flow waits in one process for the
+person to return. Here the flow has two halves, so that any process can finish it, also after a restart.
 """
 
 import secrets
@@ -57,7 +57,7 @@ _PROBE = {
 
 @dataclass(frozen=True)
 class Begun:
-    """Where the person goes, and what is needed when they come back."""
+    """A started sign-in: the URL to send the person to, and the state needed when they return."""
 
     url: str
     state: str
@@ -65,12 +65,12 @@ class Begun:
 
 
 def client_metadata(redirect_uri: str) -> OAuthClientMetadata:
-    """What this program says of itself (RFC 7591)."""
+    """Return the metadata with which this program registers as a client (RFC 7591)."""
     is_web = urlsplit(redirect_uri).scheme == "https"
     return OAuthClientMetadata(
         redirect_uris=[AnyUrl(redirect_uri)],
         client_name=CLIENT_NAME,
-        token_endpoint_auth_method="none",  # noqa: S106 - no program that people run keeps a secret of its own
+        token_endpoint_auth_method="none",  # noqa: S106 - a program that people run themselves cannot keep a secret
         application_type="web" if is_web else "native",
     )
 
@@ -86,40 +86,43 @@ async def begin(
     given: GivenClient | None,
     scope_before: str | None,
 ) -> Begun:
-    """Ask a server who signs people in for it, and be known there. Raises ToolSignInFailed, AddressRefused.
+    """Find the server's authorization server and register there. Raises ToolSignInFailed, AddressRefused.
 
-    `headers` are the server's own, and go nowhere else. `metadata_url` is where this program describes itself, where the web can
-    read it: then it needs no registration.
+    `headers` are sent to the server only. `metadata_url` is the public URL of this program's client metadata, if there
+    is one. It replaces registration where the service supports that.
     """
     hidden = [*headers.values(), *filter(None, [given.client_secret if given else None])]
     async with issuer_calls(client, name, server_url, hidden) as http:
         probe = {**headers, "Accept": "application/json, text/event-stream"}
         async with http.stream("POST", server_url, json=_PROBE, headers=probe) as challenge:
-            asks = challenge.status_code in (401, 403)  # what it says besides is in its headers
+            is_challenged = challenge.status_code in (401, 403)  # the details are in its headers
         resource = await _resource_metadata(http, challenge, server_url)
-        if resource is None and not asks:
-            raise ToolSignInFailed(f"{name} asks nobody to sign in: its tools can be used as they are.")
+        if resource is None and not is_challenged:
+            raise ToolSignInFailed(f"{name} does not require a sign-in. You can use its tools directly.")
         issuer_url = str(resource.authorization_servers[0]) if resource else None
         metadata, issuer = await _issuer_metadata(http, issuer_url, server_url)
-        about = client_metadata(redirect_uri)
+        own_metadata = client_metadata(redirect_uri)
         challenged = get_client_metadata_scopes(
-            extract_scope_from_www_auth(challenge) if asks else None, resource, metadata, about.grant_types
+            extract_scope_from_www_auth(challenge) if is_challenged else None,
+            resource,
+            metadata,
+            own_metadata.grant_types,
         )
-        about.scope = scope = plain_scope(union_scopes(scope_before, challenged))
+        own_metadata.scope = scope = plain_scope(union_scopes(scope_before, challenged))
         base = _origin(server_url)
         token_endpoint = str(metadata.token_endpoint) if metadata else f"{base}/token"
-        page = str(metadata.authorization_endpoint) if metadata else f"{base}/authorize"
-        for url in (issuer, token_endpoint, page):
+        authorization_url = str(metadata.authorization_endpoint) if metadata else f"{base}/authorize"
+        for url in (issuer, token_endpoint, authorization_url):
             require_safe(server_url, url)
         methods = metadata.code_challenge_methods_supported if metadata else None
         if methods is not None and "S256" not in methods:
-            raise OAuthFlowError("it does not take the proof (PKCE, S256) that the code is brought by who asked for it")
-        known = await _known_as(http, name, metadata, about, base, metadata_url, given)
+            raise OAuthFlowError("it does not support PKCE with S256, which protects the authorization code")
+        registration = await _known_as(http, name, metadata, own_metadata, base, metadata_url, given)
     pkce = PKCEParameters.generate()
     state = secrets.token_urlsafe(32)
     query = {
         "response_type": "code",
-        "client_id": known.client_id,
+        "client_id": registration.client_id,
         "redirect_uri": redirect_uri,
         "state": state,
         "code_challenge": pkce.code_challenge,
@@ -129,13 +132,13 @@ async def begin(
     if scope:
         query["scope"] = scope
         if "offline_access" in scope.split():
-            query["prompt"] = "consent"  # OpenID Connect asks for it there
-    if len(known.client_id) > MAX_CLIENT_ID or len(known.client_secret or "") > MAX_SECRET:
-        raise ToolSignInFailed(f"Signing in to {name} failed: it gave this program a name that is too long.")
+            query["prompt"] = "consent"  # OpenID Connect requires it for offline access
+    if len(registration.client_id) > MAX_CLIENT_ID or len(registration.client_secret or "") > MAX_SECRET:
+        raise ToolSignInFailed(f"Signing in to {name} failed: the client ID or secret that it issued is too long.")
     oauth_client = OAuthClient(
-        client_id=known.client_id,
-        client_secret=known.client_secret,
-        auth_method=cast(Literal["none"], known.token_endpoint_auth_method or "none"),
+        client_id=registration.client_id,
+        client_secret=registration.client_secret,
+        auth_method=cast(Literal["none"], registration.token_endpoint_auth_method or "none"),
         token_endpoint=token_endpoint,
         resource=query["resource"],
     )
@@ -147,44 +150,52 @@ async def begin(
         code_verifier=pkce.code_verifier,
         scope=scope,
     )
-    return Begun(url=f"{page}{'&' if urlsplit(page).query else '?'}{urlencode(query)}", state=state, flow=flow)
+    return Begun(
+        url=f"{authorization_url}{'&' if urlsplit(authorization_url).query else '?'}{urlencode(query)}",
+        state=state,
+        flow=flow,
+    )
 
 
 async def _resource_metadata(
     http: httpx2.AsyncClient, challenge: httpx2.Response, server_url: str
 ) -> ProtectedResourceMetadata | None:
-    told = extract_resource_metadata_from_www_auth(challenge)
-    is_away = False
-    for url in build_protected_resource_metadata_discovery_urls(told, server_url):
+    hinted_url = extract_resource_metadata_from_www_auth(challenge)
+    is_unavailable = False
+    for url in build_protected_resource_metadata_discovery_urls(hinted_url, server_url):
         answer = await http.send(create_oauth_metadata_request(url))
-        is_away = is_away or answer.status_code >= 500 or answer.status_code == 429
-        found = await handle_protected_resource_response(answer)
-        if found is not None:
-            wanted = resource_url_from_server_url(server_url)
-            if not check_resource_allowed(requested_resource=wanted, configured_resource=str(found.resource)):
-                raise OAuthFlowError(f"it says that it is {found.resource}, which is another address")
-            return found
-    if is_away:
-        raise OAuthFlowError("it does not say who signs people in at the moment")
+        is_unavailable = is_unavailable or answer.status_code >= 500 or answer.status_code == 429
+        metadata = await handle_protected_resource_response(answer)
+        if metadata is not None:
+            server_resource = resource_url_from_server_url(server_url)
+            if not check_resource_allowed(
+                requested_resource=server_resource, configured_resource=str(metadata.resource)
+            ):
+                raise OAuthFlowError(f"its metadata is for {metadata.resource}, which is another address")
+            return metadata
+    if is_unavailable:
+        raise OAuthFlowError("its sign-in metadata is not available at the moment; try again later")
     return None
 
 
 async def _issuer_metadata(
     http: httpx2.AsyncClient, issuer_url: str | None, server_url: str
 ) -> tuple[OAuthMetadata | None, str]:
-    """What who signs people in says of itself, and its name."""
+    """Return the metadata of the authorization server, or None if it has none, and the issuer."""
     issuer = issuer_url or _origin(server_url)
     for url in build_oauth_authorization_server_metadata_discovery_urls(issuer_url, server_url):
-        goes_on, found = await handle_auth_metadata_response(await http.send(create_oauth_metadata_request(url)))
-        if found is not None:
-            if issuer_url is None and issuers_match(str(found.issuer), issuer):
-                issuer = str(found.issuer)
-            validate_metadata_issuer(found, issuer)
-            return found, issuer
-        if not goes_on:
+        should_continue, metadata = await handle_auth_metadata_response(
+            await http.send(create_oauth_metadata_request(url))
+        )
+        if metadata is not None:
+            if issuer_url is None and issuers_match(str(metadata.issuer), issuer):
+                issuer = str(metadata.issuer)
+            validate_metadata_issuer(metadata, issuer)
+            return metadata, issuer
+        if not should_continue:
             break
     if issuer_url is not None:
-        raise OAuthFlowError(f"{issuer_url} does not say how people sign in there")
+        raise OAuthFlowError(f"{issuer_url} does not publish authorization server metadata")
     return None, issuer
 
 
@@ -192,36 +203,41 @@ async def _known_as(
     http: httpx2.AsyncClient,
     name: str,
     metadata: OAuthMetadata | None,
-    about: OAuthClientMetadata,
+    own_metadata: OAuthClientMetadata,
     base: str,
     metadata_url: str | None,
-    given: GivenClient | None,
+    registered_client: GivenClient | None,
 ) -> OAuthClientInformationFull:
-    if given is not None:
+    if registered_client is not None:
         method = "none"
-        if given.client_secret is not None:
-            offered = (metadata.token_endpoint_auth_methods_supported if metadata else None) or ["client_secret_basic"]
-            method = "client_secret_basic" if "client_secret_basic" in offered else "client_secret_post"
+        if registered_client.client_secret is not None:
+            methods = (metadata.token_endpoint_auth_methods_supported if metadata else None) or ["client_secret_basic"]
+            method = "client_secret_basic" if "client_secret_basic" in methods else "client_secret_post"
         return OAuthClientInformationFull(
-            client_id=given.client_id, client_secret=given.client_secret, token_endpoint_auth_method=method
+            client_id=registered_client.client_id,
+            client_secret=registered_client.client_secret,
+            token_endpoint_auth_method=method,
         )
     if metadata_url is not None and should_use_client_metadata_url(metadata, metadata_url):
-        return create_client_info_from_metadata_url(metadata_url, redirect_uris=about.redirect_uris)
+        return create_client_info_from_metadata_url(metadata_url, redirect_uris=own_metadata.redirect_uris)
     if metadata is not None and metadata.registration_endpoint is None:
-        where, back = urlsplit(str(metadata.issuer)).netloc, about.redirect_uris[0] if about.redirect_uris else ""
+        host, redirect_uri = (
+            urlsplit(str(metadata.issuer)).netloc,
+            own_metadata.redirect_uris[0] if own_metadata.redirect_uris else "",
+        )
         raise ToolSignInFailed(
-            f"{name} has people sign in at {where}, which registers no programs by itself. Register one there with the "
-            f"address {back} to come back to, and enter its client id here.",
+            f"{name} uses {host} for sign-in, which does not register clients automatically. Register a client there "
+            f"with the redirect URL {redirect_uri}, and enter its client ID here.",
             field="client_id",
         )
-    answer = await http.send(create_client_registration_request(metadata, about, base))
-    made = await handle_registration_response(answer)
-    check_registration_usable(made)
-    return made
+    answer = await http.send(create_client_registration_request(metadata, own_metadata, base))
+    registration = await handle_registration_response(answer)
+    check_registration_usable(registration)
+    return registration
 
 
-def _resource(found: ProtectedResourceMetadata | None, server_url: str) -> str:
-    return str(found.resource) if found else resource_url_from_server_url(server_url)
+def _resource(metadata: ProtectedResourceMetadata | None, server_url: str) -> str:
+    return str(metadata.resource) if metadata else resource_url_from_server_url(server_url)
 
 
 def _origin(url: str) -> str:
@@ -230,7 +246,7 @@ def _origin(url: str) -> str:
 
 
 def _what_counts_later(metadata: OAuthMetadata | None) -> OAuthMetadata | None:
-    """What says who signed the person in; the rest may be long, and is not kept."""
+    """Keep only the metadata fields that the second half needs: the rest may be long."""
     if metadata is None:
         return None
     return OAuthMetadata(

@@ -1,4 +1,4 @@
-"""Sending a person's token with what goes to their server, and another one when it is refused."""
+"""Send a person's access token with requests to their server, and renew it when it is refused."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
@@ -9,26 +9,26 @@ from mcp.client.auth.utils import extract_field_from_www_auth, extract_scope_fro
 from tertulia.errors import AppError
 from tertulia.tools.servers.port import ScopeWanted, SignInWanted
 
-Tokens = Callable[[str | None], Awaitable[str | None]]  # the token that counts, another than the given one
+Tokens = Callable[[str | None], Awaitable[str | None]]  # takes a rejected token or None, returns the current one
 
 
 class Bearer(httpx2.Auth):
-    """Why nothing can be sent is kept, because the package that calls makes another error of it."""
+    """Authentication with an access token. Keeps refusals, because the `mcp` package replaces the error."""
 
     requires_request_body = True
 
     def __init__(self, name: str, tokens: Tokens, secrets: list[str]) -> None:
-        """`secrets` hears of each token, so that it can be taken out of what the server says."""
-        self.refused: AppError | None = None  # of the call, or of what came before it
+        """Add each token to `secrets`, so that it is redacted from the server's text."""
+        self.refused: AppError | None = None  # of the call, or of a request before it
         self._has_called = False
-        self._was_let_in = False  # whether a call got through: then nobody can say that nothing was done
+        self._was_let_in = False  # whether a call got through, and may have taken effect
         self._name = name
         self._tokens = tokens
         self._secrets = secrets
         self._token: str | None = None
 
     async def renew(self, rejected: str | None) -> str | None:
-        """Raises ServerFailed, SignInWanted."""
+        """Load the current token, which is not `rejected`. Raises ServerFailed, SignInWanted."""
         self._token = await self._tokens(rejected)
         if self._token is not None and self._token not in self._secrets:
             self._secrets.append(self._token)
@@ -51,7 +51,7 @@ class Bearer(httpx2.Auth):
         self._was_let_in = self._was_let_in or (is_call and response.status_code < 400)
 
     def _tell(self, refused: AppError | None, *, is_call: bool) -> None:
-        """What is refused while a call goes on, such as an answer to what it asked, says nothing of the call itself."""
+        """Record a refusal, or None. After a call was sent, other requests (replies to questions) do not count."""
         if not self._was_let_in if is_call else not self._has_called:
             self.refused = refused
 
@@ -69,20 +69,20 @@ class Bearer(httpx2.Auth):
 
 def _is_call(request: httpx2.Request) -> bool:
     try:
-        sent = orjson.loads(request.content)
+        body = orjson.loads(request.content)
     except orjson.JSONDecodeError:
         return False
-    return isinstance(sent, dict) and sent.get("method") == "tools/call"
+    return isinstance(body, dict) and body.get("method") == "tools/call"
 
 
 def _wanted_scope(response: httpx2.Response) -> str | None:
-    """What more a server wants to be allowed, where it knows who calls and that is not enough (RFC 6750, 3.1)."""
+    """Return the scope that an authenticated caller lacks (RFC 6750, 3.1), "" if unnamed. None for other responses."""
     if response.status_code != 403 or extract_field_from_www_auth(response, "error") != "insufficient_scope":
         return None
     return (extract_scope_from_www_auth(response) or "")[:2000]
 
 
 def _is_challenge(response: httpx2.Response) -> bool:
-    """Whether a server asks to sign in, and not for a header that it wants."""
-    said = response.headers.get("www-authenticate", "").lower()
-    return response.status_code == 401 and said.startswith("bearer")
+    """Return whether the server asks for a sign-in, and not for a missing header."""
+    challenge = response.headers.get("www-authenticate", "").lower()
+    return response.status_code == 401 and challenge.startswith("bearer")

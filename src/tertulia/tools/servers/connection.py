@@ -1,6 +1,6 @@
-"""Talking to MCP servers, of both eras of the protocol: what they offer, calling it, and what they ask meanwhile.
+"""Connect to MCP servers of both protocol generations: list tools, call them, and answer their questions.
 
-The client is the `mcp` package's. What a server says is hostile text; what goes wrong becomes a sentence.
+The client comes from the `mcp` package. Text from a server is untrusted. Failures become readable sentences.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ from tertulia.tools.servers.port import Ask, Listing, ServerFailed, ServerSessio
 from tertulia.tools.servers.redaction import redact, redacted
 from tertulia.tools.validation import MAX_DEPTH, check_plain, depth_of, is_modest_schema
 
-CONNECT_S = 15.0  # until a server has said what it offers
+CONNECT_S = 15.0  # to connect, and again to list the tools
 IDLE_S = 60.0
-# What the package itself makes of an answer that is none: then the call may have been made.
+# Codes that the package itself sets for an invalid response: the call may have taken effect.
 _OF_THE_PACKAGE = (types.CONNECTION_CLOSED, types.REQUEST_TIMEOUT, types.PARSE_ERROR, types.INVALID_REQUEST)
 CLOSE_S = 3.0
 MAX_PAGES = 20
-MAX_PICTURE = 180 * 1024  # bytes: with its base64 below what is kept of a result
+MAX_PICTURE = 180 * 1024  # bytes; as Base64 it still fits into a stored result
 log = logging.getLogger(__name__)
 _PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif")
 _SIMPLE = ("string", "number", "integer", "boolean", "array")
@@ -54,9 +54,9 @@ async def connect(
     ask: Ask | None,
     tokens: Tokens | None = None,
 ) -> AsyncIterator[ServerSession]:
-    """A connection over HTTP, for one use. Raises ServerFailed; an address that may not be called says so by itself.
+    """Open an HTTP connection for one use. Raises ServerFailed and its subclasses, AddressRefused, OutcomeUnknown.
 
-    `tokens` are those of a sign-in with the server; without them it is known by its headers alone.
+    `tokens` supplies the access tokens of a sign-in. Without it only `headers` authenticate.
     """
     secrets = list(headers.values())
     bearer = Bearer(name, tokens, secrets) if tokens is not None else None
@@ -76,21 +76,21 @@ async def connect(
     try:
         async with outgoing:
             async with asyncio.timeout(CONNECT_S):
-                made = await opened.__aenter__()
-            session = Session(name, made, secrets, lambda: bearer.refused if bearer is not None else None)
+                mcp_client = await opened.__aenter__()
+            session = Session(name, mcp_client, secrets, lambda: bearer.refused if bearer is not None else None)
             raised: BaseException | None = None
             try:
                 yield session
             except BaseException as error:
                 raised = error
-            left = await _close(name, opened, raised)
-            if left is not None:
-                raise left
+            remaining = await _close(name, opened, raised)
+            if remaining is not None:
+                raise remaining
     except (ToolFailed, asyncio.CancelledError):
         raise
     except TimeoutError:
         if session is not None:
-            raise  # of whoever uses it
+            raise  # the caller's own timeout
         raise ServerFailed(f"{name} did not answer within {CONNECT_S:.0f} seconds.") from None
     except Exception as error:
         if bearer is not None and bearer.refused is not None:
@@ -103,16 +103,16 @@ async def connect(
 
 
 async def _close(name: str, opened: Client, raised: BaseException | None) -> BaseException | None:
-    """End a connection; gives what is left to be raised.
+    """Close a connection. Return the exception to raise, if any.
 
-    What was done was done, however the end goes, and a server that hangs is not waited for when it is told goodbye. Where the
-    connection itself broke, the package cancels whoever uses it, and only tells why at the end.
+    An error while closing does not undo finished work, and closing takes at most CLOSE_S. When the connection breaks,
+    the package cancels the caller and reports the cause only on closing.
     """
     try:
         async with asyncio.timeout(CLOSE_S):
             await opened.__aexit__(type(raised) if raised else None, raised, raised.__traceback__ if raised else None)
     except Exception as error:
-        log.info("the connection to %s did not end well: %s", name, type(first_of(error)).__name__)
+        log.info("closing the connection to %s failed: %s", name, type(first_of(error)).__name__)
         return error if isinstance(raised, asyncio.CancelledError) and not isinstance(error, TimeoutError) else raised
     return raised
 
@@ -120,24 +120,24 @@ async def _close(name: str, opened: Client, raised: BaseException | None) -> Bas
 def _sentence(name: str, status: int | None, error: BaseException, secrets: Iterable[str]) -> str:
     match status:
         case 401 | 403:
-            return f"{name} does not accept who is calling (status {status}). Check its headers."
+            return f"{name} refused the credentials (status {status}). Check its headers."
         case 404 | 405:
             return f"{name} has no MCP server at this address (status {status})."
         case int():
-            return f"{name} answers with status {status}."
-    said = redact(str(error), secrets)
-    return f"{name} cannot be reached, or is no MCP server: {said[:300] or type(error).__name__}"
+            return f"{name} responded with status {status}."
+    message = redact(str(error), secrets)
+    return f"{name} cannot be reached, or is not an MCP server: {message[:300] or type(error).__name__}"
 
 
 def first_of(error: BaseException) -> BaseException:
-    """What went wrong, out of the groups that tasks put it into."""
+    """Return the first cause inside nested exception groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 class Session:
-    """See ServerSession. `secrets` are taken out of whatever the server says."""
+    """A ServerSession that redacts `secrets` from all text of the server."""
 
     def __init__(
         self,
@@ -146,17 +146,17 @@ class Session:
         secrets: Sequence[str] = (),
         refused: Callable[[], AppError | None] = lambda: None,
     ) -> None:
-        """`secrets` may grow; `refused` says why the last request was not let through, where it was not."""
-        self.has_called = False  # whether something was asked of it that may have had its effect
+        """Keep a reference to `secrets`, which may grow. `refused` returns the refusal of the last request, or None."""
+        self.has_called = False  # whether a call was sent that may have taken effect
         self._name = name
         self._client = client
         self._secrets = secrets
         self._refused = refused
-        # The package checks results by the server's own schemas on the loop: one with a pattern can stop it for ever.
+        # The package validates results on the event loop with the server's schema. A pattern could block it forever.
         client.session.validate_tool_result = _check_nothing  # type: ignore[method-assign]
 
     async def list_tools(self) -> Listing:
-        found: list[tuple[str, Definition]] = []
+        listing: list[tuple[str, Definition]] = []
         cursor: str | None = None
         room = MAX_TOGETHER
         try:
@@ -165,24 +165,24 @@ class Session:
                     page = await self._client.list_tools(cursor=cursor)
                     for name, definition in await asyncio.to_thread(_definitions, page.tools, self._secrets):
                         room -= size_of(definition)
-                        if room >= 0 and len(found) < MAX_TOOLS:
-                            found.append((name, definition))
+                        if room >= 0 and len(listing) < MAX_TOOLS:
+                            listing.append((name, definition))
                     cursor = page.next_cursor
-                    if cursor is None or room < 0 or len(found) >= MAX_TOOLS:
+                    if cursor is None or room < 0 or len(listing) >= MAX_TOOLS:
                         break
         except TimeoutError:
-            raise ServerFailed(f"{self._name} did not say within {CONNECT_S:.0f} seconds what it offers.") from None
+            raise ServerFailed(f"{self._name} did not list its tools within {CONNECT_S:.0f} seconds.") from None
         except MCPError as error:
             if _is_of_transport(error) or self._refused() is not None:
-                raise  # its status says more
-            words = redact(error.message, self._secrets)[:300]
-            raise ServerFailed(f"{self._name} does not say what it offers: {words}") from None
-        return found
+                raise  # the HTTP status says more
+            reason = redact(error.message, self._secrets)[:300]
+            raise ServerFailed(f"{self._name} could not list its tools: {reason}") from None
+        return listing
 
     async def call_tool(self, tool_name: str, arguments: Mapping[str, Any]) -> ToolResult:
         self.has_called = True
         try:
-            given = await self._client.call_tool(tool_name, dict(arguments))
+            result = await self._client.call_tool(tool_name, dict(arguments))
         except MCPError as error:
             self._raise_refusal()
             if error.code in _OF_THE_PACKAGE or _is_of_transport(error):
@@ -193,20 +193,20 @@ class Session:
         except Exception as error:
             self._raise_refusal()
             raise OutcomeUnknown(_cut_off(self._name)) from error
-        if given.is_error:
-            words = redact("\n".join(_words(block) for block in given.content), self._secrets).strip()
-            raise ToolFailed(words[:2000] or f"{self._name} says that it failed, and not why.")
-        return self._redacted(as_result(given))
+        if result.is_error:
+            message = redact("\n".join(_words(block) for block in result.content), self._secrets).strip()
+            raise ToolFailed(message[:2000] or f"{self._name} reported a failure without a reason.")
+        return self._redacted(as_result(result))
 
     def _raise_refusal(self) -> None:
-        """A call that was refused at the door had no effect."""
+        """Raise the refusal of the last request, if any. A refused call had no effect."""
         error = self._refused()
         if error is not None:
             raise error from None
 
     def _redacted(self, result: ToolResult) -> ToolResult:
         if depth_of(result.content) > MAX_DEPTH:
-            return ToolResult("[What it gave is nested too deep to be shown.]")
+            return ToolResult("[The result is nested too deeply to be shown.]")
         return replace(result, content=redacted(result.content, self._secrets))
 
 
@@ -223,7 +223,7 @@ def _definitions(tools: Iterable[types.Tool], secrets: Sequence[str]) -> list[tu
 
 
 def _is_of_transport(error: MCPError) -> bool:
-    """What the package makes of an answer that is none of the protocol."""
+    """Return whether the package made this error from a response outside the protocol."""
     return error.code == types.INTERNAL_ERROR and error.message == "Server returned an error response"
 
 
@@ -239,20 +239,20 @@ def _definition(tool: types.Tool) -> Definition:
 
 
 def _cut_off(name: str) -> str:
-    return f"{name} broke off, or answered in a way that is not understood. Whether it had its effect is not known."
+    return f"{name} disconnected or sent an invalid response. It is unknown whether the call took effect."
 
 
-def as_result(given: types.CallToolResult) -> ToolResult:
-    """By kind: what is structured as JSON, pictures as pictures with the words around them, all else as text."""
-    parts = [(block, _picture(block)) for block in given.content]
+def as_result(result: types.CallToolResult) -> ToolResult:
+    """Convert a result: images keep their type and the text around them, structured content is JSON, the rest text."""
+    parts = [(block, _picture(block)) for block in result.content]
     if not any(picture for _, picture in parts):
-        structured = given.structured_content
+        structured = result.structured_content
         if isinstance(structured, dict) and structured.keys() == {"result"}:
-            structured = structured["result"]  # what the Python package wraps plain values in
+            structured = structured["result"]  # the Python package wraps plain values in it
         if isinstance(structured, str):
             return ToolResult(structured)
-        words = "\n".join(_words(block) for block in given.content)
-        return ToolResult(words) if structured is None else ToolResult(structured, "json")
+        text = "\n".join(_words(block) for block in result.content)
+        return ToolResult(text) if structured is None else ToolResult(structured, "json")
     if len(parts) == 1:
         return ToolResult(parts[0][1], "image")
     shown = [
@@ -263,7 +263,7 @@ def as_result(given: types.CallToolResult) -> ToolResult:
 
 
 def _picture(block: types.ContentBlock) -> str | None:
-    """As a data URL, if it is one that is shown."""
+    """Return an image as a data URL. None if the block is no image, or its type or size cannot be shown."""
     if not isinstance(block, types.ImageContent) or block.mime_type not in _PICTURES:
         return None
     if len(block.data) > MAX_PICTURE * 4 // 3:
@@ -286,18 +286,18 @@ def _words(block: types.ContentBlock) -> str:
     return ""
 
 
-# ---- what servers ask
+# ---- questions from servers
 
 
 def elicitation(ask: Ask | None, secrets: Sequence[str] = ()) -> Any:
-    """The callback of the package; without anybody to ask none, so that servers know. `secrets` are taken out of what is asked."""
+    """Return the package's elicitation callback. None without `ask`, so that servers know. Redacts `secrets`."""
     if ask is None:
         return None
 
     async def answer(_context: object, params: types.ElicitRequestParams) -> types.ElicitResult | types.ErrorData:
         question = as_question(params)
         if question is None:
-            return types.ErrorData(code=types.INVALID_PARAMS, message="This client cannot show such a form.")
+            return types.ErrorData(code=types.INVALID_PARAMS, message="This client cannot show this form or page.")
         reply = await ask(Question(**redacted(vars(question), secrets)))
         return types.ElicitResult(action=reply.action, content=cast(Any, reply.content))
 
@@ -305,7 +305,7 @@ def elicitation(ask: Ask | None, secrets: Sequence[str] = ()) -> Any:
 
 
 def as_question(params: types.ElicitRequestParams) -> Question | None:
-    """None for a form that is not flat, or a page that is none of the web."""
+    """Convert a request to a question. Return None for a form that is not flat and a page that is not http(s)."""
     message = params.message.replace("\x00", "\ufffd")[:4000]
     if isinstance(params, types.ElicitRequestURLParams):
         parts = urlsplit(params.url)
@@ -338,5 +338,5 @@ def _is_simple(field: Mapping[str, Any]) -> bool:
 def _choices(items: object) -> Sequence[object]:
     if not isinstance(items, dict):
         return ()
-    found = items.get("enum") or items.get("anyOf") or items.get("oneOf")
-    return found if isinstance(found, list) else ()
+    choices = items.get("enum") or items.get("anyOf") or items.get("oneOf")
+    return choices if isinstance(choices, list) else ()

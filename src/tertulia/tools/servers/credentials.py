@@ -1,7 +1,7 @@
-"""The tokens by which people are known at their servers: sealed where they are kept, renewed before they end.
+"""The access tokens of people at their servers: stored encrypted, and renewed before they expire.
 
-Many services take a refresh token only once, and end the whole sign-in when it comes twice. So one process renews, under a lease
-in the row, and the others wait for what it got.
+Many services accept a refresh token only once and end the sign-in if it is reused. So one process renews, under a lease
+in the row, and the others wait for the new token.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ LOOK_EVERY_S = 0.2
 
 @dataclass(frozen=True)
 class Account:
-    """Whose tokens they are, and where they count."""
+    """The owner of tokens, and the service and environment that they are for."""
 
     user_id: str
     service: str
@@ -41,7 +41,7 @@ def account_of(server: ToolServer) -> Account:
 
 @dataclass(frozen=True)
 class Credential:
-    """As it is stored, opened. It must not outlive the call that it was opened for."""
+    """A stored credential, decrypted. Discard it after the call that needed it."""
 
     id: str
     access_token: str
@@ -51,7 +51,7 @@ class Credential:
     expires_at: datetime | None
 
     def must_renew(self, rejected: str | None) -> bool:
-        """Whether it ends soon, or is what the service just refused."""
+        """Return whether the token expires soon, or is the one that the service rejected."""
         ends_soon = self.expires_at is not None and self.expires_at - clock.now() < RENEW_BEFORE
         return ends_soon or self.access_token == rejected
 
@@ -61,54 +61,59 @@ class Credential:
 
 class Credentials:
     def __init__(self, db: Database, ring: KeyRing, client: httpx.AsyncClient) -> None:
-        """`client` is the guarded one: services name the addresses where tokens are renewed."""
+        """Use the guarded `client`, because services choose the URLs for renewal."""
         self._db = db
         self._ring = ring
         self._client = client
         self._renewing: set[asyncio.Task[str | None]] = set()
 
     async def close(self) -> None:
-        """Renewals that have begun are waited for: what a service gave out is not lost."""
+        """Wait for running renewals, so that new tokens are not lost."""
         await asyncio.gather(*self._renewing, return_exceptions=True)
 
     async def token(self, account: Account, name: str, rejected: str | None = None) -> str | None:
-        """The access token that counts now, another than `rejected`; None where the person did not sign in.
+        """Return the current access token, which is not `rejected`. None if the person is not signed in.
 
-        Raises SignInWanted where only the person can get another, ServerFailed where it cannot be renewed at the moment.
+        Raises SignInWanted if the person must sign in again, ServerFailed if it cannot be renewed at the moment.
         """
         until = asyncio.get_running_loop().time() + HELD_S
         while True:
-            found = await self._db.read(load_credential, self._ring, account)
-            if found is None or not found.must_renew(rejected):
-                return found.access_token if found is not None else None
-            if found.refresh_token is None:
-                if found.is_usable(rejected):
-                    return found.access_token  # it ends within the minute, and nothing can be done about it
+            credential = await self._db.read(load_credential, self._ring, account)
+            if credential is None or not credential.must_renew(rejected):
+                return credential.access_token if credential is not None else None
+            if credential.refresh_token is None:
+                if credential.is_usable(rejected):
+                    return credential.access_token  # it expires within a minute and cannot be renewed
                 raise SignInWanted(name, again=True)
-            lease = await self._db.write(_take_lease, found.id)
+            lease = await self._db.write(_take_lease, credential.id)
             if lease is not None:
-                # A task of its own: who waits for it may be stopped, and the old refresh token would be used up for nothing.
-                work = asyncio.create_task(self._renewed(account, name, found.id, lease, rejected))
+                # A separate task: if the caller is cancelled, the refresh token must not be used up for nothing.
+                work = asyncio.create_task(self._renewed(account, name, credential.id, lease, rejected))
                 self._renewing.add(work)
                 work.add_done_callback(self._renewing.discard)
                 return await asyncio.shield(work)
             if asyncio.get_running_loop().time() > until:
-                raise ServerFailed(f"The sign-in at {name} is being renewed, and does not get there. Try again.")
+                raise ServerFailed(f"Renewing the sign-in at {name} takes too long. Try again.")
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _renewed(
         self, account: Account, name: str, credential_id: str, lease: datetime, rejected: str | None
     ) -> str | None:
-        """With the lease: what is there now may have been renewed since it was looked at."""
+        """Renew under the lease and return the access token. It may have been renewed since the caller read it."""
         from tertulia.tools.servers.tokens import renew
 
         ends = False
         grant: Grant | None = None
         try:
-            now = await self._db.read(load_credential, self._ring, account)
-            if now is None or now.id != credential_id or now.refresh_token is None or not now.must_renew(rejected):
-                return now.access_token if now is not None else None
-            grant = await renew(self._client, name, now.client, now.refresh_token, now.scope)
+            current = await self._db.read(load_credential, self._ring, account)
+            if (
+                current is None
+                or current.id != credential_id
+                or current.refresh_token is None
+                or not current.must_renew(rejected)
+            ):
+                return current.access_token if current is not None else None
+            grant = await renew(self._client, name, current.client, current.refresh_token, current.scope)
             return grant.access_token
         except GrantRefused as error:
             ends = True
@@ -134,33 +139,33 @@ def load_credential(session: Session, ring: KeyRing, account: Account) -> Creden
 def store_credential(
     session: Session, ring: KeyRing, account: Account, issuer: str, client: OAuthClient, grant: Grant
 ) -> None:
-    """A new sign-in is a new row, so that a renewal of the one before cannot be taken for it."""
+    """Replace the credential with a new row, so that a running renewal of the previous one cannot overwrite it."""
     delete_credential(session, account)
-    made = new_id()
+    credential_id = new_id()
     session.add(
         ToolCredential(
-            id=made,
+            id=credential_id,
             user_id=account.user_id,
             service=account.service,
             environment=account.environment,
             issuer=issuer[:2000],
-            client=_seal(ring, made, account.user_id, "client", client.model_dump_json()),
+            client=_seal(ring, credential_id, account.user_id, "client", client.model_dump_json()),
             token_type=grant.token_type[:20],
             scope=grant.scope,
             expires_at=grant.expires_at,
-            **_sealed_tokens(ring, made, account.user_id, grant),
+            **_sealed_tokens(ring, credential_id, account.user_id, grant),
         )
     )
     session.flush()
 
 
 def delete_credential(session: Session, account: Account) -> bool:
-    """Whether there was one."""
+    """Delete the credential of an account. Return whether there was one."""
     return rowcount(session, sa.delete(ToolCredential).where(_is_of(account))) > 0
 
 
 def granted_scope(session: Session, account: Account) -> str | None:
-    """What was allowed at the sign-in that counts, as far as the service said."""
+    """Return the scope granted at the current sign-in. None if there is none or it is unknown."""
     return session.scalars(sa.select(ToolCredential.scope).where(_is_of(account))).one_or_none()
 
 
@@ -173,7 +178,7 @@ def _is_of(account: Account) -> sa.ColumnElement[bool]:
 
 
 def _take_lease(session: Session, credential_id: str) -> datetime | None:
-    """Until when this process alone renews it; None while another does."""
+    """Acquire the lease to renew. Return its end, or None while another process holds it."""
     free = sa.or_(ToolCredential.refreshing_until.is_(None), ToolCredential.refreshing_until < utc_now())
     take = sa.update(ToolCredential).where(ToolCredential.id == credential_id, free)
     if rowcount(session, take.values(refreshing_until=seconds_from_now(HELD_S))) == 0:
@@ -190,7 +195,7 @@ def _give_lease(
     grant: Grant | None,
     ends: bool,
 ) -> None:
-    """Keep what was got under the lease, if it is still held; `ends`: the service renews nothing any more."""
+    """Store the new tokens and release the lease, if it is still held. `ends`: delete the credential instead."""
     held = (ToolCredential.id == credential_id, ToolCredential.refreshing_until == lease)
     if ends:
         session.execute(sa.delete(ToolCredential).where(*held))

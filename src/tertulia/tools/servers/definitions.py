@@ -1,4 +1,4 @@
-"""What servers say of their tools, and what of it was accepted: a description that changed is never taken over unseen."""
+"""Tool definitions that servers list, and the accepted ones. A changed definition is not used before it is accepted."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,11 +14,11 @@ MAX_NAME = 100
 MAX_DESCRIPTION = 10_000
 MAX_SCHEMA = 32 * 1024  # bytes
 MAX_TOGETHER = 512 * 1024  # bytes of all schemas and descriptions of a server
-MAX_KNOWN = 1000  # names of tools that a server ever had; beyond it new ones are not taken
+MAX_KNOWN = 1000  # tool names that a server ever listed; further new ones are ignored
 
 
 class Definition(BaseModel):
-    """A tool as its server describes it. `hints` are the server's own word, and decide nothing."""
+    """A tool as its server describes it. `hints` are claims of the server and decide nothing."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,14 +28,14 @@ class Definition(BaseModel):
     hints: dict[str, bool] = {}
 
     def is_same(self, other: "Definition") -> bool:
-        """In what an approval covers."""
+        """Return whether the fields that an approval covers are equal."""
         return (self.description, self.parameters) == (other.description, other.parameters)
 
 
 class PinnedTool(BaseModel):
-    """A tool of a server: the definition that models are shown, and what the server says now where that is another.
+    """A tool of a server: the definition that models see, and in `changed` the server's current one if it differs.
 
-    One that the server does not name any more is kept, so that its return with another definition is a change.
+    A tool that the server no longer lists is kept, so that a later return with another definition counts as a change.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -51,7 +51,7 @@ def size_of(definition: Definition) -> int:
 
 
 def is_acceptable(name: str, definition: Definition) -> bool:
-    """Whether a tool can be offered to models at all, and be stored. To find out takes time that its schema decides."""
+    """Return whether a tool can be stored and offered to models. Takes time that depends on its schema."""
     if not 0 < len(name) <= MAX_NAME or not name.isprintable() or len(definition.description) > MAX_DESCRIPTION:
         return False
     try:
@@ -63,37 +63,41 @@ def is_acceptable(name: str, definition: Definition) -> bool:
 
 
 def pin(before: Sequence[PinnedTool], listed: Iterable[tuple[str, Definition]]) -> list[PinnedTool]:
-    """What is known of a server's tools after it listed them: new ones are taken, changed ones wait to be accepted."""
-    known = {one.name: one for one in before}
+    """Merge a new listing into the known tools. New tools are accepted, changed ones wait to be accepted."""
+    known = {tool.name: tool for tool in before}
     now = dict(listed)
-    found: list[PinnedTool] = []
+    pinned: list[PinnedTool] = []
     for name, definition in now.items():
-        if name not in known and len(known) + len(found) >= MAX_KNOWN:
+        if name not in known and len(known) + len(pinned) >= MAX_KNOWN:
             continue
         accepted = known[name].accepted if name in known else definition
         is_same = definition.is_same(accepted)
-        # A new title or hint changes nothing that anybody relies on.
+        # Approvals do not cover titles and hints, so changes to them apply at once.
         accepted, changed = (definition, None) if is_same else (accepted, definition)
-        found.append(PinnedTool(name=name, accepted=accepted, changed=changed))
-    gone = [one.model_copy(update={"is_listed": False, "changed": None}) for one in before if one.name not in now]
-    return [*found, *gone]
+        pinned.append(PinnedTool(name=name, accepted=accepted, changed=changed))
+    unlisted = [
+        tool.model_copy(update={"is_listed": False, "changed": None}) for tool in before if tool.name not in now
+    ]
+    return [*pinned, *unlisted]
 
 
 def accept(tools: Sequence[PinnedTool]) -> list[PinnedTool]:
-    """With what changed of those that are there taken over."""
-    return [_accepted(one) if one.is_listed else one for one in tools]
+    """Accept the changes of all listed tools."""
+    return [_accepted(tool) if tool.is_listed else tool for tool in tools]
 
 
 def accept_one(
     tools: Sequence[PinnedTool], name: str, description: str, parameters: Mapping[str, Any]
 ) -> list[PinnedTool]:
-    """With the change of one tool taken over, if it is still the one that was looked at."""
+    """Accept the change of one tool, if it is still the change that the person saw."""
     seen = (description, dict(parameters))
     return [
-        _accepted(one)
-        if one.name == name and one.changed is not None and (one.changed.description, one.changed.parameters) == seen
-        else one
-        for one in tools
+        _accepted(tool)
+        if tool.name == name
+        and tool.changed is not None
+        and (tool.changed.description, tool.changed.parameters) == seen
+        else tool
+        for tool in tools
     ]
 
 

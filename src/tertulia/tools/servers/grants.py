@@ -1,4 +1,4 @@
-"""What a sign-in at a server gives: how this program is known there, and tokens. See authorization.py and tokens.py for how they are got."""
+"""The results of a sign-in: a client registration and tokens. authorization.py and tokens.py obtain them."""
 
 from datetime import datetime
 from typing import Literal
@@ -13,7 +13,7 @@ class _Model(BaseModel):
 
 
 class OAuthClient(_Model):
-    """How this program is known to who signs people in, and where tokens are renewed."""
+    """This program's client registration at an authorization server, and where tokens are renewed."""
 
     client_id: str
     client_secret: str | None = None
@@ -23,14 +23,14 @@ class OAuthClient(_Model):
 
 
 class GivenClient(_Model):
-    """A program that the person registered there by hand."""
+    """A client that the person registered there manually."""
 
     client_id: str
     client_secret: str | None = None
 
 
 class Grant(_Model):
-    """`expires_at` is None where it is not said; `refresh_token` where there is none."""
+    """Tokens of a sign-in. `expires_at` is None if unknown, `refresh_token` if there is none."""
 
     access_token: str
     token_type: str
@@ -40,6 +40,6 @@ class Grant(_Model):
 
 
 class GrantRefused(ServerFailed):
-    """What was given does not count any more: only the person can get another."""
+    """The grant is no longer valid. The person must sign in again."""
 
     code = "tool_server_sign_in"

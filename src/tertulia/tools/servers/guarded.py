@@ -1,4 +1,4 @@
-"""The guarded client for a library that brings its own: what it asks for goes out as every call to a named address does."""
+"""A transport that sends the requests of a library with its own HTTP client through the guarded client."""
 
 from collections.abc import AsyncIterator, Mapping
 
@@ -7,26 +7,26 @@ import httpx2
 
 from tertulia.errors import AppError
 
-MAX_ANSWER = 4 * 1024 * 1024  # bytes of one answer, as they come
+MAX_ANSWER = 4 * 1024 * 1024  # bytes of one response, as received
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
-    """Hands each request to `client`, with the headers that belong to the address. Why one was refused is kept."""
+    """A transport that passes each request to `client`, with the server's headers added. Keeps the last refusal."""
 
     def __init__(self, client: httpx.AsyncClient, headers: Mapping[str, str], *, idle_s: float) -> None:
         self._client = client
         self._headers = dict(headers)
         self._idle_s = idle_s
         self.refused: AppError | None = None
-        self.status: int | None = None  # of the last answer, where it was an error without words of the protocol
+        self.status: int | None = None  # of the last response, if it was an error without a JSON body
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        given = {name: value for name, value in request.headers.items() if name not in ("host", "accept-encoding")}
+        headers = {name: value for name, value in request.headers.items() if name not in ("host", "accept-encoding")}
         sent = self._client.build_request(
             request.method,
             str(request.url),
             content=await request.aread(),
-            headers={**given, **self._headers, "Accept-Encoding": "identity"},
+            headers={**headers, **self._headers, "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(self._idle_s, connect=5),
         )
         try:
@@ -37,11 +37,11 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         except httpx.HTTPError as error:
             raise httpx2.ConnectError(str(error) or type(error).__name__) from None
         if answer.headers.get("content-encoding", "identity") != "identity":
-            # It was not asked for, and what a few bytes unpack to has no limit.
+            # It was not requested, and a few compressed bytes can expand without limit.
             await answer.aclose()
-            raise httpx2.ReadError("The answer is packed, though it was asked not to be.")
-        is_told = answer.headers.get("content-type", "").startswith("application/json")
-        self.status = answer.status_code if answer.status_code >= 400 and not is_told else None
+            raise httpx2.ReadError("The response is compressed, although an uncompressed one was requested.")
+        is_json = answer.headers.get("content-type", "").startswith("application/json")
+        self.status = answer.status_code if answer.status_code >= 400 and not is_json else None
         return httpx2.Response(
             answer.status_code,
             headers=answer.headers.raw,
@@ -60,7 +60,7 @@ class _Body(httpx2.AsyncByteStream):
             async for chunk in self._answer.aiter_raw():
                 size += len(chunk)
                 if size > MAX_ANSWER:
-                    raise httpx2.ReadError(f"The answer is larger than {MAX_ANSWER // 2**20} MiB.")
+                    raise httpx2.ReadError(f"The response is larger than {MAX_ANSWER // 2**20} MiB.")
                 yield chunk
         except httpx.HTTPError as error:
             raise httpx2.ReadError(str(error) or type(error).__name__) from None

@@ -1,4 +1,4 @@
-"""Calls to who signs people in for a server: guarded, bounded, and told as sentences when they go wrong."""
+"""Calls to authorization servers: guarded, limited in time, and with readable errors."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -14,7 +14,7 @@ from tertulia.tools.errors import ToolSignInFailed
 from tertulia.tools.servers.guarded import GuardedTransport
 from tertulia.tools.servers.redaction import redact
 
-WHOLE_S = 30.0  # of everything that is asked before the person is sent there, and after they are back
+WHOLE_S = 30.0  # for all requests before the person is redirected, and again after they return
 MAX_URL = 2000
 MAX_SCOPE = 2000
 _WRONG = (
@@ -33,7 +33,7 @@ _WRONG = (
 async def issuer_calls(
     client: httpx.AsyncClient, name: str, server_url: str, secrets: Sequence[str]
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    """The guarded client, for addresses as safe as the server's own, with what goes wrong made a sentence without `secrets`."""
+    """Open the guarded client for URLs as safe as the server's. Raises ToolSignInFailed with `secrets` redacted."""
 
     async def check(request: httpx2.Request) -> None:
         require_safe(server_url, str(request.url))
@@ -54,30 +54,32 @@ async def issuer_calls(
     except AppError:
         raise
     except TimeoutError:
-        raise ToolSignInFailed(f"Signing in to {name} was not answered within {WHOLE_S:.0f} seconds.") from None
+        raise ToolSignInFailed(
+            f"Signing in to {name} did not finish within {WHOLE_S:.0f} seconds. Try again."
+        ) from None
     except _WRONG as error:
         if transport.refused is not None:
             raise transport.refused from None
-        said = redact(" ".join(str(error).split()), secrets)[:300] or type(error).__name__
-        raise ToolSignInFailed(f"Signing in to {name} failed: {said}") from None
+        reason = redact(" ".join(str(error).split()), secrets)[:300] or type(error).__name__
+        raise ToolSignInFailed(f"Signing in to {name} failed: {reason}") from None
 
 
 def require_safe(server_url: str, url: str) -> None:
-    """Passwords and tokens go over TLS, unless the server itself is spoken to without; and to the host that one sees."""
+    """Require HTTPS, unless the server itself uses HTTP, and a URL that does not mislead. Raises OAuthFlowError."""
     parts = urlsplit(url)
     if len(url) > MAX_URL:
-        raise OAuthFlowError("it names an address that is too long")
+        raise OAuthFlowError("it names a URL that is too long")
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise OAuthFlowError("it names an address that looks like another")
+        raise OAuthFlowError("it names a URL with a user name, password or fragment")
     if parts.scheme != "https" and (parts.scheme != "http" or urlsplit(server_url).scheme != "http"):
-        raise OAuthFlowError(f"{url[:200]} is not reached over https")
+        raise OAuthFlowError(f"{url[:200]} does not use HTTPS")
 
 
 def plain_scope(scope: str | None) -> str | None:
-    """The words of a scope, of the characters that such may have (RFC 6749, 3.3), as many as one would look at."""
+    """Return the valid entries of a scope (RFC 6749, 3.3), up to MAX_SCOPE characters. None if there are none."""
     kept = ""
-    for word in (scope or "").split():
-        longer = f"{kept} {word}".strip()
-        if word.isascii() and word.isprintable() and len(longer) <= MAX_SCOPE:
+    for entry in (scope or "").split():
+        longer = f"{kept} {entry}".strip()
+        if entry.isascii() and entry.isprintable() and len(longer) <= MAX_SCOPE:
             kept = longer
     return kept or None

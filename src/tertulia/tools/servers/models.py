@@ -1,4 +1,4 @@
-"""MCP servers that people added, and how each is signed in to."""
+"""Tables of people's MCP servers and their sign-ins."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from tertulia.tools.servers.definitions import PinnedTool
 
 
 class ToolServer(Timestamps, Base):
-    """A server over HTTP, one person's own. `headers` is ciphertext (keyring.py); `definitions` are what was accepted of it."""
+    """A person's MCP server over HTTP. `headers` is ciphertext (keyring.py). `definitions` are its pinned tools."""
 
     __tablename__ = "tool_server"
     __table_args__ = (sa.UniqueConstraint("user_id", "name"),)
@@ -35,14 +35,14 @@ class ToolServer(Timestamps, Base):
     listed_at: Mapped[datetime | None]
     last_error: Mapped[str | None] = mapped_column(sa.Text)
     wants_sign_in: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
-    wanted_scope: Mapped[str | None] = mapped_column(sa.Text)  # what it said that a call would have needed
+    wanted_scope: Mapped[str | None] = mapped_column(sa.Text)  # the scope that a refused call needed
 
 
 class ToolCredential(Timestamps, Base):
-    """What a person was given to be known by at a service. Tokens and `client` are ciphertext (keyring.py).
+    """A person's credential at a service. Tokens and `client` are ciphertext (keyring.py).
 
-    `expires_at` is null where the service does not say. `refreshing_until`: one process asks for the next token, and no other
-    meanwhile, because many services take a refresh token only once.
+    `expires_at` is null if the service does not state it. Until `refreshing_until` only one process renews, because
+    many services accept a refresh token only once.
     """
 
     __tablename__ = "tool_credential"
@@ -50,20 +50,20 @@ class ToolCredential(Timestamps, Base):
 
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
-    service: Mapped[str] = mapped_column(sa.String(2000))  # the address of the server
+    service: Mapped[str] = mapped_column(sa.String(2000))  # the server's URL
     environment: Mapped[Environment] = mapped_column(closed(Environment))
     issuer: Mapped[str] = mapped_column(sa.String(2000))
     access_token: Mapped[str] = mapped_column(sa.Text)
     token_type: Mapped[str] = mapped_column(sa.String(20))
     refresh_token: Mapped[str | None] = mapped_column(sa.Text)
-    client: Mapped[str] = mapped_column(sa.Text)  # how this program is known there: grants.OAuthClient
+    client: Mapped[str] = mapped_column(sa.Text)  # this program's registration there: grants.OAuthClient
     scope: Mapped[str | None] = mapped_column(sa.Text)
     expires_at: Mapped[datetime | None]
     refreshing_until: Mapped[datetime | None]
 
 
 class ToolSignIn(Timestamps, Base):
-    """A sign-in at a service that has begun: what is needed when the browser comes back, which it does once and soon."""
+    """A started sign-in at a service: the state needed when the browser returns, once and before `expires_at`."""
 
     __tablename__ = "tool_sign_in"
 
@@ -72,5 +72,5 @@ class ToolSignIn(Timestamps, Base):
     session_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("session.id", ondelete="CASCADE"), index=True)
     server_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("tool_server.id", ondelete="CASCADE"), unique=True)
     state_hash: Mapped[bytes] = mapped_column(sa.LargeBinary(32), unique=True)
-    flow: Mapped[str] = mapped_column(sa.Text)  # ciphertext: tokens.Flow
+    flow: Mapped[str] = mapped_column(sa.Text)  # ciphertext: the account and tokens.Flow
     expires_at: Mapped[datetime]

@@ -1,4 +1,4 @@
-"""The MCP servers that the operator gives to everybody, by the settings."""
+"""MCP servers that the operator configures for all users."""
 
 import asyncio
 import logging
@@ -31,11 +31,13 @@ log = logging.getLogger(__name__)
 
 
 class OperatorServer:
-    """What it offers is read at the start and each hour. The operator is trusted with what it says, so nothing is pinned here;
-    what people approved is bound to how a tool was described then, as everywhere."""
+    """An MCP server from the settings. Its tools are listed at the start and every hour.
+
+    The operator trusts it, so changed definitions are accepted at once. Approvals are still bound to a definition.
+    """
 
     def __init__(self, config: ToolServerConfig, client: httpx.AsyncClient) -> None:
-        """`client` may call inside the network: the operator named the address."""
+        """Use a `client` that may call private networks, because the operator chose the URL."""
         self._config = config
         self._client = client
         self._tools: list[PinnedTool] = []
@@ -60,11 +62,11 @@ class OperatorServer:
 
     @property
     def is_known(self) -> bool:
-        """Whether it ever said what it offers since this process began."""
+        """Return whether the server has listed its tools since this process started."""
         return self._listed_at is not None
 
     def offered(self) -> list[OfferedTool]:
-        return [offer(self._server, one) for one in self._tools if one.is_listed]
+        return [offer(self._server, tool) for tool in self._tools if tool.is_listed]
 
     def read(self) -> ToolServerRead:
         return {
@@ -97,8 +99,8 @@ class OperatorServer:
         except AppError as error:
             self._last_error = error.detail
         except Exception:
-            log.exception("the tool server %s could not be read", self.name)
-            self._last_error = "It could not be read. The server's log says more."
+            log.exception("could not list the tools of server %s", self.name)
+            self._last_error = "The tools could not be listed. See Tertulia's log for details."
         finally:
             self.tried.set()
 
@@ -112,10 +114,10 @@ class OperatorServer:
         if config.url is not None:
             from tertulia.tools.servers.connection import connect
 
-            way = connect(self.name, config.url, config.headers, self._client, ask)
+            connection = connect(self.name, config.url, config.headers, self._client, ask)
         else:
-            way = self._started().connect(ask)
-        async with way as session:
+            connection = self._started().connect(ask)
+        async with connection as session:
             yield session
 
     def _started(self) -> "ServerProgram":
@@ -124,8 +126,8 @@ class OperatorServer:
 
             config = self._config
             assert config.command is not None
-            begin = partial(ServerProcess, config.name, config.command, config.args, config.env, config.folder)
-            self._program = ServerProgram(begin)
+            create_process = partial(ServerProcess, config.name, config.command, config.args, config.env, config.folder)
+            self._program = ServerProgram(create_process)
         return self._program
 
     async def _on_listing(self, _context: ToolContext, listing: Listing) -> None:
@@ -137,5 +139,5 @@ class OperatorServer:
 
 
 def _host_of(url: str | None) -> str | None:
-    """Whoever uses it need not know more: addresses often carry keys."""
+    """Return the host of a URL. Users do not need the rest, which often contains keys."""
     return urlsplit(url).hostname if url else None

@@ -1,4 +1,4 @@
-"""A server that the operator's settings start as a process: begun when it is needed, ended when nobody needs it."""
+"""MCP servers that run as processes, from the operator's settings. They start on demand and stop when idle."""
 
 import asyncio
 import logging
@@ -16,24 +16,24 @@ from tertulia.tools.servers.connection import CONNECT_S, Session, client_info, e
 from tertulia.tools.servers.port import Ask, ServerFailed, ServerSession
 
 IDLE_S = 300.0
-BUSY_S = 20.0  # how long one waits for others
-MOST_PROCESSES = 4  # of one program, all but one of which wait for somebody's answer
+BUSY_S = 20.0  # longest wait for other calls
+MOST_PROCESSES = 4  # per program; all but one of them wait for a person's answer
 ALIVE_S = 5.0
-TOLD_BYTES = 2000  # of what a process that failed said to its standard error
+TOLD_BYTES = 2000  # of the end of a failed process's standard error
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Running:
-    """A process with its connection, held by a task of its own: whoever opened a connection must be who closes it."""
+    """A process with its connection. A separate task holds both: the task that opens a connection must close it."""
 
     ready: asyncio.Future[Client]
-    wanted: asyncio.Event = field(default_factory=asyncio.Event)  # set once it shall end
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)  # set to stop the process
     holder: asyncio.Task[None] | None = None
 
 
 class ServerProgram:
-    """A program that runs once, and once more beside while it waits for what a person answers: nobody else waits for that."""
+    """A program with one process, and up to MOST_PROCESSES while others wait for people's answers."""
 
     def __init__(self, begin: "Callable[[], ServerProcess]") -> None:
         self._begin = begin
@@ -41,30 +41,30 @@ class ServerProgram:
 
     @asynccontextmanager
     async def connect(self, ask: Ask | None) -> AsyncIterator[ServerSession]:
-        """A connection for one use. Raises ServerFailed."""
+        """Open a connection for one use. Raises ServerFailed."""
         async with self._least_busy().connect(ask) as session:
             yield session
 
     async def close(self) -> None:
-        await asyncio.gather(*(one.close() for one in self._processes))
+        await asyncio.gather(*(process.close() for process in self._processes))
 
     def _least_busy(self) -> "ServerProcess":
-        for is_good in (ServerProcess.is_free, ServerProcess.is_at_work):
-            for one in self._processes:
-                if is_good(one):
-                    return one
+        for fits in (ServerProcess.is_free, ServerProcess.is_at_work):
+            for process in self._processes:
+                if fits(process):
+                    return process
         if len(self._processes) < MOST_PROCESSES:
             self._processes.append(self._begin())
         return self._processes[-1]
 
 
 class ServerProcess:
-    """One process, which does one thing at a time, so that what it asks is asked of whoever called it."""
+    """One process that handles one call at a time, so that its questions go to the person behind that call."""
 
     def __init__(
         self, name: str, command: str, args: Sequence[str], env: Mapping[str, str], folder: str | None
     ) -> None:
-        """Its environment is `env` and what a shell needs, and nothing of this server's own."""
+        """Prepare the process; `connect` starts it. Its environment is `env` and shell basics, not Tertulia's."""
         self._name = name
         self._parameters = StdioServerParameters(command=command, args=list(args), env=dict(env), cwd=folder)
         self._lock = asyncio.Lock()
@@ -77,17 +77,17 @@ class ServerProcess:
         return not self._lock.locked()
 
     def is_at_work(self) -> bool:
-        """Whether it is used, and will be free without anybody doing anything."""
+        """Return whether the process is not waiting for a person's answer."""
         return not self._is_asking
 
     @asynccontextmanager
     async def connect(self, ask: Ask | None) -> AsyncIterator[ServerSession]:
-        """A connection for one use. A process that was cut off in its work, or that failed, is ended. Raises ServerFailed."""
+        """Open a connection for one use. Stops the process if it fails or is interrupted. Raises ServerFailed."""
         try:
             async with asyncio.timeout(BUSY_S):
                 await self._lock.acquire()
         except TimeoutError:
-            raise ServerFailed(f"{self._name} is busy with another call. Nothing was called; try again.") from None
+            raise ServerFailed(f"{self._name} is busy with another call. Nothing was called. Try again.") from None
         try:
             if self._idle is not None:
                 self._idle.cancel()
@@ -99,7 +99,7 @@ class ServerProcess:
                 await self._end()
                 raise
             except ToolFailed:
-                raise  # it did its work, and says that it could not
+                raise  # the process works; the tool reported a failure
             except BaseException:
                 await self._end()
                 raise
@@ -110,7 +110,7 @@ class ServerProcess:
             self._lock.release()
 
     async def _opened_and_alive(self) -> Client:
-        """One that died while nobody needed it is begun anew."""
+        """Return the client of a live process. A process that died while idle is restarted."""
         was_running = self._running is not None
         client = await self._opened()
         if was_running:
@@ -144,10 +144,10 @@ class ServerProcess:
             raise
 
     async def _hold(self, running: _Running) -> None:
-        with tempfile.TemporaryFile() as said:
+        with tempfile.TemporaryFile() as stderr:
             try:
                 async with Client(
-                    stdio_client(self._parameters, errlog=cast(TextIO, said)),
+                    stdio_client(self._parameters, errlog=cast(TextIO, stderr)),
                     client_info=client_info(),
                     elicitation_callback=elicitation(self._on_question),
                     cache=None,
@@ -159,11 +159,13 @@ class ServerProcess:
                 raise
             except Exception as error:
                 first = first_of(error)
-                log.warning("the tool server %s failed: %s; it said: %s", self._name, first, _tail(said))
+                log.warning("the tool server %s failed: %s; standard error: %s", self._name, first, _tail(stderr))
                 if not running.ready.done():
-                    words = f"{self._name} cannot be started, or is no MCP server. The server's log says more."
-                    running.ready.set_exception(ServerFailed(words))
-                    running.ready.exception()  # looked at, so that nobody is told that nobody did
+                    message = (
+                        f"{self._name} cannot be started, or is not an MCP server. See Tertulia's log for details."
+                    )
+                    running.ready.set_exception(ServerFailed(message))
+                    running.ready.exception()  # retrieved, so that asyncio does not warn that it never was
 
     async def _on_question(self, question: Question) -> Reply:
         if self._ask is None:
@@ -190,7 +192,7 @@ class ServerProcess:
         await asyncio.wait({running.holder}, timeout=10)
 
 
-def _tail(said: IO[bytes]) -> str:
-    end = said.seek(0, 2)
-    said.seek(max(0, end - TOLD_BYTES))
-    return said.read().decode("utf-8", "replace")
+def _tail(stderr: IO[bytes]) -> str:
+    end = stderr.seek(0, 2)
+    stderr.seek(max(0, end - TOLD_BYTES))
+    return stderr.read().decode("utf-8", "replace")

@@ -1,16 +1,16 @@
-"""Taking out of what a server says what was sent to it."""
+"""Redact secrets that were sent to a server from the text that it returns."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-LEAST_SECRET = 8  # characters of a part of a header that is taken out of what a server says
+LEAST_SECRET = 8  # characters; shorter parts of a secret are not redacted
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Without what was sent to the server, whole or in its parts, and without what cannot be stored."""
+    """Replace each secret, and its longer parts, by an ellipsis, and U+0000, which cannot be stored, by U+FFFD."""
     for secret in secrets:
         for part in (secret, *secret.split()):
-            if len(part) >= LEAST_SECRET:  # a shorter one is no secret, and stands in every text
+            if len(part) >= LEAST_SECRET:  # a shorter part is no secret and occurs in every text
                 text = text.replace(part, "…")
     return text.replace("\x00", "\ufffd")
 
@@ -20,7 +20,7 @@ def redacted(value: Any, secrets: Sequence[str]) -> Any:
         case str():
             return redact(value, secrets)
         case list():
-            return [redacted(one, secrets) for one in value]
+            return [redacted(item, secrets) for item in value]
         case dict():
-            return {redact(str(key), secrets): redacted(one, secrets) for key, one in value.items()}
+            return {redact(str(key), secrets): redacted(item, secrets) for key, item in value.items()}
     return value

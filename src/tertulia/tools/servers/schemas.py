@@ -13,7 +13,7 @@ from tertulia.tools.protocol import Environment
 from tertulia.tools.schemas import DefinitionRead
 
 MAX_HEADERS = 20
-# What the protocol or the connection itself sets.
+# Set by the protocol or the connection.
 _NOT_YOURS = {"host", "content-length", "content-type", "accept", "connection", "transfer-encoding", "accept-encoding"}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -24,27 +24,27 @@ def _address(value: str) -> str:
         parts = urlsplit(value)
         _ = parts.port
     except ValueError:
-        raise ValueError("That is no address. It looks like https://mcp.example.org/mcp.") from None
+        raise ValueError("This is not a valid address. Enter one like https://mcp.example.org/mcp.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not value.isascii() or not value.isprintable():
-        raise ValueError("That is no address. It looks like https://mcp.example.org/mcp.")
+        raise ValueError("This is not a valid address. Enter one like https://mcp.example.org/mcp.")
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise ValueError("Leave names and passwords out of the address: put them into a header.")
+        raise ValueError("Remove the user name, password and fragment from the address. Put credentials into a header.")
     return value
 
 
 def _header_name(value: str) -> str:
     value = value.strip()
     if not _TOKEN.fullmatch(value):
-        raise ValueError("The name of a header has letters, digits and dashes, such as Authorization.")
+        raise ValueError("Enter a header name of letters, digits and dashes, such as Authorization.")
     if value.lower() in _NOT_YOURS or value.lower().startswith("mcp-"):
-        raise ValueError(f"The header {value} is set by the protocol.")
+        raise ValueError(f"The header {value} is set by the protocol. Remove it.")
     return value
 
 
 def _header_value(value: str) -> str:
     value = value.strip()
     if not value or not value.isascii() or not value.isprintable():
-        raise ValueError("The value of a header has no line breaks or accented letters. Copy it again.")
+        raise ValueError("A header value cannot be empty or contain line breaks or accented letters. Copy it again.")
     return value
 
 
@@ -54,7 +54,7 @@ ServerName = Annotated[
         min_length=1,
         max_length=40,
         pattern="^[a-z0-9][a-z0-9-]*$",
-        description="Lower-case letters, digits and dashes; its tools are called `name/tool`.",
+        description="Lower-case letters, digits and dashes. The keys of its tools are `name/tool`.",
     ),
 ]
 ServerUrl = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_address)]
@@ -64,7 +64,7 @@ Headers = Annotated[
         Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_header_value)],
     ],
     Field(
-        max_length=MAX_HEADERS, description="Sent with every call, such as `Authorization`. They are never given back."
+        max_length=MAX_HEADERS, description="Sent with every call, such as `Authorization`. They are never returned."
     ),
 ]
 
@@ -80,14 +80,14 @@ class ToolServerCreate(_Request):
     name: ServerName
     url: ServerUrl
     headers: Headers = Field(default_factory=dict)
-    cost_per_call: CallCost = Field(Decimal(0), description="US dollars that each call of its tools costs you.")
+    cost_per_call: CallCost = Field(Decimal(0), description="Cost of each call of its tools, in US dollars.")
     environment: Environment = Field(
-        Environment.PROD, description="`test` for an account that is there to try things: whoever approves is told."
+        Environment.PROD, description="`test` for a test account. The approval dialog shows it."
     )
 
 
 class ToolServerUpdate(_Request):
-    """What is absent stays. With another address its headers are given again: a secret is sent nowhere it was not meant for."""
+    """Changes to a server. Absent fields stay. A new address needs its headers again, so that no secret leaks to it."""
 
     name: ServerName | None = None
     url: ServerUrl | None = None
@@ -98,19 +98,19 @@ class ToolServerUpdate(_Request):
     accept_changes: str | None = Field(
         None,
         pattern="^[0-9a-f]{64}$",
-        description="Take over what changed: the `definitions_digest` that you looked at.",
+        description="Accept the changed tools: the `definitions_digest` that you reviewed.",
     )
 
 
 class ToolSignInCreate(_Request):
-    """A program of yours that you registered with the service, where it registers none by itself."""
+    """A client that you registered with the service, if the service does not register clients automatically."""
 
     client_id: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_header_value)] | None = None
     client_secret: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_header_value)] | None = None
 
 
 class ToolSignInFinish(_Request):
-    """What the address that one comes back to was given by the service."""
+    """The parameters that the service added to the redirect URL."""
 
     state: str = Field(min_length=1, max_length=500)
     code: str | None = Field(None, min_length=1, max_length=8000)
@@ -120,8 +120,7 @@ class ToolSignInFinish(_Request):
 
 
 class ToolSignInRead(TypedDict):
-    """Where to go to sign in. `host` is whom one will deal with there, `token_host` who gives out what one is known by then; the
-    rest of the addresses is theirs."""
+    """Where to sign in. `host` is the host of the sign-in page, `token_host` the host that issues tokens."""
 
     url: str
     host: str
@@ -130,7 +129,7 @@ class ToolSignInRead(TypedDict):
 
 
 class OAuthClientDocument(TypedDict):
-    """A program that signs people in with others, as draft-ietf-oauth-client-id-metadata-document describes one."""
+    """The OAuth client metadata of this program (draft-ietf-oauth-client-id-metadata-document)."""
 
     client_id: str
     client_name: str
@@ -143,7 +142,7 @@ class OAuthClientDocument(TypedDict):
 
 
 class SignInRead(TypedDict):
-    """A sign-in that counts. `expires_at` is of the token at hand; `is_renewed`: the server gets the next one by itself."""
+    """A current sign-in. `expires_at` is for the current token. `is_renewed`: Tertulia renews it automatically."""
 
     issuer: str
     scope: str | None
@@ -153,7 +152,7 @@ class SignInRead(TypedDict):
 
 
 class ServerToolRead(TypedDict):
-    """`description` and `parameters` are what models are shown; `changed` what the server says now, where that is another."""
+    """A tool of a server as models see it. `changed` is the server's current definition, if it is different."""
 
     name: str
     title: str | None
@@ -164,7 +163,7 @@ class ServerToolRead(TypedDict):
 
 
 class ToolServerRead(TypedDict):
-    """`id` is null for a server of the operator's. `definitions_digest` is of all that it says now. Amounts are US dollars."""
+    """A server. `id` is null for the operator's. `definitions_digest` covers its tools. Costs are in US dollars."""
 
     id: str | None
     name: str

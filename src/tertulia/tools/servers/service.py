@@ -1,4 +1,4 @@
-"""People's own MCP servers: added, changed, and what each was last seen to offer."""
+"""Create, change and delete people's own MCP servers, and store the tools that they list."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,14 +36,14 @@ MAX_SERVERS = 20
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is, and its sealed headers."""
+    """What is needed to call a server: its URL, sealed headers and account."""
 
     id: str
     user_id: str
     name: str
     url: str
     headers: str | None
-    account: Account | None  # None where a header says who calls
+    account: Account | None  # None if a header authenticates the caller
 
 
 def address_of(row: ToolServer) -> Address:
@@ -58,11 +58,11 @@ def has_own_authorization(row: ToolServer) -> bool:
 def create_server(
     session: Session, new: ToolServerCreate, ring: KeyRing, taken: Sequence[str], *, actor: Actor
 ) -> ToolServerRead:
-    """`taken` are the names of the operator's servers. Raises ToolServerExists, ToolServerInvalid."""
+    """Create a server. `taken` are the names of the operator's servers. Raises ToolServerExists, ToolServerInvalid."""
     session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
     owned = sa.select(sa.func.count()).where(ToolServer.user_id == actor.user_id)
     if (session.scalar(owned) or 0) >= MAX_SERVERS:
-        raise ToolServerInvalid("name", f"At most {MAX_SERVERS} servers. Remove one first.")
+        raise ToolServerInvalid("name", f"You can have at most {MAX_SERVERS} servers. Remove one first.")
     if new.name in taken:
         raise ToolServerExists(new.name)
     server_id = ToolServerId(new_id())
@@ -86,7 +86,7 @@ def create_server(
 
 
 def list_servers(session: Session, *, actor: Actor) -> list[ToolServerRead]:
-    """Oldest first; there are few."""
+    """Return all servers of the person, oldest first. There are at most MAX_SERVERS."""
     rows = load_servers(session, actor.user_id)
     known = list_sign_ins(session, actor.user_id)
     return [_read(row, known.get((row.url, row.environment))) for row in rows]
@@ -119,8 +119,8 @@ def update_server(
     before = account_of(row)
     if update.url is not None and update.url != row.url:
         if row.header_names and update.headers is None:
-            raise ToolServerInvalid("headers", "The address is another one: enter the headers for it again.")
-        # What another server offers is another server's, whatever its names.
+            raise ToolServerInvalid("headers", "The address has changed. Enter its headers again.")
+        # Tools at another address are other tools, even with the same names.
         row.url, row.definitions, row.definitions_digest, row.listed_at = update.url, [], None, None
         row.wants_sign_in, row.wanted_scope = False, None
         write_audit(session, actor.user_id, "tool_server.change", entity="tool_server", entity_id=server_id)
@@ -137,7 +137,7 @@ def update_server(
         row.environment, row.wants_sign_in, row.wanted_scope = update.environment, False, None
         write_audit(session, actor.user_id, "tool_server.change", entity="tool_server", entity_id=server_id)
     if account_of(row) != before or update.headers is not None:
-        # A sign-in that has begun was meant for what it was.
+        # A started sign-in was for the previous address, environment or headers.
         session.execute(sa.delete(ToolSignIn).where(ToolSignIn.server_id == server_id))
     if update.cost_per_call is not None:
         row.cost_per_call = update.cost_per_call
@@ -145,7 +145,7 @@ def update_server(
         row.is_active = update.is_active
     if update.accept_changes is not None:
         if update.accept_changes != row.definitions_digest:
-            raise ToolServerInvalid("accept_changes", "It has changed once more. Look at it again.")
+            raise ToolServerInvalid("accept_changes", "The tools have changed again. Review them again.")
         row.definitions = accept(row.definitions)
     try:
         session.flush()
@@ -172,7 +172,7 @@ def store_listing(
     listing: Sequence[tuple[str, Definition]] | None,
     error: AppError | None,
 ) -> None:
-    """What a server offers now, pinned against what was accepted; a listing that failed keeps what there was."""
+    """Store a listing, pinned against the accepted definitions, or its error. An error keeps the known tools."""
     row = session.scalars(
         sa.select(ToolServer)
         .where(ToolServer.id == server_id, ToolServer.url == url)
@@ -180,11 +180,11 @@ def store_listing(
         .execution_options(populate_existing=True)
     ).one_or_none()
     if row is None:
-        return  # removed, or moved meanwhile: what was read is of something else
+        return  # removed or moved in the meantime: the listing is from another server
     if listing is not None:
         row.definitions = pin(row.definitions, listing)
         row.definitions_digest = digest_of(
-            [[one.name, (one.changed or one.accepted).model_dump()] for one in row.definitions if one.is_listed]
+            [[tool.name, (tool.changed or tool.accepted).model_dump()] for tool in row.definitions if tool.is_listed]
         )
         row.listed_at = clock.now()
     _store_error(row, error)
@@ -192,7 +192,7 @@ def store_listing(
 
 
 def store_error(session: Session, address: Address, error: AppError) -> None:
-    """Why a server let nobody in when one of its tools was called, if it is still what was called."""
+    """Store why a server refused a call, if its account is still the one that called."""
     query = sa.select(ToolServer).where(ToolServer.id == address.id).with_for_update()
     row = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
     if row is not None and account_of(row) == address.account:
@@ -202,14 +202,14 @@ def store_error(session: Session, address: Address, error: AppError) -> None:
 
 def _store_error(row: ToolServer, error: AppError | None) -> None:
     if error is None and row.wanted_scope is not None:
-        return  # that it says what it offers does not mean that more may be done
+        return  # listing tools does not show that the missing scope was granted
     row.last_error = error.detail.replace("\x00", "\ufffd")[:2000] if error else None
     row.wants_sign_in = isinstance(error, SignInWanted | ScopeWanted)
     row.wanted_scope = error.scope.replace("\x00", "") or None if isinstance(error, ScopeWanted) else None
 
 
 def accept_change(session: Session, server_name: str, tool_name: str, seen: Described, *, actor: Actor) -> None:
-    """The person approved a call of the tool as they saw it described: from now on models are shown it so."""
+    """Accept the definition with which the person approved a call. Models see it from now on."""
     row = session.scalars(
         sa.select(ToolServer)
         .where(ToolServer.user_id == actor.user_id, ToolServer.name == server_name)
@@ -249,22 +249,22 @@ def _read(row: ToolServer, sign_in: SignInRead | None) -> ToolServerRead:
 def read_tools(definitions: Sequence[PinnedTool]) -> list[ServerToolRead]:
     return [
         {
-            "name": one.name,
-            "title": one.accepted.title,
-            "description": one.accepted.description,
-            "parameters": one.accepted.parameters,
-            "hints": one.accepted.hints,
-            "changed": {"description": one.changed.description, "parameters": one.changed.parameters}
-            if one.changed
+            "name": tool.name,
+            "title": tool.accepted.title,
+            "description": tool.accepted.description,
+            "parameters": tool.accepted.parameters,
+            "hints": tool.accepted.hints,
+            "changed": {"description": tool.changed.description, "parameters": tool.changed.parameters}
+            if tool.changed
             else None,
         }
-        for one in definitions
-        if one.is_listed
+        for tool in definitions
+        if tool.is_listed
     ]
 
 
 def open_headers(address: Address, ring: KeyRing) -> dict[str, str]:
-    """They must not outlive the call that they were opened for."""
+    """Decrypt the headers. Discard them after the call that needs them."""
     if address.headers is None:
         return {}
     opened: dict[str, str] = orjson.loads(ring.open(address.headers, _place(address.id, address.user_id)))
@@ -276,7 +276,7 @@ def _seal(headers: Mapping[str, str], server_id: str, user_id: str, ring: KeyRin
 
 
 def list_sign_ins(session: Session, user_id: str) -> dict[tuple[str, Environment], SignInRead]:
-    """Where a person is signed in, by address and account."""
+    """Return the person's sign-ins by server URL and environment."""
     rows = session.execute(
         sa.select(
             ToolCredential.service,
@@ -301,7 +301,7 @@ def list_sign_ins(session: Session, user_id: str) -> dict[tuple[str, Environment
 
 
 def _drop_unused(session: Session, account: Account) -> None:
-    """Forget a sign-in that no server of the person needs any more."""
+    """Delete a sign-in that none of the person's servers uses any more."""
     session.flush()
     uses = sa.select(ToolServer.id).where(
         ToolServer.user_id == account.user_id,
@@ -327,7 +327,7 @@ def announce(session: Session, row: ToolServer, operation: Operation) -> ToolSer
         entity="tool_server",
         entity_id=row.id,
         operation=operation,
-        # A window that wants its tools asks for them: a list of two hundred is no news.
+        # Clients request the tools when they need them: a list can have 200 entries.
         payload=read | {"tools": []},
     )
     return read

@@ -1,4 +1,4 @@
-"""Signing in to a server: the person is sent to who signs people in for it, and comes back with a code."""
+"""Sign in to a server: send the person to its authorization server, and exchange the returned code for tokens."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,18 +40,18 @@ LASTS = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Wish:
-    """A server to sign in to, as it was when the person asked."""
+    """A server to sign in to, as it was at the request."""
 
     server_id: str
     name: str
     account: Account
     headers: Mapping[str, str]
-    scope: str | None  # what was allowed before, and what it wanted besides
+    scope: str | None  # the scope granted before, and the scope that the server asked for
 
 
 @dataclass(frozen=True)
 class Back:
-    """A sign-in whose person came back, once, with the server as it was when it began. `flow`: tokens.Flow as JSON."""
+    """A sign-in whose person returned, with the server as it was at the start. `flow` is tokens.Flow as JSON."""
 
     server_id: str
     name: str
@@ -63,57 +63,59 @@ async def begin_sign_in(
     db: Database,
     ring: KeyRing,
     client: httpx.AsyncClient,
-    wish: Wish,
-    given: GivenClient | None,
+    request: Wish,
+    registered_client: GivenClient | None,
     *,
     redirect_uri: str,
     metadata_url: str | None,
     actor: Actor,
 ) -> ToolSignInRead:
-    """Raises ToolSignInFailed, AddressRefused."""
+    """Start a sign-in and return where to send the person. Raises ToolSignInFailed, AddressRefused."""
     from tertulia.tools.servers.authorization import begin
 
-    begun = await begin(
+    start = await begin(
         client,
-        wish.name,
-        wish.account.service,
-        wish.headers,
+        request.name,
+        request.account.service,
+        request.headers,
         redirect_uri=redirect_uri,
         metadata_url=metadata_url,
-        given=given,
-        scope_before=wish.scope,
+        given=registered_client,
+        scope_before=request.scope,
     )
-    await db.write(_store, ring, wish, begun.state, begun.flow.model_dump_json(), actor)
+    await db.write(_store, ring, request, start.state, start.flow.model_dump_json(), actor)
     return {
-        "url": begun.url,
-        "host": urlsplit(begun.url).netloc,
-        "token_host": urlsplit(begun.flow.client.token_endpoint).netloc,
-        "scope": begun.flow.scope,
+        "url": start.url,
+        "host": urlsplit(start.url).netloc,
+        "token_host": urlsplit(start.flow.client.token_endpoint).netloc,
+        "scope": start.flow.scope,
     }
 
 
 async def finish_sign_in(
-    db: Database, ring: KeyRing, client: httpx.AsyncClient, came: ToolSignInFinish, actor: Actor
+    db: Database, ring: KeyRing, client: httpx.AsyncClient, callback: ToolSignInFinish, actor: Actor
 ) -> str:
-    """The server that one is signed in to now. Raises ToolSignInGone, ToolSignInFailed."""
+    """Exchange the code and store the tokens. Return the server's id. Raises ToolSignInGone, ToolSignInFailed."""
     from tertulia.tools.servers.tokens import Flow, finish
 
-    back = await db.write(_take, ring, came.state, actor)
-    flow = Flow.model_validate_json(back.flow)
-    if came.code is None:
-        why = f"{came.error or 'no code'} {came.error_description or ''}".strip()
-        told = "You did not allow it" if came.error == "access_denied" else f"It was refused there: {why}"
-        raise ToolSignInFailed(f"{told}. You are not signed in to {back.name}.")
-    grant = await finish(client, back.name, flow, code=came.code, iss=came.iss)
-    await db.write(_keep, ring, back, flow.issuer, flow.client, grant, actor)
-    return back.server_id
+    returned = await db.write(_take, ring, callback.state, actor)
+    flow = Flow.model_validate_json(returned.flow)
+    if callback.code is None:
+        why = f"{callback.error or 'no code'} {callback.error_description or ''}".strip()
+        reason = "You declined the sign-in" if callback.error == "access_denied" else f"The service refused it: {why}"
+        raise ToolSignInFailed(f"{reason}. You are not signed in to {returned.name}.")
+    grant = await finish(client, returned.name, flow, code=callback.code, iss=callback.iss)
+    await db.write(_keep, ring, returned, flow.issuer, flow.client, grant, actor)
+    return returned.server_id
 
 
 def read_wish(session: Session, server_id: str, ring: KeyRing, *, actor: Actor) -> Wish:
-    """Raises ToolServerNotFound, ToolServerInvalid."""
+    """Load what a sign-in to a server needs. Raises ToolServerNotFound, ToolServerInvalid."""
     row = get_server(session, ToolServerId(server_id), actor=actor)
     if has_own_authorization(row):
-        raise ToolServerInvalid("headers", "It is sent a header Authorization. Take that away to sign in instead.")
+        raise ToolServerInvalid(
+            "headers", "This server uses an Authorization header. Remove the header to sign in instead."
+        )
     account = account_of(row)
     scopes = [scope for scope in (granted_scope(session, account), row.wanted_scope) if scope]
     return Wish(
@@ -126,33 +128,34 @@ def read_wish(session: Session, server_id: str, ring: KeyRing, *, actor: Actor) 
 
 
 def sign_out(session: Session, server_id: str, *, actor: Actor) -> ToolServerRead:
-    """Forget the person's tokens. Done when there are none."""
+    """Delete the person's tokens. Succeeds if there are none."""
     row = get_server(session, ToolServerId(server_id), actor=actor, lock=True)
     if delete_credential(session, account_of(row)):
         write_audit(session, actor.user_id, "tool_server.sign_out", entity="tool_server", entity_id=row.id)
     return announce(session, row, Operation.UPDATED)
 
 
-def _store(session: Session, ring: KeyRing, wish: Wish, state: str, flow: str, actor: Actor) -> None:
-    """One at a time for a server; whoever begins anew gives up the one before. Those that nobody came back from go, too."""
-    row = get_server(session, ToolServerId(wish.server_id), actor=actor, lock=True)
+def _store(session: Session, ring: KeyRing, request: Wish, state: str, flow: str, actor: Actor) -> None:
+    """Store a started sign-in in place of an earlier one of the server. Deletes expired ones of the person, too."""
+    row = get_server(session, ToolServerId(request.server_id), actor=actor, lock=True)
     if actor.session_id is None:
-        raise SignInNeeded  # a program cannot come back in a browser
-    if account_of(row) != wish.account:
-        raise ToolSignInGone  # it was moved while it was asked
+        raise SignInNeeded  # an API client has no browser to return with
+    if account_of(row) != request.account:
+        raise ToolSignInGone  # the server was changed in the meantime
     _require_signed_in(session, actor)
-    over = sa.and_(ToolSignIn.user_id == actor.user_id, ToolSignIn.expires_at < clock.now())
-    session.execute(sa.delete(ToolSignIn).where(sa.or_(ToolSignIn.server_id == wish.server_id, over)))
-    made = new_id()
+    expired = sa.and_(ToolSignIn.user_id == actor.user_id, ToolSignIn.expires_at < clock.now())
+    session.execute(sa.delete(ToolSignIn).where(sa.or_(ToolSignIn.server_id == request.server_id, expired)))
+    sign_in_id = new_id()
     session.add(
         ToolSignIn(
-            id=made,
+            id=sign_in_id,
             user_id=actor.user_id,
             session_id=actor.session_id,
-            server_id=wish.server_id,
+            server_id=request.server_id,
             state_hash=hash_token(state),
             flow=ring.seal(
-                orjson.dumps([wish.account.service, wish.account.environment, flow]), _place(made, actor.user_id)
+                orjson.dumps([request.account.service, request.account.environment, flow]),
+                _place(sign_in_id, actor.user_id),
             ),
             expires_at=clock.now() + LASTS,
         )
@@ -161,7 +164,7 @@ def _store(session: Session, ring: KeyRing, wish: Wish, state: str, flow: str, a
 
 
 def _take(session: Session, ring: KeyRing, state: str, actor: Actor) -> Back:
-    """Once, in time, in the browser that began it, and for the server as it was then. Raises ToolSignInGone."""
+    """Consume a sign-in: unexpired, from the same session, and with the server unchanged. Raises ToolSignInGone."""
     query = (
         sa.select(ToolSignIn, ToolServer)
         .join(ToolServer, ToolServer.id == ToolSignIn.server_id)
@@ -172,10 +175,10 @@ def _take(session: Session, ring: KeyRing, state: str, actor: Actor) -> Back:
         )
         .with_for_update(of=ToolSignIn)
     )
-    found = session.execute(query).one_or_none()
-    if found is None:
+    result = session.execute(query).one_or_none()
+    if result is None:
         raise ToolSignInGone
-    row, server = found
+    row, server = result
     service, environment, flow = orjson.loads(ring.open(row.flow, _place(row.id, row.user_id)))
     account = Account(row.user_id, service, Environment(environment))
     if row.expires_at <= clock.now() or account_of(server) != account:
@@ -186,37 +189,37 @@ def _take(session: Session, ring: KeyRing, state: str, actor: Actor) -> Back:
 
 
 def _keep(
-    session: Session, ring: KeyRing, back: Back, issuer: str, oauth_client: OAuthClient, grant: Grant, actor: Actor
+    session: Session, ring: KeyRing, returned: Back, issuer: str, oauth_client: OAuthClient, grant: Grant, actor: Actor
 ) -> None:
-    """Where the server is still what one signed in to; it may have been moved or removed meanwhile."""
-    # Two servers of one address share the tokens, so that it is the person who is locked.
+    """Store the tokens. Raises ToolSignInGone if the server was moved or removed in the meantime."""
+    # Servers with the same address share tokens, so lock the user.
     session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
     rows = session.scalars(
         sa.select(ToolServer)
         .where(
-            ToolServer.user_id == back.account.user_id,
-            ToolServer.url == back.account.service,
-            ToolServer.environment == back.account.environment,
+            ToolServer.user_id == returned.account.user_id,
+            ToolServer.url == returned.account.service,
+            ToolServer.environment == returned.account.environment,
         )
         .order_by(ToolServer.id)
         .with_for_update()
         .execution_options(populate_existing=True)
     ).all()
-    if back.server_id not in [row.id for row in rows]:
+    if returned.server_id not in [row.id for row in rows]:
         raise ToolSignInGone
     _require_signed_in(session, actor)
-    store_credential(session, ring, back.account, issuer, oauth_client, grant)
-    write_audit(session, actor.user_id, "tool_server.sign_in", entity="tool_server", entity_id=back.server_id)
+    store_credential(session, ring, returned.account, issuer, oauth_client, grant)
+    write_audit(session, actor.user_id, "tool_server.sign_in", entity="tool_server", entity_id=returned.server_id)
     for row in rows:
         row.wants_sign_in, row.wanted_scope, row.last_error = False, None, None
         announce(session, row, Operation.UPDATED)
 
 
 def _require_signed_in(session: Session, actor: Actor) -> None:
-    """The person's session may have ended while a service was asked. Raises Unauthenticated."""
+    """Require that the person's session has not ended in the meantime. Raises Unauthenticated."""
     query = sa.select(PersonSession.id).where(PersonSession.id == actor.session_id, PersonSession.is_active)
     if session.scalars(query.with_for_update()).one_or_none() is None:
-        raise Unauthenticated("Your sign-in has ended. Sign in again; then begin this again.")
+        raise Unauthenticated("Your session has ended. Sign in again, then start over.")
 
 
 def _place(sign_in_id: str, user_id: str) -> SealedFor:

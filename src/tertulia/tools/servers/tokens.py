@@ -1,4 +1,4 @@
-"""The code that a person came back with, for tokens; and tokens, for the next ones (RFC 6749, 7636, 9207)."""
+"""Exchange an authorization code for tokens, and renew tokens (RFC 6749, 7636, 9207)."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -21,12 +21,12 @@ from tertulia.tools.servers.issuer_calls import issuer_calls, plain_scope
 from tertulia.tools.servers.port import ServerFailed
 
 MAX_LIFE_S = 10 * 365 * 24 * 3600
-# Of RFC 6749, 5.2, and of services that answer so with status 200: the sign-in is over, or was never ours.
+# Error codes of RFC 6749, 5.2, also from services that send them with status 200: the sign-in is not valid.
 _OVER = (["invalid_grant"], ["invalid_client"], ["unauthorized_client"], ["bad_refresh_token"])
 
 
 class Flow(BaseModel):
-    """A sign-in between the two halves."""
+    """The state of a sign-in between its two halves."""
 
     client: OAuthClient
     issuer: str
@@ -37,7 +37,7 @@ class Flow(BaseModel):
 
 
 async def finish(client: httpx.AsyncClient, name: str, flow: Flow, *, code: str, iss: str | None) -> Grant:
-    """The code that the person came back with, for tokens. Raises ToolSignInFailed."""
+    """Exchange the code that the person returned with for tokens. Raises ToolSignInFailed."""
     hidden = [code, flow.code_verifier, *filter(None, [flow.client.client_secret])]
     async with issuer_calls(client, name, flow.client.resource or flow.client.token_endpoint, hidden) as http:
         validate_authorization_response_iss(iss, flow.metadata)
@@ -49,20 +49,20 @@ async def finish(client: httpx.AsyncClient, name: str, flow: Flow, *, code: str,
         }
         answer = await _ask_for_token(http, flow.client, form)
         if answer.status_code != 200:
-            raise OAuthTokenError(f"the answer has the status {answer.status_code} {' '.join(_error_of(answer))}")
+            raise OAuthTokenError(f"the response has status {answer.status_code} {' '.join(_error_of(answer))}")
         return _grant(answer, flow.scope, None)
 
 
 async def renew(
     client: httpx.AsyncClient, name: str, known: OAuthClient, refresh_token: str, scope: str | None
 ) -> Grant:
-    """The next tokens. Raises GrantRefused where there are none to be had, ServerFailed where it cannot be asked."""
+    """Renew tokens. Raises GrantRefused if the sign-in has ended, ServerFailed for any other failure."""
     try:
         hidden = [refresh_token, *filter(None, [known.client_secret])]
         async with issuer_calls(client, name, known.resource or known.token_endpoint, hidden) as http:
             answer = await _ask_for_token(http, known, {"grant_type": "refresh_token", "refresh_token": refresh_token})
             if _error_of(answer)[:1] in _OVER:
-                raise GrantRefused(f"{name} does not renew your sign-in.")
+                raise GrantRefused(f"{name} refused to renew your sign-in. Sign in again.")
             if answer.status_code != 200:
                 raise ServerFailed(f"{name} cannot renew your sign-in at the moment (status {answer.status_code}).")
             return _grant(answer, scope, refresh_token)
@@ -86,14 +86,14 @@ async def _ask_for_token(http: httpx2.AsyncClient, client: OAuthClient, form: Ma
 
 
 def _grant(answer: httpx2.Response, asked_scope: str | None, refresh_token: str | None) -> Grant:
-    """Who is not told otherwise has what they asked for, and keeps the refresh token that they have (RFC 6749, 5.1 and 6)."""
+    """Parse a token response. A scope or refresh token that it omits stays as passed (RFC 6749, 5.1 and 6)."""
     try:
         token = OAuthToken.model_validate_json(answer.content)
     except ValidationError:
-        raise OAuthTokenError("the answer is no token") from None
+        raise OAuthTokenError("the response is not a token") from None
     for value in (token.access_token, token.refresh_token or "x"):
         if not value or not value.isascii() or not value.isprintable() or len(value) > 16_000:
-            raise OAuthTokenError("the answer is no token that can be sent")
+            raise OAuthTokenError("the response has a token that cannot be sent")
     life_s = min(max(token.expires_in, 0), MAX_LIFE_S) if token.expires_in is not None else None
     return Grant(
         access_token=token.access_token,
@@ -105,10 +105,10 @@ def _grant(answer: httpx2.Response, asked_scope: str | None, refresh_token: str 
 
 
 def _error_of(answer: httpx2.Response) -> list[str]:
-    """Its own words for why, where it has any: a code of RFC 6749 and a sentence."""
+    """Return the error code (RFC 6749) and description of a response, as far as it has them."""
     try:
-        told = orjson.loads(answer.content)
+        body = orjson.loads(answer.content)
     except orjson.JSONDecodeError:
         return []
-    words = [told.get(key) for key in ("error", "error_description")] if isinstance(told, dict) else []
-    return [word[:200] for word in words if isinstance(word, str)]
+    values = [body.get(key) for key in ("error", "error_description")] if isinstance(body, dict) else []
+    return [value[:200] for value in values if isinstance(value, str)]

@@ -1,4 +1,4 @@
-"""A tool of an MCP server, as a tool among others. It is always of high risk: what a server says of itself decides nothing."""
+"""Offer a tool of an MCP server. Its risk is always high: a server's claims about itself decide nothing."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ Listed = Callable[[ToolContext, Listing], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Server:
-    """How one server is reached, and who is told what it offers now."""
+    """How to reach a server, and the callback that receives a changed listing."""
 
     name: str
-    origin: str  # its address, or how it is started
+    origin: str  # identifies the server: id and URL, or the operator's URL or command
     open: Open
     listed: Listed
     environment: Environment
@@ -48,21 +48,21 @@ class ServerTool(Tool):
         self._now = pinned.changed or pinned.accepted
 
     def estimate_cost(self, arguments: Mapping[str, Any]) -> Decimal | None:
-        """What its owner says that a call costs: the protocol has no word for it."""
+        """Return the cost per call that the server's owner entered. The protocol has no field for it."""
         return self._server.cost_per_call
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
-        """Raises ToolChanged where it is not described as it was when the call was approved: then it was not made."""
+        """Call the tool. Raises ToolChanged, before calling, if its definition is not the approved one."""
         async with self._server.open(context.ask) as session:
             listing = await session.list_tools()
             now = dict(listing).get(self.name)
             if now is None or not now.is_same(self._now):
                 await self._server.listed(context, listing)
                 if now is None:
-                    raise ToolChanged(f"{self._server.name} does not offer {self.name} any more. Nothing was called.")
+                    raise ToolChanged(f"{self._server.name} no longer offers {self.name}. Nothing was called.")
                 raise ToolChanged(
-                    f"{self._server.name} describes {self.name} in another way than when this was approved, so it was not "
-                    "called. Asked anew, the person can look at what changed."
+                    f"{self._server.name} has changed the definition of {self.name} since this was approved, so it was "
+                    "not called. If the model calls it again, the person can review the change."
                 )
             return await session.call_tool(self.name, arguments)
 
