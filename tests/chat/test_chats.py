@@ -1,4 +1,4 @@
-"""Chats: made, listed, changed, thrown away and brought back."""
+"""Tests for creating, listing, updating, deleting and restoring chats."""
 
 from datetime import timedelta
 
@@ -17,9 +17,7 @@ from tests.factories.chats import add_message, make_chat
 from tests.fakes.live_server import Client
 
 
-def test_the_list_shows_the_newest_chats_first_with_a_line_of_their_last_message(
-    session: Session, alice: Actor
-) -> None:
+def test_chats_are_listed_by_newest_message_with_an_excerpt(session: Session, alice: Actor) -> None:
     first = make_chat(session, owner=alice, messages=2)
     second = make_chat(session, owner=alice, messages=1)
     add_message(session, first, "the latest word", owner=alice)
@@ -29,7 +27,7 @@ def test_the_list_shows_the_newest_chats_first_with_a_line_of_their_last_message
     assert (listed[0]["last_message"]["excerpt"], listed[0]["message_count"]) == ("the latest word", 3)
 
 
-def test_somebody_elses_chat_is_as_good_as_missing(session: Session, alice: Actor, bob: Actor) -> None:
+def test_a_chat_of_another_user_is_not_found(session: Session, alice: Actor, bob: Actor) -> None:
     chat_id = make_chat(session, owner=alice)
     assert get_chat(session, chat_id, actor=alice)["id"] == chat_id
     with pytest.raises(ChatNotFound):
@@ -39,7 +37,7 @@ def test_somebody_elses_chat_is_as_good_as_missing(session: Session, alice: Acto
     assert list_chats(session, actor=bob) == []
 
 
-def test_a_deleted_chat_comes_back_as_it_was(session: Session, alice: Actor) -> None:
+def test_a_restored_chat_equals_the_original(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice, messages=3)
     before = get_chat(session, chat_id, actor=alice)
     delete_chat(session, chat_id, actor=alice)
@@ -51,7 +49,7 @@ def test_a_deleted_chat_comes_back_as_it_was(session: Session, alice: Actor) -> 
     assert {**restored, "updated_at": None} == {**before, "updated_at": None}
 
 
-def test_the_trash_is_emptied_of_what_is_old_with_all_that_hangs_on_it(session: Session, alice: Actor) -> None:
+def test_purging_the_trash_removes_old_chats_with_their_messages(session: Session, alice: Actor) -> None:
     old, young = (make_chat(session, owner=alice, messages=4) for _ in range(2))
     delete_chat(session, old, actor=alice)
     session.execute(sa.update(Chat).where(Chat.id == old).values(deleted_at=clock.now() - timedelta(days=31)))
@@ -61,7 +59,7 @@ def test_the_trash_is_emptied_of_what_is_old_with_all_that_hangs_on_it(session: 
     assert session.scalars(sa.select(Message.chat_id).distinct()).all() == [young]
 
 
-def test_an_update_changes_what_is_named_and_nothing_else(session: Session, alice: Actor) -> None:
+def test_an_update_changes_only_the_named_fields(session: Session, alice: Actor) -> None:
     chat_id = make_chat(
         session, owner=alice, settings={"temperature": 0.5, "max_tokens": 100}, system_prompt="Be kind."
     )
@@ -71,11 +69,11 @@ def test_an_update_changes_what_is_named_and_nothing_else(session: Session, alic
     assert (changed["is_archived"], changed["system_prompt"]) == (True, "Be kind.")
 
 
-def test_pinned_chats_have_a_list_of_their_own(ana: Client) -> None:
+def test_pinned_chats_are_listed_separately(ana: Client) -> None:
     first, _ = ana.chat(title="kept at hand"), ana.chat(title="another")
     pinned = ana.api("PATCH", f"/chats/{first['id']}", json={"is_pinned": True})
     assert pinned["pinned_at"] is not None
-    assert [one["title"] for one in ana.api("GET", "/chats", params={"pinned": True})["items"]] == ["kept at hand"]
+    assert [chat["title"] for chat in ana.api("GET", "/chats", params={"pinned": True})["items"]] == ["kept at hand"]
     assert len(ana.api("GET", "/chats")["items"]) == 2
     ana.api("PATCH", f"/chats/{first['id']}", json={"title": "still"})
     assert ana.api("GET", f"/chats/{first['id']}")["pinned_at"] == pinned["pinned_at"]
@@ -93,27 +91,27 @@ def test_pinned_chats_have_a_list_of_their_own(ana: Client) -> None:
         ("settings", {"max_tokens": 1}, {"max_tokens": 0}),
     ],
 )
-def test_limits_of_a_chat(ana: Client, field: str, fits: object, too_much: object) -> None:
+def test_chat_fields_over_their_limits_are_refused(ana: Client, field: str, fits: object, too_much: object) -> None:
     ana.api("POST", "/chats", json={field: fits}, expect=201)
     refused = ana.api("POST", "/chats", json={field: too_much}, expect=422)
     assert refused["errors"][0]["field"].startswith(field)
 
 
 @pytest.mark.parametrize(("field", "limit"), [("provider", 50), ("model_name", 100)])
-def test_names_of_models_are_measured_before_they_are_looked_for(ana: Client, field: str, limit: int) -> None:
+def test_the_length_of_a_model_name_is_checked_before_lookup(ana: Client, field: str, limit: int) -> None:
     assert ana.api("POST", "/chats", json={field: "m" * limit}, expect=422)["code"] == "model_unknown"
     assert ana.api("POST", "/chats", json={field: "m" * (limit + 1)}, expect=422)["code"] == "invalid"
 
 
-def test_a_message_of_the_longest_length_fits_and_one_more_character_does_not(ana: Client) -> None:
+def test_a_message_over_the_maximum_length_is_refused(ana: Client) -> None:
     chat = ana.chat()
     ana.say(chat["id"], "é" * 100_000, reply=False)
     refused = ana.api("POST", f"/chats/{chat['id']}/messages", json={"content": "é" * 100_001}, expect=422)
     assert (refused["code"], refused["limit"]) == ("message_too_long", 100_000)
 
 
-def test_a_page_by_page_reading_sees_every_chat_once_while_others_are_made(ana: Client) -> None:
-    made = [ana.chat(title=f"chat {number}")["id"] for number in range(7)]
+def test_paging_sees_every_chat_once_while_chats_are_created(ana: Client) -> None:
+    chat_ids = [ana.chat(title=f"chat {number}")["id"] for number in range(7)]
     seen: list[str] = []
     cursor = None
     while True:
@@ -123,25 +121,25 @@ def test_a_page_by_page_reading_sees_every_chat_once_while_others_are_made(ana: 
         cursor = page["next_cursor"]
         if cursor is None:
             break
-    assert seen == made[::-1]
+    assert seen == chat_ids[::-1]
 
 
-def test_a_cursor_that_is_not_ours_is_refused(ana: Client) -> None:
+def test_an_invalid_cursor_is_refused(ana: Client) -> None:
     for _ in range(2):
         ana.chat()
     cursor = ana.api("GET", "/chats", params={"limit": 1})["next_cursor"]
     for wrong in ("nonsense", cursor[:-2] + "AA", cursor[2:]):
         assert ana.api("GET", "/chats", params={"cursor": wrong}, expect=422)["code"] == "invalid_cursor"
-    # A cursor of one list does not open another.
+    # A cursor is valid only for the list that issued it.
     assert ana.api("GET", "/chats", params={"cursor": cursor, "archived": True}, expect=422)["code"] == "invalid_cursor"
 
 
 @pytest.mark.parametrize("limit", [0, 201])
-def test_a_page_has_1_to_200_items(ana: Client, limit: int) -> None:
+def test_page_limits_outside_1_to_200_are_refused(ana: Client, limit: int) -> None:
     ana.api("GET", "/chats", params={"limit": limit}, expect=422)
 
 
-def test_the_title_comes_from_the_first_words_and_a_chosen_one_stays(ana: Client) -> None:
+def test_the_title_comes_from_the_first_message_unless_it_was_set(ana: Client) -> None:
     chat = ana.chat()
     ana.say(chat["id"], "## **How** do I bake bread\nwith little time?", reply=False)
     assert ana.api("GET", f"/chats/{chat['id']}")["title"] == "How do I bake bread"
@@ -150,7 +148,7 @@ def test_the_title_comes_from_the_first_words_and_a_chosen_one_stays(ana: Client
     assert ana.api("GET", f"/chats/{named['id']}")["title"] == "Baking"
 
 
-def test_the_same_idempotency_key_makes_one_chat(ana: Client) -> None:
+def test_the_same_idempotency_key_creates_one_chat(ana: Client) -> None:
     answers = [ana.post("/chats", json={"title": "Once"}, headers={"Idempotency-Key": "k1"}) for _ in range(3)]
     assert len({answer.content for answer in answers}) == 1
     assert [answer.status_code for answer in answers] == [201, 201, 201]
@@ -159,14 +157,14 @@ def test_the_same_idempotency_key_makes_one_chat(ana: Client) -> None:
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-def test_two_people_may_use_the_same_idempotency_key(ana: Client, sign_in: SignIn) -> None:
+def test_idempotency_keys_are_per_user(ana: Client, sign_in: SignIn) -> None:
     bob = sign_in("bob")
     ours = ana.post("/chats", json={}, headers={"Idempotency-Key": "same"}).json()
     theirs = bob.post("/chats", json={}, headers={"Idempotency-Key": "same"}).json()
     assert ours["id"] != theirs["id"]
 
 
-def test_unknown_fields_and_server_owned_ones_are_refused(ana: Client) -> None:
+def test_unknown_and_server_owned_fields_are_refused(ana: Client) -> None:
     for body in ({"colour": "red"}, {"user_id": ana.user["id"]}, {"message_count": 5}):
         refused = ana.api("POST", "/chats", json=body, expect=422)
         assert refused["errors"][0]["message"] == "This field is not known."

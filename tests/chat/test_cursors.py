@@ -1,4 +1,4 @@
-"""Reading page by page while others write: nothing is seen twice, and nothing that was there all along is skipped."""
+"""Tests for paging while others write: no item appears twice, and no existing item is skipped."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ from tertulia.ids import ChatId
 from tests.factories.chats import add_message, make_chat
 from tests.factories.files import make_attachment
 
-# What happens between two pages: something comes, or one of those that are there goes.
+# Writes between two pages: each adds an item, but a number deletes that chat in the list of chats.
 BETWEEN = st.lists(st.one_of(st.none(), st.integers(0, 11)), min_size=0, max_size=8)
 HARD = settings(
     max_examples=12,
@@ -22,62 +22,64 @@ HARD = settings(
 
 @HARD
 @given(BETWEEN)
-def test_lists_of_chats(session: Session, alice: Actor, between: list[int | None]) -> None:
+def test_paging_chats_neither_repeats_nor_skips(session: Session, alice: Actor, between: list[int | None]) -> None:
     with session.begin_nested() as undo:
-        there = [make_chat(session, owner=alice, title=f"chat {number}") for number in range(12)]
+        existing = [make_chat(session, owner=alice, title=f"chat {number}") for number in range(12)]
         seen: list[str] = []
-        gone: set[str] = set()
+        deleted: set[str] = set()
         after = None
         while page := list_chats(session, actor=alice, after=after, limit=3):
             seen += [chat["id"] for chat in page]
             after = chat_key(page[-1])
-            for what in between[:2]:
-                if what is None:
+            for choice in between[:2]:
+                if choice is None:
                     make_chat(session, owner=alice, title="new")
-                elif there[what] not in gone:
-                    delete_chat(session, ChatId(there[what]), actor=alice)
-                    gone.add(there[what])
+                elif existing[choice] not in deleted:
+                    delete_chat(session, ChatId(existing[choice]), actor=alice)
+                    deleted.add(existing[choice])
             between = between[2:]
         assert len(seen) == len(set(seen))
-        assert set(there) - gone <= set(seen)
+        assert set(existing) - deleted <= set(seen)
         undo.rollback()
 
 
 @HARD
 @given(BETWEEN)
-def test_pages_of_a_branch(session: Session, alice: Actor, between: list[int | None]) -> None:
+def test_paging_a_branch_neither_repeats_nor_skips(session: Session, alice: Actor, between: list[int | None]) -> None:
     with session.begin_nested() as undo:
         chat_id = make_chat(session, owner=alice, messages=12)
-        there = [one["id"] for one in list_messages(session, chat_id, actor=alice)[0]]
+        existing = [message["id"] for message in list_messages(session, chat_id, actor=alice)[0]]
         seen: list[str] = []
         page, older = list_messages(session, chat_id, actor=alice, limit=3)
         while True:
-            seen += [one["id"] for one in page]
+            seen += [message["id"] for message in page]
             if older is None:
                 break
             for _ in between[:2]:
                 add_message(session, chat_id, "new", owner=alice)
             between = between[2:]
             page, older = list_messages(session, chat_id, actor=alice, leaf=older, limit=3)  # type: ignore[arg-type]
-        assert seen == there
+        assert seen == existing
         undo.rollback()
 
 
 @HARD
 @given(BETWEEN, st.sampled_from(["newest", "largest", "name"]))
-def test_lists_of_files(session: Session, alice: Actor, between: list[int | None], order: str) -> None:
+def test_paging_files_neither_repeats_nor_skips(
+    session: Session, alice: Actor, between: list[int | None], order: str
+) -> None:
     with session.begin_nested() as undo:
-        there = {
+        existing = {
             make_attachment(session, owner=alice, name=f"{number % 4}.txt", size=1 + number % 3) for number in range(12)
         }
         seen: list[str] = []
         after = None
         while page := list_attachments(session, actor=alice, order=order, after=after, limit=3):  # type: ignore[arg-type]
-            seen += [one["id"] for one in page]
+            seen += [file["id"] for file in page]
             after = file_key(page[-1], order)  # type: ignore[arg-type]
             for _ in between[:2]:
                 make_attachment(session, owner=alice, name="new.txt", size=2)
             between = between[2:]
         assert len(seen) == len(set(seen))
-        assert there <= set(seen)
+        assert existing <= set(seen)
         undo.rollback()

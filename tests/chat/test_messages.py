@@ -1,4 +1,4 @@
-"""The tree of messages: nothing is overwritten, and every earlier text can be reached."""
+"""Tests for the message tree: nothing is overwritten, and every earlier text stays available."""
 
 import threading
 
@@ -39,7 +39,7 @@ def test_content_is_the_text_of_the_parts_joined_by_spaces() -> None:
     assert flatten(parts) == "Look at let x = 1 please"
 
 
-def test_a_page_is_a_walk_from_the_newest_message_back(session: Session, alice: Actor) -> None:
+def test_a_page_lists_messages_newest_first(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice, messages=7)
     newest, older = list_messages(session, chat_id, actor=alice, limit=3)
     assert [m["content"] for m in newest] == ["message 6", "message 5", "message 4"]
@@ -48,7 +48,7 @@ def test_a_page_is_a_walk_from_the_newest_message_back(session: Session, alice: 
     assert end is None
 
 
-def test_siblings_are_told_oldest_first_on_each_of_them(session: Session, alice: Actor) -> None:
+def test_each_sibling_lists_all_siblings_oldest_first(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice)
     root = add_message(session, chat_id, "root", owner=alice)
     replies = [add_message(session, chat_id, f"reply {n}", owner=alice, is_reply=True, after=root) for n in range(3)]
@@ -59,7 +59,7 @@ def test_siblings_are_told_oldest_first_on_each_of_them(session: Session, alice:
         assert page[1]["sibling_ids"] == [root, other_root]
 
 
-def test_the_head_moves_to_the_newest_leaf_below_a_message(session: Session, alice: Actor) -> None:
+def test_setting_the_head_selects_the_newest_leaf_below_a_message(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice)
     root = add_message(session, chat_id, "root", owner=alice)
     left = add_message(session, chat_id, "left", owner=alice, after=root)
@@ -69,19 +69,19 @@ def test_the_head_moves_to_the_newest_leaf_below_a_message(session: Session, ali
     assert set_head(session, chat_id, root, actor=alice)["head_message_id"] == right
 
 
-def test_messages_of_other_chats_are_refused_everywhere(session: Session, alice: Actor) -> None:
+def test_messages_of_other_chats_are_refused_as_link_and_head(session: Session, alice: Actor) -> None:
     mine, other = make_chat(session, owner=alice, messages=1), make_chat(session, owner=alice, messages=1)
-    stranger = MessageId(get_chat(session, other, actor=alice)["head_message_id"] or "")
+    foreign_id = MessageId(get_chat(session, other, actor=alice)["head_message_id"] or "")
     with pytest.raises(NotInChat):
-        check_in_chat(session, mine, stranger, field="previous_message_id")
+        check_in_chat(session, mine, foreign_id, field="previous_message_id")
     with pytest.raises(NotInChat):
-        set_head(session, mine, stranger, actor=alice)
+        set_head(session, mine, foreign_id, actor=alice)
 
 
 @pytest.mark.parametrize("column", ["previous_message_id", "parent_message_id"])
-def test_the_database_itself_keeps_links_within_a_chat(session: Session, alice: Actor, column: str) -> None:
+def test_the_database_refuses_links_to_other_chats(session: Session, alice: Actor, column: str) -> None:
     mine, other = make_chat(session, owner=alice, messages=1), make_chat(session, owner=alice, messages=1)
-    stranger = get_chat(session, other, actor=alice)["head_message_id"]
+    foreign_id = get_chat(session, other, actor=alice)["head_message_id"]
     session.commit()
     session.add(
         Message(
@@ -90,24 +90,24 @@ def test_the_database_itself_keeps_links_within_a_chat(session: Session, alice: 
             status=MessageStatus.SENT,
             content="x",
             parts=[],
-            **{column: stranger},
+            **{column: foreign_id},
         )
     )
     with pytest.raises(exc.IntegrityError):
         session.commit()
 
 
-def test_the_database_itself_keeps_the_head_within_its_chat(session: Session, alice: Actor) -> None:
+def test_the_database_refuses_a_head_in_another_chat(session: Session, alice: Actor) -> None:
     mine, other = make_chat(session, owner=alice, messages=1), make_chat(session, owner=alice, messages=1)
-    stranger = get_chat(session, other, actor=alice)["head_message_id"]
+    foreign_id = get_chat(session, other, actor=alice)["head_message_id"]
     session.commit()
-    with pytest.raises(exc.IntegrityError):  # at once or at the commit, as the engine has it
-        session.execute(sa.update(Chat).where(Chat.id == mine).values(head_message_id=stranger))
+    with pytest.raises(exc.IntegrityError):  # on execute or on commit, depending on the engine
+        session.execute(sa.update(Chat).where(Chat.id == mine).values(head_message_id=foreign_id))
         session.commit()
 
 
 @pytest.mark.parametrize("level", [10, 11])
-def test_threads_are_at_most_ten_deep(session: Session, alice: Actor, level: int) -> None:
+def test_the_database_refuses_threads_deeper_than_ten_levels(session: Session, alice: Actor, level: int) -> None:
     chat_id = make_chat(session, owner=alice)
     session.add(
         Message(
@@ -145,7 +145,7 @@ def test_deleting_a_parent_orphans_its_replies(session: Session, alice: Actor) -
     assert session.scalars(sa.select(Message.parent_message_id).where(Message.id == reply)).one() is None
 
 
-def test_an_edit_is_a_sibling_and_the_first_wording_stays(ana: Client) -> None:
+def test_an_edit_adds_a_sibling_and_keeps_the_original(ana: Client) -> None:
     chat = ana.chat()
     sent = ana.say(chat["id"], "frist", reply=False)
     edited = ana.api(
@@ -159,7 +159,7 @@ def test_an_edit_is_a_sibling_and_the_first_wording_stays(ana: Client) -> None:
     assert [m["content"] for m in ana.api("GET", f"/chats/{chat['id']}/messages")["items"]] == ["first"]
 
 
-def test_an_edit_in_place_keeps_fifty_old_wordings(ana: Client) -> None:
+def test_an_edit_in_place_keeps_the_last_fifty_texts(ana: Client) -> None:
     chat = ana.chat()
     message_id = ana.say(chat["id"], "wording 0", reply=False)["message"]["id"]
     for number in range(1, 53):
@@ -178,7 +178,7 @@ def test_an_edit_in_place_keeps_fifty_old_wordings(ana: Client) -> None:
     assert [edit["previous_content"] for edit in message["edit_history"]] == [f"wording {n}" for n in range(2, 52)]
 
 
-def test_concurrent_senders_are_put_in_order_and_none_is_lost(ana: Client) -> None:
+def test_concurrent_messages_are_put_in_order_and_none_is_lost(ana: Client) -> None:
     chat = ana.chat()
     threads = [
         threading.Thread(target=ana.say, args=(chat["id"], f"from {n}"), kwargs={"reply": False}) for n in range(16)
@@ -203,7 +203,7 @@ def test_an_empty_message_is_refused(ana: Client, body: dict[str, object]) -> No
 
 
 class TreeMachine(RuleBasedStateMachine):
-    """Random growth of a tree, beside a model of it in plain dictionaries."""
+    """Random changes to a message tree, compared with a model in plain dictionaries."""
 
     session: Session
     alice: Actor
@@ -212,10 +212,10 @@ class TreeMachine(RuleBasedStateMachine):
         super().__init__()
         self.chat_id: ChatId = make_chat(self.session, owner=self.alice)
         self.previous: dict[MessageId, MessageId | None] = {}
-        # Whether it was the head, where the head went, what followed it.
+        # Whether it was the head, the next head, and its followers.
         self.deleted: dict[MessageId, tuple[bool, MessageId | None, list[MessageId]]] = {}
         self.head: MessageId | None = None
-        self.threads: dict[MessageId, list[MessageId]] = {}  # below a message of the tree or of a thread, in order
+        self.threads: dict[MessageId, list[MessageId]] = {}  # replies in order, by parent message
         self.levels: dict[MessageId, int] = {}
         self.orphaned: list[MessageId] = []
 
@@ -241,77 +241,77 @@ class TreeMachine(RuleBasedStateMachine):
     def delete(self, choice: int) -> None:
         if not self.shown:
             return
-        gone = self.shown[choice % len(self.shown)]
-        before = self.previous[gone]
-        followers = [one for one, previous in self.previous.items() if previous == gone]
-        was_head = gone == self.head
-        self.deleted[gone] = (was_head, None, followers)
+        message_id = self.shown[choice % len(self.shown)]
+        before = self.previous[message_id]
+        followers = [key for key, previous in self.previous.items() if previous == message_id]
+        was_head = message_id == self.head
+        self.deleted[message_id] = (was_head, None, followers)
         for follower in followers:
             self.previous[follower] = before
         if was_head:
-            roots = [one for one in self.shown if self.previous[one] is None]
+            roots = [key for key in self.shown if self.previous[key] is None]
             anchor = before or max(roots, default=None)
             self.head = self._newest_below(anchor) if anchor else None
-            self.deleted[gone] = (True, self.head, followers)
-        delete_message(self.session, gone, actor=self.alice)
+            self.deleted[message_id] = (True, self.head, followers)
+        delete_message(self.session, message_id, actor=self.alice)
 
     @rule(choice=st.integers(0, 10_000))
     def restore(self, choice: int) -> None:
         if not self.deleted:
             return
-        back = list(self.deleted)[choice % len(self.deleted)]
-        was_head, next_head, followers = self.deleted.pop(back)
+        message_id = list(self.deleted)[choice % len(self.deleted)]
+        was_head, next_head, followers = self.deleted.pop(message_id)
         for follower in followers:
-            if self.previous[follower] == self.previous[back]:
-                self.previous[follower] = back
+            if self.previous[follower] == self.previous[message_id]:
+                self.previous[follower] = message_id
         if (was_head and self.head == next_head) or self.head is None:
-            self.head = self._newest_below(back)
-        restore_message(self.session, back, actor=self.alice)
+            self.head = self._newest_below(message_id)
+        restore_message(self.session, message_id, actor=self.alice)
 
     @rule(choice=st.integers(0, 10_000))
     def reply_in_thread(self, choice: int) -> None:
-        below = [one for one in [*self.shown, *self.replies] if self.levels.get(one, 0) < MAX_THREAD_LEVEL]
+        below = [key for key in [*self.shown, *self.replies] if self.levels.get(key, 0) < MAX_THREAD_LEVEL]
         if not below:
             return
-        parent = below[-1 - choice % min(4, len(below))]  # the newest, so that threads of threads come about
-        made = add_message(self.session, self.chat_id, "x", owner=self.alice, in_thread_of=parent)
-        self.threads.setdefault(parent, []).append(made)
-        self.levels[made] = self.levels.get(parent, 0) + 1
+        parent = below[-1 - choice % min(4, len(below))]  # one of the newest, so that threads become nested
+        reply_id = add_message(self.session, self.chat_id, "x", owner=self.alice, in_thread_of=parent)
+        self.threads.setdefault(parent, []).append(reply_id)
+        self.levels[reply_id] = self.levels.get(parent, 0) + 1
 
     @precondition(lambda self: self.replies)
     @rule(choice=st.integers(0, 10_000))
     def delete_in_thread(self, choice: int) -> None:
-        gone = self.replies[choice % len(self.replies)]
+        reply_id = self.replies[choice % len(self.replies)]
         for replies in self.threads.values():
-            if gone in replies:
-                replies.remove(gone)
-        # What stands below it is no longer shown there, and is kept.
-        self.orphaned += self.threads.pop(gone, [])
-        delete_message(self.session, gone, actor=self.alice)
+            if reply_id in replies:
+                replies.remove(reply_id)
+        # Replies below it are no longer shown there, but are kept.
+        self.orphaned += self.threads.pop(reply_id, [])
+        delete_message(self.session, reply_id, actor=self.alice)
 
     @precondition(lambda self: self.shown)
     @rule(choice=st.integers(0, 10_000))
     def delete_and_restore(self, choice: int) -> None:
-        """Taken back at once, nothing has happened."""
-        one = self.shown[choice % len(self.shown)]
+        """Check that restoring a deleted message at once changes nothing."""
+        message_id = self.shown[choice % len(self.shown)]
         before = read_tree(self.session, self.chat_id, actor=self.alice)
-        delete_message(self.session, one, actor=self.alice)
-        restore_message(self.session, one, actor=self.alice)
+        delete_message(self.session, message_id, actor=self.alice)
+        restore_message(self.session, message_id, actor=self.alice)
         assert read_tree(self.session, self.chat_id, actor=self.alice) == before
-        if one == self.head:
-            self.head = self._newest_below(one)
+        if message_id == self.head:
+            self.head = self._newest_below(message_id)
 
     @property
     def shown(self) -> list[MessageId]:
-        return [one for one in self.previous if one not in self.deleted]
+        return [key for key in self.previous if key not in self.deleted]
 
     @property
     def replies(self) -> list[MessageId]:
-        return [one for replies in self.threads.values() for one in replies]
+        return [reply for replies in self.threads.values() for reply in replies]
 
     def _newest_below(self, message_id: MessageId) -> MessageId:
         below = {message_id}
-        for candidate in self.shown:  # in the order of making, so parents come first
+        for candidate in self.shown:  # in the order of creation, so parents come first
             if self.previous[candidate] in below:
                 below.add(candidate)
         return MessageId(max(below))
@@ -321,10 +321,10 @@ class TreeMachine(RuleBasedStateMachine):
         tree = read_tree(self.session, self.chat_id, actor=self.alice)
         assert sum(segment["message_count"] for segment in tree) == len(self.shown)
         for segment in tree:
-            walked, at = 1, segment["last"]["id"]
+            steps, at = 1, segment["last"]["id"]
             while at != segment["first"]["id"]:
-                at, walked = str(self.previous[MessageId(at)]), walked + 1
-            assert walked == segment["message_count"]
+                at, steps = str(self.previous[MessageId(at)]), steps + 1
+            assert steps == segment["message_count"]
             follows = segment["follows"]
             assert self.previous[MessageId(at)] == (None if follows is None else tree[follows]["last"]["id"])
 
@@ -334,30 +334,30 @@ class TreeMachine(RuleBasedStateMachine):
         while at is not None:
             expected.append(at)
             at = self.previous[at]
-        found, leaf = [], None
+        message_ids, leaf = [], None
         while True:
             page, older = list_messages(self.session, self.chat_id, actor=self.alice, leaf=leaf, limit=2)
-            found += [message["id"] for message in page]
+            message_ids += [message["id"] for message in page]
             if older is None:
                 break
             leaf = MessageId(older)
-        assert found == expected
+        assert message_ids == expected
 
     @invariant()
     def each_thread_is_read_page_by_page_and_counted(self) -> None:
         for parent, replies in self.threads.items():
             if parent in self.deleted:
                 continue
-            found, leaf = [], None
+            reply_ids, leaf = [], None
             while True:
                 page, older = list_messages(
                     self.session, self.chat_id, actor=self.alice, parent=parent, leaf=leaf, limit=2
                 )
-                found += [message["id"] for message in page]
+                reply_ids += [message["id"] for message in page]
                 if older is None:
                     break
                 leaf = MessageId(older)
-            assert found == replies[::-1]
+            assert reply_ids == replies[::-1]
             assert get_message(self.session, parent, actor=self.alice)["reply_count"] == len(replies)
 
     @invariant()
@@ -367,12 +367,12 @@ class TreeMachine(RuleBasedStateMachine):
         assert find_wrong_counters(self.session) == []
 
     def _add(self, *, after: MessageId | None) -> None:
-        made = add_message(self.session, self.chat_id, "x", owner=self.alice, after=after)
-        self.previous[made] = after
-        self.head = made
+        message_id = add_message(self.session, self.chat_id, "x", owner=self.alice, after=after)
+        self.previous[message_id] = after
+        self.head = message_id
 
 
-def test_any_growth_of_a_tree_reads_as_the_model_says(session: Session, alice: Actor) -> None:
+def test_random_changes_to_a_tree_match_the_model(session: Session, alice: Actor) -> None:
     class Machine(TreeMachine):
         pass
 

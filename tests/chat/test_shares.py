@@ -1,4 +1,4 @@
-"""Shared chats: with a person, by a link, with everybody; who may do what, what is heard live, and how it ends."""
+"""Tests for shared chats: with a user, by link or in public; permissions, live events, and how sharing ends."""
 
 import threading
 import time
@@ -33,16 +33,16 @@ def bob_client(sign_in: SignIn, ana: Client) -> Client:
     return sign_in("bob")
 
 
-def test_a_chat_that_is_shared_to_be_read_is_read_and_nothing_more(ana: Client, bob_client: Client) -> None:
+def test_a_read_share_allows_only_reading_and_forking(ana: Client, bob_client: Client) -> None:
     chat = ana.chat(title="Ours", system_prompt="Be kind.")
     message = ana.say(chat["id"], "hello", reply=False)["message"]
     share(ana, chat["id"], shared_with_username="Bob")
     seen = bob_client.api("GET", f"/chats/{chat['id']}")
     assert (seen["title"], seen["owner"]["name"], seen["system_prompt"]) == ("Ours", "Ana", None)
     assert seen["permissions"] == {"can_read": True, "can_write": False, "can_share": False}
-    assert [one["id"] for one in bob_client.api("GET", "/shared-chats")["items"]] == [chat["id"]]
+    assert [shared["id"] for shared in bob_client.api("GET", "/shared-chats")["items"]] == [chat["id"]]
     assert bob_client.api("GET", "/chats")["items"] == []
-    assert [one["content"] for one in bob_client.api("GET", f"/chats/{chat['id']}/messages")["items"]] == ["hello"]
+    assert [item["content"] for item in bob_client.api("GET", f"/chats/{chat['id']}/messages")["items"]] == ["hello"]
     for method, path, body, status in (
         ("POST", f"/chats/{chat['id']}/messages", {"content": "x", "reply": False}, 404),
         ("PATCH", f"/chats/{chat['id']}", {"title": "Mine"}, 403),
@@ -59,7 +59,7 @@ def test_a_chat_that_is_shared_to_be_read_is_read_and_nothing_more(ana: Client, 
     assert fork["owner"] is None
 
 
-def test_a_writer_writes_in_their_own_name_at_their_own_cost(
+def test_a_writer_posts_in_their_own_name_and_pays_for_the_reply(
     ana: Client, bob_client: Client, provider: ScriptedProvider
 ) -> None:
     chat = ana.chat()
@@ -75,59 +75,59 @@ def test_a_writer_writes_in_their_own_name_at_their_own_cost(
     assert refused["code"] == "not_your_message"
     bob_client.api("POST", f"/messages/{first['id']}/edit", json={"content": "x", "in_place": True}, expect=403)
     bob_client.api("DELETE", f"/messages/{sent['message']['id']}", expect=204)
-    assert [one["content"] for one in ana.api("GET", f"/chats/{chat['id']}/messages")["items"]] == ["Hi", "hello"]
+    assert [item["content"] for item in ana.api("GET", f"/chats/{chat['id']}/messages")["items"]] == ["Hi", "hello"]
 
 
-def test_all_who_may_see_a_chat_see_it_change(ana: Client, bob_client: Client) -> None:
+def test_users_with_access_receive_change_events(ana: Client, bob_client: Client) -> None:
     chat = ana.chat()
-    heard = Listener(bob_client)
+    listener = Listener(bob_client)
     share(ana, chat["id"], shared_with_username="bob")
-    heard.wait_for(lambda: ("share", "created") in heard.changes)
+    listener.wait_for(lambda: ("share", "created") in listener.changes)
     until(lambda: bob_client.api("GET", "/shared-chats")["items"])
-    told = ana.say(chat["id"], "hello", reply=False)["message"]
-    heard.wait_for(lambda: ("message", "created") in heard.changes)
-    (event,) = (data for _, kind, data in heard.heard if kind == "change" and data["entity"] == "message")
-    assert event["payload"] is None  # what the owner hears is not for others: they fetch what is
-    assert event["entity_id"] == told["id"]
-    before = next(event_id for event_id, _, _ in heard.heard if event_id)
+    message = ana.say(chat["id"], "hello", reply=False)["message"]
+    listener.wait_for(lambda: ("message", "created") in listener.changes)
+    (event,) = (data for _, kind, data in listener.heard if kind == "change" and data["entity"] == "message")
+    assert event["payload"] is None  # the payload is for the owner only; others fetch the current state
+    assert event["entity_id"] == message["id"]
+    before = next(event_id for event_id, _, _ in listener.heard if event_id)
     again = Listener(bob_client, before)
     again.wait_for(lambda: ("message", "created") in again.changes)
 
 
-def test_what_is_revoked_is_over_at_once_for_reading_hearing_and_following(
+def test_revoking_a_share_ends_reading_events_and_run_streams(
     ana: Client, bob_client: Client, provider: ScriptedProvider
 ) -> None:
     chat = ana.chat()
-    made = share(ana, chat["id"], shared_with_username="bob")
-    heard = Listener(bob_client)
+    created = share(ana, chat["id"], shared_with_username="bob")
+    listener = Listener(bob_client)
     provider.play([Text("slow"), Hold(), Text(" end"), Finish()])
     run_id = ana.say(chat["id"], "hello")["run"]["id"]
     with bob_client.stream("GET", f"/runs/{run_id}/events") as response:
         events = parse_events(response)
         next(events)
-        ana.api("DELETE", f"/shares/{made['id']}", expect=204)
+        ana.api("DELETE", f"/shares/{created['id']}", expect=204)
         started = time.monotonic()
-        for _ in events:  # it ends though the run goes on
+        for _ in events:  # the stream ends although the run continues
             pass
         assert time.monotonic() - started < 5
     bob_client.api("GET", f"/chats/{chat['id']}", expect=404)
     bob_client.api("GET", f"/runs/{run_id}", expect=404)
-    heard.wait_for(lambda: ("share", "deleted") in heard.changes)
-    count = len(heard.heard)
+    listener.wait_for(lambda: ("share", "deleted") in listener.changes)
+    count = len(listener.heard)
     ana.say(chat["id"], "secret", reply=False)
     provider.release()
-    own = bob_client.chat()  # what he hears next is his own
-    heard.wait_for(lambda: any(data.get("entity_id") == own["id"] for _, _, data in heard.heard))
-    assert all(data["entity"] == "chat" and data["entity_id"] == own["id"] for _, _, data in heard.heard[count:])
+    own = bob_client.chat()  # his next event is about his own chat
+    listener.wait_for(lambda: any(data.get("entity_id") == own["id"] for _, _, data in listener.heard))
+    assert all(data["entity"] == "chat" and data["entity_id"] == own["id"] for _, _, data in listener.heard[count:])
 
 
-def test_a_share_ends_by_itself(ana: Client, bob_client: Client, server: LiveServer) -> None:
+def test_an_expired_share_gives_no_access(ana: Client, bob_client: Client, server: LiveServer) -> None:
     chat = ana.chat()
     assert (
         share(ana, chat["id"], expires_at=(now() - timedelta(seconds=1)).isoformat(), expect=422)["code"]
         == "share_expired"
     )
-    made = share(ana, chat["id"], shared_with_username="bob", expires_at=(now() + timedelta(hours=1)).isoformat())
+    created = share(ana, chat["id"], shared_with_username="bob", expires_at=(now() + timedelta(hours=1)).isoformat())
     link = share(ana, chat["id"], expires_at=(now() + timedelta(hours=1)).isoformat())
     bob_client.api("GET", f"/chats/{chat['id']}")
     engine = plain_engine(server.settings)
@@ -137,13 +137,13 @@ def test_a_share_ends_by_itself(ana: Client, bob_client: Client, server: LiveSer
     bob_client.api("GET", f"/chats/{chat['id']}", expect=404)
     assert httpx.get(f"{server.url}/api/v1/shared/{link['token']}").status_code == 404
     assert ana.api("GET", f"/chats/{chat['id']}/shares")["items"] == []
-    assert made["token"]
+    assert created["token"]
 
 
-def test_what_was_shared_on_ends_with_the_share_it_came_from(ana: Client, bob_client: Client, sign_in: SignIn) -> None:
+def test_revoking_a_share_revokes_the_shares_made_from_it(ana: Client, bob_client: Client, sign_in: SignIn) -> None:
     carol = sign_in("carol")
     chat = ana.chat()
-    given = share(ana, chat["id"], shared_with_username="bob", on=True)
+    created = share(ana, chat["id"], shared_with_username="bob", on=True)
     assert (
         share(bob_client, chat["id"], shared_with_username="carol", write=True, expect=422)["code"] == "share_too_wide"
     )
@@ -151,22 +151,22 @@ def test_what_was_shared_on_ends_with_the_share_it_came_from(ana: Client, bob_cl
     carol.api("GET", f"/chats/{chat['id']}")
     assert len(ana.api("GET", f"/chats/{chat['id']}/shares")["items"]) == 2
     assert len(bob_client.api("GET", f"/chats/{chat['id']}/shares")["items"]) == 1
-    ana.api("DELETE", f"/shares/{given['id']}", expect=204)
+    ana.api("DELETE", f"/shares/{created['id']}", expect=204)
     carol.api("GET", f"/chats/{chat['id']}", expect=404)
-    ana.api("DELETE", f"/shares/{given['id']}", expect=404)
+    ana.api("DELETE", f"/shares/{created['id']}", expect=404)
 
 
-def test_one_who_is_shared_with_may_leave(ana: Client, bob_client: Client) -> None:
+def test_the_recipient_may_remove_their_share(ana: Client, bob_client: Client) -> None:
     chat = ana.chat()
-    made = share(ana, chat["id"], shared_with_username="bob")
-    bob_client.api("DELETE", f"/shares/{made['id']}", expect=204)
+    created = share(ana, chat["id"], shared_with_username="bob")
+    bob_client.api("DELETE", f"/shares/{created['id']}", expect=204)
     bob_client.api("GET", f"/chats/{chat['id']}", expect=404)
 
 
-def test_a_link_is_for_reading_and_people_must_be_there(ana: Client) -> None:
+def test_writable_links_and_unknown_recipients_are_refused(ana: Client) -> None:
     chat = ana.chat()
     assert share(ana, chat["id"], write=True, expect=422)["code"] == "share_too_wide"
-    assert share(ana, chat["id"], shared_with_username="nobody", expect=422)["code"] == "person_unknown"
+    assert share(ana, chat["id"], shared_with_username="unknown", expect=422)["code"] == "person_unknown"
     assert share(ana, chat["id"], shared_with_username="ana", expect=422)["code"] == "person_unknown"
 
 
@@ -174,7 +174,7 @@ def strangers(server: LiveServer, path: str) -> httpx.Response:
     return httpx.get(f"{server.url}/api/v1/shared/{path}")
 
 
-def test_strangers_see_what_is_listed_and_nothing_else(ana: Client, server: LiveServer) -> None:
+def test_a_link_shows_only_the_listed_fields_and_files(ana: Client, server: LiveServer) -> None:
     chat = ana.chat(title="Ours", system_prompt="Secret rules")
     picture = ready(ana, "cat.png", samples.picture())
     other = ready(ana, "other.png", samples.picture())
@@ -196,7 +196,7 @@ def test_strangers_see_what_is_listed_and_nothing_else(ana: Client, server: Live
     assert strangers(server, "nothing").json()["code"] == "share_not_found"
 
 
-def test_a_public_chat_is_read_by_its_id_until_it_is_private_again(ana: Client, server: LiveServer) -> None:
+def test_a_public_chat_is_readable_by_id_until_it_is_private(ana: Client, server: LiveServer) -> None:
     chat = ana.chat(title="Ours")
     assert strangers(server, chat["id"]).status_code == 404
     ana.api("PATCH", f"/chats/{chat['id']}", json={"visibility": "public"})
@@ -210,14 +210,14 @@ def test_a_public_chat_is_read_by_its_id_until_it_is_private_again(ana: Client, 
     assert strangers(server, chat["id"]).status_code == 404
 
 
-def test_a_link_for_a_person_opens_for_that_person_alone(ana: Client, bob_client: Client, server: LiveServer) -> None:
+def test_a_link_for_a_user_opens_only_for_that_user(ana: Client, bob_client: Client, server: LiveServer) -> None:
     chat = ana.chat(title="Ours")
     token = share(ana, chat["id"], shared_with_username="bob")["token"]
     assert strangers(server, token).status_code == 404
     assert bob_client.api("GET", f"/shared/{token}")["title"] == "Ours"
 
 
-def test_a_stranger_follows_a_reply_while_it_is_written(
+def test_a_stranger_with_a_link_follows_a_streaming_reply(
     ana: Client, server: LiveServer, provider: ScriptedProvider
 ) -> None:
     chat = ana.chat()
@@ -227,42 +227,42 @@ def test_a_stranger_follows_a_reply_while_it_is_written(
         events = parse_events(response)
         assert next(events)[1] == "ready"
         sent = ana.say(chat["id"], "hello")
-        heard = next(events)
-        assert heard[1:] == ("change", {})
+        change = next(events)
+        assert change[1:] == ("change", {})
         address = f"{server.url}/api/v1/shared/{token}/runs/{sent['run']['id']}/events"
         with httpx.stream("GET", address) as following:
-            words = parse_events(following)
-            assert next(words)[2]["text"] == "one"
+            deltas = parse_events(following)
+            assert next(deltas)[2]["text"] == "one"
             provider.release()
-            rest = [event for event in words]
+            rest = [event for event in deltas]
         assert {kind for _, kind, _ in rest} <= {"text.delta"}
         assert "".join(data["text"] for _, _, data in rest) == " two"
     other = ana.say(ana.chat()["id"], "hello")
     assert strangers(server, f"{token}/runs/{other['run']['id']}/events").status_code == 404
 
 
-def test_how_often_a_link_was_opened_is_counted_without_writing_at_each_look(ana: Client, server: LiveServer) -> None:
+def test_link_opens_are_counted_and_written_in_batches(ana: Client, server: LiveServer) -> None:
     chat = ana.chat()
-    made = share(ana, chat["id"])
+    created = share(ana, chat["id"])
     for _ in range(3):
-        strangers(server, made["token"])
+        strangers(server, created["token"])
     from tertulia.app import _touch
 
     server.call(_touch(server.app.state.parts))
     assert ana.api("GET", f"/chats/{chat['id']}/shares")["items"][0]["access_count"] == 3
 
 
-def test_shared_chats_are_searched_too(ana: Client, bob_client: Client) -> None:
+def test_search_includes_shared_chats(ana: Client, bob_client: Client) -> None:
     chat = ana.chat()
     ana.say(chat["id"], "the walrus", reply=False)
     assert bob_client.api("GET", "/search", params={"q": "walrus"})["items"] == []
-    made = share(ana, chat["id"], shared_with_username="bob")
+    created = share(ana, chat["id"], shared_with_username="bob")
     assert len(bob_client.api("GET", "/search", params={"q": "walrus"})["items"]) == 2  # title and message
-    ana.api("DELETE", f"/shares/{made['id']}", expect=204)
+    ana.api("DELETE", f"/shares/{created['id']}", expect=204)
     assert bob_client.api("GET", "/search", params={"q": "walrus"})["items"] == []
 
 
-def test_files_of_a_shared_chat_are_read_while_it_is_shared(ana: Client, bob_client: Client) -> None:
+def test_files_of_a_shared_chat_are_readable_but_not_deletable(ana: Client, bob_client: Client) -> None:
     chat = ana.chat()
     file = ready(ana, "a.txt", b"x")
     ana.say(chat["id"], "Look", reply=False, attachment_ids=[file["id"]])
@@ -270,45 +270,41 @@ def test_files_of_a_shared_chat_are_read_while_it_is_shared(ana: Client, bob_cli
     share(ana, chat["id"], shared_with_username="bob")
     assert bob_client.get(f"/attachments/{file['id']}/content").content == b"x"
     bob_client.api("DELETE", f"/attachments/{file['id']}", expect=404)
-    assert [one["id"] for one in bob_client.api("GET", "/attachments", params={"chat_id": chat["id"]})["items"]] == [
+    assert [item["id"] for item in bob_client.api("GET", "/attachments", params={"chat_id": chat["id"]})["items"]] == [
         file["id"]
     ]
 
 
-def test_who_is_there_and_who_types_is_told_to_those_who_may_see_it(
-    ana: Client, bob_client: Client, sign_in: SignIn
-) -> None:
+def test_presence_is_sent_only_to_users_with_access(ana: Client, bob_client: Client, sign_in: SignIn) -> None:
     carol = sign_in("carol")
     chat = ana.chat()
     share(ana, chat["id"], shared_with_username="bob")
-    hears_ana, hears_carol = Listener(ana), Listener(carol)
+    ana_listener, carol_listener = Listener(ana), Listener(carol)
     bob_client.api("PUT", f"/chats/{chat['id']}/presence", json={"is_typing": True}, expect=204)
-    hears_ana.wait_for(lambda: any(kind == "presence" for _, kind, _ in hears_ana.heard))
-    told = next(data for _, kind, data in hears_ana.heard if kind == "presence")
-    assert told == {
+    ana_listener.wait_for(lambda: any(kind == "presence" for _, kind, _ in ana_listener.heard))
+    presence = next(data for _, kind, data in ana_listener.heard if kind == "presence")
+    assert presence == {
         "chat_id": chat["id"],
         "user": {"id": bob_client.user["id"], "name": "Bob"},
         "is_typing": True,
         "is_leaving": False,
     }
     carol.api("PUT", f"/chats/{chat['id']}/presence", json={}, expect=404)
-    assert not any(kind == "presence" for _, kind, _ in hears_carol.heard)
+    assert not any(kind == "presence" for _, kind, _ in carol_listener.heard)
 
 
-def test_shares_that_hold_one_another_in_a_circle_end_with_the_one_they_came_from(
-    ana: Client, bob_client: Client, sign_in: SignIn
-) -> None:
+def test_circular_shares_end_with_the_share_they_came_from(ana: Client, bob_client: Client, sign_in: SignIn) -> None:
     carol = sign_in("carol")
     chat = ana.chat()
     first = share(ana, chat["id"], shared_with_username="bob", write=True, on=True)
     share(bob_client, chat["id"], shared_with_username="carol", on=True)
     share(carol, chat["id"], shared_with_username="bob", on=True)
     ana.api("DELETE", f"/shares/{first['id']}", expect=204)
-    for one in (bob_client, carol):
-        one.api("GET", f"/chats/{chat['id']}", expect=404)
+    for client in (bob_client, carol):
+        client.api("GET", f"/chats/{chat['id']}", expect=404)
 
 
-def test_what_was_given_on_ends_when_its_giver_has_less(ana: Client, bob_client: Client, sign_in: SignIn) -> None:
+def test_a_share_ends_when_its_creator_loses_the_permission(ana: Client, bob_client: Client, sign_in: SignIn) -> None:
     carol = sign_in("carol")
     chat = ana.chat()
     wide = share(ana, chat["id"], shared_with_username="bob", write=True, on=True)
@@ -319,40 +315,40 @@ def test_what_was_given_on_ends_when_its_giver_has_less(ana: Client, bob_client:
     carol.api("GET", f"/chats/{chat['id']}", expect=404)
 
 
-def test_what_is_given_while_it_is_taken_does_not_outlive_it(
+def test_a_share_created_during_a_revocation_does_not_outlive_it(
     ana: Client, bob_client: Client, server: LiveServer
 ) -> None:
     for _ in range(8):
         chat = ana.chat()
-        given = share(ana, chat["id"], shared_with_username="bob", on=True)
-        made: list[Any] = []
+        created = share(ana, chat["id"], shared_with_username="bob", on=True)
+        answers: list[Any] = []
 
-        def give(chat_id: str = chat["id"], made: list[Any] = made) -> None:
-            made.append(bob_client.post(f"/chats/{chat_id}/shares", json={}))
+        def give(chat_id: str = chat["id"], answers: list[Any] = answers) -> None:
+            answers.append(bob_client.post(f"/chats/{chat_id}/shares", json={}))
 
-        giving = threading.Thread(target=give)
-        giving.start()
-        ana.api("DELETE", f"/shares/{given['id']}", expect=204)
-        giving.join()
-        if made[0].status_code == 201:
-            assert strangers(server, made[0].json()["token"]).status_code == 404
+        thread = threading.Thread(target=give)
+        thread.start()
+        ana.api("DELETE", f"/shares/{created['id']}", expect=204)
+        thread.join()
+        if answers[0].status_code == 201:
+            assert strangers(server, answers[0].json()["token"]).status_code == 404
 
 
-def test_a_reader_sees_neither_unsent_files_nor_where_else_one_is_used(ana: Client, bob_client: Client) -> None:
+def test_a_shared_chat_hides_unsent_files_and_uses_elsewhere(ana: Client, bob_client: Client) -> None:
     chat, private = ana.chat(title="Ours"), ana.chat(title="Private")
     unsent = ready(ana, "unsent.txt", b"secret", chat_id=chat["id"])
     shown = ready(ana, "shown.txt", b"x")
     taken = ready(ana, "taken.txt", b"deleted")
     for place in (chat, private):
         ana.say(place["id"], "Look", reply=False, attachment_ids=[shown["id"]])
-    gone = ana.say(chat["id"], "Oops", reply=False, attachment_ids=[taken["id"]])["message"]
-    ana.api("DELETE", f"/messages/{gone['id']}", expect=204)
+    deleted = ana.say(chat["id"], "Oops", reply=False, attachment_ids=[taken["id"]])["message"]
+    ana.api("DELETE", f"/messages/{deleted['id']}", expect=204)
     share(ana, chat["id"], shared_with_username="bob", write=True)
     listed = bob_client.api("GET", "/attachments", params={"chat_id": chat["id"]})["items"]
-    assert [one["id"] for one in listed] == [shown["id"]]
+    assert [file["id"] for file in listed] == [shown["id"]]
     assert (listed[0]["used_in"]["chat_title"], listed[0]["uses"]) == ("Ours", 1)
-    for one in (unsent, taken):
-        body = {"content": "mine", "reply": False, "attachment_ids": [one["id"]]}
+    for file in (unsent, taken):
+        body = {"content": "mine", "reply": False, "attachment_ids": [file["id"]]}
         assert (
             bob_client.api("POST", f"/chats/{chat['id']}/messages", json=body, expect=422)["code"]
             == "attachment_unknown"
@@ -360,7 +356,7 @@ def test_a_reader_sees_neither_unsent_files_nor_where_else_one_is_used(ana: Clie
     assert len(ana.api("GET", "/attachments", params={"chat_id": chat["id"]})["items"]) == 3
 
 
-def test_a_copy_of_anothers_chat_has_none_of_its_instructions(ana: Client, bob_client: Client) -> None:
+def test_a_fork_of_a_shared_chat_omits_its_system_prompt(ana: Client, bob_client: Client) -> None:
     chat = ana.chat(system_prompt="Secret")
     message = ana.say(chat["id"], "hello", reply=False)["message"]
     share(ana, chat["id"], shared_with_username="bob")
@@ -370,21 +366,21 @@ def test_a_copy_of_anothers_chat_has_none_of_its_instructions(ana: Client, bob_c
     assert "Secret" in ana.get(f"/chats/{chat['id']}/export", params={"format": "json"}).text
 
 
-def test_a_reply_that_waits_for_somebody_without_leave_is_not_written(
+def test_revoking_a_share_cancels_the_users_queued_reply(
     ana: Client, bob_client: Client, provider: ScriptedProvider
 ) -> None:
     chat = ana.chat()
-    given = share(ana, chat["id"], shared_with_username="bob", write=True)
+    created = share(ana, chat["id"], shared_with_username="bob", write=True)
     provider.play([Text("slow"), Hold(), Finish()])
     slow = ana.say(chat["id"], "hello")
     waiting = bob_client.say(chat["id"], "and I")
-    ana.api("DELETE", f"/shares/{given['id']}", expect=204)
+    ana.api("DELETE", f"/shares/{created['id']}", expect=204)
     provider.release()
     ana.finished(slow["run"]["id"])
     until(lambda: ana.api("GET", f"/runs/{waiting['run']['id']}")["status"] == "cancelled")
 
 
-def test_a_link_of_somebody_who_left_is_closed(ana: Client, sign_in: SignIn, server: LiveServer) -> None:
+def test_links_of_a_deactivated_user_stop_working(ana: Client, sign_in: SignIn, server: LiveServer) -> None:
     bob = sign_in("bob")
     token = share(bob, bob.chat()["id"])["token"]
     assert strangers(server, token).status_code == 200
@@ -395,7 +391,7 @@ def test_a_link_of_somebody_who_left_is_closed(ana: Client, sign_in: SignIn, ser
     assert strangers(server, token).status_code == 404
 
 
-def test_earlier_wordings_are_for_the_author_and_the_owner(ana: Client, bob_client: Client) -> None:
+def test_edit_history_is_hidden_from_other_users(ana: Client, bob_client: Client) -> None:
     chat = ana.chat()
     message = ana.say(chat["id"], "a secret", reply=False)["message"]
     ana.api("POST", f"/messages/{message['id']}/edit", json={"content": "hello", "in_place": True}, expect=201)

@@ -1,4 +1,4 @@
-"""Tags: a person's own, one of each name, taken back with all their chats."""
+"""Tests for tags: per-user, unique by name, and restored with their chats."""
 
 from datetime import timedelta
 
@@ -19,29 +19,29 @@ def tagged(client: Client, tag_id: str) -> list[str]:
     return [chat["title"] for chat in client.api("GET", "/chats", params={"tag": tag_id})["items"]]
 
 
-def test_a_chat_has_tags_and_a_tag_has_chats(ana: Client) -> None:
+def test_a_tag_is_added_to_and_removed_from_a_chat(ana: Client) -> None:
     tag = ana.api("POST", "/tags", json={"name": "  Küche  ", "colour": "green"}, expect=201)
     assert (tag["name"], tag["colour"]) == ("Küche", "green")
-    one, _ = ana.chat(title="one"), ana.chat(title="two")
+    chat, _ = ana.chat(title="one"), ana.chat(title="two")
     for _ in range(2):
-        assert ana.api("PUT", f"/chats/{one['id']}/tags/{tag['id']}")["tag_ids"] == [tag["id"]]
+        assert ana.api("PUT", f"/chats/{chat['id']}/tags/{tag['id']}")["tag_ids"] == [tag["id"]]
     assert tagged(ana, tag["id"]) == ["one"]
     assert ana.api("GET", "/chats", params={"archived": False})["items"][1]["tag_ids"] == [tag["id"]]
-    assert ana.api("DELETE", f"/chats/{one['id']}/tags/{tag['id']}")["tag_ids"] == []
+    assert ana.api("DELETE", f"/chats/{chat['id']}/tags/{tag['id']}")["tag_ids"] == []
     assert tagged(ana, tag["id"]) == []
 
 
 @pytest.mark.parametrize("same", ["kuche", "KÜCHE", "Ｋüche"])
-def test_names_that_look_alike_are_one(ana: Client, same: str) -> None:
+def test_tag_names_that_look_alike_are_duplicates(ana: Client, same: str) -> None:
     tag = ana.api("POST", "/tags", json={"name": "Küche"}, expect=201)
     assert ana.api("POST", "/tags", json={"name": same}, expect=409)["code"] == "tag_exists"
     other = ana.api("POST", "/tags", json={"name": "Garden"}, expect=201)
     ana.api("PATCH", f"/tags/{other['id']}", json={"name": same}, expect=409)
     ana.api("PATCH", f"/tags/{tag['id']}", json={"name": same, "colour": "red"})
-    assert [one["name"] for one in ana.api("GET", "/tags")["items"]] == ["Garden", same]
+    assert [item["name"] for item in ana.api("GET", "/tags")["items"]] == ["Garden", same]
 
 
-def test_a_deleted_tag_comes_back_with_its_chats(ana: Client) -> None:
+def test_restoring_a_tag_restores_its_chats(ana: Client) -> None:
     tag = ana.api("POST", "/tags", json={"name": "home"}, expect=201)
     chat = ana.chat(title="one")
     ana.api("PUT", f"/chats/{chat['id']}/tags/{tag['id']}")
@@ -56,7 +56,7 @@ def test_a_deleted_tag_comes_back_with_its_chats(ana: Client) -> None:
     assert ana.api("POST", f"/tags/{tag['id']}/restore", expect=409)["code"] == "tag_exists"
 
 
-def test_two_tags_become_one(ana: Client) -> None:
+def test_merging_a_tag_moves_its_chats(ana: Client) -> None:
     first, second = (ana.api("POST", "/tags", json={"name": name}, expect=201) for name in ("bread", "baking"))
     chats = [ana.chat(title=str(number)) for number in range(3)]
     for chat, tags in zip(chats, ([first], [first, second], [second]), strict=True):
@@ -68,12 +68,12 @@ def test_two_tags_become_one(ana: Client) -> None:
     merged = listener.changes[listener.changes.index(("tag", "deleted")) :]
     assert merged == [("tag", "deleted"), ("chat", "updated"), ("chat", "updated"), ("tag", "updated")]
     assert sorted(tagged(ana, second["id"])) == ["0", "1", "2"]
-    assert [one["name"] for one in ana.api("GET", "/tags")["items"]] == ["baking"]
+    assert [item["name"] for item in ana.api("GET", "/tags")["items"]] == ["baking"]
     same = ana.api("POST", f"/tags/{second['id']}/merge", json={"into_id": second["id"]})
     assert same["id"] == second["id"]
 
 
-def test_tags_are_ones_own(ana: Client, sign_in: SignIn) -> None:
+def test_tags_are_per_user(ana: Client, sign_in: SignIn) -> None:
     bob = sign_in("bob")
     tag = ana.api("POST", "/tags", json={"name": "mine"}, expect=201)
     own = bob.api("POST", "/tags", json={"name": "mine"}, expect=201)
@@ -85,11 +85,11 @@ def test_tags_are_ones_own(ana: Client, sign_in: SignIn) -> None:
 
 
 @pytest.mark.parametrize(("length", "status"), [(50, 201), (51, 422)])
-def test_a_name_has_fifty_characters(ana: Client, length: int, status: int) -> None:
+def test_a_tag_name_has_at_most_fifty_characters(ana: Client, length: int, status: int) -> None:
     ana.api("POST", "/tags", json={"name": "n" * length}, expect=status)
 
 
-def test_two_hundred_tags_are_the_most(ana: Client, session: Session) -> None:
+def test_a_user_has_at_most_two_hundred_tags(ana: Client, session: Session) -> None:
     actor = Actor(ana.user["id"], ana.user["role"])
     for number in range(200):
         create_tag(session, TagCreate(name=f"tag {number}"), actor=actor)
@@ -97,7 +97,7 @@ def test_two_hundred_tags_are_the_most(ana: Client, session: Session) -> None:
     assert ana.api("POST", "/tags", json={"name": "one more"}, expect=422)["code"] == "too_many_tags"
 
 
-def test_what_was_deleted_long_ago_is_gone(session: Session, alice: Actor) -> None:
+def test_old_deleted_tags_are_purged(session: Session, alice: Actor) -> None:
     tag = TagId(create_tag(session, TagCreate(name="old"), actor=alice)["id"])
     chat_id = make_chat(session, owner=alice)
     tag_chat(session, chat_id, tag, actor=alice)

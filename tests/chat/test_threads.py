@@ -1,4 +1,4 @@
-"""Threads: replies to any message, beside the branch, with what the model gets of both; and reactions."""
+"""Tests for threads next to a branch, the context a model gets in a thread, and reactions."""
 
 from datetime import timedelta
 
@@ -25,10 +25,10 @@ from tests.waiting import Listener
 
 def thread(client: Client, chat_id: str, parent: str) -> list[str]:
     page = client.api("GET", f"/chats/{chat_id}/messages", params={"parent": parent})
-    return [one["content"] for one in page["items"]][::-1]
+    return [message["content"] for message in page["items"]][::-1]
 
 
-def test_a_thread_stands_beside_the_branch_and_moves_no_head(ana: Client) -> None:
+def test_thread_replies_are_not_on_the_branch_and_keep_the_head(ana: Client) -> None:
     chat = ana.chat()
     root = ana.say(chat["id"], "root", reply=False)["message"]
     after = ana.say(chat["id"], "after", reply=False)["message"]
@@ -37,7 +37,10 @@ def test_a_thread_stands_beside_the_branch_and_moves_no_head(ana: Client) -> Non
     ana.say(chat["id"], "two", reply=False, parent_message_id=root["id"])
     assert (first["parent_message_id"], first["thread_level"], first["previous_message_id"]) == (root["id"], 1, None)
     assert thread(ana, chat["id"], root["id"]) == ["one", "two"]
-    assert [one["content"] for one in ana.api("GET", f"/chats/{chat['id']}/messages")["items"]] == ["after", "root"]
+    assert [message["content"] for message in ana.api("GET", f"/chats/{chat['id']}/messages")["items"]] == [
+        "after",
+        "root",
+    ]
     assert ana.api("GET", f"/chats/{chat['id']}")["head_message_id"] == after["id"]
     assert ana.api("GET", f"/messages/{root['id']}")["reply_count"] == 2
     listener.wait_for(
@@ -47,9 +50,7 @@ def test_a_thread_stands_beside_the_branch_and_moves_no_head(ana: Client) -> Non
     )
 
 
-def test_a_model_in_a_thread_knows_what_went_before_the_root_and_nothing_after(
-    ana: Client, provider: ScriptedProvider
-) -> None:
+def test_a_model_in_a_thread_gets_the_branch_only_up_to_the_root(ana: Client, provider: ScriptedProvider) -> None:
     chat = ana.chat()
     ana.say(chat["id"], "before", reply=False)
     root = ana.say(chat["id"], "root", reply=False)["message"]
@@ -58,64 +59,64 @@ def test_a_model_in_a_thread_knows_what_went_before_the_root_and_nothing_after(
     provider.play([Text("answer"), Finish()])
     sent = ana.say(chat["id"], "second in thread", parent_message_id=root["id"])
     ana.finished(sent["run"]["id"])
-    asked = [one["content"] for one in provider.requests[-1]["messages"]]
-    assert asked == ["before", "root", "first in thread", "second in thread"]
+    contents = [message["content"] for message in provider.requests[-1]["messages"]]
+    assert contents == ["before", "root", "first in thread", "second in thread"]
     assert thread(ana, chat["id"], root["id"]) == ["first in thread", "second in thread", "answer"]
     provider.play([Text("another"), Finish()])
     again = ana.api("POST", f"/messages/{sent['reply']['id']}/regenerate", json={}, expect=201)
     ana.finished(again["run"]["id"])
     assert thread(ana, chat["id"], root["id"])[-1] == "another"
     assert len(ana.api("GET", f"/messages/{again['reply']['id']}")["sibling_ids"]) == 2
-    assert [one["content"] for one in ana.api("GET", f"/chats/{chat['id']}/messages")["items"]] == [
+    assert [item["content"] for item in ana.api("GET", f"/chats/{chat['id']}/messages")["items"]] == [
         "after",
         "root",
         "before",
     ]
 
 
-def test_threads_go_ten_levels_deep(session: Session, alice: Actor) -> None:
+def test_threads_deeper_than_ten_levels_are_refused(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice)
     parent = add_message(session, chat_id, "root", owner=alice)
-    words = WrittenMessage([TextPart(text="x")])
+    text = WrittenMessage([TextPart(text="x")])
     for level in range(1, MAX_THREAD_LEVEL + 1):
         chat = lock_chat(session, chat_id, actor=alice)
-        parent = post_message(session, chat, words, actor=alice, parent_message_id=parent)
+        parent = post_message(session, chat, text, actor=alice, parent_message_id=parent)
         assert get_message(session, parent, actor=alice)["thread_level"] == level
     with pytest.raises(ThreadTooDeep):
-        post_message(session, lock_chat(session, chat_id, actor=alice), words, actor=alice, parent_message_id=parent)
+        post_message(session, lock_chat(session, chat_id, actor=alice), text, actor=alice, parent_message_id=parent)
 
 
-def test_replies_of_a_deleted_message_stay_and_belong_to_nobody_when_it_is_gone(session: Session, alice: Actor) -> None:
+def test_purging_a_message_keeps_its_replies_without_a_parent(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice)
     root = add_message(session, chat_id, "root", owner=alice)
-    words = WrittenMessage([TextPart(text="reply")])
-    reply = post_message(session, lock_chat(session, chat_id, actor=alice), words, actor=alice, parent_message_id=root)
+    text = WrittenMessage([TextPart(text="reply")])
+    reply = post_message(session, lock_chat(session, chat_id, actor=alice), text, actor=alice, parent_message_id=root)
     delete_message(session, root, actor=alice)
-    assert [one["id"] for one in list_messages(session, chat_id, parent=root, actor=alice)[0]] == [reply]
+    assert [message["id"] for message in list_messages(session, chat_id, parent=root, actor=alice)[0]] == [reply]
     session.execute(sa.update(Message).where(Message.id == root).values(updated_at=Message.updated_at))
     purge_messages(session, timedelta(0))
     orphan = get_message(session, reply, actor=alice)
     assert (orphan["parent_message_id"], orphan["thread_level"]) == (None, 1)
-    # It is no beginning of the chat: neither its map nor the versions of its first message have it.
+    # The orphan is not a root: neither the tree nor the siblings of the first message include it.
     first = add_message(session, chat_id, "first", owner=alice, at_root=True)
     assert get_message(session, first, actor=alice)["sibling_ids"] == [first]
     assert [segment["first"]["id"] for segment in read_tree(session, chat_id, actor=alice)] == [first]
-    assert [one["id"] for one in list_messages(session, chat_id, actor=alice)[0]] == [first]
+    assert [message["id"] for message in list_messages(session, chat_id, actor=alice)[0]] == [first]
     assert get_chat(session, chat_id, actor=alice)["message_count"] == 2
     assert find_wrong_counters(session) == []
 
 
-def test_a_reply_that_comes_back_is_never_the_head(ana: Client) -> None:
+def test_a_restored_thread_reply_does_not_become_the_head(ana: Client) -> None:
     chat = ana.chat()
     root = ana.say(chat["id"], "root", reply=False)["message"]
     reply = ana.say(chat["id"], "reply", reply=False, parent_message_id=root["id"])["message"]
-    for one in (reply, root):
-        ana.api("DELETE", f"/messages/{one['id']}", expect=204)
+    for message in (reply, root):
+        ana.api("DELETE", f"/messages/{message['id']}", expect=204)
     ana.api("POST", f"/messages/{reply['id']}/restore")
     assert ana.api("GET", f"/chats/{chat['id']}")["head_message_id"] is None
 
 
-def test_a_place_in_another_thread_or_chat_is_refused(ana: Client) -> None:
+def test_a_place_outside_the_thread_or_chat_is_refused(ana: Client) -> None:
     chat, other = ana.chat(), ana.chat()
     root = ana.say(chat["id"], "root", reply=False)["message"]
     elsewhere = ana.say(other["id"], "elsewhere", reply=False)["message"]
@@ -134,16 +135,16 @@ def test_a_place_in_another_thread_or_chat_is_refused(ana: Client) -> None:
 
 
 @pytest.mark.parametrize("emoji", ["👍", "❤️", "👩🏽‍🚀", "🇩🇪", "1️⃣", "↔️"])
-def test_an_emoji_is_one(emoji: str) -> None:
+def test_emoji_are_recognised(emoji: str) -> None:
     assert is_emoji(emoji)
 
 
 @pytest.mark.parametrize("text", ["", "a", "👍a", "1", " ", "<b>", "🇩🇪" * 20, "\u200d"])
-def test_other_texts_are_none(text: str) -> None:
+def test_other_texts_are_not_emoji(text: str) -> None:
     assert not is_emoji(text)
 
 
-def test_reactions_come_and_go_in_every_window(ana: Client) -> None:
+def test_reactions_are_added_removed_and_limited(ana: Client) -> None:
     chat = ana.chat()
     message = ana.say(chat["id"], "Look", reply=False)["message"]
     listener = Listener(ana)
@@ -151,18 +152,18 @@ def test_reactions_come_and_go_in_every_window(ana: Client) -> None:
     ana.api("PUT", path + "👍")
     ana.api("PUT", path + "👍")
     shown = ana.api("PUT", path + "🎉")["reactions"]
-    assert shown == [{"emoji": one, "user_ids": [ana.user["id"]]} for one in ("🎉", "👍")]
+    assert shown == [{"emoji": emoji, "user_ids": [ana.user["id"]]} for emoji in ("🎉", "👍")]
     listener.wait_for(lambda: listener.changes.count(("message", "updated")) == 3)
     assert ana.api("DELETE", path + "🎉")["reactions"] == [{"emoji": "👍", "user_ids": [ana.user["id"]]}]
     assert ana.api("GET", f"/chats/{chat['id']}/messages")["items"][0]["reactions"][0]["emoji"] == "👍"
     assert ana.api("PUT", path + "no", expect=422)["code"] == "not_an_emoji"
-    signs = [chr(0x1F600 + number) for number in range(20)]
-    for sign in signs[:19]:
-        ana.api("PUT", path + sign)
-    assert ana.api("PUT", path + signs[19], expect=422)["code"] == "too_many_reactions"
+    faces = [chr(0x1F600 + number) for number in range(20)]
+    for face in faces[:19]:
+        ana.api("PUT", path + face)
+    assert ana.api("PUT", path + faces[19], expect=422)["code"] == "too_many_reactions"
 
 
-def test_a_stranger_reacts_to_nothing(ana: Client, sign_in: SignIn) -> None:
+def test_strangers_cannot_react(ana: Client, sign_in: SignIn) -> None:
     message = ana.say(ana.chat()["id"], "Look", reply=False)["message"]
     sign_in("bob").api("PUT", f"/messages/{message['id']}/reactions/👍", expect=404)
     assert MessageId(message["id"])

@@ -1,4 +1,4 @@
-"""Sending less: leaving out, summaries, compression; recorded, undone, and what is sent always fits."""
+"""Tests for compaction: truncation, summaries and compression are recorded, can be reverted, and always fit."""
 
 from typing import Any
 
@@ -27,30 +27,30 @@ from tests.factories.chats import add_message, make_chat
 # ---- compression
 
 
-def test_what_is_said_again_is_said_once() -> None:
+def test_compression_replaces_repeated_text() -> None:
     code = "def area(width, height):\n    return width * height\n" * 2
     first = ContextMessage("assistant", f"Here:\n```python\n{code}```\nThat is it.", "1")
     again = ContextMessage("user", f"Why does\n```python\n{code}```\nfail?", "2")
     noise = ContextMessage("assistant", "start\n" + "retrying …\n" * 400 + "end", "3")
     data = ContextMessage("user", f"![x](data:image/png;base64,{'QUJD' * 200})", "4")
     short = ContextMessage("user", "ok", "5")
-    made = compress([first, again, noise, data, short])
-    assert code.strip() in made[0].content
-    assert made[1].content == "Why does\n[the same code as above, which begins: def area(width, height):]\nfail?"
-    assert made[2].content == "start\nretrying …\n[the line above 400 times in all]\nend"
-    assert made[3].content == "![x](data:image/png;base64,[800 characters of data])"
-    assert made[4] is short
+    compressed = compress([first, again, noise, data, short])
+    assert code.strip() in compressed[0].content
+    assert compressed[1].content == "Why does\n[the same code as above, which begins: def area(width, height):]\nfail?"
+    assert compressed[2].content == "start\nretrying …\n[the line above 400 times in all]\nend"
+    assert compressed[3].content == "![x](data:image/png;base64,[800 characters of data])"
+    assert compressed[4] is short
 
 
 @given(st.lists(st.text("ab \n`x", max_size=80), max_size=6))
-def test_compression_never_takes_more_and_keeps_what_does_not_repeat(texts: list[str]) -> None:
+def test_compression_never_adds_tokens_or_drops_messages(texts: list[str]) -> None:
     messages = [ContextMessage("user", text, str(number)) for number, text in enumerate(texts)]
-    made = compress(messages)
-    assert [one.message_id for one in made] == [one.message_id for one in messages]
-    assert all(after.tokens <= before.tokens for after, before in zip(made, messages, strict=True))
+    compressed = compress(messages)
+    assert [message.message_id for message in compressed] == [message.message_id for message in messages]
+    assert all(after.tokens <= before.tokens for after, before in zip(compressed, messages, strict=True))
 
 
-def test_a_line_twice_is_no_repetition_and_three_times_is() -> None:
+def test_a_line_is_compressed_from_three_repetitions_on() -> None:
     assert shorten_text("a\na", set()) == "a\na"
     assert shorten_text("a\na\na", set()) == "a\n[the line above 3 times in all]"
 
@@ -65,12 +65,12 @@ def test_a_line_twice_is_no_repetition_and_three_times_is() -> None:
         "a\n\n" * 200_000,
     ],
 )
-def test_compression_takes_a_text_once_through_whoever_wrote_it(text: str) -> None:
-    """A quadratic way would take minutes for each of these."""
+def test_compression_takes_linear_time(text: str) -> None:
+    """Take linear time: a quadratic algorithm would need minutes for each text."""
     assert len(shorten_text(text, set())) <= len(text)
 
 
-def test_of_two_blocks_the_one_that_is_sent_stays() -> None:
+def test_a_repeated_code_block_is_replaced_and_an_unclosed_one_is_kept() -> None:
     code = "print('a long line of code that says something')\nprint('and another one, which says something else')\n"
     never_ends = f"```\n{code}"
     assert shorten_text(never_ends, set()) == never_ends
@@ -81,7 +81,7 @@ def test_of_two_blocks_the_one_that_is_sent_stays() -> None:
     )
 
 
-# ---- what counts on a branch, and what goes
+# ---- truncation and active compactions of a branch
 
 MESSAGES = st.lists(
     st.tuples(
@@ -95,23 +95,22 @@ MESSAGES = st.lists(
 
 
 @given(MESSAGES, st.integers(64, 2000))
-def test_what_has_to_go_is_never_the_question_nor_what_is_pinned(
-    given_messages: list[tuple[Any, int, Any]], budget: int
-) -> None:
+def test_truncation_keeps_the_question_and_pinned_messages(rows: list[tuple[Any, int, Any]], budget: int) -> None:
     messages = [
-        ContextMessage(role, "x" * length, str(number), rule=rule)
-        for number, (role, length, rule) in enumerate(given_messages)
+        ContextMessage(role, "x" * length, str(number), rule=rule) for number, (role, length, rule) in enumerate(rows)
     ]
     boundary = find_boundary(messages, budget)
-    questions = [place for place, one in enumerate(messages) if one.role == "user"]
+    questions = [place for place, message in enumerate(messages) if message.role == "user"]
     last = questions[-1] if questions else len(messages) - 1
     if boundary is None:
         return
     assert int(boundary) < last
-    stay = [one for place, one in enumerate(messages) if place > int(boundary) or one.rule == "pinned"]
-    optional = [one for place, one in enumerate(messages) if int(boundary) < place < last and one.rule == "auto"]
-    must = sum(one.tokens for one in stay if one.rule != "left_out" and one not in optional)
-    assert must + sum(one.tokens for one in optional) <= budget or not optional
+    kept = [message for place, message in enumerate(messages) if place > int(boundary) or message.rule == "pinned"]
+    optional = [
+        message for place, message in enumerate(messages) if int(boundary) < place < last and message.rule == "auto"
+    ]
+    must = sum(message.tokens for message in kept if message.rule != "left_out" and message not in optional)
+    assert must + sum(message.tokens for message in optional) <= budget or not optional
 
 
 def grown(session: Session, count: int, words: int = 60) -> tuple[str, list[MessageId]]:
@@ -130,31 +129,31 @@ def grown(session: Session, count: int, words: int = 60) -> tuple[str, list[Mess
     return chat, ids
 
 
-def test_leaving_out_makes_room_for_some_more_and_is_undone(session: Session) -> None:
-    """S001-081 S001-084"""
+def test_truncation_frees_extra_room_and_can_be_reverted(session: Session) -> None:
+    """Check facts S001-081 and S001-084."""
     chat, ids = grown(session, 21)
     reading = Reading(chat, ids[-1], None)
     first = gather_context(session, reading)
     (row,) = session.scalars(sa.select(ContextOptimization))
     assert (row.optimization_type, row.trigger_reason) == (OptimizationType.TRUNCATION, "token_limit")
     assert row.tokens_after < row.tokens_before
-    assert sum(one.tokens for one in first.messages) <= row.tokens_after <= 0.75 * 896
-    kept = [one.message_id for one in first.messages]
+    assert sum(message.tokens for message in first.messages) <= row.tokens_after <= 0.75 * 896
+    kept = [message.message_id for message in first.messages]
     assert kept == ids[-len(kept) :]
     assert row.boundary_message_id == ids[-len(kept) - 1]
     assert set(row.affected_messages).isdisjoint(kept)
-    assert gather_context(session, reading).messages == first.messages  # the same once more, and nothing recorded
+    assert gather_context(session, reading).messages == first.messages  # a repeat records nothing
     assert session.scalar(sa.select(sa.func.count()).select_from(ContextOptimization)) == 1
-    # A branch without the question that it was made for is as it was: more of it fits.
+    # The truncation does not apply to a branch that ends before its question.
     other = gather_context(session, Reading(chat, ids[8], None))
-    assert [one.message_id for one in other.messages] == ids[:9]
+    assert [message.message_id for message in other.messages] == ids[:9]
     before = plan(read_branch(session, reading, []))
     row.undone_at = clock.now()
     session.flush()
     assert plan(read_branch(session, reading, load_active(session, chat))) == before
 
 
-def test_what_is_pinned_stays_and_the_walk_ends_where_it_was_left_out(session: Session) -> None:
+def test_pinned_messages_stay_and_the_scan_stops_at_the_truncation(session: Session) -> None:
     chat, ids = grown(session, 31)
     session.execute(sa.update(Message).where(Message.id == ids[1]).values(context_rule=ContextRule.PINNED))
     reading = Reading(chat, ids[-1], None)
@@ -168,8 +167,8 @@ def test_what_is_pinned_stays_and_the_walk_ends_where_it_was_left_out(session: S
 
 
 @pytest.mark.parametrize("kind", list(OptimizationType))
-def test_whatever_is_shortened_fits_and_is_undone_to_the_same(session: Session, kind: OptimizationType) -> None:
-    """S001-074 S001-075 S001-082 S001-083"""
+def test_every_compaction_fits_and_reverts_to_the_same_plan(session: Session, kind: OptimizationType) -> None:
+    """Check facts S001-074, S001-075, S001-082 and S001-083."""
     chat, ids = grown(session, 12, words=20)
     repeated = "line\n" * 60
     session.execute(sa.update(Message).where(Message.id == ids[2]).values(content=repeated))
@@ -180,19 +179,19 @@ def test_whatever_is_shortened_fits_and_is_undone_to_the_same(session: Session, 
         wanted = find_to_summarize(session, reading, is_wanted=True)
         assert wanted is not None
         assert wanted.affected[0].message_id == ids[0]
-        assert try_summary(session, wanted, "word " * 5000) is None  # longer than what it tells of
-        made = try_summary(session, wanted, "They said words.")
+        assert try_summary(session, wanted, "word " * 5000) is None  # longer than the messages it summarizes
+        compaction = try_summary(session, wanted, "They said words.")
     else:
-        made = shorten_now(session, reading, kind)
-    assert made is not None
-    assert made.tokens_after < made.tokens_before
-    row_id = record(session, reading, made)
+        compaction = shorten_now(session, reading, kind)
+    assert compaction is not None
+    assert compaction.tokens_after < compaction.tokens_before
+    row_id = record(session, reading, compaction)
     after = fit(session, reading)
-    assert sum(one.sent.tokens for one in after.planned if one.sent) <= after.branch.budget
+    assert sum(item.sent.tokens for item in after.planned if item.sent) <= after.branch.budget
     if kind is OptimizationType.SUMMARIZATION:
         assert "They said words." in after.branch.messages[0].content
     if kind is OptimizationType.COMPRESSION:
-        (shorter,) = [one for one in after.planned if one.why == "compressed"]
+        (shorter,) = [item for item in after.planned if item.why == "compressed"]
         assert shorter.sent is not None
         assert (shorter.message.content, shorter.sent.content) == (repeated, "line\n[the line above 60 times in all]\n")
     session.get_one(ContextOptimization, row_id).undone_at = clock.now()
@@ -200,88 +199,88 @@ def test_whatever_is_shortened_fits_and_is_undone_to_the_same(session: Session, 
     assert fit(session, reading).planned == before.planned
 
 
-def test_the_summary_that_there_was_is_not_lost_to_one_that_fails(session: Session) -> None:
+def test_a_failed_summary_keeps_the_earlier_summary(session: Session) -> None:
     chat, ids = grown(session, 12, words=20)
     reading = Reading(chat, ids[8], None)
     wanted = find_to_summarize(session, reading, is_wanted=True)
-    made = try_summary(session, wanted, "FACT.") if wanted is not None else None
-    assert made is not None
-    record(session, reading, made)
+    summary = try_summary(session, wanted, "FACT.") if wanted is not None else None
+    assert summary is not None
+    record(session, reading, summary)
     reading = Reading(chat, ids[-1], None)
     wanted = find_to_summarize(session, reading, is_wanted=True)
     assert wanted is not None
     assert wanted.earlier is not None
     assert wanted.earlier.summary == "FACT."
-    made = try_without(session, wanted)
-    assert made is not None
-    record(session, reading, made)
-    now = fit(session, reading)
-    assert (now.branch.walk.stop is not None, now.branch.walk.summary) == (True, "FACT.")
-    # What it told of changed while the model wrote: it is not taken.
+    truncation = try_without(session, wanted)
+    assert truncation is not None
+    record(session, reading, truncation)
+    fitting = fit(session, reading)
+    assert (fitting.branch.walk.stop is not None, fitting.branch.walk.summary) == (True, "FACT.")
+    # The earlier summary changed while the model wrote, so the new one is rejected.
     session.execute(sa.update(ContextOptimization).values(summary="Changed."))
     assert try_summary(session, wanted, "New.") is None
 
 
-def test_a_chat_goes_on_for_ever_and_each_step_reads_as_little(session: Session) -> None:
-    """Every step is within the window, and what is recorded is far less than what is said."""
+def test_each_step_reads_little_however_long_the_chat_is(session: Session) -> None:
+    """Check that every step fits the window, and that compactions are far fewer than messages."""
     chat, ids = grown(session, 300, words=30)
     read: list[int] = []
     for leaf in ids[20::2]:
         reading = Reading(chat, leaf, None)
         fitting = fit(session, reading)
-        for made in fitting.made:
-            record(session, reading, made)
-        assert sum(one.sent.tokens for one in fitting.planned if one.sent) <= fitting.branch.budget
+        for compaction in fitting.made:
+            record(session, reading, compaction)
+        assert sum(item.sent.tokens for item in fitting.planned if item.sent) <= fitting.branch.budget
         read.append(len(fitting.branch.messages))
     assert max(read[-20:]) <= max(read[:20])
     assert (session.scalar(sa.select(sa.func.count()).select_from(ContextOptimization)) or 0) < len(ids) / 4
 
 
-def test_what_was_left_out_for_a_small_window_goes_to_a_larger_one(session: Session) -> None:
-    """S001-084: the record stays, and counts again where the window is small."""
+def test_messages_truncated_for_a_small_window_are_sent_to_a_large_one(session: Session) -> None:
+    """Check S001-084: the record stays, and applies again when the window is small."""
     chat, ids = grown(session, 21)
     small = fit(session, Reading(chat, ids[-1], None))
-    for made in small.made:
-        record(session, Reading(chat, ids[-1], None), made)
+    for compaction in small.made:
+        record(session, Reading(chat, ids[-1], None), compaction)
     session.execute(sa.update(Chat).where(Chat.id == chat).values(context_window_size=None))
     large = fit(session, Reading(chat, ids[-1], 200_000))
-    assert [one.message.message_id for one in large.planned if one.sent] == ids
+    assert [item.message.message_id for item in large.planned if item.sent] == ids
     assert large.made == []
     assert fit(session, Reading(chat, ids[-1], 1024)).branch.walk.counting() != []
 
 
-def test_a_request_that_is_tried_again_in_less_leaves_no_record(session: Session) -> None:
+def test_a_retry_with_a_smaller_context_records_nothing(session: Session) -> None:
     chat, ids = grown(session, 12)
     context = gather_context(session, Reading(chat, ids[-1], None, scale=0.3, records=False))
     assert context.left_out > 0
     assert session.scalar(sa.select(sa.func.count()).select_from(ContextOptimization)) == 0
 
 
-def summarized(session: Session, reading: Reading, words: str) -> ContextOptimization:
+def summarized(session: Session, reading: Reading, text: str) -> ContextOptimization:
     wanted = find_to_summarize(session, reading, is_wanted=True)
-    made = try_summary(session, wanted, words) if wanted is not None else None
-    assert made is not None
-    return session.get_one(ContextOptimization, record(session, reading, made))
+    summary = try_summary(session, wanted, text) if wanted is not None else None
+    assert summary is not None
+    return session.get_one(ContextOptimization, record(session, reading, summary))
 
 
-def test_a_summary_that_is_changed_undone_or_stale_is_so_wherever_it_is_told(session: Session) -> None:
-    """S001-082 S001-084: what is left out after it refers to it, and copies nothing."""
+def test_a_later_truncation_follows_changes_to_its_summary(session: Session) -> None:
+    """Check S001-082 and S001-084: a later truncation refers to the summary and does not copy it."""
     chat, ids = grown(session, 50, words=20)
     summary = summarized(session, Reading(chat, ids[8], None), "WRONG FACT.")
     reading = Reading(chat, ids[-1], None)
-    for made in fit(session, reading).made:
-        record(session, reading, made)
+    for compaction in fit(session, reading).made:
+        record(session, reading, compaction)
     branch = fit(session, reading).branch
     assert branch.walk.stop is not None
     assert (branch.walk.stop.kind, branch.walk.summary) == (OptimizationType.TRUNCATION, "WRONG FACT.")
-    assert [one.id for one in branch.walk.counting()] == [branch.walk.stop.id, summary.id]
+    assert [row.id for row in branch.walk.counting()] == [branch.walk.stop.id, summary.id]
     summary.summary = "RIGHT FACT."
     session.flush()
     assert "RIGHT FACT." in fit(session, reading).branch.messages[0].content
     summary.stale_at = clock.now()
     session.flush()
     assert fit(session, reading).branch.walk.summary is None
-    again = find_to_summarize(session, reading)  # it is due, although what is left out ends the walk before it
+    again = find_to_summarize(session, reading)  # due, although the truncation stops the scan before it
     assert again is not None
     assert set(again.replaces) == {summary.id, branch.walk.stop.id}
     summary.stale_at, summary.undone_at = None, clock.now()
@@ -289,71 +288,71 @@ def test_a_summary_that_is_changed_undone_or_stale_is_so_wherever_it_is_told(ses
     assert fit(session, reading).branch.walk.summary is None
 
 
-def test_a_summary_says_how_many_messages_it_tells_nothing_of(session: Session) -> None:
+def test_a_summary_notes_how_many_messages_it_omits(session: Session) -> None:
     chat, ids = grown(session, 120, words=20)
     row = summarized(session, Reading(chat, ids[-1], None), "They said words.")
     assert row.note is not None
-    untold = int(row.note.split()[0])
-    assert ids[untold] == row.oldest_told_id
+    omitted = int(row.note.split()[0])
+    assert ids[omitted] == row.oldest_told_id
     plan = plan_next(session, Reading(chat, ids[-1], None), factor=1.0)
-    whys = {one.message.message_id: one.why for one in plan.planned if one.message.message_id}
-    assert {why for one, why in whys.items() if why in ("summarized", "truncated") and one >= row.oldest_told_id} == {
+    whys = {item.message.message_id: item.why for item in plan.planned if item.message.message_id}
+    assert {why for key, why in whys.items() if why in ("summarized", "truncated") and key >= row.oldest_told_id} == {
         "summarized"
     }
 
 
 @pytest.mark.parametrize(
-    ("is_told_of", "is_on_another_branch", "rule", "becomes_stale"),
+    ("is_summarized", "is_on_another_branch", "rule", "becomes_superseded"),
     [
         (True, False, ContextRule.LEFT_OUT, True),
-        (True, False, ContextRule.PINNED, False),  # it goes whole besides
-        (True, False, ContextRule.AUTO, False),  # as it was
+        (True, False, ContextRule.PINNED, False),  # it is also sent in full
+        (True, False, ContextRule.AUTO, False),  # unchanged
         (False, False, ContextRule.LEFT_OUT, False),
         (True, True, ContextRule.LEFT_OUT, False),
     ],
 )
-def test_a_summary_is_stale_by_what_it_tells_of_alone(
-    session: Session, is_told_of: bool, is_on_another_branch: bool, rule: ContextRule, becomes_stale: bool
+def test_leaving_out_a_message_supersedes_only_summaries_of_it(
+    session: Session, is_summarized: bool, is_on_another_branch: bool, rule: ContextRule, becomes_superseded: bool
 ) -> None:
     chat, ids = grown(session, 12, words=20)
     owner = owner_of(session, chat)
     row = summarized(session, Reading(chat, ids[-1], None), "They said words.")
-    chosen = ids[1] if is_told_of else ids[-2]
+    chosen = ids[1] if is_summarized else ids[-2]
     if is_on_another_branch:
         chosen = add_message(session, ChatId(chat), "Another", owner=owner, after=ids[0])
     session.flush()
     set_context_rule(session, chosen, rule, actor=owner)
     session.refresh(row)
-    assert (row.stale_at is not None) == becomes_stale
+    assert (row.stale_at is not None) == becomes_superseded
 
 
-def test_a_stale_summary_that_nothing_is_due_for_is_found_to_be_undone(session: Session) -> None:
-    """Behind what was left out since, it would keep from being sent what has room now."""
+def test_a_superseded_summary_that_is_not_replaced_is_found(session: Session) -> None:
+    """Prevent a superseded summary behind a later truncation from holding back messages that now fit."""
     chat, ids = grown(session, 50, words=20)
     summary = summarized(session, Reading(chat, ids[8], None), "Words.")
     reading = Reading(chat, ids[-1], None)
-    for made in fit(session, reading).made:
-        record(session, reading, made)
+    for compaction in fit(session, reading).made:
+        record(session, reading, compaction)
     summary.stale_at = clock.now()
     session.execute(sa.update(Message).where(Message.id.in_(ids[:40])).values(context_rule=ContextRule.LEFT_OUT))
     session.flush()
     assert find_to_summarize(session, reading) is None
-    stale = find_stale(session, reading)
-    assert summary.id in stale
+    superseded_ids = find_stale(session, reading)
+    assert summary.id in superseded_ids
     session.execute(
-        sa.update(ContextOptimization).where(ContextOptimization.id.in_(stale)).values(undone_at=clock.now())
+        sa.update(ContextOptimization).where(ContextOptimization.id.in_(superseded_ids)).values(undone_at=clock.now())
     )
-    assert {one.message_id for one in fit(session, reading).branch.messages} >= set(ids[40:])
+    assert {message.message_id for message in fit(session, reading).branch.messages} >= set(ids[40:])
 
 
-def test_a_branch_whose_end_is_gone_has_nothing(session: Session) -> None:
+def test_a_missing_leaf_gives_an_empty_branch(session: Session) -> None:
     chat, _ = grown(session, 2)
     assert read_back(session, new_id(), 1000, Walk([])) == ([], None)
     assert gather_context(session, Reading(chat, new_id(), None)).messages == []
 
 
-def test_a_change_finds_its_summaries_by_one_walk_for_each_branch(session: Session) -> None:
-    """On a database that nobody analysed, as most are; a step for each message of the chat would take minutes here."""
+def test_a_change_finds_its_summaries_in_one_scan_per_branch(session: Session) -> None:
+    """Run on a database without statistics, as most are: a scan per message of the chat would take minutes."""
     chat, ids = grown(session, 400, words=2)
     other = add_message(session, ChatId(chat), "Another", owner=owner_of(session, chat), after=ids[5])
     rows = [summarized(session, Reading(chat, ids[at], 10_000), "Words.") for at in (40, 80, 399)]
@@ -368,7 +367,7 @@ def test_a_change_finds_its_summaries_by_one_walk_for_each_branch(session: Sessi
         session.refresh(row)
         assert row.stale_at is not None
         row.stale_at = None
-    assert sum("walk" in one for one in statements) <= 1
+    assert sum("walk" in statement for statement in statements) <= 1
     mark_stale(session, chat, other)
     for row in rows:
         session.refresh(row)
@@ -379,17 +378,17 @@ def owner_of(session: Session, chat: str) -> Actor:
     return Actor(UserId(session.scalars(sa.select(Chat.user_id).where(Chat.id == chat)).one()), UserRole.USER)
 
 
-def test_what_a_person_left_out_stays_out_when_the_question_is_answered_anew(session: Session) -> None:
+def test_a_requested_truncation_applies_to_an_earlier_leaf(session: Session) -> None:
     chat, ids = grown(session, 9, words=10)
     reading = Reading(chat, ids[-1], 8192)
-    made = shorten_now(session, reading, OptimizationType.TRUNCATION)
-    assert made is not None
-    record(session, reading, made)
+    truncation = shorten_now(session, reading, OptimizationType.TRUNCATION)
+    assert truncation is not None
+    record(session, reading, truncation)
     left = fit(session, reading).branch.messages
-    anew = fit(session, Reading(chat, ids[-2], 8192)).branch.messages  # another answer to the question before
-    assert [one.message_id for one in anew] == [one.message_id for one in left][:-1]
+    earlier = fit(session, Reading(chat, ids[-2], 8192)).branch.messages  # a leaf before the one it was requested for
+    assert [message.message_id for message in earlier] == [message.message_id for message in left][:-1]
 
 
-def test_code_is_sent_word_for_word(session: Session) -> None:
+def test_compression_keeps_code_blocks_unchanged(session: Session) -> None:
     code = "```py\nx = 1   \n\n\nrow = []\nrow = []\nrow = []\n```"
     assert shorten_text(f"a\n\n\nb\n{code}", set()) == f"a\n\nb\n{code}"

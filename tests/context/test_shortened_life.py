@@ -1,4 +1,4 @@
-"""A chat that grows, changes and is made shorter in any order: what is sent fits, nothing is recorded twice, undo is as before."""
+"""Test random growth, changes and compaction of a chat: requests fit, nothing is recorded twice, reverting restores."""
 
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
@@ -54,13 +54,15 @@ class Shortened(RuleBasedStateMachine):
         number = len(self.branch)
         text = "the same line\n" * words if is_same else f"{number} " + "word " * words
         before = self.branch[-1] if self.branch else None
-        made = add_message(self.session, self.chat, text, owner=self.owner, is_reply=number % 2 == 1, after=before)
-        self.branch.append(made)
+        message_id = add_message(
+            self.session, self.chat, text, owner=self.owner, is_reply=number % 2 == 1, after=before
+        )
+        self.branch.append(message_id)
 
     @precondition(lambda self: len(self.branch) > 2)
     @rule(place=st.integers(0, 50))
     def go_back(self, place: int) -> None:
-        """The branch on show is another one, which shares its beginning."""
+        """Continue on another branch that shares the beginning."""
         self.branches.append(self.branch[: 1 + place % len(self.branch)])
 
     @precondition(lambda self: self.branch)
@@ -85,58 +87,58 @@ class Shortened(RuleBasedStateMachine):
     @precondition(lambda self: self.branch)
     @rule(kind=st.sampled_from([OptimizationType.TRUNCATION, OptimizationType.COMPRESSION]))
     def shorten(self, kind: OptimizationType) -> None:
-        made = shorten_now(self.session, self.reading, kind)
-        if made is not None:
-            assert made.tokens_after < made.tokens_before
+        compaction = shorten_now(self.session, self.reading, kind)
+        if compaction is not None:
+            assert compaction.tokens_after < compaction.tokens_before
             before = fit(self.session, self.reading).planned
-            row = self.session.get_one(ContextOptimization, record(self.session, self.reading, made))
+            row = self.session.get_one(ContextOptimization, record(self.session, self.reading, compaction))
             row.undone_at = clock.now()
             self.session.flush()
-            assert fit(self.session, self.reading).planned == before  # undone it is as it was just before
+            assert fit(self.session, self.reading).planned == before  # reverting restores the plan
             row.undone_at = None
             self.session.flush()
 
     @rule(window=st.sampled_from([384, 512, 4096]))
     def change_model(self, window: int) -> None:
-        """What was left out for a small window goes to a large one again."""
+        """Change the window. Messages truncated for a small window are sent to a large one again."""
         self.session.execute(sa.update(Chat).where(Chat.id == self.chat).values(context_window_size=window))
 
     @precondition(lambda self: self.branch)
     @rule(is_wanted=st.booleans())
     def summarize(self, is_wanted: bool) -> None:
         wanted = find_to_summarize(self.session, self.reading, is_wanted=is_wanted)
-        made = try_summary(self.session, wanted, "In short.") if wanted is not None else None
-        if made is not None:
-            record(self.session, self.reading, made)
+        summary = try_summary(self.session, wanted, "In short.") if wanted is not None else None
+        if summary is not None:
+            record(self.session, self.reading, summary)
 
     @precondition(lambda self: self.branch)
     @rule()
     def undo_all(self) -> None:
-        """As if nothing had ever been done."""
+        """Revert everything, and expect the plan of a branch without compactions."""
         self.session.execute(sa.update(ContextOptimization).values(undone_at=clock.now()))
-        found = read_branch(self.session, self.reading, [])
-        now = fit(self.session, self.reading)
-        if not now.made:
-            assert now.planned == plan(found) == plan_context(found.messages, found.budget)
+        untouched = read_branch(self.session, self.reading, [])
+        fitting = fit(self.session, self.reading)
+        if not fitting.made:
+            assert fitting.planned == plan(untouched) == plan_context(untouched.messages, untouched.budget)
 
     @invariant()
     def what_is_sent_fits_and_a_step_records_once(self) -> None:
         if not getattr(self, "branches", None) or not self.branch:
             return
         fitting = fit(self.session, self.reading)
-        sent = [one.sent for one in fitting.planned if one.sent is not None]
-        assert sum(one.tokens for one in sent) <= fitting.branch.budget
-        ids = {one.message_id for one in sent}
+        sent = [item.sent for item in fitting.planned if item.sent is not None]
+        assert sum(message.tokens for message in sent) <= fitting.branch.budget
+        ids = {message.message_id for message in sent}
         assert self.branch[-1] in ids
-        assert {one for one in self.branch if one in self.pinned} <= ids
-        for made in fitting.made:
-            record(self.session, self.reading, made)
+        assert {key for key in self.branch if key in self.pinned} <= ids
+        for compaction in fitting.made:
+            record(self.session, self.reading, compaction)
         again = fit(self.session, self.reading)
         assert again.planned == fitting.planned
         assert again.made == []
 
 
-def test_whatever_happens_in_any_order_what_is_sent_fits_and_undo_is_as_before(session: Session) -> None:
+def test_random_compactions_always_fit_and_revert_exactly(session: Session) -> None:
     class Here(Shortened):
         pass
 

@@ -1,4 +1,4 @@
-"""Summaries by the scripted model, and what a person does about them; leaving out by hand."""
+"""Tests for summaries by the scripted model, editing and reverting them, and truncation on request."""
 
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -32,13 +32,13 @@ def sent_texts(provider: ScriptedProvider) -> list[str]:
     return [message["content"] for message in provider.requests[-1]["messages"]]
 
 
-def test_a_full_window_is_told_by_a_summary_that_is_shown_edited_and_redone(
+def test_a_full_window_is_summarized_and_the_summary_is_edited_and_replaced(
     ana: Client, provider: ScriptedProvider
 ) -> None:
-    """S001-068 S001-072 S001-073 S001-078 S001-079"""
+    """Check facts S001-068, S001-072, S001-073, S001-078 and S001-079."""
     chat = fill(ana, provider, turns=3)
     setting(ana, chat, when_full="summarization")
-    window = Listener(ana)
+    listener = Listener(ana)
     provider.play(
         [Text("Of question 0."), Finish(usage=False)],
         [Text("Of question 0 and more."), Finish(usage=False)],
@@ -47,35 +47,40 @@ def test_a_full_window_is_told_by_a_summary_that_is_shown_edited_and_redone(
     )
     sent = ana.say(chat, "And now? " + "word " * 60)
     assert ana.finished(sent["run"]["id"])["status"] == "completed"
-    (made,) = all_of(ana, chat)
-    assert (made["optimization_type"], made["trigger_reason"], made["summary"], made["model_name"]) == (
+    (compaction,) = all_of(ana, chat)
+    assert (
+        compaction["optimization_type"],
+        compaction["trigger_reason"],
+        compaction["summary"],
+        compaction["model_name"],
+    ) == (
         "summarization",
         "token_limit",
         "They exchanged questions 0 and 1.",
         "scripted",
     )
-    assert made["tokens_after"] < made["tokens_before"]
-    assert made["affected_messages"]
-    window.wait_for(lambda: ("context_optimization", "created") in window.changes)
-    # What is more than one request has room for is told of in three, each knowing what the one before it gave.
-    first, second, _ = (one["messages"][-1]["content"] for one in provider.requests[-4:-1])
+    assert compaction["tokens_after"] < compaction["tokens_before"]
+    assert compaction["affected_messages"]
+    listener.wait_for(lambda: ("context_optimization", "created") in listener.changes)
+    # The messages do not fit one request, so three are sent, each with the summary of the one before.
+    first, second, _ = (request["messages"][-1]["content"] for request in provider.requests[-4:-1])
     assert '<message from="user">\nQuestion 0.' in first
     assert second.startswith("<summary_of_before>\nOf question 0.\n</summary_of_before>")
     texts = sent_texts(provider)
     assert texts[0].endswith("<summary>\nThey exchanged questions 0 and 1.\n</summary>")
     assert not any(text.startswith("Question 0.") for text in texts[1:])
-    # What it used is in the ledger and in the chat's totals, and is no reply.
+    # A summary's usage is not counted as a reply.
     usage = ana.api("GET", "/usage")
     assert usage["total"]["replies"] == 4
     shown = ana.api("GET", f"/chats/{chat}/context")
-    assert (shown["counting"], shown["summary"]) == ([made["id"]], made["summary"])
+    assert (shown["counting"], shown["summary"]) == ([compaction["id"]], compaction["summary"])
     assert "summarized" in {item["why"] for item in shown["items"]}
-    path = f"/chats/{chat}/context-optimizations/{made['id']}"
+    path = f"/chats/{chat}/context-optimizations/{compaction['id']}"
     edited = ana.api("PATCH", path, json={"summary": "They spoke of two questions."})
     assert (edited["is_edited"], edited["summary"]) == (True, "They spoke of two questions.")
     assert ana.api("PATCH", path, json={"summary": "word " * 3000}, expect=409)["code"] == "nothing_to_shorten"
-    # A message that it tells of goes: it is not sent any more, and made anew.
-    ana.api("DELETE", f"/messages/{made['affected_messages'][0]}", expect=204)
+    # Deleting a summarized message supersedes the summary, and the next run replaces it.
+    ana.api("DELETE", f"/messages/{compaction['affected_messages'][0]}", expect=204)
     assert all_of(ana, chat)[0]["is_stale"]
     assert ana.api("GET", f"/chats/{chat}/context")["summary"] is None
     summary: list[Any] = [Text("Of question 0 alone."), Finish(usage=False)]
@@ -84,26 +89,26 @@ def test_a_full_window_is_told_by_a_summary_that_is_shown_edited_and_redone(
     newest, *_, oldest = all_of(ana, chat)
     assert (newest["summary"], oldest["undone_at"] is not None) == ("Of question 0 alone.", True)
     ana.api("DELETE", f"/chats/{chat}/context-optimizations/{newest['id']}", expect=204)
-    ana.api("DELETE", f"/chats/{chat}/context-optimizations/{newest['id']}", expect=204)  # once more is the same
+    ana.api("DELETE", f"/chats/{chat}/context-optimizations/{newest['id']}", expect=204)  # repeating it changes nothing
     assert ana.api("GET", f"/chats/{chat}/context")["summary"] is None
 
 
-def test_the_words_of_a_deleted_message_are_in_no_summary(ana: Client, provider: ScriptedProvider) -> None:
+def test_deleting_a_message_erases_the_summaries_of_it(ana: Client, provider: ScriptedProvider) -> None:
     chat = fill(ana, provider, turns=4, window=8192)
     path = f"/chats/{chat}/context-optimizations"
     provider.play([Text("The secret is 42."), Finish(usage=False)])
-    made = ana.api("POST", path, json={"optimization_type": "summarization"}, expect=201)
-    ana.api("DELETE", f"{path}/{made['id']}", expect=204)  # not even of one that was undone
-    first = made["affected_messages"][-1]
+    compaction = ana.api("POST", path, json={"optimization_type": "summarization"}, expect=201)
+    ana.api("DELETE", f"{path}/{compaction['id']}", expect=204)  # reverted summaries lose their text too
+    first = compaction["affected_messages"][-1]
     ana.api("DELETE", f"/messages/{first}", expect=204)
     (row,) = all_of(ana, chat)
     assert (row["summary"], row["is_stale"]) == (None, True)
-    assert ana.api("PATCH", f"{path}/{made['id']}", json={"summary": "Anew."}, expect=404)["code"] == (
+    assert ana.api("PATCH", f"{path}/{compaction['id']}", json={"summary": "Again."}, expect=404)["code"] == (
         "optimization_not_found"
     )
 
 
-def test_the_words_of_a_deleted_file_are_in_no_summary(ana: Client, provider: ScriptedProvider) -> None:
+def test_deleting_a_file_erases_the_summaries_of_it(ana: Client, provider: ScriptedProvider) -> None:
     chat = ana.chat()["id"]
     sent = ana.request(
         "POST", "/attachments", files={"file": ("a.txt", b"The secret is 42. " * 40)}, data={"chat_id": chat}
@@ -121,12 +126,14 @@ def test_the_words_of_a_deleted_file_are_in_no_summary(ana: Client, provider: Sc
     assert (row["summary"], row["is_stale"]) == (None, True)
 
 
-def test_what_is_deleted_moves_the_place_where_it_was_made_shorter(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_truncation_survives_deleting_its_boundary_and_leaf(ana: Client, provider: ScriptedProvider) -> None:
     chat = fill(ana, provider, turns=4, window=8192)
-    made = ana.api("POST", f"/chats/{chat}/context-optimizations", json={"optimization_type": "truncation"}, expect=201)
+    truncation = ana.api(
+        "POST", f"/chats/{chat}/context-optimizations", json={"optimization_type": "truncation"}, expect=201
+    )
     before = ana.api("GET", f"/chats/{chat}/context")
-    for gone in (made["boundary_message_id"], made["leaf_message_id"]):
-        ana.api("DELETE", f"/messages/{gone}", expect=204)
+    for message_id in (truncation["boundary_message_id"], truncation["leaf_message_id"]):
+        ana.api("DELETE", f"/messages/{message_id}", expect=204)
         assert ana.api("GET", f"/chats/{chat}/context")["items"][0]["why"] == "truncated"
     after = ana.api("GET", f"/chats/{chat}/context")
     assert {item["message_id"] for item in after["items"] if item["sent_tokens"]} < {
@@ -134,18 +141,18 @@ def test_what_is_deleted_moves_the_place_where_it_was_made_shorter(ana: Client, 
     }
 
 
-def test_a_summary_that_fails_leaves_the_oldest_out_and_says_so(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_failed_summary_becomes_a_truncation_with_a_note(ana: Client, provider: ScriptedProvider) -> None:
     chat = fill(ana, provider, turns=3)
     setting(ana, chat, when_full="summarization")
     provider.play([Status(400)], [Text("Well."), Finish(usage=False)])
     sent = ana.say(chat, "And now? " + "word " * 60)
     assert ana.finished(sent["run"]["id"])["status"] == "completed"
-    (made,) = all_of(ana, chat)
-    assert (made["optimization_type"], made["summary"]) == ("truncation", None)
-    assert made["note"].startswith("The summary failed, so the oldest messages are left out: ")
+    (compaction,) = all_of(ana, chat)
+    assert (compaction["optimization_type"], compaction["summary"]) == ("truncation", None)
+    assert compaction["note"].startswith("The summary failed, so the oldest messages are left out: ")
 
 
-def test_a_person_makes_the_context_shorter_and_takes_it_back(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_user_compacts_the_context_and_reverts_it(ana: Client, provider: ScriptedProvider) -> None:
     chat = fill(ana, provider, turns=4, window=8192)
     path = f"/chats/{chat}/context-optimizations"
     before = ana.api("GET", f"/chats/{chat}/context")
@@ -169,7 +176,7 @@ def test_a_person_makes_the_context_shorter_and_takes_it_back(ana: Client, provi
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "reason"),
     [
         ([Text("They spoke of "), Finish(reason="length", usage=False)], "came to no end"),
         ([Text("   "), Finish(usage=False)], "answered with nothing"),
@@ -177,8 +184,8 @@ def test_a_person_makes_the_context_shorter_and_takes_it_back(ana: Client, provi
         ([Text("word " * 700), Finish(usage=False)], "hardly shorter"),
     ],
 )
-def test_what_is_no_summary_is_refused_and_changes_nothing(
-    ana: Client, provider: ScriptedProvider, answer: list[Any], words: str
+def test_an_unusable_summary_is_refused_and_changes_nothing(
+    ana: Client, provider: ScriptedProvider, answer: list[Any], reason: str
 ) -> None:
     chat = fill(ana, provider, turns=4, window=8192)
     before = ana.api("GET", f"/chats/{chat}/context")["items"]
@@ -186,13 +193,13 @@ def test_what_is_no_summary_is_refused_and_changes_nothing(
     path = f"/chats/{chat}/context-optimizations"
     refused = ana.api("POST", path, json={"optimization_type": "summarization"}, expect=409)
     assert refused["code"] == "summary_failed"
-    assert words in refused["detail"]
+    assert reason in refused["detail"]
     assert all_of(ana, chat) == []
     assert ana.api("GET", f"/chats/{chat}/context")["items"] == before
 
 
 @pytest.mark.parametrize("window", [256, 512, 1024, 8192, 32_768])
-def test_a_request_for_a_summary_fits_the_window(ana: Client, provider: ScriptedProvider, window: int) -> None:
+def test_summary_requests_fit_the_window(ana: Client, provider: ScriptedProvider, window: int) -> None:
     chat = ana.chat()["id"]
     ana.api("PATCH", f"/chats/{chat}", json={"context_window_size": window})
     for _ in range(12):
@@ -200,25 +207,23 @@ def test_a_request_for_a_summary_fits_the_window(ana: Client, provider: Scripted
     summary: list[Any] = [Text("They asked about bread."), Finish(usage=False)]
     provider.play(summary, summary, summary)
     path = f"/chats/{chat}/context-optimizations"
-    made = ana.api("POST", path, json={"optimization_type": "summarization"}, expect=409 if window == 256 else 201)
-    assert window > 256 or "too small" in made["detail"]
+    answer = ana.api("POST", path, json={"optimization_type": "summarization"}, expect=409 if window == 256 else 201)
+    assert window > 256 or "too small" in answer["detail"]
     for request in provider.requests:
         sent = sum(estimate_tokens(message["content"]) for message in request["messages"])
         assert sent + request["max_tokens"] <= window
 
 
 @pytest.mark.parametrize("turns", [0, 4, 60])
-def test_what_a_summary_would_take_is_told_before_it_is_asked_for(
-    ana: Client, provider: ScriptedProvider, turns: int
-) -> None:
+def test_the_forecast_matches_the_summary_requests(ana: Client, provider: ScriptedProvider, turns: int) -> None:
     chat = ana.chat()["id"]
     ana.api("PATCH", f"/chats/{chat}", json={"context_window_size": 2048})
     for number in range(turns):
         ana.say(chat, f"Question {number} about bread. " * 20, reply=False)
     ana.say(chat, "And now?", reply=False)
     path = f"/chats/{chat}/context-optimizations"
-    told = ana.api("GET", f"{path}/forecast")
-    assert (told["model_name"], told["cost"]) == ("scripted", None if turns else "0")
+    forecast = ana.api("GET", f"{path}/forecast")
+    assert (forecast["model_name"], forecast["cost"]) == ("scripted", None if turns else "0")
     summary: list[Any] = [Text("They asked about bread."), Finish(usage=False)]
     provider.play(summary, summary, summary)
     ana.api("POST", path, json={"optimization_type": "summarization"}, expect=201 if turns else 409)
@@ -226,52 +231,55 @@ def test_what_a_summary_would_take_is_told_before_it_is_asked_for(
         (sum(estimate_tokens(message["content"]) for message in request["messages"]), request["max_tokens"])
         for request in provider.requests
     ]
-    assert told["requests"] == len(sent)
-    assert told["requests"] > 1 or turns < 60
-    assert told["output_tokens"] == sum(most for _, most in sent)
-    assert sum(size for size, _ in sent) <= told["input_tokens"] <= sum(size + most for size, most in sent)
+    assert forecast["requests"] == len(sent)
+    assert forecast["requests"] > 1 or turns < 60
+    assert forecast["output_tokens"] == sum(most for _, most in sent)
+    assert sum(size for size, _ in sent) <= forecast["input_tokens"] <= sum(size + most for size, most in sent)
 
 
-def test_a_summary_is_asked_for_once_by_its_key_and_one_at_a_time(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_summary_request_is_idempotent_and_runs_one_at_a_time(ana: Client, provider: ScriptedProvider) -> None:
     chat = fill(ana, provider, turns=4, window=8192)
     path = f"/chats/{chat}/context-optimizations"
-    asked = len(provider.requests)
+    request_count = len(provider.requests)
     provider.play([Hold(), Text("Short."), Finish(usage=False)])
     with ThreadPoolExecutor() as threads:
-        wish: dict[str, Any] = {"json": {"optimization_type": "summarization"}, "headers": {"Idempotency-Key": "once"}}
-        first = threads.submit(ana.api, "POST", path, expect=201, **wish)
-        until(lambda: len(provider.requests) > asked)
+        request: dict[str, Any] = {
+            "json": {"optimization_type": "summarization"},
+            "headers": {"Idempotency-Key": "once"},
+        }
+        first = threads.submit(ana.api, "POST", path, expect=201, **request)
+        until(lambda: len(provider.requests) > request_count)
         other = ana.api("POST", path, json={"optimization_type": "summarization"}, expect=409)
         assert other["code"] == "summary_under_way"
         provider.release()
-        made = first.result(30)
-    assert ana.api("POST", path, expect=201, **wish) == made
-    assert len(provider.requests) == asked + 1
+        summary = first.result(30)
+    assert ana.api("POST", path, expect=201, **request) == summary
+    assert len(provider.requests) == request_count + 1
     assert len(all_of(ana, chat)) == 1
 
 
-def test_everything_is_sent_again_with_one_press(ana: Client, provider: ScriptedProvider) -> None:
-    """S001-084"""
+def test_reverting_all_compactions_sends_everything_again(ana: Client, provider: ScriptedProvider) -> None:
+    """Check fact S001-084."""
     chat = fill(ana, provider, turns=6)
-    assert any(one["undone_at"] is None for one in all_of(ana, chat))
+    assert any(item["undone_at"] is None for item in all_of(ana, chat))
     ana.api("DELETE", f"/chats/{chat}/context-optimizations", expect=204)
-    assert all(one["undone_at"] is not None for one in all_of(ana, chat))
+    assert all(item["undone_at"] is not None for item in all_of(ana, chat))
     ana.api("PATCH", f"/chats/{chat}", json={"context_window_size": 8192})
     shown = ana.api("GET", f"/chats/{chat}/context")
     assert (shown["counting"], shown["older"]) == ([], 0)
     assert all(item["sent_tokens"] for item in shown["items"])
 
 
-def test_the_automatic_one_begins_at_its_threshold(ana: Client, provider: ScriptedProvider) -> None:
+def test_automatic_compaction_begins_at_its_threshold(ana: Client, provider: ScriptedProvider) -> None:
     chat = fill(ana, provider, turns=2)
     setting(ana, chat, optimize_at=0.5)
     provider.play([Text("Well."), Finish(usage=False)])
     ana.finished(ana.say(chat, "And now?")["run"]["id"])
-    assert {one["trigger_reason"] for one in all_of(ana, chat)} == {"auto"}
+    assert {item["trigger_reason"] for item in all_of(ana, chat)} == {"auto"}
     ana.api("PATCH", f"/chats/{chat}", json={"settings": {"optimize_at": 0.2}}, expect=422)
 
 
-def test_totals_agree_with_the_ledger(ana: Client, provider: ScriptedProvider, settings: Any) -> None:
+def test_chat_totals_match_the_ledger_after_a_summary(ana: Client, provider: ScriptedProvider, settings: Any) -> None:
     chat = fill(ana, provider, turns=4, window=8192)
     provider.play([Text("Short."), Finish(usage=False)])
     ana.api("POST", f"/chats/{chat}/context-optimizations", json={"optimization_type": "summarization"}, expect=201)
@@ -281,7 +289,9 @@ def test_totals_agree_with_the_ledger(ana: Client, provider: ScriptedProvider, s
     engine.dispose()
 
 
-def test_others_see_what_the_chat_gives_them(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
+def test_shared_readers_see_compactions_but_cannot_create_them(
+    ana: Client, sign_in: SignIn, provider: ScriptedProvider
+) -> None:
     chat = fill(ana, provider, turns=4, window=8192)
     bob = sign_in("bob")
     path = f"/chats/{chat}/context-optimizations"

@@ -1,4 +1,4 @@
-"""Every route, tried as nobody, a stranger, the owner and an administrator."""
+"""Tests for access to every route: anonymous callers, strangers, guests, the owner and read-only tokens."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Text
 from tests.waiting import until
 
-# What a route needs in its body to get as far as the question of access.
+# Bodies that pass validation, so that the call reaches the access check.
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/chats/{chat_id}/messages"): {"content": "hello", "reply": False},
     ("POST", "/messages/{message_id}/edit"): {"content": "hello", "reply": False},
@@ -47,15 +47,15 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/tool-servers"): {"name": "tools", "url": "http://[::1]:9/mcp"},
     ("POST", "/provider-configs"): {"provider": "mistral", "api_key": "abcdefghijkl"},
 }
-# Answered to the owner with a conflict or a refusal of the state, not of the person.
+# Statuses of the owner's calls that depend on the state of the object, not on access.
 STATE = {
     ("POST", "/messages/{message_id}/continue"): 409,
     ("POST", "/messages/{message_id}/regenerate"): 201,
-    ("GET", "/attachments/{attachment_id}/thumbnail"): 404,  # a text has none
+    ("GET", "/attachments/{attachment_id}/thumbnail"): 404,  # a text has no thumbnail
     ("PATCH", "/drafts/{draft_id}"): 428,
-    ("POST", "/chats/{chat_id}/context-optimizations"): 409,  # there is one question, which always stays
-    ("POST", "/tool-servers/{server_id}/sign-in"): 422,  # its address lies inside, and is not called
-    ("POST", "/tool-executions/{execution_id}/answer"): 409,  # it waits for a decision, and asked nothing
+    ("POST", "/chats/{chat_id}/context-optimizations"): 409,  # the only question cannot be left out
+    ("POST", "/tool-servers/{server_id}/sign-in"): 422,  # its address is private, and is not called
+    ("POST", "/tool-executions/{execution_id}/answer"): 409,  # it awaits approval, and asked no question
 }
 
 
@@ -92,7 +92,7 @@ IDS = (
     "emoji",
     "token",
 )
-# What somebody may do with a chat or draft that is shared with them to be read; all else is as if it were not there, or refused.
+# Routes open to a user with a read share of the chat and draft. All other routes answer as if missing, or refuse.
 READERS = {
     ("GET", "/chats/{chat_id}"),
     ("GET", "/chats/{chat_id}/messages"),
@@ -121,7 +121,7 @@ READERS = {
     ("GET", "/drafts/{draft_id}/versions/{number}"),
     ("GET", "/drafts/{draft_id}/versions/{number}/authorship"),
     ("GET", "/drafts/{draft_id}/versions/{number}/diff"),
-    ("DELETE", "/shares/{share_id}"),  # one's own: to leave
+    ("DELETE", "/shares/{share_id}"),  # their own share, to leave
 }
 WRITERS = READERS | {
     ("POST", "/chats/{chat_id}/messages"),
@@ -150,14 +150,14 @@ ADMINISTRATION = [(method, path) for method, path, access in ROUTES if access is
 WITH_IDS = [pair for pair in PROTECTED if "{" in pair[1] and pair not in ADMINISTRATION]
 
 
-def test_a_route_without_declared_access_does_not_start() -> None:
+def test_an_app_with_an_undeclared_route_does_not_start() -> None:
     app = FastAPI()
     app.add_api_route("/open", lambda: None)
     with pytest.raises(RuntimeError, match="declares no access"):
         refuse_undeclared(app)
 
 
-def test_what_is_public_is_public_on_purpose() -> None:
+def test_only_the_listed_routes_are_public() -> None:
     public = {(method, path) for method, path, access in ROUTES if access is Access.PUBLIC}
     shared = {(method, path) for method, path in public if path.startswith("/shared/{token}")}
     assert all(method == "GET" for method, _ in shared)
@@ -165,24 +165,22 @@ def test_what_is_public_is_public_on_purpose() -> None:
         ("GET", "/setup"),
         ("POST", "/setup"),
         ("POST", "/session"),
-        ("GET", "/oauth/client"),  # what this program says of itself to services
+        ("GET", "/oauth/client"),  # the OAuth client metadata of this instance
     }
 
 
-def test_nobody_is_refused_everywhere(server: LiveServer) -> None:
+def test_anonymous_calls_are_refused_on_every_protected_route(server: LiveServer) -> None:
     wrong = []
-    with Client(server.url) as nobody:
+    with Client(server.url) as anonymous:
         for method, path in PROTECTED:
             filled = path.format(**dict.fromkeys(IDS, "0" * 32) | {"emoji": "👍", "number": "1"})
-            answer = nobody.request(method, filled, json=_body(method, path))
+            answer = anonymous.request(method, filled, json=_body(method, path))
             if (answer.status_code, answer.json()["code"]) != (401, "not_signed_in"):
                 wrong.append((method, path, answer.text))
     assert wrong == []
 
 
-def test_a_stranger_and_an_administrator_see_what_is_hidden_as_missing(
-    ana: Client, sign_in: SignIn, provider: ScriptedProvider
-) -> None:
+def test_hidden_objects_look_missing_to_a_stranger(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
     things = _things(ana, provider, "".join(path for _, path in WITH_IDS))
     missing = dict.fromkeys(things, "00000000-0000-7000-8000-000000000000") | {"emoji": "👍", "number": "1"}
     stranger = sign_in("bob")
@@ -197,14 +195,14 @@ def test_a_stranger_and_an_administrator_see_what_is_hidden_as_missing(
 
 
 @pytest.mark.parametrize("may", [READERS, WRITERS], ids=["reader", "writer"])
-def test_with_whom_is_shared_may_do_what_is_listed_and_no_more(
+def test_guests_may_call_only_the_listed_routes(
     ana: Client, sign_in: SignIn, provider: ScriptedProvider, may: set[tuple[str, str]]
 ) -> None:
     wrong = []
     guest = sign_in("bob")
     body = {"shared_with_username": "bob", "permissions": {"can_write": may is WRITERS}}
     things: dict[str, str] = {}
-    # What only looks goes first, on all there is; after it each call finds what its own path names.
+    # Reads come first, on one complete set. Each later call gets the objects that its path names.
     for method, path in sorted(WITH_IDS, key=lambda pair: pair[0] != "GET"):
         if path.endswith("/events") or "{config_id}" in path or "{server_id}" in path or "{tag_id}" in path:
             continue
@@ -218,26 +216,26 @@ def test_with_whom_is_shared_may_do_what_is_listed_and_no_more(
         if is_let_in != ((method, path) in may) or (not is_let_in and answer.status_code not in (403, 404, 409)):
             wrong.append((method, path, answer.status_code, answer.text[:120]))
         if is_let_in and method != "GET":
-            things = {}  # whatever was done, the next finds things as they should be
+            things = {}  # the next call needs unchanged objects
     assert wrong == []
 
 
-def test_strangers_with_a_wrong_link_get_the_same_from_every_address(server: LiveServer, ana: Client) -> None:
+def test_an_unknown_link_is_not_found_on_every_shared_route(server: LiveServer, ana: Client) -> None:
     things = dict.fromkeys(IDS, "00000000-0000-7000-8000-000000000000") | {"token": "s" + "x" * 43}
-    with Client(server.url) as nobody:
+    with Client(server.url) as stranger:
         for method, path, access in ROUTES:
             if access is Access.PUBLIC and path.startswith("/shared/{token}"):
-                answer = nobody.request(method, path.format(**things))
+                answer = stranger.request(method, path.format(**things))
                 assert (answer.status_code, answer.json()["code"]) == (404, "share_not_found"), path
 
 
 @pytest.mark.parametrize(
     "engine_kind", ["sqlite"]
-)  # whatever is refused is tried on both; what is let in by every other test
-def test_the_owner_is_let_in(ana: Client, provider: ScriptedProvider) -> None:
+)  # refusals are tested on both engines, allowed calls in every other test
+def test_the_owner_may_call_every_route_with_ids(ana: Client, provider: ScriptedProvider) -> None:
     wrong = []
     shown = _things(ana, provider, "".join(path for method, path in WITH_IDS if method == "GET"))
-    # Last what ends the very sign-in.
+    # Last, because it ends this session.
     for method, path in sorted(WITH_IDS, key=lambda pair: "{session_id}" in pair[1]):
         if path.endswith("/events"):
             continue
@@ -250,7 +248,7 @@ def test_the_owner_is_let_in(ana: Client, provider: ScriptedProvider) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), ADMINISTRATION)
-def test_administration_is_for_administrators(ana: Client, method: str, path: str) -> None:
+def test_administration_is_refused_to_other_users(ana: Client, method: str, path: str) -> None:
     refused = ana.request(method, path.format(user_id=ana.user["id"]), json=_body(method, path))
     assert (refused.status_code, refused.json()["code"]) == (403, "admin_only")
 
@@ -258,13 +256,13 @@ def test_administration_is_for_administrators(ana: Client, method: str, path: st
 @pytest.mark.parametrize(
     "path", ["/operator/users/ana/password", "/operator/users/ana/deactivate", "/operator/models/refresh"]
 )
-def test_the_operators_calls_are_for_the_command_line_alone(server: LiveServer, sign_in: SignIn, path: str) -> None:
+def test_operator_calls_are_refused_even_to_administrators(server: LiveServer, sign_in: SignIn, path: str) -> None:
     admin = make_admin(server, sign_in)
     refused = admin.request("POST", path, json={"password": "another horse battery"} if "password" in path else None)
     assert (refused.status_code, refused.json()["code"]) == (403, "admin_only")
 
 
-def test_a_token_that_may_only_read_writes_nothing(ana: Client, server: LiveServer) -> None:
+def test_a_read_only_token_cannot_write(ana: Client, server: LiveServer) -> None:
     token = ana.api("POST", "/api-tokens", json={"name": "reader", "scopes": ["read"]}, expect=201)["token"]
     things = dict.fromkeys(IDS, "00000000-0000-7000-8000-000000000000") | {"emoji": "👍", "number": "1"}
     wrong = []
@@ -272,7 +270,7 @@ def test_a_token_that_may_only_read_writes_nothing(ana: Client, server: LiveServ
         reader.headers["Authorization"] = f"Bearer {token}"
         for method, path in PROTECTED:
             if path == "/events":
-                continue  # goes on for ever; what opens it is tested with the streams
+                continue  # never ends; tested with the streams
             answer = reader.request(method, path.format(**things), json=_body(method, path, things))
             code = answer.json().get("code")
             is_right = (
@@ -285,7 +283,7 @@ def test_a_token_that_may_only_read_writes_nothing(ana: Client, server: LiveServ
     assert wrong == []
 
 
-def test_ids_in_bodies_are_checked_for_the_caller(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
+def test_foreign_ids_in_bodies_are_refused(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
     things = _things(ana, provider)
     bob = sign_in("bob")
     own = bob.chat()
@@ -311,7 +309,7 @@ def _body(method: str, path: str, things: dict[str, str] | None = None) -> Any:
 
 
 def _things(client: Client, provider: ScriptedProvider, path: str = "") -> dict[str, str]:
-    """Something of each kind, dear ones only where the path names them."""
+    """Create an object of each kind, and expensive ones only if the path names them. Return their ids by name."""
     chat = client.chat()
     things = {"emoji": "👍"}
     attached = []
@@ -333,8 +331,8 @@ def _things(client: Client, provider: ScriptedProvider, path: str = "") -> dict[
         client.say(chat["id"], "and now?", reply=False)
         provider.play([Text("Short."), Finish()])
         body = {"optimization_type": "summarization"}
-        made = client.api("POST", f"/chats/{chat['id']}/context-optimizations", json=body, expect=201)
-        things["optimization_id"] = made["id"]
+        compaction = client.api("POST", f"/chats/{chat['id']}/context-optimizations", json=body, expect=201)
+        things["optimization_id"] = compaction["id"]
     if "{server_id}" in path:
         known = client.api("GET", "/tool-servers")["items"]
         body = BODIES["POST", "/tool-servers"]
@@ -349,9 +347,9 @@ def _things(client: Client, provider: ScriptedProvider, path: str = "") -> dict[
         things["execution_id"] = _waiting_call(client, provider, chat["id"])
     if "{proposal_id}" in path:
         body = BODIES["POST", "/drafts/{draft_id}/proposals"]
-        asked = client.api("POST", f"/drafts/{things['draft_id']}/proposals", json=body, expect=201)
-        client.finished(asked["sent"]["run"]["id"])
-        things["proposal_id"] = asked["proposal"]["id"]
+        started = client.api("POST", f"/drafts/{things['draft_id']}/proposals", json=body, expect=201)
+        client.finished(started["sent"]["run"]["id"])
+        things["proposal_id"] = started["proposal"]["id"]
     if "{share_id}" in path:
         things["share_id"] = client.api("POST", f"/chats/{chat['id']}/shares", json={}, expect=201)["id"]
     return things | {
@@ -365,7 +363,7 @@ def _things(client: Client, provider: ScriptedProvider, path: str = "") -> dict[
 
 
 def _waiting_call(client: Client, provider: ScriptedProvider, chat_id: str) -> str:
-    """A call that waits for its owner: what the model says is that the tool is to be called."""
+    """Create a tool call that awaits approval, and return its id."""
     client.api("PATCH", f"/chats/{chat_id}", json={"settings": {"tools": ["calculate"]}})
     provider.play_for("Work it out", [Call("calculate", {"expression": "1 + 1"}), Finish("tool_calls")])
     sent = client.say(chat_id, "Work it out")

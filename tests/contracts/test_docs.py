@@ -1,4 +1,4 @@
-"""The reference pages are complete, and the list of facts is whole."""
+"""Tests that the reference pages and the list of facts are complete."""
 
 import re
 from pathlib import Path
@@ -25,13 +25,13 @@ def _error_codes(kind: type[AppError] = AppError) -> set[str]:
     return {kind.code}.union(*(_error_codes(child) for child in kind.__subclasses__()))
 
 
-def test_every_setting_is_documented_and_no_other() -> None:
+def test_exactly_the_existing_settings_are_documented() -> None:
     assert _listed("settings.md") == {environment_name(field) for field in Settings.model_fields}
 
 
-def test_every_error_code_is_documented() -> None:
-    written = "\n".join(path.read_text() for path in (ROOT / "src" / "tertulia").rglob("*.py"))
-    literal = set(re.findall(r'(?:problem\(\s*\d+,\s*|code=)"([a-z_]+)"', written))
+def test_exactly_the_existing_error_codes_are_documented() -> None:
+    source = "\n".join(path.read_text() for path in (ROOT / "src" / "tertulia").rglob("*.py"))
+    literal = set(re.findall(r'(?:problem\(\s*\d+,\s*|code=)"([a-z_]+)"', source))
     listed = _listed("errors.md")
     assert _error_codes() | literal <= listed
     assert listed <= _error_codes() | literal | {"method_not_allowed", "http_error"}
@@ -46,13 +46,13 @@ def test_every_event_is_documented() -> None:
         assert f"`{entity}`" in page
 
 
-def test_every_fact_of_the_sources_is_listed_once_and_in_order() -> None:
+def test_every_fact_is_listed_once_in_order() -> None:
     ids = re.findall(r"^\| (S\d{3}-\d{3}) \|", (DOCS / "conformance.md").read_text(), re.M)
     assert ids == [f"{source}-{number:03}" for source, count in FACTS.items() for number in range(1, count + 1)]
     assert len(ids) == 579
 
 
-def test_each_fact_says_where_it_is_kept_or_why_not() -> None:
+def test_each_fact_has_a_state_and_a_reason() -> None:
     rows = re.findall(r"^\| (S\d{3}-\d{3}) \| (\w+) \| (.*?) \| (.*?) \|$", (DOCS / "conformance.md").read_text(), re.M)
     assert len(rows) == 579
     for fact, state, where, _ in rows:
@@ -60,7 +60,7 @@ def test_each_fact_says_where_it_is_kept_or_why_not() -> None:
         assert len(where) > 2, fact
 
 
-def test_each_test_that_the_list_names_exists() -> None:
+def test_each_test_named_by_a_fact_exists() -> None:
     named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (DOCS / "conformance.md").read_text()))
     assert len(named) > 20
     for path, name in named:
@@ -68,6 +68,6 @@ def test_each_test_that_the_list_names_exists() -> None:
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
-def test_links_between_the_pages_lead_somewhere(page: Path) -> None:
+def test_links_between_pages_have_a_target(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target

@@ -1,4 +1,4 @@
-"""Hot queries use their index on both engines: what they cost follows what is shown."""
+"""Tests that hot queries use an index on both engines, so that their cost follows the rows they return."""
 
 import re
 from collections.abc import Callable
@@ -71,17 +71,17 @@ HOT: dict[str, tuple[Any, dict[str, Any]]] = {
     "chat by id": (CHAT_BY_ID, {"chat_id": ID}),
     "chat to write to": (LOCK_CHAT, {"chat_id": ID, "actor_id": ID}),
     "page of a branch": (BRANCH_PAGE, {"chat_id": ID, "leaf": ID, "links": 49}),
-    "times that a context was made shorter": (ACTIVE, {"chat_id": ID}),
+    "active compactions of a chat": (ACTIVE, {"chat_id": ID}),
     "texts of a branch": (BRANCH_TEXTS, {"chat_id": ID, "leaf": ID, "links": 49}),
     "one message": (ONE_MESSAGE, {"message_id": ID}),
     "API token": (TOKEN_ACTOR, {"token_hash": b"x" * 32, "now": NOW}),
-    "one's own providers": (OWN_PROVIDERS, {"owner": ID}),
+    "providers of a user": (OWN_PROVIDERS, {"owner": ID}),
 }
 
 
 @pytest.fixture
 def filled(session: Session, alice: Actor) -> Session:
-    """Enough rows that a plan without an index would be the dearer one."""
+    """Fill the database with enough rows that a plan without an index is more expensive."""
     for number in range(40):
         make_user(session, username=f"user{number}")
         make_chat(session, owner=alice, messages=20)
@@ -89,17 +89,17 @@ def filled(session: Session, alice: Actor) -> Session:
     session.execute(sa.text("ANALYZE"))
     session.commit()
     if session.get_bind().dialect.name == "postgresql":
-        # With few rows a scan is cheap; what matters is that an index could serve at any size.
+        # With few rows a scan is cheap. The test asks only whether an index can serve the query.
         session.execute(sa.text("SET enable_seqscan = off"))
     return session
 
 
-def test_no_hot_query_scans_a_table(filled: Session) -> None:
+def test_no_hot_query_scans_or_sorts_a_table(filled: Session) -> None:
     wrong = {}
     for name, (prepared, values) in HOT.items():
         plan = _plan(filled, prepared.statement, values)
         scans = re.search(r"\bSCAN (?!branch\b|CONSTANT)\w+(?! USING)", plan) or "Seq Scan on" in plan
-        # A walk is short, and so is the list of one's own providers: putting those in order costs nothing.
+        # A page of a branch and the list of a user's providers are short, so sorting them is cheap.
         sorts = "TEMP B-TREE FOR ORDER BY" in plan and "branch" not in plan and "provider_config" not in plan
         if scans or sorts:
             wrong[name] = plan
@@ -107,7 +107,7 @@ def test_no_hot_query_scans_a_table(filled: Session) -> None:
 
 
 def test_usage_is_summed_from_its_index(filled: Session, alice: Actor) -> None:
-    """What a person used in a time, however much others used at other times."""
+    """Sum the usage of one user among many rows of other users."""
     others = filled.scalars(sa.select(User.id)).all()
     rows = [
         {
@@ -134,22 +134,24 @@ def _plan(session: Session, statement: Any, values: dict[str, Any]) -> str:
         name: bind.type.dialect_impl(dialect).bind_processor(dialect) or (lambda value: value)
         for bind, name in compiled.bind_names.items()
     }
-    given = {
+    bound_values = {
         name: binds[name](values.get(bind.key, bind.effective_value)) for bind, name in compiled.bind_names.items()
     }
-    parameters: Any = given if not compiled.positional else tuple(given[name] for name in compiled.positiontup)
+    parameters: Any = (
+        bound_values if not compiled.positional else tuple(bound_values[name] for name in compiled.positiontup)
+    )
     rows = session.connection().exec_driver_sql(prefix + str(compiled), parameters).all()
     return "\n".join(str(row[-1]) for row in rows)
 
 
 @pytest.mark.parametrize("typed", ["message", '"message 1" -other from:me', "mess 12"])
-def test_search_begins_at_the_index_of_words(filled: Session, alice: Actor, typed: str) -> None:
-    """And reads it from its newest end, without sorting what it finds."""
-    asked: list[tuple[str, Any]] = []
+def test_search_starts_from_the_word_index(filled: Session, alice: Actor, typed: str) -> None:
+    """Read the index from its newest end, without sorting the hits."""
+    statements: list[tuple[str, Any]] = []
     connection = filled.connection()
-    sa.event.listen(connection, "before_cursor_execute", lambda *event: asked.append((event[2], event[3])))
+    sa.event.listen(connection, "before_cursor_execute", lambda *event: statements.append((event[2], event[3])))
     search(filled, typed, Narrowed(), actor=alice, order="newest")
-    statement, parameters = next(one for one in asked if "search_document.words" in one[0])
+    statement, parameters = next(entry for entry in statements if "search_document.words" in entry[0])
     explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
     rows = connection.exec_driver_sql(explain + statement, parameters).all()
     plan = "\n".join(str(row[-1]) for row in rows)
@@ -161,7 +163,7 @@ def test_search_begins_at_the_index_of_words(filled: Session, alice: Actor, type
         assert "Seq Scan on search_document" not in plan, plan
 
 
-def test_meanings_are_compared_in_their_index_and_looked_for_from_the_newest(filled: Session, alice: Actor) -> None:
+def test_embeddings_are_compared_and_found_by_their_indexes(filled: Session, alice: Actor) -> None:
     vector = bytes(range(128)) * 3
     while (waiting := next_unembedded(filled, 0, newest_document(filled))) is not None:
         embedded = [Embedded(0, code_of(vector), vector)]
@@ -169,13 +171,13 @@ def test_meanings_are_compared_in_their_index_and_looked_for_from_the_newest(fil
     filled.commit()
     filled.execute(sa.text("ANALYZE"))
     meaning = Meaning(vector, Meanings())
-    asked = _asked(filled, lambda: search(filled, "message", Narrowed(), actor=alice, meaning=meaning))
-    codes = next(one for one in asked if "search_passage.code" in one[0])
-    asked = _asked(filled, lambda: next_unembedded(filled, 0, newest_document(filled)))
-    look = next(one for one in asked if "EXISTS" in one[0])
+    statements = _asked(filled, lambda: search(filled, "message", Narrowed(), actor=alice, meaning=meaning))
+    codes = next(entry for entry in statements if "search_passage.code" in entry[0])
+    statements = _asked(filled, lambda: next_unembedded(filled, 0, newest_document(filled)))
+    unembedded = next(entry for entry in statements if "EXISTS" in entry[0])
     connection = filled.connection()
     explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
-    for statement, parameters in (codes, look):
+    for statement, parameters in (codes, unembedded):
         rows = connection.exec_driver_sql(explain + statement, parameters).all()
         plan = "\n".join(str(row[-1]) for row in rows)
         if connection.dialect.name == "sqlite":
@@ -188,28 +190,28 @@ def test_meanings_are_compared_in_their_index_and_looked_for_from_the_newest(fil
 
 
 def _asked(session: Session, work: Any) -> list[tuple[str, Any]]:
-    asked: list[tuple[str, Any]] = []
+    statements: list[tuple[str, Any]] = []
     connection = session.connection()
 
     def hear(*event: Any) -> None:
-        asked.append((event[2], event[3]))
+        statements.append((event[2], event[3]))
 
     sa.event.listen(connection, "before_cursor_execute", hear)
     work()
     sa.event.remove(connection, "before_cursor_execute", hear)
-    return asked
+    return statements
 
 
-def test_lists_of_files_threads_and_shared_chats_are_read_from_their_indexes(filled: Session, alice: Actor) -> None:
+def test_lists_of_files_threads_and_shared_chats_use_their_indexes(filled: Session, alice: Actor) -> None:
     blobs = [new_id() for _ in range(400)]
     filled.execute(
         sa.insert(Blob),
         [
-            {"id": one, "content_hash": one, "size_bytes": 1, "storage_path": "x", "mime_type": "text/plain"}
-            for one in blobs
+            {"id": blob_id, "content_hash": blob_id, "size_bytes": 1, "storage_path": "x", "mime_type": "text/plain"}
+            for blob_id in blobs
         ],
     )
-    filled.execute(sa.insert(BlobContent), [{"blob_id": one, "text": "x", "created_at": NOW} for one in blobs])
+    filled.execute(sa.insert(BlobContent), [{"blob_id": blob_id, "text": "x", "created_at": NOW} for blob_id in blobs])
     people = filled.scalars(sa.select(User.id)).all()
     files = [
         {
@@ -227,8 +229,14 @@ def test_lists_of_files_threads_and_shared_chats_are_read_from_their_indexes(fil
     filled.execute(sa.insert(Attachment), files)
     messages = filled.scalars(sa.select(Message.id).limit(800)).all()
     links = [
-        {"message_id": one, "attachment_id": files[place]["id"], "file_name": "x", "position": 0, "indexed_at": NOW}
-        for place, one in enumerate(messages)
+        {
+            "message_id": message_id,
+            "attachment_id": files[place]["id"],
+            "file_name": "x",
+            "position": 0,
+            "indexed_at": NOW,
+        }
+        for place, message_id in enumerate(messages)
     ]
     filled.execute(sa.insert(MessageAttachment), links)
     filled.commit()
@@ -263,8 +271,8 @@ def _check_lists(session: Session, alice: Actor) -> None:
             assert "Seq Scan on" not in plan or "Seq Scan on share" in plan, f"{statement}\n{plan}"
 
 
-def test_calls_are_read_from_their_indexes(filled: Session, alice: Actor) -> None:
-    """S001-063 to S001-066, S001-150: those of a chat, of a reply, what waits, and what runs out."""
+def test_tool_calls_use_their_indexes(filled: Session, alice: Actor) -> None:
+    """Check S001-063 to S001-066 and S001-150: calls of a chat, of a reply, pending calls, and expired calls."""
     chat_id, message_id = filled.execute(sa.select(Message.chat_id, Message.id).limit(1)).one()
     run_id = new_id()
     filled.execute(

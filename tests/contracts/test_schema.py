@@ -1,4 +1,4 @@
-"""Promises of every table, on both engines."""
+"""Tests for the schema of every table on both engines."""
 
 from enum import StrEnum
 
@@ -21,7 +21,7 @@ KEYS = [
 ]
 
 
-def test_the_migrations_make_what_the_models_say(settings: Settings) -> None:
+def test_the_migrations_match_the_models(settings: Settings) -> None:
     engine = plain_engine(settings)
     with engine.connect() as connection:
         sa.dialects.postgresql.base.ischema_names.setdefault("xid8", sa.types.NullType)
@@ -30,11 +30,11 @@ def test_the_migrations_make_what_the_models_say(settings: Settings) -> None:
     engine.dispose()
 
 
-def test_foreign_keys_are_the_same_in_the_database(settings: Settings) -> None:
+def test_foreign_keys_in_the_database_match_the_models(settings: Settings) -> None:
     engine = plain_engine(settings)
     inspector = sa.inspect(engine)
     for table in TABLES:
-        there = {
+        stored = {
             (tuple(k["constrained_columns"]), k["referred_table"], k["options"].get("ondelete", "NO ACTION"))
             for k in inspector.get_foreign_keys(table.name)
         }
@@ -42,12 +42,12 @@ def test_foreign_keys_are_the_same_in_the_database(settings: Settings) -> None:
             (tuple(key.column_keys), key.referred_table.name, key.ondelete or "NO ACTION")
             for key in table.foreign_key_constraints
         }
-        assert there == declared, table.name
+        assert stored == declared, table.name
     engine.dispose()
 
 
 @pytest.mark.parametrize(("table", "key"), KEYS, ids=lambda value: getattr(value, "name", None))
-def test_every_foreign_key_says_on_delete_and_has_an_index(table: sa.Table, key: sa.ForeignKeyConstraint) -> None:
+def test_every_foreign_key_has_an_on_delete_action_and_an_index(table: sa.Table, key: sa.ForeignKeyConstraint) -> None:
     assert key.ondelete in ("CASCADE", "SET NULL", "NO ACTION")
     first = key.column_keys[0]
     starts = [[column.name for column in index.columns][:1] for index in table.indexes]
@@ -61,7 +61,7 @@ def test_every_foreign_key_says_on_delete_and_has_an_index(table: sa.Table, key:
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_every_table_says_when_its_rows_were_made(table: sa.Table) -> None:
+def test_every_table_has_a_creation_time(table: sa.Table) -> None:
     assert not table.c.created_at.nullable
     assert table.name == table.name.lower()
 
@@ -70,7 +70,9 @@ CLOSED = [(table, column) for table in TABLES for column in table.columns if isi
 
 
 @pytest.mark.parametrize(("table", "column"), CLOSED, ids=lambda value: getattr(value, "name", None))
-def test_every_closed_set_is_an_enum_and_a_check(settings: Settings, table: sa.Table, column: sa.Column) -> None:
+def test_every_closed_set_has_an_enum_and_a_check_constraint(
+    settings: Settings, table: sa.Table, column: sa.Column
+) -> None:
     assert issubclass(_words_of(column), StrEnum)
     engine = plain_engine(settings)
     checks = sa.inspect(engine).get_check_constraints(table.name)
@@ -79,7 +81,7 @@ def test_every_closed_set_is_an_enum_and_a_check(settings: Settings, table: sa.T
     assert any(all(member.value in text for member in _words_of(column)) for text in mine)
 
 
-def test_a_word_outside_of_its_set_is_refused_by_the_database_itself(session: Session, alice: Actor) -> None:
+def test_the_database_refuses_a_value_outside_its_set(session: Session, alice: Actor) -> None:
     session.commit()
     with pytest.raises(exc.IntegrityError):
         session.execute(sa.text("UPDATE \"user\" SET status = 'nonsense'"))

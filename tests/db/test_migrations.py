@@ -1,4 +1,4 @@
-"""One history for both engines: it makes what the models say, is done once, and refuses what it does not know."""
+"""Tests for migrations, which both engines share, and for the database check."""
 
 import re
 import sqlite3
@@ -17,11 +17,11 @@ from tertulia.settings import Settings
 from tests.conftest import MOMENT
 
 
-def test_a_second_upgrade_finds_nothing_to_do(settings: Settings) -> None:
+def test_a_second_upgrade_changes_nothing(settings: Settings) -> None:
     assert upgrade_schema(settings, now=MOMENT) == "current"
 
 
-def test_a_schema_of_a_newer_program_is_refused_and_left_alone(settings: Settings) -> None:
+def test_a_schema_of_a_newer_version_is_refused_and_left_unchanged(settings: Settings) -> None:
     engine = plain_engine(settings)
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
@@ -39,7 +39,7 @@ def test_a_schema_of_a_newer_program_is_refused_and_left_alone(settings: Setting
         engine.dispose()
 
 
-def test_two_that_migrate_at_once_are_safe(postgres_url: str, tmp_path) -> None:
+def test_concurrent_upgrades_migrate_once(postgres_url: str, tmp_path) -> None:
     engine = sa.create_engine(
         postgres_url.replace("postgresql://", "postgresql+psycopg://"),
         isolation_level="AUTOCOMMIT",
@@ -49,13 +49,13 @@ def test_two_that_migrate_at_once_are_safe(postgres_url: str, tmp_path) -> None:
         connection.execute(sa.text("DROP DATABASE IF EXISTS twice"))
         connection.execute(sa.text("CREATE DATABASE twice"))
     settings = Settings(data=tmp_path, database_url=postgres_url.replace("/postgres?", "/twice?"))
-    found: list[str] = []
-    threads = [threading.Thread(target=lambda: found.append(upgrade_schema(settings, now=MOMENT))) for _ in range(2)]
+    results: list[str] = []
+    threads = [threading.Thread(target=lambda: results.append(upgrade_schema(settings, now=MOMENT))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(found) == ["current", "empty"]
+    assert sorted(results) == ["current", "empty"]
     with engine.connect() as connection:
         connection.execute(sa.text("DROP DATABASE twice"))
     engine.dispose()
@@ -72,7 +72,7 @@ def test_a_healthy_database_has_no_findings(settings: Settings, session, alice) 
     assert report.findings == []
 
 
-def test_the_sizes_of_the_tables_are_told(settings: Settings, session, alice) -> None:
+def test_the_check_reports_table_sizes_largest_first(settings: Settings, session, alice) -> None:
     from tests.factories.chats import make_chat
 
     make_chat(session, owner=alice, messages=50)
@@ -80,8 +80,8 @@ def test_the_sizes_of_the_tables_are_told(settings: Settings, session, alice) ->
     engine = plain_engine(settings)
     notes = check_database(engine, []).notes
     engine.dispose()
-    (told,) = (note for note in notes if note.startswith("The database has"))
-    sizes = re.findall(r"(\w+) ([\d.]+) (B|KiB|MiB)[,.]", told)
+    (sizes_note,) = (note for note in notes if note.startswith("The database has"))
+    sizes = re.findall(r"(\w+) ([\d.]+) (B|KiB|MiB)[,.]", sizes_note)
     in_bytes = [float(size) * {"B": 1, "KiB": 1024, "MiB": 1024**2}[unit] for _, size, unit in sizes]
     assert {"message", "chat", "provider_model"} <= {name for name, _, _ in sizes}
     assert in_bytes == sorted(in_bytes, reverse=True), "the largest first"
@@ -106,7 +106,7 @@ def test_a_wrong_counter_and_a_missing_index_are_found(settings: Settings, sessi
         engine.dispose()
 
 
-def test_a_row_that_points_nowhere_is_found(sqlite_template, tmp_path) -> None:
+def test_a_dangling_reference_is_found(sqlite_template, tmp_path) -> None:
     import shutil
 
     shutil.copy(sqlite_template, tmp_path / "tertulia.db")

@@ -1,4 +1,4 @@
-"""The SQLite writer: what it acknowledges stands, and one unit's failure harms no other."""
+"""Tests for the SQLite writer: acknowledged writes are stored, and a failing unit harms no other."""
 
 import asyncio
 import shutil
@@ -43,7 +43,7 @@ def run(path: Path, scenario: Callable[[SqliteDatabase], Any]) -> Any:
 
 
 async def gathered(db: SqliteDatabase, works: list[Callable[[Session], Any]]) -> list[Any]:
-    """Hold the writer until all units are queued, so that they are taken as one batch."""
+    """Hold the writer until all units are queued, so that they run as one batch."""
     free = threading.Event()
     held = asyncio.create_task(db.write(lambda session: free.wait(5)))
     await asyncio.sleep(0.05)
@@ -67,7 +67,7 @@ def add(username: str) -> Callable[[Session], str]:
     return work
 
 
-def test_one_failing_unit_among_sixty_four_harms_no_other(path: Path) -> None:
+def test_a_failing_unit_harms_no_other_in_its_batch(path: Path) -> None:
     def fail(session: Session) -> None:
         make_user(session, username="never")
         raise ValueError("no")
@@ -80,7 +80,7 @@ def test_one_failing_unit_among_sixty_four_harms_no_other(path: Path) -> None:
 
 
 def test_a_unit_that_breaks_the_commit_fails_alone(path: Path) -> None:
-    """A deferred key is checked at the COMMIT of the whole batch, which it would take down with it."""
+    """Use a deferred key: it is checked at the COMMIT of the batch, which it could make fail."""
 
     def dangle(session: Session) -> None:
         owner = make_user(session, username="dangling")
@@ -92,7 +92,7 @@ def test_a_unit_that_breaks_the_commit_fails_alone(path: Path) -> None:
     assert names(path) == [f"u{n:02}" for n in range(63)]
 
 
-def test_a_full_disk_in_the_thirty_second_acknowledges_only_what_is_stored(path: Path) -> None:
+def test_on_a_full_disk_only_stored_units_are_acknowledged(path: Path) -> None:
     def fill(session: Session) -> None:
         pages = session.connection().exec_driver_sql("PRAGMA page_count").scalar()
         session.connection().exec_driver_sql(f"PRAGMA max_page_count = {pages}")
@@ -108,7 +108,7 @@ def test_a_full_disk_in_the_thirty_second_acknowledges_only_what_is_stored(path:
     assert all(isinstance(r, StorageUnavailable) for r in refused)
 
 
-def test_concurrent_read_modify_writes_lose_nothing(path: Path) -> None:
+def test_concurrent_read_modify_writes_lose_no_update(path: Path) -> None:
     def count(session: Session) -> None:
         user = session.scalars(sa.select(User).where(User.username == "counter")).one()
         user.name = str(int(user.name) + 1)
@@ -122,7 +122,7 @@ def test_concurrent_read_modify_writes_lose_nothing(path: Path) -> None:
         assert connection.execute("SELECT name FROM user").fetchone() == ("200",)
 
 
-def test_readers_see_committed_states_only_and_cannot_write(path: Path) -> None:
+def test_readers_see_committed_data_and_cannot_write(path: Path) -> None:
     async def scenario(db: SqliteDatabase) -> tuple[Any, Any]:
         await db.write(add("ana"))
         seen = await db.read(lambda session: session.scalar(sa.select(sa.func.count()).select_from(User)))
@@ -134,10 +134,10 @@ def test_readers_see_committed_states_only_and_cannot_write(path: Path) -> None:
     assert names(path) == ["ana"]
 
 
-def test_signals_are_told_after_the_commit_and_only_then(path: Path) -> None:
+def test_signals_are_sent_only_after_the_commit(path: Path) -> None:
     async def scenario(db: SqliteDatabase) -> list[str]:
-        heard: list[str] = []
-        db.on_wake(lambda signal: heard.append(f"{signal} {len(names(path))}"))
+        signals: list[str] = []
+        db.on_wake(lambda signal: signals.append(f"{signal} {len(names(path))}"))
 
         def tell(session: Session) -> None:
             make_user(session, username="ana")
@@ -148,27 +148,27 @@ def test_signals_are_told_after_the_commit_and_only_then(path: Path) -> None:
             raise ValueError
 
         await gathered(db, [tell, tell_and_fail])
-        return heard
+        return signals
 
     assert run(path, scenario) == ["changes 1"]
 
 
-def test_a_caller_that_goes_away_does_not_undo_its_write(path: Path) -> None:
+def test_cancelling_the_caller_does_not_undo_its_write(path: Path) -> None:
     async def scenario(db: SqliteDatabase) -> None:
         free = threading.Event()
         held = asyncio.create_task(db.write(lambda session: free.wait(5)))
-        leaving = asyncio.create_task(db.write(add("ana")))
+        cancelled = asyncio.create_task(db.write(add("ana")))
         await asyncio.sleep(0.05)
-        leaving.cancel()
+        cancelled.cancel()
         free.set()
         await held
-        await asyncio.gather(leaving, return_exceptions=True)
+        await asyncio.gather(cancelled, return_exceptions=True)
 
     run(path, scenario)
     assert names(path) == ["ana"]
 
 
-def test_the_writer_syncs_each_commit_and_readers_cannot_write(path: Path) -> None:
+def test_writer_and_reader_connections_have_their_pragmas(path: Path) -> None:
     async def scenario(db: SqliteDatabase) -> tuple[dict[str, Any], dict[str, Any]]:
         def pragmas(session: Session) -> dict[str, Any]:
             wanted = (

@@ -1,4 +1,4 @@
-"""What tests of drafts ask the server for."""
+"""Calls of the draft API for tests."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Drafts and their versions: a tree without a gap, in which nothing is ever overwritten."""
+"""Tests for drafts and their versions: a numbered tree without gaps, in which nothing is overwritten."""
 
 import threading
 from typing import Any
@@ -26,7 +26,7 @@ from tests.fakes.scripted_provider import Finish, ScriptedProvider, Text
 from tests.waiting import Listener
 
 
-def test_a_draft_always_has_a_version_and_a_chat(ana: Client) -> None:
+def test_a_new_draft_has_a_version_and_a_chat(ana: Client) -> None:
     draft = ana.api("POST", "/drafts", json={"title": " To  my aunt "}, expect=201)
     assert (draft["title"], draft["version_count"], draft["current_version_number"]) == ("To my aunt", 1, 1)
     version = draft["current_version"]
@@ -34,13 +34,13 @@ def test_a_draft_always_has_a_version_and_a_chat(ana: Client) -> None:
     assert version["author"] == {"id": ana.user["id"], "name": "Ana"}
     [chat] = ana.api("GET", f"/drafts/{draft['id']}/chats")["items"]
     assert (chat["kind"], chat["title"]) == ("draft", "To my aunt")
-    assert ana.api("GET", "/chats")["items"] == []  # it is found beside its draft
+    assert ana.api("GET", "/chats")["items"] == []  # it is listed only with its draft
     other = ana.api("POST", f"/drafts/{draft['id']}/chats", expect=201)
-    assert [one["id"] for one in ana.api("GET", f"/drafts/{draft['id']}/chats")["items"]] == [other["id"], chat["id"]]
+    assert [item["id"] for item in ana.api("GET", f"/drafts/{draft['id']}/chats")["items"]] == [other["id"], chat["id"]]
     assert ana.api("POST", "/drafts", json={"content": "## Plans\n\nMany"}, expect=201)["title"] == "Plans"
 
 
-def test_versions_are_numbered_form_a_tree_and_never_change(ana: Client) -> None:
+def test_versions_form_a_numbered_tree_and_keep_their_text(ana: Client) -> None:
     draft = ana.api("POST", "/drafts", json={"content": "one"}, expect=201)["id"]
     assert save(ana, draft, "one two", 1)["version_number"] == 2
     assert save(ana, draft, "one two three", 2)["version_number"] == 3
@@ -49,19 +49,19 @@ def test_versions_are_numbered_form_a_tree_and_never_change(ana: Client) -> None
     restored = ana.api("POST", f"/drafts/{draft}/versions/3/restore", expect=201)
     assert (restored["version_number"], restored["parent_version_number"]) == (5, 3)
     tree = ana.api("GET", f"/drafts/{draft}/versions")["items"]
-    assert [(one["version_number"], one["parent_version_number"]) for one in tree] == [
+    assert [(version["version_number"], version["parent_version_number"]) for version in tree] == [
         (5, 3),
         (4, 1),
         (3, 2),
         (2, 1),
         (1, None),
     ]
-    assert all("content" not in one for one in tree)
+    assert all("content" not in version for version in tree)
     texts = [ana.api("GET", f"/drafts/{draft}/versions/{number}")["content"] for number in range(1, 6)]
     assert texts == ["one", "one two", "one two three", "uno", "one two three"]
     first = ana.api("GET", f"/drafts/{draft}/versions?limit=2")
     rest = ana.api("GET", f"/drafts/{draft}/versions?limit=200&cursor={first['next_cursor']}")
-    assert [one["version_number"] for one in first["items"] + rest["items"]] == [5, 4, 3, 2, 1]
+    assert [version["version_number"] for version in first["items"] + rest["items"]] == [5, 4, 3, 2, 1]
     ana.api("GET", f"/drafts/{draft}/versions/6", expect=404)
 
 
@@ -74,7 +74,7 @@ def test_a_save_on_an_older_version_is_merged(ana: Client) -> None:
     assert (merged["parent_version_number"], merged["base_version_number"]) == (2, 1)
 
 
-def test_what_both_changed_is_answered_with_both_sides_and_nothing_is_stored(ana: Client) -> None:
+def test_a_conflicting_save_returns_both_sides_and_stores_nothing(ana: Client) -> None:
     draft = ana.api("POST", "/drafts", json={"content": "The quick fox."}, expect=201)["id"]
     save(ana, draft, "The slow fox.", 1)
     refused = save(ana, draft, "The red fox.", 1, expect=409)
@@ -88,14 +88,14 @@ def test_what_both_changed_is_answered_with_both_sides_and_nothing_is_stored(ana
     assert save(ana, draft, "The slow red fox.", 2)["version_number"] == 3
 
 
-def test_an_equal_text_makes_no_version(ana: Client) -> None:
+def test_saving_an_equal_text_creates_no_version(ana: Client) -> None:
     draft = ana.api("POST", "/drafts", json={"content": "same\r\nlines"}, expect=201)["id"]
     assert save(ana, draft, "same\nlines", 1, expect=200)["version_number"] == 1
     save(ana, draft, "other", 1)
     assert save(ana, draft, "other", 1, expect=200)["version_number"] == 2
 
 
-def test_title_and_description_are_changed_by_whoever_read_them(ana: Client) -> None:
+def test_changing_the_title_or_description_needs_the_current_etag(ana: Client) -> None:
     draft = ana.api("POST", "/drafts", json={"title": "Old"}, expect=201)["id"]
     etag = ana.get(f"/drafts/{draft}").headers["ETag"]
     assert ana.api("PATCH", f"/drafts/{draft}", json={"title": "New"}, expect=428)["code"] == "if_match_missing"
@@ -103,13 +103,13 @@ def test_title_and_description_are_changed_by_whoever_read_them(ana: Client) -> 
     assert (changed["title"], changed["revision"]) == ("New", 2)
     refused = ana.api("PATCH", f"/drafts/{draft}", json={"title": "Newer"}, headers={"If-Match": etag}, expect=409)
     assert refused["code"] == "draft_changed"
-    save(ana, draft, "text", 1)  # moves the text, not the title
+    save(ana, draft, "text", 1)  # a save keeps the draft's ETag
     ana.api("PATCH", f"/drafts/{draft}", json={"description": "d"}, headers={"If-Match": '"2"'})
     for wrong in ("*", '"x"', '"99999999999999"'):
         ana.api("PATCH", f"/drafts/{draft}", json={}, headers={"If-Match": wrong}, expect=409)
 
 
-def test_limits_hold_at_the_last_character(ana: Client) -> None:
+def test_drafts_over_their_limits_are_refused(ana: Client) -> None:
     most = "x" * MAX_CONTENT
     draft = ana.api("POST", "/drafts", json={"content": most}, expect=201)["id"]
     ana.api("POST", "/drafts", json={"content": most + "x"}, expect=422)
@@ -119,7 +119,7 @@ def test_limits_hold_at_the_last_character(ana: Client) -> None:
     ana.api("PUT", f"/drafts/{draft}/working-copy", json=copy, expect=422)
     ana.api("POST", "/drafts", json={"title": "t" * 255}, expect=201)
     ana.api("POST", "/drafts", json={"title": "t" * 256}, expect=422)
-    # Two that fit may not fit together.
+    # Two texts that fit may be too long when merged.
     half = "a" * (MAX_CONTENT - 1)
     other = ana.api("POST", "/drafts", json={"content": half}, expect=201)["id"]
     save(ana, other, "b\n" + half[:-1], 1)
@@ -127,7 +127,7 @@ def test_limits_hold_at_the_last_character(ana: Client) -> None:
     assert refused["code"] in ("invalid", "draft_too_long")
 
 
-def test_a_name_is_all_of_a_version_that_can_change(ana: Client) -> None:
+def test_only_the_name_of_a_version_can_change(ana: Client) -> None:
     draft = ana.api("POST", "/drafts", json={"content": "a"}, expect=201)["id"]
     named = ana.api("PATCH", f"/drafts/{draft}/versions/1", json={"name": "As sent"})
     assert (named["name"], named["content"]) == ("As sent", "a")
@@ -135,11 +135,11 @@ def test_a_name_is_all_of_a_version_that_can_change(ana: Client) -> None:
     ana.api("PATCH", f"/drafts/{draft}/versions/1", json={"content": "b"}, expect=422)
 
 
-def test_two_versions_are_compared_by_words(ana: Client) -> None:
+def test_two_versions_are_compared_word_by_word(ana: Client) -> None:
     draft = ana.api("POST", "/drafts", json={"content": "One line.\nThe quick fox.\n"}, expect=201)["id"]
     save(ana, draft, "One line.\nThe slow fox.\nMore.\n", 1)
-    found = ana.api("GET", f"/drafts/{draft}/versions/2/diff?against=1")
-    assert [(piece["kind"], piece["text"]) for piece in found["pieces"]] == [
+    diff = ana.api("GET", f"/drafts/{draft}/versions/2/diff?against=1")
+    assert [(piece["kind"], piece["text"]) for piece in diff["pieces"]] == [
         ("same", "One line.\nThe "),
         ("removed", "quick"),
         ("added", "slow"),
@@ -150,7 +150,7 @@ def test_two_versions_are_compared_by_words(ana: Client) -> None:
     ana.api("GET", f"/drafts/{draft}/versions/2/diff?against=7", expect=404)
 
 
-def test_a_draft_of_a_reply_is_the_models(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_draft_of_a_reply_is_attributed_to_the_model(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("# Ode\n\nto bread"), Finish()])
     sent = ana.say(ana.chat()["id"], "Write an ode")
     ana.finished(sent["run"]["id"])
@@ -168,53 +168,53 @@ def test_a_draft_of_a_reply_is_the_models(ana: Client, provider: ScriptedProvide
 
 
 @pytest.mark.parametrize("content", ["\u00a0", "\f", "# \u3000", "#", "\n \n"])
-def test_a_text_of_white_space_has_no_title(ana: Client, content: str) -> None:
+def test_a_blank_draft_has_no_title(ana: Client, content: str) -> None:
     assert ana.api("POST", "/drafts", json={"content": content}, expect=201)["title"] is None
 
 
-def test_a_reply_longer_than_a_draft_is_refused(session: Session, alice: Actor) -> None:
+def test_a_reply_too_long_for_a_draft_is_refused(session: Session, alice: Actor) -> None:
     message = add_message(session, make_chat(session, owner=alice), "x" * (MAX_CONTENT + 1), owner=alice, is_reply=True)
     with pytest.raises(DraftTooLong):
         create_draft(session, DraftCreate(message_id=message), actor=alice)
 
 
-def test_a_name_is_given_with_a_text_that_is_there_already(ana: Client) -> None:
+def test_saving_an_equal_text_may_name_the_version(ana: Client) -> None:
     draft = ana.api("POST", "/drafts", json={"content": "a"}, expect=201)["id"]
     assert save(ana, draft, "a", 1, expect=200, name="As sent")["name"] == "As sent"
 
 
-def test_who_wrote_what_is_kept_through_saves_merges_and_restores(session: Session, alice: Actor) -> None:
-    draft = make_draft(session, owner=alice, contents=["Dear aunt,\n", "Dear aunt,\nthank you.\n"])
+def test_authorship_is_kept_through_saves_merges_and_restores(session: Session, alice: Actor) -> None:
+    draft = make_draft(session, owner=alice, contents=["Kind aunt,\n", "Kind aunt,\nthank you.\n"])
     create_version(
-        session, draft, VersionCreate(content="My dear aunt,\nthank you.\n", parent_version_number=2), actor=alice
+        session, draft, VersionCreate(content="My kind aunt,\nthank you.\n", parent_version_number=2), actor=alice
     )
     create_version(
-        session, draft, VersionCreate(content="Dear aunt,\nthank you!\n", parent_version_number=2), actor=alice
+        session, draft, VersionCreate(content="Kind aunt,\nthank you!\n", parent_version_number=2), actor=alice
     )
     restored = restore_version(session, draft, 2, actor=alice)
     merged = _origins(session, draft, 4, alice)
-    assert "".join(text for text, _ in merged) == "My dear aunt,\nthank you!\n"
+    assert "".join(text for text, _ in merged) == "My kind aunt,\nthank you!\n"
     assert ("!", 4) in merged
     assert dict(merged)["thank you"] == 2
-    assert _origins(session, draft, restored["version_number"], alice) == [("Dear aunt,\n", 1), ("thank you.\n", 2)]
+    assert _origins(session, draft, restored["version_number"], alice) == [("Kind aunt,\n", 1), ("thank you.\n", 2)]
 
 
 def _origins(session: Session, draft_id: DraftId, number: int, actor: Actor) -> list[tuple[str, int]]:
     content = get_version(session, draft_id, number, actor=actor)["content"]
-    found, at = [], 0
+    origins, at = [], 0
     for span in get_authorship(session, draft_id, number, actor=actor)["items"]:
-        found.append((content[at : at + span["length"]], span["version_number"]))
+        origins.append((content[at : at + span["length"]], span["version_number"]))
         at += span["length"]
     assert at == len(content)
-    return found
+    return origins
 
 
-def test_the_trash_takes_its_chats_and_gives_them_back(session: Session, ana: Client, settings: Any) -> None:
+def test_deleting_and_restoring_a_draft_includes_its_chats(session: Session, ana: Client, settings: Any) -> None:
     draft = ana.api("POST", "/drafts", json={"title": "Gone"}, expect=201)["id"]
     [chat] = ana.api("GET", f"/drafts/{draft}/chats")["items"]
     ana.api("DELETE", f"/drafts/{draft}", expect=204)
     assert ana.api("GET", "/drafts")["items"] == []
-    assert [one["id"] for one in ana.api("GET", "/drafts?trash=true")["items"]] == [draft]
+    assert [item["id"] for item in ana.api("GET", "/drafts?trash=true")["items"]] == [draft]
     for path in ("", "/versions", "/versions/1", "/chats"):
         ana.api("GET", f"/drafts/{draft}{path}", expect=404)
     save(ana, draft, "x", 1, expect=404)
@@ -224,17 +224,17 @@ def test_the_trash_takes_its_chats_and_gives_them_back(session: Session, ana: Cl
     assert ana.api("GET", f"/chats/{chat['id']}")["id"] == chat["id"]
 
 
-def test_the_list_has_what_changed_last_first_page_by_page(ana: Client) -> None:
-    made = [ana.api("POST", "/drafts", json={"title": str(number)}, expect=201)["id"] for number in range(5)]
-    save(ana, made[1], "changed", 1)
+def test_drafts_are_listed_by_newest_change_first(ana: Client) -> None:
+    draft_ids = [ana.api("POST", "/drafts", json={"title": str(number)}, expect=201)["id"] for number in range(5)]
+    save(ana, draft_ids[1], "changed", 1)
     first = ana.api("GET", "/drafts?limit=2")
     second = ana.api("GET", f"/drafts?limit=2&cursor={first['next_cursor']}")
     third = ana.api("GET", f"/drafts?limit=2&cursor={second['next_cursor']}")
-    titles = [one["title"] for page in (first, second, third) for one in page["items"]]
+    titles = [item["title"] for page in (first, second, third) for item in page["items"]]
     assert (titles, third["next_cursor"]) == (["1", "4", "3", "2", "0"], None)
 
 
-def test_other_windows_are_told(ana: Client) -> None:
+def test_changes_to_a_draft_send_events(ana: Client) -> None:
     listener = Listener(ana)
     draft = ana.api("POST", "/drafts", json={"content": "a"}, expect=201)["id"]
     save(ana, draft, "b", 1)
@@ -244,7 +244,7 @@ def test_other_windows_are_told(ana: Client) -> None:
         json={"content": "c", "base_version_number": 2, "revision": 0, "window_id": "a"},
     )
     listener.wait_for(lambda: ("draft_working_copy", "updated") in listener.changes)
-    assert [one for one in listener.changes if one[0].startswith("draft")] == [
+    assert [change for change in listener.changes if change[0].startswith("draft")] == [
         ("draft", "created"),
         ("draft_version", "created"),
         ("draft", "updated"),
@@ -252,8 +252,8 @@ def test_other_windows_are_told(ana: Client) -> None:
     ]
 
 
-def test_sixteen_writers_of_many_saves_leave_no_gap_and_lose_nothing(ana: Client, engine_kind: str) -> None:
-    # On PostgreSQL each waits for the lock of all others, so fewer show the same.
+def test_concurrent_saves_leave_no_gap_and_lose_nothing(ana: Client, engine_kind: str) -> None:
+    # On PostgreSQL each save waits for the locks of the others, so use fewer.
     saves = 40 if engine_kind == "sqlite" else 25
     lines = [f"line {number}: 0\n" for number in range(16)]
     draft = ana.api("POST", "/drafts", json={"content": "".join(lines)}, expect=201)["id"]
@@ -284,6 +284,6 @@ def test_sixteen_writers_of_many_saves_leave_no_gap_and_lose_nothing(ana: Client
     numbers, cursor = [], ""
     while cursor is not None:
         page = ana.api("GET", f"/drafts/{draft}/versions?limit=200" + (f"&cursor={cursor}" if cursor else ""))
-        numbers += [one["version_number"] for one in page["items"]]
+        numbers += [item["version_number"] for item in page["items"]]
         cursor = page["next_cursor"]
     assert numbers == list(range(16 * saves + 1, 0, -1))

@@ -1,4 +1,4 @@
-"""Drafts as the database holds them: keys, cascades, texts packed as changes, any history, and what search finds."""
+"""Tests for stored drafts: keys, cascades, texts packed as deltas, random histories, and search."""
 
 from datetime import timedelta
 from typing import Any
@@ -39,25 +39,25 @@ from tests.factories.drafts import make_draft, store
 from tests.fakes.live_server import Client
 
 
-def test_the_current_version_and_parents_are_of_the_same_draft(session: Session, alice: Actor) -> None:
-    one, other = (make_draft(session, owner=alice, contents=["a", "b"]) for _ in range(2))
+def test_the_current_version_and_parents_belong_to_the_draft(session: Session, alice: Actor) -> None:
+    draft, other = (make_draft(session, owner=alice, contents=["a", "b"]) for _ in range(2))
     session.commit()
     foreign = session.scalars(sa.select(DraftVersion.id).where(DraftVersion.draft_id == other)).first()
     for statement in (
-        sa.update(Draft).where(Draft.id == one).values(current_version_id=foreign),
-        sa.update(DraftVersion).where(DraftVersion.draft_id == one).values(parent_version_id=foreign),
+        sa.update(Draft).where(Draft.id == draft).values(current_version_id=foreign),
+        sa.update(DraftVersion).where(DraftVersion.draft_id == draft).values(parent_version_id=foreign),
     ):
         session.execute(statement)
         with pytest.raises(exc.IntegrityError):
             session.commit()
         session.rollback()
     with pytest.raises(exc.IntegrityError):
-        session.execute(sa.update(DraftVersion).where(DraftVersion.draft_id == one).values(version_number=7))
+        session.execute(sa.update(DraftVersion).where(DraftVersion.draft_id == draft).values(version_number=7))
     session.rollback()
 
 
 @pytest.mark.parametrize("whose", [Draft, User])
-def test_a_draft_goes_with_everything_that_is_its_own(session: Session, alice: Actor, whose: Any) -> None:
+def test_deleting_a_draft_or_its_owner_deletes_all_its_rows(session: Session, alice: Actor, whose: Any) -> None:
     draft = make_draft(session, owner=alice, contents=["a", "b"])
     store(session, draft, "c", 2, alice)
     session.commit()
@@ -67,7 +67,7 @@ def test_a_draft_goes_with_everything_that_is_its_own(session: Session, alice: A
         assert session.scalar(sa.select(sa.func.count()).select_from(table)) == 0
 
 
-def test_the_trash_is_emptied_with_its_chats(session: Session, alice: Actor) -> None:
+def test_purging_a_draft_deletes_its_versions_and_chats(session: Session, alice: Actor) -> None:
     draft = make_draft(session, owner=alice, contents=["a", "b"])
     delete_draft(session, draft, actor=alice)
     assert purge_drafts(session, timedelta(days=30)) == 0
@@ -77,7 +77,7 @@ def test_the_trash_is_emptied_with_its_chats(session: Session, alice: Actor) -> 
         assert session.scalar(sa.select(sa.func.count()).select_from(table)) == 0
 
 
-def test_texts_are_read_back_through_any_number_of_changes(session: Session, alice: Actor) -> None:
+def test_texts_are_read_back_through_chains_of_deltas(session: Session, alice: Actor) -> None:
     contents = [f"{'The same beginning of it all. ' * 20}{number}" for number in range(3 * packing.MAX_DEPTH)]
     draft = make_draft(session, owner=alice, contents=contents)
     rows = session.execute(
@@ -91,7 +91,7 @@ def test_texts_are_read_back_through_any_number_of_changes(session: Session, ali
 
 
 class VersionMachine(RuleBasedStateMachine):
-    """Random saves, branches and restores, beside a model in plain lists."""
+    """Random saves, branches and restores, compared with a model in plain lists."""
 
     session: Session
     alice: Actor
@@ -136,8 +136,8 @@ class VersionMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1000))
     def restore(self, which: int) -> None:
         number = which % len(self.texts) + 1
-        made = restore_version(self.session, self.draft_id, number, actor=self.alice)
-        self._made(self.texts[number - 1], number, made["version_number"])
+        version = restore_version(self.session, self.draft_id, number, actor=self.alice)
+        self._made(self.texts[number - 1], number, version["version_number"])
 
     def _made(self, content: str, parent: int, number: int) -> None:
         self.texts.append(content)
@@ -147,8 +147,8 @@ class VersionMachine(RuleBasedStateMachine):
     @invariant()
     def every_version_is_as_it_was_made(self) -> None:
         listed = list_versions(self.session, self.draft_id, actor=self.alice, limit=1000)[::-1]
-        assert [one["version_number"] for one in listed] == list(range(1, len(self.texts) + 1))
-        assert [one["parent_version_number"] for one in listed] == self.parents
+        assert [item["version_number"] for item in listed] == list(range(1, len(self.texts) + 1))
+        assert [item["parent_version_number"] for item in listed] == self.parents
         for number, content in enumerate(self.texts, 1):
             version = get_version(self.session, self.draft_id, number, actor=self.alice)
             assert version["content"] == content
@@ -158,7 +158,7 @@ class VersionMachine(RuleBasedStateMachine):
         assert get_draft(self.session, self.draft_id, actor=self.alice)["current_version_number"] == self.current
 
 
-def test_any_history_reads_as_it_was_made(session: Session, alice: Actor) -> None:
+def test_random_histories_match_the_model(session: Session, alice: Actor) -> None:
     class Machine(VersionMachine):
         pass
 
@@ -176,9 +176,9 @@ def found_drafts(session: Session, typed: str, actor: Actor) -> list[tuple[str |
     return [(hit["draft"]["title"], "".join(piece["text"] for piece in hit["snippet"])) for hit in hits if hit["draft"]]
 
 
-def test_a_draft_is_found_by_what_it_says_now(session: Session, alice: Actor, bob: Actor) -> None:
+def test_search_finds_the_current_text_of_a_draft(session: Session, alice: Actor, bob: Actor) -> None:
     draft = make_draft(session, owner=alice, contents=["The quick fox.", "The slow walrus."], title="Animals")
-    assert has_unindexed_drafts(session) is False  # somebody may still save
+    assert has_unindexed_drafts(session) is False  # it changed too recently
     session.execute(sa.update(Draft).values(updated_at=clock.now() - timedelta(seconds=6)))
     assert has_unindexed_drafts(session) is True
     assert index_next_draft(session) is True
@@ -186,14 +186,14 @@ def test_a_draft_is_found_by_what_it_says_now(session: Session, alice: Actor, bo
     assert found_drafts(session, "walrus", alice) == [("Animals", "The slow walrus.")]
     assert found_drafts(session, "fox", alice) == []
     assert found_drafts(session, "walrus", bob) == []
-    # The title of its chat stands beside it, and is not taken for its text.
+    # The indexed title of its chat does not replace its text.
     index_title(session, session.scalars(sa.select(DraftChat.chat_id)).one())
     assert len(found_drafts(session, "walrus", alice)) == 1
     delete_draft(session, draft, actor=alice)
     assert found_drafts(session, "walrus", alice) == []
 
 
-def test_strangers_find_nothing(ana: Client, sign_in: SignIn) -> None:
+def test_strangers_cannot_see_a_draft(ana: Client, sign_in: SignIn) -> None:
     draft = ana.api("POST", "/drafts", json={"content": "secret"}, expect=201)["id"]
     bob = sign_in("bob")
     assert bob.api("GET", "/drafts")["items"] == []

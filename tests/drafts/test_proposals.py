@@ -1,4 +1,4 @@
-"""Edits that a model proposes: read out of its words, placed, moved with the text, taken or left."""
+"""Tests for edits that a model proposes: parsed from its reply, placed, moved with the text, accepted or rejected."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.fakes.live_server import Client
 from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Status, Text
 from tests.waiting import until
 
-LETTER = "Dear aunt,\n\nThank you very much for the cake. It was good.\n\nYours, Ana\n"
+LETTER = "Kind aunt,\n\nThank you very much for the cake. It was good.\n\nYours, Ana\n"
 
 
 def block(find: str, replacement: str) -> str:
@@ -22,25 +22,25 @@ def block(find: str, replacement: str) -> str:
 
 def placed(text: str, reply: str, selection: tuple[int, int] | None = None) -> list[tuple[str, str]]:
     edits = edits_of_reply(text, reply, selection)
-    assert all(text[one.start : one.end] == one.old for one in edits if one.is_placed)
-    return [(one.old, one.new) for one in edits if one.is_placed]
+    assert all(text[edit.start : edit.end] == edit.old for edit in edits if edit.is_placed)
+    return [(edit.old, edit.new) for edit in edits if edit.is_placed]
 
 
-def test_blocks_are_placed_and_narrowed_to_what_changes() -> None:
+def test_edit_blocks_are_placed_and_narrowed_to_the_change() -> None:
     reply = "Two changes.\n" + block("very much for the cake", "for the cake") + block("It was good.", "It was superb.")
     assert placed(LETTER, reply) == [("very much ", ""), ("good", "superb")]
 
 
-def test_a_place_that_is_almost_as_the_model_says_is_found() -> None:
+def test_a_nearly_matching_passage_is_found() -> None:
     assert placed(LETTER, block("Thank you very much for that cake.", "Thanks for the cake.")) != []
 
 
-def test_a_place_that_is_not_there_is_told_and_changes_nothing() -> None:
+def test_an_edit_of_a_missing_passage_is_not_placed() -> None:
     [edit] = edits_of_reply(LETTER, block("A sentence of no letter at all", "x"), None)
     assert (edit.is_placed, edit.old, edit.new) == (False, "A sentence of no letter at all", "x")
 
 
-def test_a_place_that_is_almost_right_ends_where_words_end() -> None:
+def test_a_nearly_matching_passage_ends_at_a_word_boundary() -> None:
     for text, find, replacement, wanted in (
         (
             "The quick brown fox jumped over the dog. End.",
@@ -73,37 +73,37 @@ def test_a_place_that_is_almost_right_ends_where_words_end() -> None:
     ],
     ids=["open blocks", "open finds", "opens", "closes", "long finds", "many finds"],
 )
-def test_whatever_a_model_writes_is_read_soon(reply: str) -> None:
-    """A million characters that are no blocks, or too many: what takes minutes would never end here."""
+def test_hostile_replies_are_parsed_quickly(reply: str) -> None:
+    """Parse a million characters of invalid or too many blocks, for which a slow algorithm would take minutes."""
     text = "a passage that is almost there, with some more of it. " * 9000
     edits = edits_of_reply(text, reply, None)
     assert len(edits) <= MOST_EDITS
     assert not any(edit.is_placed for edit in edits)
 
 
-def test_a_rewritten_book_has_no_more_edits_than_one_can_look_at() -> None:
+def test_a_rewritten_long_text_has_a_limited_number_of_edits() -> None:
     text = "".join(f"word{number}\nstays\n" for number in range(5_000))
     edits = edits_of_reply(text, text.replace("word", "wort"), None)
     assert 0 < len(edits) <= MOST_EDITS
-    made, at = "", 0
+    rebuilt, at = "", 0
     for edit in edits:
-        made += text[at : edit.start] + edit.new
+        rebuilt += text[at : edit.start] + edit.new
         at = edit.end
-    assert made + text[at:] == text.replace("word", "wort")
+    assert rebuilt + text[at:] == text.replace("word", "wort")
 
 
-def test_blocks_never_overlap() -> None:
+def test_edit_blocks_never_overlap() -> None:
     edits = edits_of_reply(LETTER, block("the cake", "the pie") + block("for the cake. It", "for it. It"), None)
-    assert [one.is_placed for one in edits] == [True, False]
+    assert [edit.is_placed for edit in edits] == [True, False]
 
 
-def test_of_the_same_words_twice_the_next_is_meant() -> None:
+def test_a_repeated_passage_matches_its_next_occurrence() -> None:
     text = "good, good, good"
     reply = block("good", "fine") + block("good", "great")
-    assert [(one.start, one.new) for one in edits_of_reply(text, reply, None)] == [(0, "fine"), (6, "great")]
+    assert [(edit.start, edit.new) for edit in edits_of_reply(text, reply, None)] == [(0, "fine"), (6, "great")]
 
 
-def test_a_selection_takes_the_wording_as_it_is() -> None:
+def test_a_reply_to_a_selection_replaces_it() -> None:
     start = LETTER.index("Thank")
     end = LETTER.index("\n\nYours")
     assert placed(LETTER, "Thank you for the cake. It was good.", (start, end)) == [("very much ", "")]
@@ -112,14 +112,14 @@ def test_a_selection_takes_the_wording_as_it_is() -> None:
     assert placed("ab", "new", (1, 1)) == [("", "new")]
 
 
-def test_a_text_that_was_written_anew_becomes_edits_and_chatter_none() -> None:
+def test_a_rewritten_text_becomes_edits_and_other_replies_do_not() -> None:
     assert placed(LETTER, LETTER.replace("good", "superb")) == [("good", "superb")]
     assert placed(LETTER, "I am sorry, I cannot do that.") == []
     assert placed("", "A whole text") == [("", "A whole text")]
 
 
 @given(st.text("ab \n", max_size=40), st.text("ab \n", max_size=40), st.integers(0, 40), st.integers(0, 10))
-def test_a_place_moves_with_its_words_or_is_lost(old: str, new: str, start: int, length: int) -> None:
+def test_a_place_moves_with_its_text_or_is_lost(old: str, new: str, start: int, length: int) -> None:
     start = min(start, len(old))
     end = min(len(old), start + length)
     moved = Moved(changes_between(old, new)).place(start, end)
@@ -127,7 +127,7 @@ def test_a_place_moves_with_its_words_or_is_lost(old: str, new: str, start: int,
         assert new[moved[0] : moved[1]] == old[start:end]
 
 
-def test_a_place_that_was_changed_is_lost() -> None:
+def test_a_place_whose_text_was_changed_is_lost() -> None:
     assert Moved([Change(5, 6, "x")]).place(4, 9) is None
     assert Moved([Change(0, 2, "xyz"), Change(9, 9, "more")]).place(4, 9) == (5, 10)
     assert Moved([Change(4, 4, "xy")]).place(4, 4) == (6, 6)
@@ -136,8 +136,8 @@ def test_a_place_that_was_changed_is_lost() -> None:
 
 
 def draft_of(client: Client, content: str = LETTER) -> str:
-    made: str = client.api("POST", "/drafts", json={"title": "Letter", "content": content}, expect=201)["id"]
-    return made
+    draft_id: str = client.api("POST", "/drafts", json={"title": "Letter", "content": content}, expect=201)["id"]
+    return draft_id
 
 
 def ask(client: Client, draft_id: str, instruction: str = "Shorten", version: int = 1, **fields: Any) -> Any:
@@ -145,21 +145,21 @@ def ask(client: Client, draft_id: str, instruction: str = "Shorten", version: in
     return client.api("POST", f"/drafts/{draft_id}/proposals", json=body, expect=201)
 
 
-def proposed(client: Client, draft_id: str, asked: Any) -> Any:
-    client.finished(asked["sent"]["run"]["id"])
-    [found] = [
-        one
-        for one in client.api("GET", f"/drafts/{draft_id}/proposals")["items"]
-        if one["id"] == asked["proposal"]["id"]
+def proposed(client: Client, draft_id: str, started: Any) -> Any:
+    client.finished(started["sent"]["run"]["id"])
+    [proposal] = [
+        item
+        for item in client.api("GET", f"/drafts/{draft_id}/proposals")["items"]
+        if item["id"] == started["proposal"]["id"]
     ]
-    return found
+    return proposal
 
 
-def test_a_proposal_is_written_and_half_of_it_accepted(ana: Client, provider: ScriptedProvider) -> None:
+def test_edits_of_a_proposal_are_accepted_and_rejected_separately(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text(block("very much for the cake", "for the cake") + block("good", "superb")), Finish()])
     draft = draft_of(ana)
-    asked = ask(ana, draft)
-    assert (asked["proposal"]["status"], asked["proposal"]["edits"]) == ("writing", [])
+    started = ask(ana, draft)
+    assert (started["proposal"]["status"], started["proposal"]["edits"]) == ("writing", [])
     until(lambda: provider.requests)
     system, user = provider.requests[0]["messages"]
     assert (system["role"], LETTER.strip() in system["content"], "<edit>" in system["content"]) == (
@@ -168,17 +168,17 @@ def test_a_proposal_is_written_and_half_of_it_accepted(ana: Client, provider: Sc
         True,
     )
     assert user["content"] == "Shorten"
-    found = proposed(ana, draft, asked)
-    assert (found["status"], found["model_name"], found["total_tokens"], found["cost"]) == (
+    proposal = proposed(ana, draft, started)
+    assert (proposal["status"], proposal["model_name"], proposal["total_tokens"], proposal["cost"]) == (
         "open",
         "scripted",
         12,
         None,
     )
-    first = found["edits"][0]
+    first = proposal["edits"][0]
     assert (first["old_text"], first["new_text"]) == ("very much ", "")
     assert LETTER[first["place"]["start"] : first["place"]["end"]] == "very much "
-    decided = ana.api("POST", f"/proposals/{found['id']}/accept", json={"edit_ids": [first["id"]]})
+    decided = ana.api("POST", f"/proposals/{proposal['id']}/accept", json={"edit_ids": [first["id"]]})
     version = decided["version"]
     assert version["content"] == LETTER.replace("very much ", "")
     assert (version["version_number"], version["generation_source"], version["model_name"]) == (
@@ -186,26 +186,29 @@ def test_a_proposal_is_written_and_half_of_it_accepted(ana: Client, provider: Sc
         "ai_edit",
         "scripted",
     )
-    assert version["message_id"] == asked["sent"]["reply"]["id"]
-    assert (decided["proposal"]["status"], [one["status"] for one in decided["proposal"]["edits"]]) == (
+    assert version["message_id"] == started["sent"]["reply"]["id"]
+    assert (decided["proposal"]["status"], [edit["status"] for edit in decided["proposal"]["edits"]]) == (
         "open",
         ["accepted", "open"],
     )
     rest = decided["proposal"]["edits"][1]["place"]
     assert version["content"][rest["start"] : rest["end"]] == "good"
-    rejected = ana.api("POST", f"/proposals/{found['id']}/reject")
+    rejected = ana.api("POST", f"/proposals/{proposal['id']}/reject")
     assert (rejected["version"], rejected["proposal"]["status"]) == (None, "decided")
-    assert [one["status"] for one in rejected["proposal"]["edits"]] == ["accepted", "rejected"]
-    # Decided once is decided.
-    again = ana.api("POST", f"/proposals/{found['id']}/accept")
-    assert (again["version"], [one["status"] for one in again["proposal"]["edits"]]) == (None, ["accepted", "rejected"])
+    assert [edit["status"] for edit in rejected["proposal"]["edits"]] == ["accepted", "rejected"]
+    # A decision is final.
+    again = ana.api("POST", f"/proposals/{proposal['id']}/accept")
+    assert (again["version"], [edit["status"] for edit in again["proposal"]["edits"]]) == (
+        None,
+        ["accepted", "rejected"],
+    )
 
 
-def test_what_is_accepted_is_the_models_and_the_rest_stays_the_persons(ana: Client, provider: ScriptedProvider) -> None:
+def test_only_accepted_text_is_attributed_to_the_model(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text(block("good", "superb")), Finish()])
     draft = draft_of(ana)
-    found = proposed(ana, draft, ask(ana, draft))
-    version = ana.api("POST", f"/proposals/{found['id']}/accept")["version"]
+    proposal = proposed(ana, draft, ask(ana, draft))
+    version = ana.api("POST", f"/proposals/{proposal['id']}/accept")["version"]
     spans, at = [], 0
     for span in ana.api("GET", f"/drafts/{draft}/versions/{version['version_number']}/authorship")["items"]:
         spans.append((version["content"][at : at + span["length"]], span["version_number"]))
@@ -213,21 +216,21 @@ def test_what_is_accepted_is_the_models_and_the_rest_stays_the_persons(ana: Clie
     assert [text for text, number in spans if number == 2] == ["superb"]
 
 
-def test_writing_goes_on_while_a_proposal_stands(ana: Client, provider: ScriptedProvider) -> None:
+def test_open_edits_move_with_the_typed_text(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text(block("very much ", "so ") + block("good", "superb")), Finish()])
     draft = draft_of(ana)
-    found = proposed(ana, draft, ask(ana, draft))
-    typed = LETTER.replace("Dear aunt", "My very dear aunt").replace("It was good", "It was bad")
+    proposal = proposed(ana, draft, ask(ana, draft))
+    typed = LETTER.replace("Kind aunt", "My very kind aunt").replace("It was good", "It was bad")
     copy = {"content": typed, "base_version_number": 1, "revision": 0, "window_id": "a"}
     ana.api("PUT", f"/drafts/{draft}/working-copy", json=copy)
     [moved] = ana.api("GET", f"/drafts/{draft}/proposals")["items"]
     place = moved["edits"][0]["place"]
     assert typed[place["start"] : place["end"]] == moved["edits"][0]["old_text"] != ""
-    assert moved["edits"][1]["place"] is None  # its word is another one now
+    assert moved["edits"][1]["place"] is None  # its passage was changed
     ana.api("POST", f"/drafts/{draft}/versions", json={"content": typed, "parent_version_number": 1}, expect=201)
-    decided = ana.api("POST", f"/proposals/{found['id']}/accept")
+    decided = ana.api("POST", f"/proposals/{proposal['id']}/accept")
     assert decided["version"]["content"] == typed.replace("very much", "so")
-    assert [one["status"] for one in decided["proposal"]["edits"]] == ["accepted", "misplaced"]
+    assert [edit["status"] for edit in decided["proposal"]["edits"]] == ["accepted", "misplaced"]
     assert decided["proposal"]["status"] == "decided"
 
 
@@ -235,32 +238,32 @@ def test_a_selection_is_quoted_and_an_empty_draft_is_generated(ana: Client, prov
     provider.play([Text("Thanks for the cake."), Finish()], [Text("# Ode\n\nto bread"), Finish()])
     draft = draft_of(ana)
     start = LETTER.index("Thank")
-    asked = ask(ana, draft, selection={"start": start, "end": LETTER.index(" It was")})
-    assert asked["sent"]["message"]["content"] == "> Thank you very much for the cake.\n\nShorten"
-    found = proposed(ana, draft, asked)
+    started = ask(ana, draft, selection={"start": start, "end": LETTER.index(" It was")})
+    assert started["sent"]["message"]["content"] == "> Thank you very much for the cake.\n\nShorten"
+    proposal = proposed(ana, draft, started)
     assert "<passage>\nThank you very much for the cake.\n</passage>" in provider.requests[0]["messages"][0]["content"]
-    version = ana.api("POST", f"/proposals/{found['id']}/accept")["version"]
+    version = ana.api("POST", f"/proposals/{proposal['id']}/accept")["version"]
     assert version["content"] == LETTER.replace("Thank you very much", "Thanks")
     empty = draft_of(ana, "")
-    found = proposed(ana, empty, ask(ana, empty, "Write an ode"))
-    version = ana.api("POST", f"/proposals/{found['id']}/accept")["version"]
+    proposal = proposed(ana, empty, ask(ana, empty, "Write an ode"))
+    version = ana.api("POST", f"/proposals/{proposal['id']}/accept")["version"]
     assert (version["content"], version["generation_source"]) == ("# Ode\n\nto bread", "ai_generation")
 
 
-def test_a_stopped_or_failed_proposal_says_so(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_stopped_or_failed_proposal_states_its_problem(ana: Client, provider: ScriptedProvider) -> None:
     provider.play(
-        [Text(block("good", "superb") + "<edit><find>Dear"), Hold(), Finish()],
+        [Text(block("good", "superb") + "<edit><find>Kind"), Hold(), Finish()],
         [Status(400, "no")],
         [Text("There is nothing to change."), Finish()],
     )
     draft = draft_of(ana)
-    asked = ask(ana, draft)
-    until(lambda: "superb" in ana.api("GET", f"/messages/{asked['sent']['reply']['id']}")["content"])
-    early = ana.api("POST", f"/proposals/{asked['proposal']['id']}/accept", expect=409)
+    started = ask(ana, draft)
+    until(lambda: "superb" in ana.api("GET", f"/messages/{started['sent']['reply']['id']}")["content"])
+    early = ana.api("POST", f"/proposals/{started['proposal']['id']}/accept", expect=409)
     assert early["code"] == "proposal_still_written"
-    ana.api("POST", f"/runs/{asked['sent']['run']['id']}/cancel")
+    ana.api("POST", f"/runs/{started['sent']['run']['id']}/cancel")
     provider.release()
-    stopped = proposed(ana, draft, asked)
+    stopped = proposed(ana, draft, started)
     assert (stopped["status"], len(stopped["edits"])) == ("open", 1)
     assert "ended before it was whole" in stopped["problem"]
     for _ in range(2):
@@ -269,7 +272,7 @@ def test_a_stopped_or_failed_proposal_says_so(ana: Client, provider: ScriptedPro
         assert "in the chat" in failed["problem"]
 
 
-def test_the_chat_of_a_draft_sees_what_the_person_has_now(ana: Client, provider: ScriptedProvider) -> None:
+def test_the_chat_of_a_draft_gets_the_working_copy(ana: Client, provider: ScriptedProvider) -> None:
     draft = draft_of(ana)
     copy = {"content": "Typed a moment ago </draft>", "base_version_number": 1, "revision": 0, "window_id": "a"}
     ana.api("PUT", f"/drafts/{draft}/working-copy", json=copy)
@@ -281,7 +284,7 @@ def test_the_chat_of_a_draft_sees_what_the_person_has_now(ana: Client, provider:
     assert "<edit>" not in system
 
 
-def test_of_a_long_draft_what_matters_is_sent(ana: Client, provider: ScriptedProvider) -> None:
+def test_only_relevant_parts_of_a_long_draft_are_sent(ana: Client, provider: ScriptedProvider) -> None:
     paragraphs = [
         f"Paragraph {number} is about nothing much at all, and goes on for a while." for number in range(4000)
     ]
@@ -297,12 +300,12 @@ def test_of_a_long_draft_what_matters_is_sent(ana: Client, provider: ScriptedPro
     assert len(system) < 40_000
 
 
-def test_what_is_wrong_is_refused_and_strangers_find_nothing(ana: Client, sign_in: SignIn) -> None:
+def test_invalid_proposals_and_strangers_are_refused(ana: Client, sign_in: SignIn) -> None:
     draft = draft_of(ana)
-    asked = ask(ana, draft)
-    ana.finished(asked["sent"]["run"]["id"])
+    started = ask(ana, draft)
+    ana.finished(started["sent"]["run"]["id"])
     bob = sign_in("bob")
-    for path in (f"/proposals/{asked['proposal']['id']}/accept", f"/proposals/{asked['proposal']['id']}/reject"):
+    for path in (f"/proposals/{started['proposal']['id']}/accept", f"/proposals/{started['proposal']['id']}/reject"):
         assert bob.api("POST", path, expect=404)["code"] == "proposal_not_found"
     bob.api("GET", f"/drafts/{draft}/proposals", expect=404)
     body = {"instruction": "x", "version_number": 1}
@@ -317,7 +320,7 @@ def test_what_is_wrong_is_refused_and_strangers_find_nothing(ana: Client, sign_i
 
 
 @pytest.mark.parametrize("length", [1, 10_000])
-def test_an_instruction_has_limits(ana: Client, length: int) -> None:
+def test_an_instruction_over_its_limit_is_refused(ana: Client, length: int) -> None:
     ask(ana, draft_of(ana), "x" * length)
     body = {"instruction": "x" * 10_001, "version_number": 1}
     ana.api("POST", f"/drafts/{draft_of(ana)}/proposals", json=body, expect=422)

@@ -1,4 +1,4 @@
-"""Shared drafts: who may do what, what is heard live, what strangers see, and drafts that a chat is told of."""
+"""Tests for shared drafts: permissions, live events, public links, and drafts attached to a chat."""
 
 import time
 from collections.abc import Iterable
@@ -44,7 +44,7 @@ def share(
     return client.api("POST", f"/drafts/{draft_id}/shares", json=body, expect=expect)
 
 
-def test_a_reader_reads_the_draft_and_its_chats_and_changes_nothing(ana: Client, bob_client: Client) -> None:
+def test_a_reader_sees_the_draft_and_its_chats_but_cannot_change_them(ana: Client, bob_client: Client) -> None:
     draft = draft_of(ana)
     [chat] = ana.api("GET", f"/drafts/{draft}/chats")["items"]
     ana.say(chat["id"], "hello", reply=False)
@@ -52,11 +52,13 @@ def test_a_reader_reads_the_draft_and_its_chats_and_changes_nothing(ana: Client,
     seen = bob_client.api("GET", f"/drafts/{draft}")
     assert (seen["owner"]["name"], seen["current_version"]["content"]) == ("Ana", "One two three.")
     assert seen["permissions"] == {"can_read": True, "can_write": False, "can_share": False}
-    assert [one["id"] for one in bob_client.api("GET", "/shared-drafts")["items"]] == [draft]
+    assert [shared["id"] for shared in bob_client.api("GET", "/shared-drafts")["items"]] == [draft]
     assert bob_client.api("GET", "/drafts")["items"] == []
     assert bob_client.api("GET", "/shared-chats")["items"] == []
     [same] = bob_client.api("GET", f"/drafts/{draft}/chats")["items"]
-    assert [one["content"] for one in bob_client.api("GET", f"/chats/{same['id']}/messages")["items"]] == ["hello"]
+    assert [message["content"] for message in bob_client.api("GET", f"/chats/{same['id']}/messages")["items"]] == [
+        "hello"
+    ]
     save(bob_client, draft, "Mine", 1, expect=404)
     bob_client.api("PATCH", f"/drafts/{draft}", json={"title": "Mine"}, headers={"If-Match": "1"}, expect=403)
     bob_client.api("DELETE", f"/drafts/{draft}", expect=403)
@@ -64,7 +66,7 @@ def test_a_reader_reads_the_draft_and_its_chats_and_changes_nothing(ana: Client,
     share(bob_client, draft, expect=404)
 
 
-def test_two_people_write_in_one_draft_and_are_told_apart(ana: Client, bob_client: Client) -> None:
+def test_each_writer_of_a_shared_draft_is_recorded_as_author(ana: Client, bob_client: Client) -> None:
     draft = draft_of(ana, "First.\n\nSecond.\n")
     share(ana, draft, write=True, shared_with_username="bob")
     put(ana, draft, "First by Ana.\n\nSecond.\n", 1, 0)
@@ -74,11 +76,11 @@ def test_two_people_write_in_one_draft_and_are_told_apart(ana: Client, bob_clien
     merged = save(ana, draft, "First by Ana.\n\nSecond.\n", 1)
     assert (merged["content"], merged["merged"]) == ("First by Ana.\n\nSecond by Bob.\n", True)
     origins = ana.api("GET", f"/drafts/{draft}/versions/3/authorship")
-    names = {one["version_number"]: one["author"]["name"] for one in origins["versions"]}
+    names = {version["version_number"]: version["author"]["name"] for version in origins["versions"]}
     assert names == {1: "Ana", 2: "Bob", 3: "Ana"}
 
 
-def test_a_writers_edits_are_the_writers_and_their_chats_the_owners(
+def test_a_writers_edits_are_their_own_and_their_chats_belong_to_the_owner(
     ana: Client, bob_client: Client, provider: ScriptedProvider
 ) -> None:
     draft = draft_of(ana)
@@ -87,37 +89,37 @@ def test_a_writers_edits_are_the_writers_and_their_chats_the_owners(
     assert chat["owner"]["name"] == "Ana"
     provider.play([Text("<edit><find>two</find><replace>2</replace></edit>"), Finish()])
     body = {"instruction": "Shorten", "version_number": 1, "chat_id": chat["id"]}
-    asked = bob_client.api("POST", f"/drafts/{draft}/proposals", json=body, expect=201)
-    bob_client.finished(asked["sent"]["run"]["id"])
+    started = bob_client.api("POST", f"/drafts/{draft}/proposals", json=body, expect=201)
+    bob_client.finished(started["sent"]["run"]["id"])
     assert "One two three." in str(provider.requests[-1]["messages"])
     [seen] = ana.api("GET", f"/drafts/{draft}/proposals")["items"]
     assert (seen["status"], seen["edits"][0]["new_text"]) == ("open", "2")
-    taken = bob_client.api("POST", f"/proposals/{seen['id']}/accept")
-    assert (taken["version"]["content"], taken["version"]["author"]["name"]) == ("One 2 three.", "Bob")
-    assert ana.api("GET", "/usage")["items"] == []  # it was Bob's question
-    assert next(one["id"] for one in ana.api("GET", f"/drafts/{draft}/chats")["items"]) == chat["id"]
+    accepted = bob_client.api("POST", f"/proposals/{seen['id']}/accept")
+    assert (accepted["version"]["content"], accepted["version"]["author"]["name"]) == ("One 2 three.", "Bob")
+    assert ana.api("GET", "/usage")["items"] == []  # Bob pays for his own request
+    assert next(item["id"] for item in ana.api("GET", f"/drafts/{draft}/chats")["items"]) == chat["id"]
 
 
-def test_the_other_hears_of_what_changes_and_not_of_what_is_typed(ana: Client, bob_client: Client) -> None:
+def test_other_users_receive_saved_changes_but_not_typing(ana: Client, bob_client: Client) -> None:
     draft = draft_of(ana)
-    given = share(ana, draft, shared_with_username="bob")
+    created = share(ana, draft, shared_with_username="bob")
     bob = Listener(bob_client)
     put(ana, draft, "One two three, f", 1, 0)
     save(ana, draft, "One two three, four.", 1)
     bob.wait_for(lambda: ("draft_version", "created") in bob.changes)
-    [told] = [data for _, _, data in bob.heard if data.get("entity") == "draft_version"]
-    assert (told["topic"], told["payload"]) == (f"draft:{draft}", None)
+    [event] = [data for _, _, data in bob.heard if data.get("entity") == "draft_version"]
+    assert (event["topic"], event["payload"]) == (f"draft:{draft}", None)
     chat = ana.api("POST", f"/drafts/{draft}/chats", expect=201)
     ana.say(chat["id"], "hello", reply=False)
     bob.wait_for(lambda: ("message", "created") in bob.changes)
-    ana.api("DELETE", f"/shares/{given['id']}", expect=204)
+    ana.api("DELETE", f"/shares/{created['id']}", expect=204)
     bob.wait_for(lambda: ("share", "deleted") in bob.changes)
     assert "draft_working_copy" not in {entity for entity, _ in bob.changes}
     bob_client.api("GET", f"/drafts/{draft}", expect=404)
     bob_client.api("GET", f"/chats/{chat['id']}", expect=404)
 
 
-def test_what_is_said_at_once_in_a_new_chat_is_heard_however_slowly_shares_are_looked_up(
+def test_messages_in_a_new_chat_are_received_despite_a_slow_share_lookup(
     ana: Client, bob_client: Client, server: LiveServer
 ) -> None:
     draft = draft_of(ana)
@@ -127,9 +129,9 @@ def test_what_is_said_at_once_in_a_new_chat_is_heard_however_slowly_shares_are_l
     find = feed._find_shared
 
     def slowly(session: Session, people: Iterable[str]) -> Any:
-        found = find(session, people)
+        shared = find(session, people)
         time.sleep(0.3)
-        return found
+        return shared
 
     feed._find_shared = slowly
     for _ in range(3):
@@ -138,7 +140,7 @@ def test_what_is_said_at_once_in_a_new_chat_is_heard_however_slowly_shares_are_l
         bob.wait_for(lambda said=said: any(data.get("entity_id") == said for _, _, data in bob.heard))  # type: ignore[misc]
 
 
-def test_what_is_shared_on_ends_with_what_it_came_from(ana: Client, bob_client: Client, sign_in: SignIn) -> None:
+def test_revoking_a_share_revokes_the_shares_made_from_it(ana: Client, bob_client: Client, sign_in: SignIn) -> None:
     carl = sign_in("carl")
     draft = draft_of(ana)
     first = share(ana, draft, on=True, shared_with_username="bob")
@@ -149,45 +151,43 @@ def test_what_is_shared_on_ends_with_what_it_came_from(ana: Client, bob_client: 
     carl.api("GET", f"/drafts/{draft}", expect=404)
 
 
-def test_a_link_shows_strangers_the_text_and_the_newest_chat_and_nothing_besides(
-    ana: Client, server: LiveServer
-) -> None:
+def test_a_link_shows_only_the_saved_text_and_the_newest_chat(ana: Client, server: LiveServer) -> None:
     draft = draft_of(ana)
     [chat] = ana.api("GET", f"/drafts/{draft}/chats")["items"]
     ana.say(chat["id"], "hello", reply=False)
     put(ana, draft, "What I am typing", 1, 0)
-    made = share(ana, draft)
-    with Client(server.url) as nobody:
-        seen = nobody.api("GET", f"/shared/{made['token']}")
+    link = share(ana, draft)
+    with Client(server.url) as stranger:
+        seen = stranger.api("GET", f"/shared/{link['token']}")
         assert (seen["title"], seen["draft"]["content"], seen["owner_name"]) == ("Ours", "One two three.", "Ana")
         assert "What I am typing" not in str(seen)
-        messages = nobody.api("GET", f"/shared/{made['token']}/messages")["items"]
-        assert [one["parts"][0]["text"] for one in messages] == ["hello"]
+        messages = stranger.api("GET", f"/shared/{link['token']}/messages")["items"]
+        assert [message["parts"][0]["text"] for message in messages] == ["hello"]
         ana.api("DELETE", f"/chats/{chat['id']}", expect=204)
-        alone = nobody.api("GET", f"/shared/{made['token']}")
+        alone = stranger.api("GET", f"/shared/{link['token']}")
         assert (alone["message_count"], alone["draft"]["version_number"]) == (0, 1)
-        assert nobody.api("GET", f"/shared/{made['token']}/messages")["items"] == []
+        assert stranger.api("GET", f"/shared/{link['token']}/messages")["items"] == []
         ana.api("DELETE", f"/drafts/{draft}", expect=204)
-        nobody.api("GET", f"/shared/{made['token']}", expect=404)
+        stranger.api("GET", f"/shared/{link['token']}", expect=404)
 
 
-def test_a_strangers_window_hears_that_the_draft_changed(ana: Client, server: LiveServer) -> None:
+def test_a_stranger_with_a_link_receives_change_events(ana: Client, server: LiveServer) -> None:
     draft = draft_of(ana)
-    made = share(ana, draft)
-    with Client(server.url) as nobody:
-        heard = Listener(nobody, path=f"/shared/{made['token']}/events")
+    link = share(ana, draft)
+    with Client(server.url) as stranger:
+        listener = Listener(stranger, path=f"/shared/{link['token']}/events")
         save(ana, draft, "Four.", 1)
-        heard.wait_for(lambda: any(kind == "change" for _, kind, _ in heard.heard))
+        listener.wait_for(lambda: any(kind == "change" for _, kind, _ in listener.heard))
 
 
-def test_the_chat_of_a_draft_is_not_shared_without_it(ana: Client, bob_client: Client) -> None:
+def test_the_chat_of_a_draft_cannot_be_shared_separately(ana: Client, bob_client: Client) -> None:
     draft = draft_of(ana)
     [chat] = ana.api("GET", f"/drafts/{draft}/chats")["items"]
     refused = ana.api("POST", f"/chats/{chat['id']}/shares", json={}, expect=422)
     assert refused["code"] == "share_the_draft"
 
 
-def test_search_finds_a_shared_draft_for_whom_it_is_shared_with(session: Session, alice: Actor, bob: Actor) -> None:
+def test_search_finds_a_draft_for_the_users_it_is_shared_with(session: Session, alice: Actor, bob: Actor) -> None:
     draft_id = make_draft(session, owner=alice, contents=["The walrus and the carpenter"])
     for wanted in (0, 1):
         draft = session.get_one(Draft, draft_id)
@@ -202,14 +202,14 @@ def test_search_finds_a_shared_draft_for_whom_it_is_shared_with(session: Session
             create_share(session, draft_id, new, actor=alice)
 
 
-def test_what_somebody_typed_waits_while_their_leave_is_gone(session: Session, alice: Actor, bob: Actor) -> None:
+def test_a_working_copy_is_kept_while_its_writer_has_no_permission(session: Session, alice: Actor, bob: Actor) -> None:
     draft_id = make_draft(session, owner=alice, contents=["One"])
     writing = ShareCreate(shared_with_user_id=bob.user_id, permissions=Permissions(can_write=True))
-    given = create_share(session, draft_id, writing, actor=alice)
+    created = create_share(session, draft_id, writing, actor=alice)
     reading = ShareCreate(shared_with_user_id=bob.user_id)
     create_share(session, draft_id, reading, actor=alice)
     store(session, draft_id, "One by Bob", 1, bob)
-    revoke_share(session, ShareId(given["id"]), actor=alice)
+    revoke_share(session, ShareId(created["id"]), actor=alice)
     session.execute(sa.update(DraftWorkingCopy).values(updated_at=clock.now() - 2 * SETTLED_AFTER))
     assert settle_working_copy(session)
     assert get_draft(session, draft_id, actor=alice)["version_count"] == 1
@@ -220,7 +220,7 @@ def test_what_somebody_typed_waits_while_their_leave_is_gone(session: Session, a
     assert copy["content"] == "One by Bob"
 
 
-def test_what_one_has_for_a_time_is_not_given_for_longer(session: Session, alice: Actor, bob: Actor) -> None:
+def test_a_temporary_permission_is_not_shared_for_longer(session: Session, alice: Actor, bob: Actor) -> None:
     carol = make_user(session, username="carol", name="Carol")
     draft_id = make_draft(session, owner=alice)
     soon = clock.now() + timedelta(hours=1)
@@ -233,19 +233,19 @@ def test_what_one_has_for_a_time_is_not_given_for_longer(session: Session, alice
     assert create_share(session, draft_id, reading, actor=bob)["expires_at"] is None
 
 
-def test_the_chat_of_a_draft_is_not_made_public(ana: Client) -> None:
+def test_the_chat_of_a_draft_cannot_be_made_public(ana: Client) -> None:
     [chat] = ana.api("GET", f"/drafts/{draft_of(ana)}/chats")["items"]
     refused = ana.api("PATCH", f"/chats/{chat['id']}", json={"visibility": "public"}, expect=422)
     assert refused["code"] == "share_the_draft"
 
 
-# Attached to a chat
+# ---- drafts attached to a chat
 
 
-def test_a_chats_models_are_told_of_the_drafts_attached_to_it(ana: Client, provider: ScriptedProvider) -> None:
+def test_drafts_attached_to_a_chat_are_included_in_the_prompt(ana: Client, provider: ScriptedProvider) -> None:
     draft, chat = draft_of(ana, "The budget is 40 crowns."), ana.chat()
-    assert [one["id"] for one in ana.api("PUT", f"/chats/{chat['id']}/drafts/{draft}")["items"]] == [draft]
-    ana.api("PUT", f"/chats/{chat['id']}/drafts/{draft}")  # again is nothing new
+    assert [item["id"] for item in ana.api("PUT", f"/chats/{chat['id']}/drafts/{draft}")["items"]] == [draft]
+    ana.api("PUT", f"/chats/{chat['id']}/drafts/{draft}")  # repeating it changes nothing
     put(ana, draft, "The budget is 50 crowns.", 1, 0)
     provider.play([Text("Fifty"), Finish()])
     ana.finished(ana.say(chat["id"], "What is the budget?")["run"]["id"])
@@ -257,7 +257,7 @@ def test_a_chats_models_are_told_of_the_drafts_attached_to_it(ana: Client, provi
     assert "crowns" not in str(provider.requests[-1]["messages"])
 
 
-def test_whoever_writes_in_the_chat_gets_no_attached_draft_that_they_may_not_read(
+def test_the_prompt_omits_attached_drafts_that_the_user_may_not_read(
     ana: Client, bob_client: Client, provider: ScriptedProvider
 ) -> None:
     draft, chat = draft_of(ana, "A secret text"), ana.chat()
@@ -272,18 +272,18 @@ def test_whoever_writes_in_the_chat_gets_no_attached_draft_that_they_may_not_rea
     assert "A secret text" in str(provider.requests[-1]["messages"])
 
 
-def test_a_draft_is_not_attached_to_its_own_chat_and_the_trash_takes_no_place(ana: Client) -> None:
+def test_a_draft_is_not_attached_to_its_own_chat_and_deleted_drafts_do_not_count(ana: Client) -> None:
     draft, chat = draft_of(ana), ana.chat()
     [own] = ana.api("GET", f"/drafts/{draft}/chats")["items"]
     assert ana.api("PUT", f"/chats/{own['id']}/drafts/{draft}", expect=422)["code"] == "draft_of_this_chat"
     for _ in range(5):
-        gone = draft_of(ana)
-        ana.api("PUT", f"/chats/{chat['id']}/drafts/{gone}")
-        ana.api("DELETE", f"/drafts/{gone}", expect=204)
+        deleted = draft_of(ana)
+        ana.api("PUT", f"/chats/{chat['id']}/drafts/{deleted}")
+        ana.api("DELETE", f"/drafts/{deleted}", expect=204)
     assert len(ana.api("PUT", f"/chats/{chat['id']}/drafts/{draft}")["items"]) == 1
 
 
-def test_five_drafts_are_attached_to_a_chat_and_no_sixth(ana: Client) -> None:
+def test_at_most_five_drafts_are_attached_to_a_chat(ana: Client) -> None:
     chat = ana.chat()
     for _ in range(5):
         ana.api("PUT", f"/chats/{chat['id']}/drafts/{draft_of(ana)}")

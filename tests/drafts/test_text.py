@@ -1,4 +1,4 @@
-"""Comparing and merging, by properties: whatever was written, nothing is lost and nothing is made up."""
+"""Property tests for comparing and merging texts: nothing is lost and nothing is invented."""
 
 import itertools
 
@@ -27,7 +27,7 @@ TEXT = st.lists(WORDS, max_size=30).map("".join)
 
 @st.composite
 def edited(draw: st.DrawFn, base: str) -> str:
-    """A text made from another by a few cuts and insertions."""
+    """Generate a text from a base by a few cuts and insertions."""
     for _ in range(draw(st.integers(0, 3))):
         start = draw(st.integers(0, len(base)))
         end = draw(st.integers(start, min(len(base), start + 12)))
@@ -42,18 +42,18 @@ def three_sides(draw: st.DrawFn) -> tuple[str, str, str]:
 
 
 @given(TEXT, TEXT)
-def test_the_changes_make_the_one_of_the_other(old: str, new: str) -> None:
+def test_applying_the_changes_gives_the_new_text(old: str, new: str) -> None:
     changes = changes_between(old, new)
     assert apply_changes(old, changes) == new
-    assert all(one.start <= one.end for one in changes)
-    assert all(one.end <= other.start for one, other in itertools.pairwise(changes))
+    assert all(change.start <= change.end for change in changes)
+    assert all(before.end <= after.start for before, after in itertools.pairwise(changes))
     pieces = diff_pieces(old, new)
     assert "".join(piece["text"] for piece in pieces if piece["kind"] != "added") == old
     assert "".join(piece["text"] for piece in pieces if piece["kind"] != "removed") == new
 
 
 @given(three_sides())
-def test_a_merge_has_every_word_that_either_side_wrote(sides: tuple[str, str, str]) -> None:
+def test_a_merge_contains_the_text_of_both_sides(sides: tuple[str, str, str]) -> None:
     base, mine, theirs = sides
     merged = merge_texts(base, mine, theirs)
     assert _side(merged, "mine") == "".join(_taken(merged, "mine"))
@@ -61,10 +61,14 @@ def test_a_merge_has_every_word_that_either_side_wrote(sides: tuple[str, str, st
         kept = _side(merged, side)
         for change in changes_between(base, text):
             assert change.text in kept
-    # What neither took away is there, in its order.
+    # Characters that neither side removed stay in order.
     rest = iter(_side(merged, "mine"))
     both = [changes_between(base, mine), changes_between(base, theirs)]
-    untouched = [c for at, c in enumerate(base) if not any(one.start <= at < one.end for side in both for one in side)]
+    untouched = [
+        character
+        for at, character in enumerate(base)
+        if not any(change.start <= at < change.end for side in both for change in side)
+    ]
     assert all(character in rest for character in untouched)
 
 
@@ -75,7 +79,7 @@ def test_a_merge_does_not_depend_on_who_saves_first(sides: tuple[str, str, str])
 
 
 @given(three_sides())
-def test_a_side_that_did_nothing_changes_nothing(sides: tuple[str, str, str]) -> None:
+def test_an_unchanged_side_does_not_affect_the_merge(sides: tuple[str, str, str]) -> None:
     base, mine, _ = sides
     assert merged_text(merge_texts(base, mine, base)) == mine
     assert merged_text(merge_texts(base, base, mine)) == mine
@@ -90,13 +94,13 @@ def _side(merged: Merged, side: str) -> str:
     return "".join(_taken(merged, side))
 
 
-def test_within_a_paragraph_different_words_are_merged() -> None:
+def test_changes_to_different_words_of_a_paragraph_are_merged() -> None:
     base = "The quick brown fox jumps over the lazy dog."
     merged = merge_texts(base, base.replace("quick", "slow"), base.replace("lazy", "sleeping"))
     assert merged_text(merged) == "The slow brown fox jumps over the sleeping dog."
 
 
-def test_the_same_word_changed_by_both_is_for_the_person_to_choose() -> None:
+def test_conflicting_changes_to_a_word_are_not_merged() -> None:
     base = "The quick brown fox."
     merged = merge_texts(base, base.replace("quick", "slow"), base.replace("quick", "red"))
     assert merged == [
@@ -107,18 +111,18 @@ def test_the_same_word_changed_by_both_is_for_the_person_to_choose() -> None:
     assert merged_text(merged) is None
 
 
-def test_one_who_deletes_a_sentence_does_not_delete_what_the_other_wrote_into_it() -> None:
+def test_deleting_a_sentence_conflicts_with_an_insertion_into_it() -> None:
     base = "First. The second one. Third."
     merged = merge_texts(base, "First. Third.", "First. The second good one. Third.")
     assert [piece["kind"] for piece in merged] == ["same", "overlap", "same"]
 
 
-def test_whoever_wrote_on_where_the_other_stopped_is_taken() -> None:
+def test_the_longer_of_two_equal_continuations_is_taken() -> None:
     merged = merge_texts("A.", "A. And more", "A. And more of it")
     assert merged_text(merged) == "A. And more of it"
 
 
-def test_a_rewritten_stretch_that_is_too_long_to_compare_is_one_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_passage_too_long_to_compare_is_one_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texts, "MOST_COMPARED", 10)
     assert changes_between("a b c d e f", "g b h d i f") == [Change(0, 9, "g b h d i")]
 
@@ -133,13 +137,17 @@ def test_every_character_has_one_origin(sides: tuple[str, str, str]) -> None:
         spans = spans_after(spans, changes, number)
         after = [span.version_number for span in spans for _ in range(span.length)]
         assert len(after) == len(new)
-        assert all(one != other for one, other in itertools.pairwise(spans))
-        # What stayed keeps its origin, what came has the new one.
-        assert [one for one in after if one == number] == [number] * sum(len(change.text) for change in changes)
-        gone = {at for change in changes for at in range(change.start, change.end)}
-        assert [one for one in after if one != number] == [one for at, one in enumerate(before) if at not in gone]
+        assert all(span != following for span, following in itertools.pairwise(spans))
+        # Kept characters keep their origin, and new ones get the new version.
+        assert [origin for origin in after if origin == number] == [number] * sum(
+            len(change.text) for change in changes
+        )
+        removed = {at for change in changes for at in range(change.start, change.end)}
+        assert [origin for origin in after if origin != number] == [
+            origin for at, origin in enumerate(before) if at not in removed
+        ]
 
 
-def test_lines_end_alike_and_words_are_counted_in_any_script() -> None:
+def test_line_ends_are_normalised_and_words_counted_in_any_script() -> None:
     assert clean("a\r\nb\rc\n") == "a\nb\nc\n"
     assert count_words("It's 3 o'clock — 東京!") == 7

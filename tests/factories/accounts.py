@@ -1,4 +1,4 @@
-"""People who exist already."""
+"""Factories for user accounts."""
 
 from collections.abc import Callable
 from functools import cache
@@ -17,7 +17,7 @@ from tests.fakes.live_server import Client, LiveServer
 
 @cache
 def _hash() -> str:
-    """Of `correct horse battery`, made cheaply: how dear a hash is is not what these tests are about."""
+    """Hash `correct horse battery` with cheap parameters, to keep the tests fast."""
     return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse battery")
 
 
@@ -25,7 +25,7 @@ PASSWORD_HASH = _hash()
 
 
 def make_admin(server: LiveServer, sign_in: Callable[[str], Client]) -> Client:
-    """A client that is signed in as an administrator."""
+    """Return a client that is signed in as an administrator."""
     admin = sign_in("admin")
     engine = plain_engine(server.settings)
     with Session(engine) as session, session.begin():
@@ -38,7 +38,7 @@ def make_user(
     session: Session,
     *,
     username: str | None = None,
-    name: str = "Somebody",
+    name: str = "Someone",
     role: UserRole = UserRole.USER,
     password_hash: str | None = None,
     email: str | None = None,

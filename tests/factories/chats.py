@@ -1,4 +1,4 @@
-"""Chats with a history."""
+"""Factories for chats with messages."""
 
 from sqlalchemy.orm import Session
 
@@ -12,7 +12,7 @@ from tertulia.ids import ChatId, MessageId
 
 
 def make_chat(session: Session, *, owner: Actor, messages: int = 0, **fields: object) -> ChatId:
-    """A chat whose messages are `message 0`, `message 1`, … by turns of its owner and a model."""
+    """Create a chat with messages `message 0`, `message 1`, …, alternating between its owner and a model."""
     chat_id = ChatId(create_chat(session, ChatCreate.model_validate(fields), owner_id=owner.user_id)["id"])
     for number in range(messages):
         add_message(session, chat_id, f"message {number}", owner=owner, is_reply=bool(number % 2))
@@ -30,7 +30,7 @@ def add_message(
     at_root: bool = False,
     in_thread_of: MessageId | None = None,
 ) -> MessageId:
-    """Put a message after the head, or after a given message, which makes a branch, or at the end of a thread."""
+    """Append a message after the head, after another message, at the root, or at the end of a thread."""
     chat = lock_chat(session, chat_id, actor=owner)
     thread = find_thread(session, chat_id, in_thread_of) if in_thread_of else None
     previous = thread.last_message_id if thread else after or chat.head_message_id

@@ -1,4 +1,4 @@
-"""Drafts with versions."""
+"""Factories for drafts with versions."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from tertulia.ids import DraftId
 
 
 def make_draft(session: Session, *, owner: Actor, contents: Sequence[str] = ("",), title: str = "Letter") -> DraftId:
-    """A draft with a version of each text, one after the other."""
+    """Create a draft with one version per text, each based on the one before."""
     draft_id = DraftId(create_draft(session, DraftCreate(title=title, content=contents[0]), actor=owner)["id"])
     for number, content in enumerate(contents[1:], 1):
         create_version(session, draft_id, VersionCreate(content=content, parent_version_number=number), actor=owner)

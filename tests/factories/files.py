@@ -1,4 +1,4 @@
-"""Files, without bytes."""
+"""Factories for attachments without bytes."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session

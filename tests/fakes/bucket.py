@@ -1,4 +1,4 @@
-"""A bucket that speaks as much of S3's HTTP as one object after another needs."""
+"""A bucket that speaks the part of S3's HTTP API that the file store uses."""
 
 import re
 import threading
@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 
 
 class Bucket:
-    """Runs in a thread of its own; `objects` is what it holds, by key."""
+    """Runs in its own thread. `objects` maps each key to its content."""
 
     def __init__(self, name: str = "bucket") -> None:
         self.objects: dict[str, bytes] = {}
@@ -31,13 +31,13 @@ class Bucket:
                     self._give(bucket.objects[key])
 
             def do_POST(self) -> None:
-                """Several are deleted with one request; those that are not there are deleted already."""
-                asked = self.rfile.read(int(self.headers["content-length"])).decode()
-                keys = re.findall(r"<Key>(.*?)</Key>", asked)
+                """Delete several objects in one request. Missing ones count as deleted."""
+                body = self.rfile.read(int(self.headers["content-length"])).decode()
+                keys = re.findall(r"<Key>(.*?)</Key>", body)
                 for key in keys:
                     bucket.objects.pop(key, None)
-                done = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
-                self._answer(200, f"<DeleteResult>{done}</DeleteResult>".encode())
+                deleted = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+                self._answer(200, f"<DeleteResult>{deleted}</DeleteResult>".encode())
 
             def _put(self) -> bytes:
                 bucket.objects[self._key()[0]] = self.rfile.read(int(self.headers["content-length"]))
@@ -51,11 +51,11 @@ class Bucket:
                 start, _, end = wanted.removeprefix("bytes=").partition("-")
                 part = content[int(start) : int(end) + 1 if end else None]
                 last = int(start) + len(part) - 1
-                told = {
+                headers = {
                     "Content-Range": f"bytes {start}-{last}/{len(content)}",
                     "Last-Modified": "Sun, 22 Nov 2026 12:00:00 GMT",
                 }
-                self._answer(206, part, told)
+                self._answer(206, part, headers)
 
             def _key(self) -> tuple[str, dict[str, list[str]]]:
                 parts = urlsplit(self.path)
@@ -69,7 +69,7 @@ class Bucket:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Nobody reads it."""
+                """Discard the access log."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)

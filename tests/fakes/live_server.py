@@ -1,4 +1,4 @@
-"""The real app on a real port, in a thread of the test, so that streams stream."""
+"""The real app on a real port, in a thread of the test, so that streams work."""
 
 import asyncio
 import ssl
@@ -15,12 +15,12 @@ from tertulia.settings import Settings
 from tertulia.tools.protocol import Tool
 
 HEADERS = {"X-Tertulia": "1"}
-# No test calls by TLS, and a client of its own would read the certificates of the world.
+# No test uses TLS, and the default context of each client would load all root certificates.
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class QuickServer(uvicorn.Server):
-    """It notices at once that it shall stop: there are a thousand tests."""
+    """A server that checks every 10 ms whether to stop, because it is stopped in a thousand tests."""
 
     async def main_loop(self) -> None:
         ticks = 0
@@ -74,7 +74,7 @@ class LiveServer:
 
 
 class Client(httpx.Client):
-    """A signed-in caller of the API, as a browser page of ours would be."""
+    """A client of the API that sends the same header as the web app."""
 
     def __init__(self, url: str, **options: Any) -> None:
         super().__init__(
@@ -83,14 +83,14 @@ class Client(httpx.Client):
         self.user: dict[str, Any] = {}
 
     def api(self, method: str, path: str, *, expect: int = 200, **options: Any) -> Any:
-        """The JSON of an answer whose status is as expected."""
+        """Call the API, assert the status, and return the JSON, or None for an empty body."""
         response = self.request(method, path, **options)
         assert response.status_code == expect, f"{method} {path}: {response.status_code} {response.text}"
         return response.json() if response.content else None
 
     def chat(self, **fields: Any) -> dict[str, Any]:
-        made: dict[str, Any] = self.api("POST", "/chats", json=fields, expect=201)
-        return made
+        created: dict[str, Any] = self.api("POST", "/chats", json=fields, expect=201)
+        return created
 
     def say(self, chat_id: str, content: str, **fields: Any) -> dict[str, Any]:
         sent: dict[str, Any] = self.api(
@@ -99,21 +99,21 @@ class Client(httpx.Client):
         return sent
 
     def run_events(self, run_id: str, last_event_id: str | None = None) -> list[tuple[str | None, str, Any]]:
-        """Every event of a run until its stream ends."""
+        """Return every event of a run until its stream ends."""
         headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
         with self.stream("GET", f"/runs/{run_id}/events", headers=headers) as response:
             assert response.status_code == 200, response.read()
             return list(parse_events(response, within_s=240))
 
     def finished(self, run_id: str) -> dict[str, Any]:
-        """The run, once it has ended."""
+        """Wait until a run has ended, and return it."""
         self.run_events(run_id)
         ended: dict[str, Any] = self.api("GET", f"/runs/{run_id}")
         return ended
 
 
 def parse_events(response: httpx.Response, *, within_s: float | None = None) -> Any:
-    """(id, event, data) of each server-sent event; a stream that has to end by itself fails the test if it does not."""
+    """Yield (id, event, data) of each server-sent event. Fail if the stream has not ended after `within_s` seconds."""
     import json
 
     deadline = time.monotonic() + within_s if within_s is not None else None

@@ -1,4 +1,4 @@
-"""MCP servers of our own, of the protocol's newest era: one that changes its mind, and one that breaks when it is called."""
+"""Two MCP servers of the newest protocol version: one that changes its tools, and one that breaks when it is called."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ def _which_place() -> Elicit[Place]:
 
 
 class ChangingServer:
-    """Over HTTP, in a thread: `say` says what it is given, `book` asks the person, `wait` takes for ever."""
+    """Runs over HTTP in a thread. `say` repeats its text, `book` asks the user, and `wait` never ends."""
 
     def __init__(self) -> None:
         self.headers: list[dict[str, str]] = []
@@ -35,7 +35,7 @@ class ChangingServer:
         self.is_waiting = threading.Event()
         self.was_stopped = threading.Event()
         self.is_away = False
-        self.broken_calls: tuple[str, bytes] | None = None  # what calls are answered with instead, and how it is packed
+        self.broken_calls: tuple[str, bytes] | None = None  # the encoding and body that answer every tool call
         self._mcp = MCPServer("changing")
         self.describe(MEEK)
         self._mcp.add_tool(self._book, name="book", description="Book a room.")
@@ -67,11 +67,11 @@ class ChangingServer:
         self.origin = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
         self.url = f"{self.origin}/mcp"
 
-    def describe(self, words: str) -> None:
-        """What `say` is described as from now on."""
+    def describe(self, description: str) -> None:
+        """Change the description of `say`."""
         if self._mcp._tool_manager.get_tool("say") is not None:
             self._mcp.remove_tool("say")
-        self._mcp.add_tool(self._say, name="say", description=words)
+        self._mcp.add_tool(self._say, name="say", description=description)
 
     def close(self) -> None:
         self._server.should_exit = True
@@ -98,32 +98,32 @@ class ChangingServer:
 
 
 def breaking_server() -> MCPServer:
-    """Over standard input and output: what this file is when it is run."""
-    made = MCPServer("breaking")
+    """Return the server that this file runs over standard input and output."""
+    server = MCPServer("breaking")
 
-    @made.tool()
+    @server.tool()
     def fall_over() -> str:
         """End in the middle of a call."""
         os._exit(3)
 
-    @made.tool()
+    @server.tool()
     def hang() -> str:
-        """Say in a file that it began, and answer nothing for ever."""
+        """Create the file named by HANGS, and never answer."""
         Path(os.environ["HANGS"]).touch()
         time.sleep(600)
         return "never"
 
-    @made.tool()
+    @server.tool()
     def environment() -> str:
-        """What it knows of where it runs, and its number."""
+        """Return the process id and the names of the environment variables."""
         return " ".join([str(os.getpid()), *sorted(os.environ)])
 
-    @made.tool()
+    @server.tool()
     def fail() -> str:
-        """Say that it failed."""
+        """Report a failure."""
         raise ToolError("the tank is empty")
 
-    return made
+    return server
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""An MCP server that people sign in to, with whoever signs them in at the same address: both are the `mcp` package's own.
+"""An MCP server with its authorization server at the same address. Both come from the `mcp` package.
 
-Refresh tokens count once. One that comes twice ends the whole sign-in, as many services do it.
+A refresh token works once. Using it again ends the whole sign-in, as in many services.
 """
 
 import secrets
@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 
 class _Issuer:
-    """Who signs people in."""
+    """The authorization server."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -48,7 +48,7 @@ class _Issuer:
         return f"{self.origin}/consent?key={key}"
 
     def allow(self, key: str) -> str:
-        """Where the browser goes once the person allowed it."""
+        """Issue a code for a consent request, and return the address that the browser is redirected to."""
         client, params = self.asked.pop(key)
         code = AuthorizationCode(
             code=secrets.token_urlsafe(24),
@@ -94,7 +94,7 @@ class _Issuer:
         self.end()
 
     def end(self) -> None:
-        """Nobody is signed in any more."""
+        """Revoke all tokens."""
         self.tokens.clear()
         self.refreshes.clear()
 
@@ -112,7 +112,7 @@ class _Issuer:
 
 
 class SignedServer:
-    """Over HTTP, in a thread: `balance` tells, `spend` needs the scope `spend` besides."""
+    """Runs over HTTP in a thread. `balance` needs the scope `read`, and `spend` also needs the scope `spend`."""
 
     def __init__(self, *, registers: bool = True) -> None:
         listening = socket.create_server(("127.0.0.1", 0))
@@ -121,13 +121,13 @@ class SignedServer:
         self.issuer = _Issuer(self.origin)
         self.spent: list[int] = []
         self.authorizations: list[str | None] = []
-        self.rejects: set[str] = set()  # tokens that count for nothing though the issuer gave them
-        self.answers: dict[str, tuple[int, bytes]] = {}  # what a path answers instead
+        self.rejects: set[str] = set()  # tokens to refuse although they were issued
+        self.answers: dict[str, tuple[int, bytes]] = {}  # status and body by path, instead of the real answer
         self._mcp: MCPServer[Any] = MCPServer(
             "bank",
             auth_server_provider=cast(Any, self.issuer),
             auth=AuthSettings(
-                issuer_url=cast(Any, self.origin),  # as text, which gets no slash at its end
+                issuer_url=cast(Any, self.origin),  # a string, because a URL object gets a trailing slash
                 resource_server_url=cast(Any, self.url),
                 required_scopes=["read"],
                 validate_token_resource=True,
@@ -162,7 +162,7 @@ class SignedServer:
         self._thread.join(10)
 
     def allowed(self, url: str) -> dict[str, str]:
-        """A person follows the address to sign in, and allows what is asked: what the browser is sent back with."""
+        """Follow a sign-in address, allow the request, and return the parameters of the redirect back."""
         with httpx.Client() as browser:
             page = browser.get(url)
             assert page.status_code == 302, page.text
@@ -182,8 +182,8 @@ class SignedServer:
             return Response(status_code=401, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
         known = self.issuer.tokens.get(token)
         if headers.get("mcp-name") == "spend" and known is not None and "spend" not in known.scopes:
-            told = 'Bearer error="insufficient_scope", scope="spend"'
-            return Response(status_code=403, headers={"WWW-Authenticate": told})
+            challenge = 'Bearer error="insufficient_scope", scope="spend"'
+            return Response(status_code=403, headers={"WWW-Authenticate": challenge})
         return None
 
     def _balance(self) -> str:

@@ -1,4 +1,4 @@
-"""Pages of the web: what stands at each path, who asked, and a server that keeps them waiting if the test wants it."""
+"""Web pages for tests: an answer per path, a list of the requested paths, and an optional wait."""
 
 import threading
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Pages:
-    """At each path a status, headers and a body. With `held` nobody is answered until `released` is set."""
+    """Serves a status, headers and a body per path. With `held`, it answers only once `released` is set."""
 
     def __init__(self, answers: Mapping[str, tuple[int, dict[str, str], bytes]], *, held: bool = False) -> None:
         self.asked: list[str] = []
@@ -22,7 +22,7 @@ class Pages:
                 pages.asked.append(self.path)
                 pages.released.wait(30)
                 status, headers, body = answers.get(self.path, (404, {}, b"nothing"))
-                with suppress(ConnectionError):  # whoever asked may be gone
+                with suppress(ConnectionError):  # the caller may be gone
                     self.send_response(status)
                     for name, value in {"Content-Length": str(len(body)), **headers}.items():
                         self.send_header(name, value)

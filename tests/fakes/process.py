@@ -1,4 +1,4 @@
-"""`tertulia` as a process of its own, to be started, killed and started again."""
+"""A `tertulia` process that tests start, kill and start again."""
 
 import os
 import re
@@ -36,11 +36,11 @@ class Process:
 
     @property
     def url(self) -> str:
-        """The address that it prints; waits for it."""
+        """Wait for the address that the process prints, and return it."""
         assert self._said.wait(30), self.text
-        found = re.search(r"running at (http://\S+)", self.text)
-        assert found, self.text
-        return found[1]
+        match = re.search(r"running at (http://\S+)", self.text)
+        assert match, self.text
+        return match[1]
 
     @property
     def text(self) -> str:

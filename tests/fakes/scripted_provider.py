@@ -1,6 +1,6 @@
 """A provider that speaks OpenAI's wire format over real HTTP and plays a script.
 
-Without a script it answers `You said: …` in pieces. A script is a list of steps; each request takes the next script.
+Without a script it answers `You said: …` in pieces. A script is a list of steps. Each request takes the next script.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class Reasoning:
 
 @dataclass(frozen=True)
 class Call:
-    """The model asks for a tool; `arguments` as JSON text, or as what becomes it."""
+    """A tool call. `arguments` is JSON text, or an object that becomes JSON text."""
 
     name: str
     arguments: Any = field(default_factory=dict)
@@ -34,14 +34,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Pause:
-    """Nothing for a while, as a slow model does."""
+    """A delay, as of a slow model."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Hold:
-    """Nothing until the test says `release()`."""
+    """A wait until the test calls `release()`."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,19 @@ class Status:
     message: str = "no"
     error_code: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
-    body: Any = None  # instead of OpenAI's form of an error
+    body: Any = None  # replaces OpenAI's error format
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Bytes as they are, for what no provider should send."""
+    """Raw bytes, for data that no provider should send."""
 
     data: bytes
 
 
 @dataclass(frozen=True)
 class Reset:
-    """The connection breaks."""
+    """A broken connection."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ Step = Text | Reasoning | Call | Pause | Hold | Status | Raw | Reset | Finish
 
 
 def words(count: int, *, pause_s: float = 0.0) -> list[Step]:
-    """A reply of numbered words, so that a missing or doubled one shows."""
+    """Return a reply of numbered words, so that a missing or repeated one is visible."""
     steps: list[Step] = []
     for number in range(count):
         steps.append(Text(f"w{number} "))
@@ -90,13 +90,13 @@ def words(count: int, *, pause_s: float = 0.0) -> list[Step]:
 
 @dataclass
 class ScriptedProvider:
-    """Runs in a thread of its own, on a port of its own."""
+    """Runs in its own thread, on its own port."""
 
     models: list[str] = field(default_factory=lambda: ["scripted", "scripted-2"])
     requests: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # method, path, headers
-    default: Sequence["Step"] | None = None  # what is played when nothing else is; else it echoes
-    listing: Any = None  # what GET answers, instead of `models` in OpenAI's form
+    default: Sequence["Step"] | None = None  # played when no script is queued; None echoes
+    listing: Any = None  # answers GET instead of `models` in OpenAI's format
     open_streams: int = 0
 
     def __post_init__(self) -> None:
@@ -120,7 +120,7 @@ class ScriptedProvider:
         self._scripts.extend(scripts)
 
     def play_for(self, content: str, script: Sequence[Step]) -> None:
-        """A script for the next request whose last message says this, whatever else is asked meanwhile."""
+        """Set the script of the next request whose last message is `content`, regardless of other requests."""
         self._for_content[content] = script
 
     def release(self) -> None:
@@ -146,22 +146,22 @@ class ScriptedProvider:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        # More than once: what was accepted a moment ago becomes a connection only as the loop turns.
+        # More than once: a socket accepted just now becomes a connection only in a later loop iteration.
         for _ in range(5):
             for _ in range(3):
                 await asyncio.sleep(0)
             for handler in list(self._handlers):
                 handler.cancel()
             await asyncio.gather(*self._handlers, return_exceptions=True)
-            # A connection whose other end is gone may still be closing: cut them all, and let the loop see them off.
+            # A connection whose peer is gone may still be closing: abort all, and let the loop finish them.
             for writer in list(self._writers):
-                with suppress(AttributeError):  # asyncio's own words for a transport that is closed already
+                with suppress(AttributeError):  # asyncio raises it if the transport is already closed
                     writer.transport.abort()
             for _ in range(5):
                 await asyncio.sleep(0)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Known from its first moment, so that none is left open at the end: a task may be ended before it begins."""
+        """Register the connection before its task starts, because a task may be cancelled before it begins."""
         self._writers.add(writer)
         handler = self._loop.create_task(self._accept(reader, writer))
         self._handlers.add(handler)
@@ -178,9 +178,7 @@ class ScriptedProvider:
             if method == "GET":
                 listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
                 await self._whole(writer, 200, listed if self.listing is None else self.listing)
-            elif path.endswith(
-                "/count_tokens"
-            ):  # about four letters each, as a tokenizer that nobody can estimate well
+            elif path.endswith("/count_tokens"):  # about four characters per token
                 said = json.loads(body)["messages"][0]["content"]
                 await self._whole(writer, 200, {"input_tokens": len(said) // 4})
             else:
@@ -223,7 +221,7 @@ class ScriptedProvider:
             self.open_streams -= 1
 
     async def _play_step(self, writer: asyncio.StreamWriter, step: Step) -> bool:
-        """Whether the connection is to be ended."""
+        """Send a step, and return whether the connection must end."""
         match step:
             case Text(text):
                 writer.write(_chunk({"content": text}))
@@ -233,8 +231,8 @@ class ScriptedProvider:
                 self._called += 1
                 arguments = step.arguments if isinstance(step.arguments, str) else json.dumps(step.arguments)
                 function = {"name": step.name, "arguments": arguments}
-                told = {"index": self._called, "id": step.id or f"call_{self._called}", "type": "function"}
-                writer.write(_chunk({"tool_calls": [told | {"function": function}]}))
+                call = {"index": self._called, "id": step.id or f"call_{self._called}", "type": "function"}
+                writer.write(_chunk({"tool_calls": [call | {"function": function}]}))
             case Pause(seconds):
                 await asyncio.sleep(seconds)
             case Hold():
@@ -258,7 +256,7 @@ class ScriptedProvider:
                     }
                     writer.write(b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n")
             case Status():
-                raise AssertionError("a Status stands alone")
+                raise AssertionError("a Status must be the only step")
         return False
 
     async def _whole(

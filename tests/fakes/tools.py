@@ -1,4 +1,4 @@
-"""Tools that do what a test wants: they remember, wait, cost, fail and give too much."""
+"""Tools that do what a test needs: record calls, wait, cost, fail, and return too much."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from tertulia.tools.protocol import Risk, Tool, ToolContext, ToolFailed, ToolRes
 
 
 class Recorder(Tool):
-    """It does what its argument `do` says, and remembers each time that it ran."""
+    """Does what its argument `do` says, and records every call."""
 
     description = "Do something for a test."
     parameters: Mapping[str, Any] = {

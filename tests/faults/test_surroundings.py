@@ -1,4 +1,4 @@
-"""What happens around the server: readers that do not read, requests that do not end, a full disk, a clock that is moved."""
+"""Tests for the environment of the server: slow readers, unfinished requests, a full disk, and a changed clock."""
 
 import os
 import re
@@ -33,19 +33,19 @@ LIFE = SessionLife(timedelta(days=7), timedelta(days=30))
 
 def memory_of(process: Process) -> int:
     status = Path(f"/proc/{process.process.pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", status)
-    assert found
-    return int(found[1]) * 1024
+    match = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert match
+    return int(match[1]) * 1024
 
 
 def sign_in_many(settings: Settings, count: int) -> list[str]:
-    """People who are signed in already; gives their tokens."""
+    """Create signed-in users and return their session tokens."""
     upgrade_schema(settings, now=datetime.now(UTC))
     engine = plain_engine(settings)
     device = DeviceInfo(user_agent="test", platform="", browser="")
     with Session(engine) as session, session.begin():
         people = [make_user(session, username=f"user{number}") for number in range(count)]
-        tokens = [start_session(session, one.user_id, life=LIFE, device=device) for one in people]
+        tokens = [start_session(session, person.user_id, life=LIFE, device=device) for person in people]
     engine.dispose()
     return tokens
 
@@ -60,14 +60,14 @@ def crowded(tmp_path: Path) -> Iterator[tuple[Process, list[str]]]:
 
 def open_socket(process: Process, data: bytes) -> socket.socket:
     port = int(process.url.rpartition(":")[2])
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # what is not read waits at the server
-    made.connect(("127.0.0.1", port))
-    made.sendall(data)
-    return made
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # unread data stays at the server
+    connection.connect(("127.0.0.1", port))
+    connection.sendall(data)
+    return connection
 
 
-def test_a_thousand_slow_readers_and_half_open_requests_cost_little_and_others_are_served(
+def test_slow_readers_and_unfinished_requests_do_not_slow_other_users(
     crowded: tuple[Process, list[str]],
 ) -> None:
     process, tokens = crowded
@@ -97,11 +97,11 @@ def test_a_thousand_slow_readers_and_half_open_requests_cost_little_and_others_a
             thread.join()
         grown = memory_of(process) - before
         assert grown < 200 * MIB, f"{grown / MIB:.0f} MiB"
-        assert slowest < 5, f"somebody waited {slowest:.1f} s"
+        assert slowest < 5, f"a request took {slowest:.1f} s"
 
 
 def fill(process: Process, tokens: list[str]) -> None:
-    """More news for each person than is kept for a reader that does not read."""
+    """Send each user more events than the server keeps for a reader that does not read."""
     for token in tokens:
         with Client(process.url) as client:
             client.cookies.set("tertulia_session", token)
@@ -112,7 +112,7 @@ def fill(process: Process, tokens: list[str]) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of a few megabytes."""
+    """Create a disk of 12 MiB and yield its path. Skip the test without permission to mount it."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = (
@@ -123,14 +123,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         == 0
     )
     if not mounted:
-        pytest.skip("A FULL DISK IS NOT TESTED: only root may mount a small one. CI does.")
+        pytest.skip("A full disk is not tested: only root can mount a small one. CI tests it.")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_is_told_loses_nothing_and_is_over_when_there_is_room(
-    small_disk: Path, provider: ScriptedProvider
-) -> None:
+def test_a_full_disk_is_reported_loses_nothing_and_can_be_freed(small_disk: Path, provider: ScriptedProvider) -> None:
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * 3 * MIB)
     process = Process(small_disk, TERTULIA_OPENAI_BASE_URL=provider.url)
@@ -162,14 +160,14 @@ def test_a_full_disk_is_told_loses_nothing_and_is_over_when_there_is_room(
 
 
 @pytest.mark.parametrize("days", [-2, 3])
-def test_a_clock_that_is_moved_puts_nothing_out_of_order(
+def test_a_changed_clock_keeps_messages_in_order(
     ana: Client, server: LiveServer, provider: ScriptedProvider, days: int
 ) -> None:
     chat = ana.chat()
     ana.finished(ana.say(chat["id"], "Before")["run"]["id"])
     with clock.frozen(datetime.now(UTC) + timedelta(days=days)):
         sent = ana.say(chat["id"], "Meanwhile")
-        assert ana.finished(sent["run"]["id"])["status"] == "completed"  # leases are kept by the database's time
+        assert ana.finished(sent["run"]["id"])["status"] == "completed"  # leases use the database's clock
     sent = ana.say(chat["id"], "After")
     assert ana.finished(sent["run"]["id"])["status"] == "completed"
     page = ana.api("GET", f"/chats/{chat['id']}/messages")["items"]
@@ -180,7 +178,7 @@ def test_a_clock_that_is_moved_puts_nothing_out_of_order(
     engine.dispose()
 
 
-def test_a_clock_far_in_the_future_ends_sign_ins_and_says_so(ana: Client) -> None:
+def test_a_clock_far_in_the_future_ends_sessions(ana: Client) -> None:
     with clock.frozen(datetime.now(UTC) + timedelta(days=31)):
         assert ana.api("GET", "/me", expect=401)["code"] == "not_signed_in"
         ana.api("POST", "/session", json={"username": "ana", "password": "correct horse battery"}, expect=201)

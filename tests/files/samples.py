@@ -1,4 +1,4 @@
-"""Small real files of each kind, made here."""
+"""Small real files of each kind."""
 
 import io
 import wave

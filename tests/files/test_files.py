@@ -1,4 +1,4 @@
-"""Files over HTTP: taken in, looked into, given to models, found, deleted, and what is refused."""
+"""Tests for files over HTTP: upload, processing, use by models, search, deletion, and refusals."""
 
 import hashlib
 import os
@@ -34,9 +34,9 @@ from tests.waiting import Listener, until
 
 @pytest.fixture
 def provider() -> Iterator[ScriptedProvider]:
-    made = ScriptedProvider(models=["scripted", "gpt-4o", "gpt-3.5-turbo"])
-    yield made
-    made.close()
+    provider = ScriptedProvider(models=["scripted", "gpt-4o", "gpt-3.5-turbo"])
+    yield provider
+    provider.close()
 
 
 def upload(client: Client, name: str, content: bytes, *, expect: int = 201, **fields: str) -> Any:
@@ -44,16 +44,16 @@ def upload(client: Client, name: str, content: bytes, *, expect: int = 201, **fi
 
 
 def ready(client: Client, name: str, content: bytes, **fields: Any) -> dict[str, Any]:
-    """An uploaded file when it has been looked into."""
-    made = upload(client, name, content, **fields)
-    found: dict[str, Any] = {}
+    """Upload a file, wait until it is processed, and return it."""
+    uploaded = upload(client, name, content, **fields)
+    file: dict[str, Any] = {}
 
     def is_done() -> bool:
-        found.update(client.api("GET", f"/attachments/{made['id']}"))
-        return bool(found["status"] != "processing")
+        file.update(client.api("GET", f"/attachments/{uploaded['id']}"))
+        return bool(file["status"] != "processing")
 
     until(is_done, 20)
-    return found
+    return file
 
 
 KINDS: list[tuple[str, bytes, str | None, dict[str, object]]] = [
@@ -74,22 +74,22 @@ KINDS: list[tuple[str, bytes, str | None, dict[str, object]]] = [
 ]
 
 
-def test_a_file_is_known_for_what_it_is(ana: Client) -> None:
+def test_the_type_of_a_file_comes_from_its_content(ana: Client) -> None:
     for name, content, mime_type, metadata in KINDS:
-        made = ready(ana, name, content)
-        assert made["status"] == "ready", made
-        assert mime_type in (None, made["mime_type"])
-        assert made["metadata"] | metadata == made["metadata"], name
-        assert (made["file_name"], made["file_size"]) == (name, len(content))
-        given = ana.get(f"/attachments/{made['id']}/content")
-        assert given.content == content
-        assert "sandbox" in given.headers["content-security-policy"]
-        assert given.headers["content-disposition"].startswith("inline") == made["mime_type"].startswith("image/")
-        assert "html" not in given.headers["content-type"]
+        file = ready(ana, name, content)
+        assert file["status"] == "ready", file
+        assert mime_type in (None, file["mime_type"])
+        assert file["metadata"] | metadata == file["metadata"], name
+        assert (file["file_name"], file["file_size"]) == (name, len(content))
+        response = ana.get(f"/attachments/{file['id']}/content")
+        assert response.content == content
+        assert "sandbox" in response.headers["content-security-policy"]
+        assert response.headers["content-disposition"].startswith("inline") == file["mime_type"].startswith("image/")
+        assert "html" not in response.headers["content-type"]
 
 
 def unreadable() -> list[tuple[str, bytes, str]]:
-    """Made when they are wanted: some are large."""
+    """Return unreadable files. They are created on demand, because some are large."""
     return [
         ("broken.png", samples.picture()[:40], "damaged"),
         ("broken.pdf", b"%PDF-1.4 nothing", "damaged"),
@@ -100,16 +100,16 @@ def unreadable() -> list[tuple[str, bytes, str]]:
     ]
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # the process that reads files knows no database
-def test_a_file_that_cannot_be_read_is_kept_and_says_so(ana: Client) -> None:
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # the process that reads files uses no database
+def test_an_unreadable_file_is_kept_and_states_its_problem(ana: Client) -> None:
     for name, content, problem in unreadable():
-        made = ready(ana, name, content)
-        assert made["status"] == "error", name
-        assert re.search(problem, made["metadata"]["problem"])
-        assert ana.get(f"/attachments/{made['id']}/content").content == content
+        file = ready(ana, name, content)
+        assert file["status"] == "error", name
+        assert re.search(problem, file["metadata"]["problem"])
+        assert ana.get(f"/attachments/{file['id']}/content").content == content
 
 
-def test_limits_are_told(ana: Client) -> None:
+def test_invalid_uploads_are_refused(ana: Client) -> None:
     assert upload(ana, "empty.txt", b"", expect=422)["code"] == "file_empty"
     assert upload(ana, "x.exe", b"MZ\x90\0\x03\0\0\0" + b"\0" * 64, expect=415)["code"] == "file_type_not_allowed"
     assert upload(ana, "n" * 252 + ".txt", b"x", expect=422)["code"] == "file_name_too_long"
@@ -130,7 +130,7 @@ def test_limits_are_told(ana: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "name"),
+    ("raw_name", "name"),
     [
         ("a/b\\c.txt", "c.txt"),
         ("a\x07\u200b.txt", "a.txt"),
@@ -138,15 +138,15 @@ def test_limits_are_told(ana: Client) -> None:
         (" .hidden. ", "hidden"),
     ],
 )
-def test_names_are_made_safe(given: str, name: str) -> None:
-    assert safe_name(given) == name
+def test_file_names_are_made_safe(raw_name: str, name: str) -> None:
+    assert safe_name(raw_name) == name
 
 
-def test_a_file_of_just_the_limit_is_taken_and_one_byte_more_is_not(ana: Client, server: LiveServer) -> None:
+def test_a_file_over_the_size_limit_is_refused(ana: Client, server: LiveServer) -> None:
     content = b"a" * MAX_FILE_BYTES
     assert upload(ana, "full.txt", content)["file_size"] == MAX_FILE_BYTES
     assert upload(ana, "over.txt", content + b"a", expect=413)["limit"] == MAX_FILE_BYTES
-    # Told by the header alone, before the bytes are sent.
+    # Refused by the header, before the bytes are sent.
     cookie = "; ".join(f"{name}={value}" for name, value in ana.cookies.items())
     head = (
         f"POST /api/v1/attachments HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\nX-Tertulia: 1\r\n"
@@ -157,7 +157,7 @@ def test_a_file_of_just_the_limit_is_taken_and_one_byte_more_is_not(ana: Client,
         assert raw.recv(12).endswith(b"413")
 
 
-def test_what_one_may_keep_is_counted_to_the_byte(session: Session, alice: Actor) -> None:
+def test_the_storage_limit_is_counted_to_the_byte(session: Session, alice: Actor) -> None:
     def store(size: int) -> None:
         received = ReceivedFile("a.txt", "a.txt", "text/plain", size, hashlib.sha256(os.urandom(8)).hexdigest())
         with session.begin_nested():
@@ -171,7 +171,7 @@ def test_what_one_may_keep_is_counted_to_the_byte(session: Session, alice: Actor
         store(1)
 
 
-def test_the_same_bytes_are_stored_once_and_nobody_learns_of_it(ana: Client, sign_in: SignIn, session: Session) -> None:
+def test_equal_files_are_stored_once_without_revealing_it(ana: Client, sign_in: SignIn, session: Session) -> None:
     bob = sign_in("bob")
     first, second = upload(ana, "a.txt", b"the same"), upload(bob, "b.txt", b"the same")
     assert first.keys() == second.keys()
@@ -181,15 +181,15 @@ def test_the_same_bytes_are_stored_once_and_nobody_learns_of_it(ana: Client, sig
     bob.api("GET", f"/attachments/{first['id']}/content", expect=404)
 
 
-def test_a_model_reads_what_is_attached(ana: Client, provider: ScriptedProvider) -> None:
+def test_the_text_of_an_attachment_is_in_the_prompt(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("A walrus."), Finish()])
     chat = ana.chat()
     paper = ready(ana, "paper.pdf", samples.PDF)
     sent = ana.say(chat["id"], "What is it about?", attachment_ids=[paper["id"]])
     ana.finished(sent["run"]["id"])
-    asked = provider.requests[-1]["messages"][-1]["content"]
-    assert "What is it about?" in asked
-    assert '<file name="paper.pdf">\nThe quick brown walrus' in asked
+    content = provider.requests[-1]["messages"][-1]["content"]
+    assert "What is it about?" in content
+    assert '<file name="paper.pdf">\nThe quick brown walrus' in content
     part = sent["message"]["parts"][1]
     assert part == {
         "type": "file",
@@ -201,18 +201,18 @@ def test_a_model_reads_what_is_attached(ana: Client, provider: ScriptedProvider)
     assert ana.api("GET", f"/attachments/{paper['id']}")["used_in"]["message_id"] == sent["message"]["id"]
 
 
-def test_a_model_that_sees_gets_the_picture_and_another_its_name(ana: Client, provider: ScriptedProvider) -> None:
+def test_only_models_with_vision_get_the_picture(ana: Client, provider: ScriptedProvider) -> None:
     picture = ready(ana, "cat.png", samples.picture(3000, 100))
     for model_name, sees in (("gpt-4o", True), ("gpt-3.5-turbo", False)):
         provider.play([Text("Teal."), Finish()])
         chat = ana.chat(provider="openai", model_name=model_name)
         sent = ana.say(chat["id"], "What colour?", attachment_ids=[picture["id"]])
         ana.finished(sent["run"]["id"])
-        asked = provider.requests[-1]["messages"][-1]["content"]
+        content = provider.requests[-1]["messages"][-1]["content"]
         if sees:
-            assert asked[1]["image_url"]["url"].startswith("data:image/jpeg;base64,")
+            assert content[1]["image_url"]["url"].startswith("data:image/jpeg;base64,")
         else:
-            assert 'name="cat.png"' in asked
+            assert 'name="cat.png"' in content
     assert sent["message"]["parts"][1] == {
         "type": "image",
         "attachment_id": picture["id"],
@@ -222,7 +222,7 @@ def test_a_model_that_sees_gets_the_picture_and_another_its_name(ana: Client, pr
     }
 
 
-def test_a_message_takes_files_alone_and_twenty_at_most(ana: Client, session: Session) -> None:
+def test_a_message_may_have_only_files_and_at_most_twenty(ana: Client, session: Session) -> None:
     chat = ana.chat()
     owner = Actor(UserId(ana.user["id"]), UserRole.USER)
     ids = [make_attachment(session, owner=owner, name=f"{number}.txt") for number in range(21)]
@@ -235,7 +235,7 @@ def test_a_message_takes_files_alone_and_twenty_at_most(ana: Client, session: Se
     assert sent["message"]["content"].split(" ")[:2] == ["0.txt", "1.txt"]
 
 
-def test_files_of_others_and_files_that_are_gone_are_refused_alike(ana: Client, sign_in: SignIn) -> None:
+def test_foreign_deleted_and_missing_files_are_refused_alike(ana: Client, sign_in: SignIn) -> None:
     bob = sign_in("bob")
     theirs = ready(ana, "a.txt", b"x")
     own = ready(bob, "b.txt", b"y")
@@ -245,24 +245,24 @@ def test_files_of_others_and_files_that_are_gone_are_refused_alike(ana: Client, 
         bob.api(
             "POST",
             f"/chats/{chat['id']}/messages",
-            json={"content": "x", "reply": False, "attachment_ids": [one]},
+            json={"content": "x", "reply": False, "attachment_ids": [attachment_id]},
             expect=422,
         )
-        for one in (theirs["id"], own["id"], "00000000-0000-7000-8000-000000000000")
+        for attachment_id in (theirs["id"], own["id"], "00000000-0000-7000-8000-000000000000")
     ]
     parts = [{"type": "file", "attachment_id": theirs["id"], "file_name": "mine.txt"}]
     answers.append(bob.api("POST", f"/chats/{chat['id']}/messages", json={"parts": parts, "reply": False}, expect=422))
-    assert {one["code"] for one in answers} == {"attachment_unknown"}
+    assert {answer["code"] for answer in answers} == {"attachment_unknown"}
     assert bob.api("GET", f"/chats/{chat['id']}/messages")["items"] == []
     upload(bob, "c.txt", b"z", expect=404, chat_id=ana.chat()["id"])
 
 
-def test_an_id_that_is_none_is_refused(ana: Client) -> None:
+def test_a_malformed_attachment_id_is_refused(ana: Client) -> None:
     parts = [{"type": "file", "attachment_id": "nonsense"}]
     ana.api("POST", f"/chats/{ana.chat()['id']}/messages", json={"parts": parts, "reply": False}, expect=422)
 
 
-def test_of_many_long_files_no_more_is_read_than_fits(ana: Client, provider: ScriptedProvider) -> None:
+def test_long_files_are_cut_to_fit_the_window(ana: Client, provider: ScriptedProvider) -> None:
     chat = ana.chat()
     long = ready(ana, "long.txt", b"word " * 200_000)
     for _ in range(3):
@@ -270,12 +270,12 @@ def test_of_many_long_files_no_more_is_read_than_fits(ana: Client, provider: Scr
     provider.play([Text("Yes."), Finish()])
     sent = ana.say(chat["id"], "And?", attachment_ids=[long["id"]])
     ana.finished(sent["run"]["id"])
-    asked = "".join(one["content"] for one in provider.requests[-1]["messages"])
-    assert 4000 < len(asked) < 40_000
-    assert "characters left out" in asked
+    prompt = "".join(message["content"] for message in provider.requests[-1]["messages"])
+    assert 4000 < len(prompt) < 40_000
+    assert "characters left out" in prompt
 
 
-def test_the_text_of_files_is_found_until_they_are_deleted(ana: Client) -> None:
+def test_search_finds_the_text_of_files_until_they_are_deleted(ana: Client) -> None:
     chat = ana.chat()
     paper = ready(ana, "paper.pdf", samples.PDF)
     sent = ana.say(chat["id"], "Look", attachment_ids=[paper["id"]], reply=False)
@@ -290,7 +290,7 @@ def test_the_text_of_files_is_found_until_they_are_deleted(ana: Client) -> None:
     until(lambda: ana.api("GET", "/search", params={"q": "walrus"})["items"])
 
 
-def test_deleting_a_file_leaves_the_message_and_its_name(ana: Client) -> None:
+def test_deleting_a_file_keeps_its_message_and_name(ana: Client) -> None:
     chat = ana.chat()
     file = ready(ana, "a.txt", b"x")
     sent = ana.say(chat["id"], "Look", attachment_ids=[file["id"]], reply=False)
@@ -298,7 +298,7 @@ def test_deleting_a_file_leaves_the_message_and_its_name(ana: Client) -> None:
     assert ana.api("GET", f"/messages/{sent['message']['id']}")["parts"] == sent["message"]["parts"]
     assert ana.api("GET", f"/attachments/{file['id']}")["deleted_at"] is not None
     assert ana.api("GET", "/attachments")["items"] == []
-    assert [one["id"] for one in ana.api("GET", "/attachments", params={"trash": "true"})["items"]] == [file["id"]]
+    assert [item["id"] for item in ana.api("GET", "/attachments", params={"trash": "true"})["items"]] == [file["id"]]
 
 
 def test_files_are_listed_by_chat_kind_and_order(ana: Client) -> None:
@@ -309,16 +309,16 @@ def test_files_are_listed_by_chat_kind_and_order(ana: Client) -> None:
     ana.say(chat["id"], "Look", attachment_ids=[small["id"]], reply=False)
 
     def names(**params: str) -> list[str]:
-        found: list[str] = []
+        file_names: list[str] = []
         cursor = None
         while True:
             page = ana.api(
                 "GET", "/attachments", params={**params, "limit": "1", **({"cursor": cursor} if cursor else {})}
             )
-            found += [one["file_name"] for one in page["items"]]
+            file_names += [file["file_name"] for file in page["items"]]
             cursor = page["next_cursor"]
             if cursor is None:
-                return found
+                return file_names
 
     assert names() == ["c.png", "a.txt", "b.txt"]
     assert names(order="name") == ["a.txt", "b.txt", "c.png"]
@@ -328,7 +328,7 @@ def test_files_are_listed_by_chat_kind_and_order(ana: Client) -> None:
     assert large["used_in"] is None
 
 
-def test_a_part_of_a_file_can_be_asked_for(ana: Client) -> None:
+def test_a_byte_range_of_a_file_is_returned(ana: Client) -> None:
     file = ready(ana, "a.txt", b"0123456789")
     address = f"/attachments/{file['id']}/content"
     for wanted, status, content in (
@@ -354,14 +354,14 @@ def test_thumbnails_are_small_pictures(ana: Client) -> None:
     ana.api("GET", f"/attachments/{text['id']}/thumbnail", expect=404)
 
 
-def test_other_windows_see_a_file_come_and_be_read(ana: Client) -> None:
+def test_processing_a_file_sends_an_event(ana: Client) -> None:
     listener = Listener(ana)
     file = ready(ana, "a.txt", b"x")
     listener.wait_for(lambda: ("attachment", "updated") in listener.changes)
     assert file["status"] == "ready"
 
 
-def test_a_fork_has_files_of_its_own_on_the_same_bytes(ana: Client, session: Session) -> None:
+def test_a_fork_has_its_own_files_that_share_the_bytes(ana: Client, session: Session) -> None:
     chat = ana.chat()
     file = ready(ana, "a.txt", b"x")
     sent = ana.say(chat["id"], "Look", attachment_ids=[file["id"]], reply=False)
@@ -374,7 +374,7 @@ def test_a_fork_has_files_of_its_own_on_the_same_bytes(ana: Client, session: Ses
     assert session.scalar(sa.select(sa.func.count()).select_from(Blob)) == 1
 
 
-def test_an_upload_that_ends_early_leaves_nothing(ana: Client, server: LiveServer, session: Session) -> None:
+def test_an_aborted_upload_leaves_nothing(ana: Client, server: LiveServer, session: Session) -> None:
     def part() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nhalf'
         raise httpx.ReadError("gone")
@@ -387,7 +387,7 @@ def test_an_upload_that_ends_early_leaves_nothing(ana: Client, server: LiveServe
     assert session.scalar(sa.select(sa.func.count()).select_from(Attachment)) == 0
 
 
-def test_what_was_never_finished_is_seen_by_nobody_and_swept(ana: Client, session: Session, server: LiveServer) -> None:
+def test_unfinished_uploads_are_hidden_and_deleted(ana: Client, session: Session, server: LiveServer) -> None:
     file = ready(ana, "a.txt", b"x")
     engine = plain_engine(server.settings)
     with Session(engine) as other, other.begin():
@@ -400,7 +400,7 @@ def test_what_was_never_finished_is_seen_by_nobody_and_swept(ana: Client, sessio
     with Session(engine) as other, other.begin():
         sweep_files(other, timedelta(days=30))
         assert other.scalar(sa.select(sa.func.count()).select_from(Attachment)) == 0
-        assert delete_unreferenced(other) == []  # for a day somebody may still want the bytes
+        assert delete_unreferenced(other) == []  # bytes are kept for a day, in case of another upload
     with Session(engine) as other, other.begin():
         other.execute(sa.update(Blob).values(unreferenced_at=now() - timedelta(hours=25)))
         paths = delete_unreferenced(other)
@@ -408,7 +408,7 @@ def test_what_was_never_finished_is_seen_by_nobody_and_swept(ana: Client, sessio
     engine.dispose()
 
 
-def test_bytes_that_are_wanted_again_are_not_swept(ana: Client, server: LiveServer) -> None:
+def test_bytes_in_use_are_not_deleted(ana: Client, server: LiveServer) -> None:
     file = ready(ana, "a.txt", b"x")
     engine = plain_engine(server.settings)
     with Session(engine) as other, other.begin():
@@ -421,7 +421,7 @@ def test_bytes_that_are_wanted_again_are_not_swept(ana: Client, server: LiveServ
     assert file["status"] == "ready"
 
 
-def test_two_readers_never_take_one_file(session: Session, ana: Client, server: LiveServer) -> None:
+def test_two_readers_never_take_the_same_file(session: Session, ana: Client, server: LiveServer) -> None:
     engine = plain_engine(server.settings)
     ready(ana, "a.txt", b"x")
     with Session(engine) as other, other.begin():
@@ -433,7 +433,7 @@ def test_two_readers_never_take_one_file(session: Session, ana: Client, server: 
     engine.dispose()
 
 
-def test_many_uploads_at_once_are_all_kept(ana: Client) -> None:
+def test_concurrent_uploads_are_all_stored(ana: Client) -> None:
     def one(number: int) -> None:
         upload(ana, f"{number}.txt", os.urandom(8).hex().encode())
 

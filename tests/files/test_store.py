@@ -1,4 +1,4 @@
-"""Where bytes are kept: a folder, and a bucket over real HTTP."""
+"""Tests for the file store: a folder, and a bucket over real HTTP."""
 
 import asyncio
 import io
@@ -17,11 +17,11 @@ from tests.fakes.bucket import Bucket
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    made = Bucket()
-    for name, value in made.environment.items():
+    bucket = Bucket()
+    for name, value in bucket.environment.items():
         monkeypatch.setenv(name, value)
-    yield made
-    made.close()
+    yield bucket
+    bucket.close()
 
 
 @pytest.fixture(params=["folder", "named folder", "bucket"])
@@ -34,7 +34,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
     )
 
 
-def test_what_is_put_is_read_in_whole_and_in_part_and_deleted(store: FileStore, tmp_path: Path) -> None:
+def test_stored_bytes_are_read_whole_and_in_part_and_deleted(store: FileStore, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"0123456789" * 100_000)
 
@@ -51,13 +51,13 @@ def test_what_is_put_is_read_in_whole_and_in_part_and_deleted(store: FileStore, 
     assert sorted(store.list_paths()) == ["ab/hash-1", "cd/hash-2"]
     assert b"".join(store.read_pieces("cd/hash-2")) == b"x"
     asyncio.run(store.delete("ab/hash-1"))
-    asyncio.run(store.delete("ab/hash-1"))  # what is gone is gone
+    asyncio.run(store.delete("ab/hash-1"))  # deleting it again is no error
     with pytest.raises(AttachmentNotFound):
         asyncio.run(store.read("ab/hash-1"))
     assert list(store.list_paths()) == ["cd/hash-2"]
 
 
-def test_a_place_that_does_not_answer_is_told_and_nothing_is_stored(tmp_path: Path) -> None:
+def test_a_failing_store_raises_file_store_unavailable(tmp_path: Path) -> None:
     store = FileStore(Settings(data=tmp_path))
     source = tmp_path / "source"
     source.write_bytes(b"x")
@@ -66,15 +66,13 @@ def test_a_place_that_does_not_answer_is_told_and_nothing_is_stored(tmp_path: Pa
         asyncio.run(store.put("ab/hash", source))
 
 
-def test_a_place_that_cannot_be_is_a_wrong_setting(tmp_path: Path) -> None:
+def test_an_unusable_store_is_a_settings_error(tmp_path: Path) -> None:
     (tmp_path / "files").write_text("a file where a folder should be")
     with pytest.raises(SettingsError, match="TERTULIA_FILES_URL"):
         FileStore(Settings(data=tmp_path))
 
 
-def test_files_are_read_also_where_the_data_lie_in_a_relative_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_read_from_a_relative_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Settings().data == tmp_path / "data"
     uploads = Settings(data=Path("here")).data / "uploads"
