@@ -61,7 +61,7 @@ def seed(folder: Path) -> tuple[str, dict[str, str], list[Asker]]:
         for title, size in sizes.items():
             chat_id = ids[title] = create_chat(session, ChatCreate(title=title), owner_id=owner.user_id)["id"]
             for number in range(size):
-                chat = lock_chat(session, ChatId(chat_id), actor=owner)
+                chat = lock_chat(session, owner, ChatId(chat_id))
                 append_message(
                     session,
                     chat,

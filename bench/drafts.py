@@ -56,8 +56,8 @@ def measure(folder: Path) -> Measured:
         ).one()
 
         def opened(draft_id: DraftId) -> None:
-            get_draft(session, draft_id, actor=actor)
-            list_versions(session, draft_id, actor=actor, limit=50)
+            get_draft(session, actor, draft_id)
+            list_versions(session, actor, draft_id, limit=50)
 
         mine, theirs = _edited(text, chance), _edited(text, chance)
         found = Measured(
@@ -77,14 +77,14 @@ def _draft(
     engine: sa.Engine, actor: Actor, text: str, versions: int, chance: random.Random
 ) -> tuple[DraftId, str, list[float]]:
     with Session(engine) as session:
-        draft_id = DraftId(create_draft(session, DraftCreate(title="Bench", content=text), actor=actor)["id"])
+        draft_id = DraftId(create_draft(session, actor, DraftCreate(title="Bench", content=text))["id"])
         session.commit()
     took = []
     for number in range(1, versions):
         text = _edited(text, chance)
         began = time.perf_counter()
         with Session(engine) as session:
-            create_version(session, draft_id, VersionCreate(content=text, parent_version_number=number), actor=actor)
+            create_version(session, actor, draft_id, VersionCreate(content=text, parent_version_number=number))
             session.commit()
         took.append((time.perf_counter() - began) * 1000)
     return draft_id, text, took

@@ -124,10 +124,10 @@ def measure_meaning(settings: Settings, actor: Actor, times: int = 40) -> TimedM
         for _ in range(times):
             meaning = Meaning(chance.randbytes(DIMENSIONS), meanings)
             began = time.perf_counter()
-            search(session, RARE, Narrowed(), actor=actor, meaning=meaning)
+            search(session, actor, RARE, Narrowed(), meaning=meaning)
             took.append((time.perf_counter() - began) * 1000)
             began = time.perf_counter()
-            search(session, RARE, Narrowed(), actor=actor)
+            search(session, actor, RARE, Narrowed())
             words.append((time.perf_counter() - began) * 1000)
     engine.dispose()
     return TimedMeaning(took[0], took[1:], words)
@@ -149,7 +149,7 @@ def measure(settings: Settings, actor: Actor, times: int = 40) -> list[Timed]:
             question = " AND ".join(f'"{word}"*' for word in typed.split())
             for _ in range(times):
                 began = time.perf_counter()
-                search(session, typed, Narrowed(), actor=actor)
+                search(session, actor, typed, Narrowed())
                 ours.append((time.perf_counter() - began) * 1000)
                 began = time.perf_counter()
                 driver.execute(

@@ -42,7 +42,7 @@ def measure(folder: Path) -> tuple[list[float], list[tuple[int, list[float]]]]:
     with Session(engine) as session:
         session.add(User(id=actor.user_id, username="bench", username_key="bench", name="Bench"))
         session.flush()
-        put_auto_approval(session, ALLOWED, {"calculate": OfferedTool(Calculate()).digest}, actor=actor)
+        put_auto_approval(session, actor, ALLOWED, {"calculate": OfferedTool(Calculate()).digest})
         session.commit()
     ran = [_run_one(engine, _caller(engine, actor)) for _ in range(TIMES)]
     lists = []
@@ -99,5 +99,5 @@ def _wait(engine: sa.Engine, caller: Caller) -> None:
 def _list(engine: sa.Engine, actor: Actor) -> float:
     with Session(engine) as session:
         began = time.perf_counter()
-        list_pending(session, actor=actor, limit=51)
+        list_pending(session, actor, limit=51)
         return (time.perf_counter() - began) * 1000

@@ -46,7 +46,7 @@ def fill(folder: Path, life: SessionLife, owner_of: str) -> Seeded:
                 create_chat(session, ChatCreate(title=f"Chat {number}"), owner_id=actor.user_id)
             tokens.append(start_session(session, actor.user_id, life=life, device=device))
         owner = session.query(User).filter(User.username == "bench").one()
-        share = create_share(session, ChatId(owner_of), ShareCreate(), actor=Actor(UserId(owner.id), UserRole.USER))
+        share = create_share(session, Actor(UserId(owner.id), UserRole.USER), ChatId(owner_of), ShareCreate())
         session.commit()
     engine.dispose()
     return Seeded(tokens[0], tokens[1], share["token"] or "")

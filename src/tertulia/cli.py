@@ -219,11 +219,11 @@ async def _import(settings: Settings, username: str, path: Path, size: int) -> I
         user_id = await db.read(_user_id, username)
         await db.write(
             create_import,
+            Actor(UserId(user_id), UserRole.USER),
             job_id,
             file_name=path.name[:255],
             path=job_id,
             size=size,
-            actor=Actor(UserId(user_id), UserRole.USER),
         )
         claimed = await db.write(claim_import, [job_id])
         if claimed is not None:  # else a server beside has it already, and takes it
@@ -314,7 +314,7 @@ def user_create(
     password_hash = asyncio.run(hash_password(account.password))
 
     def create(session: Session) -> object:
-        return create_user(session, account, password_hash=password_hash, actor=OPERATOR)
+        return create_user(session, OPERATOR, account, password_hash=password_hash)
 
     _write_or_ask(load_settings(), create, "POST", "/users", body=account.model_dump(mode="json"))
     typer.echo(f"{username} can sign in now.")
@@ -328,7 +328,7 @@ def user_reset_password(username: Annotated[str, typer.Argument(help="Whose pass
     new_hash = asyncio.run(hash_password(password))
 
     def reset(session: Session) -> object:
-        return reset_password(session, username, new_hash=new_hash, actor=OPERATOR)
+        return reset_password(session, OPERATOR, username, new_hash=new_hash)
 
     path = f"/operator/users/{quote(username, safe='')}/password"
     _write_or_ask(load_settings(), reset, "POST", path, body={"password": password})
@@ -340,7 +340,7 @@ def user_deactivate(username: Annotated[str, typer.Argument(help="Who may not si
     """End every sign-in of a person and let them in no more; what they wrote stays. An administrator can activate them again."""
 
     def deactivate(session: Session) -> object:
-        return deactivate_user(session, username, actor=OPERATOR)
+        return deactivate_user(session, OPERATOR, username)
 
     _write_or_ask(load_settings(), deactivate, "POST", f"/operator/users/{quote(username, safe='')}/deactivate")
     typer.echo(f"{username} is signed out, and cannot sign in.")

@@ -13,24 +13,6 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
-UserId = NewType("UserId", str)
-SessionId = NewType("SessionId", str)
-ApiTokenId = NewType("ApiTokenId", str)
-ChatId = NewType("ChatId", str)
-MessageId = NewType("MessageId", str)
-RunId = NewType("RunId", str)
-TagId = NewType("TagId", str)
-AttachmentId = NewType("AttachmentId", str)
-ShareId = NewType("ShareId", str)
-DraftId = NewType("DraftId", str)
-ProposalId = NewType("ProposalId", str)
-ImportJobId = NewType("ImportJobId", str)
-StepId = NewType("StepId", str)
-ToolExecutionId = NewType("ToolExecutionId", str)
-ContextOptimizationId = NewType("ContextOptimizationId", str)
-ToolServerId = NewType("ToolServerId", str)
-ProviderConfigId = NewType("ProviderConfigId", str)
-
 _lock = threading.Lock()
 _last = 0
 
@@ -61,5 +43,22 @@ def parse_id(text: str) -> str:
     return str(UUID(text))
 
 
-# An id as a request gives it.
+# An id as a request gives it. The types below are checked the same way in paths, queries and bodies.
 AnyId = Annotated[str, AfterValidator(parse_id), Field(json_schema_extra={"format": "uuid"})]
+UserId = NewType("UserId", AnyId)
+SessionId = NewType("SessionId", AnyId)
+ApiTokenId = NewType("ApiTokenId", AnyId)
+ChatId = NewType("ChatId", AnyId)
+MessageId = NewType("MessageId", AnyId)
+RunId = NewType("RunId", AnyId)
+TagId = NewType("TagId", AnyId)
+AttachmentId = NewType("AttachmentId", AnyId)
+ShareId = NewType("ShareId", AnyId)
+DraftId = NewType("DraftId", AnyId)
+ProposalId = NewType("ProposalId", AnyId)
+ImportJobId = NewType("ImportJobId", AnyId)
+StepId = NewType("StepId", AnyId)
+ToolExecutionId = NewType("ToolExecutionId", AnyId)
+ContextOptimizationId = NewType("ContextOptimizationId", AnyId)
+ToolServerId = NewType("ToolServerId", AnyId)
+ProviderConfigId = NewType("ProviderConfigId", AnyId)

@@ -226,6 +226,20 @@ class Settings(BaseModel):
             return self.data / "tertulia.db"
         return Path(self.database_url.removeprefix("sqlite:///")) if self.database_url.startswith("sqlite") else None
 
+    @property
+    def models_folder(self) -> Path:
+        """Where the built-in models are kept."""
+        return self.data / "models"
+
+    @property
+    def imports_folder(self) -> Path:
+        """Where files wait to be imported."""
+        return self.data / "imports"
+
+    @property
+    def storage_per_user_bytes(self) -> int:
+        return self.storage_per_user_mib * 2**20
+
     def operator_providers(self) -> list[OperatorConfig]:
         """All that the operator gives to everybody, the short names included."""
         found = list(self.providers)

@@ -18,74 +18,72 @@ from tertulia.ids import AnyId, UserId
 NamedUser = Annotated[str, Path(max_length=50)]
 
 
-def admin_routes(cursors: Cursors) -> Routes:
-    routes = Routes("users")
+routes = Routes("users")
 
-    @routes.add("GET", "/users", access=Access.ADMIN, gives=Page[UserRead])
-    async def get_users(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
-        after = cursors.decode_id("users", cursor)
-        users = await caller.read(
-            lambda session, actor: service.list_users(session, after=after, limit=limit + 1, actor=actor)
-        )
-        return json_response(cursors.page("users", users, limit))
 
-    @routes.add("POST", "/users", access=Access.ADMIN, gives=UserRead, status=201, problems=(409,))
-    async def post_user(caller: CommandDep, account: UserCreate) -> Response:
-        # Hashing is dear, so whoever may not create users does not get that far.
-        require_admin(await caller.actor())
-        check_password(account.password, names=(account.username, account.name, account.email or ""))
-        password_hash = await hash_password(account.password)
-        return await caller.command(
-            201, lambda session, actor: service.create_user(session, account, password_hash=password_hash, actor=actor)
-        )
+@routes.add("GET", "/users", access=Access.ADMIN, gives=Page[UserRead])
+async def get_users(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
+    after = caller.service(Cursors).decode_id("users", cursor)
+    users = await caller.read(service.list_users, after=after, limit=limit + 1)
+    return json_response(caller.service(Cursors).page("users", users, limit))
 
-    @routes.add("PATCH", "/users/{user_id}", access=Access.ADMIN, gives=UserRead, problems=(404, 409))
-    async def patch_user(request: Request, caller: CommandDep, user_id: AnyId, update: UserUpdate) -> Response:
-        changed = await caller.command(
-            200,
-            lambda session, actor: administration.update_user(session, UserId(user_id), update, actor=actor),
-        )
-        await request.app.state.streams.check_now()
-        return changed
 
-    # What `tertulia user …` asks a running server for, because on SQLite the server is the only writer.
-    @routes.add(
-        "POST",
-        "/operator/users/{username}/password",
-        access=Access.OPERATOR,
-        gives=UserRead,
-        problems=(404,),
-        hidden=True,
+@routes.add("POST", "/users", access=Access.ADMIN, gives=UserRead, status=201, problems=(409,))
+async def post_user(caller: CommandDep, account: UserCreate) -> Response:
+    # Hashing is dear, so whoever may not create users does not get that far.
+    require_admin(await caller.actor())
+    check_password(account.password, names=(account.username, account.name, account.email or ""))
+    password_hash = await hash_password(account.password)
+    return await caller.command(201, service.create_user, account, password_hash=password_hash)
+
+
+@routes.add("PATCH", "/users/{user_id}", access=Access.ADMIN, gives=UserRead, problems=(404, 409))
+async def patch_user(request: Request, caller: CommandDep, user_id: UserId, update: UserUpdate) -> Response:
+    changed = await caller.command(
+        200,
+        administration.update_user,
+        user_id,
+        update,
     )
-    async def post_password(
-        request: Request, caller: CommandDep, username: NamedUser, reset: PasswordReset
-    ) -> Response:
-        if not (await caller.actor()).is_operator:
-            raise AdminOnly
-        check_password(reset.password, names=(username,))
-        new_hash = await hash_password(reset.password)
-        done = await caller.command(
-            200,
-            lambda session, actor: administration.reset_password(session, username, new_hash=new_hash, actor=actor),
-        )
-        await request.app.state.streams.check_now()
-        return done
+    await request.app.state.streams.check_now()
+    return changed
 
-    @routes.add(
-        "POST",
-        "/operator/users/{username}/deactivate",
-        access=Access.OPERATOR,
-        gives=UserRead,
-        problems=(404, 409),
-        hidden=True,
+
+# What `tertulia user …` asks a running server for, because on SQLite the server is the only writer.
+@routes.add(
+    "POST",
+    "/operator/users/{username}/password",
+    access=Access.OPERATOR,
+    gives=UserRead,
+    problems=(404,),
+    hidden=True,
+)
+async def post_password(request: Request, caller: CommandDep, username: NamedUser, reset: PasswordReset) -> Response:
+    if not (await caller.actor()).is_operator:
+        raise AdminOnly
+    check_password(reset.password, names=(username,))
+    new_hash = await hash_password(reset.password)
+    done = await caller.command(
+        200,
+        administration.reset_password,
+        username,
+        new_hash=new_hash,
     )
-    async def post_deactivation(request: Request, caller: CommandDep, username: NamedUser) -> Response:
-        if not (await caller.actor()).is_operator:
-            raise AdminOnly
-        done = await caller.command(
-            200, lambda session, actor: administration.deactivate_user(session, username, actor=actor)
-        )
-        await request.app.state.streams.check_now()
-        return done
+    await request.app.state.streams.check_now()
+    return done
 
-    return routes
+
+@routes.add(
+    "POST",
+    "/operator/users/{username}/deactivate",
+    access=Access.OPERATOR,
+    gives=UserRead,
+    problems=(404, 409),
+    hidden=True,
+)
+async def post_deactivation(request: Request, caller: CommandDep, username: NamedUser) -> Response:
+    if not (await caller.actor()).is_operator:
+        raise AdminOnly
+    done = await caller.command(200, administration.deactivate_user, username)
+    await request.app.state.streams.check_now()
+    return done

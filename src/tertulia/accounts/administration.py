@@ -13,7 +13,7 @@ from tertulia.accounts.sessions import SessionLife, end_sessions, start_session
 from tertulia.ids import UserId
 
 
-def update_user(session: DbSession, user_id: UserId, update: UserUpdate, *, actor: Actor) -> UserRead:
+def update_user(session: DbSession, actor: Actor, user_id: UserId, update: UserUpdate) -> UserRead:
     """Change a role, deactivate, activate. Raises LastAdmin where nobody would be left to administer."""
     require_admin(actor)
     admins = _lock_admins(session)
@@ -37,12 +37,12 @@ def update_user(session: DbSession, user_id: UserId, update: UserUpdate, *, acto
 
 def change_password(
     session: DbSession,
+    actor: Actor,
     *,
     old_hash: str | None,
     new_hash: str,
     life: SessionLife,
     device: DeviceInfo,
-    actor: Actor,
 ) -> tuple[UserRead, str]:
     """Every sign-in ends; gives a new one for the window that asked. The caller has compared the password with `old_hash`."""
     if actor.session_id is None:
@@ -54,7 +54,7 @@ def change_password(
     return read_user(user), start_session(session, actor.user_id, life=life, device=device)
 
 
-def reset_password(session: DbSession, username: str, *, new_hash: str, actor: Actor) -> UserRead:
+def reset_password(session: DbSession, actor: Actor, username: str, *, new_hash: str) -> UserRead:
     """By the operator, for somebody who cannot get in, or whose account somebody else got into: API tokens end too."""
     require_admin(actor)
     user = find_by_name(session, username)
@@ -67,9 +67,9 @@ def reset_password(session: DbSession, username: str, *, new_hash: str, actor: A
     return read_user(user)
 
 
-def deactivate_user(session: DbSession, username: str, *, actor: Actor) -> UserRead:
+def deactivate_user(session: DbSession, actor: Actor, username: str) -> UserRead:
     user = find_by_name(session, username)
-    return update_user(session, UserId(user.id), UserUpdate(status=UserStatus.INACTIVE), actor=actor)
+    return update_user(session, actor, UserId(user.id), UserUpdate(status=UserStatus.INACTIVE))
 
 
 def find_by_name(session: DbSession, username: str) -> User:

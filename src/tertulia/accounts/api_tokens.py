@@ -46,7 +46,7 @@ def list_valid_tokens(session: Session, token_ids: set[str]) -> set[str]:
     return set(session.scalars(query, {"now": clock.now()}))
 
 
-def create_api_token(session: Session, new: ApiTokenCreate, *, actor: Actor) -> ApiTokenCreated:
+def create_api_token(session: Session, actor: Actor, new: ApiTokenCreate) -> ApiTokenCreated:
     """The token itself is in this answer, and is kept nowhere. Raises ConfirmationNeeded."""
     require_confirmed(session, actor)
     if Scope.ADMIN in new.scopes:
@@ -83,7 +83,7 @@ def create_api_token(session: Session, new: ApiTokenCreate, *, actor: Actor) -> 
     }
 
 
-def list_api_tokens(session: Session, *, actor: Actor, after: str | None = None, limit: int = 50) -> list[ApiTokenRead]:
+def list_api_tokens(session: Session, actor: Actor, *, after: str | None = None, limit: int = 50) -> list[ApiTokenRead]:
     """Those that are not revoked, oldest first."""
     query = (
         sa.select(ApiToken)
@@ -96,7 +96,7 @@ def list_api_tokens(session: Session, *, actor: Actor, after: str | None = None,
     return [read_api_token(row) for row in session.scalars(query)]
 
 
-def revoke_api_token(session: Session, token_id: ApiTokenId, *, actor: Actor) -> None:
+def revoke_api_token(session: Session, actor: Actor, token_id: ApiTokenId) -> None:
     """Ends at once, without asking for the password: taking a right away must never be hard."""
     row = session.scalars(
         sa.select(ApiToken)

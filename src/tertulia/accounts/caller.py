@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 from fastapi import Depends, Header, Request
 from sqlalchemy.orm import Session
@@ -23,14 +23,24 @@ from tertulia.accounts.tokens import TOKEN_PREFIX, hash_token
 from tertulia.db import Database
 from tertulia.errors import Unauthenticated
 from tertulia.http.answers import encode, encoded_response
-from tertulia.http.limits import TryLimit
+from tertulia.http.limits import TryLimit, TryLimits
 from tertulia.http.middleware import SAFE_METHODS
+from tertulia.http.routing import service_of
 from tertulia.keyring import KeyRing
+from tertulia.services import Services
 
 T = TypeVar("T")
-Work = Callable[[Session, Actor], T]
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+P = ParamSpec("P")
+SIGN_IN_OF_ACCOUNT = TryLimit("sign-in of an account", 5, 60)
+SIGN_IN_OF_ADDRESS = TryLimit("sign-in of an address", 20, 60)
 COOKIE = "tertulia_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"
+
+
+class ControlToken(str):
+    """The secret that the command line of the same machine signs in with."""
 
 
 @dataclass
@@ -40,6 +50,7 @@ class Gate:
     db: Database
     life: SessionLife
     keyring: KeyRing
+    limits: TryLimits
     is_behind_tls: bool = False
     control_token_hash: bytes | None = None  # of the token that this machine's command line reads from the data folder
     calls_per_minute: int = 0  # of one API token; 0: no limit
@@ -49,9 +60,7 @@ class Gate:
 
     def __post_init__(self) -> None:
         # Tries of a password: of one account wherever it is asked for, and of one address whatever it asks for.
-        self.tries_of_account = TryLimit(5, 60)
-        self.tries_of_address = TryLimit(20, 60)
-        self._token_calls = TryLimit(self.calls_per_minute, 60)
+        self._token_calls = TryLimit("API token", self.calls_per_minute, 60)
 
     def take_seen(self) -> dict[str, datetime]:
         taken, self.seen = self.seen, {}
@@ -83,7 +92,7 @@ class Gate:
     def count_call(self, actor: Actor) -> None:
         """Raises TooManyTries for an API token that calls more often than the operator allows."""
         if actor.token_id is not None and self.calls_per_minute:
-            self._token_calls.take(actor.token_id)
+            self.limits.take(self._token_calls, actor.token_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,9 @@ class Otherwise:
 
 @dataclass
 class Caller:
+    """Who makes a request. `read` and `command` check the sign-in in the transaction that does the work."""
+
+    services: Services
     gate: Gate
     credential: Credential
     address: str
@@ -115,70 +127,100 @@ class Caller:
     def token_hash(self) -> bytes:
         return self.credential.token_hash
 
+    def service(self, kind: type[T]) -> T:
+        """Return a service of the app."""
+        return self.services.get(kind)
+
+    def find_service(self, kind: type[T]) -> T | None:
+        """Return a service of the app, or None if it is turned off."""
+        return self.services.find(kind)
+
     async def actor(self) -> Actor:
         return self._saw(await self.gate.db.read_hot(self._known))
 
-    async def read(self, work: Work[T]) -> T:
-        """`work(session, actor)` in one reading transaction. What the API reads is served by an index, and is a page."""
-        actor, result = await self.gate.db.read_hot(self._as_actor, work)
+    async def read(self, work: Callable[Concatenate[Session, Actor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return `work(session, actor, …)`, run in a read transaction. For reads that an index serves, such as a page."""
+        actor, result = await self.gate.db.read_hot(self._as_actor, work, args, kwargs)
         self._saw(actor)
         return result
 
-    async def read_long(self, work: Work[T]) -> T:
-        """Like `read`, for what adds up many rows: on SQLite it runs in a reader's thread, and nobody waits for it."""
-        actor, result = await self.gate.db.read(self._as_actor, work)
+    async def read_long(
+        self, work: Callable[Concatenate[Session, Actor, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Like `read`, for work that sums many rows. On SQLite it runs in a reader's thread, so that nothing waits for it."""
+        actor, result = await self.gate.db.read(self._as_actor, work, args, kwargs)
         self._saw(actor)
         return result
 
-    async def command(self, status: int, work: Work[object], *, shown_once: str | None = None) -> Response:
-        """`work(session, actor)` in one transaction, answered with what it returns, done once for each Idempotency-Key.
+    async def command(
+        self, status: int, work: Callable[Concatenate[Session, Actor, P], object], *args: P.args, **kwargs: P.kwargs
+    ) -> Response:
+        """Run `work(session, actor, …)` in a write transaction and answer with its result, once for each Idempotency-Key."""
+        return await self._command(status, None, work, args, kwargs)
 
-        The field `shown_once` of the answer is a secret: it is given, but not kept for a repetition of the call.
-        """
-        actor, answered, body = await self.gate.db.write(self._answer, work, status, shown_once)
+    async def command_with_secret(
+        self,
+        status: int,
+        secret: str,
+        work: Callable[Concatenate[Session, Actor, P], object],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Response:
+        """Like `command`. The field `secret` of the answer is sent once, and is null when the call is repeated."""
+        return await self._command(status, secret, work, args, kwargs)
+
+    async def answered_before(self) -> Response | None:
+        """Return the answer to an earlier call with this Idempotency-Key. For work that takes minutes before `command`."""
+        if self.call is None:
+            return None
+        answer = await self.read(find_answer, self.call)
+        return encoded_response(answer[1], answer[0]) if answer is not None else None
+
+    async def _command(
+        self, status: int, secret: str | None, work: Callable[..., object], args: Args, kwargs: Kwargs
+    ) -> Response:
+        actor, answered, body = await self.gate.db.write(self._answer, status, secret, work, args, kwargs)
         self._saw(actor)
         return encoded_response(body, answered) if body else Response(status_code=answered)
 
-    async def answered_before(self) -> Response | None:
-        """The answer that this call got before, by its Idempotency-Key: for work that takes minutes before `command` stores it."""
-        call = self.call
-        if call is None:
-            return None
-        found = await self.read(lambda session, actor: find_answer(session, call, user_id=actor.user_id))
-        return encoded_response(found[1], found[0]) if found is not None else None
-
     def _known(self, session: Session) -> Actor:
-        """Who calls; a call counts once, however often it looks or a unit of work is run again. Raises TooManyTries."""
+        """Return the caller. A call counts once, however often a unit of work is run. Raises TooManyTries."""
         actor = self.gate.resolve(session, self.credential)
         if not self.is_counted:
             self.is_counted = True
             self.gate.count_call(actor)
         return actor
 
-    def _as_actor(self, session: Session, work: Work[T]) -> tuple[Actor, T]:
+    def _as_actor(self, session: Session, work: Callable[..., T], args: Args, kwargs: Kwargs) -> tuple[Actor, T]:
         actor = self._known(session)
-        return actor, work(session, actor)
+        return actor, work(session, actor, *args, **kwargs)
 
     def _answer(
-        self, session: Session, work: Work[object], status: int, shown_once: str | None
+        self,
+        session: Session,
+        status: int,
+        secret: str | None,
+        work: Callable[..., object],
+        args: Args,
+        kwargs: Kwargs,
     ) -> tuple[Actor, int, bytes]:
         actor = self._known(session)
 
         def answer() -> Answer:
-            result = work(session, actor)
+            result = work(session, actor, *args, **kwargs)
             answered = status
             if isinstance(result, Otherwise):
                 answered, result = result.status, result.body
-            given = b"" if result is None else encode(result)
-            if shown_once is None:
-                return Answer(given, given, answered)
+            body = b"" if result is None else encode(result)
+            if secret is None:
+                return Answer(body, body, answered)
             assert isinstance(result, dict)
-            return Answer(given, encode(result | {shown_once: None, "code": "already_shown"}), answered)
+            return Answer(body, encode(result | {secret: None, "code": "already_shown"}), answered)
 
         if self.call is None or actor.is_operator:
             answered = answer()
             return actor, answered.status, answered.given
-        return actor, *once(session, self.call, answer, user_id=actor.user_id)
+        return actor, *once(session, actor, self.call, answer)
 
     def _saw(self, actor: Actor) -> Actor:
         if actor.session_id is not None:
@@ -189,8 +231,7 @@ class Caller:
 
 
 def is_over_tls(request: Request) -> bool:
-    gate: Gate = request.app.state.gate
-    return gate.is_behind_tls or request.url.scheme == "https"
+    return service_of(request, Gate).is_behind_tls or request.url.scheme == "https"
 
 
 def session_token(request: Request) -> str | None:
@@ -209,7 +250,8 @@ async def get_caller(request: Request) -> Caller:
         raise Unauthenticated
     needs = Scope.READ if request.method in SAFE_METHODS else Scope.WRITE
     credential = Credential(hash_token(token), token.startswith(TOKEN_PREFIX), needs)
-    return Caller(request.app.state.gate, credential, request.scope.get("client_address", ""))
+    services: Services = request.app.state.services
+    return Caller(services, services.get(Gate), credential, request.scope.get("client_address", ""))
 
 
 async def find_caller(request: Request) -> Caller | None:

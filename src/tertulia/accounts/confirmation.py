@@ -25,6 +25,6 @@ def require_confirmed(session: DbSession, actor: Actor) -> None:
         raise ConfirmationNeeded
 
 
-def confirm(session: DbSession, *, actor: Actor) -> None:
+def confirm(session: DbSession, actor: Actor) -> None:
     """The password was entered again. The caller has compared it."""
     session.execute(sa.update(Session).where(Session.id == actor.session_id).values(confirmed_at=clock.now()))

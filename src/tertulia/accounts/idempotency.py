@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import IdempotencyKeyReused
 from tertulia.accounts.models import IdempotencyKey
 from tertulia.db import insert_if_absent, rowcount
@@ -40,7 +41,7 @@ def identify_call(key: str, method: str, path: str, body: bytes, keyring: KeyRin
     return CallIdentity(key, method, path[:500], keyring.signatures("idempotency", body))
 
 
-def once(session: Session, call: CallIdentity, work: Callable[[], Answer], *, user_id: str) -> tuple[int, bytes]:
+def once(session: Session, actor: Actor, call: CallIdentity, work: Callable[[], Answer]) -> tuple[int, bytes]:
     """Do the work unless this call was answered before: (status, body). Raises IdempotencyKeyReused.
 
     The key is taken before the work, so that a second call waits for the first one's commit (or takes over from its
@@ -49,7 +50,7 @@ def once(session: Session, call: CallIdentity, work: Callable[[], Answer], *, us
     taken = insert_if_absent(
         session,
         IdempotencyKey,
-        user_id=user_id,
+        user_id=actor.user_id,
         key=call.key,
         method=call.method,
         path=call.path,
@@ -57,16 +58,16 @@ def once(session: Session, call: CallIdentity, work: Callable[[], Answer], *, us
         created_at=clock.now(),
     )
     if not taken:
-        answered = find_answer(session, call, user_id=user_id)
+        answered = find_answer(session, actor, call)
         assert answered is not None
         return answered
     answer = work()
-    mine = (IdempotencyKey.user_id == user_id, IdempotencyKey.key == call.key)
+    mine = (IdempotencyKey.user_id == actor.user_id, IdempotencyKey.key == call.key)
     session.execute(sa.update(IdempotencyKey).where(*mine).values(status=answer.status, answer=answer.kept.decode()))
     return answer.status, answer.given
 
 
-def find_answer(session: Session, call: CallIdentity, *, user_id: str) -> tuple[int, bytes] | None:
+def find_answer(session: Session, actor: Actor, call: CallIdentity) -> tuple[int, bytes] | None:
     """What this call was answered before, (status, body); None if it was not. Raises IdempotencyKeyReused.
 
     For work that asks others for minutes, which is looked for before it begins.
@@ -78,7 +79,7 @@ def find_answer(session: Session, call: CallIdentity, *, user_id: str) -> tuple[
             IdempotencyKey.body_hash,
             IdempotencyKey.status,
             IdempotencyKey.answer,
-        ).where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == call.key)
+        ).where(IdempotencyKey.user_id == actor.user_id, IdempotencyKey.key == call.key)
     ).one_or_none()
     if row is None:
         return None

@@ -44,7 +44,7 @@ def create_first_admin(session: DbSession, account: AccountCreate, *, password_h
     return user_id
 
 
-def create_user(session: DbSession, account: UserCreate, *, password_hash: str, actor: Actor) -> UserRead:
+def create_user(session: DbSession, actor: Actor, account: UserCreate, *, password_hash: str) -> UserRead:
     require_admin(actor)
     values = _new_row(account, account.role, password_hash)
     try:
@@ -55,7 +55,7 @@ def create_user(session: DbSession, account: UserCreate, *, password_hash: str, 
     return get_user(session, UserId(str(values["id"])))
 
 
-def list_users(session: DbSession, *, after: str | None, limit: int, actor: Actor) -> list[UserRead]:
+def list_users(session: DbSession, actor: Actor, *, after: str | None, limit: int) -> list[UserRead]:
     """Oldest first; `after` is the id of the last one seen."""
     require_admin(actor)
     query = sa.select(User).order_by(User.id).limit(limit)
@@ -71,11 +71,11 @@ def get_user(session: DbSession, user_id: UserId) -> UserRead:
     return read_user(user)
 
 
-def get_me(session: DbSession, *, actor: Actor) -> UserRead:
+def get_me(session: DbSession, actor: Actor) -> UserRead:
     return get_user(session, actor.user_id)
 
 
-def update_me(session: DbSession, update: MeUpdate, *, actor: Actor) -> UserRead:
+def update_me(session: DbSession, actor: Actor, update: MeUpdate) -> UserRead:
     """Raises ConfirmationNeeded for another e-mail address, which signs in too."""
     user = session.get(User, actor.user_id, with_for_update=True)
     if user is None:

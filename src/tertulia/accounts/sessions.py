@@ -127,7 +127,7 @@ def start_session(
 
 
 def list_sessions(
-    session: DbSession, life: SessionLife, *, actor: Actor, after: str | None = None, limit: int = 50
+    session: DbSession, actor: Actor, life: SessionLife, *, after: str | None = None, limit: int = 50
 ) -> list[SessionRead]:
     """The devices on which this person is signed in, newest sign-in first."""
     now = clock.now()
@@ -144,7 +144,7 @@ def list_sessions(
     return [_read_session(row, actor) for row in rows]
 
 
-def revoke_session(session: DbSession, session_id: SessionId, *, actor: Actor) -> None:
+def revoke_session(session: DbSession, actor: Actor, session_id: SessionId) -> None:
     """Sign a device out. Raises DeviceNotFound."""
     mine = (Session.id == session_id, Session.user_id == actor.user_id)
     if not end_sessions(session, *mine):

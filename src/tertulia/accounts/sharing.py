@@ -52,7 +52,7 @@ def find_by_token(session: Session, token: str, *, actor: Actor | None) -> Share
     return None
 
 
-def permissions_of(session: Session, covering: ColumnElement[bool], *, actor: Actor) -> PermissionsRead:
+def permissions_of(session: Session, actor: Actor, covering: ColumnElement[bool]) -> PermissionsRead:
     """What others let the actor do, by the shares `covering` the thing that they may read."""
     given = session.execute(
         sa.select(sa.func.max(Share.can_write.cast(sa.Integer)), sa.func.max(Share.can_share.cast(sa.Integer))).where(
@@ -62,12 +62,12 @@ def permissions_of(session: Session, covering: ColumnElement[bool], *, actor: Ac
     return {"can_read": True, "can_write": bool(given[0]), "can_share": bool(given[1])}
 
 
-def create_share(session: Session, shared: Shared, new: ShareCreate, *, actor: Actor) -> ShareMade:
+def create_share(session: Session, actor: Actor, shared: Shared, new: ShareCreate) -> ShareMade:
     """The answer alone has the token. Whoever may share what is not theirs gives no more than they have.
 
     Raises SharesTooMuch, PersonUnknown, ShareExpired.
     """
-    wanted, own = new.permissions, _own_leave(session, shared, actor=actor)
+    wanted, own = new.permissions, _own_leave(session, actor, shared)
     if not own.can_share or (wanted.can_write and not own.can_write):
         raise SharesTooMuch("You cannot give a permission that you do not have.")
     if new.expires_at is not None and new.expires_at <= clock.now():
@@ -100,7 +100,7 @@ def create_share(session: Session, shared: Shared, new: ShareCreate, *, actor: A
     return {**_announce(session, shared, share_id, Operation.CREATED), "token": token}
 
 
-def list_shares(session: Session, shared: Shared, *, actor: Actor) -> list[ShareRead]:
+def list_shares(session: Session, actor: Actor, shared: Shared) -> list[ShareRead]:
     """Those that hold: all for the owner, one's own for others who may share."""
     query = shared.shares()
     if shared.owner_id != actor.user_id:
@@ -108,7 +108,7 @@ def list_shares(session: Session, shared: Shared, *, actor: Actor) -> list[Share
     return [_read(session, share) for share in session.scalars(query)]
 
 
-def revoke_share(session: Session, shared: Shared, share_id: str, *, actor: Actor) -> None:
+def revoke_share(session: Session, actor: Actor, shared: Shared, share_id: str) -> None:
     """Nobody reads by it any more, and open streams end. What the person shared on from it ends too.
 
     By the owner, by whoever made it, and by the person it is for, who leaves. Raises ShareNotFound.
@@ -179,7 +179,7 @@ class _Leave:
     share_ends: datetime | None = None
 
 
-def _own_leave(session: Session, shared: Shared, *, actor: Actor) -> _Leave:
+def _own_leave(session: Session, actor: Actor, shared: Shared) -> _Leave:
     """What others let somebody do, each for as long as the longest share that lets them."""
     if shared.owner_id == actor.user_id:
         return _Leave(can_write=True, can_share=True)

@@ -41,7 +41,7 @@ class OpenStreams:
         self._counts: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         self._task = asyncio.create_task(self._check_forever(), name="open-streams")
 
     def close_all(self) -> None:

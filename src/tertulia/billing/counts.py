@@ -62,7 +62,7 @@ _COUNT = {
 }
 
 
-def get_message_count(session: Session, *, actor: Actor, limit: int | None) -> MessageCount:
+def get_message_count(session: Session, actor: Actor, *, limit: int | None) -> MessageCount:
     begin, reset_at = _today()
     count = session.scalar(
         sa.select(MessageUsage.message_count).where(

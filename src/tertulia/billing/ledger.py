@@ -241,14 +241,14 @@ def _mine(actor: Actor, since: datetime, until: datetime) -> tuple[sa.ColumnElem
     )
 
 
-def sum_usage(session: Session, *, actor: Actor, since: datetime, until: datetime) -> UsageSum:
+def sum_usage(session: Session, actor: Actor, *, since: datetime, until: datetime) -> UsageSum:
     return _read_sum(session.execute(sa.select(*_SUMS).where(*_mine(actor, since, until))).one())
 
 
 def group_usage(
     session: Session,
-    *,
     actor: Actor,
+    *,
     since: datetime,
     until: datetime,
     by: Sequence[GroupBy],

@@ -30,36 +30,32 @@ def _groups(value: str) -> str:
     return value
 
 
-def usage_routes(messages_per_day: int | None) -> Routes:
-    routes = Routes("usage")
+routes = Routes("usage")
 
-    @routes.add("GET", "/usage", access=Access.SIGNED_IN, gives=UsageReport)
-    async def get_usage(
-        caller: CallerDep,
-        since: Annotated[Moment | None, Query(description="Start of the period. Defaults to 30 days ago.")] = None,
-        until: Annotated[Moment | None, Query(description="End of the period. Defaults to now.")] = None,
-        group_by: Annotated[
-            str,
-            Query(max_length=40, description="`day`, `provider`, `model`, `chat`, or several separated by commas."),
-            AfterValidator(_groups),
-        ] = "day",
-        utc_offset: Annotated[int, Query(ge=-840, le=840, description="Offset from UTC in minutes, for `day`.")] = 0,
-    ) -> Response:
-        end = until or clock.now() + timedelta(seconds=1)
-        begin = since or end - timedelta(days=DEFAULT_DAYS)
-        by: list[ledger.GroupBy] = group_by.split(",")  # type: ignore[assignment]
 
-        def read(session: Session, actor: Actor) -> UsageReport:
-            return {
-                "items": ledger.group_usage(
-                    session, actor=actor, since=begin, until=end, by=by, utc_offset_s=utc_offset * 60
-                ),
-                "total": ledger.sum_usage(session, actor=actor, since=begin, until=end),
-                "since": begin,
-                "until": end,
-                "messages_today": get_message_count(session, actor=actor, limit=messages_per_day),
-            }
+@routes.add("GET", "/usage", access=Access.SIGNED_IN, gives=UsageReport)
+async def get_usage(
+    caller: CallerDep,
+    since: Annotated[Moment | None, Query(description="Start of the period. Defaults to 30 days ago.")] = None,
+    until: Annotated[Moment | None, Query(description="End of the period. Defaults to now.")] = None,
+    group_by: Annotated[
+        str,
+        Query(max_length=40, description="`day`, `provider`, `model`, `chat`, or several separated by commas."),
+        AfterValidator(_groups),
+    ] = "day",
+    utc_offset: Annotated[int, Query(ge=-840, le=840, description="Offset from UTC in minutes, for `day`.")] = 0,
+) -> Response:
+    end = until or clock.now() + timedelta(seconds=1)
+    begin = since or end - timedelta(days=DEFAULT_DAYS)
+    by: list[ledger.GroupBy] = group_by.split(",")  # type: ignore[assignment]
 
-        return json_response(await caller.read_long(read))
+    def read(session: Session, actor: Actor) -> UsageReport:
+        return {
+            "items": ledger.group_usage(session, actor, since=begin, until=end, by=by, utc_offset_s=utc_offset * 60),
+            "total": ledger.sum_usage(session, actor, since=begin, until=end),
+            "since": begin,
+            "until": end,
+            "messages_today": get_message_count(session, actor, limit=caller.service(Settings).messages_per_day),
+        }
 
-    return routes
+    return json_response(await caller.read_long(read))

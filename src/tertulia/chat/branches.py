@@ -30,12 +30,12 @@ COPIED_AT_ONCE = 500
 MAX_TITLE = 200
 
 
-def delete_message(session: Session, message_id: MessageId, *, actor: Actor) -> None:
+def delete_message(session: Session, actor: Actor, message_id: MessageId) -> None:
     """Take one message out of its branch; those that followed it follow the one before it, and none is lost.
 
     Raises MessageNotFound, and StillWriting for a reply whose run has not ended.
     """
-    chat = _locked_chat_of(session, message_id, actor=actor)
+    chat = _locked_chat_of(session, actor, message_id)
     check_hand(chat, find_place(session, message_id).author_id, actor=actor)
     message = session.get_one(Message, message_id, populate_existing=True)
     # Deleted ones too: when they come back, they must find their place.
@@ -45,7 +45,7 @@ def delete_message(session: Session, message_id: MessageId, *, actor: Actor) -> 
     )
     if writing is not None:  # itself, or a reply to it, which would answer something else
         raise StillWriting
-    last_read = get_message(session, message_id, actor=actor)
+    last_read = get_message(session, actor, message_id)
     mark_stale(session, chat.id, message_id, is_deleted=True)
     _relink(session, list(followers), message.previous_message_id)
     was, message.status = message.status, MessageStatus.DELETED
@@ -70,7 +70,7 @@ def delete_message(session: Session, message_id: MessageId, *, actor: Actor) -> 
     announce_chat(session, chat.id, Operation.UPDATED)
 
 
-def check_may_delete(session: Session, message_id: MessageId, *, actor: Actor) -> Actor:
+def check_may_delete(session: Session, actor: Actor, message_id: MessageId) -> Actor:
     """Before anything is stopped for it; gives the actor. One that is missing is for `delete_message` to tell of.
 
     Raises NotYourMessage.
@@ -86,14 +86,14 @@ def check_may_delete(session: Session, message_id: MessageId, *, actor: Actor) -
     return actor
 
 
-def restore_message(session: Session, message_id: MessageId, *, actor: Actor) -> MessageRead:
+def restore_message(session: Session, actor: Actor, message_id: MessageId) -> MessageRead:
     """Put a deleted message back where it was; one that is not deleted stays as it is. Raises MessageNotFound."""
-    chat = _locked_chat_of(session, message_id, actor=actor, is_deleted=True)
+    chat = _locked_chat_of(session, actor, message_id, is_deleted=True)
     message = session.get_one(Message, message_id, populate_existing=True)
     before = message.details.deleted
     check_hand(chat, message.user_id, actor=actor)
     if message.status is not MessageStatus.DELETED or before is None:
-        return get_message(session, message_id, actor=actor)
+        return get_message(session, actor, message_id)
     still_there = session.scalars(
         sa.select(Message.id).where(
             Message.chat_id == chat.id,
@@ -134,9 +134,9 @@ def purge_messages(session: Session, kept: timedelta) -> int:
     return rowcount(session, sa.delete(Message).where(Message.id.in_(old)))
 
 
-def fork_chat(session: Session, message_id: MessageId, *, actor: Actor, limit_bytes: int) -> ChatRead:
+def fork_chat(session: Session, actor: Actor, message_id: MessageId, *, limit_bytes: int) -> ChatRead:
     """A new chat of the caller's own, with a copy of the branch up to a message; what it cost stays with the first."""
-    source = _readable_chat_of(session, message_id, actor=actor)
+    source = _readable_chat_of(session, actor, message_id)
     now = clock.now()
     branch = [row[0] for row in BRANCH_IDS.all(session, chat_id=source.id, leaf=message_id, links=2**31 - 1)][::-1]
     chat_id = new_id()
@@ -162,7 +162,7 @@ def fork_chat(session: Session, message_id: MessageId, *, actor: Actor, limit_by
         some = branch[start : start + COPIED_AT_ONCE]
         found = {row.id: row for row in session.scalars(sa.select(Message).where(Message.id.in_(some)))}
         named = [one for row in found.values() for one in attachments_in(row.parts)]
-        files = copy_attachments(session, named, chat_id=chat_id, actor=actor, limit_bytes=limit_bytes)
+        files = copy_attachments(session, actor, named, chat_id=chat_id, limit_bytes=limit_bytes)
         copied = {one: new_id() for one in some}
         copies = []
         for original in (found[one] for one in some):
@@ -181,7 +181,7 @@ def fork_chat(session: Session, message_id: MessageId, *, actor: Actor, limit_by
                     .values(parts=theirs, updated_at=Message.updated_at)
                 )
             if ids := [one for one in attachments_in(parts) if one in files.values()]:
-                attached = find_attachable(session, ids, chat_id=chat_id, actor=actor)
+                attached = find_attachable(session, actor, ids, chat_id=chat_id)
                 link_attachments(session, attached, message_id=copied_id, chat_id=chat_id)
         index_stored(session, [str(copy["id"]) for copy in copies])
         session.expunge_all()
@@ -190,7 +190,7 @@ def fork_chat(session: Session, message_id: MessageId, *, actor: Actor, limit_by
     return announce_chat(session, chat_id, Operation.CREATED)
 
 
-def read_tree(session: Session, chat_id: ChatId, *, actor: Actor) -> list[Segment]:
+def read_tree(session: Session, actor: Actor, chat_id: ChatId) -> list[Segment]:
     """The chat's tree as stretches without a fork, oldest first; what it costs follows the number of messages."""
     if READABLE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id) is None:
         raise ChatNotFound
@@ -263,13 +263,13 @@ def _copy_of(original: Message, copied_id: str, chat_id: str, previous: str | No
     }
 
 
-def _locked_chat_of(session: Session, message_id: MessageId, *, actor: Actor, is_deleted: bool = False) -> LockedChat:
+def _locked_chat_of(session: Session, actor: Actor, message_id: MessageId, *, is_deleted: bool = False) -> LockedChat:
     """The chat of a message, locked; read before the lock and after it. Raises MessageNotFound."""
     chat_id = session.scalar(sa.select(Message.chat_id).where(Message.id == message_id))
     if chat_id is None:
         raise MessageNotFound
     try:
-        chat = lock_chat(session, ChatId(chat_id), actor=actor)
+        chat = lock_chat(session, actor, ChatId(chat_id))
     except ChatNotFound:  # the message is as hidden as its chat
         raise MessageNotFound from None
     if not is_deleted:
@@ -277,7 +277,7 @@ def _locked_chat_of(session: Session, message_id: MessageId, *, actor: Actor, is
     return chat
 
 
-def _readable_chat_of(session: Session, message_id: MessageId, *, actor: Actor) -> Chat:
+def _readable_chat_of(session: Session, actor: Actor, message_id: MessageId) -> Chat:
     chat_id = find_place(session, message_id).chat_id
     if READABLE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id) is None:
         raise MessageNotFound

@@ -64,7 +64,7 @@ class LockedChat:
     model_name: str | None
 
 
-def lock_chat(session: Session, chat_id: ChatId, *, actor: Actor) -> LockedChat:
+def lock_chat(session: Session, actor: Actor, chat_id: ChatId) -> LockedChat:
     """Concurrent senders wait here for one another, which puts their messages in order. Raises ChatNotFound."""
     row = LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     if row is None:
@@ -98,12 +98,12 @@ def written_parts(written: Written) -> list[Part]:
     return parts
 
 
-def with_files(session: Session, chat: LockedChat, parts: list[Part], *, actor: Actor) -> WrittenMessage:
+def with_files(session: Session, actor: Actor, chat: LockedChat, parts: list[Part]) -> WrittenMessage:
     """The parts as they are stored: pictures as pictures, names as they are. Raises what `find_attachable` raises."""
     ids = attachments_in(parts)
     if not ids:
         return WrittenMessage(parts)
-    attached = find_attachable(session, ids, chat_id=chat.id, actor=actor)
+    attached = find_attachable(session, actor, ids, chat_id=chat.id)
     known = {one.id: one for one in attached}
     stored: list[Part] = []
     for part in parts:
@@ -209,10 +209,10 @@ def append_message(
 
 def post_message(
     session: Session,
+    actor: Actor,
     chat: LockedChat,
     written: WrittenMessage,
     *,
-    actor: Actor,
     previous_message_id: MessageId | None = None,
     parent_message_id: MessageId | None = None,
 ) -> MessageId:
@@ -364,11 +364,11 @@ def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, wri
     index_stored(session, [message_id])
 
 
-def set_context_rule(session: Session, message_id: MessageId, rule: ContextRule, *, actor: Actor) -> MessageRead:
+def set_context_rule(session: Session, actor: Actor, message_id: MessageId, rule: ContextRule) -> MessageRead:
     """By whoever may write in the chat. Raises MessageNotFound, TooManyPinned."""
     place = find_place(session, message_id)
     try:
-        chat = lock_chat(session, place.chat_id, actor=actor)
+        chat = lock_chat(session, actor, place.chat_id)
     except ChatNotFound:
         raise MessageNotFound from None
     if rule is ContextRule.PINNED:

@@ -22,11 +22,11 @@ _CATEGORIES = {"So", "Sk", "Sm", "Mn", "Me", "Cf", "Po"}
 _KEY = "\u20e3"
 
 
-def add_reaction(session: Session, message_id: MessageId, emoji: str, *, actor: Actor) -> MessageRead:
+def add_reaction(session: Session, actor: Actor, message_id: MessageId, emoji: str) -> MessageRead:
     """Once is enough: the same again changes nothing. Raises NotAnEmoji, TooManyReactions, MessageNotFound."""
     if not is_emoji(emoji):
         raise NotAnEmoji
-    chat = _chat_of(session, message_id, actor=actor)
+    chat = _chat_of(session, actor, message_id)
     mine = sa.select(sa.func.count()).where(Reaction.message_id == message_id, Reaction.user_id == actor.user_id)
     if (session.scalar(mine.where(Reaction.emoji != emoji)) or 0) >= MAX_A_PERSON:
         raise TooManyReactions(MAX_A_PERSON)
@@ -36,10 +36,10 @@ def add_reaction(session: Session, message_id: MessageId, emoji: str, *, actor: 
     return announce_message(session, chat.owner_id, message_id, Operation.UPDATED, with_chat=False)
 
 
-def remove_reaction(session: Session, message_id: MessageId, emoji: str, *, actor: Actor) -> MessageRead:
+def remove_reaction(session: Session, actor: Actor, message_id: MessageId, emoji: str) -> MessageRead:
     if not is_emoji(emoji):
         raise NotAnEmoji
-    chat = _chat_of(session, message_id, actor=actor)
+    chat = _chat_of(session, actor, message_id)
     session.execute(
         sa.delete(Reaction).where(
             Reaction.message_id == message_id, Reaction.user_id == actor.user_id, Reaction.emoji == emoji
@@ -57,10 +57,10 @@ def is_emoji(text: str) -> bool:
     return bool(kinds & {"So", "Sm"} or text[0] in "‼⁉〰〽") and kinds <= _CATEGORIES
 
 
-def _chat_of(session: Session, message_id: MessageId, *, actor: Actor) -> LockedChat:
+def _chat_of(session: Session, actor: Actor, message_id: MessageId) -> LockedChat:
     """Locked, so that what is told of the message is told in order."""
     try:
-        chat = lock_chat(session, find_place(session, message_id).chat_id, actor=actor)
+        chat = lock_chat(session, actor, find_place(session, message_id).chat_id)
         find_place(session, message_id)  # it may have been deleted while this waited
         return chat
     except ChatNotFound:

@@ -30,179 +30,166 @@ from tertulia.providers.catalogue import ModelCatalogue
 Emoji = Annotated[str, Path(min_length=1, max_length=32)]
 
 
-def chat_routes(cursors: Cursors, catalogue: ModelCatalogue, *, limit_bytes: int) -> Routes:
-    routes = Routes("chats")
+routes = Routes("chats")
 
-    @routes.add("GET", "/chats", access=Access.SIGNED_IN, gives=Page[ChatRead])
-    async def get_chats(
-        caller: CallerDep,
-        archived: Annotated[bool, Query(description="Those in the archive instead.")] = False,
-        trash: Annotated[bool, Query(description="Those in the trash instead.")] = False,
-        pinned: Annotated[bool, Query(description="Only those that are pinned.")] = False,
-        tag: Annotated[AnyId | None, Query(description="Only those with this tag.")] = None,
-        limit: Limit = 50,
-        cursor: CursorText = None,
-    ) -> Response:
-        shown: Shown = "trash" if trash else "archived" if archived else "pinned" if pinned else "active"
-        kind = f"chats.{shown}.{tag or ''}"
-        key = cursors.decode(kind, cursor)
-        after = (int(key[0]), str(key[1])) if key else None
-        chats = await caller.read(
-            lambda session, actor: service.list_chats(
-                session, shown=shown, tag_id=tag, after=after, limit=limit + 1, actor=actor
-            )
-        )
-        more = len(chats) > limit
-        chats = chats[:limit]
-        next_cursor = cursors.encode(kind, service.chat_key(chats[-1])) if more else None
-        return json_response({"items": chats, "next_cursor": next_cursor})
 
-    @routes.add("POST", "/chats", access=Access.SIGNED_IN, gives=ChatRead, status=201)
-    async def post_chat(caller: CommandDep, new: ChatCreate) -> Response:
-        def create(session: Session, actor: Actor) -> ChatRead:
-            catalogue.check_choice(session, new.provider, new.model_name, actor=actor)
-            return service.create_chat(session, new, owner_id=actor.user_id)
+@routes.add("GET", "/chats", access=Access.SIGNED_IN, gives=Page[ChatRead])
+async def get_chats(
+    caller: CallerDep,
+    archived: Annotated[bool, Query(description="Those in the archive instead.")] = False,
+    trash: Annotated[bool, Query(description="Those in the trash instead.")] = False,
+    pinned: Annotated[bool, Query(description="Only those that are pinned.")] = False,
+    tag: Annotated[AnyId | None, Query(description="Only those with this tag.")] = None,
+    limit: Limit = 50,
+    cursor: CursorText = None,
+) -> Response:
+    shown: Shown = "trash" if trash else "archived" if archived else "pinned" if pinned else "active"
+    kind = f"chats.{shown}.{tag or ''}"
+    key = caller.service(Cursors).decode(kind, cursor)
+    after = (int(key[0]), str(key[1])) if key else None
+    chats = await caller.read(service.list_chats, shown=shown, tag_id=tag, after=after, limit=limit + 1)
+    more = len(chats) > limit
+    chats = chats[:limit]
+    next_cursor = caller.service(Cursors).encode(kind, service.chat_key(chats[-1])) if more else None
+    return json_response({"items": chats, "next_cursor": next_cursor})
 
-        return await caller.command(201, create)
 
-    @routes.add("GET", "/chats/{chat_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
-    async def get_chat(caller: CallerDep, chat_id: AnyId) -> Response:
-        return json_response(
-            await caller.read(lambda session, actor: service.get_chat(session, ChatId(chat_id), actor=actor))
-        )
+@routes.add("POST", "/chats", access=Access.SIGNED_IN, gives=ChatRead, status=201)
+async def post_chat(caller: CommandDep, new: ChatCreate) -> Response:
+    def create(session: Session, actor: Actor) -> ChatRead:
+        caller.service(ModelCatalogue).check_choice(session, actor, new.provider, new.model_name)
+        return service.create_chat(session, new, owner_id=actor.user_id)
 
-    @routes.add("PATCH", "/chats/{chat_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
-    async def patch_chat(caller: CommandDep, chat_id: AnyId, update: ChatUpdate) -> Response:
-        def change(session: Session, actor: Actor) -> ChatRead:
-            catalogue.check_choice(session, update.provider, update.model_name, actor=actor)
-            return service.update_chat(session, ChatId(chat_id), update, actor=actor)
+    return await caller.command(201, create)
 
-        return await caller.command(200, change)
 
-    @routes.add("DELETE", "/chats/{chat_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
-    async def delete_chat(caller: CommandDep, chat_id: AnyId) -> Response:
-        return await caller.command(
-            204, lambda session, actor: service.delete_chat(session, ChatId(chat_id), actor=actor)
-        )
+@routes.add("GET", "/chats/{chat_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
+async def get_chat(caller: CallerDep, chat_id: ChatId) -> Response:
+    return json_response(await caller.read(service.get_chat, chat_id))
 
-    @routes.add("POST", "/chats/{chat_id}/restore", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
-    async def restore_chat(caller: CommandDep, chat_id: AnyId) -> Response:
-        return await caller.command(
-            200, lambda session, actor: service.restore_chat(session, ChatId(chat_id), actor=actor)
-        )
 
-    @routes.add("PUT", "/chats/{chat_id}/head", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
-    async def put_head(caller: CommandDep, chat_id: AnyId, head: HeadUpdate) -> Response:
-        return await caller.command(
-            200,
-            lambda session, actor: service.set_head(session, ChatId(chat_id), MessageId(head.message_id), actor=actor),
-        )
+@routes.add("PATCH", "/chats/{chat_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
+async def patch_chat(caller: CommandDep, chat_id: ChatId, update: ChatUpdate) -> Response:
+    def change(session: Session, actor: Actor) -> ChatRead:
+        caller.service(ModelCatalogue).check_choice(session, actor, update.provider, update.model_name)
+        return service.update_chat(session, actor, chat_id, update)
 
-    @routes.add("GET", "/chats/{chat_id}/messages", access=Access.SIGNED_IN, gives=Page[MessageRead], problems=(404,))
-    async def get_messages(
-        caller: CallerDep,
-        chat_id: AnyId,
-        leaf: Annotated[
-            AnyId | None, Query(description="The message that the page ends with; else the chat's head.")
-        ] = None,
-        through: Annotated[
-            AnyId | None, Query(description="Instead of `leaf`: the page ends with the newest leaf below this message.")
-        ] = None,
-        parent: Annotated[AnyId | None, Query(description="The thread below this message instead.")] = None,
-        limit: Limit = 50,
-        cursor: CursorText = None,
-    ) -> Response:
-        key = cursors.decode("messages", cursor)
-        start = MessageId(str(key[0])) if key else MessageId(leaf) if leaf else None
-        passed = MessageId(through) if through and not start else None
-        messages, older = await caller.read(
-            lambda session, actor: service.list_messages(
-                session,
-                ChatId(chat_id),
-                leaf=start,
-                through=passed,
-                parent=MessageId(parent) if parent else None,
-                limit=limit,
-                actor=actor,
-            )
-        )
-        return json_response({"items": messages, "next_cursor": cursors.encode("messages", [older]) if older else None})
+    return await caller.command(200, change)
 
-    @routes.add("GET", "/messages/{message_id}", access=Access.SIGNED_IN, gives=MessageWithHistory, problems=(404,))
-    async def get_message(caller: CallerDep, message_id: AnyId) -> Response:
-        return json_response(
-            await caller.read(
-                lambda session, actor: service.get_message_with_history(session, MessageId(message_id), actor=actor)
-            )
-        )
 
-    @routes.add("PATCH", "/messages/{message_id}", access=Access.SIGNED_IN, gives=MessageRead, problems=(404,))
-    async def patch_message(caller: CommandDep, message_id: AnyId, update: MessageUpdate) -> Response:
-        """Whether models are sent it."""
-        return await caller.command(
-            200,
-            lambda session, actor: messages.set_context_rule(
-                session, MessageId(message_id), update.context_rule, actor=actor
-            ),
-        )
+@routes.add("DELETE", "/chats/{chat_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
+async def delete_chat(caller: CommandDep, chat_id: ChatId) -> Response:
+    return await caller.command(204, service.delete_chat, chat_id)
 
-    @routes.add("GET", "/chats/{chat_id}/tree", access=Access.SIGNED_IN, gives=ChatTree, problems=(404,))
-    async def get_tree(caller: CallerDep, chat_id: AnyId) -> Response:
-        """The map of a chat: its stretches without a fork."""
-        segments = await caller.read_long(
-            lambda session, actor: branches.read_tree(session, ChatId(chat_id), actor=actor)
-        )
-        return json_response({"segments": segments})
 
-    @routes.add(
-        "POST", "/messages/{message_id}/fork", access=Access.SIGNED_IN, gives=ChatRead, status=201, problems=(404,)
+@routes.add("POST", "/chats/{chat_id}/restore", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
+async def restore_chat(caller: CommandDep, chat_id: ChatId) -> Response:
+    return await caller.command(200, service.restore_chat, chat_id)
+
+
+@routes.add("PUT", "/chats/{chat_id}/head", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
+async def put_head(caller: CommandDep, chat_id: ChatId, head: HeadUpdate) -> Response:
+    return await caller.command(
+        200,
+        service.set_head,
+        chat_id,
+        MessageId(head.message_id),
     )
-    async def fork_chat(caller: CommandDep, message_id: AnyId) -> Response:
-        """A new chat that goes on from a message."""
-        return await caller.command(
-            201,
-            lambda session, actor: branches.fork_chat(
-                session, MessageId(message_id), actor=actor, limit_bytes=limit_bytes
-            ),
-        )
 
-    @routes.add("POST", "/messages/{message_id}/restore", access=Access.SIGNED_IN, gives=MessageRead, problems=(404,))
-    async def restore_message(caller: CommandDep, message_id: AnyId) -> Response:
-        return await caller.command(
-            200, lambda session, actor: branches.restore_message(session, MessageId(message_id), actor=actor)
-        )
 
-    @routes.add(
-        "PUT", "/messages/{message_id}/reactions/{emoji}", access=Access.SIGNED_IN, gives=MessageRead, problems=(404,)
+@routes.add("GET", "/chats/{chat_id}/messages", access=Access.SIGNED_IN, gives=Page[MessageRead], problems=(404,))
+async def get_messages(
+    caller: CallerDep,
+    chat_id: ChatId,
+    leaf: Annotated[
+        AnyId | None, Query(description="The message that the page ends with; else the chat's head.")
+    ] = None,
+    through: Annotated[
+        AnyId | None, Query(description="Instead of `leaf`: the page ends with the newest leaf below this message.")
+    ] = None,
+    parent: Annotated[AnyId | None, Query(description="The thread below this message instead.")] = None,
+    limit: Limit = 50,
+    cursor: CursorText = None,
+) -> Response:
+    key = caller.service(Cursors).decode("messages", cursor)
+    start = MessageId(str(key[0])) if key else MessageId(leaf) if leaf else None
+    passed = MessageId(through) if through and not start else None
+    messages, older = await caller.read(
+        service.list_messages,
+        chat_id,
+        leaf=start,
+        through=passed,
+        parent=MessageId(parent) if parent else None,
+        limit=limit,
     )
-    async def put_reaction(caller: CommandDep, message_id: AnyId, emoji: Emoji) -> Response:
-        return await caller.command(
-            200, lambda session, actor: reactions.add_reaction(session, MessageId(message_id), emoji, actor=actor)
-        )
-
-    @routes.add(
-        "DELETE",
-        "/messages/{message_id}/reactions/{emoji}",
-        access=Access.SIGNED_IN,
-        gives=MessageRead,
-        problems=(404,),
+    return json_response(
+        {"items": messages, "next_cursor": caller.service(Cursors).encode("messages", [older]) if older else None}
     )
-    async def delete_reaction(caller: CommandDep, message_id: AnyId, emoji: Emoji) -> Response:
-        return await caller.command(
-            200, lambda session, actor: reactions.remove_reaction(session, MessageId(message_id), emoji, actor=actor)
-        )
 
-    @routes.add("GET", "/chats/{chat_id}/state", access=Access.SIGNED_IN, gives=StateRead, problems=(404,))
-    async def get_state(caller: CallerDep, chat_id: AnyId) -> Response:
-        return json_response(
-            await caller.read(lambda session, actor: state.get_state(session, ChatId(chat_id), actor=actor))
-        )
 
-    @routes.add("PUT", "/chats/{chat_id}/state", access=Access.SIGNED_IN, gives=StateRead, problems=(404,))
-    async def put_state(caller: CommandDep, chat_id: AnyId, write: StateWrite) -> Response:
-        """What is remembered of the chat's task, checked against its schema."""
-        return await caller.command(
-            200, lambda session, actor: state.put_state(session, ChatId(chat_id), write, actor=actor)
-        )
+@routes.add("GET", "/messages/{message_id}", access=Access.SIGNED_IN, gives=MessageWithHistory, problems=(404,))
+async def get_message(caller: CallerDep, message_id: MessageId) -> Response:
+    return json_response(await caller.read(service.get_message_with_history, message_id))
 
-    return routes
+
+@routes.add("PATCH", "/messages/{message_id}", access=Access.SIGNED_IN, gives=MessageRead, problems=(404,))
+async def patch_message(caller: CommandDep, message_id: MessageId, update: MessageUpdate) -> Response:
+    """Whether models are sent it."""
+    return await caller.command(
+        200,
+        messages.set_context_rule,
+        message_id,
+        update.context_rule,
+    )
+
+
+@routes.add("GET", "/chats/{chat_id}/tree", access=Access.SIGNED_IN, gives=ChatTree, problems=(404,))
+async def get_tree(caller: CallerDep, chat_id: ChatId) -> Response:
+    """The map of a chat: its stretches without a fork."""
+    segments = await caller.read_long(branches.read_tree, chat_id)
+    return json_response({"segments": segments})
+
+
+@routes.add("POST", "/messages/{message_id}/fork", access=Access.SIGNED_IN, gives=ChatRead, status=201, problems=(404,))
+async def fork_chat(caller: CommandDep, message_id: MessageId) -> Response:
+    """A new chat that goes on from a message."""
+    return await caller.command(
+        201,
+        branches.fork_chat,
+        message_id,
+        limit_bytes=caller.service(Settings).storage_per_user_bytes,
+    )
+
+
+@routes.add("POST", "/messages/{message_id}/restore", access=Access.SIGNED_IN, gives=MessageRead, problems=(404,))
+async def restore_message(caller: CommandDep, message_id: MessageId) -> Response:
+    return await caller.command(200, branches.restore_message, message_id)
+
+
+@routes.add(
+    "PUT", "/messages/{message_id}/reactions/{emoji}", access=Access.SIGNED_IN, gives=MessageRead, problems=(404,)
+)
+async def put_reaction(caller: CommandDep, message_id: MessageId, emoji: Emoji) -> Response:
+    return await caller.command(200, reactions.add_reaction, message_id, emoji)
+
+
+@routes.add(
+    "DELETE",
+    "/messages/{message_id}/reactions/{emoji}",
+    access=Access.SIGNED_IN,
+    gives=MessageRead,
+    problems=(404,),
+)
+async def delete_reaction(caller: CommandDep, message_id: MessageId, emoji: Emoji) -> Response:
+    return await caller.command(200, reactions.remove_reaction, message_id, emoji)
+
+
+@routes.add("GET", "/chats/{chat_id}/state", access=Access.SIGNED_IN, gives=StateRead, problems=(404,))
+async def get_state(caller: CallerDep, chat_id: ChatId) -> Response:
+    return json_response(await caller.read(state.get_state, chat_id))
+
+
+@routes.add("PUT", "/chats/{chat_id}/state", access=Access.SIGNED_IN, gives=StateRead, problems=(404,))
+async def put_state(caller: CommandDep, chat_id: ChatId, write: StateWrite) -> Response:
+    """What is remembered of the chat's task, checked against its schema."""
+    return await caller.command(200, state.put_state, chat_id, write)

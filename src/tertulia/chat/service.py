@@ -64,8 +64,8 @@ def create_chat(session: Session, new: ChatCreate, *, owner_id: str, kind: ChatK
 
 def list_chats(
     session: Session,
-    *,
     actor: Actor,
+    *,
     shown: Shown = "active",
     tag_id: str | None = None,
     after: ChatKey | None = None,
@@ -86,7 +86,7 @@ def chat_key(chat: ChatRead) -> ChatKey:
     return (chat["last_message_at"] - EPOCH) // MICROSECOND, chat["id"]
 
 
-def get_chat(session: Session, chat_id: ChatId, *, actor: Actor, in_trash: bool = False) -> ChatRead:
+def get_chat(session: Session, actor: Actor, chat_id: ChatId, *, in_trash: bool = False) -> ChatRead:
     """One's own, or one that is shared with the actor. In the trash the owner alone finds it."""
     row = ONE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     chat = read_chat_row(row) if row else None
@@ -95,14 +95,14 @@ def get_chat(session: Session, chat_id: ChatId, *, actor: Actor, in_trash: bool 
     is_own = row[21] == actor.user_id
     if chat["deleted_at"] is not None and not (in_trash and is_own):
         raise ChatNotFound
-    return chat if is_own else _as_shared(session, chat, row[21], actor=actor)
+    return chat if is_own else _as_shared(session, actor, chat, row[21])
 
 
-def _as_shared(session: Session, chat: ChatRead, owner_id: str, *, actor: Actor) -> ChatRead:
+def _as_shared(session: Session, actor: Actor, chat: ChatRead, owner_id: str) -> ChatRead:
     name = session.scalars(sa.select(User.name).where(User.id == owner_id)).one()
     return chat | {
         "owner": {"id": owner_id, "name": name},
-        "permissions": permissions_of(session, covers_chat(chat["id"]), actor=actor),
+        "permissions": permissions_of(session, actor, covers_chat(chat["id"])),
         "system_prompt": None,
         "tag_ids": [],
         "pinned_at": None,
@@ -112,15 +112,15 @@ def _as_shared(session: Session, chat: ChatRead, owner_id: str, *, actor: Actor)
     }
 
 
-def own_chat(session: Session, chat_id: ChatId, *, actor: Actor, in_trash: bool = False) -> ChatRead:
+def own_chat(session: Session, actor: Actor, chat_id: ChatId, *, in_trash: bool = False) -> ChatRead:
     """Raises ChatNotFound, and NotYourChat where it is shared with the actor, who may look and not touch."""
-    chat = get_chat(session, chat_id, actor=actor, in_trash=in_trash)
+    chat = get_chat(session, actor, chat_id, in_trash=in_trash)
     if chat["owner"] is not None:
         raise NotYourChat
     return chat
 
 
-def list_shared_chats(session: Session, *, actor: Actor) -> list[ChatRead]:
+def list_shared_chats(session: Session, actor: Actor) -> list[ChatRead]:
     """What others share with the actor by name, the newest first; a set that is small by its nature, cut at 200."""
     ids = session.scalars(
         sa.select(Chat.id)
@@ -134,11 +134,11 @@ def list_shared_chats(session: Session, *, actor: Actor) -> list[ChatRead]:
         .limit(200),
         {"actor_id": actor.user_id},
     ).all()
-    return [get_chat(session, ChatId(one), actor=actor) for one in ids]
+    return [get_chat(session, actor, ChatId(one)) for one in ids]
 
 
-def update_chat(session: Session, chat_id: ChatId, update: ChatUpdate, *, actor: Actor) -> ChatRead:
-    chat = own_chat(session, chat_id, actor=actor)
+def update_chat(session: Session, actor: Actor, chat_id: ChatId, update: ChatUpdate) -> ChatRead:
+    chat = own_chat(session, actor, chat_id)
     LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     if update.visibility is Visibility.PUBLIC and chat["kind"] is ChatKind.DRAFT:
         raise ShareTheDraft
@@ -162,17 +162,17 @@ def update_chat(session: Session, chat_id: ChatId, update: ChatUpdate, *, actor:
     return announce_chat(session, chat_id, Operation.UPDATED)
 
 
-def delete_chat(session: Session, chat_id: ChatId, *, actor: Actor) -> None:
+def delete_chat(session: Session, actor: Actor, chat_id: ChatId) -> None:
     """Into the trash; a sweep empties it after thirty days."""
-    own_chat(session, chat_id, actor=actor)
+    own_chat(session, actor, chat_id)
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(deleted_at=clock.now()))
     announce_chat(session, chat_id, Operation.DELETED)
     wake(session, SHARES)
 
 
-def restore_chat(session: Session, chat_id: ChatId, *, actor: Actor) -> ChatRead:
+def restore_chat(session: Session, actor: Actor, chat_id: ChatId) -> ChatRead:
     """Out of the trash, as it was; a chat that is not in the trash stays as it is."""
-    own_chat(session, chat_id, actor=actor, in_trash=True)
+    own_chat(session, actor, chat_id, in_trash=True)
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(deleted_at=None))
     return announce_chat(session, chat_id, Operation.CREATED)
 
@@ -186,9 +186,9 @@ def purge_trash(session: Session, kept: timedelta) -> int:
 
 def list_messages(
     session: Session,
+    actor: Actor,
     chat_id: ChatId,
     *,
-    actor: Actor,
     leaf: MessageId | None = None,
     through: MessageId | None = None,
     parent: MessageId | None = None,
@@ -235,7 +235,7 @@ def _end_of_thread(session: Session, chat_id: ChatId, parent: MessageId) -> str 
     return newest_in_thread(session, parent)
 
 
-def get_message(session: Session, message_id: MessageId, *, actor: Actor) -> MessageRead:
+def get_message(session: Session, actor: Actor, message_id: MessageId) -> MessageRead:
     row = ONE_MESSAGE.first(session, message_id=message_id)
     message = read_message_row(row) if row else None
     if message is None or not READABLE_CHAT.first(session, chat_id=message["chat_id"], actor_id=actor.user_id):
@@ -243,9 +243,9 @@ def get_message(session: Session, message_id: MessageId, *, actor: Actor) -> Mes
     return message
 
 
-def get_message_with_history(session: Session, message_id: MessageId, *, actor: Actor) -> MessageWithHistory:
+def get_message_with_history(session: Session, actor: Actor, message_id: MessageId) -> MessageWithHistory:
     """Earlier wordings are for the author and the owner of the chat: they may be from before it was shared."""
-    message = get_message(session, message_id, actor=actor)
+    message = get_message(session, actor, message_id)
     history, author_id, owner_id = session.execute(
         sa.select(Message.edit_history, Message.user_id, Chat.user_id)
         .join(Chat, Chat.id == Message.chat_id)
@@ -257,9 +257,9 @@ def get_message_with_history(session: Session, message_id: MessageId, *, actor: 
     return message | {"edit_history": edits}  # type: ignore[return-value]
 
 
-def set_head(session: Session, chat_id: ChatId, message_id: MessageId, *, actor: Actor) -> ChatRead:
+def set_head(session: Session, actor: Actor, chat_id: ChatId, message_id: MessageId) -> ChatRead:
     """Show the branch through a message: the head becomes the newest leaf below it."""
-    own_chat(session, chat_id, actor=actor)
+    own_chat(session, actor, chat_id)
     named = session.execute(
         sa.select(Message.thread_level).where(
             Message.id == message_id, Message.chat_id == chat_id, Message.status != MessageStatus.DELETED

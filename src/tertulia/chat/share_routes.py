@@ -16,46 +16,47 @@ from tertulia.ids import AnyId, ChatId
 from tertulia.realtime.feed import ChangeFeed
 
 
-def share_routes(db: Database, feed: ChangeFeed) -> Routes:
-    routes = Routes("shares")
+routes = Routes("shares")
 
-    @routes.add("GET", "/shared-chats", access=Access.SIGNED_IN, gives=Page[ChatRead])
-    async def get_shared_chats(caller: CallerDep) -> Response:
-        """The chats of others that one may read."""
-        found = await caller.read_long(lambda session, actor: service.list_shared_chats(session, actor=actor))
-        return json_response({"items": found, "next_cursor": None})
 
-    @routes.add("GET", "/chats/{chat_id}/shares", access=Access.SIGNED_IN, gives=Page[ShareRead], problems=(404,))
-    async def get_shares(caller: CallerDep, chat_id: AnyId) -> Response:
-        found = await caller.read(lambda session, actor: shares.list_shares(session, ChatId(chat_id), actor=actor))
-        return json_response({"items": found, "next_cursor": None})
+@routes.add("GET", "/shared-chats", access=Access.SIGNED_IN, gives=Page[ChatRead])
+async def get_shared_chats(caller: CallerDep) -> Response:
+    """The chats of others that one may read."""
+    found = await caller.read_long(service.list_shared_chats)
+    return json_response({"items": found, "next_cursor": None})
 
-    @routes.add(
-        "POST", "/chats/{chat_id}/shares", access=Access.SIGNED_IN, gives=ShareMade, status=201, problems=(404,)
+
+@routes.add("GET", "/chats/{chat_id}/shares", access=Access.SIGNED_IN, gives=Page[ShareRead], problems=(404,))
+async def get_shares(caller: CallerDep, chat_id: ChatId) -> Response:
+    found = await caller.read(shares.list_shares, chat_id)
+    return json_response({"items": found, "next_cursor": None})
+
+
+@routes.add("POST", "/chats/{chat_id}/shares", access=Access.SIGNED_IN, gives=ShareMade, status=201, problems=(404,))
+async def post_share(caller: CommandDep, chat_id: ChatId, new: ShareCreate) -> Response:
+    return await caller.command(
+        201,
+        shares.create_share,
+        chat_id,
+        new,
+        shown_once="token",
     )
-    async def post_share(caller: CommandDep, chat_id: AnyId, new: ShareCreate) -> Response:
-        return await caller.command(
-            201,
-            lambda session, actor: shares.create_share(session, ChatId(chat_id), new, actor=actor),
-            shown_once="token",
-        )
 
-    @routes.add("PUT", "/chats/{chat_id}/presence", access=Access.SIGNED_IN, status=204, problems=(404,))
-    async def put_presence(caller: CallerDep, chat_id: AnyId, told: PresenceTold) -> Response:
-        """That one has the chat open; to be repeated every 15 seconds. Nothing is stored."""
 
-        def find(session: Session, actor: Actor) -> tuple[str, str, str]:
-            return shares.find_company(session, ChatId(chat_id), actor=actor)
+@routes.add("PUT", "/chats/{chat_id}/presence", access=Access.SIGNED_IN, status=204, problems=(404,))
+async def put_presence(caller: CallerDep, chat_id: ChatId, told: PresenceTold) -> Response:
+    """That one has the chat open; to be repeated every 15 seconds. Nothing is stored."""
 
-        owner_id, user_id, name = await caller.read(find)
-        await feed.tell_presence(
-            chat_id=chat_id,
-            owner_id=owner_id,
-            user_id=user_id,
-            name=name,
-            is_typing=told.is_typing,
-            is_leaving=told.is_leaving,
-        )
-        return no_content()
+    def find(session: Session, actor: Actor) -> tuple[str, str, str]:
+        return shares.find_company(session, actor, chat_id)
 
-    return routes
+    owner_id, user_id, name = await caller.read(find)
+    await caller.service(ChangeFeed).tell_presence(
+        chat_id=chat_id,
+        owner_id=owner_id,
+        user_id=user_id,
+        name=name,
+        is_typing=told.is_typing,
+        is_leaving=told.is_leaving,
+    )
+    return no_content()

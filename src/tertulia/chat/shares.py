@@ -23,19 +23,19 @@ from tertulia.ids import ChatId, parse_id
 NEAR_THE_END = 20
 
 
-def create_share(session: Session, chat_id: ChatId, new: ShareCreate, *, actor: Actor) -> ShareMade:
+def create_share(session: Session, actor: Actor, chat_id: ChatId, new: ShareCreate) -> ShareMade:
     """Raises ChatNotFound, ShareTheDraft, and what sharing.create_share does."""
     lock_shared_chat(session, chat_id)
-    shared = _shareable(session, chat_id, actor=actor)
+    shared = _shareable(session, actor, chat_id)
     if session.scalar(sa.select(Chat.kind).where(Chat.id == chat_id)) is ChatKind.DRAFT:
         raise ShareTheDraft
     # What its owner let happen unasked was meant for words that were theirs alone.
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=None))
-    return sharing.create_share(session, shared, new, actor=actor)
+    return sharing.create_share(session, actor, shared, new)
 
 
-def list_shares(session: Session, chat_id: ChatId, *, actor: Actor) -> list[ShareRead]:
-    return sharing.list_shares(session, _shareable(session, chat_id, actor=actor), actor=actor)
+def list_shares(session: Session, actor: Actor, chat_id: ChatId) -> list[ShareRead]:
+    return sharing.list_shares(session, actor, _shareable(session, actor, chat_id))
 
 
 def lock_shared_chat(session: Session, chat_id: str) -> Shared:
@@ -46,7 +46,7 @@ def lock_shared_chat(session: Session, chat_id: str) -> Shared:
     return Shared(Share.chat_id, chat_id, owner_id)
 
 
-def _shareable(session: Session, chat_id: ChatId, *, actor: Actor) -> Shared:
+def _shareable(session: Session, actor: Actor, chat_id: ChatId) -> Shared:
     """Raises ChatNotFound; also for one that the actor may read and not share, as there is nothing for them here."""
     owner_id = session.scalar(
         sa.select(Chat.user_id).where(
@@ -182,8 +182,8 @@ def find_shared_attachment(session: Session, door: OpenDoor, attachment_id: str)
     return found
 
 
-def find_company(session: Session, chat_id: ChatId, *, actor: Actor) -> tuple[str, str, str]:
+def find_company(session: Session, actor: Actor, chat_id: ChatId) -> tuple[str, str, str]:
     """The owner of a chat, and the id and name of the actor, who has it open. Raises ChatNotFound."""
-    chat = get_chat(session, chat_id, actor=actor)
+    chat = get_chat(session, actor, chat_id)
     name = session.scalars(sa.select(User.name).where(User.id == actor.user_id)).one()
     return chat["owner"]["id"] if chat["owner"] else actor.user_id, actor.user_id, name

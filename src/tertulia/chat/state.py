@@ -41,16 +41,16 @@ class StateRead(TypedDict):
     updated_at: datetime | None
 
 
-def get_state(session: Session, chat_id: ChatId, *, actor: Actor) -> StateRead:
+def get_state(session: Session, actor: Actor, chat_id: ChatId) -> StateRead:
     """Empty where nothing was kept yet."""
-    get_chat(session, chat_id, actor=actor)
+    get_chat(session, actor, chat_id)
     row = session.scalars(sa.select(ChatState).where(ChatState.chat_id == chat_id)).one_or_none()
     return _read(chat_id, row)
 
 
-def put_state(session: Session, chat_id: ChatId, write: StateWrite, *, actor: Actor) -> StateRead:
+def put_state(session: Session, actor: Actor, chat_id: ChatId, write: StateWrite) -> StateRead:
     """Raises StateInvalid for what does not fit the schema, StateTooLarge."""
-    row = _locked(session, chat_id, actor=actor)
+    row = _locked(session, actor, chat_id)
     if "json_schema" in write.model_fields_set:
         if write.json_schema is not None and not is_modest_schema(write.json_schema):
             raise StateInvalid(
@@ -62,9 +62,9 @@ def put_state(session: Session, chat_id: ChatId, write: StateWrite, *, actor: Ac
     return _store(session, row, write.state)
 
 
-def merge_state(session: Session, chat_id: ChatId, write: StateWrite, *, actor: Actor) -> StateRead:
+def merge_state(session: Session, actor: Actor, chat_id: ChatId, write: StateWrite) -> StateRead:
     """The fields that are named replaced, those that are null taken away."""
-    row = _locked(session, chat_id, actor=actor)
+    row = _locked(session, actor, chat_id)
     merged = {**row.state, **write.state}
     return _store(session, row, {name: value for name, value in merged.items() if value is not None})
 
@@ -83,16 +83,16 @@ def may_declare(session: Session, chat_id: str, schema: Mapping[str, Any]) -> bo
     return True
 
 
-def declare_schema(session: Session, chat_id: ChatId, schema: Mapping[str, Any], *, actor: Actor) -> None:
+def declare_schema(session: Session, actor: Actor, chat_id: ChatId, schema: Mapping[str, Any]) -> None:
     """What a chat keeps is checked by the schema of a tool that it offers from now on."""
-    row = _locked(session, chat_id, actor=actor)
+    row = _locked(session, actor, chat_id)
     if may_declare(session, chat_id, schema):
         row.state_schema = dict(schema)
         _store(session, row, row.state)
 
 
-def _locked(session: Session, chat_id: ChatId, *, actor: Actor) -> ChatState:
-    lock_chat(session, chat_id, actor=actor)
+def _locked(session: Session, actor: Actor, chat_id: ChatId) -> ChatState:
+    lock_chat(session, actor, chat_id)
     now = clock.now()
     insert_if_absent(session, ChatState, id=new_id(), chat_id=chat_id, state={}, created_at=now, updated_at=now)
     return session.scalars(

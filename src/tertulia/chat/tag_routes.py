@@ -11,49 +11,46 @@ from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, TagId
 
 
-def tag_routes() -> Routes:
-    routes = Routes("tags")
+routes = Routes("tags")
 
-    @routes.add("GET", "/tags", access=Access.SIGNED_IN, gives=Page[TagRead])
-    async def get_tags(caller: CallerDep) -> Response:
-        found = await caller.read(lambda session, actor: tags.list_tags(session, actor=actor))
-        return json_response({"items": found, "next_cursor": None})
 
-    @routes.add("POST", "/tags", access=Access.SIGNED_IN, gives=TagRead, status=201, problems=(409,))
-    async def post_tag(caller: CommandDep, new: TagCreate) -> Response:
-        return await caller.command(201, lambda session, actor: tags.create_tag(session, new, actor=actor))
+@routes.add("GET", "/tags", access=Access.SIGNED_IN, gives=Page[TagRead])
+async def get_tags(caller: CallerDep) -> Response:
+    found = await caller.read(tags.list_tags)
+    return json_response({"items": found, "next_cursor": None})
 
-    @routes.add("PATCH", "/tags/{tag_id}", access=Access.SIGNED_IN, gives=TagRead, problems=(404, 409))
-    async def patch_tag(caller: CommandDep, tag_id: AnyId, update: TagUpdate) -> Response:
-        return await caller.command(
-            200, lambda session, actor: tags.update_tag(session, TagId(tag_id), update, actor=actor)
-        )
 
-    @routes.add("DELETE", "/tags/{tag_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
-    async def delete_tag(caller: CommandDep, tag_id: AnyId) -> Response:
-        return await caller.command(204, lambda session, actor: tags.delete_tag(session, TagId(tag_id), actor=actor))
+@routes.add("POST", "/tags", access=Access.SIGNED_IN, gives=TagRead, status=201, problems=(409,))
+async def post_tag(caller: CommandDep, new: TagCreate) -> Response:
+    return await caller.command(201, tags.create_tag, new)
 
-    @routes.add("POST", "/tags/{tag_id}/restore", access=Access.SIGNED_IN, gives=TagRead, problems=(404, 409))
-    async def restore_tag(caller: CommandDep, tag_id: AnyId) -> Response:
-        return await caller.command(200, lambda session, actor: tags.restore_tag(session, TagId(tag_id), actor=actor))
 
-    @routes.add("POST", "/tags/{tag_id}/merge", access=Access.SIGNED_IN, gives=TagRead, problems=(404,))
-    async def merge_tag(caller: CommandDep, tag_id: AnyId, merge: TagMerge) -> Response:
-        """All chats of this tag get the other, and this one is deleted."""
-        return await caller.command(
-            200, lambda session, actor: tags.merge_tag(session, TagId(tag_id), TagId(merge.into_id), actor=actor)
-        )
+@routes.add("PATCH", "/tags/{tag_id}", access=Access.SIGNED_IN, gives=TagRead, problems=(404, 409))
+async def patch_tag(caller: CommandDep, tag_id: TagId, update: TagUpdate) -> Response:
+    return await caller.command(200, tags.update_tag, tag_id, update)
 
-    @routes.add("PUT", "/chats/{chat_id}/tags/{tag_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
-    async def put_chat_tag(caller: CommandDep, chat_id: AnyId, tag_id: AnyId) -> Response:
-        return await caller.command(
-            200, lambda session, actor: tags.tag_chat(session, ChatId(chat_id), TagId(tag_id), actor=actor)
-        )
 
-    @routes.add("DELETE", "/chats/{chat_id}/tags/{tag_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
-    async def delete_chat_tag(caller: CommandDep, chat_id: AnyId, tag_id: AnyId) -> Response:
-        return await caller.command(
-            200, lambda session, actor: tags.untag_chat(session, ChatId(chat_id), TagId(tag_id), actor=actor)
-        )
+@routes.add("DELETE", "/tags/{tag_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
+async def delete_tag(caller: CommandDep, tag_id: TagId) -> Response:
+    return await caller.command(204, tags.delete_tag, tag_id)
 
-    return routes
+
+@routes.add("POST", "/tags/{tag_id}/restore", access=Access.SIGNED_IN, gives=TagRead, problems=(404, 409))
+async def restore_tag(caller: CommandDep, tag_id: TagId) -> Response:
+    return await caller.command(200, tags.restore_tag, tag_id)
+
+
+@routes.add("POST", "/tags/{tag_id}/merge", access=Access.SIGNED_IN, gives=TagRead, problems=(404,))
+async def merge_tag(caller: CommandDep, tag_id: TagId, merge: TagMerge) -> Response:
+    """All chats of this tag get the other, and this one is deleted."""
+    return await caller.command(200, tags.merge_tag, tag_id, TagId(merge.into_id))
+
+
+@routes.add("PUT", "/chats/{chat_id}/tags/{tag_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
+async def put_chat_tag(caller: CommandDep, chat_id: ChatId, tag_id: TagId) -> Response:
+    return await caller.command(200, tags.tag_chat, chat_id, tag_id)
+
+
+@routes.add("DELETE", "/chats/{chat_id}/tags/{tag_id}", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
+async def delete_chat_tag(caller: CommandDep, chat_id: ChatId, tag_id: TagId) -> Response:
+    return await caller.command(200, tags.untag_chat, chat_id, tag_id)

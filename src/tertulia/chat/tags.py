@@ -21,7 +21,7 @@ from tertulia.realtime.publish import publish
 MAX_TAGS = 200
 
 
-def list_tags(session: Session, *, actor: Actor) -> list[TagRead]:
+def list_tags(session: Session, actor: Actor) -> list[TagRead]:
     """By name; at most 200, so all at once."""
     tags = session.scalars(
         sa.select(Tag).where(Tag.user_id == actor.user_id, Tag.deleted_at.is_(None)).order_by(Tag.name_key)
@@ -29,7 +29,7 @@ def list_tags(session: Session, *, actor: Actor) -> list[TagRead]:
     return [_read(tag) for tag in tags]
 
 
-def create_tag(session: Session, new: TagCreate, *, actor: Actor) -> TagRead:
+def create_tag(session: Session, actor: Actor, new: TagCreate) -> TagRead:
     """Raises TagExists, TooManyTags."""
     count = session.scalar(sa.select(sa.func.count()).where(Tag.user_id == actor.user_id, Tag.deleted_at.is_(None)))
     if (count or 0) >= MAX_TAGS:
@@ -41,19 +41,19 @@ def create_tag(session: Session, new: TagCreate, *, actor: Actor) -> TagRead:
     return _announce(session, tag, Operation.CREATED)
 
 
-def find_or_create_tag(session: Session, wanted: TagCreate, *, actor: Actor) -> TagId:
+def find_or_create_tag(session: Session, actor: Actor, wanted: TagCreate) -> TagId:
     """The tag of this name, made if there is none. Raises TooManyTags."""
     found = session.scalar(
         sa.select(Tag.id).where(
             Tag.user_id == actor.user_id, Tag.name_key == fold(wanted.name), Tag.deleted_at.is_(None)
         )
     )
-    return TagId(found or create_tag(session, wanted, actor=actor)["id"])
+    return TagId(found or create_tag(session, actor, wanted)["id"])
 
 
-def update_tag(session: Session, tag_id: TagId, update: TagUpdate, *, actor: Actor) -> TagRead:
+def update_tag(session: Session, actor: Actor, tag_id: TagId, update: TagUpdate) -> TagRead:
     """Another name or colour. Raises TagNotFound, TagExists."""
-    tag = _get(session, tag_id, actor=actor)
+    tag = _get(session, actor, tag_id)
     if update.name is not None:
         tag.name, tag.name_key = update.name, fold(update.name)
         _keep_name(session, tag)
@@ -63,9 +63,9 @@ def update_tag(session: Session, tag_id: TagId, update: TagUpdate, *, actor: Act
     return _announce(session, tag, Operation.UPDATED)
 
 
-def merge_tag(session: Session, tag_id: TagId, into_id: TagId, *, actor: Actor) -> TagRead:
+def merge_tag(session: Session, actor: Actor, tag_id: TagId, into_id: TagId) -> TagRead:
     """All chats of one tag get the other too, and the first is deleted. Raises TagNotFound."""
-    tag, into = _get(session, tag_id, actor=actor), _get(session, into_id, actor=actor)
+    tag, into = _get(session, actor, tag_id), _get(session, actor, into_id)
     if tag.id != into.id:
         chats = list(session.scalars(sa.select(ChatTag.chat_id).where(ChatTag.tag_id == tag.id)))
         for chat_id in chats:
@@ -78,16 +78,16 @@ def merge_tag(session: Session, tag_id: TagId, into_id: TagId, *, actor: Actor) 
     return _announce(session, into, Operation.UPDATED)
 
 
-def delete_tag(session: Session, tag_id: TagId, *, actor: Actor) -> None:
-    tag = _get(session, tag_id, actor=actor)
+def delete_tag(session: Session, actor: Actor, tag_id: TagId) -> None:
+    tag = _get(session, actor, tag_id)
     tag.deleted_at = clock.now()
     session.flush()
     _announce(session, tag, Operation.DELETED)
 
 
-def restore_tag(session: Session, tag_id: TagId, *, actor: Actor) -> TagRead:
+def restore_tag(session: Session, actor: Actor, tag_id: TagId) -> TagRead:
     """Raises TagNotFound, and TagExists if its name was given to another meanwhile."""
-    tag = _get(session, tag_id, actor=actor, is_deleted=True)
+    tag = _get(session, actor, tag_id, is_deleted=True)
     if tag.deleted_at is not None:
         _keep_name(session, tag)
         tag.deleted_at = None
@@ -95,17 +95,17 @@ def restore_tag(session: Session, tag_id: TagId, *, actor: Actor) -> TagRead:
     return _announce(session, tag, Operation.CREATED)
 
 
-def tag_chat(session: Session, chat_id: ChatId, tag_id: TagId, *, actor: Actor) -> ChatRead:
+def tag_chat(session: Session, actor: Actor, chat_id: ChatId, tag_id: TagId) -> ChatRead:
     """Twice is as good as once. Raises ChatNotFound, TagNotFound."""
-    _check_chat(session, chat_id, actor=actor)
-    tag = _get(session, tag_id, actor=actor)
+    _check_chat(session, actor, chat_id)
+    tag = _get(session, actor, tag_id)
     insert_if_absent(session, ChatTag, chat_id=chat_id, tag_id=tag.id, created_at=clock.now())
     return announce_chat(session, chat_id, Operation.UPDATED)
 
 
-def untag_chat(session: Session, chat_id: ChatId, tag_id: TagId, *, actor: Actor) -> ChatRead:
-    _check_chat(session, chat_id, actor=actor)
-    tag = _get(session, tag_id, actor=actor)
+def untag_chat(session: Session, actor: Actor, chat_id: ChatId, tag_id: TagId) -> ChatRead:
+    _check_chat(session, actor, chat_id)
+    tag = _get(session, actor, tag_id)
     session.execute(sa.delete(ChatTag).where(ChatTag.chat_id == chat_id, ChatTag.tag_id == tag.id))
     return announce_chat(session, chat_id, Operation.UPDATED)
 
@@ -114,7 +114,7 @@ def purge_tags(session: Session, kept: timedelta) -> int:
     return rowcount(session, sa.delete(Tag).where(Tag.deleted_at < clock.now() - kept))
 
 
-def _get(session: Session, tag_id: TagId, *, actor: Actor, is_deleted: bool = False) -> Tag:
+def _get(session: Session, actor: Actor, tag_id: TagId, *, is_deleted: bool = False) -> Tag:
     tag = session.scalars(sa.select(Tag).where(Tag.id == tag_id, Tag.user_id == actor.user_id)).one_or_none()
     if tag is None or (tag.deleted_at is not None and not is_deleted):
         raise TagNotFound
@@ -133,7 +133,7 @@ def _keep_name(session: Session, tag: Tag) -> None:
         raise TagExists(tag.name)
 
 
-def _check_chat(session: Session, chat_id: ChatId, *, actor: Actor) -> None:
+def _check_chat(session: Session, actor: Actor, chat_id: ChatId) -> None:
     row = LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     if row is None or row[1] != actor.user_id:
         raise ChatNotFound

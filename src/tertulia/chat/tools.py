@@ -46,8 +46,8 @@ class ReadChat(Tool):
 
 
 def _read_chat(session: Session, chat_id: ChatId, limit: int, actor: Actor) -> str:
-    chat = get_chat(session, chat_id, actor=actor)
-    messages, older = list_messages(session, chat_id, actor=actor, limit=limit)
+    chat = get_chat(session, actor, chat_id)
+    messages, older = list_messages(session, actor, chat_id, limit=limit)
     said = [f"{one['role'].value}: {one['content']}" for one in reversed(messages)]
     head = f"# {chat['title']}" + ("\n[older messages are left out]" if older else "")
     return "\n\n".join([head, *said])[:MOST_CHARACTERS]
@@ -79,7 +79,7 @@ class ReadAttachment(Tool):
 
 
 def _read_file(session: Session, attachment_id: AttachmentId, upto: int, actor: Actor) -> str:
-    get_attachment(session, attachment_id, actor=actor)
+    get_attachment(session, actor, attachment_id)
     text = text_of_file(session, attachment_id, upto)
     if not text:
         raise ToolFailed("This file has no text that could be read.")
@@ -95,7 +95,7 @@ class ReadState(Tool):
     sends_out = False
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
-        kept = await context.read(lambda session: get_state(session, ChatId(context.chat_id), actor=context.actor))
+        kept = await context.read(lambda session: get_state(session, context.actor, ChatId(context.chat_id)))
         return ToolResult({"state": kept["state"], "schema": kept["schema"]}, "json")
 
 
@@ -119,6 +119,6 @@ class WriteState(Tool):
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         def write(session: Session) -> dict[str, Any]:
             write = StateWrite(state=arguments["changes"])
-            return merge_state(session, ChatId(context.chat_id), write, actor=context.actor)["state"]
+            return merge_state(session, context.actor, ChatId(context.chat_id), write)["state"]
 
         return ToolResult(await context.write(write), "json")

@@ -103,6 +103,4 @@ class NothingToPropose(Invalid):
     code = "nothing_to_propose"
 
     def __init__(self) -> None:
-        super().__init__(
-            "The text to change is not in the draft, or the edits change nothing. Read the draft first."
-        )
+        super().__init__("The text to change is not in the draft, or the edits change nothing. Read the draft first.")

@@ -38,13 +38,13 @@ CUT_OFF = "The reply ended early. The edits it proposed before that are shown he
 
 def open_proposal(
     session: Session,
+    actor: Actor,
     draft_id: DraftId,
     base: Stored,
     *,
     instruction: str,
     selection: tuple[int, int] | None,
     message_id: str,
-    actor: Actor,
 ) -> ProposalRead:
     """Create a proposal while the model writes it. `message_id` is the reply that will contain its edits."""
     proposal_id = new_id()
@@ -85,10 +85,10 @@ def finish_proposal(session: Session, message_id: str, *, is_whole: bool) -> Non
 
 
 def propose_edits(
-    session: Session, draft_id: DraftId, blocks: Sequence[tuple[str, str]], *, instruction: str, actor: Actor
+    session: Session, actor: Actor, draft_id: DraftId, blocks: Sequence[tuple[str, str]], *, instruction: str
 ) -> ProposalRead:
     """Propose a tool call's edits of the current version. Raises NothingToPropose if none can be placed."""
-    draft = lock_draft(session, draft_id, actor=actor)
+    draft = lock_draft(session, actor, draft_id)
     base = load_version(session, draft_id, draft.current_number)
     edits = edits_of_blocks(base.content, blocks)
     if not any(edit.is_placed for edit in edits):
@@ -157,26 +157,26 @@ def _edits(session: Session, proposal: Proposal, reply: str, *, is_whole: bool) 
 
 
 def list_proposals(
-    session: Session, draft_id: DraftId, *, actor: Actor, before: str | None = None, limit: int = 50
+    session: Session, actor: Actor, draft_id: DraftId, *, before: str | None = None, limit: int = 50
 ) -> list[ProposalRead]:
     """Return proposals, newest first, placed in the actor's working copy or else in the current version."""
-    check_draft(session, draft_id, actor=actor)
+    check_draft(session, actor, draft_id)
     query = sa.select(Proposal).where(Proposal.draft_id == draft_id)
     if before is not None:
         query = query.where(Proposal.id < before)
     proposals = session.scalars(query.order_by(Proposal.id.desc()).limit(limit)).all()
-    return _read(session, proposals, draft_id, actor=actor)
+    return _read(session, actor, proposals, draft_id)
 
 
 def accept_edits(
-    session: Session, proposal_id: ProposalId, edit_ids: Collection[str] | None, *, actor: Actor
+    session: Session, actor: Actor, proposal_id: ProposalId, edit_ids: Collection[str] | None
 ) -> ProposalDecided:
     """Apply the given edits, or all open ones, as one new version. Edits whose text was changed are misplaced."""
-    proposal = _locked(session, proposal_id, actor=actor)
-    draft = lock_draft(session, DraftId(proposal.draft_id), actor=actor)
+    proposal = _locked(session, actor, proposal_id)
+    draft = lock_draft(session, actor, DraftId(proposal.draft_id))
     current = load_version(session, draft.id, draft.current_number)
     # A working copy with the text of the current version would hide the new version.
-    clear_working_copy(session, draft.id, current.content, revision=None, actor=actor)
+    clear_working_copy(session, actor, draft.id, current.content, revision=None)
     since = Moved(changes_between(load_text(session, proposal.base_version_id), current.content))
     taken: list[tuple[ProposalEdit, Change]] = []
     for edit in _chosen(session, proposal, edit_ids):
@@ -211,22 +211,22 @@ def accept_edits(
             changes=changes,
         )
         version = with_text(announce_version(session, draft.id, added.number), added)
-    read = _settle(session, proposal, actor=actor)
+    read = _settle(session, actor, proposal)
     return {"proposal": read, "version": version}
 
 
 def reject_edits(
-    session: Session, proposal_id: ProposalId, edit_ids: Collection[str] | None, *, actor: Actor
+    session: Session, actor: Actor, proposal_id: ProposalId, edit_ids: Collection[str] | None
 ) -> ProposalDecided:
     """Reject the given edits, or all open ones. They stay in the proposal."""
-    proposal = _locked(session, proposal_id, actor=actor)
-    lock_draft(session, DraftId(proposal.draft_id), actor=actor)
+    proposal = _locked(session, actor, proposal_id)
+    lock_draft(session, actor, DraftId(proposal.draft_id))
     for edit in _chosen(session, proposal, edit_ids):
         _decide(edit, EditStatus.REJECTED)
-    return {"proposal": _settle(session, proposal, actor=actor), "version": None}
+    return {"proposal": _settle(session, actor, proposal), "version": None}
 
 
-def _locked(session: Session, proposal_id: ProposalId, *, actor: Actor) -> Proposal:
+def _locked(session: Session, actor: Actor, proposal_id: ProposalId) -> Proposal:
     proposal = session.scalars(
         sa.select(Proposal)
         .join(Draft, Draft.id == Proposal.draft_id)
@@ -255,7 +255,7 @@ def _decide(edit: ProposalEdit, status: EditStatus) -> None:
     edit.status, edit.decided_at = status, clock.now()
 
 
-def _settle(session: Session, proposal: Proposal, *, actor: Actor) -> ProposalRead:
+def _settle(session: Session, actor: Actor, proposal: Proposal) -> ProposalRead:
     session.flush()
     open_edit = session.scalar(
         sa.select(ProposalEdit.id)
@@ -266,7 +266,7 @@ def _settle(session: Session, proposal: Proposal, *, actor: Actor) -> ProposalRe
         proposal.status = ProposalStatus.DECIDED
         session.flush()
     announce_proposal(session, proposal.id, Operation.UPDATED)
-    return _read(session, [proposal], proposal.draft_id, actor=actor)[0]
+    return _read(session, actor, [proposal], proposal.draft_id)[0]
 
 
 def announce_proposal(session: Session, proposal_id: str, operation: Operation) -> ProposalRead:
@@ -285,10 +285,10 @@ def announce_proposal(session: Session, proposal_id: str, operation: Operation) 
     return _read_with(session, [proposal], None)[0]
 
 
-def _read(session: Session, proposals: Collection[Proposal], draft_id: str, *, actor: Actor) -> list[ProposalRead]:
+def _read(session: Session, actor: Actor, proposals: Collection[Proposal], draft_id: str) -> list[ProposalRead]:
     if not any(proposal.status in PLACED for proposal in proposals):
         return _read_with(session, proposals, None)
-    copy = read_working_copy(session, draft_id, actor=actor)
+    copy = read_working_copy(session, actor, draft_id)
     current_id = session.scalars(sa.select(Draft.current_version_id).where(Draft.id == draft_id)).one()
     return _read_with(session, proposals, copy["content"] if copy else load_text(session, current_id))
 

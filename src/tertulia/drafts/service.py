@@ -64,10 +64,10 @@ DraftKey = tuple[int, str]  # microseconds since 1970 of the last change, id
 TITLE_OF_TEXT = 80  # characters
 
 
-def create_draft(session: Session, new: DraftCreate, *, actor: Actor) -> DraftRead:
+def create_draft(session: Session, actor: Actor, new: DraftCreate) -> DraftRead:
     """Create a draft with a chat and with version 1, which is empty if no text is given."""
     draft_id, now = DraftId(new_id()), clock.now()
-    content, origin = _first_text(session, new, actor=actor)
+    content, origin = _first_text(session, actor, new)
     title = new.title or _title_of(content)
     session.execute(
         sa.insert(Draft).values(
@@ -84,14 +84,14 @@ def create_draft(session: Session, new: DraftCreate, *, actor: Actor) -> DraftRe
     add_version(session, draft, content, parent=None, origin=origin)
     begin_chat(session, draft, title)
     announce_draft(session, draft_id, Operation.CREATED)
-    return get_draft(session, draft_id, actor=actor)
+    return get_draft(session, actor, draft_id)
 
 
-def _first_text(session: Session, new: DraftCreate, *, actor: Actor) -> tuple[str, Origin]:
+def _first_text(session: Session, actor: Actor, new: DraftCreate) -> tuple[str, Origin]:
     """Return the first text and its origin. Raises MessageNotFound, and DraftTooLong for a long message."""
     if new.message_id is None:
         return clean(new.content or ""), Origin(author_id=actor.user_id)
-    message = get_message(session, MessageId(new.message_id), actor=actor)
+    message = get_message(session, actor, MessageId(new.message_id))
     content = clean(new.content or message["content"])
     if len(content) > MAX_CONTENT:
         raise DraftTooLong(len(content), MAX_CONTENT)
@@ -119,17 +119,17 @@ def begin_chat(session: Session, draft: LockedDraft, title: str | None) -> ChatI
     return chat_id
 
 
-def add_chat(session: Session, draft: LockedDraft, title: str | None, *, actor: Actor) -> ChatRead:
+def add_chat(session: Session, actor: Actor, draft: LockedDraft, title: str | None) -> ChatRead:
     """Create another chat about a draft, and notify everyone who may read the draft."""
     chat_id = begin_chat(session, draft, title)
     wake(session, SHARES)  # readers of the draft may read this chat too
     announce_draft(session, draft.id, Operation.UPDATED)  # their permission for the chat is loaded later
-    return get_chat(session, chat_id, actor=actor)
+    return get_chat(session, actor, chat_id)
 
 
-def list_chats(session: Session, draft_id: DraftId, *, actor: Actor) -> list[ChatRead]:
+def list_chats(session: Session, actor: Actor, draft_id: DraftId) -> list[ChatRead]:
     """Return the chats about a draft, newest first. The set is small and limited to 200."""
-    check_draft(session, draft_id, actor=actor)
+    check_draft(session, actor, draft_id)
     ids = session.scalars(
         sa.select(DraftChat.chat_id)
         .join(Chat, Chat.id == DraftChat.chat_id)
@@ -137,15 +137,15 @@ def list_chats(session: Session, draft_id: DraftId, *, actor: Actor) -> list[Cha
         .order_by(DraftChat.chat_id.desc())
         .limit(200)
     ).all()
-    return [get_chat(session, ChatId(chat_id), actor=actor) for chat_id in ids]
+    return [get_chat(session, actor, ChatId(chat_id)) for chat_id in ids]
 
 
-def check_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> None:
+def check_draft(session: Session, actor: Actor, draft_id: DraftId) -> None:
     """Raise DraftNotFound unless the actor may read the draft."""
-    _find_draft(session, draft_id, actor=actor)
+    _find_draft(session, actor, draft_id)
 
 
-def _find_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> sa.Row[*tuple[Any, ...]]:
+def _find_draft(session: Session, actor: Actor, draft_id: DraftId) -> sa.Row[*tuple[Any, ...]]:
     row = session.execute(
         DRAFTS.where(Draft.id == draft_id, Draft.deleted_at.is_(None), may_read_draft(Draft.id, Draft.user_id)),
         {"actor_id": actor.user_id},
@@ -155,25 +155,25 @@ def _find_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> sa.Row[
     return row
 
 
-def own_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> LockedDraft:
+def own_draft(session: Session, actor: Actor, draft_id: DraftId) -> LockedDraft:
     """Lock a draft of the actor. Raises DraftNotFound, and NotYourDraft if it is shared with the actor."""
-    if _find_draft(session, draft_id, actor=actor).user_id != actor.user_id:
+    if _find_draft(session, actor, draft_id).user_id != actor.user_id:
         raise NotYourDraft
-    return lock_draft(session, draft_id, actor=actor)
+    return lock_draft(session, actor, draft_id)
 
 
-def read_for(session: Session, row: sa.Row[*tuple[Any, ...]], *, actor: Actor) -> DraftListed:
+def read_for(session: Session, actor: Actor, row: sa.Row[*tuple[Any, ...]]) -> DraftListed:
     """Convert a row of DRAFTS for an actor who may read the draft."""
     listed = read_draft_row(row)
     if row.user_id == actor.user_id:
         return listed
     name = session.scalars(sa.select(User.name).where(User.id == row.user_id)).one()
-    permissions = permissions_of(session, covers_draft(row.id), actor=actor)
+    permissions = permissions_of(session, actor, covers_draft(row.id))
     return {**listed, "owner": {"id": row.user_id, "name": name}, "permissions": permissions}
 
 
 def list_drafts(
-    session: Session, *, actor: Actor, shown: Shown = "active", after: DraftKey | None = None, limit: int = 50
+    session: Session, actor: Actor, *, shown: Shown = "active", after: DraftKey | None = None, limit: int = 50
 ) -> list[DraftListed]:
     """Return the actor's drafts, last changed first, after the key of the last draft seen."""
     query = DRAFTS.where(
@@ -195,20 +195,20 @@ def draft_key(draft: DraftListed) -> DraftKey:
     return (draft["updated_at"] - EPOCH) // MICROSECOND, draft["id"]
 
 
-def get_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> DraftRead:
+def get_draft(session: Session, actor: Actor, draft_id: DraftId) -> DraftRead:
     """Return a draft with its current text and the actor's working copy. Raises DraftNotFound."""
-    listed = read_for(session, _find_draft(session, draft_id, actor=actor), actor=actor)
+    listed = read_for(session, actor, _find_draft(session, actor, draft_id))
     may_write = listed["permissions"]["can_write"]
     return {
         **listed,
         "current_version": read_version(session, draft_id, listed["current_version_number"]),
-        "working_copy": read_working_copy(session, draft_id, actor=actor) if may_write else None,
+        "working_copy": read_working_copy(session, actor, draft_id) if may_write else None,
     }
 
 
-def update_draft(session: Session, draft_id: DraftId, update: DraftUpdate, *, revision: int, actor: Actor) -> DraftRead:
+def update_draft(session: Session, actor: Actor, draft_id: DraftId, update: DraftUpdate, *, revision: int) -> DraftRead:
     """Update title and description. Raises DraftChanged if they were changed since `revision`."""
-    own_draft(session, draft_id, actor=actor)
+    own_draft(session, actor, draft_id)
     values: dict[str, object] = {name: getattr(update, name) for name in update.model_fields_set}
     moved = rowcount(
         session,
@@ -219,23 +219,23 @@ def update_draft(session: Session, draft_id: DraftId, update: DraftUpdate, *, re
     if not moved:
         raise DraftChanged
     announce_draft(session, draft_id, Operation.UPDATED)
-    return get_draft(session, draft_id, actor=actor)
+    return get_draft(session, actor, draft_id)
 
 
-def delete_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> None:
+def delete_draft(session: Session, actor: Actor, draft_id: DraftId) -> None:
     """Move a draft and its chats to the trash."""
-    own_draft(session, draft_id, actor=actor)
+    own_draft(session, actor, draft_id)
     now = clock.now()
     session.execute(sa.update(Draft).where(Draft.id == draft_id).values(deleted_at=now, updated_at=Draft.updated_at))
     _set_chats_deleted(session, draft_id, Chat.deleted_at.is_(None), now)
     announce_draft(session, draft_id, Operation.DELETED)
 
 
-def restore_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> DraftRead:
+def restore_draft(session: Session, actor: Actor, draft_id: DraftId) -> DraftRead:
     """Restore a draft from the trash, with the chats that were deleted with it."""
     mine = sa.select(Draft.id).where(Draft.id == draft_id, owns_draft(Draft.user_id))
     if session.scalar(mine, {"actor_id": actor.user_id}) is None:
-        own_draft(session, draft_id, actor=actor)  # raises the exact error
+        own_draft(session, actor, draft_id)  # raises the exact error
     lock_any_draft(session, draft_id)
     went_at = session.scalar(sa.select(Draft.deleted_at).where(Draft.id == draft_id))
     if went_at is not None:
@@ -244,7 +244,7 @@ def restore_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> Draft
         )
         _set_chats_deleted(session, draft_id, Chat.deleted_at == went_at, None)
         announce_draft(session, draft_id, Operation.CREATED)
-    return get_draft(session, draft_id, actor=actor)
+    return get_draft(session, actor, draft_id)
 
 
 def _set_chats_deleted(session: Session, draft_id: str, which: sa.ColumnElement[bool], moment: datetime | None) -> None:
@@ -271,10 +271,10 @@ def purge_drafts(session: Session, kept: timedelta) -> int:
 
 
 def list_versions(
-    session: Session, draft_id: DraftId, *, actor: Actor, before: int | None = None, limit: int = 50
+    session: Session, actor: Actor, draft_id: DraftId, *, before: int | None = None, limit: int = 50
 ) -> list[VersionListed]:
     """Return the tree of versions without their texts, newest first."""
-    check_draft(session, draft_id, actor=actor)
+    check_draft(session, actor, draft_id)
     query = LISTED.where(DraftVersion.draft_id == draft_id)
     if before is not None:
         query = query.where(DraftVersion.version_number < before)
@@ -282,14 +282,14 @@ def list_versions(
     return [read_listed(row) for row in rows]
 
 
-def get_version(session: Session, draft_id: DraftId, number: int, *, actor: Actor) -> VersionRead:
-    check_draft(session, draft_id, actor=actor)
+def get_version(session: Session, actor: Actor, draft_id: DraftId, number: int) -> VersionRead:
+    check_draft(session, actor, draft_id)
     return read_version(session, draft_id, number)
 
 
-def get_authorship(session: Session, draft_id: DraftId, number: int, *, actor: Actor) -> Authorship:
+def get_authorship(session: Session, actor: Actor, draft_id: DraftId, number: int) -> Authorship:
     """Return the version that each part of the text came from. That version has the author."""
-    check_draft(session, draft_id, actor=actor)
+    check_draft(session, actor, draft_id)
     version = load_version(session, draft_id, number)
     spans = load_spans(session, version.id)
     numbers = {span.version_number for span in spans}
@@ -304,11 +304,9 @@ def get_authorship(session: Session, draft_id: DraftId, number: int, *, actor: A
     }
 
 
-def create_version(
-    session: Session, draft_id: DraftId, new: VersionCreate, *, actor: Actor
-) -> tuple[VersionMade, bool]:
+def create_version(session: Session, actor: Actor, draft_id: DraftId, new: VersionCreate) -> tuple[VersionMade, bool]:
     """Save a text. Return the version that contains it, and whether it is new. Raises VersionConflict."""
-    draft = lock_draft(session, draft_id, actor=actor)
+    draft = lock_draft(session, actor, draft_id)
     content = clean(new.content)
     saved = save_version(
         session,
@@ -318,7 +316,7 @@ def create_version(
         origin=Origin(author_id=actor.user_id, name=new.name),
         branch=new.branch,
     )
-    clear_working_copy(session, draft_id, content, revision=new.working_copy_revision, actor=actor)
+    clear_working_copy(session, actor, draft_id, content, revision=new.working_copy_revision)
     if saved.is_new:
         # A draft without a title gets the first line of its text.
         session.execute(
@@ -334,28 +332,28 @@ def create_version(
 
 
 def update_version(
-    session: Session, draft_id: DraftId, number: int, update: VersionUpdate, *, actor: Actor
+    session: Session, actor: Actor, draft_id: DraftId, number: int, update: VersionUpdate
 ) -> VersionRead:
-    lock_draft(session, draft_id, actor=actor)
+    lock_draft(session, actor, draft_id)
     version = load_version(session, draft_id, number)
     session.execute(sa.update(DraftVersion).where(DraftVersion.id == version.id).values(name=update.name or None))
     return with_text(announce_version(session, draft_id, number, operation=Operation.UPDATED), version)
 
 
-def restore_version(session: Session, draft_id: DraftId, number: int, *, actor: Actor) -> VersionRead:
+def restore_version(session: Session, actor: Actor, draft_id: DraftId, number: int) -> VersionRead:
     """Add an old version's text as a new version. The old one is its parent, which keeps the authorship."""
-    draft = lock_draft(session, draft_id, actor=actor)
+    draft = lock_draft(session, actor, draft_id)
     old = load_version(session, draft_id, number)
     # A working copy with the text of the current version would hide the new version.
     current = load_version(session, draft_id, draft.current_number)
-    clear_working_copy(session, draft_id, current.content, revision=None, actor=actor)
+    clear_working_copy(session, actor, draft_id, current.content, revision=None)
     restored = add_version(session, draft, old.content, parent=old, origin=Origin(author_id=actor.user_id))
     return with_text(announce_version(session, draft_id, restored.number), restored)
 
 
-def diff_versions(session: Session, draft_id: DraftId, number: int, against: int | None, *, actor: Actor) -> DiffRead:
+def diff_versions(session: Session, actor: Actor, draft_id: DraftId, number: int, against: int | None) -> DiffRead:
     """Compare a version with the version `against`, or by default with its parent."""
-    check_draft(session, draft_id, actor=actor)
+    check_draft(session, actor, draft_id)
     if against is None:
         against = list_version(session, draft_id, number)["parent_version_number"] or number
     new, old = (load_version(session, draft_id, version_number).content for version_number in (number, against))

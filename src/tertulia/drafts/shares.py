@@ -25,19 +25,19 @@ from tertulia.drafts.versions import load_text, lock_any_draft
 from tertulia.ids import ChatId, DraftId, ShareId
 
 
-def create_share(session: Session, draft_id: DraftId, new: ShareCreate, *, actor: Actor) -> ShareMade:
+def create_share(session: Session, actor: Actor, draft_id: DraftId, new: ShareCreate) -> ShareMade:
     """Share a draft. Raises DraftNotFound, and the errors of sharing.create_share."""
     lock_any_draft(session, draft_id)  # first, as permission may be revoked while waiting for the lock
     of_draft = sa.select(DraftChat.chat_id).where(DraftChat.draft_id == draft_id)
     session.execute(sa.update(Chat).where(Chat.id.in_(of_draft)).values(auto_approval=None))
-    return sharing.create_share(session, _shareable(session, draft_id, actor=actor), new, actor=actor)
+    return sharing.create_share(session, actor, _shareable(session, actor, draft_id), new)
 
 
-def list_shares(session: Session, draft_id: DraftId, *, actor: Actor) -> list[ShareRead]:
-    return sharing.list_shares(session, _shareable(session, draft_id, actor=actor), actor=actor)
+def list_shares(session: Session, actor: Actor, draft_id: DraftId) -> list[ShareRead]:
+    return sharing.list_shares(session, actor, _shareable(session, actor, draft_id))
 
 
-def revoke_share(session: Session, share_id: ShareId, *, actor: Actor) -> None:
+def revoke_share(session: Session, actor: Actor, share_id: ShareId) -> None:
     """Revoke a share of a chat or of a draft. Raises ShareNotFound."""
     share = session.execute(sa.select(Share.chat_id, Share.draft_id).where(Share.id == share_id)).one_or_none()
     if share is None:
@@ -46,10 +46,10 @@ def revoke_share(session: Session, share_id: ShareId, *, actor: Actor) -> None:
         shared = Shared(Share.draft_id, share.draft_id, lock_any_draft(session, share.draft_id).owner_id)
     else:
         shared = chat_shares.lock_shared_chat(session, share.chat_id)
-    sharing.revoke_share(session, shared, share_id, actor=actor)
+    sharing.revoke_share(session, actor, shared, share_id)
 
 
-def _shareable(session: Session, draft_id: DraftId, *, actor: Actor) -> Shared:
+def _shareable(session: Session, actor: Actor, draft_id: DraftId) -> Shared:
     """Check that the actor may share the draft. Raises DraftNotFound also if they may only read it."""
     owner_id = session.scalar(
         sa.select(Draft.user_id).where(
@@ -62,7 +62,7 @@ def _shareable(session: Session, draft_id: DraftId, *, actor: Actor) -> Shared:
     return Shared(Share.draft_id, draft_id, owner_id)
 
 
-def list_shared_drafts(session: Session, *, actor: Actor) -> list[DraftListed]:
+def list_shared_drafts(session: Session, actor: Actor) -> list[DraftListed]:
     """Return the drafts shared with the actor by name, last changed first. The set is limited to 200."""
     rows = session.execute(
         DRAFTS.where(Draft.id.in_(shared_draft_ids()), Draft.deleted_at.is_(None), Draft.user_id != actor_id())
@@ -70,7 +70,7 @@ def list_shared_drafts(session: Session, *, actor: Actor) -> list[DraftListed]:
         .limit(200),
         {"actor_id": actor.user_id},
     ).all()
-    return [read_for(session, row, actor=actor) for row in rows]
+    return [read_for(session, actor, row) for row in rows]
 
 
 def open_door(session: Session, token: str, *, actor: Actor | None = None) -> OpenDoor:

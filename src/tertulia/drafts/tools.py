@@ -28,7 +28,7 @@ class ListDrafts(Tool):
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         def read(session: Session) -> list[list[str]]:
-            drafts = list_drafts(session, actor=context.actor, limit=50)
+            drafts = list_drafts(session, context.actor, limit=50)
             return [[draft["id"], draft["title"] or "Untitled", f"{draft['updated_at']:%Y-%m-%d}"] for draft in drafts]
 
         return ToolResult({"columns": ["draft_id", "title", "changed"], "rows": await context.read(read)}, "table")
@@ -50,7 +50,7 @@ class ReadDraft(Tool):
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         draft_id = DraftId(checked_id(arguments["draft_id"]))
-        draft = await context.read(lambda session: get_draft(session, draft_id, actor=context.actor))
+        draft = await context.read(lambda session: get_draft(session, context.actor, draft_id))
         return ToolResult(draft["current_version"]["content"][:MOST_CHARACTERS])
 
 
@@ -89,7 +89,7 @@ class EditDraft(Tool):
         why = arguments.get("why") or "Proposed in a chat"
 
         def propose(session: Session) -> int:
-            proposal = propose_edits(session, draft_id, blocks, instruction=why, actor=context.actor)
+            proposal = propose_edits(session, context.actor, draft_id, blocks, instruction=why)
             return len(proposal["edits"])
 
         count = await context.write(propose)
@@ -108,7 +108,7 @@ def _wanted(arguments: Mapping[str, Any]) -> tuple[DraftId, list[tuple[str, str]
 
 
 def _preview(session: Session, draft_id: DraftId, blocks: list[tuple[str, str]], actor: Actor) -> str:
-    draft = get_draft(session, draft_id, actor=actor)
+    draft = get_draft(session, actor, draft_id)
     text = draft["current_version"]["content"]
     missing = sum(find not in text for find, _ in blocks)
     if missing == len(blocks):

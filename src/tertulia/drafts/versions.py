@@ -75,7 +75,7 @@ class Saved:
     is_merged: bool = False
 
 
-def lock_draft(session: Session, draft_id: DraftId, *, actor: Actor) -> LockedDraft:
+def lock_draft(session: Session, actor: Actor, draft_id: DraftId) -> LockedDraft:
     """Lock a draft in which the actor may write, to add its next version. Raises DraftNotFound.
 
     Permission is checked under the lock, because it may be revoked while waiting for it.

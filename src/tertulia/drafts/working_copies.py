@@ -21,7 +21,7 @@ MERGED = "merged"
 SETTLED_AFTER = timedelta(minutes=10)  # without typing; then it becomes a version, even if its window is gone
 
 
-def read_working_copy(session: Session, draft_id: str, *, actor: Actor) -> WorkingCopyRead | None:
+def read_working_copy(session: Session, actor: Actor, draft_id: str) -> WorkingCopyRead | None:
     row = session.execute(
         sa.select(
             DraftWorkingCopy.content,
@@ -36,17 +36,17 @@ def read_working_copy(session: Session, draft_id: str, *, actor: Actor) -> Worki
     return row._asdict() if row is not None else None  # type: ignore[return-value]
 
 
-def store_working_copy(session: Session, draft_id: DraftId, put: WorkingCopyPut, *, actor: Actor) -> WorkingCopyStored:
+def store_working_copy(session: Session, actor: Actor, draft_id: DraftId, put: WorkingCopyPut) -> WorkingCopyStored:
     """Store a window's text, merged with what another window of this user stored since `put.revision`.
 
     It is also merged with the current version if its base is older. On conflict, it stays unmerged on its base.
 
     Raises VersionConflict if two windows changed the same text. Then nothing is stored, and the window keeps its text.
     """
-    draft = lock_draft(session, draft_id, actor=actor)
+    draft = lock_draft(session, actor, draft_id)
     content, base_number = clean(put.content), put.base_version_number
     base = load_version(session, draft_id, base_number)
-    known = read_working_copy(session, draft_id, actor=actor)
+    known = read_working_copy(session, actor, draft_id)
     # A window may replace what it stored itself, even if it never received the response.
     is_own = known is not None and (known["revision"] == put.revision or known["window_id"] == put.window_id)
     if known is not None and not is_own and known["content"] != content:
@@ -98,7 +98,7 @@ def store_working_copy(session: Session, draft_id: DraftId, put: WorkingCopyPut,
     }
 
 
-def clear_working_copy(session: Session, draft_id: str, content: str, *, revision: int | None, actor: Actor) -> None:
+def clear_working_copy(session: Session, actor: Actor, draft_id: str, content: str, *, revision: int | None) -> None:
     """Delete the actor's working copy if it has this text or revision. Text that another window stored stays."""
     session.execute(
         sa.delete(DraftWorkingCopy).where(

@@ -14,9 +14,7 @@ class AttachmentGone(Invalid):
     code = "attachment_unknown"
 
     def __init__(self) -> None:
-        super().__init__(
-            "One of the files was deleted or is not yours. Attach it again.", field="attachment_ids"
-        )
+        super().__init__("One of the files was deleted or is not yours. Attach it again.", field="attachment_ids")
 
 
 class AttachmentNotReady(Conflict):

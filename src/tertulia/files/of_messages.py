@@ -31,7 +31,7 @@ class Attached:
     height: int | None
 
 
-def find_attachable(session: Session, ids: Sequence[str], *, chat_id: str, actor: Actor) -> list[Attached]:
+def find_attachable(session: Session, actor: Actor, ids: Sequence[str], *, chat_id: str) -> list[Attached]:
     """Return the files for a new message, in the order of the ids: the actor's own, and those used in the chat.
 
     Raises AttachmentGone, AttachmentNotReady, TooManyAttachments.
@@ -102,7 +102,7 @@ def unlink_attachments(session: Session, message_id: str) -> None:
 
 
 def copy_attachments(
-    session: Session, ids: Iterable[str], *, chat_id: str, actor: Actor, limit_bytes: int
+    session: Session, actor: Actor, ids: Iterable[str], *, chat_id: str, limit_bytes: int
 ) -> dict[str, str]:
     """Copy files for copied messages, with the same bytes. Return the new id by old id. Raises StorageFull."""
     originals = session.scalars(

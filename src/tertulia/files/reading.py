@@ -65,7 +65,7 @@ class FileReader:
         self._tasks: list[asyncio.Task[None]] = []
         db.on_wake(lambda signal: self._woken.set() if signal == FILES else None)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         self._tasks = [
             asyncio.create_task(self._read_forever(), name="file-reader"),
             asyncio.create_task(self._sweep_forever(), name="file-sweep"),

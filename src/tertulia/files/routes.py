@@ -32,120 +32,120 @@ NOBODYS_PAGE = {"Content-Security-Policy": "sandbox; default-src 'none'", "X-Con
 RangeHeader = Annotated[str | None, Header(max_length=100)]
 
 
-def file_routes(
-    db: Database, store: FileStore, cursors: Cursors, *, limit_bytes: int, came_or_went: Callable[[Session, str], None]
-) -> Routes:
-    """Build the routes. `came_or_went(session, attachment_id)` runs in the transaction that deletes or restores."""
-    routes = Routes("attachments")
+routes = Routes("attachments")
 
-    @routes.add(
-        "POST",
-        "/attachments",
-        access=Access.SIGNED_IN,
-        gives=AttachmentRead,
-        status=201,
-        form={"chat_id": "The chat that the file is for."},
-        problems=(404,),
+
+@routes.add(
+    "POST",
+    "/attachments",
+    access=Access.SIGNED_IN,
+    gives=AttachmentRead,
+    status=201,
+    form={"chat_id": "The chat that the file is for."},
+    problems=(404,),
+)
+async def post_attachment(caller: CallerDep, request: Request) -> Response:
+    """Upload one file of at most 100 MiB. It is `processing` while it is read, then `ready` or `error`."""
+    actor = await caller.actor()
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_FILE_BYTES + FORM_OVERHEAD:
+        raise FileTooLarge
+    form = receive_form(request.stream(), request.headers.get("content-type", ""), caller.service(FileStore).uploads)
+    async with form as received:
+        chat_id = _chat_id(received.fields.get("chat_id"))
+        attachment = await store_upload(
+            caller.service(Database),
+            caller.service(FileStore),
+            received,
+            actor=actor,
+            limit_bytes=caller.service(Settings).storage_per_user_bytes,
+            chat_id=chat_id,
+        )
+    return json_response(attachment, 201)
+
+
+@routes.add("GET", "/attachments", access=Access.SIGNED_IN, gives=Page[AttachmentRead])
+async def get_attachments(
+    caller: CallerDep,
+    chat_id: Annotated[AnyId | None, Query(description="Files of one chat. Default: your own files.")] = None,
+    kind: FileKind | None = None,
+    order: FileOrder = "newest",
+    trash: bool = False,
+    limit: Limit = 50,
+    cursor: CursorText = None,
+) -> Response:
+    scope = f"attachments.{order}.{kind or ''}.{trash}.{chat_id or ''}"
+    key = caller.service(Cursors).decode(scope, cursor)
+    attachments = await caller.read(
+        service.list_attachments,
+        chat_id=chat_id,
+        kind=kind,
+        order=order,
+        in_trash=trash,
+        after=(key[0], str(key[1])) if key else None,
+        limit=limit + 1,
     )
-    async def post_attachment(caller: CallerDep, request: Request) -> Response:
-        """Upload one file of at most 100 MiB. It is `processing` while it is read, then `ready` or `error`."""
-        actor = await caller.actor()
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > MAX_FILE_BYTES + FORM_OVERHEAD:
-            raise FileTooLarge
-        form = receive_form(request.stream(), request.headers.get("content-type", ""), store.uploads)
-        async with form as received:
-            chat_id = _chat_id(received.fields.get("chat_id"))
-            attachment = await store_upload(db, store, received, actor=actor, limit_bytes=limit_bytes, chat_id=chat_id)
-        return json_response(attachment, 201)
-
-    @routes.add("GET", "/attachments", access=Access.SIGNED_IN, gives=Page[AttachmentRead])
-    async def get_attachments(
-        caller: CallerDep,
-        chat_id: Annotated[AnyId | None, Query(description="Files of one chat. Default: your own files.")] = None,
-        kind: FileKind | None = None,
-        order: FileOrder = "newest",
-        trash: bool = False,
-        limit: Limit = 50,
-        cursor: CursorText = None,
-    ) -> Response:
-        scope = f"attachments.{order}.{kind or ''}.{trash}.{chat_id or ''}"
-        key = cursors.decode(scope, cursor)
-        attachments = await caller.read(
-            lambda session, actor: service.list_attachments(
-                session,
-                chat_id=chat_id,
-                kind=kind,
-                order=order,
-                in_trash=trash,
-                after=(key[0], str(key[1])) if key else None,
-                limit=limit + 1,
-                actor=actor,
-            )
-        )
-        items = attachments[:limit]
-        next_cursor = cursors.encode(scope, service.file_key(items[-1], order)) if len(attachments) > limit else None
-        return json_response({"items": items, "next_cursor": next_cursor})
-
-    @routes.add("GET", "/storage", access=Access.SIGNED_IN, gives=StorageRead)
-    async def get_storage(caller: CallerDep) -> Response:
-        return json_response(
-            await caller.read(lambda session, actor: service.get_storage(session, actor=actor, limit_bytes=limit_bytes))
-        )
-
-    @routes.add("GET", "/attachments/{attachment_id}", access=Access.SIGNED_IN, gives=AttachmentRead, problems=(404,))
-    async def get_attachment(caller: CallerDep, attachment_id: AnyId) -> Response:
-        return json_response(
-            await caller.read(
-                lambda session, actor: service.get_attachment(session, AttachmentId(attachment_id), actor=actor)
-            )
-        )
-
-    @routes.add("GET", "/attachments/{attachment_id}/content", access=Access.SIGNED_IN, problems=(404, 416))
-    async def get_content(
-        caller: CallerDep,
-        attachment_id: AnyId,
-        range: RangeHeader = None,
-        download: Annotated[bool, Query(description="Save the file, even if the browser could show it.")] = False,
-    ) -> Response:
-        """Return the original bytes, or the part of them given by `Range`."""
-        stored = await caller.read(
-            lambda session, actor: service.find_stored(session, AttachmentId(attachment_id), actor=actor)
-        )
-        return await send_file(store, stored, range, download=download)
-
-    @routes.add("GET", "/attachments/{attachment_id}/thumbnail", access=Access.SIGNED_IN, problems=(404,))
-    async def get_thumbnail(caller: CallerDep, attachment_id: AnyId) -> Response:
-        """Return a WebP image of at most 320 pixels, or 404 if there is none."""
-        content = await caller.read(
-            lambda session, actor: service.find_thumbnail(session, AttachmentId(attachment_id), actor=actor)
-        )
-        return send_thumbnail(content)
-
-    @routes.add("DELETE", "/attachments/{attachment_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
-    async def delete_attachment(caller: CommandDep, attachment_id: AnyId) -> Response:
-        def delete(session: Session, actor: Actor) -> None:
-            service.delete_attachment(session, AttachmentId(attachment_id), actor=actor)
-            came_or_went(session, attachment_id)
-
-        return await caller.command(204, delete)
-
-    @routes.add(
-        "POST",
-        "/attachments/{attachment_id}/restore",
-        access=Access.SIGNED_IN,
-        gives=AttachmentRead,
-        problems=(404,),
+    items = attachments[:limit]
+    next_cursor = (
+        caller.service(Cursors).encode(scope, service.file_key(items[-1], order)) if len(attachments) > limit else None
     )
-    async def restore_attachment(caller: CommandDep, attachment_id: AnyId) -> Response:
-        def restore(session: Session, actor: Actor) -> AttachmentRead:
-            restored = service.restore_attachment(session, AttachmentId(attachment_id), actor=actor)
-            came_or_went(session, attachment_id)
-            return restored
+    return json_response({"items": items, "next_cursor": next_cursor})
 
-        return await caller.command(200, restore)
 
-    return routes
+@routes.add("GET", "/storage", access=Access.SIGNED_IN, gives=StorageRead)
+async def get_storage(caller: CallerDep) -> Response:
+    return json_response(
+        await caller.read(service.get_storage, limit_bytes=caller.service(Settings).storage_per_user_bytes)
+    )
+
+
+@routes.add("GET", "/attachments/{attachment_id}", access=Access.SIGNED_IN, gives=AttachmentRead, problems=(404,))
+async def get_attachment(caller: CallerDep, attachment_id: AttachmentId) -> Response:
+    return json_response(await caller.read(service.get_attachment, attachment_id))
+
+
+@routes.add("GET", "/attachments/{attachment_id}/content", access=Access.SIGNED_IN, problems=(404, 416))
+async def get_content(
+    caller: CallerDep,
+    attachment_id: AttachmentId,
+    range: RangeHeader = None,
+    download: Annotated[bool, Query(description="Save the file, even if the browser could show it.")] = False,
+) -> Response:
+    """Return the original bytes, or the part of them given by `Range`."""
+    stored = await caller.read(service.find_stored, attachment_id)
+    return await send_file(caller.service(FileStore), stored, range, download=download)
+
+
+@routes.add("GET", "/attachments/{attachment_id}/thumbnail", access=Access.SIGNED_IN, problems=(404,))
+async def get_thumbnail(caller: CallerDep, attachment_id: AttachmentId) -> Response:
+    """Return a WebP image of at most 320 pixels, or 404 if there is none."""
+    content = await caller.read(service.find_thumbnail, attachment_id)
+    return send_thumbnail(content)
+
+
+@routes.add("DELETE", "/attachments/{attachment_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
+async def delete_attachment(caller: CommandDep, attachment_id: AttachmentId) -> Response:
+    def delete(session: Session, actor: Actor) -> None:
+        service.delete_attachment(session, actor, attachment_id)
+        caller.service(Callable[[Session, str], None])(session, attachment_id)
+
+    return await caller.command(204, delete)
+
+
+@routes.add(
+    "POST",
+    "/attachments/{attachment_id}/restore",
+    access=Access.SIGNED_IN,
+    gives=AttachmentRead,
+    problems=(404,),
+)
+async def restore_attachment(caller: CommandDep, attachment_id: AttachmentId) -> Response:
+    def restore(session: Session, actor: Actor) -> AttachmentRead:
+        restored = service.restore_attachment(session, actor, attachment_id)
+        caller.service(Callable[[Session, str], None])(session, attachment_id)
+        return restored
+
+    return await caller.command(200, restore)
 
 
 def _chat_id(text: str | None) -> str | None:

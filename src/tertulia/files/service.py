@@ -64,9 +64,9 @@ class StoredFile:
 
 def begin_storing(
     session: Session,
+    actor: Actor,
     received: ReceivedFile,
     *,
-    actor: Actor,
     limit_bytes: int,
     chat_id: str | None = None,
     import_id: str | None = None,
@@ -120,7 +120,7 @@ def begin_storing(
     return StoringFile(attachment_id, blob.storage_path)
 
 
-def finish_storing(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> AttachmentRead:
+def finish_storing(session: Session, actor: Actor, attachment_id: AttachmentId) -> AttachmentRead:
     """Make a file visible once its bytes are stored, and queue it for reading."""
     session.execute(
         sa.update(Attachment)
@@ -131,15 +131,15 @@ def finish_storing(session: Session, attachment_id: AttachmentId, *, actor: Acto
     return announce_attachment(session, attachment_id, Operation.CREATED)
 
 
-def get_attachment(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> AttachmentRead:
+def get_attachment(session: Session, actor: Actor, attachment_id: AttachmentId) -> AttachmentRead:
     """Return the actor's own file, or a file of a chat that they may read. Raises AttachmentNotFound."""
-    _readable(session, attachment_id, actor=actor)
+    _readable(session, actor, attachment_id)
     return read_attachments(session, [attachment_id], for_id=actor.user_id)[0]
 
 
-def find_stored(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> StoredFile:
+def find_stored(session: Session, actor: Actor, attachment_id: AttachmentId) -> StoredFile:
     """Return where a readable file is stored. Raises AttachmentNotFound."""
-    _readable(session, attachment_id, actor=actor)
+    _readable(session, actor, attachment_id)
     return stored_file(session, attachment_id)
 
 
@@ -152,9 +152,9 @@ def stored_file(session: Session, attachment_id: str) -> StoredFile:
     return StoredFile(*row)
 
 
-def find_thumbnail(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> bytes:
+def find_thumbnail(session: Session, actor: Actor, attachment_id: AttachmentId) -> bytes:
     """Return the thumbnail of a readable file. Raises AttachmentNotFound also if there is none."""
-    _readable(session, attachment_id, actor=actor)
+    _readable(session, actor, attachment_id)
     return stored_thumbnail(session, attachment_id)
 
 
@@ -188,8 +188,8 @@ _ORDERS: dict[FileOrder, tuple[Any, bool]] = {
 
 def list_attachments(
     session: Session,
-    *,
     actor: Actor,
+    *,
     chat_id: str | None = None,
     kind: FileKind | None = None,
     order: FileOrder = "newest",
@@ -234,14 +234,14 @@ def file_key(attachment: AttachmentRead, order: FileOrder) -> FileKey:
             return attachment["file_name"], attachment["id"]
 
 
-def get_storage(session: Session, *, actor: Actor, limit_bytes: int) -> StorageRead:
+def get_storage(session: Session, actor: Actor, *, limit_bytes: int) -> StorageRead:
     files = session.scalar(
         sa.select(sa.func.count()).where(Attachment.user_id == actor.user_id, Attachment.deleted_at.is_(None), SEEN)
     )
     return {"used_bytes": used_bytes(session, actor.user_id), "limit_bytes": limit_bytes, "files": files or 0}
 
 
-def delete_attachment(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> None:
+def delete_attachment(session: Session, actor: Actor, attachment_id: AttachmentId) -> None:
     """Move a file to the trash. Messages keep its name and show it as deleted. Raises AttachmentNotFound."""
     changed = sa.update(Attachment).where(
         Attachment.id == attachment_id, Attachment.user_id == actor.user_id, Attachment.deleted_at.is_(None), SEEN
@@ -251,7 +251,7 @@ def delete_attachment(session: Session, attachment_id: AttachmentId, *, actor: A
     announce_attachment(session, attachment_id, Operation.DELETED)
 
 
-def restore_attachment(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> AttachmentRead:
+def restore_attachment(session: Session, actor: Actor, attachment_id: AttachmentId) -> AttachmentRead:
     own_id = session.scalar(
         sa.select(Attachment.id).where(Attachment.id == attachment_id, Attachment.user_id == actor.user_id, SEEN)
     )
@@ -280,7 +280,7 @@ def announce_attachment(session: Session, attachment_id: str, operation: Operati
     return attachment
 
 
-def _readable(session: Session, attachment_id: AttachmentId, *, actor: Actor) -> None:
+def _readable(session: Session, actor: Actor, attachment_id: AttachmentId) -> None:
     in_readable_chat = (
         sa.select(sa.literal(1))
         .select_from(MessageAttachment)

@@ -213,6 +213,6 @@ async def store_upload(
         received.size_bytes,
         received.content_hash,
     )
-    storing = await db.write(begin_storing, file, actor=actor, limit_bytes=limit_bytes, chat_id=chat_id)
+    storing = await db.write(begin_storing, actor, file, limit_bytes=limit_bytes, chat_id=chat_id)
     await store.put(storing.storage_path, received.path)
-    return await db.write(finish_storing, storing.attachment_id, actor=actor)
+    return await db.write(finish_storing, actor, storing.attachment_id)

@@ -1,7 +1,8 @@
-"""How often something may be tried: a sliding window in the memory of this process."""
+"""Limit how often something may be tried, in a sliding window held in the memory of this process."""
 
 import time
 from collections import OrderedDict, deque
+from dataclasses import dataclass
 
 from tertulia.errors import TooMany
 
@@ -12,24 +13,32 @@ class TooManyTries(TooMany):
     code = "too_many_tries"
 
 
+@dataclass(frozen=True)
 class TryLimit:
-    """At most `tries` in `window_s` seconds for each key; the oldest keys are forgotten first."""
+    """At most `tries` in `window_s` seconds for each key."""
 
-    def __init__(self, tries: int, window_s: float) -> None:
-        self.tries = tries
-        self.window_s = window_s
-        self._seen: OrderedDict[str, deque[float]] = OrderedDict()
+    name: str
+    tries: int
+    window_s: float
 
-    def take(self, key: str) -> None:
-        """Count one try. Raises TooManyTries with the time to wait when there is none left."""
+
+class TryLimits:
+    """The tries of one app. Of each limit, the keys that were used longest ago are dropped beyond `MAX_KEYS`."""
+
+    def __init__(self) -> None:
+        self._seen: dict[TryLimit, OrderedDict[str, deque[float]]] = {}
+
+    def take(self, limit: TryLimit, key: str) -> None:
+        """Count one try. Raises TooManyTries with the seconds to wait if none is left."""
         now = time.monotonic()
-        moments = self._seen.setdefault(key, deque())
-        self._seen.move_to_end(key)
-        while len(self._seen) > MAX_KEYS:
-            self._seen.popitem(last=False)
-        while moments and now - moments[0] >= self.window_s:
+        keys = self._seen.setdefault(limit, OrderedDict())
+        moments = keys.setdefault(key, deque())
+        keys.move_to_end(key)
+        while len(keys) > MAX_KEYS:
+            keys.popitem(last=False)
+        while moments and now - moments[0] >= limit.window_s:
             moments.popleft()
-        if len(moments) >= self.tries:
-            wait = int(self.window_s - (now - moments[0])) + 1
+        if len(moments) >= limit.tries:
+            wait = int(limit.window_s - (now - moments[0])) + 1
             raise TooManyTries(f"Too many tries. Wait {wait} seconds, then try again.", retry_after_s=wait)
         moments.append(now)

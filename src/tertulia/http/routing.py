@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import FastAPI, Request
@@ -12,8 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from tertulia.errors import AppError, Invalid, TooLarge, UnsupportedType
+from tertulia.services import Services
 from tertulia.http.problems import problem_responses
 
+T = TypeVar("T")
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
 BODY_S = 30.0
@@ -96,6 +98,12 @@ def _deeper_than(value: object, levels: int) -> bool:
     if levels == 0:
         return True
     return any(_deeper_than(child, levels - 1) for child in (value.values() if isinstance(value, dict) else value))
+
+
+def service_of(request: Request, kind: type[T]) -> T:
+    """Return a service of the app that got the request."""
+    services: Services = request.app.state.services
+    return services.get(kind)
 
 
 class LimitedRoute(APIRoute):

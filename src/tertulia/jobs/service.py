@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from tertulia import clock
 from tertulia.db import Database, insert_if_absent, rowcount, seconds_from_now, utc_now
 from tertulia.errors import AppError
 from tertulia.jobs.models import Lease
+from tertulia.services import Services
 
 log = logging.getLogger(__name__)
 MORE = object()
@@ -34,7 +35,18 @@ class Job:
     is_due: Callable[[Session], bool] | None = None
 
 
-class Sweeper:
+class ProcessId(str):
+    """A name of this process that owns its leases and runs."""
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """Contribution of a feature: its periodic work, made when the app is built."""
+
+    make: Callable[[Services], Iterable[Job]]
+
+
+class Scheduler:
     """Runs the jobs of this process, each under its lease; a failure is logged and tried again at the next turn."""
 
     def __init__(self, db: Database, owner: str, jobs: list[Job]) -> None:
@@ -43,7 +55,7 @@ class Sweeper:
         self._jobs = jobs
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
+    async def start(self) -> None:
         self._tasks = [asyncio.create_task(self._repeat(job), name=job.name) for job in self._jobs]
 
     async def close(self) -> None:

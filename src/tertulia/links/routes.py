@@ -25,11 +25,12 @@ from tertulia.files.routes import RangeHeader, send_file, send_thumbnail
 from tertulia.files.service import StoredFile, stored_file, stored_thumbnail
 from tertulia.files.store import FileStore
 from tertulia.http.answers import json_response
-from tertulia.http.limits import TryLimit
+from tertulia.http.limits import TryLimit, TryLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
-from tertulia.http.routing import Access, Routes
+from tertulia.http.routing import Access, Routes, service_of
 from tertulia.http.sse import EventStream
 from tertulia.ids import AnyId, RunId, UserId
+from tertulia.links.counts import LinkCounts
 from tertulia.realtime.feed import ChangeFeed
 from tertulia.runs.engine.executor import RunExecutor
 from tertulia.runs.engine.follow import follow_run, read_run_and_message
@@ -41,132 +42,119 @@ _WORDS = (b"text.delta", b"reasoning.delta", b"tool.requested", b"message.reset"
 CallerOrNobody = Annotated[Caller | None, Depends(find_caller)]
 
 
-class LinkCounts:
-    """How often each share was opened; gathered here, written now and then, because reading must not write."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-
-    def add(self, share_id: str | None) -> None:
-        if share_id is not None:
-            self._counts[share_id] += 1
-
-    def take(self) -> dict[str, int]:
-        taken, self._counts = dict(self._counts), Counter()
-        return taken
-
-    def give_back(self, counts: dict[str, int]) -> None:
-        self._counts.update(counts)
+routes = Routes("shared")
 
 
-def shared_routes(
-    db: Database,
-    feed: ChangeFeed,
-    streams: OpenStreams,
-    executor: RunExecutor,
-    remote: RemoteRuns,
-    store: FileStore,
-    cursors: Cursors,
-    counts: LinkCounts,
-) -> Routes:
-    routes = Routes("shared")
-    looks = TryLimit(LOOKS_A_MINUTE, 60)
+LOOKS = TryLimit("public links", LOOKS_A_MINUTE, 60)
 
-    async def opened(request: Request, token: str, caller: Caller | None) -> tuple[OpenDoor, Actor | None]:
-        looks.take(request.scope.get("client_address", ""))
-        actor = await caller.actor() if caller is not None else None
-        return await db.read_hot(open_door, token, actor=actor), actor
 
-    def stream(
-        request: Request, token: str, actor: Actor | None, source: Callable[[asyncio.Event], AsyncIterator[bytes]]
-    ) -> EventStream:
-        held = ExitStack()
-        closed = held.enter_context(
-            streams.opened(
-                actor, still=lambda session: _still_open(session, token, actor), counted_as=_guest(request, actor)
+async def opened(request: Request, token: str, caller: Caller | None) -> tuple[OpenDoor, Actor | None]:
+    service_of(request, TryLimits).take(LOOKS, request.scope.get("client_address", ""))
+    actor = await caller.actor() if caller is not None else None
+    return await service_of(request, Database).read_hot(open_door, token, actor=actor), actor
+
+
+def stream(
+    request: Request, token: str, actor: Actor | None, source: Callable[[asyncio.Event], AsyncIterator[bytes]]
+) -> EventStream:
+    held = ExitStack()
+    closed = held.enter_context(
+        service_of(request, OpenStreams).opened(
+            actor, still=lambda session: _still_open(session, token, actor), counted_as=_guest(request, actor)
+        )
+    )
+    return EventStream(source(closed), closed, held)
+
+
+@routes.add("GET", "/shared/{token}", access=Access.PUBLIC, gives=SharedRead, problems=(404, 429))
+async def get_shared(request: Request, token: str, caller: CallerOrNobody) -> Response:
+    door, _ = await opened(request, token, caller)
+    service_of(request, LinkCounts).add(door.share_id)
+    return json_response(await service_of(request, Database).read_hot(read_shared, door))
+
+
+@routes.add("GET", "/shared/{token}/messages", access=Access.PUBLIC, gives=Page[SharedMessageRead], problems=(404, 429))
+async def get_shared_messages(
+    request: Request, token: str, caller: CallerOrNobody, limit: Limit = 50, cursor: CursorText = None
+) -> Response:
+    door, _ = await opened(request, token, caller)
+    scope = f"shared.{door.chat_id}"
+    key = service_of(request, Cursors).decode(scope, cursor)
+    messages, older = await service_of(request, Database).read_hot(
+        shares.list_shared_messages, door, leaf=str(key[0]) if key else None, limit=limit
+    )
+    return json_response(
+        {"items": messages, "next_cursor": service_of(request, Cursors).encode(scope, [older]) if older else None}
+    )
+
+
+@routes.add("GET", "/shared/{token}/events", access=Access.PUBLIC, problems=(404, 429), stream="SharedEvent")
+async def get_shared_events(request: Request, token: str, caller: CallerOrNobody) -> EventStream:
+    door, actor = await opened(request, token, caller)
+    return stream(
+        request,
+        token,
+        actor,
+        lambda closed: service_of(request, ChangeFeed).stream_for_guest(
+            filter(None, (door.chat_id, door.draft_id)), closed
+        ),
+    )
+
+
+@routes.add(
+    "GET",
+    "/shared/{token}/runs/{run_id}/events",
+    access=Access.PUBLIC,
+    problems=(404, 429),
+    stream="SharedRunEvent",
+)
+async def get_shared_run_events(request: Request, token: str, run_id: RunId, caller: CallerOrNobody) -> EventStream:
+    """The words of a reply while it is written; it ends with the run."""
+    door, actor = await opened(request, token, caller)
+    owner = Actor(UserId(door.owner_id), UserRole.USER)
+    run, message, _ = await service_of(request, Database).read(read_run_and_message, owner, run_id)
+    is_shown = await service_of(request, Database).read(shares.is_on_show, door, message["id"])
+    if run["chat_id"] != door.chat_id or not is_shown:
+        raise ShareNotFound
+    return stream(
+        request,
+        token,
+        actor,
+        lambda _: _words_of(
+            follow_run(
+                service_of(request, Database),
+                service_of(request, RunExecutor),
+                service_of(request, RemoteRuns),
+                run_id,
+                None,
+                actor=owner,
             )
-        )
-        return EventStream(source(closed), closed, held)
-
-    @routes.add("GET", "/shared/{token}", access=Access.PUBLIC, gives=SharedRead, problems=(404, 429))
-    async def get_shared(request: Request, token: str, caller: CallerOrNobody) -> Response:
-        door, _ = await opened(request, token, caller)
-        counts.add(door.share_id)
-        return json_response(await db.read_hot(read_shared, door))
-
-    @routes.add(
-        "GET", "/shared/{token}/messages", access=Access.PUBLIC, gives=Page[SharedMessageRead], problems=(404, 429)
+        ),
     )
-    async def get_shared_messages(
-        request: Request, token: str, caller: CallerOrNobody, limit: Limit = 50, cursor: CursorText = None
-    ) -> Response:
-        door, _ = await opened(request, token, caller)
-        scope = f"shared.{door.chat_id}"
-        key = cursors.decode(scope, cursor)
-        messages, older = await db.read_hot(
-            shares.list_shared_messages, door, leaf=str(key[0]) if key else None, limit=limit
-        )
-        return json_response({"items": messages, "next_cursor": cursors.encode(scope, [older]) if older else None})
 
-    @routes.add("GET", "/shared/{token}/events", access=Access.PUBLIC, problems=(404, 429), stream="SharedEvent")
-    async def get_shared_events(request: Request, token: str, caller: CallerOrNobody) -> EventStream:
-        door, actor = await opened(request, token, caller)
-        return stream(
-            request,
-            token,
-            actor,
-            lambda closed: feed.stream_for_guest(filter(None, (door.chat_id, door.draft_id)), closed),
-        )
 
-    @routes.add(
-        "GET",
-        "/shared/{token}/runs/{run_id}/events",
-        access=Access.PUBLIC,
-        problems=(404, 429),
-        stream="SharedRunEvent",
-    )
-    async def get_shared_run_events(request: Request, token: str, run_id: AnyId, caller: CallerOrNobody) -> EventStream:
-        """The words of a reply while it is written; it ends with the run."""
-        door, actor = await opened(request, token, caller)
-        owner = Actor(UserId(door.owner_id), UserRole.USER)
-        run, message, _ = await db.read(read_run_and_message, RunId(run_id), actor=owner)
-        is_shown = await db.read(shares.is_on_show, door, message["id"])
-        if run["chat_id"] != door.chat_id or not is_shown:
-            raise ShareNotFound
-        return stream(
-            request,
-            token,
-            actor,
-            lambda _: _words_of(follow_run(db, executor, remote, RunId(run_id), None, actor=owner)),
-        )
+@routes.add(
+    "GET", "/shared/{token}/attachments/{attachment_id}/content", access=Access.PUBLIC, problems=(404, 416, 429)
+)
+async def get_shared_content(
+    request: Request, token: str, attachment_id: AnyId, caller: CallerOrNobody, range: RangeHeader = None
+) -> Response:
+    door, _ = await opened(request, token, caller)
 
-    @routes.add(
-        "GET", "/shared/{token}/attachments/{attachment_id}/content", access=Access.PUBLIC, problems=(404, 416, 429)
-    )
-    async def get_shared_content(
-        request: Request, token: str, attachment_id: AnyId, caller: CallerOrNobody, range: RangeHeader = None
-    ) -> Response:
-        door, _ = await opened(request, token, caller)
+    def find(session: Session) -> StoredFile:
+        return stored_file(session, shares.find_shared_attachment(session, door, attachment_id))
 
-        def find(session: Session) -> StoredFile:
-            return stored_file(session, shares.find_shared_attachment(session, door, attachment_id))
+    return await send_file(service_of(request, FileStore), await service_of(request, Database).read_hot(find), range)
 
-        return await send_file(store, await db.read_hot(find), range)
 
-    @routes.add(
-        "GET", "/shared/{token}/attachments/{attachment_id}/thumbnail", access=Access.PUBLIC, problems=(404, 429)
-    )
-    async def get_shared_thumbnail(
-        request: Request, token: str, attachment_id: AnyId, caller: CallerOrNobody
-    ) -> Response:
-        door, _ = await opened(request, token, caller)
+@routes.add("GET", "/shared/{token}/attachments/{attachment_id}/thumbnail", access=Access.PUBLIC, problems=(404, 429))
+async def get_shared_thumbnail(request: Request, token: str, attachment_id: AnyId, caller: CallerOrNobody) -> Response:
+    door, _ = await opened(request, token, caller)
 
-        def find(session: Session) -> bytes:
-            return stored_thumbnail(session, shares.find_shared_attachment(session, door, attachment_id))
+    def find(session: Session) -> bytes:
+        return stored_thumbnail(session, shares.find_shared_attachment(session, door, attachment_id))
 
-        return send_thumbnail(await db.read_hot(find))
-
-    return routes
+    return send_thumbnail(await service_of(request, Database).read_hot(find))
 
 
 def _guest(request: Request, actor: Actor | None) -> str:

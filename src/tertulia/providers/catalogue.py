@@ -185,7 +185,7 @@ class ModelCatalogue:
         self._names: dict[str, tuple[datetime, tuple[str, ...]]] = {}  # by config: as of when, and its model names
         self._keeping: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
+    async def start(self) -> None:
         self._keeping = [
             asyncio.create_task(self._refresh_forever(provider), name=f"models-of-{provider.vendor.id}")
             for provider in self._operator.values()
@@ -215,7 +215,7 @@ class ModelCatalogue:
         for task in waits:
             task.cancel()
 
-    def known(self, session: Session, *, actor: Actor) -> KnownModels:
+    def known(self, session: Session, actor: Actor) -> KnownModels:
         """One's own first, if one of them is the default; then the built-in model, the operator's, and one's others."""
         own = self._own(session, actor.user_id)
         shadowed = {known.key for known, _ in own}
@@ -229,10 +229,10 @@ class ModelCatalogue:
                 found.append(KnownProvider(provider.vendor.id, names, provider.is_read))
         return KnownModels((*found, *(known for known, is_default in own if not is_default)))
 
-    def check_choice(self, session: Session, provider: str | None, model_name: str | None, *, actor: Actor) -> None:
+    def check_choice(self, session: Session, actor: Actor, provider: str | None, model_name: str | None) -> None:
         """Raises ModelUnknown for a model that the provider's list, where it has been read, does not have."""
         if provider is not None or model_name is not None:
-            self.known(session, actor=actor).choose(provider, model_name, None)
+            self.known(session, actor).choose(provider, model_name, None)
 
     async def resolve(self, user_id: str | None, key: str, model_name: str) -> Resolved:
         """Who is asked for a run of this person: their own before the operator's. Raises ModelUnknown for what is gone."""
@@ -283,12 +283,12 @@ class ModelCatalogue:
 
     async def read_soon(self, config_id: str, *, actor: Actor) -> None:
         """Begin to read a provider's list; who asks for models meanwhile waits a little for it."""
-        opened = await self._db.read(open_config, ProviderConfigId(config_id), self.ring, actor=actor)
+        opened = await self._db.read(open_config, actor, ProviderConfigId(config_id), self.ring)
         self._read_once(opened, actor)
 
     async def test(self, config_id: str, *, actor: Actor) -> ProviderTest:
         """Ask a provider for its list now, and keep it. Raises ProviderConfigNotFound."""
-        opened = await self._db.read(open_config, ProviderConfigId(config_id), self.ring, actor=actor)
+        opened = await self._db.read(open_config, actor, ProviderConfigId(config_id), self.ring)
         return await asyncio.shield(self._read_once(opened, actor))
 
     def _read_once(self, opened: OpenedConfig, actor: Actor) -> "asyncio.Task[ProviderTest]":
@@ -345,7 +345,7 @@ class ModelCatalogue:
             )
             for row in rows
         ]
-        return self.known(session, actor=actor), offers
+        return self.known(session, actor), offers
 
     async def _list_offer(self, offer: _Offer) -> list[ModelRead]:
         """The provider's own list with what the catalogue adds; the catalogue alone where there is no list."""

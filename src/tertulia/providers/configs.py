@@ -49,7 +49,7 @@ class OpenedConfig:
     models: Sequence[ListedModel]
 
 
-def create_config(session: Session, new: ProviderConfigCreate, ring: KeyRing, *, actor: Actor) -> ProviderConfigRead:
+def create_config(session: Session, actor: Actor, new: ProviderConfigCreate, ring: KeyRing) -> ProviderConfigRead:
     vendor = BY_ID.get(new.provider)
     if vendor is None:
         raise ProviderFieldInvalid(
@@ -86,7 +86,7 @@ def create_config(session: Session, new: ProviderConfigCreate, ring: KeyRing, *,
 
 
 def list_configs(
-    session: Session, ring: KeyRing, *, actor: Actor, after: str | None = None, limit: int = 50
+    session: Session, actor: Actor, ring: KeyRing, *, after: str | None = None, limit: int = 50
 ) -> list[ProviderConfigRead]:
     """Oldest first."""
     query = sa.select(ProviderConfig).where(ProviderConfig.user_id == actor.user_id).order_by(ProviderConfig.id)
@@ -95,7 +95,7 @@ def list_configs(
     return [read_config(row, ring) for row in session.scalars(query.limit(limit))]
 
 
-def get_config(session: Session, config_id: ProviderConfigId, *, actor: Actor) -> ProviderConfig:
+def get_config(session: Session, actor: Actor, config_id: ProviderConfigId) -> ProviderConfig:
     row = session.scalars(
         sa.select(ProviderConfig)
         .where(ProviderConfig.id == config_id, ProviderConfig.user_id == actor.user_id)
@@ -107,9 +107,9 @@ def get_config(session: Session, config_id: ProviderConfigId, *, actor: Actor) -
 
 
 def update_config(
-    session: Session, config_id: ProviderConfigId, update: ProviderConfigUpdate, ring: KeyRing, *, actor: Actor
+    session: Session, actor: Actor, config_id: ProviderConfigId, update: ProviderConfigUpdate, ring: KeyRing
 ) -> ProviderConfigRead:
-    row = get_config(session, config_id, actor=actor)
+    row = get_config(session, actor, config_id)
     before = _open(row, ring)
     given = update.model_fields_set
     access = Access(
@@ -144,14 +144,14 @@ def update_config(
     return _announce(session, config_id, Operation.UPDATED, ring)
 
 
-def delete_config(session: Session, config_id: ProviderConfigId, ring: KeyRing, *, actor: Actor) -> None:
-    get_config(session, config_id, actor=actor)
+def delete_config(session: Session, actor: Actor, config_id: ProviderConfigId, ring: KeyRing) -> None:
+    get_config(session, actor, config_id)
     _announce(session, config_id, Operation.DELETED, ring)
     session.execute(sa.delete(ProviderConfig).where(ProviderConfig.id == config_id))
     write_audit(session, actor.user_id, "provider_key.delete", entity="provider_config", entity_id=config_id)
 
 
-def open_config(session: Session, config_id: ProviderConfigId, ring: KeyRing, *, actor: Actor) -> OpenedConfig:
+def open_config(session: Session, actor: Actor, config_id: ProviderConfigId, ring: KeyRing) -> OpenedConfig:
     row = session.scalars(
         sa.select(ProviderConfig).where(ProviderConfig.id == config_id, ProviderConfig.user_id == actor.user_id)
     ).one_or_none()

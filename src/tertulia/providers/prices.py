@@ -1,5 +1,6 @@
 """What a reply costs, from genai-prices: offline, per response. What nobody knows the price of has no cost, not a cost of 0."""
 
+import asyncio
 import logging
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -17,6 +18,20 @@ def load_prices() -> None:
     """Read the prices once, which takes a moment; call it where a moment does not matter."""
     import genai_prices  # noqa: F401
     from genai_prices import data  # noqa: F401
+
+
+class PriceLoader:
+    """Loads the prices in a thread when the app starts."""
+
+    def __init__(self) -> None:
+        self._loading: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._loading = asyncio.create_task(asyncio.to_thread(load_prices), name="load-prices")
+
+    async def close(self) -> None:
+        if self._loading is not None:
+            await asyncio.gather(self._loading, return_exceptions=True)
 
 
 @lru_cache(maxsize=4096)

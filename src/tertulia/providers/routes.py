@@ -10,7 +10,7 @@ from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.confirmation import require_confirmed
 from tertulia.accounts.models import User
 from tertulia.http.answers import json_response
-from tertulia.http.limits import TryLimit
+from tertulia.http.limits import TryLimit, TryLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ProviderConfigId
@@ -35,100 +35,106 @@ class Refreshed(TypedDict):
     models: int
 
 
-def get_default_model(session: Session, *, actor: Actor) -> str | None:
+def get_default_model(session: Session, actor: Actor) -> str | None:
     preferences = session.scalars(select(User.preferences).where(User.id == actor.user_id)).one_or_none()
     return preferences.default_model if preferences else None
 
 
-def provider_routes(catalogue: ModelCatalogue, cursors: Cursors) -> Routes:
-    routes = Routes("providers")
-    ring = catalogue.ring
-    tests = TryLimit(TESTS_A_MINUTE, 60)
+routes = Routes("providers")
 
-    @routes.add("GET", "/models", access=Access.SIGNED_IN, gives=ModelList)
-    async def get_models(caller: CallerDep) -> Response:
-        actor = await caller.actor()
-        await catalogue.first_read(actor)
-        default = await caller.read(lambda session, actor: get_default_model(session, actor=actor))
-        return json_response({"items": await catalogue.list_models(default, actor=actor)})
 
-    @routes.add("GET", "/providers", access=Access.SIGNED_IN, gives=VendorList)
-    async def get_providers(caller: CallerDep) -> Response:
-        await caller.actor()
-        return json_response({"items": [_read_vendor(vendor) for vendor in VENDORS]})
+TESTS = TryLimit("provider tests", TESTS_A_MINUTE, 60)
 
-    @routes.add("GET", "/provider-configs", access=Access.SIGNED_IN, gives=Page[ProviderConfigRead])
-    async def get_provider_configs(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
-        after = cursors.decode_id("provider-configs", cursor)
-        found = await caller.read(
-            lambda session, actor: configs.list_configs(session, ring, after=after, limit=limit + 1, actor=actor)
-        )
-        return json_response(cursors.page("provider-configs", found, limit))
 
-    @routes.add(
-        "POST", "/provider-configs", access=Access.SIGNED_IN, gives=ProviderConfigRead, status=201, problems=(409,)
-    )
-    async def post_provider_config(caller: CommandDep, new: ProviderConfigCreate) -> Response:
-        made: list[str] = []
+@routes.add("GET", "/models", access=Access.SIGNED_IN, gives=ModelList)
+async def get_models(caller: CallerDep) -> Response:
+    actor = await caller.actor()
+    await caller.service(ModelCatalogue).first_read(actor)
+    default = await caller.read(get_default_model)
+    return json_response({"items": await caller.service(ModelCatalogue).list_models(default, actor=actor)})
 
-        def create(session: Session, actor: Actor) -> ProviderConfigRead:
-            require_confirmed(session, actor)
-            config = configs.create_config(session, new, ring, actor=actor)
-            made[:] = [config["id"]]
-            return config
 
-        answer = await caller.command(201, create)
-        if made:
-            await catalogue.read_soon(made[0], actor=await caller.actor())
-        return answer
+@routes.add("GET", "/providers", access=Access.SIGNED_IN, gives=VendorList)
+async def get_providers(caller: CallerDep) -> Response:
+    await caller.actor()
+    return json_response({"items": [_read_vendor(vendor) for vendor in VENDORS]})
 
-    @routes.add(
-        "PATCH",
-        "/provider-configs/{config_id}",
-        access=Access.SIGNED_IN,
-        gives=ProviderConfigRead,
-        problems=(404, 409),
-    )
-    async def patch_provider_config(caller: CommandDep, config_id: AnyId, update: ProviderConfigUpdate) -> Response:
-        def change(session: Session, actor: Actor) -> ProviderConfigRead:
-            configs.get_config(session, ProviderConfigId(config_id), actor=actor)
-            if update.model_fields_set & {"api_key", "base_url", "settings"}:
-                require_confirmed(session, actor)
-            return configs.update_config(session, ProviderConfigId(config_id), update, ring, actor=actor)
 
-        answer = await caller.command(200, change)
+@routes.add("GET", "/provider-configs", access=Access.SIGNED_IN, gives=Page[ProviderConfigRead])
+async def get_provider_configs(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
+    after = caller.service(Cursors).decode_id("provider-configs", cursor)
+    found = await caller.read(configs.list_configs, caller.service(KeyRing), after=after, limit=limit + 1)
+    return json_response(caller.service(Cursors).page("provider-configs", found, limit))
+
+
+@routes.add("POST", "/provider-configs", access=Access.SIGNED_IN, gives=ProviderConfigRead, status=201, problems=(409,))
+async def post_provider_config(caller: CommandDep, new: ProviderConfigCreate) -> Response:
+    made: list[str] = []
+
+    def create(session: Session, actor: Actor) -> ProviderConfigRead:
+        require_confirmed(session, actor)
+        config = configs.create_config(session, actor, new, caller.service(KeyRing))
+        made[:] = [config["id"]]
+        return config
+
+    answer = await caller.command(201, create)
+    if made:
+        await caller.service(ModelCatalogue).read_soon(made[0], actor=await caller.actor())
+    return answer
+
+
+@routes.add(
+    "PATCH",
+    "/provider-configs/{config_id}",
+    access=Access.SIGNED_IN,
+    gives=ProviderConfigRead,
+    problems=(404, 409),
+)
+async def patch_provider_config(
+    caller: CommandDep, config_id: ProviderConfigId, update: ProviderConfigUpdate
+) -> Response:
+    def change(session: Session, actor: Actor) -> ProviderConfigRead:
+        configs.get_config(session, actor, config_id)
         if update.model_fields_set & {"api_key", "base_url", "settings"}:
-            await catalogue.read_soon(config_id, actor=await caller.actor())
-        return answer
+            require_confirmed(session, actor)
+        return configs.update_config(session, actor, config_id, update, caller.service(KeyRing))
 
-    @routes.add("DELETE", "/provider-configs/{config_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
-    async def delete_provider_config(caller: CommandDep, config_id: AnyId) -> Response:
-        return await caller.command(
-            204,
-            lambda session, actor: configs.delete_config(session, ProviderConfigId(config_id), ring, actor=actor),
-        )
+    answer = await caller.command(200, change)
+    if update.model_fields_set & {"api_key", "base_url", "settings"}:
+        await caller.service(ModelCatalogue).read_soon(config_id, actor=await caller.actor())
+    return answer
 
-    @routes.add(
-        "POST",
-        "/provider-configs/{config_id}/test",
-        access=Access.SIGNED_IN,
-        gives=ProviderTest,
-        problems=(404, 429),
+
+@routes.add("DELETE", "/provider-configs/{config_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
+async def delete_provider_config(caller: CommandDep, config_id: ProviderConfigId) -> Response:
+    return await caller.command(
+        204,
+        configs.delete_config,
+        config_id,
+        caller.service(KeyRing),
     )
-    async def test_provider_config(caller: CallerDep, config_id: AnyId) -> Response:
-        actor = await caller.actor()
-        tests.take(actor.user_id)
-        return json_response(await catalogue.test(config_id, actor=actor))
 
-    @routes.add("POST", "/operator/models/refresh", access=Access.OPERATOR, gives=Refreshed, hidden=True)
-    async def post_refresh(caller: CommandDep) -> Response:
-        if not (await caller.actor()).is_operator:
-            raise AdminOnly
-        answer = await caller.command(200, lambda session, _: {"models": refresh_catalogue(session, is_forced=True)})
-        catalogue.book.forget()
-        return answer
 
-    return routes
+@routes.add(
+    "POST",
+    "/provider-configs/{config_id}/test",
+    access=Access.SIGNED_IN,
+    gives=ProviderTest,
+    problems=(404, 429),
+)
+async def test_provider_config(caller: CallerDep, config_id: AnyId) -> Response:
+    actor = await caller.actor()
+    caller.service(TryLimits).take(TESTS, actor.user_id)
+    return json_response(await caller.service(ModelCatalogue).test(config_id, actor=actor))
+
+
+@routes.add("POST", "/operator/models/refresh", access=Access.OPERATOR, gives=Refreshed, hidden=True)
+async def post_refresh(caller: CommandDep) -> Response:
+    if not (await caller.actor()).is_operator:
+        raise AdminOnly
+    answer = await caller.command(200, lambda session, _: {"models": refresh_catalogue(session, is_forced=True)})
+    caller.service(ModelCatalogue).book.forget()
+    return answer
 
 
 def _read_vendor(vendor: Vendor) -> VendorRead:

@@ -22,7 +22,7 @@ from tertulia.drafts.service import add_chat
 from tertulia.drafts.versions import LockedDraft, load_text, load_version, lock_draft
 from tertulia.ids import ChatId, DraftId
 from tertulia.runs.schemas import MessageCreate, Sent, WantedModel
-from tertulia.runs.service import Offered, send_message
+from tertulia.runs.service import RunOptions, send_message
 
 _SPLIT = re.compile(r"\W+")
 _MARKS = re.compile(r"</(draft|passage|before)")
@@ -45,17 +45,17 @@ class ProposalAsked(TypedDict):
 
 
 def ask_for_edits(
-    session: Session, draft_id: DraftId, new: ProposalCreate, offered: Offered, *, actor: Actor
+    session: Session, actor: Actor, draft_id: DraftId, new: ProposalCreate, options: RunOptions
 ) -> ProposalAsked:
     """A message in the draft's chat, whose reply is read as edits of the version that is named."""
-    draft = lock_draft(session, draft_id, actor=actor)
+    draft = lock_draft(session, actor, draft_id)
     base = load_version(session, draft_id, new.version_number)
     selection = None
     if new.selection is not None:
         selection = (new.selection.start, new.selection.end)
         if not selection[0] <= selection[1] <= len(base.content):
             raise SelectionOutside
-    chat_id = _chat_of(session, draft, new.chat_id, actor=actor)
+    chat_id = _chat_of(session, actor, draft, new.chat_id)
     models = (
         [WantedModel(provider=new.provider, model_name=new.model_name)] if new.provider and new.model_name else None
     )
@@ -63,21 +63,21 @@ def ask_for_edits(
     said = (
         "\n".join([*(f"> {line}" for line in quoted.split("\n")), "", new.instruction]) if quoted else new.instruction
     )
-    sent = send_message(session, chat_id, MessageCreate(content=said, models=models), offered, actor=actor)
+    sent = send_message(session, actor, chat_id, MessageCreate(content=said, models=models), options)
     assert sent["reply"] is not None
     proposal = open_proposal(
         session,
+        actor,
         draft_id,
         base,
         instruction=new.instruction,
         selection=selection,
         message_id=sent["reply"]["id"],
-        actor=actor,
     )
     return {"proposal": proposal, "sent": sent}
 
 
-def _chat_of(session: Session, draft: LockedDraft, wanted: str | None, *, actor: Actor) -> ChatId:
+def _chat_of(session: Session, actor: Actor, draft: LockedDraft, wanted: str | None) -> ChatId:
     """The chat that is named, or the newest about the draft, or a new one."""
     query = (
         sa.select(DraftChat.chat_id)
@@ -89,7 +89,7 @@ def _chat_of(session: Session, draft: LockedDraft, wanted: str | None, *, actor:
     found = session.scalar(query.order_by(DraftChat.chat_id.desc()).limit(1))
     if found is None and wanted is not None:
         raise NotADraftsChat
-    return ChatId(found or add_chat(session, draft, None, actor=actor)["id"])
+    return ChatId(found or add_chat(session, actor, draft, None)["id"])
 
 
 def about_drafts(session: Session, chat_id: str, reply_id: str | None, reader_id: str) -> Callable[[int], str] | None:

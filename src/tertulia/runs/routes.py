@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.caller import CallerDep, CommandDep
+from tertulia.accounts.caller import Caller, CallerDep, CommandDep
 from tertulia.accounts.streams import OpenStreams
 from tertulia.chat import branches
 from tertulia.db import Database
@@ -29,137 +29,135 @@ STOPPING_S = 2.0
 LastEventId = Annotated[str | None, Header(max_length=100, description="The id of the last event that you have.")]
 
 
-def run_routes(
-    db: Database,
-    catalogue: ModelCatalogue,
-    executor: RunExecutor,
-    remote: RemoteRuns,
-    streams: OpenStreams,
-    *,
-    messages_per_day: int | None = None,
-) -> Routes:
-    routes = Routes("runs")
+routes = Routes("runs")
 
-    def offered(session: Session, actor: Actor) -> service.Offered:
-        return service.Offered(lambda: catalogue.known(session, actor=actor), messages_per_day)
 
-    async def stop(run_id: str) -> None:
-        if executor.find_live(run_id) is None:
-            await remote.cancel(run_id)
-        await executor.cancel(run_id)
+def run_options(caller: Caller) -> service.RunOptions:
+    """What the caller may ask for: the models are looked up in the transaction that chooses one."""
+    catalogue = caller.service(ModelCatalogue)
+    return service.RunOptions(catalogue.known, caller.service(Settings).messages_per_day)
 
-    @routes.add(
-        "POST",
-        "/chats/{chat_id}/messages",
-        access=Access.SIGNED_IN,
-        gives=Sent,
-        status=201,
-        problems=(404, 409, 429),
+
+
+async def _stop(caller: Caller, run_id: str) -> None:
+    """Cancel a run in this process, or ask the process that executes it."""
+    executor = caller.service(RunExecutor)
+    if executor.find_live(run_id) is None:
+        await caller.service(RemoteRuns).cancel(run_id)
+    await executor.cancel(run_id)
+
+
+
+@routes.add(
+    "POST",
+    "/chats/{chat_id}/messages",
+    access=Access.SIGNED_IN,
+    gives=Sent,
+    status=201,
+    problems=(404, 409, 429),
+)
+async def post_message(caller: CommandDep, chat_id: ChatId, new: MessageCreate) -> Response:
+    if caller.service(ModelCatalogue).may_wait:
+        await caller.service(ModelCatalogue).first_read(await caller.actor())
+    return await caller.command(
+        201,
+        service.send_message, chat_id, new, run_options(caller),
     )
-    async def post_message(caller: CommandDep, chat_id: AnyId, new: MessageCreate) -> Response:
-        if catalogue.may_wait:
-            await catalogue.first_read(await caller.actor())
-        return await caller.command(
-            201,
-            lambda session, actor: service.send_message(
-                session, ChatId(chat_id), new, offered(session, actor), actor=actor
-            ),
-        )
 
-    @routes.add(
-        "POST",
-        "/messages/{message_id}/edit",
-        access=Access.SIGNED_IN,
-        gives=Sent,
-        status=201,
-        problems=(404, 409, 429),
+
+@routes.add(
+    "POST",
+    "/messages/{message_id}/edit",
+    access=Access.SIGNED_IN,
+    gives=Sent,
+    status=201,
+    problems=(404, 409, 429),
+)
+async def edit_message(caller: CommandDep, message_id: MessageId, edit: MessageEdit) -> Response:
+    return await caller.command(
+        201,
+        service.edit_message, message_id, edit, run_options(caller),
     )
-    async def edit_message(caller: CommandDep, message_id: AnyId, edit: MessageEdit) -> Response:
-        return await caller.command(
-            201,
-            lambda session, actor: service.edit_message(
-                session, MessageId(message_id), edit, offered(session, actor), actor=actor
-            ),
-        )
 
-    @routes.add(
-        "POST",
-        "/messages/{message_id}/regenerate",
-        access=Access.SIGNED_IN,
-        gives=Sent,
-        status=201,
-        problems=(404, 429),
+
+@routes.add(
+    "POST",
+    "/messages/{message_id}/regenerate",
+    access=Access.SIGNED_IN,
+    gives=Sent,
+    status=201,
+    problems=(404, 429),
+)
+async def regenerate(caller: CommandDep, message_id: MessageId, wish: Regenerate | None = None) -> Response:
+    if caller.service(ModelCatalogue).may_wait:
+        await caller.service(ModelCatalogue).first_read(await caller.actor())
+    return await caller.command(
+        201,
+        service.regenerate_message, message_id, wish or Regenerate(), run_options(caller),
     )
-    async def regenerate(caller: CommandDep, message_id: AnyId, wish: Regenerate | None = None) -> Response:
-        if catalogue.may_wait:
-            await catalogue.first_read(await caller.actor())
-        return await caller.command(
-            201,
-            lambda session, actor: service.regenerate_message(
-                session, MessageId(message_id), wish or Regenerate(), offered(session, actor), actor=actor
-            ),
-        )
 
-    @routes.add(
-        "POST",
-        "/messages/{message_id}/continue",
-        access=Access.SIGNED_IN,
-        gives=Sent,
-        status=201,
-        problems=(404, 409, 429),
+
+@routes.add(
+    "POST",
+    "/messages/{message_id}/continue",
+    access=Access.SIGNED_IN,
+    gives=Sent,
+    status=201,
+    problems=(404, 409, 429),
+)
+async def continue_message(caller: CommandDep, message_id: MessageId) -> Response:
+    return await caller.command(
+        201,
+        service.continue_message, message_id, run_options(caller),
     )
-    async def continue_message(caller: CommandDep, message_id: AnyId) -> Response:
-        return await caller.command(
-            201,
-            lambda session, actor: service.continue_message(
-                session, MessageId(message_id), offered(session, actor), actor=actor
-            ),
-        )
 
-    @routes.add("DELETE", "/messages/{message_id}", access=Access.SIGNED_IN, status=204, problems=(404, 409))
-    async def delete_message(caller: CommandDep, message_id: AnyId) -> Response:
-        """A reply that is being written is stopped first, and so is one to the message."""
-        actor = await caller.read(
-            lambda session, actor: branches.check_may_delete(session, MessageId(message_id), actor=actor)
-        )
-        ends_at = time.monotonic() + STOPPING_S
-        while open_runs := await db.read(service.find_open_runs, MessageId(message_id), actor=actor):
-            for run_id in open_runs:
-                await db.write(service.request_cancel, run_id, actor=actor)
-                await stop(run_id)
-            if time.monotonic() > ends_at:
-                break  # it is another process's, and that is slow: the caller hears that it is still being written
-            await asyncio.sleep(0.05)
-        return await caller.command(
-            204, lambda session, actor: branches.delete_message(session, MessageId(message_id), actor=actor)
-        )
 
-    @routes.add("GET", "/runs/{run_id}", access=Access.SIGNED_IN, gives=RunRead, problems=(404,))
-    async def get_run(caller: CallerDep, run_id: AnyId) -> Response:
-        return json_response(
-            await caller.read(lambda session, actor: service.get_run(session, RunId(run_id), actor=actor))
-        )
+@routes.add("DELETE", "/messages/{message_id}", access=Access.SIGNED_IN, status=204, problems=(404, 409))
+async def delete_message(caller: CommandDep, message_id: MessageId) -> Response:
+    """A reply that is being written is stopped first, and so is one to the message."""
+    actor = await caller.read(branches.check_may_delete, message_id)
+    ends_at = time.monotonic() + STOPPING_S
+    while open_runs := await caller.service(Database).read(service.find_open_runs, actor, message_id):
+        for run_id in open_runs:
+            await caller.service(Database).write(service.request_cancel, actor, run_id)
+            await _stop(caller, run_id)
+        if time.monotonic() > ends_at:
+            break  # it is another process's, and that is slow: the caller hears that it is still being written
+        await asyncio.sleep(0.05)
+    return await caller.command(204, branches.delete_message, message_id)
 
-    @routes.add("POST", "/runs/{run_id}/cancel", access=Access.SIGNED_IN, gives=RunRead, problems=(404,))
-    async def cancel_run(caller: CommandDep, run_id: AnyId) -> Response:
-        asked = await caller.command(
-            200, lambda session, actor: service.request_cancel(session, RunId(run_id), actor=actor)
-        )
-        await stop(run_id)
-        if executor.find_live(run_id) is None:
-            return asked
-        return json_response(
-            await caller.read(lambda session, actor: service.get_run(session, RunId(run_id), actor=actor))
-        )
 
-    @routes.add("GET", "/runs/{run_id}/events", access=Access.SIGNED_IN, problems=(404, 429), stream="RunEvent")
-    async def get_run_events(caller: CallerDep, run_id: AnyId, last_event_id: LastEventId = None) -> EventStream:
-        actor = await caller.actor()
-        await caller.read(lambda session, actor: read_run_and_message(session, RunId(run_id), actor=actor))
-        opened = ExitStack()
-        closed = opened.enter_context(
-            streams.opened(actor, still=lambda session: service.may_read_run(session, RunId(run_id), actor=actor))
-        )
-        return EventStream(follow_run(db, executor, remote, RunId(run_id), last_event_id, actor=actor), closed, opened)
+@routes.add("GET", "/runs/{run_id}", access=Access.SIGNED_IN, gives=RunRead, problems=(404,))
+async def get_run(caller: CallerDep, run_id: RunId) -> Response:
+    return json_response(await caller.read(service.get_run, run_id))
 
-    return routes
+
+@routes.add("POST", "/runs/{run_id}/cancel", access=Access.SIGNED_IN, gives=RunRead, problems=(404,))
+async def cancel_run(caller: CommandDep, run_id: RunId) -> Response:
+    asked = await caller.command(200, service.request_cancel, run_id)
+    await _stop(caller, run_id)
+    if caller.service(RunExecutor).find_live(run_id) is None:
+        return asked
+    return json_response(await caller.read(service.get_run, run_id))
+
+
+@routes.add("GET", "/runs/{run_id}/events", access=Access.SIGNED_IN, problems=(404, 429), stream="RunEvent")
+async def get_run_events(caller: CallerDep, run_id: RunId, last_event_id: LastEventId = None) -> EventStream:
+    actor = await caller.actor()
+    await caller.read(read_run_and_message, run_id)
+    opened = ExitStack()
+    closed = opened.enter_context(
+        caller.service(OpenStreams).opened(actor, still=lambda session: service.may_read_run(session, actor, run_id))
+    )
+    return EventStream(
+        follow_run(
+            caller.service(Database),
+            caller.service(RunExecutor),
+            caller.service(RemoteRuns),
+            run_id,
+            last_event_id,
+            actor=actor,
+        ),
+        closed,
+        opened,
+    )

@@ -54,10 +54,10 @@ from tertulia.runs.schemas import (
 
 
 @dataclass(frozen=True)
-class Offered:
+class RunOptions:
     """What a person may ask for: which models, looked up when one is wanted, and how many messages a day (None: any)."""
 
-    models: Callable[[], KnownModels]
+    models: Callable[[Session, Actor], KnownModels]
     messages_per_day: int | None = None
 
 
@@ -66,28 +66,26 @@ RUNS = "runs"  # the signal that there may be something to begin
 RUN_PREFIX = "run:"  # before a run's id: the signal that it has ended, for those that follow it
 
 
-def send_message(session: Session, chat_id: ChatId, new: MessageCreate, offered: Offered, *, actor: Actor) -> Sent:
+def send_message(session: Session, actor: Actor, chat_id: ChatId, new: MessageCreate, options: RunOptions) -> Sent:
     """Store a person's message, and with it the place of the reply and the run that will write it."""
     parts = written_parts(new)
-    chat = lock_chat(session, chat_id, actor=actor)
-    written = with_files(session, chat, parts, actor=actor)
-    count_message(session, actor.user_id, limit=offered.messages_per_day)
-    choices = _choose(session, chat, offered.models(), actor=actor, several=new.models) if new.reply else []
+    chat = lock_chat(session, actor, chat_id)
+    written = with_files(session, actor, chat, parts)
+    count_message(session, actor.user_id, limit=options.messages_per_day)
+    choices = _choose(session, actor, chat, options.models(session, actor), several=new.models) if new.reply else []
     previous = MessageId(new.previous_message_id) if new.previous_message_id else None
     parent = MessageId(new.parent_message_id) if new.parent_message_id else None
-    message_id = post_message(
-        session, chat, written, actor=actor, previous_message_id=previous, parent_message_id=parent
-    )
-    sent = _answered(session, chat, message_id, choices, actor=actor)
+    message_id = post_message(session, actor, chat, written, previous_message_id=previous, parent_message_id=parent)
+    sent = _answered(session, actor, chat, message_id, choices)
     if parent is not None:  # it has one reply more
         announce_message(session, chat.owner_id, parent, Operation.UPDATED, with_chat=False)
     return sent
 
 
-def edit_message(session: Session, message_id: MessageId, edit: MessageEdit, offered: Offered, *, actor: Actor) -> Sent:
+def edit_message(session: Session, actor: Actor, message_id: MessageId, edit: MessageEdit, options: RunOptions) -> Sent:
     """A sibling with the new words, and a reply to it if it is a person's; or the same message with its wording changed."""
-    place, chat = _locked_place(session, message_id, actor=actor)
-    written = with_files(session, chat, written_parts(edit), actor=actor)
+    place, chat = _locked_place(session, actor, message_id)
+    written = with_files(session, actor, chat, written_parts(edit))
     if edit.in_place:
         check_hand(chat, place.author_id, actor=actor)
         edit_in_place(session, chat, message_id, written)
@@ -98,9 +96,9 @@ def edit_message(session: Session, message_id: MessageId, edit: MessageEdit, off
             "others": [],
         }
     if place.role is MessageRole.USER:
-        count_message(session, actor.user_id, limit=offered.messages_per_day)
+        count_message(session, actor.user_id, limit=options.messages_per_day)
     answered = edit.reply and place.role is MessageRole.USER
-    choices = _choose(session, chat, offered.models(), actor=actor) if answered else []
+    choices = _choose(session, actor, chat, options.models(session, actor)) if answered else []
     sibling_id = append_message(
         session,
         chat,
@@ -112,28 +110,28 @@ def edit_message(session: Session, message_id: MessageId, edit: MessageEdit, off
         author_id=actor.user_id,
         thread=place.thread,
     )
-    sent = _answered(session, chat, sibling_id, choices, actor=actor)
+    sent = _answered(session, actor, chat, sibling_id, choices)
     if place.parent_message_id is not None:
         announce_message(session, chat.owner_id, place.parent_message_id, Operation.UPDATED, with_chat=False)
     return sent
 
 
 def regenerate_message(
-    session: Session, message_id: MessageId, wish: Regenerate, offered: Offered, *, actor: Actor
+    session: Session, actor: Actor, message_id: MessageId, wish: Regenerate, options: RunOptions
 ) -> Sent:
     """Another reply to the same message, or one of each model that is named, beside the first."""
-    place, chat = _locked_place(session, message_id, actor=actor)
+    place, chat = _locked_place(session, actor, message_id)
     if place.role is not MessageRole.ASSISTANT or place.previous_message_id is None:
         raise NotAReply
-    choices = _choose(session, chat, offered.models(), actor=actor, wish=wish, several=wish.models)
-    answers = _add_replies(session, chat, place.previous_message_id, choices, actor=actor)
+    choices = _choose(session, actor, chat, options.models(session, actor), wish=wish, several=wish.models)
+    answers = _add_replies(session, actor, chat, place.previous_message_id, choices)
     asked = announce_message(session, chat.owner_id, place.previous_message_id, Operation.UPDATED, with_chat=False)
     return {"message": asked, **answers[0], "others": answers[1:]}
 
 
-def continue_message(session: Session, message_id: MessageId, offered: Offered, *, actor: Actor) -> Sent:
+def continue_message(session: Session, actor: Actor, message_id: MessageId, options: RunOptions) -> Sent:
     """Go on with an interrupted reply: what is stored of it stays as it is, and a new run appends to it."""
-    place, chat = _locked_place(session, message_id, actor=actor)
+    place, chat = _locked_place(session, actor, message_id)
     if place.role is not MessageRole.ASSISTANT or place.status not in (
         MessageStatus.INTERRUPTED,
         MessageStatus.ERROR,
@@ -143,10 +141,10 @@ def continue_message(session: Session, message_id: MessageId, offered: Offered, 
     wish = Regenerate(provider=details.provider, model_name=details.model)
     run_id = _queue_run(
         session,
+        actor,
         chat,
         message_id,
-        _choose(session, chat, offered.models(), actor=actor, wish=wish)[0],
-        actor=actor,
+        _choose(session, actor, chat, options.models(session, actor), wish=wish)[0],
         continues=True,
     )
     session.execute(
@@ -164,7 +162,7 @@ def continue_message(session: Session, message_id: MessageId, offered: Offered, 
     }
 
 
-def get_run(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
+def get_run(session: Session, actor: Actor, run_id: RunId) -> RunRead:
     run = session.scalars(
         sa.select(Run)
         .join(Chat, Chat.id == Run.chat_id)
@@ -176,18 +174,18 @@ def get_run(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
     return read_run(run)
 
 
-def may_read_run(session: Session, run_id: RunId, *, actor: Actor) -> bool:
+def may_read_run(session: Session, actor: Actor, run_id: RunId) -> bool:
     try:
-        get_run(session, run_id, actor=actor)
+        get_run(session, actor, run_id)
     except RunNotFound:
         return False
     return True
 
 
-def find_open_runs(session: Session, message_id: MessageId, *, actor: Actor) -> list[RunId]:
+def find_open_runs(session: Session, actor: Actor, message_id: MessageId) -> list[RunId]:
     """The runs that write or will write a message or a reply to it; none of one that the actor may not read."""
     try:
-        message = get_message(session, message_id, actor=actor)
+        message = get_message(session, actor, message_id)
     except MessageNotFound:
         return []
     found = session.scalars(
@@ -202,7 +200,7 @@ def find_open_runs(session: Session, message_id: MessageId, *, actor: Actor) -> 
     return [RunId(run_id) for run_id in found]
 
 
-def request_cancel(session: Session, run_id: RunId, *, actor: Actor) -> RunRead:
+def request_cancel(session: Session, actor: Actor, run_id: RunId) -> RunRead:
     """Ask a run to stop; one that has not begun ends here. What came of it stays. One that has ended stays as it is."""
     run = session.scalars(
         sa.select(Run)
@@ -284,9 +282,9 @@ def read_run(run: Run) -> RunRead:
     }
 
 
-def _locked_place(session: Session, message_id: MessageId, *, actor: Actor) -> tuple[TreePlace, LockedChat]:
+def _locked_place(session: Session, actor: Actor, message_id: MessageId) -> tuple[TreePlace, LockedChat]:
     try:
-        chat = lock_chat(session, find_place(session, message_id).chat_id, actor=actor)
+        chat = lock_chat(session, actor, find_place(session, message_id).chat_id)
         # Read again: what was true before the lock may not be any more.
         return find_place(session, message_id), chat
     except ChatNotFound:  # the message is as hidden as its chat
@@ -295,10 +293,10 @@ def _locked_place(session: Session, message_id: MessageId, *, actor: Actor) -> t
 
 def _choose(
     session: Session,
+    actor: Actor,
     chat: LockedChat,
     known: KnownModels,
     *,
-    actor: Actor,
     wish: Regenerate | None = None,
     several: list[WantedModel] | None = None,
 ) -> list[ModelChoice]:
@@ -317,22 +315,22 @@ def _choose(
 
 
 def _answered(
-    session: Session, chat: LockedChat, message_id: MessageId, choices: list[ModelChoice], *, actor: Actor
+    session: Session, actor: Actor, chat: LockedChat, message_id: MessageId, choices: list[ModelChoice]
 ) -> Sent:
     """Announce a new message, with a reply of each chosen model; the message first, as it came first."""
     message = announce_message(session, chat.owner_id, message_id, Operation.CREATED, with_chat=not choices)
     if not choices:
         return {"message": message, "reply": None, "run": None, "others": []}
-    answers = _add_replies(session, chat, message_id, choices, actor=actor)
+    answers = _add_replies(session, actor, chat, message_id, choices)
     return {"message": message, **answers[0], "others": answers[1:]}
 
 
 def _add_replies(
-    session: Session, chat: LockedChat, previous_message_id: MessageId, choices: list[ModelChoice], *, actor: Actor
+    session: Session, actor: Actor, chat: LockedChat, previous_message_id: MessageId, choices: list[ModelChoice]
 ) -> list[Answer]:
     """A reply of each model; the first is the one on show. All are made before any is told of, so that each tells of all."""
     thread = find_place(session, previous_message_id).thread
-    made = [_add_reply(session, chat, previous_message_id, choice, thread, actor=actor) for choice in choices]
+    made = [_add_reply(session, actor, chat, previous_message_id, choice, thread) for choice in choices]
     if len(made) > 1 and thread is None:
         session.execute(sa.update(Chat).where(Chat.id == chat.id).values(head_message_id=made[0][0]))
     answers: list[Answer] = []
@@ -344,12 +342,11 @@ def _add_replies(
 
 def _add_reply(
     session: Session,
+    actor: Actor,
     chat: LockedChat,
     previous_message_id: MessageId,
     choice: ModelChoice,
     thread: ThreadPlace | None,
-    *,
-    actor: Actor,
 ) -> tuple[MessageId, RunId]:
     """The place of a reply after a message, and the run that will fill it."""
     run_id = RunId(new_id())
@@ -363,17 +360,17 @@ def _add_reply(
         metadata=MessageMetadata(provider=choice.provider, model=choice.model_name, run_id=run_id),
         thread=thread,
     )
-    _queue_run(session, chat, reply_id, choice, actor=actor, run_id=run_id)
+    _queue_run(session, actor, chat, reply_id, choice, run_id=run_id)
     return reply_id, run_id
 
 
 def _queue_run(
     session: Session,
+    actor: Actor,
     chat: LockedChat,
     message_id: MessageId,
     choice: ModelChoice,
     *,
-    actor: Actor,
     run_id: RunId | None = None,
     continues: bool = False,
 ) -> RunId:

@@ -19,54 +19,51 @@ from tertulia.search.service import Narrowed, Order, SearchHit, search
 MAX_TYPED = 500
 
 
-def search_routes(cursors: Cursors, meanings: MeaningSearch | None) -> Routes:
-    """Without `meanings` the search is by words alone."""
-    routes = Routes("search")
+routes = Routes("search")
 
-    @routes.add("GET", "/search", access=Access.SIGNED_IN, gives=Page[SearchHit])
-    async def get_search(
-        caller: CallerDep,
-        q: Annotated[
-            str,
-            Query(
-                max_length=MAX_TYPED,
-                description='Words, "phrases", -without, from:me, in:title, before:2026-11, has:code.',
-            ),
-        ] = "",
-        chat_id: AnyId | None = None,
-        role: MessageRole | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        archived: Annotated[bool | None, Query(description="Only in the archive, or only outside; else both.")] = None,
-        order: Order = "relevance",
-        limit: Limit = 50,
-        cursor: CursorText = None,
-    ) -> Response:
-        """The best of the thousand newest hits and of what means the same on one page, or with `order=newest` all hits, page
-        by page."""
-        key = cursors.decode("search", cursor)
-        narrowed = Narrowed(chat_id, role, since, until, archived)
-        meaning = await meanings.meaning_of(q) if meanings is not None and order == "relevance" else None
-        hits, following = await caller.read_long(
-            lambda session, actor: search(
-                session,
-                q,
-                narrowed,
-                actor=actor,
-                order=order,
-                after=int(key[0]) if key else None,
-                limit=limit,
-                meaning=meaning,
-            )
-        )
-        return json_response(
-            {"items": hits, "next_cursor": cursors.encode("search", [following]) if following else None}
-        )
 
-    @routes.add("GET", "/search/meaning", access=Access.SIGNED_IN, gives=MeaningState)
-    async def get_meaning_state(caller: CallerDep) -> Response:
-        """How far the index of meanings is."""
-        await caller.actor()
-        return json_response(meanings.state() if meanings is not None else {"phase": "off", "progress": None})
+@routes.add("GET", "/search", access=Access.SIGNED_IN, gives=Page[SearchHit])
+async def get_search(
+    caller: CallerDep,
+    q: Annotated[
+        str,
+        Query(
+            max_length=MAX_TYPED,
+            description='Words, "phrases", -without, from:me, in:title, before:2026-11, has:code.',
+        ),
+    ] = "",
+    chat_id: AnyId | None = None,
+    role: MessageRole | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    archived: Annotated[bool | None, Query(description="Only in the archive, or only outside; else both.")] = None,
+    order: Order = "relevance",
+    limit: Limit = 50,
+    cursor: CursorText = None,
+) -> Response:
+    """The best of the thousand newest hits and of what means the same on one page, or with `order=newest` all hits, page
+    by page."""
+    key = caller.service(Cursors).decode("search", cursor)
+    narrowed = Narrowed(chat_id, role, since, until, archived)
+    meaning = (
+        await caller.find_service(MeaningSearch).meaning_of(q)
+        if caller.find_service(MeaningSearch) is not None and order == "relevance"
+        else None
+    )
+    hits, following = await caller.read_long(
+        search, q, narrowed, order=order, after=int(key[0]) if key else None, limit=limit, meaning=meaning
+    )
+    return json_response(
+        {"items": hits, "next_cursor": caller.service(Cursors).encode("search", [following]) if following else None}
+    )
 
-    return routes
+
+@routes.add("GET", "/search/meaning", access=Access.SIGNED_IN, gives=MeaningState)
+async def get_meaning_state(caller: CallerDep) -> Response:
+    """How far the index of meanings is."""
+    await caller.actor()
+    return json_response(
+        caller.find_service(MeaningSearch).state()
+        if caller.find_service(MeaningSearch) is not None
+        else {"phase": "off", "progress": None}
+    )

@@ -90,10 +90,10 @@ class Meaning:
 
 def search(
     session: Session,
+    actor: Actor,
     typed: str,
     narrowed: Narrowed,
     *,
-    actor: Actor,
     order: Order = "relevance",
     after: int | None = None,
     limit: int = 50,

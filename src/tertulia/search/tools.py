@@ -39,7 +39,7 @@ class SearchChats(Tool):
 
 
 def _find(session: Session, query: str, limit: int, actor: Actor) -> list[list[str]]:
-    hits, _ = search(session, query, Narrowed(), actor=actor, limit=limit)
+    hits, _ = search(session, actor, query, Narrowed(), limit=limit)
     return [[hit["chat"]["id"], hit["chat"]["title"], _where(hit), _excerpt(hit)] for hit in hits]
 
 

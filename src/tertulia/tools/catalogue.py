@@ -46,7 +46,7 @@ class ToolCatalogue:
         self._credentials = Credentials(db, ring, client)
         self._keeping: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
+    async def start(self) -> None:
         self._keeping = [
             asyncio.create_task(server.keep_reading(), name=f"tools-of-{server.name}") for server in self._operator
         ]
@@ -80,6 +80,10 @@ class ToolCatalogue:
         """Return a person's tools as currently known, without contacting a server."""
         own = [tool for row in service.load_servers(session, user_id) if row.is_active for tool in self._offered(row)]
         return Toolbox([*self._here, *(tool for server in self._operator for tool in server.offered()), *own])
+
+    def load_digests(self, session: Session, actor: Actor) -> Mapping[str, str]:
+        """Return the digest of each tool's current definition, by tool key."""
+        return self.load(session, actor.user_id).digests()
 
     async def of(self, user_id: str) -> Toolbox:
         await self.first_read()
@@ -170,4 +174,4 @@ def _keeper(address: service.Address) -> Listed:
 
 
 def _own_address(session: Session, server_id: str, actor: Actor) -> service.Address:
-    return service.address_of(service.get_server(session, ToolServerId(server_id), actor=actor))
+    return service.address_of(service.get_server(session, actor, ToolServerId(server_id)))

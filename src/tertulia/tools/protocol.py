@@ -195,3 +195,10 @@ def split_tool_key(key: str) -> tuple[str | None, str]:
 def digest_of(value: object) -> str:
     """Return the SHA-256 of a JSON value, independent of key order."""
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+class OffersTools:
+    """Contribution of a feature: tools that every chat can choose."""
+
+    def __init__(self, *tools: Tool) -> None:
+        self.tools = tools

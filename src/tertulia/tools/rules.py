@@ -39,18 +39,20 @@ def load_rules(session: Session, user_id: str) -> Rules:
     )
 
 
-def get_auto_approval(session: Session, *, actor: Actor) -> AutoApprovalRead:
+def get_auto_approval(session: Session, actor: Actor) -> AutoApprovalRead:
     row = _find(session, actor.user_id)
     spent = spent_on_tools(session, actor.user_id, since=clock.now() - HOUR)
     return _read(row, spent)
 
+LoadDigests = Callable[[Session, Actor], Mapping[str, str]]
+
 
 def put_auto_approval(
-    session: Session, update: AutoApprovalUpdate, digests: Mapping[str, str], *, actor: Actor
+    session: Session, actor: Actor, update: AutoApprovalUpdate, load_digests: LoadDigests
 ) -> AutoApprovalRead:
-    """Replace the settings. Each new `allow` is bound to the tool's current definition in `digests`, by tool key."""
+    """Replace the settings. Each new `allow` is bound to the tool's current definition, which `load_digests` gives by tool key."""
     check_size(update.specific_tools)
-    update = update.model_copy(update={"specific_tools": as_described(update.specific_tools, digests)})
+    update = update.model_copy(update={"specific_tools": as_described(update.specific_tools, load_digests(session, actor))})
     _ensure(session, actor.user_id)
     session.execute(
         sa.update(AutoApprovalSetting)
@@ -61,7 +63,7 @@ def put_auto_approval(
     return _announce(session, actor.user_id)
 
 
-def remember_always(session: Session, key: str, digest: str, *, actor: Actor) -> None:
+def remember_always(session: Session, actor: Actor, key: str, digest: str) -> None:
     """Allow this tool for this person from now on, with its current definition."""
     _ensure(session, actor.user_id)
     row = _find(session, actor.user_id, lock=True)

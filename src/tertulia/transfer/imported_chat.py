@@ -63,7 +63,7 @@ def is_known(session: Session, user_id: str, found: FoundChat) -> bool:
 
 
 def import_chat(
-    session: Session, job_id: str, found: FoundChat, files: dict[str, Attached], *, actor: Actor
+    session: Session, actor: Actor, job_id: str, found: FoundChat, files: dict[str, Attached]
 ) -> list[str] | None:
     """A whole chat with all its branches; gives sentences on what of it is not as it was. None: it was there already."""
     problems = list(found.problems)
@@ -113,7 +113,7 @@ def import_chat(
         session.execute(sa.insert(table_of(Message)), rows[start : start + 500])
     _add_calls(session, order, rows, ids, problems)
     session.execute(sa.insert(ImportJobChat).values(import_job_id=job_id, chat_id=chat_id))
-    _keep_state(session, chat_id, native.get("state"), problems, actor=actor)
+    _keep_state(session, actor, chat_id, native.get("state"), problems)
     _link_files(session, found, files, ids, chat_id)
     _react(session, order, ids, actor)
     _set_head(session, chat_id, ids.get(found.head or ""), [row for row in rows if row["thread_level"] == 0])
@@ -121,7 +121,7 @@ def import_chat(
         if tag:
             told = next((one["colour"] for one in native.get("tags", []) if one["name"] == tag), None)
             colour = TagColour(told) if told in list(TagColour) else TagColour.GREY
-            tag_id = find_or_create_tag(session, TagCreate(name=tag, colour=colour), actor=actor)
+            tag_id = find_or_create_tag(session, actor, TagCreate(name=tag, colour=colour))
             insert_if_absent(session, ChatTag, chat_id=chat_id, tag_id=tag_id, created_at=now)
     index_stored(session, [row["id"] for row in rows])
     index_title(session, chat_id)
@@ -129,13 +129,13 @@ def import_chat(
     return problems
 
 
-def _keep_state(session: Session, chat_id: str, given: object, problems: list[str], *, actor: Actor) -> None:
+def _keep_state(session: Session, actor: Actor, chat_id: str, given: object, problems: list[str]) -> None:
     """What its tools remembered, if it fits the schema that they declared."""
     if given is None:
         return
     try:
         with session.begin_nested():
-            put_state(session, ChatId(chat_id), StateWrite.model_validate(given), actor=actor)
+            put_state(session, actor, ChatId(chat_id), StateWrite.model_validate(given))
     except (ValidationError, AppError):
         problems.append("The state of the chat does not fit its schema, and was left out.")
 

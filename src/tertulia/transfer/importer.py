@@ -58,7 +58,7 @@ class Importer:
         self._task: asyncio.Task[None] | None = None
         db.on_wake(lambda signal: self._woken.set() if signal == IMPORTS else None)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         self._task = asyncio.create_task(self._import_forever(), name="importer")
 
     async def close(self) -> None:
@@ -156,7 +156,7 @@ class Importer:
                 report.already_there += 1
                 return
             files = await self._store_files(chat, unpacked, actor, report)
-            problems = await self._db.write(import_chat, job.id, chat, files, actor=actor)
+            problems = await self._db.write(import_chat, actor, job.id, chat, files)
         except AppError as error:
             if error.code in ("storage_unavailable", "file_store_unavailable"):
                 raise
@@ -180,7 +180,7 @@ class Importer:
         title = draft.title or "Untitled"
         try:
             is_known = await self._db.read(is_known_draft, job.user_id, draft)
-            if is_known or not await self._db.write(import_draft, job.id, draft, actor=actor):
+            if is_known or not await self._db.write(import_draft, actor, job.id, draft):
                 report.already_there += 1
             else:
                 report.drafts += 1
@@ -216,12 +216,12 @@ class Importer:
         name = safe_name(file.file_name)
         received = ReceivedFile(name, file.file_name, kind_of(head, name), size, digest)
         begun = await self._db.write(
-            begin_storing, received, actor=actor, limit_bytes=self._limit_bytes, import_id=file.id[:200]
+            begin_storing, actor, received, limit_bytes=self._limit_bytes, import_id=file.id[:200]
         )
         await self._store.put(begun.storage_path, path)
 
         def finish(session: Session) -> None:
-            finish_storing(session, AttachmentId(begun.attachment_id), actor=actor)
+            finish_storing(session, actor, AttachmentId(begun.attachment_id))
 
         await self._db.write(finish)
         return Attached(begun.attachment_id, name, received.mime_type, size, None, None)

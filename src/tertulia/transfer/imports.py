@@ -58,7 +58,7 @@ class ImportJobRead(TypedDict):
 
 
 def create_import(
-    session: Session, job_id: str, *, file_name: str, path: str, size: int, actor: Actor
+    session: Session, actor: Actor, job_id: str, *, file_name: str, path: str, size: int
 ) -> ImportJobRead:
     """Raises TooManyImports."""
     session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
@@ -76,7 +76,7 @@ def create_import(
     return announce_import(session, job_id, Operation.CREATED)
 
 
-def list_imports(session: Session, *, actor: Actor) -> list[ImportJobRead]:
+def list_imports(session: Session, actor: Actor) -> list[ImportJobRead]:
     """The newest twenty."""
     jobs = session.scalars(
         sa.select(ImportJob).where(ImportJob.user_id == actor.user_id).order_by(ImportJob.id.desc()).limit(20)
@@ -84,8 +84,8 @@ def list_imports(session: Session, *, actor: Actor) -> list[ImportJobRead]:
     return [read_import(job) for job in jobs]
 
 
-def get_import(session: Session, job_id: ImportJobId, *, actor: Actor) -> ImportJobRead:
-    return read_import(_own(session, job_id, actor=actor, is_locked=False))
+def get_import(session: Session, actor: Actor, job_id: ImportJobId) -> ImportJobRead:
+    return read_import(_own(session, actor, job_id, is_locked=False))
 
 
 def find_import(session: Session, job_id: str) -> ImportJob:
@@ -95,9 +95,9 @@ def find_import(session: Session, job_id: str) -> ImportJob:
     return job
 
 
-def cancel_import(session: Session, job_id: ImportJobId, *, actor: Actor) -> ImportJobRead:
+def cancel_import(session: Session, actor: Actor, job_id: ImportJobId) -> ImportJobRead:
     """What was taken stays, and can be undone; one that has ended stays as it is."""
-    job = _own(session, job_id, actor=actor)
+    job = _own(session, actor, job_id)
     if job.status is ImportStatus.QUEUED:
         job.status, job.ended_at = ImportStatus.CANCELLED, clock.now()
     elif job.status is ImportStatus.RUNNING:
@@ -106,12 +106,12 @@ def cancel_import(session: Session, job_id: ImportJobId, *, actor: Actor) -> Imp
     return announce_import(session, job_id, Operation.UPDATED)
 
 
-def undo_import(session: Session, job_id: ImportJobId, *, actor: Actor) -> tuple[ImportJobRead, bool]:
+def undo_import(session: Session, actor: Actor, job_id: ImportJobId) -> tuple[ImportJobRead, bool]:
     """Delete some of the drafts and chats that an import made; whether there are more. What was written in since stays.
 
     Raises ImportStillRunning.
     """
-    job = _own(session, job_id, actor=actor)
+    job = _own(session, actor, job_id)
     if job.status in _OPEN:
         raise ImportStillRunning
     more_drafts = _undo_drafts(session, job_id)
@@ -271,7 +271,7 @@ def add_problems(report: ImportReport, title: str, problems: list[str]) -> None:
             report.problems.append(f"{one_line(title)[:80] or 'A chat'}: {problem}")
 
 
-def _own(session: Session, job_id: str, *, actor: Actor, is_locked: bool = True) -> ImportJob:
+def _own(session: Session, actor: Actor, job_id: str, *, is_locked: bool = True) -> ImportJob:
     query = sa.select(ImportJob).where(ImportJob.id == job_id, ImportJob.user_id == actor.user_id)
     job = session.scalars(query.with_for_update() if is_locked else query).one_or_none()
     if job is None:

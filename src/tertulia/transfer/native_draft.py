@@ -155,7 +155,7 @@ def _known(user_id: str, import_id: str) -> sa.Select[str]:
     return sa.select(Draft.id).where(Draft.user_id == user_id, Draft.import_id == import_id[:200])
 
 
-def import_draft(session: Session, job_id: str, found: FoundDraft, *, actor: Actor) -> bool:
+def import_draft(session: Session, actor: Actor, job_id: str, found: FoundDraft) -> bool:
     """A whole draft with all its versions, and the chats about it that were imported before; false: it was there already.
 
     Raises DraftDamaged, and then nothing of it is written.
@@ -181,8 +181,8 @@ def import_draft(session: Session, job_id: str, found: FoundDraft, *, actor: Act
         )
     )
     draft = LockedDraft(draft_id, actor.user_id, 0, 0)
-    messages = _link_chats(session, draft, found, actor=actor)
-    made = _write_versions(session, draft, found, messages, actor=actor)
+    messages = _link_chats(session, actor, draft, found)
+    made = _write_versions(session, actor, draft, found, messages)
     current = made.get(found.current_version_number)
     if current is None:
         raise DraftDamaged
@@ -210,7 +210,7 @@ def import_draft(session: Session, job_id: str, found: FoundDraft, *, actor: Act
 
 
 def _write_versions(
-    session: Session, draft: LockedDraft, found: FoundDraft, messages: dict[str, str], *, actor: Actor
+    session: Session, actor: Actor, draft: LockedDraft, found: FoundDraft, messages: dict[str, str]
 ) -> dict[int, Stored]:
     name = session.scalars(sa.select(User.name).where(User.id == actor.user_id)).one()
     if len(found.versions) > MOST_VERSIONS:
@@ -288,7 +288,7 @@ def _past(given: float | None, now: datetime) -> datetime:
     return min(moment_of(given) or now, now)
 
 
-def _link_chats(session: Session, draft: LockedDraft, found: FoundDraft, *, actor: Actor) -> dict[str, str]:
+def _link_chats(session: Session, actor: Actor, draft: LockedDraft, found: FoundDraft) -> dict[str, str]:
     """The chats about it that were imported become its own; gives their messages by the ids of the export."""
     now = clock.now()
     about = _imported(session, found.chat_ids, actor.user_id)

@@ -58,9 +58,9 @@ class _Said:
     parts: Sequence[Part]
 
 
-def export_chat(session: Session, chat_id: ChatId, form: Format, *, actor: Actor) -> ExportedChat:
+def export_chat(session: Session, actor: Actor, chat_id: ChatId, form: Format) -> ExportedChat:
     """Raises ChatNotFound."""
-    chat = get_chat(session, chat_id, actor=actor)
+    chat = get_chat(session, actor, chat_id)
     ending, media_type = _MEDIA[form]
     match form:
         case "markdown":

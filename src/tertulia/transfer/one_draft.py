@@ -62,8 +62,8 @@ class RichText(TypedDict):
     html: str
 
 
-def read_rich_text(session: Session, draft_id: DraftId, *, actor: Actor) -> RichText:
-    content = get_draft(session, draft_id, actor=actor)["current_version"]["content"]
+def read_rich_text(session: Session, actor: Actor, draft_id: DraftId) -> RichText:
+    content = get_draft(session, actor, draft_id)["current_version"]["content"]
     return {"content": content, "html": rendered(content)}
 
 

@@ -47,132 +47,135 @@ MAX_IMPORT_BYTES = 2 * 1024 * 1024 * 1024
 FORM_OVERHEAD = 64 * 1024
 
 
-def transfer_routes(db: Database, store: FileStore, imports_folder: Path) -> Routes:
-    routes = Routes("transfer")
-    converting = Converting()
+routes = Routes("transfer")
 
-    @routes.add("GET", "/chats/{chat_id}/export", access=Access.SIGNED_IN, problems=(404,))
-    async def get_export(
-        caller: CallerDep,
-        chat_id: AnyId,
-        format: Annotated[Format, Query(description="The branch on show to read, or all of it as JSON.")] = "markdown",
-    ) -> Response:
-        """The chat as a file to be saved."""
-        exported = await caller.read_long(
-            lambda session, actor: export_chat(session, ChatId(chat_id), format, actor=actor)
-        )
-        return download(exported.file_name, exported.media_type, exported.content)
 
-    @routes.add("GET", "/drafts/{draft_id}/export", access=Access.SIGNED_IN, problems=(404, 422, 429))
-    async def get_draft_export(
-        caller: CallerDep,
-        draft_id: AnyId,
-        format: Annotated[DraftFormat, Query(description="The current text, to be saved.")] = "markdown",
-    ) -> Response:
-        draft = await caller.read(lambda session, actor: get_draft(session, DraftId(draft_id), actor=actor))
-        match format:
-            case "markdown":
-                content = draft["current_version"]["content"].encode("utf-8", "replace")
-            case "html":
-                content = await asyncio.to_thread(as_page, draft)
-            case "docx":
-                async with converting.of(await caller.actor()):
-                    content = await as_word(draft, store.uploads)
-        return download(named(draft, format), MEDIA[format][1], content)
+converting = Converting()
 
-    @routes.add("GET", "/drafts/{draft_id}/rich-text", access=Access.SIGNED_IN, gives=RichText, problems=(404,))
-    async def get_rich_text(caller: CallerDep, draft_id: AnyId) -> Response:
-        """The current text, for a clipboard."""
-        return json_response(
-            await caller.read_long(lambda session, actor: read_rich_text(session, DraftId(draft_id), actor=actor))
-        )
 
-    @routes.add(
-        "POST", "/draft-imports", access=Access.SIGNED_IN, gives=DraftRead, status=201, form={}, problems=(429,)
+@routes.add("GET", "/chats/{chat_id}/export", access=Access.SIGNED_IN, problems=(404,))
+async def get_export(
+    caller: CallerDep,
+    chat_id: ChatId,
+    format: Annotated[Format, Query(description="The branch on show to read, or all of it as JSON.")] = "markdown",
+) -> Response:
+    """The chat as a file to be saved."""
+    exported = await caller.read_long(export_chat, chat_id, format)
+    return download(exported.file_name, exported.media_type, exported.content)
+
+
+@routes.add("GET", "/drafts/{draft_id}/export", access=Access.SIGNED_IN, problems=(404, 422, 429))
+async def get_draft_export(
+    caller: CallerDep,
+    draft_id: DraftId,
+    format: Annotated[DraftFormat, Query(description="The current text, to be saved.")] = "markdown",
+) -> Response:
+    draft = await caller.read(get_draft, draft_id)
+    match format:
+        case "markdown":
+            content = draft["current_version"]["content"].encode("utf-8", "replace")
+        case "html":
+            content = await asyncio.to_thread(as_page, draft)
+        case "docx":
+            async with converting.of(await caller.actor()):
+                content = await as_word(draft, caller.service(FileStore).uploads)
+    return download(named(draft, format), MEDIA[format][1], content)
+
+
+@routes.add("GET", "/drafts/{draft_id}/rich-text", access=Access.SIGNED_IN, gives=RichText, problems=(404,))
+async def get_rich_text(caller: CallerDep, draft_id: DraftId) -> Response:
+    """The current text, for a clipboard."""
+    return json_response(await caller.read_long(read_rich_text, draft_id))
+
+
+@routes.add("POST", "/draft-imports", access=Access.SIGNED_IN, gives=DraftRead, status=201, form={}, problems=(429,))
+async def post_draft_import(caller: CallerDep, request: Request) -> Response:
+    """A draft of a file: Markdown, text, Word, PDF, OpenDocument or another that has words, of at most 20 MiB."""
+    actor = await caller.actor()
+    form = receive_form(
+        request.stream(),
+        request.headers.get("content-type", ""),
+        caller.service(FileStore).uploads,
+        most_bytes=one_draft.MAX_IMPORT_BYTES,
     )
-    async def post_draft_import(caller: CallerDep, request: Request) -> Response:
-        """A draft of a file: Markdown, text, Word, PDF, OpenDocument or another that has words, of at most 20 MiB."""
-        actor = await caller.actor()
-        form = receive_form(
-            request.stream(),
-            request.headers.get("content-type", ""),
-            store.uploads,
-            most_bytes=one_draft.MAX_IMPORT_BYTES,
-        )
-        async with form as received, converting.of(actor):
-            new = await read_file(received, store.uploads)
-        return json_response(await db.write(create_draft, new, actor=actor), 201)
+    async with form as received, converting.of(actor):
+        new = await read_file(received, caller.service(FileStore).uploads)
+    return json_response(await caller.service(Database).write(create_draft, actor, new), 201)
 
-    @routes.add("POST", "/export/confirm", access=Access.SIGNED_IN, status=204)
-    async def confirm_export(caller: CallerDep) -> Response:
-        """Whether `GET /export` would be answered: it asks for a fresh password, and a download cannot ask."""
-        await caller.read(require_confirmed)
-        return Response(status_code=204)
 
-    @routes.add("GET", "/export", access=Access.SIGNED_IN, problems=(403,))
-    async def get_everything(caller: CallerDep) -> Response:
-        """Everything that one said, as a zip that any Tertulia can import. Asks for a fresh password."""
-        await caller.read(require_confirmed)
-        actor = await caller.actor()
-        await db.write(_note_export, actor)
-        name = f"tertulia-{clock.now().astimezone(UTC):%Y-%m-%d}.zip"
-        return StreamingResponse(
-            _pieces(export_everything(db.read, store, actor=actor)),
-            media_type="application/zip",
-            headers={"Content-Disposition": f'attachment; filename="{name}"'},
-        )
+@routes.add("POST", "/export/confirm", access=Access.SIGNED_IN, status=204)
+async def confirm_export(caller: CallerDep) -> Response:
+    """Whether `GET /export` would be answered: it asks for a fresh password, and a download cannot ask."""
+    await caller.read(require_confirmed)
+    return Response(status_code=204)
 
-    @routes.add("POST", "/imports", access=Access.SIGNED_IN, gives=ImportJobRead, status=201, form={}, problems=(429,))
-    async def post_import(caller: CallerDep, request: Request) -> Response:
-        """An export of ChatGPT, Claude, Open WebUI, LibreChat or Tertulia, as JSON or zip, of at most 2 GiB."""
-        actor = await caller.actor()
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > MAX_IMPORT_BYTES + FORM_OVERHEAD:
-            raise FileTooLarge(MAX_IMPORT_BYTES)
-        form = receive_form(
-            request.stream(), request.headers.get("content-type", ""), store.uploads, most_bytes=MAX_IMPORT_BYTES
-        )
-        async with form as received:
-            job_id, name = new_id(), safe_name(received.name)
-            await asyncio.to_thread(imports_folder.mkdir, parents=True, exist_ok=True)
-            await asyncio.to_thread(received.path.rename, imports_folder / job_id)
-            try:
-                made = await db.write(
-                    imports.create_import, job_id, file_name=name, path=job_id, size=received.size_bytes, actor=actor
-                )
-            except BaseException:
-                await asyncio.to_thread((imports_folder / job_id).unlink, missing_ok=True)
-                raise
-        return json_response(made, 201)
 
-    @routes.add("GET", "/imports", access=Access.SIGNED_IN, gives=Page[ImportJobRead])
-    async def get_imports(caller: CallerDep) -> Response:
-        found = await caller.read(lambda session, actor: imports.list_imports(session, actor=actor))
-        return json_response({"items": found, "next_cursor": None})
+@routes.add("GET", "/export", access=Access.SIGNED_IN, problems=(403,))
+async def get_everything(caller: CallerDep) -> Response:
+    """Everything that one said, as a zip that any Tertulia can import. Asks for a fresh password."""
+    await caller.read(require_confirmed)
+    actor = await caller.actor()
+    await caller.service(Database).write(_note_export, actor)
+    name = f"tertulia-{clock.now().astimezone(UTC):%Y-%m-%d}.zip"
+    return StreamingResponse(
+        _pieces(export_everything(caller.service(Database).read, caller.service(FileStore), actor=actor)),
+        media_type="application/zip",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
 
-    @routes.add("GET", "/imports/{import_id}", access=Access.SIGNED_IN, gives=ImportJobRead, problems=(404,))
-    async def get_import(caller: CallerDep, import_id: AnyId) -> Response:
-        return json_response(
-            await caller.read(lambda session, actor: imports.get_import(session, ImportJobId(import_id), actor=actor))
-        )
 
-    @routes.add("POST", "/imports/{import_id}/cancel", access=Access.SIGNED_IN, gives=ImportJobRead, problems=(404,))
-    async def cancel_import(caller: CommandDep, import_id: AnyId) -> Response:
-        """It stops after the chat that it is at; what was taken stays until it is undone."""
-        return await caller.command(
-            200, lambda session, actor: imports.cancel_import(session, ImportJobId(import_id), actor=actor)
-        )
+@routes.add("POST", "/imports", access=Access.SIGNED_IN, gives=ImportJobRead, status=201, form={}, problems=(429,))
+async def post_import(caller: CallerDep, request: Request) -> Response:
+    """An export of ChatGPT, Claude, Open WebUI, LibreChat or Tertulia, as JSON or zip, of at most 2 GiB."""
+    actor = await caller.actor()
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_IMPORT_BYTES + FORM_OVERHEAD:
+        raise FileTooLarge(MAX_IMPORT_BYTES)
+    form = receive_form(
+        request.stream(),
+        request.headers.get("content-type", ""),
+        caller.service(FileStore).uploads,
+        most_bytes=MAX_IMPORT_BYTES,
+    )
+    async with form as received:
+        job_id, name = new_id(), safe_name(received.name)
+        await asyncio.to_thread(caller.service(Path).mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(received.path.rename, caller.service(Path) / job_id)
+        try:
+            made = await caller.service(Database).write(
+                imports.create_import, actor, job_id, file_name=name, path=job_id, size=received.size_bytes
+            )
+        except BaseException:
+            await asyncio.to_thread((caller.service(Path) / job_id).unlink, missing_ok=True)
+            raise
+    return json_response(made, 201)
 
-    @routes.add("POST", "/imports/{import_id}/undo", access=Access.SIGNED_IN, gives=ImportJobRead, problems=(404, 409))
-    async def undo_import(caller: CommandDep, import_id: AnyId) -> Response:
-        """Delete what an import made, all but the chats in which was written since."""
-        actor = await caller.actor()
-        while True:
-            job, more = await db.write(imports.undo_import, ImportJobId(import_id), actor=actor)
-            if not more:
-                return json_response(job)
 
-    return routes
+@routes.add("GET", "/imports", access=Access.SIGNED_IN, gives=Page[ImportJobRead])
+async def get_imports(caller: CallerDep) -> Response:
+    found = await caller.read(imports.list_imports)
+    return json_response({"items": found, "next_cursor": None})
+
+
+@routes.add("GET", "/imports/{import_id}", access=Access.SIGNED_IN, gives=ImportJobRead, problems=(404,))
+async def get_import(caller: CallerDep, import_id: ImportJobId) -> Response:
+    return json_response(await caller.read(imports.get_import, import_id))
+
+
+@routes.add("POST", "/imports/{import_id}/cancel", access=Access.SIGNED_IN, gives=ImportJobRead, problems=(404,))
+async def cancel_import(caller: CommandDep, import_id: ImportJobId) -> Response:
+    """It stops after the chat that it is at; what was taken stays until it is undone."""
+    return await caller.command(200, imports.cancel_import, import_id)
+
+
+@routes.add("POST", "/imports/{import_id}/undo", access=Access.SIGNED_IN, gives=ImportJobRead, problems=(404, 409))
+async def undo_import(caller: CommandDep, import_id: ImportJobId) -> Response:
+    """Delete what an import made, all but the chats in which was written since."""
+    actor = await caller.actor()
+    while True:
+        job, more = await caller.service(Database).write(imports.undo_import, actor, import_id)
+        if not more:
+            return json_response(job)
 
 
 def _note_export(session: Session, actor: Actor) -> None:

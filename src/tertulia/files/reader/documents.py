@@ -197,9 +197,7 @@ def _read_pdf(file: Path, folder: Path) -> tuple[dict[str, object], str]:
         document = pypdfium2.PdfDocument(file)
     except pypdfium2.PdfiumError as error:
         locked = "password" in str(error).lower()
-        raise Unreadable(
-            "It is protected with a password." if locked else "It is damaged or not a PDF."
-        ) from None
+        raise Unreadable("It is protected with a password." if locked else "It is damaged or not a PDF.") from None
     pages = len(document)
     texts: list[str] = []
     total = 0

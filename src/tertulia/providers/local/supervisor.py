@@ -59,7 +59,7 @@ class LocalModel:
         self._tasks: list[asyncio.Task[None]] = []
         self._sleeper: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         self._tasks.append(asyncio.create_task(self._prepare(), name="fetch-model"))
 
     async def close(self) -> None:

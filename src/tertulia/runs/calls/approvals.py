@@ -24,7 +24,7 @@ from tertulia.tools.errors import AlreadyDecided, ToolGone
 from tertulia.tools.models import ChatApproval, DecidedBy, ToolExecution, ToolStatus
 from tertulia.tools.offered import Toolbox, check_call, estimated_cost
 from tertulia.tools.protocol import digest_of, tool_key
-from tertulia.tools.rules import as_described, check_size, read_rules, remember_always, with_allowed
+from tertulia.tools.rules import LoadDigests, as_described, check_size, read_rules, remember_always, with_allowed
 from tertulia.tools.schemas import Approve, ChatApprovalRead, Deny, PendingToolExecution, ToolExecutionRead, ToolUsage
 from tertulia.tools.servers.service import accept_change
 from tertulia.tools.validation import parse_arguments
@@ -34,10 +34,10 @@ LoadTools = Callable[[Session, str], Toolbox]  # a person's
 
 
 def approve(
-    session: Session, call_id: ToolExecutionId, wish: Approve, load_tools: LoadTools, *, actor: Actor
+    session: Session, actor: Actor, call_id: ToolExecutionId, wish: Approve, load_tools: LoadTools
 ) -> ToolExecutionRead:
     """Let a call run, perhaps with other arguments, and perhaps its like from now on. Raises AlreadyDecided, ArgumentsInvalid."""
-    execution = _to_decide(session, call_id, actor=actor)
+    execution = _to_decide(session, actor, call_id)
     now = clock.now()
     wanted = wish.parameters if wish.arguments_json is None else parse_arguments(wish.arguments_json)
     edited = wanted if wanted not in (None, execution.parameters) else None
@@ -63,18 +63,18 @@ def approve(
     if not moved:
         raise _too_late(session, call_id)
     if offered is not None and is_same and offered.changed is not None and execution.server is not None:
-        accept_change(session, execution.server, execution.tool_name, offered.changed, actor=actor)
+        accept_change(session, actor, execution.server, execution.tool_name, offered.changed)
     key = tool_key(execution.server, execution.tool_name)
     if wish.remember == "always":
-        remember_always(session, key, execution.definition_digest, actor=actor)
+        remember_always(session, actor, key, execution.definition_digest)
     elif wish.remember == "chat":
-        _remember_in_chat(session, execution.chat_id, key, execution.definition_digest, actor=actor)
+        _remember_in_chat(session, actor, execution.chat_id, key, execution.definition_digest)
     return _decided(session, execution)
 
 
-def deny(session: Session, call_id: ToolExecutionId, wish: Deny, *, actor: Actor) -> ToolExecutionRead:
+def deny(session: Session, actor: Actor, call_id: ToolExecutionId, wish: Deny) -> ToolExecutionRead:
     """Refuse a call, perhaps with a word to the model. Raises AlreadyDecided."""
-    execution = _to_decide(session, call_id, actor=actor)
+    execution = _to_decide(session, actor, call_id)
     now = clock.now()
     moved = move_pending(
         session,
@@ -92,17 +92,17 @@ def deny(session: Session, call_id: ToolExecutionId, wish: Deny, *, actor: Actor
     return _decided(session, execution)
 
 
-def cancel(session: Session, call_id: ToolExecutionId, *, actor: Actor) -> ToolExecutionRead:
+def cancel(session: Session, actor: Actor, call_id: ToolExecutionId) -> ToolExecutionRead:
     """Stop a call that waits or runs; the model hears of it. Raises AlreadyDecided for one that has ended."""
-    execution = _to_decide(session, call_id, actor=actor)
+    execution = _to_decide(session, actor, call_id)
     if not cancel_call(session, call_id, owner_of(session, execution.chat_id)):
         raise _too_late(session, call_id)
     return _decided(session, execution)
 
 
-def _to_decide(session: Session, call_id: ToolExecutionId, *, actor: Actor) -> ToolExecution:
+def _to_decide(session: Session, actor: Actor, call_id: ToolExecutionId) -> ToolExecution:
     """The run's row is held, so that two who decide on its last calls come one after the other."""
-    execution = get_execution(session, call_id, actor=actor)
+    execution = get_execution(session, actor, call_id)
     check_decides(execution, actor=actor)
     session.execute(sa.select(Run.id).where(Run.id == execution.run_id).with_for_update())
     return execution
@@ -146,9 +146,9 @@ def go_on(session: Session, run_id: str, owner_id: str) -> None:
     wake(session, RUN_PREFIX + run_id)
 
 
-def _remember_in_chat(session: Session, chat_id: str, key: str, digest: str, *, actor: Actor) -> None:
+def _remember_in_chat(session: Session, actor: Actor, chat_id: str, key: str, digest: str) -> None:
     """Of a chat that is another's nothing is remembered: what may happen unasked there is its owner's to say."""
-    if get_chat(session, ChatId(chat_id), actor=actor)["owner"] is not None:
+    if get_chat(session, actor, ChatId(chat_id))["owner"] is not None:
         return
     stored = session.scalars(sa.select(Chat.auto_approval).where(Chat.id == chat_id).with_for_update()).one()
     made = stored or ChatApproval()
@@ -156,17 +156,17 @@ def _remember_in_chat(session: Session, chat_id: str, key: str, digest: str, *, 
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=made))
 
 
-def get_chat_approval(session: Session, chat_id: ChatId, *, actor: Actor) -> ChatApprovalRead:
-    own_chat(session, chat_id, actor=actor)
+def get_chat_approval(session: Session, actor: Actor, chat_id: ChatId) -> ChatApprovalRead:
+    own_chat(session, actor, chat_id)
     return _read_chat_approval(session.scalars(sa.select(Chat.auto_approval).where(Chat.id == chat_id)).one())
 
 
 def put_chat_approval(
-    session: Session, chat_id: ChatId, wish: ChatApproval, digests: Mapping[str, str], *, actor: Actor
+    session: Session, actor: Actor, chat_id: ChatId, wish: ChatApproval, load_digests: LoadDigests
 ) -> ChatApprovalRead:
-    own_chat(session, chat_id, actor=actor)
+    own_chat(session, actor, chat_id)
     check_size(wish.specific_tools)
-    wish = wish.model_copy(update={"specific_tools": as_described(wish.specific_tools, digests)})
+    wish = wish.model_copy(update={"specific_tools": as_described(wish.specific_tools, load_digests(session, actor))})
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=wish))
     announce_chat(session, chat_id, Operation.UPDATED)
     return _read_chat_approval(wish)
@@ -214,7 +214,7 @@ def _expired() -> sa.Select[str, str | None, str]:
 
 
 def list_pending(
-    session: Session, *, actor: Actor, after: str | None = None, limit: int = 50
+    session: Session, actor: Actor, *, after: str | None = None, limit: int = 50
 ) -> list[PendingToolExecution]:
     """What waits for this person in all chats, their decision or their answer, the oldest first."""
     query = (
@@ -239,15 +239,15 @@ def list_pending(
 
 def list_of_chat(
     session: Session,
+    actor: Actor,
     chat_id: ChatId,
     *,
-    actor: Actor,
     status: ToolStatus | None = None,
     before: str | None = None,
     limit: int = 50,
 ) -> list[ToolExecutionRead]:
     """The calls of a chat, newest first; pending ones the oldest first, as they are decided about."""
-    get_chat(session, chat_id, actor=actor)
+    get_chat(session, actor, chat_id)
     query = with_decider().where(ToolExecution.chat_id == chat_id)
     if status is not None:
         query = query.where(ToolExecution.status == status)
@@ -259,7 +259,7 @@ def list_of_chat(
     return [read_call(row, name, viewer=actor.user_id) for row, name in rows]
 
 
-def list_of_message(session: Session, chat_id: str, message_id: str, *, actor: Actor) -> list[ToolExecutionRead]:
+def list_of_message(session: Session, actor: Actor, chat_id: str, message_id: str) -> list[ToolExecutionRead]:
     """The calls of one reply in their order; whoever asks may read the message."""
     query = with_decider().where(ToolExecution.message_id == message_id, ToolExecution.chat_id == chat_id)
     rows = session.execute(query.order_by(ToolExecution.id).limit(500))
@@ -268,8 +268,8 @@ def list_of_message(session: Session, chat_id: str, message_id: str, *, actor: A
 
 def list_own(
     session: Session,
-    *,
     actor: Actor,
+    *,
     status: ToolStatus | None = None,
     tool: tuple[str | None, str] | None = None,
     chat_id: str | None = None,
@@ -302,7 +302,7 @@ def list_own(
     return [{**read_call(row, name, viewer=actor.user_id), "chat_title": title} for row, name, title in rows]
 
 
-def sum_by_tool(session: Session, *, actor: Actor, chat_id: str | None = None) -> list[ToolUsage]:
+def sum_by_tool(session: Session, actor: Actor, *, chat_id: str | None = None) -> list[ToolUsage]:
     """What the calls of each tool came to, everywhere or in one chat, the one used last first."""
     of_chat = () if chat_id is None else (ToolExecution.chat_id == chat_id,)
 

@@ -120,10 +120,10 @@ def _change(session: Session, owner_id: str, call_id: str, **values: object) -> 
 
 
 def answer_question(
-    session: Session, call_id: ToolExecutionId, wish: AnswerQuestion, *, actor: Actor
+    session: Session, actor: Actor, call_id: ToolExecutionId, wish: AnswerQuestion
 ) -> ToolExecutionRead:
     """Raises QuestionGone; ArgumentsInvalid for an answer that does not fit its form."""
-    execution = get_execution(session, call_id, actor=actor)
+    execution = get_execution(session, actor, call_id)
     check_decides(execution, actor=actor)
     question = execution.question
     if question is None or question.id != wish.question_id or execution.status is not ToolStatus.EXECUTING:
@@ -151,7 +151,7 @@ def answer_question(
         raise QuestionGone
     wake(session, ANSWER_PREFIX + call_id)
     announce_call(session, call_id, Operation.UPDATED, owner_id=owner_of(session, execution.chat_id))
-    return get_call(session, call_id, actor=actor)
+    return get_call(session, actor, call_id)
 
 
 def _find_reply(session: Session, call_id: str, question_id: str) -> Reply | None:

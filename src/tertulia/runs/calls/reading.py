@@ -23,14 +23,14 @@ def with_decider() -> sa.Select[ToolExecution, str]:
     return sa.select(ToolExecution, User.name).outerjoin(User, User.id == ToolExecution.decided_by)
 
 
-def get_call(session: Session, call_id: ToolExecutionId, *, actor: Actor) -> ToolExecutionRead:
+def get_call(session: Session, actor: Actor, call_id: ToolExecutionId) -> ToolExecutionRead:
     """With its whole result, for whoever reads its chat."""
-    row = _find(session, call_id, actor=actor)
+    row = _find(session, actor, call_id)
     return read_call(row[0], row[1], viewer=actor.user_id, is_whole=True)
 
 
-def get_execution(session: Session, call_id: ToolExecutionId, *, actor: Actor) -> ToolExecution:
-    return _find(session, call_id, actor=actor)[0]
+def get_execution(session: Session, actor: Actor, call_id: ToolExecutionId) -> ToolExecution:
+    return _find(session, actor, call_id)[0]
 
 
 def check_decides(execution: ToolExecution, *, actor: Actor) -> None:
@@ -39,7 +39,7 @@ def check_decides(execution: ToolExecution, *, actor: Actor) -> None:
         raise NotYoursToDecide
 
 
-def _find(session: Session, call_id: ToolExecutionId, *, actor: Actor) -> sa.Row[ToolExecution, str]:
+def _find(session: Session, actor: Actor, call_id: ToolExecutionId) -> sa.Row[ToolExecution, str]:
     row = session.execute(
         with_decider()
         .join(Chat, Chat.id == ToolExecution.chat_id)

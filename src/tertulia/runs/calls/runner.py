@@ -256,7 +256,7 @@ def _chosen(session: Session, chat_id: str) -> list[str] | None:
 
 
 def _declare(session: Session, run: Claimed, schema: Mapping[str, Any]) -> None:
-    declare_schema(session, run.chat_id, schema, actor=_actor_of(session, run.payer_id))
+    declare_schema(session, _actor_of(session, run.payer_id), run.chat_id, schema)
 
 
 def _status_of(session: Session, call_id: str) -> ToolStatus | None:

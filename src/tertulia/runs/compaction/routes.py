@@ -14,7 +14,7 @@ from tertulia.chat.schemas import ContextOptimizationRead
 from tertulia.chat.service import get_chat
 from tertulia.context.branch import Reading
 from tertulia.http.answers import json_response
-from tertulia.http.limits import TryLimit
+from tertulia.http.limits import TryLimit, TryLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, ContextOptimizationId
@@ -43,130 +43,130 @@ class SummaryUpdate(BaseModel):
     summary: Annotated[str, Field(min_length=1, max_length=MAX_SUMMARY), AfterValidator(storable)]
 
 
-def optimization_routes(
-    cursors: Cursors, catalogue: ModelCatalogue, tools_of: ToolCatalogue, summarizer: Summarizer
-) -> Routes:
-    routes = Routes("context")
-    tries = TryLimit(SUMMARIES_A_MINUTE, 60)
+routes = Routes("context")
 
-    @routes.add(
-        "GET",
-        "/chats/{chat_id}/context-optimizations",
-        access=Access.SIGNED_IN,
-        gives=Page[ContextOptimizationRead],
-        problems=(404,),
-    )
-    async def get_optimizations(
-        caller: CallerDep, chat_id: AnyId, limit: Limit = 50, cursor: CursorText = None
-    ) -> Response:
-        """Each time that the context was made shorter, the newest first, those that were undone among them."""
-        kind = f"context-optimizations.{chat_id}"
-        last = cursors.decode_id(kind, cursor)
-        found = await caller.read(
-            lambda session, actor: optimizations.list_optimizations(
-                session, ChatId(chat_id), actor=actor, before=last, limit=limit + 1
+
+SUMMARIES = TryLimit("summaries", SUMMARIES_A_MINUTE, 60)
+
+
+@routes.add(
+    "GET",
+    "/chats/{chat_id}/context-optimizations",
+    access=Access.SIGNED_IN,
+    gives=Page[ContextOptimizationRead],
+    problems=(404,),
+)
+async def get_optimizations(
+    caller: CallerDep, chat_id: ChatId, limit: Limit = 50, cursor: CursorText = None
+) -> Response:
+    """Each time that the context was made shorter, the newest first, those that were undone among them."""
+    kind = f"context-optimizations.{chat_id}"
+    last = caller.service(Cursors).decode_id(kind, cursor)
+    found = await caller.read(optimizations.list_optimizations, chat_id, before=last, limit=limit + 1)
+    return json_response(caller.service(Cursors).page(kind, found, limit))
+
+
+@routes.add(
+    "POST",
+    "/chats/{chat_id}/context-optimizations",
+    access=Access.SIGNED_IN,
+    gives=ContextOptimizationRead,
+    status=201,
+    problems=(404, 409, 429),
+)
+async def post_optimization(caller: CommandDep, chat_id: ChatId, wish: OptimizeNow) -> Response:
+    """Make the context shorter now. A summary is asked of the chat's model, which may take a minute and costs what it costs."""
+    choice, resolved = await next_model(caller.service(ModelCatalogue), caller, chat_id)
+    if wish.optimization_type is not OptimizationType.SUMMARIZATION:
+        price = resolved.price(choice.model_name) if resolved and choice else None
+
+        def shorten(session: Session, actor: Actor) -> ContextOptimizationRead:
+            prepared, _ = prepare_next(
+                session, actor, chat_id, choice, resolved, caller.service(ToolCatalogue), leaf=wish.leaf
             )
-        )
-        return json_response(cursors.page(kind, found, limit))
+            return optimizations.optimize_now(session, actor, prepared.reading, wish.optimization_type, price=price)
 
-    @routes.add(
-        "POST",
-        "/chats/{chat_id}/context-optimizations",
-        access=Access.SIGNED_IN,
-        gives=ContextOptimizationRead,
-        status=201,
-        problems=(404, 409, 429),
+        return await caller.command(201, shorten)
+    if (again := await caller.answered_before()) is not None:
+        return again
+    actor = await caller.actor()
+    caller.service(TryLimits).take(SUMMARIES, actor.user_id)
+    if choice is None or resolved is None:
+        raise NoModel
+
+    def look(session: Session, actor: Actor) -> Reading:
+        if not get_chat(session, actor, chat_id)["permissions"]["can_write"]:
+            raise ChatNotFound
+        return prepare_next(session, actor, chat_id, choice, resolved, caller.service(ToolCatalogue), leaf=wish.leaf)[
+            0
+        ].reading
+
+    reading = await caller.read(look)
+    row_id = await caller.service(Summarizer).summarize_now(
+        reading, resolved, choice.provider, choice.model_name, actor=actor
     )
-    async def post_optimization(caller: CommandDep, chat_id: AnyId, wish: OptimizeNow) -> Response:
-        """Make the context shorter now. A summary is asked of the chat's model, which may take a minute and costs what it costs."""
-        choice, resolved = await next_model(catalogue, caller, chat_id)
-        if wish.optimization_type is not OptimizationType.SUMMARIZATION:
-            price = resolved.price(choice.model_name) if resolved and choice else None
+    return await caller.command(201, lambda session, _: optimizations.get_optimization(session, row_id))
 
-            def shorten(session: Session, actor: Actor) -> ContextOptimizationRead:
-                prepared, _ = prepare_next(session, chat_id, choice, resolved, tools_of, actor=actor, leaf=wish.leaf)
-                return optimizations.optimize_now(
-                    session, prepared.reading, wish.optimization_type, price=price, actor=actor
-                )
 
-            return await caller.command(201, shorten)
-        if (again := await caller.answered_before()) is not None:
-            return again
-        actor = await caller.actor()
-        tries.take(actor.user_id)
-        if choice is None or resolved is None:
-            raise NoModel
+@routes.add(
+    "GET",
+    "/chats/{chat_id}/context-optimizations/forecast",
+    access=Access.SIGNED_IN,
+    gives=SummaryForecast,
+    problems=(404, 409),
+)
+async def get_forecast(caller: CallerDep, chat_id: AnyId, leaf: AnyId | None = None) -> Response:
+    """What a summary would take now, before one asks for it; `leaf` as for what makes it."""
+    choice, resolved = await next_model(caller.service(ModelCatalogue), caller, chat_id)
+    if choice is None or resolved is None:
+        raise NoModel
 
-        def look(session: Session, actor: Actor) -> Reading:
-            if not get_chat(session, ChatId(chat_id), actor=actor)["permissions"]["can_write"]:
-                raise ChatNotFound
-            return prepare_next(session, chat_id, choice, resolved, tools_of, actor=actor, leaf=wish.leaf)[0].reading
+    def look(session: Session, actor: Actor) -> SummaryForecast:
+        prepared, _ = prepare_next(session, actor, chat_id, choice, resolved, caller.service(ToolCatalogue), leaf=leaf)
+        asking = Asking(resolved, choice.provider, choice.model_name, actor.user_id)
+        return forecast_summary(session, prepared.reading, asking)
 
-        reading = await caller.read(look)
-        row_id = await summarizer.summarize_now(reading, resolved, choice.provider, choice.model_name, actor=actor)
-        return await caller.command(201, lambda session, _: optimizations.get_optimization(session, row_id))
+    return json_response(await caller.read_long(look))
 
-    @routes.add(
-        "GET",
-        "/chats/{chat_id}/context-optimizations/forecast",
-        access=Access.SIGNED_IN,
-        gives=SummaryForecast,
-        problems=(404, 409),
+
+@routes.add("DELETE", "/chats/{chat_id}/context-optimizations", access=Access.SIGNED_IN, status=204, problems=(404,))
+async def delete_optimizations(caller: CommandDep, chat_id: ChatId) -> Response:
+    """Undo all of them: everything is sent again, as far as it fits."""
+    return await caller.command(204, optimizations.undo_all, chat_id)
+
+
+@routes.add(
+    "PATCH",
+    "/chats/{chat_id}/context-optimizations/{optimization_id}",
+    access=Access.SIGNED_IN,
+    gives=ContextOptimizationRead,
+    problems=(404, 409),
+)
+async def patch_optimization(
+    caller: CommandDep, chat_id: ChatId, optimization_id: ContextOptimizationId, update: SummaryUpdate
+) -> Response:
+    """Change the words of a summary."""
+    return await caller.command(
+        200,
+        optimizations.edit_summary,
+        chat_id,
+        optimization_id,
+        update.summary,
     )
-    async def get_forecast(caller: CallerDep, chat_id: AnyId, leaf: AnyId | None = None) -> Response:
-        """What a summary would take now, before one asks for it; `leaf` as for what makes it."""
-        choice, resolved = await next_model(catalogue, caller, chat_id)
-        if choice is None or resolved is None:
-            raise NoModel
 
-        def look(session: Session, actor: Actor) -> SummaryForecast:
-            prepared, _ = prepare_next(session, chat_id, choice, resolved, tools_of, actor=actor, leaf=leaf)
-            asking = Asking(resolved, choice.provider, choice.model_name, actor.user_id)
-            return forecast_summary(session, prepared.reading, asking)
 
-        return json_response(await caller.read_long(look))
-
-    @routes.add(
-        "DELETE", "/chats/{chat_id}/context-optimizations", access=Access.SIGNED_IN, status=204, problems=(404,)
+@routes.add(
+    "DELETE",
+    "/chats/{chat_id}/context-optimizations/{optimization_id}",
+    access=Access.SIGNED_IN,
+    status=204,
+    problems=(404,),
+)
+async def delete_optimization(caller: CommandDep, chat_id: ChatId, optimization_id: ContextOptimizationId) -> Response:
+    """Undo it: its messages are sent again, as far as they fit."""
+    return await caller.command(
+        204,
+        optimizations.undo_optimization,
+        chat_id,
+        optimization_id,
     )
-    async def delete_optimizations(caller: CommandDep, chat_id: AnyId) -> Response:
-        """Undo all of them: everything is sent again, as far as it fits."""
-        return await caller.command(
-            204, lambda session, actor: optimizations.undo_all(session, ChatId(chat_id), actor=actor)
-        )
-
-    @routes.add(
-        "PATCH",
-        "/chats/{chat_id}/context-optimizations/{optimization_id}",
-        access=Access.SIGNED_IN,
-        gives=ContextOptimizationRead,
-        problems=(404, 409),
-    )
-    async def patch_optimization(
-        caller: CommandDep, chat_id: AnyId, optimization_id: AnyId, update: SummaryUpdate
-    ) -> Response:
-        """Change the words of a summary."""
-        return await caller.command(
-            200,
-            lambda session, actor: optimizations.edit_summary(
-                session, ChatId(chat_id), ContextOptimizationId(optimization_id), update.summary, actor=actor
-            ),
-        )
-
-    @routes.add(
-        "DELETE",
-        "/chats/{chat_id}/context-optimizations/{optimization_id}",
-        access=Access.SIGNED_IN,
-        status=204,
-        problems=(404,),
-    )
-    async def delete_optimization(caller: CommandDep, chat_id: AnyId, optimization_id: AnyId) -> Response:
-        """Undo it: its messages are sent again, as far as they fit."""
-        return await caller.command(
-            204,
-            lambda session, actor: optimizations.undo_optimization(
-                session, ChatId(chat_id), ContextOptimizationId(optimization_id), actor=actor
-            ),
-        )
-
-    return routes

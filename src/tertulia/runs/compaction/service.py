@@ -21,14 +21,14 @@ from tertulia.runs.errors import NothingToShorten, OptimizationNotFound
 
 def optimize_now(
     session: Session,
+    actor: Actor,
     reading: Reading,
     kind: OptimizationType,
     *,
     price: Price | None,
-    actor: Actor,
 ) -> ContextOptimizationRead:
     """Leave out or compress at once. Raises NothingToShorten."""
-    lock_chat(session, ChatId(reading.chat_id), actor=actor)
+    lock_chat(session, actor, ChatId(reading.chat_id))
     made = shorten_now(session, reading, kind)
     if made is None:
         raise NothingToShorten
@@ -42,10 +42,10 @@ def get_optimization(session: Session, row_id: str) -> ContextOptimizationRead:
 
 
 def list_optimizations(
-    session: Session, chat_id: ChatId, *, actor: Actor, before: str | None = None, limit: int = 50
+    session: Session, actor: Actor, chat_id: ChatId, *, before: str | None = None, limit: int = 50
 ) -> list[ContextOptimizationRead]:
     """The newest first, those that were undone among them."""
-    get_chat(session, chat_id, actor=actor)
+    get_chat(session, actor, chat_id)
     query = sa.select(ContextOptimization).where(ContextOptimization.chat_id == chat_id)
     if before is not None:
         query = query.where(ContextOptimization.id < before)
@@ -55,10 +55,10 @@ def list_optimizations(
 
 
 def edit_summary(
-    session: Session, chat_id: ChatId, row_id: ContextOptimizationId, summary: str, *, actor: Actor
+    session: Session, actor: Actor, chat_id: ChatId, row_id: ContextOptimizationId, summary: str
 ) -> ContextOptimizationRead:
     """By whoever may write in the chat. Raises OptimizationNotFound, NothingToShorten for words longer than what they tell of."""
-    row = _of_chat(session, chat_id, row_id, actor=actor)
+    row = _of_chat(session, actor, chat_id, row_id)
     if row.summary is None or row.undone_at is not None:
         raise OptimizationNotFound
     after = max(0, row.tokens_after - estimate_tokens(row.summary)) + estimate_tokens(summary)
@@ -68,17 +68,17 @@ def edit_summary(
     return announce_optimization(session, row, Operation.UPDATED)
 
 
-def undo_optimization(session: Session, chat_id: ChatId, row_id: ContextOptimizationId, *, actor: Actor) -> None:
+def undo_optimization(session: Session, actor: Actor, chat_id: ChatId, row_id: ContextOptimizationId) -> None:
     """Messages are sent again as before. Undoing twice is undoing once."""
-    row = _of_chat(session, chat_id, row_id, actor=actor)
+    row = _of_chat(session, actor, chat_id, row_id)
     if row.undone_at is None:
         row.undone_at = clock.now()
         announce_optimization(session, row, Operation.UPDATED)
 
 
-def undo_all(session: Session, chat_id: ChatId, *, actor: Actor) -> None:
+def undo_all(session: Session, actor: Actor, chat_id: ChatId) -> None:
     """By whoever may write in the chat. Raises ChatNotFound."""
-    lock_chat(session, chat_id, actor=actor)
+    lock_chat(session, actor, chat_id)
     rows = session.scalars(
         sa.select(ContextOptimization).where(
             ContextOptimization.chat_id == chat_id, ContextOptimization.undone_at.is_(None)
@@ -89,9 +89,9 @@ def undo_all(session: Session, chat_id: ChatId, *, actor: Actor) -> None:
         announce_optimization(session, row, Operation.UPDATED)
 
 
-def _of_chat(session: Session, chat_id: ChatId, row_id: ContextOptimizationId, *, actor: Actor) -> ContextOptimization:
+def _of_chat(session: Session, actor: Actor, chat_id: ChatId, row_id: ContextOptimizationId) -> ContextOptimization:
     try:
-        lock_chat(session, chat_id, actor=actor)
+        lock_chat(session, actor, chat_id)
     except ChatNotFound:
         raise OptimizationNotFound from None
     row = session.scalars(

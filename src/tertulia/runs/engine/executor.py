@@ -116,10 +116,12 @@ class RunExecutor:
             asyncio.create_task(self._watch_forever(), name="watch-leases"),
         ]
 
-    async def drain(self) -> None:
+    async def close(self) -> None:
         """Let running replies end for up to ten seconds, then store what there is of the others."""
         self._is_draining = True
         self._woken.set()
+        if not self._loops:
+            return  # it was not started
         dispatching, *others = self._loops
         await asyncio.wait({dispatching}, timeout=5)
         for loop in self._loops:

@@ -26,9 +26,9 @@ LOOK_EVERY_S = 1.0  # as often as text is stored
 BEGIN_S = 0.1
 
 
-def read_run_and_message(session: Session, run_id: RunId, *, actor: Actor) -> tuple[RunRead, MessageRead, list[Part]]:
-    run = get_run(session, run_id, actor=actor)
-    message = get_message(session, MessageId(run["message_id"]), actor=actor)
+def read_run_and_message(session: Session, actor: Actor, run_id: RunId) -> tuple[RunRead, MessageRead, list[Part]]:
+    run = get_run(session, actor, run_id)
+    message = get_message(session, actor, MessageId(run["message_id"]))
     return run, message, session.get_one(Message, run["message_id"]).parts
 
 
@@ -49,7 +49,7 @@ async def follow_run(
     while True:
         sent = _StoredStream(run_id)
         if executor.find_live(run_id) is None and after:
-            run, _, _ = await db.read(read_run_and_message, run_id, actor=actor)
+            run, _, _ = await db.read(read_run_and_message, actor, run_id)
             yield sent.reset(run["message_id"])
         if executor.find_live(run_id) is None:
             async for chunk in _follow_stored(db, executor, remote, run_id, sent, actor=actor):
@@ -76,7 +76,7 @@ async def _follow_stored(
             pieces = followed.take()
             if not pieces or not sent.has_begun or time.monotonic() - looked_at >= LOOK_EVERY_S:
                 looked_at = time.monotonic()
-                run, message, parts = await db.read(read_run_and_message, run_id, actor=actor)
+                run, message, parts = await db.read(read_run_and_message, actor, run_id)
                 if run["status"] in ENDED:
                     yield sent.grow(run, parts) + sent.end(run, message)
                     return

@@ -61,17 +61,17 @@ class ContextRead(TypedDict):
 
 def prepare_next(
     session: Session,
+    actor: Actor,
     chat_id: str,
     choice: ModelChoice | None,
     resolved: Resolved | None,
     tools_of: ToolCatalogue,
     *,
-    actor: Actor,
     leaf: str | None = None,
 ) -> tuple[Prepared, int]:
     """What the next request is made of, and how many of the chosen tools have no room; `leaf`: the newest message of a branch, else
     the chat's head. Raises MessageNotFound."""
-    chat = get_chat(session, ChatId(chat_id), actor=actor)
+    chat = get_chat(session, actor, ChatId(chat_id))
     if leaf is not None and session.scalar(sa.select(Message.chat_id).where(Message.id == leaf)) != chat_id:
         raise MessageNotFound
     takes_tools = resolved is None or resolved.takes_tools is not False

@@ -16,22 +16,22 @@ from tertulia.runs.request.preview import ContextRead, prepare_next, read_contex
 from tertulia.tools.catalogue import ToolCatalogue
 
 
-def context_routes(catalogue: ModelCatalogue, tools_of: ToolCatalogue) -> Routes:
-    routes = Routes("context")
+routes = Routes("context")
 
-    @routes.add("GET", "/chats/{chat_id}/context", access=Access.SIGNED_IN, gives=ContextRead, problems=(404,))
-    async def get_context(caller: CallerDep, chat_id: AnyId, leaf: AnyId | None = None) -> Response:
-        """What the next request would send, before what is written next: of the branch that ends in `leaf`, or of the one that the
-        chat shows."""
-        choice, resolved = await next_model(catalogue, caller, chat_id)
 
-        def read(session: Session, actor: Actor) -> ContextRead:
-            prepared, without = prepare_next(session, chat_id, choice, resolved, tools_of, actor=actor, leaf=leaf)
-            return read_context(session, prepared, without, choice, resolved)
+@routes.add("GET", "/chats/{chat_id}/context", access=Access.SIGNED_IN, gives=ContextRead, problems=(404,))
+async def get_context(caller: CallerDep, chat_id: AnyId, leaf: AnyId | None = None) -> Response:
+    """What the next request would send, before what is written next: of the branch that ends in `leaf`, or of the one that the
+    chat shows."""
+    choice, resolved = await next_model(caller.service(ModelCatalogue), caller, chat_id)
 
-        return json_response(await caller.read_long(read))
+    def read(session: Session, actor: Actor) -> ContextRead:
+        prepared, without = prepare_next(
+            session, actor, chat_id, choice, resolved, caller.service(ToolCatalogue), leaf=leaf
+        )
+        return read_context(session, prepared, without, choice, resolved)
 
-    return routes
+    return json_response(await caller.read_long(read))
 
 
 async def next_model(
@@ -40,10 +40,10 @@ async def next_model(
     """The model that the next request of a chat would go to, for whoever asks; None where it is gone, or there is none."""
 
     def find(session: Session, actor: Actor) -> ModelChoice | None:
-        chat = get_chat(session, ChatId(chat_id), actor=actor)
-        default = get_default_model(session, actor=actor)
+        chat = get_chat(session, actor, ChatId(chat_id))
+        default = get_default_model(session, actor)
         try:
-            known = catalogue.known(session, actor=actor)
+            known = catalogue.known(session, actor)
             return known.choose(chat["provider"], chat["model_name"], default)
         except AppError:  # the window is still of use
             return None

@@ -16,7 +16,7 @@ class MeaningSearch:
         self._builder = PassageBuilder(db, self._embedder, owner)
         self._meanings = Meanings()
 
-    def start(self) -> None:
+    async def start(self) -> None:
         self._embedder.start()
         self._builder.start()
 

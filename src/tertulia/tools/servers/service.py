@@ -56,7 +56,7 @@ def has_own_authorization(row: ToolServer) -> bool:
 
 
 def create_server(
-    session: Session, new: ToolServerCreate, ring: KeyRing, taken: Sequence[str], *, actor: Actor
+    session: Session, actor: Actor, new: ToolServerCreate, ring: KeyRing, taken: Sequence[str]
 ) -> ToolServerRead:
     """Create a server. `taken` are the names of the operator's servers. Raises ToolServerExists, ToolServerInvalid."""
     session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
@@ -85,7 +85,7 @@ def create_server(
     return announce(session, row, Operation.CREATED)
 
 
-def list_servers(session: Session, *, actor: Actor) -> list[ToolServerRead]:
+def list_servers(session: Session, actor: Actor) -> list[ToolServerRead]:
     """Return all servers of the person, oldest first. There are at most MAX_SERVERS."""
     rows = load_servers(session, actor.user_id)
     known = list_sign_ins(session, actor.user_id)
@@ -96,7 +96,7 @@ def load_servers(session: Session, user_id: str) -> Sequence[ToolServer]:
     return session.scalars(sa.select(ToolServer).where(ToolServer.user_id == user_id).order_by(ToolServer.id)).all()
 
 
-def get_server(session: Session, server_id: ToolServerId, *, actor: Actor, lock: bool = False) -> ToolServer:
+def get_server(session: Session, actor: Actor, server_id: ToolServerId, *, lock: bool = False) -> ToolServer:
     query = sa.select(ToolServer).where(ToolServer.id == server_id, ToolServer.user_id == actor.user_id)
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
@@ -108,14 +108,13 @@ def get_server(session: Session, server_id: ToolServerId, *, actor: Actor, lock:
 
 def update_server(
     session: Session,
+    actor: Actor,
     server_id: ToolServerId,
     update: ToolServerUpdate,
     ring: KeyRing,
     taken: Sequence[str],
-    *,
-    actor: Actor,
 ) -> ToolServerRead:
-    row = get_server(session, server_id, actor=actor, lock=True)
+    row = get_server(session, actor, server_id, lock=True)
     before = account_of(row)
     if update.url is not None and update.url != row.url:
         if row.header_names and update.headers is None:
@@ -155,8 +154,8 @@ def update_server(
     return announce(session, row, Operation.UPDATED)
 
 
-def delete_server(session: Session, server_id: ToolServerId, *, actor: Actor) -> None:
-    row = get_server(session, server_id, actor=actor, lock=True)
+def delete_server(session: Session, actor: Actor, server_id: ToolServerId) -> None:
+    row = get_server(session, actor, server_id, lock=True)
     before = account_of(row)
     announce(session, row, Operation.DELETED)
     session.delete(row)
@@ -208,7 +207,7 @@ def _store_error(row: ToolServer, error: AppError | None) -> None:
     row.wanted_scope = error.scope.replace("\x00", "") or None if isinstance(error, ScopeWanted) else None
 
 
-def accept_change(session: Session, server_name: str, tool_name: str, seen: Described, *, actor: Actor) -> None:
+def accept_change(session: Session, actor: Actor, server_name: str, tool_name: str, seen: Described) -> None:
     """Accept the definition with which the person approved a call. Models see it from now on."""
     row = session.scalars(
         sa.select(ToolServer)
@@ -220,6 +219,11 @@ def accept_change(session: Session, server_name: str, tool_name: str, seen: Desc
         row.definitions = accept_one(row.definitions, tool_name, seen.description, seen.parameters)
         session.flush()
         announce(session, row, Operation.UPDATED)
+
+
+def read_own_server(session: Session, actor: Actor, server_id: ToolServerId) -> ToolServerRead:
+    """Return a server of the actor. Raises ToolServerNotFound."""
+    return read_server(session, get_server(session, actor, server_id))
 
 
 def read_server(session: Session, row: ToolServer) -> ToolServerRead:

@@ -109,9 +109,9 @@ async def finish_sign_in(
     return returned.server_id
 
 
-def read_wish(session: Session, server_id: str, ring: KeyRing, *, actor: Actor) -> Wish:
+def read_wish(session: Session, actor: Actor, server_id: str, ring: KeyRing) -> Wish:
     """Load what a sign-in to a server needs. Raises ToolServerNotFound, ToolServerInvalid."""
-    row = get_server(session, ToolServerId(server_id), actor=actor)
+    row = get_server(session, actor, ToolServerId(server_id))
     if has_own_authorization(row):
         raise ToolServerInvalid(
             "headers", "This server uses an Authorization header. Remove the header to sign in instead."
@@ -127,9 +127,9 @@ def read_wish(session: Session, server_id: str, ring: KeyRing, *, actor: Actor) 
     )
 
 
-def sign_out(session: Session, server_id: str, *, actor: Actor) -> ToolServerRead:
+def sign_out(session: Session, actor: Actor, server_id: str) -> ToolServerRead:
     """Delete the person's tokens. Succeeds if there are none."""
-    row = get_server(session, ToolServerId(server_id), actor=actor, lock=True)
+    row = get_server(session, actor, ToolServerId(server_id), lock=True)
     if delete_credential(session, account_of(row)):
         write_audit(session, actor.user_id, "tool_server.sign_out", entity="tool_server", entity_id=row.id)
     return announce(session, row, Operation.UPDATED)
@@ -137,7 +137,7 @@ def sign_out(session: Session, server_id: str, *, actor: Actor) -> ToolServerRea
 
 def _store(session: Session, ring: KeyRing, request: Wish, state: str, flow: str, actor: Actor) -> None:
     """Store a started sign-in in place of an earlier one of the server. Deletes expired ones of the person, too."""
-    row = get_server(session, ToolServerId(request.server_id), actor=actor, lock=True)
+    row = get_server(session, actor, ToolServerId(request.server_id), lock=True)
     if actor.session_id is None:
         raise SignInNeeded  # an API client has no browser to return with
     if account_of(row) != request.account:

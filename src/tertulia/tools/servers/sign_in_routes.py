@@ -9,7 +9,7 @@ from tertulia.accounts.caller import CallerDep, CommandDep, is_over_tls
 from tertulia.accounts.confirmation import require_confirmed
 from tertulia.errors import Invalid, NotFound
 from tertulia.http.answers import json_response
-from tertulia.http.limits import TryLimit
+from tertulia.http.limits import TryLimit, TryLimits
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ToolServerId
 from tertulia.tools.catalogue import ToolCatalogue
@@ -29,83 +29,91 @@ BACK = "/tool-servers/sign-in"  # the page that one comes back to
 DOCUMENT = "/oauth/client"
 
 
-def tool_sign_in_routes(catalogue: ToolCatalogue, public_url: str | None) -> Routes:
-    routes = Routes("signing in to tool servers")
-    tries = TryLimit(TRIES_A_MINUTE, 60)
-    # Services read it over the web, and take no address without TLS for a name.
-    document_url = f"{public_url}/api/v1{DOCUMENT}" if public_url and public_url.startswith("https://") else None
+routes = Routes("signing in to tool servers")
 
-    def redirect_uri(request: Request) -> str:
-        scheme = "https" if is_over_tls(request) else "http"
-        return f"{public_url or f'{scheme}://{request.url.netloc}'}{BACK}"
 
-    @routes.add(
-        "POST",
-        "/tool-servers/{server_id}/sign-in",
-        access=Access.SIGNED_IN,
-        gives=ToolSignInRead,
-        problems=(404, 429),
+TRIES = TryLimit("tool server sign-ins", TRIES_A_MINUTE, 60)
+
+
+def _document_url(request: Request) -> str | None:
+    """Return the address of the client document. None without TLS: authorization servers read it over the web."""
+    public_url = service_of(request, Settings).public_url
+    return f"{public_url}/api/v1{DOCUMENT}" if public_url and public_url.startswith("https://") else None
+
+
+def redirect_uri(request: Request) -> str:
+    scheme = "https" if is_over_tls(request) else "http"
+    return f"{service_of(request, Settings).public_url or f'{scheme}://{request.url.netloc}'}{BACK}"
+
+
+@routes.add(
+    "POST",
+    "/tool-servers/{server_id}/sign-in",
+    access=Access.SIGNED_IN,
+    gives=ToolSignInRead,
+    problems=(404, 429),
+)
+async def post_sign_in(caller: CallerDep, server_id: AnyId, given: ToolSignInCreate, request: Request) -> Response:
+    """Begin: ask the server who signs people in for it. The browser goes to `url`, and comes back within ten minutes."""
+    if given.client_secret is not None and given.client_id is None:
+        raise Invalid("A secret belongs to a client id: enter that too.", field="client_id")
+
+    def look(session: Session, actor: Actor) -> Wish:
+        wish = read_wish(session, actor, server_id, caller.service(KeyRing))
+        require_confirmed(session, actor)
+        return wish
+
+    wish = await caller.read(look)
+    actor = await caller.actor()
+    caller.service(TryLimits).take(TRIES, actor.user_id)
+    known = GivenClient(client_id=given.client_id, client_secret=given.client_secret) if given.client_id else None
+    begun = await caller.service(ToolCatalogue).begin_sign_in(
+        wish, known, actor=actor, redirect_uri=redirect_uri(request), metadata_url=_document_url(request)
     )
-    async def post_sign_in(caller: CallerDep, server_id: AnyId, given: ToolSignInCreate, request: Request) -> Response:
-        """Begin: ask the server who signs people in for it. The browser goes to `url`, and comes back within ten minutes."""
-        if given.client_secret is not None and given.client_id is None:
-            raise Invalid("A secret belongs to a client id: enter that too.", field="client_id")
+    return json_response(begun)
 
-        def look(session: Session, actor: Actor) -> Wish:
-            wish = read_wish(session, server_id, catalogue.ring, actor=actor)
-            require_confirmed(session, actor)
-            return wish
 
-        wish = await caller.read(look)
-        actor = await caller.actor()
-        tries.take(actor.user_id)
-        known = GivenClient(client_id=given.client_id, client_secret=given.client_secret) if given.client_id else None
-        begun = await catalogue.begin_sign_in(
-            wish, known, redirect_uri=redirect_uri(request), metadata_url=document_url, actor=actor
-        )
-        return json_response(begun)
-
-    @routes.add("POST", "/tool-servers/sign-in", access=Access.SIGNED_IN, gives=ToolServerRead, problems=(409, 429))
-    async def post_back(caller: CallerDep, came: ToolSignInFinish) -> Response:
-        """Back, with what the service put into the address. It counts once, and for whoever began it in this browser."""
-        actor = await caller.actor()
-        tries.take(actor.user_id)
-        server_id = await catalogue.finish_sign_in(came, actor=actor)
-        return json_response(
-            await caller.read(
-                lambda session, actor: service.read_server(
-                    session, service.get_server(session, ToolServerId(server_id), actor=actor)
-                )
+@routes.add("POST", "/tool-servers/sign-in", access=Access.SIGNED_IN, gives=ToolServerRead, problems=(409, 429))
+async def post_back(caller: CallerDep, came: ToolSignInFinish) -> Response:
+    """Back, with what the service put into the address. It counts once, and for whoever began it in this browser."""
+    actor = await caller.actor()
+    caller.service(TryLimits).take(TRIES, actor.user_id)
+    server_id = await caller.service(ToolCatalogue).finish_sign_in(came, actor=actor)
+    return json_response(
+        await caller.read(
+            service.read_own_server, ToolServerId(server_id
             )
         )
-
-    @routes.add(
-        "DELETE",
-        "/tool-servers/{server_id}/sign-in",
-        access=Access.SIGNED_IN,
-        gives=ToolServerRead,
-        problems=(404,),
     )
-    async def delete_sign_in(caller: CommandDep, server_id: AnyId) -> Response:
-        """Forget the tokens. The service still lists this program among those it knows, until one removes it there."""
-        return await caller.command(200, lambda session, actor: sign_out(session, server_id, actor=actor))
 
-    @routes.add("GET", DOCUMENT, access=Access.PUBLIC, gives=OAuthClientDocument, problems=(404,))
-    async def get_client_document() -> Response:
-        """What this program says of itself to services that sign people in (Client ID Metadata Document)."""
-        if document_url is None:
-            raise NotFound
-        return json_response(
-            {
-                "client_id": document_url,
-                "client_name": "Tertulia",
-                "client_uri": public_url,
-                "redirect_uris": [f"{public_url}{BACK}"],
-                "grant_types": ["authorization_code", "refresh_token"],
-                "response_types": ["code"],
-                "token_endpoint_auth_method": "none",
-                "application_type": "web",
-            }
-        )
 
-    return routes
+@routes.add(
+    "DELETE",
+    "/tool-servers/{server_id}/sign-in",
+    access=Access.SIGNED_IN,
+    gives=ToolServerRead,
+    problems=(404,),
+)
+async def delete_sign_in(caller: CommandDep, server_id: AnyId) -> Response:
+    """Forget the tokens. The service still lists this program among those it knows, until one removes it there."""
+    return await caller.command(200, sign_out, server_id)
+
+
+@routes.add("GET", DOCUMENT, access=Access.PUBLIC, gives=OAuthClientDocument, problems=(404,))
+async def get_client_document(request: Request) -> Response:
+    """What this program says of itself to services that sign people in (Client ID Metadata Document)."""
+    document_url, public_url = _document_url(request), service_of(request, Settings).public_url
+    if document_url is None:
+        raise NotFound
+    return json_response(
+        {
+            "client_id": document_url,
+            "client_name": "Tertulia",
+            "client_uri": public_url,
+            "redirect_uris": [f"{public_url}{BACK}"],
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+            "token_endpoint_auth_method": "none",
+            "application_type": "web",
+        }
+    )

@@ -1,0 +1,68 @@
+"""What accounts contribute to the app: sign-in, sessions, tokens, sharing, and the stream of events."""
+
+from datetime import timedelta
+
+from tertulia.accounts import admin_routes, event_routes, routes
+from tertulia.accounts.activity import ActivityRecorder
+from tertulia.accounts.caller import ControlToken, Gate
+from tertulia.accounts.idempotency import sweep_idempotency_keys
+from tertulia.accounts.sessions import SessionLife, sweep_sessions
+from tertulia.accounts.access import find_shared
+from tertulia.accounts.streams import OpenStreams
+from tertulia.accounts.tokens import hash_token
+from tertulia.db import Database
+from tertulia.features import Feature, Features
+from tertulia.http.limits import TryLimits
+from tertulia.jobs.service import Job, Jobs
+from tertulia.keyring import KeyRing
+from tertulia.realtime.bus import Bus
+from tertulia.realtime.feed import ChangeFeed
+from tertulia.services import Provides, Services
+from tertulia.settings import Settings
+
+
+def feature() -> Feature:
+    return Feature(
+        "accounts",
+        (
+            routes.routes,
+            admin_routes.routes,
+            event_routes.routes,
+            Provides(SessionLife, _session_life),
+            Provides(Gate, _gate),
+            Provides(ActivityRecorder, lambda own: ActivityRecorder(own.get(Database), own.get(Gate))),
+            Provides(OpenStreams, lambda own: OpenStreams(own.get(Database), own.get(SessionLife))),
+            Provides(ChangeFeed, _change_feed),
+            Jobs(_jobs),
+        ),
+    )
+
+
+def _jobs(services: Services) -> list[Job]:
+    life = services.get(SessionLife)
+    return [
+        Job("sweep-sessions", 60, lambda session: sweep_sessions(session, life)),
+        Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
+    ]
+
+
+def _session_life(services: Services) -> SessionLife:
+    settings = services.get(Settings)
+    return SessionLife(timedelta(days=settings.session_idle_days), timedelta(days=settings.session_absolute_days))
+
+
+def _gate(services: Services) -> Gate:
+    settings, control_token = services.get(Settings), services.find(ControlToken)
+    return Gate(
+        services.get(Database),
+        services.get(SessionLife),
+        services.get(KeyRing),
+        services.get(TryLimits),
+        is_behind_tls=bool(settings.public_url and settings.public_url.startswith("https://")),
+        control_token_hash=hash_token(control_token) if control_token else None,
+        calls_per_minute=settings.api_calls_per_minute,
+    )
+
+
+def _change_feed(services: Services) -> ChangeFeed:
+    return ChangeFeed(services.get(Database), services.get(Bus), find_shared)

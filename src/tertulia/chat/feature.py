@@ -1,0 +1,42 @@
+"""What chats contribute to the app."""
+
+from datetime import timedelta
+
+from tertulia.chat import routes, share_routes, tag_routes
+from tertulia.chat.branches import purge_messages
+from tertulia.chat.file_changes import file_came_or_went
+from tertulia.chat.search_index import build_index, has_unindexed_files, index_files
+from tertulia.chat.service import purge_trash
+from tertulia.chat.tags import purge_tags
+from tertulia.chat.tools import ReadAttachment, ReadChat, ReadState, WriteState
+from tertulia.features import Feature
+from tertulia.files.service import OnAttachmentChanged
+from tertulia.jobs.service import MORE, Job, Jobs
+from tertulia.services import Provides, Services
+from tertulia.settings import Settings
+from tertulia.tools.protocol import OffersTools
+
+
+def feature() -> Feature:
+    return Feature(
+        "chat",
+        (
+            routes.routes,
+            share_routes.routes,
+            tag_routes.routes,
+            Jobs(_jobs),
+            OffersTools(ReadChat(), ReadAttachment(), ReadState(), WriteState()),
+            Provides(OnAttachmentChanged, lambda _: OnAttachmentChanged(file_came_or_went)),
+        ),
+    )
+
+
+def _jobs(services: Services) -> list[Job]:
+    kept = timedelta(days=services.get(Settings).trash_days)
+    return [
+        Job("build-search-index", 60, lambda session: None if build_index(session).is_built else MORE),
+        Job("index-files", 2, lambda session: MORE if index_files(session) else None, has_unindexed_files),
+        Job("purge-messages", 60, lambda session: purge_messages(session, kept)),
+        Job("purge-tags", 3600, lambda session: purge_tags(session, kept)),
+        Job("purge-trash", 60, lambda session: purge_trash(session, kept)),
+    ]

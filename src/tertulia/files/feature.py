@@ -1,0 +1,29 @@
+"""What files contribute to the app: uploads, the blob store, and the process that reads documents."""
+
+from datetime import timedelta
+
+from tertulia.db import Database
+from tertulia.features import Feature
+from tertulia.files import routes
+from tertulia.files.reading import FileReader, sweep_files
+from tertulia.files.store import FileStore
+from tertulia.jobs.service import Job, Jobs
+from tertulia.services import Provides, Services
+from tertulia.settings import Settings
+
+
+def feature() -> Feature:
+    return Feature(
+        "files",
+        (
+            routes.routes,
+            Provides(FileStore, lambda services: FileStore(services.get(Settings))),
+            Provides(FileReader, lambda services: FileReader(services.get(Database), services.get(FileStore))),
+            Jobs(_jobs),
+        ),
+    )
+
+
+def _jobs(services: Services) -> list[Job]:
+    kept = timedelta(days=services.get(Settings).trash_days)
+    return [Job("sweep-files", 3600, lambda session: sweep_files(session, kept))]

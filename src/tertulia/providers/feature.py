@@ -1,0 +1,71 @@
+"""What providers contribute to the app: the model registry, the built-in model, and the operator's providers."""
+
+from tertulia.db import Database
+from tertulia.errors import AppError, SettingsError
+from tertulia.features import Feature
+from tertulia.http.clients import OutboundClients
+from tertulia.http.outbound import Timeouts
+from tertulia.jobs.service import Job, Jobs
+from tertulia.keyring import KeyRing
+from tertulia.providers import routes
+from tertulia.providers.adapters import Access
+from tertulia.providers.book import ModelBook, refresh_catalogue
+from tertulia.providers.catalogue import ModelCatalogue, OperatorProvider, operator_provider
+from tertulia.providers.local.supervisor import LocalModel
+from tertulia.providers.prices import PriceLoader
+from tertulia.providers.vendors import BY_ID
+from tertulia.services import Provides, Services
+from tertulia.settings import Settings
+
+LOCAL_TIMEOUTS = Timeouts(connect_s=5, first_byte_s=600, idle_s=300, whole_s=3600)
+
+
+def feature() -> Feature:
+    return Feature(
+        "providers",
+        (
+            routes.routes,
+            Provides(LocalModel, _local_model),
+            Provides(ModelCatalogue, _catalogue),
+            Provides(PriceLoader, lambda _: PriceLoader()),
+            Jobs(lambda _: [Job("refresh-models", 24 * 3600, refresh_catalogue)]),
+        ),
+    )
+
+
+def _local_model(services: Services) -> LocalModel | None:
+    settings = services.get(Settings)
+    if settings.local_model == "none":
+        return None
+    return LocalModel(settings.local_model, settings.models_folder, LOCAL_TIMEOUTS)
+
+
+def _catalogue(services: Services) -> ModelCatalogue:
+    db, clients = services.get(Database), services.get(OutboundClients)
+    return ModelCatalogue(
+        db,
+        services.get(KeyRing),
+        ModelBook(db),
+        local=services.find(LocalModel),
+        operator=_operator_providers(services.get(Settings), clients),
+        client=clients.guarded,
+        timeouts=clients.timeouts,
+    )
+
+
+def _operator_providers(settings: Settings, clients: OutboundClients) -> list[OperatorProvider]:
+    """Build the operator's providers. Raises SettingsError that names the provider and the problem."""
+    providers: dict[str, OperatorProvider] = {}
+    for config in settings.operator_providers():
+        vendor = BY_ID.get(config.provider)
+        if vendor is None or config.provider in providers:
+            problem = "is named twice" if vendor else "is not a provider. docs/reference/providers.md lists them"
+            raise SettingsError(f"TERTULIA_PROVIDERS: {config.provider} {problem}.")
+        access = Access(config.api_key, config.base_url, config.settings)
+        try:
+            providers[config.provider] = operator_provider(
+                vendor, access, clients.operator, clients.timeouts, config.models
+            )
+        except AppError as error:
+            raise SettingsError(f"The provider {config.provider}: {error.detail}") from None
+    return list(providers.values())

@@ -1,0 +1,54 @@
+"""What runs contribute to the app: asking for replies, executing runs, tool calls, and compaction."""
+
+from tertulia.db import Database
+from tertulia.features import Feature
+from tertulia.http.clients import OutboundClients
+from tertulia.jobs.service import Job, Jobs, ProcessId
+from tertulia.providers.catalogue import ModelCatalogue
+from tertulia.realtime.bus import Bus
+from tertulia.runs import draft_routes, routes
+from tertulia.runs.calls import routes as call_routes
+from tertulia.runs.calls.approvals import expire_approvals, has_expired
+from tertulia.runs.calls.runner import ToolRunner
+from tertulia.runs.compaction import routes as compaction_routes
+from tertulia.runs.compaction.summaries import Summarizer
+from tertulia.runs.engine.executor import RunExecutor
+from tertulia.runs.engine.remote import RemoteRuns
+from tertulia.runs.request import routes as request_routes
+from tertulia.services import Provides, Services
+from tertulia.settings import Settings
+from tertulia.tools.catalogue import ToolCatalogue
+
+
+def feature() -> Feature:
+    return Feature(
+        "runs",
+        (
+            routes.routes,
+            draft_routes.routes,
+            request_routes.routes,
+            compaction_routes.routes,
+            call_routes.tool_routes,
+            call_routes.tool_execution_routes,
+            Provides(ToolRunner, _tool_runner),
+            Provides(Summarizer, lambda services: Summarizer(services.get(Database))),
+            Provides(RunExecutor, _executor),
+            Provides(RemoteRuns, lambda services: RemoteRuns(services.get(Bus), services.get(RunExecutor))),
+            Jobs(lambda _: [Job("expire-approvals", 30, expire_approvals, has_expired)]),
+        ),
+    )
+
+
+def _tool_runner(services: Services) -> ToolRunner:
+    return ToolRunner(services.get(Database), services.get(ToolCatalogue), services.get(OutboundClients).guarded)
+
+
+def _executor(services: Services) -> RunExecutor:
+    return RunExecutor(
+        services.get(Database),
+        services.get(ModelCatalogue),
+        services.get(ToolRunner),
+        services.get(Summarizer),
+        boot=services.get(ProcessId),
+        at_once=services.get(Settings).runs_at_once,
+    )

@@ -1,0 +1,23 @@
+"""What import and export contribute to the app."""
+
+from tertulia.db import Database
+from tertulia.features import Feature
+from tertulia.files.store import FileStore
+from tertulia.services import Provides, Services
+from tertulia.settings import Settings
+from tertulia.transfer import routes
+from tertulia.transfer.importer import Importer
+
+
+def feature() -> Feature:
+    return Feature("transfer", (routes.routes, Provides(Importer, _importer)))
+
+
+def _importer(services: Services) -> Importer:
+    settings = services.get(Settings)
+    return Importer(
+        services.get(Database),
+        services.get(FileStore),
+        settings.imports_folder,
+        limit_bytes=settings.storage_per_user_bytes,
+    )
