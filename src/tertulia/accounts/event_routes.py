@@ -17,9 +17,7 @@ routes = Routes("events")
 @routes.add("GET", "/events", access=Access.SIGNED_IN, problems=(429,), stream="ServerEvent")
 async def get_events(
     caller: CallerDep,
-    last_event_id: Annotated[
-        str | None, Header(max_length=100, description="Catch up from after this event.")
-    ] = None,
+    last_event_id: Annotated[str | None, Header(max_length=100, description="Catch up from after this event.")] = None,
 ) -> EventStream:
     actor = await caller.actor()
     held = ExitStack()

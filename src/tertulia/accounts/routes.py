@@ -72,7 +72,9 @@ async def post_session(request: Request, sign_in: SignIn) -> Response:
     service_of(request, TryLimits).take(SIGN_IN_OF_ADDRESS, _network(request.scope["client_address"]))
     found = await service_of(request, Gate).db.read(sessions.find_credentials, sign_in.username)
     # An account has a user name and perhaps an address, and five tries for both together.
-    service_of(request, TryLimits).take(SIGN_IN_OF_ACCOUNT, found.user_id if found else service.name_key(sign_in.username))
+    service_of(request, TryLimits).take(
+        SIGN_IN_OF_ACCOUNT, found.user_id if found else service.name_key(sign_in.username)
+    )
     if not await password_matches(sign_in.password, found.password_hash if found else None) or found is None:
         await service_of(request, Gate).db.write(
             service.write_audit, None, "session.refused", ip_address=request.scope["client_address"]

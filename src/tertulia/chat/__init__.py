@@ -1,1 +1,1 @@
-"""Chats: trees of messages, each made of typed parts."""
+"""Chats: message trees, and the typed parts of messages."""

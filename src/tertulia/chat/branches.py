@@ -1,4 +1,4 @@
-"""The tree of a chat's messages: its map, copies of a branch, and messages taken out of it and put back."""
+"""Work on a chat's message tree: read its map, fork a branch, delete and restore messages."""
 
 from collections import defaultdict
 from datetime import timedelta
@@ -33,22 +33,22 @@ MAX_TITLE = 200
 def delete_message(session: Session, actor: Actor, message_id: MessageId) -> None:
     """Take one message out of its branch; those that followed it follow the one before it, and none is lost.
 
-    Raises MessageNotFound, and StillWriting for a reply whose run has not ended.
+    Raises MessageNotFound, NotYourMessage, and StillWriting if the message or a follower is still being written.
     """
     chat = _locked_chat_of(session, actor, message_id)
     check_hand(chat, find_place(session, message_id).author_id, actor=actor)
     message = session.get_one(Message, message_id, populate_existing=True)
-    # Deleted ones too: when they come back, they must find their place.
+    # Relink deleted followers too, so that restoring them puts them in the right place.
     followers = session.scalars(_followers(chat.id, message_id).order_by(Message.id)).all()
     writing = session.scalar(
         sa.select(Message.id).where(Message.id.in_([message_id, *followers]), Message.status.in_(WRITING)).limit(1)
     )
-    if writing is not None:  # itself, or a reply to it, which would answer something else
+    if writing is not None:  # the message, or a reply that would then follow another message
         raise StillWriting
     last_read = get_message(session, actor, message_id)
     mark_stale(session, chat.id, message_id, is_deleted=True)
     _relink(session, list(followers), message.previous_message_id)
-    was, message.status = message.status, MessageStatus.DELETED
+    status_before, message.status = message.status, MessageStatus.DELETED
     index_stored(session, [message_id])
     move_places(session, message_id, message.previous_message_id)
     values: dict[str, object] = {"message_count": Chat.message_count - 1}
@@ -56,14 +56,14 @@ def delete_message(session: Session, actor: Actor, message_id: MessageId) -> Non
     next_head = _newest_below_or_at(session, chat.id, message.previous_message_id) if was_head else None
     if was_head:
         values["head_message_id"] = next_head
-    before = Deleted(status=was, was_head=was_head, next_head=next_head, followers=list(followers))
+    before = Deleted(status=status_before, was_head=was_head, next_head=next_head, followers=list(followers))
     message.details = message.details.model_copy(update={"deleted": before})
     session.flush()
     session.execute(sa.update(Chat).where(Chat.id == chat.id).values(values))
-    _announce_deleted(session, chat, last_read)
+    _announce_deleted(session, chat, deleted_message)
     _announce_beside(session, chat, message_id, message.previous_message_id)
     if message.parent_message_id and _is_shown(session, message.parent_message_id):
-        # It has a reply less.
+        # Its reply count has changed.
         announce_message(
             session, chat.owner_id, MessageId(message.parent_message_id), Operation.UPDATED, with_chat=False
         )
@@ -73,21 +73,24 @@ def delete_message(session: Session, actor: Actor, message_id: MessageId) -> Non
 def check_may_delete(session: Session, actor: Actor, message_id: MessageId) -> Actor:
     """Before anything is stopped for it; gives the actor. One that is missing is for `delete_message` to tell of.
 
-    Raises NotYourMessage.
+    A missing message passes, because `delete_message` reports it. Raises NotYourMessage.
     """
-    row = session.execute(
+    user_ids = session.execute(
         sa.select(Chat.user_id, Message.user_id)
         .join(Message, Message.chat_id == Chat.id)
         .where(Message.id == message_id, Chat.deleted_at.is_(None), may_write_chat(Chat.id, Chat.user_id)),
         {"actor_id": actor.user_id},
     ).first()
-    if row is not None and actor.user_id not in (row[0], row[1]):
+    if user_ids is not None and actor.user_id not in (user_ids[0], user_ids[1]):
         raise NotYourMessage
     return actor
 
 
 def restore_message(session: Session, actor: Actor, message_id: MessageId) -> MessageRead:
-    """Put a deleted message back where it was; one that is not deleted stays as it is. Raises MessageNotFound."""
+    """Restore a deleted message to its place; a message that is not deleted stays unchanged.
+
+    Raises MessageNotFound, NotYourMessage.
+    """
     chat = _locked_chat_of(session, actor, message_id, is_deleted=True)
     message = session.get_one(Message, message_id, populate_existing=True)
     before = message.details.deleted
@@ -104,10 +107,10 @@ def restore_message(session: Session, actor: Actor, message_id: MessageId) -> Me
     message.status = before.status
     message.details = message.details.model_copy(update={"deleted": None})
     index_stored(session, [message_id])
-    _relink(session, list(still_there), message_id)
+    _relink(session, list(followers), message_id)
     mark_stale(session, chat.id, message_id)
     values: dict[str, object] = {"message_count": Chat.message_count + 1}
-    # Only if nothing was said since: then the head stays with what was.
+    # Move the head back only if it has not moved since the deletion.
     is_head = (before.was_head and chat.head_message_id == before.next_head) or chat.head_message_id is None
     if is_head and message.thread_level == 0:
         values["head_message_id"] = newest_leaf_below(session, chat.id, message_id)
@@ -118,14 +121,14 @@ def restore_message(session: Session, actor: Actor, message_id: MessageId) -> Me
         announce_message(
             session, chat.owner_id, MessageId(message.parent_message_id), Operation.UPDATED, with_chat=False
         )
-    for follower in still_there:
+    for follower in followers:
         if _is_shown(session, follower):
             announce_message(session, chat.owner_id, MessageId(follower), Operation.UPDATED, with_chat=False)
     return restored
 
 
 def purge_messages(session: Session, kept: timedelta) -> int:
-    """Delete for good what was deleted longer ago; nothing is linked to it any more. A few at a time."""
+    """Delete up to 200 messages permanently, deleted longer than `kept` ago. No message follows them any more."""
     old = (
         sa.select(Message.id)
         .where(Message.status == MessageStatus.DELETED, Message.updated_at < clock.now() - kept)
@@ -135,7 +138,7 @@ def purge_messages(session: Session, kept: timedelta) -> int:
 
 
 def fork_chat(session: Session, actor: Actor, message_id: MessageId, *, limit_bytes: int) -> ChatRead:
-    """A new chat of the caller's own, with a copy of the branch up to a message; what it cost stays with the first."""
+    """Create a chat of the actor with a copy of the branch up to a message. Token and cost totals are not copied."""
     source = _readable_chat_of(session, actor, message_id)
     now = clock.now()
     branch = [row[0] for row in BRANCH_IDS.all(session, chat_id=source.id, leaf=message_id, links=2**31 - 1)][::-1]
@@ -147,7 +150,7 @@ def fork_chat(session: Session, actor: Actor, message_id: MessageId, *, limit_by
             title=f"Branch of {source.title}"[:MAX_TITLE],
             provider=source.provider,
             model_name=source.model_name,
-            # The instructions of another's chat are not shown, and not handed on.
+            # Another user's system prompt is private, so it is not copied.
             system_prompt=source.system_prompt if source.user_id == actor.user_id else None,
             settings=source.settings,
             context_window_size=source.context_window_size,
@@ -161,26 +164,26 @@ def fork_chat(session: Session, actor: Actor, message_id: MessageId, *, limit_by
     for start in range(0, len(branch), COPIED_AT_ONCE):
         some = branch[start : start + COPIED_AT_ONCE]
         found = {row.id: row for row in session.scalars(sa.select(Message).where(Message.id.in_(some)))}
-        named = [one for row in found.values() for one in attachments_in(row.parts)]
-        files = copy_attachments(session, actor, named, chat_id=chat_id, limit_bytes=limit_bytes)
-        copied = {one: new_id() for one in some}
+        attachment_ids = [file_id for row in found.values() for file_id in attachments_in(row.parts)]
+        files = copy_attachments(session, actor, attachment_ids, chat_id=chat_id, limit_bytes=limit_bytes)
+        copied = {file_id: new_id() for file_id in some}
         copies = []
-        for original in (found[one] for one in some):
+        for original in (originals[original_id] for original_id in batch):
             parts = with_other_files(original.parts, files)
-            copies.append(_copy_of(original, copied[original.id], chat_id, previous) | {"parts": parts})
-            previous = copied[original.id]
+            copies.append(_copy_of(original, new_ids[original.id], chat_id, previous) | {"parts": parts})
+            previous = new_ids[original.id]
         session.execute(sa.insert(table_of(Message)), copies)
-        calls = copy_calls(session, copied, chat_id=chat_id)
+        calls = copy_calls(session, new_ids, chat_id=chat_id)
         links: list[tuple[str, list[Part]]] = [(str(copy["id"]), copy["parts"]) for copy in copies]  # type: ignore[misc]
         for copied_id, parts in links:
             if calls and any(isinstance(part, ToolCallPart) for part in parts):
-                theirs = with_other_calls(parts, calls)
+                new_parts = with_other_calls(parts, calls)
                 session.execute(
                     sa.update(Message)
                     .where(Message.id == copied_id)
-                    .values(parts=theirs, updated_at=Message.updated_at)
+                    .values(parts=new_parts, updated_at=Message.updated_at)
                 )
-            if ids := [one for one in attachments_in(parts) if one in files.values()]:
+            if ids := [file_id for file_id in attachments_in(parts) if file_id in files.values()]:
                 attached = find_attachable(session, actor, ids, chat_id=chat_id)
                 link_attachments(session, attached, message_id=copied_id, chat_id=chat_id)
         index_stored(session, [str(copy["id"]) for copy in copies])
@@ -191,7 +194,10 @@ def fork_chat(session: Session, actor: Actor, message_id: MessageId, *, limit_by
 
 
 def read_tree(session: Session, actor: Actor, chat_id: ChatId) -> list[Segment]:
-    """The chat's tree as stretches without a fork, oldest first; what it costs follows the number of messages."""
+    """Return the chat's tree as segments without a fork: depth first, older branches first.
+
+    The work grows with the number of messages. Raises ChatNotFound.
+    """
     if READABLE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id) is None:
         raise ChatNotFound
     rows = session.execute(
@@ -204,48 +210,54 @@ def read_tree(session: Session, actor: Actor, chat_id: ChatId) -> list[Segment]:
         .order_by(Message.id)
     ).all()
     following: defaultdict[str | None, list[str]] = defaultdict(list)
-    for one, previous in rows:
-        following[previous].append(one)
-    stretches: list[tuple[str, str, int, int | None]] = []  # first, last, how many, the stretch that it follows
+    for message_id, previous in rows:
+        following[previous].append(message_id)
+    segments: list[tuple[str, str, int, int | None]] = []  # first, last, count, index of the segment before
     open_ends: list[tuple[str, int | None]] = [(first, None) for first in reversed(following[None])]
     while open_ends:
         first, follows = open_ends.pop()
         last, count = first, 1
         while len(following[last]) == 1:
             last, count = following[last][0], count + 1
-        stretches.append((first, last, count, follows))
-        open_ends += [(fork, len(stretches) - 1) for fork in reversed(following[last])]
-    return _with_excerpts(session, stretches)
+        segments.append((first, last, count, follows))
+        open_ends += [(fork, len(segments) - 1) for fork in reversed(following[last])]
+    return _with_excerpts(session, segments)
 
 
-def _with_excerpts(session: Session, stretches: list[tuple[str, str, int, int | None]]) -> list[Segment]:
-    wanted = sorted({end for first, last, *_ in stretches for end in (first, last)})
+def _with_excerpts(session: Session, segments: list[tuple[str, str, int, int | None]]) -> list[Segment]:
+    end_ids = sorted({end for first, last, *_ in segments for end in (first, last)})
     ends: dict[str, SegmentEnd] = {}
-    for start in range(0, len(wanted), COPIED_AT_ONCE):
-        for one, role, words, model, created_at in session.execute(
+    for start in range(0, len(end_ids), COPIED_AT_ONCE):
+        for message_id, role, excerpt, details, created_at in session.execute(
             sa.select(
                 Message.id,
                 Message.role,
                 sa.func.substr(Message.content, 1, EXCERPT, type_=sa.Text()),
                 Message.details,
                 Message.created_at,
-            ).where(Message.id.in_(wanted[start : start + COPIED_AT_ONCE]))
+            ).where(Message.id.in_(end_ids[start : start + COPIED_AT_ONCE]))
         ):
-            ends[one] = {"id": one, "role": role, "excerpt": words, "model_name": model.model, "created_at": created_at}
+            ends[message_id] = {
+                "id": message_id,
+                "role": role,
+                "excerpt": excerpt,
+                "model_name": details.model,
+                "created_at": created_at,
+            }
     return [
         {"first": ends[first], "last": ends[last], "message_count": count, "follows": follows}
-        for first, last, count, follows in stretches
+        for first, last, count, follows in segments
     ]
 
 
 def _copy_of(original: Message, copied_id: str, chat_id: str, previous: str | None) -> dict[str, object]:
-    writing = original.status in WRITING  # what is there of it is copied, and ends there
+    is_writing = original.status in WRITING  # copy the text so far and mark it as interrupted
     return {
         "id": copied_id,
         "chat_id": chat_id,
         "user_id": original.user_id,
         "role": original.role,
-        "status": MessageStatus.INTERRUPTED if writing else original.status,
+        "status": MessageStatus.INTERRUPTED if is_writing else original.status,
         "previous_message_id": previous,
         "parent_message_id": None,
         "thread_level": 0,
@@ -264,7 +276,7 @@ def _copy_of(original: Message, copied_id: str, chat_id: str, previous: str | No
 
 
 def _locked_chat_of(session: Session, actor: Actor, message_id: MessageId, *, is_deleted: bool = False) -> LockedChat:
-    """The chat of a message, locked; read before the lock and after it. Raises MessageNotFound."""
+    """Lock and return the chat of a message; `is_deleted` accepts a deleted message too. Raises MessageNotFound."""
     chat_id = session.scalar(sa.select(Message.chat_id).where(Message.id == message_id))
     if chat_id is None:
         raise MessageNotFound
@@ -294,7 +306,7 @@ def _followers(chat_id: str, message_id: str | None) -> sa.Select[str]:
 
 
 def _relink(session: Session, message_ids: list[str], previous: str | None) -> None:
-    """`updated_at` stays: nothing that a person sees of these messages has changed."""
+    """Set the previous message of several messages. Keep `updated_at`, because nothing visible has changed."""
     session.execute(
         sa.update(Message)
         .where(Message.id.in_(message_ids))
@@ -303,7 +315,7 @@ def _relink(session: Session, message_ids: list[str], previous: str | None) -> N
 
 
 def _newest_below_or_at(session: Session, chat_id: str, message_id: str | None) -> str | None:
-    """Where the head goes when it is deleted: to another version of what was deleted, else to what was before it."""
+    """Return the head after a deleted head: the newest leaf below a message or, for None, below the newest root."""
     if message_id is not None:
         return newest_leaf_below(session, chat_id, message_id)
     roots = session.scalars(
@@ -330,9 +342,9 @@ def _announce_deleted(session: Session, chat: LockedChat, message: MessageRead) 
 
 
 def _announce_beside(session: Session, chat: LockedChat, message_id: str, previous: str | None) -> None:
-    """The messages whose siblings have changed, those that were linked anew among them."""
-    beside = session.scalars(
+    """Announce the siblings of a message, including relinked ones: their `sibling_ids` have changed."""
+    siblings = session.scalars(
         _followers(chat.id, previous).where(Message.status != MessageStatus.DELETED, Message.id != message_id)
     ).all()
-    for one in beside:
-        announce_message(session, chat.owner_id, MessageId(one), Operation.UPDATED, with_chat=False)
+    for sibling_id in siblings:
+        announce_message(session, chat.owner_id, MessageId(sibling_id), Operation.UPDATED, with_chat=False)

@@ -1,4 +1,4 @@
-"""The counters of a chat, counted again: what `tertulia db check` compares with what is stored."""
+"""Recount the counters of chats, for `tertulia db check`."""
 
 from decimal import Decimal
 
@@ -11,7 +11,7 @@ from tertulia.db import later_of
 
 
 def find_wrong_counters(session: Session) -> list[str]:
-    """One sentence for each chat whose stored counts differ from its messages."""
+    """Return one sentence for each chat whose stored message count or last message time is wrong."""
     counted = (
         sa.select(
             Message.chat_id,
@@ -26,13 +26,13 @@ def find_wrong_counters(session: Session) -> list[str]:
         .outerjoin(counted, counted.c.chat_id == Chat.id)
         .where(
             (Chat.message_count != sa.func.coalesce(counted.c.messages, 0))
-            # A copy of a branch is newer than its messages.
+            # A forked chat is newer than its copied messages.
             | (counted.c.newest.is_not(None) & (Chat.last_message_at != later_of(counted.c.newest, Chat.created_at)))
         )
     )
     return [
-        f"chat {chat_id}: {stored} messages stored, {found} counted, or its time differs"
-        for chat_id, stored, found in rows
+        f"chat {chat_id}: {stored} messages stored, {actual} counted, or its time differs"
+        for chat_id, stored, actual in rows
     ]
 
 

@@ -1,4 +1,4 @@
-"""How chats fail."""
+"""Errors of chats, messages, reactions and tags."""
 
 from tertulia.errors import Conflict, Forbidden, Invalid, NotFound
 
@@ -12,7 +12,7 @@ class MessageNotFound(NotFound):
 
 
 class NotYourChat(Forbidden):
-    """It can be seen, and its owner alone does this."""
+    """The actor may read the chat, but only its owner may do this."""
 
     code = "not_your_chat"
 
@@ -24,14 +24,14 @@ class NotYourMessage(Forbidden):
     code = "not_your_message"
 
     def __init__(self) -> None:
-        super().__init__("Only its author or the owner of the chat can do that to a message.")
+        super().__init__("Only the author of this message or the owner of the chat can do that.")
 
 
 class EmptyMessage(Invalid):
     code = "empty_message"
 
     def __init__(self) -> None:
-        super().__init__("A message needs words, or at least one part.", field="content")
+        super().__init__("A message needs text or at least one part.", field="content")
 
 
 class MessageTooLong(Invalid):
@@ -39,19 +39,19 @@ class MessageTooLong(Invalid):
 
     def __init__(self, length: int, limit: int) -> None:
         super().__init__(
-            f"The message has {length:,} characters; {limit:,} are the most. Send the rest as a second message.",
+            f"The message has {length:,} characters; the limit is {limit:,}. Send the rest as a second message.",
             field="content",
             limit=limit,
         )
 
 
 class NotInChat(Invalid):
-    """A message named beside a chat is not one of its messages."""
+    """A message named in a request does not belong to the chat."""
 
     code = "message_not_in_chat"
 
     def __init__(self, field: str) -> None:
-        super().__init__("This message is not one of the chat's.", field=field)
+        super().__init__("This message does not belong to the chat.", field=field)
 
 
 class ThreadTooDeep(Invalid):
@@ -59,7 +59,7 @@ class ThreadTooDeep(Invalid):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"Replies to replies go {limit} levels deep. Answer within this thread.",
+            f"Threads can be at most {limit} levels deep. Reply within this thread.",
             field="parent_message_id",
             limit=limit,
         )
@@ -70,7 +70,7 @@ class TooManyPinned(Invalid):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"{limit} messages of a chat are pinned for models already. Let one go first.",
+            f"At most {limit} messages of a chat can be pinned. Unpin a message first.",
             field="context_rule",
             limit=limit,
         )
@@ -80,49 +80,53 @@ class ShareTheDraft(Invalid):
     code = "share_the_draft"
 
     def __init__(self) -> None:
-        super().__init__("This chat belongs to a draft. Share the draft: its chats go with it.")
+        super().__init__("This chat belongs to a draft. Share the draft to share its chats.")
 
 
 class NotAnEmoji(Invalid):
     code = "not_an_emoji"
 
     def __init__(self) -> None:
-        super().__init__("A reaction is one emoji.", field="emoji")
+        super().__init__("A reaction must be a single emoji.", field="emoji")
 
 
 class TooManyReactions(Invalid):
     code = "too_many_reactions"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} reactions of one person on a message are the most.", field="emoji", limit=limit)
+        super().__init__(
+            f"You can add at most {limit} reactions to a message. Remove one first.", field="emoji", limit=limit
+        )
 
 
 class TagNotFound(NotFound):
     code = "tag_not_found"
 
     def __init__(self) -> None:
-        super().__init__("There is no such tag, or it is not yours.")
+        super().__init__("This tag does not exist, or it is not yours.")
 
 
 class TagExists(Conflict):
     code = "tag_exists"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is a tag {name} already. Choose another name, or merge the two.", field="name")
+        super().__init__(
+            f"A tag named {name} already exists. Choose another name, or merge the two tags.", field="name"
+        )
 
 
 class TooManyTags(Invalid):
     code = "too_many_tags"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} tags are the most. Merge or delete some.", limit=limit)
+        super().__init__(f"You can have at most {limit} tags. Merge or delete some.", limit=limit)
 
 
 class StillWriting(Conflict):
     code = "message_still_writing"
 
     def __init__(self) -> None:
-        super().__init__("This reply is still being written. Stop it first, or wait.")
+        super().__init__("This reply is still being written. Stop it first, or wait until it is finished.")
 
 
 class UnstorableText(Invalid):
@@ -140,4 +144,4 @@ class StateTooLarge(Invalid):
     code = "state_too_large"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"The state of a chat may have {limit:,} bytes of JSON at most.", field="state", limit=limit)
+        super().__init__(f"The state of a chat can have at most {limit:,} bytes of JSON.", field="state", limit=limit)

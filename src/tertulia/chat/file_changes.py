@@ -1,4 +1,4 @@
-"""A file that messages carry was deleted, or has come back: what is found and told of it follows."""
+"""Update search and summaries when an attached file is deleted or restored."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -10,11 +10,14 @@ from tertulia.files.models import Attachment, MessageAttachment
 
 
 def file_came_or_went(session: Session, attachment_id: str) -> None:
-    """Search looks at it anew, and no summary keeps the words of one that was deleted."""
+    """Queue a file for indexing and mark the summaries of messages with it as superseded.
+
+    If the file was deleted, the text of those summaries is deleted too.
+    """
     index_file_anew(session, attachment_id)
-    is_gone = (
+    is_deleted = (
         session.scalar(sa.select(Attachment.deleted_at.is_not(None)).where(Attachment.id == attachment_id)) or False
     )
-    used = sa.select(Message.chat_id, Message.id).join(MessageAttachment, MessageAttachment.message_id == Message.id)
-    for chat_id, message_id in session.execute(used.where(MessageAttachment.attachment_id == attachment_id)).all():
-        mark_stale(session, chat_id, message_id, is_deleted=is_gone)
+    uses = sa.select(Message.chat_id, Message.id).join(MessageAttachment, MessageAttachment.message_id == Message.id)
+    for chat_id, message_id in session.execute(uses.where(MessageAttachment.attachment_id == attachment_id)).all():
+        mark_stale(session, chat_id, message_id, is_deleted=is_deleted)

@@ -1,4 +1,4 @@
-"""Writing messages into the tree. Nothing is overwritten; what is in place keeps its old wording."""
+"""Write messages into the tree, and edit them in place with a history of earlier texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,13 +47,13 @@ from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
 MAX_EDITS_KEPT = 50
-MAX_PINNED = 50  # messages of a chat that models are always sent
+MAX_PINNED = 50  # messages of a chat that are always sent to models
 WRITING = (MessageStatus.SENDING, MessageStatus.STREAMING)
 
 
 @dataclass(frozen=True)
 class LockedChat:
-    """A chat that this transaction alone may write to, until it ends."""
+    """A chat that only this transaction may write to until it ends."""
 
     id: ChatId
     owner_id: str
@@ -65,7 +65,7 @@ class LockedChat:
 
 
 def lock_chat(session: Session, actor: Actor, chat_id: ChatId) -> LockedChat:
-    """Concurrent senders wait here for one another, which puts their messages in order. Raises ChatNotFound."""
+    """Lock a chat for writing. Concurrent senders wait, so messages stay in order. Raises ChatNotFound."""
     row = LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     if row is None:
         raise ChatNotFound
@@ -74,37 +74,41 @@ def lock_chat(session: Session, actor: Actor, chat_id: ChatId) -> LockedChat:
 
 @dataclass(frozen=True)
 class WrittenMessage:
-    """What a person wrote, with the files that it names, each looked up."""
+    """The stored parts of a person's message, and the files they name."""
 
     parts: list[Part]
     attached: Sequence[Attached] = ()
 
 
 def written_parts(written: Written) -> list[Part]:
-    """The parts of what a person wrote, with files by their ids alone. Raises EmptyMessage, MessageTooLong, UnstorableText."""
+    """Return the parts of a person's message, files by id only. Raises EmptyMessage, MessageTooLong, UnstorableText."""
     if written.parts is not None:
         parts: list[Part] = list(written.parts)
     else:
         parts = [TextPart(text=written.content)] if (written.content or "").strip() else []
-    named = set(attachments_in(parts))
-    parts += [FilePart(attachment_id=one) for one in dict.fromkeys(written.attachment_ids) if one not in named]
+    named_ids = set(attachments_in(parts))
+    parts += [
+        FilePart(attachment_id=attachment_id)
+        for attachment_id in dict.fromkeys(written.attachment_ids)
+        if attachment_id not in named_ids
+    ]
     if not parts or all(isinstance(part, TextPart) and not part.text.strip() for part in parts):
         raise EmptyMessage
-    words = flatten(parts)
-    if len(words) > MAX_WRITTEN:
-        raise MessageTooLong(len(words), MAX_WRITTEN)
-    if "\x00" in words:
+    text = flatten(parts)
+    if len(text) > MAX_WRITTEN:
+        raise MessageTooLong(len(text), MAX_WRITTEN)
+    if "\x00" in text:
         raise UnstorableText
     return parts
 
 
 def with_files(session: Session, actor: Actor, chat: LockedChat, parts: list[Part]) -> WrittenMessage:
-    """The parts as they are stored: pictures as pictures, names as they are. Raises what `find_attachable` raises."""
+    """Replace file references with stored file details, images as image parts. Raises what `find_attachable` raises."""
     ids = attachments_in(parts)
     if not ids:
         return WrittenMessage(parts)
     attached = find_attachable(session, actor, ids, chat_id=chat.id)
-    known = {one.id: one for one in attached}
+    known = {file.id: file for file in attached}
     stored: list[Part] = []
     for part in parts:
         if isinstance(part, ImagePart | FilePart) and part.attachment_id is not None:
@@ -123,7 +127,10 @@ def _file_part(file: Attached, alt: str | None) -> Part:
 
 @dataclass(frozen=True)
 class ThreadPlace:
-    """The thread below a message; posting there moves no head. Without a parent: one whose parent was deleted for good."""
+    """A thread below a message; posting there does not move the head.
+
+    `parent_message_id` is None if the parent was deleted permanently.
+    """
 
     parent_message_id: MessageId | None
     level: int
@@ -137,7 +144,7 @@ _UPDATE_CHAT = Prepared(
     .values(
         head_message_id=sa.bindparam("new_head", type_=Chat.id.type),
         message_count=Chat.message_count + 1,
-        # A clock that was set back must not put a chat below what was said before.
+        # Never decreases, even if the clock was set back.
         last_message_at=later_of(Chat.last_message_at, sa.bindparam("new_moment", type_=Chat.last_message_at.type)),
         updated_at=sa.bindparam("new_moment", type_=Chat.last_message_at.type),
         title=sa.func.coalesce(sa.bindparam("new_title", type_=sa.String()), Chat.title),
@@ -158,9 +165,9 @@ def append_message(
     attached: Sequence[Attached] = (),
     thread: ThreadPlace | None = None,
 ) -> MessageId:
-    """Put a message into the tree and make it the head, or into a thread, which moves no head.
+    """Insert a message and make it the head, or insert it into a thread without moving the head.
 
-    The caller has locked the chat and announces both.
+    The caller has locked the chat, and announces the chat and the message.
     """
     message_id = MessageId(new_id())
     now = clock.now()
@@ -216,7 +223,7 @@ def post_message(
     previous_message_id: MessageId | None = None,
     parent_message_id: MessageId | None = None,
 ) -> MessageId:
-    """A person's message after the head, after a named message of the chat, or in the thread below one.
+    """Append a person's message after the head, after a given message, or in the thread below a message.
 
     Raises NotInChat, ThreadTooDeep.
     """
@@ -250,12 +257,12 @@ def post_message(
 
 
 def _spoken(parts: list[Part]) -> str:
-    """The words without the names of files."""
+    """Join the text parts, without code and file names."""
     return " ".join(part.text for part in parts if isinstance(part, TextPart)).strip()
 
 
 def check_in_chat(session: Session, chat_id: ChatId, message_id: MessageId, *, field: str) -> None:
-    found = session.scalar(
+    existing_id = session.scalar(
         sa.select(Message.id).where(
             Message.id == message_id,
             Message.chat_id == chat_id,
@@ -263,12 +270,12 @@ def check_in_chat(session: Session, chat_id: ChatId, message_id: MessageId, *, f
             Message.status != MessageStatus.DELETED,
         )
     )
-    if found is None:
+    if existing_id is None:
         raise NotInChat(field)
 
 
 def find_thread(session: Session, chat_id: ChatId, parent_message_id: MessageId) -> ThreadPlace:
-    """Raises NotInChat, and ThreadTooDeep below the tenth level."""
+    """Return the thread below a message. Raises NotInChat, and ThreadTooDeep below the tenth level."""
     level = session.scalar(
         sa.select(Message.thread_level).where(
             Message.id == parent_message_id, Message.chat_id == chat_id, Message.status != MessageStatus.DELETED
@@ -283,19 +290,19 @@ def find_thread(session: Session, chat_id: ChatId, parent_message_id: MessageId)
 
 
 def is_in_thread(session: Session, thread: ThreadPlace, message_id: MessageId) -> bool:
-    found = session.scalar(
+    existing_id = session.scalar(
         sa.select(Message.id).where(
             Message.id == message_id,
             Message.parent_message_id == thread.parent_message_id,
             Message.status != MessageStatus.DELETED,
         )
     )
-    return found is not None
+    return existing_id is not None
 
 
 @dataclass(frozen=True)
 class TreePlace:
-    """Where a message hangs, for whoever makes a sibling of it."""
+    """The place of a message in the tree, used to create siblings of it."""
 
     chat_id: ChatId
     role: MessageRole
@@ -307,14 +314,14 @@ class TreePlace:
 
     @property
     def thread(self) -> ThreadPlace | None:
-        """The thread that it stands in, for a sibling of it; also of one whose parent is gone."""
+        """Return the thread that the message is in, also after its parent was deleted; None outside threads."""
         if not self.thread_level:
             return None
         return ThreadPlace(self.parent_message_id, self.thread_level, None)
 
 
 def find_place(session: Session, message_id: MessageId) -> TreePlace:
-    """Raises MessageNotFound; the caller locks the chat next, which is the check of access."""
+    """Return the place of a message. Raises MessageNotFound. Locking the chat next checks the access."""
     row = session.execute(
         sa.select(
             Message.chat_id,
@@ -341,13 +348,13 @@ def find_place(session: Session, message_id: MessageId) -> TreePlace:
 
 
 def check_hand(chat: LockedChat, author_id: str | None, *, actor: Actor) -> None:
-    """Rewording and deleting is for the author, and for the owner of the chat. Raises NotYourMessage."""
+    """Check that the actor is the author or the chat's owner, who may edit and delete. Raises NotYourMessage."""
     if actor.user_id not in (chat.owner_id, author_id):
         raise NotYourMessage
 
 
 def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, written: WrittenMessage) -> None:
-    """Change the wording of a message; the old one joins its history, of which fifty are kept."""
+    """Replace the text of a message; its history keeps the last fifty texts. Raises StillWriting."""
     message = session.scalars(sa.select(Message).where(Message.id == message_id, Message.chat_id == chat.id)).one()
     if message.status in WRITING:
         raise StillWriting
@@ -365,7 +372,7 @@ def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, wri
 
 
 def set_context_rule(session: Session, actor: Actor, message_id: MessageId, rule: ContextRule) -> MessageRead:
-    """By whoever may write in the chat. Raises MessageNotFound, TooManyPinned."""
+    """Set whether models receive a message. Needs write access to the chat. Raises MessageNotFound, TooManyPinned."""
     place = find_place(session, message_id)
     try:
         chat = lock_chat(session, actor, place.chat_id)
@@ -375,9 +382,9 @@ def set_context_rule(session: Session, actor: Actor, message_id: MessageId, rule
         others = (Message.chat_id == chat.id, Message.context_rule == ContextRule.PINNED, Message.id != message_id)
         if (session.scalar(sa.select(sa.func.count()).where(*others)) or 0) >= MAX_PINNED:
             raise TooManyPinned(MAX_PINNED)
-    known = session.scalars(sa.select(Message.context_rule).where(Message.id == message_id)).one()
+    old_rule = session.scalars(sa.select(Message.context_rule).where(Message.id == message_id)).one()
     session.execute(sa.update(Message).where(Message.id == message_id).values(context_rule=rule))
-    if rule not in (known, ContextRule.PINNED):  # what is pinned goes whole, whatever a summary says of it
+    if rule not in (old_rule, ContextRule.PINNED):  # a pinned message is sent whole, so summaries stay valid
         mark_stale(session, chat.id, message_id)
     return announce_message(session, chat.owner_id, message_id, Operation.UPDATED, with_chat=False)
 
@@ -390,7 +397,7 @@ def announce_message(
     *,
     with_chat: bool = True,
 ) -> MessageRead:
-    """Tell all who may read the chat about a message as it now is, and of the chat with it; gives the message."""
+    """Publish a message as it is now, and its chat unless `with_chat` is false; return the message."""
     row = ONE_MESSAGE.first(session, message_id=message_id)
     assert row is not None
     message = read_message_row(row)

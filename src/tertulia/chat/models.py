@@ -1,4 +1,4 @@
-"""Chats and messages. A message is never overwritten: editing and regenerating make a sibling."""
+"""Tables of chats, messages, tags and compactions, with their enums and JSON values."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -41,15 +41,15 @@ class MessageRole(StrEnum):
 class MessageStatus(StrEnum):
     SENDING = "sending"  # queued
     STREAMING = "streaming"  # from the first byte
-    SENT = "sent"  # a person's at commit, a reply when whole
-    DELIVERED = "delivered"  # a person's, at the provider's first byte
-    INTERRUPTED = "interrupted"  # by a crash or a cancel: the run says which
+    SENT = "sent"  # a person's message at commit, a reply when complete
+    DELIVERED = "delivered"  # a person's message, at the provider's first byte
+    INTERRUPTED = "interrupted"  # by a crash or a cancellation; the run says which
     ERROR = "error"
     DELETED = "deleted"
 
 
 class FinishReason(StrEnum):
-    """Why a model stopped."""
+    """The reason why a model stopped."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -61,7 +61,7 @@ class FinishReason(StrEnum):
 
 
 class OptimizationType(StrEnum):
-    """Ways to send less: leave the oldest out, tell what was said by a summary, say the same in fewer tokens."""
+    """Ways to compact the context: omit the oldest messages, summarise them, or compress the text."""
 
     TRUNCATION = "truncation"
     SUMMARIZATION = "summarization"
@@ -69,13 +69,13 @@ class OptimizationType(StrEnum):
 
 
 class TriggerReason(StrEnum):
-    TOKEN_LIMIT = "token_limit"  # noqa: S105 - of a window
+    TOKEN_LIMIT = "token_limit"  # noqa: S105 - not a secret
     USER_REQUEST = "user_request"
     AUTO = "auto"
 
 
 class ChatSettings(BaseModel):
-    """What the provider is asked for; what is absent is the provider's default."""
+    """Settings of a chat's model requests. Absent sampling parameters use the provider's defaults."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -84,14 +84,13 @@ class ChatSettings(BaseModel):
     top_p: float | None = Field(None, ge=0, le=1)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
-    tools: list[Key] | None = Field(
-        None, max_length=50, description="The keys of the tools that the model may ask for."
-    )
+    tools: list[Key] | None = Field(None, max_length=50, description="The keys of the tools that the model may call.")
     when_full: OptimizationType | None = Field(
-        None, description="What is done when the window is full; null: the oldest messages are left out (truncation)."
+        None,
+        description="How to compact the context when the window is full. `null`: omit the oldest messages.",
     )
     optimize_at: float | None = Field(
-        None, ge=0.3, le=1, description="The part of the window that may be used before that is done; null: all of it."
+        None, ge=0.3, le=1, description="The share of the window to use before compaction. `null`: the whole window."
     )
 
 
@@ -99,8 +98,8 @@ class TokenCount(BaseModel):
     prompt: int
     completion: int
     total: int
-    cached: int = 0  # among the prompt
-    estimated: bool = False  # our own count, because the provider never said
+    cached: int = 0  # included in prompt
+    estimated: bool = False  # our estimate, because the provider reported none
 
 
 class MessageError(BaseModel):
@@ -110,16 +109,16 @@ class MessageError(BaseModel):
 
 
 class Deleted(BaseModel):
-    """What a deleted message was, for whoever takes the deletion back."""
+    """The state of a message before its deletion, used to restore it."""
 
     status: MessageStatus
     was_head: bool
-    next_head: str | None = None  # where the chat's head went, if it was here
-    followers: list[str]  # ids of the messages that followed it, and were linked to the one before it
+    next_head: str | None = None  # the head that replaced it, if it was the head
+    followers: list[str]  # ids of the messages that followed it
 
 
 class MessageMetadata(BaseModel):
-    """How a reply came to be."""
+    """Details of a message, mostly about how a reply was generated."""
 
     provider: str | None = None
     model: str | None = None
@@ -129,15 +128,15 @@ class MessageMetadata(BaseModel):
     finish_reason: FinishReason | None = None
     processing_time: float | None = None  # seconds
     temperature: float | None = None
-    left_out: int | None = None  # messages of the branch that did not fit the model's window
+    left_out: int | None = None  # messages of the branch that were not sent
     error: MessageError | None = None
     edited: bool | None = None
-    author: str | None = None  # of an imported message: somebody who has no account here
+    author: str | None = None  # name of an imported message's author without an account
     deleted: Deleted | None = None
 
 
 class ContextRule(StrEnum):
-    """What goes to models of a message: what fits, always, or never."""
+    """Whether models receive a message: if it fits, always, or never."""
 
     AUTO = "auto"
     PINNED = "pinned"
@@ -161,7 +160,7 @@ class Chat(Timestamps, Base):
             initially="DEFERRED",
             ondelete="NO ACTION",
         ),
-        # The id ends each list index, so that equal times are already in order.
+        # Each list index ends with the id, so that rows with equal times are sorted.
         sa.Index(None, "user_id", "is_archived", "last_message_at", "id"),
         sa.Index(None, "user_id", "last_message_at", "id"),
         sa.Index(
@@ -174,7 +173,7 @@ class Chat(Timestamps, Base):
         ),
         sa.Index(None, "created_at"),
         sa.Index(None, "deleted_at"),
-        # What was imported once is known again.
+        # Finds the chat when the same export is imported again.
         sa.Index(
             "uq_chat_import",
             "user_id",
@@ -195,9 +194,9 @@ class Chat(Timestamps, Base):
     system_prompt: Mapped[str | None] = mapped_column(sa.String(2000))
     context_window_size: Mapped[int | None]
     settings: Mapped[ChatSettings] = mapped_column(JsonOf(ChatSettings), default=ChatSettings)
-    # `metadata` is taken by SQLAlchemy's classes, hence the other name in Python alone.
-    # What the owner lets tools do unasked here; counts for the owner's own runs alone.
+    # Tool calls that the owner allows to run automatically here; applies only to the owner's runs.
     auto_approval: Mapped[ChatApproval | None] = mapped_column(JsonOf(ChatApproval))
+    # SQLAlchemy reserves the attribute name `metadata`.
     details: Mapped[dict[str, Any]] = mapped_column("metadata", JsonOf(dict[str, Any]), default=dict)
     visibility: Mapped[Visibility] = mapped_column(closed(Visibility), default=Visibility.PRIVATE)
     is_archived: Mapped[bool] = mapped_column(default=False)
@@ -209,11 +208,11 @@ class Chat(Timestamps, Base):
     pinned_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
     import_source: Mapped[str | None] = mapped_column(sa.String(20))
-    import_id: Mapped[str | None] = mapped_column(sa.String(200))  # what the source calls it
+    import_id: Mapped[str | None] = mapped_column(sa.String(200))  # id in the source
 
 
 class TagColour(StrEnum):
-    """Names of meanings in the web's own palette, which has each of them for light and for dark."""
+    """Colour names of the web palette, which defines each for the light and dark themes."""
 
     GREY = "grey"
     RED = "red"
@@ -240,7 +239,7 @@ class Tag(Timestamps, Base):
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(sa.String(50))
-    name_key: Mapped[str] = mapped_column(sa.String(200))  # without case, width and accents
+    name_key: Mapped[str] = mapped_column(sa.String(200))  # the name without case, width and accents
     colour: Mapped[TagColour] = mapped_column(closed(TagColour), default=TagColour.GREY)
     deleted_at: Mapped[datetime | None]
 
@@ -277,7 +276,7 @@ class Message(Timestamps, Base):
         sa.Index(None, "chat_id", "previous_message_id", "parent_message_id"),
         sa.Index(None, "chat_id", "role", "created_at"),
         sa.Index(None, "user_id", "created_at"),
-        # For the sweep; few messages are deleted.
+        # For the purge job; few messages are deleted.
         sa.Index(
             "ix_message_deleted",
             "updated_at",
@@ -291,7 +290,7 @@ class Message(Timestamps, Base):
             sqlite_where=sa.text("context_rule = 'pinned'"),
             postgresql_where=sa.text("context_rule = 'pinned'"),
         ),
-        # Few messages are in threads; left in, the many without a parent would mislead whoever plans by averages.
+        # Few messages are in threads. Indexing the many NULLs would mislead the query planner.
         sa.Index(
             None,
             "parent_message_id",
@@ -312,7 +311,7 @@ class Message(Timestamps, Base):
     token_count: Mapped[int | None]
     details: Mapped[MessageMetadata] = mapped_column("metadata", JsonOf(MessageMetadata), default=MessageMetadata)
     provider_metadata: Mapped[dict[str, Any] | None] = mapped_column(JsonOf(dict[str, Any]))
-    # Apart from the metadata, which pages read, because fifty old wordings are read only when asked for.
+    # Separate from the metadata, which every page of messages reads: earlier texts are rarely needed.
     edit_history: Mapped[list[Edit]] = mapped_column(JsonOf(list[Edit]), default=list)
     context_rule: Mapped[ContextRule] = mapped_column(
         closed(ContextRule), default=ContextRule.AUTO, server_default=ContextRule.AUTO
@@ -334,7 +333,7 @@ class Reaction(Created, Base):
 
 
 class ChatState(Timestamps, Base):
-    """What is remembered of a chat's task between turns (S2's session states)."""
+    """State that tools and agents keep for a chat between turns."""
 
     __tablename__ = "chat_state"
 
@@ -345,9 +344,9 @@ class ChatState(Timestamps, Base):
 
 
 class ContextOptimization(Timestamps, Base):
-    """A time that the context was made shorter. Messages stay as they are; what a step sends is computed from both.
+    """A compaction of the context. Messages stay unchanged; prompt assembly uses both.
 
-    It counts on branches that hold its leaf: there all up to its boundary is left out, told by the summary, or compressed.
+    It applies to branches that contain its leaf: all messages up to its boundary are omitted, summarised or compressed.
     """
 
     __tablename__ = "context_optimization"
@@ -367,23 +366,23 @@ class ContextOptimization(Timestamps, Base):
     optimization_type: Mapped[OptimizationType] = mapped_column(closed(OptimizationType))
     boundary_message_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"))
     leaf_message_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"))
-    tokens_before: Mapped[int]  # estimated, of what was looked at: the newest part of the branch
+    tokens_before: Mapped[int]  # estimated for the newest part of the branch, as far as it was read
     tokens_after: Mapped[int]
     window: Mapped[
         int | None
-    ]  # tokens, of the model that it was made for; what is made by itself counts for no much larger one
+    ]  # tokens of the model it was made for; an automatic compaction does not apply to a much larger window
     summary: Mapped[str | None] = mapped_column(sa.Text)
-    # Of what is left out: the summary of what was before that, which goes on being told.
+    # Of a truncation: the earlier summary that stays included in the prompt.
     summary_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("context_optimization.id", ondelete="SET NULL"))
     oldest_told_id: Mapped[str | None] = mapped_column(
         Id()
-    )  # a bound, which outlives its message: nothing before is told of
+    )  # of a summary: the oldest message covered, also after that message is deleted
     is_edited: Mapped[bool] = mapped_column(default=False)  # whether a person changed the summary
     affected_messages: Mapped[list[str]] = mapped_column(JsonOf(list[str]), default=list)  # ids, newest first
-    provider: Mapped[str | None] = mapped_column(sa.String(100))  # who summarised
+    provider: Mapped[str | None] = mapped_column(sa.String(100))  # of the summary
     model_name: Mapped[str | None] = mapped_column(sa.String(100))
-    cost: Mapped[Decimal | None] = mapped_column(Money())  # of the summary; None: unknown, or nothing was asked
-    saved_cost: Mapped[Decimal | None] = mapped_column(Money())  # with each request after it; None: unknown
-    note: Mapped[str | None] = mapped_column(sa.Text)  # why it is not what was wanted
-    stale_at: Mapped[datetime | None]  # a message that it tells of changed since
+    cost: Mapped[Decimal | None] = mapped_column(Money())  # of the summary; None: unknown, or no model was used
+    saved_cost: Mapped[Decimal | None] = mapped_column(Money())  # by each later request; None: unknown
+    note: Mapped[str | None] = mapped_column(sa.Text)  # why it differs from what was requested
+    stale_at: Mapped[datetime | None]  # when a message that it covers changed
     undone_at: Mapped[datetime | None]

@@ -1,4 +1,4 @@
-"""The record of what was done to send less of a chat: told to windows, and marked when what a summary tells of changes."""
+"""Announce compactions of a chat's context, and mark them as superseded when a summarised message changes."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -12,10 +12,10 @@ from tertulia.realtime.publish import publish
 
 
 def mark_stale(session: Session, chat_id: str, message_id: str, *, is_deleted: bool = False) -> None:
-    """A message changed or went: the summaries that tell of it are not sent any more, and are made anew when they are needed.
+    """Mark the summaries that cover a changed message as superseded, so that they are no longer sent.
 
-    Of a message that is deleted no summary keeps the words, whether it counts or not. It is called while the message is in its
-    place: summaries of other branches tell nothing of it.
+    If the message is deleted, also delete the text of these summaries, including reverted ones. Call it while the
+    message is still in its place: summaries of other branches do not cover it.
     """
     ids = _that_tell_of(session, chat_id, message_id)
     query = sa.select(ContextOptimization).where(ContextOptimization.id.in_(ids))
@@ -29,18 +29,23 @@ def mark_stale(session: Session, chat_id: str, message_id: str, *, is_deleted: b
 
 
 def _that_tell_of(session: Session, chat_id: str, message_id: str) -> list[str]:
-    """One walk for each branch that summaries are of: what is met on the way is on the same branch, and told apart with it."""
+    """Return the ids of the summaries that cover a message. One branch scan decides every boundary on that branch."""
     around = SUMMARIES_AROUND.all(session, chat_id=chat_id, message_id=message_id)
-    found: dict[str, bool] = {}  # by where they end: whether the message is on that branch
+    is_covered: dict[str, bool] = {}  # by boundary: whether the message is on its branch
     for _, boundary in around:
-        if boundary not in found:
-            met = {row[0] for row in ENDS_ON_BRANCH.all(session, chat_id=chat_id, leaf=boundary, oldest=message_id)}
-            found |= dict.fromkeys({*met, boundary}, message_id in met)
-    return [row_id for row_id, boundary in around if found[boundary]]
+        if boundary not in is_covered:
+            ids_on_branch = {
+                row[0] for row in ENDS_ON_BRANCH.all(session, chat_id=chat_id, leaf=boundary, oldest=message_id)
+            }
+            is_covered |= dict.fromkeys({*ids_on_branch, boundary}, message_id in ids_on_branch)
+    return [row_id for row_id, boundary in around if is_covered[boundary]]
 
 
 def move_places(session: Session, message_id: str, previous_id: str | None) -> None:
-    """A message is taken out of its branch: what was made shorter up to it, or for it, is so for the one before it."""
+    """Move compactions that end at or apply from a removed message to the message before it.
+
+    Without a previous message, revert them.
+    """
     boundary, leaf = ContextOptimization.boundary_message_id, ContextOptimization.leaf_message_id
     for row in session.scalars(sa.select(ContextOptimization).where((boundary == message_id) | (leaf == message_id))):
         if previous_id is None:

@@ -1,4 +1,4 @@
-"""What a message is made of. A new kind of part is one class here, and one component in the web."""
+"""Typed parts of a message. A new kind of part needs a class here and a component in the web app."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -25,7 +25,7 @@ class CodePart(_Part):
 
 
 class ImagePart(_Part):
-    """A picture of ours, or one elsewhere, which is shown as a link."""
+    """An uploaded image, or an external one, which is shown as a link."""
 
     type: Literal["image"] = "image"
     url: str | None = Field(None, max_length=2000, pattern=r"^https?://")
@@ -37,12 +37,12 @@ class ImagePart(_Part):
     @model_validator(mode="after")
     def _has_a_source(self) -> "ImagePart":
         if (self.url is None) == (self.attachment_id is None):
-            raise ValueError("A picture needs its url, or the id of its attachment.")
+            raise ValueError("An image part needs either `url` or `attachment_id`.")
         return self
 
 
 class FilePart(_Part):
-    """What was attached; the name stays when the file is deleted. What a client says of it beside the id is not believed."""
+    """An attached file. Its name stays after the file is deleted. Only the id is taken from the client."""
 
     type: Literal["file"] = "file"
     attachment_id: AnyId
@@ -52,7 +52,7 @@ class FilePart(_Part):
 
 
 class ReasoningPart(_Part):
-    """What a model thought before it answered; shown folded, never sent back, not searched."""
+    """Reasoning that a model produced before its answer; shown collapsed, never sent back, not searched."""
 
     type: Literal["reasoning"] = "reasoning"
     text: str
@@ -66,7 +66,7 @@ class SourcePart(_Part):
 
 
 class ToolCallPart(_Part):
-    """Where a model called a tool; what it asked, what was decided and what came of it is in the execution (docs/adr/0024)."""
+    """The place of a tool call. Its arguments, approval and result are in the tool execution (docs/adr/0024)."""
 
     type: Literal["tool_call"] = "tool_call"
     tool_execution_id: AnyId
@@ -77,12 +77,12 @@ class ToolCallPart(_Part):
 Part = Annotated[
     TextPart | CodePart | ImagePart | FilePart | ReasoningPart | SourcePart | ToolCallPart, Field(discriminator="type")
 ]
-# What a person may put into a message; the other kinds come from models and tools.
+# The kinds that a person may send; the others come from models and tools.
 WrittenPart = Annotated[TextPart | CodePart | ImagePart | FilePart, Field(discriminator="type")]
 
 
 def flatten(parts: list[Part]) -> str:
-    """The text of a message for search, lists and models: the parts' words, code included, joined by spaces."""
+    """Join the texts of the parts with spaces, code included, for search, lists and models."""
     return " ".join(text for part in parts if (text := _words(part)))
 
 
@@ -103,17 +103,17 @@ def _words(part: Part) -> str:
 
 
 def written_text(parts: list[Part]) -> str:
-    """All that a model wrote, its thinking included: what its output is counted by where it does not say."""
+    """Join the text and reasoning of a reply, to estimate output tokens that a provider does not report."""
     return "".join(part.text for part in parts if isinstance(part, TextPart | ReasoningPart))
 
 
 def attachments_in(parts: list[Part]) -> list[str]:
-    """The ids of the files that parts name, in their order."""
+    """Return the ids of the files that the parts name, in order."""
     return [part.attachment_id for part in parts if isinstance(part, ImagePart | FilePart) and part.attachment_id]
 
 
 def with_other_calls(parts: list[Part], ids: Mapping[str, str]) -> list[Part]:
-    """The parts with the ids of their calls replaced."""
+    """Replace the tool execution ids in the parts."""
     return [
         part.model_copy(update={"tool_execution_id": ids.get(part.tool_execution_id, part.tool_execution_id)})
         if isinstance(part, ToolCallPart)
@@ -123,7 +123,7 @@ def with_other_calls(parts: list[Part], ids: Mapping[str, str]) -> list[Part]:
 
 
 def with_other_files(parts: list[Part], ids: Mapping[str, str]) -> list[Part]:
-    """The parts with their files' ids replaced; a file that has no other keeps what is said of it."""
+    """Replace the file ids in the parts; a file without a replacement stays unchanged."""
     return [
         part.model_copy(update={"attachment_id": ids.get(part.attachment_id, part.attachment_id)})
         if isinstance(part, ImagePart | FilePart) and part.attachment_id

@@ -1,4 +1,4 @@
-"""The long reads of chats, prepared once. What they cost follows what is shown, not what is stored."""
+"""Prepared read queries of chats and messages. Their cost depends on what is shown, not on what is stored."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -38,12 +38,12 @@ EXCERPT = 160
 
 
 def _json_text(column: sa.orm.InstrumentedAttribute[Any]) -> sa.ColumnElement[str]:
-    """The stored JSON as text, to be passed on or parsed without building the declared classes."""
+    """Return the stored JSON as text, to pass it on or parse it without building the declared classes."""
     return sa.cast(sa.type_coerce(column, sa.Text()), sa.Text())
 
 
 class id_list(sa.sql.functions.FunctionElement[str]):
-    """The ids of a group, as text that `_ids` reads."""
+    """The ids of a group as text that `_ids` parses."""
 
     type = sa.Text()
     inherit_cache = True
@@ -60,7 +60,7 @@ def _id_list_on_postgresql(element: id_list, compiler: sa.sql.compiler.SQLCompil
 
 
 class reaction_list(sa.sql.functions.FunctionElement[str]):
-    """Who reacted with what, as text that `_reactions` reads."""
+    """The users and emoji of reactions as text that `_reactions` parses."""
 
     type = sa.Text()
     inherit_cache = True
@@ -79,18 +79,18 @@ def _reaction_list_on_postgresql(element: reaction_list, compiler: sa.sql.compil
 
 
 def _reactions(joined: str) -> list[ReactionRead]:
-    """The commonest first."""
-    found: dict[str, list[str]] = {}
-    for one in joined.split("\x1f"):
-        found.setdefault(one[32:], []).append(format_id(bytes.fromhex(one[:32])))
+    """Parse the text of `reaction_list`, most common emoji first."""
+    user_ids: dict[str, list[str]] = {}
+    for item in joined.split("\x1f"):
+        user_ids.setdefault(item[32:], []).append(format_id(bytes.fromhex(item[:32])))
     return [
-        {"emoji": emoji, "user_ids": sorted(found[emoji])}
-        for emoji in sorted(found, key=lambda emoji: (-len(found[emoji]), emoji))
+        {"emoji": emoji, "user_ids": sorted(user_ids[emoji])}
+        for emoji in sorted(user_ids, key=lambda emoji: (-len(user_ids[emoji]), emoji))
     ]
 
 
 def _ids(joined: str) -> list[str]:
-    """Oldest first: version 7 ids sort by time."""
+    """Parse the text of `id_list`, oldest first: version 7 ids sort by time."""
     if len(joined) == 32:
         return [format_id(bytes.fromhex(joined))]
     return sorted(format_id(bytes.fromhex(part)) if len(part) == 32 else part for part in joined.split(","))
@@ -136,7 +136,7 @@ def _bind(name: str, column: sa.orm.InstrumentedAttribute[Any]) -> sa.BindParame
 
 
 def _chat_list(*conditions: sa.ColumnElement[bool], after_cursor: bool) -> Prepared:
-    # Those about a draft are listed beside it.
+    # Chats about a draft are listed with the draft.
     query = _WITH_HEAD.where(owns_chat(Chat.user_id), Chat.kind != ChatKind.DRAFT, *conditions)
     if after_cursor:
         before = sa.tuple_(_bind("moment", Chat.last_message_at), _bind("last_id", Chat.id), types=[UtcTime(), Id()])
@@ -162,8 +162,8 @@ TAGGED_CHATS = {
 }
 ONE_CHAT = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id), may_read_chat(Chat.id, Chat.user_id)))
 CHAT_BY_ID = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id)))
-# The row that a writer holds while it moves the head and the counters; on SQLite the writer is alone anyway. Rows that only refer
-# to the chat, such as the ledger's, are not kept waiting: who writes those may hold what this writer wants next.
+# Locks the row while the head and the counters change; SQLite has only one writer anyway. Writers of rows that
+# only reference the chat, such as ledger entries, do not wait: they may hold a lock that this writer needs next.
 LOCK_CHAT = Prepared(
     sa.select(
         Chat.id,
@@ -235,7 +235,7 @@ def _siblings(same_previous: sa.ColumnElement[bool]) -> sa.ScalarSelect[str]:
             _SIBLING.chat_id == Message.chat_id,
             same_previous,
             _SIBLING.parent_message_id.is_not_distinct_from(Message.parent_message_id),
-            # A reply whose parent was deleted for good is in no thread any more, and no beginning of the chat either.
+            # A reply whose parent was deleted permanently is in no thread, but it is not a root of the chat either.
             _SIBLING.thread_level == Message.thread_level,
             _SIBLING.status != MessageStatus.DELETED,
         )
@@ -260,7 +260,7 @@ _MESSAGE_COLUMNS = (
     _json_text(Message.details),
     Message.created_at,
     Message.updated_at,
-    # Two equalities rather than one "is not distinct from", which PostgreSQL cannot look up in an index.
+    # Two equalities instead of "is not distinct from", for which PostgreSQL cannot use an index.
     sa.case(
         (Message.previous_message_id.is_(None), _siblings(_SIBLING.previous_message_id.is_(None))),
         else_=_siblings(_SIBLING.previous_message_id == Message.previous_message_id),
@@ -279,7 +279,7 @@ _MESSAGE_COLUMNS = (
 
 
 def _branch() -> sa.CTE:
-    """The ids from `leaf` back to the root, with their distance from it; `links` links at most."""
+    """Return a CTE of the ids from `leaf` back to the root with their distance from it, at most `links` links."""
     start = sa.select(_bind("leaf", Message.id).label("id"), sa.literal(0, sa.Integer()).label("depth")).cte(
         "branch", recursive=True
     )
@@ -295,7 +295,7 @@ _PAGE_CTE = _branch()
 BRANCH_PAGE = Prepared(
     sa.select(*_MESSAGE_COLUMNS)
     .select_from(_PAGE_CTE.join(Message, Message.id == _PAGE_CTE.c.id).outerjoin(User, User.id == Message.user_id))
-    # Nothing that is shown follows a deleted one; it can only be asked for itself.
+    # No visible message follows a deleted one, so only `leaf` itself can be deleted.
     .where(Message.chat_id == _bind("chat_id", Message.chat_id), Message.status != MessageStatus.DELETED)
     .order_by(_PAGE_CTE.c.depth)
 )
@@ -310,14 +310,14 @@ BRANCH_IDS = Prepared(
     .where(Message.chat_id == _bind("chat_id", Message.chat_id))
     .order_by(_PAGE_CTE.c.depth)
 )
-# What a step needs of each message, newest first.
+# The fields of each message that a step needs, newest first.
 BRANCH_TEXTS = Prepared(
     sa.select(
         Message.id,
         Message.role,
         Message.content,
         Message.status,
-        # Before the first of a thread stands the message that it answers.
+        # The first message of a thread follows the message that it answers.
         sa.func.coalesce(Message.previous_message_id, Message.parent_message_id, type_=Id()),
         Message.context_rule,
         sa.exists().where(ToolExecution.message_id == Message.id),
@@ -325,7 +325,7 @@ BRANCH_TEXTS = Prepared(
     .select_from(_PAGE_CTE.join(Message, Message.id == _PAGE_CTE.c.id))
     .order_by(_PAGE_CTE.c.depth)
 )
-# The same without the words: how many there are further back.
+# The same without the text, to count the messages further back.
 BRANCH_RULES = Prepared(
     sa.select(
         Message.id,
@@ -338,7 +338,10 @@ BRANCH_RULES = Prepared(
 
 
 def _branch_to(oldest: sa.BindParameter[str]) -> sa.CTE:
-    """The ids from `leaf` back to the first that is as old as `oldest`, through threads too: ids rise with time."""
+    """Return a CTE of the ids from `leaf` back to the first one as old as `oldest`, through threads too.
+
+    Ids ascend with time.
+    """
     start = sa.select(_bind("leaf", Message.id).label("id"), sa.literal(0, sa.Integer()).label("depth")).cte(
         "walk", recursive=True
     )
@@ -351,7 +354,7 @@ def _branch_to(oldest: sa.BindParameter[str]) -> sa.CTE:
 
 _WALK_CTE = _branch_to(_bind("oldest", Message.id))
 _IS_PINNED = Message.context_rule == sa.literal_column("'pinned'")
-# Of the pinned messages of a chat those on a branch, newest first. The walk is the database's own, so that it costs little.
+# The pinned messages of a chat that are on a branch, newest first. The database scans the branch, which costs little.
 PINNED_ON_BRANCH = Prepared(
     sa.select(_WALK_CTE.c.id)
     .where(
@@ -377,7 +380,7 @@ _TELLING = sa.select(ContextOptimization.boundary_message_id).where(
     ContextOptimization.chat_id == _bind("chat_id", ContextOptimization.chat_id),
     ContextOptimization.summary.is_not(None),
 )
-# Summaries that may tell of a message, the one that ends last first: they end at it or later, and begin no later.
+# Summaries that may cover a message, latest boundary first: they end at it or later and do not begin after it.
 SUMMARIES_AROUND = Prepared(
     sa.select(ContextOptimization.id, ContextOptimization.boundary_message_id)
     .where(
@@ -389,7 +392,7 @@ SUMMARIES_AROUND = Prepared(
     )
     .order_by(ContextOptimization.boundary_message_id.desc())
 )
-# On the way from `leaf` back to a message: that message, if it is on that branch, and where summaries end.
+# Between `leaf` and an older message: that message, if it is on the branch, and the boundaries of summaries.
 ENDS_ON_BRANCH = Prepared(
     sa.select(_WALK_CTE.c.id).where((_WALK_CTE.c.id == _bind("oldest", Message.id)) | _WALK_CTE.c.id.in_(_TELLING))
 )
@@ -442,7 +445,7 @@ def _usage(tokens: dict[str, int] | None) -> UsageRead | None:
 
 
 def newest_in_thread(session: Session, parent_message_id: str) -> str | None:
-    """The end of the branch of a thread that is shown; the newest is a leaf."""
+    """Return the newest message of a thread, which is the leaf of its shown branch; None if there is none."""
     return session.scalar(
         sa.select(Message.id)
         .where(Message.parent_message_id == parent_message_id, Message.status != MessageStatus.DELETED)
@@ -452,7 +455,7 @@ def newest_in_thread(session: Session, parent_message_id: str) -> str | None:
 
 
 def newest_leaf_below(session: Session, chat_id: str, message_id: str) -> str:
-    """The newest message below one, or itself; a child is always newer than what it follows, so the newest is a leaf."""
+    """Return the newest message below a message, or itself. It is a leaf: a child is newer than what it follows."""
     start = sa.select(sa.literal(message_id, Id()).label("id")).cte("below", recursive=True)
     below = start.union_all(
         sa.select(Message.id).where(

@@ -1,4 +1,4 @@
-"""Reactions: a sign beside a message, once for each person and sign."""
+"""Reactions: emoji on a message, each at most once per person."""
 
 import unicodedata
 
@@ -15,20 +15,20 @@ from tertulia.db import insert_if_absent
 from tertulia.ids import MessageId
 from tertulia.realtime.models import Operation
 
-MAX_A_PERSON = 20  # signs on one message
+MAX_A_PERSON = 20  # emoji on one message
 MAX_LENGTH = 32
-# What signs are made of: symbols, colours of skin, joiners, and digits where a key is drawn around them.
+# Unicode categories of emoji: symbols, skin tones and joiners. Keycap emoji also contain a digit.
 _CATEGORIES = {"So", "Sk", "Sm", "Mn", "Me", "Cf", "Po"}
 _KEY = "\u20e3"
 
 
 def add_reaction(session: Session, actor: Actor, message_id: MessageId, emoji: str) -> MessageRead:
-    """Once is enough: the same again changes nothing. Raises NotAnEmoji, TooManyReactions, MessageNotFound."""
+    """Add a reaction; adding it again changes nothing. Raises NotAnEmoji, TooManyReactions, MessageNotFound."""
     if not is_emoji(emoji):
         raise NotAnEmoji
     chat = _chat_of(session, actor, message_id)
-    mine = sa.select(sa.func.count()).where(Reaction.message_id == message_id, Reaction.user_id == actor.user_id)
-    if (session.scalar(mine.where(Reaction.emoji != emoji)) or 0) >= MAX_A_PERSON:
+    own_count = sa.select(sa.func.count()).where(Reaction.message_id == message_id, Reaction.user_id == actor.user_id)
+    if (session.scalar(own_count.where(Reaction.emoji != emoji)) or 0) >= MAX_A_PERSON:
         raise TooManyReactions(MAX_A_PERSON)
     insert_if_absent(
         session, Reaction, message_id=message_id, user_id=actor.user_id, emoji=emoji, created_at=clock.now()
@@ -58,7 +58,7 @@ def is_emoji(text: str) -> bool:
 
 
 def _chat_of(session: Session, actor: Actor, message_id: MessageId) -> LockedChat:
-    """Locked, so that what is told of the message is told in order."""
+    """Lock and return the chat of a message, so that its announcements stay in order. Raises MessageNotFound."""
     try:
         chat = lock_chat(session, actor, find_place(session, message_id).chat_id)
         find_place(session, message_id)  # it may have been deleted while this waited

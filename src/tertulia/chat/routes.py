@@ -1,4 +1,4 @@
-"""Chats over HTTP. What starts a run (sending, editing, regenerating) is in runs/routes.py."""
+"""Routes for chats and messages. Routes that start a run (send, edit, regenerate) are in runs/routes.py."""
 
 from typing import Annotated
 
@@ -36,10 +36,10 @@ routes = Routes("chats")
 @routes.add("GET", "/chats", access=Access.SIGNED_IN, gives=Page[ChatRead])
 async def get_chats(
     caller: CallerDep,
-    archived: Annotated[bool, Query(description="Those in the archive instead.")] = False,
-    trash: Annotated[bool, Query(description="Those in the trash instead.")] = False,
-    pinned: Annotated[bool, Query(description="Only those that are pinned.")] = False,
-    tag: Annotated[AnyId | None, Query(description="Only those with this tag.")] = None,
+    archived: Annotated[bool, Query(description="Archived chats instead.")] = False,
+    trash: Annotated[bool, Query(description="Chats in the trash instead.")] = False,
+    pinned: Annotated[bool, Query(description="Only pinned chats.")] = False,
+    tag: Annotated[AnyId | None, Query(description="Only chats with this tag.")] = None,
     limit: Limit = 50,
     cursor: CursorText = None,
 ) -> Response:
@@ -102,23 +102,23 @@ async def get_messages(
     caller: CallerDep,
     chat_id: ChatId,
     leaf: Annotated[
-        AnyId | None, Query(description="The message that the page ends with; else the chat's head.")
+        AnyId | None, Query(description="The newest message of the page. Default: the chat's head.")
     ] = None,
     through: Annotated[
-        AnyId | None, Query(description="Instead of `leaf`: the page ends with the newest leaf below this message.")
+        AnyId | None, Query(description="Instead of `leaf`: start from the newest leaf below this message.")
     ] = None,
-    parent: Annotated[AnyId | None, Query(description="The thread below this message instead.")] = None,
+    parent: Annotated[AnyId | None, Query(description="Return the thread below this message instead.")] = None,
     limit: Limit = 50,
     cursor: CursorText = None,
 ) -> Response:
     key = caller.service(Cursors).decode("messages", cursor)
     start = MessageId(str(key[0])) if key else MessageId(leaf) if leaf else None
-    passed = MessageId(through) if through and not start else None
+    through_id = MessageId(through) if through and not start else None
     messages, older = await caller.read(
         service.list_messages,
         chat_id,
         leaf=start,
-        through=passed,
+        through=through_id,
         parent=MessageId(parent) if parent else None,
         limit=limit,
     )
@@ -134,7 +134,7 @@ async def get_message(caller: CallerDep, message_id: MessageId) -> Response:
 
 @routes.add("PATCH", "/messages/{message_id}", access=Access.SIGNED_IN, gives=MessageRead, problems=(404,))
 async def patch_message(caller: CommandDep, message_id: MessageId, update: MessageUpdate) -> Response:
-    """Whether models are sent it."""
+    """Set whether models receive the message."""
     return await caller.command(
         200,
         messages.set_context_rule,
@@ -145,14 +145,14 @@ async def patch_message(caller: CommandDep, message_id: MessageId, update: Messa
 
 @routes.add("GET", "/chats/{chat_id}/tree", access=Access.SIGNED_IN, gives=ChatTree, problems=(404,))
 async def get_tree(caller: CallerDep, chat_id: ChatId) -> Response:
-    """The map of a chat: its stretches without a fork."""
+    """Return the map of a chat as segments without a fork."""
     segments = await caller.read_long(branches.read_tree, chat_id)
     return json_response({"segments": segments})
 
 
 @routes.add("POST", "/messages/{message_id}/fork", access=Access.SIGNED_IN, gives=ChatRead, status=201, problems=(404,))
 async def fork_chat(caller: CommandDep, message_id: MessageId) -> Response:
-    """A new chat that goes on from a message."""
+    """Create a chat that continues from a message."""
     return await caller.command(
         201,
         branches.fork_chat,
@@ -191,5 +191,5 @@ async def get_state(caller: CallerDep, chat_id: ChatId) -> Response:
 
 @routes.add("PUT", "/chats/{chat_id}/state", access=Access.SIGNED_IN, gives=StateRead, problems=(404,))
 async def put_state(caller: CommandDep, chat_id: ChatId, write: StateWrite) -> Response:
-    """What is remembered of the chat's task, checked against its schema."""
+    """Replace the stored state of the chat's task, checked against its schema."""
     return await caller.command(200, state.put_state, chat_id, write)

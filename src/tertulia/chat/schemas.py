@@ -1,4 +1,4 @@
-"""Wire shapes of chats and messages."""
+"""Request and response shapes of chats, messages, tags and compactions."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -26,7 +26,7 @@ from tertulia.ids import AnyId
 
 def _printable(value: str) -> str:
     if not value.strip():
-        raise ValueError("A title needs at least one letter.")
+        raise ValueError("Enter at least one character other than a space.")
     return " ".join(value.split())
 
 
@@ -56,12 +56,12 @@ class ChatCreate(Request):
 
 
 class ChatUpdate(Request):
-    """What is absent stays; null takes a choice back."""
+    """Changes to a chat. Absent fields stay unchanged; null clears a choice."""
 
     title: Title | None = None
     is_archived: bool | None = None
     is_pinned: bool | None = None
-    visibility: Visibility | None = Field(None, description="`public`: whoever knows its id may read it.")
+    visibility: Visibility | None = Field(None, description="`public`: anyone who knows the chat's id can read it.")
     provider: ProviderName | None = None
     model_name: ModelName | None = None
     system_prompt: SystemPrompt | None = None
@@ -70,20 +70,20 @@ class ChatUpdate(Request):
 
 
 class Written(Request):
-    """The words of a person: plain `content`, or `parts`."""
+    """A person's message: plain `content`, or `parts`."""
 
     content: Words | None = None
     parts: Annotated[list[WrittenPart], Field(max_length=256)] | None = None
     attachment_ids: list[AnyId] = Field(
-        default_factory=list, description="Files to attach, which come after the words; 20 with those in the parts."
+        default_factory=list, description="Files to attach after the text. At most 20, including those in `parts`."
     )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "Written":
         if self.content is not None and self.parts is not None:
-            raise ValueError("Give either content or parts.")
+            raise ValueError("Send either `content` or `parts`, not both.")
         if self.content is None and self.parts is None and not self.attachment_ids:
-            raise ValueError("Give either content or parts.")
+            raise ValueError("Send `content`, `parts` or `attachment_ids`.")
         return self
 
 
@@ -105,7 +105,7 @@ class TagCreate(Request):
 
 
 class TagUpdate(Request):
-    """What is absent stays."""
+    """Changes to a tag. Absent fields stay unchanged."""
 
     name: TagName | None = None
     colour: TagColour | None = None
@@ -140,7 +140,7 @@ class SettingsRead(TypedDict):
 
 
 class ChatRead(TypedDict):
-    """`owner` is null for one's own. Of another's chat its instructions, tags and totals are not told."""
+    """A chat. `owner` is null for the caller's own. Other people's chats hide the system prompt, tags and totals."""
 
     id: str
     kind: ChatKind
@@ -168,7 +168,7 @@ class ChatRead(TypedDict):
 
 
 class UsageRead(TypedDict):
-    """Tokens of one reply, as the provider counted them, or estimated where it never said. Cached ones are among the input."""
+    """Tokens of one reply, as reported by the provider or estimated. `cached_tokens` are included in `input_tokens`."""
 
     input_tokens: int
     output_tokens: int
@@ -233,7 +233,7 @@ class SegmentEnd(TypedDict):
 
 
 class Segment(TypedDict):
-    """A stretch of messages without a fork; `follows` is the number in the list, from 0, of the one that it goes on from."""
+    """A stretch of messages without a fork; `follows` is the index, from 0, of the segment that it continues."""
 
     first: SegmentEnd
     last: SegmentEnd
@@ -246,7 +246,7 @@ class ChatTree(TypedDict):
 
 
 class SharedChatRead(TypedDict):
-    """What strangers see of a chat."""
+    """A chat as strangers see it."""
 
     title: str
     owner_name: str
@@ -256,7 +256,7 @@ class SharedChatRead(TypedDict):
 
 
 class SharedMessageRead(TypedDict):
-    """What strangers see of a message; `name` is its author's, null of a model's."""
+    """A message as strangers see it; `name` is its author's, null for a model."""
 
     id: str
     role: MessageRole
@@ -270,7 +270,7 @@ class SharedMessageRead(TypedDict):
 
 
 class MessageUpdate(Request):
-    """Whether models are sent it: as far as it fits, always, or never."""
+    """Whether models receive the message: if it fits, always, or never."""
 
     context_rule: ContextRule
 
@@ -283,9 +283,10 @@ Shown = Literal["active", "pinned", "archived", "trash"]
 
 
 class ContextOptimizationRead(TypedDict):
-    """A time that the context was made shorter: on branches that hold the leaf it is about all up to the boundary.
+    """A compaction of the context. On branches that contain the leaf it affects all messages up to the boundary.
 
-    Tokens are estimates, of what was looked at. `saved_cost` is what each request costs less; `note` why it is not what was wanted.
+    Tokens are estimates for the messages that were read. `saved_cost` is saved by each request; `note` says why the
+    result differs from what was requested.
     """
 
     id: str

@@ -1,8 +1,8 @@
-"""What search finds of chats: a row of words for each title and each message, kept by whoever writes them.
+"""Full-text index of chats: a row of words for each title, message, file and draft.
 
-The row is written in the transaction of the message when its text is final, and goes with it. On SQLite triggers keep an
-FTS5 index beside the table (migration 0003), on PostgreSQL a generated column does. What was there before there was a
-search, or was restored from a backup, is indexed by a job, a few at a time.
+The row of a message is written in the transaction that makes its text final, and is deleted with the message. On SQLite
+triggers keep an FTS5 index of the table (migration 0003); on PostgreSQL a generated column does. A job indexes text
+that is older than the index or was restored from a backup, in small batches.
 """
 
 from collections.abc import Iterable
@@ -20,18 +20,18 @@ from tertulia.files.models import Attachment, MessageAttachment
 from tertulia.files.of_messages import text_of_file
 from tertulia.jobs.models import InstanceSetting
 
-WORDS_A_ROW = 8000  # PostgreSQL knows places in a text up to 16,383
+WORDS_A_ROW = 8000  # PostgreSQL stores word positions up to 16,383
 AT_ONCE = 500
-INDEXED_OF_FILE = 300_000  # characters: about a book; more would hold up the writer
-PARTS_A_FILE = 1000  # the numbers of rows from here on are the first file's, then the second's
-PARTS_OF_DRAFT = 1  # of a chat's own rows the first is its title; from here on they are of the draft that it is about
-EDITION = 1  # of the words; another one is indexed anew
+INDEXED_OF_FILE = 300_000  # characters, about a book; more would block the writer
+PARTS_A_FILE = 1000  # parts from here on belong to the first file, from twice this to the second
+PARTS_OF_DRAFT = 1  # of rows without a message: part 0 is the title, later parts the draft
+EDITION = 1  # of the word format; a new edition rebuilds the index
 SETTING = "search_index"
 FINAL = (MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.INTERRUPTED, MessageStatus.ERROR)
 
 
 class SearchDocument(Base):
-    """`words` begins with what narrows a search to its owner, its chat and its author's role."""
+    """A row of the index. `words` begins with words that narrow a search to the owner, the chat and the role."""
 
     __tablename__ = "search_document"
     __table_args__ = (
@@ -40,19 +40,21 @@ class SearchDocument(Base):
         sa.Index(None, "created_at"),
     )
 
-    # Rising: the newest are read first, without sorting.
+    # Ascending, so that the newest rows are read first without sorting.
     id: Mapped[int] = mapped_column(
         sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True
     )
     chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
-    message_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"))  # null: title
+    message_id: Mapped[str | None] = mapped_column(
+        Id(), sa.ForeignKey("message.id", ondelete="CASCADE")
+    )  # null: title or draft
     part: Mapped[int] = mapped_column(default=0)  # a long text has several
     words: Mapped[str] = mapped_column(sa.Text)
-    created_at: Mapped[datetime]  # of what it tells of
+    created_at: Mapped[datetime]  # of the message or chat, or of the draft's last change
 
 
 class Progress(BaseModel):
-    """How far the job has come: first the chats, then the messages, each in the order of their ids."""
+    """Progress of the index job: first the chats, then the messages, each in the order of their ids."""
 
     edition: int = EDITION
     chats_after: str | None = None
@@ -69,7 +71,7 @@ def owner_word(user_id: str) -> str:
 
 
 def chat_word(chat_id: str) -> str:
-    """Also for a draft, by its own id."""
+    """Return the word that narrows a search to a chat or, by its own id, to a draft."""
     return f"xc{chat_id.replace('-', '')}"
 
 
@@ -87,7 +89,7 @@ def index_message(
     content: str,
     created_at: datetime,
 ) -> None:
-    """A message that has no row yet. What its files say is indexed by a job: it may be a hundred times as much."""
+    """Index a message that has no row yet. A job indexes its files, which may be a hundred times as long."""
     head = f"{owner_word(owner_id)} {chat_word(chat_id)} {role_word(role)}"
     for part, words in enumerate(_rows(content)):
         _INSERT.run(
@@ -101,34 +103,34 @@ def index_message(
 
 
 def index_stored(session: Session, message_ids: Iterable[str]) -> None:
-    """Messages as they are stored now, in place of what was indexed of them; those that are not final have nothing."""
-    wanted = list(message_ids)
+    """Replace the rows of messages by rows of their stored text. Messages that are not final get none."""
+    ids = list(message_ids)
     session.flush()
     session.execute(
-        sa.delete(SearchDocument).where(SearchDocument.message_id.in_(wanted), SearchDocument.part < PARTS_A_FILE)
+        sa.delete(SearchDocument).where(SearchDocument.message_id.in_(ids), SearchDocument.part < PARTS_A_FILE)
     )
     final = []
-    for one in session.execute(
+    for row in session.execute(
         sa.select(Message.id, Message.chat_id, Chat.user_id, Message.role, Message.content, Message.created_at)
         .join(Chat, Chat.id == Message.chat_id)
-        .where(Message.id.in_(wanted), Message.status.in_(FINAL))
+        .where(Message.id.in_(ids), Message.status.in_(FINAL))
         .order_by(Message.id)
     ):
-        final.append(one.id)
+        final.append(row.id)
         index_message(
             session,
-            message_id=one.id,
-            chat_id=one.chat_id,
-            owner_id=one.user_id,
-            role=one.role,
-            content=one.content,
-            created_at=one.created_at,
+            message_id=row.id,
+            chat_id=row.chat_id,
+            owner_id=row.user_id,
+            role=row.role,
+            content=row.content,
+            created_at=row.created_at,
         )
-    forget_files(session, [one for one in wanted if one not in set(final)])
+    forget_files(session, [message_id for message_id in ids if message_id not in set(final)])
 
 
 def forget_files(session: Session, message_ids: list[str]) -> None:
-    """What the files of messages say is not found any more; when the messages are, it is indexed again."""
+    """Remove the files of messages from the index. Files of final messages are indexed again later."""
     if not message_ids:
         return
     session.execute(
@@ -140,7 +142,7 @@ def forget_files(session: Session, message_ids: list[str]) -> None:
 
 
 def index_file_anew(session: Session, attachment_id: str) -> None:
-    """A file was deleted, or has come back: the job looks at each place where it is used."""
+    """Queue a deleted or restored file for indexing in every message that uses it."""
     session.execute(
         sa.update(MessageAttachment).where(MessageAttachment.attachment_id == attachment_id).values(indexed_at=None)
     )
@@ -152,7 +154,7 @@ def has_unindexed_files(session: Session) -> bool:
 
 
 def index_files(session: Session) -> bool:
-    """The text of the next file of a message that waits for it, as far as it is indexed; whether there are more."""
+    """Index the next waiting file of a message, up to INDEXED_OF_FILE characters. Return False if none is waiting."""
     waiting = session.execute(
         sa.select(
             MessageAttachment.id,
@@ -224,8 +226,10 @@ def index_title(session: Session, chat_id: str) -> None:
 def index_draft(
     session: Session, *, chat_id: str, draft_id: str, owner_id: str, text: str, changed_at: datetime
 ) -> None:
-    """The text of the draft that a chat is about, in place of what was indexed of it. Whoever may read the draft finds it;
-    one's leave to read the chat is not enough."""
+    """Replace the rows of the draft that a chat is about by rows of its text.
+
+    Only people who may read the draft find it: permission to read the chat is not enough.
+    """
     session.execute(
         sa.delete(SearchDocument).where(
             SearchDocument.chat_id == chat_id,
@@ -246,7 +250,7 @@ def index_draft(
 
 
 def build_index(session: Session) -> Progress:
-    """Index a few more of those that were there before; a job, until all are there."""
+    """Index the next batch of chats or messages that are older than the index, and return the progress."""
     stored = session.get(InstanceSetting, SETTING)
     progress = Progress.model_validate_json(stored.value) if stored else Progress()
     if progress.edition != EDITION:
@@ -279,6 +283,6 @@ def _next(kind: type[Chat] | type[Message], after: str | None) -> sa.Select[str]
 
 
 def _rows(text: str) -> list[str]:
-    """The words of a text in rows of a length that both databases take; none if there are no words."""
+    """Split the words of a text into rows of a length that both databases accept; an empty list without words."""
     words = words_of(text)
     return [" ".join(words[start : start + WORDS_A_ROW]) for start in range(0, len(words), WORDS_A_ROW)]

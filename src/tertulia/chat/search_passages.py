@@ -1,7 +1,7 @@
-"""What search by meaning finds of chats: passages of what is indexed, each with a vector of its meaning.
+"""Passages of the indexed text, each with a vector of its meaning, for search by meaning.
 
-They hang on the rows of the full-text index and go with them, so whatever is said anew or deleted is forgotten here too. A job
-looks for rows without passages; nothing of this is in the way of a message.
+They belong to rows of the full-text index and are deleted with them, so edited and deleted text is forgotten here too.
+A job finds rows without passages, so embedding does not delay messages.
 """
 
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ from tertulia.files.models import MessageAttachment
 from tertulia.files.of_messages import text_of_file
 
 DIMENSIONS = 384
-PASSAGE = 700  # characters: about what the model reads of a text
-PASSAGES_A_TEXT = 30  # of a message, or of a file of one; the rest is found by its words
-LEAST = 12  # characters that can mean something
+PASSAGE = 700  # characters, about what the model reads of a text
+PASSAGES_A_TEXT = 30  # of a message or a file; the rest is found by words only
+LEAST = 12  # characters that are worth embedding
 
 
 class SearchPassage(Created, Base):
-    """A row without a vector says that its document has nothing to embed."""
+    """A passage and its vector. A row without a vector says that its document has nothing to embed."""
 
     __tablename__ = "search_passage"
     __table_args__ = (
         sa.UniqueConstraint("document_id", "position"),
-        # All that is read to compare: the codes of one person, without their rows.
+        # Covers the comparison: the codes of one user are read from the index alone.
         sa.Index(None, "owner_id", "id", "code"),
-        {"sqlite_autoincrement": True},  # whoever reads on from the last number misses none
+        {"sqlite_autoincrement": True},  # ids are not reused, so reading on from the last id misses none
     )
 
     id: Mapped[int] = mapped_column(
@@ -40,16 +40,17 @@ class SearchPassage(Created, Base):
     owner_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
     position: Mapped[int]
     start: Mapped[int]  # characters into the text
-    code: Mapped[bytes | None] = mapped_column(sa.LargeBinary(DIMENSIONS // 8))  # the signs of the vector
-    embedding: Mapped[bytes | None] = mapped_column(sa.LargeBinary(DIMENSIONS))  # each a signed byte, 127 being 1
+    code: Mapped[bytes | None] = mapped_column(sa.LargeBinary(DIMENSIONS // 8))  # a bit per dimension: > 0
+    # A signed byte per dimension; 127 is 1.0.
+    embedding: Mapped[bytes | None] = mapped_column(sa.LargeBinary(DIMENSIONS))
 
 
 @dataclass(frozen=True)
 class Unembedded:
     document_id: int
     owner_id: str
-    words: str  # as they were indexed: what comes later under the same number has others
-    passages: list[tuple[int, str]]  # where each begins, and its text
+    words: str  # as indexed, to recognise a later document with the same id
+    passages: list[tuple[int, str]]  # start in the text, and the passage
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def newest_document(session: Session) -> int:
 
 
 def next_unembedded(session: Session, after: int, upto: int) -> Unembedded | None:
-    """The newest document without passages whose id lies in (after, upto]."""
+    """Return the newest document without passages whose id is in (after, upto], or None."""
     row = session.execute(
         sa.select(
             SearchDocument.id,
@@ -85,7 +86,7 @@ def next_unembedded(session: Session, after: int, upto: int) -> Unembedded | Non
     ).first()
     if row is None:
         return None
-    # A long text has several rows of words; its meaning is that of the first.
+    # A long text has several rows of words; only the first gets passages.
     is_first = row.part % PARTS_A_FILE == 0
     text = _text_of(session, row.message_id, row.part, row.title) if is_first else ""
     return Unembedded(row.id, row.user_id, row.words, passages_of(text))
@@ -107,16 +108,16 @@ def _text_of(session: Session, message_id: str | None, part: int, title: str) ->
 
 
 def passages_of(text: str) -> list[tuple[int, str]]:
-    """A text in pieces of at most PASSAGE characters, cut where a paragraph, a line, a sentence or a word ends."""
-    found: list[tuple[int, str]] = []
+    """Split a text into pieces of at most PASSAGE characters, at the end of a paragraph, line, sentence or word."""
+    passages: list[tuple[int, str]] = []
     start = 0
-    while start < len(text) and len(found) < PASSAGES_A_TEXT:
+    while start < len(text) and len(passages) < PASSAGES_A_TEXT:
         end = _end_of_passage(text, start)
         piece = text[start:end]
         if len(piece.strip()) >= LEAST:
-            found.append((start + len(piece) - len(piece.lstrip()), piece.strip()))
+            passages.append((start + len(piece) - len(piece.lstrip()), piece.strip()))
         start = end
-    return found
+    return passages
 
 
 def _end_of_passage(text: str, start: int) -> int:
@@ -131,14 +132,14 @@ def _end_of_passage(text: str, start: int) -> int:
 
 
 def store_passages(session: Session, of: Unembedded, embedded: Sequence[Embedded]) -> None:
-    """Unless the document is gone or another has its number by now, or another process was first."""
+    """Store the passages of a document, unless the document has changed or another process was first."""
     words = session.scalar(
         sa.select(SearchDocument.words).where(SearchDocument.id == of.document_id).with_for_update(read=True)
     )
     if words != of.words:
         return
     rows: list[dict[str, object]] = [
-        {"start": one.start, "code": one.code, "embedding": one.vector} for one in embedded
+        {"start": passage.start, "code": passage.code, "embedding": passage.vector} for passage in embedded
     ] or [{"start": 0, "code": None, "embedding": None}]
     for position, row in enumerate(rows):
         insert_if_absent(

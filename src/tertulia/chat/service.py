@@ -1,4 +1,4 @@
-"""What is done with chats: made, listed, changed, put into the trash and taken out, and their head moved."""
+"""Create, list, update, trash and restore chats, list their messages and move their head."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -71,7 +71,7 @@ def list_chats(
     after: ChatKey | None = None,
     limit: int = 50,
 ) -> list[ChatRead]:
-    """The newest first, after the key of the last one seen; with a tag those of the active ones that have it."""
+    """Return chats newest first, after the key of the last one seen; with a tag only active chats that have it."""
     values: dict[str, Any] = {"actor_id": actor.user_id, "limit": limit}
     if after is not None:
         values |= {"moment": EPOCH + timedelta(microseconds=after[0]), "last_id": after[1]}
@@ -87,7 +87,7 @@ def chat_key(chat: ChatRead) -> ChatKey:
 
 
 def get_chat(session: Session, actor: Actor, chat_id: ChatId, *, in_trash: bool = False) -> ChatRead:
-    """One's own, or one that is shared with the actor. In the trash the owner alone finds it."""
+    """Return a chat that the actor owns or may read. Only the owner can get it from the trash. Raises ChatNotFound."""
     row = ONE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     chat = read_chat_row(row) if row else None
     if row is None or chat is None:
@@ -113,7 +113,7 @@ def _as_shared(session: Session, actor: Actor, chat: ChatRead, owner_id: str) ->
 
 
 def own_chat(session: Session, actor: Actor, chat_id: ChatId, *, in_trash: bool = False) -> ChatRead:
-    """Raises ChatNotFound, and NotYourChat where it is shared with the actor, who may look and not touch."""
+    """Return the actor's own chat. Raises ChatNotFound, and NotYourChat if the actor may only read it."""
     chat = get_chat(session, actor, chat_id, in_trash=in_trash)
     if chat["owner"] is not None:
         raise NotYourChat
@@ -121,12 +121,12 @@ def own_chat(session: Session, actor: Actor, chat_id: ChatId, *, in_trash: bool 
 
 
 def list_shared_chats(session: Session, actor: Actor) -> list[ChatRead]:
-    """What others share with the actor by name, the newest first; a set that is small by its nature, cut at 200."""
+    """Return the chats that others share with the actor by name, newest first, at most 200."""
     ids = session.scalars(
         sa.select(Chat.id)
         .where(
             Chat.id.in_(shared_chat_ids()),
-            Chat.kind != ChatKind.DRAFT,  # they stand beside their drafts
+            Chat.kind != ChatKind.DRAFT,  # listed with their drafts
             Chat.deleted_at.is_(None),
             Chat.user_id != actor_id(),
         )
@@ -134,7 +134,7 @@ def list_shared_chats(session: Session, actor: Actor) -> list[ChatRead]:
         .limit(200),
         {"actor_id": actor.user_id},
     ).all()
-    return [get_chat(session, actor, ChatId(one)) for one in ids]
+    return [get_chat(session, actor, ChatId(chat_id)) for chat_id in ids]
 
 
 def update_chat(session: Session, actor: Actor, chat_id: ChatId, update: ChatUpdate) -> ChatRead:
@@ -158,12 +158,12 @@ def update_chat(session: Session, actor: Actor, chat_id: ChatId, update: ChatUpd
     if "title" in values:
         index_title(session, chat_id)
     if "visibility" in values:
-        wake(session, SHARES)  # whoever follows it without leave of their own is looked at again
+        wake(session, SHARES)  # check again who may follow the chat
     return announce_chat(session, chat_id, Operation.UPDATED)
 
 
 def delete_chat(session: Session, actor: Actor, chat_id: ChatId) -> None:
-    """Into the trash; a sweep empties it after thirty days."""
+    """Move a chat to the trash. A job empties the trash after thirty days."""
     own_chat(session, actor, chat_id)
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(deleted_at=clock.now()))
     announce_chat(session, chat_id, Operation.DELETED)
@@ -171,14 +171,14 @@ def delete_chat(session: Session, actor: Actor, chat_id: ChatId) -> None:
 
 
 def restore_chat(session: Session, actor: Actor, chat_id: ChatId) -> ChatRead:
-    """Out of the trash, as it was; a chat that is not in the trash stays as it is."""
+    """Restore a chat from the trash unchanged; a chat that is not in the trash stays as it is."""
     own_chat(session, actor, chat_id, in_trash=True)
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(deleted_at=None))
     return announce_chat(session, chat_id, Operation.CREATED)
 
 
 def purge_trash(session: Session, kept: timedelta) -> int:
-    """Delete for good what has been in the trash for longer; a few at a time, so that nobody waits for it."""
+    """Delete up to 20 chats permanently that were in the trash for longer than `kept`: small batches block no one."""
     old = session.scalars(sa.select(Chat.id).where(Chat.deleted_at < clock.now() - kept).limit(20)).all()
     release_files(session, old)
     return rowcount(session, sa.delete(Chat).where(Chat.id.in_(old)))
@@ -194,10 +194,10 @@ def list_messages(
     parent: MessageId | None = None,
     limit: int = 50,
 ) -> tuple[list[MessageRead], str | None]:
-    """A page of a branch, newest first, and the leaf of the page before it.
+    """Return a page of a branch, newest first, and the leaf of the page before it.
 
-    The branch ends in `leaf`, or in the newest leaf below `through`, or in the chat's head; with `parent` it is the thread
-    below that message, which ends in its newest one.
+    The branch ends in `leaf`, in the newest leaf below `through`, or in the chat's head. With `parent` it is the thread
+    below that message, and ends in its newest message. Raises ChatNotFound, MessageNotFound.
     """
     chat = READABLE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     if chat is None:
@@ -206,7 +206,7 @@ def list_messages(
     start = leaf or (_leaf_through(session, chat_id, through) if through else end)
     if start is None:
         return [], None
-    # One more link than messages: whoever reads on may name a message that was deleted since, and it is left out.
+    # Read one more link: `leaf` may have been deleted since the page before, and is then omitted.
     rows = BRANCH_PAGE.all(session, chat_id=chat_id, leaf=start, links=limit)
     if not rows:
         raise MessageNotFound
@@ -217,19 +217,19 @@ def list_messages(
 
 
 def _leaf_through(session: Session, chat_id: ChatId, message_id: MessageId) -> MessageId:
-    """Raises MessageNotFound, also for one that was deleted: its branch has another end now."""
-    there = session.scalar(
+    """Return the newest leaf below a message. Raises MessageNotFound, also if the message was deleted."""
+    existing_id = session.scalar(
         sa.select(Message.id).where(
             Message.id == message_id, Message.chat_id == chat_id, Message.status != MessageStatus.DELETED
         )
     )
-    if there is None:
+    if existing_id is None:
         raise MessageNotFound
     return MessageId(newest_leaf_below(session, chat_id, message_id))
 
 
 def _end_of_thread(session: Session, chat_id: ChatId, parent: MessageId) -> str | None:
-    """None while nobody has answered. Raises MessageNotFound; one that was deleted still has its thread."""
+    """Return the newest message of a thread, or None. A deleted parent keeps its thread. Raises MessageNotFound."""
     if session.scalar(sa.select(Message.id).where(Message.id == parent, Message.chat_id == chat_id)) is None:
         raise MessageNotFound
     return newest_in_thread(session, parent)
@@ -244,7 +244,10 @@ def get_message(session: Session, actor: Actor, message_id: MessageId) -> Messag
 
 
 def get_message_with_history(session: Session, actor: Actor, message_id: MessageId) -> MessageWithHistory:
-    """Earlier wordings are for the author and the owner of the chat: they may be from before it was shared."""
+    """Return a message with its earlier texts.
+
+    Only its author and the chat's owner get them: they may be older than the sharing of the chat.
+    """
     message = get_message(session, actor, message_id)
     history, author_id, owner_id = session.execute(
         sa.select(Message.edit_history, Message.user_id, Chat.user_id)
@@ -258,14 +261,14 @@ def get_message_with_history(session: Session, actor: Actor, message_id: Message
 
 
 def set_head(session: Session, actor: Actor, chat_id: ChatId, message_id: MessageId) -> ChatRead:
-    """Show the branch through a message: the head becomes the newest leaf below it."""
+    """Show the branch through a message: the newest leaf below it becomes the head. Raises NotInChat."""
     own_chat(session, actor, chat_id)
     named = session.execute(
         sa.select(Message.thread_level).where(
             Message.id == message_id, Message.chat_id == chat_id, Message.status != MessageStatus.DELETED
         )
     ).first()
-    if named is None or named[0] > 0:
+    if row is None or row[0] > 0:
         raise NotInChat("message_id")
     leaf = newest_leaf_below(session, chat_id, message_id)
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(head_message_id=leaf))
@@ -273,7 +276,7 @@ def set_head(session: Session, actor: Actor, chat_id: ChatId, message_id: Messag
 
 
 def announce_chat(session: Session, chat_id: str, operation: Operation) -> ChatRead:
-    """Tell every window of its owner about a chat as it now is; gives the same."""
+    """Publish a chat as it is now, and return it."""
     row = CHAT_BY_ID.first(session, chat_id=chat_id)
     assert row is not None
     chat = read_chat_row(row)

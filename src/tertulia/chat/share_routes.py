@@ -1,4 +1,4 @@
-"""Shares over HTTP, and who is in a chat at the moment. What strangers see is in runs/shared_routes.py."""
+"""Routes for shares of chats and for presence. Routes for strangers are in runs/shared_routes.py."""
 
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -21,15 +21,15 @@ routes = Routes("shares")
 
 @routes.add("GET", "/shared-chats", access=Access.SIGNED_IN, gives=Page[ChatRead])
 async def get_shared_chats(caller: CallerDep) -> Response:
-    """The chats of others that one may read."""
-    found = await caller.read_long(service.list_shared_chats)
-    return json_response({"items": found, "next_cursor": None})
+    """List the chats that others share with the caller."""
+    chats = await caller.read_long(service.list_shared_chats)
+    return json_response({"items": chats, "next_cursor": None})
 
 
 @routes.add("GET", "/chats/{chat_id}/shares", access=Access.SIGNED_IN, gives=Page[ShareRead], problems=(404,))
 async def get_shares(caller: CallerDep, chat_id: ChatId) -> Response:
-    found = await caller.read(shares.list_shares, chat_id)
-    return json_response({"items": found, "next_cursor": None})
+    items = await caller.read(shares.list_shares, chat_id)
+    return json_response({"items": items, "next_cursor": None})
 
 
 @routes.add("POST", "/chats/{chat_id}/shares", access=Access.SIGNED_IN, gives=ShareMade, status=201, problems=(404,))
@@ -44,8 +44,8 @@ async def post_share(caller: CommandDep, chat_id: ChatId, new: ShareCreate) -> R
 
 
 @routes.add("PUT", "/chats/{chat_id}/presence", access=Access.SIGNED_IN, status=204, problems=(404,))
-async def put_presence(caller: CallerDep, chat_id: ChatId, told: PresenceTold) -> Response:
-    """That one has the chat open; to be repeated every 15 seconds. Nothing is stored."""
+async def put_presence(caller: CallerDep, chat_id: ChatId, presence: PresenceTold) -> Response:
+    """Report that the caller has the chat open. Repeat it every 15 seconds; nothing is stored."""
 
     def find(session: Session, actor: Actor) -> tuple[str, str, str]:
         return shares.find_company(session, actor, chat_id)
@@ -56,7 +56,7 @@ async def put_presence(caller: CallerDep, chat_id: ChatId, told: PresenceTold) -
         owner_id=owner_id,
         user_id=user_id,
         name=name,
-        is_typing=told.is_typing,
-        is_leaving=told.is_leaving,
+        is_typing=presence.is_typing,
+        is_leaving=presence.is_leaving,
     )
     return no_content()

@@ -1,4 +1,4 @@
-"""Sharing a chat: with a person, with whoever has the link, or with everybody; and what each of them sees."""
+"""Share a chat with a person, by link or publicly, and read what strangers see of it."""
 
 from dataclasses import dataclass
 
@@ -24,12 +24,12 @@ NEAR_THE_END = 20
 
 
 def create_share(session: Session, actor: Actor, chat_id: ChatId, new: ShareCreate) -> ShareMade:
-    """Raises ChatNotFound, ShareTheDraft, and what sharing.create_share does."""
+    """Share a chat. Raises ChatNotFound, ShareTheDraft, and what `sharing.create_share` raises."""
     lock_shared_chat(session, chat_id)
     shared = _shareable(session, actor, chat_id)
     if session.scalar(sa.select(Chat.kind).where(Chat.id == chat_id)) is ChatKind.DRAFT:
         raise ShareTheDraft
-    # What its owner let happen unasked was meant for words that were theirs alone.
+    # The owner's automatic approvals were given while only they could write here.
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=None))
     return sharing.create_share(session, actor, shared, new)
 
@@ -39,7 +39,7 @@ def list_shares(session: Session, actor: Actor, chat_id: ChatId) -> list[ShareRe
 
 
 def lock_shared_chat(session: Session, chat_id: str) -> Shared:
-    """Raises ChatNotFound."""
+    """Lock the chat's row, to change its shares. Raises ChatNotFound."""
     owner_id = session.scalar(sa.select(Chat.user_id).where(Chat.id == chat_id).with_for_update(of=Chat))
     if owner_id is None:
         raise ChatNotFound
@@ -47,7 +47,7 @@ def lock_shared_chat(session: Session, chat_id: str) -> Shared:
 
 
 def _shareable(session: Session, actor: Actor, chat_id: ChatId) -> Shared:
-    """Raises ChatNotFound; also for one that the actor may read and not share, as there is nothing for them here."""
+    """Return a chat that the actor may share. Raises ChatNotFound, also if the actor may only read it."""
     owner_id = session.scalar(
         sa.select(Chat.user_id).where(
             Chat.id == chat_id, Chat.deleted_at.is_(None), may_share_chat(Chat.id, Chat.user_id)
@@ -61,7 +61,10 @@ def _shareable(session: Session, actor: Actor, chat_id: ChatId) -> Shared:
 
 @dataclass(frozen=True)
 class OpenDoor:
-    """What a link opens, and by which share; None: it is a public chat. Of a draft it is also the newest of its chats, if any."""
+    """What a public link opens. `share_id` is None for a public chat.
+
+    For a draft, `chat_id` is the newest of its chats, if any.
+    """
 
     chat_id: ChatId | None
     owner_id: str
@@ -70,7 +73,7 @@ class OpenDoor:
 
 
 def open_chat(session: Session, token: str, share: Share | None) -> OpenDoor:
-    """The chat of a share; without one the public chat whose id is in place of a token. Raises ShareNotFound."""
+    """Return the chat of a share, or without one the public chat whose id is `token`. Raises ShareNotFound."""
     is_open: sa.ColumnElement[bool]
     if share is not None:
         chat_id, is_open = share.chat_id, sa.true()
@@ -89,12 +92,12 @@ def open_chat(session: Session, token: str, share: Share | None) -> OpenDoor:
     return OpenDoor(ChatId(chat_id), owner_id, share.id if share else None)
 
 
-def read_shared_chat(session: Session, door: OpenDoor) -> SharedChatRead:
-    """What strangers see of a chat: listed here, and nothing besides."""
+def read_shared_chat(session: Session, link: OpenDoor) -> SharedChatRead:
+    """Return the only fields of a chat that strangers see."""
     title, name, count, created_at, last = session.execute(
         sa.select(Chat.title, User.name, Chat.message_count, Chat.created_at, Chat.last_message_at)
         .join(User, User.id == Chat.user_id)
-        .where(Chat.id == door.chat_id)
+        .where(Chat.id == link.chat_id)
     ).one()
     return {
         "title": title,
@@ -108,13 +111,13 @@ def read_shared_chat(session: Session, door: OpenDoor) -> SharedChatRead:
 EXCERPT = 200
 
 
-def read_preview(session: Session, door: OpenDoor) -> tuple[str, str]:
-    """The title of a chat, and how it begins."""
-    chat = read_shared_chat(session, door)
+def read_preview(session: Session, link: OpenDoor) -> tuple[str, str]:
+    """Return the title of a chat, and its owner's name with the beginning of the chat."""
+    chat = read_shared_chat(session, link)
     first = session.scalar(
         sa.select(sa.func.substr(Message.content, 1, EXCERPT, type_=sa.Text()))
         .where(
-            Message.chat_id == door.chat_id,
+            Message.chat_id == link.chat_id,
             Message.previous_message_id.is_(None),
             Message.thread_level == 0,
             Message.status != MessageStatus.DELETED,
@@ -122,19 +125,19 @@ def read_preview(session: Session, door: OpenDoor) -> tuple[str, str]:
         .order_by(Message.id)
         .limit(1)
     )
-    words = " ".join((first or "").split())
-    return chat["title"], f"{chat['owner_name']}: {words}" if words else f"A chat of {chat['owner_name']}."
+    excerpt = " ".join((first or "").split())
+    return chat["title"], f"{chat['owner_name']}: {excerpt}" if excerpt else f"A chat by {chat['owner_name']}."
 
 
 def list_shared_messages(
-    session: Session, door: OpenDoor, *, leaf: str | None = None, limit: int = 50
+    session: Session, link: OpenDoor, *, leaf: str | None = None, limit: int = 50
 ) -> tuple[list[SharedMessageRead], str | None]:
-    """A page of the branch on show, newest first, and the leaf of the page before it."""
-    start = leaf or session.scalar(sa.select(Chat.head_message_id).where(Chat.id == door.chat_id))
+    """Return a page of the branch to `leaf` (default: the head), newest first, and the leaf of the page before it."""
+    start = leaf or session.scalar(sa.select(Chat.head_message_id).where(Chat.id == link.chat_id))
     if start is None:
         return [], None
-    rows = BRANCH_PAGE.all(session, chat_id=door.chat_id, leaf=start, links=limit)
-    # A thread is another conversation; what is in it is not on the branch, and not for strangers.
+    rows = BRANCH_PAGE.all(session, chat_id=link.chat_id, leaf=start, links=limit)
+    # Messages in threads are not part of the branch, and are not shown to strangers.
     messages = [read_message_row(row) for row in rows[:limit] if row[10] == 0]
     return [as_shared(message) for message in messages], messages[-1]["previous_message_id"] if messages else None
 
@@ -153,37 +156,37 @@ def as_shared(message: MessageRead) -> SharedMessageRead:
     }
 
 
-def is_on_show(session: Session, door: OpenDoor, message_id: str) -> bool:
-    """Whether a message is on the branch that strangers see; a reply that is written stands near its end."""
-    head = session.scalar(sa.select(Chat.head_message_id).where(Chat.id == door.chat_id))
+def is_on_show(session: Session, link: OpenDoor, message_id: str) -> bool:
+    """Return whether a message is near the end of the branch that strangers see, where running replies are."""
+    head = session.scalar(sa.select(Chat.head_message_id).where(Chat.id == link.chat_id))
     if head is None:
         return False
-    rows = BRANCH_IDS.all(session, chat_id=door.chat_id, leaf=head, links=NEAR_THE_END)
+    rows = BRANCH_IDS.all(session, chat_id=link.chat_id, leaf=head, links=NEAR_THE_END)
     return any(row[0] == message_id for row in rows)
 
 
-def find_shared_attachment(session: Session, door: OpenDoor, attachment_id: str) -> str:
-    """The id again, if a message of the chat has the file. Raises ShareNotFound."""
-    found = session.scalar(
+def find_shared_attachment(session: Session, link: OpenDoor, attachment_id: str) -> str:
+    """Return the id again if a message of the chat, outside threads, has the file. Raises ShareNotFound."""
+    file_id = session.scalar(
         sa.select(Attachment.id)
         .join(MessageAttachment, MessageAttachment.attachment_id == Attachment.id)
         .join(Message, Message.id == MessageAttachment.message_id)
         .where(
             Attachment.id == attachment_id,
             Attachment.deleted_at.is_(None),
-            Message.chat_id == door.chat_id,
+            Message.chat_id == link.chat_id,
             Message.status != MessageStatus.DELETED,
             Message.thread_level == 0,
         )
         .limit(1)
     )
-    if found is None:
+    if file_id is None:
         raise ShareNotFound
-    return found
+    return file_id
 
 
 def find_company(session: Session, actor: Actor, chat_id: ChatId) -> tuple[str, str, str]:
-    """The owner of a chat, and the id and name of the actor, who has it open. Raises ChatNotFound."""
+    """Return the owner's id, and the id and name of the actor, to announce presence. Raises ChatNotFound."""
     chat = get_chat(session, actor, chat_id)
     name = session.scalars(sa.select(User.name).where(User.id == actor.user_id)).one()
     return chat["owner"]["id"] if chat["owner"] else actor.user_id, actor.user_id, name

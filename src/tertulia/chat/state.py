@@ -1,4 +1,4 @@
-"""What a tool or an agent remembers of a chat between turns: one JSON object, checked against the schema that it declares."""
+"""State that tools and agents keep for a chat between turns: a JSON object, checked against its schema."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -28,7 +28,7 @@ MAX_STATE = 256 * 1024
 
 
 class StateWrite(Request):
-    """`schema` stays as it is where it is absent; null takes it away."""
+    """A new state. An absent `schema` stays unchanged; null removes it."""
 
     state: dict[str, Any]
     json_schema: dict[str, Any] | None = Field(None, alias="schema", description="JSON Schema of an object.")
@@ -42,20 +42,20 @@ class StateRead(TypedDict):
 
 
 def get_state(session: Session, actor: Actor, chat_id: ChatId) -> StateRead:
-    """Empty where nothing was kept yet."""
+    """Return the state of a chat, empty if none is stored. Raises ChatNotFound."""
     get_chat(session, actor, chat_id)
     row = session.scalars(sa.select(ChatState).where(ChatState.chat_id == chat_id)).one_or_none()
     return _read(chat_id, row)
 
 
 def put_state(session: Session, actor: Actor, chat_id: ChatId, write: StateWrite) -> StateRead:
-    """Raises StateInvalid for what does not fit the schema, StateTooLarge."""
+    """Replace the state of a chat. Raises StateInvalid if the schema or the state is not valid, StateTooLarge."""
     row = _locked(session, actor, chat_id)
     if "json_schema" in write.model_fields_set:
         if write.json_schema is not None and not is_modest_schema(write.json_schema):
             raise StateInvalid(
-                "The schema must be the JSON Schema of an object, of 64 KiB and 32 levels at most, without references, patterns "
-                "and uniqueItems.",
+                "The schema must be a JSON Schema of an object with at most 64 KiB and 32 levels, without references, "
+                "patterns and uniqueItems.",
                 field="schema",
             )
         row.state_schema = write.json_schema
@@ -63,14 +63,14 @@ def put_state(session: Session, actor: Actor, chat_id: ChatId, write: StateWrite
 
 
 def merge_state(session: Session, actor: Actor, chat_id: ChatId, write: StateWrite) -> StateRead:
-    """The fields that are named replaced, those that are null taken away."""
+    """Replace the named fields of the state and remove those that are null. Raises StateInvalid, StateTooLarge."""
     row = _locked(session, actor, chat_id)
     merged = {**row.state, **write.state}
     return _store(session, row, {name: value for name, value in merged.items() if value is not None})
 
 
 def may_declare(session: Session, chat_id: str, schema: Mapping[str, Any]) -> bool:
-    """Whether a tool that the chat offers may say what it keeps: no schema is there, and what is kept fits that one."""
+    """Return whether a tool of the chat may declare a schema: none is stored, and the stored state matches it."""
     row = session.execute(
         sa.select(ChatState.state, ChatState.state_schema).where(ChatState.chat_id == chat_id)
     ).one_or_none()
@@ -84,7 +84,7 @@ def may_declare(session: Session, chat_id: str, schema: Mapping[str, Any]) -> bo
 
 
 def declare_schema(session: Session, actor: Actor, chat_id: ChatId, schema: Mapping[str, Any]) -> None:
-    """What a chat keeps is checked by the schema of a tool that it offers from now on."""
+    """Store the schema of a tool that the chat offers, if `may_declare` allows it."""
     row = _locked(session, actor, chat_id)
     if may_declare(session, chat_id, schema):
         row.state_schema = dict(schema)
@@ -108,7 +108,7 @@ def _store(session: Session, row: ChatState, state: dict[str, Any]) -> StateRead
         if row.state_schema is not None:
             check_arguments(row.state_schema, state, limit_bytes=MAX_STATE)
     except ArgumentsInvalid as error:
-        raise StateInvalid(f"The state cannot be kept: {error.detail}", field="state") from None
+        raise StateInvalid(f"The state cannot be stored: {error.detail}", field="state") from None
     row.state, row.updated_at = state, clock.now()
     session.flush()
     read = _read(row.chat_id, row)

@@ -1,4 +1,4 @@
-"""Tags over HTTP."""
+"""Routes for tags."""
 
 from starlette.responses import Response
 
@@ -16,8 +16,8 @@ routes = Routes("tags")
 
 @routes.add("GET", "/tags", access=Access.SIGNED_IN, gives=Page[TagRead])
 async def get_tags(caller: CallerDep) -> Response:
-    found = await caller.read(tags.list_tags)
-    return json_response({"items": found, "next_cursor": None})
+    items = await caller.read(tags.list_tags)
+    return json_response({"items": items, "next_cursor": None})
 
 
 @routes.add("POST", "/tags", access=Access.SIGNED_IN, gives=TagRead, status=201, problems=(409,))
@@ -42,7 +42,7 @@ async def restore_tag(caller: CommandDep, tag_id: TagId) -> Response:
 
 @routes.add("POST", "/tags/{tag_id}/merge", access=Access.SIGNED_IN, gives=TagRead, problems=(404,))
 async def merge_tag(caller: CommandDep, tag_id: TagId, merge: TagMerge) -> Response:
-    """All chats of this tag get the other, and this one is deleted."""
+    """Add another tag to all chats of this tag, then delete this tag."""
     return await caller.command(200, tags.merge_tag, tag_id, TagId(merge.into_id))
 
 

@@ -1,4 +1,4 @@
-"""Tags: a person's own words for their chats. What is deleted comes back with all its chats, for thirty days."""
+"""Tags: labels that users give their chats. A deleted tag can be restored with its chats for thirty days."""
 
 from datetime import timedelta
 
@@ -22,7 +22,7 @@ MAX_TAGS = 200
 
 
 def list_tags(session: Session, actor: Actor) -> list[TagRead]:
-    """By name; at most 200, so all at once."""
+    """Return the actor's tags by name, all at once because there are at most 200."""
     tags = session.scalars(
         sa.select(Tag).where(Tag.user_id == actor.user_id, Tag.deleted_at.is_(None)).order_by(Tag.name_key)
     )
@@ -30,7 +30,7 @@ def list_tags(session: Session, actor: Actor) -> list[TagRead]:
 
 
 def create_tag(session: Session, actor: Actor, new: TagCreate) -> TagRead:
-    """Raises TagExists, TooManyTags."""
+    """Create a tag. Raises TagExists, TooManyTags."""
     count = session.scalar(sa.select(sa.func.count()).where(Tag.user_id == actor.user_id, Tag.deleted_at.is_(None)))
     if (count or 0) >= MAX_TAGS:
         raise TooManyTags(MAX_TAGS)
@@ -41,18 +41,16 @@ def create_tag(session: Session, actor: Actor, new: TagCreate) -> TagRead:
     return _announce(session, tag, Operation.CREATED)
 
 
-def find_or_create_tag(session: Session, actor: Actor, wanted: TagCreate) -> TagId:
-    """The tag of this name, made if there is none. Raises TooManyTags."""
-    found = session.scalar(
-        sa.select(Tag.id).where(
-            Tag.user_id == actor.user_id, Tag.name_key == fold(wanted.name), Tag.deleted_at.is_(None)
-        )
+def find_or_create_tag(session: Session, actor: Actor, new: TagCreate) -> TagId:
+    """Return the id of the tag with this name; create it if there is none. Raises TooManyTags."""
+    tag_id = session.scalar(
+        sa.select(Tag.id).where(Tag.user_id == actor.user_id, Tag.name_key == fold(new.name), Tag.deleted_at.is_(None))
     )
-    return TagId(found or create_tag(session, actor, wanted)["id"])
+    return TagId(tag_id or create_tag(session, actor, new)["id"])
 
 
 def update_tag(session: Session, actor: Actor, tag_id: TagId, update: TagUpdate) -> TagRead:
-    """Another name or colour. Raises TagNotFound, TagExists."""
+    """Change the name or colour of a tag. Raises TagNotFound, TagExists."""
     tag = _get(session, actor, tag_id)
     if update.name is not None:
         tag.name, tag.name_key = update.name, fold(update.name)
@@ -64,7 +62,7 @@ def update_tag(session: Session, actor: Actor, tag_id: TagId, update: TagUpdate)
 
 
 def merge_tag(session: Session, actor: Actor, tag_id: TagId, into_id: TagId) -> TagRead:
-    """All chats of one tag get the other too, and the first is deleted. Raises TagNotFound."""
+    """Add another tag to all chats of a tag, then delete the tag. Raises TagNotFound."""
     tag, into = _get(session, actor, tag_id), _get(session, actor, into_id)
     if tag.id != into.id:
         chats = list(session.scalars(sa.select(ChatTag.chat_id).where(ChatTag.tag_id == tag.id)))
@@ -86,7 +84,7 @@ def delete_tag(session: Session, actor: Actor, tag_id: TagId) -> None:
 
 
 def restore_tag(session: Session, actor: Actor, tag_id: TagId) -> TagRead:
-    """Raises TagNotFound, and TagExists if its name was given to another meanwhile."""
+    """Restore a deleted tag. Raises TagNotFound, and TagExists if another tag now has its name."""
     tag = _get(session, actor, tag_id, is_deleted=True)
     if tag.deleted_at is not None:
         _keep_name(session, tag)
@@ -96,7 +94,7 @@ def restore_tag(session: Session, actor: Actor, tag_id: TagId) -> TagRead:
 
 
 def tag_chat(session: Session, actor: Actor, chat_id: ChatId, tag_id: TagId) -> ChatRead:
-    """Twice is as good as once. Raises ChatNotFound, TagNotFound."""
+    """Add a tag to a chat; adding it again changes nothing. Raises ChatNotFound, TagNotFound."""
     _check_chat(session, actor, chat_id)
     tag = _get(session, actor, tag_id)
     insert_if_absent(session, ChatTag, chat_id=chat_id, tag_id=tag.id, created_at=clock.now())
@@ -122,14 +120,14 @@ def _get(session: Session, actor: Actor, tag_id: TagId, *, is_deleted: bool = Fa
 
 
 def _keep_name(session: Session, tag: Tag) -> None:
-    """Two tags of one person whose names look alike are one too many; the partial unique index has the last word."""
+    """Check that no other tag of the user has an equal name. A unique index catches races. Raises TagExists."""
     with session.no_autoflush:
-        taken = session.scalar(
+        existing_id = session.scalar(
             sa.select(Tag.id).where(
                 Tag.user_id == tag.user_id, Tag.name_key == tag.name_key, Tag.deleted_at.is_(None), Tag.id != tag.id
             )
         )
-    if taken is not None:
+    if existing_id is not None:
         raise TagExists(tag.name)
 
 

@@ -1,4 +1,4 @@
-"""The title of a chat from the words it begins with: no model is asked, so that none is paid."""
+"""Derive the title of a chat from its first message, without the cost of a model call."""
 
 import re
 
@@ -9,7 +9,7 @@ _MARKS = re.compile(r"^[#>*\-+\s`]+|[`*_]{1,3}(?=\S)|(?<=\S)[`*_]{1,3}")
 
 
 def title_from(content: str) -> str:
-    """The first line that has words, without Markdown marks, cut between words at 60 characters."""
+    """Return the first line with a letter or digit, without Markdown marks, cut between words at 60 characters."""
     lines = (" ".join(_MARKS.sub("", line).split()) for line in content[:2000].splitlines())
     line = next((line for line in lines if any(character.isalnum() for character in line)), "")
     if not line:
@@ -17,5 +17,5 @@ def title_from(content: str) -> str:
     if len(line) <= LONGEST:
         return line
     cut = line[: LONGEST - 1]
-    # Scripts without spaces have no better place to be cut at than anywhere.
+    # Scripts without spaces can be cut at any character.
     return (cut[: cut.rindex(" ")] if " " in cut[LONGEST // 2 :] else cut).rstrip(" ,;:.-") + "…"

@@ -1,4 +1,4 @@
-"""Models read the person's chats and files, and keep the state of the chat that they are in."""
+"""Tools with which a model reads the user's chats and files, and keeps the state of its chat."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ _ID = {"type": "string", "minLength": 32, "maxLength": 36}
 
 
 def checked_id(text: str) -> str:
-    """Raises ToolFailed for what is no id."""
+    """Parse an id. Raises ToolFailed if it is not valid."""
     try:
         return parse_id(text)
     except ValueError:
@@ -48,14 +48,14 @@ class ReadChat(Tool):
 def _read_chat(session: Session, chat_id: ChatId, limit: int, actor: Actor) -> str:
     chat = get_chat(session, actor, chat_id)
     messages, older = list_messages(session, actor, chat_id, limit=limit)
-    said = [f"{one['role'].value}: {one['content']}" for one in reversed(messages)]
+    said = [f"{message['role'].value}: {message['content']}" for one in reversed(messages)]
     head = f"# {chat['title']}" + ("\n[older messages are left out]" if older else "")
-    return "\n\n".join([head, *said])[:MOST_CHARACTERS]
+    return "\n\n".join([head, *lines])[:MOST_CHARACTERS]
 
 
 class ReadAttachment(Tool):
     name = "read_attachment"
-    description = "Read the text of a file that the person attached, from a character of it on."
+    description = "Read the text of a file that the person attached, starting at a character offset."
     parameters: Mapping[str, Any] = {
         "type": "object",
         "properties": {
@@ -82,13 +82,13 @@ def _read_file(session: Session, attachment_id: AttachmentId, upto: int, actor: 
     get_attachment(session, actor, attachment_id)
     text = text_of_file(session, attachment_id, upto)
     if not text:
-        raise ToolFailed("This file has no text that could be read.")
+        raise ToolFailed("This file has no readable text.")
     return text
 
 
 class ReadState(Tool):
     name = "read_state"
-    description = "Read what is kept of this chat's task: its state, as JSON, with the schema that it must fit."
+    description = "Read the stored state of this chat's task as JSON, with the schema that it must match."
     parameters: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
     risk = Risk.READ_ONLY
     timeout_s = 10.0
@@ -102,8 +102,8 @@ class ReadState(Tool):
 class WriteState(Tool):
     name = "write_state"
     description = (
-        "Keep something of this chat's task for later turns, such as what was asked for so far. The fields that you name are replaced, "
-        "null takes one away, the others stay."
+        "Store information about this chat's task for later turns, such as the requirements so far. Named "
+        "fields are replaced, null removes a field, the others stay."
     )
     parameters: Mapping[str, Any] = {
         "type": "object",

@@ -1,1 +1,1 @@
-"""What a step sends to the model: pure functions decide, one read gathers."""
+"""Prompt assembly: reads load the history, and pure functions decide what a step sends to the model."""

@@ -1,4 +1,4 @@
-"""What models are told of the tools that replies called: each call beside its result, marked as words from elsewhere."""
+"""Convert the tool calls of replies for models: each call with its result, marked as text from elsewhere."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ _WAITING = "[no result yet: the person has not decided]"
 
 
 def turns_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str, tuple[tuple[Turn, ...], str]]:
-    """Of the replies among these that called tools: their turns, and what they said after the last."""
+    """Return the turns of each reply that called tools, and the text after the last one, by message id."""
     if not message_ids:
         return {}
     calls = {
@@ -31,43 +31,43 @@ def turns_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str,
     parts = session.execute(
         sa.select(Message.id, Message.parts).where(Message.id.in_({row.message_id for row in calls.values()}))
     )
-    return {message_id: _turns(found, calls) for message_id, found in parts}
+    return {message_id: _turns(message_parts, calls) for message_id, message_parts in parts}
 
 
 def _turns(parts: Iterable[Part], calls: dict[str, ToolExecution]) -> tuple[tuple[Turn, ...], str]:
-    """Calls of one step belong together; words between two calls begin another turn."""
+    """Group the calls of one step into a turn; text between two calls begins another turn."""
     turns: list[Turn] = []
-    said: list[str] = []
+    texts: list[str] = []
     step: int | None = None
     for part in parts:
         if isinstance(part, TextPart | CodePart):
-            said.append(part.text if isinstance(part, TextPart) else part.code)
+            texts.append(part.text if isinstance(part, TextPart) else part.code)
             step = None
         elif isinstance(part, ToolCallPart) and part.tool_execution_id in calls:
             call = calls[part.tool_execution_id]
             if call.step == step:
                 turns[-1] = Turn(turns[-1].text, (*turns[-1].calls, _sent(call)))
             else:
-                turns.append(Turn("\n\n".join(said), (_sent(call),)))
-                said, step = [], call.step
-    return tuple(turns), "\n\n".join(said)
+                turns.append(Turn("\n\n".join(texts), (_sent(call),)))
+                texts, step = [], call.step
+    return tuple(turns), "\n\n".join(texts)
 
 
 def _sent(call: ToolExecution) -> SentCall:
-    """Under an id of our own: a model may have given one twice, or in a form that another vendor refuses."""
+    """Convert a call, with our own id: a model may repeat an id, or use a form that another provider rejects."""
     name = f"{call.server}__{call.tool_name}" if call.server else call.tool_name
     name = _NOT_IN_NAMES.sub("_", name)[:64] or "tool"
     return SentCall(call.id.replace("-", ""), name, orjson.dumps(call.sent_parameters).decode(), told_result(call))
 
 
 def in_words(turn: Turn) -> str:
-    """A turn as text, for a model that is offered no tools now."""
-    told = [f"[called {call.name} with {call.arguments}]\n{call.result}" for call in turn.calls]
-    return "\n\n".join(filter(None, [turn.text, *told]))
+    """Return a turn as text, for a model that is offered no tools now."""
+    calls = [f"[called {call.name} with {call.arguments}]\n{call.result}" for call in turn.calls]
+    return "\n\n".join(filter(None, [turn.text, *calls]))
 
 
 def told_result(call: ToolExecution) -> str:
-    """What a model hears of a call: what it gave, between marks that nothing in it ends, or why there is nothing."""
+    """Return what a model receives for a call: the marked result, or the reason why there is none."""
     edited = (
         "[The person changed the arguments before they let it run.]\n" if call.edited_parameters is not None else ""
     )
@@ -80,14 +80,14 @@ def told_result(call: ToolExecution) -> str:
         case ToolStatus.PENDING | ToolStatus.APPROVED | ToolStatus.EXECUTING:
             return _WAITING
         case ToolStatus.FAILED | ToolStatus.TIMEOUT if call.is_untrusted and call.error_message:
-            # Why it failed its tool says in words of its own, which are no more to be trusted than what it gives.
+            # The error message comes from the tool, so it is as untrusted as a result.
             return f"{edited}[{call.status.value}]\n{_marked(call, call.error_message)}"
         case _:
             return f"{edited}[{call.status.value}: {call.error_message or 'no result'}]"
 
 
-def _marked(call: ToolExecution, words: str) -> str:
-    """Between marks that nothing in the words ends, or begins anew."""
+def _marked(call: ToolExecution, text: str) -> str:
+    """Wrap text in tags that nothing inside the text can close or open."""
     trust = "untrusted" if call.is_untrusted else "the person's own"
-    harmless = _MARK.sub(r"< \1\2", words)
-    return f'<tool_result from="{trust}">\n{harmless}\n</tool_result>'
+    escaped = _MARK.sub(r"< \1\2", text)
+    return f'<tool_result from="{trust}">\n{escaped}\n</tool_result>'

@@ -1,7 +1,7 @@
-"""Saying the same in fewer tokens, without a model: repeated lines, code that was shown already, data that says nothing.
+"""Compress text without a model: repeated lines, code that was shown before, and embedded data.
 
-Code and what matters stay word for word; each thing taken out, but for white space between lines, is named where it stood. Each text is gone through once, line by line:
-anybody may have written it.
+Other text stays unchanged. A note replaces everything removed, except white space between lines. Each text is scanned
+once, line by line, because anyone may have written it.
 """
 
 import re
@@ -11,14 +11,14 @@ from dataclasses import replace
 from tertulia.context.messages import ContextMessage, Turn
 
 LEAST_REPEATS = 3  # of a line
-LEAST_CODE = 80  # characters of a block that is worth a reference
-FIRST_LINE = 60  # characters of a block's first line, by which it is named
+LEAST_CODE = 80  # characters of a block that is worth replacing by a reference
+FIRST_LINE = 60  # characters of a block's first line, which the reference quotes
 FENCE = "```"
 _DATA = re.compile(r"(data:[\w/+.-]{1,100};base64,)[A-Za-z0-9+/=]{200,}")
 
 
 def compress(messages: Iterable[ContextMessage]) -> list[ContextMessage]:
-    """The messages, oldest first, each in fewer tokens where that can be. Of code that comes again the first stays."""
+    """Return the messages, oldest first, compressed where that saves tokens. The first copy of repeated code stays."""
     seen: set[str] = set()
     return [_compressed(message, seen) for message in messages]
 
@@ -31,28 +31,28 @@ def _compressed(message: ContextMessage, seen: set[str]) -> ContextMessage:
         )
         for turn in message.turns
     )
-    made = replace(message, content=shorten_text(message.content, seen), turns=turns)
-    return made if made.tokens < message.tokens else message
+    compressed = replace(message, content=shorten_text(message.content, seen), turns=turns)
+    return compressed if compressed.tokens < message.tokens else message
 
 
 def shorten_text(text: str, seen: set[str]) -> str:
-    """`seen`: the blocks of code that stand before this text; those of the text are added."""
-    made: list[str] = []
-    prose: list[str] = []  # lines outside of code, since the last block
-    block: list[str] | None = None  # the lines of the fenced block that one is in, the opening among them
+    """Compress a text. `seen` has the code blocks before it; the blocks of the text are added."""
+    lines: list[str] = []
+    prose: list[str] = []  # lines outside code since the last block
+    block: list[str] | None = None  # lines of the open fenced block, with its opening line
     for line in text.split("\n"):
         if block is not None:
             block.append(line)
             if line.strip() == FENCE:
-                made += _once(block, seen)
+                lines += _once(block, seen)
                 block = None
         elif line.startswith(FENCE):
-            made += _without_repeats(prose)
+            lines += _without_repeats(prose)
             prose, block = [], [line]
         else:
             prose.append(line.rstrip(" \t"))
-    made += block or _without_repeats(prose)  # a block that never ends stays as it is
-    return _DATA.sub(lambda one: f"{one[1]}[{len(one[0]) - len(one[1])} characters of data]", "\n".join(made))
+    lines += block or _without_repeats(prose)  # an unclosed block stays unchanged
+    return _DATA.sub(lambda match: f"{match[1]}[{len(match[0]) - len(match[1])} characters of data]", "\n".join(lines))
 
 
 def _once(block: list[str], seen: set[str]) -> list[str]:
@@ -66,8 +66,8 @@ def _once(block: list[str], seen: set[str]) -> list[str]:
 
 
 def _without_repeats(lines: list[str]) -> list[str]:
-    """A line that stands three times and more, one under the other, stands once, with how often; of empty ones one stays."""
-    made: list[str] = []
+    """Replace three or more equal lines in a row by one and a note with their number; of empty lines keep one."""
+    result: list[str] = []
     start = 0
     while start < len(lines):
         end = start
@@ -75,8 +75,8 @@ def _without_repeats(lines: list[str]) -> list[str]:
             end += 1
         count = end - start
         if count >= LEAST_REPEATS and lines[start]:
-            made += [lines[start], f"[the line above {count} times in all]"]
+            result += [lines[start], f"[the line above {count} times in all]"]
         else:
-            made += lines[start : end if lines[start] else start + 1]
+            result += lines[start : end if lines[start] else start + 1]
         start = end
-    return made
+    return result

@@ -1,4 +1,4 @@
-"""Texts, messages and the results of tools within so many tokens: the beginning and the end stay."""
+"""Shorten texts, messages and tool results to a number of tokens; the beginning and the end stay."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,13 +12,13 @@ from tertulia.context.messages import (
     estimate_tokens,
 )
 
-LEAST_RESULT = 24  # tokens of what a tool gave that are worth sending with it
-OLD_RESULT = 120  # tokens that stay of an earlier result where not all goes
+LEAST_RESULT = 24  # fewest tokens of a tool result that are worth sending
+OLD_RESULT = 120  # tokens kept of an earlier result if not everything fits
 WITHOUT_ARGUMENTS = '{"left_out": "they were too long"}'
 
 
 def share(messages: Sequence[ContextMessage], room: int) -> list[ContextMessage]:
-    """Each as it is, if there is room for all; else the shortest whole, and the rest of the room divided among the longer."""
+    """Return the messages unchanged if all fit; else the shortest whole, and the longer ones cut to the remaining room."""
     rooms = _shares([message.tokens for message in messages], room)
     return [within(message, most) for message, most in zip(messages, rooms, strict=True)]
 
@@ -28,14 +28,14 @@ def within(message: ContextMessage, room: int) -> ContextMessage:
         return message
     if message.turns:
         return _with_shorter_turns(message, room)
-    # Its words before its pictures, where both are too much.
+    # Pictures take at most half of the room, so that text stays.
     pictures = message.pictures[: max(0, room // 2 // TOKENS_A_PICTURE)]
-    words = shorten(message.content, room - TOKENS_A_PICTURE * len(pictures))
-    return replace(message, content=words, pictures=pictures)
+    text = shorten(message.content, room - TOKENS_A_PICTURE * len(pictures))
+    return replace(message, content=text, pictures=pictures)
 
 
 def with_short_results(message: ContextMessage) -> ContextMessage:
-    """What tools gave is what of an old reply is needed least: some of the beginning and the end of each stays."""
+    """Shorten each tool result of an old reply to its beginning and end: results are needed least."""
     turns = tuple(
         replace(turn, calls=tuple(replace(call, result=shorten(call.result, OLD_RESULT)) for call in turn.calls))
         for turn in message.turns
@@ -44,12 +44,12 @@ def with_short_results(message: ContextMessage) -> ContextMessage:
 
 
 def shorten(text: str, max_tokens: int) -> str:
-    """The beginning and the end of a text, with a note between them of how much is missing, within max_tokens."""
-    # No text of so many characters has as few tokens: what is far too long is not counted first.
+    """Return the beginning and the end of a text within max_tokens, with a note of how much is missing between them."""
+    # A text with more than four characters a token never fits, so its tokens are not estimated.
     if len(text) <= 4 * max_tokens and estimate_tokens(text) <= max_tokens:
         return text
     low, high = 0, min(len(text) // 2, 2 * max_tokens)
-    while low < high:  # the most characters of either end that still fit
+    while low < high:  # find the most characters at either end that still fit
         middle = (low + high + 1) // 2
         if estimate_tokens(_with_gap(text, middle)) <= max_tokens:
             low = middle
@@ -65,18 +65,18 @@ def _with_gap(text: str, each_end: int) -> str:
 
 
 def _with_shorter_turns(message: ContextMessage, room: int) -> ContextMessage:
-    """What tools gave is cut before what was said; then the oldest turns go, each call with its result.
+    """Shorten tool results before text, then omit the oldest turns, each call with its result.
 
     The last turn stays while there is any room for it: without it a model would make the same call again.
     """
-    words = estimate_tokens(message.content) if message.content else OVERHEAD_PER_MESSAGE
-    if words > room // 2 and _fitting(message.turns, room - words) is None:
-        words = max(OVERHEAD_PER_MESSAGE, room // 2)
+    text_tokens = estimate_tokens(message.content) if message.content else OVERHEAD_PER_MESSAGE
+    if text_tokens > room // 2 and _fitting(message.turns, room - text_tokens) is None:
+        text_tokens = max(OVERHEAD_PER_MESSAGE, room // 2)
     turns = list(message.turns)
-    while turns and (fitting := _fitting(turns, room - words)) is None:
+    while turns and (fitting := _fitting(turns, room - text_tokens)) is None:
         if len(turns) == 1:
             last = _without_arguments(turns[0])
-            fitting = _fitting([last], room - words)
+            fitting = _fitting([last], room - text_tokens)
             turns = [last] if fitting is not None else []
             break
         turns.pop(0)
@@ -86,7 +86,7 @@ def _with_shorter_turns(message: ContextMessage, room: int) -> ContextMessage:
 
 
 def _fitting(turns: Sequence[Turn], room: int) -> list[Turn] | None:
-    """The turns with what tools gave cut to the room; None where not even what they said and called fits."""
+    """Return the turns with tool results cut to the room; None if not even their text and calls fit."""
     calls = [call for turn in turns for call in turn.calls]
     fixed = sum(estimate_tokens(turn.text) for turn in turns) + sum(call.fixed_tokens for call in calls)
     if fixed + LEAST_RESULT * len(calls) > room:
@@ -107,9 +107,9 @@ def _without_arguments(turn: Turn) -> Turn:
 
 
 def _shares(wanted: Sequence[int], room: int) -> list[int]:
-    """What each gets of the room: what it wants, if there is room for all; else the rest is divided among the longer."""
+    """Divide the room: each gets what it wants if all fit, else the rest is divided among the longer."""
     shares = [0] * len(wanted)
-    for place, index in enumerate(sorted(range(len(wanted)), key=lambda one: wanted[one])):
+    for place, index in enumerate(sorted(range(len(wanted)), key=lambda position: wanted[position])):
         shares[index] = min(wanted[index], room // (len(wanted) - place))
         room -= shares[index]
     return shares

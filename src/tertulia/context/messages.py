@@ -1,4 +1,4 @@
-"""What a model is sent of a chat, as plain values, and about how many tokens each takes."""
+"""Plain values of the messages in a prompt, with estimates of their tokens."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,7 +7,7 @@ from string import ascii_letters
 from typing import Literal
 
 OVERHEAD_PER_MESSAGE = 4
-TOKENS_A_PICTURE = 1500  # about what vendors count for one of the size that is sent
+TOKENS_A_PICTURE = 1500  # about what providers count for a picture of the size that is sent
 _NOT_ASCII = bytes(range(128, 256))
 _WORDS = (ascii_letters + " \t\r\n").encode() + _NOT_ASCII
 Role = Literal["user", "assistant", "system"]
@@ -16,7 +16,7 @@ Rule = Literal["auto", "pinned", "left_out"]
 
 @dataclass(frozen=True)
 class SentCall:
-    """A call of a tool and what it gave, as a model is told of both."""
+    """A tool call with its result, as a model receives both."""
 
     id: str
     name: str
@@ -34,7 +34,7 @@ class SentCall:
 
 @dataclass(frozen=True)
 class Turn:
-    """A stretch of a reply that ended in calls of tools; what it said before them may be nothing."""
+    """The part of a reply up to its tool calls; the text before them may be empty."""
 
     text: str
     calls: tuple[SentCall, ...]
@@ -46,12 +46,12 @@ class Turn:
 
 @dataclass(frozen=True)
 class ContextMessage:
-    """`turns` are those of a reply that used tools; its `content` is what it said after them."""
+    """A message in a prompt. `turns` are those of a reply with tool calls, `content` is its text after them."""
 
     role: Role
     content: str
-    message_id: str | None = None  # None for what is not a stored message, such as the system prompt
-    pictures: tuple[str, ...] = ()  # ids of attachments, which the model sees
+    message_id: str | None = None  # None if not a stored message, such as the system prompt
+    pictures: tuple[str, ...] = ()  # attachment ids of the images that the model sees
     rule: Rule = "auto"
     turns: tuple[Turn, ...] = ()
 
@@ -65,11 +65,11 @@ class ContextMessage:
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of a text, rather too many than too few.
+    """Estimate the tokens of a text, too many rather than too few.
 
-    3.5 letters each, digits and signs about 1.6 each, and about one for each character beyond ASCII. What a provider counts
-    corrects it (runs/requests.py).
+    A token has about 3.5 letters, 1.6 digits or symbols, or one non-ASCII character. The provider's counts correct the
+    estimate (runs/requests.py).
     """
     encoded = text.encode("utf-8", "replace")
-    signs = len(encoded.translate(None, _WORDS))
-    return OVERHEAD_PER_MESSAGE + ceil(len(text) / 3.5 + signs / 3 + (len(encoded) - len(text)) / 2)
+    symbols = len(encoded.translate(None, _WORDS))
+    return OVERHEAD_PER_MESSAGE + ceil(len(text) / 3.5 + symbols / 3 + (len(encoded) - len(text)) / 2)

@@ -1,6 +1,6 @@
-"""Times that the context was made shorter: how they count on a branch, when one is due, and what it takes away.
+"""Compactions on a branch: how they apply, when one is due, and which messages it affects.
 
-What is decided here is pure; branch.py reads with it, and service.py records.
+The decisions are pure functions; branch.py applies compactions and service.py records them.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from tertulia.context.messages import ContextMessage
 from tertulia.context.window import Planned
 from tertulia.db import Prepared
 
-MOST_ACTIVE = 200  # of a chat, the newest: what is older is told by them, or on branches that are long gone
-# What is left after leaving out: some more fits before it is due again, and what providers keep of the beginning stays the same.
+MOST_ACTIVE = 200  # the newest of a chat; older ones are covered by them or on abandoned branches
+# Share kept by a truncation: leaves room before the next one, so the prefix that providers cache changes less often.
 KEPT_SHARE = 0.75
 SUMMARIZED_SHARE = 0.5
-LEAST_GAIN = 0.05  # of the tokens, for an optimisation by itself that is worth a record, or its price
-MOST_AFFECTED = 1000  # ids that a record names
-# A window so many times as large as the one that something was made shorter for needs that no more.
+LEAST_GAIN = 0.05  # share of the tokens that a compaction must save to be worth a record or its price
+MOST_AFFECTED = 1000  # message ids in a record
+# An automatic compaction applies in windows up to this many times as large as its own.
 ANOTHER_WINDOW = 1.5
 ACTIVE = Prepared(
     sa.select(
@@ -46,54 +46,54 @@ ACTIVE = Prepared(
 
 @dataclass(frozen=True)
 class Shortening:
-    """An optimisation as it counts on a branch that holds its leaf: there it is about all up to its boundary."""
+    """A compaction as it applies on a branch with its leaf, where it affects all messages up to its boundary."""
 
     kind: OptimizationType
     boundary: str
     leaf: str
     summary: str | None = None
-    oldest_told: str | None = None  # of a summary: the oldest message that it tells of
-    carried: "Shortening | None" = None  # of what is left out: the summary of what was before that
+    oldest_told: str | None = None  # of a summary: the oldest message that it covers
+    carried: "Shortening | None" = None  # of a truncation: the earlier summary that it keeps
     trigger: TriggerReason = TriggerReason.USER_REQUEST
-    window: int | None = None  # tokens; what it was made for
+    window: int | None = None  # tokens of the window that it was made for
     is_stale: bool = False
     id: str | None = None  # None: not recorded
 
     def counts_in(self, window: int) -> bool:
-        """What was made shorter by itself for a small window is whole again in a large one."""
+        """Return whether it applies in a window. An automatic one for a small window does not apply in a large one."""
         return (
             self.trigger is TriggerReason.USER_REQUEST or self.window is None or window <= ANOTHER_WINDOW * self.window
         )
 
 
 def load_active(session: Session, chat_id: str) -> list[Shortening]:
-    """The newest first."""
+    """Return the active compactions of a chat, newest first."""
     rows = ACTIVE.all(session, chat_id=chat_id)
-    found: dict[str, Shortening] = {}
-    for row in reversed(rows):  # a summary is older than what carries it
+    compactions: dict[str, Shortening] = {}
+    for row in reversed(rows):  # a summary is older than the truncation that carries it
         row_id, kind, trigger, boundary, leaf, summary, summary_id, oldest_told, window, stale_at = row
-        found[row_id] = Shortening(
+        compactions[row_id] = Shortening(
             kind,
             boundary,
             leaf,
             summary if kind is OptimizationType.SUMMARIZATION else None,
             oldest_told,
-            found.get(summary_id),
+            compactions.get(summary_id),
             trigger,
             window,
             stale_at is not None,
             row_id,
         )
-    return list(reversed(found.values()))
+    return list(reversed(compactions.values()))
 
 
 @dataclass
 class Walk:
-    """A walk back along a branch, from its newest message: what counts from where on."""
+    """A branch scan from the newest message backwards, with the compactions that apply."""
 
     active: Sequence[Shortening]
     seen: set[str] = field(default_factory=set)
-    stop: Shortening | None = None  # nothing before here is sent, but for its summary
+    stop: Shortening | None = None  # no message up to its boundary is sent, only its summary
     compression: Shortening | None = None
     compressed: set[str] = field(default_factory=set)
 
@@ -102,59 +102,65 @@ class Walk:
         return self.compression is not None
 
     def meet(self, message_id: str) -> bool:
-        """Go on to a message; true where it is not sent, and none before it."""
+        """Advance to a message; return True if neither it nor an earlier message is sent."""
         self.seen.add(message_id)
-        for one in self.active:
-            if one.boundary != message_id or one.leaf not in self.seen:
+        for compaction in self.active:
+            if compaction.boundary != message_id or compaction.leaf not in self.seen:
                 continue
-            if one.kind is OptimizationType.COMPRESSION:
-                self.compression = self.compression or one
-            elif self.stop is None and not (one.is_stale and one.kind is OptimizationType.SUMMARIZATION):
-                self.stop = one
+            if compaction.kind is OptimizationType.COMPRESSION:
+                self.compression = self.compression or compaction
+            elif self.stop is None and not (compaction.is_stale and compaction.kind is OptimizationType.SUMMARIZATION):
+                self.stop = compaction
         if self.is_compressed:
             self.compressed.add(message_id)
         return self.stop is not None
 
     @property
     def told(self) -> Shortening | None:
-        """The summary that tells of what is not sent; leaving more out keeps the one that there was."""
+        """Return the summary included in the prompt, or None. A truncation keeps the earlier summary."""
         if self.stop is None:
             return None
-        found = self.stop if self.stop.kind is OptimizationType.SUMMARIZATION else self.stop.carried
-        return found if found is not None and not found.is_stale else None
+        summary = self.stop if self.stop.kind is OptimizationType.SUMMARIZATION else self.stop.carried
+        return summary if summary is not None and not summary.is_stale else None
 
     @property
     def summary(self) -> str | None:
         return self.told.summary if self.told is not None else None
 
     def counting(self) -> list[Shortening]:
-        """What makes a difference on this branch: undoing anything else changes nothing."""
-        found = {one.id: one for one in (self.stop, self.told, self.compression) if one is not None}
-        return [one for one in found.values() if one.id is not None]
+        """Return the recorded compactions that have an effect on this branch; reverting any other changes nothing."""
+        applied = {
+            compaction.id: compaction
+            for compaction in (self.stop, self.told, self.compression)
+            if compaction is not None
+        }
+        return [compaction for compaction in applied.values() if compaction.id is not None]
 
     def stale(self) -> list[Shortening]:
-        """Summaries of this branch that have to be made anew, and what carries one; of a summary even the message that it ended
-        with may be gone."""
-        found: dict[str | None, Shortening] = {}
-        for one in self.active:
-            carries = one.carried is not None and one.carried.is_stale
-            if one.leaf in self.seen and (one.is_stale or carries):
-                found |= {each.id: each for each in (one, one.carried) if each is not None}
-        return [one for one in found.values() if one.id is not None]
+        """Return the superseded summaries of this branch, and the compactions that carry one.
+
+        The message at the boundary of a superseded summary may no longer exist.
+        """
+        superseded: dict[str | None, Shortening] = {}
+        for compaction in self.active:
+            carries = compaction.carried is not None and compaction.carried.is_stale
+            if compaction.leaf in self.seen and (compaction.is_stale or carries):
+                superseded |= {item.id: item for item in (compaction, compaction.carried) if item is not None}
+        return [compaction for compaction in superseded.values() if compaction.id is not None]
 
 
 def tokens_sent(planned: Sequence[Planned]) -> int:
-    return sum(one.sent.tokens for one in planned if one.sent is not None)
+    return sum(item.sent.tokens for item in planned if item.sent is not None)
 
 
 def size_of(messages: Sequence[ContextMessage]) -> int:
-    """What a person does not leave out, as far as it was read; what is compressed in the tokens that it has so."""
-    return sum(one.tokens for one in messages if one.rule != "left_out")
+    """Sum the tokens of the read messages that a person has not excluded. Compressed messages count as compressed."""
+    return sum(message.tokens for message in messages if message.rule != "left_out")
 
 
 def trigger_of(planned: Sequence[Planned], budget: int, optimize_at: float | None) -> TriggerReason | None:
-    """Whether the context has to be made shorter before this request."""
-    if any(one.why == "window" and one.message.message_id is not None for one in planned):
+    """Return why the context must be compacted before this request, or None."""
+    if any(item.why == "window" and item.message.message_id is not None for item in planned):
         return TriggerReason.TOKEN_LIMIT
     if optimize_at is not None and tokens_sent(planned) > optimize_at * budget:
         return TriggerReason.AUTO
@@ -162,45 +168,45 @@ def trigger_of(planned: Sequence[Planned], budget: int, optimize_at: float | Non
 
 
 def find_boundary(messages: Sequence[ContextMessage], room: int) -> str | None:
-    """The newest message that has to go for the rest to take at most so many tokens; None where none may go.
+    """Return the newest message to omit so that the rest takes at most `room` tokens, or None.
 
-    The last question and what follows it, pinned messages and the system's always stay.
+    The last question and what follows it, pinned messages and system messages always stay.
     """
-    stored = [one for one in messages if one.message_id is not None]
+    stored = [message for message in messages if message.message_id is not None]
     last = _last_question(stored)
-    room -= sum(one.tokens for one in messages if one.message_id is None)
-    room -= sum(one.tokens for one in stored[:last] if one.rule == "pinned")
-    for place in reversed(range(len(stored))):
-        message = stored[place]
-        if message.rule == "left_out" or (message.rule == "pinned" and place < last):
+    room -= sum(message.tokens for message in messages if message.message_id is None)
+    room -= sum(message.tokens for message in stored[:last] if message.rule == "pinned")
+    for index in reversed(range(len(stored))):
+        message = stored[index]
+        if message.rule == "left_out" or (message.rule == "pinned" and index < last):
             continue
         room -= message.tokens
-        if room < 0 and place < last:
+        if room < 0 and index < last:
             return message.message_id
     return None
 
 
 def newest_before_question(messages: Sequence[ContextMessage]) -> str | None:
-    """Up to where a compression reaches: what was asked last goes word for word."""
-    stored = [one for one in messages if one.message_id is not None]
+    """Return the last message to compress, or None: the last question and what follows it stay unchanged."""
+    stored = [message for message in messages if message.message_id is not None]
     last = _last_question(stored)
     return stored[last - 1].message_id if last > 0 else None
 
 
 def affected_by(messages: Sequence[ContextMessage], boundary: str) -> list[ContextMessage]:
-    """What an optimisation is about, as far as it was read, oldest first: pinned messages are not."""
-    stored = [one for one in messages if one.message_id is not None]
-    end = next(place for place, message in enumerate(stored) if message.message_id == boundary)
+    """Return the read messages up to the boundary that a compaction affects: not pinned, not excluded; oldest first."""
+    stored = [message for message in messages if message.message_id is not None]
+    end = next(index for index, message in enumerate(stored) if message.message_id == boundary)
     return [message for message in stored[: end + 1] if message.rule == "auto"]
 
 
 def message_after(messages: Sequence[ContextMessage], boundary: str) -> str | None:
-    ids = [one.message_id for one in messages]
-    return next((one for one in ids[ids.index(boundary) + 1 :] if one is not None), None)
+    ids = [message.message_id for message in messages]
+    return next((message_id for message_id in ids[ids.index(boundary) + 1 :] if message_id is not None), None)
 
 
 def _last_question(stored: Sequence[ContextMessage]) -> int:
-    """Its place; without one the place of the newest."""
+    """Return the index of the last user message or, without one, of the newest message."""
     return next(
-        (place for place in reversed(range(len(stored))) if stored[place].role == "user"), max(len(stored) - 1, 0)
+        (index for index in reversed(range(len(stored))) if stored[index].role == "user"), max(len(stored) - 1, 0)
     )

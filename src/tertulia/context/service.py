@@ -1,4 +1,4 @@
-"""What a step sends: the branch as far as it fits, made shorter where it does not, each time recorded so that it can be undone."""
+"""Build the context of a step: as much of the branch as fits. Compactions for this are recorded and can be reverted."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ Price = Callable[[int, int], Decimal | None]
 
 @dataclass(frozen=True)
 class Context:
-    messages: list[ContextMessage]  # oldest first, the system prompt before them
+    messages: list[ContextMessage]  # oldest first, after the system prompt
     left_out: int
     window: int
     settings: ChatSettings
-    pictures: dict[str, str]  # data URLs of the pictures that the messages name
+    pictures: dict[str, str]  # data URLs of the pictures in the messages, by attachment id
     system_prompt: str | None  # the chat's own
 
 
 def gather_context(session: Session, reading: Reading, *, price: Price | None = None) -> Context:
-    """The branch that ends in a message, as much as fits. Where it has to be made shorter for that, this is recorded.
+    """Return as much as fits of the branch that ends in `reading.leaf`, and record the compactions this needs.
 
-    Of a thread it is what the thread says, and before it the branch up to the message that it answers.
+    A thread is preceded by the branch up to the message that it answers.
     """
     fitting = fit(session, reading)
-    for made in fitting.made if reading.records else ():
-        record(session, reading, made, price=price)
+    for compaction in fitting.made if reading.records else ():
+        record(session, reading, compaction, price=price)
     branch = fitting.branch
-    fitted = [one.sent for one in fitting.planned if one.sent is not None]
+    fitted = [item.sent for item in fitting.planned if item.sent is not None]
     kept = sum(message.message_id is not None for message in fitted)
     stored = sum(message.message_id is not None for message in branch.messages)
     left_out = stored - kept + branch.older
@@ -64,52 +64,55 @@ def gather_context(session: Session, reading: Reading, *, price: Price | None = 
 
 @dataclass(frozen=True)
 class ContextPlan:
-    """What the next request would send, before what is written next. Tokens are estimates; `factor` makes them the model's."""
+    """What the next request would send. Token counts are estimates; `factor` converts them to the model's."""
 
     factor: float
     window: int
     reserve: int
-    planned: list[Planned]  # the newest part of the branch, and what is pinned before it; system messages first
-    older: int  # messages further back, which are left out; counted up to COUNT_AT_MOST
-    taken: int  # estimated tokens of what is sent besides messages
-    walk: Walk  # what counts on the branch
+    planned: list[Planned]  # system messages, then the newest part of the branch and earlier pinned messages
+    older: int  # omitted messages further back, counted up to COUNT_AT_MOST
+    taken: int  # estimated tokens sent in addition to the messages
+    walk: Walk  # with the compactions that apply on the branch
 
 
 def plan_next(session: Session, reading: Reading, *, factor: float) -> ContextPlan:
     fitting = fit(session, reading)
     branch = fitting.branch
     beyond = _beyond(session, fitting)
-    system = sum(one.message.message_id is None for one in fitting.planned)
+    system = sum(item.message.message_id is None for item in fitting.planned)
     shown = [*fitting.planned[:system], *beyond, *fitting.planned[system:]]
     older = branch.older if branch.older >= COUNT_AT_MOST else max(0, branch.older - len(beyond))
     return ContextPlan(factor, branch.window, branch.reserve, shown, older, reading.taken, branch.walk)
 
 
 def _beyond(session: Session, fitting: Fitting) -> list[Planned]:
-    """The newest of what an optimisation keeps from being sent, oldest first, so that one sees where it begins."""
+    """Return the newest messages that a compaction omits, oldest first, to show where it begins."""
     walk = fitting.branch.walk
     if walk.stop is None:
         return []
-    sent = {one.message.message_id for one in fitting.planned}
+    sent = {item.message.message_id for item in fitting.planned}
     newest_first, _ = read_back(session, walk.stop.boundary, fitting.branch.budget, Walk([]))
     return [
-        Planned(one, None, _why_not(walk, one.message_id))
-        for one in reversed(newest_first)
-        if one.message_id not in sent
+        Planned(message, None, _why_not(walk, message.message_id))
+        for message in reversed(newest_first)
+        if message.message_id not in sent
     ]
 
 
 def _why_not(walk: Walk, message_id: str | None) -> Why:
-    """A summary tells of what stands between its oldest message and its boundary; what is older, or newer, nothing tells of."""
-    told = walk.told
-    if told is None or message_id is None or message_id > told.boundary:
+    """Return why a message is omitted.
+
+    "summarized" from the summary's oldest message to its boundary, else "truncated".
+    """
+    summary = walk.told
+    if summary is None or message_id is None or message_id > summary.boundary:
         return "truncated"
-    return "summarized" if told.oldest_told is None or message_id >= told.oldest_told else "truncated"
+    return "summarized" if summary.oldest_told is None or message_id >= summary.oldest_told else "truncated"
 
 
 @dataclass(frozen=True)
 class Made:
-    """An optimisation that is due, not recorded yet."""
+    """A compaction that is due but not recorded yet."""
 
     shortening: Shortening
     tokens_before: int
@@ -131,7 +134,7 @@ class Fitting:
 
 
 def fit(session: Session, reading: Reading) -> Fitting:
-    """What goes, with what has to be done for it to fit. Summaries need a model, and were made before (runs/summaries.py)."""
+    """Return what is sent, with the compactions it needs. Summaries need a model: see runs/summaries.py."""
     active = load_active(session, reading.chat_id)
     branch = read_branch(session, reading, active)
     fitting = Fitting(branch, plan(branch), [])
@@ -163,11 +166,11 @@ def try_shortening(
     summary: str | None = None,
     oldest_told: str | None = None,
 ) -> Fitting | None:
-    """What would go with one optimisation more; None where there is nothing that it could be about, or it gains nothing."""
+    """Return what is sent after one more compaction; None if it affects no message or saves nothing."""
     if boundary is None or reading.leaf is None:
         return None
-    # What loses nothing, or what a person wanted, counts on all branches from its end; what is left out by itself is left out
-    # for the question that had no room.
+    # Summaries and requested compactions apply to every branch from their boundary on. Other automatic ones apply
+    # only to branches with the message that had no room.
     is_shared = kind is OptimizationType.SUMMARIZATION or trigger is TriggerReason.USER_REQUEST
     after_it = message_after(before.branch.messages, boundary) if is_shared else None
     shortening = Shortening(
@@ -186,13 +189,13 @@ def try_shortening(
     if sizes[1] >= sizes[0]:
         return None
     saved = max(0, tokens_sent(before.planned) - tokens_sent(planned))
-    made = Made(shortening, *sizes, saved, affected_by(before.branch.messages, boundary))
-    return Fitting(branch, planned, [*before.made, made])
+    compaction = Made(shortening, *sizes, saved, affected_by(before.branch.messages, boundary))
+    return Fitting(branch, planned, [*before.made, compaction])
 
 
 @dataclass(frozen=True)
 class Maker:
-    """Who had something made shorter, and, of a summary, who wrote it for how much."""
+    """The user who requested a compaction and, for a summary, the model that wrote it and its cost."""
 
     created_by: str
     provider: str | None = None
@@ -201,10 +204,13 @@ class Maker:
 
 
 def record(
-    session: Session, reading: Reading, made: Made, *, maker: Maker | None = None, price: Price | None = None
+    session: Session, reading: Reading, compaction: Made, *, maker: Maker | None = None, price: Price | None = None
 ) -> str:
-    """Gives the id. `price`: what so many tokens sent and answered cost; with it, what each request costs less from now on."""
-    shortening = made.shortening
+    """Store a compaction and return its id.
+
+    `price` returns the cost of input and output tokens; with it, the saving of each later request is stored.
+    """
+    shortening = compaction.shortening
     row = ContextOptimization(
         id=new_id(),
         chat_id=reading.chat_id,
@@ -214,17 +220,17 @@ def record(
         boundary_message_id=shortening.boundary,
         leaf_message_id=shortening.leaf,
         window=shortening.window,
-        tokens_before=made.tokens_before,
-        tokens_after=made.tokens_after,
+        tokens_before=compaction.tokens_before,
+        tokens_after=compaction.tokens_after,
         summary=shortening.summary,
         summary_id=shortening.carried.id if shortening.carried else None,
         oldest_told_id=shortening.oldest_told,
-        affected_messages=[one.message_id for one in reversed(made.affected)][:MOST_AFFECTED],
+        affected_messages=[message.message_id for message in reversed(compaction.affected)][:MOST_AFFECTED],
         provider=maker.provider if maker else None,
         model_name=maker.model_name if maker else None,
         cost=maker.cost if maker else None,
-        saved_cost=price(made.saved, 0) if price is not None else None,
-        note=made.note,
+        saved_cost=price(compaction.saved, 0) if price is not None else None,
+        note=compaction.note,
     )
     session.add(row)
     announce_optimization(session, row, Operation.CREATED)
@@ -232,7 +238,10 @@ def record(
 
 
 def shorten_now(session: Session, reading: Reading, kind: OptimizationType) -> Made | None:
-    """What a person asked for, without a model: half of it left out, or all but the last question compressed; None: it gains nothing."""
+    """Plan a requested compaction: truncate half of the context, or compress all but the last question.
+
+    Return None if nothing is saved.
+    """
     active = load_active(session, reading.chat_id)
     branch = read_branch(session, reading, active)
     boundary = (

@@ -1,4 +1,4 @@
-"""What a summary should tell of, and what it would gain. The model is asked elsewhere (runs/summaries.py)."""
+"""Decide which messages a summary should cover, and what it saves. The model is called in runs/summaries.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,102 +19,106 @@ from tertulia.context.optimizations import (
 )
 from tertulia.context.service import Fitting, Made, try_shortening
 
-# So many windows are read for one: what has no room any more lies beyond the first.
+# Windows of text to read for a summary: messages that no longer fit are beyond the first.
 WINDOWS_TOLD = 2
 
 
 @dataclass(frozen=True)
 class ToSummarize:
-    """What a summary is to tell of. `earlier` is the one before it, which it takes the place of."""
+    """The messages that a summary is to cover. It replaces the summary `earlier`."""
 
     reading: Reading
     trigger: TriggerReason
     boundary: str
     affected: list[ContextMessage]  # oldest first
     earlier: Shortening | None
-    room: int  # estimated tokens that the request for it may have
-    reserve: int  # tokens that are kept free besides, for the answer
-    replaces: list[str]  # ids of optimisations that are undone with it: stale summaries, and what carries one
-    untold: int  # messages before it that no summary tells of, as far as they are counted
+    room: int  # estimated tokens for the summary request
+    reserve: int  # further tokens that are kept free for the answer
+    replaces: list[str]  # ids of compactions to revert with it: superseded summaries, and compactions that carry one
+    untold: int  # earlier messages that no summary covers, as far as they are counted
 
     @property
     def oldest_told(self) -> str | None:
-        """The oldest message that it tells of, itself or by the summary before it."""
+        """Return the oldest message that the summary covers, directly or through the summary that it replaces."""
         if self.earlier is not None and self.earlier.oldest_told is not None:
             return self.earlier.oldest_told
         return self.affected[0].message_id
 
 
 def find_to_summarize(session: Session, reading: Reading, *, is_wanted: bool = False) -> ToSummarize | None:
-    """What should be told by a summary before the next request; None where nothing should.
+    """Return the messages to summarise before the next request, or None.
 
-    That is so where the chat's setting says so and the window is full, where a summary has to be made anew, or where a
-    person wants it (`is_wanted`).
+    A summary is due when the context needs compaction and the chat's setting asks for one or one is superseded. It is
+    always due when a person requests it (`is_wanted`).
     """
     reading = replace(reading, depth=WINDOWS_TOLD)
     active = load_active(session, reading.chat_id)
     branch = read_branch(session, reading, active)
     stale = branch.walk.stale()
-    if stale:  # read as if they were not there: what they told of is told anew
+    if stale:  # read without them: their messages are summarised again
         branch = read_branch(session, reading, _without(active, stale))
-    due = TriggerReason.USER_REQUEST if is_wanted else _due(branch)
-    if due is None or reading.leaf is None:
+    trigger = TriggerReason.USER_REQUEST if is_wanted else _due(branch)
+    if trigger is None or reading.leaf is None:
         return None
     is_chosen = branch.settings.when_full is OptimizationType.SUMMARIZATION
     if not (is_wanted or is_chosen or stale):
         return None
-    most = branch.budget * (branch.settings.optimize_at or 1)
-    limit = min(size_of(branch.messages), branch.budget) if is_wanted else most
+    threshold = branch.budget * (branch.settings.optimize_at or 1)
+    limit = min(size_of(branch.messages), branch.budget) if is_wanted else threshold
     boundary = find_boundary(branch.messages, int(limit * SUMMARIZED_SHARE))
     affected = affected_by(branch.messages, boundary) if boundary is not None else []
     if boundary is None or not affected:
         return None
-    told = branch.walk.told
-    untold = branch.older if told is None else 0
-    ids = [one.id for one in stale if one.id is not None]
-    return ToSummarize(reading, due, boundary, affected, told, branch.budget, branch.reserve, ids, untold)
+    earlier = branch.walk.told
+    untold = branch.older if earlier is None else 0
+    replaced_ids = [compaction.id for compaction in stale if compaction.id is not None]
+    return ToSummarize(
+        reading, trigger, boundary, affected, earlier, branch.budget, branch.reserve, replaced_ids, untold
+    )
 
 
 def find_stale(session: Session, reading: Reading) -> list[str]:
-    """The ids of summaries of the branch that have to be made anew, and of what carries one."""
+    """Return the ids of the branch's superseded summaries, and of the compactions that carry one."""
     branch = read_branch(session, reading, load_active(session, reading.chat_id))
-    return [one.id for one in branch.walk.stale() if one.id is not None]
+    return [compaction.id for compaction in branch.walk.stale() if compaction.id is not None]
 
 
 def _due(branch: Branch) -> TriggerReason | None:
     return trigger_of(plan(branch), branch.budget, branch.settings.optimize_at)
 
 
-def _without(active: Sequence[Shortening], some: Sequence[Shortening]) -> list[Shortening]:
-    ids = {one.id for one in some}
-    return [one for one in active if one.id not in ids]
+def _without(active: Sequence[Shortening], removed: Sequence[Shortening]) -> list[Shortening]:
+    ids = {compaction.id for compaction in removed}
+    return [compaction for compaction in active if compaction.id not in ids]
 
 
 def try_summary(session: Session, wanted: ToSummarize, summary: str) -> Made | None:
-    """What a summary would gain; None where that is not worth it, or what it tells of changed meanwhile."""
-    done = _in_its_place(session, wanted, OptimizationType.SUMMARIZATION, summary)
-    if done is None or not done.is_worth_it:
+    """Return the compaction with this summary; None if it saves too little or the summarised messages have changed."""
+    compaction = _in_its_place(session, wanted, OptimizationType.SUMMARIZATION, summary)
+    if compaction is None or not compaction.is_worth_it:
         return None
-    words = f"{wanted.untold} messages before it are in no summary." if wanted.untold else None
-    return replace(done, note=words)
+    note = f"{wanted.untold} earlier messages are in no summary." if wanted.untold else None
+    return replace(compaction, note=note)
 
 
 def try_without(session: Session, wanted: ToSummarize) -> Made | None:
-    """The same messages left out without words for them; the summary that there was stays."""
+    """Return a truncation of the same messages, which keeps the earlier summary; None if it saves nothing."""
     return _in_its_place(session, wanted, OptimizationType.TRUNCATION, None)
 
 
 def _in_its_place(session: Session, wanted: ToSummarize, kind: OptimizationType, summary: str | None) -> Made | None:
-    every = load_active(session, wanted.reading.chat_id)
-    active = [one for one in every if one.id not in wanted.replaces]
+    compactions = load_active(session, wanted.reading.chat_id)
+    active = [compaction for compaction in compactions if compaction.id not in wanted.replaces]
     branch = read_branch(session, wanted.reading, active)
-    now = {one.message_id: one for one in branch.messages}
-    # Messages, their rules, and the summary before may have changed while the model wrote.
-    if branch.walk.told != wanted.earlier or any(now.get(one.message_id) != one for one in wanted.affected):
+    current = {message.message_id: message for message in branch.messages}
+    # Messages, their rules and the earlier summary may have changed while the model wrote.
+    if branch.walk.told != wanted.earlier or any(
+        current.get(message.message_id) != message for message in wanted.affected
+    ):
         return None
     before = Fitting(branch, plan(branch), [])
-    oldest = wanted.oldest_told if kind is OptimizationType.SUMMARIZATION else None
-    done = try_shortening(
+    oldest_covered = wanted.oldest_told if kind is OptimizationType.SUMMARIZATION else None
+    fitting = try_shortening(
         session,
         wanted.reading,
         active,
@@ -123,6 +127,6 @@ def _in_its_place(session: Session, wanted: ToSummarize, kind: OptimizationType,
         wanted.boundary,
         wanted.trigger,
         summary=summary,
-        oldest_told=oldest,
+        oldest_told=oldest_covered,
     )
-    return done.made[0] if done is not None else None
+    return fitting.made[0] if fitting is not None else None

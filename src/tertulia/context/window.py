@@ -1,4 +1,4 @@
-"""Which messages of a branch fit the model's window. Pure functions over plain values."""
+"""Choose the messages of a branch that fit the model's window. Pure functions over plain values."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ from typing import Literal
 from tertulia.context.cutting import share, with_short_results, within
 from tertulia.context.messages import ContextMessage
 
-DEFAULT_WINDOW = 8192  # tokens, where neither the model nor the chat says (S1)
+DEFAULT_WINDOW = 8192  # tokens, if neither the model nor the chat sets a window
 LEAST_RESERVE, MOST_RESERVE, RESERVED_SHARE = 1024, 8192, 16
-LEAST_ROOM = 64  # estimated tokens: however much else there is to say, the question has some room
-LEAST_PINNED = 32  # tokens that a pinned message is worth sending with
+LEAST_ROOM = 64  # estimated tokens that the messages always have
+LEAST_PINNED = 32  # fewest tokens of a pinned message that are worth sending
 Why = Literal["newest", "pinned", "fits", "shortened", "compressed", "window", "person", "truncated", "summarized"]
 
 
 def reserve_for_answer(window: int, max_tokens: int | None) -> int:
-    """Tokens kept free for the answer: what may be asked for, else a sixteenth of the window; never more than half of it."""
+    """Return the tokens to keep free for the answer: max_tokens, or a sixteenth of the window; at most half of it."""
     usual = min(max(window // RESERVED_SHARE, LEAST_RESERVE), MOST_RESERVE)
     return min(max_tokens or usual, window // 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A message, what of it is sent, and why; `sent` None: nothing."""
+    """A message, the part of it that is sent (None: nothing), and the reason."""
 
     message: ContextMessage
     sent: ContextMessage | None
@@ -30,22 +30,26 @@ class Planned:
 
 
 def plan_context(messages: list[ContextMessage], max_tokens: int) -> list[Planned]:
-    """What is sent of each message, in their order, so that their token estimates sum to at most max_tokens.
+    """Decide what is sent of each message, in order, with at most max_tokens estimated tokens in total.
 
-    What the system says takes three quarters of the room at most, shortened where it is longer. The newest and the last that a person said
-    go always, then what is pinned, each shortened in its middle where there is too little room. Of the others, first the results of
-    tools are shortened, the oldest first, then the oldest go. The newest goes whatever its rule says.
+    System messages take at most three quarters of the room. The newest message and the last question are always sent,
+    then pinned messages, each shortened in the middle if needed. Of the others, tool results are shortened, oldest
+    first, then the oldest messages are omitted. The newest message is sent regardless of its rule.
     """
-    told = [message for message in messages if message.role == "system" and message.rule != "left_out"]
+    system = [message for message in messages if message.role == "system" and message.rule != "left_out"]
     others = [message for message in messages if message.role != "system"]
     first = _asked(others)
     sent = {
-        id(one): cut for one, cut in zip(told, share(told, max_tokens * 3 // 4 if others else max_tokens), strict=True)
+        id(message): cut
+        for message, cut in zip(system, share(system, max_tokens * 3 // 4 if others else max_tokens), strict=True)
     }
     sent |= _always_sent(first, others, max_tokens - tokens_of(sent.values()))
-    rest = [one for one in others if id(one) not in sent and one.rule == "auto"]
+    rest = [message for message in others if id(message) not in sent and message.rule == "auto"]
     sent |= _that_fit(rest, max_tokens - tokens_of(sent.values()))
-    return [_planned(one, sent.get(id(one)), is_asked=any(one is asked for asked in first)) for one in messages]
+    return [
+        _planned(message, sent.get(id(message)), is_asked=any(message is required for required in first))
+        for message in messages
+    ]
 
 
 def _planned(message: ContextMessage, sent: ContextMessage | None, *, is_asked: bool) -> Planned:
@@ -60,33 +64,37 @@ def _planned(message: ContextMessage, sent: ContextMessage | None, *, is_asked: 
 
 
 def _asked(others: Sequence[ContextMessage]) -> list[ContextMessage]:
-    """The newest message, and the question that it answers or goes on to answer."""
+    """Return the newest message, and the last question before it unless it is excluded."""
     if not others:
         return []
     newest = others[-1]
-    question = next((one for one in reversed(others) if one.role == "user"), newest)
+    question = next((message for message in reversed(others) if message.role == "user"), newest)
     return [newest] if question is newest or question.rule == "left_out" else [newest, question]
 
 
 def _always_sent(
     first: Sequence[ContextMessage], others: Sequence[ContextMessage], room: int
 ) -> dict[int, ContextMessage]:
-    """By their identities: what was asked, and what is pinned."""
-    pinned = [one for one in reversed(others) if one.rule == "pinned" and all(one is not asked for asked in first)]
-    # What was asked comes before what was pinned; both have half of the room at least, where both want it.
+    """Return what is sent of the required and the pinned messages, by object id."""
+    pinned = [
+        message
+        for message in reversed(others)
+        if message.rule == "pinned" and all(message is not required for required in first)
+    ]
+    # The question has priority over pinned messages, but each can have at least half of the room.
     of_first = min(tokens_of(first), max(room - tokens_of(pinned), room // 2))
-    sent = {id(one): cut for one, cut in zip(first, share(first, of_first), strict=True)}
+    sent = {id(message): cut for message, cut in zip(first, share(first, of_first), strict=True)}
     left = room - tokens_of(sent.values())
     pinned = _worth_it(pinned, left)
-    return sent | {id(one): cut for one, cut in zip(pinned, share(pinned, left), strict=True)}
+    return sent | {id(message): cut for message, cut in zip(pinned, share(pinned, left), strict=True)}
 
 
 def _worth_it(pinned: list[ContextMessage], room: int) -> list[ContextMessage]:
-    """Of pinned messages the newest, where the window has not even a few words for each."""
+    """Return as many of the newest pinned messages as can each have LEAST_PINNED tokens, or all of theirs."""
     count = 0
     least = 0
-    for one in pinned:
-        least += min(one.tokens, LEAST_PINNED)
+    for message in pinned:
+        least += min(message.tokens, LEAST_PINNED)
         if least > room:
             break
         count += 1
@@ -94,7 +102,7 @@ def _worth_it(pinned: list[ContextMessage], room: int) -> list[ContextMessage]:
 
 
 def _that_fit(messages: Sequence[ContextMessage], room: int) -> dict[int, ContextMessage]:
-    """By their identities: of these, oldest first, the newest stretch that fits."""
+    """Return what is sent of the newest messages that fit, by object id. `messages` are oldest first."""
     shortest = [with_short_results(message) for message in messages]
     kept: list[tuple[ContextMessage, ContextMessage]] = []
     left = room
@@ -104,7 +112,7 @@ def _that_fit(messages: Sequence[ContextMessage], room: int) -> dict[int, Contex
         left -= short.tokens
         kept.append((message, short))
     sent = {}
-    for message, short in kept:  # the newest first: its results are whole as long as there is room
+    for message, short in kept:  # newest first: its tool results stay whole while there is room
         longer = within(message, short.tokens + left) if short is not message else message
         left -= longer.tokens - short.tokens
         sent[id(message)] = longer
@@ -112,4 +120,4 @@ def _that_fit(messages: Sequence[ContextMessage], room: int) -> dict[int, Contex
 
 
 def tokens_of(messages: Iterable[ContextMessage]) -> int:
-    return sum(one.tokens for one in messages)
+    return sum(message.tokens for message in messages)

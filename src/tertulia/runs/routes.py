@@ -38,14 +38,12 @@ def run_options(caller: Caller) -> service.RunOptions:
     return service.RunOptions(catalogue.known, caller.service(Settings).messages_per_day)
 
 
-
 async def _stop(caller: Caller, run_id: str) -> None:
     """Cancel a run in this process, or ask the process that executes it."""
     executor = caller.service(RunExecutor)
     if executor.find_live(run_id) is None:
         await caller.service(RemoteRuns).cancel(run_id)
     await executor.cancel(run_id)
-
 
 
 @routes.add(
@@ -61,7 +59,10 @@ async def post_message(caller: CommandDep, chat_id: ChatId, new: MessageCreate) 
         await caller.service(ModelCatalogue).first_read(await caller.actor())
     return await caller.command(
         201,
-        service.send_message, chat_id, new, run_options(caller),
+        service.send_message,
+        chat_id,
+        new,
+        run_options(caller),
     )
 
 
@@ -76,7 +77,10 @@ async def post_message(caller: CommandDep, chat_id: ChatId, new: MessageCreate) 
 async def edit_message(caller: CommandDep, message_id: MessageId, edit: MessageEdit) -> Response:
     return await caller.command(
         201,
-        service.edit_message, message_id, edit, run_options(caller),
+        service.edit_message,
+        message_id,
+        edit,
+        run_options(caller),
     )
 
 
@@ -93,7 +97,10 @@ async def regenerate(caller: CommandDep, message_id: MessageId, wish: Regenerate
         await caller.service(ModelCatalogue).first_read(await caller.actor())
     return await caller.command(
         201,
-        service.regenerate_message, message_id, wish or Regenerate(), run_options(caller),
+        service.regenerate_message,
+        message_id,
+        wish or Regenerate(),
+        run_options(caller),
     )
 
 
@@ -108,7 +115,9 @@ async def regenerate(caller: CommandDep, message_id: MessageId, wish: Regenerate
 async def continue_message(caller: CommandDep, message_id: MessageId) -> Response:
     return await caller.command(
         201,
-        service.continue_message, message_id, run_options(caller),
+        service.continue_message,
+        message_id,
+        run_options(caller),
     )
 
 

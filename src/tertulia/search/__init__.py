@@ -1,1 +1,1 @@
-"""One search over what the domains index."""
+"""Search over the text that the domains index."""

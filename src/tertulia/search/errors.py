@@ -1,4 +1,4 @@
-"""What can be wrong with a search."""
+"""Errors of search."""
 
 from tertulia.errors import Invalid
 
@@ -8,5 +8,5 @@ class SearchTooSlow(Invalid):
 
     def __init__(self) -> None:
         super().__init__(
-            "This search takes longer than 2 seconds. Add a word, or narrow it to a chat or a time.", field="q"
+            "This search takes longer than 2 seconds. Add a word, or limit it to a chat or a time range.", field="q"
         )

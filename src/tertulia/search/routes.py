@@ -1,4 +1,4 @@
-"""Search over HTTP."""
+"""Routes for search."""
 
 from typing import Annotated
 
@@ -36,13 +36,16 @@ async def get_search(
     role: MessageRole | None = None,
     since: Moment | None = None,
     until: Moment | None = None,
-    archived: Annotated[bool | None, Query(description="Only in the archive, or only outside; else both.")] = None,
+    archived: Annotated[bool | None, Query(description="Only archived chats, or only others. Default: both.")] = None,
     order: Order = "relevance",
     limit: Limit = 50,
     cursor: CursorText = None,
 ) -> Response:
-    """The best of the thousand newest hits and of what means the same on one page, or with `order=newest` all hits, page
-    by page."""
+    """Search by words and, if available, by meaning.
+
+    By relevance: one page with the best of the thousand newest matches. With `order=newest`: all matches by words,
+    page by page.
+    """
     key = caller.service(Cursors).decode("search", cursor)
     narrowed = Narrowed(chat_id, role, since, until, archived)
     meaning = (
@@ -50,17 +53,17 @@ async def get_search(
         if caller.find_service(MeaningSearch) is not None and order == "relevance"
         else None
     )
-    hits, following = await caller.read_long(
+    hits, next_id = await caller.read_long(
         search, q, narrowed, order=order, after=int(key[0]) if key else None, limit=limit, meaning=meaning
     )
     return json_response(
-        {"items": hits, "next_cursor": caller.service(Cursors).encode("search", [following]) if following else None}
+        {"items": hits, "next_cursor": caller.service(Cursors).encode("search", [next_id]) if next_id else None}
     )
 
 
 @routes.add("GET", "/search/meaning", access=Access.SIGNED_IN, gives=MeaningState)
 async def get_meaning_state(caller: CallerDep) -> Response:
-    """How far the index of meanings is."""
+    """Return the progress of the meaning index."""
     await caller.actor()
     return json_response(
         caller.find_service(MeaningSearch).state()

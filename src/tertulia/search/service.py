@@ -1,4 +1,4 @@
-"""Search over titles and messages, all branches, in what the actor may read."""
+"""Search the titles, messages, files and drafts that the actor may read, on all branches."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -24,11 +24,11 @@ from tertulia.search.errors import SearchTooSlow
 from tertulia.search.meaning.nearest import Meanings, Near
 from tertulia.search.snippets import SCANNED, SnippetPiece, snippet_of
 
-# Of so many of the newest hits the best are chosen; scoring every hit of a common word would read the whole index.
+# Only the newest hits are ranked; scoring every hit of a common word would read the whole index.
 RANKED = 1000
-RANK_WEIGHT = 60  # of reciprocal rank fusion, as its authors found it
+RANK_WEIGHT = 60  # constant of reciprocal rank fusion, as its authors recommend
 LIMIT_S = 2.0
-SCANNED_OF_FILE = 200_000  # characters, for a hit's words
+SCANNED_OF_FILE = 200_000  # characters searched for the snippet of a hit
 Order = Literal["relevance", "newest"]
 
 
@@ -55,10 +55,9 @@ class FoundDraft(TypedDict):
 
 
 class SearchHit(TypedDict):
-    """A message, or with `message` null the title of a chat; with `attachment` what a file of the message says, with `draft`
-    the text of the draft that the chat is about.
+    """A match in a message, in a file of it (`attachment`), or with `message` null in a title or draft (`draft`).
 
-    What is found `by` meaning has none of the words that were typed.
+    A match `by` meaning does not contain all the words that were typed.
     """
 
     chat: FoundChat
@@ -71,7 +70,7 @@ class SearchHit(TypedDict):
 
 @dataclass(frozen=True)
 class Narrowed:
-    """What the caller narrows the search to, beside what is typed."""
+    """Filters that the caller sets in addition to the typed text."""
 
     chat_id: str | None = None
     role: MessageRole | None = None
@@ -82,7 +81,7 @@ class Narrowed:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What is asked for as a vector, and where those near to it are looked up."""
+    """The vector of a query, and the index in which to find the nearest vectors."""
 
     vector: bytes
     meanings: Meanings
@@ -99,70 +98,70 @@ def search(
     limit: int = 50,
     meaning: Meaning | None = None,
 ) -> tuple[list[SearchHit], int | None]:
-    """The hits, and the document to go on after; of the best there is only one page, by words and by `meaning` together.
+    """Return the hits, and the document to continue after. By relevance there is only one page, by words and `meaning`.
 
-    Without any word to look for there is nothing to find.
+    Without any word to search for there are no hits. Raises SearchTooSlow.
     """
-    asked = understand(typed)
-    if not asked.terms:
+    parsed = understand(typed)
+    if not parsed.terms:
         return [], None
     shared = list(session.scalars(shared_chat_ids(), {"actor_id": actor.user_id}))
     drafts = list(session.scalars(shared_draft_ids(), {"actor_id": actor.user_id}))
     looking = _Looking(session, actor, shared, drafts, time.monotonic() + LIMIT_S)
-    conditions = looking.narrow(asked, narrowed)
+    conditions = looking.narrow(parsed, narrowed)
     if order == "newest":
-        found = looking.matching(asked, narrowed, conditions, after=after, limit=limit + 1)
-        following = found[limit - 1][0] if len(found) > limit else None
+        matches = looking.matching(parsed, narrowed, conditions, after=after, limit=limit + 1)
+        next_id = matches[limit - 1][0] if len(matches) > limit else None
     else:
-        # Whole words first: where there are plenty, the longer ones that begin alike, dear to find, are not asked for.
-        whole = replace(asked, terms=[replace(term, is_whole=True) for term in asked.terms])
-        found = looking.matching(whole, narrowed, conditions, limit=RANKED)
-        if len(found) < RANKED:
-            found = looking.matching(asked, narrowed, conditions, limit=RANKED)
-        near = looking.near(meaning, asked, narrowed, conditions) if meaning is not None else []
-        ids, starts = _fused(_best(found, asked.terms), near)
-        return _read(session, ids[:limit], asked.terms, starts), None
-    return _read(session, [row[0] for row in found[:limit]], asked.terms), following
+        # Search whole words first; with enough hits, the expensive prefix search is not needed.
+        whole = replace(parsed, terms=[replace(term, is_whole=True) for term in parsed.terms])
+        matches = looking.matching(whole, narrowed, conditions, limit=RANKED)
+        if len(matches) < RANKED:
+            matches = looking.matching(parsed, narrowed, conditions, limit=RANKED)
+        near = looking.near(meaning, parsed, narrowed, conditions) if meaning is not None else []
+        ids, starts = _fused(_best(matches, parsed.terms), near)
+        return _read(session, ids[:limit], parsed.terms, starts), None
+    return _read(session, [row[0] for row in matches[:limit]], parsed.terms), next_id
 
 
 @dataclass(frozen=True)
 class _Looking:
-    """One search: all its questions together have one time."""
+    """One search; its statements share one time limit."""
 
     session: Session
     actor: Actor
     shared: list[str]  # the chats of others that the actor may read
-    drafts: list[str]  # and the drafts
+    drafts: list[str]  # the drafts of others that the actor may read
     ends_at: float
 
-    def narrow(self, asked: Asked, narrowed: Narrowed) -> list[sa.ColumnElement[bool]]:
-        """What must hold of a document besides its words."""
+    def narrow(self, parsed: Asked, narrowed: Narrowed) -> list[sa.ColumnElement[bool]]:
+        """Return the conditions on a document in addition to its words."""
         conditions = [
             may_read_chat(Chat.id, Chat.user_id),
             Chat.deleted_at.is_(None),
-            *(_since_until(asked.since or narrowed.since, asked.until or narrowed.until)),
+            *(_since_until(parsed.since or narrowed.since, parsed.until or narrowed.until)),
         ]
         if narrowed.chat_id:
             conditions.append(SearchDocument.chat_id == narrowed.chat_id)
         if narrowed.archived is not None:
             conditions.append(Chat.is_archived.is_(narrowed.archived))
-        if role := asked.role or narrowed.role:
+        if role := parsed.role or narrowed.role:
             conditions.append(Message.role == role)
-        conditions += [_has_part(kind, self.session) for kind in asked.has]
-        conditions += [SearchDocument.chat_id.in_(self._chats_titled(title)) for title in asked.in_title]
+        conditions += [_has_part(kind, self.session) for kind in parsed.has]
+        conditions += [SearchDocument.chat_id.in_(self._chats_titled(title)) for title in parsed.in_title]
         return conditions
 
     def matching(
         self,
-        asked: Asked,
+        parsed: Asked,
         narrowed: Narrowed,
         conditions: list[sa.ColumnElement[bool]],
         *,
         after: int | None = None,
         limit: int,
     ) -> list[tuple[int, str]]:
-        """Ids and words of the newest documents that match, newest first. Raises SearchTooSlow."""
-        role = asked.role or narrowed.role
+        """Return ids and words of the newest matching documents, newest first. Raises SearchTooSlow."""
+        role = parsed.role or narrowed.role
         places = [owner_word(self.actor.user_id), *map(chat_word, [*self.shared, *self.drafts])]
         words = [chat_word(narrowed.chat_id)] if narrowed.chat_id else []
         words += [role_word(role)] if role else []
@@ -171,13 +170,13 @@ class _Looking:
             index = sa.table("search_index", sa.column("rowid"), sa.column("search_index"))
             number: sa.ColumnElement[Any] = index.c.rowid
             query = query.select_from(index).join(SearchDocument, SearchDocument.id == index.c.rowid)
-            query = query.where(index.c.search_index.op("MATCH")(_fts5(places, words, asked)))
+            query = query.where(index.c.search_index.op("MATCH")(_fts5(places, words, parsed)))
         else:
             number = SearchDocument.__table__.c.id
             vector: sa.ColumnElement[Any] = sa.literal_column("search_document.vector")
-            query = query.where(vector.op("@@")(sa.cast(_tsquery(places, words, asked), TSQUERY)))
+            query = query.where(vector.op("@@")(sa.cast(_tsquery(places, words, parsed), TSQUERY)))
         query = query.join(Chat, Chat.id == SearchDocument.chat_id)
-        if role or asked.has:  # of messages alone
+        if role or parsed.has:  # only messages have these
             query = query.join(Message, Message.id == SearchDocument.message_id)
         if after is not None:
             query = query.where(number < after)
@@ -190,38 +189,38 @@ class _Looking:
         return [(row[0], row[1]) for row in rows]
 
     def near(
-        self, meaning: Meaning, asked: Asked, narrowed: Narrowed, conditions: list[sa.ColumnElement[bool]]
+        self, meaning: Meaning, parsed: Asked, narrowed: Narrowed, conditions: list[sa.ColumnElement[bool]]
     ) -> list[Near]:
-        """The documents whose meaning is nearest, nearest first; what was to be left out is."""
+        """Return the documents with the nearest meaning, nearest first, without those that have excluded words."""
         return meaning.meanings.nearest(
             self.session,
             meaning.vector,
-            [*conditions, *(~SearchDocument.words.contains(_as_stored(term)) for term in asked.without)],
+            [*conditions, *(~SearchDocument.words.contains(_as_stored(term)) for term in parsed.without)],
             actor_id=self.actor.user_id,
             chat_ids=[narrowed.chat_id] if narrowed.chat_id else None,
             shared=self.shared,
         )
 
     def _chats_titled(self, title: str) -> list[str]:
-        """The newest chats with these words in their titles."""
-        asked = understand(title)
-        if not asked.terms:
+        """Return the newest chats with these words in their titles."""
+        parsed = understand(title)
+        if not parsed.terms:
             return []
         conditions = [
             *self.narrow(Asked(), Narrowed()),
             SearchDocument.message_id.is_(None),
             SearchDocument.part < PARTS_OF_DRAFT,
         ]
-        found = self.matching(Asked(terms=asked.terms), Narrowed(), conditions, limit=RANKED)
+        matches = self.matching(Asked(terms=parsed.terms), Narrowed(), conditions, limit=RANKED)
         return list(
             self.session.scalars(
-                sa.select(SearchDocument.chat_id).where(SearchDocument.id.in_([row[0] for row in found]))
+                sa.select(SearchDocument.chat_id).where(SearchDocument.id.in_([row[0] for row in matches]))
             )
         )
 
 
 def _as_stored(term: Term) -> str:
-    """A term as it begins within the words of a document."""
+    """Return a term as it begins in the stored words of a document."""
     return f" {' '.join(term.words)}"
 
 
@@ -236,20 +235,20 @@ def _since_until(since: datetime | None, until: datetime | None) -> list[sa.Colu
 
 def _has_part(kind: str, session: Session) -> sa.ColumnElement[bool]:
     if session.get_bind().dialect.name == "sqlite":
-        # The quotes of what people write are escaped within JSON, so these are never theirs.
+        # Quotes in message text are escaped in JSON, so this matches only the structure.
         part = sa.type_coerce(Message.parts, sa.Text()).contains(f'"type":"{kind}"')
     else:
         part = sa.type_coerce(Message.parts, JSONB()).contains([{"type": kind}])
     return part | Message.content.contains("```") if kind == "code" else part
 
 
-def _fts5(places: list[str], words: list[str], asked: Asked) -> str:
-    """The words are letters and digits of any script, so nothing in them means anything to FTS5. One of the places is enough."""
+def _fts5(places: list[str], words: list[str], parsed: Asked) -> str:
+    """Build the FTS5 query; one matching place is enough. Words are letters and digits, so nothing needs escaping."""
     anywhere = " OR ".join(f'"{place}"' for place in places)
     query = " AND ".join(
-        [f"({anywhere})", *(f'"{word}"' for word in words), *(_fts5_term(term) for term in asked.terms)]
+        [f"({anywhere})", *(f'"{word}"' for word in words), *(_fts5_term(term) for term in parsed.terms)]
     )
-    without = " OR ".join(f"({_fts5_term(term)})" for term in asked.without)
+    without = " OR ".join(f"({_fts5_term(term)})" for term in parsed.without)
     return f"({query}) NOT ({without})" if without else query
 
 
@@ -259,10 +258,10 @@ def _fts5_term(term: Term) -> str:
     return " AND ".join(f'"{word}"{"*" if _is_beginning(term, word) else ""}' for word in term.words)
 
 
-def _tsquery(places: list[str], words: list[str], asked: Asked) -> str:
+def _tsquery(places: list[str], words: list[str], parsed: Asked) -> str:
     anywhere = " | ".join(f"'{place}'" for place in places)
-    query = [f"({anywhere})", *(f"'{word}'" for word in words), *(_tsquery_term(term) for term in asked.terms)]
-    return " & ".join(query + [f"!({_tsquery_term(term)})" for term in asked.without])
+    query = [f"({anywhere})", *(f"'{word}'" for word in words), *(_tsquery_term(term) for term in parsed.terms)]
+    return " & ".join(query + [f"!({_tsquery_term(term)})" for term in parsed.without])
 
 
 def _tsquery_term(term: Term) -> str:
@@ -272,15 +271,15 @@ def _tsquery_term(term: Term) -> str:
 
 
 def _is_beginning(term: Term, word: str) -> bool:
-    """Whether longer words are meant too; of one letter they would be half of all."""
+    """Return whether longer words match too. A single letter would match half of all words."""
     return not term.is_cjk and not term.is_whole and len(word) > 1
 
 
-def _best(found: Sequence[tuple[int, str]], terms: Sequence[Term]) -> list[tuple[int, str]]:
-    """By BM25 as far as it tells hits of one search apart: how often, in how long a text; titles count double."""
-    if not found:
+def _best(matches: Sequence[tuple[int, str]], terms: Sequence[Term]) -> list[tuple[int, str]]:
+    """Sort by the part of BM25 that differs between hits: frequency and length. Titles and drafts count double."""
+    if not matches:
         return []
-    average = sum(len(words) for _, words in found) / len(found)
+    average = sum(len(words) for _, words in matches) / len(matches)
 
     def score(words: str) -> float:
         padded, total = f" {words} ", 0.0
@@ -289,24 +288,24 @@ def _best(found: Sequence[tuple[int, str]], terms: Sequence[Term]) -> list[tuple
             total += often * 2.2 / (often + 1.2 * (0.25 + 0.75 * len(words) / average))
         return total if " xr" in padded else 2 * total
 
-    return sorted(found, key=lambda row: (-round(score(row[1]), 3), -row[0]))
+    return sorted(matches, key=lambda row: (-round(score(row[1]), 3), -row[0]))
 
 
-def _fused(found: Sequence[tuple[int, str]], near: Sequence[Near]) -> tuple[list[int], dict[int, int]]:
-    """The ids of both lists by their reciprocal ranks, and where those begin that have none of the words."""
+def _fused(matches: Sequence[tuple[int, str]], near: Sequence[Near]) -> tuple[list[int], dict[int, int]]:
+    """Return the ids of both lists by reciprocal rank, and where the passages of those found only by meaning begin."""
     scores: dict[int, float] = {}
-    for ranked in ([row[0] for row in found], [one.document_id for one in near]):
+    for ranked in ([row[0] for row in matches], [passage.document_id for passage in near]):
         for rank, document_id in enumerate(ranked):
             scores[document_id] = scores.get(document_id, 0.0) + 1 / (RANK_WEIGHT + rank)
-    by_words = {row[0] for row in found}
-    starts = {one.document_id: one.start for one in near if one.document_id not in by_words}
+    by_words = {row[0] for row in matches}
+    starts = {passage.document_id: passage.start for passage in near if passage.document_id not in by_words}
     return sorted(scores, key=lambda document_id: -scores[document_id]), starts
 
 
 def _read(
     session: Session, ids: list[int], terms: Sequence[Term], starts: Mapping[int, int] | None = None
 ) -> list[SearchHit]:
-    """The hits of these documents in this order; of those in `starts` the passage that begins there is shown."""
+    """Return the hits of these documents in this order; a document in `starts` shows the passage that begins there."""
     starts = starts or {}
     rows = session.execute(
         sa.select(
@@ -332,7 +331,7 @@ def _read(
     ):
         place = (message_id, part // PARTS_A_FILE - 1)
         if part >= PARTS_A_FILE and place not in files:
-            continue  # deleted a moment ago, and not yet out of the index
+            continue  # deleted a moment ago and still in the index
         file, text = files.get(place, (None, content))
         draft = drafts.get(chat_id) if message_id is None and part >= PARTS_OF_DRAFT else None
         kind = part // PARTS_A_FILE if message_id else min(part, PARTS_OF_DRAFT)
@@ -349,7 +348,7 @@ def _read(
 
 
 def _drafts(session: Session, chat_ids: set[str]) -> dict[str, tuple[FoundDraft, str]]:
-    """The drafts that these chats are about, with their texts as they are now."""
+    """Return the drafts that these chats are about, with their current texts."""
     rows = session.execute(
         sa.select(DraftChat.chat_id, Draft.id, Draft.title, Draft.current_version_id)
         .join(Draft, Draft.id == DraftChat.draft_id)
@@ -362,7 +361,7 @@ def _drafts(session: Session, chat_ids: set[str]) -> dict[str, tuple[FoundDraft,
 
 
 def _files(session: Session, places: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[FoundFile | None, str]]:
-    """The files at these places of messages, with the beginnings of their texts."""
+    """Return the files at these positions of messages, with the beginnings of their texts."""
     if not places:
         return {}
     rows = session.execute(

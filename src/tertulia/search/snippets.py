@@ -1,4 +1,4 @@
-"""The passage of a text that a search found, with what was found marked."""
+"""Build snippets: the passage of a text around a match, with the matches marked."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from tertulia.search.asked import Term
 
 LENGTH = 200
 BEFORE = 60  # characters shown before the first hit
-SCANNED = 200_000  # characters of a text that are looked through for the passage
+SCANNED = 200_000  # characters of a text that are searched for matches
 
 
 class SnippetPiece(TypedDict):
@@ -18,7 +18,7 @@ class SnippetPiece(TypedDict):
 
 
 def snippet_of(text: str, terms: Sequence[Term], passage: int | None = None) -> list[SnippetPiece]:
-    """About 200 characters around the first hit, or of the `passage` that begins there; else the beginning."""
+    """Return about 200 characters around the first match, or from `passage` on; without either, the beginning."""
     hits = _hits(text[:SCANNED], terms) if passage is None else []
     start = max(0, hits[0].start - BEFORE) if hits else passage or 0
     if hits and start:
@@ -39,7 +39,7 @@ def snippet_of(text: str, terms: Sequence[Term], passage: int | None = None) -> 
 
 
 def _hits(text: str, terms: Sequence[Term]) -> list[Run]:
-    """The first, and those near enough to be shown with it."""
+    """Return the first match, and the matches near enough to be shown with it."""
     hits: list[Run] = []
     for run in runs_of(text):
         if hits and run.start > hits[0].start + LENGTH:
@@ -54,6 +54,6 @@ def _is_hit(run: Run, terms: Sequence[Term]) -> bool:
         if term.is_phrase or term.is_cjk or run.is_cjk:
             if any(word in run.words for word in term.words):
                 return True
-        elif any(word.startswith(asked) for word in run.words for asked in term.words):
+        elif any(word.startswith(prefix) for word in run.words for prefix in term.words):
             return True
     return False

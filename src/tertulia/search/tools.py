@@ -1,4 +1,4 @@
-"""Models look into the person's own history: what they may read, and no more."""
+"""Tool with which a model searches the user's history, within the user's permissions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +15,8 @@ MOST = 20
 class SearchChats(Tool):
     name = "search_chats"
     description = (
-        "Search what was said in the person's chats, in their drafts and attached files, by words. Gives excerpts with the ids of "
-        "the chats, which read_chat takes."
+        "Search the person's chats, drafts and attached files by words. Returns excerpts with the ids of the chats, "
+        "for read_chat."
     )
     parameters: Mapping[str, Any] = {
         "type": "object",

@@ -44,6 +44,7 @@ def get_auto_approval(session: Session, actor: Actor) -> AutoApprovalRead:
     spent = spent_on_tools(session, actor.user_id, since=clock.now() - HOUR)
     return _read(row, spent)
 
+
 LoadDigests = Callable[[Session, Actor], Mapping[str, str]]
 
 
@@ -52,7 +53,9 @@ def put_auto_approval(
 ) -> AutoApprovalRead:
     """Replace the settings. Each new `allow` is bound to the tool's current definition, which `load_digests` gives by tool key."""
     check_size(update.specific_tools)
-    update = update.model_copy(update={"specific_tools": as_described(update.specific_tools, load_digests(session, actor))})
+    update = update.model_copy(
+        update={"specific_tools": as_described(update.specific_tools, load_digests(session, actor))}
+    )
     _ensure(session, actor.user_id)
     session.execute(
         sa.update(AutoApprovalSetting)

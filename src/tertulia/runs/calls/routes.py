@@ -64,7 +64,9 @@ async def get_settings(caller: CallerDep) -> Response:
 async def put_settings(caller: CommandDep, update: AutoApprovalUpdate) -> Response:
     return await caller.command(
         200,
-        put_auto_approval, update, caller.service(ToolCatalogue).load_digests,
+        put_auto_approval,
+        update,
+        caller.service(ToolCatalogue).load_digests,
     )
 
 
@@ -82,7 +84,10 @@ async def put_chat_approval(caller: CommandDep, chat_id: ChatId, wish: ChatAppro
     """What may run unasked in this chat; it counts for its owner's own questions."""
     return await caller.command(
         200,
-        approvals.put_chat_approval, chat_id, wish, caller.service(ToolCatalogue).load_digests,
+        approvals.put_chat_approval,
+        chat_id,
+        wish,
+        caller.service(ToolCatalogue).load_digests,
     )
 
 

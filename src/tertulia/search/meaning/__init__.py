@@ -1,1 +1,1 @@
-"""Search by meaning: a small model on this machine, vectors of what was said, and the nearest of them to what is asked."""
+"""Search by meaning: a small local model, vectors of indexed passages, and the vectors nearest to a query."""

@@ -1,4 +1,4 @@
-"""Building the index of meanings in the background: the newest first, a document at a time, in one process of all."""
+"""Build the meaning index in the background: newest documents first, one at a time, in one process only."""
 
 import asyncio
 import logging
@@ -15,20 +15,20 @@ from tertulia.search.meaning.embedder import Embedder, EmbeddingFailed
 from tertulia.search.meaning.nearest import code_of
 
 LOOK_EVERY_S = 5.0
-AGAIN_AFTER_S = 60.0  # a failure
-WINDOW = 2000  # documents looked through at once for one without passages
-RECENT = 5000  # newest documents, looked through at each look: not all become visible in the order of their ids
-WHOLE_EVERY_S = 3600.0  # all of them, for what came any other way
-CHARACTERS_AT_ONCE = 2000  # given to the model: a search that comes waits for no more
+AGAIN_AFTER_S = 60.0  # after a failure
+WINDOW = 2000  # documents searched at once for one without passages
+RECENT = 5000  # newest documents in each scan: documents may become visible out of id order
+WHOLE_EVERY_S = 3600.0  # full scan, for documents that the others miss
+CHARACTERS_AT_ONCE = 2000  # for each model call: a search waits for one call at most
 HELD_S = 60
-MOST_FAILURES = 3  # of one look: then it is the model that fails
+MOST_FAILURES = 3  # in one scan: then the model itself fails
 log = logging.getLogger(__name__)
 
 MeaningPhase = Literal["off", "fetching", "building", "ready", "failed"]
 
 
 class MeaningState(TypedDict):
-    """`progress` from 0 to 1 while it is built, the newest first."""
+    """The state of the meaning index. `progress` rises from 0 to 1 while it is built."""
 
     phase: MeaningPhase
     progress: float | None
@@ -67,15 +67,15 @@ class PassageBuilder:
             try:
                 await self.build()
             except (AppError, EmbeddingFailed) as error:
-                log.warning("the index of meanings waits: %s", error)
+                log.warning("the meaning index is paused: %s", error)
                 pause = AGAIN_AFTER_S
             except Exception:
-                log.exception("the index of meanings could not be built on")
+                log.exception("building the meaning index failed")
                 pause = AGAIN_AFTER_S
             await asyncio.sleep(pause)
 
     async def build(self) -> None:
-        """Embed what has no passages yet: the newest documents, and from time to time all."""
+        """Compute vectors for documents without passages: among the newest, and from time to time among all."""
         newest = await self._db.read(newest_document)
         is_whole = time.monotonic() >= self._whole_at
         floor = 0 if is_whole else max(0, newest - RECENT)
@@ -89,14 +89,14 @@ class PassageBuilder:
                 try:
                     await self._embed(waiting)
                 except EmbeddingFailed as error:
-                    # The next whole look tries it again; the others need not wait for it.
-                    log.warning("document %d is not found by its meaning: %s", waiting.document_id, error)
+                    # The next full scan tries it again; other documents need not wait.
+                    log.warning("document %d could not be embedded: %s", waiting.document_id, error)
                     failures += 1
                     if failures == MOST_FAILURES:
                         raise
                 upto = waiting.document_id - 1
             else:
-                return  # another process does it
+                return  # another process holds the lease
             self._progress = round(1 - upto / newest, 3)
         if is_whole:
             self._whole_at = time.monotonic() + WHOLE_EVERY_S

@@ -1,7 +1,7 @@
-"""The process that runs the embedding model: one thread at low priority, gone when its parent is.
+"""Process that runs the embedding model: one thread at low priority, which ends with its parent.
 
-Started as `python -m tertulia.search.meaning.child MODEL_FILE TOKENIZER_FILE`. Each line of standard input is a JSON list of
-texts; each is answered by a line with the list of their vectors, as signed bytes in base64.
+Start it with `python -m tertulia.search.meaning.child MODEL_FILE TOKENIZER_FILE`. Each line of standard input is a JSON
+list of texts. Each answer is a line with a JSON list of their vectors, as signed bytes in base64.
 """
 
 import base64
@@ -35,11 +35,11 @@ def load(model: str, tokens: str) -> Callable[[list[str]], list[bytes]]:
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def embed(texts: list[str]) -> list[bytes]:
-        read = tokenizer.encode_batch(texts)
-        ids = np.array([one.ids for one in read], dtype=np.int64)
-        mask = np.array([one.attention_mask for one in read], dtype=np.int64)
-        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        states = session.run(None, given)[0]
+        encodings = tokenizer.encode_batch(texts)
+        ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+        mask = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
+        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        states = session.run(None, inputs)[0]
         means = (states * mask[:, :, None]).sum(1) / mask.sum(1, keepdims=True)
         units = means / np.linalg.norm(means, axis=1, keepdims=True)
         return [row.tobytes() for row in np.rint(units * 127).astype(np.int8)]

@@ -1,4 +1,4 @@
-"""Vectors of texts, from a process of their own that is started when it is needed and sleeps when it is not."""
+"""Compute vectors of texts in a separate process, which starts on demand and stops when idle."""
 
 import asyncio
 import base64
@@ -17,11 +17,11 @@ from tertulia.search.meaning.model import MODEL, TOKENIZER
 
 LOAD_S = 30.0
 ANSWER_S = 20.0
-QUERY_S = 2.0  # a search does not wait longer for its meaning
+QUERY_S = 2.0  # the longest that a search waits for its vector
 SLEEP_AFTER_S = 600.0
-REMEMBERED = 256  # questions: whoever types asks the same again and again
-MOST_ASKED = 8  # questions at once
-REST_S = 10.0  # after a failure: searches go by words meanwhile
+REMEMBERED = 256  # query vectors, because typing repeats queries
+MOST_ASKED = 8  # concurrent queries
+REST_S = 10.0  # pause after a failure; searches use words only meanwhile
 LINE_BYTES = 1024 * 1024
 log = logging.getLogger(__name__)
 
@@ -29,11 +29,11 @@ EmbedderPhase = Literal["fetching", "ready", "failed"]
 
 
 class EmbeddingFailed(Exception):
-    """In words for the log; whoever searches finds by words alone."""
+    """An embedding failed; the message is for the log. The search then uses words only."""
 
 
 class Embedder:
-    """A failure of the model is that of one call: the next one starts it anew."""
+    """Client of the embedding process. A failure ends only the current call; the next one restarts the process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -45,7 +45,7 @@ class Embedder:
         self._sleeper: asyncio.TimerHandle | None = None
         self._sleeping: asyncio.Task[None] | None = None
         self._remembered: OrderedDict[str, bytes] = OrderedDict()
-        self._asked: dict[str, asyncio.Future[list[bytes]]] = {}  # questions under way, each once
+        self._asked: dict[str, asyncio.Future[list[bytes]]] = {}  # running queries by text
         self._rests_until = 0.0
         self.prepared = asyncio.Event()
         self.phase: EmbedderPhase = "fetching"
@@ -60,47 +60,47 @@ class Embedder:
         for task in (self._fetching, self._sleeping):
             if task is not None:
                 await asyncio.gather(task, return_exceptions=True)
-        await self._end_child()  # whoever waits for it is told so
+        await self._end_child()  # the call that waits for it fails
         async with self._turn:
             await self._end_child()
 
     async def embed(self, texts: Sequence[str]) -> list[bytes]:
-        """A vector of each text: 384 signed bytes, of length 127. Raises EmbeddingFailed."""
+        """Return a vector for each text: 384 signed bytes of norm 127. Raises EmbeddingFailed."""
         async with self._turn:
             if self._stopped.is_set():
-                raise EmbeddingFailed("the server is going down")
+                raise EmbeddingFailed("the server is shutting down")
             try:
                 child = await self._awake()
                 assert child.stdin is not None
                 child.stdin.write(json.dumps(list(texts)).encode() + b"\n")
-                vectors = [base64.b64decode(one) for one in await self._answer(child, ANSWER_S)]
+                vectors = [base64.b64decode(vector) for vector in await self._answer(child, ANSWER_S)]
             except (EOFError, OSError, ValueError, TimeoutError) as error:
                 await self._end_child()
                 raise EmbeddingFailed(f"the embedding model does not answer ({type(error).__name__})") from error
             except asyncio.CancelledError:
-                await asyncio.shield(self._end_child())  # its answer would be taken for that of the next question
+                await asyncio.shield(self._end_child())  # else the next call would read this call's answer
                 raise
             self._sleep_later()
             return vectors
 
     async def embed_query(self, text: str) -> bytes | None:
-        """The vector of what somebody asks for; None when it cannot be had soon."""
+        """Return the vector of a query, or None if it is not available soon."""
         if text in self._remembered:
             self._remembered.move_to_end(text)
             return self._remembered[text]
         if not self.prepared.is_set() or self.phase != "ready":
             return None
-        asked = self._asked.get(text)
-        if asked is None:
+        query = self._asked.get(text)
+        if query is None:
             if len(self._asked) >= MOST_ASKED or asyncio.get_running_loop().time() < self._rests_until:
                 return None
-            asked = self._asked[text] = asyncio.ensure_future(self.embed([text]))
-            asked.add_done_callback(lambda done: self._remember(text, done))
+            query = self._asked[text] = asyncio.ensure_future(self.embed([text]))
+            query.add_done_callback(lambda done: self._remember(text, done))
         try:
-            # It goes on when this one stops waiting, so that the next need not load the model again.
-            [vector] = await asyncio.wait_for(asyncio.shield(asked), QUERY_S)
+            # Keep the call running after a timeout, so that the next one need not load the model again.
+            [vector] = await asyncio.wait_for(asyncio.shield(query), QUERY_S)
         except (TimeoutError, EmbeddingFailed) as error:
-            log.warning("a search goes by words alone: %s", error or "the embedding model is slow")
+            log.warning("a search uses words only: %s", error or "the embedding model is slow")
             return None
         return vector
 
@@ -123,17 +123,17 @@ class Embedder:
             return
         except (FetchFailed, OSError) as error:
             self.phase = "failed"
-            log.warning("no search by meaning, as its model cannot be had: %s", error)
+            log.warning("search by meaning is off, because its model could not be fetched: %s", error)
         except Exception:
             self.phase = "failed"
-            log.exception("no search by meaning, as its model cannot be had")
+            log.exception("search by meaning is off, because its model could not be fetched")
         self.prepared.set()
 
     async def _awake(self) -> asyncio.subprocess.Process:
         if self._child is not None and self._child.returncode is None:
             return self._child
         if self._file is None:
-            raise EmbeddingFailed("the embedding model is not here")
+            raise EmbeddingFailed("the embedding model is not available")
         self._child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

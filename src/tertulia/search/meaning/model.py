@@ -1,11 +1,11 @@
-"""The embedding model: which file it is, and where its bytes come from."""
+"""The embedding model: its file and its source."""
 
 from pathlib import Path
 
 from tertulia.providers.local.catalogue import ModelFile
 
 NAME = "minilm-l6-v2"
-TOKENIZER = Path(__file__).with_name("tokenizer.json")  # the publisher's own, Apache-2.0
+TOKENIZER = Path(__file__).with_name("tokenizer.json")  # from the model's publisher, Apache-2.0
 # all-MiniLM-L6-v2 of sentence-transformers (Apache-2.0) with weights of 8 bits.
 MODEL = ModelFile(
     name=NAME,

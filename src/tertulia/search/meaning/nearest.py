@@ -1,7 +1,7 @@
-"""The passages whose meaning is nearest to a question's.
+"""Find the passages whose meaning is nearest to a query.
 
-Of each vector the signs alone are compared first: 48 bytes each, kept in memory for those who search, read on from where they
-end. The nearest few hundred are then read whole and measured. So the work follows what one person has, and is little of it.
+First only the sign bits of the vectors are compared: 48 bytes each, kept in memory for users who search, and extended
+by new passages. Then the nearest few hundred are read and measured. So the work depends only on what one user can find.
 """
 
 import threading
@@ -18,16 +18,16 @@ from tertulia.chat.models import Chat, Message
 from tertulia.chat.search_index import SearchDocument
 from tertulia.chat.search_passages import DIMENSIONS, SearchPassage
 
-if TYPE_CHECKING:  # what it takes to load would be an eighth of the server's start: the first search pays it
+if TYPE_CHECKING:  # importing numpy would take an eighth of the server's start; the first search does it
     import numpy as np
     from numpy.typing import NDArray
 
-MEASURED = 400  # of the nearest by their signs
-NEAR = 0.3  # the cosine from which on a passage has to do with a question
-MOST_OF_ONE = 1_000_000  # passages of one person that are compared, the newest
+MEASURED = 400  # nearest passages by sign bits
+NEAR = 0.3  # least cosine of a passage that is related to a query
+MOST_OF_ONE = 1_000_000  # newest passages of one user that are compared
 MOST_OF_SHARED = 50_000
-KEPT_PASSAGES = 4_000_000  # in memory, of all who search: 56 bytes each
-KEPT_S = 3600.0  # then they are read anew, without those that are gone
+KEPT_PASSAGES = 4_000_000  # in memory for all users, 56 bytes each
+KEPT_S = 3600.0  # then they are read again, without deleted ones
 CODE_BYTES = DIMENSIONS // 8
 _CODES = sa.select(SearchPassage.id, SearchPassage.code).where(SearchPassage.code.is_not(None))
 
@@ -47,7 +47,7 @@ def code_of(vector: bytes) -> bytes:
 
 @dataclass
 class _Codes:
-    """The passages of one person, in rising order."""
+    """The passages of one user, by ascending id."""
 
     ids: "NDArray[np.int64]"
     codes: "NDArray[np.uint64]"  # a row of six each
@@ -55,7 +55,7 @@ class _Codes:
 
 
 class Meanings:
-    """The codes of those who search in this process."""
+    """The codes of the users who search in this process."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, _Codes] = OrderedDict()
@@ -72,9 +72,10 @@ class Meanings:
         chat_ids: Sequence[str] | None,
         shared: Sequence[str],
     ) -> list[Near]:
-        """The best passage of each document for which the conditions hold, nearest first.
+        """Return the best passage of each document that meets the conditions, nearest first.
 
-        With `chat_ids` only theirs are compared; else all that the actor owns, and those of the `shared` chats.
+        With `chat_ids` only their passages are compared; else those that the actor owns, and those of the `shared`
+        chats.
         """
         sources = [] if chat_ids is not None else [self._codes_of(session, actor_id)]
         others = chat_ids if chat_ids is not None else shared
@@ -87,7 +88,7 @@ class Meanings:
     def _codes_of(self, session: Session, owner_id: str) -> _Codes:
         with self._lock:
             turn = self._turns.setdefault(owner_id, threading.Lock())
-        with turn:  # whoever types asks again and again: the first reads, the others have it
+        with turn:  # typing repeats queries: the first reads the codes, the others reuse them
             return self._read_on(session, owner_id)
 
     def _read_on(self, session: Session, owner_id: str) -> _Codes:
@@ -97,15 +98,17 @@ class Meanings:
         if kept is not None and time.monotonic() - kept.read_at < KEPT_S:
             last = int(kept.ids[-1]) if len(kept.ids) else 0
             more = _read_codes(session, own.where(SearchPassage.id > last), MOST_OF_ONE)
-            found = _joined(kept, more) if len(more.ids) else kept
+            codes = _joined(kept, more) if len(more.ids) else kept
         else:
-            found = _read_codes(session, own, MOST_OF_ONE)
+            codes = _read_codes(session, own, MOST_OF_ONE)
         with self._lock:
-            self._kept[owner_id] = found
+            self._kept[owner_id] = codes
             self._kept.move_to_end(owner_id)
-            while len(self._kept) > 1 and sum(len(one.ids) for one in self._kept.values()) > KEPT_PASSAGES:
+            while (
+                len(self._kept) > 1 and sum(len(user_codes.ids) for user_codes in self._kept.values()) > KEPT_PASSAGES
+            ):
                 self._kept.popitem(last=False)
-        return found
+        return codes
 
 
 def _read_codes(session: Session, query: sa.Select[int, bytes | None], most: int) -> _Codes:
@@ -128,12 +131,12 @@ def _nearest_codes(codes: _Codes, vector: bytes) -> list[int]:
 
     if not len(codes.ids):
         return []
-    asked = np.frombuffer(code_of(vector), dtype=np.uint64)
-    apart = np.bitwise_count(codes.codes ^ asked).sum(axis=1, dtype=np.int32)
-    if len(apart) <= MEASURED:
-        return [int(one) for one in codes.ids]
-    nearest = np.argpartition(apart, MEASURED)[:MEASURED]
-    return [int(one) for one in codes.ids[nearest]]
+    query_code = np.frombuffer(code_of(vector), dtype=np.uint64)
+    distances = np.bitwise_count(codes.codes ^ query_code).sum(axis=1, dtype=np.int32)
+    if len(distances) <= MEASURED:
+        return [int(passage_id) for passage_id in codes.ids]
+    nearest = np.argpartition(distances, MEASURED)[:MEASURED]
+    return [int(passage_id) for passage_id in codes.ids[nearest]]
 
 
 def _measure(
@@ -152,12 +155,12 @@ def _measure(
     if not rows:
         return []
     vectors = np.frombuffer(b"".join(row[2] or b"" for row in rows), dtype=np.int8).reshape(-1, DIMENSIONS)
-    asked = np.frombuffer(vector, dtype=np.int8).astype(np.float32)
-    likeness = vectors.astype(np.float32) @ asked / 127**2
+    query_vector = np.frombuffer(vector, dtype=np.int8).astype(np.float32)
+    likeness = vectors.astype(np.float32) @ query_vector / 127**2
     best: dict[int, Near] = {}
-    for place in np.argsort(-likeness, kind="stable"):
-        if likeness[place] < NEAR:
+    for index in np.argsort(-likeness, kind="stable"):
+        if likeness[index] < NEAR:
             break
-        document_id, start, _ = rows[int(place)]
-        best.setdefault(document_id, Near(document_id, start, float(likeness[place])))
+        document_id, start, _ = rows[int(index)]
+        best.setdefault(document_id, Near(document_id, start, float(likeness[index])))
     return list(best.values())

@@ -1,4 +1,4 @@
-"""Search by meaning as one part of the app: the model, the index it builds, and what is asked of both."""
+"""Search by meaning as one component: the model, the index, and queries to both."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class MeaningSearch:
         await self._embedder.close()
 
     async def meaning_of(self, typed: str) -> Meaning | None:
-        """None if it has none, or if that cannot be known soon."""
+        """Return the meaning of a query, or None if it has none or its vector is not available soon."""
         text = understand(typed).meaning
         vector = await self._embedder.embed_query(text) if text is not None else None
         return Meaning(vector, self._meanings) if vector is not None else None

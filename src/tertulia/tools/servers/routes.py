@@ -40,7 +40,9 @@ async def post_tool_server(caller: CommandDep, new: ToolServerCreate) -> Respons
 
     def create(session: Session, actor: Actor) -> ToolServerRead:
         require_confirmed(session, actor)
-        server = service.create_server(session, actor, new, caller.service(KeyRing), caller.service(ToolCatalogue).names_taken())
+        server = service.create_server(
+            session, actor, new, caller.service(KeyRing), caller.service(ToolCatalogue).names_taken()
+        )
         made[:] = [server["id"] or ""]
         return server
 
@@ -92,8 +94,4 @@ async def refresh_tool_server(caller: CallerDep, server_id: ToolServerId) -> Res
     actor = await caller.actor()
     caller.service(TryLimits).take(READS, actor.user_id)
     await caller.service(ToolCatalogue).read_server(server_id, actor=actor)
-    return json_response(
-        await caller.read(
-            service.read_own_server, server_id
-        )
-    )
+    return json_response(await caller.read(service.read_own_server, server_id))

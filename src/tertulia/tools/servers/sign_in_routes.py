@@ -79,12 +79,7 @@ async def post_back(caller: CallerDep, came: ToolSignInFinish) -> Response:
     actor = await caller.actor()
     caller.service(TryLimits).take(TRIES, actor.user_id)
     server_id = await caller.service(ToolCatalogue).finish_sign_in(came, actor=actor)
-    return json_response(
-        await caller.read(
-            service.read_own_server, ToolServerId(server_id
-            )
-        )
-    )
+    return json_response(await caller.read(service.read_own_server, ToolServerId(server_id)))
 
 
 @routes.add(
