@@ -2,22 +2,28 @@
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
+from starlette.responses import Response
 
 from tertulia import __version__
+from tertulia.features import Features
+from tertulia.http.answers import json_response
 from tertulia.http.problems import Problem
+from tertulia.http.routing import Access, Routes
 from tertulia.realtime.schemas import SERVER_EVENT, SHARED_EVENT
 from tertulia.runs.schemas import RUN_EVENT, SHARED_RUN_EVENT
+from tertulia.services import Services
 
 
 def build_openapi(app: FastAPI) -> dict[str, Any]:
     """Made once; web/src/api/generated is made from it, and `make check` compares."""
     if app.openapi_schema is None:
         described = FastAPI(openapi_url=None)
-        for routes in app.state.routes:
-            routes.add_to(described, described=True)
+        services: Services = app.state.services
+        for routes in services.get(Features).contributed(Routes):
+            routes.describe_in(described)
         document = get_openapi(
             title="Tertulia",
             version=__version__,
@@ -43,3 +49,11 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
         document["security"] = [{"session": []}, {"token": []}]
         app.openapi_schema = document
     return app.openapi_schema
+
+
+routes = Routes("server", prefix="")
+
+
+@routes.add("GET", "/api/v1/openapi.json", access=Access.PUBLIC, hidden=True)
+async def get_openapi_document(request: Request) -> Response:
+    return json_response(build_openapi(request.app))

@@ -10,7 +10,8 @@ from types import FrameType
 
 import uvicorn
 
-from tertulia.app import Parts, create_app
+from tertulia.accounts.streams import OpenStreams
+from tertulia.app import create_app
 from tertulia.clock import now
 from tertulia.data_folder import Running, locked_data_folder, write_running
 from tertulia.db.migrate import upgrade_schema
@@ -20,6 +21,7 @@ from tertulia.http.protocol import ImpatientProtocol
 from tertulia.keyring import UnknownKey, find_keyring
 from tertulia.logs import configure_logs
 from tertulia.sealed import require_keys
+from tertulia.services import Services
 from tertulia.settings import Settings, environment_name
 from tertulia.transfer.backup import back_up
 
@@ -58,9 +60,9 @@ def bind(settings: Settings) -> socket.socket:
 class TertuliaServer(uvicorn.Server):
     """Says its address when it is ready, and lets open streams go as soon as it is asked to stop."""
 
-    def __init__(self, config: uvicorn.Config, parts: Parts, announcement: str) -> None:
+    def __init__(self, config: uvicorn.Config, services: Services, announcement: str) -> None:
         super().__init__(config)
-        self._parts = parts
+        self._services = services
         self._announcement = announcement
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -76,7 +78,7 @@ class TertuliaServer(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._parts.streams.close_all()
+        self._services.get(OpenStreams).close_all()
         await super().shutdown(sockets)
 
 
@@ -131,7 +133,9 @@ def serve(settings: Settings) -> None:
         )
         moved = f" (port {DEFAULT_PORT} is busy)" if settings.port is None and port != DEFAULT_PORT else ""
         shown = settings.public_url or address
-        server = TertuliaServer(config, app.state.parts, f"Tertulia is running at {shown}{moved}\nStop it with Ctrl-C.")
+        server = TertuliaServer(
+            config, app.state.services, f"Tertulia is running at {shown}{moved}\nStop it with Ctrl-C."
+        )
         # What was made by now stays for ever: the collector need not look at it again, nor as often as for a script.
         gc.collect()
         gc.freeze()

@@ -10,10 +10,11 @@ from tertulia.accounts.actor import AdminOnly, require_admin
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.passwords import check_password, hash_password
 from tertulia.accounts.schemas import PasswordReset, UserCreate, UserRead, UserUpdate
+from tertulia.accounts.streams import OpenStreams
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
-from tertulia.http.routing import Access, Routes
-from tertulia.ids import AnyId, UserId
+from tertulia.http.routing import Access, Routes, service_of
+from tertulia.ids import UserId
 
 NamedUser = Annotated[str, Path(max_length=50)]
 
@@ -23,9 +24,10 @@ routes = Routes("users")
 
 @routes.add("GET", "/users", access=Access.ADMIN, gives=Page[UserRead])
 async def get_users(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
-    after = caller.service(Cursors).decode_id("users", cursor)
+    cursors = caller.service(Cursors)
+    after = cursors.decode_id("users", cursor)
     users = await caller.read(service.list_users, after=after, limit=limit + 1)
-    return json_response(caller.service(Cursors).page("users", users, limit))
+    return json_response(cursors.page("users", users, limit))
 
 
 @routes.add("POST", "/users", access=Access.ADMIN, gives=UserRead, status=201, problems=(409,))
@@ -45,7 +47,7 @@ async def patch_user(request: Request, caller: CommandDep, user_id: UserId, upda
         user_id,
         update,
     )
-    await request.app.state.streams.check_now()
+    await service_of(request, OpenStreams).check_now()
     return changed
 
 
@@ -69,7 +71,7 @@ async def post_password(request: Request, caller: CommandDep, username: NamedUse
         username,
         new_hash=new_hash,
     )
-    await request.app.state.streams.check_now()
+    await service_of(request, OpenStreams).check_now()
     return done
 
 
@@ -85,5 +87,5 @@ async def post_deactivation(request: Request, caller: CommandDep, username: Name
     if not (await caller.actor()).is_operator:
         raise AdminOnly
     done = await caller.command(200, administration.deactivate_user, username)
-    await request.app.state.streams.check_now()
+    await service_of(request, OpenStreams).check_now()
     return done

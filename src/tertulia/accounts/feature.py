@@ -3,15 +3,15 @@
 from datetime import timedelta
 
 from tertulia.accounts import admin_routes, event_routes, routes
+from tertulia.accounts.access import find_shared
 from tertulia.accounts.activity import ActivityRecorder
 from tertulia.accounts.caller import ControlToken, Gate
 from tertulia.accounts.idempotency import sweep_idempotency_keys
 from tertulia.accounts.sessions import SessionLife, sweep_sessions
-from tertulia.accounts.access import find_shared
 from tertulia.accounts.streams import OpenStreams
 from tertulia.accounts.tokens import hash_token
 from tertulia.db import Database
-from tertulia.features import Feature, Features
+from tertulia.features import Feature
 from tertulia.http.limits import TryLimits
 from tertulia.jobs.service import Job, Jobs
 from tertulia.keyring import KeyRing

@@ -9,7 +9,17 @@ from starlette.responses import Response
 from tertulia.accounts import api_tokens, service, sessions
 from tertulia.accounts.actor import Actor, SignInNeeded
 from tertulia.accounts.administration import change_password
-from tertulia.accounts.caller import COOKIE, SECURE_COOKIE, CallerDep, CommandDep, Gate, is_over_tls, session_token
+from tertulia.accounts.caller import (
+    COOKIE,
+    SECURE_COOKIE,
+    SIGN_IN_OF_ACCOUNT,
+    SIGN_IN_OF_ADDRESS,
+    CallerDep,
+    CommandDep,
+    Gate,
+    is_over_tls,
+    session_token,
+)
 from tertulia.accounts.confirmation import confirm
 from tertulia.accounts.errors import AlreadySetUp, InsecureConnection, WrongCredentials, WrongPassword
 from tertulia.accounts.models import DeviceInfo
@@ -27,14 +37,14 @@ from tertulia.accounts.schemas import (
     SignIn,
     UserRead,
 )
+from tertulia.accounts.streams import OpenStreams
 from tertulia.accounts.tokens import hash_token
 from tertulia.http.answers import json_response, no_content
 from tertulia.http.limits import TryLimit, TryLimits
 from tertulia.http.middleware import LOOPBACK
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes, service_of
-from tertulia.ids import AnyId, ApiTokenId, SessionId, UserId
-
+from tertulia.ids import ApiTokenId, SessionId, UserId
 
 routes = Routes("accounts")
 
@@ -49,8 +59,9 @@ async def get_setup(request: Request) -> Response:
 
 @routes.add("POST", "/setup", access=Access.PUBLIC, gives=UserRead, status=201, problems=(409, 429))
 async def post_setup(request: Request, account: AccountCreate) -> Response:
+    gate = service_of(request, Gate)
     secure = _is_secure(request)
-    if not await service_of(request, Gate).db.read(service.is_setup_required):
+    if not await gate.db.read(service.is_setup_required):
         raise AlreadySetUp
     check_password(account.password, names=(account.username, account.name, account.email or ""))
     service_of(request, TryLimits).take(SETUP_TRIES, request.scope["client_address"])
@@ -59,26 +70,24 @@ async def post_setup(request: Request, account: AccountCreate) -> Response:
 
     def set_up(session: DbSession) -> tuple[UserRead, str]:
         user_id = service.create_first_admin(session, account, password_hash=password_hash)
-        token = sessions.start_session(session, user_id, life=service_of(request, Gate).life, device=device)
+        token = sessions.start_session(session, user_id, life=gate.life, device=device)
         return service.get_user(session, user_id), token
 
-    user, token = await service_of(request, Gate).db.write(set_up)
-    return _with_cookie(json_response(user, 201), token, secure=secure, gate=service_of(request, Gate))
+    user, token = await gate.db.write(set_up)
+    return _with_cookie(json_response(user, 201), token, secure=secure, gate=gate)
 
 
 @routes.add("POST", "/session", access=Access.PUBLIC, gives=UserRead, status=201, problems=(401, 429))
 async def post_session(request: Request, sign_in: SignIn) -> Response:
+    limits = service_of(request, TryLimits)
+    gate = service_of(request, Gate)
     secure = _is_secure(request)
-    service_of(request, TryLimits).take(SIGN_IN_OF_ADDRESS, _network(request.scope["client_address"]))
-    found = await service_of(request, Gate).db.read(sessions.find_credentials, sign_in.username)
+    limits.take(SIGN_IN_OF_ADDRESS, _network(request.scope["client_address"]))
+    found = await gate.db.read(sessions.find_credentials, sign_in.username)
     # An account has a user name and perhaps an address, and five tries for both together.
-    service_of(request, TryLimits).take(
-        SIGN_IN_OF_ACCOUNT, found.user_id if found else service.name_key(sign_in.username)
-    )
+    limits.take(SIGN_IN_OF_ACCOUNT, found.user_id if found else service.name_key(sign_in.username))
     if not await password_matches(sign_in.password, found.password_hash if found else None) or found is None:
-        await service_of(request, Gate).db.write(
-            service.write_audit, None, "session.refused", ip_address=request.scope["client_address"]
-        )
+        await gate.db.write(service.write_audit, None, "session.refused", ip_address=request.scope["client_address"])
         raise WrongCredentials
     brought = session_token(request)
     device = _device(request)
@@ -87,20 +96,18 @@ async def post_session(request: Request, sign_in: SignIn) -> Response:
         # Comparing took a while: a password that was changed, or an account that was closed meanwhile, counts now.
         sessions.require_unchanged(session, found)
         replaces = hash_token(brought) if brought else None
-        token = sessions.start_session(
-            session, user_id, life=service_of(request, Gate).life, device=device, replaces=replaces
-        )
+        token = sessions.start_session(session, user_id, life=gate.life, device=device, replaces=replaces)
         return service.get_user(session, user_id), token
 
-    user, token = await service_of(request, Gate).db.write(begin, found.user_id)
-    return _with_cookie(json_response(user, 201), token, secure=secure, gate=service_of(request, Gate))
+    user, token = await gate.db.write(begin, found.user_id)
+    return _with_cookie(json_response(user, 201), token, secure=secure, gate=gate)
 
 
 @routes.add("DELETE", "/session", access=Access.SIGNED_IN, status=204)
 async def delete_session(request: Request, caller: CallerDep) -> Response:
     await caller.actor()
     await caller.service(Gate).db.write(sessions.end_session, caller.token_hash)
-    await request.app.state.streams.check_now()
+    await service_of(request, OpenStreams).check_now()
     response = no_content()
     for name in (COOKIE, SECURE_COOKIE):
         response.delete_cookie(name, path="/", secure=name == SECURE_COOKIE, httponly=True, samesite="lax")
@@ -119,65 +126,66 @@ async def patch_me(caller: CommandDep, update: MeUpdate) -> Response:
 
 @routes.add("POST", "/session/confirm", access=Access.SIGNED_IN, status=204, problems=(429,))
 async def post_confirmation(caller: CallerDep, confirmation: Confirmation) -> Response:
+    gate = caller.service(Gate)
     actor = await caller.actor()
     if actor.session_id is None:
         raise SignInNeeded
-    await _compare(caller.service(Gate), actor, confirmation.password)
-    await caller.service(Gate).db.write(confirm, actor)
+    await _compare(gate, actor, confirmation.password)
+    await gate.db.write(confirm, actor)
     return no_content()
 
 
 @routes.add("PUT", "/me/password", access=Access.SIGNED_IN, gives=UserRead, problems=(429,))
 async def put_password(request: Request, caller: CallerDep, change: PasswordChange) -> Response:
+    gate = caller.service(Gate)
     secure = _is_secure(request)
     actor = await caller.actor()
     if actor.session_id is None:
         raise SignInNeeded
-    old_hash = await _compare(caller.service(Gate), actor, change.password)
-    me = await caller.service(Gate).db.read(service.get_me, actor)
+    old_hash = await _compare(gate, actor, change.password)
+    me = await gate.db.read(service.get_me, actor)
     check_password(change.new_password, names=(me["username"], me["name"], me["email"] or ""), field="new_password")
     new_hash = await hash_password(change.new_password)
     device = _device(request)
-    user, token = await caller.service(Gate).db.write(
-        change_password, actor, old_hash=old_hash, new_hash=new_hash, life=caller.service(Gate).life, device=device
+    user, token = await gate.db.write(
+        change_password, actor, old_hash=old_hash, new_hash=new_hash, life=gate.life, device=device
     )
-    await request.app.state.streams.check_now()
-    return _with_cookie(json_response(user), token, secure=secure, gate=caller.service(Gate))
+    await service_of(request, OpenStreams).check_now()
+    return _with_cookie(json_response(user), token, secure=secure, gate=gate)
 
 
 @routes.add("GET", "/sessions", access=Access.SIGNED_IN, gives=Page[SessionRead])
 async def get_sessions(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
-    after = caller.service(Cursors).decode_id("sessions", cursor)
+    cursors = caller.service(Cursors)
+    after = cursors.decode_id("sessions", cursor)
     devices = await caller.read(sessions.list_sessions, caller.service(Gate).life, after=after, limit=limit + 1)
-    return json_response(caller.service(Cursors).page("sessions", devices, limit))
+    return json_response(cursors.page("sessions", devices, limit))
 
 
 @routes.add("DELETE", "/sessions/{session_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
 async def delete_device(request: Request, caller: CommandDep, session_id: SessionId) -> Response:
     ended = await caller.command(204, sessions.revoke_session, session_id)
-    await request.app.state.streams.check_now()
+    await service_of(request, OpenStreams).check_now()
     return ended
 
 
 @routes.add("GET", "/api-tokens", access=Access.SIGNED_IN, gives=Page[ApiTokenRead])
 async def get_api_tokens(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
-    after = caller.service(Cursors).decode_id("api-tokens", cursor)
+    cursors = caller.service(Cursors)
+    after = cursors.decode_id("api-tokens", cursor)
     tokens = await caller.read(api_tokens.list_api_tokens, after=after, limit=limit + 1)
-    return json_response(caller.service(Cursors).page("api-tokens", tokens, limit))
+    return json_response(cursors.page("api-tokens", tokens, limit))
 
 
 @routes.add("POST", "/api-tokens", access=Access.SIGNED_IN, gives=ApiTokenCreated, status=201, problems=(409,))
 async def post_api_token(caller: CommandDep, new: ApiTokenCreate) -> Response:
-    def create(session: DbSession, actor: Actor) -> ApiTokenCreated:
-        return api_tokens.create_api_token(session, actor, new)
-
-    return await caller.command(201, create, shown_once="token")
+    return await caller.command_with_secret(201, "token", api_tokens.create_api_token, new)
 
 
 @routes.add("DELETE", "/api-tokens/{token_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
 async def delete_api_token(request: Request, caller: CommandDep, token_id: ApiTokenId) -> Response:
     revoked = await caller.command(204, api_tokens.revoke_api_token, token_id)
-    await request.app.state.streams.check_now()
+    await service_of(request, OpenStreams).check_now()
     return revoked
 
 

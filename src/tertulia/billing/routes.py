@@ -17,6 +17,7 @@ from tertulia.billing.schemas import UsageReport
 from tertulia.http.answers import json_response
 from tertulia.http.moments import Moment
 from tertulia.http.routing import Access, Routes
+from tertulia.settings import Settings
 
 DEFAULT_DAYS = 30
 

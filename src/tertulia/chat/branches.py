@@ -45,7 +45,7 @@ def delete_message(session: Session, actor: Actor, message_id: MessageId) -> Non
     )
     if writing is not None:  # the message, or a reply that would then follow another message
         raise StillWriting
-    last_read = get_message(session, actor, message_id)
+    deleted_message = get_message(session, actor, message_id)
     mark_stale(session, chat.id, message_id, is_deleted=True)
     _relink(session, list(followers), message.previous_message_id)
     status_before, message.status = message.status, MessageStatus.DELETED
@@ -97,7 +97,7 @@ def restore_message(session: Session, actor: Actor, message_id: MessageId) -> Me
     check_hand(chat, message.user_id, actor=actor)
     if message.status is not MessageStatus.DELETED or before is None:
         return get_message(session, actor, message_id)
-    still_there = session.scalars(
+    followers = session.scalars(
         sa.select(Message.id).where(
             Message.chat_id == chat.id,
             Message.id.in_(before.followers),
@@ -162,11 +162,11 @@ def fork_chat(session: Session, actor: Actor, message_id: MessageId, *, limit_by
     )
     previous: str | None = None
     for start in range(0, len(branch), COPIED_AT_ONCE):
-        some = branch[start : start + COPIED_AT_ONCE]
-        found = {row.id: row for row in session.scalars(sa.select(Message).where(Message.id.in_(some)))}
-        attachment_ids = [file_id for row in found.values() for file_id in attachments_in(row.parts)]
+        batch = branch[start : start + COPIED_AT_ONCE]
+        originals = {row.id: row for row in session.scalars(sa.select(Message).where(Message.id.in_(batch)))}
+        attachment_ids = [file_id for row in originals.values() for file_id in attachments_in(row.parts)]
         files = copy_attachments(session, actor, attachment_ids, chat_id=chat_id, limit_bytes=limit_bytes)
-        copied = {file_id: new_id() for file_id in some}
+        new_ids = {file_id: new_id() for file_id in batch}
         copies = []
         for original in (originals[original_id] for original_id in batch):
             parts = with_other_files(original.parts, files)

@@ -26,6 +26,7 @@ from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, MessageId
 from tertulia.providers.catalogue import ModelCatalogue
+from tertulia.settings import Settings
 
 Emoji = Annotated[str, Path(min_length=1, max_length=32)]
 
@@ -43,14 +44,15 @@ async def get_chats(
     limit: Limit = 50,
     cursor: CursorText = None,
 ) -> Response:
+    cursors = caller.service(Cursors)
     shown: Shown = "trash" if trash else "archived" if archived else "pinned" if pinned else "active"
     kind = f"chats.{shown}.{tag or ''}"
-    key = caller.service(Cursors).decode(kind, cursor)
+    key = cursors.decode(kind, cursor)
     after = (int(key[0]), str(key[1])) if key else None
     chats = await caller.read(service.list_chats, shown=shown, tag_id=tag, after=after, limit=limit + 1)
     more = len(chats) > limit
     chats = chats[:limit]
-    next_cursor = caller.service(Cursors).encode(kind, service.chat_key(chats[-1])) if more else None
+    next_cursor = cursors.encode(kind, service.chat_key(chats[-1])) if more else None
     return json_response({"items": chats, "next_cursor": next_cursor})
 
 
@@ -111,7 +113,8 @@ async def get_messages(
     limit: Limit = 50,
     cursor: CursorText = None,
 ) -> Response:
-    key = caller.service(Cursors).decode("messages", cursor)
+    cursors = caller.service(Cursors)
+    key = cursors.decode("messages", cursor)
     start = MessageId(str(key[0])) if key else MessageId(leaf) if leaf else None
     through_id = MessageId(through) if through and not start else None
     messages, older = await caller.read(
@@ -122,9 +125,7 @@ async def get_messages(
         parent=MessageId(parent) if parent else None,
         limit=limit,
     )
-    return json_response(
-        {"items": messages, "next_cursor": caller.service(Cursors).encode("messages", [older]) if older else None}
-    )
+    return json_response({"items": messages, "next_cursor": cursors.encode("messages", [older]) if older else None})
 
 
 @routes.add("GET", "/messages/{message_id}", access=Access.SIGNED_IN, gives=MessageWithHistory, problems=(404,))

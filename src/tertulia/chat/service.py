@@ -263,7 +263,7 @@ def get_message_with_history(session: Session, actor: Actor, message_id: Message
 def set_head(session: Session, actor: Actor, chat_id: ChatId, message_id: MessageId) -> ChatRead:
     """Show the branch through a message: the newest leaf below it becomes the head. Raises NotInChat."""
     own_chat(session, actor, chat_id)
-    named = session.execute(
+    row = session.execute(
         sa.select(Message.thread_level).where(
             Message.id == message_id, Message.chat_id == chat_id, Message.status != MessageStatus.DELETED
         )

@@ -8,13 +8,11 @@ from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.schemas import ShareCreate, ShareMade, ShareRead
 from tertulia.chat import service, shares
 from tertulia.chat.schemas import ChatRead, PresenceTold
-from tertulia.db import Database
 from tertulia.http.answers import json_response, no_content
 from tertulia.http.paging import Page
 from tertulia.http.routing import Access, Routes
-from tertulia.ids import AnyId, ChatId
+from tertulia.ids import ChatId
 from tertulia.realtime.feed import ChangeFeed
-
 
 routes = Routes("shares")
 
@@ -34,13 +32,7 @@ async def get_shares(caller: CallerDep, chat_id: ChatId) -> Response:
 
 @routes.add("POST", "/chats/{chat_id}/shares", access=Access.SIGNED_IN, gives=ShareMade, status=201, problems=(404,))
 async def post_share(caller: CommandDep, chat_id: ChatId, new: ShareCreate) -> Response:
-    return await caller.command(
-        201,
-        shares.create_share,
-        chat_id,
-        new,
-        shown_once="token",
-    )
+    return await caller.command_with_secret(201, "token", shares.create_share, chat_id, new)
 
 
 @routes.add("PUT", "/chats/{chat_id}/presence", access=Access.SIGNED_IN, status=204, problems=(404,))

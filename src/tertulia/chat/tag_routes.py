@@ -8,8 +8,7 @@ from tertulia.chat.schemas import ChatRead, TagCreate, TagMerge, TagRead, TagUpd
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Page
 from tertulia.http.routing import Access, Routes
-from tertulia.ids import AnyId, ChatId, TagId
-
+from tertulia.ids import ChatId, TagId
 
 routes = Routes("tags")
 

@@ -48,7 +48,7 @@ class ReadChat(Tool):
 def _read_chat(session: Session, chat_id: ChatId, limit: int, actor: Actor) -> str:
     chat = get_chat(session, actor, chat_id)
     messages, older = list_messages(session, actor, chat_id, limit=limit)
-    said = [f"{message['role'].value}: {message['content']}" for one in reversed(messages)]
+    lines = [f"{message['role'].value}: {message['content']}" for message in reversed(messages)]
     head = f"# {chat['title']}" + ("\n[older messages are left out]" if older else "")
     return "\n\n".join([head, *lines])[:MOST_CHARACTERS]
 

@@ -31,7 +31,7 @@ from tertulia.drafts.versions import lock_draft
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
-from tertulia.ids import AnyId, ChatId, DraftId, ShareId
+from tertulia.ids import ChatId, DraftId, ShareId
 
 Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="The version's number.")]
 
@@ -46,13 +46,14 @@ async def get_drafts(
     limit: Limit = 50,
     cursor: CursorText = None,
 ) -> Response:
+    cursors = caller.service(Cursors)
     kind = f"drafts.{trash}"
-    key = caller.service(Cursors).decode(kind, cursor)
+    key = cursors.decode(kind, cursor)
     after = (int(key[0]), str(key[1])) if key else None
     drafts = await caller.read(service.list_drafts, shown="trash" if trash else "active", after=after, limit=limit + 1)
     more = len(drafts) > limit
     drafts = drafts[:limit]
-    next_cursor = caller.service(Cursors).encode(kind, service.draft_key(drafts[-1])) if more else None
+    next_cursor = cursors.encode(kind, service.draft_key(drafts[-1])) if more else None
     return json_response({"items": drafts, "next_cursor": next_cursor})
 
 
@@ -123,12 +124,13 @@ version_routes = Routes("versions")
 )
 async def get_versions(caller: CallerDep, draft_id: DraftId, limit: Limit = 50, cursor: CursorText = None) -> Response:
     """Return the tree of versions without their texts, newest first."""
+    cursors = caller.service(Cursors)
     kind = f"draft_versions.{draft_id}"
-    key = caller.service(Cursors).decode(kind, cursor)
+    key = cursors.decode(kind, cursor)
     versions = await caller.read(service.list_versions, draft_id, before=int(key[0]) if key else None, limit=limit + 1)
     more = len(versions) > limit
     versions = versions[:limit]
-    next_cursor = caller.service(Cursors).encode(kind, [versions[-1]["version_number"]]) if more else None
+    next_cursor = cursors.encode(kind, [versions[-1]["version_number"]]) if more else None
     return json_response({"items": versions, "next_cursor": next_cursor})
 
 
@@ -300,13 +302,7 @@ async def get_shares(caller: CallerDep, draft_id: DraftId) -> Response:
     "POST", "/drafts/{draft_id}/shares", access=Access.SIGNED_IN, gives=ShareMade, status=201, problems=(404,)
 )
 async def post_share(caller: CommandDep, draft_id: DraftId, new: ShareCreate) -> Response:
-    return await caller.command(
-        201,
-        shares.create_share,
-        draft_id,
-        new,
-        shown_once="token",
-    )
+    return await caller.command_with_secret(201, "token", shares.create_share, draft_id, new)
 
 
 @draft_company_routes.add("DELETE", "/shares/{share_id}", access=Access.SIGNED_IN, status=204, problems=(404,))

@@ -1,15 +1,13 @@
 """Routes for files: receive, list and serve them, with the precautions that untrusted bytes need."""
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import Header, Query, Request
-from sqlalchemy.orm import Session
 from starlette.responses import Response, StreamingResponse
 
-from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.db import Database
 from tertulia.errors import Invalid, RangeNotSatisfiable
@@ -18,13 +16,14 @@ from tertulia.files.errors import FileTooLarge
 from tertulia.files.kinds import SHOWN_INLINE
 from tertulia.files.models import MAX_FILE_BYTES
 from tertulia.files.schemas import AttachmentRead, FileKind, FileOrder, StorageRead
-from tertulia.files.service import StoredFile
+from tertulia.files.service import OnAttachmentChanged, StoredFile
 from tertulia.files.store import FileStore
 from tertulia.files.uploads import receive_form, store_upload
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, AttachmentId, parse_id
+from tertulia.settings import Settings
 
 FORM_OVERHEAD = 64 * 1024
 # A file that a browser shows has an opaque origin and cannot run scripts.
@@ -46,16 +45,17 @@ routes = Routes("attachments")
 )
 async def post_attachment(caller: CallerDep, request: Request) -> Response:
     """Upload one file of at most 100 MiB. It is `processing` while it is read, then `ready` or `error`."""
+    store = caller.service(FileStore)
     actor = await caller.actor()
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > MAX_FILE_BYTES + FORM_OVERHEAD:
         raise FileTooLarge
-    form = receive_form(request.stream(), request.headers.get("content-type", ""), caller.service(FileStore).uploads)
+    form = receive_form(request.stream(), request.headers.get("content-type", ""), store.uploads)
     async with form as received:
         chat_id = _chat_id(received.fields.get("chat_id"))
         attachment = await store_upload(
             caller.service(Database),
-            caller.service(FileStore),
+            store,
             received,
             actor=actor,
             limit_bytes=caller.service(Settings).storage_per_user_bytes,
@@ -74,8 +74,9 @@ async def get_attachments(
     limit: Limit = 50,
     cursor: CursorText = None,
 ) -> Response:
+    cursors = caller.service(Cursors)
     scope = f"attachments.{order}.{kind or ''}.{trash}.{chat_id or ''}"
-    key = caller.service(Cursors).decode(scope, cursor)
+    key = cursors.decode(scope, cursor)
     attachments = await caller.read(
         service.list_attachments,
         chat_id=chat_id,
@@ -86,9 +87,7 @@ async def get_attachments(
         limit=limit + 1,
     )
     items = attachments[:limit]
-    next_cursor = (
-        caller.service(Cursors).encode(scope, service.file_key(items[-1], order)) if len(attachments) > limit else None
-    )
+    next_cursor = cursors.encode(scope, service.file_key(items[-1], order)) if len(attachments) > limit else None
     return json_response({"items": items, "next_cursor": next_cursor})
 
 
@@ -125,11 +124,7 @@ async def get_thumbnail(caller: CallerDep, attachment_id: AttachmentId) -> Respo
 
 @routes.add("DELETE", "/attachments/{attachment_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
 async def delete_attachment(caller: CommandDep, attachment_id: AttachmentId) -> Response:
-    def delete(session: Session, actor: Actor) -> None:
-        service.delete_attachment(session, actor, attachment_id)
-        caller.service(Callable[[Session, str], None])(session, attachment_id)
-
-    return await caller.command(204, delete)
+    return await caller.command(204, service.delete_attachment, attachment_id, caller.service(OnAttachmentChanged))
 
 
 @routes.add(
@@ -140,12 +135,7 @@ async def delete_attachment(caller: CommandDep, attachment_id: AttachmentId) -> 
     problems=(404,),
 )
 async def restore_attachment(caller: CommandDep, attachment_id: AttachmentId) -> Response:
-    def restore(session: Session, actor: Actor) -> AttachmentRead:
-        restored = service.restore_attachment(session, actor, attachment_id)
-        caller.service(Callable[[Session, str], None])(session, attachment_id)
-        return restored
-
-    return await caller.command(200, restore)
+    return await caller.command(200, service.restore_attachment, attachment_id, caller.service(OnAttachmentChanged))
 
 
 def _chat_id(text: str | None) -> str | None:

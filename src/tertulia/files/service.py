@@ -1,5 +1,6 @@
 """Create, list, delete and restore files. Receiving their bytes is in uploads.py."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -33,6 +34,13 @@ from tertulia.realtime.publish import publish
 
 FILES = "files"  # the signal that a file waits to be read
 FileKey = tuple[int | str, str]
+
+
+@dataclass(frozen=True)
+class OnAttachmentChanged:
+    """Service: what others do in the transaction that deletes or restores a file, `run(session, attachment_id)`."""
+
+    run: Callable[[Session, str], None]
 
 
 @dataclass(frozen=True)
@@ -241,7 +249,9 @@ def get_storage(session: Session, actor: Actor, *, limit_bytes: int) -> StorageR
     return {"used_bytes": used_bytes(session, actor.user_id), "limit_bytes": limit_bytes, "files": files or 0}
 
 
-def delete_attachment(session: Session, actor: Actor, attachment_id: AttachmentId) -> None:
+def delete_attachment(
+    session: Session, actor: Actor, attachment_id: AttachmentId, on_change: OnAttachmentChanged
+) -> None:
     """Move a file to the trash. Messages keep its name and show it as deleted. Raises AttachmentNotFound."""
     changed = sa.update(Attachment).where(
         Attachment.id == attachment_id, Attachment.user_id == actor.user_id, Attachment.deleted_at.is_(None), SEEN
@@ -249,16 +259,22 @@ def delete_attachment(session: Session, actor: Actor, attachment_id: AttachmentI
     if rowcount(session, changed.values(deleted_at=clock.now())) == 0:
         raise AttachmentNotFound
     announce_attachment(session, attachment_id, Operation.DELETED)
+    on_change.run(session, attachment_id)
 
 
-def restore_attachment(session: Session, actor: Actor, attachment_id: AttachmentId) -> AttachmentRead:
+def restore_attachment(
+    session: Session, actor: Actor, attachment_id: AttachmentId, on_change: OnAttachmentChanged
+) -> AttachmentRead:
+    """Bring a file back from the trash. Raises AttachmentNotFound."""
     own_id = session.scalar(
         sa.select(Attachment.id).where(Attachment.id == attachment_id, Attachment.user_id == actor.user_id, SEEN)
     )
     if own_id is None:
         raise AttachmentNotFound
     session.execute(sa.update(Attachment).where(Attachment.id == attachment_id).values(deleted_at=None))
-    return announce_attachment(session, attachment_id, Operation.CREATED)
+    restored = announce_attachment(session, attachment_id, Operation.CREATED)
+    on_change.run(session, attachment_id)
+    return restored
 
 
 def announce_attachment(session: Session, attachment_id: str, operation: Operation) -> AttachmentRead:

@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from tertulia.errors import AppError, Invalid, TooLarge, UnsupportedType
-from tertulia.services import Services
 from tertulia.http.problems import problem_responses
+from tertulia.services import Services
 
 T = TypeVar("T")
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -130,17 +130,31 @@ class LimitedRoute(APIRoute):
 class Routes:
     """A domain's routes, each of which must declare its access, success and problems."""
 
-    def __init__(self, tag: str, prefix: str = "/api/v1") -> None:
+    def __init__(self, tag: str, prefix: str = "/api/v1", *, is_catch_all: bool = False) -> None:
         self._tag = tag
         self._prefix = prefix
+        self.is_catch_all = is_catch_all  # it is added last
         self._declared: list[tuple[str, Callable[..., Any], dict[str, Any]]] = []
+        self._served: list[LimitedRoute] | None = None
 
-    def add_to(self, app: FastAPI, *, described: bool = False) -> None:
-        """What a route gives is needed to describe it alone, and is half of what making the application costs."""
-        app.router.route_class = LimitedRoute
+    def add_to(self, app: FastAPI) -> None:
+        """Add the routes to an app. They keep nothing of an app, so the apps of a process share them.
+
+        Response models are only needed for the OpenAPI document and cost half of start-up, so they are left out.
+        """
+        if self._served is None:
+            self._served = [
+                LimitedRoute(
+                    path, endpoint, **(options | {"response_model": None, "methods": _with_head(options["methods"])})
+                )
+                for path, endpoint, options in self._declared
+            ]
+        app.router.routes.extend(self._served)
+
+    def describe_in(self, app: FastAPI) -> None:
+        """Add the routes to an app that only serves to generate the OpenAPI document."""
         for path, endpoint, options in self._declared:
-            shown = options if described else options | {"response_model": None}
-            app.add_api_route(path, endpoint, tags=[self._tag], **shown)
+            app.add_api_route(path, endpoint, tags=[self._tag], **options)
 
     def add(
         self,
@@ -187,6 +201,11 @@ class Routes:
             return endpoint
 
         return decorate
+
+
+def _with_head(methods: list[str]) -> list[str]:
+    """Every GET answers HEAD too; servers send no body for it."""
+    return [*methods, "HEAD"] if methods == ["GET"] else methods
 
 
 def _form_body(fields: dict[str, str]) -> dict[str, Any]:

@@ -1,31 +1,49 @@
-"""The built pages: hashed assets that may be kept for ever, and one page for every other address."""
+"""Serve the built pages: hashed assets that browsers keep, and one HTML page for every address of the pages."""
 
-import gzip
 import html
-import mimetypes
 import re
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from fastapi import Request
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from tertulia.errors import NotFound
 from tertulia.http.middleware import CSP
-from tertulia.http.routing import Access, Routes
+from tertulia.http.routing import Access, Routes, service_of
+from tertulia.services import Services
 
 ANY_PATH = "/{path:path}"
 NONCE_MARK = "{{csp-nonce}}"
 FOREVER = "public, max-age=31536000, immutable"
-mimetypes.add_type("font/woff2", ".woff2")
-mimetypes.add_type("text/javascript", ".js")
+# The first segment of every address that the pages have; tests/http/test_web.py compares with web/src/app/router.tsx.
+PAGES = frozenset(
+    {
+        "",
+        "c",
+        "d",
+        "chats",
+        "drafts",
+        "search",
+        "settings",
+        "tool-servers",
+        "approvals",
+        "archive",
+        "trash",
+        "files",
+        "shared",
+    }
+)
 
-
-# The page waits for one message of the window above it, whose shape it checks, and becomes what that says.
+# The frame waits for one message from the window above it, checks its shape, and shows the HTML in it.
 PREVIEW = """<!doctype html><meta charset="utf-8"><title>Preview</title><script>
 addEventListener("message", (event) => {
   if (event.source !== parent || typeof event.data?.show !== "string") return;
@@ -39,86 +57,103 @@ PREVIEW_CSP = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:; media-src data: blob:; form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
 )
-
-
-@dataclass(frozen=True)
-class Asset:
-    body: bytes
-    gzipped: bytes | None
-    media_type: str
+routes = Routes("web", prefix="", is_catch_all=True)
 
 
 @dataclass(frozen=True)
 class PageHead:
-    """What a page says of itself before anything runs: to whoever shows a preview of its link."""
+    """The title and description that other programs show for a link to a page."""
 
     title: str
     description: str
 
 
-def web_routes(folder: Path, head_of_shared: Callable[[str], Awaitable[PageHead | None]]) -> Routes:
-    """Serve a built folder. Files are read once, when they are first asked for, and only those that the build listed.
+@dataclass(frozen=True)
+class LinkPreviews:
+    """Service: `find(token)` returns the head of the page that a public link opens, or None."""
 
-    `head_of_shared(token)` tells what the page of a shared chat is about; None: there is none.
-    """
-    routes = Routes("web", prefix="")
-    listed = {
-        str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."
-    }
-    loaded: dict[str, Asset] = {}
-    page = listed["index.html"].read_text("utf-8") if "index.html" in listed else None
+    find: Callable[[str], Awaitable[PageHead | None]]
 
-    def load(name: str) -> Asset:
-        if name not in loaded:
-            body = listed[name].read_bytes()
-            media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-            squeezable = media_type.startswith("text/") or media_type.endswith(("json", "svg+xml", "javascript"))
-            loaded[name] = Asset(body, gzip.compress(body, 6) if squeezable else None, media_type)
-        return loaded[name]
 
-    for method in ("POST", "PUT", "PATCH", "DELETE"):
+class WebFolder(StaticFiles):
+    """The folder of the built pages. Starlette's static files answer HEAD, ranges and `If-None-Match`."""
 
-        @routes.add(method, ANY_PATH, access=Access.PUBLIC, hidden=True)
-        async def refuse(request: Request, path: str) -> Response:
-            if any(
-                route.matches(request.scope)[0] is Match.PARTIAL
-                for route in request.app.routes
-                if route.path != ANY_PATH
-            ):
-                raise HTTPException(405)
-            raise NotFound
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder or Path(str(resources.files("tertulia"))) / "web"
+        super().__init__(directory=self.folder, check_dir=False)
+        names = (path for path in self.folder.rglob("*") if path.is_file())
+        self._names = frozenset(str(path.relative_to(self.folder)) for path in names if path.name[0] != ".")
+        self.page = (self.folder / "index.html").read_text("utf-8") if "index.html" in self._names else None
 
-    @routes.add("GET", "/preview", access=Access.PUBLIC, hidden=True)
-    async def get_preview() -> Response:
-        """Where HTML and SVG of models are shown: without an origin, without a network, in a frame of ours alone."""
-        return Response(PREVIEW, media_type="text/html", headers={"Content-Security-Policy": PREVIEW_CSP})
+    def holds(self, path: str) -> bool:
+        """Return whether the build made a file of this name. The page itself and compressed copies do not count."""
+        return path in self._names and path != "index.html" and not path.endswith(".gz")
 
-    @routes.add("GET", ANY_PATH, access=Access.PUBLIC, hidden=True)
-    async def get_page(request: Request, path: str) -> Response:
-        if path.startswith(("api/", "v1/", "assets/")) and path not in listed:
-            raise NotFound
-        if path in listed and path != "index.html":
-            asset = load(path)
-            headers = {
-                "Cache-Control": FOREVER if path.startswith("assets/") else "no-cache",
-                "Vary": "Accept-Encoding",
-            }
-            if asset.gzipped is not None and "gzip" in request.headers.get("accept-encoding", ""):
-                return Response(
-                    asset.gzipped, media_type=asset.media_type, headers=headers | {"Content-Encoding": "gzip"}
-                )
-            return Response(asset.body, media_type=asset.media_type, headers=headers)
-        if page is None:
-            raise NotFound("The web pages are not built. Start with `make run`, which builds them.")
-        nonce = secrets.token_urlsafe(16)
-        headers = {"Content-Security-Policy": CSP.format(nonce=f" 'nonce-{nonce}'")}
-        shown = page.replace(NONCE_MARK, nonce)
-        if path.startswith("shared/"):
-            headers["X-Robots-Tag"] = "noindex, nofollow"
-            shown = _with_head(shown, await head_of_shared(path.removeprefix("shared/")))
-        return Response(shown, media_type="text/html", headers=headers)
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return a file, or its compressed copy for a client that takes gzip."""
+        compressed = f"{path}.gz"
+        takes_gzip = "gzip" in Headers(scope=scope).get("accept-encoding", "") and compressed in self._names
+        response = await super().get_response(compressed if takes_gzip else path, scope)
+        if takes_gzip:
+            response.headers["Content-Encoding"] = "gzip"
+            response.headers["Content-Type"] = _media_type(path)
+        response.headers["Vary"] = "Accept-Encoding"
+        response.headers["Cache-Control"] = FOREVER if path.startswith("assets/") else "no-cache"
+        return response
 
-    return routes
+
+def _media_type(path: str) -> str:
+    types = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json"}
+    return f"{types.get(Path(path).suffix, 'text/plain')}; charset=utf-8"
+
+
+async def refuse(request: Request, path: str) -> Response:
+    """Answer 405 for a known path with another method, and 404 for an unknown one."""
+    known = (route for route in request.app.routes if route.path != ANY_PATH)
+    if any(route.matches(request.scope)[0] is Match.PARTIAL for route in known):
+        raise HTTPException(405)
+    raise NotFound
+
+
+for _method in ("POST", "PUT", "PATCH", "DELETE"):
+    routes.add(_method, ANY_PATH, access=Access.PUBLIC, hidden=True)(refuse)
+
+
+@routes.add("GET", "/preview", access=Access.PUBLIC, hidden=True)
+async def get_preview() -> Response:
+    """Serve the sandboxed frame that shows HTML and SVG of models: no origin, no network, only in a frame of ours."""
+    return Response(PREVIEW, media_type="text/html", headers={"Content-Security-Policy": PREVIEW_CSP})
+
+
+@routes.add("GET", ANY_PATH, access=Access.PUBLIC, hidden=True)
+async def get_page(request: Request, path: str) -> Response:
+    """Serve an asset, or the HTML page. An unknown address is 404: as a page for browsers, else as a problem document."""
+    folder = service_of(request, WebFolder)
+    if folder.holds(path):
+        return await folder.get_response(path, request.scope)
+    first = path.partition("/")[0]
+    is_page = first in PAGES
+    if not is_page and (first in ("api", "v1", "assets") or first.startswith(".") or not _is_browser(request)):
+        raise NotFound
+    if folder.page is None:
+        raise NotFound("The web pages are not built. Start with `make run`, which builds them.")
+    nonce = secrets.token_urlsafe(16)
+    headers = {"Content-Security-Policy": CSP.format(nonce=f" 'nonce-{nonce}'")}
+    page = folder.page.replace(NONCE_MARK, nonce)
+    if first == "shared":
+        headers["X-Robots-Tag"] = "noindex, nofollow"
+        page = _with_head(page, await _find_head(request, path.removeprefix("shared/")))
+    return Response(page, 200 if is_page else 404, media_type="text/html", headers=headers)
+
+
+def _is_browser(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
+
+
+async def _find_head(request: Request, token: str) -> PageHead | None:
+    services: Services = request.app.state.services
+    previews = services.find(LinkPreviews)
+    return await previews.find(token) if previews is not None else None
 
 
 def _with_head(page: str, head: PageHead | None) -> str:

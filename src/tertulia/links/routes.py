@@ -1,7 +1,6 @@
 """What strangers see of a chat or a draft by a link: read only, allow-listed, live while it goes on, and ended when the share is."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from typing import Annotated
@@ -77,15 +76,14 @@ async def get_shared(request: Request, token: str, caller: CallerOrNobody) -> Re
 async def get_shared_messages(
     request: Request, token: str, caller: CallerOrNobody, limit: Limit = 50, cursor: CursorText = None
 ) -> Response:
+    cursors = service_of(request, Cursors)
     door, _ = await opened(request, token, caller)
     scope = f"shared.{door.chat_id}"
-    key = service_of(request, Cursors).decode(scope, cursor)
+    key = cursors.decode(scope, cursor)
     messages, older = await service_of(request, Database).read_hot(
         shares.list_shared_messages, door, leaf=str(key[0]) if key else None, limit=limit
     )
-    return json_response(
-        {"items": messages, "next_cursor": service_of(request, Cursors).encode(scope, [older]) if older else None}
-    )
+    return json_response({"items": messages, "next_cursor": cursors.encode(scope, [older]) if older else None})
 
 
 @routes.add("GET", "/shared/{token}/events", access=Access.PUBLIC, problems=(404, 429), stream="SharedEvent")
@@ -110,10 +108,11 @@ async def get_shared_events(request: Request, token: str, caller: CallerOrNobody
 )
 async def get_shared_run_events(request: Request, token: str, run_id: RunId, caller: CallerOrNobody) -> EventStream:
     """The words of a reply while it is written; it ends with the run."""
+    db = service_of(request, Database)
     door, actor = await opened(request, token, caller)
     owner = Actor(UserId(door.owner_id), UserRole.USER)
-    run, message, _ = await service_of(request, Database).read(read_run_and_message, owner, run_id)
-    is_shown = await service_of(request, Database).read(shares.is_on_show, door, message["id"])
+    run, message, _ = await db.read(read_run_and_message, owner, run_id)
+    is_shown = await db.read(shares.is_on_show, door, message["id"])
     if run["chat_id"] != door.chat_id or not is_shown:
         raise ShareNotFound
     return stream(
@@ -122,7 +121,7 @@ async def get_shared_run_events(request: Request, token: str, run_id: RunId, cal
         actor,
         lambda _: _words_of(
             follow_run(
-                service_of(request, Database),
+                db,
                 service_of(request, RunExecutor),
                 service_of(request, RemoteRuns),
                 run_id,

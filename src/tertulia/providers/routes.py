@@ -14,6 +14,7 @@ from tertulia.http.limits import TryLimit, TryLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ProviderConfigId
+from tertulia.keyring import KeyRing
 from tertulia.providers import configs
 from tertulia.providers.book import refresh_catalogue
 from tertulia.providers.catalogue import ModelCatalogue
@@ -48,10 +49,11 @@ TESTS = TryLimit("provider tests", TESTS_A_MINUTE, 60)
 
 @routes.add("GET", "/models", access=Access.SIGNED_IN, gives=ModelList)
 async def get_models(caller: CallerDep) -> Response:
+    catalogue = caller.service(ModelCatalogue)
     actor = await caller.actor()
-    await caller.service(ModelCatalogue).first_read(actor)
+    await catalogue.first_read(actor)
     default = await caller.read(get_default_model)
-    return json_response({"items": await caller.service(ModelCatalogue).list_models(default, actor=actor)})
+    return json_response({"items": await catalogue.list_models(default, actor=actor)})
 
 
 @routes.add("GET", "/providers", access=Access.SIGNED_IN, gives=VendorList)
@@ -62,9 +64,10 @@ async def get_providers(caller: CallerDep) -> Response:
 
 @routes.add("GET", "/provider-configs", access=Access.SIGNED_IN, gives=Page[ProviderConfigRead])
 async def get_provider_configs(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
-    after = caller.service(Cursors).decode_id("provider-configs", cursor)
+    cursors = caller.service(Cursors)
+    after = cursors.decode_id("provider-configs", cursor)
     found = await caller.read(configs.list_configs, caller.service(KeyRing), after=after, limit=limit + 1)
-    return json_response(caller.service(Cursors).page("provider-configs", found, limit))
+    return json_response(cursors.page("provider-configs", found, limit))
 
 
 @routes.add("POST", "/provider-configs", access=Access.SIGNED_IN, gives=ProviderConfigRead, status=201, problems=(409,))

@@ -3,21 +3,18 @@
 from typing import Annotated
 
 from fastapi import Query
-from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.drafts import proposals
 from tertulia.drafts.schemas import Decision, ProposalCreate, ProposalDecided, ProposalRead
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Page
 from tertulia.http.routing import Access, Routes
-from tertulia.ids import AnyId, DraftId, ProposalId
+from tertulia.ids import DraftId, ProposalId
 from tertulia.providers.catalogue import ModelCatalogue
 from tertulia.runs.drafts import ProposalAsked, ask_for_edits
 from tertulia.runs.routes import run_options
-
 
 routes = Routes("proposals")
 
@@ -30,10 +27,11 @@ async def get_proposals(
     cursor: CursorText = None,
 ) -> Response:
     """The newest first, placed in what the caller is typing."""
+    cursors = caller.service(Cursors)
     kind = f"proposals.{draft_id}"
-    before = caller.service(Cursors).decode_id(kind, cursor)
+    before = cursors.decode_id(kind, cursor)
     found = await caller.read_long(proposals.list_proposals, draft_id, before=before, limit=limit + 1)
-    return json_response(caller.service(Cursors).page(kind, found, limit))
+    return json_response(cursors.page(kind, found, limit))
 
 
 @routes.add(
@@ -46,8 +44,9 @@ async def get_proposals(
 )
 async def post_proposal(caller: CommandDep, draft_id: DraftId, new: ProposalCreate) -> Response:
     """Ask a model for edits; what it says is read as such when its run has ended."""
-    if caller.service(ModelCatalogue).may_wait:
-        await caller.service(ModelCatalogue).first_read(await caller.actor())
+    catalogue = caller.service(ModelCatalogue)
+    if catalogue.may_wait:
+        await catalogue.first_read(await caller.actor())
 
     return await caller.command(201, ask_for_edits, draft_id, new, run_options(caller))
 

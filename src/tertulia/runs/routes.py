@@ -6,10 +6,8 @@ from contextlib import ExitStack
 from typing import Annotated
 
 from fastapi import Header
-from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import Caller, CallerDep, CommandDep
 from tertulia.accounts.streams import OpenStreams
 from tertulia.chat import branches
@@ -17,13 +15,14 @@ from tertulia.db import Database
 from tertulia.http.answers import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.http.sse import EventStream
-from tertulia.ids import AnyId, ChatId, MessageId, RunId
+from tertulia.ids import ChatId, MessageId, RunId
 from tertulia.providers.catalogue import ModelCatalogue
 from tertulia.runs import service
 from tertulia.runs.engine.executor import RunExecutor
 from tertulia.runs.engine.follow import follow_run, read_run_and_message
 from tertulia.runs.engine.remote import RemoteRuns
 from tertulia.runs.schemas import MessageCreate, MessageEdit, Regenerate, RunRead, Sent
+from tertulia.settings import Settings
 
 STOPPING_S = 2.0
 LastEventId = Annotated[str | None, Header(max_length=100, description="The id of the last event that you have.")]
@@ -55,8 +54,9 @@ async def _stop(caller: Caller, run_id: str) -> None:
     problems=(404, 409, 429),
 )
 async def post_message(caller: CommandDep, chat_id: ChatId, new: MessageCreate) -> Response:
-    if caller.service(ModelCatalogue).may_wait:
-        await caller.service(ModelCatalogue).first_read(await caller.actor())
+    catalogue = caller.service(ModelCatalogue)
+    if catalogue.may_wait:
+        await catalogue.first_read(await caller.actor())
     return await caller.command(
         201,
         service.send_message,
@@ -93,8 +93,9 @@ async def edit_message(caller: CommandDep, message_id: MessageId, edit: MessageE
     problems=(404, 429),
 )
 async def regenerate(caller: CommandDep, message_id: MessageId, wish: Regenerate | None = None) -> Response:
-    if caller.service(ModelCatalogue).may_wait:
-        await caller.service(ModelCatalogue).first_read(await caller.actor())
+    catalogue = caller.service(ModelCatalogue)
+    if catalogue.may_wait:
+        await catalogue.first_read(await caller.actor())
     return await caller.command(
         201,
         service.regenerate_message,
@@ -124,11 +125,12 @@ async def continue_message(caller: CommandDep, message_id: MessageId) -> Respons
 @routes.add("DELETE", "/messages/{message_id}", access=Access.SIGNED_IN, status=204, problems=(404, 409))
 async def delete_message(caller: CommandDep, message_id: MessageId) -> Response:
     """A reply that is being written is stopped first, and so is one to the message."""
+    db = caller.service(Database)
     actor = await caller.read(branches.check_may_delete, message_id)
     ends_at = time.monotonic() + STOPPING_S
-    while open_runs := await caller.service(Database).read(service.find_open_runs, actor, message_id):
+    while open_runs := await db.read(service.find_open_runs, actor, message_id):
         for run_id in open_runs:
-            await caller.service(Database).write(service.request_cancel, actor, run_id)
+            await db.write(service.request_cancel, actor, run_id)
             await _stop(caller, run_id)
         if time.monotonic() > ends_at:
             break  # it is another process's, and that is slow: the caller hears that it is still being written

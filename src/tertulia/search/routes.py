@@ -46,27 +46,20 @@ async def get_search(
     By relevance: one page with the best of the thousand newest matches. With `order=newest`: all matches by words,
     page by page.
     """
-    key = caller.service(Cursors).decode("search", cursor)
+    cursors = caller.service(Cursors)
+    meanings = caller.find_service(MeaningSearch)
+    key = cursors.decode("search", cursor)
     narrowed = Narrowed(chat_id, role, since, until, archived)
-    meaning = (
-        await caller.find_service(MeaningSearch).meaning_of(q)
-        if caller.find_service(MeaningSearch) is not None and order == "relevance"
-        else None
-    )
+    meaning = await meanings.meaning_of(q) if meanings is not None and order == "relevance" else None
     hits, next_id = await caller.read_long(
         search, q, narrowed, order=order, after=int(key[0]) if key else None, limit=limit, meaning=meaning
     )
-    return json_response(
-        {"items": hits, "next_cursor": caller.service(Cursors).encode("search", [next_id]) if next_id else None}
-    )
+    return json_response({"items": hits, "next_cursor": cursors.encode("search", [next_id]) if next_id else None})
 
 
 @routes.add("GET", "/search/meaning", access=Access.SIGNED_IN, gives=MeaningState)
 async def get_meaning_state(caller: CallerDep) -> Response:
     """Return the progress of the meaning index."""
+    meanings = caller.find_service(MeaningSearch)
     await caller.actor()
-    return json_response(
-        caller.find_service(MeaningSearch).state()
-        if caller.find_service(MeaningSearch) is not None
-        else {"phase": "off", "progress": None}
-    )
+    return json_response(meanings.state() if meanings is not None else {"phase": "off", "progress": None})

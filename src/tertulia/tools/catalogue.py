@@ -1,7 +1,7 @@
 """The tools of each person: built-in and installed ones, the operator's servers, and the person's own servers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 

@@ -1,6 +1,6 @@
 """A person's automatic approval settings: load them, replace them, and add remembered approvals."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 

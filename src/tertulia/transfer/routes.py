@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import Query, Request
@@ -25,7 +24,8 @@ from tertulia.files.uploads import receive_form
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Page
 from tertulia.http.routing import Access, Routes
-from tertulia.ids import AnyId, ChatId, DraftId, ImportJobId, new_id
+from tertulia.ids import ChatId, DraftId, ImportJobId, new_id
+from tertulia.settings import Settings
 from tertulia.transfer import imports, one_draft
 from tertulia.transfer.everything import export_everything
 from tertulia.transfer.imports import ImportJobRead
@@ -91,15 +91,16 @@ async def get_rich_text(caller: CallerDep, draft_id: DraftId) -> Response:
 @routes.add("POST", "/draft-imports", access=Access.SIGNED_IN, gives=DraftRead, status=201, form={}, problems=(429,))
 async def post_draft_import(caller: CallerDep, request: Request) -> Response:
     """A draft of a file: Markdown, text, Word, PDF, OpenDocument or another that has words, of at most 20 MiB."""
+    store = caller.service(FileStore)
     actor = await caller.actor()
     form = receive_form(
         request.stream(),
         request.headers.get("content-type", ""),
-        caller.service(FileStore).uploads,
+        store.uploads,
         most_bytes=one_draft.MAX_IMPORT_BYTES,
     )
     async with form as received, converting.of(actor):
-        new = await read_file(received, caller.service(FileStore).uploads)
+        new = await read_file(received, store.uploads)
     return json_response(await caller.service(Database).write(create_draft, actor, new), 201)
 
 
@@ -113,12 +114,13 @@ async def confirm_export(caller: CallerDep) -> Response:
 @routes.add("GET", "/export", access=Access.SIGNED_IN, problems=(403,))
 async def get_everything(caller: CallerDep) -> Response:
     """Everything that one said, as a zip that any Tertulia can import. Asks for a fresh password."""
+    db = caller.service(Database)
     await caller.read(require_confirmed)
     actor = await caller.actor()
-    await caller.service(Database).write(_note_export, actor)
+    await db.write(_note_export, actor)
     name = f"tertulia-{clock.now().astimezone(UTC):%Y-%m-%d}.zip"
     return StreamingResponse(
-        _pieces(export_everything(caller.service(Database).read, caller.service(FileStore), actor=actor)),
+        _pieces(export_everything(db.read, caller.service(FileStore), actor=actor)),
         media_type="application/zip",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
@@ -127,6 +129,7 @@ async def get_everything(caller: CallerDep) -> Response:
 @routes.add("POST", "/imports", access=Access.SIGNED_IN, gives=ImportJobRead, status=201, form={}, problems=(429,))
 async def post_import(caller: CallerDep, request: Request) -> Response:
     """An export of ChatGPT, Claude, Open WebUI, LibreChat or Tertulia, as JSON or zip, of at most 2 GiB."""
+    settings = caller.service(Settings)
     actor = await caller.actor()
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > MAX_IMPORT_BYTES + FORM_OVERHEAD:
@@ -139,14 +142,14 @@ async def post_import(caller: CallerDep, request: Request) -> Response:
     )
     async with form as received:
         job_id, name = new_id(), safe_name(received.name)
-        await asyncio.to_thread(caller.service(Path).mkdir, parents=True, exist_ok=True)
-        await asyncio.to_thread(received.path.rename, caller.service(Path) / job_id)
+        await asyncio.to_thread(settings.imports_folder.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(received.path.rename, settings.imports_folder / job_id)
         try:
             made = await caller.service(Database).write(
                 imports.create_import, actor, job_id, file_name=name, path=job_id, size=received.size_bytes
             )
         except BaseException:
-            await asyncio.to_thread((caller.service(Path) / job_id).unlink, missing_ok=True)
+            await asyncio.to_thread((settings.imports_folder / job_id).unlink, missing_ok=True)
             raise
     return json_response(made, 201)
 

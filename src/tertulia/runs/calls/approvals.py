@@ -1,6 +1,6 @@
 """Deciding on tool calls: whoever asked the model decides, once, from any device; the run goes on with the last decision."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 

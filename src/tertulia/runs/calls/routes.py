@@ -9,7 +9,6 @@ from starlette.responses import Response
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.chat.service import get_message
-from tertulia.db import Database
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
@@ -18,6 +17,7 @@ from tertulia.runs.calls import approvals
 from tertulia.runs.calls.questions import answer_question
 from tertulia.runs.calls.reading import check_decides, get_call, get_execution
 from tertulia.runs.calls.runner import ToolRunner
+from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.models import ChatApproval, ToolStatus
 from tertulia.tools.offered import read_tool
 from tertulia.tools.protocol import split_tool_key
@@ -36,7 +36,6 @@ from tertulia.tools.schemas import (
     ToolRead,
     ToolUsage,
 )
-
 
 tool_routes = Routes("tools")
 
@@ -106,8 +105,9 @@ async def get_own(
     cursor: CursorText = None,
 ) -> Response:
     """What one's own questions made models call, newest first; with `status=pending` what waits, oldest first."""
+    cursors = caller.service(Cursors)
     kind = f"tool-executions.{status or ''}.{tool or ''}.{chat_id or ''}"
-    last = caller.service(Cursors).decode_id(kind, cursor)
+    last = cursors.decode_id(kind, cursor)
 
     def read(session: Session, actor: Actor) -> list[PendingToolExecution]:
         if status is ToolStatus.PENDING:
@@ -122,7 +122,7 @@ async def get_own(
             limit=limit + 1,
         )
 
-    return json_response(caller.service(Cursors).page(kind, await caller.read(read), limit))
+    return json_response(cursors.page(kind, await caller.read(read), limit))
 
 
 @tool_execution_routes.add(
@@ -139,10 +139,11 @@ async def get_of_chat(
     limit: Limit = 50,
     cursor: CursorText = None,
 ) -> Response:
+    cursors = caller.service(Cursors)
     kind = f"tool-executions.{chat_id}.{status or ''}"
-    last = caller.service(Cursors).decode_id(kind, cursor)
+    last = cursors.decode_id(kind, cursor)
     found = await caller.read(approvals.list_of_chat, chat_id, status=status, before=last, limit=limit + 1)
-    return json_response(caller.service(Cursors).page(kind, found, limit))
+    return json_response(cursors.page(kind, found, limit))
 
 
 @tool_execution_routes.add(

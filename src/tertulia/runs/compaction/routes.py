@@ -60,10 +60,11 @@ async def get_optimizations(
     caller: CallerDep, chat_id: ChatId, limit: Limit = 50, cursor: CursorText = None
 ) -> Response:
     """Each time that the context was made shorter, the newest first, those that were undone among them."""
+    cursors = caller.service(Cursors)
     kind = f"context-optimizations.{chat_id}"
-    last = caller.service(Cursors).decode_id(kind, cursor)
+    last = cursors.decode_id(kind, cursor)
     found = await caller.read(optimizations.list_optimizations, chat_id, before=last, limit=limit + 1)
-    return json_response(caller.service(Cursors).page(kind, found, limit))
+    return json_response(cursors.page(kind, found, limit))
 
 
 @routes.add(
@@ -76,14 +77,13 @@ async def get_optimizations(
 )
 async def post_optimization(caller: CommandDep, chat_id: ChatId, wish: OptimizeNow) -> Response:
     """Make the context shorter now. A summary is asked of the chat's model, which may take a minute and costs what it costs."""
+    catalogue = caller.service(ToolCatalogue)
     choice, resolved = await next_model(caller.service(ModelCatalogue), caller, chat_id)
     if wish.optimization_type is not OptimizationType.SUMMARIZATION:
         price = resolved.price(choice.model_name) if resolved and choice else None
 
         def shorten(session: Session, actor: Actor) -> ContextOptimizationRead:
-            prepared, _ = prepare_next(
-                session, actor, chat_id, choice, resolved, caller.service(ToolCatalogue), leaf=wish.leaf
-            )
+            prepared, _ = prepare_next(session, actor, chat_id, choice, resolved, catalogue, leaf=wish.leaf)
             return optimizations.optimize_now(session, actor, prepared.reading, wish.optimization_type, price=price)
 
         return await caller.command(201, shorten)
@@ -97,9 +97,7 @@ async def post_optimization(caller: CommandDep, chat_id: ChatId, wish: OptimizeN
     def look(session: Session, actor: Actor) -> Reading:
         if not get_chat(session, actor, chat_id)["permissions"]["can_write"]:
             raise ChatNotFound
-        return prepare_next(session, actor, chat_id, choice, resolved, caller.service(ToolCatalogue), leaf=wish.leaf)[
-            0
-        ].reading
+        return prepare_next(session, actor, chat_id, choice, resolved, catalogue, leaf=wish.leaf)[0].reading
 
     reading = await caller.read(look)
     row_id = await caller.service(Summarizer).summarize_now(

@@ -15,7 +15,6 @@ from tertulia.providers.routes import get_default_model
 from tertulia.runs.request.preview import ContextRead, prepare_next, read_context
 from tertulia.tools.catalogue import ToolCatalogue
 
-
 routes = Routes("context")
 
 

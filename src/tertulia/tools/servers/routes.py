@@ -10,7 +10,8 @@ from tertulia.http.answers import json_response
 from tertulia.http.limits import TryLimit, TryLimits
 from tertulia.http.paging import Page
 from tertulia.http.routing import Access, Routes
-from tertulia.ids import AnyId, ToolServerId
+from tertulia.ids import ToolServerId
+from tertulia.keyring import KeyRing
 from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.servers import service
 from tertulia.tools.servers.schemas import ToolServerCreate, ToolServerRead, ToolServerUpdate
@@ -27,28 +28,28 @@ READS = TryLimit("tool server reads", READS_A_MINUTE, 60)
 @routes.add("GET", "/tool-servers", access=Access.SIGNED_IN, gives=Page[ToolServerRead])
 async def get_tool_servers(caller: CallerDep) -> Response:
     """One's own, oldest first, after those of the operator, which have no id."""
-    await caller.service(ToolCatalogue).first_read()
+    catalogue = caller.service(ToolCatalogue)
+    await catalogue.first_read()
     own = await caller.read(service.list_servers)
-    return json_response({"items": [*caller.service(ToolCatalogue).operators(), *own], "next_cursor": None})
+    return json_response({"items": [*catalogue.operators(), *own], "next_cursor": None})
 
 
 @routes.add("POST", "/tool-servers", access=Access.SIGNED_IN, gives=ToolServerRead, status=201, problems=(409, 429))
 async def post_tool_server(caller: CommandDep, new: ToolServerCreate) -> Response:
     """Added first and asked what it offers then: see `tools` and `last_error` of what GET gives afterwards."""
+    catalogue = caller.service(ToolCatalogue)
     caller.service(TryLimits).take(READS, (await caller.actor()).user_id)
     made: list[str] = []
 
     def create(session: Session, actor: Actor) -> ToolServerRead:
         require_confirmed(session, actor)
-        server = service.create_server(
-            session, actor, new, caller.service(KeyRing), caller.service(ToolCatalogue).names_taken()
-        )
+        server = service.create_server(session, actor, new, caller.service(KeyRing), catalogue.names_taken())
         made[:] = [server["id"] or ""]
         return server
 
     answer = await caller.command(201, create)
     if made:
-        await caller.service(ToolCatalogue).read_server(made[0], actor=await caller.actor())
+        await catalogue.read_server(made[0], actor=await caller.actor())
     return answer
 
 
@@ -60,6 +61,7 @@ async def post_tool_server(caller: CommandDep, new: ToolServerCreate) -> Respons
     problems=(404, 409, 429),
 )
 async def patch_tool_server(caller: CommandDep, server_id: ToolServerId, update: ToolServerUpdate) -> Response:
+    catalogue = caller.service(ToolCatalogue)
     is_moved = bool(update.model_fields_set & {"url", "headers"})
     if is_moved:
         caller.service(TryLimits).take(READS, (await caller.actor()).user_id)
@@ -68,12 +70,12 @@ async def patch_tool_server(caller: CommandDep, server_id: ToolServerId, update:
         service.get_server(session, actor, server_id)
         if is_moved:
             require_confirmed(session, actor)
-        taken = caller.service(ToolCatalogue).names_taken()
+        taken = catalogue.names_taken()
         return service.update_server(session, actor, server_id, update, caller.service(KeyRing), taken)
 
     answer = await caller.command(200, change)
     if is_moved:
-        await caller.service(ToolCatalogue).read_server(server_id, actor=await caller.actor())
+        await catalogue.read_server(server_id, actor=await caller.actor())
     return answer
 
 

@@ -10,8 +10,10 @@ from tertulia.accounts.confirmation import require_confirmed
 from tertulia.errors import Invalid, NotFound
 from tertulia.http.answers import json_response
 from tertulia.http.limits import TryLimit, TryLimits
-from tertulia.http.routing import Access, Routes
+from tertulia.http.routing import Access, Routes, service_of
 from tertulia.ids import AnyId, ToolServerId
+from tertulia.keyring import KeyRing
+from tertulia.settings import Settings
 from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.servers import service
 from tertulia.tools.servers.grants import GivenClient
