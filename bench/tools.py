@@ -42,7 +42,9 @@ def measure(folder: Path) -> tuple[list[float], list[tuple[int, list[float]]]]:
     with Session(engine) as session:
         session.add(User(id=actor.user_id, username="bench", username_key="bench", name="Bench"))
         session.flush()
-        put_auto_approval(session, actor, ALLOWED, {"calculate": OfferedTool(Calculate()).digest})
+        put_auto_approval(
+            session, actor, ALLOWED, lambda _session, _actor: {"calculate": OfferedTool(Calculate()).digest}
+        )
         session.commit()
     ran = [_run_one(engine, _caller(engine, actor)) for _ in range(TIMES)]
     lists = []

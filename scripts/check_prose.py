@@ -32,9 +32,11 @@ def check_python(source: str) -> Iterator[Problem]:
             first = re.match(r"[\w-]+", ast.get_docstring(node) or "return")
             if first is None or first[0].lower() not in VERBS:
                 yield node.lineno, f"the docstring of {node.name} does not begin with a verb of scripts/prose_verbs.txt"
-        name = node.arg if isinstance(node, ast.arg) else node.id if isinstance(node, ast.Name) else ""
-        if name in VAGUE_NAMES and (isinstance(node, ast.arg) or isinstance(node.ctx, ast.Store)):
-            yield node.lineno, f"the name '{name}' says nothing; use the noun"
+        name = node.arg if isinstance(node, ast.arg) else ""
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            name = node.id
+        if name in VAGUE_NAMES:
+            yield getattr(node, "lineno", 0), f"the name '{name}' says nothing; use the noun"
 
 
 def check_markdown(source: str, *, is_adr: bool = False) -> Iterator[Problem]:

@@ -12,7 +12,8 @@ from tertulia.features import Features
 from tertulia.http.answers import json_response
 from tertulia.http.problems import Problem
 from tertulia.http.routing import Access, Routes
-from tertulia.realtime.schemas import SERVER_EVENT, SHARED_EVENT
+from tertulia.realtime.entities import Entity, build_change_adapter
+from tertulia.realtime.schemas import SHARED_EVENT, PresenceEvent, Reload
 from tertulia.runs.schemas import RUN_EVENT, SHARED_RUN_EVENT
 from tertulia.services import Services
 
@@ -34,7 +35,9 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
         named: dict[str, TypeAdapter[Any]] = {
             "Problem": TypeAdapter(Problem),
             "RunEvent": RUN_EVENT,
-            "ServerEvent": SERVER_EVENT,
+            "ChangeEvent": build_change_adapter(services.get(Features).contributed(Entity)),
+            "PresenceEvent": TypeAdapter(PresenceEvent),
+            "Reload": TypeAdapter(Reload),
             "SharedEvent": SHARED_EVENT,
             "SharedRunEvent": SHARED_RUN_EVENT,
         }
@@ -42,6 +45,11 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
             made = adapter.json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
             schemas |= {key: value for key, value in made.pop("$defs", {}).items() if key not in schemas}
             schemas[name] = made
+        schemas["ServerEvent"] = {
+            "anyOf": [
+                {"$ref": f"#/components/schemas/{name}"} for name in ("Ready", "Reload", "ChangeEvent", "PresenceEvent")
+            ]
+        }
         document["components"]["securitySchemes"] = {
             "session": {"type": "apiKey", "in": "cookie", "name": "tertulia_session"},
             "token": {"type": "http", "scheme": "bearer"},

@@ -151,7 +151,7 @@ def test_usage_days_follow_the_utc_offset(session: Session, alice: Actor) -> Non
 
 
 def days(session: Session, actor: Actor, hours: int) -> list[str | None]:
-    groups = group_usage(session, actor=actor, since=BEGIN, until=END, by=["day"], utc_offset_s=hours * 3600)
+    groups = group_usage(session, actor, since=BEGIN, until=END, by=["day"], utc_offset_s=hours * 3600)
     return [group["day"] for group in groups]
 
 
@@ -200,14 +200,14 @@ def test_usage_sums_equal_the_ledger_rows(session: Session, alice: Actor, bob: A
             }
             enter(session, alice, moment=BEGIN + timedelta(seconds=second), **fields)
             enter(session, bob, moment=BEGIN, input_tokens=1, cost=Decimal(1))  # another user's row
-        total = sum_usage(session, actor=alice, since=BEGIN, until=END)
+        total = sum_usage(session, alice, since=BEGIN, until=END)
         assert total["replies"] == len(rows)
         assert total["cost"] == sum((row[2] for row in rows if row[2] is not None), Decimal(0))
         assert total["total_tokens"] == sum(row[0] + row[1] for row in rows)
         assert total["unknown_cost_replies"] == sum(row[2] is None for row in rows)
         for size in (1, 2, 4):
             for by in combinations(GROUPS, size):
-                parts = group_usage(session, actor=alice, since=BEGIN, until=END, by=list(by))
+                parts = group_usage(session, alice, since=BEGIN, until=END, by=list(by))
                 for name in (
                     "replies",
                     "input_tokens",

@@ -106,13 +106,13 @@ def test_deleting_a_message_sends_events_for_all_moved_messages(ana: Client) -> 
 
 def test_old_deleted_messages_are_purged(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice, messages=4)
-    page, _ = list_messages(session, chat_id, actor=alice)
+    page, _ = list_messages(session, alice, chat_id)
     deleted_id = MessageId(page[1]["id"])
-    delete_message(session, deleted_id, actor=alice)
+    delete_message(session, alice, deleted_id)
     assert purge_messages(session, timedelta(days=1)) == 0
     assert purge_messages(session, timedelta(days=-1)) == 1
     assert session.scalar(sa.select(sa.func.count()).select_from(Message)) == 3
-    assert [message["content"] for message in list_messages(session, chat_id, actor=alice)[0]] == [
+    assert [message["content"] for message in list_messages(session, alice, chat_id)[0]] == [
         "message 3",
         "message 1",
         "message 0",
@@ -126,7 +126,7 @@ def test_the_tree_shows_each_fork(session: Session, alice: Actor) -> None:
     first = add_message(session, chat_id, "first", owner=alice, is_reply=True)
     add_message(session, chat_id, "below the first", owner=alice)
     second = add_message(session, chat_id, "second " + "x" * 200, owner=alice, is_reply=True, after=root)
-    tree = read_tree(session, chat_id, actor=alice)
+    tree = read_tree(session, alice, chat_id)
     assert [(segment["first"]["id"], segment["message_count"], segment["follows"]) for segment in tree] == [
         (root, 1, None),
         (first, 2, 0),
@@ -138,22 +138,22 @@ def test_the_tree_shows_each_fork(session: Session, alice: Actor) -> None:
 
 def test_a_long_branch_is_forked_into_a_new_chat(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice, messages=1203, title="T" * 200)
-    page, _ = list_messages(session, chat_id, actor=alice, limit=200)
+    page, _ = list_messages(session, alice, chat_id, limit=200)
     last = page[2]
-    copied = ChatId(fork_chat(session, MessageId(last["id"]), actor=alice, limit_bytes=2**30)["id"])
-    chat = get_chat(session, copied, actor=alice)
+    copied = ChatId(fork_chat(session, alice, MessageId(last["id"]), limit_bytes=2**30)["id"])
+    chat = get_chat(session, alice, copied)
     assert (chat["message_count"], chat["title"]) == (1201, ("Branch of " + "T" * 200)[:200])
     contents_read: list[str] = []
     leaf: MessageId | None = None
     while True:
-        messages, older = list_messages(session, copied, actor=alice, leaf=leaf, limit=200)
+        messages, older = list_messages(session, alice, copied, leaf=leaf, limit=200)
         contents_read += [message["content"] for message in messages]
         if older is None:
             break
         leaf = MessageId(older)
     assert contents_read[::-1] == [f"message {number}" for number in range(1201)]
     assert find_wrong_counters(session) == []
-    assert get_chat(session, chat_id, actor=alice)["message_count"] == 1203
+    assert get_chat(session, alice, chat_id)["message_count"] == 1203
 
 
 def test_a_fork_continues_independently(ana: Client, provider: ScriptedProvider) -> None:

@@ -21,7 +21,7 @@ def test_chats_are_listed_by_newest_message_with_an_excerpt(session: Session, al
     first = make_chat(session, owner=alice, messages=2)
     second = make_chat(session, owner=alice, messages=1)
     add_message(session, first, "the latest word", owner=alice)
-    listed = list_chats(session, actor=alice)
+    listed = list_chats(session, alice)
     assert [chat["id"] for chat in listed] == [first, second]
     assert listed[0]["last_message"] is not None
     assert (listed[0]["last_message"]["excerpt"], listed[0]["message_count"]) == ("the latest word", 3)
@@ -29,31 +29,31 @@ def test_chats_are_listed_by_newest_message_with_an_excerpt(session: Session, al
 
 def test_a_chat_of_another_user_is_not_found(session: Session, alice: Actor, bob: Actor) -> None:
     chat_id = make_chat(session, owner=alice)
-    assert get_chat(session, chat_id, actor=alice)["id"] == chat_id
+    assert get_chat(session, alice, chat_id)["id"] == chat_id
     with pytest.raises(ChatNotFound):
-        get_chat(session, chat_id, actor=bob)
+        get_chat(session, bob, chat_id)
     with pytest.raises(ChatNotFound):
-        delete_chat(session, chat_id, actor=bob)
-    assert list_chats(session, actor=bob) == []
+        delete_chat(session, bob, chat_id)
+    assert list_chats(session, bob) == []
 
 
 def test_a_restored_chat_equals_the_original(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice, messages=3)
-    before = get_chat(session, chat_id, actor=alice)
-    delete_chat(session, chat_id, actor=alice)
-    assert list_chats(session, actor=alice) == []
-    assert [chat["id"] for chat in list_chats(session, actor=alice, shown="trash")] == [chat_id]
+    before = get_chat(session, alice, chat_id)
+    delete_chat(session, alice, chat_id)
+    assert list_chats(session, alice) == []
+    assert [chat["id"] for chat in list_chats(session, alice, shown="trash")] == [chat_id]
     with pytest.raises(ChatNotFound):
-        get_chat(session, chat_id, actor=alice)
-    restored = restore_chat(session, chat_id, actor=alice)
+        get_chat(session, alice, chat_id)
+    restored = restore_chat(session, alice, chat_id)
     assert {**restored, "updated_at": None} == {**before, "updated_at": None}
 
 
 def test_purging_the_trash_removes_old_chats_with_their_messages(session: Session, alice: Actor) -> None:
     old, young = (make_chat(session, owner=alice, messages=4) for _ in range(2))
-    delete_chat(session, old, actor=alice)
+    delete_chat(session, alice, old)
     session.execute(sa.update(Chat).where(Chat.id == old).values(deleted_at=clock.now() - timedelta(days=31)))
-    delete_chat(session, young, actor=alice)
+    delete_chat(session, alice, young)
     assert purge_trash(session, timedelta(days=30)) == 1
     session.commit()
     assert session.scalars(sa.select(Message.chat_id).distinct()).all() == [young]
@@ -64,7 +64,7 @@ def test_an_update_changes_only_the_named_fields(session: Session, alice: Actor)
         session, owner=alice, settings={"temperature": 0.5, "max_tokens": 100}, system_prompt="Be kind."
     )
     update = ChatUpdate.model_validate({"settings": {"temperature": None}, "is_archived": True})
-    changed = update_chat(session, chat_id, update, actor=alice)
+    changed = update_chat(session, alice, chat_id, update)
     assert (changed["settings"]["temperature"], changed["settings"]["max_tokens"]) == (None, 100)
     assert (changed["is_archived"], changed["system_prompt"]) == (True, "Be kind.")
 

@@ -28,14 +28,14 @@ def test_paging_chats_neither_repeats_nor_skips(session: Session, alice: Actor, 
         seen: list[str] = []
         deleted: set[str] = set()
         after = None
-        while page := list_chats(session, actor=alice, after=after, limit=3):
+        while page := list_chats(session, alice, after=after, limit=3):
             seen += [chat["id"] for chat in page]
             after = chat_key(page[-1])
             for choice in between[:2]:
                 if choice is None:
                     make_chat(session, owner=alice, title="new")
                 elif existing[choice] not in deleted:
-                    delete_chat(session, ChatId(existing[choice]), actor=alice)
+                    delete_chat(session, alice, ChatId(existing[choice]))
                     deleted.add(existing[choice])
             between = between[2:]
         assert len(seen) == len(set(seen))
@@ -48,9 +48,9 @@ def test_paging_chats_neither_repeats_nor_skips(session: Session, alice: Actor, 
 def test_paging_a_branch_neither_repeats_nor_skips(session: Session, alice: Actor, between: list[int | None]) -> None:
     with session.begin_nested() as undo:
         chat_id = make_chat(session, owner=alice, messages=12)
-        existing = [message["id"] for message in list_messages(session, chat_id, actor=alice)[0]]
+        existing = [message["id"] for message in list_messages(session, alice, chat_id)[0]]
         seen: list[str] = []
-        page, older = list_messages(session, chat_id, actor=alice, limit=3)
+        page, older = list_messages(session, alice, chat_id, limit=3)
         while True:
             seen += [message["id"] for message in page]
             if older is None:
@@ -58,7 +58,7 @@ def test_paging_a_branch_neither_repeats_nor_skips(session: Session, alice: Acto
             for _ in between[:2]:
                 add_message(session, chat_id, "new", owner=alice)
             between = between[2:]
-            page, older = list_messages(session, chat_id, actor=alice, leaf=older, limit=3)  # type: ignore[arg-type]
+            page, older = list_messages(session, alice, chat_id, leaf=older, limit=3)  # type: ignore[arg-type]
         assert seen == existing
         undo.rollback()
 
@@ -74,7 +74,7 @@ def test_paging_files_neither_repeats_nor_skips(
         }
         seen: list[str] = []
         after = None
-        while page := list_attachments(session, actor=alice, order=order, after=after, limit=3):  # type: ignore[arg-type]
+        while page := list_attachments(session, alice, order=order, after=after, limit=3):  # type: ignore[arg-type]
             seen += [file["id"] for file in page]
             after = file_key(page[-1], order)  # type: ignore[arg-type]
             for _ in between[:2]:

@@ -41,9 +41,9 @@ def test_content_is_the_text_of_the_parts_joined_by_spaces() -> None:
 
 def test_a_page_lists_messages_newest_first(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice, messages=7)
-    newest, older = list_messages(session, chat_id, actor=alice, limit=3)
+    newest, older = list_messages(session, alice, chat_id, limit=3)
     assert [m["content"] for m in newest] == ["message 6", "message 5", "message 4"]
-    rest, end = list_messages(session, chat_id, actor=alice, leaf=MessageId(older or ""), limit=50)
+    rest, end = list_messages(session, alice, chat_id, leaf=MessageId(older or ""), limit=50)
     assert [m["content"] for m in rest] == [f"message {n}" for n in (3, 2, 1, 0)]
     assert end is None
 
@@ -54,7 +54,7 @@ def test_each_sibling_lists_all_siblings_oldest_first(session: Session, alice: A
     replies = [add_message(session, chat_id, f"reply {n}", owner=alice, is_reply=True, after=root) for n in range(3)]
     other_root = add_message(session, chat_id, "other root", owner=alice, at_root=True)
     for reply in replies:
-        page, _ = list_messages(session, chat_id, actor=alice, leaf=reply)
+        page, _ = list_messages(session, alice, chat_id, leaf=reply)
         assert page[0]["sibling_ids"] == replies
         assert page[1]["sibling_ids"] == [root, other_root]
 
@@ -65,23 +65,23 @@ def test_setting_the_head_selects_the_newest_leaf_below_a_message(session: Sessi
     left = add_message(session, chat_id, "left", owner=alice, after=root)
     left_leaf = add_message(session, chat_id, "left leaf", owner=alice, after=left)
     right = add_message(session, chat_id, "right", owner=alice, after=root)
-    assert set_head(session, chat_id, left, actor=alice)["head_message_id"] == left_leaf
-    assert set_head(session, chat_id, root, actor=alice)["head_message_id"] == right
+    assert set_head(session, alice, chat_id, left)["head_message_id"] == left_leaf
+    assert set_head(session, alice, chat_id, root)["head_message_id"] == right
 
 
 def test_messages_of_other_chats_are_refused_as_link_and_head(session: Session, alice: Actor) -> None:
     mine, other = make_chat(session, owner=alice, messages=1), make_chat(session, owner=alice, messages=1)
-    foreign_id = MessageId(get_chat(session, other, actor=alice)["head_message_id"] or "")
+    foreign_id = MessageId(get_chat(session, alice, other)["head_message_id"] or "")
     with pytest.raises(NotInChat):
         check_in_chat(session, mine, foreign_id, field="previous_message_id")
     with pytest.raises(NotInChat):
-        set_head(session, mine, foreign_id, actor=alice)
+        set_head(session, alice, mine, foreign_id)
 
 
 @pytest.mark.parametrize("column", ["previous_message_id", "parent_message_id"])
 def test_the_database_refuses_links_to_other_chats(session: Session, alice: Actor, column: str) -> None:
     mine, other = make_chat(session, owner=alice, messages=1), make_chat(session, owner=alice, messages=1)
-    foreign_id = get_chat(session, other, actor=alice)["head_message_id"]
+    foreign_id = get_chat(session, alice, other)["head_message_id"]
     session.commit()
     session.add(
         Message(
@@ -99,7 +99,7 @@ def test_the_database_refuses_links_to_other_chats(session: Session, alice: Acto
 
 def test_the_database_refuses_a_head_in_another_chat(session: Session, alice: Actor) -> None:
     mine, other = make_chat(session, owner=alice, messages=1), make_chat(session, owner=alice, messages=1)
-    foreign_id = get_chat(session, other, actor=alice)["head_message_id"]
+    foreign_id = get_chat(session, alice, other)["head_message_id"]
     session.commit()
     with pytest.raises(exc.IntegrityError):  # on execute or on commit, depending on the engine
         session.execute(sa.update(Chat).where(Chat.id == mine).values(head_message_id=foreign_id))
@@ -234,7 +234,7 @@ class TreeMachine(RuleBasedStateMachine):
             return
         message_id = self.shown[choice % len(self.shown)]
         self.head = self._newest_below(message_id)
-        moved = set_head(self.session, self.chat_id, message_id, actor=self.alice)
+        moved = set_head(self.session, self.alice, self.chat_id, message_id)
         assert moved["head_message_id"] == self.head
 
     @rule(choice=st.integers(0, 10_000))
@@ -253,7 +253,7 @@ class TreeMachine(RuleBasedStateMachine):
             anchor = before or max(roots, default=None)
             self.head = self._newest_below(anchor) if anchor else None
             self.deleted[message_id] = (True, self.head, followers)
-        delete_message(self.session, message_id, actor=self.alice)
+        delete_message(self.session, self.alice, message_id)
 
     @rule(choice=st.integers(0, 10_000))
     def restore(self, choice: int) -> None:
@@ -266,7 +266,7 @@ class TreeMachine(RuleBasedStateMachine):
                 self.previous[follower] = message_id
         if (was_head and self.head == next_head) or self.head is None:
             self.head = self._newest_below(message_id)
-        restore_message(self.session, message_id, actor=self.alice)
+        restore_message(self.session, self.alice, message_id)
 
     @rule(choice=st.integers(0, 10_000))
     def reply_in_thread(self, choice: int) -> None:
@@ -287,17 +287,17 @@ class TreeMachine(RuleBasedStateMachine):
                 replies.remove(reply_id)
         # Replies below it are no longer shown there, but are kept.
         self.orphaned += self.threads.pop(reply_id, [])
-        delete_message(self.session, reply_id, actor=self.alice)
+        delete_message(self.session, self.alice, reply_id)
 
     @precondition(lambda self: self.shown)
     @rule(choice=st.integers(0, 10_000))
     def delete_and_restore(self, choice: int) -> None:
         """Check that restoring a deleted message at once changes nothing."""
         message_id = self.shown[choice % len(self.shown)]
-        before = read_tree(self.session, self.chat_id, actor=self.alice)
-        delete_message(self.session, message_id, actor=self.alice)
-        restore_message(self.session, message_id, actor=self.alice)
-        assert read_tree(self.session, self.chat_id, actor=self.alice) == before
+        before = read_tree(self.session, self.alice, self.chat_id)
+        delete_message(self.session, self.alice, message_id)
+        restore_message(self.session, self.alice, message_id)
+        assert read_tree(self.session, self.alice, self.chat_id) == before
         if message_id == self.head:
             self.head = self._newest_below(message_id)
 
@@ -318,7 +318,7 @@ class TreeMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_map_has_every_message_once(self) -> None:
-        tree = read_tree(self.session, self.chat_id, actor=self.alice)
+        tree = read_tree(self.session, self.alice, self.chat_id)
         assert sum(segment["message_count"] for segment in tree) == len(self.shown)
         for segment in tree:
             steps, at = 1, segment["last"]["id"]
@@ -336,7 +336,7 @@ class TreeMachine(RuleBasedStateMachine):
             at = self.previous[at]
         message_ids, leaf = [], None
         while True:
-            page, older = list_messages(self.session, self.chat_id, actor=self.alice, leaf=leaf, limit=2)
+            page, older = list_messages(self.session, self.alice, self.chat_id, leaf=leaf, limit=2)
             message_ids += [message["id"] for message in page]
             if older is None:
                 break
@@ -350,20 +350,18 @@ class TreeMachine(RuleBasedStateMachine):
                 continue
             reply_ids, leaf = [], None
             while True:
-                page, older = list_messages(
-                    self.session, self.chat_id, actor=self.alice, parent=parent, leaf=leaf, limit=2
-                )
+                page, older = list_messages(self.session, self.alice, self.chat_id, parent=parent, leaf=leaf, limit=2)
                 reply_ids += [message["id"] for message in page]
                 if older is None:
                     break
                 leaf = MessageId(older)
             assert reply_ids == replies[::-1]
-            assert get_message(self.session, parent, actor=self.alice)["reply_count"] == len(replies)
+            assert get_message(self.session, self.alice, parent)["reply_count"] == len(replies)
 
     @invariant()
     def every_message_is_counted(self) -> None:
         count = len(self.shown) + len(self.replies) + len(self.orphaned)
-        assert get_chat(self.session, self.chat_id, actor=self.alice)["message_count"] == count
+        assert get_chat(self.session, self.alice, self.chat_id)["message_count"] == count
         assert find_wrong_counters(self.session) == []
 
     def _add(self, *, after: MessageId | None) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.models import Share, User, UserStatus
 from tertulia.clock import now
 from tertulia.db.opening import plain_engine
+from tertulia.links.counts import LinkCounts
 from tests.conftest import SignIn
 from tests.fakes.live_server import Client, LiveServer, parse_events
 from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text
@@ -246,9 +247,8 @@ def test_link_opens_are_counted_and_written_in_batches(ana: Client, server: Live
     created = share(ana, chat["id"])
     for _ in range(3):
         strangers(server, created["token"])
-    from tertulia.app import _touch
 
-    server.call(_touch(server.app.state.parts))
+    server.call(server.app.state.services.get(LinkCounts).flush())
     assert ana.api("GET", f"/chats/{chat['id']}/shares")["items"][0]["access_count"] == 3
 
 

@@ -92,16 +92,16 @@ def test_a_tag_name_has_at_most_fifty_characters(ana: Client, length: int, statu
 def test_a_user_has_at_most_two_hundred_tags(ana: Client, session: Session) -> None:
     actor = Actor(ana.user["id"], ana.user["role"])
     for number in range(200):
-        create_tag(session, TagCreate(name=f"tag {number}"), actor=actor)
+        create_tag(session, actor, TagCreate(name=f"tag {number}"))
     session.commit()
     assert ana.api("POST", "/tags", json={"name": "one more"}, expect=422)["code"] == "too_many_tags"
 
 
 def test_old_deleted_tags_are_purged(session: Session, alice: Actor) -> None:
-    tag = TagId(create_tag(session, TagCreate(name="old"), actor=alice)["id"])
+    tag = TagId(create_tag(session, alice, TagCreate(name="old"))["id"])
     chat_id = make_chat(session, owner=alice)
-    tag_chat(session, chat_id, tag, actor=alice)
-    delete_tag(session, tag, actor=alice)
+    tag_chat(session, alice, chat_id, tag)
+    delete_tag(session, alice, tag)
     assert purge_tags(session, timedelta(days=1)) == 0
     assert purge_tags(session, timedelta(days=-1)) == 1
-    assert list_tags(session, actor=alice) == []
+    assert list_tags(session, alice) == []

@@ -79,30 +79,30 @@ def test_threads_deeper_than_ten_levels_are_refused(session: Session, alice: Act
     parent = add_message(session, chat_id, "root", owner=alice)
     text = WrittenMessage([TextPart(text="x")])
     for level in range(1, MAX_THREAD_LEVEL + 1):
-        chat = lock_chat(session, chat_id, actor=alice)
-        parent = post_message(session, chat, text, actor=alice, parent_message_id=parent)
-        assert get_message(session, parent, actor=alice)["thread_level"] == level
+        chat = lock_chat(session, alice, chat_id)
+        parent = post_message(session, alice, chat, text, parent_message_id=parent)
+        assert get_message(session, alice, parent)["thread_level"] == level
     with pytest.raises(ThreadTooDeep):
-        post_message(session, lock_chat(session, chat_id, actor=alice), text, actor=alice, parent_message_id=parent)
+        post_message(session, alice, lock_chat(session, alice, chat_id), text, parent_message_id=parent)
 
 
 def test_purging_a_message_keeps_its_replies_without_a_parent(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice)
     root = add_message(session, chat_id, "root", owner=alice)
     text = WrittenMessage([TextPart(text="reply")])
-    reply = post_message(session, lock_chat(session, chat_id, actor=alice), text, actor=alice, parent_message_id=root)
-    delete_message(session, root, actor=alice)
-    assert [message["id"] for message in list_messages(session, chat_id, parent=root, actor=alice)[0]] == [reply]
+    reply = post_message(session, alice, lock_chat(session, alice, chat_id), text, parent_message_id=root)
+    delete_message(session, alice, root)
+    assert [message["id"] for message in list_messages(session, alice, chat_id, parent=root)[0]] == [reply]
     session.execute(sa.update(Message).where(Message.id == root).values(updated_at=Message.updated_at))
     purge_messages(session, timedelta(0))
-    orphan = get_message(session, reply, actor=alice)
+    orphan = get_message(session, alice, reply)
     assert (orphan["parent_message_id"], orphan["thread_level"]) == (None, 1)
     # The orphan is not a root: neither the tree nor the siblings of the first message include it.
     first = add_message(session, chat_id, "first", owner=alice, at_root=True)
-    assert get_message(session, first, actor=alice)["sibling_ids"] == [first]
-    assert [segment["first"]["id"] for segment in read_tree(session, chat_id, actor=alice)] == [first]
-    assert [message["id"] for message in list_messages(session, chat_id, actor=alice)[0]] == [first]
-    assert get_chat(session, chat_id, actor=alice)["message_count"] == 2
+    assert get_message(session, alice, first)["sibling_ids"] == [first]
+    assert [segment["first"]["id"] for segment in read_tree(session, alice, chat_id)] == [first]
+    assert [message["id"] for message in list_messages(session, alice, chat_id)[0]] == [first]
+    assert get_chat(session, alice, chat_id)["message_count"] == 2
     assert find_wrong_counters(session) == []
 
 

@@ -321,7 +321,7 @@ def test_leaving_out_a_message_supersedes_only_summaries_of_it(
     if is_on_another_branch:
         chosen = add_message(session, ChatId(chat), "Another", owner=owner, after=ids[0])
     session.flush()
-    set_context_rule(session, chosen, rule, actor=owner)
+    set_context_rule(session, owner, chosen, rule)
     session.refresh(row)
     assert (row.stale_at is not None) == becomes_superseded
 

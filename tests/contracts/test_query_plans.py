@@ -150,7 +150,7 @@ def test_search_starts_from_the_word_index(filled: Session, alice: Actor, typed:
     statements: list[tuple[str, Any]] = []
     connection = filled.connection()
     sa.event.listen(connection, "before_cursor_execute", lambda *event: statements.append((event[2], event[3])))
-    search(filled, typed, Narrowed(), actor=alice, order="newest")
+    search(filled, alice, typed, Narrowed(), order="newest")
     statement, parameters = next(entry for entry in statements if "search_document.words" in entry[0])
     explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
     rows = connection.exec_driver_sql(explain + statement, parameters).all()
@@ -171,7 +171,7 @@ def test_embeddings_are_compared_and_found_by_their_indexes(filled: Session, ali
     filled.commit()
     filled.execute(sa.text("ANALYZE"))
     meaning = Meaning(vector, Meanings())
-    statements = _asked(filled, lambda: search(filled, "message", Narrowed(), actor=alice, meaning=meaning))
+    statements = _asked(filled, lambda: search(filled, alice, "message", Narrowed(), meaning=meaning))
     codes = next(entry for entry in statements if "search_passage.code" in entry[0])
     statements = _asked(filled, lambda: next_unembedded(filled, 0, newest_document(filled)))
     unembedded = next(entry for entry in statements if "EXISTS" in entry[0])
@@ -253,10 +253,10 @@ def _check_lists(session: Session, alice: Actor) -> None:
     chat_id = ChatId(session.scalars(sa.select(Chat.id).limit(1)).one())
     message_id = MessageId(session.scalars(sa.select(Message.id).where(Message.chat_id == chat_id).limit(1)).one())
     for work in (
-        lambda: list_attachments(session, actor=alice),
-        lambda: list_attachments(session, actor=alice, chat_id=chat_id),
-        lambda: list_messages(session, chat_id, parent=message_id, actor=alice),
-        lambda: list_shared_chats(session, actor=alice),
+        lambda: list_attachments(session, alice),
+        lambda: list_attachments(session, alice, chat_id=chat_id),
+        lambda: list_messages(session, alice, chat_id, parent=message_id),
+        lambda: list_shared_chats(session, alice),
         lambda: find_shared(session, [alice.user_id]),
         lambda: take_file(session),
         lambda: index_files(session),
@@ -305,13 +305,13 @@ def test_tool_calls_use_their_indexes(filled: Session, alice: Actor) -> None:
     filled.commit()
     with Session(filled.get_bind()) as session:
         reads: list[Callable[[], object]] = [
-            lambda: list_pending(session, actor=alice),
-            lambda: list_of_chat(session, ChatId(chat_id), actor=alice),
-            lambda: list_of_message(session, chat_id, message_id, actor=alice),
-            lambda: list_own(session, actor=alice),
-            lambda: list_own(session, actor=alice, chat_id=chat_id),
-            lambda: sum_by_tool(session, actor=alice),
-            lambda: sum_by_tool(session, actor=alice, chat_id=chat_id),
+            lambda: list_pending(session, alice),
+            lambda: list_of_chat(session, alice, ChatId(chat_id)),
+            lambda: list_of_message(session, alice, chat_id, message_id),
+            lambda: list_own(session, alice),
+            lambda: list_own(session, alice, chat_id=chat_id),
+            lambda: sum_by_tool(session, alice),
+            lambda: sum_by_tool(session, alice, chat_id=chat_id),
             lambda: has_expired(session),
             lambda: turns_of_messages(session, [message_id]),
             lambda: list_approved(session, run_id),

@@ -175,7 +175,7 @@ def test_a_blank_draft_has_no_title(ana: Client, content: str) -> None:
 def test_a_reply_too_long_for_a_draft_is_refused(session: Session, alice: Actor) -> None:
     message = add_message(session, make_chat(session, owner=alice), "x" * (MAX_CONTENT + 1), owner=alice, is_reply=True)
     with pytest.raises(DraftTooLong):
-        create_draft(session, DraftCreate(message_id=message), actor=alice)
+        create_draft(session, alice, DraftCreate(message_id=message))
 
 
 def test_saving_an_equal_text_may_name_the_version(ana: Client) -> None:
@@ -185,13 +185,9 @@ def test_saving_an_equal_text_may_name_the_version(ana: Client) -> None:
 
 def test_authorship_is_kept_through_saves_merges_and_restores(session: Session, alice: Actor) -> None:
     draft = make_draft(session, owner=alice, contents=["Kind aunt,\n", "Kind aunt,\nthank you.\n"])
-    create_version(
-        session, draft, VersionCreate(content="My kind aunt,\nthank you.\n", parent_version_number=2), actor=alice
-    )
-    create_version(
-        session, draft, VersionCreate(content="Kind aunt,\nthank you!\n", parent_version_number=2), actor=alice
-    )
-    restored = restore_version(session, draft, 2, actor=alice)
+    create_version(session, alice, draft, VersionCreate(content="My kind aunt,\nthank you.\n", parent_version_number=2))
+    create_version(session, alice, draft, VersionCreate(content="Kind aunt,\nthank you!\n", parent_version_number=2))
+    restored = restore_version(session, alice, draft, 2)
     merged = _origins(session, draft, 4, alice)
     assert "".join(text for text, _ in merged) == "My kind aunt,\nthank you!\n"
     assert ("!", 4) in merged
@@ -200,9 +196,9 @@ def test_authorship_is_kept_through_saves_merges_and_restores(session: Session, 
 
 
 def _origins(session: Session, draft_id: DraftId, number: int, actor: Actor) -> list[tuple[str, int]]:
-    content = get_version(session, draft_id, number, actor=actor)["content"]
+    content = get_version(session, actor, draft_id, number)["content"]
     origins, at = [], 0
-    for span in get_authorship(session, draft_id, number, actor=actor)["items"]:
+    for span in get_authorship(session, actor, draft_id, number)["items"]:
         origins.append((content[at : at + span["length"]], span["version_number"]))
         at += span["length"]
     assert at == len(content)

@@ -69,7 +69,7 @@ def test_deleting_a_draft_or_its_owner_deletes_all_its_rows(session: Session, al
 
 def test_purging_a_draft_deletes_its_versions_and_chats(session: Session, alice: Actor) -> None:
     draft = make_draft(session, owner=alice, contents=["a", "b"])
-    delete_draft(session, draft, actor=alice)
+    delete_draft(session, alice, draft)
     assert purge_drafts(session, timedelta(days=30)) == 0
     assert purge_drafts(session, timedelta(days=-1)) == 1
     session.commit()
@@ -114,7 +114,7 @@ class VersionMachine(RuleBasedStateMachine):
         request = VersionCreate(content=content, parent_version_number=parent)
         before = self.texts[self.current - 1]
         try:
-            saved, is_new = create_version(self.session, self.draft_id, request, actor=self.alice)
+            saved, is_new = create_version(self.session, self.alice, self.draft_id, request)
         except VersionConflict:
             assert parent != self.current
             return
@@ -129,14 +129,14 @@ class VersionMachine(RuleBasedStateMachine):
     def branch(self, on: int, new: str) -> None:
         parent = on % len(self.texts) + 1
         request = VersionCreate(content=new, parent_version_number=parent, branch=True)
-        saved, is_new = create_version(self.session, self.draft_id, request, actor=self.alice)
+        saved, is_new = create_version(self.session, self.alice, self.draft_id, request)
         if is_new:
             self._made(new, parent, saved["version_number"])
 
     @rule(which=st.integers(0, 1000))
     def restore(self, which: int) -> None:
         number = which % len(self.texts) + 1
-        version = restore_version(self.session, self.draft_id, number, actor=self.alice)
+        version = restore_version(self.session, self.alice, self.draft_id, number)
         self._made(self.texts[number - 1], number, version["version_number"])
 
     def _made(self, content: str, parent: int, number: int) -> None:
@@ -146,16 +146,16 @@ class VersionMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_version_is_as_it_was_made(self) -> None:
-        listed = list_versions(self.session, self.draft_id, actor=self.alice, limit=1000)[::-1]
+        listed = list_versions(self.session, self.alice, self.draft_id, limit=1000)[::-1]
         assert [item["version_number"] for item in listed] == list(range(1, len(self.texts) + 1))
         assert [item["parent_version_number"] for item in listed] == self.parents
         for number, content in enumerate(self.texts, 1):
-            version = get_version(self.session, self.draft_id, number, actor=self.alice)
+            version = get_version(self.session, self.alice, self.draft_id, number)
             assert version["content"] == content
-            spans = get_authorship(self.session, self.draft_id, number, actor=self.alice)["items"]
+            spans = get_authorship(self.session, self.alice, self.draft_id, number)["items"]
             assert sum(span["length"] for span in spans) == len(content)
             assert all(span["version_number"] <= number for span in spans)
-        assert get_draft(self.session, self.draft_id, actor=self.alice)["current_version_number"] == self.current
+        assert get_draft(self.session, self.alice, self.draft_id)["current_version_number"] == self.current
 
 
 def test_random_histories_match_the_model(session: Session, alice: Actor) -> None:
@@ -172,7 +172,7 @@ def test_random_histories_match_the_model(session: Session, alice: Actor) -> Non
 
 
 def found_drafts(session: Session, typed: str, actor: Actor) -> list[tuple[str | None, str]]:
-    hits, _ = search(session, typed, Narrowed(), actor=actor)
+    hits, _ = search(session, actor, typed, Narrowed())
     return [(hit["draft"]["title"], "".join(piece["text"] for piece in hit["snippet"])) for hit in hits if hit["draft"]]
 
 
@@ -189,7 +189,7 @@ def test_search_finds_the_current_text_of_a_draft(session: Session, alice: Actor
     # The indexed title of its chat does not replace its text.
     index_title(session, session.scalars(sa.select(DraftChat.chat_id)).one())
     assert len(found_drafts(session, "walrus", alice)) == 1
-    delete_draft(session, draft, actor=alice)
+    delete_draft(session, alice, draft)
     assert found_drafts(session, "walrus", alice) == []
 
 

@@ -18,6 +18,7 @@ from tertulia.drafts.service import get_draft
 from tertulia.drafts.shares import create_share, revoke_share
 from tertulia.drafts.working_copies import SETTLED_AFTER, settle_working_copy
 from tertulia.ids import ShareId
+from tertulia.realtime.feed import ChangeFeed
 from tertulia.search.service import Narrowed, search
 from tests.conftest import SignIn
 from tests.drafts.calls import put, save
@@ -125,7 +126,7 @@ def test_messages_in_a_new_chat_are_received_despite_a_slow_share_lookup(
     draft = draft_of(ana)
     share(ana, draft, shared_with_username="bob")
     bob = Listener(bob_client)
-    feed = server.app.state.parts.feed
+    feed = server.app.state.services.get(ChangeFeed)
     find = feed._find_shared
 
     def slowly(session: Session, people: Iterable[str]) -> Any:
@@ -195,27 +196,27 @@ def test_search_finds_a_draft_for_the_users_it_is_shared_with(session: Session, 
         session.flush()
         while index_next_draft(session):
             pass
-        assert len(search(session, "walrus", Narrowed(), actor=bob)[0]) == wanted
-        assert len(search(session, "walrus", Narrowed(), actor=alice)[0]) == 1
+        assert len(search(session, bob, "walrus", Narrowed())[0]) == wanted
+        assert len(search(session, alice, "walrus", Narrowed())[0]) == 1
         if not wanted:
             new = ShareCreate(shared_with_user_id=bob.user_id, permissions=Permissions())
-            create_share(session, draft_id, new, actor=alice)
+            create_share(session, alice, draft_id, new)
 
 
 def test_a_working_copy_is_kept_while_its_writer_has_no_permission(session: Session, alice: Actor, bob: Actor) -> None:
     draft_id = make_draft(session, owner=alice, contents=["One"])
     writing = ShareCreate(shared_with_user_id=bob.user_id, permissions=Permissions(can_write=True))
-    created = create_share(session, draft_id, writing, actor=alice)
+    created = create_share(session, alice, draft_id, writing)
     reading = ShareCreate(shared_with_user_id=bob.user_id)
-    create_share(session, draft_id, reading, actor=alice)
+    create_share(session, alice, draft_id, reading)
     store(session, draft_id, "One by Bob", 1, bob)
-    revoke_share(session, ShareId(created["id"]), actor=alice)
+    revoke_share(session, alice, ShareId(created["id"]))
     session.execute(sa.update(DraftWorkingCopy).values(updated_at=clock.now() - 2 * SETTLED_AFTER))
     assert settle_working_copy(session)
-    assert get_draft(session, draft_id, actor=alice)["version_count"] == 1
-    assert get_draft(session, draft_id, actor=bob)["working_copy"] is None
-    create_share(session, draft_id, writing, actor=alice)
-    copy = get_draft(session, draft_id, actor=bob)["working_copy"]
+    assert get_draft(session, alice, draft_id)["version_count"] == 1
+    assert get_draft(session, bob, draft_id)["working_copy"] is None
+    create_share(session, alice, draft_id, writing)
+    copy = get_draft(session, bob, draft_id)["working_copy"]
     assert copy is not None
     assert copy["content"] == "One by Bob"
 
@@ -226,11 +227,11 @@ def test_a_temporary_permission_is_not_shared_for_longer(session: Session, alice
     soon = clock.now() + timedelta(hours=1)
     for permissions, end in ((Permissions(can_share=True), None), (Permissions(can_write=True), soon)):
         new = ShareCreate(shared_with_user_id=bob.user_id, permissions=permissions, expires_at=end)
-        create_share(session, draft_id, new, actor=alice)
+        create_share(session, alice, draft_id, new)
     to_carol = ShareCreate(shared_with_user_id=carol.user_id, permissions=Permissions(can_write=True))
-    assert create_share(session, draft_id, to_carol, actor=bob)["expires_at"] == soon
+    assert create_share(session, bob, draft_id, to_carol)["expires_at"] == soon
     reading = ShareCreate(shared_with_user_id=carol.user_id)
-    assert create_share(session, draft_id, reading, actor=bob)["expires_at"] is None
+    assert create_share(session, bob, draft_id, reading)["expires_at"] is None
 
 
 def test_the_chat_of_a_draft_cannot_be_made_public(ana: Client) -> None:

@@ -111,20 +111,18 @@ def test_an_unsaved_working_copy_becomes_a_version_later(session: Session, alice
     assert settle_working_copy(session) is False  # it changed too recently
     _age(session)
     assert settle_working_copy(session) is True
-    current = get_draft(session, draft, actor=alice)
+    current = get_draft(session, alice, draft)
     assert (current["current_version"]["content"], current["working_copy"]) == ("The slow fox.", None)
     # A copy that cannot be merged becomes a separate version.
     store(session, draft, "The red fox.", 1, alice)
     _age(session)
     settle_working_copy(session)
-    current = get_draft(session, draft, actor=alice)
+    current = get_draft(session, alice, draft)
     assert (current["current_version_number"], current["version_count"]) == (2, 3)
-    separate = get_version(session, draft, 3, actor=alice)
+    separate = get_version(session, alice, draft, 3)
     assert (separate["content"], separate["parent_version_number"]) == ("The red fox.", 1)
     # The next save continues from the current version.
-    saved, _ = create_version(
-        session, draft, VersionCreate(content="The slow fox!", parent_version_number=2), actor=alice
-    )
+    saved, _ = create_version(session, alice, draft, VersionCreate(content="The slow fox!", parent_version_number=2))
     assert (saved["version_number"], saved["parent_version_number"]) == (4, 2)
 
 

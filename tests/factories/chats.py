@@ -31,7 +31,7 @@ def add_message(
     in_thread_of: MessageId | None = None,
 ) -> MessageId:
     """Append a message after the head, after another message, at the root, or at the end of a thread."""
-    chat = lock_chat(session, chat_id, actor=owner)
+    chat = lock_chat(session, owner, chat_id)
     thread = find_thread(session, chat_id, in_thread_of) if in_thread_of else None
     previous = thread.last_message_id if thread else after or chat.head_message_id
     return append_message(

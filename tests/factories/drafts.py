@@ -13,16 +13,16 @@ from tertulia.ids import DraftId
 
 def make_draft(session: Session, *, owner: Actor, contents: Sequence[str] = ("",), title: str = "Letter") -> DraftId:
     """Create a draft with one version per text, each based on the one before."""
-    draft_id = DraftId(create_draft(session, DraftCreate(title=title, content=contents[0]), actor=owner)["id"])
+    draft_id = DraftId(create_draft(session, owner, DraftCreate(title=title, content=contents[0]))["id"])
     for number, content in enumerate(contents[1:], 1):
-        create_version(session, draft_id, VersionCreate(content=content, parent_version_number=number), actor=owner)
+        create_version(session, owner, draft_id, VersionCreate(content=content, parent_version_number=number))
     return draft_id
 
 
 def store(session: Session, draft_id: DraftId, content: str, base: int, actor: Actor) -> None:
     store_working_copy(
         session,
+        actor,
         draft_id,
         WorkingCopyPut(content=content, base_version_number=base, revision=0, window_id="a"),
-        actor=actor,
     )

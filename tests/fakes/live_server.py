@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from tertulia.accounts.streams import OpenStreams
 from tertulia.app import create_app
 from tertulia.settings import Settings
 from tertulia.tools.protocol import Tool
@@ -55,7 +56,7 @@ class LiveServer:
 
     def stop(self) -> None:
         if self._thread.is_alive():
-            self.app.state.parts.streams.close_all()
+            self.app.state.services.get(OpenStreams).close_all()
             self._server.should_exit = True
             self._thread.join(20)
             assert not self._thread.is_alive(), "the server did not stop"

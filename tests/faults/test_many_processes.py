@@ -14,6 +14,7 @@ import pytest
 
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
+from tertulia.runs.engine.executor import RunExecutor
 from tertulia.settings import Settings
 from tests.conftest import ServerMaker
 from tests.fakes.live_server import Client, LiveServer, parse_events
@@ -92,8 +93,8 @@ def pair(two: list[LiveServer]) -> Iterator[Pair]:
 
 def elsewhere(two: list[LiveServer], pair: Pair, run_id: str) -> tuple[Client, Client]:
     """Return the client of the process that executes a run, and the client of the other process."""
-    until(lambda: any(server.app.state.parts.executor.find_live(run_id) for server in two))
-    return pair if two[0].app.state.parts.executor.find_live(run_id) else (pair[1], pair[0])
+    until(lambda: any(server.app.state.services.get(RunExecutor).find_live(run_id) for server in two))
+    return pair if two[0].app.state.services.get(RunExecutor).find_live(run_id) else (pair[1], pair[0])
 
 
 def test_each_process_sees_the_changes_of_the_other(two: list[LiveServer], pair: Pair) -> None:

@@ -100,7 +100,7 @@ def test_where_nothing_can_be_had_it_says_what_to_do(tmp_path: Path) -> None:
 
     async def main() -> tuple[str | None, bool]:
         model = LocalModel("qwen2.5-1.5b", tmp_path, Timeouts(), catalogue=(refused,))
-        model.start()
+        await model.start()
         request = ModelRequest("x", (RequestMessage("user", "hi"),), max_tokens=5)
         with pytest.raises(ModelNotReady, match="Add a provider"):
             [event async for events in model.stream(request) for event in events]
@@ -133,7 +133,7 @@ def test_the_real_model_is_fetched_and_answers(start_server: ServerMaker, tmp_pa
         assert 0 < reply["usage"]["output_tokens"] <= 24
         assert client.api("GET", "/models")["items"][0]["state"]["phase"] == "ready"
         # Its own tokenizer counts: fifty words are about fifty tokens.
-        assert 40 <= server.call(server.app.state.parts.local.count_tokens("", "bread " * 50)) <= 60
+        assert 40 <= server.call(server.app.state.services.get(LocalModel).count_tokens("", "bread " * 50)) <= 60
         # It proposes changes to a draft like any model, though hardly good ones.
         draft = client.api("POST", "/drafts", json={"content": "The cat sat on the mat."}, expect=201)["id"]
         body = {"instruction": "Make it longer.", "version_number": 1, "selection": {"start": 0, "end": 23}}

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from tertulia.db import wake
+from tertulia.db import Database, wake
 from tertulia.runs.engine import claims, executor
+from tertulia.runs.engine.executor import RunExecutor
 from tertulia.runs.service import RUNS
 from tests.conftest import SignIn
 from tests.fakes.live_server import Client, LiveServer
@@ -320,7 +321,7 @@ def test_a_run_left_behind_by_a_dead_process_is_interrupted_with_its_text(
     if settings.sqlite_path is not None:
         from tertulia.runs.engine.abandoned import interrupt_abandoned
 
-        server.call(server.app.state.parts.db.write(interrupt_abandoned, everything=True))
+        server.call(server.app.state.services.get(Database).write(interrupt_abandoned, everything=True))
     until(lambda: ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "interrupted", seconds=30)
     reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
     assert (reply["status"], reply["content"]) == ("interrupted", "before the crash")
@@ -371,9 +372,9 @@ def test_however_many_wait_all_begin_that_may(
     bob = sign_in("bob")
     other = bob.say(bob.chat()["id"], "Hello")
     until(lambda: provider.open_streams == 5)
-    runs = server.app.state.parts.executor
+    runs = server.app.state.services.get(RunExecutor)
     monkeypatch.setattr(runs, "_at_once", 20)
-    server.call(server.app.state.parts.db.write(lambda session: wake(session, RUNS)))
+    server.call(server.app.state.services.get(Database).write(lambda session: wake(session, RUNS)))
     until(lambda: provider.open_streams == 17)
     provider.release()
     for client, one in [(bob, other), *((ana, one) for one in sent)]:

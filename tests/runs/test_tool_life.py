@@ -60,7 +60,7 @@ class Life(RuleBasedStateMachine):
     def begin(self) -> None:
         session = self.session
         self.alice = make_user(session, username=new_id())
-        put_auto_approval(session, AutoApprovalUpdate(max_cost_per_hour=LIMIT), {}, actor=self.alice)
+        put_auto_approval(session, self.alice, AutoApprovalUpdate(max_cost_per_hour=LIMIT), lambda _session, _actor: {})
         chat_id = make_chat(session, owner=self.alice)
         asked = add_message(session, chat_id, "Do it", owner=self.alice)
         reply = add_message(session, chat_id, "", owner=self.alice, is_reply=True, after=asked)
@@ -110,7 +110,7 @@ class Life(RuleBasedStateMachine):
         was = self.known[call_id]
         wish = Approve(parameters={"cost": "0", "text": "edited"} if edits else None)
         try:
-            read = approve(self.session, call_id, wish, lambda *_: Toolbox([self.offered]), actor=self.alice)
+            read = approve(self.session, self.alice, call_id, wish, lambda *_: Toolbox([self.offered]))
         except AlreadyDecided:
             assert was != "pending"
             return
@@ -123,7 +123,7 @@ class Life(RuleBasedStateMachine):
         call_id = self._some(place)
         was = self.known[call_id]
         try:
-            deny(self.session, call_id, Deny(note="no"), actor=self.alice)
+            deny(self.session, self.alice, call_id, Deny(note="no"))
             assert was == "pending"
         except AlreadyDecided:
             assert was != "pending"
@@ -134,7 +134,7 @@ class Life(RuleBasedStateMachine):
         call_id = self._some(place)
         was = self.known[call_id]
         try:
-            cancel(self.session, call_id, actor=self.alice)
+            cancel(self.session, self.alice, call_id)
             assert was in NEXT
         except AlreadyDecided:
             assert was not in NEXT
@@ -173,7 +173,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: len(self.known) > 3)
     @rule()
     def the_run_is_cancelled_and_continued(self) -> None:
-        request_cancel(self.session, self.run_id, actor=self.alice)
+        request_cancel(self.session, self.alice, self.run_id)
         assert not [one for one in self._statuses().values() if one in NEXT]
         self._set_run(RunStatus.QUEUED)
 

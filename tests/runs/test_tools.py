@@ -14,6 +14,7 @@ from tertulia import clock
 from tertulia.billing.models import UsageLog
 from tertulia.chat.counters import find_wrong_totals
 from tertulia.chat.models import Chat
+from tertulia.db import Database
 from tertulia.db.opening import plain_engine
 from tertulia.runs.engine.executor import RunExecutor
 from tertulia.runs.models import Run, RunStatus
@@ -515,8 +516,8 @@ def test_what_nobody_decides_about_expires_and_the_run_goes_on(
     assert (late["code"], late["status_now"]) == ("already_decided", "timeout")
     from tertulia.runs.calls.approvals import expire_approvals, has_expired
 
-    assert server.call(server.app.state.parts.db.read(has_expired))
-    assert server.call(server.app.state.parts.db.write(expire_approvals)) == 1
+    assert server.call(server.app.state.services.get(Database).read(has_expired))
+    assert server.call(server.app.state.services.get(Database).write(expire_approvals)) == 1
     assert ana.finished(sent["run"]["id"])["status"] == "completed"
     assert calls_of(ana, sent)[0]["error_code"] == "approval_expired"
 
@@ -751,7 +752,7 @@ def test_a_polite_stop_keeps_what_waits(start_server: ServerMaker, provider: Scr
         provider.play(calling(Call("record", {"do": "wait"}), Call("other", {})), [Text("Well."), Finish()])
         sent = ask(ana, tools=["record", "other"])
         until(lambda: tool.running == 1)
-        executor = first.app.state.parts.executor
+        executor = first.app.state.services.get(RunExecutor)
         first.call(_stop_soon(executor))
         cookies = dict(ana.cookies)
     first.stop()

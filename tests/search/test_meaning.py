@@ -29,6 +29,7 @@ from tertulia.chat.search_passages import (
     store_passages,
 )
 from tertulia.chat.service import delete_chat, update_chat
+from tertulia.db import Database
 from tertulia.ids import ChatId, MessageId
 from tertulia.providers.local.fetch import FetchFailed
 from tertulia.search.asked import understand
@@ -37,6 +38,7 @@ from tertulia.search.meaning import nearest
 from tertulia.search.meaning.builder import PassageBuilder
 from tertulia.search.meaning.embedder import Embedder
 from tertulia.search.meaning.nearest import Meanings, code_of
+from tertulia.search.meaning.search import MeaningSearch
 from tertulia.search.service import Meaning, Narrowed, search
 from tests.conftest import ServerMaker
 from tests.factories.chats import add_message, make_chat
@@ -81,7 +83,7 @@ def found(
     session: Session, typed: str, actor: Actor, *, meanings: Meanings | None = None, **narrowed: Any
 ) -> list[str]:
     meaning = Meaning(vector_of(typed), meanings or Meanings())
-    hits, _ = search(session, typed, Narrowed(**narrowed), actor=actor, meaning=meaning)
+    hits, _ = search(session, actor, typed, Narrowed(**narrowed), meaning=meaning)
     return ["".join(piece["text"] for piece in hit["snippet"]) for hit in hits]
 
 
@@ -127,7 +129,7 @@ def test_what_has_the_words_too_comes_first(session: Session, alice: Actor, libr
     add_message(session, library, "The cat and the kettle", owner=alice)
     add_message(session, library, "cat", owner=alice)
     build(session)
-    hits, _ = search(session, "cat", Narrowed(), actor=alice, meaning=Meaning(vector_of("cat"), Meanings()))
+    hits, _ = search(session, alice, "cat", Narrowed(), meaning=Meaning(vector_of("cat"), Meanings()))
     assert [hit["by"] for hit in hits] == ["words", "words", "meaning"]
     assert [piece["text"] for piece in hits[2]["snippet"]] == [TEXTS[1]]
     assert not any(piece["is_hit"] for piece in hits[2]["snippet"])
@@ -157,14 +159,14 @@ def test_what_is_new_changed_deleted_or_moved_is_so_at_the_next_search(
     build(session)
     assert sorted(found(session, "feline", alice, meanings=kept)) == ["Another kitten.", TEXTS[1]]
     one = session.scalars(sa.select(Message.id).where(Message.content == TEXTS[1])).one()
-    delete_message(session, MessageId(one), actor=alice)
+    delete_message(session, alice, MessageId(one))
     assert found(session, "feline", alice, meanings=kept) == ["Another kitten."]
-    restore_message(session, MessageId(one), actor=alice)
+    restore_message(session, alice, MessageId(one))
     build(session)
     assert sorted(found(session, "feline", alice, meanings=kept)) == ["Another kitten.", TEXTS[1]]
-    update_chat(session, library, ChatUpdate(is_archived=True), actor=alice)
+    update_chat(session, alice, library, ChatUpdate(is_archived=True))
     assert found(session, "feline", alice, meanings=kept, archived=False) == []
-    delete_chat(session, library, actor=alice)
+    delete_chat(session, alice, library)
     assert found(session, "feline", alice, meanings=kept) == []
 
 
@@ -229,7 +231,7 @@ def test_the_builder_embeds_the_newest_first_and_one_process_of_two(
     start_server: ServerMaker, tmp_path: Path, settings: Any
 ) -> None:
     server = start_server()
-    db = server.app.state.parts.db
+    db = server.app.state.services.get(Database)
     made: list[PassageBuilder] = []
 
     def fill(session: Session) -> None:
@@ -285,7 +287,7 @@ def test_the_real_model_is_fetched_finds_and_survives_its_death(
     start_server: ServerMaker, provider: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = start_server(embedding_model="minilm-l6-v2", openai_base_url=provider.url)
-    meanings = server.app.state.parts.meanings
+    meanings = server.app.state.services.get(MeaningSearch)
     with Client(server.url) as ana:
         ana.api("POST", "/setup", json=ADA, expect=201)
         chat = ana.chat(title="Kitchen")

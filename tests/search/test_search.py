@@ -39,7 +39,7 @@ TEXTS = [
 
 
 def found(session: Session, typed: str, actor: Actor, **narrowed: Any) -> list[str]:
-    hits, _ = search(session, typed, Narrowed(**narrowed), actor=actor, order="newest", limit=200)
+    hits, _ = search(session, actor, typed, Narrowed(**narrowed), order="newest", limit=200)
     return ["".join(piece["text"] for piece in hit["snippet"]) for hit in hits]
 
 
@@ -90,9 +90,9 @@ def test_it_finds(session: Session, alice: Actor, library: ChatId, typed: str, t
 
 
 def test_it_finds_titles_and_what_they_are_changed_to(session: Session, alice: Actor, library: ChatId) -> None:
-    hits, _ = search(session, "kitchen", Narrowed(), actor=alice)
+    hits, _ = search(session, alice, "kitchen", Narrowed())
     assert [(hit["message"], hit["chat"]["title"]) for hit in hits] == [(None, "Kitchen talk")]
-    update_chat(session, library, ChatUpdate(title="Garden talk"), actor=alice)
+    update_chat(session, alice, library, ChatUpdate(title="Garden talk"))
     assert found(session, "kitchen", alice) == []
     assert found(session, "garden", alice) == ["Garden talk"]
 
@@ -105,16 +105,16 @@ def test_nobody_finds_what_is_anothers(session: Session, alice: Actor, bob: Acto
 
 def test_what_is_deleted_is_not_found_until_it_is_back(session: Session, alice: Actor, library: ChatId) -> None:
     one = session.scalars(sa.select(Message.id).where(Message.content == TEXTS[0])).one()
-    delete_message(session, MessageId(one), actor=alice)
+    delete_message(session, alice, MessageId(one))
     assert found(session, "yeast", alice) == []
-    restore_message(session, MessageId(one), actor=alice)
+    restore_message(session, alice, MessageId(one))
     assert found(session, "yeast", alice) == [TEXTS[0]]
-    delete_chat(session, library, actor=alice)
+    delete_chat(session, alice, library)
     assert found(session, "yeast", alice) == []
 
 
 def test_the_archive_can_be_left_out(session: Session, alice: Actor, library: ChatId) -> None:
-    update_chat(session, library, ChatUpdate(is_archived=True), actor=alice)
+    update_chat(session, alice, library, ChatUpdate(is_archived=True))
     assert found(session, "yeast", alice) == [TEXTS[0]]
     assert found(session, "yeast", alice, archived=False) == []
     assert found(session, "yeast", alice, archived=True) == [TEXTS[0]]
@@ -124,7 +124,7 @@ def test_the_text_that_says_it_more_comes_first(session: Session, alice: Actor) 
     chat_id = make_chat(session, owner=alice)
     add_message(session, chat_id, "bread bread bread", owner=alice)
     add_message(session, chat_id, "once upon a time there was some bread, and so much else besides", owner=alice)
-    hits, following = search(session, "bread", Narrowed(), actor=alice)
+    hits, following = search(session, alice, "bread", Narrowed())
     assert next("".join(piece["text"] for piece in hit["snippet"]) for hit in hits) == "bread bread bread"
     assert following is None
 
@@ -181,7 +181,7 @@ def test_every_word_of_every_text_is_found(session: Session, alice: Actor, text:
     chat_id = make_chat(session, owner=alice)
     message_id = add_message(session, chat_id, text, owner=alice)
     for typed in {text, text[at:], *words_of(text)}:
-        hits, _ = search(session, typed, Narrowed(chat_id=chat_id), actor=alice, order="newest", limit=200)
+        hits, _ = search(session, alice, typed, Narrowed(chat_id=chat_id), order="newest", limit=200)
         if words_of(text) and typed in words_of(text):
             assert [hit["message"]["id"] for hit in hits if hit["message"]] == [message_id], typed
 

@@ -63,7 +63,7 @@ def test_services_start_after_what_they_need_and_close_in_reverse():
 )
 def test_a_service_that_fails_to_start_closes_itself_and_those_before_it(failing, closed):
     events: list[str] = []
-    with pytest.raises(OSError, match="first|second|third"):
+    with pytest.raises(OSError, match=r"first|second|third"):
         asyncio.run(run(make_services(events, failing)))
     assert [event for event in events if event.startswith("close")] == closed
 

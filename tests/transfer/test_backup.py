@@ -322,7 +322,7 @@ def test_every_released_schema_comes_to_this_one_with_its_data(
         while not build_index(session).is_built:
             pass
         owner = Actor(UserId(values["user"]), UserRole.USER)
-        assert len(search(session, "old", Narrowed(), actor=owner)[0]) == 2  # the title, and the message
+        assert len(search(session, owner, "old", Narrowed())[0]) == 2  # the title, and the message
     engine.dispose()
     (copy,) = (path for path in settings.data.iterdir() if "before-upgrade" in path.name)
     if kind == "postgresql":

@@ -9,6 +9,7 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor, require_admin
 from tertulia.accounts.confirmation import require_confirmed
 from tertulia.accounts.errors import ApiTokenNotFound, TooManyTokens
+from tertulia.accounts.events import API_TOKEN
 from tertulia.accounts.models import ApiToken, Scope, User, UserStatus
 from tertulia.accounts.schemas import ApiTokenCreate, ApiTokenCreated, ApiTokenRead
 from tertulia.accounts.service import write_audit
@@ -138,7 +139,7 @@ def _announce(session: Session, row: ApiToken, operation: Operation) -> ApiToken
         session,
         owner_id=row.user_id,
         topic=f"user:{row.user_id}",
-        entity="api_token",
+        entity=API_TOKEN,
         entity_id=row.id,
         operation=operation,
         payload=token,

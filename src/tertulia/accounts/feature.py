@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from tertulia.accounts import admin_routes, event_routes, routes
+from tertulia.accounts import admin_routes, event_routes, events, routes
 from tertulia.accounts.access import find_shared
 from tertulia.accounts.activity import ActivityRecorder
 from tertulia.accounts.caller import ControlToken, Gate
@@ -11,11 +11,12 @@ from tertulia.accounts.sessions import SessionLife, sweep_sessions
 from tertulia.accounts.streams import OpenStreams
 from tertulia.accounts.tokens import hash_token
 from tertulia.db import Database
-from tertulia.features import Feature
+from tertulia.features import Feature, Features
 from tertulia.http.limits import TryLimits
 from tertulia.jobs.service import Job, Jobs
 from tertulia.keyring import KeyRing
 from tertulia.realtime.bus import Bus
+from tertulia.realtime.entities import Entity
 from tertulia.realtime.feed import ChangeFeed
 from tertulia.services import Provides, Services
 from tertulia.settings import Settings
@@ -34,6 +35,7 @@ def feature() -> Feature:
             Provides(OpenStreams, lambda own: OpenStreams(own.get(Database), own.get(SessionLife))),
             Provides(ChangeFeed, _change_feed),
             Jobs(_jobs),
+            *events.ENTITIES,
         ),
     )
 
@@ -65,4 +67,5 @@ def _gate(services: Services) -> Gate:
 
 
 def _change_feed(services: Services) -> ChangeFeed:
-    return ChangeFeed(services.get(Database), services.get(Bus), find_shared)
+    shared = [entity.name for entity in services.get(Features).contributed(Entity) if entity.is_shared]
+    return ChangeFeed(services.get(Database), services.get(Bus), find_shared, shared)

@@ -10,6 +10,7 @@ from tertulia import clock
 from tertulia.accounts.actor import OPERATOR_ID, Actor, require_admin
 from tertulia.accounts.confirmation import require_confirmed
 from tertulia.accounts.errors import AlreadySetUp, UsernameTaken, UserNotFound
+from tertulia.accounts.events import USER
 from tertulia.accounts.models import AuditLog, Preferences, User, UserRole
 from tertulia.accounts.schemas import AccountCreate, MeUpdate, PreferencesRead, UserCreate, UserRead
 from tertulia.ids import UserId, new_id
@@ -104,7 +105,7 @@ def announce_user(session: DbSession, user: User) -> UserRead:
         session,
         owner_id=user.id,
         topic=f"user:{user.id}",
-        entity="user",
+        entity=USER,
         entity_id=user.id,
         operation=Operation.UPDATED,
         payload=read,

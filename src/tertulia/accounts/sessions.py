@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session as DbSession
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import DeviceNotFound, WrongCredentials
+from tertulia.accounts.events import SESSION
 from tertulia.accounts.models import DeviceInfo, Session, User, UserStatus
 from tertulia.accounts.schemas import SessionRead
 from tertulia.accounts.service import name_key, write_audit
@@ -174,7 +175,7 @@ def _announce(session: DbSession, session_id: str, user_id: str, operation: Oper
         session,
         owner_id=user_id,
         topic=f"user:{user_id}",
-        entity="session",
+        entity=SESSION,
         entity_id=session_id,
         operation=operation,
     )

@@ -11,6 +11,7 @@ from tertulia import clock
 from tertulia.accounts.access import is_valid_share
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import PersonUnknown, ShareExpired, ShareNotFound, SharesTooMuch
+from tertulia.accounts.events import SHARE
 from tertulia.accounts.models import Share, User, UserStatus
 from tertulia.accounts.schemas import Permissions, PermissionsRead, ShareCreate, ShareMade, ShareRead
 from tertulia.accounts.service import name_key, write_audit
@@ -240,7 +241,7 @@ def _announce(session: Session, shared: Shared, share_id: str, operation: Operat
             session,
             owner_id=told,
             topic=f"user:{told}",
-            entity="share",
+            entity=SHARE,
             entity_id=share.id,
             operation=operation,
             payload=read,

@@ -10,6 +10,7 @@ from tertulia import clock
 from tertulia.accounts.access import may_write_chat
 from tertulia.accounts.actor import Actor
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotYourMessage, StillWriting
+from tertulia.chat.events import MESSAGE
 from tertulia.chat.messages import WRITING, LockedChat, announce_message, check_hand, find_place, lock_chat
 from tertulia.chat.models import Chat, Deleted, Message, MessageStatus
 from tertulia.chat.optimizations import mark_stale, move_places
@@ -333,7 +334,7 @@ def _announce_deleted(session: Session, chat: LockedChat, message: MessageRead) 
         session,
         owner_id=chat.owner_id,
         topic=f"chat:{chat.id}",
-        entity="message",
+        entity=MESSAGE,
         entity_id=message["id"],
         operation=Operation.DELETED,
         payload=message | {"status": MessageStatus.DELETED},

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from tertulia.chat import routes, share_routes, tag_routes
+from tertulia.chat import events, routes, share_routes, tag_routes
 from tertulia.chat.branches import purge_messages
 from tertulia.chat.file_changes import file_came_or_went
 from tertulia.chat.search_index import build_index, has_unindexed_files, index_files
@@ -21,6 +21,7 @@ def feature() -> Feature:
     return Feature(
         "chat",
         (
+            *events.ENTITIES,
             routes.routes,
             share_routes.routes,
             tag_routes.routes,

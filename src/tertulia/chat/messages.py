@@ -20,6 +20,7 @@ from tertulia.chat.errors import (
     TooManyPinned,
     UnstorableText,
 )
+from tertulia.chat.events import MESSAGE
 from tertulia.chat.models import (
     DEFAULT_TITLE,
     MAX_THREAD_LEVEL,
@@ -405,7 +406,7 @@ def announce_message(
         session,
         owner_id=chat_owner_id,
         topic=f"chat:{message['chat_id']}",
-        entity="message",
+        entity=MESSAGE,
         entity_id=message_id,
         operation=operation,
         payload=message,

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.chat.events import CONTEXT_OPTIMIZATION
 from tertulia.chat.models import Chat, ContextOptimization
 from tertulia.chat.queries import ENDS_ON_BRANCH, SUMMARIES_AROUND
 from tertulia.chat.schemas import ContextOptimizationRead
@@ -65,7 +66,7 @@ def announce_optimization(session: Session, row: ContextOptimization, operation:
         session,
         owner_id=owner_id,
         topic=f"chat:{row.chat_id}",
-        entity="context_optimization",
+        entity=CONTEXT_OPTIMIZATION,
         entity_id=row.id,
         operation=operation,
         payload=read,

@@ -19,8 +19,9 @@ from tertulia.chat.schemas import (
     MessageUpdate,
     MessageWithHistory,
     Shown,
+    StateRead,
 )
-from tertulia.chat.state import StateRead, StateWrite
+from tertulia.chat.state import StateWrite
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes

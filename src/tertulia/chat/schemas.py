@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
@@ -309,3 +309,10 @@ class ContextOptimizationRead(TypedDict):
     undone_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+
+class StateRead(TypedDict):
+    chat_id: str
+    state: dict[str, Any]
+    schema: dict[str, Any] | None
+    updated_at: datetime | None

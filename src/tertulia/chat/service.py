@@ -13,6 +13,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.accounts.sharing import permissions_of
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat, NotYourChat, ShareTheDraft
+from tertulia.chat.events import CHAT
 from tertulia.chat.models import DEFAULT_TITLE, Chat, ChatKind, Message, MessageStatus, Visibility
 from tertulia.chat.queries import (
     BRANCH_PAGE,
@@ -284,7 +285,7 @@ def announce_chat(session: Session, chat_id: str, operation: Operation) -> ChatR
         session,
         owner_id=row[21],
         topic=f"user:{row[21]}",
-        entity="chat",
+        entity=CHAT,
         entity_id=chat_id,
         operation=operation,
         payload=chat,

@@ -1,21 +1,20 @@
 """State that tools and agents keep for a chat between turns: a JSON object, checked against its schema."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 from pydantic import Field
 from sqlalchemy.orm import Session
-from typing_extensions import TypedDict
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.chat.errors import StateInvalid, StateTooLarge
+from tertulia.chat.events import CHAT_STATE
 from tertulia.chat.messages import lock_chat
 from tertulia.chat.models import Chat, ChatState
-from tertulia.chat.schemas import Request
+from tertulia.chat.schemas import Request, StateRead
 from tertulia.chat.service import get_chat
 from tertulia.db import insert_if_absent
 from tertulia.ids import ChatId, new_id
@@ -32,13 +31,6 @@ class StateWrite(Request):
 
     state: dict[str, Any]
     json_schema: dict[str, Any] | None = Field(None, alias="schema", description="JSON Schema of an object.")
-
-
-class StateRead(TypedDict):
-    chat_id: str
-    state: dict[str, Any]
-    schema: dict[str, Any] | None
-    updated_at: datetime | None
 
 
 def get_state(session: Session, actor: Actor, chat_id: ChatId) -> StateRead:
@@ -117,7 +109,7 @@ def _store(session: Session, row: ChatState, state: dict[str, Any]) -> StateRead
         session,
         owner_id=owner_id,
         topic=f"chat:{row.chat_id}",
-        entity="chat_state",
+        entity=CHAT_STATE,
         entity_id=row.chat_id,
         operation=Operation.UPDATED,
         payload=read,

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.chat.errors import ChatNotFound, TagExists, TagNotFound, TooManyTags
+from tertulia.chat.events import TAG
 from tertulia.chat.models import ChatTag, Tag
 from tertulia.chat.queries import LOCK_CHAT
 from tertulia.chat.schemas import ChatRead, TagCreate, TagRead, TagUpdate
@@ -147,7 +148,7 @@ def _announce(session: Session, tag: Tag, operation: Operation) -> TagRead:
         session,
         owner_id=tag.user_id,
         topic=f"user:{tag.user_id}",
-        entity="tag",
+        entity=TAG,
         entity_id=tag.id,
         operation=operation,
         payload=read,

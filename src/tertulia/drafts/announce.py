@@ -3,9 +3,10 @@
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from tertulia.drafts.events import DRAFT, DRAFT_VERSION, DRAFT_WORKING_COPY
 from tertulia.drafts.models import Draft, DraftVersion
 from tertulia.drafts.queries import DRAFTS, LISTED, read_draft_row, read_listed
-from tertulia.drafts.schemas import VersionListed
+from tertulia.drafts.schemas import VersionListed, WorkingCopyMoved
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
@@ -17,7 +18,7 @@ def announce_draft(session: Session, draft_id: str, operation: Operation) -> Non
         owner_id=row.user_id,
         shared_id=draft_id,
         topic=f"draft:{draft_id}",
-        entity="draft",
+        entity=DRAFT,
         entity_id=draft_id,
         operation=operation,
         payload=read_draft_row(row),
@@ -36,7 +37,7 @@ def announce_version(
         owner_id=owner_id,
         shared_id=draft_id,
         topic=f"draft:{draft_id}",
-        entity="draft_version",
+        entity=DRAFT_VERSION,
         entity_id=listed["id"],
         operation=operation,
         payload=listed,
@@ -51,8 +52,8 @@ def announce_working_copy(session: Session, draft_id: str, revision: int, user_i
         session,
         owner_id=user_id,
         topic=f"draft:{draft_id}",
-        entity="draft_working_copy",
+        entity=DRAFT_WORKING_COPY,
         entity_id=draft_id,
         operation=Operation.UPDATED,
-        payload={"revision": revision},
+        payload=WorkingCopyMoved(revision=revision),
     )

@@ -10,6 +10,7 @@ from tertulia.chat.messages import LockedChat, lock_chat
 from tertulia.chat.service import get_chat
 from tertulia.db import insert_if_absent, rowcount
 from tertulia.drafts.errors import AttachedToItself, DraftNotFound, TooManyAttached
+from tertulia.drafts.events import ATTACHED_DRAFT
 from tertulia.drafts.models import AttachedDraft, Draft, DraftChat
 from tertulia.drafts.queries import DRAFTS
 from tertulia.drafts.schemas import DraftListed
@@ -68,7 +69,7 @@ def _announce(session: Session, chat: LockedChat, draft_id: str, operation: Oper
         owner_id=chat.owner_id,
         shared_id=chat.id,
         topic=f"chat:{chat.id}",
-        entity="attached_draft",
+        entity=ATTACHED_DRAFT,
         entity_id=draft_id,
         operation=operation,
     )

@@ -12,6 +12,7 @@ from tertulia.chat.models import Message
 from tertulia.drafts.announce import announce_version
 from tertulia.drafts.edits import Moved, PlacedEdit, edits_of_blocks, edits_of_reply
 from tertulia.drafts.errors import DraftTooLong, NothingToPropose, ProposalNotFound, ProposalStillWritten
+from tertulia.drafts.events import PROPOSAL
 from tertulia.drafts.models import (
     MAX_CONTENT,
     Draft,
@@ -278,7 +279,7 @@ def announce_proposal(session: Session, proposal_id: str, operation: Operation) 
         owner_id=owner_id,
         shared_id=proposal.draft_id,
         topic=f"draft:{proposal.draft_id}",
-        entity="proposal",
+        entity=PROPOSAL,
         entity_id=proposal_id,
         operation=operation,
     )

@@ -242,3 +242,9 @@ class ProposalDecided(TypedDict):
 
     proposal: ProposalRead
     version: VersionRead | None
+
+
+class WorkingCopyMoved(TypedDict):
+    """The number of the newest stored text of the user. Fetch the draft to get it."""
+
+    revision: int

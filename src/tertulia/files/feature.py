@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from tertulia.db import Database
 from tertulia.features import Feature
-from tertulia.files import routes
+from tertulia.files import events, routes
 from tertulia.files.reading import FileReader, sweep_files
 from tertulia.files.store import FileStore
 from tertulia.jobs.service import Job, Jobs
@@ -16,6 +16,7 @@ def feature() -> Feature:
     return Feature(
         "files",
         (
+            *events.ENTITIES,
             routes.routes,
             Provides(FileStore, lambda services: FileStore(services.get(Settings))),
             Provides(FileReader, lambda services: FileReader(services.get(Database), services.get(FileStore))),

@@ -19,6 +19,7 @@ from tertulia.files.errors import (
     FileStoreUnavailable,
     StorageFull,
 )
+from tertulia.files.events import ATTACHMENT
 from tertulia.files.models import (
     Attachment,
     AttachmentStatus,
@@ -287,7 +288,7 @@ def announce_attachment(session: Session, attachment_id: str, operation: Operati
         session,
         owner_id=owner_id,
         topic=f"user:{owner_id}",
-        entity="attachment",
+        entity=ATTACHMENT,
         entity_id=attachment_id,
         operation=operation,
         payload=attachment,

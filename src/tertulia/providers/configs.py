@@ -17,6 +17,7 @@ from tertulia.ids import ProviderConfigId, UserId, new_id
 from tertulia.keyring import KeyRing, SealedFor
 from tertulia.providers.adapters import Access, resolve_base_url
 from tertulia.providers.errors import ProviderConfigExists, ProviderConfigNotFound, ProviderFieldInvalid
+from tertulia.providers.events import PROVIDER_CONFIG
 from tertulia.providers.models import ListedModel, ProviderConfig
 from tertulia.providers.schemas import ProviderConfigCreate, ProviderConfigRead, ProviderConfigUpdate
 from tertulia.providers.vendors import BY_ID, Vendor
@@ -229,7 +230,7 @@ def _announce(session: Session, config_id: str, operation: Operation, ring: KeyR
         session,
         owner_id=row.user_id,
         topic=f"user:{row.user_id}",
-        entity="provider_config",
+        entity=PROVIDER_CONFIG,
         entity_id=config_id,
         operation=operation,
         payload=config,

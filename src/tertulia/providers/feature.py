@@ -7,7 +7,7 @@ from tertulia.http.clients import OutboundClients
 from tertulia.http.outbound import Timeouts
 from tertulia.jobs.service import Job, Jobs
 from tertulia.keyring import KeyRing
-from tertulia.providers import routes
+from tertulia.providers import events, routes
 from tertulia.providers.adapters import Access
 from tertulia.providers.book import ModelBook, refresh_catalogue
 from tertulia.providers.catalogue import ModelCatalogue, OperatorProvider, operator_provider
@@ -24,6 +24,7 @@ def feature() -> Feature:
     return Feature(
         "providers",
         (
+            *events.ENTITIES,
             routes.routes,
             Provides(LocalModel, _local_model),
             Provides(ModelCatalogue, _catalogue),

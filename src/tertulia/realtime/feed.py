@@ -38,18 +38,6 @@ LOOK_EVERY_S = 2.0
 HIDDEN_RETRY_S = 0.02
 LOOK_AT_SHARES_EVERY_S = 3.0
 SOMETHING = sse("change", {})  # for guests: no details, as it may be in a thread or on another branch
-SHARED_ENTITIES = (
-    "chat",
-    "message",
-    "run",
-    "draft",
-    "draft_version",
-    "proposal",
-    "attached_draft",
-    "tool_execution",
-    "chat_state",
-    "context_optimization",
-)
 # By user: the chats and drafts that others share with them, each with the end of the share (None: no end).
 SharedThings = Mapping[str, Mapping[str, datetime | None]]
 FindShared = Callable[[Session, Iterable[str]], SharedThings]
@@ -83,11 +71,12 @@ class Subscriber:
 
 
 class ChangeFeed:
-    def __init__(self, db: Database, bus: Bus, find_shared: FindShared) -> None:
+    def __init__(self, db: Database, bus: Bus, find_shared: FindShared, shared_entities: Iterable[str]) -> None:
         """Create a feed. `find_shared(session, user_ids)` returns what others share with each of these users."""
         self._db = db
         self._bus = bus
         self._find_shared = find_shared
+        self._shared_entities = frozenset(shared_entities)
         self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)  # by user id
         self._guests: defaultdict[str, set[Subscriber]] = defaultdict(set)  # by chat or draft id
         self._shared: dict[str, Mapping[str, datetime | None]] = {}  # by user id
@@ -260,7 +249,7 @@ class ChangeFeed:
         """Encode a change as this user may see it. Return None if it is not for them."""
         if change.owner_id == user_id:
             return _encode(change)
-        if change.entity not in SHARED_ENTITIES or not self._may_hear(user_id, change.shared_id or ""):
+        if change.entity not in self._shared_entities or not self._may_hear(user_id, change.shared_id or ""):
             return None
         return _encode(change, is_told=False)
 
@@ -298,7 +287,7 @@ class ChangeFeed:
 
     def _deliver_one(self, change: LoggedChange) -> None:
         _put(self._subscribers.get(change.owner_id, ()), change.position, lambda: _encode(change))
-        if change.shared_id is None or change.entity not in SHARED_ENTITIES:
+        if change.shared_id is None or change.entity not in self._shared_entities:
             return
         for user_id in self._shared_with.get(change.shared_id, ()):
             if user_id != change.owner_id and self._may_hear(user_id, change.shared_id):

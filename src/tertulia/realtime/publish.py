@@ -1,13 +1,12 @@
 """Publish changes as rows in the writer's own transaction, so that only committed changes are announced."""
 
-from collections.abc import Mapping
-
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.db import Prepared, table_of, wake
 from tertulia.http.answers import encode
+from tertulia.realtime.entities import Entity, P
 from tertulia.realtime.models import Change, Operation
 
 CHANGES = "changes"
@@ -23,10 +22,10 @@ def publish(
     *,
     owner_id: str,
     topic: str,
-    entity: str,
+    entity: Entity[P],
     entity_id: str,
     operation: Operation,
-    payload: Mapping[str, object] | None = None,
+    payload: P | None = None,
     shared_id: str | None = None,
 ) -> None:
     """Notify the windows of the owner, and of readers of `shared_id`, of a change once it is committed.
@@ -39,7 +38,7 @@ def publish(
         owner_id=owner_id,
         shared_id=shared_id,
         topic=topic,
-        entity=entity,
+        entity=entity.name,
         entity_id=entity_id,
         operation=operation,
         payload=encoded.decode() if encoded is not None and len(encoded) <= MAX_PAYLOAD_BYTES else None,

@@ -1,11 +1,7 @@
-"""The closed set of events on `/api/v1/events`."""
-
-from typing import Any, Literal
+"""Events on `/api/v1/events` other than changes, which entities.py builds from what the features register."""
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
-
-from tertulia.realtime.models import Operation
 
 
 class Ready(TypedDict):
@@ -14,38 +10,6 @@ class Ready(TypedDict):
 
 class Reload(TypedDict):
     """The given event id is too old to resume from. Fetch everything again."""
-
-
-class ChangeEvent(TypedDict):
-    """`payload` is the object as the API returns it. If it is null, fetch the object."""
-
-    topic: str
-    entity: Literal[
-        "user",
-        "session",
-        "api_token",
-        "provider_config",
-        "chat",
-        "tag",
-        "message",
-        "run",
-        "attachment",
-        "share",
-        "import_job",
-        "draft",
-        "draft_version",
-        "draft_working_copy",
-        "proposal",
-        "attached_draft",
-        "tool_execution",
-        "tool_server",
-        "auto_approval_setting",
-        "chat_state",
-        "context_optimization",
-    ]
-    entity_id: str
-    operation: Operation
-    payload: dict[str, Any] | None
 
 
 class PresentUser(TypedDict):
@@ -66,6 +30,4 @@ class SharedChange(TypedDict):
     """Sent to strangers: the chat or draft changed. Fetch it again as strangers see it."""
 
 
-ServerEvent = Ready | Reload | ChangeEvent | PresenceEvent
 SHARED_EVENT: TypeAdapter[Ready | SharedChange] = TypeAdapter(Ready | SharedChange)
-SERVER_EVENT: TypeAdapter[ServerEvent] = TypeAdapter(ServerEvent)

@@ -6,7 +6,7 @@ from tertulia.http.clients import OutboundClients
 from tertulia.jobs.service import Job, Jobs, ProcessId
 from tertulia.providers.catalogue import ModelCatalogue
 from tertulia.realtime.bus import Bus
-from tertulia.runs import draft_routes, routes
+from tertulia.runs import draft_routes, events, routes
 from tertulia.runs.calls import routes as call_routes
 from tertulia.runs.calls.approvals import expire_approvals, has_expired
 from tertulia.runs.calls.runner import ToolRunner
@@ -24,6 +24,7 @@ def feature() -> Feature:
     return Feature(
         "runs",
         (
+            *events.ENTITIES,
             routes.routes,
             draft_routes.routes,
             request_routes.routes,

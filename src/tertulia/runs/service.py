@@ -40,6 +40,7 @@ from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 from tertulia.runs.calls.life import close_calls
 from tertulia.runs.errors import NotAReply, NothingToContinue, RunNotFound, TooManyRuns
+from tertulia.runs.events import RUN
 from tertulia.runs.models import Run, RunStatus
 from tertulia.runs.schemas import (
     Answer,
@@ -246,7 +247,7 @@ def announce_run(session: Session, chat_owner_id: str, run_id: RunId, operation:
         session,
         owner_id=chat_owner_id,
         topic=f"chat:{run['chat_id']}",
-        entity="run",
+        entity=RUN,
         entity_id=run_id,
         operation=operation,
         payload=run,

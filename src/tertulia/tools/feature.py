@@ -6,6 +6,7 @@ from tertulia.http.clients import OutboundClients
 from tertulia.keyring import KeyRing
 from tertulia.services import Provides, Services
 from tertulia.settings import Settings
+from tertulia.tools import events
 from tertulia.tools.builtin.calculator import Calculate
 from tertulia.tools.builtin.calendar import CurrentTime
 from tertulia.tools.builtin.web_page import FetchPage
@@ -20,6 +21,7 @@ def feature() -> Feature:
     return Feature(
         "tools",
         (
+            *events.ENTITIES,
             routes.routes,
             sign_in_routes.routes,
             OffersTools(Calculate(), CurrentTime(), FetchPage()),

@@ -15,6 +15,7 @@ from tertulia.ids import UserId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 from tertulia.tools.errors import TooManyRules
+from tertulia.tools.events import AUTO_APPROVAL_SETTING
 from tertulia.tools.models import MAX_COST_PER_HOUR, MAX_COST_PER_TOOL, AutoApprovalSetting, ToolRule, ToolRules
 from tertulia.tools.policy import Rules
 from tertulia.tools.schemas import MAX_RULES, AutoApprovalRead, AutoApprovalUpdate
@@ -138,7 +139,7 @@ def _announce(session: Session, user_id: str) -> AutoApprovalRead:
         session,
         owner_id=user_id,
         topic=f"user:{user_id}",
-        entity="auto_approval_setting",
+        entity=AUTO_APPROVAL_SETTING,
         entity_id=row.id,
         operation=Operation.UPDATED,
         payload=read,

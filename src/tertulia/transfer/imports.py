@@ -1,14 +1,12 @@
 """Imports: a job for each file, stopped, told of and undone as a whole. What a job takes, imported_chat.py writes."""
 
-from datetime import datetime
-
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
-from typing_extensions import TypedDict
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.chat.events import CHAT
 from tertulia.chat.models import Chat, ChatKind, Message
 from tertulia.chat.service import announce_chat
 from tertulia.db import seconds_from_now, utc_now, wake
@@ -21,8 +19,10 @@ from tertulia.jobs.sources import ImportSource
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 from tertulia.transfer.errors import ImportNotFound, ImportStillRunning, TooManyImports
+from tertulia.transfer.events import IMPORT_JOB
 from tertulia.transfer.imported_chat import one_line
 from tertulia.transfer.native_draft import IMPORTED
+from tertulia.transfer.schemas import ImportJobRead
 
 IMPORTS = "imports"  # the signal that there is a file to import
 MAX_WAITING = 5
@@ -30,31 +30,6 @@ MAX_PROBLEMS = 100
 HELD_S = 60
 AT_ONCE = 20  # chats or drafts that are deleted in one transaction
 _OPEN = (ImportStatus.QUEUED, ImportStatus.RUNNING)
-
-
-class ImportReportRead(TypedDict):
-    chats: int
-    messages: int
-    files: int
-    drafts: int
-    already_there: int
-    refused: int
-    problems: list[str]
-
-
-class ImportJobRead(TypedDict):
-    """`done_bytes` of `size_bytes` have been read."""
-
-    id: str
-    source: ImportSource | None
-    file_name: str
-    size_bytes: int
-    done_bytes: int
-    status: ImportStatus
-    report: ImportReportRead
-    error: str | None
-    created_at: datetime
-    ended_at: datetime | None
 
 
 def create_import(
@@ -129,7 +104,7 @@ def undo_import(session: Session, actor: Actor, job_id: ImportJobId) -> tuple[Im
             session,
             owner_id=actor.user_id,
             topic=f"user:{actor.user_id}",
-            entity="chat",
+            entity=CHAT,
             entity_id=chat_id,
             operation=Operation.DELETED,
             shared_id=chat_id,
@@ -242,7 +217,7 @@ def announce_import(session: Session, job_id: str, operation: Operation) -> Impo
         session,
         owner_id=owner_id,
         topic=f"user:{owner_id}",
-        entity="import_job",
+        entity=IMPORT_JOB,
         entity_id=job_id,
         operation=operation,
         payload=read,

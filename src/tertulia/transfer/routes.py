@@ -28,7 +28,6 @@ from tertulia.ids import ChatId, DraftId, ImportJobId, new_id
 from tertulia.settings import Settings
 from tertulia.transfer import imports, one_draft
 from tertulia.transfer.everything import export_everything
-from tertulia.transfer.imports import ImportJobRead
 from tertulia.transfer.one_chat import Format, export_chat
 from tertulia.transfer.one_draft import (
     MEDIA,
@@ -42,6 +41,7 @@ from tertulia.transfer.one_draft import (
     read_rich_text,
 )
 from tertulia.transfer.pages import download
+from tertulia.transfer.schemas import ImportJobRead
 
 MAX_IMPORT_BYTES = 2 * 1024 * 1024 * 1024
 FORM_OVERHEAD = 64 * 1024

@@ -1,13 +1,27 @@
 import type { QueryClient } from "@tanstack/react-query";
-import { meQuery } from "@/features/accounts";
-import { applyChange } from "@/features/chat";
-import { applyDraftChange } from "@/features/drafts";
-import { applyToolChange } from "@/features/tools";
+import { accountChanges, meQuery } from "@/features/accounts";
+import { chatChanges } from "@/features/chat";
+import { draftChanges } from "@/features/drafts";
+import { fileChanges } from "@/features/files";
+import { providerChanges } from "@/features/providers";
+import { toolChanges } from "@/features/tools";
+import { transferChanges } from "@/features/transfer";
 import type { Realtime } from "@/realtime/client";
 import { refetchOvertaken } from "@/realtime/overtaken";
-import type { ChangeEvent, Tell } from "@/realtime/protocol";
+import type { ChangeEvent, ChangeHandlers, Entity, Tell } from "@/realtime/protocol";
 
-/** Whatever is loaded follows the event stream, from before the first thing is asked for. */
+/** One handler for each entity: a new entity does not compile until it is handled. */
+const HANDLERS: ChangeHandlers<Entity> = {
+  ...accountChanges,
+  ...chatChanges,
+  ...draftChanges,
+  ...fileChanges,
+  ...providerChanges,
+  ...toolChanges,
+  ...transferChanges,
+};
+
+/** Apply the event stream to everything that is loaded, from before the first request. */
 export function keepLive(client: QueryClient, realtime: Pick<Realtime, "listen">): void {
   const overtake = refetchOvertaken(client);
   realtime.listen((message: Tell) => {
@@ -15,41 +29,24 @@ export function keepLive(client: QueryClient, realtime: Pick<Realtime, "listen">
       case "change":
         overtake(message.change);
         void applyChange(client, message.change).catch(() => client.invalidateQueries());
-        applyDraftChange(client, message.change);
-        applyToolChange(client, message.change);
-        for (const queryKey of staleAfter(message.change)) void client.invalidateQueries({ queryKey });
         return;
       case "reload":
         overtake();
         void client.invalidateQueries();
         return;
       case "connection":
-        // Who is not in yet stays on the page where they sign in, with what they have typed.
+        // A visitor who is not signed in stays on the sign-in page, with what they typed.
         if (message.state === "signed-out" && client.getQueryData(meQuery.queryKey))
           void client.resetQueries(meQuery);
     }
   });
 }
 
-/** What a change makes worth asking for again, where it is on the screen. */
-function staleAfter(change: ChangeEvent): string[][] {
-  switch (change.entity) {
-    case "provider_config":
-      return [["provider_config"], ["models"]];
-    case "tag":
-      return [["tags"], ["tagged"]];
-    case "chat":
-      return [["tagged"]];
-    case "session":
-    case "api_token":
-      return [[change.entity]];
-    case "attachment":
-      return [["attachments"], ["storage"]];
-    case "import_job":
-      return [["imports"]];
-    case "run":
-      return change.operation === "updated" ? [["usage"]] : [];
-    default:
-      return [];
-  }
+async function applyChange(client: QueryClient, change: ChangeEvent): Promise<void> {
+  // The compiler cannot see that the handler and the change belong to the same entity.
+  const handle = HANDLERS[change.entity] as (
+    client: QueryClient,
+    change: ChangeEvent,
+  ) => void | Promise<void>;
+  await handle(client, change);
 }

@@ -1,9 +1,8 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect } from "react";
-import type { Schemas } from "@/api/client";
 import { meQuery } from "@/features/accounts";
-import { getCall, type ToolCall } from "@/features/tools";
+import { getCall } from "@/features/tools";
 import type { ChangeEvent } from "@/realtime/protocol";
 import { useRealtime } from "@/realtime/provider";
 
@@ -43,13 +42,13 @@ async function newsOf(
   meId: string | undefined,
 ): Promise<{ words: string; chatId: string } | undefined> {
   if (change.entity === "run") {
-    const run = change.payload as Schemas["RunRead"] | null;
+    const run = change.payload;
     if (run?.ended_at && run.status !== "cancelled")
       return { words: "A reply is finished.", chatId: run.chat_id };
   }
   if (change.entity === "tool_execution") {
     // Of a call in another's chat it is told that there is one: what it is, one asks for oneself.
-    const call = (change.payload as ToolCall | null) ?? (await getCall(change.entity_id).catch(() => null));
+    const call = change.payload ?? (await getCall(change.entity_id).catch(() => null));
     if (call?.requested_by !== meId) return undefined; // another decides about it
     if (call?.status === "pending")
       return { words: `${call.tool_name} waits for your decision.`, chatId: call.chat_id };

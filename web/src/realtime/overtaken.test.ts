@@ -1,5 +1,6 @@
 import { QueryClient, QueryObserver } from "@tanstack/react-query";
 import { describe, expect, it } from "vitest";
+import type { Schemas } from "@/api/client";
 import { refetchOvertaken } from "./overtaken";
 import type { ChangeEvent } from "./protocol";
 
@@ -12,7 +13,7 @@ function change(chatId: string): ChangeEvent {
     entity: "context_optimization",
     entity_id: "01999999-0000-7000-8000-000000000003",
     operation: "created",
-    payload: { note: "" },
+    payload: { note: "" } as Schemas["ContextOptimizationRead"],
   };
 }
 

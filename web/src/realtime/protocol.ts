@@ -1,6 +1,14 @@
+import type { QueryClient } from "@tanstack/react-query";
 import type { Schemas } from "@/api/client";
 
 export type ChangeEvent = Schemas["ChangeEvent"];
+export type Entity = ChangeEvent["entity"];
+/** A change of one entity, with the payload that the entity has. */
+export type ChangeOf<E extends Entity> = Extract<ChangeEvent, { entity: E }>;
+/** How the loaded data follows the changes of some entities. */
+export type ChangeHandlers<E extends Entity> = {
+  [K in E]: (client: QueryClient, change: ChangeOf<K>) => void | Promise<void>;
+};
 export type RunEvent = Schemas["RunEvent"];
 
 export type Connection = "connecting" | "online" | "offline" | "signed-out";
@@ -12,7 +20,7 @@ export type Ask =
   | { ask: "restart" }
   | { ask: "leave" };
 
-/** What the hub tells every page. `ready` after a loss means: what came meanwhile is caught up, or was a `reload`. */
+/** What the hub tells every page. `ready` after a loss means: missed events were delivered, or there was a `reload`. */
 export type Tell =
   | { tell: "connection"; state: Connection }
   | { tell: "change"; change: ChangeEvent }

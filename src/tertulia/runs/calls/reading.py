@@ -12,6 +12,7 @@ from tertulia.ids import ToolExecutionId
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 from tertulia.tools.errors import NotYoursToDecide, ToolExecutionNotFound
+from tertulia.tools.events import TOOL_EXECUTION
 from tertulia.tools.models import StoredQuestion, StoredResult, ToolExecution, ToolStatus
 from tertulia.tools.protocol import tool_key
 from tertulia.tools.results import EXCERPT, SHOWN_BYTES, words_of
@@ -63,7 +64,7 @@ def announce_call(session: Session, call_id: str, operation: Operation, *, owner
         session,
         owner_id=owner_id,
         topic=f"chat:{execution.chat_id}",
-        entity="tool_execution",
+        entity=TOOL_EXECUTION,
         entity_id=call_id,
         operation=operation,
         payload=read,

@@ -18,6 +18,7 @@ from tertulia.keyring import KeyRing, SealedFor
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 from tertulia.tools.errors import ToolServerExists, ToolServerInvalid, ToolServerNotFound
+from tertulia.tools.events import TOOL_SERVER
 from tertulia.tools.protocol import Described, Environment, digest_of
 from tertulia.tools.servers.credentials import Account, account_of, delete_credential
 from tertulia.tools.servers.definitions import Definition, PinnedTool, accept, accept_one, pin
@@ -328,7 +329,7 @@ def announce(session: Session, row: ToolServer, operation: Operation) -> ToolSer
         session,
         owner_id=row.user_id,
         topic=f"user:{row.user_id}",
-        entity="tool_server",
+        entity=TOOL_SERVER,
         entity_id=row.id,
         operation=operation,
         # Clients request the tools when they need them: a list can have 200 entries.

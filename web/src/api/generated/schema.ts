@@ -51,7 +51,7 @@ export interface paths {
         put?: never;
         /**
          * Post Attachment
-         * @description One file of at most 100 MiB. It is `processing` until its text and measures are known, then `ready`.
+         * @description Upload one file of at most 100 MiB. It is `processing` while it is read, then `ready` or `error`.
          */
         post: operations["post_attachment_api_v1_attachments_post"];
         delete?: never;
@@ -87,7 +87,7 @@ export interface paths {
         };
         /**
          * Get Content
-         * @description The bytes as they were given; `Range` gives a part of them.
+         * @description Return the original bytes, or the part of them given by `Range`.
          */
         get: operations["get_content_api_v1_attachments__attachment_id__content_get"];
         put?: never;
@@ -124,7 +124,7 @@ export interface paths {
         };
         /**
          * Get Thumbnail
-         * @description A WebP picture of 320 pixels at most; 404 where there is none.
+         * @description Return a WebP image of at most 320 pixels, or 404 if there is none.
          */
         get: operations["get_thumbnail_api_v1_attachments__attachment_id__thumbnail_get"];
         put?: never;
@@ -313,7 +313,7 @@ export interface paths {
         };
         /**
          * Get Attached
-         * @description The drafts that are attached to the chat: its models are told what they say.
+         * @description Return the drafts attached to the chat. Its prompts include their text.
          */
         get: operations["get_attached_api_v1_chats__chat_id__drafts_get"];
         put?: never;
@@ -407,7 +407,7 @@ export interface paths {
         get?: never;
         /**
          * Put Presence
-         * @description That one has the chat open; to be repeated every 15 seconds. Nothing is stored.
+         * @description Report that the caller has the chat open. Repeat it every 15 seconds; nothing is stored.
          */
         put: operations["put_presence_api_v1_chats__chat_id__presence_put"];
         post?: never;
@@ -463,7 +463,7 @@ export interface paths {
         get: operations["get_state_api_v1_chats__chat_id__state_get"];
         /**
          * Put State
-         * @description What is remembered of the chat's task, checked against its schema.
+         * @description Replace the stored state of the chat's task, checked against its schema.
          */
         put: operations["put_state_api_v1_chats__chat_id__state_put"];
         post?: never;
@@ -517,7 +517,7 @@ export interface paths {
         };
         /**
          * Get Tree
-         * @description The map of a chat: its stretches without a fork.
+         * @description Return the map of a chat as segments without a fork.
          */
         get: operations["get_tree_api_v1_chats__chat_id__tree_get"];
         put?: never;
@@ -583,7 +583,7 @@ export interface paths {
         head?: never;
         /**
          * Patch Draft
-         * @description Title and description, which nobody changed since they were read.
+         * @description Update title and description, unless they were changed since they were read.
          */
         patch: operations["patch_draft_api_v1_drafts__draft_id__patch"];
         trace?: never;
@@ -600,7 +600,7 @@ export interface paths {
         put?: never;
         /**
          * Post Chat
-         * @description One more chat about the draft.
+         * @description Create another chat about the draft.
          */
         post: operations["post_chat_api_v1_drafts__draft_id__chats_post"];
         delete?: never;
@@ -714,13 +714,13 @@ export interface paths {
         };
         /**
          * Get Versions
-         * @description The tree without its texts, the newest first.
+         * @description Return the tree of versions without their texts, newest first.
          */
         get: operations["get_versions_api_v1_drafts__draft_id__versions_get"];
         put?: never;
         /**
          * Post Version
-         * @description 200 with the version that has this text already; 409 with both sides where they changed the same.
+         * @description Save a text. Returns 200 if the current version already contains it, and 409 with both sides on conflict.
          */
         post: operations["post_version_api_v1_drafts__draft_id__versions_post"];
         delete?: never;
@@ -756,7 +756,7 @@ export interface paths {
         };
         /**
          * Get Authorship
-         * @description With which version each stretch of the text came.
+         * @description Return the version that each part of the text came from.
          */
         get: operations["get_authorship_api_v1_drafts__draft_id__versions__number__authorship_get"];
         put?: never;
@@ -776,7 +776,7 @@ export interface paths {
         };
         /**
          * Get Diff
-         * @description What stayed, went and came from the version `against` to this one, by lines and within them by words.
+         * @description Return the unchanged, removed and added text from the version `against` to this one.
          */
         get: operations["get_diff_api_v1_drafts__draft_id__versions__number__diff_get"];
         put?: never;
@@ -814,7 +814,7 @@ export interface paths {
         get?: never;
         /**
          * Put Working Copy
-         * @description What is being typed, merged with what another window of the same person has stored since.
+         * @description Store unsaved text, merged with what another window of the same user has stored since.
          */
         put: operations["put_working_copy_api_v1_drafts__draft_id__working_copy_put"];
         post?: never;
@@ -1014,7 +1014,7 @@ export interface paths {
         head?: never;
         /**
          * Patch Message
-         * @description Whether models are sent it.
+         * @description Set whether models receive the message.
          */
         patch: operations["patch_message_api_v1_messages__message_id__patch"];
         trace?: never;
@@ -1064,7 +1064,7 @@ export interface paths {
         put?: never;
         /**
          * Fork Chat
-         * @description A new chat that goes on from a message.
+         * @description Create a chat that continues from a message.
          */
         post: operations["fork_chat_api_v1_messages__message_id__fork_post"];
         delete?: never;
@@ -1346,8 +1346,10 @@ export interface paths {
         };
         /**
          * Get Search
-         * @description The best of the thousand newest hits and of what means the same on one page, or with `order=newest` all hits, page
-         *     by page.
+         * @description Search by words and, if available, by meaning.
+         *
+         *     By relevance: one page with the best of the thousand newest matches. With `order=newest`: all matches by words,
+         *     page by page.
          */
         get: operations["get_search_api_v1_search_get"];
         put?: never;
@@ -1367,7 +1369,7 @@ export interface paths {
         };
         /**
          * Get Meaning State
-         * @description How far the index of meanings is.
+         * @description Return the progress of the meaning index.
          */
         get: operations["get_meaning_state_api_v1_search_meaning_get"];
         put?: never;
@@ -1474,7 +1476,7 @@ export interface paths {
         };
         /**
          * Get Shared Chats
-         * @description The chats of others that one may read.
+         * @description List the chats that others share with the caller.
          */
         get: operations["get_shared_chats_api_v1_shared_chats_get"];
         put?: never;
@@ -1494,7 +1496,7 @@ export interface paths {
         };
         /**
          * Get Shared Drafts
-         * @description The drafts of others that one may read.
+         * @description Return the drafts that other users share with the caller.
          */
         get: operations["get_shared_drafts_api_v1_shared_drafts_get"];
         put?: never;
@@ -1622,7 +1624,7 @@ export interface paths {
         post?: never;
         /**
          * Delete Share
-         * @description Of a chat or of a draft.
+         * @description Revoke a share of a chat or of a draft.
          */
         delete: operations["delete_share_api_v1_shares__share_id__delete"];
         options?: never;
@@ -1694,7 +1696,7 @@ export interface paths {
         put?: never;
         /**
          * Merge Tag
-         * @description All chats of this tag get the other, and this one is deleted.
+         * @description Add another tag to all chats of this tag, then delete this tag.
          */
         post: operations["merge_tag_api_v1_tags__tag_id__merge_post"];
         delete?: never;
@@ -2108,7 +2110,7 @@ export interface components {
         };
         /**
          * AnswerQuestion
-         * @description `accept` with what was filled in, `decline`: no, `cancel`: neither.
+         * @description A reply: `accept` with the form's content, `decline` to refuse, `cancel` to dismiss the question.
          */
         AnswerQuestion: {
             /**
@@ -2122,6 +2124,23 @@ export interface components {
             } | null;
             /** Question Id */
             question_id: string;
+        };
+        /**
+         * ApiTokenChange
+         * @description If `payload` is null, fetch the object.
+         */
+        ApiTokenChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "api_token";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["ApiTokenRead"] | null;
+            /** Topic */
+            topic: string;
         };
         /** ApiTokenCreate */
         ApiTokenCreate: {
@@ -2210,12 +2229,12 @@ export interface components {
         Approve: {
             /**
              * Arguments Json
-             * @description The same as JSON text, which keeps long numbers as they are.
+             * @description The same as JSON text, which keeps long numbers exact.
              */
             arguments_json?: string | null;
             /**
              * Parameters
-             * @description The arguments as you want them, instead of the model's.
+             * @description Arguments to use instead of the model's.
              */
             parameters?: {
                 [key: string]: unknown;
@@ -2226,6 +2245,41 @@ export interface components {
              * @enum {string}
              */
             remember: "none" | "chat" | "always";
+        };
+        /**
+         * AttachedDraftChange
+         * @description If `payload` is null, fetch the object.
+         */
+        AttachedDraftChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "attached_draft";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            /** Payload */
+            payload: null;
+            /** Topic */
+            topic: string;
+        };
+        /**
+         * AttachmentChange
+         * @description If `payload` is null, fetch the object.
+         */
+        AttachmentChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "attachment";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["AttachmentRead"] | null;
+            /** Topic */
+            topic: string;
         };
         /** AttachmentMetadataRead */
         AttachmentMetadataRead: {
@@ -2245,7 +2299,7 @@ export interface components {
         };
         /**
          * AttachmentRead
-         * @description `used_in` names the newest message with it, `uses` says how many there are.
+         * @description `used_in` is the newest message with the file that the reader may see, `uses` the number of them.
          */
         AttachmentRead: {
             /** Chat Id */
@@ -2296,7 +2350,7 @@ export interface components {
         };
         /**
          * Authorship
-         * @description The stretches of a version's text, one after the other, and the versions that they came with.
+         * @description The parts of a version's text in order, and the versions that they came from.
          */
         Authorship: {
             /** Items */
@@ -2306,7 +2360,7 @@ export interface components {
         };
         /**
          * AutoApprovalRead
-         * @description Amounts are US dollars.
+         * @description Automatic approval settings. Amounts are in US dollars.
          */
         AutoApprovalRead: {
             /** Low Risk Operations */
@@ -2331,8 +2385,25 @@ export interface components {
             updated_at: string | null;
         };
         /**
+         * AutoApprovalSettingChange
+         * @description If `payload` is null, fetch the object.
+         */
+        AutoApprovalSettingChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "auto_approval_setting";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["AutoApprovalRead"] | null;
+            /** Topic */
+            topic: string;
+        };
+        /**
          * AutoApprovalUpdate
-         * @description What a person lets tools do unasked, whole.
+         * @description The complete automatic approval settings. Absent fields take their defaults.
          */
         AutoApprovalUpdate: {
             /**
@@ -2377,29 +2448,10 @@ export interface components {
             /** Vision */
             vision: boolean | null;
         };
-        /**
-         * ChangeEvent
-         * @description `payload` is the thing as the API gives it, or null when it is large: fetch it then.
-         */
-        ChangeEvent: {
-            /**
-             * Entity
-             * @enum {string}
-             */
-            entity: "user" | "session" | "api_token" | "provider_config" | "chat" | "tag" | "message" | "run" | "attachment" | "share" | "import_job" | "draft" | "draft_version" | "draft_working_copy" | "proposal" | "attached_draft" | "tool_execution" | "tool_server" | "auto_approval_setting" | "chat_state" | "context_optimization";
-            /** Entity Id */
-            entity_id: string;
-            operation: components["schemas"]["Operation"];
-            /** Payload */
-            payload: {
-                [key: string]: unknown;
-            } | null;
-            /** Topic */
-            topic: string;
-        };
+        ChangeEvent: components["schemas"]["UserChange"] | components["schemas"]["SessionChange"] | components["schemas"]["ApiTokenChange"] | components["schemas"]["ShareChange"] | components["schemas"]["ChatChange"] | components["schemas"]["MessageChange"] | components["schemas"]["TagChange"] | components["schemas"]["ChatStateChange"] | components["schemas"]["ContextOptimizationChange"] | components["schemas"]["DraftChange"] | components["schemas"]["DraftVersionChange"] | components["schemas"]["DraftWorkingCopyChange"] | components["schemas"]["ProposalChange"] | components["schemas"]["AttachedDraftChange"] | components["schemas"]["AttachmentChange"] | components["schemas"]["ProviderConfigChange"] | components["schemas"]["RunChange"] | components["schemas"]["ToolExecutionChange"] | components["schemas"]["ToolServerChange"] | components["schemas"]["AutoApprovalSettingChange"] | components["schemas"]["ImportJobChange"];
         /**
          * ChatApproval
-         * @description What a chat's owner lets happen unasked in this chat; what is None is as everywhere.
+         * @description Automatic approval settings of one chat, made by its owner. None inherits the account setting.
          */
         ChatApproval: {
             /** Low Risk Operations */
@@ -2417,7 +2469,7 @@ export interface components {
         };
         /**
          * ChatApprovalRead
-         * @description What is null is as everywhere. `max_cost_per_tool` counts where it is less than the person's own.
+         * @description Approval settings of a chat. `null` inherits the account setting. `max_cost_per_tool` can only lower it.
          */
         ChatApprovalRead: {
             /** Low Risk Operations */
@@ -2434,6 +2486,23 @@ export interface components {
                     [key: string]: unknown;
                 }[];
             };
+        };
+        /**
+         * ChatChange
+         * @description If `payload` is null, fetch the object.
+         */
+        ChatChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "chat";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["ChatRead"] | null;
+            /** Topic */
+            topic: string;
         };
         /** ChatCreate */
         ChatCreate: {
@@ -2454,7 +2523,7 @@ export interface components {
         ChatKind: "direct" | "channel" | "draft";
         /**
          * ChatRead
-         * @description `owner` is null for one's own. Of another's chat its instructions, tags and totals are not told.
+         * @description A chat. `owner` is null for the caller's own. Other people's chats hide the system prompt, tags and totals.
          */
         ChatRead: {
             /** Context Window Size */
@@ -2509,7 +2578,7 @@ export interface components {
         };
         /**
          * ChatSettings
-         * @description What the provider is asked for; what is absent is the provider's default.
+         * @description Settings of a chat's model requests. Absent sampling parameters use the provider's defaults.
          */
         ChatSettings: {
             /** Frequency Penalty */
@@ -2518,7 +2587,7 @@ export interface components {
             max_tokens?: number | null;
             /**
              * Optimize At
-             * @description The part of the window that may be used before that is done; null: all of it.
+             * @description The share of the window to use before compaction. `null`: the whole window.
              */
             optimize_at?: number | null;
             /** Presence Penalty */
@@ -2527,13 +2596,30 @@ export interface components {
             temperature?: number | null;
             /**
              * Tools
-             * @description The keys of the tools that the model may ask for.
+             * @description The keys of the tools that the model may call.
              */
             tools?: string[] | null;
             /** Top P */
             top_p?: number | null;
-            /** @description What is done when the window is full; null: the oldest messages are left out (truncation). */
+            /** @description How to compact the context when the window is full. `null`: omit the oldest messages. */
             when_full?: components["schemas"]["OptimizationType"] | null;
+        };
+        /**
+         * ChatStateChange
+         * @description If `payload` is null, fetch the object.
+         */
+        ChatStateChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "chat_state";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["StateRead"] | null;
+            /** Topic */
+            topic: string;
         };
         /** ChatTree */
         ChatTree: {
@@ -2542,7 +2628,7 @@ export interface components {
         };
         /**
          * ChatUpdate
-         * @description What is absent stays; null takes a choice back.
+         * @description Changes to a chat. Absent fields stay unchanged; null clears a choice.
          */
         ChatUpdate: {
             /** Context Window Size */
@@ -2560,7 +2646,7 @@ export interface components {
             system_prompt?: string | null;
             /** Title */
             title?: string | null;
-            /** @description `public`: whoever knows its id may read it. */
+            /** @description `public`: anyone who knows the chat's id can read it. */
             visibility?: components["schemas"]["Visibility"] | null;
         };
         /** CodePart */
@@ -2611,10 +2697,28 @@ export interface components {
             why: "newest" | "pinned" | "fits" | "shortened" | "compressed" | "window" | "person" | "truncated" | "summarized";
         };
         /**
+         * ContextOptimizationChange
+         * @description If `payload` is null, fetch the object.
+         */
+        ContextOptimizationChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "context_optimization";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["ContextOptimizationRead"] | null;
+            /** Topic */
+            topic: string;
+        };
+        /**
          * ContextOptimizationRead
-         * @description A time that the context was made shorter: on branches that hold the leaf it is about all up to the boundary.
+         * @description A compaction of the context. On branches that contain the leaf it affects all messages up to the boundary.
          *
-         *     Tokens are estimates, of what was looked at. `saved_cost` is what each request costs less; `note` why it is not what was wanted.
+         *     Tokens are estimates for the messages that were read. `saved_cost` is saved by each request; `note` says why the
+         *     result differs from what was requested.
          */
         ContextOptimizationRead: {
             /** Affected Messages */
@@ -2699,7 +2803,7 @@ export interface components {
         };
         /**
          * ContextRule
-         * @description What goes to models of a message: what fits, always, or never.
+         * @description Whether models receive a message: if it fits, always, or never.
          * @enum {string}
          */
         ContextRule: "auto" | "pinned" | "left_out";
@@ -2710,7 +2814,7 @@ export interface components {
         DecidedBy: "person" | "rule";
         /**
          * Decision
-         * @description Of these edits; of all that are open where none are named.
+         * @description The edits to accept or reject. Null means all open edits.
          */
         Decision: {
             /** Edit Ids */
@@ -2729,7 +2833,7 @@ export interface components {
         Deny: {
             /**
              * Note
-             * @description A word to the model: why not, or what instead.
+             * @description A note to the model: the reason, or what to do instead.
              */
             note?: string | null;
         };
@@ -2745,7 +2849,7 @@ export interface components {
         };
         /**
          * DiffRead
-         * @description From the version `against` to this one.
+         * @description The differences from the version `against` to this one.
          */
         DiffRead: {
             /** Against */
@@ -2763,8 +2867,25 @@ export interface components {
             width: number;
         };
         /**
+         * DraftChange
+         * @description If `payload` is null, fetch the object.
+         */
+        DraftChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "draft";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["DraftListed"] | null;
+            /** Topic */
+            topic: string;
+        };
+        /**
          * DraftCreate
-         * @description With `message_id` the text is that message's, or the part of it that `content` gives.
+         * @description A new draft. With `message_id`, its text is that message, or the part of it in `content`.
          */
         DraftCreate: {
             /** Content */
@@ -2778,7 +2899,7 @@ export interface components {
         };
         /**
          * DraftListed
-         * @description `owner` is null for one's own.
+         * @description `owner` is null for the caller's own drafts.
          */
         DraftListed: {
             /**
@@ -2814,7 +2935,7 @@ export interface components {
         };
         /**
          * DraftRead
-         * @description `working_copy` is what the reader is typing, and nobody else's.
+         * @description `working_copy` is the reader's own unsaved text.
          */
         DraftRead: {
             /**
@@ -2858,8 +2979,42 @@ export interface components {
             title?: string | null;
         };
         /**
+         * DraftVersionChange
+         * @description If `payload` is null, fetch the object.
+         */
+        DraftVersionChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "draft_version";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["VersionListed"] | null;
+            /** Topic */
+            topic: string;
+        };
+        /**
+         * DraftWorkingCopyChange
+         * @description If `payload` is null, fetch the object.
+         */
+        DraftWorkingCopyChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "draft_working_copy";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["WorkingCopyMoved"] | null;
+            /** Topic */
+            topic: string;
+        };
+        /**
          * DryRunRead
-         * @description What a call would do, in words; null where the tool cannot tell.
+         * @description A description of what a call would do; null if the tool cannot give one.
          */
         DryRunRead: {
             /** Would */
@@ -2869,7 +3024,7 @@ export interface components {
         DryRunWish: {
             /**
              * Arguments Json
-             * @description Other arguments than the call's, as JSON text.
+             * @description Arguments to use instead of the call's, as JSON text.
              */
             arguments_json?: string | null;
         };
@@ -2890,7 +3045,7 @@ export interface components {
         EditStatus: "open" | "accepted" | "rejected" | "misplaced";
         /**
          * Environment
-         * @description Whose data a server works on: the person's real ones, or those of an account that is there to try things.
+         * @description Whether a server works on real data or on a test account.
          * @enum {string}
          */
         Environment: "test" | "prod";
@@ -2903,7 +3058,7 @@ export interface components {
         };
         /**
          * FilePart
-         * @description What was attached; the name stays when the file is deleted. What a client says of it beside the id is not believed.
+         * @description An attached file. Its name stays after the file is deleted. Only the id is taken from the client.
          */
         FilePart: {
             /**
@@ -2934,7 +3089,7 @@ export interface components {
         };
         /**
          * FinishReason
-         * @description Why a model stopped.
+         * @description The reason why a model stopped.
          * @enum {string}
          */
         FinishReason: "stop" | "length" | "content_filter" | "tool_calls" | "interrupted" | "error" | "other";
@@ -2992,7 +3147,7 @@ export interface components {
         };
         /**
          * ImagePart
-         * @description A picture of ours, or one elsewhere, which is shown as a link.
+         * @description An uploaded image, or an external one, which is shown as a link.
          */
         ImagePart: {
             /** Alt */
@@ -3010,6 +3165,23 @@ export interface components {
             url?: string | null;
             /** Width */
             width?: number | null;
+        };
+        /**
+         * ImportJobChange
+         * @description If `payload` is null, fetch the object.
+         */
+        ImportJobChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "import_job";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["ImportJobRead"] | null;
+            /** Topic */
+            topic: string;
         };
         /**
          * ImportJobRead
@@ -3082,7 +3254,7 @@ export interface components {
         };
         /**
          * MeaningState
-         * @description `progress` from 0 to 1 while it is built, the newest first.
+         * @description The state of the meaning index. `progress` rises from 0 to 1 while it is built.
          */
         MeaningState: {
             /**
@@ -3094,8 +3266,25 @@ export interface components {
             progress: number | null;
         };
         /**
+         * MessageChange
+         * @description If `payload` is null, fetch the object.
+         */
+        MessageChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "message";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["MessageRead"] | null;
+            /** Topic */
+            topic: string;
+        };
+        /**
          * MessageCount
-         * @description Messages sent today (in UTC); `limit` is null where the operator sets none.
+         * @description Messages sent today (in UTC). `limit` is null if the operator sets none.
          */
         MessageCount: {
             /** Count */
@@ -3112,7 +3301,7 @@ export interface components {
         MessageCreate: {
             /**
              * Attachment Ids
-             * @description Files to attach, which come after the words; 20 with those in the parts.
+             * @description Files to attach after the text. At most 20, including those in `parts`.
              */
             attachment_ids?: string[];
             /** Content */
@@ -3142,7 +3331,7 @@ export interface components {
         MessageEdit: {
             /**
              * Attachment Ids
-             * @description Files to attach, which come after the words; 20 with those in the parts.
+             * @description Files to attach after the text. At most 20, including those in `parts`.
              */
             attachment_ids?: string[];
             /** Content */
@@ -3266,7 +3455,7 @@ export interface components {
         MessageStatus: "sending" | "streaming" | "sent" | "delivered" | "interrupted" | "error" | "deleted";
         /**
          * MessageUpdate
-         * @description Whether models are sent it: as far as it fits, always, or never.
+         * @description Whether models receive the message: if it fits, always, or never.
          */
         MessageUpdate: {
             context_rule: components["schemas"]["ContextRule"];
@@ -3386,7 +3575,7 @@ export interface components {
         };
         /**
          * OAuthClientDocument
-         * @description A program that signs people in with others, as draft-ietf-oauth-client-id-metadata-document describes one.
+         * @description The OAuth client metadata of this program (draft-ietf-oauth-client-id-metadata-document).
          */
         OAuthClientDocument: {
             /** Application Type */
@@ -3413,7 +3602,7 @@ export interface components {
         Operation: "created" | "updated" | "deleted";
         /**
          * OptimizationType
-         * @description Ways to send less: leave the oldest out, tell what was said by a summary, say the same in fewer tokens.
+         * @description Ways to compact the context: omit the oldest messages, summarise them, or compress the text.
          * @enum {string}
          */
         OptimizationType: "truncation" | "summarization" | "compression";
@@ -3425,7 +3614,7 @@ export interface components {
         };
         /**
          * Origin
-         * @description The next `length` characters came with the version of this number.
+         * @description The next `length` characters came from the version with this number.
          */
         Origin: {
             /** Length */
@@ -3703,7 +3892,7 @@ export interface components {
         };
         /**
          * Place
-         * @description Characters into what the reader is typing, or into the current version where nothing is.
+         * @description Character offsets in the reader's working copy, or else in the current version.
          */
         Place: {
             /** End */
@@ -3747,7 +3936,7 @@ export interface components {
         };
         /**
          * PresenceEvent
-         * @description Somebody has the chat open, for the next 30 seconds or until they leave. Not stored, and not told again.
+         * @description A user has the chat open, for the next 30 seconds or until they leave. Not stored, and not repeated.
          */
         PresenceEvent: {
             /** Chat Id */
@@ -3807,8 +3996,26 @@ export interface components {
             sent: components["schemas"]["Sent"];
         };
         /**
+         * ProposalChange
+         * @description If `payload` is null, fetch the object.
+         */
+        ProposalChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "proposal";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            /** Payload */
+            payload: null;
+            /** Topic */
+            topic: string;
+        };
+        /**
          * ProposalCreate
-         * @description What a model shall do with the version, or with the selection in it.
+         * @description A request to a model to edit the version, or the selection in it.
          */
         ProposalCreate: {
             /** Chat Id */
@@ -3825,7 +4032,7 @@ export interface components {
         };
         /**
          * ProposalDecided
-         * @description `version` is the new one that has what was accepted; null if nothing was.
+         * @description `version` is the new version with the accepted edits, or null if there are none.
          */
         ProposalDecided: {
             proposal: components["schemas"]["ProposalRead"];
@@ -3833,7 +4040,7 @@ export interface components {
         };
         /**
          * ProposalEditRead
-         * @description `place` is null when it is decided, or when its words were changed since.
+         * @description `place` is null if the edit is decided, or if its text was changed since.
          */
         ProposalEditRead: {
             /** Id */
@@ -3847,7 +4054,7 @@ export interface components {
         };
         /**
          * ProposalRead
-         * @description `selection` is what it was asked for, while the model writes, and as long as its words are not changed.
+         * @description `selection` is the selected passage while the model writes. It is null if the passage was changed.
          */
         ProposalRead: {
             /** Base Version Number */
@@ -3887,6 +4094,23 @@ export interface components {
          * @enum {string}
          */
         ProposalStatus: "writing" | "open" | "decided" | "failed";
+        /**
+         * ProviderConfigChange
+         * @description If `payload` is null, fetch the object.
+         */
+        ProviderConfigChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "provider_config";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["ProviderConfigRead"] | null;
+            /** Topic */
+            topic: string;
+        };
         /** ProviderConfigCreate */
         ProviderConfigCreate: {
             /** Api Key */
@@ -3998,7 +4222,7 @@ export interface components {
         };
         /**
          * QuestionRead
-         * @description What a call that runs wants to know before it goes on: a form by a flat JSON Schema, or a page to open.
+         * @description A question from a running call: a form as a flat JSON Schema, or a page to open.
          */
         QuestionRead: {
             /**
@@ -4026,7 +4250,7 @@ export interface components {
         };
         /**
          * Ready
-         * @description The stream has begun: what is fetched after this misses nothing.
+         * @description The stream has started. Data fetched after this event misses no change.
          */
         Ready: Record<string, never>;
         /** ReasoningDeltaEvent */
@@ -4045,7 +4269,7 @@ export interface components {
         };
         /**
          * ReasoningPart
-         * @description What a model thought before it answered; shown folded, never sent back, not searched.
+         * @description Reasoning that a model produced before its answer; shown collapsed, never sent back, not searched.
          */
         ReasoningPart: {
             /** Duration Ms */
@@ -4069,7 +4293,7 @@ export interface components {
         };
         /**
          * Reload
-         * @description The given id is too old to catch up from: fetch everything anew.
+         * @description The given event id is too old to resume from. Fetch everything again.
          */
         Reload: Record<string, never>;
         /**
@@ -4087,6 +4311,23 @@ export interface components {
          * @enum {string}
          */
         Risk: "read_only" | "low" | "high";
+        /**
+         * RunChange
+         * @description If `payload` is null, fetch the object.
+         */
+        RunChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "run";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["RunRead"] | null;
+            /** Topic */
+            topic: string;
+        };
         /** RunErrorRead */
         RunErrorRead: {
             /** Code */
@@ -4177,10 +4418,9 @@ export interface components {
         Scope: "read" | "write" | "admin";
         /**
          * SearchHit
-         * @description A message, or with `message` null the title of a chat; with `attachment` what a file of the message says, with `draft`
-         *     the text of the draft that the chat is about.
+         * @description A match in a message, in a file of it (`attachment`), or with `message` null in a title or draft (`draft`).
          *
-         *     What is found `by` meaning has none of the words that were typed.
+         *     A match `by` meaning does not contain all the words that were typed.
          */
         SearchHit: {
             attachment: components["schemas"]["FoundFile"] | null;
@@ -4197,7 +4437,7 @@ export interface components {
         };
         /**
          * Segment
-         * @description A stretch of messages without a fork; `follows` is the number in the list, from 0, of the one that it goes on from.
+         * @description A stretch of messages without a fork; `follows` is the index, from 0, of the segment that it continues.
          */
         Segment: {
             first: components["schemas"]["SegmentEnd"];
@@ -4224,7 +4464,7 @@ export interface components {
         };
         /**
          * Selection
-         * @description Characters into the text of the version; equal for a place to write at.
+         * @description Character offsets in the text of the version. They are equal for an insertion point.
          */
         Selection: {
             /** End */
@@ -4246,7 +4486,7 @@ export interface components {
         ServerEvent: components["schemas"]["Ready"] | components["schemas"]["Reload"] | components["schemas"]["ChangeEvent"] | components["schemas"]["PresenceEvent"];
         /**
          * ServerToolRead
-         * @description `description` and `parameters` are what models are shown; `changed` what the server says now, where that is another.
+         * @description A tool of a server as models see it. `changed` is the server's current definition, if it is different.
          */
         ServerToolRead: {
             changed: components["schemas"]["DefinitionRead"] | null;
@@ -4264,6 +4504,24 @@ export interface components {
             };
             /** Title */
             title: string | null;
+        };
+        /**
+         * SessionChange
+         * @description If `payload` is null, fetch the object.
+         */
+        SessionChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "session";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            /** Payload */
+            payload: null;
+            /** Topic */
+            topic: string;
         };
         /**
          * SessionRead
@@ -4320,6 +4578,23 @@ export interface components {
         SetupRead: {
             /** Required */
             required: boolean;
+        };
+        /**
+         * ShareChange
+         * @description If `payload` is null, fetch the object.
+         */
+        ShareChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "share";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["ShareRead"] | null;
+            /** Topic */
+            topic: string;
         };
         /**
          * ShareCreate
@@ -4388,12 +4663,12 @@ export interface components {
         };
         /**
          * SharedChange
-         * @description To a stranger: that something of the chat or draft changed, to be fetched as strangers see it.
+         * @description Sent to strangers: the chat or draft changed. Fetch it again as strangers see it.
          */
         SharedChange: Record<string, never>;
         /**
          * SharedDraftRead
-         * @description What strangers see of a draft.
+         * @description A draft as strangers see it through a public link.
          */
         SharedDraftRead: {
             /** Content */
@@ -4418,7 +4693,7 @@ export interface components {
         SharedEvent: components["schemas"]["Ready"] | components["schemas"]["SharedChange"];
         /**
          * SharedMessageRead
-         * @description What strangers see of a message; `name` is its author's, null of a model's.
+         * @description A message as strangers see it; `name` is its author's, null for a model.
          */
         SharedMessageRead: {
             /**
@@ -4446,7 +4721,7 @@ export interface components {
         };
         /**
          * SharedRead
-         * @description A chat; with `draft` a draft, whose title it has then, and the newest of its chats.
+         * @description A shared chat, or with `draft` a shared draft: `title` is the draft's, the rest its newest chat's.
          */
         SharedRead: {
             /**
@@ -4480,7 +4755,7 @@ export interface components {
         };
         /**
          * SignInRead
-         * @description A sign-in that counts. `expires_at` is of the token at hand; `is_renewed`: the server gets the next one by itself.
+         * @description A current sign-in. `expires_at` is for the current token. `is_renewed`: Tertulia renews it automatically.
          */
         SignInRead: {
             /** Expires At */
@@ -4533,7 +4808,7 @@ export interface components {
         };
         /**
          * StateWrite
-         * @description `schema` stays as it is where it is absent; null takes it away.
+         * @description A new state. An absent `schema` stays unchanged; null removes it.
          */
         StateWrite: {
             /**
@@ -4550,7 +4825,7 @@ export interface components {
         };
         /**
          * StorageRead
-         * @description Bytes: what one's files have, and what they may.
+         * @description The bytes that the user's files have, and the most that they may have.
          */
         StorageRead: {
             /** Files */
@@ -4585,8 +4860,25 @@ export interface components {
             summary: string;
         };
         /**
+         * TagChange
+         * @description If `payload` is null, fetch the object.
+         */
+        TagChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "tag";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["TagRead"] | null;
+            /** Topic */
+            topic: string;
+        };
+        /**
          * TagColour
-         * @description Names of meanings in the web's own palette, which has each of them for light and for dark.
+         * @description Colour names of the web palette, which defines each for the light and dark themes.
          * @enum {string}
          */
         TagColour: "grey" | "red" | "orange" | "green" | "blue" | "purple";
@@ -4620,7 +4912,7 @@ export interface components {
         };
         /**
          * TagUpdate
-         * @description What is absent stays.
+         * @description Changes to a tag. Absent fields stay unchanged.
          */
         TagUpdate: {
             colour?: components["schemas"]["TagColour"] | null;
@@ -4656,7 +4948,7 @@ export interface components {
         };
         /**
          * ToolCallPart
-         * @description Where a model called a tool; what it asked, what was decided and what came of it is in the execution (docs/adr/0024).
+         * @description The place of a tool call. Its arguments, approval and result are in the tool execution (docs/adr/0024).
          */
         ToolCallPart: {
             /** Server */
@@ -4675,11 +4967,28 @@ export interface components {
             type: "tool_call";
         };
         /**
+         * ToolExecutionChange
+         * @description If `payload` is null, fetch the object.
+         */
+        ToolExecutionChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "tool_execution";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["ToolExecutionRead"] | null;
+            /** Topic */
+            topic: string;
+        };
+        /**
          * ToolExecutionRead
-         * @description `reason` says which rule ran, asked about or refused it; `untrusted_sources` whose words its arguments carry.
+         * @description A tool call. `reason` names the rule that decided. `untrusted_sources`: where text in its arguments comes from.
          *
-         *     `arguments_json`: the arguments that count, as JSON text with a line for each value, for whoever reads numbers less exactly than they
-         *     are.
+         *     `arguments_json` is the effective arguments as JSON text, one line per value. It keeps numbers exact that a client's
+         *     JSON parser would round.
          */
         ToolExecutionRead: {
             /** Approval Requested At */
@@ -4773,9 +5082,9 @@ export interface components {
         };
         /**
          * ToolRead
-         * @description `key` is what a chat's settings and rules name it by. `hints` are its server's own word, and decide nothing.
+         * @description A tool. Chat settings and rules refer to it by `key`. `hints` are claims of its server and decide nothing.
          *
-         *     `changed` is how its server describes it now, where that is not what was accepted.
+         *     `changed` is the server's current definition, if it differs from the accepted one.
          */
         ToolRead: {
             /** Can Dry Run */
@@ -4823,7 +5132,7 @@ export interface components {
         };
         /**
          * ToolResultRead
-         * @description `content` is null where it is long: the call itself, asked for by its id, has it. `excerpt` is its beginning as text.
+         * @description A tool result. `content` is null if it is long: get the call by its id. `excerpt` is its beginning as text.
          */
         ToolResultRead: {
             /** Content */
@@ -4842,10 +5151,10 @@ export interface components {
         };
         /**
          * ToolRule
-         * @description One rule about a tool. It counts where each named argument matches its pattern (`*` stands for anything).
+         * @description A rule for one tool. It applies if every named argument matches its pattern (`*` matches anything).
          *
-         *     `definition_digest`: what was allowed is the tool as it was described then, which the server notes; one that changed is
-         *     asked about again.
+         *     `definition_digest` identifies the definition that was allowed, and is set by the server. A changed tool needs
+         *     approval again.
          */
         ToolRule: {
             /** Arguments */
@@ -4860,29 +5169,46 @@ export interface components {
              */
             rule: "allow" | "ask" | "never";
         };
+        /**
+         * ToolServerChange
+         * @description If `payload` is null, fetch the object.
+         */
+        ToolServerChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "tool_server";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["ToolServerRead"] | null;
+            /** Topic */
+            topic: string;
+        };
         /** ToolServerCreate */
         ToolServerCreate: {
             /**
              * Cost Per Call
-             * @description US dollars that each call of its tools costs you.
+             * @description Cost of each call of its tools, in US dollars.
              * @default 0
              */
             cost_per_call: number | string;
             /**
-             * @description `test` for an account that is there to try things: whoever approves is told.
+             * @description `test` for a test account. The approval dialog shows it.
              * @default prod
              */
             environment: components["schemas"]["Environment"];
             /**
              * Headers
-             * @description Sent with every call, such as `Authorization`. They are never given back.
+             * @description Sent with every call, such as `Authorization`. They are never returned.
              */
             headers?: {
                 [key: string]: string;
             };
             /**
              * Name
-             * @description Lower-case letters, digits and dashes; its tools are called `name/tool`.
+             * @description Lower-case letters, digits and dashes. The keys of its tools are `name/tool`.
              */
             name: string;
             /** Url */
@@ -4890,7 +5216,7 @@ export interface components {
         };
         /**
          * ToolServerRead
-         * @description `id` is null for a server of the operator's. `definitions_digest` is of all that it says now. Amounts are US dollars.
+         * @description A server. `id` is null for the operator's. `definitions_digest` covers its tools. Costs are in US dollars.
          */
         ToolServerRead: {
             /** Cost Per Call */
@@ -4924,12 +5250,12 @@ export interface components {
         };
         /**
          * ToolServerUpdate
-         * @description What is absent stays. With another address its headers are given again: a secret is sent nowhere it was not meant for.
+         * @description Changes to a server. Absent fields stay. A new address needs its headers again, so that no secret leaks to it.
          */
         ToolServerUpdate: {
             /**
              * Accept Changes
-             * @description Take over what changed: the `definitions_digest` that you looked at.
+             * @description Accept the changed tools: the `definitions_digest` that you reviewed.
              */
             accept_changes?: string | null;
             /** Cost Per Call */
@@ -4948,7 +5274,7 @@ export interface components {
         };
         /**
          * ToolSignInCreate
-         * @description A program of yours that you registered with the service, where it registers none by itself.
+         * @description A client that you registered with the service, if the service does not register clients automatically.
          */
         ToolSignInCreate: {
             /** Client Id */
@@ -4958,7 +5284,7 @@ export interface components {
         };
         /**
          * ToolSignInFinish
-         * @description What the address that one comes back to was given by the service.
+         * @description The parameters that the service added to the redirect URL.
          */
         ToolSignInFinish: {
             /** Code */
@@ -4974,8 +5300,7 @@ export interface components {
         };
         /**
          * ToolSignInRead
-         * @description Where to go to sign in. `host` is whom one will deal with there, `token_host` who gives out what one is known by then; the
-         *     rest of the addresses is theirs.
+         * @description Where to sign in. `host` is the host of the sign-in page, `token_host` the host that issues tokens.
          */
         ToolSignInRead: {
             /** Host */
@@ -4989,13 +5314,15 @@ export interface components {
         };
         /**
          * ToolStatus
-         * @description `pending -> approved -> executing -> completed | failed | timeout`; `denied` and `cancelled` from before an end.
+         * @description Statuses: `pending -> approved -> executing -> completed | failed | timeout`.
+         *
+         *     An open call can also end as `denied` or `cancelled`.
          * @enum {string}
          */
         ToolStatus: "pending" | "approved" | "executing" | "completed" | "failed" | "timeout" | "denied" | "cancelled";
         /**
          * ToolUsage
-         * @description What the calls of one tool came to. Durations are of those that ran, in milliseconds.
+         * @description Usage of one tool. Durations are in milliseconds and cover only calls that ran.
          */
         ToolUsage: {
             /** Average Ms */
@@ -5029,7 +5356,7 @@ export interface components {
         TriggerReason: "token_limit" | "user_request" | "auto";
         /**
          * UsageGroup
-         * @description Sums of one group; what it is not grouped by is null. A chat that is gone for good is null too.
+         * @description Sums of one group. Fields that are not grouped by are null, and a permanently deleted chat is null.
          */
         UsageGroup: {
             /** Cached Tokens */
@@ -5061,7 +5388,7 @@ export interface components {
         };
         /**
          * UsageRead
-         * @description Tokens of one reply, as the provider counted them, or estimated where it never said. Cached ones are among the input.
+         * @description Tokens of one reply, as reported by the provider or estimated. `cached_tokens` are included in `input_tokens`.
          */
         UsageRead: {
             /** Cached Tokens */
@@ -5094,9 +5421,9 @@ export interface components {
         };
         /**
          * UsageSum
-         * @description `cost` is what is known, in dollars; `unknown_cost_replies` says how many replies it leaves out.
+         * @description `cost` is the known cost in dollars. `unknown_cost_replies` is the number of replies that it leaves out.
          *
-         *     Cached tokens are among the input tokens. Estimated replies are those of which the provider never said what they used.
+         *     Cached tokens are included in the input tokens. For estimated replies the provider reported no usage.
          */
         UsageSum: {
             /** Cached Tokens */
@@ -5124,6 +5451,23 @@ export interface components {
             chat_title: string;
             /** Message Id */
             message_id: string;
+        };
+        /**
+         * UserChange
+         * @description If `payload` is null, fetch the object.
+         */
+        UserChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "user";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["UserRead"] | null;
+            /** Topic */
+            topic: string;
         };
         /** UserCreate */
         UserCreate: {
@@ -5227,10 +5571,10 @@ export interface components {
         };
         /**
          * VersionCreate
-         * @description What was written on the version `parent_version_number`.
+         * @description A text based on the version `parent_version_number`.
          *
-         *     If the draft has moved on both are merged, unless a `branch` is wanted: then the new version stands beside what came since.
-         *     The working copy of this revision is taken up with it: the content has what it has.
+         *     If the draft has a newer version, both are merged. With `branch`, the text becomes a separate branch instead.
+         *     The working copy with the revision `working_copy_revision` is deleted, because the text contains it.
          */
         VersionCreate: {
             /**
@@ -5249,7 +5593,7 @@ export interface components {
         };
         /**
          * VersionListed
-         * @description A version without its text. `length` in characters.
+         * @description A version without its text. `length` is in characters.
          */
         VersionListed: {
             author: components["schemas"]["AuthorRead"] | null;
@@ -5284,7 +5628,7 @@ export interface components {
         };
         /**
          * VersionMade
-         * @description `merged`: the draft had moved on, and this version has both sides' changes.
+         * @description `merged`: the draft had a newer version, and this version has the changes of both.
          */
         VersionMade: {
             author: components["schemas"]["AuthorRead"] | null;
@@ -5357,7 +5701,7 @@ export interface components {
         };
         /**
          * VersionUpdate
-         * @description A name, or null to take it away; nothing else of a version ever changes.
+         * @description The name of a version, or null to remove it. Nothing else of a version can change.
          */
         VersionUpdate: {
             /** Name */
@@ -5376,8 +5720,16 @@ export interface components {
             provider: string;
         };
         /**
+         * WorkingCopyMoved
+         * @description The number of the newest stored text of the user. Fetch the draft to get it.
+         */
+        WorkingCopyMoved: {
+            /** Revision */
+            revision: number;
+        };
+        /**
          * WorkingCopyPut
-         * @description `revision` is the one that this window saw last, 0 if there was none; `window_id` is whatever tells it from others.
+         * @description `revision` is the last one that this window saw, or 0. `window_id` identifies the window.
          */
         WorkingCopyPut: {
             /** Base Version Number */
@@ -5407,7 +5759,7 @@ export interface components {
         };
         /**
          * WorkingCopyStored
-         * @description `merged`: another window had stored since, and the content has both.
+         * @description `merged`: the content also has changes of another window or of a newer version.
          */
         WorkingCopyStored: {
             /** Base Version Number */
@@ -5666,7 +6018,7 @@ export interface operations {
     get_attachments_api_v1_attachments_get: {
         parameters: {
             query?: {
-                /** @description Those of one chat; else all of one's own. */
+                /** @description Files of one chat. Default: your own files. */
                 chat_id?: string | null;
                 kind?: ("image" | "document" | "text" | "audio" | "video" | "archive") | null;
                 order?: "newest" | "largest" | "name";
@@ -5730,7 +6082,7 @@ export interface operations {
         requestBody: {
             content: {
                 "multipart/form-data": {
-                    /** @description The chat that it is meant for. */
+                    /** @description The chat that the file is for. */
                     chat_id?: string;
                     file: string;
                 };
@@ -5958,7 +6310,7 @@ export interface operations {
     get_content_api_v1_attachments__attachment_id__content_get: {
         parameters: {
             query?: {
-                /** @description To be saved, also where a browser could show it. */
+                /** @description Save the file, even if the browser could show it. */
                 download?: boolean;
             };
             header?: {
@@ -6309,13 +6661,13 @@ export interface operations {
     get_chats_api_v1_chats_get: {
         parameters: {
             query?: {
-                /** @description Those in the archive instead. */
+                /** @description Archived chats instead. */
                 archived?: boolean;
-                /** @description Those in the trash instead. */
+                /** @description Chats in the trash instead. */
                 trash?: boolean;
-                /** @description Only those that are pinned. */
+                /** @description Only pinned chats. */
                 pinned?: boolean;
-                /** @description Only those with this tag. */
+                /** @description Only chats with this tag. */
                 tag?: string | null;
                 /** @description How many items at most. */
                 limit?: number;
@@ -7798,11 +8150,11 @@ export interface operations {
     get_messages_api_v1_chats__chat_id__messages_get: {
         parameters: {
             query?: {
-                /** @description The message that the page ends with; else the chat's head. */
+                /** @description The newest message of the page. Default: the chat's head. */
                 leaf?: string | null;
-                /** @description Instead of `leaf`: the page ends with the newest leaf below this message. */
+                /** @description Instead of `leaf`: start from the newest leaf below this message. */
                 through?: string | null;
-                /** @description The thread below this message instead. */
+                /** @description Return the thread below this message instead. */
                 parent?: string | null;
                 /** @description How many items at most. */
                 limit?: number;
@@ -8841,7 +9193,7 @@ export interface operations {
     get_drafts_api_v1_drafts_get: {
         parameters: {
             query?: {
-                /** @description Those in the trash instead. */
+                /** @description List drafts in the trash instead. */
                 trash?: boolean;
                 /** @description How many items at most. */
                 limit?: number;
@@ -9130,7 +9482,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The ETag of what was read. */
+                /** @description The ETag of the draft as read. */
                 "if-match"?: string | null;
                 /** @description The same key and body give the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
@@ -10302,7 +10654,7 @@ export interface operations {
     get_diff_api_v1_drafts__draft_id__versions__number__diff_get: {
         parameters: {
             query?: {
-                /** @description The version to compare with; else its parent. */
+                /** @description The version to compare with. Defaults to the parent. */
                 against?: number | null;
             };
             header?: never;
@@ -13306,7 +13658,7 @@ export interface operations {
                 role?: components["schemas"]["MessageRole"] | null;
                 since?: string | null;
                 until?: string | null;
-                /** @description Only in the archive, or only outside; else both. */
+                /** @description Only archived chats, or only others. Default: both. */
                 archived?: boolean | null;
                 order?: "relevance" | "newest";
                 /** @description How many items at most. */
@@ -16444,13 +16796,13 @@ export interface operations {
     get_usage_api_v1_usage_get: {
         parameters: {
             query?: {
-                /** @description From this moment; 30 days ago if not given. */
+                /** @description Start of the period. Defaults to 30 days ago. */
                 since?: string | null;
-                /** @description Up to this moment; now if not given. */
+                /** @description End of the period. Defaults to now. */
                 until?: string | null;
-                /** @description `day`, `provider`, `model`, `chat`, or several. */
+                /** @description `day`, `provider`, `model`, `chat`, or several separated by commas. */
                 group_by?: string;
-                /** @description Minutes: where a day begins. */
+                /** @description Offset from UTC in minutes, for `day`. */
                 utc_offset?: number;
             };
             header?: never;

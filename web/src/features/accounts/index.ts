@@ -3,4 +3,5 @@ export { SetupForm, SignInForm } from "./components/entry";
 export { People } from "./components/people";
 export { Security } from "./components/security";
 export { SettingsForm } from "./components/settings-form";
+export { accountChanges } from "./events";
 export { meQuery, setupQuery, signOut } from "./queries";

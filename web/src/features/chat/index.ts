@@ -7,6 +7,6 @@ export { PublicChoice } from "./components/public-choice";
 export { ReplyText } from "./components/reply-text";
 export { SharedChat } from "./components/shared-chat";
 export { WaitingWords } from "./components/waiting-words";
-export { applyChange } from "./events";
+export { chatChanges } from "./events";
 export { cancelRun, chatQuery } from "./queries";
 export type { ShowToolCall } from "./tool-slot";

@@ -1,4 +1,4 @@
-import { infiniteQueryOptions, type QueryClient, queryOptions } from "@tanstack/react-query";
+import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { api, type Schemas } from "@/api/client";
 import { sendFile } from "@/api/upload";
 
@@ -132,43 +132,3 @@ export const decideEdits = (proposalId: string, deciding: Deciding, editIds?: st
   api<Schemas["ProposalDecided"]>("POST", `/proposals/${proposalId}/${deciding}`, {
     body: editIds ? { edit_ids: editIds } : {},
   });
-
-type Change = { entity: string; entity_id: string; operation: string; topic: string; payload: unknown };
-
-/** What a change makes worth asking for again. The text itself is the open editor's, which listens for itself. */
-export function applyDraftChange(client: QueryClient, change: Change): void {
-  const draftId = change.topic.slice("draft:".length);
-  switch (change.entity) {
-    case "draft":
-      void client.invalidateQueries({ queryKey: ["drafts"] });
-      void client.invalidateQueries({ queryKey: ["draft-chats", draftId] });
-      if (change.payload)
-        client.setQueryData<Draft>(
-          ["draft", draftId],
-          (known) => known && { ...known, ...(change.payload as Listed) },
-        );
-      else {
-        // Of another's draft it is not told what it is now.
-        void client.invalidateQueries({ queryKey: ["shared-drafts"] });
-        void client.invalidateQueries({ queryKey: ["draft", draftId] });
-      }
-      void client.invalidateQueries({ queryKey: ["attached-drafts"] });
-      if (change.operation === "deleted") void client.invalidateQueries({ queryKey: ["draft", draftId] });
-      return;
-    case "draft_version":
-      void client.invalidateQueries({ queryKey: ["draft-versions", draftId] });
-      return;
-    case "proposal":
-      void client.invalidateQueries({ queryKey: ["draft-proposals", draftId] });
-      return;
-    case "attached_draft":
-      void client.invalidateQueries({ queryKey: ["attached-drafts"] });
-      return;
-    case "chat":
-      if (change.operation !== "updated") void client.invalidateQueries({ queryKey: ["draft-chats"] });
-      return;
-    case "share":
-      void client.invalidateQueries({ queryKey: ["shared-drafts"] });
-      void client.invalidateQueries({ queryKey: ["draft"] });
-  }
-}

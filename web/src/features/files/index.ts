@@ -1,1 +1,2 @@
 export { FileList } from "./components/file-list";
+export { fileChanges } from "./events";

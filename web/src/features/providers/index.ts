@@ -1,1 +1,2 @@
 export { ProviderList } from "./components/provider-list";
+export { providerChanges } from "./events";

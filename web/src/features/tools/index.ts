@@ -6,5 +6,5 @@ export { ToolHistory } from "./components/tool-history";
 export { ToolRules } from "./components/tool-rules";
 export { ToolServers } from "./components/tool-servers";
 export { ToolsChoice } from "./components/tools-choice";
-export { applyToolChange } from "./events";
+export { toolChanges } from "./events";
 export { getCall, pendingQuery, type ToolCall } from "./queries";

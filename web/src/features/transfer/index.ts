@@ -1,1 +1,2 @@
 export { Transfer } from "./components/transfer";
+export { transferChanges } from "./events";

@@ -77,9 +77,9 @@ export function useDraftEditor(
       if (message.tell === "reload") void saves.heard(undefined);
       if (message.tell === "connection" && message.state === "online") void saves.store();
       if (message.tell !== "change" || message.change.topic !== `draft:${loaded.id}`) return;
-      const { entity, payload } = message.change;
-      if (entity === "draft_working_copy") void saves.heard((payload as { revision?: number })?.revision);
-      if (entity === "draft_version") void saves.heard(undefined);
+      const { change } = message;
+      if (change.entity === "draft_working_copy") void saves.heard(change.payload?.revision);
+      if (change.entity === "draft_version") void saves.heard(undefined);
     });
     return () => {
       clearTimeout(timer);

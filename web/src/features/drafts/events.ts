@@ -1,0 +1,28 @@
+import type { ChangeHandlers } from "@/realtime/protocol";
+import type { Draft } from "./queries";
+
+const idOf = (topic: string) => topic.slice("draft:".length);
+
+/** How loaded drafts follow their changes. The text itself belongs to the open editor, which listens on its own. */
+export const draftChanges: ChangeHandlers<
+  "draft" | "draft_version" | "draft_working_copy" | "proposal" | "attached_draft"
+> = {
+  draft: (client, change) => {
+    const draftId = idOf(change.topic);
+    const { payload } = change;
+    void client.invalidateQueries({ queryKey: ["drafts"] });
+    void client.invalidateQueries({ queryKey: ["draft-chats", draftId] });
+    void client.invalidateQueries({ queryKey: ["attached-drafts"] });
+    if (payload) client.setQueryData<Draft>(["draft", draftId], (known) => known && { ...known, ...payload });
+    // For another person's draft the change does not say what it is now.
+    else void client.invalidateQueries({ queryKey: ["shared-drafts"] });
+    if (!payload || change.operation === "deleted")
+      void client.invalidateQueries({ queryKey: ["draft", draftId] });
+  },
+  draft_version: (client, change) =>
+    void client.invalidateQueries({ queryKey: ["draft-versions", idOf(change.topic)] }),
+  draft_working_copy: () => undefined,
+  proposal: (client, change) =>
+    void client.invalidateQueries({ queryKey: ["draft-proposals", idOf(change.topic)] }),
+  attached_draft: (client) => void client.invalidateQueries({ queryKey: ["attached-drafts"] }),
+};
