@@ -1,1 +1,1 @@
-"""What requests cost, each figure beside the limit measured in the same run; see docs/operations/performance.md."""
+"""Measure what requests cost, with the limit measured in the same run. See docs/operations/performance.md."""

@@ -1,7 +1,7 @@
-"""`make bench`: the hot calls beside the limit, replies at once beside the provider itself, idle streams, start, memory, size.
+"""Run the benchmarks: hot calls and the limit, concurrent replies and the bare provider, idle streams, start, size.
 
-Absolute figures are this machine's; what is to be compared stands side by side, and was measured in one run, in turns.
-`make bench` runs all of it; `python -m bench calls streams idle start` runs parts.
+Absolute figures depend on this machine. Compare only figures of one run, which are measured alternately.
+`make bench` runs all parts; `python -m bench calls streams idle start` runs some.
 """
 
 import os
@@ -41,13 +41,13 @@ ROUNDS = 3
 SECONDS = 2.0
 
 
-PEOPLE = 100  # each may run four replies at once, and hold ten streams
+PEOPLE = 100  # each may run four replies and hold ten streams at once
 
 
 def seed(folder: Path) -> tuple[str, dict[str, str], list[Asker]]:
-    """200 chats of 4 messages, one of 50 and one of 10,000, and people with a chat each for replies at once.
+    """Create 200 chats of 4 messages, one of 50 and one of 10,000, and users with two chats each for replies.
 
-    Gives a session's token, the ids of the chats by their titles, and the people.
+    Return a session's token, the ids of the chats by title, and the users' tokens with their chats.
     """
     settings = Settings(data=folder)
     upgrade_schema(settings, now=now())
@@ -93,7 +93,7 @@ def seed(folder: Path) -> tuple[str, dict[str, str], list[Asker]]:
 
 @contextmanager
 def serving(command: list[str], environment: dict[str, str], port: int) -> Iterator[int]:
-    """A server as a process of its own; gives its id once it answers."""
+    """Run a server as a child process. Yield its process id once it answers."""
     process = subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL)  # noqa: S603
     try:
         for _ in range(200):
@@ -178,50 +178,52 @@ def report_whole(ours: tuple[int, int], seeded: whole.Seeded, own_page: bytes, f
     for name, figure in whole.measure_calls(*ours, whole.calls(seeded, own_page)).items():
         print(f"{name:32}{figure.cpu_ms:>10.3f}{figure.p50_ms:>11.2f}/{figure.p99_ms:<6.2f}", flush=True)
     took = whole.measure_uploads(ours[1], seeded.few, folder)
-    told = ", ".join(f"{bare:.2f} and {ours_s:.2f}" for bare, ours_s in took)
-    print(f"A file of {whole.FILE_MIB} MiB, seconds to write and sync it, and to upload it: {told}", flush=True)
+    timings = ", ".join(f"{bare:.2f} and {ours_s:.2f}" for bare, ours_s in took)
+    print(f"A file of {whole.FILE_MIB} MiB, seconds to write and sync it, and to upload it: {timings}", flush=True)
 
 
 def report_search(folder: Path) -> None:
     print(f"\nFilling {search.MESSAGES:,} messages to search in …", flush=True)
     settings, actor = search.fill(folder)
-    print("Search, ms (p50 / p95): ours, and FTS5 asked for the newest 50 alone")
+    print("Search, ms (p50 / p95): ours, and a bare FTS5 query for the newest 50")
     for timed in search.measure(settings, actor):
-        told = [
+        columns = [
             f"{sorted(took)[len(took) // 2]:.1f} / {sorted(took)[int(len(took) * 0.95)]:.1f}"
             for took in (timed.ours_ms, timed.bare_ms)
         ]
-        print(f"     {timed.name:<24} {told[0]:>16} {told[1]:>16}", flush=True)
+        print(f"     {timed.name:<24} {columns[0]:>16} {columns[1]:>16}", flush=True)
 
     by_meaning = search.measure_meaning(settings, actor)
-    told = [
+    columns = [
         f"{sorted(took)[len(took) // 2]:.1f} / {sorted(took)[int(len(took) * 0.95)]:.1f}"
         for took in (by_meaning.again_ms, by_meaning.words_ms)
     ]
-    print(f"Search by words and meaning over {search.PASSAGES:,} passages, and by words alone: {told[0]}, {told[1]};")
-    print(f"the first, which reads the codes: {by_meaning.first_ms:.0f}", flush=True)
+    print(
+        f"Search by text and meaning over {search.PASSAGES:,} passages, and by text alone: {columns[0]}, {columns[1]}"
+    )
+    print(f"The first search, which loads the codes: {by_meaning.first_ms:.0f}", flush=True)
 
 
 def report_drafts(folder: Path) -> None:
-    found = drafts.measure(folder)
+    measured = drafts.measure(folder)
     print("\nDrafts of 100 kB, ms (p50 / p95)")
     for name, took in (
-        ("save a version", found.save_ms),
-        ("open, 10 versions", found.open_few_ms),
-        ("open, 1,000 versions", found.open_many_ms),
-        ("compare the first and the last of 1,000", found.diff_ms),
-        ("merge two sides", found.merge_ms),
+        ("save a version", measured.save_ms),
+        ("open, 10 versions", measured.open_few_ms),
+        ("open, 1,000 versions", measured.open_many_ms),
+        ("compare the first and the last of 1,000", measured.diff_ms),
+        ("merge two sides", measured.merge_ms),
     ):
         print(f"     {name:<40} {sorted(took)[len(took) // 2]:>8.1f} / {sorted(took)[int(len(took) * 0.95)]:.1f}")
-    share = found.disk_bytes / found.text_bytes
-    print(f"1,000 versions are {found.disk_bytes:,} bytes in their rows, {share:.1f} times the text", flush=True)
+    share = measured.disk_bytes / measured.text_bytes
+    print(f"1,000 versions are {measured.disk_bytes:,} bytes in their rows, {share:.1f} times the text", flush=True)
 
 
 def report_tools(folder: Path) -> None:
     ran, lists = tools.measure(folder)
-    print(f"\nA tool call that a rule lets run, beside the tool itself, ms (p50 / p95): {_spread(ran)}")
+    print(f"\nThe overhead of an automatically allowed tool call, ms (p50 / p99): {_spread(ran)}")
     for count, took in lists:
-        print(f"The first 50 of {count:>5,} that wait for a decision: {_spread(took)}")
+        print(f"The first 50 of {count:>5,} pending approvals: {_spread(took)}")
 
 
 def report_context(folder: Path) -> None:
@@ -229,8 +231,8 @@ def report_context(folder: Path) -> None:
         f"\nPreparing a step for a window of {context.WINDOW:,} tokens, ms (p50 / p95), and with the first message pinned"
     )
     for length, *both in context.measure(folder):
-        told = [f"{sorted(took)[len(took) // 2]:.1f} / {sorted(took)[int(len(took) * 0.95)]:.1f}" for took in both]
-        print(f"     {f'{length:,} messages':<24} {told[0]:>16} {told[1]:>16}", flush=True)
+        columns = [f"{sorted(took)[len(took) // 2]:.1f} / {sorted(took)[int(len(took) * 0.95)]:.1f}" for took in both]
+        print(f"     {f'{length:,} messages':<24} {columns[0]:>16} {columns[1]:>16}", flush=True)
 
 
 def hot_calls(token: str, ids: dict[str, str]) -> dict[str, bytes]:
@@ -244,7 +246,7 @@ def hot_calls(token: str, ids: dict[str, str]) -> dict[str, bytes]:
 
 
 def report_start(command: list[str], environment: dict[str, str], port: int, folder: Path) -> None:
-    """From the command to the first answer, and what it holds when nobody does anything."""
+    """Measure the time from the command to the first answer, and the idle memory and CPU."""
     took = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
@@ -259,7 +261,7 @@ def report_start(command: list[str], environment: dict[str, str], port: int, fol
         (messages,) = connection.execute("SELECT count(*) FROM message").fetchone()
     print(f"Cold start {sorted(took)[len(took) // 2]:.2f} s; idle {memory:.0f} MiB and {idle_cpu:.1f} % of a core.")
     print(
-        f"On disk {size / messages:.0f} bytes a message, its words counted ({len(TEXT)} bytes, kept twice), all else included.\n"
+        f"On disk {size / messages:.0f} bytes per message, including its text ({len(TEXT)} bytes, stored twice) and everything else.\n"
     )
 
 
@@ -272,13 +274,13 @@ def report_streams(
 ) -> None:
     pid, port = ours
     print(
-        f"\nReplies of {TOKENS} tokens at {1000 / PAUSE_MS:.0f} a second (medians; added: ours less the provider directly)"
+        f"\nReplies of {TOKENS} tokens at {1000 / PAUSE_MS:.0f} a second (medians; added: ours minus the provider directly)"
     )
     print(
         f"{'at once':>8}{'limit us/token':>16}{'CPU us/token':>14}{'added first ms':>16}{'added end ms':>14}{'frames/token':>14}{'bytes/token':>13}{'lost':>6}{'failed':>8}"
     )
     for count in (1, 50, 200):
-        # Two chats of each person, spread over as many people as there are.
+        # The first chat of every user, then the second ones.
         chosen = (askers[::2] + askers[1::2])[:count]
         bare = relay_bare(*relay, count)
         done = stream(pid, port, provider_port, chosen)
@@ -289,7 +291,7 @@ def report_streams(
             f"{sum(r.size_bytes for r in done.replies) / tokens:>13.0f}{done.lost:>6}{done.failed:>8}",
             flush=True,
         )
-    print("\nCalls beside replies, ms (p50 / p99): while all of them begin at one moment, and while they stream")
+    print("\nCalls during replies, ms (p50 / p99): while all of them begin at once, and while they stream")
     for count in (50, 200):
         chosen = (askers[::2] + askers[1::2])[:count]
         done = stream(pid, port, provider_port, chosen, calls)
@@ -315,7 +317,7 @@ def report_idle(pid: int, port: int, askers: list[Asker]) -> None:
     change = request_bytes("PATCH", f"/api/v1/chats/{askers[0].chat_id}", askers[0].token, b'{"title": "Another"}')
     each, cpu_ms = listen_idly(pid, port, tokens, change)
     print(
-        f"\n{len(tokens)} idle event streams: {each:.1f} KiB each; a change told to ten of them {cpu_ms:.2f} ms of CPU, its call included."
+        f"\n{len(tokens)} idle event streams: {each:.1f} KiB each; a change sent to ten takes {cpu_ms:.2f} ms of CPU, including its call."
     )
 
 
@@ -341,7 +343,9 @@ def report(calls: dict[str, bytes], ours: tuple[int, int], limit: tuple[int, int
             )
     for connections in (1, 32):
         ratio = pages["newest page, chat of 10,000", connections] / pages["newest page, chat of 50", connections]
-        print(f"A page of 10,000 messages costs {ratio:.2f} times one of 50, at {connections} connections.")
+        print(
+            f"A page of the chat of 10,000 costs {ratio:.2f} times one of the chat of 50, at {connections} connections."
+        )
 
 
 def _median(figures: list[Figure]) -> Figure:

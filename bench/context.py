@@ -1,4 +1,4 @@
-"""Preparing what a step sends, by how long the chat is: also with a message pinned at its very beginning."""
+"""Measure the preparation of a step by the length of the chat, also with the first message pinned."""
 
 import time
 from pathlib import Path
@@ -27,7 +27,7 @@ WORDS = "words of a message that is neither short nor long, as people write them
 
 
 def measure(folder: Path) -> list[tuple[int, list[float], list[float]]]:
-    """For each length the milliseconds of each preparing, without and with a pinned first message."""
+    """Return the milliseconds of each preparation by chat length, without and with a pinned first message."""
     settings = Settings(data=folder)
     upgrade_schema(settings, now=clock.now())
     engine = plain_engine(settings)
@@ -35,16 +35,16 @@ def measure(folder: Path) -> list[tuple[int, list[float], list[float]]]:
     with Session(engine) as session:
         session.add(User(id=actor.user_id, username="bench", username_key="bench", name="Bench"))
         session.commit()
-    found = []
+    results = []
     for length in LENGTHS:
         chat_id, ids = _chat(engine, actor, length)
         plain = _timed(engine, chat_id, ids[-1])
         with Session(engine) as session:
             session.execute(sa.update(Message).where(Message.id == ids[0]).values(context_rule=ContextRule.PINNED))
             session.commit()
-        found.append((length, plain, _timed(engine, chat_id, ids[-1])))
+        results.append((length, plain, _timed(engine, chat_id, ids[-1])))
     engine.dispose()
-    return found
+    return results
 
 
 def _chat(engine: sa.Engine, actor: Actor, length: int) -> tuple[str, list[str]]:
@@ -74,7 +74,7 @@ def _chat(engine: sa.Engine, actor: Actor, length: int) -> tuple[str, list[str]]
 
 def _timed(engine: sa.Engine, chat_id: str, leaf: str) -> list[float]:
     took = []
-    with Session(engine) as session:  # what a full window leaves out is recorded once, and not measured
+    with Session(engine) as session:  # what a full window omits is recorded once, and not measured
         _prepare(session, chat_id, leaf)
         session.commit()
     for _ in range(TIMES):
@@ -86,6 +86,6 @@ def _timed(engine: sa.Engine, chat_id: str, leaf: str) -> list[float]:
 
 
 def _prepare(session: Session, chat_id: str, leaf: str) -> None:
-    """As a run does: what the model is like, what is told besides, the branch."""
+    """Prepare a step as a run does: the model's properties, additional context, the branch."""
     model = ForModel("openai", "model-a", WINDOW, False, (), READER)
     gather_context(session, prepare_reading(session, chat_id, leaf, model).reading)

@@ -1,4 +1,4 @@
-"""Drafts: saving, opening, comparing and merging 100 kB, and what a thousand versions of it cost on the disk."""
+"""Measure saving, opening, comparing and merging drafts of 100 kB, and the disk size of 1,000 versions."""
 
 import random
 import time
@@ -60,7 +60,7 @@ def measure(folder: Path) -> Measured:
             list_versions(session, actor, draft_id, limit=50)
 
         mine, theirs = _edited(text, chance), _edited(text, chance)
-        found = Measured(
+        measured = Measured(
             saved[-TIMES:],
             _timed(lambda: opened(few)),
             _timed(lambda: opened(many)),
@@ -70,7 +70,7 @@ def measure(folder: Path) -> Measured:
             len(last.encode()),
         )
     engine.dispose()
-    return found
+    return measured
 
 
 def _draft(
@@ -100,7 +100,7 @@ def _text(chance: random.Random) -> str:
 
 
 def _edited(text: str, chance: random.Random) -> str:
-    """Three small changes, as between two pauses."""
+    """Make three small changes, as between two saves."""
     for _ in range(3):
         at = chance.randrange(len(text))
         text = f"{text[:at]} a few new words {text[at + chance.randrange(20) :]}"

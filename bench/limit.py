@@ -1,6 +1,6 @@
-"""The limit: bare ASGI, raw sqlite3 on the event loop, one encoder. No checks, no layers; nothing can cost much less.
+"""Serve the limit: bare ASGI, raw sqlite3 on the event loop, one encoder. It has no checks and no layers.
 
-It answers the same questions on the same data, with the look-up of the session, and the columns that a list shows.
+It answers the same requests on the same data, including the session look-up and the columns that a list shows.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""A load of keep-alive HTTP/1.1 requests over plain sockets, and what it cost the process that served them."""
+"""Send keep-alive HTTP/1.1 requests over plain sockets, and measure the CPU time of the server process."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ class Figure:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far, all its threads."""
+    """Return the user and system time of a process so far, over all threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 

@@ -1,4 +1,4 @@
-"""A provider that speaks OpenAI's format at an even pace: so many tokens, one each so many milliseconds, for any number at once."""
+"""Simulate a provider with OpenAI's format at an even pace: tokens at fixed intervals, for any number of requests."""
 
 import asyncio
 import sys

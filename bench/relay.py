@@ -1,4 +1,4 @@
-"""The limit of streaming: bytes from the provider to the reader as they come. No parsing, no storing, no merging."""
+"""Serve the limit of streaming: pass bytes from the provider to the reader without parsing, storing or merging."""
 
 import asyncio
 import sys
@@ -8,11 +8,11 @@ async def main(port: int, provider_port: int) -> None:
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = await reader.readuntil(b"\r\n\r\n{}")
-            coming, asking = await asyncio.open_connection("127.0.0.1", provider_port)
-            asking.write(request)
-            while piece := await coming.read(65536):
+            provider_reader, provider_writer = await asyncio.open_connection("127.0.0.1", provider_port)
+            provider_writer.write(request)
+            while piece := await provider_reader.read(65536):
                 writer.write(piece)
-            asking.close()
+            provider_writer.close()
         except (ConnectionError, asyncio.IncompleteReadError):
             return
         finally:

@@ -1,4 +1,4 @@
-"""Searching a million messages: our call's work beside the bare question to FTS5."""
+"""Measure search in a million messages, compared with a bare FTS5 query."""
 
 import random
 import time
@@ -26,9 +26,9 @@ from tertulia.search.service import Meaning, Narrowed, search
 from tertulia.settings import Settings
 
 MESSAGES = 1_000_000
-PASSAGES = 300_000  # of the newest messages, with vectors of chance
+PASSAGES = 300_000  # of the newest messages, with random vectors
 A_CHAT = 1000
-COMMON, RARE, EVERY = "table", "zebra", 10_000  # the rare word is in each ten-thousandth message
+COMMON, RARE, EVERY = "table", "zebra", 10_000  # the rare word is in every ten-thousandth message
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ def fill_passages(engine: sa.Engine, actor: Actor) -> None:
 
 @dataclass(frozen=True)
 class TimedMeaning:
-    first_ms: float  # reads the codes
+    first_ms: float  # includes loading the codes
     again_ms: list[float]
-    words_ms: list[float]  # the same search by words alone
+    words_ms: list[float]  # the same search by text alone
 
 
 def measure_meaning(settings: Settings, actor: Actor, times: int = 40) -> TimedMeaning:
@@ -135,7 +135,7 @@ def measure_meaning(settings: Settings, actor: Actor, times: int = 40) -> TimedM
 
 def measure(settings: Settings, actor: Actor, times: int = 40) -> list[Timed]:
     engine = plain_engine(settings, writes=False)
-    found = []
+    results = []
     with Session(engine) as session:
         driver = session.connection().connection.driver_connection
         assert driver is not None
@@ -146,7 +146,7 @@ def measure(settings: Settings, actor: Actor, times: int = 40) -> list[Timed]:
             ("the beginning of words", "w1"),
         ):
             ours, bare = [], []
-            question = " AND ".join(f'"{word}"*' for word in typed.split())
+            match = " AND ".join(f'"{word}"*' for word in typed.split())
             for _ in range(times):
                 began = time.perf_counter()
                 search(session, actor, typed, Narrowed())
@@ -154,9 +154,9 @@ def measure(settings: Settings, actor: Actor, times: int = 40) -> list[Timed]:
                 began = time.perf_counter()
                 driver.execute(
                     "SELECT rowid FROM search_index WHERE search_index MATCH ? ORDER BY rowid DESC LIMIT 50",
-                    (question,),
+                    (match,),
                 ).fetchall()
                 bare.append((time.perf_counter() - began) * 1000)
-            found.append(Timed(name, ours, bare))
+            results.append(Timed(name, ours, bare))
     engine.dispose()
-    return found
+    return results

@@ -1,4 +1,4 @@
-"""Replies at once: what a token costs the server, and what the server adds to the time that the provider takes."""
+"""Measure concurrent replies: CPU per token, and the time that the server adds to the provider's."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ PAUSE_MS = 20.0  # 50 tokens a second
 
 @dataclass
 class Reply:
-    """One reply as its reader saw it; seconds from the moment of asking."""
+    """One reply as its reader received it. Times are seconds from the request."""
 
     first_s: float = 0.0
     end_s: float = 0.0
@@ -30,7 +30,7 @@ class Streaming:
     replies: list[Reply]
     direct: list[Reply]
     cpu_us_per_token: float
-    # Milliseconds of the calls beside them: until the last of them has its first word, and from then on.
+    # Milliseconds of concurrent calls: until every reply has its first token, and from then on.
     beside_beginning: dict[str, list[float]] = field(default_factory=dict)
     beside_streaming: dict[str, list[float]] = field(default_factory=dict)
 
@@ -50,7 +50,7 @@ class Asker:
 
 
 async def ask(port: int, asker: Asker) -> Reply:
-    """Send a message, and follow the run to its end."""
+    """Send a message and follow the run to its end."""
     reply = Reply()
     began = time.perf_counter()
     try:
@@ -100,7 +100,7 @@ async def ask_directly(port: int) -> Reply:
 
 
 def relay_bare(pid: int, port: int, count: int) -> float:
-    """Microseconds of CPU for each token of a relay that does nothing but pass bytes on."""
+    """Return the CPU microseconds per token of a relay that only passes bytes on."""
 
     async def main() -> float:
         before = cpu_seconds(pid)
@@ -133,22 +133,22 @@ async def _beside(
 
 
 def stream(
-    pid: int, port: int, provider_port: int, askers: list[Asker], beside: dict[str, bytes] | None = None
+    pid: int, port: int, provider_port: int, askers: list[Asker], other_calls: dict[str, bytes] | None = None
 ) -> Streaming:
-    """All of them at once, and, if given, other calls beside them at an even pace."""
+    """Run all replies at once and, if given, other calls at an even pace meanwhile."""
 
     async def main() -> Streaming:
         direct = await asyncio.gather(*(ask_directly(provider_port) for _ in askers))
-        over = asyncio.Event()
-        others: dict[str, list[tuple[float, float]]] = {name: [] for name in beside or {}}
+        is_over = asyncio.Event()
+        others: dict[str, list[tuple[float, float]]] = {name: [] for name in other_calls or {}}
         calls = [
-            asyncio.create_task(_beside(port, request, over, others[name], 0.02))
-            for name, request in (beside or {}).items()
+            asyncio.create_task(_beside(port, request, is_over, others[name], 0.02))
+            for name, request in (other_calls or {}).items()
         ]
         before, began = cpu_seconds(pid), time.perf_counter()
         replies = await asyncio.gather(*(ask(port, asker) for asker in askers))
         spent = cpu_seconds(pid) - before
-        over.set()
+        is_over.set()
         await asyncio.gather(*calls)
         tokens = sum(reply.tokens for reply in replies) or 1
         all_begun = began + max(reply.first_s for reply in replies)
@@ -162,7 +162,7 @@ def stream(
 
 
 def listen_idly(pid: int, port: int, tokens: list[str], change: bytes) -> tuple[float, float]:
-    """Open an event stream with each token: KiB of memory for each, and milliseconds of CPU for a change told to ten of them."""
+    """Open an event stream per token. Return KiB of memory per stream, and CPU ms of a change sent to ten of them."""
 
     async def main() -> tuple[float, float]:
         before = resident_kib(pid)

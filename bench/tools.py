@@ -1,4 +1,4 @@
-"""Tools: what recording a call costs beside the tool itself, and the list of what waits, by how much waits."""
+"""Measure the overhead of recording a tool call, and listing pending approvals by how many there are."""
 
 import time
 from pathlib import Path
@@ -34,7 +34,7 @@ ALLOWED = AutoApprovalUpdate.model_validate({"specific_tools": {"calculate": [{"
 
 
 def measure(folder: Path) -> tuple[list[float], list[tuple[int, list[float]]]]:
-    """Milliseconds of each call that a rule lets run, its three transactions together; and of each first page of what waits."""
+    """Return the milliseconds of each allowed call (three transactions), and of the first approvals by count."""
     settings = Settings(data=folder)
     upgrade_schema(settings, now=clock.now())
     engine = plain_engine(settings)

@@ -1,4 +1,4 @@
-"""The whole chat: the side bar of somebody with 10,000 chats, a chat opened by a stranger, files that come in."""
+"""Measure the side bar of a user with 10,000 chats, a chat opened by a stranger, and uploads."""
 
 import os
 import time
@@ -27,13 +27,13 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Seeded:
-    few: str  # the token of somebody with fifty chats
-    many: str  # and of one with ten thousand
-    share: str  # the token of a link to the chat of fifty messages
+    few: str  # the session token of a user with 50 chats
+    many: str  # the session token of a user with 10,000 chats
+    share: str  # the token of a public link to the chat of 50 messages
 
 
-def fill(folder: Path, life: SessionLife, owner_of: str) -> Seeded:
-    """Beside what is there already: two people, and a link to the chat `owner_of`."""
+def fill(folder: Path, life: SessionLife, chat_id: str) -> Seeded:
+    """Add two users, and a public link to the chat."""
     engine = plain_engine(Settings(data=folder))
     device = DeviceInfo(user_agent="bench", platform="", browser="")
     tokens = []
@@ -46,7 +46,7 @@ def fill(folder: Path, life: SessionLife, owner_of: str) -> Seeded:
                 create_chat(session, ChatCreate(title=f"Chat {number}"), owner_id=actor.user_id)
             tokens.append(start_session(session, actor.user_id, life=life, device=device))
         owner = session.query(User).filter(User.username == "bench").one()
-        share = create_share(session, Actor(UserId(owner.id), UserRole.USER), ChatId(owner_of), ShareCreate())
+        share = create_share(session, Actor(UserId(owner.id), UserRole.USER), ChatId(chat_id), ShareCreate())
         session.commit()
     engine.dispose()
     return Seeded(tokens[0], tokens[1], share["token"] or "")
@@ -63,7 +63,7 @@ def calls(seeded: Seeded, own_page: bytes) -> dict[str, bytes]:
 
 
 def measure_calls(pid: int, port: int, wanted: dict[str, bytes]) -> dict[str, Figure]:
-    """At one client; strangers' looks are limited by the minute, so few of them are timed."""
+    """Measure with one client. Strangers' requests are limited per minute, so only few are timed."""
     return {
         name: measure(pid, port, request, connections=1, seconds=0.4 if "stranger" in name else 2.0)
         for name, request in wanted.items()
@@ -71,7 +71,7 @@ def measure_calls(pid: int, port: int, wanted: dict[str, bytes]) -> dict[str, Fi
 
 
 def measure_uploads(port: int, token: str, folder: Path) -> list[tuple[float, float]]:
-    """Seconds to write a file of 64 MiB to the disk, synced, and to upload the same bytes; in turns."""
+    """Return the seconds to write and sync a file of 64 MiB, and to upload it, measured alternately."""
     took = []
     for number in range(ROUNDS):
         content = os.urandom(FILE_MIB * 2**20 // 2).hex().encode()

@@ -1,4 +1,4 @@
-"""Build web/ into src/tertulia/web, unless what is there was built from the very same sources."""
+"""Build web/ into src/tertulia/web, unless it was already built from the same sources."""
 
 import hashlib
 import os
@@ -14,12 +14,12 @@ SKIPPED = {"node_modules", "dist", ".vite"}
 
 
 def build_web(root: Path) -> bool:
-    """Whether anything had to be built. Raises SystemExit with a sentence when it cannot be."""
+    """Build if needed, and return whether it was. Raises SystemExit with a sentence if it fails."""
     web, out = root / "web", root / "src" / "tertulia" / "web"
     stamp, wanted = out / ".built-from", _hash_of(web)
     if stamp.is_file() and stamp.read_text() == wanted:
         return False
-    if not (web / "package.json").is_file():  # an sdist carries the built files instead
+    if not (web / "package.json").is_file():  # an sdist contains the built files instead
         return False
     environment = with_node()
     print("Building the web pages (about half a minute, once) …", flush=True)
@@ -38,7 +38,7 @@ def _hash_of(web: Path) -> str:
 
 
 def with_node() -> dict[str, str]:
-    """The environment with a Node that is new enough: the system's, else the one that a wheel brings."""
+    """Return the environment with a recent Node: the system's, else the one of a wheel."""
     environment = dict(os.environ)
     if shutil.which("npm") and _version("node") >= OLDEST_NODE:
         return environment
@@ -53,15 +53,15 @@ def with_node() -> dict[str, str]:
 
 def _version(program: str) -> tuple[int, ...]:
     try:
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        output = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return (0,)
-    return tuple(int(part) for part in re.findall(r"\d+", said)[:2])
+    return tuple(int(part) for part in re.findall(r"\d+", output)[:2])
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
     if subprocess.run(command, cwd=folder, env=environment, check=False).returncode != 0:
-        raise SystemExit(f"'{' '.join(command)}' failed in {folder}; its own words stand above.")
+        raise SystemExit(f"'{' '.join(command)}' failed in {folder}. See its output above.")
 
 
 if __name__ == "__main__":

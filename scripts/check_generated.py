@@ -1,4 +1,4 @@
-"""Is the web's generated client what the server's document says now? `make api` makes it anew."""
+"""Check that the web's generated client matches the server's OpenAPI document. `make api` regenerates it."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ def main() -> int:
     root = Path(__file__).resolve().parent.parent
     before = {name: (root / name).read_bytes() for name in GENERATED}
     export_openapi.main()
-    made = subprocess.run(
+    process = subprocess.run(
         [
             sys.executable,
             "scripts/build_web.py",
@@ -30,8 +30,8 @@ def main() -> int:
     stale = [name for name in GENERATED if (root / name).read_bytes() != before[name]]
     for name, content in before.items():
         (root / name).write_bytes(content)
-    if made.returncode != 0 or stale:
-        print(f"Out of date: {', '.join(stale) or made.stderr.decode()}. Run `make api`.", file=sys.stderr)
+    if process.returncode != 0 or stale:
+        print(f"Out of date: {', '.join(stale) or process.stderr.decode()}. Run `make api`.", file=sys.stderr)
         return 1
     return 0
 

@@ -1,8 +1,8 @@
-"""Complete web/package-lock.json with the packages of other platforms, which a partial registry leaves out.
+"""Complete web/package-lock.json with packages of other platforms, which a partial registry omits.
 
-`npm ci` refuses a lock that lacks an optional dependency, even one that this platform would never install. An entry made
-here has the exact version that its parent asks for, and the platform that its name tells; it carries no hash, so where it
-is really needed npm takes it by version alone.
+`npm ci` rejects a lock without an optional dependency, even one that this platform never installs. An entry added here
+has the exact version that its parent requires, and the platform in its name. It has no hash, so npm installs it by
+version alone.
 """
 
 import json

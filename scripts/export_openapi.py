@@ -1,4 +1,4 @@
-"""Write the OpenAPI document that the web's types are generated from."""
+"""Write the OpenAPI document from which the web's types are generated."""
 
 import json
 import tempfile

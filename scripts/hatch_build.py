@@ -1,4 +1,4 @@
-"""Hatchling's hook: a wheel or sdist carries the built web pages."""
+"""Include the built web pages in wheels and sdists, as a Hatchling hook."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ class WebBuildHook(BuildHookInterface[Any]):
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        if version == "editable":  # `make run` builds the pages itself, and says so
+        if version == "editable":  # `make run` builds the pages itself, and reports it
             return
         sys.path.insert(0, str(Path(self.root) / "scripts"))
         from build_web import build_web

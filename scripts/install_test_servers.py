@@ -1,4 +1,4 @@
-"""The MCP servers of others that the tests talk to, as their lock says; those of Python come with the tests' packages."""
+"""Install the third-party MCP servers of the tests, as locked. Those in Python come with the tests' packages."""
 
 import hashlib
 from pathlib import Path
@@ -13,7 +13,7 @@ def main() -> None:
     wanted = hashlib.sha256(lock).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted:
         return
-    print("Installing the MCP servers that the tests talk to …", flush=True)
+    print("Installing the MCP servers for the tests …", flush=True)
     run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], FOLDER, with_node())
     stamp.write_text(wanted)
 

@@ -1,4 +1,4 @@
-"""Write the next migration from what the models say and the newest migration lacks; then review it by hand."""
+"""Write the next migration from the difference between models and migrations. Review it by hand."""
 
 import sys
 import tempfile

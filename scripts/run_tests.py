@@ -1,4 +1,4 @@
-"""Run the whole suite, side by side: two more than there are cores, as each waits nearly half of its time."""
+"""Run the whole test suite in parallel, with two more workers than cores, because each waits half of its time."""
 
 import os
 import shutil
@@ -7,8 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-# What tests write is written in memory where there is plenty: a third of their time is waiting for the disk otherwise.
-MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+# Tests write to memory if there is enough. Otherwise they wait for the disk for a third of their time.
+MEMORY = Path("/dev/shm")  # noqa: S108 - we create a separate folder in it
 ENOUGH_BYTES = 2 * 1024**3
 
 

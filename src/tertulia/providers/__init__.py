@@ -1,1 +1,1 @@
-"""Who serves models: one Provider protocol; each adapter maps its wire format to our stream events."""
+"""Model providers: one Provider protocol, and adapters that map each wire format to our stream events."""

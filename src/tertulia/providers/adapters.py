@@ -1,4 +1,4 @@
-"""From a vendor and what a person or the operator set up for it to an adapter that can be asked."""
+"""Build adapters from vendors and the settings of users or the operator."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,17 +20,17 @@ _DNS_LABEL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 @dataclass(frozen=True)
 class Access:
-    """What it takes to call a vendor."""
+    """The key and settings needed to call a vendor."""
 
     api_key: str | None = field(default=None, repr=False)
-    base_url: str | None = None  # instead of the vendor's own
+    base_url: str | None = None  # replaces the vendor's own
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_adapter(
     vendor: Vendor, access: Access, client: httpx.AsyncClient, timeouts: Timeouts, *, shown_as: str
 ) -> ListingProvider:
-    """Raises ProviderFieldInvalid for what is missing or cannot be."""
+    """Build an adapter. Raises ProviderFieldInvalid if a setting is missing or invalid."""
     headers = {"Content-Type": "application/json"}
     if access.api_key:
         headers |= {"Authorization": f"Bearer {access.api_key}"} if vendor.key_header == "authorization" else {}
@@ -42,53 +42,51 @@ def build_adapter(
         return Anthropic(wire)
     dialect = vendor.dialect
     if access.base_url and vendor.id == "openai":
-        # Whatever answers there speaks the format as most do; the newer name of the token limit is OpenAI's own.
+        # Other servers expect the common name of the token limit, not OpenAI's newer one.
         dialect = Dialect()
     if access.base_url and dialect.models_address and dialect.models_address.startswith("http"):
-        # The key is for the address that was named, so the list is asked for there and nowhere else.
+        # The key is for the entered address, so it must not be sent to the vendor's separate list address.
         dialect = replace(dialect, models_address="/models")
     return OpenAICompatible(wire, dialect)
 
 
 def resolve_base_url(vendor: Vendor, access: Access) -> str:
-    """The address with everything filled in. Raises ProviderFieldInvalid."""
+    """Return the address with its fields filled in. Raises ProviderFieldInvalid."""
     if access.base_url:
         return check_base_url(access.base_url)
     if vendor.base_url is None:
-        raise ProviderFieldInvalid("base_url", "Say the address; it usually ends in /v1.")
+        raise ProviderFieldInvalid("base_url", "Enter the address. It usually ends in /v1.")
     for wanted in vendor.fields:
         value = access.fields.get(wanted.name, "")
         if not value:
-            raise ProviderFieldInvalid(f"settings.{wanted.name}", f"Say the {wanted.label.lower()}: {wanted.help}")
+            raise ProviderFieldInvalid(f"settings.{wanted.name}", f"Enter the {wanted.label.lower()}: {wanted.help}")
         if not set(value) <= _DNS_LABEL or len(value) > 63:
             raise ProviderFieldInvalid(
                 f"settings.{wanted.name}",
-                f"The {wanted.label.lower()} is a part of the address: a-z, 0-9 and hyphens only.",
+                f"The {wanted.label.lower()} is part of the address. Use only a-z, 0-9 and hyphens.",
             )
     return vendor.base_url.format(**access.fields)
 
 
 def check_base_url(url: str) -> str:
-    """http or https, with a host, and nothing that would go to another place or hide a secret. Without a final slash."""
+    """Check an http(s) address and return it without a final slash. Refuse user info, query and fragment."""
     if len(url) > MAX_URL:
-        raise ProviderFieldInvalid("base_url", f"An address has at most {MAX_URL} characters.")
+        raise ProviderFieldInvalid("base_url", f"An address can have at most {MAX_URL} characters.")
     try:
         parts = urlsplit(url)
         port_is_fine = parts.port is None or parts.port > 0
     except ValueError:
-        raise ProviderFieldInvalid(
-            "base_url", "This is not an address. It looks like https://example.com/v1."
-        ) from None
+        raise ProviderFieldInvalid("base_url", "This is not an address. Use the form https://example.com/v1.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
-        raise ProviderFieldInvalid("base_url", "An address begins with https:// or http://.")
+        raise ProviderFieldInvalid("base_url", "An address must begin with https:// or http://.")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ProviderFieldInvalid("base_url", "Leave out names, passwords, ? and #; the key has a field of its own.")
+        raise ProviderFieldInvalid("base_url", "Remove user names, passwords, ? and #. Enter the key in its own field.")
     if any(not character.isprintable() or character in " \\" for character in url):
-        raise ProviderFieldInvalid("base_url", "An address has no spaces.")
+        raise ProviderFieldInvalid("base_url", "An address cannot contain spaces or backslashes.")
     try:
         host = httpx.URL(url).raw_host
     except (httpx.InvalidURL, UnicodeError):
         host = b""
     if not host:
-        raise ProviderFieldInvalid("base_url", "This is not the name of a server.")
+        raise ProviderFieldInvalid("base_url", "The host name of this address is not valid.")
     return url.rstrip("/")

@@ -1,4 +1,4 @@
-"""Anthropic's Messages: our own thin client (docs/adr/0006)."""
+"""Call Anthropic's Messages API with our own thin client (docs/adr/0006)."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -23,10 +23,10 @@ from tertulia.providers.wire import MAX_LISTED, Wire, count_of, read_all
 VERSION = "2023-06-01"
 MAX_TEMPERATURE = 1.0
 MAX_PAGES = 20
-# The format wants a person's message first; where the branch is cut before a reply, this stands for what went before.
+# The API requires a user message first. This text replaces earlier messages if the branch starts with a reply.
 LEFT_OUT = "(Earlier messages were left out.)"
 _WITH_SHORT_ANSWERS = ("claude-3-opus", "claude-3-sonnet", "claude-3-haiku", "claude-2")
-# Models that answer any temperature or top_p but their own with an error.
+# Models that reject any temperature or top_p other than their default.
 _WITHOUT_SAMPLING = (
     "claude-opus-4-7",
     "claude-opus-4-8",
@@ -54,14 +54,14 @@ class Anthropic:
         self._wire = wire
 
     async def list_models(self) -> list[ListedModel]:
-        """Every page of the list, newest model first. Raises a ProviderError."""
-        found: list[ListedModel] = []
+        """List the models of all pages, newest first. Raises a ProviderError."""
+        models: list[ListedModel] = []
         after = ""
         for _ in range(MAX_PAGES):
             page = await self._wire.get_json(f"/models?limit=100{after}")
             if not isinstance(page, dict) or not isinstance(page.get("data"), list):
-                raise MalformedReply(f"{self.name} does not list its models in Anthropic's form.")
-            found += [
+                raise MalformedReply(f"{self.name} does not list its models in Anthropic's format.")
+            models += [
                 ListedModel(
                     model_name=entry["id"],
                     display_name=entry["display_name"][:200] if isinstance(entry.get("display_name"), str) else None,
@@ -73,14 +73,14 @@ class Anthropic:
             if not page.get("has_more") or not isinstance(page.get("last_id"), str):
                 break
             after = f"&after_id={page['last_id']}"
-        return found[:MAX_LISTED]
+        return models[:MAX_LISTED]
 
     async def count_tokens(self, model_name: str, text: str) -> int:
         body = {"model": model_name, "messages": [{"role": "user", "content": text}]}
-        found = await self._wire.post_json("/messages/count_tokens", body)
-        if not isinstance(found, dict) or not isinstance(found.get("input_tokens"), int):
-            raise MalformedReply(f"{self.name} does not count tokens in Anthropic's form.")
-        return int(found["input_tokens"])
+        answer = await self._wire.post_json("/messages/count_tokens", body)
+        if not isinstance(answer, dict) or not isinstance(answer.get("input_tokens"), int):
+            raise MalformedReply(f"{self.name} does not count tokens in Anthropic's format.")
+        return int(answer["input_tokens"])
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         reading = _Reading(self._wire)
@@ -98,7 +98,7 @@ class Anthropic:
 
 
 def _most_tokens(model_name: str) -> int:
-    """This wire wants a number: what its older models give at most, else what is kept free of a large window."""
+    """Return the `max_tokens` that the API requires: the limit of older models, else a moderate default."""
     return 4096 if model_name.startswith(_WITH_SHORT_ANSWERS) else 8192
 
 
@@ -117,7 +117,7 @@ def _body(request: ModelRequest) -> bytes:
             {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
             for tool in request.tools
         ]
-    # Of those that take either, many take only one of the two; people set the temperature. Penalties are not known here.
+    # Many models accept only one of the two, so the temperature wins. The API has no penalties.
     if request.model_name.startswith(_WITHOUT_SAMPLING):
         return orjson.dumps(body)
     if request.temperature is not None:
@@ -128,20 +128,20 @@ def _body(request: ModelRequest) -> bytes:
 
 
 def _messages(messages: tuple[RequestMessage, ...]) -> list[dict[str, object]]:
-    """Neighbours of one role become one message, and the first is a person's, as the format wants it."""
-    made: list[tuple[str, list[dict[str, object]]]] = []
+    """Merge neighbours of one role, and put a user message first, as the API requires."""
+    merged: list[tuple[str, list[dict[str, object]]]] = []
     for message in messages:
         blocks = _blocks(message)
         if message.role == "system" or not blocks:
             continue
         role = "assistant" if message.role == "assistant" else "user"
-        if not made and role == "assistant":
-            made.append(("user", [{"type": "text", "text": LEFT_OUT}]))
-        if made and made[-1][0] == role:
-            made[-1][1].extend(blocks)
+        if not merged and role == "assistant":
+            merged.append(("user", [{"type": "text", "text": LEFT_OUT}]))
+        if merged and merged[-1][0] == role:
+            merged[-1][1].extend(blocks)
         else:
-            made.append((role, blocks))
-    return [{"role": role, "content": blocks} for role, blocks in made]
+            merged.append((role, blocks))
+    return [{"role": role, "content": blocks} for role, blocks in merged]
 
 
 def _blocks(message: RequestMessage) -> list[dict[str, object]]:
@@ -163,7 +163,7 @@ def _source(url: str) -> dict[str, str]:
 
 
 class _Reading:
-    """What the events of one reply say; fields that are missing or of a wrong kind say nothing."""
+    """The state of one streamed reply. Fields that are missing or of a wrong type are ignored."""
 
     def __init__(self, wire: Wire) -> None:
         self.is_finished = False
@@ -190,9 +190,9 @@ class _Reading:
                 call_id, name, pieces = self._calls.pop(index)
                 return [ToolCall(call_id, name, "".join(pieces) or "{}")]
             case "message_delta":
-                found = self._count(_part(event, "usage"), is_final=True)
+                counts = self._count(_part(event, "usage"), is_final=True)
                 reason = _part(event, "delta").get("stop_reason")
-                return [*found, *([Finish(_FINISH.get(reason, "other"))] if isinstance(reason, str) else [])]
+                return [*counts, *([Finish(_FINISH.get(reason, "other"))] if isinstance(reason, str) else [])]
             case "message_stop":
                 self.is_finished = True
             case "error":
@@ -216,7 +216,7 @@ class _Reading:
         return []
 
     def _count(self, usage: dict[str, Any], *, is_final: bool) -> list[ProviderEvent]:
-        """Each telling replaces what it names; `input_tokens` leaves out what the cache had a part in."""
+        """Update the named counts and return the totals. Anthropic's `input_tokens` excludes cached tokens."""
         self._usage |= {name: count_of(value) for name, value in usage.items() if isinstance(value, int)}
         if not self._usage:
             return []

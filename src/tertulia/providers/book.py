@@ -1,4 +1,4 @@
-"""The catalogue of models: what is known of them beside their vendors' own lists. Filled from genai-prices and our rules."""
+"""Store the model catalogue: facts that vendors' own lists lack, from genai-prices and our own rules."""
 
 import re
 import time
@@ -20,7 +20,7 @@ from tertulia.providers.vendors import BY_ID, VENDORS
 EDITION = "model_catalogue"
 KEPT_S = 300.0
 EMPTY_KEPT_S = 5.0
-# Our own rules of what can be done with a family of models; the catalogue of prices does not say.
+# Capabilities by model family: genai-prices does not include them.
 _SEES = re.compile(
     r"gpt-4o|gpt-4\.1|gpt-4-turbo|gpt-[5-9]|(^|/)o[134](-|$)|claude-(3|opus|sonnet|haiku|fable|mythos)|gemini|gemma-[34]|pixtral|"
     r"mistral-(small|medium)-3|llama-?4|-vl|vision|grok-4|qwen3\.|kimi-k[23]\.|phi-4-multimodal"
@@ -47,18 +47,18 @@ class KnownModel:
 
 
 def edition() -> str:
-    """Changes with what a refresh would write."""
+    """Return a version that changes whenever a refresh would write other rows."""
     return f"genai-prices {version('genai-prices')}, rules 1"
 
 
 def refresh_catalogue(session: Session, *, is_forced: bool = False) -> int:
-    """Bring `provider_model` to this program's edition; how many models were written, 0 if it was current already."""
+    """Update `provider_model` to this program's edition. Return the number of rows written, 0 if it was current."""
     stored = session.get(InstanceSetting, EDITION)
     if stored is not None and stored.value == edition() and not is_forced:
         return 0
     now = clock.now()
     rows = [row | {"id": new_id(), "created_at": now, "updated_at": now} for row in _all_rows()]
-    # All at once in one short transaction: nothing points at these rows, and a half-read catalogue would mislead.
+    # One short transaction: nothing references these rows, and a partly filled catalogue would mislead.
     session.execute(sa.delete(ProviderModel))
     session.execute(sa.insert(ProviderModel), rows)
     if stored is None:
@@ -105,13 +105,13 @@ def _row(vendor_id: str, model: Any) -> dict[str, object]:
 
 
 def _flat(price: object) -> Decimal | None:
-    """A price by tiers is shown by its first one."""
+    """Return the price, or the first tier of a tiered one. None if unknown."""
     base = getattr(price, "base", price)
     return base if isinstance(base, Decimal) and base < 1_000_000 else None
 
 
 class ModelBook:
-    """The catalogue in memory, one vendor at a time; read again now and then, as another process may refresh it."""
+    """The catalogue in memory, by vendor. It is reloaded periodically, because another process may refresh it."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -120,14 +120,14 @@ class ModelBook:
 
     async def of_vendor(self, vendor_id: str) -> dict[str, KnownModel]:
         read_at, models = self._read.get(vendor_id, (-KEPT_S, {}))
-        # An empty catalogue may be about to be filled, by this very start or by a command.
+        # An empty catalogue may be filled soon, by this server's start or by a command.
         if time.monotonic() - read_at > (KEPT_S if models else EMPTY_KEPT_S):
             models = await self._db.read(_read_vendor, vendor_id)
             self._read[vendor_id] = (time.monotonic(), models)
         return models
 
     async def find(self, vendor_id: str, model_name: str) -> KnownModel | None:
-        """By its exact name, else by the rules that prices are found by: a dated name is its undated model's."""
+        """Find a model by its exact name, else by genai-prices' rules: a dated name matches the undated model."""
         models = await self.of_vendor(vendor_id)
         if model_name in models or not models:
             return models.get(model_name)
@@ -145,9 +145,9 @@ class ModelBook:
 def _match(vendor_id: str, model_name: str) -> str | None:
     from genai_prices import data
 
-    provider = next((one for one in data.providers if one.id == BY_ID[vendor_id].prices_id), None)
-    found = provider.find_model(model_name) if provider else None
-    return found.id if found else None
+    provider = next((candidate for candidate in data.providers if candidate.id == BY_ID[vendor_id].prices_id), None)
+    model = provider.find_model(model_name) if provider else None
+    return model.id if model else None
 
 
 def _read_vendor(session: Session, vendor_id: str) -> dict[str, KnownModel]:

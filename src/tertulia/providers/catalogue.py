@@ -1,4 +1,4 @@
-"""Which models there are to choose from, which one a chat means, and who is asked for it."""
+"""List the models to choose from, choose the model of a chat, and resolve its adapter."""
 
 import asyncio
 import logging
@@ -31,7 +31,7 @@ from tertulia.providers.vendors import BY_ID, Vendor
 
 REFRESH_AFTER_S = 300
 RETRY_AFTER_S = 15
-# How long a list of models waits for a provider that was added a moment ago.
+# How long listing models waits for a newly added provider.
 FIRST_READ_S = 5.0
 NAMES_KEPT = 10_000
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class KnownProvider:
-    """One way to models. `is_read`: whether the names are its own list, so that another name is an unknown model."""
+    """A provider with its model names. `is_read`: they are its own list, so that any other name is unknown."""
 
     key: str
     model_names: tuple[str, ...]
@@ -54,12 +54,12 @@ class KnownProvider:
 
 @dataclass(frozen=True)
 class KnownModels:
-    """What a person can choose from at one moment, in the order in which a default is looked for."""
+    """The models that a user can choose at one moment, in the order in which a default is sought."""
 
     providers: tuple[KnownProvider, ...]
 
     def choose(self, provider: str | None, model_name: str | None, default: str | None) -> ModelChoice:
-        """The model that is meant: the named one, else the person's default, else the first. Raises ModelUnknown, NoModel."""
+        """Choose the named model, else the user's default, else the first. Raises ModelUnknown, NoModel."""
         if provider is None and model_name is None:
             wanted, _, name = (default or "").partition("/")
             if self._offers(wanted, name):
@@ -72,32 +72,32 @@ class KnownModels:
             assert model_name is not None
             named = [known for known in self.providers if model_name in known.model_names]
             if len(named) != 1:
-                raise ModelUnknown(f"{model_name} is not the name of exactly one model here. Say the provider too.")
+                raise ModelUnknown(f"{model_name} does not name exactly one model. Specify the provider too.")
             return ModelChoice(named[0].key, model_name)
         known = next((known for known in self.providers if known.key == provider), None)
         if model_name is None:
             if known is None or not known.model_names:
-                raise ModelUnknown(f"{provider} offers no model here.")
+                raise ModelUnknown(f"{provider} offers no models. Choose another provider.")
             return ModelChoice(provider, known.model_names[0])
         if known is None or (known.is_read and model_name not in known.model_names):
-            raise ModelUnknown(f"{provider} does not offer {model_name} here.")
+            raise ModelUnknown(f"{provider} does not offer {model_name}. Choose another model.")
         return ModelChoice(provider, model_name)
 
     def _offers(self, provider: str, model_name: str) -> bool:
-        """Also of a list that could not be read: the person named it, and it may well be there."""
+        """Check that the model is offered. A provider whose list is unread accepts any name."""
         known = next((known for known in self.providers if known.key == provider), None)
         return known is not None and (model_name in known.model_names or (not known.is_read and bool(model_name)))
 
 
 class BuiltIn(Provider, Protocol):
-    """The built-in model, which also says how it is doing."""
+    """The built-in model, which also reports its state."""
 
     def read(self) -> ModelRead: ...
 
 
 @dataclass
 class OperatorProvider:
-    """A provider that the operator gives to everybody; its list is read now and then."""
+    """A provider that the operator offers to all users. Its list is read periodically."""
 
     vendor: Vendor
     adapter: ListingProvider
@@ -108,21 +108,21 @@ class OperatorProvider:
 
 @dataclass(frozen=True)
 class Resolved:
-    """Who is asked for a run: `vendor` is None for the built-in model, `config_id` for what is not the person's own."""
+    """The adapter of a run. `vendor` is None for the built-in model, `config_id` unless a config is the user's own."""
 
     adapter: Provider
     vendor: Vendor | None
     config_id: str | None
     context_window: int | None
-    sees_pictures: bool | None = None  # None: nobody says
+    sees_pictures: bool | None = None  # None: unknown
     takes_tools: bool | None = None
 
     def price(self, model_name: str) -> Callable[[int, int], Decimal | None]:
-        """What so many tokens sent and answered cost at most; None where nobody knows."""
+        """Return a function of input and output tokens that gives the most they cost, or None if unknown."""
         return lambda sent, answer: cost_of(self.vendor, model_name, Usage(sent, answer), at=clock.now())
 
 
-# Looked up with every message that wants a reply.
+# Runs for every message that requests a reply.
 _OWN = Prepared(
     sa.select(
         ProviderConfig.id,
@@ -139,7 +139,7 @@ _OWN = Prepared(
 
 @dataclass(frozen=True)
 class _Reading:
-    """A reading of a list that is under way: of whose config, as it was then."""
+    """A read of a list that is in progress, with the config as it was at its start."""
 
     config_id: str
     user_id: str
@@ -152,7 +152,7 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Offer:
-    """One way to models with all that is shown of it."""
+    """A provider with the models shown for it."""
 
     key: str
     vendor: Vendor
@@ -173,7 +173,7 @@ class ModelCatalogue:
         client: httpx.AsyncClient,
         timeouts: Timeouts,
     ) -> None:
-        """`client` is for the addresses of people: it refuses those inside (http/outbound.py)."""
+        """Use `client` for addresses that users enter: it refuses internal ones (http/outbound.py)."""
         self.book = book
         self.ring = ring
         self._db = db
@@ -182,7 +182,7 @@ class ModelCatalogue:
         self._client = client
         self._timeouts = timeouts
         self._reading: dict[_Reading, asyncio.Task[ProviderTest]] = {}
-        self._names: dict[str, tuple[datetime, tuple[str, ...]]] = {}  # by config: as of when, and its model names
+        self._names: dict[str, tuple[datetime, tuple[str, ...]]] = {}  # by config: its `updated_at` and model names
         self._keeping: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -199,15 +199,19 @@ class ModelCatalogue:
 
     @property
     def may_wait(self) -> bool:
-        """Whether there is any list that somebody may have to wait for: almost never."""
-        return bool(self._reading) or not all(one.tried.is_set() for one in self._operator.values())
+        """Return whether a request may have to wait for any list. Almost always False."""
+        return bool(self._reading) or not all(provider.tried.is_set() for provider in self._operator.values())
 
     async def first_read(self, actor: Actor) -> None:
-        """Wait a few seconds for lists that this person is about to choose from and that were never tried.
+        """Wait a few seconds for lists that this user can choose from and that were never read.
 
-        Those of the operator at the very start, and their own that were added a moment ago; nobody waits for another's.
+        These are the operator's lists at the start, and the user's newly added ones. Others' lists are not awaited.
         """
-        waits = [asyncio.create_task(one.tried.wait()) for one in self._operator.values() if not one.tried.is_set()]
+        waits = [
+            asyncio.create_task(provider.tried.wait())
+            for provider in self._operator.values()
+            if not provider.tried.is_set()
+        ]
         own = [task for reading, task in self._reading.items() if reading.user_id == actor.user_id and reading.is_first]
         waiting: list[asyncio.Task[object]] = [*waits, *own]
         if waiting:
@@ -216,26 +220,26 @@ class ModelCatalogue:
             task.cancel()
 
     def known(self, session: Session, actor: Actor) -> KnownModels:
-        """One's own first, if one of them is the default; then the built-in model, the operator's, and one's others."""
+        """Return the user's default config, the built-in model, the operator's providers and the user's others."""
         own = self._own(session, actor.user_id)
         shadowed = {known.key for known, _ in own}
-        found = [known for known, is_default in own if is_default]
+        providers = [known for known, is_default in own if is_default]
         if self._local is not None:
             model = self._local.read()
-            found.append(KnownProvider(model["provider"], (model["model_name"],), is_read=True))
+            providers.append(KnownProvider(model["provider"], (model["model_name"],), is_read=True))
         for provider in self._operator.values():
             if provider.vendor.id not in shadowed:
                 names = tuple(model.model_name for model in provider.models)
-                found.append(KnownProvider(provider.vendor.id, names, provider.is_read))
-        return KnownModels((*found, *(known for known, is_default in own if not is_default)))
+                providers.append(KnownProvider(provider.vendor.id, names, provider.is_read))
+        return KnownModels((*providers, *(known for known, is_default in own if not is_default)))
 
     def check_choice(self, session: Session, actor: Actor, provider: str | None, model_name: str | None) -> None:
-        """Raises ModelUnknown for a model that the provider's list, where it has been read, does not have."""
+        """Raise ModelUnknown if the provider's list has been read and lacks the model."""
         if provider is not None or model_name is not None:
             self.known(session, actor).choose(provider, model_name, None)
 
     async def resolve(self, user_id: str | None, key: str, model_name: str) -> Resolved:
-        """Who is asked for a run of this person: their own before the operator's. Raises ModelUnknown for what is gone."""
+        """Resolve the adapter of a run, the user's own before the operator's. Raises ModelUnknown if it is gone."""
         if self._local is not None and key == self._local.name:
             window = self._local.read()["context_window"]
             return Resolved(self._local, None, None, window, sees_pictures=False, takes_tools=False)
@@ -247,19 +251,19 @@ class ModelCatalogue:
             adapter, vendor = self._operator[key].adapter, self._operator[key].vendor
             listed = self._operator[key].models
         else:
-            raise ModelUnknown(f"{key} is not set up here any more. Choose another model.")
+            raise ModelUnknown(f"{key} is no longer set up. Choose another model.")
         described = await self.book.find(vendor.id, model_name)
-        told = next((model.context_window for model in listed if model.model_name == model_name), None)
+        listed_window = next((model.context_window for model in listed if model.model_name == model_name), None)
         return Resolved(
             adapter,
             vendor,
             opened.id if opened else None,
-            told or (described.context_window if described else None),
+            listed_window or (described.context_window if described else None),
             described.capabilities.vision if described else None,
         )
 
     async def list_models(self, default: str | None, *, actor: Actor) -> list[ModelRead]:
-        """Every model to choose from; the one that a chat without a choice gets is marked."""
+        """List every model to choose from. The default of new chats is marked."""
         known, own = await self._db.read(self._read_offers, actor)
         offers = {offer.key: offer for offer in own}
         for provider in self._operator.values():
@@ -267,32 +271,32 @@ class ModelCatalogue:
                 provider.vendor.id,
                 _Offer(provider.vendor.id, provider.vendor, "operator", provider.models, provider.is_read),
             )
-        found: list[ModelRead] = []
-        for one in known.providers:
-            if self._local is not None and one.key == self._local.name:
-                found.append(self._local.read())
-            elif one.key in offers:
-                found += await self._list_offer(offers[one.key])
+        models: list[ModelRead] = []
+        for known_provider in known.providers:
+            if self._local is not None and known_provider.key == self._local.name:
+                models.append(self._local.read())
+            elif known_provider.key in offers:
+                models += await self._list_offer(offers[known_provider.key])
         try:
             chosen = known.choose(None, None, default)
         except NoModel:
-            return found
-        for model in found:
+            return models
+        for model in models:
             model["is_default"] = (model["provider"], model["model_name"]) == (chosen.provider, chosen.model_name)
-        return found
+        return models
 
     async def read_soon(self, config_id: str, *, actor: Actor) -> None:
-        """Begin to read a provider's list; who asks for models meanwhile waits a little for it."""
+        """Start reading a provider's list. Requests for models briefly wait for it."""
         opened = await self._db.read(open_config, actor, ProviderConfigId(config_id), self.ring)
         self._read_once(opened, actor)
 
     async def test(self, config_id: str, *, actor: Actor) -> ProviderTest:
-        """Ask a provider for its list now, and keep it. Raises ProviderConfigNotFound."""
+        """Read a provider's list now, and store it. Raises ProviderConfigNotFound."""
         opened = await self._db.read(open_config, actor, ProviderConfigId(config_id), self.ring)
         return await asyncio.shield(self._read_once(opened, actor))
 
     def _read_once(self, opened: OpenedConfig, actor: Actor) -> "asyncio.Task[ProviderTest]":
-        """One reading at a time of a config as it is; one that was changed meanwhile is another."""
+        """Start or join a read of this config. A config that changed meanwhile is read separately."""
         reading = _Reading(opened.id, actor.user_id, opened.access, is_first=not opened.models)
         if reading not in self._reading:
             task = asyncio.create_task(self._read_list(opened), name="read-models")
@@ -307,7 +311,7 @@ class ModelCatalogue:
             await self._db.write(store_reading, opened, self.ring, models=None, error=error.detail)
             return {"ok": False, "code": error.code, "detail": error.detail, "model_count": len(opened.models)}
         await self._db.write(store_reading, opened, self.ring, models=models, error=None)
-        words = f"{len(models)} models" if models else "It lists no models; type the name of one"
+        words = f"{len(models)} models" if models else "It lists no models. Type the name of one"
         return {"ok": True, "code": None, "detail": f"{words}.", "model_count": len(models)}
 
     def _adapter(self, opened: OpenedConfig) -> ListingProvider:
@@ -315,21 +319,21 @@ class ModelCatalogue:
         return build_adapter(opened.vendor, opened.access, self._client, self._timeouts, shown_as=shown)
 
     def _own(self, session: Session, user_id: str) -> list[tuple[KnownProvider, bool]]:
-        """The person's active configs with their model names; the names are parsed once for each state of a config."""
-        found = []
+        """List the user's active configs, and whether each is the default. Names are parsed once per config state."""
+        configs = []
         for config_id, vendor_id, name, is_default, read_at, changed_at in _OWN.all(session, owner=user_id):
             stamp, names = self._names.get(config_id, (None, ()))
             if stamp != changed_at:
                 models = session.scalars(sa.select(ProviderConfig.models).where(ProviderConfig.id == config_id)).one()
                 names = _in_order(BY_ID[vendor_id], [model.model_name for model in models])
                 if len(self._names) > NAMES_KEPT:
-                    self._names.clear()  # most are of configs that are gone; the others are read again
+                    self._names.clear()  # most belong to removed configs; the others are read again
                 self._names[config_id] = (changed_at, names)
             key = provider_key(vendor_id, name)
-            # A vendor that lists nothing, or a deployment that goes by its own name, takes any name.
+            # A vendor without a list takes any name, and so does Azure, where deployments have their own names.
             is_read = read_at is not None and bool(names) and vendor_id != "azure"
-            found.append((KnownProvider(key, names or BY_ID[vendor_id].models, is_read), is_default))
-        return found
+            configs.append((KnownProvider(key, names or BY_ID[vendor_id].models, is_read), is_default))
+        return configs
 
     def _read_offers(self, session: Session, actor: Actor) -> tuple[KnownModels, list[_Offer]]:
         rows = session.scalars(
@@ -348,7 +352,7 @@ class ModelCatalogue:
         return self.known(session, actor), offers
 
     async def _list_offer(self, offer: _Offer) -> list[ModelRead]:
-        """The provider's own list with what the catalogue adds; the catalogue alone where there is no list."""
+        """List the provider's models with facts of the catalogue, or the catalogue alone if it has no list."""
         if offer.models:
             listed = {model.model_name: model for model in offer.models}
             return [
@@ -363,13 +367,13 @@ class ModelCatalogue:
         ]
 
     async def _refresh_forever(self, provider: OperatorProvider) -> None:
-        """Read an operator's list now and then; a failure keeps what is known."""
+        """Read an operator's list periodically. A failure keeps the previous list."""
         while True:
             try:
                 provider.models = await provider.adapter.list_models() or provider.models
                 provider.is_read = bool(provider.models)
             except AppError as error:
-                log.warning("the list of models cannot be read: %s", error.detail)
+                log.warning("cannot read the list of models: %s", error.detail)
             except Exception:
                 log.exception("reading the list of models failed; trying again")
             finally:
@@ -380,13 +384,13 @@ class ModelCatalogue:
 def operator_provider(
     vendor: Vendor, access: Access, client: httpx.AsyncClient, timeouts: Timeouts, models: Iterable[str] = ()
 ) -> OperatorProvider:
-    """Raises ProviderFieldInvalid for settings that cannot be."""
+    """Build an operator's provider. Raises ProviderFieldInvalid if a setting is invalid."""
     adapter = build_adapter(vendor, access, client, timeouts, shown_as=vendor.id)
     return OperatorProvider(vendor, adapter, [ListedModel(model_name=name) for name in models])
 
 
 def _in_order(vendor: Vendor, names: Iterable[str]) -> tuple[str, ...]:
-    """As the vendor lists them, but first the one that somebody new would want."""
+    """Order names as the vendor lists them, but put the recommended model first."""
     listed = tuple(names)
     for wanted in vendor.models:
         best = next((name for name in listed if name == wanted), None) or next(

@@ -1,4 +1,4 @@
-"""A person's own ways to providers: sealed when stored, opened only where they are used."""
+"""Store users' provider configurations, encrypted at rest and decrypted only where they are used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ MAX_KEY = 50
 
 
 def provider_key(vendor_id: str, name: str) -> str:
-    """What chats and runs call it: the vendor, or `vendor:name` for one with a name."""
+    """Return the key that chats and runs store: the vendor, or `vendor:name` for a named config."""
     return f"{vendor_id}:{name}" if name else vendor_id
 
 
@@ -41,7 +41,7 @@ def split_key(key: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class OpenedConfig:
-    """A config ready to be used. It must not outlive the call that it was opened for."""
+    """A decrypted config. It must not outlive the call that it was opened for."""
 
     id: ProviderConfigId
     vendor: Vendor
@@ -61,7 +61,7 @@ def create_config(session: Session, actor: Actor, new: ProviderConfigCreate, rin
     _check(vendor, access)
     count = session.scalar(sa.select(sa.func.count()).where(ProviderConfig.user_id == actor.user_id)) or 0
     if count >= MAX_CONFIGS:
-        raise ProviderFieldInvalid("provider", f"At most {MAX_CONFIGS} providers. Remove one first.")
+        raise ProviderFieldInvalid("provider", f"You can have at most {MAX_CONFIGS} providers. Remove one first.")
     config_id = ProviderConfigId(new_id())
     is_default = count == 0 if new.is_default is None else new.is_default
     if is_default:
@@ -89,7 +89,7 @@ def create_config(session: Session, actor: Actor, new: ProviderConfigCreate, rin
 def list_configs(
     session: Session, actor: Actor, ring: KeyRing, *, after: str | None = None, limit: int = 50
 ) -> list[ProviderConfigRead]:
-    """Oldest first."""
+    """List the user's configs, oldest first."""
     query = sa.select(ProviderConfig).where(ProviderConfig.user_id == actor.user_id).order_by(ProviderConfig.id)
     if after is not None:
         query = query.where(ProviderConfig.id > after)
@@ -112,17 +112,17 @@ def update_config(
 ) -> ProviderConfigRead:
     row = get_config(session, actor, config_id)
     before = _open(row, ring)
-    given = update.model_fields_set
+    fields_set = update.model_fields_set
     access = Access(
         update.api_key if update.api_key is not None else before.api_key,
-        update.base_url if "base_url" in given else before.base_url,
+        update.base_url if "base_url" in fields_set else before.base_url,
         update.settings if update.settings is not None else before.fields,
     )
     vendor = BY_ID[row.provider]
     _check(vendor, access)
     moved = resolve_base_url(vendor, access) != resolve_base_url(vendor, before)
     if moved and before.api_key and update.api_key is None:
-        raise ProviderFieldInvalid("api_key", "The address is another one: enter the key for it again.")
+        raise ProviderFieldInvalid("api_key", "The address changed. Enter its key again.")
     if access != before:
         row.config, row.key_hint = _seal(access, row.id, row.user_id, ring), _hint(access.api_key)
         row.models, row.models_read_at, row.last_error = [], None, None
@@ -162,7 +162,7 @@ def open_config(session: Session, actor: Actor, config_id: ProviderConfigId, rin
 
 
 def find_opened(session: Session, user_id: str, key: str, ring: KeyRing) -> OpenedConfig | None:
-    """The active config of a person that a chat or run calls by `key`."""
+    """Find the user's active config by `key`, and decrypt it. None if there is none."""
     vendor_id, name = split_key(key)
     row = session.scalars(
         sa.select(ProviderConfig).where(
@@ -183,10 +183,10 @@ def store_reading(
     models: Sequence[ListedModel] | None,
     error: str | None,
 ) -> None:
-    """Keep what a reading of a provider's list gave; a failed one keeps the list that there was."""
+    """Store the result of listing a provider's models. A failure keeps the previous list."""
     row = session.get(ProviderConfig, opened.id, with_for_update=True)
     if row is None or _open(row, ring) != opened.access:
-        return  # removed or changed meanwhile: what was read is of something else
+        return  # removed or changed meanwhile, so the result does not apply
     if models is not None:
         row.models, row.models_read_at = list(models), clock.now()
     row.last_error = error
@@ -195,7 +195,7 @@ def store_reading(
 
 
 def touch_config(session: Session, config_id: str, moment: datetime) -> None:
-    """When a key was last used; part of the end of a run, which is a write anyway."""
+    """Record when a key was last used, in the transaction that ends a run."""
     session.execute(
         sa.update(ProviderConfig)
         .where(ProviderConfig.id == config_id)
@@ -239,10 +239,10 @@ def _announce(session: Session, config_id: str, operation: Operation, ring: KeyR
 
 
 def _check_name(vendor: Vendor, name: str) -> None:
-    """Chats and runs keep vendor and name in one column."""
+    """Limit the length of a name: chats and runs store vendor and name in one column."""
     longest = MAX_KEY - len(provider_key(vendor.id, "x")) + 1
     if name and len(name) > longest:
-        raise ProviderFieldInvalid("name", f"Beside {vendor.id} a name has at most {longest} characters.")
+        raise ProviderFieldInvalid("name", f"A name for {vendor.id} can have at most {longest} characters.")
 
 
 def _check(vendor: Vendor, access: Access) -> None:
@@ -256,7 +256,7 @@ def _check(vendor: Vendor, access: Access) -> None:
 
 
 def _take_default(session: Session, user_id: UserId) -> None:
-    """There is one default at most: the row of the user is locked, so that two windows do not each set one."""
+    """Clear the user's default. The user's row is locked, so that two windows cannot each set one."""
     session.execute(sa.select(User.id).where(User.id == user_id).with_for_update())
     session.execute(
         sa.update(ProviderConfig)
@@ -266,7 +266,7 @@ def _take_default(session: Session, user_id: UserId) -> None:
 
 
 def _hint(api_key: str | None) -> str | None:
-    """How a key begins; of a short one less, so that the hint is never most of it."""
+    """Return the first characters of a key, at most HINT and a quarter of it."""
     return api_key[: min(HINT, len(api_key) // 4)] if api_key else None
 
 

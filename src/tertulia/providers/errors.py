@@ -1,12 +1,12 @@
-"""How providers fail, in a few kinds, in words that a person can act on. They are kept on the message."""
+"""Define provider errors. Their sentences are stored on the message and shown to people."""
 
 from tertulia.errors import Conflict, Invalid, NotFound, Unavailable
 
 
 class ProviderError(Unavailable):
-    """A reply that did not come, or broke off; `detail` is kept on the message and shown.
+    """A reply that failed or was interrupted. `detail` is stored on the message and shown.
 
-    `is_safe` says that the provider did no work for it, so that the same request may be sent again by itself.
+    `is_safe` means that no output was received, so the same request may be retried automatically.
     """
 
     code = "provider_error"
@@ -60,8 +60,8 @@ class NoModel(Invalid):
 
     def __init__(self) -> None:
         super().__init__(
-            "There is no model to answer yet. Add a provider with a key of your own under Settings, Providers; or the operator "
-            "can turn on the built-in model (TERTULIA_LOCAL_MODEL).",
+            "No model is available yet. Add a provider with your own key under Settings, Providers. The operator can "
+            "also enable the built-in model (TERTULIA_LOCAL_MODEL).",
             field="model_name",
         )
 
@@ -74,7 +74,7 @@ class ProviderConfigExists(Conflict):
     code = "provider_config_exists"
 
     def __init__(self) -> None:
-        super().__init__("You have this provider already. Give the second one a name, such as `work`.")
+        super().__init__("You already have this provider. Give the second one a name, such as `work`.")
 
 
 class ProviderFieldInvalid(Invalid):

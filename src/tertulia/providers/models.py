@@ -1,4 +1,4 @@
-"""What people set up to reach models, and what is known of the models themselves."""
+"""Tables for provider configurations and the model catalogue."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +12,7 @@ from tertulia.ids import new_id
 
 
 class ListedModel(BaseModel):
-    """A model as a provider's own list names it; what the list does not say is None."""
+    """A model in a provider's own list. Facts that the list lacks are None."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -22,7 +22,7 @@ class ListedModel(BaseModel):
 
 
 class Capabilities(BaseModel):
-    """What a model can do; None where nobody says."""
+    """What a model supports. None means unknown."""
 
     vision: bool | None = None
     tools: bool | None = None
@@ -30,7 +30,7 @@ class Capabilities(BaseModel):
 
 
 class ProviderConfig(Timestamps, Base):
-    """A person's own way to a provider. `config` is ciphertext (keyring.py): key, base URL, the vendor's other fields."""
+    """A user's provider configuration. `config` is ciphertext (keyring.py): key, base URL and the vendor's fields."""
 
     __tablename__ = "provider_config"
     __table_args__ = (
@@ -53,13 +53,13 @@ class ProviderConfig(Timestamps, Base):
     is_active: Mapped[bool] = mapped_column(default=True)
     is_default: Mapped[bool] = mapped_column(default=False)
     last_used_at: Mapped[datetime | None]
-    last_error: Mapped[str | None] = mapped_column(sa.Text)  # of the newest reading of its list; redacted
+    last_error: Mapped[str | None] = mapped_column(sa.Text)  # of the last attempt to list its models; redacted
     models: Mapped[list[ListedModel]] = mapped_column(JsonOf(list[ListedModel]), default=list)
     models_read_at: Mapped[datetime | None]
 
 
 class ProviderModel(Timestamps, Base):
-    """The catalogue: what is known of a vendor's model apart from its own list. Filled by `tertulia models refresh`."""
+    """The catalogue: facts on models that vendors' lists lack. Filled by `tertulia models refresh`."""
 
     __tablename__ = "provider_model"
     __table_args__ = (sa.UniqueConstraint("provider", "model_name"),)
@@ -70,7 +70,7 @@ class ProviderModel(Timestamps, Base):
     display_name: Mapped[str] = mapped_column(sa.String(200))
     context_window: Mapped[int | None]
     max_output: Mapped[int | None]
-    # Money for a million tokens; None where it is unknown or depends on more than the tokens.
+    # Dollars for a million tokens. None if unknown, or if it depends on more than the tokens.
     input_price: Mapped[Decimal | None] = mapped_column(Money())
     output_price: Mapped[Decimal | None] = mapped_column(Money())
     cached_price: Mapped[Decimal | None] = mapped_column(Money())

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions as nearly everybody speaks them: our own thin client (docs/adr/0006)."""
+"""Call OpenAI-compatible chat completions with our own thin client (docs/adr/0006)."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -37,21 +37,22 @@ _FINISH: dict[str, FinishReason] = {
     "function_call": "tool_calls",
 }
 _OPTIONS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
-# Where vendors' lists say how much a model can take in.
+# Listed models that do not chat.
 _SILENT = re.compile(
     r"embed|whisper|transcri|(^|[-/])tts|dall-e|gpt-image|imagen|veo-|moderation|realtime|gpt-audio|sora|rerank|stable-diffusion|flux"
 )
+# Names of the context window in vendors' lists.
 _WINDOW_FIELDS = ("context_length", "context_window", "max_context_length", "max_model_len", "max_input_tokens")
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """Where a vendor's chat completions differ from OpenAI's."""
+    """The differences of a vendor's chat completions from OpenAI's."""
 
     max_tokens_field: str = "max_tokens"
     has_stream_options: bool = True
-    refuses: frozenset[str] = frozenset()  # parameters that it answers with an error
-    models_address: str | None = "/models"  # below the base URL, or a whole address; None: it lists none
+    refuses: frozenset[str] = frozenset()  # parameters that it rejects
+    models_address: str | None = "/models"  # below the base URL, or a full URL; None: no list
 
 
 class OpenAICompatible:
@@ -62,15 +63,15 @@ class OpenAICompatible:
         self._dialect = dialect or Dialect()
 
     async def list_models(self) -> list[ListedModel]:
-        """The models that the address lists, in its order; nothing from one that has no list. Raises a ProviderError."""
+        """List the models in the vendor's order, none if it has no list. Raises a ProviderError."""
         if self._dialect.models_address is None:
             return []
         listed = await self._wire.get_json(self._dialect.models_address)
         entries = listed.get("data", listed.get("models")) if isinstance(listed, dict) else listed
         if not isinstance(entries, list):
-            raise MalformedReply(f"{self.name} does not list its models in OpenAI's form.")
-        found = [_listed(entry) for entry in entries[: 2 * MAX_LISTED] if isinstance(entry, dict)]
-        return [model for model in found if model is not None][:MAX_LISTED]
+            raise MalformedReply(f"{self.name} does not list its models in OpenAI's format.")
+        models = [_listed(entry) for entry in entries[: 2 * MAX_LISTED] if isinstance(entry, dict)]
+        return [model for model in models if model is not None][:MAX_LISTED]
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         reading = _Reading(self._wire)
@@ -114,29 +115,31 @@ class OpenAICompatible:
 
 
 def _message(message: RequestMessage) -> dict[str, object]:
-    made: dict[str, object] = {"role": message.role, "content": message.content}
+    body: dict[str, object] = {"role": message.role, "content": message.content}
     if message.images:
         pictures = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
-        made["content"] = [{"type": "text", "text": message.content}, *pictures]
+        body["content"] = [{"type": "text", "text": message.content}, *pictures]
     if message.tool_calls:
-        made["tool_calls"] = [
+        body["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in message.tool_calls
         ]
     if message.tool_call_id is not None:
-        made["tool_call_id"] = message.tool_call_id
-    return made
+        body["tool_call_id"] = message.tool_call_id
+    return body
 
 
 def _listed(entry: dict[str, Any]) -> ListedModel | None:
-    """None for what does not talk: vendors list models for pictures, sound and search beside the others."""
+    """Parse an entry of the list. None if it is invalid or not a chat model, such as one for images or audio."""
     name = entry.get("id") or entry.get("name")
     if not isinstance(name, str) or not 0 < len(name.removeprefix("models/")) <= 100 or not _talks(entry, name):
         return None
     shown = next((entry[key] for key in ("display_name", "name") if isinstance(entry.get(key), str)), None)
     window = next((count_of(entry[key]) for key in _WINDOW_FIELDS if count_of(entry.get(key))), None)
-    if window is None and isinstance(entry.get("providers"), list):  # Hugging Face says it for each who serves it
-        windows = [count_of(one.get("context_length")) for one in entry["providers"] if isinstance(one, dict)]
+    if window is None and isinstance(entry.get("providers"), list):  # Hugging Face reports it for each provider
+        windows = [
+            count_of(provider.get("context_length")) for provider in entry["providers"] if isinstance(provider, dict)
+        ]
         window = max(windows, default=0) or None
     return ListedModel(
         model_name=name.removeprefix("models/"),
@@ -164,10 +167,10 @@ class _Call:
 
 
 class _Reading:
-    """What the chunks of one reply say; fields that are missing or of a wrong kind say nothing."""
+    """The state of one streamed reply. Fields that are missing or of a wrong type are ignored."""
 
     def __init__(self, wire: Wire) -> None:
-        self.is_finished = False  # a reason was told: whatever is cut off after it, the reply is whole
+        self.is_finished = False  # a finish reason arrived: the reply is complete even if the stream is cut off
         self.is_done = False
         self.has_begun = False
         self._wire = wire
@@ -182,23 +185,23 @@ class _Reading:
         chunk = self._wire.parse(payload)
         if chunk.get("error"):
             raise self._wire.told_error(chunk)
-        found: list[ProviderEvent] = []
+        events: list[ProviderEvent] = []
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
         delta = choice.get("delta")
         if isinstance(delta, dict):
-            found += _words(delta)
+            events += _words(delta)
             self._gather_calls(delta.get("tool_calls"))
-        # Groq puts its count beside the chunk, Moonshot into the choice.
-        beside = chunk.get("x_groq")
-        usage = chunk.get("usage") or choice.get("usage") or (beside.get("usage") if isinstance(beside, dict) else None)
+        # Groq reports usage in `x_groq`, Moonshot in the choice.
+        x_groq = chunk.get("x_groq")
+        usage = chunk.get("usage") or choice.get("usage") or (x_groq.get("usage") if isinstance(x_groq, dict) else None)
         if isinstance(usage, dict):
-            found.append(_usage(usage))
+            events.append(_usage(usage))
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
             self.is_finished = True
-            found.append(Finish(_FINISH.get(reason.lower(), "other")))
-        return found
+            events.append(Finish(_FINISH.get(reason.lower(), "other")))
+        return events
 
     def tool_calls(self) -> list[ToolCall]:
         return [
@@ -208,21 +211,21 @@ class _Reading:
         ]
 
     def _gather_calls(self, deltas: object) -> None:
-        """Calls come in pieces told apart by their index; where that is missing or always 0, a new id begins a new call."""
+        """Collect pieces of calls by their index. If it is missing or always 0, a new id begins a new call."""
         for delta in deltas if isinstance(deltas, list) else []:
             if not isinstance(delta, dict):
                 continue
-            given = delta.get("id") if isinstance(delta.get("id"), str) else ""
+            call_id = delta.get("id") if isinstance(delta.get("id"), str) else ""
             index = delta.get("index")
             last = max(self._calls, default=-1)
             if not isinstance(index, int):
-                index = last + 1 if given or last < 0 else last
-            elif given and index in self._calls and self._calls[index].id not in ("", given):
+                index = last + 1 if call_id or last < 0 else last
+            elif call_id and index in self._calls and self._calls[index].id not in ("", call_id):
                 index = last + 1
             call = self._calls.setdefault(index, _Call())
             function = delta.get("function")
             function = function if isinstance(function, dict) else {}
-            call.id = given or call.id
+            call.id = call_id or call.id
             if isinstance(function.get("name"), str):
                 call.name = call.name or function["name"]
             if isinstance(function.get("arguments"), str):
@@ -230,25 +233,25 @@ class _Reading:
 
 
 def _words(delta: dict[str, Any]) -> list[ProviderEvent]:
-    found: list[ProviderEvent] = []
+    events: list[ProviderEvent] = []
     reasoning = delta.get("reasoning_content") or delta.get("reasoning")
     if isinstance(reasoning, str) and reasoning:
-        found.append(ReasoningDelta(reasoning))
+        events.append(ReasoningDelta(reasoning))
     content = delta.get("content")
     if isinstance(content, str) and content:
-        found.append(TextDelta(content))
-    elif isinstance(content, list):  # Mistral's models that think send typed pieces
+        events.append(TextDelta(content))
+    elif isinstance(content, list):  # Mistral's reasoning models send typed pieces
         for piece in content:
             if isinstance(piece, dict) and isinstance(piece.get("text"), str) and piece["text"]:
-                found.append(TextDelta(piece["text"]))
+                events.append(TextDelta(piece["text"]))
             elif isinstance(piece, dict) and isinstance(piece.get("thinking"), list):
                 thought = "".join(str(part.get("text", "")) for part in piece["thinking"] if isinstance(part, dict))
-                found += [ReasoningDelta(thought)] if thought else []
-    return found
+                events += [ReasoningDelta(thought)] if thought else []
+    return events
 
 
 def _usage(usage: dict[str, Any]) -> Usage:
-    """Where a vendor counts what was thought in the total alone, it is output all the same, and charged as such."""
+    """Convert a vendor's usage. Reasoning tokens that only its total includes count as output, as they are charged."""
     details = usage.get("prompt_tokens_details")
     cached = count_of(details.get("cached_tokens")) if isinstance(details, dict) else 0
     cached = cached or count_of(usage.get("prompt_cache_hit_tokens")) or count_of(usage.get("cached_tokens"))

@@ -1,4 +1,4 @@
-"""What a reply costs, from genai-prices: offline, per response. What nobody knows the price of has no cost, not a cost of 0."""
+"""Compute the cost of a reply from genai-prices, offline. If the price is unknown, the cost is None, not 0."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def load_prices() -> None:
-    """Read the prices once, which takes a moment; call it where a moment does not matter."""
+    """Load the prices. It takes a moment, so call it where a delay does not matter."""
     import genai_prices  # noqa: F401
     from genai_prices import data  # noqa: F401
 
@@ -36,20 +36,20 @@ class PriceLoader:
 
 @lru_cache(maxsize=4096)
 def _has_price(prices_id: str, model_name: str) -> bool:
-    """Remembered, because a name that is not known is compared with every rule there is."""
+    """Check for a price. Cached, because an unknown name is compared with every rule."""
     from genai_prices import data
 
-    provider = next((one for one in data.providers if one.id == prices_id), None)
+    provider = next((candidate for candidate in data.providers if candidate.id == prices_id), None)
     return provider is not None and provider.find_model(model_name) is not None
 
 
 def cost_of(vendor: Vendor | None, model_name: str, usage: Usage, *, at: datetime) -> Decimal | None:
-    """In dollars, to the millionth; None if nobody knows. What runs on one's own machine costs nothing."""
+    """Return the cost in dollars, to the millionth: None if unknown, 0 on the user's own machine."""
     if vendor is None or vendor.is_own_machine:
         return Decimal(0)
     if vendor.prices_id is None:
         return None
-    # Imported late: what it brings is not needed before the first reply.
+    # Imported late, because it is not needed before the first reply.
     import genai_prices
 
     if not _has_price(vendor.prices_id, model_name):
@@ -68,7 +68,7 @@ def cost_of(vendor: Vendor | None, model_name: str, usage: Usage, *, at: datetim
         )
     except LookupError:
         return None
-    except ValueError as error:  # counts that cannot be, such as more cached tokens than were sent
+    except ValueError as error:  # impossible counts, such as more cached tokens than input tokens
         log.warning("%s/%s cannot be priced: %s", vendor.id, model_name, error)
         return None
     return min(priced.total_price.quantize(MILLIONTH, ROUND_HALF_UP), MAX_COST)

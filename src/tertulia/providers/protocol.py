@@ -1,4 +1,4 @@
-"""The port that every provider fills: a request goes in, a stream of a few kinds of events comes out."""
+"""Define the protocol that every provider implements: a request in, a stream of events out."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "other"
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """What a model wants done; `arguments` is JSON text as the model wrote it."""
+    """A tool call that a model proposes. `arguments` is JSON text as the model wrote it."""
 
     id: str
     name: str
@@ -20,7 +20,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class RequestMessage:
-    """`images` are http(s) or data URLs, for models that see. A tool's result answers `tool_call_id`."""
+    """A message of a request. `images` are http(s) or data URLs. A `tool` message answers `tool_call_id`."""
 
     role: Literal["user", "assistant", "system", "tool"]
     content: str
@@ -38,7 +38,7 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One step. What is None is left to the provider."""
+    """The request of one step. None leaves a setting to the provider."""
 
     model_name: str
     messages: tuple[RequestMessage, ...]
@@ -62,13 +62,13 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them so far; a later one replaces an earlier. Cached ones are among the input."""
+    """Tokens as counted by the provider so far. A later count replaces an earlier one. Input includes cached tokens."""
 
     input_tokens: int
     output_tokens: int
-    cached_tokens: int = 0  # read from the provider's cache, which is cheaper
-    cache_write_tokens: int = 0  # written to it, which some charge more for
-    is_final: bool = True  # false for what is told before the reply is whole
+    cached_tokens: int = 0  # read from the provider's cache, at a lower price
+    cache_write_tokens: int = 0  # written to the cache, for which some charge more
+    is_final: bool = True  # False for counts sent before the reply is complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +81,27 @@ ProviderEvent = TextDelta | ReasoningDelta | ToolCall | Usage | Finish
 
 class Provider(Protocol):
     name: str
-    # Whether a request that ends with an assistant's message is answered by going on with that very text.
+    # Whether a request that ends with an assistant message is answered by continuing its text.
     continues_prefix: bool
 
     def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
-        """Each time all that has come since the last. Raises a ProviderError; closing it ends the request there.
+        """Yield all events received since the last batch. Raises a ProviderError. Closing it ends the request.
 
-        Whoever takes a moment before asking for more spares the work that each arrival costs.
+        A consumer that pauses between batches saves the cost of many small ones.
         """
         ...
 
 
 @runtime_checkable
 class CountingProvider(Protocol):
-    """A provider that counts tokens with the model's own tokenizer before anything is asked of the model."""
+    """A provider that counts tokens with the model's own tokenizer, without running the model."""
 
     async def count_tokens(self, model_name: str, text: str) -> int:
-        """Raises a ProviderError."""
+        """Count the tokens of `text`. Raises a ProviderError."""
         ...
 
 
 class ListingProvider(Provider, Protocol):
     async def list_models(self) -> list[ListedModel]:
-        """The models that the provider lists, in its order. Raises a ProviderError."""
+        """List the provider's models in its order. Raises a ProviderError."""
         ...

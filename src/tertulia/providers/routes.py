@@ -1,4 +1,4 @@
-"""The models that this person can choose from, the vendors there are, and their own ways to them."""
+"""Routes for models, vendors and users' provider configurations."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -66,23 +66,23 @@ async def get_providers(caller: CallerDep) -> Response:
 async def get_provider_configs(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
     cursors = caller.service(Cursors)
     after = cursors.decode_id("provider-configs", cursor)
-    found = await caller.read(configs.list_configs, caller.service(KeyRing), after=after, limit=limit + 1)
-    return json_response(cursors.page("provider-configs", found, limit))
+    rows = await caller.read(configs.list_configs, caller.service(KeyRing), after=after, limit=limit + 1)
+    return json_response(cursors.page("provider-configs", rows, limit))
 
 
 @routes.add("POST", "/provider-configs", access=Access.SIGNED_IN, gives=ProviderConfigRead, status=201, problems=(409,))
 async def post_provider_config(caller: CommandDep, new: ProviderConfigCreate) -> Response:
-    made: list[str] = []
+    created_ids: list[str] = []
 
     def create(session: Session, actor: Actor) -> ProviderConfigRead:
         require_confirmed(session, actor)
         config = configs.create_config(session, actor, new, caller.service(KeyRing))
-        made[:] = [config["id"]]
+        created_ids[:] = [config["id"]]
         return config
 
     answer = await caller.command(201, create)
-    if made:
-        await caller.service(ModelCatalogue).read_soon(made[0], actor=await caller.actor())
+    if created_ids:
+        await caller.service(ModelCatalogue).read_soon(created_ids[0], actor=await caller.actor())
     return answer
 
 

@@ -1,4 +1,4 @@
-"""Wire shapes of providers and their models."""
+"""Define the wire shapes of providers and models."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +12,7 @@ Source = Literal["built_in", "operator", "own"]
 
 
 class ModelState(TypedDict):
-    """What the built-in model is doing: `progress` is 0 to 1 while it is fetched."""
+    """The state of the built-in model. `progress` is 0 to 1 during the download."""
 
     phase: Phase
     progress: float | None
@@ -20,7 +20,7 @@ class ModelState(TypedDict):
 
 
 class CapabilitiesRead(TypedDict):
-    """null where nobody says."""
+    """What a model supports. `null` means unknown."""
 
     vision: bool | None
     tools: bool | None
@@ -28,7 +28,7 @@ class CapabilitiesRead(TypedDict):
 
 
 class ModelRead(TypedDict):
-    """`provider` names the way to it: a vendor, or `vendor:name` for one's own second key. Prices are for a million tokens."""
+    """A model. `provider` is a vendor, or `vendor:name` for a named config. Prices are for a million tokens."""
 
     provider: str
     model_name: str
@@ -57,7 +57,7 @@ class VendorFieldRead(TypedDict):
 
 
 class VendorRead(TypedDict):
-    """What a settings page needs to ask for; `base_url` is null where the person must name the address."""
+    """What a settings page asks for. `base_url` is null if the user must enter the address."""
 
     id: str
     display_name: str
@@ -75,12 +75,12 @@ class VendorList(TypedDict):
 
 def _one_line(value: str) -> str:
     if any(not character.isprintable() for character in value):
-        raise ValueError("Only printable characters, in one line.")
+        raise ValueError("Use only printable characters, in one line.")
     return value.strip()
 
 
 def _key(value: str) -> str:
-    """What can stand in a header: a key that was copied with a line break or a typographic dash would fail far from here."""
+    """Check that a key can be sent in a header, so that a badly copied one fails here and not at the provider."""
     value = value.strip()
     if not value.isascii() or not value.isprintable() or " " in value:
         raise ValueError("A key has no spaces, line breaks or accented letters. Copy it again.")
@@ -102,15 +102,15 @@ class Request(BaseModel):
 
 class ProviderConfigCreate(Request):
     provider: str = Field(max_length=50, description="A vendor's id, from GET /providers.")
-    name: ConfigName = Field("", description="To tell two keys of one vendor apart, such as `work`.")
+    name: ConfigName = Field("", description="Distinguishes two keys of one vendor, such as `work`.")
     api_key: ApiKey | None = None
-    base_url: BaseUrl | None = Field(None, description="Instead of the vendor's own address.")
+    base_url: BaseUrl | None = Field(None, description="Replaces the vendor's own address.")
     settings: VendorSettings = Field(default_factory=dict, description="The vendor's other fields, such as `region`.")
-    is_default: bool | None = Field(None, description="Whether new chats use it; null: if it is the first.")
+    is_default: bool | None = Field(None, description="Whether new chats use it. null: only if it is the first.")
 
 
 class ProviderConfigUpdate(Request):
-    """What is absent stays. An address is changed together with its key: a key is sent nowhere it was not meant for."""
+    """Absent fields stay unchanged. A new address needs its key again, so that no key reaches another server."""
 
     name: ConfigName | None = None
     api_key: ApiKey | None = None
@@ -121,7 +121,7 @@ class ProviderConfigUpdate(Request):
 
 
 class ProviderConfigRead(TypedDict):
-    """The key itself is never given; `key_hint` is how it begins."""
+    """A config without its key. `key_hint` is the beginning of the key."""
 
     id: str
     provider: str
@@ -140,7 +140,7 @@ class ProviderConfigRead(TypedDict):
 
 
 class ProviderTest(TypedDict):
-    """`ok` with the number of models; else what is wrong, in words."""
+    """The result of a test. `detail` says how many models there are, or what is wrong."""
 
     ok: bool
     code: str | None

@@ -1,4 +1,4 @@
-"""Who serves models, what each needs from a person, and how its wire format differs: docs/reference/providers.md."""
+"""List vendors, the settings that each needs, and how its wire format differs. See docs/reference/providers.md."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,7 +11,7 @@ KeyHeader = Literal["authorization", "api-key", "x-api-key"]
 
 @dataclass(frozen=True)
 class VendorField:
-    """Something a vendor needs to know besides the key. It stands in the base URL as `{name}`."""
+    """A setting that a vendor needs in addition to the key. It replaces `{name}` in the base URL."""
 
     name: str
     label: str
@@ -21,7 +21,7 @@ class VendorField:
 
 @dataclass(frozen=True)
 class Vendor:
-    """`base_url` is None where the person must name it. `key_help` says where to find the key, in a sentence."""
+    """A vendor. `base_url` is None if the user must enter it. `key_help` is a sentence on where to find the key."""
 
     id: str
     display_name: str
@@ -33,9 +33,9 @@ class Vendor:
     needs_key: bool = True
     fields: tuple[VendorField, ...] = ()
     dialect: Dialect = field(default_factory=Dialect)
-    prices_id: str | None = None  # as genai-prices names it; None: nobody knows what it costs
-    is_own_machine: bool = False  # runs at the person's own cost of electricity: a reply costs nothing
-    # What somebody new would want, best first; also the names to begin with until its list has been read.
+    prices_id: str | None = None  # its id in genai-prices; None: prices are unknown
+    is_own_machine: bool = False  # runs on the user's machine: a reply costs nothing
+    # Recommended models, best first. They are also offered until the vendor's list has been read.
     models: tuple[str, ...] = ()
     note: str | None = None
 
@@ -45,7 +45,7 @@ _REGION = VendorField("region", "Region", "The AWS region whose models you use."
 _RESOURCE = VendorField(
     "resource",
     "Resource",
-    "The name of your Azure OpenAI resource: what stands before .openai.azure.com.",
+    "The name of your Azure OpenAI resource: the part before .openai.azure.com.",
     "my-company",
 )
 
@@ -54,7 +54,7 @@ VENDORS: tuple[Vendor, ...] = (
         "openai",
         "OpenAI",
         "https://api.openai.com/v1",
-        "On platform.openai.com under API keys; it begins with sk-.",
+        "On platform.openai.com under API keys. It begins with sk-.",
         "https://platform.openai.com/api-keys",
         dialect=Dialect(max_tokens_field="max_completion_tokens"),
         prices_id="openai",
@@ -63,7 +63,7 @@ VENDORS: tuple[Vendor, ...] = (
         "anthropic",
         "Anthropic",
         "https://api.anthropic.com/v1",
-        "On platform.claude.com under Settings, API keys; it begins with sk-ant-.",
+        "On platform.claude.com under Settings, API keys. It begins with sk-ant-.",
         "https://platform.claude.com/settings/keys",
         wire="anthropic",
         key_header="x-api-key",
@@ -73,7 +73,7 @@ VENDORS: tuple[Vendor, ...] = (
         "google",
         "Google Gemini",
         "https://generativelanguage.googleapis.com/v1beta/openai",
-        "In Google AI Studio under Get API key; it begins with AIza or AQ.",
+        "In Google AI Studio under Get API key. It begins with AIza or AQ.",
         "https://aistudio.google.com/apikey",
         dialect=Dialect(refuses=frozenset({"frequency_penalty", "presence_penalty"})),
         prices_id="google",
@@ -91,7 +91,7 @@ VENDORS: tuple[Vendor, ...] = (
         "groq",
         "Groq",
         "https://api.groq.com/openai/v1",
-        "On console.groq.com under API keys; it begins with gsk_.",
+        "On console.groq.com under API keys. It begins with gsk_.",
         "https://console.groq.com/keys",
         dialect=Dialect(max_tokens_field="max_completion_tokens"),
         prices_id="groq",
@@ -100,7 +100,7 @@ VENDORS: tuple[Vendor, ...] = (
         "deepseek",
         "DeepSeek",
         "https://api.deepseek.com",
-        "On platform.deepseek.com under API keys; it begins with sk-.",
+        "On platform.deepseek.com under API keys. It begins with sk-.",
         "https://platform.deepseek.com/api_keys",
         prices_id="deepseek",
     ),
@@ -108,7 +108,7 @@ VENDORS: tuple[Vendor, ...] = (
         "xai",
         "xAI",
         "https://api.x.ai/v1",
-        "On console.x.ai, in your team, under API keys; it begins with xai-.",
+        "On console.x.ai, in your team, under API keys. It begins with xai-.",
         "https://console.x.ai",
         dialect=Dialect(refuses=frozenset({"frequency_penalty", "presence_penalty"})),
         prices_id="x-ai",
@@ -117,7 +117,7 @@ VENDORS: tuple[Vendor, ...] = (
         "openrouter",
         "OpenRouter",
         "https://openrouter.ai/api/v1",
-        "On openrouter.ai under Settings, Keys; it begins with sk-or-.",
+        "On openrouter.ai under Settings, Keys. It begins with sk-or-.",
         "https://openrouter.ai/settings/keys",
         prices_id="openrouter",
     ),
@@ -133,7 +133,7 @@ VENDORS: tuple[Vendor, ...] = (
         "fireworks",
         "Fireworks AI",
         "https://api.fireworks.ai/inference/v1",
-        "On app.fireworks.ai under Settings, API keys; it begins with fw_.",
+        "On app.fireworks.ai under Settings, API keys. It begins with fw_.",
         "https://app.fireworks.ai/settings/users/api-keys",
         prices_id="fireworks",
     ),
@@ -159,7 +159,7 @@ VENDORS: tuple[Vendor, ...] = (
         fields=(_RESOURCE,),
         dialect=Dialect(max_tokens_field="max_completion_tokens"),
         prices_id="azure",
-        note="A model is called by the name of your deployment. The list shows the models of the region; type yours if it is not there.",
+        note="Use the name of your deployment as the model. The list shows the region's models. Type yours if missing.",
     ),
     Vendor(
         "bedrock",
@@ -174,14 +174,14 @@ VENDORS: tuple[Vendor, ...] = (
         "huggingface",
         "Hugging Face",
         "https://router.huggingface.co/v1",
-        "On huggingface.co under Settings, Access Tokens, with the right to call Inference Providers; it begins with hf_.",
+        "On huggingface.co under Settings, Access Tokens, with the Inference Providers permission. It begins with hf_.",
         "https://huggingface.co/settings/tokens",
     ),
     Vendor(
         "cerebras",
         "Cerebras",
         "https://api.cerebras.ai/v1",
-        "On cloud.cerebras.ai under API keys; it begins with csk-.",
+        "On cloud.cerebras.ai under API keys. It begins with csk-.",
         "https://cloud.cerebras.ai",
         dialect=Dialect(
             max_tokens_field="max_completion_tokens", refuses=frozenset({"frequency_penalty", "presence_penalty"})
@@ -192,7 +192,7 @@ VENDORS: tuple[Vendor, ...] = (
         "moonshot",
         "Moonshot (Kimi)",
         "https://api.moonshot.ai/v1",
-        "On platform.kimi.ai under API keys; it begins with sk-.",
+        "On platform.kimi.ai under API keys. It begins with sk-.",
         "https://platform.kimi.ai/console/api-keys",
         prices_id="moonshotai",
     ),
@@ -200,23 +200,23 @@ VENDORS: tuple[Vendor, ...] = (
         "nvidia",
         "NVIDIA NIM",
         "https://integrate.api.nvidia.com/v1",
-        "On build.nvidia.com under API keys; it begins with nvapi-.",
+        "On build.nvidia.com under API keys. It begins with nvapi-.",
         "https://build.nvidia.com/settings/api-keys",
     ),
     Vendor(
         "github",
         "GitHub Models",
         "https://models.github.ai/inference",
-        "On github.com under Settings, Developer settings, a token with the right models:read.",
+        "On github.com under Settings, Developer settings, as a token with the permission models:read.",
         "https://github.com/settings/personal-access-tokens",
         dialect=Dialect(models_address="https://models.github.ai/catalog/models"),
-        note="GitHub announced the end of this service for 30 July 2026; it may answer with status 410.",
+        note="GitHub announced the end of this service for 30 July 2026. It may answer with status 410.",
     ),
     Vendor(
         "ollama",
         "Ollama",
         "http://localhost:11434/v1",
-        "None is needed for your own; for ollama.com it is made there under Settings, Keys.",
+        "Not needed for your own server. For ollama.com, create a key there under Settings, Keys.",
         None,
         needs_key=False,
         is_own_machine=True,
@@ -225,7 +225,7 @@ VENDORS: tuple[Vendor, ...] = (
         "lmstudio",
         "LM Studio",
         "http://localhost:1234/v1",
-        "None is needed, unless you asked for one in LM Studio's server settings.",
+        "Not needed, unless LM Studio's server settings require one.",
         None,
         needs_key=False,
         is_own_machine=True,
@@ -234,7 +234,7 @@ VENDORS: tuple[Vendor, ...] = (
         "vllm",
         "vLLM",
         "http://localhost:8000/v1",
-        "What the server was started with as --api-key, if anything.",
+        "The --api-key that the server was started with, if any.",
         None,
         needs_key=False,
         is_own_machine=True,
@@ -243,7 +243,7 @@ VENDORS: tuple[Vendor, ...] = (
         "custom",
         "Another OpenAI-compatible address",
         None,
-        "As its documentation says; none if it asks for none.",
+        "See the server's documentation. Leave it empty if no key is required.",
         None,
         needs_key=False,
     ),

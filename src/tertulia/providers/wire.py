@@ -1,4 +1,4 @@
-"""What all wire formats share: a request over HTTP within its time limits, server-sent events back, refusals in words."""
+"""Send HTTP requests for all wire formats: time limits, server-sent events, and errors as sentences."""
 
 import asyncio
 import json
@@ -27,18 +27,18 @@ from tertulia.providers.protocol import ProviderEvent
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_ERROR_BYTES = 16 * 1024
 MAX_LIST_BYTES = 16 * 1024 * 1024
-MAX_LISTED = 2000  # models of one provider: more than anybody offers, and few enough to be shown
+MAX_LISTED = 2000  # models of one provider: more than any offers, and few enough to show
 MAX_TOKENS_TOLD = 2**31 - 1
 _TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error", "model_context_window_exceeded")
 _TOO_LONG_WORDS = ("context length", "context window", "maximum context", "prompt is too long", "too many tokens")
-# The shapes that keys have; a provider's own words may quote one back.
+# Patterns of keys, because a provider's message may quote one.
 _KEY_LIKE = re.compile(r"\b(sk|pk|gsk|xai|hf|tgp|key|AIza|nvapi|csk|pplx|ghp|github_pat|fw)[-_][A-Za-z0-9_\-]{8,}")
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Wire:
-    """One address with its key. `secret` is what must never be quoted from an answer."""
+    """One address with its key. `secret` is redacted from quoted answers."""
 
     name: str
     base_url: str
@@ -48,11 +48,11 @@ class Wire:
     secret: str | None = field(default=None, repr=False)
 
     async def get_json(self, address: str) -> Any:
-        """Raises a ProviderError; `address` is a path below the base URL, or a whole one."""
+        """Get JSON from a path below the base URL, or a full URL. Raises a ProviderError."""
         return await self._json("GET", address)
 
     async def post_json(self, address: str, body: object) -> Any:
-        """As get_json, with something said."""
+        """Post `body` as JSON, otherwise as get_json."""
         return await self._json("POST", address, orjson.dumps(body))
 
     async def _json(self, method: str, address: str, content: bytes | None = None) -> Any:
@@ -79,12 +79,10 @@ class Wire:
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise MalformedReply(
-                f"{self.name} answers with something that is not JSON. Is its address right?"
-            ) from error
+            raise MalformedReply(f"{self.name} did not answer with JSON. Check its address.") from error
 
     async def stream(self, path: str, body: bytes) -> AsyncIterator[list[bytes]]:
-        """The data of the server-sent events that came at once. Raises a ProviderError for whatever happens on the way."""
+        """Yield the data of server-sent events that arrived together. Every failure raises a ProviderError."""
         has_begun = False
         ends_at = asyncio.get_running_loop().time() + self.timeouts.whole_s
         try:
@@ -93,7 +91,7 @@ class Wire:
             arriving = self._lines(response)
             try:
                 while True:
-                    # Not around the yield: the time would end whatever the caller does meanwhile, without a word.
+                    # Not around the yield: the timeout would cancel the caller's own work.
                     async with asyncio.timeout_at(ends_at):
                         lines = await anext(arriving, None)
                     if lines is None:
@@ -110,49 +108,49 @@ class Wire:
             raise self.broken_off(is_safe=not has_begun) from error
         except TimeoutError as error:
             raise ProviderTimeout(
-                f"{self.name} took longer than {self.timeouts.whole_s:.0f} s for one reply."
+                f"{self.name} took longer than {self.timeouts.whole_s:.0f} s for one reply. Try again."
             ) from error
 
     def parse(self, payload: bytes) -> dict[str, Any]:
-        """One event as an object; bytes that are no UTF-8 become marks of what is missing. Raises MalformedReply."""
+        """Parse one event as an object. Invalid UTF-8 becomes replacement characters. Raises MalformedReply."""
         try:
             event = orjson.loads(payload.decode("utf-8", "replace"))
         except orjson.JSONDecodeError:
             event = self._parse_loosely(payload)
         if not isinstance(event, dict):
-            raise MalformedReply(f"{self.name} sent a chunk of an unknown form.")
+            raise MalformedReply(f"{self.name} sent a chunk of an unknown format.")
         return event
 
     def _parse_loosely(self, payload: bytes) -> Any:
-        """As above, for what the strict reader refuses and others take: half of a character, cut in two by a provider."""
+        """Parse what orjson rejects, such as half a surrogate pair that a provider split. Raises MalformedReply."""
         try:
             return json.loads(payload.decode("utf-8", "replace"))
         except (json.JSONDecodeError, RecursionError) as error:
-            raise MalformedReply(f"{self.name} sent something that is not JSON within its reply.") from error
+            raise MalformedReply(f"{self.name} sent invalid JSON in its reply.") from error
 
     def broken_off(self, *, is_safe: bool = False) -> ProviderError:
-        """`is_safe`: before anything of the reply came."""
+        """Build the error of an interrupted reply. `is_safe`: nothing of it was received."""
         return ProviderUnavailable(
-            f"{self.name} ended the reply in the middle. What came is kept; continue, or try again.", is_safe=is_safe
+            f"{self.name} ended the reply in the middle. Its text is kept. Continue, or try again.", is_safe=is_safe
         )
 
     def told_error(self, body: object) -> ProviderError:
-        """An error that came within a reply that had begun."""
-        said, code = error_words(body)
-        kind: type[ProviderError] = ContextTooLong if _is_too_long(said, code) else ProviderUnavailable
+        """Build the error that a provider sent inside a reply."""
+        message, code = error_words(body)
+        kind: type[ProviderError] = ContextTooLong if _is_too_long(message, code) else ProviderUnavailable
         if code in ("rate_limit_error", "rate_limit_exceeded"):
             kind = RateLimited
-        return kind(f"{self.name} broke off with an error: {self.redact(said) or 'without a reason'}")
+        return kind(f"{self.name} stopped with an error: {self.redact(message) or 'no reason'}")
 
     def redact(self, text: str) -> str:
-        """Without control characters, short, and without anything like a key."""
+        """Remove keys and control characters, and cut to 300 characters."""
         if self.secret:
             text = text.replace(self.secret, "…")
         printable = "".join(character for character in text if character.isprintable())
         return _KEY_LIKE.sub(r"\1-…", printable)[:300]
 
     def _sent_headers(self) -> dict[str, str]:
-        # Unpacked as it comes: a small compressed body must not become a large one in memory.
+        # No compression: a small compressed body must not expand in memory.
         return self.headers | {"Accept-Encoding": "identity"}
 
     def _httpx_timeout(self) -> httpx.Timeout:
@@ -176,19 +174,19 @@ class Wire:
         except httpx.ConnectError as error:
             raise self._unreachable(error) from error
         except httpx.HTTPError as error:
-            # Sent, and no answer came: nobody knows what the provider did, but nothing of it was seen.
-            log.warning("%s broke off before its answer: %s", self.name, type(error).__name__)
+            # The request was sent without an answer. The provider may have worked, but no output was received.
+            log.warning("%s closed the connection before it answered: %s", self.name, type(error).__name__)
             raise ProviderUnavailable(
                 f"{self.name} closed the connection before it answered. Try again.", is_safe=True
             ) from error
         if response.status_code != 200:
             try:
-                said = await self._read_some(response, MAX_ERROR_BYTES)
+                error_body = await self._read_some(response, MAX_ERROR_BYTES)
             except httpx.HTTPError:
-                said = b""
+                error_body = b""
             finally:
                 await response.aclose()
-            raise self._refusal(response.status_code, said, response.headers)
+            raise self._refusal(response.status_code, error_body, response.headers)
         return response
 
     async def _read_some(self, response: httpx.Response, limit: int) -> bytes:
@@ -203,86 +201,84 @@ class Wire:
         return b"".join(chunks)
 
     async def _lines(self, response: httpx.Response) -> AsyncGenerator[list[bytes], None]:
-        """The lines that each piece of a body completes, each line at most 4 MiB long."""
-        begun: list[bytes] = []  # pieces of a line that has no end yet; joined once, however many they are
+        """Yield the lines that each piece of a body completes. A line has at most 4 MiB."""
+        pending: list[bytes] = []  # pieces of an unfinished line, joined only once
         size = 0
         async for piece in response.aiter_raw():
             *lines, rest = piece.split(b"\n")
             if lines:
-                lines[0] = b"".join([*begun, lines[0]])
-                begun, size = [], 0
+                lines[0] = b"".join([*pending, lines[0]])
+                pending, size = [], 0
                 yield lines
-            begun.append(rest)
+            pending.append(rest)
             size += len(rest)
             if size > MAX_LINE_BYTES:
                 raise MalformedReply(f"{self.name} sent a line of more than {MAX_LINE_BYTES} bytes.")
         if size:
-            yield [b"".join(begun)]
+            yield [b"".join(pending)]
 
     def _silent(self) -> ProviderError:
-        return ProviderTimeout(f"{self.name} has been silent for too long. Try again, or choose another model.")
+        return ProviderTimeout(f"{self.name} did not respond in time. Try again, or choose another model.")
 
     def _unreachable(self, error: Exception) -> ProviderError:
         log.warning("%s cannot be reached: %s", self.name, type(error).__name__)
         return ProviderUnavailable(
-            f"{self.name} cannot be reached. Is its address right, and is it running?", is_safe=True
+            f"{self.name} cannot be reached. Check its address, and that it is running.", is_safe=True
         )
 
     def _refusal(self, status: int, body: bytes, headers: httpx.Headers) -> ProviderError:
-        said, code = error_words(body)
-        quoted = f" It says: {self.redact(said)}" if said else ""
+        message, code = error_words(body)
+        quoted = f" It says: {self.redact(message)}" if message else ""
         match status:
-            case 400 | 401 | 403 if status != 400 or _names_key(said):
-                return KeyRefused(f"{self.name} does not accept its key. Set another in the settings of the provider.")
+            case 400 | 401 | 403 if status != 400 or _names_key(message):
+                return KeyRefused(f"{self.name} rejects its key. Enter another in the provider's settings.")
             case 402:
-                return RequestRefused(f"{self.name} wants to be paid first: the account has no credit left.{quoted}")
+                return RequestRefused(f"{self.name} requires payment: the account has no credit left.{quoted}")
             case 429:
                 seconds = _seconds(headers.get("retry-after", ""))
-                when = f" Try again in {seconds} seconds." if seconds else " Try again in a while."
+                when = f" Try again in {seconds} seconds." if seconds else " Try again later."
                 return RateLimited(
-                    f"{self.name} wants fewer requests.{when}{quoted}", retry_after_s=seconds, is_safe=True
+                    f"{self.name} limits the rate of requests.{when}{quoted}", retry_after_s=seconds, is_safe=True
                 )
-            case 400 | 413 | 422 if _is_too_long(said, code):
+            case 400 | 413 | 422 if _is_too_long(message, code):
                 return ContextTooLong(f"The chat is too long for this model.{quoted}")
             case 404:
-                return RequestRefused(f"{self.name} does not have this model, or its address is not right.{quoted}")
+                return RequestRefused(f"{self.name} does not have this model, or its address is wrong.{quoted}")
             case status if status >= 500:
-                return ProviderUnavailable(
-                    f"{self.name} has a fault of its own (status {status}). Try again.{quoted}", is_safe=True
-                )
+                return ProviderUnavailable(f"{self.name} failed (status {status}). Try again.{quoted}", is_safe=True)
         return RequestRefused(f"{self.name} refused the request (status {status}).{quoted}")
 
 
 def read_all(
     read: Callable[[bytes], list[ProviderEvent]], payloads: Iterable[bytes]
 ) -> Iterator[Sequence[ProviderEvent]]:
-    """The events of what came at once; those before an error are given before it is raised."""
-    found: list[ProviderEvent] = []
+    """Yield the events of payloads that arrived together, before raising the error of a later one."""
+    events: list[ProviderEvent] = []
     failure: ProviderError | None = None
     try:
         for payload in payloads:
-            found += read(payload)
+            events += read(payload)
     except ProviderError as error:
         failure = error
-    if found:
-        yield found
+    if events:
+        yield events
     if failure is not None:
         raise failure
 
 
 def count_of(value: object) -> int:
-    """A number of tokens, as far as it is one."""
+    """Return a token count, or 0 if the value is not one."""
     return min(value, MAX_TOKENS_TOLD) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 
 
 def error_words(body: object) -> tuple[str, str]:
-    """The provider's own message and code, in any of the shapes that vendors give an error."""
+    """Extract the provider's message and code from any vendor's error format. Either may be empty."""
     if isinstance(body, bytes):
         try:
             body = orjson.loads(body.decode("utf-8", "replace"))
         except orjson.JSONDecodeError:
             return "", ""
-    if isinstance(body, list):  # Google wraps its one error in a list
+    if isinstance(body, list):  # Google wraps its error in a list
         body = body[0] if body else {}
     if isinstance(body, dict):
         body = body.get("error", body)
@@ -290,19 +286,19 @@ def error_words(body: object) -> tuple[str, str]:
         return body, ""
     if not isinstance(body, dict):
         return "", ""
-    words = next((body[name] for name in ("message", "detail", "Message", "title") if body.get(name)), "")
-    said = words if isinstance(words, str) else orjson.dumps(words).decode()  # Mistral nests what was wrong where
+    value = next((body[name] for name in ("message", "detail", "Message", "title") if body.get(name)), "")
+    message = value if isinstance(value, str) else orjson.dumps(value).decode()  # Mistral nests the places of the error
     code = next((body[name] for name in ("code", "type", "status") if isinstance(body.get(name), str)), "")
-    return said, code
+    return message, code
 
 
-def _names_key(said: str) -> bool:
-    """Google and xAI answer a wrong key with 400."""
-    return "api key not valid" in said.lower() or "incorrect api key" in said.lower()
+def _names_key(message: str) -> bool:
+    """Recognise a wrong key: Google and xAI answer it with status 400."""
+    return "api key not valid" in message.lower() or "incorrect api key" in message.lower()
 
 
-def _is_too_long(said: str, code: str) -> bool:
-    return code in _TOO_LONG_CODES or any(words in said.lower() for words in _TOO_LONG_WORDS)
+def _is_too_long(message: str, code: str) -> bool:
+    return code in _TOO_LONG_CODES or any(words in message.lower() for words in _TOO_LONG_WORDS)
 
 
 def _seconds(wait: str) -> int | None:

@@ -1,8 +1,8 @@
-"""One file with everything that an instance holds, and an instance made of such a file: on either engine, from either.
+"""Back up a whole instance to one file, and restore it on SQLite or PostgreSQL, regardless of which made it.
 
-The file is a zip: `manifest.json`, and for each table a file of lines, each a row as a JSON list. Rows are read in one
-transaction, so they are of one moment however busy the server is. Every part's hash is in the manifest, and is checked
-before anything is restored. The key ring is not in it: a backup that is lost gives no provider key away.
+The file is a zip: `manifest.json`, and one file per table with a row per line, each a JSON list. Rows are read in one
+transaction, so they are consistent while the server runs. The manifest has the hash of every part, which is checked
+before anything is restored. The key ring is not included, so a lost backup reveals no provider key.
 """
 
 import base64
@@ -36,10 +36,10 @@ from tertulia.tables import metadata
 FORMAT = 1
 ROWS_AT_ONCE = 500
 BYTES_AT_ONCE = 1024 * 1024
-# What tells only of a moment: who runs what, and what changed lately. Whoever listened starts anew.
-# And what is made anew of the rest: the index of search.
+# Transient rows: leases and recent changes. Clients that listen start over.
+# And derived rows: the search index is rebuilt.
 NOT_KEPT = ("alembic_version", "change", "lease", "search_document", "search_passage")
-# What reading a zip raises whose bytes are not those that were written; ValueError is JSON's and UTF-8's.
+# Errors of reading a damaged zip. ValueError comes from JSON and UTF-8.
 DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -65,7 +65,7 @@ _TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
 
 @dataclass(frozen=True)
 class Summary:
-    """What a backup holds: rows by table, and how many files."""
+    """The contents of a backup: rows by table, and the number of files."""
 
     path: Path
     revision: str
@@ -75,15 +75,15 @@ class Summary:
 
 
 class BackupError(SettingsError):
-    """The file cannot be made or used; the message says why."""
+    """A backup that cannot be made or used. The message says why."""
 
 
 def back_up(settings: Settings, path: Path, *, now: datetime) -> Summary:
-    """Write everything to a file that must not exist yet. It is there whole, or not at all. May run beside the server."""
+    """Write everything to a new file, which is complete or absent. The server may run. Raises BackupError."""
     if path.exists():
-        raise BackupError(f"{path} exists already. Choose another name.")
+        raise BackupError(f"{path} already exists. Choose another name.")
     if not path.parent.is_dir():
-        raise BackupError(f"There is no folder {path.parent}.")
+        raise BackupError(f"The folder {path.parent} does not exist.")
     partial = path.with_name(f"{path.name}.partial")
     engine = plain_engine(settings, writes=False)
     try:
@@ -106,32 +106,32 @@ def back_up(settings: Settings, path: Path, *, now: datetime) -> Summary:
 
 
 def verify_backup(path: Path) -> Summary:
-    """Read every part and compare its hash and its number of rows. Raises BackupError with what is wrong."""
+    """Read every part and compare its hash and row count. Raises BackupError with the reason."""
     try:
         with zipfile.ZipFile(path) as archive:
             manifest = _read_manifest(archive, path)
-            for table, told in manifest["tables"].items():
+            for table, entry in manifest["tables"].items():
                 digest, rows = _digest(archive, f"tables/{table}.jsonl")
-                if (digest, rows) != (told["sha256"], told["rows"]):
-                    raise BackupError(f"{path} is damaged: the table {table} is not what was written.")
-            for name, told in manifest["files"].items():
-                if _digest(archive, f"files/{name}")[0] != told:
-                    raise BackupError(f"{path} is damaged: the file {name} is not what was written.")
+                if (digest, rows) != (entry["sha256"], entry["rows"]):
+                    raise BackupError(f"{path} is damaged: the table {table} does not match the manifest.")
+            for name, entry in manifest["files"].items():
+                if _digest(archive, f"files/{name}")[0] != entry:
+                    raise BackupError(f"{path} is damaged: the file {name} does not match the manifest.")
     except DAMAGE as error:
-        raise BackupError(f"{path} is not a whole backup: {error}.") from error
-    counts = {table: told["rows"] for table, told in manifest["tables"].items()}
+        raise BackupError(f"{path} is not a complete backup: {error}.") from error
+    counts = {table: entry["rows"] for table, entry in manifest["tables"].items()}
     made_at = datetime.fromisoformat(manifest["made_at"])
     return Summary(path, manifest["revision"], made_at, counts, len(manifest["files"]))
 
 
 def restore(settings: Settings, path: Path, recounts: Sequence[Recount], *, now: datetime) -> Summary:
-    """Fill an empty instance from a backup, bring it to this version, and check it. Raises BackupError."""
+    """Fill an empty instance from a backup, upgrade it to this version, and check it. Raises BackupError."""
     summary = verify_backup(path)
     engine = plain_engine(settings)
     try:
         if summary.revision not in known_revisions():
             raise BackupError(
-                f"{path} was made by a newer Tertulia ({summary.revision}). Restore it with that version."
+                f"{path} was made by a newer version of Tertulia ({summary.revision}). Restore it with that version."
             )
         _refuse_unless_empty(engine, settings)
         migrate_to(settings, summary.revision)
@@ -151,12 +151,12 @@ def restore(settings: Settings, path: Path, recounts: Sequence[Recount], *, now:
     finally:
         checked.dispose()
     if findings:
-        raise BackupError("The restored database is not whole:\n" + "\n".join(findings))
+        raise BackupError("The restored database is inconsistent:\n" + "\n".join(findings))
     return summary
 
 
 def _index_anew(settings: Settings) -> None:
-    """What search finds is not in a backup: the server makes it of the rest, beside its work."""
+    """Reset the search indexes, which no backup includes. The server rebuilds them in the background."""
     engine = plain_engine(settings)
     with engine.begin() as connection:
         connection.execute(sa.delete(InstanceSetting).where(InstanceSetting.name == SETTING))
@@ -182,21 +182,21 @@ def _write_tables(engine: sa.Engine, archive: zipfile.ZipFile) -> dict[str, Any]
 
 
 def _tables(connection: sa.Connection) -> dict[str, dict[str, Kind]]:
-    """The tables that there are, each after those it points at, with what their columns hold.
+    """Return the kinds of the columns of every table, each table after those that it references.
 
-    On PostgreSQL the columns say so themselves, whatever the version of the schema; on SQLite the models do.
+    On PostgreSQL kinds come from the columns, regardless of the schema's version. On SQLite they come from the models.
     """
     inspector = sa.inspect(connection)
-    there = set(inspector.get_table_names())
-    order = [table.name for table in metadata.sorted_tables if table.name in there]
-    order += sorted(there - set(order))
-    found: dict[str, dict[str, Kind]] = {}
+    existing = set(inspector.get_table_names())
+    order = [table.name for table in metadata.sorted_tables if table.name in existing]
+    order += sorted(existing - set(order))
+    tables: dict[str, dict[str, Kind]] = {}
     for name in order:
-        if name in NOT_KEPT or name.startswith("search_index"):  # FTS5 has several tables of its own
+        if name in NOT_KEPT or name.startswith("search_index"):  # FTS5 creates several tables
             continue
         model = metadata.tables.get(name)
-        found[str.__str__(name)] = {
-            # A plain string: the engine's own class of names is no key of JSON.
+        tables[str.__str__(name)] = {
+            # A plain str: the engine's subclass for names cannot be a JSON key.
             str.__str__(column["name"]): _kind(
                 column["type"]
                 if connection.dialect.name == "postgresql" or model is None
@@ -204,7 +204,7 @@ def _tables(connection: sa.Connection) -> dict[str, dict[str, Kind]]:
             )
             for column in inspector.get_columns(name)
         }
-    return found
+    return tables
 
 
 def _kind(column_type: sa.types.TypeEngine[Any]) -> Kind:
@@ -228,7 +228,7 @@ def _lines(connection: sa.Connection, name: str, columns: dict[str, Kind]) -> It
     table = _table(name, columns)
     query = sa.select(table)
     if "id" in columns:
-        query = query.order_by(table.c.id)  # by time, so that what is answered comes before its answer
+        query = query.order_by(table.c.id)  # by time, so that a message comes before its replies
     result = connection.execution_options(stream_results=True, yield_per=ROWS_AT_ONCE).execute(query)
     for row in result:
         yield orjson.dumps([_out(value) for value in row]) + b"\n"
@@ -265,15 +265,15 @@ def _in(kind: Kind, value: Any) -> Any:
 
 
 def _load_tables(connection: sa.Connection, archive: zipfile.ZipFile, tables: dict[str, Any]) -> None:
-    """In one transaction. Keys that point both ways are looked at when it ends."""
+    """Load all tables in one transaction. Circular foreign keys are checked at its end."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
     for name in tables:
-        # A migration may have put rows there; the backup has its own.
+        # A migration may have inserted rows. The backup has its own.
         connection.execute(sa.delete(sa.table(name)))
-    for name, told in tables.items():
-        columns: dict[str, Kind] = told["columns"]
-        # The types are the database's own where ours say nothing: a word, a number, a truth.
+    for name, entry in tables.items():
+        columns: dict[str, Kind] = entry["columns"]
+        # A plain kind uses the database's own type: text, number or boolean.
         reflected = sa.Table(name, sa.MetaData(), autoload_with=connection, resolve_fks=False)
         table = sa.Table(
             name,
@@ -299,17 +299,17 @@ def _load_tables(connection: sa.Connection, archive: zipfile.ZipFile, tables: di
 
 def _refuse_unless_empty(engine: sa.Engine, settings: Settings) -> None:
     with engine.connect() as connection:
-        there = set(sa.inspect(connection).get_table_names())
-        if "user" in there and connection.scalar(sa.text('SELECT 1 FROM "user" LIMIT 1')) is not None:
+        existing = set(sa.inspect(connection).get_table_names())
+        if "user" in existing and connection.scalar(sa.text('SELECT 1 FROM "user" LIMIT 1')) is not None:
             raise BackupError(
-                "This instance is not empty: a backup is restored to a new one. Set TERTULIA_DATA or TERTULIA_DATABASE_URL to a new place."
+                "This instance is not empty. Set TERTULIA_DATA or TERTULIA_DATABASE_URL to a new location."
             )
     if any(FileStore(settings).list_paths()):
-        raise BackupError("The place for files is not empty: a backup is restored to a new instance.")
+        raise BackupError("The file storage is not empty. Restore to a new instance.")
 
 
 def _write_files(settings: Settings, archive: zipfile.ZipFile) -> dict[str, str]:
-    """After the rows: what they point at is never removed before they are, and what came later does no harm."""
+    """Write files after the rows: a referenced file is removed only after its row, and newer files do no harm."""
     digests = {}
     store = FileStore(settings)
     for name in store.list_paths():
@@ -324,7 +324,7 @@ def _write_files(settings: Settings, archive: zipfile.ZipFile) -> dict[str, str]
 
 def _restore_file(settings: Settings, archive: zipfile.ZipFile, name: str) -> None:
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise BackupError(f"The file {name!r} would be written outside the place for files.")
+        raise BackupError(f"The file {name!r} would be written outside the file storage.")
     with archive.open(f"files/{name}") as part:
         FileStore(settings).write_file(name, part)
 
@@ -341,5 +341,5 @@ def _digest(archive: zipfile.ZipFile, name: str) -> tuple[str, int]:
 def _read_manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = orjson.loads(archive.read("manifest.json"))
     if manifest.get("format") != FORMAT:
-        raise BackupError(f"{path} has a form that this version does not know.")
+        raise BackupError(f"{path} has a format that this version does not know.")
     return manifest

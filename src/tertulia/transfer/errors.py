@@ -1,4 +1,4 @@
-"""How files in and out fail."""
+"""Define errors of import and export."""
 
 from tertulia.errors import Conflict, Invalid, NotFound, TooMany
 
@@ -11,18 +11,18 @@ class ImportStillRunning(Conflict):
     code = "import_still_running"
 
     def __init__(self) -> None:
-        super().__init__("This import is still going on. Stop it first, then undo it.")
+        super().__init__("This import is still running. Stop it first, then undo it.")
 
 
 class TooManyImports(TooMany):
     code = "too_many_imports"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} imports wait already. Let them end first.", retry_after_s=30)
+        super().__init__(f"{limit} imports are already waiting. Wait until they finish.", retry_after_s=30)
 
 
 class NotReadable(Invalid):
-    """The detail is a sentence about the file."""
+    """A file that cannot be read. The detail says why."""
 
     code = "file_not_readable"
 
@@ -34,11 +34,11 @@ class DocumentNotMade(Invalid):
     code = "document_not_made"
 
     def __init__(self) -> None:
-        super().__init__("This text is too intricate for a Word document. Save it as Markdown or as a web page.")
+        super().__init__("This text is too complex for a Word document. Save it as Markdown or as a web page.")
 
 
 class StillConverting(TooMany):
     code = "still_converting"
 
     def __init__(self) -> None:
-        super().__init__("Another document of yours is being read or made. Try again when it is done.", retry_after_s=5)
+        super().__init__("Another of your documents is being converted. Try again when it is done.", retry_after_s=5)

@@ -1,4 +1,4 @@
-"""Everything that a person said, as one zip: written while it is sent, a chat at a time, however much it is."""
+"""Export all chats and drafts of a user as one zip, built while it is sent, one chat at a time."""
 
 import io
 import re
@@ -19,31 +19,31 @@ from tertulia.transfer.native_draft import list_draft_ids, native_draft
 FORMAT = "tertulia/1"
 T = TypeVar("T")
 _FIT = re.compile(r"\w[\w-]{0,199}")
-_ALWAYS = (1980, 1, 1, 0, 0, 0)  # the same chats make the same bytes
-READ_ME = """This is everything that one person said in Tertulia.
+_ALWAYS = (1980, 1, 1, 0, 0, 0)  # a fixed time: the same chats give the same bytes
+READ_ME = """These are all chats and drafts of one Tertulia user.
 
-chats/*.json   a chat each: all branches and threads, with what each reply cost
-drafts/*.json  a draft each: every version, whole or as changes to its parent, and what was being typed
-files/*        the files that messages have, named by the SHA-256 of their bytes
+chats/*.json   one chat each: all branches and threads, and the cost of each reply
+drafts/*.json  one draft each: every version, whole or as changes to its parent, and the working copy
+files/*        the files of messages, named by the SHA-256 of their content
 
-It can be imported into any Tertulia: Settings, Data, Import.
+To import them into Tertulia, use Settings, Data, Import.
 """
 
 
 class Reads(Protocol):
-    """How units of work read: the server's database, or a session of the command line's own."""
+    """A function that runs a unit of work that reads: on the server's database, or in a session of the CLI."""
 
     async def __call__(self, work: Callable[..., T], *args: Any) -> T: ...
 
 
 def list_chat_ids(session: Session, user_id: str, after: str | None) -> list[str]:
-    """The next of one's chats, those in the archive too, and none of the trash."""
+    """List the next 200 ids of the user's chats, archived ones included, without those in the trash."""
     query = sa.select(Chat.id).where(Chat.user_id == user_id, Chat.deleted_at.is_(None)).order_by(Chat.id).limit(200)
     return list(session.scalars(query.where(Chat.id > after) if after else query))
 
 
 async def export_everything(read: Reads, store: FileStore, *, actor: Actor) -> AsyncIterator[bytes]:
-    """The bytes of the zip, in pieces. A file that the store has lost ends it, rather than being left out unseen."""
+    """Yield the zip in pieces. A file missing from the store aborts it, rather than being left out silently."""
     out = _Growing()
     written: set[str] = set()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -75,7 +75,7 @@ async def export_everything(read: Reads, store: FileStore, *, actor: Actor) -> A
 
 
 def _name(archive: zipfile.ZipFile, folder: str, known_as: str, own_id: str) -> str:
-    """By the id that it is known by, where that is fit for a name and no other has it: an import may have brought anything."""
+    """Name an entry by its exported id if that is safe and unused, else by its own id. Imported ids may be anything."""
     name = f"{folder}/{known_as}.json"
     is_fit = _FIT.fullmatch(known_as) and name not in archive.NameToInfo
     return name if is_fit else f"{folder}/{own_id}.json"
@@ -92,7 +92,7 @@ def _entry(name: str, compression: int) -> zipfile.ZipInfo:
 
 
 class _Growing(io.RawIOBase):
-    """What has been written and not yet taken; the zip is made without ever going back."""
+    """A buffer of bytes written and not yet taken. It cannot seek, so the zip is written in sequence."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a reader finds in somebody else's export: plain shapes, one line of JSON each between the processes."""
+"""Shapes that a reader finds in an export. Each is sent between the processes as a line of JSON."""
 
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ Role = Literal["user", "assistant", "system"]
 
 
 class FoundFile(BaseModel):
-    """A file of the export, lying in the reader's folder under `content`."""
+    """A file of the export, stored in the reader's folder as `content`."""
 
     id: str
     file_name: str
@@ -19,7 +19,7 @@ class FoundFile(BaseModel):
 
 
 class FoundMessage(BaseModel):
-    """`parent` is the message before it, by the source's own id; `thread_of` the one that it answers in a thread."""
+    """A message. `parent` is the source's id of the message before it, `thread_of` of its parent in a thread."""
 
     id: str
     parent: str | None = None
@@ -28,7 +28,7 @@ class FoundMessage(BaseModel):
     parts: list[dict[str, Any]]
     created_at: float | None = None  # seconds since 1970
     model: str | None = None
-    native: dict[str, Any] | None = None  # of our own export: all that a message has besides
+    native: dict[str, Any] | None = None  # in our own export: the message's other fields
 
 
 class FoundChat(BaseModel):
@@ -45,12 +45,12 @@ class FoundChat(BaseModel):
     tags: list[str] = []
     messages: list[FoundMessage] = Field(default_factory=list)
     files: list[FoundFile] = Field(default_factory=list)
-    problems: list[str] = Field(default_factory=list)  # what of it is not taken
+    problems: list[str] = Field(default_factory=list)  # sentences on what is not imported
     native: dict[str, Any] | None = None
 
 
 class FoundVersion(BaseModel):
-    """With `changes`, [start, end, text] each, to the text of its parent, or with the whole `content`."""
+    """A version, as the whole `content` or as `changes` to its parent's text, each [start, end, text]."""
 
     version_number: int
     parent_version_number: int | None = None
@@ -72,7 +72,7 @@ class FoundCopy(BaseModel):
 
 
 class FoundDraft(BaseModel):
-    """A draft of our own export; chats and messages are named by their own ids there."""
+    """A draft of our own export. Chats and messages are referenced by their ids in it."""
 
     id: str
     title: str | None = None
@@ -87,10 +87,10 @@ class FoundDraft(BaseModel):
 
 
 class FoundLine(BaseModel):
-    """One thing that the reader says: a chat, a draft, one that cannot be understood, or how far it has come."""
+    """A line of the reader's output: a chat, a draft or a problem, and the progress."""
 
     chat: FoundChat | None = None
     draft: FoundDraft | None = None
     problem: str | None = None
     is_fatal: bool = False
-    done: float = 0.0  # share of the file that is read
+    done: float = 0.0  # share of the file that has been read, 0 to 1

@@ -1,4 +1,4 @@
-"""Writing a chat that a reader found: whole or not at all, in the order in which it was said, with new ids of this person."""
+"""Write an imported chat in one transaction, in chronological order, with new ids."""
 
 import heapq
 import unicodedata
@@ -51,11 +51,11 @@ _PART: TypeAdapter[Part] = TypeAdapter(Part)
 _EDITS: TypeAdapter[list[Edit]] = TypeAdapter(list[Edit])
 
 
-def is_known(session: Session, user_id: str, found: FoundChat) -> bool:
+def is_known(session: Session, user_id: str, chat: FoundChat) -> bool:
     return (
         session.scalar(
             sa.select(Chat.id).where(
-                Chat.user_id == user_id, Chat.import_source == found.source, Chat.import_id == found.id[:200]
+                Chat.user_id == user_id, Chat.import_source == chat.source, Chat.import_id == chat.id[:200]
             )
         )
         is not None
@@ -63,64 +63,66 @@ def is_known(session: Session, user_id: str, found: FoundChat) -> bool:
 
 
 def import_chat(
-    session: Session, actor: Actor, job_id: str, found: FoundChat, files: dict[str, Attached]
+    session: Session, actor: Actor, job_id: str, chat: FoundChat, files: dict[str, Attached]
 ) -> list[str] | None:
-    """A whole chat with all its branches; gives sentences on what of it is not as it was. None: it was there already."""
-    problems = list(found.problems)
+    """Import a chat with all its branches. Return sentences on what was changed, or None if the chat exists."""
+    problems = list(chat.problems)
     now, chat_id = clock.now(), new_id()
-    created_at = moment_of(found.created_at) or now
-    order = in_order(found.messages)
-    last = max((one.created_at for one in order if one.created_at), default=None)
-    native = found.native or {}
+    created_at = moment_of(chat.created_at) or now
+    order = in_order(chat.messages)
+    last = max((message.created_at for message in order if message.created_at), default=None)
+    native = chat.native or {}
     is_new = insert_if_absent(
         session,
         Chat,
         id=chat_id,
         user_id=actor.user_id,
         kind="direct",
-        title=one_line(found.title)[:200] or DEFAULT_TITLE,
+        title=one_line(chat.title)[:200] or DEFAULT_TITLE,
         provider=native.get("provider"),
-        model_name=one_line(found.model)[:100] if found.model and native else None,
-        system_prompt=_clean(found.system_prompt)[:2000] if found.system_prompt else None,
+        model_name=one_line(chat.model)[:100] if chat.model and native else None,
+        system_prompt=_clean(chat.system_prompt)[:2000] if chat.system_prompt else None,
         context_window_size=native.get("context_window_size"),
         settings=ChatSettings.model_validate(native.get("settings") or {}),
         details={},
         visibility="private",
-        is_archived=found.is_archived,
-        pinned_at=_native_moment(native.get("pinned_at")) or (created_at if found.is_pinned else None),
+        is_archived=chat.is_archived,
+        pinned_at=_native_moment(native.get("pinned_at")) or (created_at if chat.is_pinned else None),
         message_count=len(order),
         last_message_at=_native_moment(native.get("last_message_at"))
         or moment_of(last)
-        or moment_of(found.updated_at)
+        or moment_of(chat.updated_at)
         or created_at,
-        # What it cost was paid elsewhere: it is told, and stands in no ledger here.
+        # Its cost was paid elsewhere: messages show it, but no ledger here includes it.
         total_tokens=0,
         total_cost=Decimal(0),
-        import_source=found.source,
-        import_id=found.id[:200],
+        import_source=chat.source,
+        import_id=chat.id[:200],
         created_at=_native_moment(native.get("created_at")) or created_at,
         updated_at=now,
     )
     if not is_new:
         return None
     name = session.scalars(sa.select(User.name).where(User.id == actor.user_id)).one()
-    ids, levels = {one.id: new_id() for one in order}, dict[str, int]()
+    ids, levels = {message.id: new_id() for message in order}, dict[str, int]()
     rows = []
-    for one in order:
-        levels[one.id] = levels.get(one.thread_of or "", 0) + 1 if one.thread_of in ids else _native_level(one)
-        rows.append(_row(one, ids, levels[one.id], files, chat_id, created_at, actor, name, problems))
+    for message in order:
+        levels[message.id] = (
+            levels.get(message.thread_of or "", 0) + 1 if message.thread_of in ids else _native_level(message)
+        )
+        rows.append(_row(message, ids, levels[message.id], files, chat_id, created_at, actor, name, problems))
     for start in range(0, len(rows), 500):
         session.execute(sa.insert(table_of(Message)), rows[start : start + 500])
     _add_calls(session, order, rows, ids, problems)
     session.execute(sa.insert(ImportJobChat).values(import_job_id=job_id, chat_id=chat_id))
     _keep_state(session, actor, chat_id, native.get("state"), problems)
-    _link_files(session, found, files, ids, chat_id)
+    _link_files(session, chat, files, ids, chat_id)
     _react(session, order, ids, actor)
-    _set_head(session, chat_id, ids.get(found.head or ""), [row for row in rows if row["thread_level"] == 0])
-    for tag in dict.fromkeys(one_line(tag)[:50] for tag in found.tags):
+    _set_head(session, chat_id, ids.get(chat.head or ""), [row for row in rows if row["thread_level"] == 0])
+    for tag in dict.fromkeys(one_line(tag)[:50] for tag in chat.tags):
         if tag:
-            told = next((one["colour"] for one in native.get("tags", []) if one["name"] == tag), None)
-            colour = TagColour(told) if told in list(TagColour) else TagColour.GREY
+            exported_colour = next((entry["colour"] for entry in native.get("tags", []) if entry["name"] == tag), None)
+            colour = TagColour(exported_colour) if exported_colour in list(TagColour) else TagColour.GREY
             tag_id = find_or_create_tag(session, actor, TagCreate(name=tag, colour=colour))
             insert_if_absent(session, ChatTag, chat_id=chat_id, tag_id=tag_id, created_at=now)
     index_stored(session, [row["id"] for row in rows])
@@ -129,30 +131,32 @@ def import_chat(
     return problems
 
 
-def _keep_state(session: Session, actor: Actor, chat_id: str, given: object, problems: list[str]) -> None:
-    """What its tools remembered, if it fits the schema that they declared."""
-    if given is None:
+def _keep_state(session: Session, actor: Actor, chat_id: str, state: object, problems: list[str]) -> None:
+    """Store the state of the chat's tools, if it matches the schema that they declared."""
+    if state is None:
         return
     try:
         with session.begin_nested():
-            put_state(session, actor, ChatId(chat_id), StateWrite.model_validate(given))
+            put_state(session, actor, ChatId(chat_id), StateWrite.model_validate(state))
     except (ValidationError, AppError):
-        problems.append("The state of the chat does not fit its schema, and was left out.")
+        problems.append("The state of the chat does not match its schema and was left out.")
 
 
 def _add_calls(
     session: Session, order: list[FoundMessage], rows: list[dict[str, Any]], ids: dict[str, str], problems: list[str]
 ) -> None:
-    """What tools were asked and gave; the parts that show it name the rows as they are here."""
+    """Insert the tool calls, and reference the new rows in the parts that show them."""
     by_id = {row["id"]: row for row in rows}
-    for one in order:
-        found = imported_calls((one.native or {}).get("tool_executions"), problems)
-        if not found:
+    for message in order:
+        exported_calls = imported_calls((message.native or {}).get("tool_executions"), problems)
+        if not exported_calls:
             continue
-        row = by_id[ids[one.id]]
-        calls = [row_of(call, chat_id=row["chat_id"], message_id=row["id"], now=row["created_at"]) for call in found]
+        row = by_id[ids[message.id]]
+        calls = [
+            row_of(call, chat_id=row["chat_id"], message_id=row["id"], now=row["created_at"]) for call in exported_calls
+        ]
         session.execute(sa.insert(table_of(ToolExecution)), calls)
-        named = {call.id: made["id"] for call, made in zip(found, calls, strict=True)}
+        named = {call.id: call_row["id"] for call, call_row in zip(exported_calls, calls, strict=True)}
         session.execute(
             sa.update(Message)
             .where(Message.id == row["id"])
@@ -161,17 +165,17 @@ def _add_calls(
 
 
 def in_order(messages: list[FoundMessage]) -> list[FoundMessage]:
-    """Each after the one before it and the one it answers, else by time; what stands in a circle is left out."""
-    by_id = {one.id: one for one in messages}
+    """Order each message after its parent and the start of its thread, else by time. Cycles are left out."""
+    by_id = {message.id: message for message in messages}
     after: defaultdict[str, list[str]] = defaultdict(list)
     waits: dict[str, int] = {}
-    place = {one.id: number for number, one in enumerate(messages)}
-    for one in by_id.values():
-        needs = {need for need in (one.parent, one.thread_of) if need in by_id and need != one.id}
-        waits[one.id] = len(needs)
+    place = {message.id: number for number, message in enumerate(messages)}
+    for message in by_id.values():
+        needs = {need for need in (message.parent, message.thread_of) if need in by_id and need != message.id}
+        waits[message.id] = len(needs)
         for need in needs:
-            after[str(need)].append(one.id)
-    ready = [(by_id[one].created_at or 0.0, place[one], one) for one, count in waits.items() if count == 0]
+            after[str(need)].append(message.id)
+    ready = [(by_id[key].created_at or 0.0, place[key], key) for key, count in waits.items() if count == 0]
     heapq.heapify(ready)
     ordered: list[FoundMessage] = []
     latest = 0.0
@@ -182,13 +186,13 @@ def in_order(messages: list[FoundMessage]) -> list[FoundMessage]:
         for following in after[taken]:
             waits[following] -= 1
             if waits[following] == 0:
-                # Without a time of its own it comes right after what it follows.
+                # A message without a time comes right after the one that it follows.
                 heapq.heappush(ready, (by_id[following].created_at or latest, place[following], following))
     return ordered
 
 
 def _row(
-    one: FoundMessage,
+    message: FoundMessage,
     ids: dict[str, str],
     level: int,
     files: dict[str, Attached],
@@ -198,21 +202,21 @@ def _row(
     name: str,
     problems: list[str],
 ) -> dict[str, Any]:
-    native = one.native or {}
-    parts = with_other_files(_parts(one, problems), {key: file.id for key, file in files.items()})
-    created_at = _native_moment(native.get("created_at")) or moment_of(one.created_at) or chat_at
-    is_own = one.role == "user" and native.get("user") in (None, name)
-    details = _details(one, native)
-    if one.role == "user" and not is_own:
+    native = message.native or {}
+    parts = with_other_files(_parts(message, problems), {key: file.id for key, file in files.items()})
+    created_at = _native_moment(native.get("created_at")) or moment_of(message.created_at) or chat_at
+    is_own = message.role == "user" and native.get("user") in (None, name)
+    details = _details(message, native)
+    if message.role == "user" and not is_own:
         details.author = one_line(str(native.get("user")))[:100]
     return {
-        "id": ids[one.id],
+        "id": ids[message.id],
         "chat_id": chat_id,
         "user_id": actor.user_id if is_own else None,
-        "role": MessageRole(one.role),
+        "role": MessageRole(message.role),
         "status": _status(native.get("status")),
-        "previous_message_id": ids.get(one.parent or ""),
-        "parent_message_id": ids.get(one.thread_of or ""),
+        "previous_message_id": ids.get(message.parent or ""),
+        "parent_message_id": ids.get(message.thread_of or ""),
         "thread_level": level,
         "token_count": native.get("token_count"),
         "context_rule": _rule(native.get("context_rule")),
@@ -220,7 +224,7 @@ def _row(
         "provider_metadata": None,
         "edit_history": _edits(native.get("edit_history")),
         "imported": True,
-        "import_id": one.id[:200],
+        "import_id": message.id[:200],
         "content": flatten(parts),
         "parts": parts,
         "created_at": created_at,
@@ -228,15 +232,15 @@ def _row(
     }
 
 
-def _parts(one: FoundMessage, problems: list[str]) -> list[Part]:
-    """As they are stored; what is too long is cut, and what is no part of ours is left out, each with a word about it."""
-    room = MAX_REPLY if one.role == "assistant" else MAX_WRITTEN
-    made: list[Part] = []
-    for given in one.parts[:256]:
+def _parts(message: FoundMessage, problems: list[str]) -> list[Part]:
+    """Return the parts to store. Long text is cut and unknown parts are left out, each with a problem."""
+    room = MAX_REPLY if message.role == "assistant" else MAX_WRITTEN
+    parts: list[Part] = []
+    for entry in message.parts[:256]:
         try:
-            part = _PART.validate_python(given)
+            part = _PART.validate_python(entry)
         except ValidationError:
-            problems.append("A part of a message could not be understood, and was left out.")
+            problems.append("A part of a message could not be read and was left out.")
             continue
         match part:
             case TextPart():
@@ -247,22 +251,22 @@ def _parts(one: FoundMessage, problems: list[str]) -> list[Part]:
                 part, room = part.model_copy(update={"code": text[: max(0, room)]}), room - len(text) - 1
             case _:
                 pass
-        made.append(part)
+        parts.append(part)
     if room < 0:
-        problems.append("A message was longer than can be kept, and was cut at its end.")
-    if len(one.parts) > 256:
-        problems.append("A message had more than 256 parts; the rest was left out.")
-    return made
+        problems.append("A message was too long and was cut at its end.")
+    if len(message.parts) > 256:
+        problems.append("A message had more than 256 parts. The rest was left out.")
+    return parts
 
 
-def _details(one: FoundMessage, native: dict[str, Any]) -> MessageMetadata:
+def _details(message: FoundMessage, native: dict[str, Any]) -> MessageMetadata:
     try:
         details = MessageMetadata.model_validate(native.get("metadata") or {})
     except ValidationError:
         details = MessageMetadata()
     details.run_id, details.deleted, details.author = None, None, None
-    if one.model and details.model is None:
-        details.model = one_line(one.model)[:100]
+    if message.model and details.model is None:
+        details.model = one_line(message.model)[:100]
     return details
 
 
@@ -276,10 +280,10 @@ def _set_head(session: Session, chat_id: str, head: str | None, branch: list[dic
 
 
 def _link_files(
-    session: Session, found: FoundChat, files: dict[str, Attached], ids: dict[str, str], chat_id: str
+    session: Session, chat: FoundChat, files: dict[str, Attached], ids: dict[str, str], chat_id: str
 ) -> None:
     of_message: defaultdict[str, list[Attached]] = defaultdict(list)
-    for file in found.files:
+    for file in chat.files:
         for message_id in file.message_ids:
             if file.id in files and message_id in ids:
                 of_message[ids[message_id]].append(files[file.id])
@@ -289,35 +293,40 @@ def _link_files(
 
 def _react(session: Session, order: list[FoundMessage], ids: dict[str, str], actor: Actor) -> None:
     now = clock.now()
-    for one in order:
-        for emoji in (one.native or {}).get("reactions", []):
+    for message in order:
+        for emoji in (message.native or {}).get("reactions", []):
             insert_if_absent(
-                session, Reaction, message_id=ids[one.id], user_id=actor.user_id, emoji=str(emoji)[:32], created_at=now
+                session,
+                Reaction,
+                message_id=ids[message.id],
+                user_id=actor.user_id,
+                emoji=str(emoji)[:32],
+                created_at=now,
             )
 
 
-def _native_level(one: FoundMessage) -> int:
-    """Of a reply whose parent is gone for good."""
-    level = (one.native or {}).get("thread_level", 0)
+def _native_level(message: FoundMessage) -> int:
+    """Return the exported level of a reply whose parent no longer exists."""
+    level = (message.native or {}).get("thread_level", 0)
     return level if isinstance(level, int) and 0 <= level <= 10 else 0
 
 
-def _status(given: object) -> MessageStatus:
-    """One that was being written when it was exported ended there."""
+def _status(value: object) -> MessageStatus:
+    """Convert the status. A message exported while it was being written is interrupted."""
     try:
-        status = MessageStatus(str(given)) if given else MessageStatus.SENT
+        status = MessageStatus(str(value)) if value else MessageStatus.SENT
     except ValueError:
         return MessageStatus.SENT
     return MessageStatus.INTERRUPTED if status in (MessageStatus.SENDING, MessageStatus.STREAMING) else status
 
 
-def _rule(given: object) -> ContextRule:
-    return next((rule for rule in ContextRule if rule == given), ContextRule.AUTO)
+def _rule(value: object) -> ContextRule:
+    return next((rule for rule in ContextRule if rule == value), ContextRule.AUTO)
 
 
-def _edits(given: object) -> list[Edit]:
+def _edits(value: object) -> list[Edit]:
     try:
-        return _EDITS.validate_python(given or [])[-50:]
+        return _EDITS.validate_python(value or [])[-50:]
     except ValidationError:
         return []
 
@@ -338,9 +347,11 @@ def _native_moment(text: object) -> datetime | None:
 
 
 def _clean(text: str | None) -> str:
-    """What both databases store."""
+    """Remove characters that a database cannot store."""
     return (text or "").replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def one_line(text: str | None) -> str:
-    return " ".join("".join(one for one in _clean(text) if unicodedata.category(one) != "Cc" or one.isspace()).split())
+    return " ".join(
+        "".join(char for char in _clean(text) if unicodedata.category(char) != "Cc" or char.isspace()).split()
+    )

@@ -1,4 +1,4 @@
-"""The worker of imports: has each file read by a process of its own, and takes what that finds, chat by chat."""
+"""Run imports: a child process reads each file, and the worker stores its chats one by one."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ class _Progress:
 
 class Importer:
     def __init__(self, db: Database, store: FileStore, folder: Path, *, limit_bytes: int) -> None:
-        """`folder` is where files wait to be imported."""
+        """Take files to import from `folder`."""
         self.folder = folder
         self._db = db
         self._store = store
@@ -73,7 +73,7 @@ class Importer:
                 while (job := await self._next()) is not None:
                     await self.run(job)
             except AppError as error:
-                log.warning("an import waits: %s", error.detail)
+                log.warning("an import is delayed: %s", error.detail)
             except Exception:
                 log.exception("an import failed")
             with contextlib.suppress(TimeoutError):
@@ -81,13 +81,13 @@ class Importer:
                     await self._woken.wait()
 
     async def _next(self) -> ImportJob | None:
-        here = await asyncio.to_thread(
+        names = await asyncio.to_thread(
             lambda: [path.name for path in self.folder.glob("*")] if self.folder.is_dir() else []
         )
-        return await self._db.write(claim_import, here) if here else None
+        return await self._db.write(claim_import, names) if names else None
 
     async def run(self, job: ImportJob) -> None:
-        """Take what the file holds. Killed in between, it goes on later: what was taken is known again."""
+        """Import the file. After an interruption it continues later, and recognises what is already imported."""
         actor = Actor(UserId(job.user_id), UserRole.USER)
         progress = _Progress()
         path = self.folder / job.storage_path
@@ -129,10 +129,10 @@ class Importer:
                 if not await self._tell(job, progress):
                     return ImportStatus.CANCELLED, None
             if await process.wait() != 0:
-                return ImportStatus.FAILED, "Reading the file ended early: a chat in it is too large, or it is damaged."
+                return ImportStatus.FAILED, "Reading stopped early. The file is damaged, or a chat in it is too large."
             return ImportStatus.COMPLETED, None
-        except ValueError:  # a line beyond all measure
-            return ImportStatus.FAILED, "A chat in the file is too large to be taken."
+        except ValueError:  # a line longer than the limit
+            return ImportStatus.FAILED, "A chat in the file is too large to import."
         finally:
             if process.returncode is None:
                 process.kill()
@@ -215,16 +215,16 @@ class Importer:
         size, digest, head = await asyncio.to_thread(_look_at, path)
         name = safe_name(file.file_name)
         received = ReceivedFile(name, file.file_name, kind_of(head, name), size, digest)
-        begun = await self._db.write(
+        pending = await self._db.write(
             begin_storing, actor, received, limit_bytes=self._limit_bytes, import_id=file.id[:200]
         )
-        await self._store.put(begun.storage_path, path)
+        await self._store.put(pending.storage_path, path)
 
         def finish(session: Session) -> None:
-            finish_storing(session, actor, AttachmentId(begun.attachment_id))
+            finish_storing(session, actor, AttachmentId(pending.attachment_id))
 
         await self._db.write(finish)
-        return Attached(begun.attachment_id, name, received.mime_type, size, None, None)
+        return Attached(pending.attachment_id, name, received.mime_type, size, None, None)
 
     async def _tell(self, job: ImportJob, progress: _Progress) -> bool:
         now = asyncio.get_running_loop().time()

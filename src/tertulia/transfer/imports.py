@@ -1,4 +1,4 @@
-"""Imports: a job for each file, stopped, told of and undone as a whole. What a job takes, imported_chat.py writes."""
+"""Manage import jobs, one for each file: progress, cancelling and undo. imported_chat.py writes the chats."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -24,18 +24,18 @@ from tertulia.transfer.imported_chat import one_line
 from tertulia.transfer.native_draft import IMPORTED
 from tertulia.transfer.schemas import ImportJobRead
 
-IMPORTS = "imports"  # the signal that there is a file to import
+IMPORTS = "imports"  # the wake signal for a new file
 MAX_WAITING = 5
 MAX_PROBLEMS = 100
 HELD_S = 60
-AT_ONCE = 20  # chats or drafts that are deleted in one transaction
+AT_ONCE = 20  # chats or drafts deleted in one transaction
 _OPEN = (ImportStatus.QUEUED, ImportStatus.RUNNING)
 
 
 def create_import(
     session: Session, actor: Actor, job_id: str, *, file_name: str, path: str, size: int
 ) -> ImportJobRead:
-    """Raises TooManyImports."""
+    """Create a job and wake the worker. Raises TooManyImports."""
     session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
     waiting = session.scalar(
         sa.select(sa.func.count()).where(ImportJob.user_id == actor.user_id, ImportJob.status.in_(_OPEN))
@@ -52,7 +52,7 @@ def create_import(
 
 
 def list_imports(session: Session, actor: Actor) -> list[ImportJobRead]:
-    """The newest twenty."""
+    """List the newest 20 jobs."""
     jobs = session.scalars(
         sa.select(ImportJob).where(ImportJob.user_id == actor.user_id).order_by(ImportJob.id.desc()).limit(20)
     )
@@ -64,14 +64,14 @@ def get_import(session: Session, actor: Actor, job_id: ImportJobId) -> ImportJob
 
 
 def find_import(session: Session, job_id: str) -> ImportJob:
-    """As it is now, for who waits for its end on the operator's side."""
+    """Return the job's current state, detached, for a command that waits for its end."""
     job = session.get_one(ImportJob, job_id, populate_existing=True)
     session.expunge(job)
     return job
 
 
 def cancel_import(session: Session, actor: Actor, job_id: ImportJobId) -> ImportJobRead:
-    """What was taken stays, and can be undone; one that has ended stays as it is."""
+    """Cancel a job. Imported chats stay and can be undone. An ended job does not change."""
     job = _own(session, actor, job_id)
     if job.status is ImportStatus.QUEUED:
         job.status, job.ended_at = ImportStatus.CANCELLED, clock.now()
@@ -84,7 +84,7 @@ def cancel_import(session: Session, actor: Actor, job_id: ImportJobId) -> Import
 def undo_import(session: Session, actor: Actor, job_id: ImportJobId) -> tuple[ImportJobRead, bool]:
     """Delete some of the drafts and chats that an import made; whether there are more. What was written in since stays.
 
-    Raises ImportStillRunning.
+    Chats and drafts changed since then stay. Raises ImportStillRunning.
     """
     job = _own(session, actor, job_id)
     if job.status in _OPEN:
@@ -92,13 +92,13 @@ def undo_import(session: Session, actor: Actor, job_id: ImportJobId) -> tuple[Im
     more_drafts = _undo_drafts(session, job_id)
     written_since = sa.select(sa.literal(1)).where(Message.chat_id == Chat.id, Message.imported.is_(False)).exists()
     is_of_a_draft = sa.select(sa.literal(1)).where(DraftChat.chat_id == Chat.id).exists()
-    made = (
+    query = (
         sa.select(Chat.id)
         .join(ImportJobChat, ImportJobChat.chat_id == Chat.id)
         .where(ImportJobChat.import_job_id == job_id, Chat.user_id == actor.user_id, ~written_since, ~is_of_a_draft)
         .limit(AT_ONCE)
     )
-    ids = session.scalars(made).all()
+    ids = session.scalars(query).all()
     for chat_id in ids:
         publish(
             session,
@@ -119,7 +119,7 @@ def undo_import(session: Session, actor: Actor, job_id: ImportJobId) -> tuple[Im
 
 
 def _undo_drafts(session: Session, job_id: str) -> bool:
-    """Delete some of the drafts that an import made; whether there are more. One in which was written since stays, with its chats."""
+    """Delete a batch of an import's drafts. Return whether there may be more. Changed drafts stay with their chats."""
     same = DraftWorkingCopy.draft_id == Draft.id
     written_since = sa.or_(
         Draft.version_count > ImportJobDraft.version_count,
@@ -137,7 +137,7 @@ def _undo_drafts(session: Session, job_id: str) -> bool:
         .limit(AT_ONCE)
     ).all()
     about = sa.select(DraftChat.chat_id).where(DraftChat.draft_id.in_(drafts))
-    # Its chats are ordinary ones again, for the import that brought them to keep or to delete; one without a word goes with it.
+    # Its chats become ordinary ones, which undo may delete too. Empty chats are deleted with the draft.
     chats = session.scalars(sa.select(Chat.id).where(Chat.id.in_(about), Chat.message_count > 0)).all()
     session.execute(sa.delete(Chat).where(Chat.id.in_(about), Chat.message_count == 0))
     session.execute(sa.update(Chat).where(Chat.id.in_(chats)).values(kind=ChatKind.DIRECT))
@@ -149,11 +149,11 @@ def _undo_drafts(session: Session, job_id: str) -> bool:
     return len(drafts) == AT_ONCE
 
 
-# ---- what the worker does
+# ---- for the worker
 
 
 def claim_import(session: Session, paths: list[str]) -> ImportJob | None:
-    """The oldest waiting job whose file is here, held for a while. Gives a detached copy."""
+    """Claim the oldest open job whose file is here, for HELD_S seconds. Return a detached copy."""
     job = session.scalars(
         sa.select(ImportJob)
         .where(
@@ -180,7 +180,7 @@ def claim_import(session: Session, paths: list[str]) -> ImportJob | None:
 
 
 def hold_import(session: Session, job_id: str, report: ImportReport, source: ImportSource | None, done: int) -> bool:
-    """Tell how far it has come; false when it is to stop."""
+    """Store the progress and extend the claim. Return False if the job must stop."""
     job = session.get(ImportJob, job_id, populate_existing=True)
     if job is None or job.status is not ImportStatus.RUNNING or job.cancel_requested_at is not None:
         return False

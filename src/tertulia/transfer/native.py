@@ -1,4 +1,4 @@
-"""A chat as our own JSON: every branch and thread, files by their hashes, costs. What was imported from it keeps its ids in it."""
+"""Export a chat as our own JSON: all branches and threads, files by hash, costs. Imported chats keep their ids."""
 
 from decimal import Decimal
 from typing import Any
@@ -17,7 +17,10 @@ from tertulia.transfer.reader.native import FORMAT
 
 
 def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[str, Any]:
-    """The caller has checked that it may be read; of another's chat what is the owner's alone is left out. Times are RFC 3339; `files` are those that a message has."""
+    """Return the chat as JSON data. The caller has checked read permission.
+
+    Unless `is_own`, fields private to the owner are left out. Times are RFC 3339. `files` are those of messages.
+    """
     chat = session.get_one(Chat, chat_id, populate_existing=True)
     rows = session.execute(
         sa.select(Message, User.name)
@@ -43,7 +46,7 @@ def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[
             "is_archived": chat.is_archived,
             "pinned_at": chat.pinned_at if is_own else None,
             "head_message_id": ids.get(chat.head_message_id or ""),
-            # Of what is exported: deleted replies cost too, and stand in the usage.
+            # Of the exported messages only. The usage also includes deleted replies.
             "total_tokens": sum(row[0].details.tokens.total for row in rows if row[0].details.tokens),
             "total_cost": sum((row[0].details.cost or Decimal(0) for row in rows), Decimal(0)),
             "created_at": chat.created_at,
@@ -72,7 +75,7 @@ def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[
 
 
 def _state(session: Session, chat_id: str) -> dict[str, Any]:
-    """What its tools remember, if they remember anything."""
+    """Return the state that tools stored, if any."""
     row = session.scalars(sa.select(ChatState).where(ChatState.chat_id == chat_id)).one_or_none()
     return {"state": {"state": row.state, "schema": row.state_schema}} if row is not None else {}
 
@@ -82,7 +85,7 @@ def encode_native(chat: dict[str, Any]) -> bytes:
 
 
 def stored_files_of(session: Session, chat_id: str) -> dict[str, str]:
-    """The paths of the files of a chat's messages in the store, by hash."""
+    """Map the hashes of the files of a chat's messages to their paths in the store."""
     return {file["sha256"]: file["storage_path"] for file in _files(session, chat_id, {})}
 
 
@@ -102,8 +105,8 @@ def _message(
     parts = with_other_files(message.parts, file_ids) if attachments_in(message.parts) else message.parts
     if calls:
         parts = with_other_calls(parts, {call["own_id"]: call["id"] for call in calls})
-    told = [{name: value for name, value in call.items() if name != "own_id"} for call in calls]
-    return ({"tool_executions": told} if told else {}) | {
+    exported_calls = [{name: value for name, value in call.items() if name != "own_id"} for call in calls]
+    return ({"tool_executions": exported_calls} if exported_calls else {}) | {
         "id": ids[message.id],
         "role": message.role,
         "status": message.status,
@@ -125,7 +128,7 @@ def _message(
 
 
 def _files(session: Session, chat_id: str, ids: dict[str, str]) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    files: dict[str, dict[str, Any]] = {}
     rows = session.execute(
         sa.select(Attachment, Blob.content_hash, Blob.storage_path, MessageAttachment.message_id)
         .join(Blob, Blob.id == Attachment.blob_id)
@@ -135,7 +138,7 @@ def _files(session: Session, chat_id: str, ids: dict[str, str]) -> list[dict[str
         .order_by(Attachment.id, MessageAttachment.message_id)
     )
     for attachment, sha256, storage_path, message_id in rows:
-        file = found.setdefault(
+        file = files.setdefault(
             attachment.id,
             {
                 "id": attachment.import_id or attachment.id,
@@ -149,4 +152,4 @@ def _files(session: Session, chat_id: str, ids: dict[str, str]) -> list[dict[str
             },
         )
         file["message_ids"].append(ids.get(message_id, message_id))
-    return list(found.values())
+    return list(files.values())

@@ -1,4 +1,4 @@
-"""Calls of tools in our own export, and out of it again: all that was asked, decided and given, and nothing that happens again."""
+"""Export and import tool calls: arguments, decisions and results. An imported call never runs again."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -22,7 +22,7 @@ Money = Field(Decimal(0), ge=0, le=MAX_COST, max_digits=12, decimal_places=6)
 
 
 class ExportedCall(BaseModel):
-    """A call as it stands in an export. Who decided, and in which run, is of the server that it came from."""
+    """A tool call in an export. The user who decided and the run are omitted, as they belong to one server."""
 
     id: AnyId
     step: int = Field(ge=1, le=1_000_000)
@@ -52,51 +52,51 @@ class ExportedCall(BaseModel):
 
 
 def export_calls(session: Session, chat_id: str, known: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
-    """By the messages' own ids, each message's calls in their order. `known`: what the export calls each message.
+    """Return each message's calls in order, by message id. `known` maps message ids to their ids in the export.
 
-    A call is named after its message and its place in it, so that what comes in and goes out again is called the same.
+    A call's id is derived from its message and position, so that it survives an import and a new export.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
+    calls_by_message: dict[str, list[dict[str, Any]]] = {}
     rows = session.scalars(sa.select(ToolExecution).where(ToolExecution.chat_id == chat_id).order_by(ToolExecution.id))
     for row in rows:
         if row.message_id not in known:
             continue
-        calls = found.setdefault(row.message_id, [])
-        told = ExportedCall.model_validate(row, from_attributes=True).model_dump(mode="json", exclude_none=True)
-        calls.append(told | {"id": _named(known[row.message_id], len(calls)), "own_id": row.id})
-    return found
+        calls = calls_by_message.setdefault(row.message_id, [])
+        exported = ExportedCall.model_validate(row, from_attributes=True).model_dump(mode="json", exclude_none=True)
+        calls.append(exported | {"id": _named(known[row.message_id], len(calls)), "own_id": row.id})
+    return calls_by_message
 
 
 def _named(message_id: str, place: int) -> str:
     return str(uuid5(NAMESPACE_OID, f"{message_id} {place}"))
 
 
-def imported_calls(given: object, problems: list[str]) -> list[ExportedCall]:
-    """Those of a message that can be understood; the others are left out, with a word about it."""
-    made = []
-    for one in given[:MAX_CALLS_A_MESSAGE] if isinstance(given, list) else []:
+def imported_calls(entries: object, problems: list[str]) -> list[ExportedCall]:
+    """Parse a message's calls. Invalid ones are left out and added to `problems`."""
+    calls = []
+    for entry in entries[:MAX_CALLS_A_MESSAGE] if isinstance(entries, list) else []:
         try:
-            call = ExportedCall.model_validate(one)
+            call = ExportedCall.model_validate(entry)
             check_plain(call.model_dump(mode="json", exclude={"result"}))
             if call.result is not None:
                 check_plain(call.result.content)
                 if len(call.result.model_dump_json()) > 2 * MAX_RESULT:
                     raise ArgumentsInvalid("too long")
         except (ValidationError, ArgumentsInvalid):
-            problems.append("A call of a tool could not be understood, and was left out.")
+            problems.append("A tool call could not be read and was left out.")
             continue
-        made.append(call)
-    return made
+        calls.append(call)
+    return calls
 
 
 def row_of(call: ExportedCall, *, chat_id: str, message_id: str, now: datetime) -> dict[str, Any]:
-    """A call as it is stored: of no run and nobody's, ended, and its result somebody else's words, whatever the export says."""
+    """Build the row of an imported call: finished, without run or user, and with an untrusted result in any case."""
     values: dict[str, Any] = {name: getattr(call, name) for name in ExportedCall.model_fields}
     if call.status in OPEN:
         values |= {
             "status": ToolStatus.CANCELLED,
             "error_code": "cancelled",
-            "error_message": "Exported before it was done.",
+            "error_message": "Exported before it finished.",
         }
     edited = call.parameters if call.edited_parameters is None else call.edited_parameters
     return values | {

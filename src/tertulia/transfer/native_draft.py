@@ -1,4 +1,4 @@
-"""A draft as our own JSON: every version as it is stored, whole or as changes to its parent, and what is being typed."""
+"""Export and import a draft as our own JSON: every version, whole or as changes to its parent, and the working copy."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -40,33 +40,33 @@ from tertulia.transfer.found import FoundDraft, FoundVersion
 from tertulia.transfer.imported_chat import moment_of, one_line
 from tertulia.transfer.reader.native_draft import FORMAT
 
-MOST_VERSIONS = 5000  # of one draft that is imported
-MOST_CHARACTERS = 120_000_000  # of all its versions: they are written while everybody waits
-IMPORTED = "import"  # stands for the window of a working copy that came with its draft
+MOST_VERSIONS = 5000  # of one imported draft
+MOST_CHARACTERS = 120_000_000  # of all its versions: other writers wait for this transaction
+IMPORTED = "import"  # the window id of an imported working copy
 
 
 class DraftTooLarge(Invalid):
     code = "draft_too_large"
 
     def __init__(self) -> None:
-        super().__init__("It has more versions than can be taken in at once, and was left out.")
+        super().__init__("Its versions are too many or too long to import, so it was left out.")
 
 
 class DraftDamaged(Invalid):
     code = "draft_damaged"
 
     def __init__(self) -> None:
-        super().__init__("Its versions do not fit one another, and it was left out.")
+        super().__init__("Its versions do not fit together, so it was left out.")
 
 
 def list_draft_ids(session: Session, user_id: str, after: str | None) -> list[str]:
-    """The next of one's drafts, none of the trash."""
+    """List the next 50 ids of the user's drafts, without those in the trash."""
     query = sa.select(Draft.id).where(Draft.user_id == user_id, Draft.deleted_at.is_(None)).order_by(Draft.id).limit(50)
     return list(session.scalars(query.where(Draft.id > after) if after else query))
 
 
 def native_draft(session: Session, draft_id: str) -> dict[str, Any]:
-    """Of the caller's own. Times are RFC 3339; chats and messages are named as in their own files."""
+    """Return the caller's own draft as JSON data. Times are RFC 3339. Chats and messages have their exported ids."""
     draft = session.get_one(Draft, draft_id, populate_existing=True)
     copy = session.execute(
         sa.select(DraftWorkingCopy.content, DraftVersion.version_number)
@@ -124,11 +124,11 @@ def _versions(session: Session, draft_id: str) -> list[dict[str, Any]]:
         .order_by(DraftVersion.version_number)
         .execution_options(yield_per=100)
     )
-    found = []
+    versions = []
     for row in rows:
         version = row[0]
         is_whole = version.delta_of_id is None
-        found.append(
+        versions.append(
             {
                 "version_number": version.version_number,
                 "parent_version_number": row.parent,
@@ -141,24 +141,24 @@ def _versions(session: Session, draft_id: str) -> list[dict[str, Any]]:
                 "name": version.name,
                 "created_at": version.created_at,
                 "content": unpack_text(version.content) if is_whole else None,
-                "changes": None if is_whole else [list(one) for one in unpack_changes(version.content)],
+                "changes": None if is_whole else [list(change) for change in unpack_changes(version.content)],
             }
         )
-    return found
+    return versions
 
 
-def is_known_draft(session: Session, user_id: str, found: FoundDraft) -> bool:
-    return session.scalar(_known(user_id, found.id)) is not None
+def is_known_draft(session: Session, user_id: str, parsed: FoundDraft) -> bool:
+    return session.scalar(_known(user_id, parsed.id)) is not None
 
 
 def _known(user_id: str, import_id: str) -> sa.Select[str]:
     return sa.select(Draft.id).where(Draft.user_id == user_id, Draft.import_id == import_id[:200])
 
 
-def import_draft(session: Session, actor: Actor, job_id: str, found: FoundDraft) -> bool:
+def import_draft(session: Session, actor: Actor, job_id: str, parsed: FoundDraft) -> bool:
     """A whole draft with all its versions, and the chats about it that were imported before; false: it was there already.
 
-    Raises DraftDamaged, and then nothing of it is written.
+    Raises DraftDamaged or DraftTooLarge. Nothing is written then.
     """
     now, draft_id = clock.now(), DraftId(new_id())
     is_new = insert_if_absent(
@@ -166,38 +166,38 @@ def import_draft(session: Session, actor: Actor, job_id: str, found: FoundDraft)
         Draft,
         id=draft_id,
         user_id=actor.user_id,
-        title=one_line(found.title)[:MAX_TITLE] or None,
-        description=_clean(found.description)[:MAX_DESCRIPTION] or None,
-        current_version_id=new_id(),  # stands in until the versions are there
-        import_id=found.id[:200],
-        created_at=_past(found.created_at, now),
+        title=one_line(parsed.title)[:MAX_TITLE] or None,
+        description=_clean(parsed.description)[:MAX_DESCRIPTION] or None,
+        current_version_id=new_id(),  # a placeholder until the versions exist
+        import_id=parsed.id[:200],
+        created_at=_past(parsed.created_at, now),
         updated_at=now,
     )
     if not is_new:
         return False
     session.execute(
         sa.insert(ImportJobDraft).values(
-            import_job_id=job_id, draft_id=draft_id, version_count=len(found.versions), created_at=now
+            import_job_id=job_id, draft_id=draft_id, version_count=len(parsed.versions), created_at=now
         )
     )
     draft = LockedDraft(draft_id, actor.user_id, 0, 0)
-    messages = _link_chats(session, actor, draft, found)
-    made = _write_versions(session, actor, draft, found, messages)
-    current = made.get(found.current_version_number)
+    messages = _link_chats(session, actor, draft, parsed)
+    versions = _write_versions(session, actor, draft, parsed, messages)
+    current = versions.get(parsed.current_version_number)
     if current is None:
         raise DraftDamaged
     session.execute(
         sa.update(Draft)
         .where(Draft.id == draft_id)
-        .values(current_version_id=current.id, updated_at=_past(found.updated_at, now))
+        .values(current_version_id=current.id, updated_at=_past(parsed.updated_at, now))
     )
-    copy = found.working_copy
-    if copy is not None and copy.base_version_number in made and len(copy.content) <= MAX_CONTENT:
+    copy = parsed.working_copy
+    if copy is not None and copy.base_version_number in versions and len(copy.content) <= MAX_CONTENT:
         session.execute(
             sa.insert(DraftWorkingCopy).values(
                 draft_id=draft_id,
                 user_id=actor.user_id,
-                base_version_id=made[copy.base_version_number].id,
+                base_version_id=versions[copy.base_version_number].id,
                 content=_clean(copy.content),
                 revision=1,
                 window_id=IMPORTED,
@@ -210,25 +210,25 @@ def import_draft(session: Session, actor: Actor, job_id: str, found: FoundDraft)
 
 
 def _write_versions(
-    session: Session, actor: Actor, draft: LockedDraft, found: FoundDraft, messages: dict[str, str]
+    session: Session, actor: Actor, draft: LockedDraft, parsed: FoundDraft, messages: dict[str, str]
 ) -> dict[int, Stored]:
     name = session.scalars(sa.select(User.name).where(User.id == actor.user_id)).one()
-    if len(found.versions) > MOST_VERSIONS:
+    if len(parsed.versions) > MOST_VERSIONS:
         raise DraftTooLarge
-    last_needed = {one.parent_version_number: one.version_number for one in found.versions}
-    made: dict[int, Stored] = {}
+    last_needed = {version.parent_version_number: version.version_number for version in parsed.versions}
+    versions: dict[int, Stored] = {}
     characters = 0
-    for number, one in enumerate(found.versions, 1):
-        parent = made.get(one.parent_version_number or 0)
-        base = made.get(one.base_version_number or 0)
+    for number, version in enumerate(parsed.versions, 1):
+        parent = versions.get(version.parent_version_number or 0)
+        base = versions.get(version.base_version_number or 0)
         if (
-            one.version_number != number
+            version.version_number != number
             or (parent is None) != (number == 1)
-            or (one.content is None) == (one.changes is None)
+            or (version.content is None) == (version.changes is None)
         ):
             raise DraftDamaged
-        changes = _checked(one, parent)
-        content = apply_changes(parent.content, changes) if parent and changes is not None else _clean(one.content)
+        changes = _checked(version, parent)
+        content = apply_changes(parent.content, changes) if parent and changes is not None else _clean(version.content)
         characters += len(content)
         if len(content) > MAX_CONTENT:
             raise DraftDamaged
@@ -240,12 +240,12 @@ def _write_versions(
             content,
             parent=parent,
             origin=Origin(
-                GenerationSource(one.generation_source),
-                author_id=actor.user_id if one.user == name else None,
-                message_id=messages.get(one.message_id or ""),
-                provider=one.provider[:50] if one.provider else None,
-                model_name=one.model_name[:100] if one.model_name else None,
-                name=one_line(one.name)[:MAX_TITLE] or None,
+                GenerationSource(version.generation_source),
+                author_id=actor.user_id if version.user == name else None,
+                message_id=messages.get(version.message_id or ""),
+                provider=version.provider[:50] if version.provider else None,
+                model_name=version.model_name[:100] if version.model_name else None,
+                name=one_line(version.name)[:MAX_TITLE] or None,
             ),
             base_id=base.id if base else None,
             changes=changes,
@@ -254,20 +254,20 @@ def _write_versions(
         session.execute(
             sa.update(DraftVersion)
             .where(DraftVersion.id == stored.id)
-            .values(created_at=_past(one.created_at, clock.now()))
+            .values(created_at=_past(version.created_at, clock.now()))
         )
-        # A text is kept for as long as another is made from it.
-        made[number] = stored if number in last_needed else _without_text(stored)
+        # Keep a text only while a later version is built from it.
+        versions[number] = stored if number in last_needed else _without_text(stored)
         if parent is not None and last_needed.get(parent.number) == number:
-            made[parent.number] = _without_text(parent)
-    return made
+            versions[parent.number] = _without_text(parent)
+    return versions
 
 
-def _checked(one: FoundVersion, parent: Stored | None) -> list[Change] | None:
-    """The changes, which stand one after the other within the parent's text; None: the text is whole. Raises DraftDamaged."""
-    if one.changes is None:
+def _checked(version: FoundVersion, parent: Stored | None) -> list[Change] | None:
+    """Return the changes, or None if the text is whole. Raises DraftDamaged unless they are in order and in range."""
+    if version.changes is None:
         return None
-    changes, at = [Change(*change) for change in one.changes], 0
+    changes, at = [Change(*change) for change in version.changes], 0
     for change in changes:
         if parent is None or not at <= change.start <= change.end <= len(parent.content):
             raise DraftDamaged
@@ -280,30 +280,30 @@ def _without_text(version: Stored) -> Stored:
 
 
 def _clean(text: str | None) -> str:
-    """What can be stored, and saved again as it is."""
+    """Make text that can be stored, and saved again unchanged."""
     return clean((text or "").replace("\x00", "").encode("utf-8", "replace").decode())
 
 
-def _past(given: float | None, now: datetime) -> datetime:
-    return min(moment_of(given) or now, now)
+def _past(seconds: float | None, now: datetime) -> datetime:
+    return min(moment_of(seconds) or now, now)
 
 
-def _link_chats(session: Session, actor: Actor, draft: LockedDraft, found: FoundDraft) -> dict[str, str]:
-    """The chats about it that were imported become its own; gives their messages by the ids of the export."""
+def _link_chats(session: Session, actor: Actor, draft: LockedDraft, parsed: FoundDraft) -> dict[str, str]:
+    """Link the imported chats about the draft. Return the ids of their messages by the ids of the export."""
     now = clock.now()
-    about = _imported(session, found.chat_ids, actor.user_id)
+    about = _imported(session, parsed.chat_ids, actor.user_id)
     for chat_id in about:
         session.execute(sa.update(Chat).where(Chat.id == chat_id).values(kind=ChatKind.DRAFT))
         session.execute(sa.insert(DraftChat).values(chat_id=chat_id, draft_id=draft.id, created_at=now))
         announce_chat(session, chat_id, Operation.UPDATED)
     if not about:
-        begin_chat(session, draft, one_line(found.title) or None)
-    for chat_id in _imported(session, found.attached_to, actor.user_id, of_none=False):
+        begin_chat(session, draft, one_line(parsed.title) or None)
+    for chat_id in _imported(session, parsed.attached_to, actor.user_id, of_none=False):
         attached = sa.select(sa.func.count()).where(AttachedDraft.chat_id == chat_id)
         if (session.scalar(attached) or 0) >= MAX_ATTACHED:
             continue
         session.execute(sa.insert(AttachedDraft).values(chat_id=chat_id, draft_id=draft.id, created_at=now))
-    wanted = [one.message_id for one in found.versions if one.message_id]
+    wanted = [version.message_id for version in parsed.versions if version.message_id]
     rows = session.execute(
         sa.select(Message.import_id, Message.id).where(Message.chat_id.in_(about), Message.import_id.in_(wanted))
     )
@@ -311,7 +311,7 @@ def _link_chats(session: Session, actor: Actor, draft: LockedDraft, found: Found
 
 
 def _imported(session: Session, import_ids: list[str], user_id: str, *, of_none: bool = True) -> list[str]:
-    """Chats of this person; those that are of no draft yet, and that nobody else can see: a draft's are shared with it alone."""
+    """Return the user's imported chats. `of_none`: only unshared ones without a draft, as a draft shares its chats."""
     is_of_a_draft = sa.select(DraftChat.chat_id).where(DraftChat.chat_id == Chat.id).exists()
     is_shared = sa.select(Share.id).where(Share.chat_id == Chat.id, is_valid_share()).exists()
     is_free = [~is_of_a_draft, ~is_shared, Chat.visibility == Visibility.PRIVATE] if of_none else []

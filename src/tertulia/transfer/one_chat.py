@@ -1,4 +1,4 @@
-"""One chat as a file: the branch on show to read, as Markdown or a page by itself, or all of it as JSON."""
+"""Export one chat as a file: the current branch as Markdown or an HTML page, or the whole chat as JSON."""
 
 import html
 import re
@@ -59,7 +59,7 @@ class _Said:
 
 
 def export_chat(session: Session, actor: Actor, chat_id: ChatId, form: Format) -> ExportedChat:
-    """Raises ChatNotFound."""
+    """Export a chat. Raises ChatNotFound."""
     chat = get_chat(session, actor, chat_id)
     ending, media_type = _MEDIA[form]
     match form:
@@ -78,28 +78,28 @@ def _branch(session: Session, chat: ChatRead) -> list[_Said]:
     ids = [
         row[0] for row in BRANCH_IDS.all(session, chat_id=chat["id"], leaf=chat["head_message_id"], links=2**31 - 1)
     ][::-1]
-    said: list[_Said] = []
+    messages: list[_Said] = []
     for start in range(0, len(ids), READ_AT_ONCE):
-        some = ids[start : start + READ_AT_ONCE]
+        batch = ids[start : start + READ_AT_ONCE]
         rows = {
             row[0]: row
             for row in session.execute(
                 sa.select(Message.id, Message.role, User.name, Message.details, Message.created_at, Message.parts)
                 .outerjoin(User, User.id == Message.user_id)
-                .where(Message.id.in_(some))
+                .where(Message.id.in_(batch))
             )
         }
-        for _, role, name, details, created_at, parts in (rows[one] for one in some):
-            who = (name or "Somebody") if role is MessageRole.USER else (details.model or "Model")
-            said.append(_Said(role, who, created_at, parts))
-    return said
+        for _, role, name, details, created_at, parts in (rows[message_id] for message_id in batch):
+            who = (name or "User") if role is MessageRole.USER else (details.model or "Model")
+            messages.append(_Said(role, who, created_at, parts))
+    return messages
 
 
 def _as_markdown(chat: ChatRead, branch: list[_Said]) -> str:
     blocks = [f"# {chat['title']}"]
-    for one in branch:
-        blocks.append(f"## {one.who}, {one.created_at:%Y-%m-%d %H:%M} UTC")
-        blocks += [_part_as_markdown(part) for part in one.parts]
+    for message in branch:
+        blocks.append(f"## {message.who}, {message.created_at:%Y-%m-%d %H:%M} UTC")
+        blocks += [_part_as_markdown(part) for part in message.parts]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -125,13 +125,13 @@ def _part_as_markdown(part: Part) -> str:
 
 
 def _as_page(session: Session, chat: ChatRead, branch: list[_Said]) -> str:
-    previews = previews_of(session, [one for said in branch for one in attachments_in(list(said.parts))])
-    pictures = {one: f"data:image/jpeg;base64,{b64encode(content).decode()}" for one, content in previews.items()}
+    previews = previews_of(session, [file for message in branch for file in attachments_in(list(message.parts))])
+    pictures = {file: f"data:image/jpeg;base64,{b64encode(content).decode()}" for file, content in previews.items()}
     articles = []
-    for one in branch:
-        body = "".join(_part_as_html(part, pictures) for part in one.parts)
-        who = f'{html.escape(one.who)}, <time datetime="{one.created_at.isoformat()}">{one.created_at:%Y-%m-%d %H:%M} UTC</time>'
-        articles.append(f'<article class="{one.role.value}"><p class="who">{who}</p>{body}</article>')
+    for message in branch:
+        body = "".join(_part_as_html(part, pictures) for part in message.parts)
+        who = f'{html.escape(message.who)}, <time datetime="{message.created_at.isoformat()}">{message.created_at:%Y-%m-%d %H:%M} UTC</time>'
+        articles.append(f'<article class="{message.role.value}"><p class="who">{who}</p>{body}</article>')
     return page(chat["title"], f"{chat['message_count']} messages", "".join(articles))
 
 
@@ -144,7 +144,7 @@ def _part_as_html(part: Part, pictures: Mapping[str, str]) -> str:
         case CodePart():
             return f"<pre><code>{html.escape(part.code)}</code></pre>"
         case ImagePart():
-            # Of a picture of ours the page has the thumbnail in itself; one elsewhere is a link, as it never loads by itself.
+            # A stored picture is embedded as a thumbnail. An external one is a link, so it never loads automatically.
             alt = html.escape(part.alt or "Picture")
             if part.attachment_id is not None:
                 source = pictures.get(part.attachment_id)

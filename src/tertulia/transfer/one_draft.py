@@ -1,4 +1,4 @@
-"""One draft as a file, and a file as a draft."""
+"""Export one draft as a file, and read a file as a new draft."""
 
 import asyncio
 import shutil
@@ -36,7 +36,7 @@ MEDIA: dict[DraftFormat, tuple[str, str]] = {
 
 
 class Converting:
-    """Documents that are read or made in this process: two at a time, and one of each person."""
+    """Limits for conversions in this process: two at a time, and one for each user."""
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -44,7 +44,7 @@ class Converting:
 
     @asynccontextmanager
     async def of(self, actor: Actor) -> AsyncIterator[None]:
-        """Raises StillConverting."""
+        """Hold a slot for a conversion. Raises StillConverting."""
         if actor.user_id in self._people:
             raise StillConverting
         self._people.add(actor.user_id)
@@ -56,7 +56,7 @@ class Converting:
 
 
 class RichText(TypedDict):
-    """The current text of a draft as Markdown, and as HTML for programs that take it."""
+    """The current text of a draft as Markdown, and as HTML for programs that accept it."""
 
     content: str
     html: str
@@ -78,37 +78,37 @@ def as_page(draft: DraftRead) -> bytes:
 
 
 async def as_word(draft: DraftRead, folder: Path) -> bytes:
-    """Raises DocumentNotMade."""
+    """Convert the draft to a Word document. Raises DocumentNotMade."""
     place = folder / f"word-{new_id()}"
     await asyncio.to_thread(place.mkdir, parents=True)
     try:
-        source, made = place / "text.md", place / "text.docx"
+        source, target = place / "text.md", place / "text.docx"
         text = draft["current_version"]["content"].encode("utf-8", "replace")
         await asyncio.to_thread(source.write_bytes, text)
         title = (draft["title"] or "Untitled").encode("utf-8", "replace").decode()
-        arguments = (str(source), str(made), title)
+        arguments = (str(source), str(target), title)
         await run_child("tertulia.transfer.word", *arguments, folder=place, seconds=MAKING_S)
-        if not await asyncio.to_thread(made.is_file):
+        if not await asyncio.to_thread(target.is_file):
             raise DocumentNotMade
-        return await asyncio.to_thread(made.read_bytes)
+        return await asyncio.to_thread(target.read_bytes)
     finally:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
 
 async def read_file(received: Received, folder: Path) -> DraftCreate:
-    """A draft of a text, a Word document or whatever else has words. Raises FileTypeNotAllowed, NotReadable, DraftTooLong."""
+    """Read a draft from any file with text. Raises FileTypeNotAllowed, NotReadable, DraftTooLong."""
     name = safe_name(received.name)
     media_type = kind_of(received.head, name)
     place = folder / f"reading-{new_id()}"
     await asyncio.to_thread(place.mkdir, parents=True)
     try:
         await asyncio.to_thread(shutil.copyfile, received.path, place / "file")
-        found = await look_into(place, media_type)
+        extracted = await look_into(place, media_type)
     finally:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
-    if not found.text:
-        raise NotReadable(found.details.problem or "There are no words in it.")
-    content = found.text.replace("\x00", "")
+    if not extracted.text:
+        raise NotReadable(extracted.details.problem or "The file contains no text.")
+    content = extracted.text.replace("\x00", "")
     if len(content) > MAX_CONTENT:
         raise DraftTooLong(len(content), MAX_CONTENT)
     return DraftCreate(title=Path(name).stem[:MAX_TITLE], content=content)

@@ -1,4 +1,4 @@
-"""Markdown as HTML, and pages that stand by themselves: nothing in them runs, and nothing is fetched."""
+"""Render Markdown as HTML, and build self-contained pages without scripts and external requests."""
 
 import html
 import re
@@ -23,7 +23,7 @@ header p, .who, details { color: #b3a89c } td, th { border-color: #4a443d } }
 
 class _Renderer(RendererHTML):
     def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-        """A picture from elsewhere is a link, as it never loads by itself."""
+        """Render an external image as a link, so that it is never loaded automatically."""
         source = html.escape(str(tokens[idx].attrs.get("src", "")))
         return (
             f'<a href="{source}" rel="noopener noreferrer nofollow">{html.escape(tokens[idx].content or "Picture")}</a>'
@@ -38,18 +38,18 @@ def _may_lead(url: str) -> bool:
     return url.startswith("#") or urlsplit(url).scheme.lower() in ("http", "https", "mailto")
 
 
-# Raw HTML stays text, and links lead only where a browser may be led.
+# Raw HTML stays text, and links have safe schemes only.
 MARKDOWN = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable(["table", "strikethrough"])
 MARKDOWN.validateLink = _may_lead  # type: ignore[method-assign]
 
 
 def rendered(text: str) -> str:
-    found: str = MARKDOWN.render(text)
-    return found
+    rendered_html: str = MARKDOWN.render(text)
+    return rendered_html
 
 
 def page(title: str, note: str, body: str) -> str:
-    """`body` is HTML, the others are text."""
+    """Build a page. `body` is HTML, the others are text."""
     title = html.escape(title)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -61,7 +61,7 @@ def page(title: str, note: str, body: str) -> str:
 
 
 def file_name(title: str, otherwise: str) -> str:
-    """Letters, digits and few signs of the title: a name that every system takes."""
+    """Make a file name of the title that every system accepts: letters, digits and few other characters."""
     kept = re.sub(r"[^\w .-]+", " ", title).strip(" .")
     return re.sub(r"\s+", " ", kept)[:80].strip(" .") or otherwise
 
@@ -72,7 +72,7 @@ def download(name: str, media_type: str, content: bytes) -> Response:
         media_type=media_type,
         headers={
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
-            # Were a browser to show it all the same, it would be a page of nobody's.
+            # If a browser displays it anyway, the page has no origin and runs no scripts.
             "Content-Security-Policy": "sandbox; default-src 'none'",
         },
     )

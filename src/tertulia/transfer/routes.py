@@ -1,4 +1,4 @@
-"""Chats out and in over HTTP: one as a file, everything as a zip, and the exports of others."""
+"""Routes for export and import: a chat or draft as a file, everything as a zip, and other products' exports."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -57,9 +57,9 @@ converting = Converting()
 async def get_export(
     caller: CallerDep,
     chat_id: ChatId,
-    format: Annotated[Format, Query(description="The branch on show to read, or all of it as JSON.")] = "markdown",
+    format: Annotated[Format, Query(description="The current branch to read, or the whole chat as JSON.")] = "markdown",
 ) -> Response:
-    """The chat as a file to be saved."""
+    """Download a chat as a file."""
     exported = await caller.read_long(export_chat, chat_id, format)
     return download(exported.file_name, exported.media_type, exported.content)
 
@@ -68,7 +68,7 @@ async def get_export(
 async def get_draft_export(
     caller: CallerDep,
     draft_id: DraftId,
-    format: Annotated[DraftFormat, Query(description="The current text, to be saved.")] = "markdown",
+    format: Annotated[DraftFormat, Query(description="The format of the current text.")] = "markdown",
 ) -> Response:
     draft = await caller.read(get_draft, draft_id)
     match format:
@@ -84,13 +84,13 @@ async def get_draft_export(
 
 @routes.add("GET", "/drafts/{draft_id}/rich-text", access=Access.SIGNED_IN, gives=RichText, problems=(404,))
 async def get_rich_text(caller: CallerDep, draft_id: DraftId) -> Response:
-    """The current text, for a clipboard."""
+    """Return the current text for a clipboard."""
     return json_response(await caller.read_long(read_rich_text, draft_id))
 
 
 @routes.add("POST", "/draft-imports", access=Access.SIGNED_IN, gives=DraftRead, status=201, form={}, problems=(429,))
 async def post_draft_import(caller: CallerDep, request: Request) -> Response:
-    """A draft of a file: Markdown, text, Word, PDF, OpenDocument or another that has words, of at most 20 MiB."""
+    """Create a draft from a file of at most 20 MiB: Markdown, text, Word, PDF, OpenDocument or other text."""
     store = caller.service(FileStore)
     actor = await caller.actor()
     form = receive_form(
@@ -106,14 +106,14 @@ async def post_draft_import(caller: CallerDep, request: Request) -> Response:
 
 @routes.add("POST", "/export/confirm", access=Access.SIGNED_IN, status=204)
 async def confirm_export(caller: CallerDep) -> Response:
-    """Whether `GET /export` would be answered: it asks for a fresh password, and a download cannot ask."""
+    """Check that the password was entered recently, as `GET /export` requires. A download cannot ask for it."""
     await caller.read(require_confirmed)
     return Response(status_code=204)
 
 
 @routes.add("GET", "/export", access=Access.SIGNED_IN, problems=(403,))
 async def get_everything(caller: CallerDep) -> Response:
-    """Everything that one said, as a zip that any Tertulia can import. Asks for a fresh password."""
+    """Download all your chats and drafts as a zip that Tertulia can import. Requires a recent password entry."""
     db = caller.service(Database)
     await caller.read(require_confirmed)
     actor = await caller.actor()
@@ -128,7 +128,7 @@ async def get_everything(caller: CallerDep) -> Response:
 
 @routes.add("POST", "/imports", access=Access.SIGNED_IN, gives=ImportJobRead, status=201, form={}, problems=(429,))
 async def post_import(caller: CallerDep, request: Request) -> Response:
-    """An export of ChatGPT, Claude, Open WebUI, LibreChat or Tertulia, as JSON or zip, of at most 2 GiB."""
+    """Import an export of ChatGPT, Claude, Open WebUI, LibreChat or Tertulia: JSON or zip of at most 2 GiB."""
     settings = caller.service(Settings)
     actor = await caller.actor()
     declared = request.headers.get("content-length", "")
@@ -145,19 +145,19 @@ async def post_import(caller: CallerDep, request: Request) -> Response:
         await asyncio.to_thread(settings.imports_folder.mkdir, parents=True, exist_ok=True)
         await asyncio.to_thread(received.path.rename, settings.imports_folder / job_id)
         try:
-            made = await caller.service(Database).write(
+            job = await caller.service(Database).write(
                 imports.create_import, actor, job_id, file_name=name, path=job_id, size=received.size_bytes
             )
         except BaseException:
             await asyncio.to_thread((settings.imports_folder / job_id).unlink, missing_ok=True)
             raise
-    return json_response(made, 201)
+    return json_response(job, 201)
 
 
 @routes.add("GET", "/imports", access=Access.SIGNED_IN, gives=Page[ImportJobRead])
 async def get_imports(caller: CallerDep) -> Response:
-    found = await caller.read(imports.list_imports)
-    return json_response({"items": found, "next_cursor": None})
+    jobs = await caller.read(imports.list_imports)
+    return json_response({"items": jobs, "next_cursor": None})
 
 
 @routes.add("GET", "/imports/{import_id}", access=Access.SIGNED_IN, gives=ImportJobRead, problems=(404,))
@@ -167,13 +167,13 @@ async def get_import(caller: CallerDep, import_id: ImportJobId) -> Response:
 
 @routes.add("POST", "/imports/{import_id}/cancel", access=Access.SIGNED_IN, gives=ImportJobRead, problems=(404,))
 async def cancel_import(caller: CommandDep, import_id: ImportJobId) -> Response:
-    """It stops after the chat that it is at; what was taken stays until it is undone."""
+    """Stop after the current chat. Imported chats stay until the import is undone."""
     return await caller.command(200, imports.cancel_import, import_id)
 
 
 @routes.add("POST", "/imports/{import_id}/undo", access=Access.SIGNED_IN, gives=ImportJobRead, problems=(404, 409))
 async def undo_import(caller: CommandDep, import_id: ImportJobId) -> Response:
-    """Delete what an import made, all but the chats in which was written since."""
+    """Delete what an import created, except chats and drafts changed since."""
     actor = await caller.actor()
     while True:
         job, more = await caller.service(Database).write(imports.undo_import, actor, import_id)

@@ -1,6 +1,6 @@
-"""`python -m tertulia.transfer.word MARKDOWN DOCX TITLE`: a text as a Word document.
+"""Convert Markdown to a Word document: `python -m tertulia.transfer.word MARKDOWN DOCX TITLE`.
 
-A process of its own, as a long text is work for a whole core. Headings, lists, quotes, code, tables and links become Word's own.
+Runs as a separate process, because a long text occupies a core. Headings, lists, quotes, tables and links use Word's.
 """
 
 import re
@@ -22,7 +22,7 @@ from markdown_it.token import Token
 from markdown_it.tree import SyntaxTreeNode
 
 LINKED = ("http", "https", "mailto")
-DEEPEST = 3  # levels of lists that Word's own template has styles for
+DEEPEST = 3  # list levels that Word's default template has styles for
 MONOSPACE = "Consolas"
 MEMORY_BYTES = 1024 * 1024 * 1024
 CPU_S = 40
@@ -31,7 +31,7 @@ _UNSTORABLE = re.compile("[\x00-\x08\x0a-\x1f\ud800-\udfff\ufffe\uffff]")
 
 @dataclass(frozen=True)
 class Dress:
-    """How words look."""
+    """The formatting of text."""
 
     is_bold: bool = False
     is_italic: bool = False
@@ -79,12 +79,12 @@ class Writer:
             self.blocks(rest, style="List Continue" if at == 1 else f"List Continue {at}", level=level)
 
     def _numbers_from(self, style: str, start: int) -> int:
-        """A numbering of its own for a list: Word would go on from the list before it."""
+        """Add a separate numbering for a list. Otherwise Word continues the list before it."""
         numbering = self.document.part.numbering_part.numbering_definitions._numbering
         of_style = self.document.styles[style].element.pPr.numPr.numId.val
-        made = numbering.add_num(numbering.num_having_numId(of_style).abstractNumId.val)
-        made.add_lvlOverride(ilvl=0).add_startOverride(start)
-        return int(made.numId)
+        instance = numbering.add_num(numbering.num_having_numId(of_style).abstractNumId.val)
+        instance.add_lvlOverride(ilvl=0).add_startOverride(start)
+        return int(instance.numId)
 
     def _code(self, content: str) -> None:
         paragraph = self.document.add_paragraph()
@@ -99,9 +99,9 @@ class Writer:
         rows = [row for part in node.children for row in part.children]
         table = self.document.add_table(rows=len(rows), cols=len(rows[0].children))
         table.style = "Table Grid"
-        for row, made in zip(rows, table.rows, strict=True):
-            for cell, place in zip(row.children, made.cells, strict=False):
-                self._words(place.paragraphs[0], cell, Dress(is_bold=cell.type == "th"))
+        for row, word_row in zip(rows, table.rows, strict=True):
+            for cell, word_cell in zip(row.children, word_row.cells, strict=False):
+                self._words(word_cell.paragraphs[0], cell, Dress(is_bold=cell.type == "th"))
 
     def _words(self, paragraph: Paragraph, node: SyntaxTreeNode, dress: Dress | None = None) -> None:
         for child in node.children:
@@ -143,7 +143,7 @@ def _run(paragraph: Paragraph, words: str, dress: Dress) -> None:
 
 
 def _storable(words: str) -> str:
-    """XML has no sign for control characters, halves of others, and two at the end."""
+    """Remove what XML cannot represent: control characters, lone surrogates, U+FFFE and U+FFFF."""
     return _UNSTORABLE.sub("", words)
 
 

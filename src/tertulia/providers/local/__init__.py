@@ -1,1 +1,1 @@
-"""The built-in model: fetched behind the running server, run by llama.cpp in a child process, asleep when idle."""
+"""The built-in model: downloaded in the background, run by llama.cpp in a child process, stopped when idle."""

@@ -1,4 +1,4 @@
-"""Which models can be built in, where their bytes come from, and what the bytes must be."""
+"""List the models that can be built in, with the sources and hashes of their files."""
 
 import tomllib
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class ModelFile:
 
 
 def load_catalogue() -> tuple[ModelFile, ...]:
-    """From the largest to the smallest, which is also the order of falling back."""
+    """Load the models, largest first, which is also the order of fallback."""
     entries = tomllib.loads(resources.files(__package__).joinpath("models.toml").read_text("utf-8"))["model"]
     return tuple(
         ModelFile(**(entry | {"url": entry.get("url"), "packages": tuple(entry["packages"])})) for entry in entries
@@ -26,6 +26,6 @@ def load_catalogue() -> tuple[ModelFile, ...]:
 
 
 def candidates(chosen: str, catalogue: tuple[ModelFile, ...]) -> tuple[ModelFile, ...]:
-    """The chosen model, then those that stand in for it, in order."""
+    """Return the chosen model, then its fallbacks in order."""
     first = tuple(model for model in catalogue if model.name == chosen)
     return first + tuple(model for model in catalogue if model.name != chosen)

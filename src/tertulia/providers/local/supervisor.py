@@ -1,4 +1,4 @@
-"""The built-in model as a provider: it answers when it is there, says how far it is, and sleeps when nobody asks."""
+"""Provide the built-in model: download it, report progress, start it on demand, and stop it when idle."""
 
 import asyncio
 import contextlib
@@ -26,13 +26,13 @@ from tertulia.providers.wire import Wire
 
 CONTEXT_WINDOW = 4096
 LOAD_S = 120
-LONGEST_ANSWER = 1024  # tokens, where nobody says
+LONGEST_ANSWER = 1024  # tokens, if the request sets no limit
 SLEEP_AFTER_S = 600
 log = logging.getLogger(__name__)
 
 
 class LocalModel:
-    """`chosen` is a name of the catalogue or the path of a GGUF file."""
+    """The built-in model. `chosen` is a name of the catalogue or the path of a GGUF file."""
 
     name = "local"
     continues_prefix = True
@@ -86,8 +86,8 @@ class LocalModel:
         }
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
-        """Waits for the fetch and the load first, however long they take. Raises ModelNotReady if there is no model."""
-        if request.max_tokens is None:  # a small model that has lost its way goes on to the end of its window
+        """Stream a reply, after waiting for the download and the load. Raises ModelNotReady if there is no model."""
+        if request.max_tokens is None:  # a small model can repeat itself until its window is full
             request = replace(request, max_tokens=LONGEST_ANSWER)
         async with self._in_use() as wire:
             stream = OpenAICompatible(wire, continues_prefix=True).stream(request)
@@ -98,17 +98,17 @@ class LocalModel:
                 await stream.aclose()  # type: ignore[attr-defined]
 
     async def count_tokens(self, model_name: str, text: str) -> int:
-        """By the tokenizer of the model that runs. Waits and raises as `stream` does."""
+        """Count tokens with the running model's tokenizer. Waits and raises as `stream` does."""
         async with self._in_use() as wire:
-            found = await wire.post_json(wire.base_url.removesuffix("/v1") + "/tokenize", {"content": text})
-        return len(found["tokens"])
+            answer = await wire.post_json(wire.base_url.removesuffix("/v1") + "/tokenize", {"content": text})
+        return len(answer["tokens"])
 
     @asynccontextmanager
     async def _in_use(self) -> AsyncIterator[Wire]:
-        """The running server, which does not go to sleep meanwhile."""
+        """Yield the running server, which is not stopped meanwhile."""
         await self._prepared.wait()
         if self._file is None:
-            raise ModelNotReady(self._detail or "The built-in model is not there.")
+            raise ModelNotReady(self._detail or "The built-in model is not available. Choose another model.")
         self._busy += 1
         if self._sleeper is not None:
             self._sleeper.cancel()
@@ -123,7 +123,7 @@ class LocalModel:
                 )
 
     async def _prepare(self) -> None:
-        """Have a file: the chosen one, else the next smaller that can be had; every failure is told in the page."""
+        """Get a model file: the chosen one, else the next smaller one available. Failures are shown in the page."""
         try:
             if not _cpu_can():
                 self._fail(
@@ -155,23 +155,21 @@ class LocalModel:
                     log.info("fetching the built-in model %s (%d MB)", model.name, model.size_bytes // 1_000_000)
                     ready = await asyncio.to_thread(fetch_model, model, self._folder, self._advance, self._stopped)
                 self._file, self._phase, self._progress = ready, "asleep", None
-                log.info("the built-in model %s is here", model.name)
+                log.info("the built-in model %s is available", model.name)
                 if model is not self._candidates[0]:
                     self._detail = (
-                        f"{self._candidates[0].display_name} could not be fetched, so {model.display_name} runs."
+                        f"{self._candidates[0].display_name} could not be downloaded, so {model.display_name} is used."
                     )
                 return
             except FetchFailed as error:
                 reasons.append(f"{model.name}: {error}")
         self._model_name, self._display_name = self._candidates[0].name, self._candidates[0].display_name
         log.error("no built-in model: %s", " | ".join(reasons))
-        self._fail(
-            "The built-in model could not be fetched. Is there a network? Add a provider, or restart to try again."
-        )
+        self._fail("The built-in model could not be downloaded. Check the network and restart, or add a provider.")
 
     def _advance(self, progress: float) -> None:
         if int(progress * 10) > int((self._progress or 0) * 10):
-            log.info("the built-in model is being fetched: %d %%", int(progress * 100))
+            log.info("fetching the built-in model: %d %%", int(progress * 100))
         self._progress = round(progress, 3)
 
     def _fail(self, detail: str) -> None:
@@ -179,7 +177,7 @@ class LocalModel:
         log.error(detail)
 
     async def _awake(self) -> Wire:
-        """The running server, started if it sleeps or has died."""
+        """Return the running server. Start it if it is stopped or has died."""
         async with self._loading:
             if self._serving is not None and self._child is not None and self._child.returncode is None:
                 return self._serving
@@ -204,16 +202,16 @@ class LocalModel:
             except (TimeoutError, OSError, ValueError) as error:
                 answer = {"error": type(error).__name__}
             except asyncio.CancelledError:
-                # Who asked has gone while it loads; the next one starts anew.
+                # The caller left while the model was loading. The next request starts it again.
                 await asyncio.shield(self._sleep())
                 self._phase = "asleep"
                 raise
             if "address" not in answer:
                 await self._sleep()
                 self._phase = "asleep"
-                log.error("the built-in model does not load: %s", answer.get("error"))
+                log.error("cannot load the built-in model: %s", answer.get("error"))
                 raise ModelNotReady(
-                    "The built-in model does not load on this machine. Try again, or choose another model."
+                    "The built-in model cannot be loaded on this machine. Try again, or choose another model."
                 )
             self._client = self._client or operator_client(self._timeouts)
             headers = {"Content-Type": "application/json", "Authorization": f"Bearer {secret}"}
@@ -224,7 +222,7 @@ class LocalModel:
             return self._serving
 
     async def _sleep(self) -> None:
-        """Let the child go; it frees its memory by ending."""
+        """Stop the child process, which frees its memory."""
         child, self._child, self._serving = self._child, None, None
         client, self._client = self._client, None
         if client is not None:

@@ -1,1 +1,1 @@
-"""Reading exports that anybody may have made: a process of its own, with limits, that says line by line what it finds."""
+"""Read untrusted exports in a separate process with limits, which prints its findings line by line."""

@@ -1,4 +1,7 @@
-"""`python -m tertulia.transfer.reader FILE FOLDER`: each line of its output is a FoundLine. Files it unpacks go to the folder."""
+"""Read an export: `python -m tertulia.transfer.reader FILE FOLDER`.
+
+Prints a FoundLine on each line. Unpacks files to FOLDER.
+"""
 
 import resource
 import sys
@@ -16,12 +19,12 @@ MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 MOST_ENTRIES = 100_000
 MOST_UNPACKED = 2 * 1024 * 1024 * 1024
 MOST_RATIO = 100
-FREE_RATIO_BYTES = 10 * 1024 * 1024  # below this the ratio tells nothing
+FREE_RATIO_BYTES = 10 * 1024 * 1024  # below this size the ratio is not checked
 READERS = (native, native_draft, chatgpt, claude, openwebui, librechat)
 
 
 class Unreadable(Exception):
-    """The message is a sentence for people."""
+    """A file that cannot be read. The message is a sentence for the user."""
 
 
 def main(path: Path, folder: Path) -> None:
@@ -33,11 +36,11 @@ def main(path: Path, folder: Path) -> None:
     except Unreadable as error:
         print(FoundLine(problem=str(error), is_fatal=True).model_dump_json())
     except (ijson.JSONError, UnicodeDecodeError):
-        print(FoundLine(problem="The file is damaged, or no JSON.", is_fatal=True).model_dump_json())
+        print(FoundLine(problem="The file is damaged, or is not JSON.", is_fatal=True).model_dump_json())
     except zipfile.BadZipFile:
         print(FoundLine(problem="The zip file is damaged.", is_fatal=True).model_dump_json())
     except (MemoryError, RecursionError):
-        print(FoundLine(problem="A chat in the file is too large to be read.", is_fatal=True).model_dump_json())
+        print(FoundLine(problem="A chat in the file is too large to read.", is_fatal=True).model_dump_json())
 
 
 def read_export(path: Path, folder: Path) -> Iterator[FoundLine]:
@@ -48,10 +51,10 @@ def read_export(path: Path, folder: Path) -> Iterator[FoundLine]:
         return
     with zipfile.ZipFile(path) as archive:
         package = Package(archive)
-        # Drafts after the chats that are about them.
+        # Drafts come after the chats about them.
         members = sorted(filter(_holds_chats, archive.namelist()), key=lambda name: name.startswith("drafts/"))
         if not members:
-            raise Unreadable("There are no chats in this zip file: no conversations.json, and no chats of Tertulia.")
+            raise Unreadable("This zip file contains no chats: neither conversations.json nor chats of Tertulia.")
         total = max(1, sum(archive.getinfo(name).file_size for name in members))
         before = 0
         for name in members:
@@ -72,9 +75,9 @@ def _holds_chats(name: str) -> bool:
 def _read_json(file: Any, folder: Path, package: "Package | None", done: Any) -> Iterator[FoundLine]:
     understood = 0
     for item in _items(file):
-        reader = next((one for one in READERS if isinstance(item, dict) and one.knows(item)), None)
+        reader = next((candidate for candidate in READERS if isinstance(item, dict) and candidate.knows(item)), None)
         if reader is None:
-            yield FoundLine(problem="Something in the file is no chat of a kind that is known here.", done=done())
+            yield FoundLine(problem="An item in the file is not a chat in a known format.", done=done())
             continue
         understood += 1
         try:
@@ -88,16 +91,16 @@ def _read_json(file: Any, folder: Path, package: "Package | None", done: Any) ->
         except Unreadable:
             raise
         except Exception:
-            # Exports of years hold every kind of oddity; one of them costs one chat, and is told.
-            yield FoundLine(problem=f"“{_title(item)}” could not be understood.", done=done())
+            # Old exports contain many irregularities. Each one costs only its chat, and is reported.
+            yield FoundLine(problem=f"“{_title(item)}” could not be read.", done=done())
     if understood == 0:
         raise Unreadable(
-            "No chat was understood. Exports of ChatGPT, Claude, Open WebUI, LibreChat and Tertulia can be imported."
+            "No chat could be read. You can import exports of ChatGPT, Claude, Open WebUI, LibreChat and Tertulia."
         )
 
 
 def _items(file: IO[bytes]) -> Iterable[Any]:
-    """Each chat of a list, or the one that the file is, without holding more than one of them."""
+    """Iterate over the chats of a list, or the single chat, with only one in memory."""
     first = b""
     while not first.strip():
         first = file.read(1)
@@ -108,16 +111,16 @@ def _items(file: IO[bytes]) -> Iterable[Any]:
         return ijson.items(rest, "item", use_float=True)  # type: ignore[no-any-return]
     if first == b"{":
         return ijson.items(rest, "", use_float=True)  # type: ignore[no-any-return]
-    raise Unreadable("The file is no JSON: it begins with something else than a list or an object.")
+    raise Unreadable("The file is not JSON: it does not begin with a list or an object.")
 
 
 def _title(item: dict[str, Any]) -> str:
-    found = item.get("title") or item.get("name")
-    return str(found)[:80] if found else "A chat without a title"
+    title = item.get("title") or item.get("name")
+    return str(title)[:80] if title else "A chat without a title"
 
 
 class _Rejoined:
-    """A file whose first byte has been looked at."""
+    """A file whose first byte has already been read."""
 
     def __init__(self, first: bytes, file: IO[bytes]) -> None:
         self._first, self._file = first, file
@@ -130,7 +133,7 @@ class _Rejoined:
 
 
 class Package:
-    """A zip whose contents are counted as they come out, whatever it says of itself."""
+    """A zip whose unpacked bytes are counted, regardless of the sizes that it declares."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
@@ -148,7 +151,7 @@ class Package:
         if self._left < 0:
             raise Unreadable("The zip file unpacks to more than 2 GiB.")
         if so_far > FREE_RATIO_BYTES and so_far > MOST_RATIO * max(1, packed):
-            raise Unreadable("Something in the zip file unpacks to more than a hundred times its size.")
+            raise Unreadable("An entry of the zip file unpacks to more than a hundred times its size.")
 
     def unpack(self, files: list[FoundFile], folder: Path) -> None:
         for file in files:

@@ -1,4 +1,4 @@
-"""ChatGPT's conversations.json: a mapping of nodes, of which the hidden ones are joined over."""
+"""Read ChatGPT's conversations.json: a mapping of nodes. Hidden nodes are skipped."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def read(item: dict[str, Any]) -> FoundChat:
 
 
 def _kept_above(nodes: dict[str, Any], kept: dict[str, FoundMessage], node_id: object) -> str | None:
-    """The node, or the nearest above it that is kept; a circle, which no export should have, ends the search."""
+    """Return the node or its nearest kept ancestor. A cycle, which no export should have, ends the search."""
     seen: set[str] = set()
     while isinstance(node_id, str) and node_id in nodes and node_id not in seen:
         if node_id in kept:
@@ -62,7 +62,7 @@ def _message(node_id: str, message: dict[str, Any], problems: list[str]) -> Foun
         return None
     role = mapped(message.get("author")).get("role")
     if role not in ("user", "assistant", "tool"):
-        return None  # the instructions that every chat has
+        return None  # the system instructions of every chat
     parts = _parts(mapped(message.get("content")), problems) + _sources(metadata)
     if not parts:
         return None
@@ -84,9 +84,9 @@ def _parts(content: dict[str, Any], problems: list[str]) -> list[Part]:
         case "execution_output":
             return code_part(content.get("text"))
         case "thoughts":
-            thoughts = [mapped(one) for one in listed(content.get("thoughts"))]
-            words = "\n\n".join(str(one.get("content") or one.get("summary") or "") for one in thoughts)
-            return reasoning_part(words)
+            thoughts = [mapped(thought) for thought in listed(content.get("thoughts"))]
+            text = "\n\n".join(str(thought.get("content") or thought.get("summary") or "") for thought in thoughts)
+            return reasoning_part(text)
         case "tether_quote":
             return text_part(content.get("text")) + source_part(content.get("url"), content.get("title"))
         case "tether_browsing_display":
@@ -94,7 +94,7 @@ def _parts(content: dict[str, Any], problems: list[str]) -> list[Part]:
         case "reasoning_recap" | "user_editable_context" | "model_editable_context":
             return []
         case kind:
-            problems.append(f"A part of the kind {kind} is not known here, and was left out.")
+            problems.append(f"A part of the unknown kind {kind} was left out.")
             return []
 
 
@@ -104,19 +104,19 @@ def _piece(piece: object, problems: list[str]) -> list[Part]:
     kind = mapped(piece).get("content_type")
     if kind == "audio_transcription":
         return text_part(mapped(piece).get("text"))
-    problems.append("Pictures and sound are not part of these chats in the export, and are named only.")
+    problems.append("Pictures and audio are not in the export. Placeholders replace them.")
     return text_part(
         "[A picture that is not in the export]"
         if kind == "image_asset_pointer"
-        else "[Sound that is not in the export]"
+        else "[Audio that is not in the export]"
     )
 
 
 def _sources(metadata: dict[str, Any]) -> list[Part]:
-    found: dict[str, Part] = {}
+    sources: dict[str, Part] = {}
     for reference in listed(metadata.get("content_references")) + listed(metadata.get("citations")):
-        one = mapped(reference)
-        for source in (one, mapped(one.get("metadata")), *map(mapped, listed(one.get("items")))):
+        entry = mapped(reference)
+        for source in (entry, mapped(entry.get("metadata")), *map(mapped, listed(entry.get("items")))):
             for part in source_part(source.get("url"), source.get("title")):
-                found.setdefault(part["url"], part)
-    return list(found.values())
+                sources.setdefault(part["url"], part)
+    return list(sources.values())

@@ -1,4 +1,4 @@
-"""Claude's conversations.json: messages in a row, or linked where the export is newer."""
+"""Read Claude's conversations.json: messages in sequence, or linked to their parents in newer exports."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ def knows(item: dict[str, Any]) -> bool:
 
 def read(item: dict[str, Any]) -> FoundChat:
     problems: list[str] = []
-    entries = [mapped(one) for one in item["chat_messages"]]
-    ids = {str(one.get("uuid")) for one in entries}
-    has_links = any(one.get("parent_message_uuid") for one in entries)
+    entries = [mapped(entry) for entry in item["chat_messages"]]
+    ids = {str(entry.get("uuid")) for entry in entries}
+    has_links = any(entry.get("parent_message_uuid") for entry in entries)
     messages: list[FoundMessage] = []
-    skipped: dict[str, str | None] = {}  # an empty message, and the one before it
+    skipped: dict[str, str | None] = {}  # empty messages, each with the one before it
     previous: str | None = None
     for entry in entries:
         message_id = str(entry.get("uuid"))
@@ -57,13 +57,13 @@ def _parts(entry: dict[str, Any], problems: list[str]) -> list[Part]:
     parts = [part for block in listed(entry.get("content")) for part in _block(mapped(block), problems)]
     parts = parts or text_part(entry.get("text"))
     for attachment in map(mapped, listed(entry.get("attachments"))):
-        words = attachment.get("extracted_content")
-        if isinstance(words, str) and words.strip():
+        text = attachment.get("extracted_content")
+        if isinstance(text, str) and text.strip():
             parts += [
-                {**part, "filename": str(attachment.get("file_name") or "file")[:255]} for part in code_part(words)
+                {**part, "filename": str(attachment.get("file_name") or "file")[:255]} for part in code_part(text)
             ]
     for file in map(mapped, listed(entry.get("files"))):
-        problems.append("Files are not in the export, and are named only.")
+        problems.append("Files are not in the export. Only their names are kept.")
         parts += text_part(f"[{file.get('file_name') or 'A file'}, which is not in the export]")
     return parts
 
@@ -75,16 +75,16 @@ def _block(block: dict[str, Any], problems: list[str]) -> list[Part]:
         case "thinking":
             return reasoning_part(block.get("thinking"))
         case "tool_use":
-            problems.append("Calls of tools are kept as text.")
+            problems.append("Tool calls are kept as text.")
             return code_part(f"{block.get('name')}({block.get('input')})")
         case "tool_result":
             content = block.get("content")
-            words = (
+            text = (
                 content
                 if isinstance(content, str)
-                else "\n".join(str(mapped(one).get("text") or "") for one in listed(content))
+                else "\n".join(str(mapped(piece).get("text") or "") for piece in listed(content))
             )
-            return code_part(words)
+            return code_part(text)
         case kind:
-            problems.append(f"A part of the kind {kind} is not known here, and was left out.")
+            problems.append(f"A part of the unknown kind {kind} was left out.")
             return []

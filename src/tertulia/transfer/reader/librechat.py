@@ -1,4 +1,4 @@
-"""LibreChat's export: one file for each chat, its messages in a row or as a tree of children."""
+"""Read LibreChat's export: one file for each chat, with messages in sequence or as a tree of children."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ def knows(item: dict[str, Any]) -> bool:
 
 def read(item: dict[str, Any]) -> FoundChat:
     problems: list[str] = []
-    found: dict[str, FoundMessage] = {}
+    messages: dict[str, FoundMessage] = {}
     above: dict[str, str | None] = {}
     last: str | None = None
     for entry in _flat(item["messages"]):
@@ -26,37 +26,37 @@ def read(item: dict[str, Any]) -> FoundChat:
         parts = _parts(entry, problems)
         if parts:
             last = message_id
-            found[message_id] = FoundMessage(
+            messages[message_id] = FoundMessage(
                 id=message_id,
                 role="user" if entry.get("isCreatedByUser") is True else "assistant",
                 parts=parts,
                 created_at=seconds(entry.get("createdAt")),
                 model=entry.get("model") if isinstance(entry.get("model"), str) else None,
             )
-    for message_id, message in found.items():
+    for message_id, message in messages.items():
         parent, seen = above[message_id], {message_id}
-        while parent is not None and parent not in found and parent not in seen:
+        while parent is not None and parent not in messages and parent not in seen:
             seen.add(parent)
             parent = above.get(parent)
-        message.parent = parent if parent in found and parent != message_id else None
+        message.parent = parent if parent in messages and parent != message_id else None
     options = mapped(item.get("options"))
-    newest = max(found.values(), key=lambda one: one.created_at or 0, default=None)
+    newest = max(messages.values(), key=lambda message: message.created_at or 0, default=None)
     return FoundChat(
         source=ImportSource.LIBRECHAT,
         id=str(item.get("conversationId")),
         title=str(item.get("title") or options.get("title") or ""),
-        created_at=min((one.created_at for one in found.values() if one.created_at), default=None),
+        created_at=min((message.created_at for message in messages.values() if message.created_at), default=None),
         updated_at=newest.created_at if newest else None,
         head=newest.id if newest and newest.created_at else last,
         system_prompt=str(options.get("promptPrefix") or options.get("system") or "") or None,
         model=options.get("model") if isinstance(options.get("model"), str) else None,
-        messages=list(found.values()),
+        messages=list(messages.values()),
         problems=sorted(set(problems)),
     )
 
 
 def _flat(entries: list[Any]) -> Iterator[dict[str, Any]]:
-    """Parents before children, without going deep: a chat may have thousands of messages in a row."""
+    """Yield parents before children, without recursion: a chat may be thousands of messages deep."""
     waiting = [mapped(entry) for entry in reversed(entries)]
     while waiting:
         entry = waiting.pop()
@@ -78,12 +78,12 @@ def _parts(entry: dict[str, Any], problems: list[str]) -> list[Part]:
             parts += reasoning_part(block.get("think"))
         elif kind == "tool_call":
             call = mapped(block.get("tool_call"))
-            problems.append("Calls of tools are kept as text.")
+            problems.append("Tool calls are kept as text.")
             parts += code_part(f"{call.get('name')}({call.get('args')})") + code_part(call.get("output"))
         else:
-            problems.append(f"A part of the kind {kind} is not known here, and was left out.")
+            problems.append(f"A part of the unknown kind {kind} was left out.")
     parts = parts or text_part(entry.get("text"))
     for file in map(mapped, listed(entry.get("files"))):
-        problems.append("Files are not in the export, and are named only.")
+        problems.append("Files are not in the export. Only their names are kept.")
         parts += text_part(f"[{file.get('filename') or 'A file'}, which is not in the export]")
     return parts

@@ -1,4 +1,4 @@
-"""Our own export: everything is taken as it was."""
+"""Read our own export without loss."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Drafts of our own export: every version as it was."""
+"""Read drafts of our own export with every version."""
 
 from typing import Any
 
@@ -19,6 +19,6 @@ def read(item: dict[str, Any]) -> FoundDraft:
             **draft,
             "created_at": seconds(draft["created_at"]),
             "updated_at": seconds(draft["updated_at"]),
-            "versions": [{**one, "created_at": seconds(one["created_at"])} for one in item["versions"]],
+            "versions": [{**version, "created_at": seconds(version["created_at"])} for version in item["versions"]],
         }
     )

@@ -1,4 +1,4 @@
-"""Open WebUI's export: a tree of messages by id; newer ones have `output` items beside the text."""
+"""Read Open WebUI's export: a tree of messages by id. Newer messages also have `output` items."""
 
 import html
 import re
@@ -29,12 +29,12 @@ def read(item: dict[str, Any]) -> FoundChat:
     chat = _inner(item)
     problems: list[str] = []
     entries: dict[str, Any] = _messages(chat)
-    found: list[FoundMessage] = []
+    messages: list[FoundMessage] = []
     parts_of = {key: _parts(mapped(entry), problems) for key, entry in entries.items()}
     for key, entry in entries.items():
         if not parts_of[key]:
             continue
-        found.append(
+        messages.append(
             FoundMessage(
                 id=key,
                 parent=_with_parts_above(entries, parts_of, mapped(entry).get("parentId")),
@@ -59,7 +59,7 @@ def read(item: dict[str, Any]) -> FoundChat:
         system_prompt=str(params.get("system") or chat.get("system") or "") or None,
         model=models[0] if models and isinstance(models[0], str) else None,
         tags=[str(mapped(tag).get("name") or tag) if isinstance(tag, dict) else str(tag) for tag in tags],
-        messages=found,
+        messages=messages,
         problems=sorted(set(problems)),
     )
 
@@ -90,39 +90,39 @@ def _parts(entry: dict[str, Any], problems: list[str]) -> list[Part]:
         parts += source_part(names.get("url") or names.get("name"), names.get("name"))
     for file in map(mapped, listed(entry.get("files"))):
         name = file.get("name") or mapped(file.get("file")).get("filename") or "A file"
-        problems.append("Files are not in the export, and are named only.")
+        problems.append("Files are not in the export. Only their names are kept.")
         parts += text_part(f"[{name}, which is not in the export]")
     return parts
 
 
 def _output(item: dict[str, Any], problems: list[str]) -> list[Part]:
-    texts = [str(mapped(one).get("text") or "") for one in listed(item.get("content"))]
+    texts = [str(mapped(piece).get("text") or "") for piece in listed(item.get("content"))]
     match item.get("type"):
         case "message":
             return text_part("".join(texts))
         case "reasoning":
-            summary = [str(mapped(one).get("text") or "") for one in listed(item.get("summary"))]
+            summary = [str(mapped(piece).get("text") or "") for piece in listed(item.get("summary"))]
             took = item.get("duration")
             return reasoning_part(
                 "".join(texts) or "\n".join(summary), took * 1000 if isinstance(took, int | float) else None
             )
         case "function_call":
-            problems.append("Calls of tools are kept as text.")
+            problems.append("Tool calls are kept as text.")
             return code_part(f"{item.get('name')}({item.get('arguments')})")
         case "function_call_output":
             output = item.get("output")
-            words = (
+            text = (
                 output
                 if isinstance(output, str)
-                else "\n".join(str(mapped(one).get("text") or "") for one in listed(output))
+                else "\n".join(str(mapped(piece).get("text") or "") for piece in listed(output))
             )
-            return code_part(words)
+            return code_part(text)
         case _:
             return []
 
 
 def _embedded(content: str, problems: list[str]) -> list[Part]:
-    """Older exports write thoughts and calls of tools into the text, as folded HTML."""
+    """Parse older exports, which embed reasoning and tool calls in the text as HTML `<details>`."""
     parts: list[Part] = []
     at = 0
     for match in _DETAILS.finditer(content):
@@ -134,11 +134,11 @@ def _embedded(content: str, problems: list[str]) -> list[Part]:
         at = match.end()
         inner = html.unescape(re.sub(r"<summary>.*?</summary>", "", match[2], flags=re.DOTALL)).strip()
         if kind == "reasoning":
-            words = "\n".join(line.removeprefix(">").strip() for line in inner.splitlines())
+            text = "\n".join(line.removeprefix(">").strip() for line in inner.splitlines())
             took = attributes.get("duration", "")
-            parts += reasoning_part(words, float(took) * 1000 if took.replace(".", "", 1).isdigit() else None)
+            parts += reasoning_part(text, float(took) * 1000 if took.replace(".", "", 1).isdigit() else None)
         else:
-            problems.append("Calls of tools are kept as text.")
+            problems.append("Tool calls are kept as text.")
             call = f"{attributes.get('name', kind)}({html.unescape(attributes.get('arguments', ''))})"
             parts += code_part(call) + code_part(html.unescape(attributes.get("result", "")) or inner)
     return parts + text_part(content[at:].strip())

@@ -1,4 +1,4 @@
-"""What the readers share: how others write text, code and moments."""
+"""Build parts and parse times for all readers."""
 
 import math
 import re
@@ -32,7 +32,7 @@ def source_part(url: object, title: object = None) -> list[Part]:
 
 
 def seconds(value: object) -> float | None:
-    """A moment as exports write it: seconds, milliseconds or nanoseconds since 1970, or ISO 8601."""
+    """Parse a time as seconds since 1970: from seconds, milliseconds or nanoseconds, or from ISO 8601."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):
