@@ -32,7 +32,6 @@ from tertulia.db.opening import open_database, plain_engine
 from tertulia.errors import AppError, SettingsError
 from tertulia.files.store import FileStore
 from tertulia.ids import UserId, new_id
-from tertulia.jobs.models import ImportJob
 from tertulia.keyring import (
     UnknownKey,
     add_primary_key,
@@ -48,6 +47,7 @@ from tertulia.transfer.backup import back_up, restore
 from tertulia.transfer.everything import export_everything
 from tertulia.transfer.importer import Importer
 from tertulia.transfer.imports import claim_import, create_import, find_import
+from tertulia.transfer.models import ImportJob
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -1,18 +1,13 @@
-"""Every table of the product, so that migrations and tests see the whole schema."""
+"""Every table, so that migrations and tests see the whole schema: the `models` modules of all packages."""
 
-import tertulia.accounts.models
-import tertulia.billing.models
-import tertulia.chat.models
-import tertulia.chat.search_index
-import tertulia.chat.search_passages
-import tertulia.drafts.models
-import tertulia.files.models
-import tertulia.jobs.models
-import tertulia.providers.models
-import tertulia.realtime.models
-import tertulia.runs.models
-import tertulia.tools.models
-import tertulia.tools.servers.models  # noqa: F401
+import pkgutil
+from importlib import import_module
+
+import tertulia
 from tertulia.db import Base
+
+for _module in pkgutil.walk_packages(tertulia.__path__, "tertulia."):
+    if _module.name.endswith(".models"):
+        import_module(_module.name)
 
 metadata = Base.metadata

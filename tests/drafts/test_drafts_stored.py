@@ -15,12 +15,12 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
-from tertulia.chat.models import Chat
+from tertulia.chat.models import Chat, DraftChat
 from tertulia.chat.search_index import index_title
 from tertulia.drafts import packing
 from tertulia.drafts.errors import VersionConflict
 from tertulia.drafts.indexing import has_unindexed_drafts, index_next_draft
-from tertulia.drafts.models import Draft, DraftChat, DraftVersion, DraftWorkingCopy
+from tertulia.drafts.models import Draft, DraftVersion, DraftWorkingCopy
 from tertulia.drafts.schemas import VersionCreate
 from tertulia.drafts.service import (
     create_version,

@@ -2,12 +2,12 @@
 
 from datetime import timedelta
 
-from tertulia.accounts import admin_routes, event_routes, events, routes
-from tertulia.accounts.access import find_shared
+from tertulia.accounts import admin_routes, event_routes, events, routes, share_routes
 from tertulia.accounts.activity import ActivityRecorder
 from tertulia.accounts.caller import ControlToken, Gate
 from tertulia.accounts.idempotency import sweep_idempotency_keys
 from tertulia.accounts.sessions import SessionLife, sweep_sessions
+from tertulia.accounts.sharing import Shareable, Shareables
 from tertulia.accounts.streams import OpenStreams
 from tertulia.accounts.tokens import hash_token
 from tertulia.db import Database
@@ -29,6 +29,8 @@ def feature() -> Feature:
             routes.routes,
             admin_routes.routes,
             event_routes.routes,
+            share_routes.routes,
+            Provides(Shareables, lambda own: Shareables(own.get(Features).contributed(Shareable))),
             Provides(SessionLife, _session_life),
             Provides(Gate, _gate),
             Provides(ActivityRecorder, lambda own: ActivityRecorder(own.get(Database), own.get(Gate))),
@@ -68,4 +70,4 @@ def _gate(services: Services) -> Gate:
 
 def _change_feed(services: Services) -> ChangeFeed:
     shared = [entity.name for entity in services.get(Features).contributed(Entity) if entity.is_shared]
-    return ChangeFeed(services.get(Database), services.get(Bus), find_shared, shared)
+    return ChangeFeed(services.get(Database), services.get(Bus), services.get(Shareables).find_shared, shared)

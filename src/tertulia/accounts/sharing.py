@@ -1,7 +1,9 @@
 """Leave to read a chat or a draft, and perhaps more: given, listed and taken away, in the same way for all that can be shared."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -17,7 +19,7 @@ from tertulia.accounts.schemas import Permissions, PermissionsRead, ShareCreate,
 from tertulia.accounts.service import name_key, write_audit
 from tertulia.accounts.tokens import hash_token, new_share_token
 from tertulia.db import wake
-from tertulia.ids import new_id
+from tertulia.ids import ShareId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish
 
@@ -41,6 +43,46 @@ class Shared:
     def shares(self) -> sa.Select[Share]:
         """Those that hold, the oldest first."""
         return sa.select(Share).where(self.column == self.id, is_valid_share()).order_by(Share.id)
+
+
+@dataclass(frozen=True)
+class Shareable:
+    """Contribution of a feature: a kind of object that can be shared.
+
+    `lock(session, id)` locks the object and raises NotFound. `grants` select (user id, id of what the user may read, end or
+    None) from shares of this kind.
+    """
+
+    column: InstrumentedAttribute[str | None]
+    lock: Callable[[Session, str], Shared]
+    grants: tuple[sa.Select[*tuple[Any, ...]], ...]
+
+
+class Shareables:
+    """Service: all kinds of objects that can be shared."""
+
+    def __init__(self, kinds: Iterable[Shareable]) -> None:
+        self._kinds = tuple(kinds)
+
+    def lock(self, session: Session, share_id: str) -> Shared:
+        """Lock the object that a share is of. Raises ShareNotFound."""
+        share = session.get(Share, share_id)
+        for kind in self._kinds:
+            object_id = getattr(share, kind.column.key, None)
+            if object_id is not None:
+                return kind.lock(session, object_id)
+        raise ShareNotFound
+
+    def find_shared(self, session: Session, user_ids: Iterable[str]) -> dict[str, dict[str, datetime | None]]:
+        """Return by user what others let them read: object id and the end of the longest share, None if it has no end."""
+        granted = (Share.shared_with_user_id.in_(list(user_ids)), Share.can_read, is_valid_share())
+        grants = [grant.where(*granted) for kind in self._kinds for grant in kind.grants]
+        shared: dict[str, dict[str, datetime | None]] = {}
+        for user_id, object_id, end in session.execute(sa.union_all(*grants)) if grants else ():
+            known = shared.setdefault(user_id, {})
+            longest = known.get(object_id, end)
+            known[object_id] = None if longest is None or end is None else max(longest, end)
+        return shared
 
 
 def find_by_token(session: Session, token: str, *, actor: Actor | None) -> Share | None:
@@ -109,11 +151,12 @@ def list_shares(session: Session, actor: Actor, shared: Shared) -> list[ShareRea
     return [_read(session, share) for share in session.scalars(query)]
 
 
-def revoke_share(session: Session, actor: Actor, shared: Shared, share_id: str) -> None:
-    """Nobody reads by it any more, and open streams end. What the person shared on from it ends too.
+def revoke_share(session: Session, actor: Actor, share_id: ShareId, shareables: Shareables) -> None:
+    """End a share and its open streams, and every share that was based on it.
 
-    By the owner, by whoever made it, and by the person it is for, who leaves. Raises ShareNotFound.
+    The owner, the user who made the share and the user it is for may do so. Raises ShareNotFound.
     """
+    shared = shareables.lock(session, share_id)
     mine = sa.or_(
         sa.literal(actor.user_id == shared.owner_id),
         Share.owner_id == actor.user_id,

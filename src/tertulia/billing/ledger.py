@@ -1,6 +1,6 @@
 """Record what each reply used and cost, in the transaction that ends it, and sum it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +13,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import User
 from tertulia.billing.errors import TooManyGroups
 from tertulia.billing.models import UsageKind, UsageLog, UsageStatus
 from tertulia.billing.schemas import UsageGroup, UsageSum
@@ -23,10 +24,15 @@ from tertulia.ids import new_id
 GroupBy = Literal["day", "provider", "model", "chat"]
 MAX_GROUPS = 5000
 DAY_S = 86_400
-_USER = sa.table("user", sa.column("id", Id()))
 # FOR NO KEY UPDATE does not block inserts of rows that only refer to the user.
-_PAYER = sa.select(_USER.c.id).where(_USER.c.id == sa.bindparam("payer", type_=Id())).with_for_update(key_share=True)
-_CHAT = sa.table("chat", sa.column("id", Id()), sa.column("title", sa.Text()), sa.column("deleted_at"))
+_PAYER = sa.select(User.id).where(User.id == sa.bindparam("payer", type_=Id())).with_for_update(key_share=True)
+
+
+@dataclass(frozen=True)
+class ChatTitles:
+    """Service: the titles of chats by id, without chats in the trash. Chats, a package above, provide it."""
+
+    find: Callable[[Session, Collection[str]], dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -252,13 +258,15 @@ def group_usage(
     since: datetime,
     until: datetime,
     by: Sequence[GroupBy],
+    chat_titles: "ChatTitles",
     utc_offset_s: int = 0,
 ) -> list[UsageGroup]:
     """Return the sums of the actor's usage by group, newest day first, then highest cost. Raises TooManyGroups."""
     rows = session.execute(_grouped(actor, since, until, by, utc_offset_s)).all()
     if len(rows) > MAX_GROUPS:
         raise TooManyGroups(MAX_GROUPS)
-    titles = _titles(session, {row[by.index("chat")] for row in rows} - {None}) if "chat" in by else {}
+    chat_ids = {row[by.index("chat")] for row in rows} - {None} if "chat" in by else set()
+    titles = chat_titles.find(session, chat_ids) if chat_ids else {}
     return [_read_group(row, by, titles) for row in rows]
 
 
@@ -317,13 +325,3 @@ def _read_sum(row: Sequence[Any]) -> UsageSum:
         "unknown_cost_replies": unknown,
         "estimated_replies": estimated,
     }
-
-
-def _titles(session: Session, chat_ids: set[str]) -> dict[str, str]:
-    """Return the titles of chats by id, without chats in the trash. The payer could read them when paying."""
-    if not chat_ids:
-        return {}
-    rows = session.execute(
-        sa.select(_CHAT.c.id, _CHAT.c.title).where(_CHAT.c.id.in_(chat_ids), _CHAT.c.deleted_at.is_(None))
-    )
-    return {chat_id: title for chat_id, title in rows}

@@ -50,9 +50,13 @@ async def get_usage(
     begin = since or end - timedelta(days=DEFAULT_DAYS)
     by: list[ledger.GroupBy] = group_by.split(",")  # type: ignore[assignment]
 
+    titles = caller.service(ledger.ChatTitles)
+
     def read(session: Session, actor: Actor) -> UsageReport:
         return {
-            "items": ledger.group_usage(session, actor, since=begin, until=end, by=by, utc_offset_s=utc_offset * 60),
+            "items": ledger.group_usage(
+                session, actor, since=begin, until=end, by=by, chat_titles=titles, utc_offset_s=utc_offset * 60
+            ),
             "total": ledger.sum_usage(session, actor, since=begin, until=end),
             "since": begin,
             "until": end,

@@ -2,15 +2,16 @@
 
 from datetime import timedelta
 
-from tertulia.chat import events, routes, share_routes, tag_routes
+from tertulia.billing.ledger import ChatTitles
+from tertulia.chat import events, routes, share_routes, shares, tag_routes
 from tertulia.chat.branches import purge_messages
-from tertulia.chat.file_changes import file_came_or_went
+from tertulia.chat.file_uses import MessageFileUses
 from tertulia.chat.search_index import build_index, has_unindexed_files, index_files
-from tertulia.chat.service import purge_trash
+from tertulia.chat.service import find_titles, purge_trash
 from tertulia.chat.tags import purge_tags
 from tertulia.chat.tools import ReadAttachment, ReadChat, ReadState, WriteState
 from tertulia.features import Feature
-from tertulia.files.service import OnAttachmentChanged
+from tertulia.files.uses import FileUses
 from tertulia.jobs.service import MORE, Job, Jobs
 from tertulia.services import Provides, Services
 from tertulia.settings import Settings
@@ -25,9 +26,11 @@ def feature() -> Feature:
             routes.routes,
             share_routes.routes,
             tag_routes.routes,
+            shares.SHAREABLE,
             Jobs(_jobs),
             OffersTools(ReadChat(), ReadAttachment(), ReadState(), WriteState()),
-            Provides(OnAttachmentChanged, lambda _: OnAttachmentChanged(file_came_or_went)),
+            Provides(FileUses, lambda _: MessageFileUses()),
+            Provides(ChatTitles, lambda _: ChatTitles(find_titles)),
         ),
     )
 

@@ -21,6 +21,7 @@ from tertulia.chat.errors import (
     UnstorableText,
 )
 from tertulia.chat.events import MESSAGE
+from tertulia.chat.message_files import Attached, find_attachable, link_attachments, unlink_attachments
 from tertulia.chat.models import (
     DEFAULT_TITLE,
     MAX_THREAD_LEVEL,
@@ -42,7 +43,6 @@ from tertulia.chat.service import announce_chat
 from tertulia.chat.titles import title_from
 from tertulia.db import Prepared, later_of, table_of
 from tertulia.files.kinds import SHOWN_INLINE
-from tertulia.files.of_messages import Attached, find_attachable, link_attachments, unlink_attachments
 from tertulia.ids import AttachmentId, ChatId, MessageId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish

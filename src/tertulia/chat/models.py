@@ -386,3 +386,12 @@ class ContextOptimization(Timestamps, Base):
     note: Mapped[str | None] = mapped_column(sa.Text)  # why it differs from what was requested
     stale_at: Mapped[datetime | None]  # when a message that it covers changed
     undone_at: Mapped[datetime | None]
+
+
+class DraftChat(Created, Base):
+    """A chat about a draft. The service deletes it with the draft, because other chats have no draft."""
+
+    __tablename__ = "draft_chat"
+
+    chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"), primary_key=True)
+    draft_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("draft.id", ondelete="CASCADE"), index=True)

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, aliased
 
-from tertulia.accounts.access import may_read_chat, may_write_chat, owns_chat
 from tertulia.accounts.models import User
 from tertulia.accounts.sharing import OWNERS
+from tertulia.chat.access import may_read_chat, may_write_chat, owns_chat
 from tertulia.chat.models import (
     Chat,
     ChatKind,

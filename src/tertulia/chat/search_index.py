@@ -13,11 +13,11 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tertulia import clock
+from tertulia.chat.message_files import text_of_file
 from tertulia.chat.models import DEFAULT_TITLE, Chat, Message, MessageRole, MessageStatus
 from tertulia.chat.words import words_of
 from tertulia.db import Base, Id, Prepared, insert_if_absent, table_of
 from tertulia.files.models import Attachment, MessageAttachment
-from tertulia.files.of_messages import text_of_file
 from tertulia.jobs.models import InstanceSetting
 
 WORDS_A_ROW = 8000  # PostgreSQL stores word positions up to 16,383

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from tertulia.chat.message_files import text_of_file
 from tertulia.chat.models import Chat, Message
 from tertulia.chat.search_index import PARTS_A_FILE, SearchDocument
 from tertulia.db import Base, Created, Id, insert_if_absent
 from tertulia.files.models import MessageAttachment
-from tertulia.files.of_messages import text_of_file
 
 DIMENSIONS = 384
 PASSAGE = 700  # characters, about what the model reads of a text

@@ -1,5 +1,6 @@
 """Create, list, update, trash and restore chats, list their messages and move their head."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -8,12 +9,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import actor_id, covers_chat, shared_chat_ids
+from tertulia.accounts.access import actor_id
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.accounts.sharing import permissions_of
+from tertulia.chat.access import covers_chat, shared_chat_ids
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat, NotYourChat, ShareTheDraft
 from tertulia.chat.events import CHAT
+from tertulia.chat.message_files import release_files
 from tertulia.chat.models import DEFAULT_TITLE, Chat, ChatKind, Message, MessageStatus, Visibility
 from tertulia.chat.queries import (
     BRANCH_PAGE,
@@ -33,7 +36,6 @@ from tertulia.chat.schemas import ChatCreate, ChatRead, ChatUpdate, MessageRead,
 from tertulia.chat.search_index import index_title
 from tertulia.db import rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
-from tertulia.files.of_messages import release_files
 from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish
@@ -292,3 +294,9 @@ def announce_chat(session: Session, chat_id: str, operation: Operation) -> ChatR
         shared_id=chat_id,
     )
     return chat
+
+
+def find_titles(session: Session, chat_ids: Collection[str]) -> dict[str, str]:
+    """Return the titles of chats by id, without chats in the trash. It checks no permission: payers could read them."""
+    rows = session.execute(sa.select(Chat.id, Chat.title).where(Chat.id.in_(chat_ids), Chat.deleted_at.is_(None)))
+    return {chat_id: title for chat_id, title in rows}

@@ -6,12 +6,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.accounts import sharing
-from tertulia.accounts.access import may_share_chat
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import ShareNotFound
 from tertulia.accounts.models import Share, User, UserStatus
 from tertulia.accounts.schemas import ShareCreate, ShareMade, ShareRead
-from tertulia.accounts.sharing import Shared
+from tertulia.accounts.sharing import Shareable, Shared
+from tertulia.chat.access import may_share_chat
 from tertulia.chat.errors import ChatNotFound, ShareTheDraft
 from tertulia.chat.models import Chat, ChatKind, Message, MessageStatus, Visibility
 from tertulia.chat.queries import BRANCH_IDS, BRANCH_PAGE, read_message_row
@@ -190,3 +190,10 @@ def find_company(session: Session, actor: Actor, chat_id: ChatId) -> tuple[str, 
     chat = get_chat(session, actor, chat_id)
     name = session.scalars(sa.select(User.name).where(User.id == actor.user_id)).one()
     return chat["owner"]["id"] if chat["owner"] else actor.user_id, actor.user_id, name
+
+
+SHAREABLE = Shareable(
+    Share.chat_id,
+    lock_shared_chat,
+    (sa.select(Share.shared_with_user_id, Share.chat_id, Share.expires_at).where(Share.chat_id.is_not(None)),),
+)

@@ -6,9 +6,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
+from tertulia.chat.file_uses import MessageFileUses
+from tertulia.chat.message_files import text_of_file
 from tertulia.chat.service import get_chat, list_messages
 from tertulia.chat.state import StateWrite, get_state, merge_state
-from tertulia.files.of_messages import text_of_file
 from tertulia.files.service import get_attachment
 from tertulia.ids import AttachmentId, ChatId, parse_id
 from tertulia.tools.protocol import Risk, Tool, ToolContext, ToolFailed, ToolResult
@@ -79,7 +80,7 @@ class ReadAttachment(Tool):
 
 
 def _read_file(session: Session, attachment_id: AttachmentId, upto: int, actor: Actor) -> str:
-    get_attachment(session, actor, attachment_id)
+    get_attachment(session, actor, attachment_id, MessageFileUses())
     text = text_of_file(session, attachment_id, upto)
     if not text:
         raise ToolFailed("This file has no readable text.")

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
+from tertulia.chat.message_files import FileContent, files_of_messages, previews_of, text_of_file
 from tertulia.context.cutting import shorten
 from tertulia.context.messages import ContextMessage
-from tertulia.files.of_messages import FileContent, files_of_messages, previews_of, text_of_file
 
 CHARACTERS_A_TOKEN = 4  # upper bound
 LEAST_OF_A_FILE = 64  # tokens

@@ -4,14 +4,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import may_read_draft
 from tertulia.accounts.actor import Actor
 from tertulia.chat.messages import LockedChat, lock_chat
+from tertulia.chat.models import DraftChat
 from tertulia.chat.service import get_chat
 from tertulia.db import insert_if_absent, rowcount
+from tertulia.drafts.access import may_read_draft
 from tertulia.drafts.errors import AttachedToItself, DraftNotFound, TooManyAttached
 from tertulia.drafts.events import ATTACHED_DRAFT
-from tertulia.drafts.models import AttachedDraft, Draft, DraftChat
+from tertulia.drafts.models import AttachedDraft, Draft
 from tertulia.drafts.queries import DRAFTS
 from tertulia.drafts.schemas import DraftListed
 from tertulia.drafts.service import check_draft, read_for

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from tertulia.drafts import events, routes
+from tertulia.drafts import events, routes, shares
 from tertulia.drafts.indexing import has_unindexed_drafts, index_next_draft
 from tertulia.drafts.service import purge_drafts
 from tertulia.drafts.tools import EditDraft, ListDrafts, ReadDraft
@@ -22,6 +22,7 @@ def feature() -> Feature:
             routes.draft_routes,
             routes.version_routes,
             routes.draft_company_routes,
+            shares.SHAREABLE,
             Jobs(_jobs),
             OffersTools(ListDrafts(), ReadDraft(), EditDraft()),
         ),

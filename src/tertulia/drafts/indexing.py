@@ -6,8 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.chat.models import DraftChat
 from tertulia.chat.search_index import index_draft
-from tertulia.drafts.models import Draft, DraftChat
+from tertulia.drafts.models import Draft
 from tertulia.drafts.versions import load_text
 
 RESTED = timedelta(seconds=5)  # without a new version, so that frequent saves are not indexed each time

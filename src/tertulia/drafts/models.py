@@ -129,15 +129,6 @@ class DraftWorkingCopy(Timestamps, Base):
     window_id: Mapped[str] = mapped_column(sa.String(40))  # of the window that stored it
 
 
-class DraftChat(Created, Base):
-    """A chat about a draft. The service deletes it with the draft, because other chats have no draft."""
-
-    __tablename__ = "draft_chat"
-
-    chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"), primary_key=True)
-    draft_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("draft.id", ondelete="CASCADE"), index=True)
-
-
 class AttachedDraft(Created, Base):
     """A draft that is included in the prompts of a chat that is not about it."""
 

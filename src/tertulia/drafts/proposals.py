@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import may_write_draft
 from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Message
+from tertulia.drafts.access import may_write_draft
 from tertulia.drafts.announce import announce_version
 from tertulia.drafts.edits import Moved, PlacedEdit, edits_of_blocks, edits_of_reply
 from tertulia.drafts.errors import DraftTooLong, NothingToPropose, ProposalNotFound, ProposalStillWritten

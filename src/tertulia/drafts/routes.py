@@ -31,7 +31,7 @@ from tertulia.drafts.versions import lock_draft
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
-from tertulia.ids import ChatId, DraftId, ShareId
+from tertulia.ids import ChatId, DraftId
 
 Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="The version's number.")]
 
@@ -303,9 +303,3 @@ async def get_shares(caller: CallerDep, draft_id: DraftId) -> Response:
 )
 async def post_share(caller: CommandDep, draft_id: DraftId, new: ShareCreate) -> Response:
     return await caller.command_with_secret(201, "token", shares.create_share, draft_id, new)
-
-
-@draft_company_routes.add("DELETE", "/shares/{share_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
-async def delete_share(caller: CommandDep, share_id: ShareId) -> Response:
-    """Revoke a share of a chat or of a draft."""
-    return await caller.command(204, shares.revoke_share, share_id)

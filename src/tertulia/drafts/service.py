@@ -7,24 +7,19 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import covers_draft, may_read_draft, owns_draft
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.accounts.sharing import permissions_of
-from tertulia.chat.models import Chat, ChatKind, MessageRole
+from tertulia.chat.message_files import release_files
+from tertulia.chat.models import Chat, ChatKind, DraftChat, MessageRole
 from tertulia.chat.schemas import ChatCreate, ChatRead
 from tertulia.chat.service import announce_chat, create_chat, get_chat, get_message
 from tertulia.db import rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
+from tertulia.drafts.access import covers_draft, may_read_draft, owns_draft
 from tertulia.drafts.announce import announce_draft, announce_version
 from tertulia.drafts.errors import DraftChanged, DraftNotFound, DraftTooLong, NotYourDraft
-from tertulia.drafts.models import (
-    MAX_CONTENT,
-    Draft,
-    DraftChat,
-    DraftVersion,
-    GenerationSource,
-)
+from tertulia.drafts.models import MAX_CONTENT, Draft, DraftVersion, GenerationSource
 from tertulia.drafts.queries import DRAFTS, LISTED, read_draft_row, read_listed
 from tertulia.drafts.schemas import (
     Authorship,
@@ -55,7 +50,6 @@ from tertulia.drafts.versions import (
     with_text,
 )
 from tertulia.drafts.working_copies import clear_working_copy, read_working_copy
-from tertulia.files.of_messages import release_files
 from tertulia.ids import ChatId, DraftId, MessageId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES

@@ -7,22 +7,23 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts import sharing
-from tertulia.accounts.access import actor_id, may_share_draft, shared_draft_ids
+from tertulia.accounts.access import actor_id
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import ShareNotFound
 from tertulia.accounts.models import Share, User, UserStatus
 from tertulia.accounts.schemas import ShareCreate, ShareMade, ShareRead
-from tertulia.accounts.sharing import Shared
+from tertulia.accounts.sharing import Shareable, Shared
 from tertulia.chat import shares as chat_shares
-from tertulia.chat.models import Chat, Visibility
+from tertulia.chat.models import Chat, DraftChat, Visibility
 from tertulia.chat.shares import OpenDoor
+from tertulia.drafts.access import may_share_draft, shared_draft_ids
 from tertulia.drafts.errors import DraftNotFound
-from tertulia.drafts.models import Draft, DraftChat, DraftVersion
+from tertulia.drafts.models import Draft, DraftVersion
 from tertulia.drafts.queries import DRAFTS
 from tertulia.drafts.schemas import DraftListed, SharedDraftRead, SharedRead
 from tertulia.drafts.service import read_for
 from tertulia.drafts.versions import load_text, lock_any_draft
-from tertulia.ids import ChatId, DraftId, ShareId
+from tertulia.ids import ChatId, DraftId
 
 
 def create_share(session: Session, actor: Actor, draft_id: DraftId, new: ShareCreate) -> ShareMade:
@@ -35,18 +36,6 @@ def create_share(session: Session, actor: Actor, draft_id: DraftId, new: ShareCr
 
 def list_shares(session: Session, actor: Actor, draft_id: DraftId) -> list[ShareRead]:
     return sharing.list_shares(session, actor, _shareable(session, actor, draft_id))
-
-
-def revoke_share(session: Session, actor: Actor, share_id: ShareId) -> None:
-    """Revoke a share of a chat or of a draft. Raises ShareNotFound."""
-    share = session.execute(sa.select(Share.chat_id, Share.draft_id).where(Share.id == share_id)).one_or_none()
-    if share is None:
-        raise ShareNotFound
-    if share.draft_id is not None:
-        shared = Shared(Share.draft_id, share.draft_id, lock_any_draft(session, share.draft_id).owner_id)
-    else:
-        shared = chat_shares.lock_shared_chat(session, share.chat_id)
-    sharing.revoke_share(session, actor, shared, share_id)
 
 
 def _shareable(session: Session, actor: Actor, draft_id: DraftId) -> Shared:
@@ -163,3 +152,20 @@ def read_preview(session: Session, token: str) -> tuple[str, str] | None:
     shared = read_shared(session, replace(link, chat_id=None))
     excerpt = " ".join((shared["draft"] or {"content": ""})["content"][: chat_shares.EXCERPT].split())
     return shared["title"], f"{shared['owner_name']}: {excerpt}" if excerpt else f"A draft of {shared['owner_name']}."
+
+
+def _lock_shared(session: Session, draft_id: str) -> Shared:
+    return Shared(Share.draft_id, draft_id, lock_any_draft(session, draft_id).owner_id)
+
+
+# A share of a draft lets people read the draft and its chats.
+SHAREABLE = Shareable(
+    Share.draft_id,
+    _lock_shared,
+    (
+        sa.select(Share.shared_with_user_id, Share.draft_id, Share.expires_at).where(Share.draft_id.is_not(None)),
+        sa.select(Share.shared_with_user_id, DraftChat.chat_id, Share.expires_at).join(
+            DraftChat, DraftChat.draft_id == Share.draft_id
+        ),
+    ),
+)

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import may_write_draft
 from tertulia.accounts.actor import Actor
+from tertulia.drafts.access import may_write_draft
 from tertulia.drafts.errors import DraftNotFound, DraftTooLong, VersionConflict, VersionNotFound
 from tertulia.drafts.models import MAX_CONTENT, Draft, DraftVersion, GenerationSource
 from tertulia.drafts.packing import (

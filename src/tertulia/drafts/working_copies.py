@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import may_write_draft
 from tertulia.accounts.actor import Actor
 from tertulia.db.types import EPOCH, MICROSECOND
+from tertulia.drafts.access import may_write_draft
 from tertulia.drafts.announce import announce_version, announce_working_copy
 from tertulia.drafts.errors import DraftTooLong, VersionConflict
 from tertulia.drafts.models import MAX_CONTENT, Draft, DraftVersion, DraftWorkingCopy

@@ -7,6 +7,7 @@ from tertulia.features import Feature
 from tertulia.files import events, routes
 from tertulia.files.reading import FileReader, sweep_files
 from tertulia.files.store import FileStore
+from tertulia.files.uses import FileUses
 from tertulia.jobs.service import Job, Jobs
 from tertulia.services import Provides, Services
 from tertulia.settings import Settings
@@ -19,10 +20,14 @@ def feature() -> Feature:
             *events.ENTITIES,
             routes.routes,
             Provides(FileStore, lambda services: FileStore(services.get(Settings))),
-            Provides(FileReader, lambda services: FileReader(services.get(Database), services.get(FileStore))),
+            Provides(FileReader, _reader),
             Jobs(_jobs),
         ),
     )
+
+
+def _reader(services: Services) -> FileReader:
+    return FileReader(services.get(Database), services.get(FileStore), services.get(FileUses))
 
 
 def _jobs(services: Services) -> list[Job]:

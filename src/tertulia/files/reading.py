@@ -26,6 +26,7 @@ from tertulia.files.models import (
 )
 from tertulia.files.service import FILES, announce_attachment
 from tertulia.files.store import FileStore
+from tertulia.files.uses import FileUses
 from tertulia.ids import new_id
 from tertulia.realtime.models import Operation
 
@@ -58,9 +59,10 @@ class Found:
 class FileReader:
     """Reads one file at a time, because reading uses a whole core and must not slow down chats."""
 
-    def __init__(self, db: Database, store: FileStore) -> None:
+    def __init__(self, db: Database, store: FileStore, uses: FileUses) -> None:
         self._db = db
         self._store = store
+        self._uses = uses
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         db.on_wake(lambda signal: self._woken.set() if signal == FILES else None)
@@ -110,7 +112,7 @@ class FileReader:
                 result = await look_into(folder, file.mime_type)
             finally:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        await self._db.write(finish_reading, file.attachment_id, result)
+        await self._db.write(finish_reading, file.attachment_id, result, self._uses)
 
 
 async def look_into(folder: Path, mime_type: str) -> Found:
@@ -157,7 +159,7 @@ def take_file(session: Session) -> Taken | None:
     return Taken(row.id, row.storage_path, row.mime_type, row.tries + 1)
 
 
-def finish_reading(session: Session, attachment_id: str, result: Found) -> None:
+def finish_reading(session: Session, attachment_id: str, result: Found, uses: FileUses) -> None:
     is_updated = rowcount(
         session,
         sa.update(Attachment)
@@ -181,7 +183,7 @@ def finish_reading(session: Session, attachment_id: str, result: Found) -> None:
             preview=result.preview,
             created_at=clock.now(),
         )
-    announce_attachment(session, attachment_id, Operation.UPDATED)
+    announce_attachment(session, attachment_id, uses, Operation.UPDATED)
 
 
 def sweep_files(session: Session, kept: timedelta) -> None:

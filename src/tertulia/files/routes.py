@@ -16,9 +16,10 @@ from tertulia.files.errors import FileTooLarge
 from tertulia.files.kinds import SHOWN_INLINE
 from tertulia.files.models import MAX_FILE_BYTES
 from tertulia.files.schemas import AttachmentRead, FileKind, FileOrder, StorageRead
-from tertulia.files.service import OnAttachmentChanged, StoredFile
+from tertulia.files.service import StoredFile
 from tertulia.files.store import FileStore
 from tertulia.files.uploads import receive_form, store_upload
+from tertulia.files.uses import FileUses
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
@@ -57,6 +58,7 @@ async def post_attachment(caller: CallerDep, request: Request) -> Response:
             caller.service(Database),
             store,
             received,
+            caller.service(FileUses),
             actor=actor,
             limit_bytes=caller.service(Settings).storage_per_user_bytes,
             chat_id=chat_id,
@@ -79,6 +81,7 @@ async def get_attachments(
     key = cursors.decode(scope, cursor)
     attachments = await caller.read(
         service.list_attachments,
+        caller.service(FileUses),
         chat_id=chat_id,
         kind=kind,
         order=order,
@@ -100,7 +103,7 @@ async def get_storage(caller: CallerDep) -> Response:
 
 @routes.add("GET", "/attachments/{attachment_id}", access=Access.SIGNED_IN, gives=AttachmentRead, problems=(404,))
 async def get_attachment(caller: CallerDep, attachment_id: AttachmentId) -> Response:
-    return json_response(await caller.read(service.get_attachment, attachment_id))
+    return json_response(await caller.read(service.get_attachment, attachment_id, caller.service(FileUses)))
 
 
 @routes.add("GET", "/attachments/{attachment_id}/content", access=Access.SIGNED_IN, problems=(404, 416))
@@ -111,20 +114,20 @@ async def get_content(
     download: Annotated[bool, Query(description="Save the file, even if the browser could show it.")] = False,
 ) -> Response:
     """Return the original bytes, or the part of them given by `Range`."""
-    stored = await caller.read(service.find_stored, attachment_id)
+    stored = await caller.read(service.find_stored, attachment_id, caller.service(FileUses))
     return await send_file(caller.service(FileStore), stored, range, download=download)
 
 
 @routes.add("GET", "/attachments/{attachment_id}/thumbnail", access=Access.SIGNED_IN, problems=(404,))
 async def get_thumbnail(caller: CallerDep, attachment_id: AttachmentId) -> Response:
     """Return a WebP image of at most 320 pixels, or 404 if there is none."""
-    content = await caller.read(service.find_thumbnail, attachment_id)
+    content = await caller.read(service.find_thumbnail, attachment_id, caller.service(FileUses))
     return send_thumbnail(content)
 
 
 @routes.add("DELETE", "/attachments/{attachment_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
 async def delete_attachment(caller: CommandDep, attachment_id: AttachmentId) -> Response:
-    return await caller.command(204, service.delete_attachment, attachment_id, caller.service(OnAttachmentChanged))
+    return await caller.command(204, service.delete_attachment, attachment_id, caller.service(FileUses))
 
 
 @routes.add(
@@ -135,7 +138,7 @@ async def delete_attachment(caller: CommandDep, attachment_id: AttachmentId) -> 
     problems=(404,),
 )
 async def restore_attachment(caller: CommandDep, attachment_id: AttachmentId) -> Response:
-    return await caller.command(200, service.restore_attachment, attachment_id, caller.service(OnAttachmentChanged))
+    return await caller.command(200, service.restore_attachment, attachment_id, caller.service(FileUses))
 
 
 def _chat_id(text: str | None) -> str | None:

@@ -1,6 +1,5 @@
 """Create, list, delete and restore files. Receiving their bytes is in uploads.py."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -9,7 +8,6 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import may_read_chat, may_write_chat
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.db import Id, insert_if_absent, rowcount, wake
@@ -25,23 +23,16 @@ from tertulia.files.models import (
     AttachmentStatus,
     Blob,
     BlobContent,
-    MessageAttachment,
 )
-from tertulia.files.queries import CHAT, IN_SIGHT, MESSAGE, SEEN, is_in_reach, is_shown_in, read_attachments, used_bytes
+from tertulia.files.queries import SEEN, read_attachments, used_bytes
 from tertulia.files.schemas import AttachmentRead, FileKind, FileOrder, StorageRead
+from tertulia.files.uses import FileUses
 from tertulia.ids import AttachmentId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
 FILES = "files"  # the signal that a file waits to be read
 FileKey = tuple[int | str, str]
-
-
-@dataclass(frozen=True)
-class OnAttachmentChanged:
-    """Service: what others do in the transaction that deletes or restores a file, `run(session, attachment_id)`."""
-
-    run: Callable[[Session, str], None]
 
 
 @dataclass(frozen=True)
@@ -75,6 +66,7 @@ def begin_storing(
     session: Session,
     actor: Actor,
     received: ReceivedFile,
+    uses: FileUses,
     *,
     limit_bytes: int,
     chat_id: str | None = None,
@@ -86,9 +78,7 @@ def begin_storing(
 
     The user's row is locked, so that concurrent uploads are counted together.
     """
-    if chat_id is not None and not session.scalar(
-        sa.select(is_in_reach(chat_id, may_write_chat)), {"actor_id": actor.user_id}
-    ):
+    if chat_id is not None and not session.scalar(sa.select(uses.may_write(chat_id)), {"actor_id": actor.user_id}):
         raise AttachmentNotFound("The chat does not exist, or you cannot write in it.")
     session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
     now, blob_id = clock.now(), new_id()
@@ -129,7 +119,7 @@ def begin_storing(
     return StoringFile(attachment_id, blob.storage_path)
 
 
-def finish_storing(session: Session, actor: Actor, attachment_id: AttachmentId) -> AttachmentRead:
+def finish_storing(session: Session, actor: Actor, attachment_id: AttachmentId, uses: FileUses) -> AttachmentRead:
     """Make a file visible once its bytes are stored, and queue it for reading."""
     session.execute(
         sa.update(Attachment)
@@ -137,18 +127,18 @@ def finish_storing(session: Session, actor: Actor, attachment_id: AttachmentId) 
         .values(status=AttachmentStatus.PROCESSING)
     )
     wake(session, FILES)
-    return announce_attachment(session, attachment_id, Operation.CREATED)
+    return announce_attachment(session, attachment_id, uses, Operation.CREATED)
 
 
-def get_attachment(session: Session, actor: Actor, attachment_id: AttachmentId) -> AttachmentRead:
+def get_attachment(session: Session, actor: Actor, attachment_id: AttachmentId, uses: FileUses) -> AttachmentRead:
     """Return the actor's own file, or a file of a chat that they may read. Raises AttachmentNotFound."""
-    _readable(session, actor, attachment_id)
-    return read_attachments(session, [attachment_id], for_id=actor.user_id)[0]
+    _readable(session, actor, attachment_id, uses)
+    return read_attachments(session, [attachment_id], uses, for_id=actor.user_id)[0]
 
 
-def find_stored(session: Session, actor: Actor, attachment_id: AttachmentId) -> StoredFile:
+def find_stored(session: Session, actor: Actor, attachment_id: AttachmentId, uses: FileUses) -> StoredFile:
     """Return where a readable file is stored. Raises AttachmentNotFound."""
-    _readable(session, actor, attachment_id)
+    _readable(session, actor, attachment_id, uses)
     return stored_file(session, attachment_id)
 
 
@@ -161,9 +151,9 @@ def stored_file(session: Session, attachment_id: str) -> StoredFile:
     return StoredFile(*row)
 
 
-def find_thumbnail(session: Session, actor: Actor, attachment_id: AttachmentId) -> bytes:
+def find_thumbnail(session: Session, actor: Actor, attachment_id: AttachmentId, uses: FileUses) -> bytes:
     """Return the thumbnail of a readable file. Raises AttachmentNotFound also if there is none."""
-    _readable(session, actor, attachment_id)
+    _readable(session, actor, attachment_id, uses)
     return stored_thumbnail(session, attachment_id)
 
 
@@ -198,6 +188,7 @@ _ORDERS: dict[FileOrder, tuple[Any, bool]] = {
 def list_attachments(
     session: Session,
     actor: Actor,
+    uses: FileUses,
     *,
     chat_id: str | None = None,
     kind: FileKind | None = None,
@@ -213,10 +204,10 @@ def list_attachments(
     )
     if chat_id is not None:
         # Include other users' files only if a message shows them. Unsent and deleted files stay private.
-        is_shown = is_shown_in(chat_id) & Attachment.deleted_at.is_(None)
+        is_shown = uses.is_used_in(chat_id) & Attachment.deleted_at.is_(None)
         query = query.where(
             Attachment.chat_id == chat_id,
-            is_in_reach(chat_id, may_read_chat),
+            uses.may_read(chat_id),
             (Attachment.user_id == actor.user_id) | is_shown,
         )
     else:
@@ -230,7 +221,7 @@ def list_attachments(
         query = query.where(key < last if is_descending else key > last)
     ordering = (column.desc(), Attachment.id.desc()) if is_descending else (column, Attachment.id)
     ids = session.scalars(query.order_by(*ordering).limit(limit), {"actor_id": actor.user_id}).all()
-    return read_attachments(session, ids, for_id=actor.user_id)
+    return read_attachments(session, ids, uses, for_id=actor.user_id)
 
 
 def file_key(attachment: AttachmentRead, order: FileOrder) -> FileKey:
@@ -250,22 +241,18 @@ def get_storage(session: Session, actor: Actor, *, limit_bytes: int) -> StorageR
     return {"used_bytes": used_bytes(session, actor.user_id), "limit_bytes": limit_bytes, "files": files or 0}
 
 
-def delete_attachment(
-    session: Session, actor: Actor, attachment_id: AttachmentId, on_change: OnAttachmentChanged
-) -> None:
+def delete_attachment(session: Session, actor: Actor, attachment_id: AttachmentId, uses: FileUses) -> None:
     """Move a file to the trash. Messages keep its name and show it as deleted. Raises AttachmentNotFound."""
     changed = sa.update(Attachment).where(
         Attachment.id == attachment_id, Attachment.user_id == actor.user_id, Attachment.deleted_at.is_(None), SEEN
     )
     if rowcount(session, changed.values(deleted_at=clock.now())) == 0:
         raise AttachmentNotFound
-    announce_attachment(session, attachment_id, Operation.DELETED)
-    on_change.run(session, attachment_id)
+    announce_attachment(session, attachment_id, uses, Operation.DELETED)
+    uses.on_changed(session, attachment_id)
 
 
-def restore_attachment(
-    session: Session, actor: Actor, attachment_id: AttachmentId, on_change: OnAttachmentChanged
-) -> AttachmentRead:
+def restore_attachment(session: Session, actor: Actor, attachment_id: AttachmentId, uses: FileUses) -> AttachmentRead:
     """Bring a file back from the trash. Raises AttachmentNotFound."""
     own_id = session.scalar(
         sa.select(Attachment.id).where(Attachment.id == attachment_id, Attachment.user_id == actor.user_id, SEEN)
@@ -273,17 +260,17 @@ def restore_attachment(
     if own_id is None:
         raise AttachmentNotFound
     session.execute(sa.update(Attachment).where(Attachment.id == attachment_id).values(deleted_at=None))
-    restored = announce_attachment(session, attachment_id, Operation.CREATED)
-    on_change.run(session, attachment_id)
+    restored = announce_attachment(session, attachment_id, uses, Operation.CREATED)
+    uses.on_changed(session, attachment_id)
     return restored
 
 
-def announce_attachment(session: Session, attachment_id: str, operation: Operation) -> AttachmentRead:
+def announce_attachment(session: Session, attachment_id: str, uses: FileUses, operation: Operation) -> AttachmentRead:
     """Publish a file. Raises AttachmentNotFound if it was swept, as an upload of more than an hour is."""
     owner_id = session.scalars(sa.select(Attachment.user_id).where(Attachment.id == attachment_id)).one_or_none()
     if owner_id is None:
         raise AttachmentNotFound
-    attachment = read_attachments(session, [attachment_id], for_id=owner_id)[0]
+    attachment = read_attachments(session, [attachment_id], uses, for_id=owner_id)[0]
     publish(
         session,
         owner_id=owner_id,
@@ -297,21 +284,12 @@ def announce_attachment(session: Session, attachment_id: str, operation: Operati
     return attachment
 
 
-def _readable(session: Session, actor: Actor, attachment_id: AttachmentId) -> None:
-    in_readable_chat = (
-        sa.select(sa.literal(1))
-        .select_from(MessageAttachment)
-        .join(MESSAGE, MESSAGE.c.id == MessageAttachment.message_id)
-        .join(CHAT, CHAT.c.id == MESSAGE.c.chat_id)
-        .where(MessageAttachment.attachment_id == Attachment.id, *IN_SIGHT)
-        .correlate(Attachment)
-        .exists()
-    )
+def _readable(session: Session, actor: Actor, attachment_id: AttachmentId, uses: FileUses) -> None:
     readable_id = session.scalar(
         sa.select(Attachment.id).where(
             Attachment.id == attachment_id,
             SEEN,
-            (Attachment.user_id == actor.user_id) | (in_readable_chat & Attachment.deleted_at.is_(None)),
+            (Attachment.user_id == actor.user_id) | (uses.is_readable() & Attachment.deleted_at.is_(None)),
         ),
         {"actor_id": actor.user_id},
     )

@@ -21,6 +21,7 @@ from tertulia.files.models import MAX_FILE_BYTES
 from tertulia.files.schemas import AttachmentRead
 from tertulia.files.service import ReceivedFile, begin_storing, finish_storing
 from tertulia.files.store import FileStore
+from tertulia.files.uses import FileUses
 from tertulia.ids import new_id
 
 WRITE_BYTES = 1024 * 1024
@@ -202,7 +203,14 @@ class _Form:
 
 
 async def store_upload(
-    db: Database, store: FileStore, received: Received, *, actor: Actor, limit_bytes: int, chat_id: str | None = None
+    db: Database,
+    store: FileStore,
+    received: Received,
+    uses: FileUses,
+    *,
+    actor: Actor,
+    limit_bytes: int,
+    chat_id: str | None = None,
 ) -> AttachmentRead:
     """Insert rows, store bytes, update rows. If this is killed in between, the sweep removes the invisible file."""
     name = safe_name(received.name)
@@ -213,6 +221,6 @@ async def store_upload(
         received.size_bytes,
         received.content_hash,
     )
-    storing = await db.write(begin_storing, actor, file, limit_bytes=limit_bytes, chat_id=chat_id)
+    storing = await db.write(begin_storing, actor, file, uses, limit_bytes=limit_bytes, chat_id=chat_id)
     await store.put(storing.storage_path, received.path)
-    return await db.write(finish_storing, actor, storing.attachment_id)
+    return await db.write(finish_storing, actor, storing.attachment_id, uses)

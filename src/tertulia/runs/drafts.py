@@ -8,14 +8,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
-from tertulia.accounts.access import may_read_draft
 from tertulia.accounts.actor import Actor
-from tertulia.chat.models import Chat, Message
+from tertulia.chat.models import Chat, DraftChat, Message
 from tertulia.context.cutting import shorten
 from tertulia.context.messages import estimate_tokens
+from tertulia.drafts.access import may_read_draft
 from tertulia.drafts.edits import RULES, RULES_OF_EMPTY, RULES_OF_PASSAGE
 from tertulia.drafts.errors import NotADraftsChat, SelectionOutside
-from tertulia.drafts.models import AttachedDraft, Draft, DraftChat, DraftWorkingCopy, Proposal
+from tertulia.drafts.models import AttachedDraft, Draft, DraftWorkingCopy, Proposal
 from tertulia.drafts.proposals import open_proposal
 from tertulia.drafts.schemas import ProposalCreate, ProposalRead
 from tertulia.drafts.service import add_chat

@@ -7,11 +7,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import may_read_chat, may_write_chat
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.billing.counts import count_message
 from tertulia.billing.ledger import lock_payer
+from tertulia.chat.access import may_read_chat, may_write_chat
 from tertulia.chat.errors import ChatNotFound, MessageNotFound
 from tertulia.chat.messages import (
     LockedChat,

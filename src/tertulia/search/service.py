@@ -11,12 +11,13 @@ from sqlalchemy.dialects.postgresql import JSONB, TSQUERY
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
-from tertulia.accounts.access import may_read_chat, shared_chat_ids, shared_draft_ids
 from tertulia.accounts.actor import Actor
-from tertulia.chat.models import Chat, Message, MessageRole
+from tertulia.chat.access import may_read_chat, shared_chat_ids
+from tertulia.chat.models import Chat, DraftChat, Message, MessageRole
 from tertulia.chat.search_index import PARTS_A_FILE, PARTS_OF_DRAFT, SearchDocument, chat_word, owner_word, role_word
 from tertulia.db import limited_time
-from tertulia.drafts.models import Draft, DraftChat
+from tertulia.drafts.access import shared_draft_ids
+from tertulia.drafts.models import Draft
 from tertulia.drafts.versions import load_text
 from tertulia.files.models import Attachment, BlobContent, MessageAttachment
 from tertulia.search.asked import Asked, Term, understand

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from tertulia.jobs.sources import ImportSource
+from tertulia.chat.import_sources import ImportSource
 
 Role = Literal["user", "assistant", "system"]
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.chat.message_files import Attached, link_attachments
 from tertulia.chat.models import (
     DEFAULT_TITLE,
     MAX_REPLY,
@@ -39,12 +40,11 @@ from tertulia.chat.state import StateWrite, put_state
 from tertulia.chat.tags import find_or_create_tag
 from tertulia.db import insert_if_absent, table_of
 from tertulia.errors import AppError
-from tertulia.files.of_messages import Attached, link_attachments
 from tertulia.ids import ChatId, new_id
-from tertulia.jobs.models import ImportJobChat
 from tertulia.realtime.models import Operation
 from tertulia.tools.models import ToolExecution
 from tertulia.transfer.found import FoundChat, FoundMessage
+from tertulia.transfer.models import ImportJobChat
 from tertulia.transfer.native_calls import imported_calls, row_of
 
 _PART: TypeAdapter[Part] = TypeAdapter(Part)

@@ -13,15 +13,15 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
+from tertulia.chat.file_uses import MessageFileUses
+from tertulia.chat.import_sources import ImportSource
+from tertulia.chat.message_files import Attached
 from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.files.kinds import HEAD_BYTES, kind_of, safe_name
-from tertulia.files.of_messages import Attached
 from tertulia.files.service import ReceivedFile, begin_storing, finish_storing
 from tertulia.files.store import FileStore
 from tertulia.ids import AttachmentId, UserId, new_id
-from tertulia.jobs.models import ImportJob, ImportReport, ImportStatus
-from tertulia.jobs.sources import ImportSource
 from tertulia.transfer.found import FoundChat, FoundDraft, FoundFile, FoundLine
 from tertulia.transfer.imported_chat import import_chat, is_known
 from tertulia.transfer.imports import (
@@ -31,6 +31,7 @@ from tertulia.transfer.imports import (
     end_import,
     hold_import,
 )
+from tertulia.transfer.models import ImportJob, ImportReport, ImportStatus
 from tertulia.transfer.native_draft import import_draft, is_known_draft
 
 LOOK_EVERY_S = 10.0
@@ -216,12 +217,12 @@ class Importer:
         name = safe_name(file.file_name)
         received = ReceivedFile(name, file.file_name, kind_of(head, name), size, digest)
         pending = await self._db.write(
-            begin_storing, actor, received, limit_bytes=self._limit_bytes, import_id=file.id[:200]
+            begin_storing, actor, received, MessageFileUses(), limit_bytes=self._limit_bytes, import_id=file.id[:200]
         )
         await self._store.put(pending.storage_path, path)
 
         def finish(session: Session) -> None:
-            finish_storing(session, actor, AttachmentId(pending.attachment_id))
+            finish_storing(session, actor, AttachmentId(pending.attachment_id), MessageFileUses())
 
         await self._db.write(finish)
         return Attached(pending.attachment_id, name, received.mime_type, size, None, None)

@@ -7,20 +7,20 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.chat.events import CHAT
-from tertulia.chat.models import Chat, ChatKind, Message
+from tertulia.chat.import_sources import ImportSource
+from tertulia.chat.message_files import release_files
+from tertulia.chat.models import Chat, ChatKind, DraftChat, Message
 from tertulia.chat.service import announce_chat
 from tertulia.db import seconds_from_now, utc_now, wake
 from tertulia.drafts.announce import announce_draft
-from tertulia.drafts.models import Draft, DraftChat, DraftWorkingCopy, Proposal
-from tertulia.files.of_messages import release_files
+from tertulia.drafts.models import Draft, DraftWorkingCopy, Proposal
 from tertulia.ids import ImportJobId
-from tertulia.jobs.models import ImportJob, ImportJobChat, ImportJobDraft, ImportReport, ImportStatus
-from tertulia.jobs.sources import ImportSource
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 from tertulia.transfer.errors import ImportNotFound, ImportStillRunning, TooManyImports
 from tertulia.transfer.events import IMPORT_JOB
 from tertulia.transfer.imported_chat import one_line
+from tertulia.transfer.models import ImportJob, ImportJobChat, ImportJobDraft, ImportReport, ImportStatus
 from tertulia.transfer.native_draft import IMPORTED
 from tertulia.transfer.schemas import ImportJobRead
 

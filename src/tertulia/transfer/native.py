@@ -7,11 +7,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.models import User
+from tertulia.chat.import_sources import ImportSource
 from tertulia.chat.models import Chat, ChatState, ChatTag, Message, MessageStatus, Reaction, Tag
 from tertulia.chat.parts import attachments_in, with_other_calls, with_other_files
 from tertulia.files.models import Attachment, Blob, MessageAttachment
 from tertulia.http.answers import encode
-from tertulia.jobs.sources import ImportSource
 from tertulia.transfer.native_calls import export_calls
 from tertulia.transfer.reader.native import FORMAT
 

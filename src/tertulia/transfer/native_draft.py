@@ -11,7 +11,8 @@ from tertulia import clock
 from tertulia.accounts.access import is_valid_share
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import Share, User
-from tertulia.chat.models import Chat, ChatKind, Message, Visibility
+from tertulia.chat.import_sources import ImportSource
+from tertulia.chat.models import Chat, ChatKind, DraftChat, Message, Visibility
 from tertulia.chat.service import announce_chat
 from tertulia.db import insert_if_absent
 from tertulia.drafts.announce import announce_draft
@@ -22,7 +23,6 @@ from tertulia.drafts.models import (
     MAX_TITLE,
     AttachedDraft,
     Draft,
-    DraftChat,
     DraftVersion,
     DraftWorkingCopy,
     GenerationSource,
@@ -33,11 +33,10 @@ from tertulia.drafts.text import Change, apply_changes, clean
 from tertulia.drafts.versions import LockedDraft, Origin, Stored, add_version
 from tertulia.errors import Invalid
 from tertulia.ids import DraftId, new_id
-from tertulia.jobs.models import ImportJobDraft
-from tertulia.jobs.sources import ImportSource
 from tertulia.realtime.models import Operation
 from tertulia.transfer.found import FoundDraft, FoundVersion
 from tertulia.transfer.imported_chat import moment_of, one_line
+from tertulia.transfer.models import ImportJobDraft
 from tertulia.transfer.reader.native_draft import FORMAT
 
 MOST_VERSIONS = 5000  # of one imported draft

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.chat.message_files import previews_of
 from tertulia.chat.models import Message, MessageRole
 from tertulia.chat.parts import (
     CodePart,
@@ -28,7 +29,6 @@ from tertulia.chat.parts import (
 from tertulia.chat.queries import BRANCH_IDS
 from tertulia.chat.schemas import ChatRead
 from tertulia.chat.service import get_chat
-from tertulia.files.of_messages import previews_of
 from tertulia.ids import ChatId
 from tertulia.transfer.native import encode_native, native_chat
 from tertulia.transfer.pages import file_name, page, rendered

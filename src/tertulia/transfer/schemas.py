@@ -4,8 +4,8 @@ from datetime import datetime
 
 from typing_extensions import TypedDict
 
-from tertulia.jobs.models import ImportStatus
-from tertulia.jobs.sources import ImportSource
+from tertulia.chat.import_sources import ImportSource
+from tertulia.transfer.models import ImportStatus
 
 
 class ImportReportRead(TypedDict):

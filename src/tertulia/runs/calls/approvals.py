@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import may_read_chat
 from tertulia.accounts.actor import Actor
+from tertulia.chat.access import may_read_chat
 from tertulia.chat.models import Chat
 from tertulia.chat.service import announce_chat, get_chat, own_chat
 from tertulia.db import wake

@@ -4,9 +4,9 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tertulia.accounts.access import may_read_chat
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.chat.access import may_read_chat
 from tertulia.chat.models import Chat
 from tertulia.ids import ToolExecutionId
 from tertulia.realtime.models import Operation

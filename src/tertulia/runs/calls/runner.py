@@ -14,11 +14,11 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.chat.message_files import texts_of_chat
 from tertulia.chat.models import Chat, Message
 from tertulia.chat.state import declare_schema, may_declare
 from tertulia.db import Database
 from tertulia.errors import AppError
-from tertulia.files.of_messages import texts_of_chat
 from tertulia.ids import UserId
 from tertulia.providers.protocol import ToolCall
 from tertulia.runs.calls.life import CALL_PREFIX, CallOutcome, Ready, begin_call, end_call, give_up_call, list_approved

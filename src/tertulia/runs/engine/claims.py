@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import may_write_chat
 from tertulia.accounts.models import User, UserStatus
+from tertulia.chat.access import may_write_chat
 from tertulia.chat.models import Chat, Message
 from tertulia.chat.parts import Part
 from tertulia.db import seconds_from_now

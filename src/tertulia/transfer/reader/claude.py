@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tertulia.jobs.sources import ImportSource
+from tertulia.chat.import_sources import ImportSource
 from tertulia.transfer.found import FoundChat, FoundMessage
 from tertulia.transfer.reader.shapes import Part, code_part, listed, mapped, reasoning_part, seconds, text_part
 

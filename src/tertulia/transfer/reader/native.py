@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from tertulia.jobs.sources import ImportSource
+from tertulia.chat.import_sources import ImportSource
 from tertulia.transfer.found import FoundChat, FoundFile, FoundMessage
 from tertulia.transfer.reader.shapes import seconds
 

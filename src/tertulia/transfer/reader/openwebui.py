@@ -4,7 +4,7 @@ import html
 import re
 from typing import Any
 
-from tertulia.jobs.sources import ImportSource
+from tertulia.chat.import_sources import ImportSource
 from tertulia.transfer.found import FoundChat, FoundMessage
 from tertulia.transfer.reader.shapes import (
     Part,

@@ -9,11 +9,13 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.chat.file_uses import is_used_in
+from tertulia.chat.models import Chat, Message
 from tertulia.db import table_of
 from tertulia.files.errors import AttachmentGone, AttachmentNotReady, StorageFull, TooManyAttachments
 from tertulia.files.kinds import SHOWN_INLINE
 from tertulia.files.models import Attachment, AttachmentStatus, BlobContent, MessageAttachment
-from tertulia.files.queries import CHAT, MESSAGE, SEEN, is_shown_in, used_bytes
+from tertulia.files.queries import SEEN, used_bytes
 from tertulia.ids import AttachmentId, new_id
 
 MAX_A_MESSAGE = 20
@@ -51,7 +53,7 @@ def find_attachable(session: Session, actor: Actor, ids: Sequence[str], *, chat_
                 Attachment.status,
             ).where(
                 Attachment.id.in_(wanted),
-                (Attachment.user_id == actor.user_id) | is_shown_in(chat_id),
+                (Attachment.user_id == actor.user_id) | is_used_in(chat_id),
                 Attachment.deleted_at.is_(None),
                 SEEN,
             )
@@ -130,12 +132,12 @@ def release_files(session: Session, chat_ids: Sequence[str]) -> None:
     used_elsewhere = (
         sa.select(sa.literal(1))
         .select_from(MessageAttachment)
-        .join(MESSAGE, MESSAGE.c.id == MessageAttachment.message_id)
-        .where(MessageAttachment.attachment_id == Attachment.id, MESSAGE.c.chat_id.not_in(list(chat_ids)))
+        .join(Message, Message.id == MessageAttachment.message_id)
+        .where(MessageAttachment.attachment_id == Attachment.id, Message.chat_id.not_in(list(chat_ids)))
         .correlate(Attachment)
         .exists()
     )
-    owner = sa.select(CHAT.c.user_id).where(CHAT.c.id == Attachment.chat_id).scalar_subquery()
+    owner = sa.select(Chat.user_id).where(Chat.id == Attachment.chat_id).scalar_subquery()
     session.execute(
         sa.update(Attachment)
         .where(Attachment.chat_id.in_(list(chat_ids)), used_elsewhere | (Attachment.user_id != owner))
@@ -192,12 +194,12 @@ def text_of_file(session: Session, attachment_id: str, most: int) -> str:
 
 def texts_of_chat(session: Session, chat_id: str, most: int, characters: int = 256 * 1024) -> list[tuple[str, str]]:
     """Return the names of a chat's newest files (at most `most`), with the beginning of their text."""
-    used = sa.select(MessageAttachment.attachment_id).join(MESSAGE, MESSAGE.c.id == MessageAttachment.message_id)
+    used = sa.select(MessageAttachment.attachment_id).join(Message, Message.id == MessageAttachment.message_id)
     rows = session.execute(
         sa.select(Attachment.file_name, sa.func.substr(BlobContent.text, 1, characters, type_=sa.Text()))
         .join(BlobContent, BlobContent.blob_id == Attachment.blob_id)
         .where(
-            (Attachment.chat_id == chat_id) | Attachment.id.in_(used.where(MESSAGE.c.chat_id == chat_id)),
+            (Attachment.chat_id == chat_id) | Attachment.id.in_(used.where(Message.chat_id == chat_id)),
             Attachment.deleted_at.is_(None),
             BlobContent.text.is_not(None),
         )
