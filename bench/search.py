@@ -11,17 +11,17 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User, UserRole
+from tertulia.chat.indexing import index_message
 from tertulia.chat.models import Message, MessageRole, MessageStatus
 from tertulia.chat.parts import TextPart
 from tertulia.chat.schemas import ChatCreate
-from tertulia.chat.search_index import index_message
-from tertulia.chat.search_passages import DIMENSIONS, SearchPassage, newest_document
 from tertulia.chat.service import create_chat
 from tertulia.db import table_of
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
 from tertulia.search.meaning.nearest import Meanings, code_of
+from tertulia.search.meaning.passages import DIMENSIONS, SearchPassage, newest_document
 from tertulia.search.service import Meaning, Narrowed, search
 from tertulia.settings import Settings
 

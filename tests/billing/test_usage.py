@@ -17,8 +17,9 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.actor import Actor
 from tertulia.billing.counts import count_message
 from tertulia.billing.errors import MessageLimitReached
-from tertulia.billing.ledger import GroupBy, group_usage, sum_usage
+from tertulia.billing.ledger import ChatTitles, GroupBy, group_usage, sum_usage
 from tertulia.billing.models import MessageUsage, UsageKind, UsageLog, UsageStatus
+from tertulia.chat.service import find_titles
 from tertulia.db.opening import plain_engine
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Usage
@@ -151,7 +152,15 @@ def test_usage_days_follow_the_utc_offset(session: Session, alice: Actor) -> Non
 
 
 def days(session: Session, actor: Actor, hours: int) -> list[str | None]:
-    groups = group_usage(session, actor, since=BEGIN, until=END, by=["day"], utc_offset_s=hours * 3600)
+    groups = group_usage(
+        session,
+        actor,
+        since=BEGIN,
+        until=END,
+        chat_titles=ChatTitles(find_titles),
+        by=["day"],
+        utc_offset_s=hours * 3600,
+    )
     return [group["day"] for group in groups]
 
 
@@ -207,7 +216,9 @@ def test_usage_sums_equal_the_ledger_rows(session: Session, alice: Actor, bob: A
         assert total["unknown_cost_replies"] == sum(row[2] is None for row in rows)
         for size in (1, 2, 4):
             for by in combinations(GROUPS, size):
-                parts = group_usage(session, alice, since=BEGIN, until=END, by=list(by))
+                parts = group_usage(
+                    session, alice, since=BEGIN, until=END, chat_titles=ChatTitles(find_titles), by=list(by)
+                )
                 for name in (
                     "replies",
                     "input_tokens",

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
+from tertulia.chat.file_uses import MessageFileUses
 from tertulia.chat.service import chat_key, delete_chat, list_chats, list_messages
 from tertulia.files.service import file_key, list_attachments
 from tertulia.ids import ChatId
@@ -74,7 +75,7 @@ def test_paging_files_neither_repeats_nor_skips(
         }
         seen: list[str] = []
         after = None
-        while page := list_attachments(session, alice, order=order, after=after, limit=3):  # type: ignore[arg-type]
+        while page := list_attachments(session, alice, MessageFileUses(), order=order, after=after, limit=3):  # type: ignore[arg-type]
             seen += [file["id"] for file in page]
             after = file_key(page[-1], order)  # type: ignore[arg-type]
             for _ in between[:2]:

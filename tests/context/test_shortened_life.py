@@ -14,11 +14,11 @@ from hypothesis.stateful import (
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.chat.compaction_records import mark_stale
 from tertulia.chat.models import Chat, ChatSettings, ContextOptimization, ContextRule, Message, OptimizationType
-from tertulia.chat.optimizations import mark_stale
 from tertulia.context.branch import Reading, plan, read_branch
+from tertulia.context.compaction.summaries import find_to_summarize, try_summary
 from tertulia.context.service import fit, record, shorten_now
-from tertulia.context.summaries import find_to_summarize, try_summary
 from tertulia.context.window import plan_context
 from tertulia.ids import MessageId
 from tests.factories.accounts import make_user

@@ -8,7 +8,8 @@ import pytest
 import tertulia.app
 import tertulia.cli  # noqa: F401 - every error class must be known
 from tertulia.errors import AppError
-from tertulia.realtime.schemas import ChangeEvent
+from tertulia.features import Features, discover_features
+from tertulia.realtime.entities import Entity
 from tertulia.runs.schemas import RunEvent
 from tertulia.settings import Settings, environment_name
 
@@ -42,8 +43,8 @@ def test_every_event_is_documented() -> None:
     for event in RunEvent.__args__:
         (name,) = event.__annotations__["type"].__args__
         assert f"`{name}`" in page
-    for entity in ChangeEvent.__annotations__["entity"].__args__:
-        assert f"`{entity}`" in page
+    for entity in Features(discover_features()).contributed(Entity):
+        assert f"`{entity.name}`" in page
 
 
 def test_every_fact_is_listed_once_in_order() -> None:

@@ -10,13 +10,16 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.access import find_shared
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.api_tokens import _BY_TOKEN as TOKEN_ACTOR
 from tertulia.accounts.models import User
 from tertulia.accounts.sessions import _BY_TOKEN
+from tertulia.accounts.sharing import Shareables
 from tertulia.billing.ledger import _grouped, spent_on_tools
 from tertulia.billing.models import UsageLog
+from tertulia.chat import shares as chat_shares
+from tertulia.chat.file_uses import MessageFileUses
+from tertulia.chat.indexing import index_files
 from tertulia.chat.models import Chat, Message
 from tertulia.chat.queries import (
     BRANCH_PAGE,
@@ -28,11 +31,10 @@ from tertulia.chat.queries import (
     ONE_MESSAGE,
     TAGGED_CHATS,
 )
-from tertulia.chat.search_index import index_files
-from tertulia.chat.search_passages import Embedded, newest_document, next_unembedded, store_passages
 from tertulia.chat.service import list_messages, list_shared_chats
 from tertulia.context.calls import turns_of_messages
-from tertulia.context.optimizations import ACTIVE
+from tertulia.context.compaction.plan import ACTIVE
+from tertulia.drafts import shares as draft_shares
 from tertulia.files.models import Attachment, Blob, BlobContent, MessageAttachment
 from tertulia.files.reading import take_file
 from tertulia.files.service import list_attachments
@@ -49,6 +51,7 @@ from tertulia.runs.calls.approvals import (
 from tertulia.runs.calls.life import list_approved
 from tertulia.runs.models import Run
 from tertulia.search.meaning.nearest import Meanings, code_of
+from tertulia.search.meaning.passages import Embedded, newest_document, next_unembedded, store_passages
 from tertulia.search.service import Meaning, Narrowed, search
 from tertulia.tools.models import ToolExecution
 from tests.factories.accounts import make_user
@@ -253,11 +256,15 @@ def _check_lists(session: Session, alice: Actor) -> None:
     chat_id = ChatId(session.scalars(sa.select(Chat.id).limit(1)).one())
     message_id = MessageId(session.scalars(sa.select(Message.id).where(Message.chat_id == chat_id).limit(1)).one())
     for work in (
-        lambda: list_attachments(session, alice),
-        lambda: list_attachments(session, alice, chat_id=chat_id),
+        lambda: list_attachments(session, alice, MessageFileUses()),
+        lambda: list_attachments(session, alice, MessageFileUses(), chat_id=chat_id),
         lambda: list_messages(session, alice, chat_id, parent=message_id),
         lambda: list_shared_chats(session, alice),
-        lambda: find_shared(session, [alice.user_id]),
+        lambda: (
+            Shareables([chat_shares.SHAREABLE, draft_shares.SHAREABLE])
+            .Shareables([chat_shares.SHAREABLE, draft_shares.SHAREABLE])
+            .find_shared(session, [alice.user_id])
+        ),
         lambda: take_file(session),
         lambda: index_files(session),
     ):

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.chat.indexing import index_title
 from tertulia.chat.models import Chat, DraftChat
-from tertulia.chat.search_index import index_title
 from tertulia.drafts import packing
 from tertulia.drafts.errors import VersionConflict
 from tertulia.drafts.indexing import has_unindexed_drafts, index_next_draft

@@ -11,6 +11,7 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.db.opening import plain_engine
 from tertulia.ids import new_id
+from tertulia.realtime.entities import Entity
 from tertulia.realtime.models import Change, Operation
 from tertulia.realtime.publish import publish
 from tertulia.realtime.queries import Position, can_resume, list_changes, newest_position, prune_changes
@@ -146,7 +147,7 @@ def _publish(session: Session, actor: Actor, entity: str) -> None:
         session,
         owner_id=actor.user_id,
         topic=f"user:{actor.user_id}",
-        entity=entity,
+        entity=Entity(entity),
         entity_id=new_id(),
         operation=Operation.UPDATED,
     )

@@ -17,17 +17,6 @@ from tertulia.accounts.actor import Actor
 from tertulia.chat.branches import delete_message, restore_message
 from tertulia.chat.models import Message
 from tertulia.chat.schemas import ChatUpdate
-from tertulia.chat.search_passages import (
-    DIMENSIONS,
-    PASSAGE,
-    PASSAGES_A_TEXT,
-    Embedded,
-    SearchPassage,
-    newest_document,
-    next_unembedded,
-    passages_of,
-    store_passages,
-)
 from tertulia.chat.service import delete_chat, update_chat
 from tertulia.db import Database
 from tertulia.ids import ChatId, MessageId
@@ -38,6 +27,17 @@ from tertulia.search.meaning import nearest
 from tertulia.search.meaning.builder import PassageBuilder
 from tertulia.search.meaning.embedder import Embedder
 from tertulia.search.meaning.nearest import Meanings, code_of
+from tertulia.search.meaning.passages import (
+    DIMENSIONS,
+    PASSAGE,
+    PASSAGES_A_TEXT,
+    Embedded,
+    SearchPassage,
+    newest_document,
+    next_unembedded,
+    passages_of,
+    store_passages,
+)
 from tertulia.search.meaning.search import MeaningSearch
 from tertulia.search.service import Meaning, Narrowed, search
 from tests.conftest import ServerMaker

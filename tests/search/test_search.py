@@ -12,15 +12,16 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.chat.branches import delete_message, restore_message
+from tertulia.chat.indexing import AT_ONCE, SETTING, build_index
 from tertulia.chat.models import Message
 from tertulia.chat.schemas import ChatUpdate
-from tertulia.chat.search_index import AT_ONCE, SETTING, SearchDocument, build_index
 from tertulia.chat.service import delete_chat, update_chat
-from tertulia.chat.words import words_of
 from tertulia.ids import ChatId, MessageId
 from tertulia.jobs.models import InstanceSetting
 from tertulia.search.errors import SearchTooSlow
 from tertulia.search.service import Narrowed, search
+from tertulia.search_index.models import SearchDocument
+from tertulia.search_index.words import words_of
 from tests.conftest import SignIn
 from tests.factories.chats import add_message, make_chat
 from tests.fakes.live_server import Client

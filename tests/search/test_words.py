@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.chat.models import MessageRole
-from tertulia.chat.words import LONGEST_WORD, fold, words_of
 from tertulia.search.asked import Term, understand
 from tertulia.search.snippets import snippet_of
+from tertulia.search_index.words import LONGEST_WORD, fold, words_of
 
 
 @pytest.mark.parametrize(

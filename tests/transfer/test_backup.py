@@ -16,7 +16,7 @@ from tertulia import tables
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
 from tertulia.chat.counters import find_wrong_counters, find_wrong_totals
-from tertulia.chat.search_index import SETTING, build_index
+from tertulia.chat.indexing import SETTING, build_index
 from tertulia.db.migrate import known_revisions, migrate_to, schema_state, upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id

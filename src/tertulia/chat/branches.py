@@ -9,16 +9,16 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.chat.access import may_write_chat
+from tertulia.chat.compaction_records import mark_stale, move_places
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotYourMessage, StillWriting
 from tertulia.chat.events import MESSAGE
+from tertulia.chat.indexing import index_stored, index_title
 from tertulia.chat.message_files import copy_attachments, find_attachable, link_attachments
 from tertulia.chat.messages import WRITING, LockedChat, announce_message, check_hand, find_place, lock_chat
 from tertulia.chat.models import Chat, Deleted, Message, MessageStatus
-from tertulia.chat.optimizations import mark_stale, move_places
 from tertulia.chat.parts import Part, ToolCallPart, attachments_in, with_other_calls, with_other_files
 from tertulia.chat.queries import BRANCH_IDS, READABLE_CHAT, newest_leaf_below
 from tertulia.chat.schemas import ChatRead, MessageRead, Segment, SegmentEnd
-from tertulia.chat.search_index import index_stored, index_title
 from tertulia.chat.service import announce_chat, get_message
 from tertulia.db import rowcount, table_of
 from tertulia.ids import ChatId, MessageId, new_id

@@ -6,7 +6,7 @@ from tertulia.billing.ledger import ChatTitles
 from tertulia.chat import events, routes, share_routes, shares, tag_routes
 from tertulia.chat.branches import purge_messages
 from tertulia.chat.file_uses import MessageFileUses
-from tertulia.chat.search_index import build_index, has_unindexed_files, index_files
+from tertulia.chat.indexing import build_index, has_unindexed_files, index_files
 from tertulia.chat.service import find_titles, purge_trash
 from tertulia.chat.tags import purge_tags
 from tertulia.chat.tools import ReadAttachment, ReadChat, ReadState, WriteState

@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.chat.access import may_read_chat, may_write_chat
+from tertulia.chat.compaction_records import mark_stale
+from tertulia.chat.indexing import index_file_anew
 from tertulia.chat.models import Chat, Message, MessageStatus
-from tertulia.chat.optimizations import mark_stale
-from tertulia.chat.search_index import index_file_anew
 from tertulia.db import Id
 from tertulia.files.models import Attachment, MessageAttachment
 from tertulia.files.schemas import UsedIn

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
+from tertulia.chat.compaction_records import mark_stale
 from tertulia.chat.errors import (
     ChatNotFound,
     EmptyMessage,
@@ -21,6 +22,7 @@ from tertulia.chat.errors import (
     UnstorableText,
 )
 from tertulia.chat.events import MESSAGE
+from tertulia.chat.indexing import FINAL, forget_files, index_message, index_stored, index_title
 from tertulia.chat.message_files import Attached, find_attachable, link_attachments, unlink_attachments
 from tertulia.chat.models import (
     DEFAULT_TITLE,
@@ -34,11 +36,9 @@ from tertulia.chat.models import (
     MessageRole,
     MessageStatus,
 )
-from tertulia.chat.optimizations import mark_stale
 from tertulia.chat.parts import FilePart, ImagePart, Part, TextPart, attachments_in, flatten
 from tertulia.chat.queries import LOCK_CHAT, ONE_MESSAGE, newest_in_thread, read_message_row
 from tertulia.chat.schemas import MessageRead, Written
-from tertulia.chat.search_index import FINAL, forget_files, index_message, index_stored, index_title
 from tertulia.chat.service import announce_chat
 from tertulia.chat.titles import title_from
 from tertulia.db import Prepared, later_of, table_of

@@ -16,6 +16,7 @@ from tertulia.accounts.sharing import permissions_of
 from tertulia.chat.access import covers_chat, shared_chat_ids
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat, NotYourChat, ShareTheDraft
 from tertulia.chat.events import CHAT
+from tertulia.chat.indexing import index_title
 from tertulia.chat.message_files import release_files
 from tertulia.chat.models import DEFAULT_TITLE, Chat, ChatKind, Message, MessageStatus, Visibility
 from tertulia.chat.queries import (
@@ -33,7 +34,6 @@ from tertulia.chat.queries import (
     read_message_row,
 )
 from tertulia.chat.schemas import ChatCreate, ChatRead, ChatUpdate, MessageRead, MessageWithHistory, Shown
-from tertulia.chat.search_index import index_title
 from tertulia.db import rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
 from tertulia.ids import ChatId, MessageId, new_id

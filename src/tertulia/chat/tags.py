@@ -13,11 +13,11 @@ from tertulia.chat.models import ChatTag, Tag
 from tertulia.chat.queries import LOCK_CHAT
 from tertulia.chat.schemas import ChatRead, TagCreate, TagRead, TagUpdate
 from tertulia.chat.service import announce_chat
-from tertulia.chat.words import fold
 from tertulia.db import insert_if_absent, rowcount
 from tertulia.ids import ChatId, TagId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
+from tertulia.search_index.words import fold
 
 MAX_TAGS = 200
 

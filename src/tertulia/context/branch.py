@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 from tertulia.chat.models import Chat, ChatSettings, ContextRule, MessageRole, MessageStatus
 from tertulia.chat.queries import BRANCH_RULES, BRANCH_TEXTS, PINNED_ON_BRANCH, PINNED_TEXTS
 from tertulia.context.calls import turns_of_messages
-from tertulia.context.compression import compress
+from tertulia.context.compaction.compression import compress
+from tertulia.context.compaction.plan import Shortening, Walk
 from tertulia.context.cutting import shorten, with_short_results
 from tertulia.context.messages import ContextMessage, estimate_tokens
-from tertulia.context.optimizations import Shortening, Walk
 from tertulia.context.told_files import with_files
 from tertulia.context.window import DEFAULT_WINDOW, LEAST_ROOM, Planned, plan_context, reserve_for_answer
 

@@ -8,11 +8,10 @@ from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
+from tertulia.chat.compaction_records import announce_optimization
 from tertulia.chat.models import ChatSettings, ContextOptimization, OptimizationType, TriggerReason
-from tertulia.chat.optimizations import announce_optimization
 from tertulia.context.branch import COUNT_AT_MOST, Branch, Reading, plan, read_back, read_branch
-from tertulia.context.messages import ContextMessage
-from tertulia.context.optimizations import (
+from tertulia.context.compaction.plan import (
     KEPT_SHARE,
     LEAST_GAIN,
     MOST_AFFECTED,
@@ -28,6 +27,7 @@ from tertulia.context.optimizations import (
     tokens_sent,
     trigger_of,
 )
+from tertulia.context.messages import ContextMessage
 from tertulia.context.told_files import pictures_of
 from tertulia.context.window import Planned, Why
 from tertulia.ids import new_id

@@ -1,15 +1,23 @@
 """Index drafts for search soon after they change. A job does this, because saving must not wait for it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.chat.models import DraftChat
-from tertulia.chat.search_index import index_draft
 from tertulia.drafts.models import Draft
 from tertulia.drafts.versions import load_text
+from tertulia.search_index.documents import (
+    INDEXED_OF_FILE,
+    INSERT_DOCUMENT,
+    PARTS_OF_DRAFT,
+    chat_word,
+    owner_word,
+    split_rows,
+)
+from tertulia.search_index.models import SearchDocument
 
 RESTED = timedelta(seconds=5)  # without a new version, so that frequent saves are not indexed each time
 
@@ -45,3 +53,29 @@ def index_next_draft(session: Session) -> bool:
         sa.update(Draft).where(Draft.id == row.id).values(indexed_number=row.version_count, updated_at=Draft.updated_at)
     )
     return True
+
+
+def index_draft(
+    session: Session, *, chat_id: str, draft_id: str, owner_id: str, text: str, changed_at: datetime
+) -> None:
+    """Replace the rows of the draft that a chat is about by rows of its text.
+
+    Only people who may read the draft find it: permission to read the chat is not enough.
+    """
+    session.execute(
+        sa.delete(SearchDocument).where(
+            SearchDocument.chat_id == chat_id,
+            SearchDocument.message_id.is_(None),
+            SearchDocument.part >= PARTS_OF_DRAFT,
+        )
+    )
+    head = f"{owner_word(owner_id)} {chat_word(draft_id)}"
+    for part, words in enumerate(split_rows(text[:INDEXED_OF_FILE])):
+        INSERT_DOCUMENT.run(
+            session,
+            chat_id=chat_id,
+            message_id=None,
+            part=PARTS_OF_DRAFT + part,
+            words=f"{head} {words}",
+            created_at=changed_at,
+        )

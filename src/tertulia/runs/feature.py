@@ -11,7 +11,7 @@ from tertulia.runs.calls import routes as call_routes
 from tertulia.runs.calls.approvals import expire_approvals, has_expired
 from tertulia.runs.calls.runner import ToolRunner
 from tertulia.runs.compaction import routes as compaction_routes
-from tertulia.runs.compaction.summaries import Summarizer
+from tertulia.runs.compaction.summarizer import Summarizer
 from tertulia.runs.engine.executor import RunExecutor
 from tertulia.runs.engine.remote import RemoteRuns
 from tertulia.runs.request import routes as request_routes

@@ -13,6 +13,7 @@ from tertulia.billing.counts import count_message
 from tertulia.billing.ledger import lock_payer
 from tertulia.chat.access import may_read_chat, may_write_chat
 from tertulia.chat.errors import ChatNotFound, MessageNotFound
+from tertulia.chat.indexing import index_stored
 from tertulia.chat.messages import (
     LockedChat,
     ThreadPlace,
@@ -29,7 +30,6 @@ from tertulia.chat.messages import (
 )
 from tertulia.chat.models import Chat, Message, MessageMetadata, MessageRole, MessageStatus
 from tertulia.chat.schemas import UsageRead
-from tertulia.chat.search_index import index_stored
 from tertulia.chat.service import get_message
 from tertulia.db import wake
 from tertulia.drafts.proposals import finish_proposal, reopen_proposal

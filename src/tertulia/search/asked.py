@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
 from tertulia.chat.models import MessageRole
-from tertulia.chat.words import asked_words, fold, runs_of
+from tertulia.search_index.words import asked_words, fold, runs_of
 
 MAX_TERMS = 16
 MAX_WORDS = 32  # of one term

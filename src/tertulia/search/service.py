@@ -14,7 +14,6 @@ from typing_extensions import TypedDict
 from tertulia.accounts.actor import Actor
 from tertulia.chat.access import may_read_chat, shared_chat_ids
 from tertulia.chat.models import Chat, DraftChat, Message, MessageRole
-from tertulia.chat.search_index import PARTS_A_FILE, PARTS_OF_DRAFT, SearchDocument, chat_word, owner_word, role_word
 from tertulia.db import limited_time
 from tertulia.drafts.access import shared_draft_ids
 from tertulia.drafts.models import Draft
@@ -24,6 +23,8 @@ from tertulia.search.asked import Asked, Term, understand
 from tertulia.search.errors import SearchTooSlow
 from tertulia.search.meaning.nearest import Meanings, Near
 from tertulia.search.snippets import SCANNED, SnippetPiece, snippet_of
+from tertulia.search_index.documents import PARTS_A_FILE, PARTS_OF_DRAFT, chat_word, owner_word, role_word
+from tertulia.search_index.models import SearchDocument
 
 # Only the newest hits are ranked; scoring every hit of a common word would read the whole index.
 RANKED = 1000

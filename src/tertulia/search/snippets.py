@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from typing_extensions import TypedDict
 
-from tertulia.chat.words import Run, runs_of
 from tertulia.search.asked import Term
+from tertulia.search_index.words import Run, runs_of
 
 LENGTH = 200
 BEFORE = 60  # characters shown before the first hit

@@ -21,7 +21,7 @@ import orjson
 import sqlalchemy as sa
 
 from tertulia import __version__
-from tertulia.chat.search_index import SETTING
+from tertulia.chat.indexing import SETTING
 from tertulia.db.check import Recount, check_database
 from tertulia.db.migrate import known_revisions, migrate_to, upgrade_schema
 from tertulia.db.opening import plain_engine

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.chat.indexing import index_stored, index_title
 from tertulia.chat.message_files import Attached, link_attachments
 from tertulia.chat.models import (
     DEFAULT_TITLE,
@@ -34,7 +35,6 @@ from tertulia.chat.models import (
 from tertulia.chat.parts import CodePart, Part, TextPart, flatten, with_other_calls, with_other_files
 from tertulia.chat.queries import newest_leaf_below
 from tertulia.chat.schemas import TagCreate
-from tertulia.chat.search_index import index_stored, index_title
 from tertulia.chat.service import announce_chat
 from tertulia.chat.state import StateWrite, put_state
 from tertulia.chat.tags import find_or_create_tag

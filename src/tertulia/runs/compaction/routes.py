@@ -21,7 +21,7 @@ from tertulia.ids import AnyId, ChatId, ContextOptimizationId
 from tertulia.providers.catalogue import ModelCatalogue
 from tertulia.providers.errors import NoModel
 from tertulia.runs.compaction import service as optimizations
-from tertulia.runs.compaction.summaries import MAX_SUMMARY, Asking, Summarizer, SummaryForecast, forecast_summary
+from tertulia.runs.compaction.summarizer import MAX_SUMMARY, Asking, Summarizer, SummaryForecast, forecast_summary
 from tertulia.runs.request.preview import prepare_next
 from tertulia.runs.request.routes import next_model
 from tertulia.tools.catalogue import ToolCatalogue

@@ -5,10 +5,10 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
+from tertulia.chat.compaction_records import announce_optimization, read_optimization
 from tertulia.chat.errors import ChatNotFound
 from tertulia.chat.messages import lock_chat
 from tertulia.chat.models import ContextOptimization, OptimizationType
-from tertulia.chat.optimizations import announce_optimization, read_optimization
 from tertulia.chat.schemas import ContextOptimizationRead
 from tertulia.chat.service import get_chat
 from tertulia.context.branch import Reading

@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.billing.ledger import release
+from tertulia.chat.indexing import index_stored
 from tertulia.chat.messages import announce_message
 from tertulia.chat.models import Chat, FinishReason, Message, MessageStatus, TokenCount
 from tertulia.chat.parts import written_text
-from tertulia.chat.search_index import index_stored
 from tertulia.context.messages import estimate_tokens
 from tertulia.db import utc_now
 from tertulia.drafts.proposals import finish_proposal

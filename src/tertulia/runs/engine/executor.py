@@ -30,7 +30,7 @@ from tertulia.providers.protocol import (
 from tertulia.runs.calls.life import count_calls, list_approved
 from tertulia.runs.calls.proposing import MAX_CALLS
 from tertulia.runs.calls.runner import ToolRunner
-from tertulia.runs.compaction.summaries import Summarizer
+from tertulia.runs.compaction.summarizer import Summarizer
 from tertulia.runs.engine.abandoned import has_abandoned, interrupt_abandoned
 from tertulia.runs.engine.claims import MOST_CLAIMED, Claimed, claim_runs, has_queued_runs, renew_leases
 from tertulia.runs.engine.steps import (

@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.billing.ledger import Consumption, lock_payer, record_usage, release
+from tertulia.chat.indexing import index_stored
 from tertulia.chat.messages import announce_message
 from tertulia.chat.models import Chat, FinishReason, Message, MessageError, MessageStatus, TokenCount
 from tertulia.chat.parts import Part, ToolCallPart, flatten
 from tertulia.chat.schemas import MessageRead
-from tertulia.chat.search_index import index_stored
 from tertulia.db import Prepared, rowcount, seconds_from_now, wake
 from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import ChatId, MessageId, RunId

@@ -7,12 +7,12 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
-from tertulia.chat.search_passages import Embedded, Unembedded, newest_document, next_unembedded, store_passages
 from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.jobs.service import Job, run_under_lease
 from tertulia.search.meaning.embedder import Embedder, EmbeddingFailed
 from tertulia.search.meaning.nearest import code_of
+from tertulia.search.meaning.passages import Embedded, Unembedded, newest_document, next_unembedded, store_passages
 
 LOOK_EVERY_S = 5.0
 AGAIN_AFTER_S = 60.0  # after a failure

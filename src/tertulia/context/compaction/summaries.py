@@ -7,8 +7,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.chat.models import OptimizationType, TriggerReason
 from tertulia.context.branch import Branch, Reading, plan, read_branch
-from tertulia.context.messages import ContextMessage
-from tertulia.context.optimizations import (
+from tertulia.context.compaction.plan import (
     SUMMARIZED_SHARE,
     Shortening,
     affected_by,
@@ -17,6 +16,7 @@ from tertulia.context.optimizations import (
     size_of,
     trigger_of,
 )
+from tertulia.context.messages import ContextMessage
 from tertulia.context.service import Fitting, Made, try_shortening
 
 # Windows of text to read for a summary: messages that no longer fit are beyond the first.

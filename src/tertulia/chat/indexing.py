@@ -10,47 +10,30 @@ from datetime import datetime
 
 import sqlalchemy as sa
 from pydantic import BaseModel
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.chat.message_files import text_of_file
 from tertulia.chat.models import DEFAULT_TITLE, Chat, Message, MessageRole, MessageStatus
-from tertulia.chat.words import words_of
-from tertulia.db import Base, Id, Prepared, insert_if_absent, table_of
+from tertulia.db import insert_if_absent
 from tertulia.files.models import Attachment, MessageAttachment
 from tertulia.jobs.models import InstanceSetting
+from tertulia.search_index.documents import (
+    INDEXED_OF_FILE,
+    INSERT_DOCUMENT,
+    PARTS_A_FILE,
+    PARTS_OF_DRAFT,
+    chat_word,
+    owner_word,
+    role_word,
+    split_rows,
+)
+from tertulia.search_index.models import SearchDocument
 
-WORDS_A_ROW = 8000  # PostgreSQL stores word positions up to 16,383
 AT_ONCE = 500
-INDEXED_OF_FILE = 300_000  # characters, about a book; more would block the writer
-PARTS_A_FILE = 1000  # parts from here on belong to the first file, from twice this to the second
-PARTS_OF_DRAFT = 1  # of rows without a message: part 0 is the title, later parts the draft
 EDITION = 1  # of the word format; a new edition rebuilds the index
 SETTING = "search_index"
 FINAL = (MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.INTERRUPTED, MessageStatus.ERROR)
-
-
-class SearchDocument(Base):
-    """A row of the index. `words` begins with words that narrow a search to the owner, the chat and the role."""
-
-    __tablename__ = "search_document"
-    __table_args__ = (
-        sa.UniqueConstraint("message_id", "part"),
-        sa.Index(None, "chat_id", "message_id"),
-        sa.Index(None, "created_at"),
-    )
-
-    # Ascending, so that the newest rows are read first without sorting.
-    id: Mapped[int] = mapped_column(
-        sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True
-    )
-    chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
-    message_id: Mapped[str | None] = mapped_column(
-        Id(), sa.ForeignKey("message.id", ondelete="CASCADE")
-    )  # null: title or draft
-    part: Mapped[int] = mapped_column(default=0)  # a long text has several
-    words: Mapped[str] = mapped_column(sa.Text)
-    created_at: Mapped[datetime]  # of the message or chat, or of the draft's last change
 
 
 class Progress(BaseModel):
@@ -61,22 +44,6 @@ class Progress(BaseModel):
     messages_after: str | None = None
     has_chats: bool = False
     is_built: bool = False
-
-
-_INSERT = Prepared(sa.insert(table_of(SearchDocument)))
-
-
-def owner_word(user_id: str) -> str:
-    return f"xu{user_id.replace('-', '')}"
-
-
-def chat_word(chat_id: str) -> str:
-    """Return the word that narrows a search to a chat or, by its own id, to a draft."""
-    return f"xc{chat_id.replace('-', '')}"
-
-
-def role_word(role: str) -> str:
-    return f"xr{role}"
 
 
 def index_message(
@@ -91,8 +58,8 @@ def index_message(
 ) -> None:
     """Index a message that has no row yet. A job indexes its files, which may be a hundred times as long."""
     head = f"{owner_word(owner_id)} {chat_word(chat_id)} {role_word(role)}"
-    for part, words in enumerate(_rows(content)):
-        _INSERT.run(
+    for part, words in enumerate(split_rows(content)):
+        INSERT_DOCUMENT.run(
             session,
             chat_id=chat_id,
             message_id=message_id,
@@ -190,8 +157,8 @@ def index_files(session: Session) -> bool:
         else ""
     )
     head = f"{owner_word(waiting.user_id)} {chat_word(waiting.chat_id)} {role_word(waiting.role)}"
-    for part, words in enumerate(_rows(text)):
-        _INSERT.run(
+    for part, words in enumerate(split_rows(text)):
+        INSERT_DOCUMENT.run(
             session,
             chat_id=waiting.chat_id,
             message_id=waiting.message_id,
@@ -218,34 +185,10 @@ def index_title(session: Session, chat_id: str) -> None:
     title, owner_id, created_at = session.execute(
         sa.select(Chat.title, Chat.user_id, Chat.created_at).where(Chat.id == chat_id)
     ).one()
-    for words in [] if title == DEFAULT_TITLE else _rows(title):
+    for words in [] if title == DEFAULT_TITLE else split_rows(title):
         head = f"{owner_word(owner_id)} {chat_word(chat_id)}"
-        _INSERT.run(session, chat_id=chat_id, message_id=None, part=0, words=f"{head} {words}", created_at=created_at)
-
-
-def index_draft(
-    session: Session, *, chat_id: str, draft_id: str, owner_id: str, text: str, changed_at: datetime
-) -> None:
-    """Replace the rows of the draft that a chat is about by rows of its text.
-
-    Only people who may read the draft find it: permission to read the chat is not enough.
-    """
-    session.execute(
-        sa.delete(SearchDocument).where(
-            SearchDocument.chat_id == chat_id,
-            SearchDocument.message_id.is_(None),
-            SearchDocument.part >= PARTS_OF_DRAFT,
-        )
-    )
-    head = f"{owner_word(owner_id)} {chat_word(draft_id)}"
-    for part, words in enumerate(_rows(text[:INDEXED_OF_FILE])):
-        _INSERT.run(
-            session,
-            chat_id=chat_id,
-            message_id=None,
-            part=PARTS_OF_DRAFT + part,
-            words=f"{head} {words}",
-            created_at=changed_at,
+        INSERT_DOCUMENT.run(
+            session, chat_id=chat_id, message_id=None, part=0, words=f"{head} {words}", created_at=created_at
         )
 
 
@@ -280,9 +223,3 @@ def build_index(session: Session) -> Progress:
 def _next(kind: type[Chat] | type[Message], after: str | None) -> sa.Select[str]:
     query = sa.select(kind.id).order_by(kind.id).limit(AT_ONCE)
     return query.where(kind.id > after) if after else query
-
-
-def _rows(text: str) -> list[str]:
-    """Split the words of a text into rows of a length that both databases accept; an empty list without words."""
-    words = words_of(text)
-    return [" ".join(words[start : start + WORDS_A_ROW]) for start in range(0, len(words), WORDS_A_ROW)]

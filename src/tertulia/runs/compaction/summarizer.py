@@ -15,14 +15,14 @@ from typing_extensions import TypedDict
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.billing.ledger import Consumption, record_usage, release
+from tertulia.chat.compaction_records import announce_optimization
 from tertulia.chat.models import Chat, ContextOptimization, OptimizationType
-from tertulia.chat.optimizations import announce_optimization
 from tertulia.context.branch import Reading, without_marks
 from tertulia.context.calls import in_words
+from tertulia.context.compaction.summaries import ToSummarize, find_stale, find_to_summarize, try_summary, try_without
 from tertulia.context.cutting import shorten
 from tertulia.context.messages import ContextMessage, estimate_tokens
 from tertulia.context.service import Maker, record
-from tertulia.context.summaries import ToSummarize, find_stale, find_to_summarize, try_summary, try_without
 from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.providers.catalogue import Resolved

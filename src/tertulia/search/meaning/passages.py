@@ -12,9 +12,10 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tertulia.chat.message_files import text_of_file
 from tertulia.chat.models import Chat, Message
-from tertulia.chat.search_index import PARTS_A_FILE, SearchDocument
 from tertulia.db import Base, Created, Id, insert_if_absent
 from tertulia.files.models import MessageAttachment
+from tertulia.search_index.documents import PARTS_A_FILE
+from tertulia.search_index.models import SearchDocument
 
 DIMENSIONS = 384
 PASSAGE = 700  # characters, about what the model reads of a text

@@ -1,0 +1,1 @@
+"""The full-text index below the domains that it indexes."""
