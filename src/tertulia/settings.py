@@ -121,6 +121,10 @@ class Settings(BaseModel):
         description="Origins inside your network that people may name as their providers and tool servers, such as "
         "`http://localhost:11434`, separated by commas.",
     )
+    model_mirror: str | None = Field(
+        None,
+        description="The address of a folder with the built-in models by file name. It is tried before their publishers.",
+    )
     messages_per_day: int | None = Field(
         None, ge=0, description="Messages that each person may send a day (in UTC). Not given: as many as they like."
     )
@@ -205,7 +209,7 @@ class Settings(BaseModel):
             raise ValueError("must begin with sqlite:/// or postgresql://")
         return value
 
-    @field_validator("openai_base_url", "anthropic_base_url", "public_url")
+    @field_validator("openai_base_url", "anthropic_base_url", "public_url", "model_mirror")
     @classmethod
     def _is_web_address(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):

@@ -65,7 +65,7 @@ def routes() -> list[tuple[str, str, Access]]:
         (method, route.path.removeprefix("/api/v1"), Access((route.openapi_extra or {})["x-access"]))
         for route in app.routes
         if isinstance(route, APIRoute) and route.path.startswith("/api/v1") and route.include_in_schema
-        for method in sorted(route.methods or ())
+        for method in sorted((route.methods or set()) - {"HEAD"})  # answered like GET
     ]
 
 

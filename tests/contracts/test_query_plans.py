@@ -260,11 +260,7 @@ def _check_lists(session: Session, alice: Actor) -> None:
         lambda: list_attachments(session, alice, MessageFileUses(), chat_id=chat_id),
         lambda: list_messages(session, alice, chat_id, parent=message_id),
         lambda: list_shared_chats(session, alice),
-        lambda: (
-            Shareables([chat_shares.SHAREABLE, draft_shares.SHAREABLE])
-            .Shareables([chat_shares.SHAREABLE, draft_shares.SHAREABLE])
-            .find_shared(session, [alice.user_id])
-        ),
+        lambda: Shareables([chat_shares.SHAREABLE, draft_shares.SHAREABLE]).find_shared(session, [alice.user_id]),
         lambda: take_file(session),
         lambda: index_files(session),
     ):

@@ -265,7 +265,7 @@ def test_a_stopped_or_failed_proposal_states_its_problem(ana: Client, provider: 
     provider.release()
     stopped = proposed(ana, draft, started)
     assert (stopped["status"], len(stopped["edits"])) == ("open", 1)
-    assert "ended before it was whole" in stopped["problem"]
+    assert "ended early" in stopped["problem"]
     for _ in range(2):
         failed = proposed(ana, draft, ask(ana, draft))
         assert (failed["status"], failed["edits"]) == ("failed", [])

@@ -160,7 +160,7 @@ def test_an_edit_keeps_the_first_wording(page: Page, provider: ScriptedProvider)
 def test_a_fault_of_the_provider_is_told_where_it_happened(page: Page, provider: ScriptedProvider) -> None:
     provider.play([Status(401)])
     say(page, "Hello?")
-    expect(page.get_by_role("alert").filter(has_text="does not accept its key")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="rejects its key")).to_be_visible()
     assert accessibility_faults(page) == []
     page.get_by_role("button", name="Retry").click()
     expect(page.get_by_text("You said: Hello?")).to_be_visible()

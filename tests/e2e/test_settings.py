@@ -56,7 +56,7 @@ def test_what_is_wrong_with_a_provider_is_told_and_nothing_typed_is_lost(
     page.get_by_role("button", name="Add a provider").click()
     page.get_by_label("Address").fill("ftp://example.org")
     page.get_by_role("button", name="Add", exact=True).click()
-    expect(page.get_by_text("An address begins with https://")).to_be_visible()
+    expect(page.get_by_text("An address must begin with https://")).to_be_visible()
     expect(page.get_by_label("Address")).to_have_value("ftp://example.org")
     page.get_by_label("Key").first.fill("sk-of-ana-0123456789")
     page.get_by_label("Address").fill("http://127.0.0.1:9/v1")

@@ -33,7 +33,7 @@ def test_a_tag_is_made_given_and_filtered_by(
     assert accessibility_faults(page) == []
     dialog.get_by_label("Name of a new tag").fill("kitchen")
     dialog.get_by_role("button", name="Add").click()
-    expect(dialog.get_by_role("alert")).to_contain_text("There is a tag kitchen already.")
+    expect(dialog.get_by_role("alert")).to_contain_text("A tag named kitchen already exists.")
     complaints.expect("409")  # the browser tells of it too
     dialog.get_by_role("button", name="Close").click()
     for window in (page, other):

@@ -101,7 +101,7 @@ def test_a_server_is_added_chosen_and_asks_and_changes(
 
     changing.is_away = True
     phone.get_by_role("button", name="Look again").click()
-    expect(phone.get_by_text("rooms answers with status 503.")).to_be_visible()
+    expect(phone.get_by_text("rooms responded with status 503.")).to_be_visible()
     assert accessibility_faults(phone) == []
     phone.get_by_role("button", name="What to do with rooms").click()
     phone.get_by_role("menuitem", name="Remove").click()

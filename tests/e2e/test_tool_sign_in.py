@@ -107,7 +107,7 @@ def test_what_does_not_come_about_is_said_and_can_be_tried_again(
     dialog.get_by_role("button", name="Try again").click()
     dialog.get_by_role("link", name="Go to").click()
     page.get_by_role("link", name="Deny").click()
-    expect(page.get_by_role("alert")).to_contain_text("You did not allow it. You are not signed in to bank.")
+    expect(page.get_by_role("alert")).to_contain_text("You declined the sign-in. You are not signed in to bank.")
     assert accessibility_faults(page) == []
     page.reload()  # what was brought back counts once
     expect(page.get_by_role("alert")).to_contain_text("This sign-in is over")

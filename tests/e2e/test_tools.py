@@ -156,7 +156,7 @@ def test_what_a_call_would_do_is_said_also_of_arguments_that_one_edits(
     text.fill(text.input_value().replace("two hours", "a year"))
     expect(card).not_to_contain_text("have their place")  # that was of the model's
     card.get_by_role("button", name="Say what this would do").click()
-    expect(card).to_contain_text("None of the words to be changed are in the draft.")
+    expect(card).to_contain_text("None of the text to change is in the draft.")
     text.fill(text.input_value().replace("a year", "Rise"))
     card.get_by_role("button", name="Say what this would do").click()
     expect(card).to_contain_text("1 of 1 edits have their place")

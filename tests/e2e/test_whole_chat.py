@@ -66,7 +66,7 @@ def test_what_is_too_large_or_unknown_is_told_and_loses_nothing(
     expect(page.get_by_text("large.txt is larger than 100 MiB.")).to_be_visible()
     odd = {"name": "x.exe", "mimeType": "application/x-msdownload", "buffer": b"MZ\x90\0\x03\0\0\0" + b"\0" * 64}
     page.get_by_test_id("file-picker").set_input_files(odd)  # type: ignore[arg-type]
-    expect(page.get_by_text("can be attached")).to_be_visible()
+    expect(page.get_by_text("You can attach images")).to_be_visible()
     complaints.expect("415")
     expect(page.get_by_role("button", name="Send")).to_be_disabled()
     for name in ("large.txt", "x.exe"):

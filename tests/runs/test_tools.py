@@ -651,7 +651,7 @@ def test_pages_are_read_as_text_and_none_inside_the_network(
         assert "own network" in errors["/inside"]
         assert "own network" in errors[inside.url]
         assert "another site: http://elsewhere.example/bread" in errors["/elsewhere"]
-        assert "comes packed" in errors["/packed"]
+        assert "is compressed" in errors["/packed"]
         assert "more than 3 times" in errors["/round"]
         assert "image/png" in errors["/picture"]
         assert "10 MiB" in errors["/large"]

@@ -86,11 +86,11 @@ def test_what_a_call_would_do_is_told_with_its_arguments_or_with_others(
     waits(ana, sent)
     path = f"/tool-executions/{call['id']}/dry-run"
     told = ana.api("POST", path, json={})["would"]
-    assert told.startswith("1 of 2 edits have their place in “Rye”.")
+    assert told.startswith("1 of 2 edits can be placed in “Rye”.")
     other = f'{{"draft_id": "{draft["id"]}", "edits": [{{"find": "Rise", "replace": "Rest"}}]}}'
     assert ana.api("POST", path, json={"arguments_json": other})["would"].startswith("1 of 1 edits")
     nowhere = other.replace("Rise", "Sink")
-    assert "None of the words" in ana.api("POST", path, json={"arguments_json": nowhere}, expect=422)["detail"]
+    assert "None of the text" in ana.api("POST", path, json={"arguments_json": nowhere}, expect=422)["detail"]
     for wrong in ("{", "[]", '{"draft_id": 7, "edits": []}'):
         refused = ana.api("POST", path, json={"arguments_json": wrong}, expect=422)
         assert refused["code"] == "arguments_invalid"

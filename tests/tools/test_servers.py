@@ -597,7 +597,7 @@ def test_a_server_that_breaks_hangs_or_fails_is_told_and_begun_anew(
     # One that cannot be started takes no other with it, and its reason is the operator's to read.
     gone = server_named(ana, "gone")
     assert gone["tools"] == []
-    assert gone["last_error"] == "gone cannot be started, or is no MCP server. The server's log says more."
+    assert gone["last_error"] == "gone cannot be started, or is not an MCP server. See Tertulia's log for details."
 
 
 def test_a_server_that_is_away_is_told_and_keeps_what_is_known(
@@ -606,14 +606,14 @@ def test_a_server_that_is_away_is_told_and_keeps_what_is_known(
     server = add(owner, changing.url)
     changing.is_away = True
     again = owner.api("POST", f"/tool-servers/{server['id']}/refresh")
-    assert (again["last_error"], len(again["tools"])) == ("changing answers with status 503.", 4)
+    assert (again["last_error"], len(again["tools"])) == ("changing responded with status 503.", 4)
     sent = ask_for(owner, provider, "changing/say", {"text": "x"})
     decide(owner, pending(owner)[0])
     owner.finished(sent["run"]["id"])
     (failed,) = calls_of(owner, sent)
     assert (failed["error_code"], failed["error_message"]) == (
         "tool_server_failed",
-        "changing answers with status 503.",
+        "changing responded with status 503.",
     )
     changing.is_away = False
     assert owner.api("POST", f"/tool-servers/{server['id']}/refresh")["last_error"] is None

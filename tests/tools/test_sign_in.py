@@ -90,7 +90,7 @@ def test_a_person_signs_in_to_a_server_and_its_tools_are_there(
     """S002-073 S002-074 S002-075 S002-095 S002-100: a token with its type and end, of an account, sealed where it is kept."""
     server = add(owner, bank.url, "bank")
     assert (server["wants_sign_in"], server["tools"], server["sign_in"]) == (True, [], None)
-    assert "asks you to sign in" in server["last_error"]
+    assert "requires you to sign in" in server["last_error"]
     begun = begin(owner, server)
     assert begun["host"] == urlsplit(bank.origin).netloc
     query = {name: values[0] for name, values in parse_qs(urlsplit(begun["url"]).query).items()}
@@ -160,7 +160,7 @@ def test_what_is_refused_there_is_told_and_keeps_nothing(owner: Client, bank: Si
         return parse_qs(urlsplit(url).query)["state"][0]
 
     denied = come_back(owner, {"state": state(), "error": "access_denied"}, expect=422)
-    assert (denied["code"], "did not allow" in denied["detail"]) == ("tool_sign_in_failed", True)
+    assert (denied["code"], "declined the sign-in" in denied["detail"]) == ("tool_sign_in_failed", True)
     wrong = come_back(owner, {"state": state(), "code": "made-up"}, expect=422)
     assert "invalid_grant" in wrong["detail"]
     mixed_up = bank.allowed(begin(owner, server)["url"]) | {"iss": "https://elsewhere.example"}
@@ -184,15 +184,15 @@ def test_what_is_refused_there_is_told_and_keeps_nothing(owner: Client, bank: Si
             '"token_endpoint":"https://a.example/t"}',
             "issuer mismatch",
         ),
-        (at, 404, "{}", "does not say how"),
+        (at, 404, "{}", "does not publish"),
         ("/register", 400, '{"error":"invalid_client_metadata"}', "Registration failed: 400"),
     ):
         bank.answers = {path: (status, body.encode())}
         refused = begin(owner, server, expect=422)
         assert (refused["code"], words in refused["detail"]) == ("tool_sign_in_failed", True), refused
     for page, words in (
-        ("https://accounts.example:443@evil.example/a", "looks like another"),
-        ("https://evil.example/a#b", "looks like another"),
+        ("https://accounts.example:443@evil.example/a", "user name, password or fragment"),
+        ("https://evil.example/a#b", "user name, password or fragment"),
         ("http://[::1", "Signing in to bank failed"),
     ):
         told = {"issuer": bank.origin, "authorization_endpoint": page, "token_endpoint": f"{bank.origin}/token"}
@@ -282,7 +282,7 @@ def test_what_asks_nobody_to_sign_in_or_is_sent_a_header_is_told_so(owner: Clien
         for path in ("/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource")
     }
     open_to_all = add(owner, bank.url, "open")
-    assert "asks nobody" in begin(owner, open_to_all, expect=422)["detail"]
+    assert "does not require" in begin(owner, open_to_all, expect=422)["detail"]
 
 
 # ---- tokens that end
@@ -384,7 +384,7 @@ def test_a_call_that_needs_more_than_was_allowed_asks_for_that_too(
     assert (failed["status"], failed["error_code"], bank.spent) == ("failed", "tool_server_sign_in", [])
     shown = server_named(owner, "bank")
     assert shown["wants_sign_in"] is True
-    assert "allow more" in shown["last_error"]
+    assert "needs more permissions" in shown["last_error"]
     # That it says what it offers does not mean that more may be done.
     assert owner.api("POST", f"/tool-servers/{server['id']}/refresh")["wants_sign_in"] is True
     begun = begin(owner, server)

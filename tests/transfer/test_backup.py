@@ -207,7 +207,7 @@ def test_only_an_empty_instance_is_filled(ana: Client, server: LiveServer, tmp_p
     back_up(server.settings, file, now=NOW)
     with pytest.raises(BackupError, match="not empty"):
         restore(server.settings, file, RECOUNTS, now=NOW)
-    with pytest.raises(BackupError, match="exists already"):
+    with pytest.raises(BackupError, match="already exists"):
         back_up(server.settings, file, now=NOW)
 
 

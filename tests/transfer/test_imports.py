@@ -148,7 +148,7 @@ def test_a_state_that_does_not_fit_is_left_out_and_told(ana: Client) -> None:
     flight["chat"]["state"]["state"] = {"unknown": True}
     job = take(ana, "chats.json", json.dumps([flight]).encode())
     assert job["report"]["chats"] == 1
-    assert "does not fit its schema" in job["report"]["problems"][0]
+    assert "does not match its schema" in job["report"]["problems"][0]
 
 
 def test_a_call_in_an_export_is_taken_as_ended_and_what_is_no_call_is_left_out(
@@ -170,7 +170,7 @@ def test_a_call_in_an_export_is_taken_as_ended_and_what_is_no_call_is_left_out(
     other = sign_in("bob")
     job = take(other, "everything.zip", zipped(out | {name: json.dumps(chat).encode()}))
     assert job["status"] == "completed"
-    assert "A call of a tool could not be understood, and was left out." in str(job["report"]["problems"])
+    assert "A tool call could not be read and was left out." in str(job["report"]["problems"])
     ours = next(chat for chat in other.api("GET", "/chats")["items"] if chat["title"] == "Ours")
     calls = other.api("GET", f"/chats/{ours['id']}/tool-executions")["items"]
     assert [(call["status"], call["requested_by"]) for call in calls] == [("cancelled", None)]
@@ -290,7 +290,7 @@ def test_a_draft_beyond_all_measure_is_left_out(ana: Client, provider: ScriptedP
     item["versions"] = [first, *more]
     report = take(ana, "a.zip", zipped({name: json.dumps(item).encode()}))["report"]
     assert (report["drafts"], report["refused"]) == (0, 1)
-    assert "more versions" in report["problems"][0]
+    assert "too many or too long" in report["problems"][0]
 
 
 @pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
@@ -428,11 +428,11 @@ def test_an_import_is_undone_as_a_whole_but_for_what_was_written_since(ana: Clie
 
 def unreadable() -> list[tuple[str, bytes, str]]:
     return [
-        ("a.json", b"{}", "No chat was understood"),
-        ("a.json", b"[1, 2]", "No chat was understood"),
+        ("a.json", b"{}", "No chat could be read"),
+        ("a.json", b"[1, 2]", "No chat could be read"),
         ("a.json", b'[{"mapping": {', "damaged"),
-        ("a.json", b"hello", "no JSON"),
-        ("a.zip", samples.packed({"a.txt": b"x"}), "no chats in this zip"),
+        ("a.json", b"hello", "is not JSON"),
+        ("a.zip", samples.packed({"a.txt": b"x"}), "contains no chats"),
         ("bomb.zip", samples.packed({"conversations.json": b"[" + b" " * (20 * 2**20)}), "hundred times"),
     ]
 

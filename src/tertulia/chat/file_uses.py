@@ -10,6 +10,7 @@ from tertulia.chat.access import may_read_chat, may_write_chat
 from tertulia.chat.compaction_records import mark_stale
 from tertulia.chat.indexing import index_file_anew
 from tertulia.chat.models import Chat, Message, MessageStatus
+from tertulia.chat.used_in import is_used_in
 from tertulia.db import Id
 from tertulia.files.models import Attachment, MessageAttachment
 from tertulia.files.schemas import UsedIn
@@ -68,22 +69,6 @@ class MessageFileUses:
 
     def on_changed(self, session: Session, attachment_id: str) -> None:
         on_file_changed(session, attachment_id)
-
-
-def is_used_in(chat_id: str) -> sa.ColumnElement[bool]:
-    """Build the condition that a message of the chat has the file."""
-    return (
-        sa.select(sa.literal(1))
-        .select_from(MessageAttachment)
-        .join(Message, Message.id == MessageAttachment.message_id)
-        .where(
-            MessageAttachment.attachment_id == Attachment.id,
-            Message.chat_id == sa.literal(chat_id, Id()),
-            Message.status != MessageStatus.DELETED,
-        )
-        .correlate(Attachment)
-        .exists()
-    )
 
 
 def _uses(what: Any) -> sa.Select[Any]:

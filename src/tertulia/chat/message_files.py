@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
-from tertulia.chat.file_uses import is_used_in
 from tertulia.chat.models import Chat, Message
+from tertulia.chat.used_in import is_used_in
 from tertulia.db import table_of
 from tertulia.files.errors import AttachmentGone, AttachmentNotReady, StorageFull, TooManyAttachments
 from tertulia.files.kinds import SHOWN_INLINE

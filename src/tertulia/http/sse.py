@@ -46,7 +46,11 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self.opened:
-            await self._stream(receive, send)
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+                await send({"type": "http.response.body", "body": b""})
+            else:
+                await self._stream(receive, send)
 
     async def _stream(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})

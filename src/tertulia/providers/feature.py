@@ -38,7 +38,7 @@ def _local_model(services: Services) -> LocalModel | None:
     settings = services.get(Settings)
     if settings.local_model == "none":
         return None
-    return LocalModel(settings.local_model, settings.models_folder, LOCAL_TIMEOUTS)
+    return LocalModel(settings.local_model, settings.models_folder, LOCAL_TIMEOUTS, mirror=settings.model_mirror)
 
 
 def _catalogue(services: Services) -> ModelCatalogue:

@@ -22,4 +22,4 @@ def _meaning_search(services: Services) -> MeaningSearch | None:
     settings = services.get(Settings)
     if settings.embedding_model == "none":
         return None
-    return MeaningSearch(services.get(Database), settings.models_folder, services.get(ProcessId))
+    return MeaningSearch(services.get(Database), settings.models_folder, services.get(ProcessId), settings.model_mirror)

