@@ -30,6 +30,8 @@ from tertulia.db.check import check_database
 from tertulia.db.migrate import State, upgrade_schema
 from tertulia.db.opening import open_database, plain_engine
 from tertulia.errors import AppError, SettingsError
+from tertulia.exports import Exportable
+from tertulia.features import Features, discover_features
 from tertulia.files.store import FileStore
 from tertulia.ids import UserId, new_id
 from tertulia.keyring import (
@@ -147,6 +149,8 @@ def export_command(
     if path.exists():
         raise SettingsError(f"{path} exists already. Choose another name.")
 
+    exportables = Features(discover_features()).contributed(Exportable)
+
     async def write() -> None:
         engine = plain_engine(settings, writes=False)
         with Session(engine) as session:
@@ -159,7 +163,7 @@ def export_command(
             try:
                 with partial.open("xb") as file:
                     owner = Actor(UserId(user_id), UserRole.USER)
-                    async for piece in export_everything(read, FileStore(settings), actor=owner):
+                    async for piece in export_everything(read, FileStore(settings), exportables, actor=owner):
                         file.write(piece)
                     file.flush()
                     os.fsync(file.fileno())

@@ -12,9 +12,7 @@ from tertulia.settings import Settings
 SETTINGS = {"local_model": "none", "embedding_model": "none"}
 PARTS = [
     type(part).__name__
-    for part in create_app(
-        Settings(secret_keys="A" * 43 + "=", **SETTINGS)  # type: ignore[arg-type]
-    ).state.services.lifecycles()
+    for part in create_app(Settings(secret_keys="A" * 43 + "=", **SETTINGS)).state.services.lifecycles()
 ]
 # The process must end by itself: a thread that is no daemon would keep it alive.
 SCRIPT = """

@@ -7,14 +7,16 @@ from starlette.responses import Response
 
 from tertulia.accounts.caller import CallerDep
 from tertulia.chat.models import MessageRole
+from tertulia.features import Features
 from tertulia.http.answers import json_response
 from tertulia.http.moments import Moment
-from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.paging import Cursors, CursorText, Limit
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId
 from tertulia.search.meaning.builder import MeaningState
 from tertulia.search.meaning.search import MeaningSearch
-from tertulia.search.service import Narrowed, Order, SearchHit, search
+from tertulia.search.service import Narrowed, Order, SearchPage, search, search_objects
+from tertulia.search_index.searchable import Searchable
 
 MAX_TYPED = 500
 
@@ -22,7 +24,7 @@ MAX_TYPED = 500
 routes = Routes("search")
 
 
-@routes.add("GET", "/search", access=Access.SIGNED_IN, gives=Page[SearchHit])
+@routes.add("GET", "/search", access=Access.SIGNED_IN, gives=SearchPage)
 async def get_search(
     caller: CallerDep,
     q: Annotated[
@@ -54,7 +56,11 @@ async def get_search(
     hits, next_id = await caller.read_long(
         search, q, narrowed, order=order, after=int(key[0]) if key else None, limit=limit, meaning=meaning
     )
-    return json_response({"items": hits, "next_cursor": cursors.encode("search", [next_id]) if next_id else None})
+    kinds = caller.service(Features).contributed(Searchable)
+    is_narrowed = key is not None or narrowed != Narrowed()
+    objects = [] if is_narrowed or not kinds else await caller.read_long(search_objects, q, kinds, limit=limit)
+    next_cursor = cursors.encode("search", [next_id]) if next_id else None
+    return json_response({"items": hits, "next_cursor": next_cursor, "objects": objects})
 
 
 @routes.add("GET", "/search/meaning", access=Access.SIGNED_IN, gives=MeaningState)

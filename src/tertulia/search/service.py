@@ -1,7 +1,7 @@
 """Search the titles, messages, files and drafts that the actor may read, on all branches."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from tertulia.search.meaning.nearest import Meanings, Near
 from tertulia.search.snippets import SCANNED, SnippetPiece, snippet_of
 from tertulia.search_index.documents import PARTS_A_FILE, PARTS_OF_DRAFT, chat_word, owner_word, role_word
 from tertulia.search_index.models import SearchDocument
+from tertulia.search_index.searchable import FoundObject, Searchable
 
 # Only the newest hits are ranked; scoring every hit of a common word would read the whole index.
 RANKED = 1000
@@ -54,6 +55,14 @@ class FoundFile(TypedDict):
 class FoundDraft(TypedDict):
     id: str
     title: str | None
+
+
+class SearchPage(TypedDict):
+    """A page of hits in messages. `objects` are the matches of other kinds, on the first page only."""
+
+    items: "list[SearchHit]"
+    next_cursor: str | None
+    objects: list[FoundObject]
 
 
 class SearchHit(TypedDict):
@@ -124,6 +133,14 @@ def search(
         ids, starts = _fused(_best(matches, parsed.terms), near)
         return _read(session, ids[:limit], parsed.terms, starts), None
     return _read(session, [row[0] for row in matches[:limit]], parsed.terms), next_id
+
+
+def search_objects(
+    session: Session, actor: Actor, typed: str, kinds: Iterable[Searchable], *, limit: int
+) -> list[FoundObject]:
+    """Return what the registered kinds of objects have for the typed words, kind by kind."""
+    words = [word for term in understand(typed).terms for word in term.words]
+    return [found for kind in kinds for found in kind.find(session, actor, words, limit)] if words else []
 
 
 @dataclass(frozen=True)

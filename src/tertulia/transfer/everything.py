@@ -3,7 +3,7 @@
 import io
 import re
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Chat
+from tertulia.exports import Exportable, ExportedObject
 from tertulia.files.store import FileStore
 from tertulia.http.answers import encode
 from tertulia.transfer.native import encode_native, native_chat, stored_files_of
@@ -42,35 +43,48 @@ def list_chat_ids(session: Session, user_id: str, after: str | None) -> list[str
     return list(session.scalars(query.where(Chat.id > after) if after else query))
 
 
-async def export_everything(read: Reads, store: FileStore, *, actor: Actor) -> AsyncIterator[bytes]:
-    """Yield the zip in pieces. A file missing from the store aborts it, rather than being left out silently."""
+def _encode_chat(session: Session, chat_id: str) -> ExportedObject:
+    chat = native_chat(session, chat_id)
+    return ExportedObject(chat["chat"]["id"], encode_native(chat))
+
+
+def _encode_draft(session: Session, draft_id: str) -> ExportedObject:
+    draft = native_draft(session, draft_id)
+    return ExportedObject(draft["draft"]["id"], encode(draft))
+
+
+CHATS = Exportable("chats", list_chat_ids, _encode_chat, stored_files_of)
+DRAFTS = Exportable("drafts", list_draft_ids, _encode_draft)
+
+
+async def export_everything(
+    read: Reads, store: FileStore, exportables: Iterable[Exportable], *, actor: Actor
+) -> AsyncIterator[bytes]:
+    """Yield the zip in pieces. A file that is missing from the store ends it with an error, so that no loss goes unnoticed."""
     out = _Growing()
     written: set[str] = set()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "manifest.json", encode({"format": FORMAT}))
         _add(archive, "README.txt", READ_ME.encode())
-        after: str | None = None
-        while ids := await read(list_chat_ids, actor.user_id, after):
-            after = ids[-1]
-            for chat_id in ids:
-                chat = await read(native_chat, chat_id)
-                _add(archive, _name(archive, "chats", chat["chat"]["id"], chat_id), encode_native(chat))
-                yield out.take()
-                for sha256, path in (await read(stored_files_of, chat_id)).items():
-                    if sha256 in written:
-                        continue
-                    written.add(sha256)
-                    with archive.open(_entry(f"files/{sha256}", zipfile.ZIP_STORED), "w", force_zip64=True) as entry:
-                        async for piece in store.stream_all(path):
-                            entry.write(piece)
-                            yield out.take()
-        after = None
-        while ids := await read(list_draft_ids, actor.user_id, after):
-            after = ids[-1]
-            for draft_id in ids:
-                draft = await read(native_draft, draft_id)
-                _add(archive, _name(archive, "drafts", draft["draft"]["id"], draft_id), encode(draft))
-                yield out.take()
+        for kind in exportables:
+            after: str | None = None
+            while ids := await read(kind.list_ids, actor.user_id, after):
+                after = ids[-1]
+                for object_id in ids:
+                    exported = await read(kind.encode, object_id)
+                    name = _name(archive, kind.folder, exported.known_as, object_id)
+                    _add(archive, name, exported.content)
+                    yield out.take()
+                    files = await read(kind.files, object_id)
+                    for sha256, path in files.items():
+                        if sha256 in written:
+                            continue
+                        written.add(sha256)
+                        entry = _entry(f"files/{sha256}", zipfile.ZIP_STORED)
+                        with archive.open(entry, "w", force_zip64=True) as target:
+                            async for piece in store.stream_all(path):
+                                target.write(piece)
+                                yield out.take()
     yield out.take()
 
 

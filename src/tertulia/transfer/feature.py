@@ -6,11 +6,12 @@ from tertulia.files.store import FileStore
 from tertulia.services import Provides, Services
 from tertulia.settings import Settings
 from tertulia.transfer import events, routes
+from tertulia.transfer.everything import CHATS, DRAFTS
 from tertulia.transfer.importer import Importer
 
 
 def feature() -> Feature:
-    return Feature("transfer", (*events.ENTITIES, routes.routes, Provides(Importer, _importer)))
+    return Feature("transfer", (*events.ENTITIES, routes.routes, CHATS, DRAFTS, Provides(Importer, _importer)))
 
 
 def _importer(services: Services) -> Importer:

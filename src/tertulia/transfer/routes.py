@@ -17,6 +17,8 @@ from tertulia.accounts.service import write_audit
 from tertulia.db import Database
 from tertulia.drafts.schemas import DraftRead
 from tertulia.drafts.service import create_draft, get_draft
+from tertulia.exports import Exportable
+from tertulia.features import Features
 from tertulia.files.errors import FileTooLarge
 from tertulia.files.kinds import safe_name
 from tertulia.files.store import FileStore
@@ -118,9 +120,10 @@ async def get_everything(caller: CallerDep) -> Response:
     await caller.read(require_confirmed)
     actor = await caller.actor()
     await db.write(_note_export, actor)
+    exportables = caller.service(Features).contributed(Exportable)
     name = f"tertulia-{clock.now().astimezone(UTC):%Y-%m-%d}.zip"
     return StreamingResponse(
-        _pieces(export_everything(db.read, caller.service(FileStore), actor=actor)),
+        _pieces(export_everything(db.read, caller.service(FileStore), exportables, actor=actor)),
         media_type="application/zip",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )

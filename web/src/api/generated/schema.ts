@@ -351,7 +351,7 @@ export interface paths {
         };
         /**
          * Get Export
-         * @description The chat as a file to be saved.
+         * @description Download a chat as a file.
          */
         get: operations["get_export_api_v1_chats__chat_id__export_get"];
         put?: never;
@@ -539,7 +539,7 @@ export interface paths {
         put?: never;
         /**
          * Post Draft Import
-         * @description A draft of a file: Markdown, text, Word, PDF, OpenDocument or another that has words, of at most 20 MiB.
+         * @description Create a draft from a file of at most 20 MiB: Markdown, text, Word, PDF, OpenDocument or other text.
          */
         post: operations["post_draft_import_api_v1_draft_imports_post"];
         delete?: never;
@@ -676,7 +676,7 @@ export interface paths {
         };
         /**
          * Get Rich Text
-         * @description The current text, for a clipboard.
+         * @description Return the current text for a clipboard.
          */
         get: operations["get_rich_text_api_v1_drafts__draft_id__rich_text_get"];
         put?: never;
@@ -850,7 +850,7 @@ export interface paths {
         };
         /**
          * Get Everything
-         * @description Everything that one said, as a zip that any Tertulia can import. Asks for a fresh password.
+         * @description Download all your chats and drafts as a zip that Tertulia can import. Requires a recent password entry.
          */
         get: operations["get_everything_api_v1_export_get"];
         put?: never;
@@ -872,7 +872,7 @@ export interface paths {
         put?: never;
         /**
          * Confirm Export
-         * @description Whether `GET /export` would be answered: it asks for a fresh password, and a download cannot ask.
+         * @description Check that the password was entered recently, as `GET /export` requires. A download cannot ask for it.
          */
         post: operations["confirm_export_api_v1_export_confirm_post"];
         delete?: never;
@@ -893,7 +893,7 @@ export interface paths {
         put?: never;
         /**
          * Post Import
-         * @description An export of ChatGPT, Claude, Open WebUI, LibreChat or Tertulia, as JSON or zip, of at most 2 GiB.
+         * @description Import an export of ChatGPT, Claude, Open WebUI, LibreChat or Tertulia: JSON or zip of at most 2 GiB.
          */
         post: operations["post_import_api_v1_imports_post"];
         delete?: never;
@@ -930,7 +930,7 @@ export interface paths {
         put?: never;
         /**
          * Cancel Import
-         * @description It stops after the chat that it is at; what was taken stays until it is undone.
+         * @description Stop after the current chat. Imported chats stay until the import is undone.
          */
         post: operations["cancel_import_api_v1_imports__import_id__cancel_post"];
         delete?: never;
@@ -950,7 +950,7 @@ export interface paths {
         put?: never;
         /**
          * Undo Import
-         * @description Delete what an import made, all but the chats in which was written since.
+         * @description Delete what an import created, except chats and drafts changed since.
          */
         post: operations["undo_import_api_v1_imports__import_id__undo_post"];
         delete?: never;
@@ -1622,10 +1622,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /**
-         * Delete Share
-         * @description Revoke a share of a chat or of a draft.
-         */
+        /** Delete Share */
         delete: operations["delete_share_api_v1_shares__share_id__delete"];
         options?: never;
         head?: never;
@@ -2438,7 +2435,7 @@ export interface components {
         };
         /**
          * CapabilitiesRead
-         * @description null where nobody says.
+         * @description What a model supports. `null` means unknown.
          */
         CapabilitiesRead: {
             /** Reasoning */
@@ -3128,6 +3125,20 @@ export interface components {
             role: components["schemas"]["MessageRole"];
         };
         /**
+         * FoundObject
+         * @description An object other than a message that matches. `excerpt` is the text around the first match.
+         */
+        FoundObject: {
+            /** Excerpt */
+            excerpt: string;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Title */
+            title: string;
+        };
+        /**
          * GenerationSource
          * @enum {string}
          */
@@ -3527,7 +3538,7 @@ export interface components {
         };
         /**
          * ModelRead
-         * @description `provider` names the way to it: a vendor, or `vendor:name` for one's own second key. Prices are for a million tokens.
+         * @description A model. `provider` is a vendor, or `vendor:name` for a named config. Prices are for a million tokens.
          */
         ModelRead: {
             /** Available */
@@ -3560,7 +3571,7 @@ export interface components {
         };
         /**
          * ModelState
-         * @description What the built-in model is doing: `progress` is 0 to 1 while it is fetched.
+         * @description The state of the built-in model. `progress` is 0 to 1 during the download.
          */
         ModelState: {
             /** Detail */
@@ -3689,13 +3700,6 @@ export interface components {
         Page_ProviderConfigRead_: {
             /** Items */
             items: components["schemas"]["ProviderConfigRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_SearchHit_: {
-            /** Items */
-            items: components["schemas"]["SearchHit"][];
             /** Next Cursor */
             next_cursor: string | null;
         };
@@ -4117,17 +4121,17 @@ export interface components {
             api_key?: string | null;
             /**
              * Base Url
-             * @description Instead of the vendor's own address.
+             * @description Replaces the vendor's own address.
              */
             base_url?: string | null;
             /**
              * Is Default
-             * @description Whether new chats use it; null: if it is the first.
+             * @description Whether new chats use it. null: only if it is the first.
              */
             is_default?: boolean | null;
             /**
              * Name
-             * @description To tell two keys of one vendor apart, such as `work`.
+             * @description Distinguishes two keys of one vendor, such as `work`.
              * @default
              */
             name: string;
@@ -4146,7 +4150,7 @@ export interface components {
         };
         /**
          * ProviderConfigRead
-         * @description The key itself is never given; `key_hint` is how it begins.
+         * @description A config without its key. `key_hint` is the beginning of the key.
          */
         ProviderConfigRead: {
             /** Base Url */
@@ -4188,7 +4192,7 @@ export interface components {
         };
         /**
          * ProviderConfigUpdate
-         * @description What is absent stays. An address is changed together with its key: a key is sent nowhere it was not meant for.
+         * @description Absent fields stay unchanged. A new address needs its key again, so that no key reaches another server.
          */
         ProviderConfigUpdate: {
             /** Api Key */
@@ -4208,7 +4212,7 @@ export interface components {
         };
         /**
          * ProviderTest
-         * @description `ok` with the number of models; else what is wrong, in words.
+         * @description The result of a test. `detail` says how many models there are, or what is wrong.
          */
         ProviderTest: {
             /** Code */
@@ -4298,7 +4302,7 @@ export interface components {
         Reload: Record<string, never>;
         /**
          * RichText
-         * @description The current text of a draft as Markdown, and as HTML for programs that take it.
+         * @description The current text of a draft as Markdown, and as HTML for programs that accept it.
          */
         RichText: {
             /** Content */
@@ -4434,6 +4438,18 @@ export interface components {
             message: components["schemas"]["FoundMessage"] | null;
             /** Snippet */
             snippet: components["schemas"]["SnippetPiece"][];
+        };
+        /**
+         * SearchPage
+         * @description A page of hits in messages. `objects` are the matches of other kinds, on the first page only.
+         */
+        SearchPage: {
+            /** Items */
+            items: components["schemas"]["SearchHit"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+            /** Objects */
+            objects: components["schemas"]["FoundObject"][];
         };
         /**
          * Segment
@@ -5549,7 +5565,7 @@ export interface components {
         };
         /**
          * VendorRead
-         * @description What a settings page needs to ask for; `base_url` is null where the person must name the address.
+         * @description What a settings page asks for. `base_url` is null if the user must enter the address.
          */
         VendorRead: {
             /** Base Url */
@@ -7999,7 +8015,7 @@ export interface operations {
     get_export_api_v1_chats__chat_id__export_get: {
         parameters: {
             query?: {
-                /** @description The branch on show to read, or all of it as JSON. */
+                /** @description The current branch to read, or the whole chat as JSON. */
                 format?: "markdown" | "html" | "json";
             };
             header?: never;
@@ -9739,7 +9755,7 @@ export interface operations {
     get_draft_export_api_v1_drafts__draft_id__export_get: {
         parameters: {
             query?: {
-                /** @description The current text, to be saved. */
+                /** @description The format of the current text. */
                 format?: "markdown" | "html" | "docx";
             };
             header?: never;
