@@ -1,7 +1,8 @@
 """What notes contribute to the app."""
 
-from tertulia.features import Feature
 from tertulia.notes import routes, service
+
+from tertulia.features import Feature
 
 
 def feature() -> Feature:

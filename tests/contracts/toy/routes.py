@@ -1,6 +1,8 @@
 """Routes of notes."""
 
 from starlette.responses import Response
+from tertulia.notes import service
+from tertulia.notes.schemas import NoteCreate, NoteRead
 
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.schemas import ShareCreate, ShareMade
@@ -8,8 +10,6 @@ from tertulia.http.answers import json_response
 from tertulia.http.paging import Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId
-from tertulia.notes import service
-from tertulia.notes.schemas import NoteCreate, NoteRead
 
 routes = Routes("notes")
 

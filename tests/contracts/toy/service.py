@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
+from tertulia.notes.models import Note
+from tertulia.notes.schemas import NoteCreate, NoteRead
 
 from tertulia.accounts import sharing
 from tertulia.accounts.access import actor_id, is_granted
@@ -14,8 +16,6 @@ from tertulia.accounts.sharing import Shareable, Shared
 from tertulia.errors import NotFound
 from tertulia.exports import Exportable, ExportedObject
 from tertulia.http.answers import encode
-from tertulia.notes.models import Note
-from tertulia.notes.schemas import NoteCreate, NoteRead
 from tertulia.realtime.entities import Entity
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish

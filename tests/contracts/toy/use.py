@@ -8,7 +8,6 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from tertulia.app import create_app
 from tertulia.clock import now
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine

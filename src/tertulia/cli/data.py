@@ -1,0 +1,116 @@
+"""`tertulia export`, `import` and `demo`: the data of one user."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import UserRole
+from tertulia.cli.running import find_user_id
+from tertulia.data_folder import locked_data_folder
+from tertulia.db.opening import open_database, plain_engine
+from tertulia.errors import SettingsError
+from tertulia.exports import Exportable
+from tertulia.features import Features, discover_features
+from tertulia.files.store import FileStore
+from tertulia.ids import UserId, new_id
+from tertulia.settings import Settings, load_settings
+from tertulia.transfer.everything import export_everything
+from tertulia.transfer.importer import Importer
+from tertulia.transfer.imports import claim_import, create_import, find_import
+from tertulia.transfer.models import ImportJob
+
+
+def export_command(
+    username: Annotated[str, typer.Argument(help="The user whose data is exported.")],
+    path: Annotated[Path, typer.Argument(help="The zip file to write. It must not exist.")],
+) -> None:
+    """Export all chats, drafts and files of a user as a zip that Tertulia can import. The server may run."""
+    if path.exists():
+        raise SettingsError(f"{path} already exists. Choose another name.")
+    asyncio.run(_export(load_settings(), username, path))
+    typer.echo(f"{path} contains all data of {username}.")
+
+
+async def _export(settings: Settings, username: str, path: Path) -> None:
+    exportables = Features(discover_features()).contributed(Exportable)
+    engine = plain_engine(settings, writes=False)
+    partial = path.with_name(f"{path.name}.partial")
+    with Session(engine) as session:
+
+        async def read(work: Callable[..., Any], *args: Any) -> Any:
+            return work(session, *args)
+
+        owner = Actor(UserId(find_user_id(session, username)), UserRole.USER)
+        try:
+            with partial.open("xb") as file:
+                async for piece in export_everything(read, FileStore(settings), exportables, actor=owner):
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    engine.dispose()
+
+
+def import_command(
+    username: Annotated[str, typer.Argument(help="The user who gets the data.")],
+    path: Annotated[Path, typer.Argument(help="An export of ChatGPT, Claude, Open WebUI, LibreChat or Tertulia.")],
+) -> None:
+    """Import an export. On SQLite the server must not run; use *Settings → Data* there instead."""
+    settings = load_settings()
+    if not path.is_file():
+        raise SettingsError(f"There is no file {path}.")
+    with locked_data_folder(settings) if settings.sqlite_path else nullcontext():
+        job = asyncio.run(_import(settings, username, path, path.stat().st_size))
+    report = job.report
+    typer.echo(
+        f"Imported {report.chats} chats with {report.messages} messages, {report.files} files and {report.drafts} drafts. "
+        f"{report.already_there} already existed, {report.refused} could not be imported."
+    )
+    for problem in report.problems:
+        typer.echo(f"  {problem}")
+    if job.error:
+        typer.echo(job.error, err=True)
+        raise typer.Exit(1)
+
+
+def demo_command(username: Annotated[str, typer.Argument(help="The user who gets the chats.")]) -> None:
+    """Import sample chats. They can be undone as a whole, like every import. On SQLite the server must not run."""
+    settings = load_settings()
+    with (
+        resources.as_file(resources.files("tertulia.demo") / "chats.json") as path,
+        locked_data_folder(settings) if settings.sqlite_path else nullcontext(),
+    ):
+        job = asyncio.run(_import(settings, username, path, path.stat().st_size))
+    typer.echo(f"{username} has {job.report.chats} sample chats. Undo the import under Settings, Data.")
+
+
+async def _import(settings: Settings, username: str, path: Path, size: int) -> ImportJob:
+    db = open_database(settings)
+    await db.start()
+    try:
+        folder = settings.imports_folder
+        folder.mkdir(parents=True, exist_ok=True)
+        job_id = new_id()
+        shutil.copyfile(path, folder / job_id)
+        importer = Importer(db, FileStore(settings), folder, limit_bytes=settings.storage_per_user_bytes)
+        owner = Actor(UserId(await db.read(find_user_id, username)), UserRole.USER)
+        await db.write(create_import, owner, job_id, file_name=path.name[:255], path=job_id, size=size)
+        claimed = await db.write(claim_import, [job_id])
+        if claimed is not None:  # else a running server has claimed it and imports it
+            await importer.run(claimed)
+        while (job := await db.read(find_import, job_id)).ended_at is None:  # noqa: ASYNC110 - another process ends it
+            await asyncio.sleep(0.5)
+        return job
+    finally:
+        await db.close()
