@@ -1,4 +1,4 @@
-"""`python -m tertulia`."""
+"""Run the command line: `python -m tertulia`."""
 
 from tertulia.cli import main
 

@@ -1,4 +1,4 @@
-"""The time, in one place, so that tests can stop it."""
+"""The current time, in one place so that tests can stop it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +8,13 @@ _frozen: datetime | None = None
 
 
 def now() -> datetime:
-    """The present moment in UTC, aware, with microseconds."""
+    """Return the current time in UTC, timezone-aware, with microseconds."""
     return _frozen if _frozen is not None else datetime.now(UTC)
 
 
 @contextmanager
 def frozen(moment: datetime) -> Iterator[None]:
-    """Stop the clock at `moment` for a test; background work sees the same moment."""
+    """Stop the clock at `moment` for a test. Background work sees the same time."""
     global _frozen
     previous, _frozen = _frozen, moment
     try:

@@ -1,4 +1,4 @@
-"""The folder that a process works in: its lock, and what a running server leaves there for the command line."""
+"""Lock the data folder, and tell the command line how to reach a running server."""
 
 import fcntl
 import os
@@ -16,7 +16,7 @@ from tertulia.settings import Settings
 
 @dataclass(frozen=True)
 class Running:
-    """What a running server writes for the command line of the same machine; readable by its own user only."""
+    """Content of `server.json`, which a server writes for the command line. Only its own user can read the file."""
 
     address: str
     pid: int
@@ -27,12 +27,12 @@ class DataFolderInUse(SettingsError):
     def __init__(self, running: Running | None) -> None:
         self.running = running
         where = f"at {running.address}" if running else "with this data folder"
-        super().__init__(f"Tertulia is running already, {where}.")
+        super().__init__(f"Tertulia is already running {where}.")
 
 
 @contextmanager
 def locked_data_folder(settings: Settings) -> Iterator[None]:
-    """One process at a time on a SQLite folder. Raises DataFolderInUse. PostgreSQL takes many, so it needs no lock."""
+    """Lock a SQLite folder for one process. Raises DataFolderInUse. PostgreSQL allows many, so it needs no lock."""
     settings.data.mkdir(parents=True, exist_ok=True)
     if settings.sqlite_path is None:
         yield

@@ -1,14 +1,14 @@
-"""Failures that a caller can act on. Each kind has one HTTP status (http/problems.py); each class a stable `code`."""
+"""Errors that a caller can act on. Each kind has one HTTP status (http/problems.py), each class a stable `code`."""
 
 from collections.abc import Sequence
 from typing import ClassVar
 
-# What a failure tells besides its sentence: plain JSON.
+# A JSON value that an error carries in addition to its sentence.
 Told = str | int | bool | None | Sequence[object]
 
 
 class AppError(Exception):
-    """An expected failure: `detail` is for people and may change, `code` and `fields` are for programs."""
+    """An expected error. `detail` is for people and may change. `code` and `fields` are for programs."""
 
     code: ClassVar[str] = "internal_error"
 
@@ -27,11 +27,11 @@ class Unauthenticated(AppError):
 
 
 class NotFound(AppError):
-    """Missing, or not yours: the two look alike, so that ids cannot be probed."""
+    """Missing or not accessible. Both look the same, so that ids cannot be probed."""
 
     code = "not_found"
 
-    def __init__(self, detail: str = "There is nothing here, or it is not yours.") -> None:
+    def __init__(self, detail: str = "This does not exist, or you do not have access to it.") -> None:
         super().__init__(detail)
 
 
@@ -44,7 +44,7 @@ class Conflict(AppError):
 
 
 class Invalid(AppError):
-    """A value that cannot be accepted; `field` names it as the caller wrote it."""
+    """A value that cannot be accepted. `field` is its name in the request."""
 
     code = "invalid"
 
@@ -73,12 +73,12 @@ class TooMany(AppError):
 
 
 class RangeNotSatisfiable(AppError):
-    """A part of a file is wanted that it does not have."""
+    """The requested range is beyond the end of the file."""
 
     code = "range_not_satisfiable"
 
     def __init__(self, size_bytes: int) -> None:
-        super().__init__(f"The file has {size_bytes:,} bytes; the wanted part lies beyond them.", size_bytes=size_bytes)
+        super().__init__(f"The file has {size_bytes:,} bytes. The range starts after its end.", size_bytes=size_bytes)
 
 
 class Unavailable(AppError):
@@ -86,7 +86,7 @@ class Unavailable(AppError):
 
 
 class StorageUnavailable(Unavailable):
-    """The database did not take the work; nothing of it was kept, so it is safe to try again."""
+    """The database could not store the work. Nothing was kept, so it is safe to try again."""
 
     code = "storage_unavailable"
 
@@ -95,4 +95,4 @@ class StorageUnavailable(Unavailable):
 
 
 class SettingsError(Exception):
-    """A setting that stops the start: the message says which and why."""
+    """A setting that prevents the start. The message says which one and why."""

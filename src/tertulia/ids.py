@@ -1,7 +1,7 @@
-"""Identifiers: UUIDv7 in canonical text, with a type for each kind of thing.
+"""Identifiers: UUIDv7 as canonical text, with a type for each kind of object.
 
-Text is what the wire needs, so the hot paths never build a UUID object; the database keeps 16 bytes (SQLite) or a
-native uuid (PostgreSQL), see db/types.py.
+The wire needs text, so hot paths never build a UUID object. The database stores 16 bytes (SQLite) or a native uuid
+(PostgreSQL): see db/types.py.
 """
 
 import secrets
@@ -18,9 +18,9 @@ _last = 0
 
 
 def new_id() -> str:
-    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then 12 bits of sequence, then randomness.
+    """Create a UUIDv7 (RFC 9562): 48 bits of milliseconds, 12 bits of sequence, then random bits.
 
-    Never goes backwards within a process, even when the clock does, because pages are ordered by id.
+    Ids only increase within a process, even if the clock goes back, because pages are ordered by id.
     """
     global _last
     stamp = (time.time_ns() // 1_000_000) << 12 | secrets.randbits(11)
@@ -33,13 +33,13 @@ def new_id() -> str:
 
 @lru_cache(maxsize=8192)
 def format_id(raw: bytes) -> str:
-    """The canonical text of 16 bytes; remembered, because the ids of a page come several times in it."""
+    """Format 16 bytes as canonical text. Cached, because a page repeats the same ids."""
     text = raw.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def parse_id(text: str) -> str:
-    """The canonical text of an id in any of the spellings that UUIDs have; raises ValueError."""
+    """Return the canonical text of an id in any UUID spelling. Raises ValueError."""
     return str(UUID(text))
 
 

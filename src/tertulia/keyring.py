@@ -1,7 +1,7 @@
-"""The ring of secret keys: one derived key for each purpose, and values sealed under it.
+"""The ring of secret keys: derive one key for each purpose, sign messages, and seal values.
 
-The ring lives outside the database and outside backups: in `TERTULIA_SECRET_KEYS`, or in `secret_keys` in the data
-folder (mode 0600, made at the first start). The first key is the primary one; the others still open what they sealed.
+The ring is stored outside the database and its backups: in `TERTULIA_SECRET_KEYS`, or in `secret_keys` in the data
+folder (mode 0600, created at the first start). The first key is the primary one. The others open what they sealed.
 """
 
 import base64
@@ -31,30 +31,30 @@ log = logging.getLogger(__name__)
 
 
 class UnknownKey(Unavailable):
-    """A stored value was sealed with a key that this process's ring does not hold."""
+    """A stored value was sealed with a key that this process's ring does not have."""
 
     code = "secret_key_unknown"
 
     def __init__(self, key_id: str) -> None:
         super().__init__(
-            f"The database holds secrets sealed with the key {key_id}, which the key ring lacks. The operator gives back the "
-            "ring that was used before (TERTULIA_SECRET_KEYS, or secret_keys in the data folder), or restarts this server "
-            "after a rotation."
+            f"The database has secrets sealed with the key {key_id}, which is not in the key ring. The operator can "
+            "restore the earlier ring (TERTULIA_SECRET_KEYS, or secret_keys in the data folder), or restart this "
+            "server after a rotation."
         )
 
 
 class SealBroken(Unavailable):
-    """A sealed value was changed, or is another row's: it opens for nobody."""
+    """A sealed value was changed, or belongs to another row. It cannot be opened."""
 
     code = "secret_broken"
 
     def __init__(self) -> None:
-        super().__init__("This secret was damaged where it is stored. Enter it again.")
+        super().__init__("This stored secret is damaged. Enter it again.")
 
 
 @dataclass(frozen=True)
 class SealedFor:
-    """What a sealed value belongs to. It opens in this place only: copied to another row it is of no use."""
+    """The place that a sealed value belongs to. A copy in another row cannot be opened."""
 
     table: str
     column: str
@@ -66,7 +66,7 @@ class SealedFor:
 
 
 class KeyRing:
-    """Keys of 256 bits, the primary one first. It has no repr of its own, so that no log can show one."""
+    """Keys of 256 bits, the primary one first. There is no custom repr, so that no log can show a key."""
 
     def __init__(self, keys: tuple[bytes, ...]) -> None:
         self._derived: dict[Purpose, list[bytes]] = {
@@ -78,26 +78,29 @@ class KeyRing:
         return _signature(self._derived[purpose][0], message)
 
     def signatures(self, purpose: Purpose, message: bytes) -> tuple[bytes, ...]:
-        """One for each key of the ring, that of the primary key first."""
+        """Return one signature for each key of the ring, the primary key's first."""
         return tuple(_signature(key, message) for key in self._derived[purpose])
 
     def verifies(self, purpose: Purpose, message: bytes, signature: bytes) -> bool:
-        """Whether any key of the ring made this signature for this purpose; compared in constant time."""
+        """Return whether any key of the ring made this signature for this purpose. Compares in constant time."""
         return any(hmac.compare_digest(_signature(key, message), signature) for key in self._derived[purpose])
 
     def seal(self, value: bytes, place: SealedFor) -> str:
-        """`version.key_id.wrapped data key.ciphertext`: the value under a key of its own, that key under the primary one."""
+        """Encrypt the value with a new data key, and that key with the primary key.
+
+        Returns `version.key_id.wrapped data key.ciphertext`.
+        """
         data_key = AESGCM.generate_key(256)
         body = _encrypt(data_key, value, place.associated_data())
         return ".".join((SEAL_VERSION, self.key_ids[0], _text(self._wrap(data_key, place)), _text(body)))
 
     def open(self, sealed: str, place: SealedFor) -> bytes:
-        """Raises UnknownKey, SealBroken."""
+        """Decrypt a sealed value. Raises UnknownKey, SealBroken."""
         data_key, body = self._unwrap(sealed, place)
         return _decrypt(data_key, body, place.associated_data())
 
     def rewrap(self, sealed: str, place: SealedFor) -> str:
-        """The same value with its data key under the primary key. Raises UnknownKey, SealBroken."""
+        """Return the sealed value with its data key under the primary key. Raises UnknownKey, SealBroken."""
         data_key, body = self._unwrap(sealed, place)
         return ".".join((SEAL_VERSION, self.key_ids[0], _text(self._wrap(data_key, place)), _text(body)))
 
@@ -117,7 +120,7 @@ class KeyRing:
 
 
 def key_id_of(sealed: str) -> str:
-    """Which key of a ring a sealed value needs."""
+    """Return the id of the key that a sealed value needs."""
     return sealed.split(".", 2)[1]
 
 
@@ -145,7 +148,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _key_id(key: bytes) -> str:
-    """A name for a key that tells nothing of it."""
+    """Return an id for a key that reveals nothing about it."""
     return hashlib.sha256(b"tertulia/key-id\x1f" + key).hexdigest()[:12]
 
 
@@ -154,12 +157,12 @@ def _signature(key: bytes, message: bytes) -> bytes:
 
 
 def _derive(key: bytes, purpose: str) -> bytes:
-    """RFC 5869: a value made for one purpose is never accepted for another."""
+    """Derive a key (RFC 5869), so that a value made for one purpose is never accepted for another."""
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=f"tertulia/{purpose}".encode()).derive(key)
 
 
 def find_keyring(configured: str | None, data_folder: Path) -> KeyRing | None:
-    """Read the ring; None if there is none yet. Raises SettingsError when it cannot be used."""
+    """Read the ring, or return None if there is none yet. Raises SettingsError if it cannot be used."""
     if configured:
         return KeyRing(_parse(configured, "TERTULIA_SECRET_KEYS"))
     path = ring_path(data_folder)
@@ -171,17 +174,17 @@ def find_keyring(configured: str | None, data_folder: Path) -> KeyRing | None:
 
 
 def open_keyring(configured: str | None, data_folder: Path) -> KeyRing:
-    """Read the ring, or make one in the data folder. Raises SettingsError when it cannot be used."""
-    found = find_keyring(configured, data_folder)
-    if found is not None:
-        return found
+    """Read the ring, or create one in the data folder. Raises SettingsError if it cannot be used."""
+    ring = find_keyring(configured, data_folder)
+    if ring is not None:
+        return ring
     try:
         _write(ring_path(data_folder), (secrets.token_bytes(KEY_BYTES),), is_new=True)
     except FileExistsError:
-        log.info("another process made the key ring first; this one uses it")
-    made = find_keyring(None, data_folder)
-    assert made is not None
-    return made
+        log.info("another process created the key ring first; using it")
+    ring = find_keyring(None, data_folder)
+    assert ring is not None
+    return ring
 
 
 def ring_path(data_folder: Path) -> Path:
@@ -189,21 +192,21 @@ def ring_path(data_folder: Path) -> Path:
 
 
 def add_primary_key(path: Path) -> KeyRing:
-    """Put a new key before those of a ring's file; the old ones stay, and open what they sealed."""
+    """Put a new key first in a ring's file. The old keys stay and open what they sealed."""
     keys = (secrets.token_bytes(KEY_BYTES), *_parse(path.read_text(), str(path)))
     _write(path, keys)
     return KeyRing(keys)
 
 
 def keep_only_primary(path: Path) -> KeyRing:
-    """Forget the old keys, once nothing is sealed with them any more."""
+    """Remove the old keys. The caller checks that nothing is sealed with them any more."""
     keys = _parse(path.read_text(), str(path))[:1]
     _write(path, keys)
     return KeyRing(keys)
 
 
 def _write(path: Path, keys: tuple[bytes, ...], *, is_new: bool = False) -> None:
-    """Whole or not at all, and on the disk before anything relies on it. A new one raises FileExistsError if it is there."""
+    """Write the file atomically and sync it to disk. With `is_new`, raises FileExistsError if the file exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

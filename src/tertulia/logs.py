@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, without bodies, prompts, tokens, cookies or query strings."""
+"""Write logs as one JSON object per line, without bodies, prompts, tokens, cookies or query strings."""
 
 import logging
 import re
@@ -29,8 +29,8 @@ class JsonLines(logging.Formatter):
 
 
 def mask(text: str) -> str:
-    """Known shapes of secrets, made unreadable."""
-    return _SECRETS.sub(lambda found: f"{found[1] or found[2] or ''}…", text)
+    """Mask known shapes of secrets."""
+    return _SECRETS.sub(lambda match: f"{match[1] or match[2] or ''}…", text)
 
 
 def configure_logs(level: str) -> None:
@@ -39,6 +39,6 @@ def configure_logs(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("httpx", "asyncio", "uvicorn", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # They log addresses with their keys, and the beginnings of bodies with their errors; what fails is told by whoever called.
+    # They log URLs that contain keys, and parts of bodies in errors. The caller logs failures itself.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     logging.getLogger("mcp").setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI makes of the routes, and what they only refer to: problems, events of streams."""
+"""Build the OpenAPI document: the routes, and the shapes they only refer to (problems and stream events)."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from tertulia.services import Services
 
 
 def build_openapi(app: FastAPI) -> dict[str, Any]:
-    """Made once; web/src/api/generated is made from it, and `make check` compares."""
+    """Build the document once. web/src/api/generated is generated from it, and `make check` compares them."""
     if app.openapi_schema is None:
         described = FastAPI(openapi_url=None)
         services: Services = app.state.services
@@ -42,9 +42,9 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
             "SharedRunEvent": SHARED_RUN_EVENT,
         }
         for name, adapter in named.items():
-            made = adapter.json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
-            schemas |= {key: value for key, value in made.pop("$defs", {}).items() if key not in schemas}
-            schemas[name] = made
+            schema = adapter.json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
+            schemas |= {key: value for key, value in schema.pop("$defs", {}).items() if key not in schemas}
+            schemas[name] = schema
         schemas["ServerEvent"] = {
             "anyOf": [
                 {"$ref": f"#/components/schemas/{name}"} for name in ("Ready", "Reload", "ChangeEvent", "PresenceEvent")

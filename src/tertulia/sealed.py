@@ -1,4 +1,4 @@
-"""All secrets that are stored: what the ring must open, and bringing them under its primary key, a few at a time."""
+"""Find the keys that stored secrets need, and move the secrets to the primary key in small batches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ AT_ONCE = 100
 
 @dataclass(frozen=True)
 class _Sealed:
-    """A column of ciphertext of a table whose rows belong to somebody."""
+    """A column of ciphertext in a table whose rows belong to users."""
 
     model: type[ProviderConfig | ToolServer | ToolCredential | ToolSignIn]
     column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
@@ -36,35 +36,38 @@ SEALED = (
 
 
 def list_key_ids(session: Session) -> set[str]:
-    """The keys of the ring that stored secrets need; tables that an older schema does not have yet hold none."""
-    there = set(sa.inspect(session.connection()).get_table_names())
-    found: set[str] = set()
-    for one in SEALED:
-        if one.model.__tablename__ in there:
-            # `1.` and twelve characters: see keyring.py.
-            query = sa.select(sa.func.substr(one.column, 3, 12)).where(one.column.is_not(None)).distinct()
-            found.update(session.scalars(query))
-    return found
+    """Return the ids of the keys that stored secrets need. Skips tables that an older schema does not have yet."""
+    tables = set(sa.inspect(session.connection()).get_table_names())
+    key_ids: set[str] = set()
+    for sealed in SEALED:
+        if sealed.model.__tablename__ in tables:
+            # A sealed value starts with `1.` and a key id of twelve characters: see keyring.py.
+            query = sa.select(sa.func.substr(sealed.column, 3, 12)).where(sealed.column.is_not(None)).distinct()
+            key_ids.update(session.scalars(query))
+    return key_ids
 
 
 def require_keys(engine: sa.Engine, ring: KeyRing | None) -> None:
-    """Whether the ring opens what is stored, looked up without writing anything. Raises UnknownKey."""
+    """Check that the ring has the keys of all stored secrets, without writing. Raises UnknownKey."""
     with engine.connect() as connection:
         missing = list_key_ids(Session(connection)) - set(ring.key_ids if ring else ())
         if missing:
             raise UnknownKey(min(missing))
 
 
-def rewrap_secrets(engine: sa.Engine, ring: KeyRing, told: Callable[[int], None]) -> int:
-    """Every secret under the primary key; `told` hears how many are done after each transaction. It can be stopped anywhere."""
+def rewrap_secrets(engine: sa.Engine, ring: KeyRing, on_progress: Callable[[int], None]) -> int:
+    """Move every secret to the primary key, and return how many changed. It can be interrupted and run again.
+
+    `on_progress(count)` is called after each transaction with the number changed so far.
+    """
     done = 0
-    for one in SEALED:
+    for sealed in SEALED:
         after: str | None = None
         while True:
             with Session(engine) as session, session.begin():
-                changed, after = rewrap(session, one, ring, after=after, limit=AT_ONCE)
+                changed, after = rewrap(session, sealed, ring, after=after, limit=AT_ONCE)
             done += changed
-            told(done)
+            on_progress(done)
             if after is None:
                 break
     return done
@@ -73,7 +76,7 @@ def rewrap_secrets(engine: sa.Engine, ring: KeyRing, told: Callable[[int], None]
 def rewrap(
     session: Session, sealed: _Sealed, ring: KeyRing, *, after: str | None, limit: int
 ) -> tuple[int, str | None]:
-    """Put the next few secrets under the primary key: how many changed, and where to go on, None at the end."""
+    """Move the next secrets to the primary key. Return how many changed, and the id to continue after or None."""
     model, column = sealed.model, sealed.column
     query = sa.select(model.id, model.user_id, column).where(column.is_not(None)).order_by(model.id)
     if after is not None:
@@ -84,7 +87,7 @@ def rewrap(
         assert value is not None
         if key_id_of(value) == ring.key_ids[0]:
             continue
-        # Only if it is still what was read: a person may be changing it at this moment.
+        # Only if it is unchanged: the user may be changing it at the same time.
         changed += rowcount(
             session,
             sa.update(model)

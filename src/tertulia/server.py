@@ -1,4 +1,4 @@
-"""Serving: the port, the address that is printed, and an orderly end."""
+"""Run the server: bind the port, print the address, and shut down in order."""
 
 import gc
 import os
@@ -27,17 +27,17 @@ from tertulia.transfer.backup import back_up
 
 DEFAULT_PORT = 8000
 PORTS_TRIED = 100
-# Open streams end at once, running replies get ten seconds, storing what is left of them a few more.
+# Open streams end at once, running replies get ten seconds, and storing partial replies a few more.
 SHUTDOWN_S = 20
 
 
 def bind(settings: Settings) -> socket.socket:
-    """The socket to listen on. Only the default port moves to the next free one; a given one that is busy raises."""
+    """Open the socket to listen on. Only the default port moves to the next free one. Raises SettingsError."""
     first = DEFAULT_PORT if settings.port is None else settings.port
     for port in range(first, first + (PORTS_TRIED if settings.port is None else 1)):
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
-        # A server that was killed a second ago leaves connections behind that do not make the port busy.
+        # Connections that a killed server left behind must not make the port busy.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((settings.host, port))
@@ -46,19 +46,19 @@ def bind(settings: Settings) -> socket.socket:
         except PermissionError:
             sock.close()
             raise SettingsError(
-                f"Port {port} needs more rights than this user has. Set PORT to one above 1023."
+                f"Port {port} needs more privileges than this user has. Set PORT to a number above 1023."
             ) from None
         except OSError as error:
             sock.close()
             if settings.port is not None:
                 raise SettingsError(
-                    f"{settings.host}:{port} cannot be listened on: {error.strerror}. Set HOST or PORT."
+                    f"Cannot listen on {settings.host}:{port}: {error.strerror}. Change HOST or PORT."
                 ) from None
     raise SettingsError(f"The ports {first} to {first + PORTS_TRIED - 1} are all busy. Set PORT to a free one.")
 
 
 class TertuliaServer(uvicorn.Server):
-    """Says its address when it is ready, and lets open streams go as soon as it is asked to stop."""
+    """A server that prints its address when ready, and closes open streams as soon as it is asked to stop."""
 
     def __init__(self, config: uvicorn.Config, services: Services, announcement: str) -> None:
         super().__init__(config)
@@ -72,8 +72,8 @@ class TertuliaServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
-            print("\nStopping: replies that are being written get ten seconds …", flush=True)
-        # Not handed on: a stop that was asked for, and that went well, ends with exit code 0.
+            print("\nStopping. Running replies have ten seconds to finish …", flush=True)
+        # The signal is not raised again: a requested stop that succeeds ends with exit code 0.
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
@@ -83,7 +83,7 @@ class TertuliaServer(uvicorn.Server):
 
 
 def _check_keys(settings: Settings) -> None:
-    """Before anything is written. Raises SettingsError where the ring does not open what is stored."""
+    """Check the keys before anything is written. Raises SettingsError if the ring cannot open the stored secrets."""
     if settings.sqlite_path is not None and not settings.sqlite_path.exists():
         return
     engine = plain_engine(settings, writes=False)
@@ -96,18 +96,18 @@ def _check_keys(settings: Settings) -> None:
 
 
 def serve(settings: Settings) -> None:
-    """Run until a signal. Raises SettingsError with a sentence when it cannot start."""
+    """Run until a signal. Raises SettingsError if it cannot start."""
     configure_logs(settings.log_level)
-    os.umask(0o077)  # what people say is for nobody else on this machine
-    # The loop asks for the interpreter after each write to a socket, and must not wait 5 ms for a thread at a query.
+    os.umask(0o077)  # other users of this machine must not read the data
+    # The event loop needs the GIL after each socket write, and must not wait 5 ms for a thread that runs a query.
     sys.setswitchinterval(0.0005)
     with locked_data_folder(settings):
         _check_keys(settings)
         sock = bind(settings)
-        found = upgrade_schema(settings, now=now(), back_up=lambda path: back_up(settings, path, now=now()))
-        if found == "older":
+        old_state = upgrade_schema(settings, now=now(), back_up=lambda path: back_up(settings, path, now=now()))
+        if old_state == "older":
             print(
-                "The database was brought to this version; a backup of the old one lies beside it.",
+                "The database was upgraded to this version. A backup of the old one was saved first.",
                 flush=True,
             )
         control_token = secrets.token_urlsafe(32)
@@ -116,7 +116,7 @@ def serve(settings: Settings) -> None:
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         for name in settings.reserved_in_use():
             print(f"{environment_name(name)} is set, but this version does not use it yet.", file=sys.stderr)
-        written = write_running(settings, Running(address, os.getpid(), control_token))
+        running_file = write_running(settings, Running(address, os.getpid(), control_token))
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -143,6 +143,6 @@ def serve(settings: Settings) -> None:
         try:
             server.run(sockets=[sock])
         finally:
-            written.unlink(missing_ok=True)
+            running_file.unlink(missing_ok=True)
     if not server.started:
-        raise SettingsError("The server could not start; its log above says why.")
+        raise SettingsError("The server could not start. See the log above.")

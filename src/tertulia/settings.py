@@ -1,4 +1,4 @@
-"""All settings: one frozen object, read once from `tertulia.toml` and the environment (which wins), and passed down."""
+"""All settings: one frozen object, read once from `tertulia.toml` and the environment, which takes precedence."""
 
 import json
 import os
@@ -15,13 +15,13 @@ from tertulia.errors import SettingsError
 
 PREFIX = "TERTULIA_"
 UNPREFIXED = ("HOST", "PORT")
-# Names that are taken already, for capabilities that this version does not have; `tertulia serve` warns about them.
+# Names reserved for features that this version does not have. `tertulia serve` warns about them.
 RESERVED = ("sign_up",)
 LOCAL_MODELS = ("qwen2.5-1.5b", "qwen2.5-0.5b", "smollm2-135m")
 
 
 class OperatorConfig(BaseModel):
-    """A provider that the operator gives to everybody."""
+    """A provider that the operator configures for all users."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,11 +29,11 @@ class OperatorConfig(BaseModel):
     api_key: str | None = Field(None, repr=False)
     base_url: str | None = None
     settings: dict[str, str] = Field(default_factory=dict)
-    models: tuple[str, ...] = ()  # to offer when the address does not list its own
+    models: tuple[str, ...] = ()  # offered if the address does not list its models
 
 
 class ToolServerConfig(BaseModel):
-    """An MCP server that the operator gives to everybody: a program that is started here, or an address."""
+    """An MCP server that the operator configures for all users: a local program or an address."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,7 +41,7 @@ class ToolServerConfig(BaseModel):
     command: str | None = None
     args: tuple[str, ...] = ()
     env: dict[str, str] = Field(default_factory=dict, repr=False)
-    folder: str | None = None  # to start it in
+    folder: str | None = None  # working directory of the program
     url: str | None = Field(None, pattern="^https?://")
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     cost_per_call: Decimal = Field(Decimal(0), ge=0, le=1000)
@@ -55,33 +55,33 @@ class ToolServerConfig(BaseModel):
 
 
 class Settings(BaseModel):
-    """In the environment a name is `TERTULIA_` and the field in capitals, `HOST` and `PORT` alone excepted."""
+    """The environment variable of a field is `TERTULIA_` and its name in capitals, except for `HOST` and `PORT`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="The address to listen on. Anything but loopback is reached by others.")
+    host: str = Field("127.0.0.1", description="The address to listen on. Others can reach anything but loopback.")
     port: int | None = Field(
-        None, ge=0, le=65535, description="The port. Not given: 8000, or the next free one. 0: any free one."
+        None, ge=0, le=65535, description="The port. If unset: 8000, or the next free port. 0: any free port."
     )
-    # Absolute, because processes that look into files begin in folders of their own.
+    # Absolute, because subprocesses that read files run in other folders.
     data: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         Path("data"), validate_default=True, description="The folder for the database, the keys and the built-in model."
     )
     database_url: str | None = Field(
         None,
-        description="`sqlite:///path` or `postgresql://user:password@host/name`. Not given: SQLite in the folder.",
+        description="`sqlite:///path` or `postgresql://user:password@host/name`. If unset: SQLite in the data folder.",
     )
     public_url: str | None = Field(
         None,
-        description="Where browsers reach the server when a proxy stands before it, such as `https://chat.example`.",
+        description="The URL where browsers reach the server through a proxy, such as `https://chat.example`.",
     )
     trusted_proxies: tuple[str, ...] = Field(
-        (), description="Addresses of proxies whose forwarding headers are believed, separated by commas."
+        (), description="Addresses of proxies whose forwarding headers are trusted, separated by commas."
     )
     secret_keys: str | None = Field(
         None,
         repr=False,
-        description="The key ring: 32 bytes in base64 each, primary first. Not given: a file in the folder.",
+        description="The key ring: keys of 32 bytes in base64, the primary one first. If unset: a file in the folder.",
     )
     local_model: str = Field(
         "qwen2.5-1.5b",
@@ -89,36 +89,36 @@ class Settings(BaseModel):
     )
     embedding_model: Literal["minilm-l6-v2", "none"] = Field(
         "minilm-l6-v2",
-        description="The model of search by meaning, which runs here (about 220 MB of memory while it works, best in English), or "
-        "`none`.",
+        description="The model for semantic search, which runs here (about 220 MB of memory while it works, best in "
+        "English), or `none`.",
     )
     openai_base_url: str | None = Field(
         None,
-        description="An OpenAI-compatible address for everyone, ending in `/v1`; it may lie inside your network. With a key "
-        "alone it is OpenAI's own.",
+        description="An OpenAI-compatible address for everyone, ending in `/v1`. It may be inside your network. With a "
+        "key alone it is OpenAI's own.",
     )
-    openai_api_key: str | None = Field(None, repr=False, description="The key for that address.")
+    openai_api_key: str | None = Field(None, repr=False, description="The API key for that address.")
     openai_models: tuple[str, ...] = Field(
-        (), description="Model names to offer when the address does not list its own, separated by commas."
+        (), description="Model names to offer if the address does not list its models, separated by commas."
     )
-    anthropic_base_url: str | None = Field(None, description="Another address of Anthropic's API for everyone.")
-    anthropic_api_key: str | None = Field(None, repr=False, description="Anthropic's key for everyone.")
+    anthropic_base_url: str | None = Field(None, description="Another address of Anthropic's API, for everyone.")
+    anthropic_api_key: str | None = Field(None, repr=False, description="Anthropic's API key, for everyone.")
     providers: tuple[OperatorConfig, ...] = Field(
         (),
         repr=False,
         description="More providers for everyone: a JSON list of `{provider, api_key?, base_url?, settings?, models?}`, or "
-        "`[[providers]]` tables in `tertulia.toml`. docs/reference/providers.md lists the providers.",
+        "`[[providers]]` tables in `tertulia.toml`. See docs/reference/providers.md.",
     )
     tool_servers: tuple[ToolServerConfig, ...] = Field(
         (),
         repr=False,
-        description="MCP servers whose tools everyone can choose: a JSON list of `{name, command, args?, env?, folder?}` for "
-        "programs that run here, or `{name, url, headers?}`; each may have `cost_per_call` and `environment`, `test` or `prod`. Or "
-        "`[[tool_servers]]` tables in `tertulia.toml`. See docs/guides/tools.md.",
+        description="MCP servers with tools for everyone: a JSON list of `{name, command, args?, env?, folder?}` for "
+        "programs, or `{name, url, headers?}`. Each may have `cost_per_call` and `environment`, `test` or `prod`. "
+        "Or `[[tool_servers]]` tables in `tertulia.toml`. See docs/guides/tools.md.",
     )
     outbound_allow: tuple[str, ...] = Field(
         (),
-        description="Origins inside your network that people may name as their providers and tool servers, such as "
+        description="Origins inside your network that users may enter as providers and tool servers, such as "
         "`http://localhost:11434`, separated by commas.",
     )
     model_mirror: str | None = Field(
@@ -126,35 +126,37 @@ class Settings(BaseModel):
         description="The address of a folder with the built-in models by file name. It is tried before their publishers.",
     )
     messages_per_day: int | None = Field(
-        None, ge=0, description="Messages that each person may send a day (in UTC). Not given: as many as they like."
+        None, ge=0, description="Messages that each user may send per day (UTC). If unset: no limit."
     )
-    provider_connect_s: float = Field(5, gt=0, description="How long a provider may take to accept a connection.")
-    provider_first_byte_s: float = Field(60, gt=0, description="How long until the first byte of its reply.")
-    provider_idle_s: float = Field(60, gt=0, description="How long it may be silent within a reply.")
-    provider_whole_s: float = Field(900, gt=0, description="How long one reply may take as a whole.")
-    runs_at_once: int = Field(4, ge=1, le=64, description="Runs of one user that generate at the same time; more wait.")
-    session_idle_days: int = Field(7, ge=1, le=365, description="Days without use after which a sign-in ends.")
-    session_absolute_days: int = Field(30, ge=1, le=365, description="Days after which a sign-in ends in any case.")
-    trash_days: int = Field(30, ge=1, description="Days after which the trash is emptied.")
-    change_days: int = Field(7, ge=1, description="Days for which clients can catch up on live updates.")
+    provider_connect_s: float = Field(5, gt=0, description="Seconds to wait for a connection to a provider.")
+    provider_first_byte_s: float = Field(60, gt=0, description="Seconds to wait for the first byte of a reply.")
+    provider_idle_s: float = Field(60, gt=0, description="Seconds to wait between two bytes of a reply.")
+    provider_whole_s: float = Field(900, gt=0, description="Seconds that one reply may take in total.")
+    runs_at_once: int = Field(
+        4, ge=1, le=64, description="Runs of one user that generate at the same time. Others wait."
+    )
+    session_idle_days: int = Field(7, ge=1, le=365, description="Days without use after which a session ends.")
+    session_absolute_days: int = Field(30, ge=1, le=365, description="Days after which a session ends in any case.")
+    trash_days: int = Field(30, ge=1, description="Days that deleted items stay in the trash.")
+    change_days: int = Field(7, ge=1, description="Days for which clients can resume live updates.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="What is logged, one JSON object a line."
+        "info", description="The lowest level that is logged, as one JSON object per line."
     )
-    api_calls_per_minute: int = Field(600, ge=0, description="Calls a minute for each API token; 0: no limit.")
+    api_calls_per_minute: int = Field(600, ge=0, description="Calls per minute for each API token. 0: no limit.")
     redis_url: str | None = Field(
         None,
         repr=False,
-        description="`redis://…`: how several server processes on PostgreSQL pass on replies while they are written. Not "
-        "given: PostgreSQL does it.",
+        description="`redis://…`: carries replies in progress between several server processes on PostgreSQL. If "
+        "unset: PostgreSQL carries them.",
     )
     files_url: str | None = Field(
         None,
         repr=False,
-        description="Where files are kept: `file:///folder` or `s3://bucket/folder`, whose keys come from the usual `AWS_…` "
-        "variables. Not given: `files` in the folder.",
+        description="Where files are stored: `file:///folder` or `s3://bucket/folder`, with keys from the usual "
+        "`AWS_…` variables. If unset: `files` in the data folder.",
     )
-    storage_per_user_mib: int = Field(5120, ge=1, description="MiB of files that each person may keep.")
-    sign_up: Literal["closed", "open"] = Field("closed", description="Reserved: whether strangers may make accounts.")
+    storage_per_user_mib: int = Field(5120, ge=1, description="MiB of files that each user may store.")
+    sign_up: Literal["closed", "open"] = Field("closed", description="Reserved: whether strangers may create accounts.")
 
     @field_validator("trusted_proxies", "openai_models", "outbound_allow", mode="before")
     @classmethod
@@ -174,9 +176,9 @@ class Settings(BaseModel):
     @field_validator("tool_servers")
     @classmethod
     def _have_names(cls, value: tuple[ToolServerConfig, ...]) -> tuple[ToolServerConfig, ...]:
-        names = [one.name for one in value]
+        names = [server.name for server in value]
         if len(set(names)) < len(names):
-            raise ValueError("two servers have one name")
+            raise ValueError("two servers have the same name")
         return value
 
     @field_validator("outbound_allow")
@@ -225,7 +227,7 @@ class Settings(BaseModel):
 
     @property
     def sqlite_path(self) -> Path | None:
-        """Where the SQLite database is, or None on PostgreSQL."""
+        """Return the path of the SQLite database, or None on PostgreSQL."""
         if self.database_url is None:
             return self.data / "tertulia.db"
         return Path(self.database_url.removeprefix("sqlite:///")) if self.database_url.startswith("sqlite") else None
@@ -245,10 +247,10 @@ class Settings(BaseModel):
         return self.storage_per_user_mib * 2**20
 
     def operator_providers(self) -> list[OperatorConfig]:
-        """All that the operator gives to everybody, the short names included."""
-        found = list(self.providers)
+        """Return the providers for all users, including those from the OpenAI and Anthropic settings."""
+        providers = list(self.providers)
         if self.openai_base_url or self.openai_api_key:
-            found.insert(
+            providers.insert(
                 0,
                 OperatorConfig(
                     provider="openai",
@@ -258,13 +260,13 @@ class Settings(BaseModel):
                 ),
             )
         if self.anthropic_base_url or self.anthropic_api_key:
-            found.append(
+            providers.append(
                 OperatorConfig(provider="anthropic", api_key=self.anthropic_api_key, base_url=self.anthropic_base_url)
             )
-        return found
+        return providers
 
     def reserved_in_use(self) -> list[str]:
-        """Names of reserved settings that somebody set: they do nothing yet, and the operator should know."""
+        """Return the names of reserved settings that are set. They do nothing yet, so the operator is warned."""
         return [name for name in RESERVED if name in self.model_fields_set]
 
 
@@ -273,7 +275,7 @@ def environment_name(field: str) -> str:
 
 
 def load_settings(environment: Mapping[str, str] = os.environ, file: Path = Path("tertulia.toml")) -> Settings:
-    """Read the file, then the environment over it. Raises SettingsError with every wrong setting and why."""
+    """Read the file, then the environment, which overrides it. Raises SettingsError with the wrong settings and why."""
     known = {environment_name(field): field for field in Settings.model_fields}
     try:
         values: dict[str, object] = tomllib.loads(file.read_text()) if file.is_file() else {}
@@ -283,7 +285,7 @@ def load_settings(environment: Mapping[str, str] = os.environ, file: Path = Path
         if name in known and value != "":
             values[known[name]] = value
         elif name.startswith(PREFIX) and name not in known:
-            raise SettingsError(f"{name} is not a setting. docs/reference/settings.md lists them all.")
+            raise SettingsError(f"{name} is not a setting. See docs/reference/settings.md.")
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -295,5 +297,5 @@ def load_settings(environment: Mapping[str, str] = os.environ, file: Path = Path
 def _sentence(location: tuple[int | str, ...], message: str, kind: str) -> str:
     field = str(location[0])
     if kind == "extra_forbidden":
-        return f"{field} in tertulia.toml is not a setting. docs/reference/settings.md lists them all."
+        return f"{field} in tertulia.toml is not a setting. See docs/reference/settings.md."
     return f"{environment_name(field)}: {message.removeprefix('Value error, ')}"

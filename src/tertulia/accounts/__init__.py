@@ -1,1 +1,1 @@
-"""People: who they are, how they sign in, and what they may read and write."""
+"""Users: who they are, how they sign in, and what they may read and write."""

@@ -28,10 +28,10 @@ def granted_to_actor() -> tuple[ColumnElement[bool] | sa.orm.InstrumentedAttribu
     return (Share.shared_with_user_id == actor_id(), Share.can_read, is_valid_share())
 
 
-def is_granted(covering: ColumnElement[bool], permission: sa.orm.InstrumentedAttribute[bool]) -> ColumnElement[bool]:
-    """Build the condition that a valid share `covering` the object gives the actor this permission."""
+def is_granted(is_share_of: ColumnElement[bool], permission: sa.orm.InstrumentedAttribute[bool]) -> ColumnElement[bool]:
+    """Build the condition that a valid share that `is_share_of` selects gives the actor this permission."""
     return (
         sa.select(sa.literal(1))
-        .where(covering, Share.shared_with_user_id == actor_id(), permission, is_valid_share())
+        .where(is_share_of, Share.shared_with_user_id == actor_id(), permission, is_valid_share())
         .exists()
     )

@@ -1,4 +1,4 @@
-"""Who asks: the one value that every permission is decided on."""
+"""The actor: the user and credential of a call, from which every permission is decided."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from tertulia.accounts.models import Scope, UserRole
 from tertulia.errors import Forbidden
 from tertulia.ids import UserId
 
-# The person at the machine's own command line, who may administer and owns nothing.
+# The operator at the server's command line, who may administer and owns nothing.
 OPERATOR_ID = UserId("00000000-0000-0000-0000-000000000000")
 
 
@@ -21,25 +21,25 @@ class ScopeMissing(Forbidden):
     code = "scope_missing"
 
     def __init__(self, scope: Scope) -> None:
-        super().__init__(f"This API token lacks the scope `{scope}`. Make another one that has it.", scope=scope)
+        super().__init__(f"This API token does not have the scope `{scope}`. Create one that has it.", scope=scope)
 
 
 class SignInNeeded(Forbidden):
     code = "sign_in_needed"
 
     def __init__(self) -> None:
-        super().__init__("An API token cannot do this. Sign in with your password, and do it there.")
+        super().__init__("An API token cannot do this. Sign in with your password to do it.")
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Signed in on a device (`session_id`), or by an API token (`token_id`) with its scopes."""
+    """A user signed in on a device (`session_id`), or by an API token (`token_id`) with its scopes."""
 
     user_id: UserId
     role: UserRole
     session_id: str | None = None
     token_id: str | None = None
-    scopes: frozenset[Scope] | None = None  # None: everything that the person may do
+    scopes: frozenset[Scope] | None = None  # None: everything that the user may do
 
     @property
     def is_admin(self) -> bool:

@@ -1,4 +1,4 @@
-"""The accounts of others: for administrators in the browser, and for the command line of the machine itself."""
+"""Routes for other users' accounts: for administrators, and for the command line on the server's machine."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What an administrator does with the accounts of others, and what a person does with their own password."""
+"""Change the roles, status and passwords of users, for administrators, the operator and users themselves."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session as DbSession
@@ -14,7 +14,7 @@ from tertulia.ids import UserId
 
 
 def update_user(session: DbSession, actor: Actor, user_id: UserId, update: UserUpdate) -> UserRead:
-    """Change a role, deactivate, activate. Raises LastAdmin where nobody would be left to administer."""
+    """Change name, role or status of a user. Raises LastAdmin if no administrator would be left."""
     require_admin(actor)
     admins = _lock_admins(session)
     user = session.get(User, user_id, with_for_update=True, populate_existing=True)
@@ -26,7 +26,7 @@ def update_user(session: DbSession, actor: Actor, user_id: UserId, update: UserU
     if user.id in admins and not stays_admin and len(admins) == 1:
         raise LastAdmin
     if (role, status) != (user.role, user.status):
-        # Their rights are others now: they sign in anew, and nothing that was open before stays open.
+        # Their permissions changed, so every open session ends and they sign in again.
         end_sessions(session, Session.user_id == user_id)
         action = "user.role" if role is not user.role else f"user.{status}"
         write_audit(session, actor.user_id, action, entity="user", entity_id=user_id)
@@ -44,18 +44,21 @@ def change_password(
     life: SessionLife,
     device: DeviceInfo,
 ) -> tuple[UserRead, str]:
-    """Every sign-in ends; gives a new one for the window that asked. The caller has compared the password with `old_hash`."""
+    """Set a new password, end every session, and return the user with the token of a new session.
+
+    The caller has compared the current password with `old_hash`.
+    """
     if actor.session_id is None:
         raise SignInNeeded
     user = session.get(User, actor.user_id, with_for_update=True, populate_existing=True)
     if user is None or user.password_hash != old_hash:
-        raise UserNotFound  # gone, or changed by another window a moment ago: that one's password counts
+        raise UserNotFound  # deleted, or changed by another window meanwhile, which wins
     _set_password(session, user, new_hash, by=actor)
     return read_user(user), start_session(session, actor.user_id, life=life, device=device)
 
 
 def reset_password(session: DbSession, actor: Actor, username: str, *, new_hash: str) -> UserRead:
-    """By the operator, for somebody who cannot get in, or whose account somebody else got into: API tokens end too."""
+    """Set a password for a user who is locked out or whose account was taken over. Also revokes API tokens."""
     require_admin(actor)
     user = find_by_name(session, username)
     _set_password(session, user, new_hash, by=actor)
@@ -87,7 +90,7 @@ def _set_password(session: DbSession, user: User, new_hash: str, *, by: Actor) -
 
 
 def _lock_admins(session: DbSession) -> set[str]:
-    """Those who may administer now, held until this transaction ends: two who demote each other do not both succeed."""
+    """Lock the active administrators and return their ids, so that two cannot demote each other concurrently."""
     return set(
         session.scalars(
             sa.select(User.id)

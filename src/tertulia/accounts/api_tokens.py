@@ -1,4 +1,4 @@
-"""API tokens: a person's own keys to the API, with less than all of their rights if they wish."""
+"""API tokens: a user's credentials for the API, optionally with fewer permissions."""
 
 from datetime import datetime
 
@@ -21,7 +21,7 @@ from tertulia.realtime.publish import publish
 
 MAX_TOKENS = 100
 SHOWN = len(TOKEN_PREFIX) + 4
-# Whether a token lets anybody in is decided by this query and by nothing else.
+# The only check of an API token.
 _VALID = (
     ApiToken.revoked_at.is_(None),
     ApiToken.expires_at.is_(None) | (ApiToken.expires_at > sa.bindparam("now", type_=ApiToken.expires_at.type)),
@@ -40,7 +40,7 @@ def find_token_actor(session: Session, token_hash: bytes) -> Actor | None:
 
 
 def list_valid_tokens(session: Session, token_ids: set[str]) -> set[str]:
-    """Which of these tokens still hold; open streams ask every few seconds."""
+    """Return which of these tokens are still valid. Open streams call this every few seconds."""
     query = (
         sa.select(ApiToken.id).join(User, User.id == ApiToken.user_id).where(ApiToken.id.in_(list(token_ids)), *_VALID)
     )
@@ -48,7 +48,7 @@ def list_valid_tokens(session: Session, token_ids: set[str]) -> set[str]:
 
 
 def create_api_token(session: Session, actor: Actor, new: ApiTokenCreate) -> ApiTokenCreated:
-    """The token itself is in this answer, and is kept nowhere. Raises ConfirmationNeeded."""
+    """Create a token and return it. It is not stored. Raises ConfirmationNeeded, AdminOnly, TooManyTokens."""
     require_confirmed(session, actor)
     if Scope.ADMIN in new.scopes:
         require_admin(actor)
@@ -85,7 +85,7 @@ def create_api_token(session: Session, actor: Actor, new: ApiTokenCreate) -> Api
 
 
 def list_api_tokens(session: Session, actor: Actor, *, after: str | None = None, limit: int = 50) -> list[ApiTokenRead]:
-    """Those that are not revoked, oldest first."""
+    """List the tokens that are not revoked, oldest first."""
     query = (
         sa.select(ApiToken)
         .where(ApiToken.user_id == actor.user_id, ApiToken.revoked_at.is_(None))
@@ -98,7 +98,7 @@ def list_api_tokens(session: Session, actor: Actor, *, after: str | None = None,
 
 
 def revoke_api_token(session: Session, actor: Actor, token_id: ApiTokenId) -> None:
-    """Ends at once, without asking for the password: taking a right away must never be hard."""
+    """Revoke a token without asking for the password: removing access must be easy. Raises ApiTokenNotFound."""
     row = session.scalars(
         sa.select(ApiToken)
         .where(ApiToken.id == token_id, ApiToken.user_id == actor.user_id, ApiToken.revoked_at.is_(None))

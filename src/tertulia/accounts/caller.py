@@ -1,6 +1,6 @@
-"""The caller of a route: their sign-in is looked up inside the very transaction that does their work.
+"""The caller of a route. Their credential is checked in the same transaction that does the work.
 
-So a check costs no trip of its own, and nothing can change between the check and the work.
+So the check costs no extra round trip, and nothing can change between the check and the work.
 """
 
 import hmac
@@ -45,16 +45,16 @@ class ControlToken(str):
 
 @dataclass
 class Gate:
-    """What it takes to know a caller."""
+    """Finds the actor of a credential, and limits password tries and calls."""
 
     db: Database
     life: SessionLife
     keyring: KeyRing
     limits: TryLimits
     is_behind_tls: bool = False
-    control_token_hash: bytes | None = None  # of the token that this machine's command line reads from the data folder
-    calls_per_minute: int = 0  # of one API token; 0: no limit
-    # When a session or an API token was last used, by its id; written by a job, because reading must not write.
+    control_token_hash: bytes | None = None  # of the command line's token, which is in the data folder
+    calls_per_minute: int = 0  # per API token; 0: no limit
+    # When each session or API token was last used, by id. Written in the background, because reads must not write.
     seen: dict[str, datetime] = field(default_factory=dict)
     seen_tokens: dict[str, datetime] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ class Gate:
         return taken
 
     def resolve(self, session: Session, credential: "Credential") -> Actor:
-        """Who this is. Raises Unauthenticated, or ScopeMissing for a token that is not made for such a call."""
+        """Return the actor. Raises Unauthenticated, or ScopeMissing if a token lacks the scope for this call."""
         token_hash = credential.token_hash
         if self.control_token_hash is not None and hmac.compare_digest(token_hash, self.control_token_hash):
             return Actor(OPERATOR_ID, UserRole.ADMIN)
@@ -82,22 +82,22 @@ class Gate:
         )
         if actor is None:
             raise Unauthenticated(
-                "This API token is not known, has expired or was revoked."
+                "This API token is unknown, has expired or was revoked. Create another one."
                 if credential.is_api_token
-                else "Your sign-in has ended. Sign in again; what you typed is kept."
+                else "Your session has ended. Sign in again. What you typed is kept."
             )
         require_scope(actor, credential.needs)
         return actor
 
     def count_call(self, actor: Actor) -> None:
-        """Raises TooManyTries for an API token that calls more often than the operator allows."""
+        """Count a call of an API token. Raises TooManyTries if it calls more often than the operator allows."""
         if actor.token_id is not None and self.calls_per_minute:
             self.limits.take(self._token_calls, actor.token_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a call brought to show who makes it, and the scope that its method needs."""
+    """The credential of a call, and the scope that its method needs."""
 
     token_hash: bytes
     is_api_token: bool = False
@@ -106,7 +106,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Otherwise:
-    """What a command gives when its answer has another status than it usually has."""
+    """The result of a command whose answer has another status than usual."""
 
     status: int
     body: object
@@ -235,7 +235,7 @@ def is_over_tls(request: Request) -> bool:
 
 
 def session_token(request: Request) -> str | None:
-    """The token of the cookie that belongs here: over TLS the bare name counts for nothing, as others can plant it."""
+    """Return the token of the session cookie. Over TLS the plain name is ignored, because other hosts can set it."""
     return request.cookies.get(SECURE_COOKIE if is_over_tls(request) else COOKIE)
 
 
@@ -255,7 +255,7 @@ async def get_caller(request: Request) -> Caller:
 
 
 async def find_caller(request: Request) -> Caller | None:
-    """None for somebody who brings no sign-in."""
+    """Return the caller, or None for a visitor without a credential."""
     return await get_caller(request) if _bearer(request) or session_token(request) else None
 
 
@@ -267,7 +267,7 @@ async def get_command_caller(
         Header(
             min_length=1,
             max_length=255,
-            description="The same key and body give the first answer again for 24 hours.",
+            description="A call with the same key and body returns the first answer again for 24 hours.",
         ),
     ] = None,
 ) -> Caller:

@@ -1,4 +1,4 @@
-"""What is dear asks for a fresh password: entered in this sign-in within the last ten minutes."""
+"""Require for sensitive actions that the password was entered in this session within the last ten minutes."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ FRESH = timedelta(minutes=10)
 
 
 def require_confirmed(session: DbSession, actor: Actor) -> None:
-    """Raises ConfirmationNeeded; SignInNeeded for an API token, which has no password to enter."""
+    """Raise ConfirmationNeeded if the password is too old. For an API token, which has no password, SignInNeeded."""
     if actor.session_id is None:
         raise SignInNeeded
     moments = session.execute(
@@ -26,5 +26,5 @@ def require_confirmed(session: DbSession, actor: Actor) -> None:
 
 
 def confirm(session: DbSession, actor: Actor) -> None:
-    """The password was entered again. The caller has compared it."""
+    """Record that the password was entered again. The caller has verified it."""
     session.execute(sa.update(Session).where(Session.id == actor.session_id).values(confirmed_at=clock.now()))

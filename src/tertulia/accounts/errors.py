@@ -1,4 +1,4 @@
-"""How accounts fail."""
+"""Errors of accounts."""
 
 from tertulia.errors import Conflict, Forbidden, Invalid, NotFound, TooMany, Unauthenticated
 
@@ -7,21 +7,21 @@ class WrongCredentials(Unauthenticated):
     code = "wrong_credentials"
 
     def __init__(self) -> None:
-        super().__init__("The user name or the password is not right.")
+        super().__init__("The user name or password is wrong. Try again.")
 
 
 class AlreadySetUp(Conflict):
     code = "already_set_up"
 
     def __init__(self) -> None:
-        super().__init__("The first account exists already. Sign in with it.")
+        super().__init__("The first account already exists. Sign in with it.")
 
 
 class UsernameTaken(Conflict):
     code = "username_taken"
 
     def __init__(self) -> None:
-        super().__init__("Somebody has this user name or e-mail address already. Choose another.")
+        super().__init__("This user name or e-mail address is already taken. Choose another.")
 
 
 class WeakPassword(Invalid):
@@ -36,7 +36,8 @@ class InsecureConnection(Forbidden):
 
     def __init__(self) -> None:
         super().__init__(
-            "Signing in needs HTTPS, except on the machine itself. Put a TLS proxy before Tertulia and set TERTULIA_PUBLIC_URL."
+            "Signing in requires HTTPS, except on the server itself. Put a TLS proxy in front of Tertulia and set "
+            "TERTULIA_PUBLIC_URL."
         )
 
 
@@ -44,21 +45,21 @@ class ConfirmationNeeded(Forbidden):
     code = "confirmation_needed"
 
     def __init__(self) -> None:
-        super().__init__("Enter your password to do this; you signed in more than ten minutes ago.")
+        super().__init__("Enter your password to do this. You last entered it more than ten minutes ago.")
 
 
 class WrongPassword(Invalid):
     code = "wrong_password"
 
     def __init__(self, field: str = "password") -> None:
-        super().__init__("This is not your password.", field=field)
+        super().__init__("The password is wrong. Try again.", field=field)
 
 
 class LastAdmin(Conflict):
     code = "last_admin"
 
     def __init__(self) -> None:
-        super().__init__("This is the only administrator. Make another one first.")
+        super().__init__("This is the only administrator. Make another user an administrator first.")
 
 
 class DeviceNotFound(NotFound):
@@ -73,7 +74,7 @@ class TooManyTokens(Conflict):
     code = "too_many_tokens"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"You have {limit} API tokens. Revoke one first.", limit=limit)
+        super().__init__(f"You already have {limit} API tokens. Revoke one first.", limit=limit)
 
 
 class UserNotFound(NotFound):
@@ -84,23 +85,23 @@ class IdempotencyKeyReused(Invalid):
     code = "idempotency_key_reused"
 
     def __init__(self) -> None:
-        super().__init__("This Idempotency-Key came before with another call. Use a new one.", field="Idempotency-Key")
+        super().__init__("This Idempotency-Key was used for another call. Use a new one.", field="Idempotency-Key")
 
 
 class TooManyStreams(TooMany):
     code = "too_many_streams"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"You have {limit} live streams open already. Close a window.", retry_after_s=5, limit=limit)
+        super().__init__(f"You already have {limit} live streams open. Close a window.", retry_after_s=5, limit=limit)
 
 
 class ShareNotFound(NotFound):
-    """Missing, ended, expired, or not for this person: all look alike."""
+    """Missing, revoked, expired, or not for this user. All look the same."""
 
     code = "share_not_found"
 
     def __init__(self) -> None:
-        super().__init__("This link leads nowhere: it was ended, has expired, or never was.")
+        super().__init__("This link is not valid. It was revoked, has expired, or never existed.")
 
 
 class SharesTooMuch(Invalid):
@@ -121,4 +122,4 @@ class ShareExpired(Invalid):
     code = "share_expired"
 
     def __init__(self) -> None:
-        super().__init__("The end lies in the past.", field="expires_at")
+        super().__init__("The expiry time is in the past. Choose a later one.", field="expires_at")

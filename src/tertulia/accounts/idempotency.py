@@ -1,4 +1,4 @@
-"""The same call twice has one effect: its first answer is stored with the effect and given again."""
+"""Run a repeated call only once: its first answer is stored with its effect and returned again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ KEPT = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class CallIdentity:
-    """What makes a call the same call."""
+    """The properties by which a repeated call is recognised."""
 
     key: str
     method: str
     path: str
-    body_hashes: tuple[bytes, ...]  # by the primary key of the ring, and by the older ones
+    body_hashes: tuple[bytes, ...]  # with the primary key of the ring, then with the older ones
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is given now, and what is kept to be given again: the same, but for secrets that are shown once."""
+    """The body to return now, and the body to store for repetitions, which lacks secrets that are shown once."""
 
     given: bytes
     kept: bytes
@@ -37,15 +37,15 @@ class Answer:
 
 
 def identify_call(key: str, method: str, path: str, body: bytes, keyring: KeyRing) -> CallIdentity:
-    """The body may hold a password, so its plain hash would be something to guess against; this one needs the ring."""
+    """Build the identity of a call. The body is hashed with the key ring, because it may hold a password."""
     return CallIdentity(key, method, path[:500], keyring.signatures("idempotency", body))
 
 
 def once(session: Session, actor: Actor, call: CallIdentity, work: Callable[[], Answer]) -> tuple[int, bytes]:
     """Do the work unless this call was answered before: (status, body). Raises IdempotencyKeyReused.
 
-    The key is taken before the work, so that a second call waits for the first one's commit (or takes over from its
-    failure, which leaves no key).
+    The key is inserted before the work, so that a second call waits until the first commits. If the first fails, its
+    key is rolled back and the second call runs the work.
     """
     taken = insert_if_absent(
         session,
@@ -58,9 +58,9 @@ def once(session: Session, actor: Actor, call: CallIdentity, work: Callable[[], 
         created_at=clock.now(),
     )
     if not taken:
-        answered = find_answer(session, actor, call)
-        assert answered is not None
-        return answered
+        earlier = find_answer(session, actor, call)
+        assert earlier is not None
+        return earlier
     answer = work()
     mine = (IdempotencyKey.user_id == actor.user_id, IdempotencyKey.key == call.key)
     session.execute(sa.update(IdempotencyKey).where(*mine).values(status=answer.status, answer=answer.kept.decode()))
@@ -70,7 +70,7 @@ def once(session: Session, actor: Actor, call: CallIdentity, work: Callable[[], 
 def find_answer(session: Session, actor: Actor, call: CallIdentity) -> tuple[int, bytes] | None:
     """What this call was answered before, (status, body); None if it was not. Raises IdempotencyKeyReused.
 
-    For work that asks others for minutes, which is looked for before it begins.
+    For work that waits minutes for other services: call this before starting it.
     """
     row = session.execute(
         sa.select(

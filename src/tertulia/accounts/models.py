@@ -1,4 +1,4 @@
-"""Users, the ways they prove who they are, and what is remembered of it."""
+"""Tables for users, their credentials, the audit log, idempotency keys and shares."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -25,7 +25,7 @@ class UserStatus(StrEnum):
 
 
 class Scope(StrEnum):
-    """What an API token may do; never more than its owner may."""
+    """What an API token may do, never more than its owner."""
 
     READ = "read"
     WRITE = "write"
@@ -38,7 +38,7 @@ class VerificationPurpose(StrEnum):
 
 
 class Preferences(BaseModel):
-    """What a person chose for themselves; what is absent is the product's default."""
+    """A user's preferences. An absent one uses the default."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -69,7 +69,7 @@ class User(Timestamps, Base):
     email_key: Mapped[str | None] = mapped_column(sa.String(254), unique=True)
     email_verified: Mapped[bool] = mapped_column(default=False)
     image: Mapped[str | None] = mapped_column(sa.Text)
-    password_hash: Mapped[str | None] = mapped_column(sa.String(255))  # none for those who only sign in elsewhere
+    password_hash: Mapped[str | None] = mapped_column(sa.String(255))  # null: only signs in through an identity
     role: Mapped[UserRole] = mapped_column(closed(UserRole), default=UserRole.USER)
     token_identifier: Mapped[str | None] = mapped_column(sa.String(255), unique=True)
     preferences: Mapped[Preferences] = mapped_column(JsonOf(Preferences), default=Preferences)
@@ -78,7 +78,7 @@ class User(Timestamps, Base):
 
 
 class Identity(Timestamps, Base):
-    """An account elsewhere that signs this user in. Its tokens are ciphertext (security.md, Secrets)."""
+    """An external account that signs this user in. Its tokens must be stored sealed, never as plain text."""
 
     __tablename__ = "identity"
     __table_args__ = (sa.UniqueConstraint("provider", "provider_account_id"), sa.Index(None, "user_id"))
@@ -96,7 +96,7 @@ class Identity(Timestamps, Base):
 
 
 class Session(Timestamps, Base):
-    """One sign-in on one device. The token itself is only in the cookie."""
+    """A session on one device. The token itself is only in the cookie."""
 
     __tablename__ = "session"
     __table_args__ = (
@@ -112,7 +112,7 @@ class Session(Timestamps, Base):
     device_info: Mapped[DeviceInfo | None] = mapped_column(JsonOf(DeviceInfo))
     started_at: Mapped[datetime] = mapped_column(default=clock.now)
     last_active_at: Mapped[datetime] = mapped_column(default=clock.now)
-    # When the password was last entered in this sign-in, after its start: what is dear asks for a fresh one.
+    # When the password was last entered again in this session. Sensitive actions need a recent one.
     confirmed_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     is_active: Mapped[bool] = mapped_column(default=True)
@@ -146,7 +146,7 @@ class ApiToken(Timestamps, Base):
 
 
 class AuditLog(Created, Base):
-    """Who did what to what, when, from where."""
+    """A record of who did what to which object, when, and from which address."""
 
     __tablename__ = "audit_log"
     __table_args__ = (sa.Index(None, "user_id", "created_at"), sa.Index(None, "created_at"))
@@ -161,7 +161,7 @@ class AuditLog(Created, Base):
 
 
 class IdempotencyKey(Timestamps, Base):
-    """The first answer to an unsafe call, committed with its effect and given again for 24 hours."""
+    """The first answer to an unsafe call, committed with its effect and returned again for 24 hours."""
 
     __tablename__ = "idempotency_key"
     __table_args__ = (sa.Index(None, "created_at"),)
@@ -176,9 +176,9 @@ class IdempotencyKey(Timestamps, Base):
 
 
 class Share(Timestamps, Base):
-    """Leave to read a chat or a draft, and perhaps more: for one person, or for whoever has the link.
+    """Permission to read a chat or a draft, and perhaps more, for one user or for everyone with the link.
 
-    A draft's covers its chats.
+    A share of a draft includes its chats.
     """
 
     __tablename__ = "share"

@@ -1,4 +1,4 @@
-"""Passwords: argon2id, two at a time, and the same time for a name that does not exist."""
+"""Hash and verify passwords with argon2id, two at a time, and equally slowly for unknown users."""
 
 import asyncio
 import unicodedata
@@ -20,7 +20,7 @@ _threads = ThreadPoolExecutor(2, thread_name_prefix="password")
 
 @cache
 def _dummy_hash() -> str:
-    return _hasher.hash("nobody has this password")
+    return _hasher.hash("no user has this password")
 
 
 async def hash_password(password: str) -> str:
@@ -28,7 +28,7 @@ async def hash_password(password: str) -> str:
 
 
 async def password_matches(password: str, password_hash: str | None) -> bool:
-    """Takes as long for a user without a password, or for nobody, as for one with."""
+    """Compare a password with its hash. Without a hash it takes equally long, so that users cannot be probed."""
     return await asyncio.get_running_loop().run_in_executor(_threads, _matches, password, password_hash)
 
 
@@ -41,12 +41,12 @@ def _matches(password: str, password_hash: str | None) -> bool:
 
 
 def check_password(password: str, *, names: tuple[str, ...], field: str = "password") -> None:
-    """Refuse what is guessed first. Raises WeakPassword with what to do."""
+    """Refuse passwords that are easy to guess. Raises WeakPassword with advice."""
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
-        raise WeakPassword(field, f"Use {MIN_LENGTH} to {MAX_LENGTH} characters. A few words in a row are good.")
+        raise WeakPassword(field, f"Use {MIN_LENGTH} to {MAX_LENGTH} characters. A few words in a row work well.")
     key = unicodedata.normalize("NFKC", password).casefold()
     if any(name and unicodedata.normalize("NFKC", name).casefold() == key for name in names):
-        raise WeakPassword(field, "Your password must not be your own name or address.")
+        raise WeakPassword(field, "Your password must not be your name or e-mail address.")
     if _score(password, names) < MIN_SCORE:
         raise WeakPassword(field, "This password is easy to guess. Use a few unrelated words, or a longer random one.")
 

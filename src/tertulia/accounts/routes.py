@@ -1,4 +1,4 @@
-"""First run, sign-in and sign-out, oneself, one's devices and API tokens."""
+"""Routes for the first account, sign-in and sign-out, and the user's own profile, devices and API tokens."""
 
 from ipaddress import ip_network
 
@@ -83,23 +83,26 @@ async def post_session(request: Request, sign_in: SignIn) -> Response:
     gate = service_of(request, Gate)
     secure = _is_secure(request)
     limits.take(SIGN_IN_OF_ADDRESS, _network(request.scope["client_address"]))
-    found = await gate.db.read(sessions.find_credentials, sign_in.username)
+    credentials = await gate.db.read(sessions.find_credentials, sign_in.username)
     # An account has a user name and perhaps an address, and five tries for both together.
-    limits.take(SIGN_IN_OF_ACCOUNT, found.user_id if found else service.name_key(sign_in.username))
-    if not await password_matches(sign_in.password, found.password_hash if found else None) or found is None:
+    limits.take(SIGN_IN_OF_ACCOUNT, credentials.user_id if credentials else service.name_key(sign_in.username))
+    if (
+        not await password_matches(sign_in.password, credentials.password_hash if credentials else None)
+        or credentials is None
+    ):
         await gate.db.write(service.write_audit, None, "session.refused", ip_address=request.scope["client_address"])
         raise WrongCredentials
-    brought = session_token(request)
+    old_token = session_token(request)
     device = _device(request)
 
     def begin(session: DbSession, user_id: UserId) -> tuple[UserRead, str]:
         # Comparing took a while: a password that was changed, or an account that was closed meanwhile, counts now.
-        sessions.require_unchanged(session, found)
-        replaces = hash_token(brought) if brought else None
+        sessions.require_unchanged(session, credentials)
+        replaces = hash_token(old_token) if old_token else None
         token = sessions.start_session(session, user_id, life=gate.life, device=device, replaces=replaces)
         return service.get_user(session, user_id), token
 
-    user, token = await gate.db.write(begin, found.user_id)
+    user, token = await gate.db.write(begin, credentials.user_id)
     return _with_cookie(json_response(user, 201), token, secure=secure, gate=gate)
 
 
@@ -190,7 +193,7 @@ async def delete_api_token(request: Request, caller: CommandDep, token_id: ApiTo
 
 
 async def _compare(gate: Gate, actor: Actor, password: str) -> str | None:
-    """Whether this is the actor's password; gives its hash. Raises WrongPassword, TooManyTries."""
+    """Verify the actor's password and return its stored hash. Raises WrongPassword, TooManyTries."""
     gate.limits.take(SIGN_IN_OF_ACCOUNT, actor.user_id)
     stored = await gate.db.read(sessions.find_password_hash, actor.user_id)
     if not await password_matches(password, stored):
@@ -199,7 +202,7 @@ async def _compare(gate: Gate, actor: Actor, password: str) -> str | None:
 
 
 def _is_secure(request: Request) -> bool:
-    """Whether the cookie must be Secure. Raises InsecureConnection where a browser would send it over the open wire."""
+    """Return whether the cookie must be Secure. Raises InsecureConnection if it would be sent unencrypted."""
     if is_over_tls(request):
         return True
     host = request.headers.get("host", "")
@@ -226,7 +229,7 @@ def _device(request: Request) -> DeviceInfo:
 
 
 def _network(address: str) -> str:
-    """An IPv6 household has a /64 to itself, so that is what counts as one address."""
+    """Return the /64 network of an IPv6 address, because a household has a whole one. Return others unchanged."""
     try:
         return str(ip_network((address, 64), strict=False)) if ":" in address else address
     except ValueError:

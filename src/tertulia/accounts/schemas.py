@@ -1,4 +1,4 @@
-"""Wire shapes of accounts."""
+"""Request and response shapes of accounts."""
 
 import re
 import unicodedata
@@ -17,12 +17,12 @@ _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 
 
 def _person_name(value: str) -> str:
-    """Letters of any script, marks, digits, spaces and hyphens; apostrophe and full stop, because real names have them."""
+    """Accept letters of any script, marks, digits, spaces, hyphens, apostrophes and full stops, as in real names."""
     for character in value:
         if unicodedata.category(character)[0] not in "LMN" and character not in " -.'’":
             raise ValueError(f"A name cannot contain {character!r}. Letters, digits, spaces and - . ' are fine.")
     if not value.strip():
-        raise ValueError("Say what you would like to be called.")
+        raise ValueError("Enter a name.")
     return value.strip()
 
 
@@ -34,14 +34,14 @@ def _email(value: str) -> str:
 
 
 Username = Annotated[
-    str, Field(pattern=r"^[a-z0-9._-]{1,50}$", description="1 to 50 of a-z, 0-9, dot, underscore, hyphen.")
+    str, Field(pattern=r"^[a-z0-9._-]{1,50}$", description="1 to 50 characters: a-z, 0-9, dot, underscore, hyphen.")
 ]
 PersonName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_person_name)]
 Email = Annotated[str, AfterValidator(_email)]
 
 
 class Request(BaseModel):
-    """A body: unknown fields are refused."""
+    """A request body. Unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,12 +58,12 @@ class UserCreate(AccountCreate):
 
 
 class SignIn(Request):
-    username: str = Field(max_length=254, description="The user name, or the e-mail address.")
+    username: str = Field(max_length=254, description="The user name or the e-mail address.")
     password: str = Field(max_length=1000)
 
 
 class PreferencesUpdate(Preferences):
-    """A field that is given replaces; null goes back to the default."""
+    """The preferences to change. `null` resets one to its default."""
 
 
 class MeUpdate(Request):
@@ -73,16 +73,16 @@ class MeUpdate(Request):
 
 
 class Confirmation(Request):
-    password: str = Field(max_length=1000, description="One's own, entered again.")
+    password: str = Field(max_length=1000, description="Your current password.")
 
 
 class PasswordChange(Request):
-    password: str = Field(max_length=1000, description="The one of now.")
+    password: str = Field(max_length=1000, description="Your current password.")
     new_password: str = Field(max_length=1000)
 
 
 class UserUpdate(Request):
-    """What is absent stays. Someone whose role changes, or who is deactivated, is signed out everywhere."""
+    """The fields to change. A user whose role or status changes is signed out everywhere."""
 
     name: PersonName | None = None
     role: UserRole | None = None
@@ -95,25 +95,26 @@ class PasswordReset(Request):
 
 def _in_the_future(value: datetime) -> datetime:
     if value.tzinfo is None:
-        raise ValueError("Say the time zone, such as 2027-01-01T00:00:00Z.")
+        raise ValueError("Add the time zone, such as 2027-01-01T00:00:00Z.")
     if value <= clock.now():
-        raise ValueError("This moment has passed.")
+        raise ValueError("This time is in the past. Choose a later one.")
     return value.astimezone(UTC)
 
 
 def _printable(value: str) -> str:
     if not value.strip() or not value.isprintable():
-        raise ValueError("A name is one line with at least one letter.")
+        raise ValueError("Enter a name of one line.")
     return value.strip()
 
 
 class ApiTokenCreate(Request):
     name: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
     scopes: Annotated[set[Scope], Field(min_length=1)] = Field(
-        default_factory=lambda: {Scope.READ, Scope.WRITE}, description="`read`, `write`, `admin`."
+        default_factory=lambda: {Scope.READ, Scope.WRITE},
+        description="What the token may do: `read`, `write`, `admin`.",
     )
     expires_at: Annotated[datetime, AfterValidator(_in_the_future)] | None = Field(
-        None, description="When it ends; null: when it is revoked."
+        None, description="When the token expires. `null`: never."
     )
 
 
@@ -142,7 +143,7 @@ class SetupRead(TypedDict):
 
 
 class SessionRead(TypedDict):
-    """One sign-in on one device; `is_current` is the one that asks."""
+    """A session on one device. `is_current` marks the session of the caller."""
 
     id: str
     platform: str | None
@@ -156,7 +157,7 @@ class SessionRead(TypedDict):
 
 
 class ApiTokenRead(TypedDict):
-    """`prefix` is how the token begins, to tell it from others."""
+    """An API token without its secret. `prefix` is its beginning, to recognise it."""
 
     id: str
     name: str
@@ -168,7 +169,7 @@ class ApiTokenRead(TypedDict):
 
 
 class ApiTokenCreated(ApiTokenRead):
-    """`token` is shown this once. The repetition of a call has null there, and `code` is `already_shown`."""
+    """`token` is returned only once. For a repeated call it is null, and `code` is `already_shown`."""
 
     token: str | None
     code: NotRequired[Literal["already_shown"]]
@@ -186,7 +187,7 @@ class PermissionsRead(TypedDict):
 
 
 class Permissions(Request):
-    """Reading is always given."""
+    """Reading is always included."""
 
     can_read: Literal[True] = True
     can_write: bool = False
@@ -194,7 +195,7 @@ class Permissions(Request):
 
 
 class ShareCreate(Request):
-    """With one person, by id or by name; with neither it is a link, which is for reading."""
+    """A share with one user, by id or by name. With neither it is a public link, which only allows reading."""
 
     permissions: Permissions = Field(default_factory=Permissions)
     shared_with_user_id: AnyId | None = None
@@ -204,12 +205,12 @@ class ShareCreate(Request):
     @model_validator(mode="after")
     def _one_way_to_name(self) -> "ShareCreate":
         if self.shared_with_user_id and self.shared_with_username:
-            raise ValueError("Name the person either by id or by name.")
+            raise ValueError("Name the user either by id or by name.")
         return self
 
 
 class ShareRead(TypedDict):
-    """Of a chat or of a draft; `shared_with` is null for a link."""
+    """A share of a chat or a draft. `shared_with` is null for a public link."""
 
     id: str
     chat_id: str | None
@@ -223,6 +224,6 @@ class ShareRead(TypedDict):
 
 
 class ShareMade(ShareRead):
-    """`token` is shown once: the link ends in it."""
+    """`token` is returned only once. It is the last part of the link."""
 
     token: str | None

@@ -1,4 +1,4 @@
-"""Accounts: the first one, others, and what a person says about themselves."""
+"""Create and list users, read and update a user's own profile, and write the audit log."""
 
 import unicodedata
 
@@ -19,7 +19,7 @@ from tertulia.realtime.publish import publish
 
 
 def name_key(text: str) -> str:
-    """What makes two user names or addresses the same one."""
+    """Return the form in which user names and e-mail addresses are compared and unique."""
     return unicodedata.normalize("NFKC", text).casefold()
 
 
@@ -28,9 +28,9 @@ def is_setup_required(session: DbSession) -> bool:
 
 
 def create_first_admin(session: DbSession, account: AccountCreate, *, password_hash: str) -> UserId:
-    """Make the administrator, if there is nobody yet, in one statement: of two at once, one wins. Raises AlreadySetUp."""
+    """Create the administrator if there is no user yet. Of two concurrent calls, one wins. Raises AlreadySetUp."""
     if session.get_bind().dialect.name == "postgresql":
-        # NOT EXISTS alone would let two transactions through that do not see each other.
+        # NOT EXISTS alone would let two concurrent transactions through, which do not see each other.
         session.execute(sa.text('LOCK TABLE "user" IN SHARE ROW EXCLUSIVE MODE'))
     values = _new_row(account, UserRole.ADMIN, password_hash)
     columns = list(values)
@@ -57,7 +57,7 @@ def create_user(session: DbSession, actor: Actor, account: UserCreate, *, passwo
 
 
 def list_users(session: DbSession, actor: Actor, *, after: str | None, limit: int) -> list[UserRead]:
-    """Oldest first; `after` is the id of the last one seen."""
+    """List users, oldest first. `after` is the id of the last user seen."""
     require_admin(actor)
     query = sa.select(User).order_by(User.id).limit(limit)
     if after is not None:
@@ -77,14 +77,14 @@ def get_me(session: DbSession, actor: Actor) -> UserRead:
 
 
 def update_me(session: DbSession, actor: Actor, update: MeUpdate) -> UserRead:
-    """Raises ConfirmationNeeded for another e-mail address, which signs in too."""
+    """Update the actor's own profile. Raises ConfirmationNeeded for a new e-mail address, which can also sign in."""
     user = session.get(User, actor.user_id, with_for_update=True)
     if user is None:
         raise UserNotFound
-    given = update.model_fields_set
-    if "name" in given and update.name is not None:
+    fields = update.model_fields_set
+    if "name" in fields and update.name is not None:
         user.name = update.name
-    if "email" in given and update.email != user.email:
+    if "email" in fields and update.email != user.email:
         require_confirmed(session, actor)
         user.email, user.email_verified = update.email, False
         user.email_key = name_key(update.email) if update.email else None
@@ -99,7 +99,7 @@ def update_me(session: DbSession, actor: Actor, update: MeUpdate) -> UserRead:
 
 
 def announce_user(session: DbSession, user: User) -> UserRead:
-    """Tell the windows of a person what is known of them now."""
+    """Publish the current profile to the user's clients, and return it."""
     read = read_user(user)
     publish(
         session,

@@ -1,4 +1,4 @@
-"""Sign-ins: who a token belongs to, for how long, and how it ends."""
+"""Sessions: find the user of a token, start and end sessions, and list devices."""
 
 import re
 from collections.abc import Iterable
@@ -24,14 +24,14 @@ from tertulia.realtime.publish import publish
 
 @dataclass(frozen=True)
 class SessionLife:
-    """A sign-in ends after `idle` without use, and after `absolute` in any case."""
+    """A session ends after `idle` without use, and after `absolute` in any case."""
 
     idle: timedelta
     absolute: timedelta
 
 
-# Whether a token signs anybody in is decided here and nowhere else: ended, expired, idle and deactivated are refused by
-# the query itself, whatever a sweep has or has not cleaned up.
+# The only check of a session token. The query itself refuses ended, expired and idle sessions and inactive users, even
+# before a sweep has cleaned up.
 _VALID = (
     Session.is_active.is_(True),
     Session.expires_at > sa.bindparam("now", type_=Session.expires_at.type),
@@ -52,7 +52,7 @@ def find_actor(session: DbSession, token_hash: bytes, life: SessionLife) -> Acto
 
 
 def list_valid_sessions(session: DbSession, session_ids: Iterable[str], life: SessionLife) -> set[str]:
-    """Which of these sign-ins still hold; open streams ask every few seconds."""
+    """Return which of these sessions are still valid. Open streams call this every few seconds."""
     now = clock.now()
     query = (
         sa.select(Session.id).join(User, User.id == Session.user_id).where(Session.id.in_(list(session_ids)), *_VALID)
@@ -67,7 +67,7 @@ class Credentials:
 
 
 def find_credentials(session: DbSession, name: str) -> Credentials | None:
-    """An active user by user name or e-mail address."""
+    """Find an active user by user name or e-mail address."""
     key = name_key(name)
     row = session.execute(
         sa.select(User.id, User.password_hash).where(
@@ -78,7 +78,7 @@ def find_credentials(session: DbSession, name: str) -> Credentials | None:
 
 
 def require_unchanged(session: DbSession, compared: Credentials) -> None:
-    """Raises WrongCredentials unless the person may still sign in with what was compared; holds their row until the end."""
+    """Lock the user's row until the transaction ends. Raises WrongCredentials if the password or status changed."""
     unchanged = session.scalar(
         sa.select(User.id)
         .where(
@@ -104,7 +104,7 @@ def start_session(
     device: DeviceInfo,
     replaces: bytes | None = None,
 ) -> str:
-    """Begin a sign-in and give its token, which is kept nowhere. One that the browser still had is ended."""
+    """Start a session and return its token, which is not stored. `replaces` is the token hash of a session to end."""
     now = clock.now()
     if replaces is not None:
         end_sessions(session, Session.token_hash == replaces)
@@ -130,7 +130,7 @@ def start_session(
 def list_sessions(
     session: DbSession, actor: Actor, life: SessionLife, *, after: str | None = None, limit: int = 50
 ) -> list[SessionRead]:
-    """The devices on which this person is signed in, newest sign-in first."""
+    """List the devices on which this user is signed in, newest session first."""
     now = clock.now()
     query = (
         sa.select(Session)
@@ -158,7 +158,7 @@ def end_session(session: DbSession, token_hash: bytes) -> None:
 
 
 def end_sessions(session: DbSession, *which: sa.ColumnElement[bool]) -> int:
-    """End the sign-ins that meet the conditions, and tell the windows of their people; how many there were."""
+    """End the sessions that match all conditions and notify their users' clients. Return how many ended."""
     rows = session.execute(
         sa.select(Session.id, Session.user_id).where(*which, Session.is_active).with_for_update()
     ).all()
@@ -197,7 +197,7 @@ def _read_session(row: Session, actor: Actor) -> SessionRead:
 
 
 def touch_sessions(session: DbSession, seen: dict[str, datetime]) -> None:
-    """Write when sessions and their users were last active; gathered in memory, because reading must not write."""
+    """Write when sessions and their users were last active. Collected in memory, because reads must not write."""
     for session_id, moment in seen.items():
         session.execute(sa.update(Session).where(Session.id == session_id).values(last_active_at=moment))
         of_session = sa.select(Session.user_id).where(Session.id == session_id).scalar_subquery()
@@ -207,7 +207,7 @@ def touch_sessions(session: DbSession, seen: dict[str, datetime]) -> None:
 
 
 def sweep_sessions(session: DbSession, life: SessionLife) -> int:
-    """Mark what has run out as ended, and forget what ended long ago. How many were ended."""
+    """Mark expired and idle sessions as ended, and delete old ones. Return how many were ended."""
     now = clock.now()
     session.execute(sa.delete(Session).where(Session.expires_at < now - life.absolute))
     run_out = sa.or_(Session.expires_at <= now, Session.last_active_at <= now - life.idle)
@@ -231,7 +231,7 @@ _PLATFORMS = (
 
 
 def describe_device(user_agent: str, ip_address: str | None) -> DeviceInfo:
-    """What a person recognises a device by, from what the browser says of itself."""
+    """Derive browser and platform from the user agent, so that a person recognises the device."""
     browser = next((name for pattern, name in _BROWSERS if pattern in user_agent), "Other")
     platform = next((name for pattern, name in _PLATFORMS if re.search(pattern, user_agent)), "Other")
     return DeviceInfo(user_agent=user_agent[:300], platform=platform, browser=browser, ip_address=ip_address)

@@ -1,4 +1,4 @@
-"""Leave to read a chat or a draft, and perhaps more: given, listed and taken away, in the same way for all that can be shared."""
+"""Share chats and drafts: grant, list and revoke permissions, in the same way for both."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,14 +23,16 @@ from tertulia.ids import ShareId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish
 
-MAX_SHARES = 100  # of one thing
+MAX_SHARES = 100  # of one chat or draft
 OWNERS: PermissionsRead = {"can_read": True, "can_write": True, "can_share": True}
 
 
 @dataclass(frozen=True)
 class Shared:
-    """A chat or a draft, whose row the caller has locked: whoever gives and whoever takes wait for one another, so that
-    nothing is given on the strength of what is being taken."""
+    """A chat or a draft whose row the caller has locked.
+
+    The lock serialises grants and revocations, so that a permission that is being revoked cannot be passed on.
+    """
 
     column: InstrumentedAttribute[str | None]  # Share.chat_id or Share.draft_id
     id: str
@@ -41,7 +43,7 @@ class Shared:
         return self.column.key.removesuffix("_id")
 
     def shares(self) -> sa.Select[Share]:
-        """Those that hold, the oldest first."""
+        """Select the valid shares, oldest first."""
         return sa.select(Share).where(self.column == self.id, is_valid_share()).order_by(Share.id)
 
 
@@ -86,7 +88,7 @@ class Shareables:
 
 
 def find_by_token(session: Session, token: str, *, actor: Actor | None) -> Share | None:
-    """The share that a link belongs to, if it holds; one for a person by name is there for that person alone."""
+    """Find the valid share of a link token. A share with a named user is only found by that user."""
     share = session.scalars(
         sa.select(Share).where(Share.token_hash == hash_token(token), is_valid_share())
     ).one_or_none()
@@ -95,33 +97,35 @@ def find_by_token(session: Session, token: str, *, actor: Actor | None) -> Share
     return None
 
 
-def permissions_of(session: Session, actor: Actor, covering: ColumnElement[bool]) -> PermissionsRead:
-    """What others let the actor do, by the shares `covering` the thing that they may read."""
-    given = session.execute(
+def permissions_of(session: Session, actor: Actor, is_share_of: ColumnElement[bool]) -> PermissionsRead:
+    """Return what shares permit the actor to do with something that they may read. `is_share_of` selects its shares."""
+    permissions = session.execute(
         sa.select(sa.func.max(Share.can_write.cast(sa.Integer)), sa.func.max(Share.can_share.cast(sa.Integer))).where(
-            covering, Share.shared_with_user_id == actor.user_id, is_valid_share()
+            is_share_of, Share.shared_with_user_id == actor.user_id, is_valid_share()
         )
     ).one()
-    return {"can_read": True, "can_write": bool(given[0]), "can_share": bool(given[1])}
+    return {"can_read": True, "can_write": bool(permissions[0]), "can_share": bool(permissions[1])}
 
 
 def create_share(session: Session, actor: Actor, shared: Shared, new: ShareCreate) -> ShareMade:
-    """The answer alone has the token. Whoever may share what is not theirs gives no more than they have.
+    """Create a share and return it with its token, which is not stored. An actor grants at most their own rights.
 
     Raises SharesTooMuch, PersonUnknown, ShareExpired.
     """
-    wanted, own = new.permissions, _own_leave(session, actor, shared)
-    if not own.can_share or (wanted.can_write and not own.can_write):
-        raise SharesTooMuch("You cannot give a permission that you do not have.")
+    requested, own = new.permissions, _own_leave(session, actor, shared)
+    if not own.can_share or (requested.can_write and not own.can_write):
+        raise SharesTooMuch("You cannot grant a permission that you do not have.")
     if new.expires_at is not None and new.expires_at <= clock.now():
         raise ShareExpired
     person_id = _person(session, new)
-    if person_id is None and (wanted.can_write or wanted.can_share):
-        raise SharesTooMuch("A link is for reading. To let somebody write, share with the person by name.")
+    if person_id is None and (requested.can_write or requested.can_share):
+        raise SharesTooMuch("A link only allows reading. To allow writing, share with a user by name.")
     if person_id in (shared.owner_id, actor.user_id):
-        raise PersonUnknown(f"That is you, or the owner of the {shared.noun}: they have it already.")
+        raise PersonUnknown(
+            f"This is you or the owner of the {shared.noun}, who already has access. Choose another user."
+        )
     if (session.scalar(sa.select(sa.func.count()).select_from(shared.shares().subquery())) or 0) >= MAX_SHARES:
-        raise SharesTooMuch(f"A {shared.noun} is shared {MAX_SHARES} times at most. End one that is not needed.")
+        raise SharesTooMuch(f"A {shared.noun} can have at most {MAX_SHARES} shares. Revoke one that is not needed.")
     token, share_id = new_share_token(), new_id()
     session.execute(
         sa.insert(Share).values(
@@ -132,10 +136,10 @@ def create_share(session: Session, actor: Actor, shared: Shared, new: ShareCreat
                 Share.shared_with_user_id: person_id,
                 Share.token_hash: hash_token(token),
                 Share.can_read: True,
-                Share.can_write: wanted.can_write,
-                Share.can_share: wanted.can_share,
-                # What one has for a time is not given for longer.
-                Share.expires_at: min(filter(None, (new.expires_at, *_ends(own, wanted))), default=None),
+                Share.can_write: requested.can_write,
+                Share.can_share: requested.can_share,
+                # Temporary access cannot be passed on for longer.
+                Share.expires_at: min(filter(None, (new.expires_at, *_ends(own, requested))), default=None),
             }
         )
     )
@@ -144,7 +148,7 @@ def create_share(session: Session, actor: Actor, shared: Shared, new: ShareCreat
 
 
 def list_shares(session: Session, actor: Actor, shared: Shared) -> list[ShareRead]:
-    """Those that hold: all for the owner, one's own for others who may share."""
+    """List the valid shares: all for the owner, and for others the shares that they created."""
     query = shared.shares()
     if shared.owner_id != actor.user_id:
         query = query.where(Share.owner_id == actor.user_id)
@@ -165,8 +169,8 @@ def revoke_share(session: Session, actor: Actor, share_id: ShareId, shareables: 
     if not _end(session, shared, Share.id == share_id, Share.is_active.is_(True), mine):
         raise ShareNotFound
     write_audit(session, actor.user_id, "share.revoke", entity="share", entity_id=share_id)
-    for unfounded in _unfounded(session, shared):
-        _end(session, shared, Share.id == unfounded.id)
+    for share in _unfounded(session, shared):
+        _end(session, shared, Share.id == share.id)
 
 
 def _end(session: Session, shared: Shared, *conditions: ColumnElement[bool]) -> bool:
@@ -180,7 +184,7 @@ def _end(session: Session, shared: Shared, *conditions: ColumnElement[bool]) -> 
 
 @dataclass
 class _Given:
-    """What somebody has through all that others gave them; `expires_at` None: it has no end."""
+    """What a user may do through all shares from others. `expires_at` is None if it does not expire."""
 
     can_write: bool
     can_share: bool
@@ -198,21 +202,21 @@ class _Given:
 
 
 def _unfounded(session: Session, shared: Shared) -> list[Share]:
-    """The shares that do not go back to the owner, step by step, by what each maker has; circles found nothing."""
-    left = list(session.scalars(shared.shares()))
-    has = {shared.owner_id: _Given(can_write=True, can_share=True, expires_at=None)}
-    is_moving = True
-    while is_moving:
-        is_moving = False
-        for share in [one for one in left if one.owner_id in has and has[one.owner_id].covers(one)]:
-            left.remove(share)
-            is_moving = True
+    """Return the shares that do not trace back to the owner through what each creator may grant, cycles included."""
+    remaining = list(session.scalars(shared.shares()))
+    grants = {shared.owner_id: _Given(can_write=True, can_share=True, expires_at=None)}
+    has_changed = True
+    while has_changed:
+        has_changed = False
+        for share in [row for row in remaining if row.owner_id in grants and grants[row.owner_id].covers(row)]:
+            remaining.remove(share)
+            has_changed = True
             person = share.shared_with_user_id
-            if person is not None and person in has:
-                has[person].add(share)
+            if person is not None and person in grants:
+                grants[person].add(share)
             elif person is not None:
-                has[person] = _Given(share.can_write, share.can_share, share.expires_at)
-    return left
+                grants[person] = _Given(share.can_write, share.can_share, share.expires_at)
+    return remaining
 
 
 @dataclass(frozen=True)
@@ -224,7 +228,7 @@ class _Leave:
 
 
 def _own_leave(session: Session, actor: Actor, shared: Shared) -> _Leave:
-    """What others let somebody do, each for as long as the longest share that lets them."""
+    """Return what the actor may do, and when each permission ends: with the longest share that grants it."""
     if shared.owner_id == actor.user_id:
         return _Leave(can_write=True, can_share=True)
     mine = session.scalars(shared.shares().where(Share.shared_with_user_id == actor.user_id)).all()
@@ -239,22 +243,22 @@ def _longest(ends: list[datetime | None]) -> datetime | None:
     return None if None in ends else max((end for end in ends if end), default=None)
 
 
-def _ends(own: "_Leave", wanted: Permissions) -> list[datetime | None]:
-    return [own.share_ends, own.write_ends] if wanted.can_write else [own.share_ends]
+def _ends(own: "_Leave", requested: Permissions) -> list[datetime | None]:
+    return [own.share_ends, own.write_ends] if requested.can_write else [own.share_ends]
 
 
 def _person(session: Session, new: ShareCreate) -> str | None:
     if new.shared_with_user_id is None and new.shared_with_username is None:
         return None
-    known = (
+    is_person = (
         User.id == new.shared_with_user_id
         if new.shared_with_user_id
         else User.username_key == name_key((new.shared_with_username or "").strip())
     )
-    found = session.scalar(sa.select(User.id).where(known, User.status == UserStatus.ACTIVE))
-    if found is None:
-        raise PersonUnknown("There is nobody of this name here.")
-    return found
+    person_id = session.scalar(sa.select(User.id).where(is_person, User.status == UserStatus.ACTIVE))
+    if person_id is None:
+        raise PersonUnknown("There is no user with this name. Check the spelling.")
+    return person_id
 
 
 def _read(session: Session, share: Share) -> ShareRead:
@@ -276,14 +280,14 @@ def _read(session: Session, share: Share) -> ShareRead:
 
 
 def _announce(session: Session, shared: Shared, share_id: str, operation: Operation) -> ShareRead:
-    """To the owner, to whoever made it, and to the person it is for, whose chats or drafts change with it."""
+    """Publish to the owner, the creator, and the recipient, whose chats or drafts change with the share."""
     share = session.get_one(Share, share_id, populate_existing=True)
     read = _read(session, share)
-    for told in sorted({shared.owner_id, share.owner_id, *filter(None, [share.shared_with_user_id])}):
+    for user_id in sorted({shared.owner_id, share.owner_id, *filter(None, [share.shared_with_user_id])}):
         publish(
             session,
-            owner_id=told,
-            topic=f"user:{told}",
+            owner_id=user_id,
+            topic=f"user:{user_id}",
             entity=SHARE,
             entity_id=share.id,
             operation=operation,
@@ -294,7 +298,7 @@ def _announce(session: Session, shared: Shared, share_id: str, operation: Operat
 
 
 def count_accesses(session: Session, counts: dict[str, int]) -> None:
-    """How often links were opened, gathered since the last time."""
+    """Add link openings, collected in memory since the last call, to the access counts."""
     for share_id, times in counts.items():
         session.execute(
             sa.update(Share)

@@ -1,4 +1,4 @@
-"""Open streams: how many a user may have, and their end when the sign-in behind them ends."""
+"""Open streams: limit them per user, and close them when their session, token or permission ends."""
 
 import asyncio
 import logging
@@ -26,11 +26,11 @@ Still = Callable[[Session], bool]
 
 class Watched(NamedTuple):
     actor: Actor | None
-    still: Still | None  # None: nothing but the sign-in decides
+    still: Still | None  # None: only the session or token is checked
 
 
 class OpenStreams:
-    """One question to the database every few seconds serves all streams of this process."""
+    """The open streams of this process, all checked together every few seconds."""
 
     def __init__(self, db: Database, life: SessionLife) -> None:
         self._db = db
@@ -45,7 +45,7 @@ class OpenStreams:
         self._task = asyncio.create_task(self._check_forever(), name="open-streams")
 
     def close_all(self) -> None:
-        """Let every reader go, so that the process can stop; they come back with their last id."""
+        """Close every stream, so that the process can stop. Clients reconnect with their last event id."""
         for closed in self._open:
             closed.set()
 
@@ -58,10 +58,10 @@ class OpenStreams:
     def opened(
         self, actor: Actor | None, *, still: Still | None = None, counted_as: str | None = None
     ) -> Iterator[asyncio.Event]:
-        """Count a stream while it is open; the event is set when it must close. Raises TooManyStreams.
+        """Count a stream while it is open. The event is set when it must close. Raises TooManyStreams.
 
-        `still(session)` says whether what was asked for may still be read; a guest, who has no sign-in, is counted by
-        another name, such as the address.
+        `still(session)` returns whether the stream may still be read. `counted_as` is the key to count a visitor
+        without a session by, such as the address.
         """
         counted = counted_as or (actor.user_id if actor else "")
         if self._counts[counted] >= MAX_STREAMS:
@@ -104,8 +104,8 @@ class OpenStreams:
                 await self.check_now()
                 failures = 0
             except Exception as error:
-                # Whoever cannot be checked is not let stay: a stream that is closed resumes when all is well again.
+                # Streams that cannot be checked are closed. Clients resume them when the database is available again.
                 failures += 1
-                log.warning("open streams cannot be checked", exc_info=error)
+                log.warning("cannot check open streams", exc_info=error)
                 if failures * CHECK_EVERY_S >= 5:
                     self.close_all()

@@ -1,9 +1,9 @@
-"""Bearer secrets: 256 random bits, shown once, kept as SHA-256 (full entropy needs no slow hash)."""
+"""Bearer secrets: 256 random bits, shown once, stored as SHA-256 (full entropy needs no slow hash)."""
 
 import hashlib
 import secrets
 
-TOKEN_PREFIX = "tta_"  # noqa: S105 - how API tokens begin, so that they are known at sight, and masked in logs
+TOKEN_PREFIX = "tta_"  # noqa: S105 - prefix of API tokens, so that people and log masking recognise them
 
 
 def new_token() -> str:
@@ -15,7 +15,7 @@ def new_api_token() -> str:
 
 
 def new_share_token() -> str:
-    """Begins with a letter, so that it is never taken for an id."""
+    """Create a token that starts with a letter, so that it is never taken for an id."""
     return "s" + new_token()
 
 

@@ -1,4 +1,4 @@
-"""Where imports come from; apart, because the process that reads a file needs nothing else of the database's."""
+"""Sources of imports. Separate from the tables, because the process that parses a file needs nothing else of them."""
 
 from enum import StrEnum
 

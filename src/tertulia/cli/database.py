@@ -51,11 +51,11 @@ def backup_command(
     """Write everything to one file and verify it. The server may run. The key ring is not included: keep a copy of it."""
     summary = back_up(load_settings(), path, now=now())
     typer.echo(
-        f"{path}: {sum(summary.rows.values())} rows of {len(summary.rows)} tables, {summary.files} files, verified."
+        f"{path}: {sum(summary.rows.values())} rows in {len(summary.rows)} tables, {summary.files} files, verified."
     )
 
 
-def restore_command(path: Annotated[Path, typer.Argument(help="A file that `tertulia backup` wrote.")]) -> None:
+def restore_command(path: Annotated[Path, typer.Argument(help="A file written by `tertulia backup`.")]) -> None:
     """Fill an empty instance from a backup of this or an older version and either database, and check it."""
     settings = load_settings()
     with locked_data_folder(settings):
@@ -68,5 +68,6 @@ def restore_command(path: Annotated[Path, typer.Argument(help="A file that `tert
         finally:
             engine.dispose()
     typer.echo(
-        f"Restored {sum(summary.rows.values())} rows and {summary.files} files of {summary.made_at:%Y-%m-%d %H:%M}."
+        f"Restored {sum(summary.rows.values())} rows and {summary.files} files from the backup of "
+        f"{summary.made_at:%Y-%m-%d %H:%M}."
     )

@@ -62,4 +62,4 @@ def forget_command() -> None:
         if old:
             raise SettingsError("Some secrets still use an old key. Run `tertulia keys rotate` first.")
         keep_only_primary(ring_path(settings.data))
-    typer.echo(f"The ring has one key now: {ring.key_ids[0]}.")
+    typer.echo(f"The key ring now has one key: {ring.key_ids[0]}.")

@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Create and manage users.")
 
 @app.command("create")
 def create_command(
-    username: Annotated[str, typer.Argument(help="1 to 50 of a-z, 0-9, dot, underscore, hyphen.")],
+    username: Annotated[str, typer.Argument(help="1 to 50 characters: a-z, 0-9, dot, underscore, hyphen.")],
     name: Annotated[str, typer.Option(help="The user's full name.")] = "",
     email: Annotated[str | None, typer.Option(help="The user's e-mail address.")] = None,
     admin: Annotated[bool, typer.Option("--admin", help="Let the user manage other users.")] = False,

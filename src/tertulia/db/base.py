@@ -1,4 +1,4 @@
-"""The declarative base: names of constraints, and the columns that every table has."""
+"""The declarative base, the names of constraints, and the columns that every table has."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -30,13 +30,13 @@ class Created:
 
 
 class Timestamps(Created):
-    """A table whose rows change: every update says when, also those that are plain SQL from here."""
+    """A table whose rows change. Every update through SQLAlchemy sets `updated_at`."""
 
     updated_at: Mapped[datetime] = mapped_column(default=clock.now, onupdate=clock.now, sort_order=91)
 
 
 def table_of(model: type[Base]) -> sa.Table:
-    """The table itself, for statements that name columns rather than attributes."""
+    """Return the table of a model, for statements that name columns rather than attributes."""
     table = model.__table__
     assert isinstance(table, sa.Table)
     return table

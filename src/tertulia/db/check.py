@@ -1,4 +1,4 @@
-"""Is the database whole? Findings are faults; notes are worth knowing. Reads only, so it may run beside the server."""
+"""Check the database. Findings are faults, notes are information. Only reads, so the server may keep running."""
 
 import sqlite3
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ class Report:
 
 
 def check_database(engine: sa.Engine, recounts: Iterable[Recount]) -> Report:
-    """Schema version, foreign keys, indexes, the engine's own check, and counters recounted in one transaction."""
+    """Check schema version, foreign keys, indexes, the engine's own check and the counters, in one transaction."""
     report = Report()
     with engine.connect() as connection:
         state = schema_state(connection)
@@ -39,24 +39,24 @@ def check_database(engine: sa.Engine, recounts: Iterable[Recount]) -> Report:
 
 
 def _check_structure(connection: sa.Connection, report: Report) -> None:
-    """Every foreign key and index that the models ask for is there."""
+    """Check that every foreign key and index of the models exists."""
     inspector = sa.inspect(connection)
     for table in Base.metadata.sorted_tables:
-        there = {tuple(key["constrained_columns"]) for key in inspector.get_foreign_keys(table.name)}
+        existing = {tuple(key["constrained_columns"]) for key in inspector.get_foreign_keys(table.name)}
         for key in table.foreign_key_constraints:
-            if tuple(column.name for column in key.columns) not in there:
+            if tuple(column.name for column in key.columns) not in existing:
                 report.findings.append(f"{table.name} lacks its foreign key {key.name}.")
         names = {index["name"] for index in inspector.get_indexes(table.name)}
         report.findings += [f"{table.name} lacks its index {i.name}." for i in table.indexes if i.name not in names]
 
 
 def _note_sizes(connection: sa.Connection, report: Report) -> None:
-    """Bytes of each table with its indexes, the largest first, and of the whole."""
+    """Add a note with the size of each table and its indexes, largest first, and of the database."""
     if connection.dialect.name == "postgresql":
         query = "SELECT relname, pg_total_relation_size(relid) FROM pg_stat_user_tables ORDER BY 2 DESC, 1"
         whole = connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
     else:
-        # An index counts for its table; pages of the free list for none.
+        # An index counts for its table. Free pages count for none.
         query = (
             "SELECT m.tbl_name, sum(s.pgsize) FROM dbstat AS s JOIN sqlite_schema AS m ON m.name = s.name "
             "WHERE s.aggregate = TRUE GROUP BY m.tbl_name ORDER BY 2 DESC, 1"
@@ -64,8 +64,8 @@ def _note_sizes(connection: sa.Connection, report: Report) -> None:
         whole = connection.scalar(sa.text("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"))
     try:
         sizes = [f"{name} {_readable(int(size))}" for name, size in connection.execute(sa.text(query))]
-    except sa.exc.OperationalError:  # a library that was built without the table of sizes
-        sizes = ["how much of it is each table's, this SQLite does not tell"]
+    except sa.exc.OperationalError:  # this SQLite was built without dbstat
+        sizes = ["this SQLite cannot tell the size of each table"]
     report.notes.append(f"The database has {_readable(int(whole or 0))}: {', '.join(sizes)}.")
 
 
@@ -79,13 +79,13 @@ def _readable(size_bytes: int) -> str:
 
 
 def _check_sqlite(connection: sa.Connection, report: Report) -> None:
-    for (said,) in connection.exec_driver_sql("PRAGMA integrity_check(20)"):
-        if said != "ok":
-            report.findings.append(f"integrity_check: {said}")
+    for (result,) in connection.exec_driver_sql("PRAGMA integrity_check(20)"):
+        if result != "ok":
+            report.findings.append(f"integrity_check: {result}")
     for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
         report.findings.append(f"{table} row {row} points at a missing row of {parent}.")
     if sqlite3.sqlite_version_info < SAFE_SQLITE:
         report.notes.append(
-            f"SQLite {sqlite3.sqlite_version} is older than 3.51.3, which mends a rare fault of its log; Tertulia's single "
-            "writer keeps clear of it."
+            f"SQLite {sqlite3.sqlite_version} is older than 3.51.3, which fixes a rare bug of its log. Tertulia's "
+            "single writer avoids it."
         )

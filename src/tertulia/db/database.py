@@ -1,4 +1,4 @@
-"""What both engines promise: `read` and `write` run a plain function of a Session as one transaction."""
+"""The interface of both engines: `read` and `write` run a plain function of a Session as one transaction."""
 
 import logging
 import sqlite3
@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 
 class Database(ABC):
-    """A unit of work gets a session, waits for nothing outside, and may be run again: it has no effect but on the data.
+    """A database that runs units of work. A unit waits for nothing external, may be run again, and only changes data.
 
-    `write` returns when the transaction is committed, and only then are listeners told of its signals.
+    `write` returns when the transaction is committed. Only then are listeners called with its signals.
     """
 
     dialect_name: str
@@ -44,13 +44,13 @@ class Database(ABC):
         self._message_listeners.append(listener)
 
     async def send_message(self, text: str) -> None:
-        """Tell the listeners of every process, without storing it: below 8,000 bytes. On SQLite this one is the only one."""
+        """Send a text below 8,000 bytes to the listeners of all processes, without storing it. On SQLite: this one."""
         for listener in self._message_listeners:
             listener(text)
 
     @property
     def is_writing(self) -> bool:
-        """Whether writes can be taken at all; what they meet is another matter."""
+        """Return whether writes are accepted at all. A single write may still fail."""
         return True
 
     @abstractmethod
@@ -61,19 +61,19 @@ class Database(ABC):
 
     @abstractmethod
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run in a transaction that sees one state of the database and changes nothing."""
+        """Run the work in a transaction that sees one state of the database and changes nothing."""
 
     async def read_hot(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Like `read`, for what an index answers in well under a millisecond: it may run on the event loop itself."""
+        """Run like `read`, for index lookups of well under a millisecond. May run on the event loop itself."""
         return await self.read(work, *args, **kwargs)
 
     @abstractmethod
     async def write(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run in a transaction and commit it. Raises what the work raises, or StorageUnavailable; then nothing is kept."""
+        """Run the work and commit. Raises what the work raises, or StorageUnavailable. Then nothing is stored."""
 
 
 def wake(session: Session, signal: str) -> None:
-    """Tell every process, once this transaction is committed, that there is something to look at."""
+    """Send a signal to all processes when this transaction is committed."""
     session.info.setdefault("signals", set()).add(signal)
 
 
@@ -83,10 +83,10 @@ def signals_of(session: Session) -> set[str]:
 
 
 def as_caller_sees(error: BaseException) -> BaseException:
-    """A database that is full, locked, gone or unreadable is a state of the world, not a mistake of the caller's."""
+    """Convert errors of a full, locked, unreachable or damaged database to StorageUnavailable. Others stay."""
     driver_error = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError)
     unreachable = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError | OSError)
-    refused = isinstance(error, asyncpg.PostgresError)  # while connecting; later ones come wrapped by SQLAlchemy
+    refused = isinstance(error, asyncpg.PostgresError)  # while connecting; SQLAlchemy wraps later ones
     lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
     if driver_error or unreachable or refused or lost:
         log.error("storage unavailable", exc_info=error)

@@ -1,4 +1,4 @@
-"""How long statements may take where a person decides what they look for."""
+"""Limit how long statements may take whose search terms a user chooses."""
 
 import time
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-STEPS = 20_000  # of SQLite's machine between two looks at the clock: about a millisecond
+STEPS = 20_000  # SQLite VM instructions between two checks of the clock: about a millisecond
 
 
 @contextmanager
 def limited_time(session: Session, limit_s: float = 2.0) -> Iterator[None]:
-    """Raises TimeoutError when the statements within take longer; the transaction is of no more use then."""
+    """Limit the time of the statements within. Raises TimeoutError, after which the transaction cannot be used."""
     driver = session.connection().connection.driver_connection
     is_sqlite = session.get_bind().dialect.name == "sqlite"
     try:

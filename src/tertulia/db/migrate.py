@@ -1,4 +1,4 @@
-"""Bringing the schema to this program's version: one history for both engines, one process at a time, backup first."""
+"""Migrate the schema to this version: one history for both engines, one process at a time, backup first."""
 
 import shutil
 import sqlite3
@@ -24,7 +24,7 @@ MakeBackup = Callable[[Path], object]
 
 
 def is_of_models(name: str | None, type_: str, parents: object = None) -> bool:
-    """For Alembic's comparison: false for what only migrations make, which is the machinery of search."""
+    """Return False for the search tables, column and index that only migrations create. For Alembic's comparison."""
     return not (
         (type_ == "table" and (name or "").startswith("search_index"))
         or (type_, name) in (("column", "vector"), ("index", "ix_search_document_vector"))
@@ -32,22 +32,22 @@ def is_of_models(name: str | None, type_: str, parents: object = None) -> bool:
 
 
 def upgrade_schema(settings: Settings, *, now: datetime, back_up: MakeBackup | None = None) -> State:
-    """Migrate to this program's schema; gives the state that was found. Raises SettingsError for a newer schema.
+    """Migrate to the schema of this version and return the previous state. Raises SettingsError for a newer schema.
 
-    A backup of an older schema is made first: on SQLite by a copy, on PostgreSQL by `back_up(path)`, if it is given.
+    An older database is backed up first: on SQLite by a copy, on PostgreSQL by `back_up(path)`, if passed.
     """
     engine = plain_engine(settings)
     try:
         with engine.connect() as connection:
             if connection.dialect.name == "postgresql":
-                # Two servers that start at once: the second waits here, and finds the work done.
+                # When two servers start at once, the second waits here and finds the schema current.
                 connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
                 connection.commit()
             state = schema_state(connection)
             connection.rollback()
             if state == "newer":
                 raise SettingsError(
-                    "The database was written by a newer Tertulia. Start that version, or restore a backup made by this one."
+                    "A newer Tertulia wrote the database. Start that version, or restore a backup of this version."
                 )
             if state == "older":
                 stamp = f"before-upgrade-{now:%Y%m%dT%H%M%S}"
@@ -64,7 +64,7 @@ def upgrade_schema(settings: Settings, *, now: datetime, back_up: MakeBackup | N
 
 
 def migrate_to(settings: Settings, revision: str) -> None:
-    """Bring an empty database to the schema of a certain version."""
+    """Build the schema of a certain revision. Drops all existing tables first."""
     engine = plain_engine(settings)
     try:
         with engine.connect() as connection:
@@ -79,20 +79,20 @@ def migrate_to(settings: Settings, revision: str) -> None:
 
 
 def known_revisions() -> list[str]:
-    """Every version of the schema that this program can begin from, oldest first."""
+    """List every schema revision that this version can start from, oldest first."""
     scripts = ScriptDirectory(str(_SCRIPTS))
     return [script.revision for script in scripts.walk_revisions()][::-1]
 
 
 def schema_state(connection: sa.Connection) -> State:
     context = MigrationContext.configure(connection)
-    found = context.get_current_revision()
-    if found is None:
+    revision = context.get_current_revision()
+    if revision is None:
         return "empty"
     known = known_revisions()
-    if found not in known:
+    if revision not in known:
         return "newer"
-    return "current" if found == known[-1] else "older"
+    return "current" if revision == known[-1] else "older"
 
 
 _SCRIPTS = Path(__file__).parent / "migrations"
@@ -106,10 +106,12 @@ def _config(connection: sa.Connection) -> Config:
 
 
 def _copy(path: Path, mark: str) -> Path:
-    """A whole copy beside the database, made by SQLite itself, before anything is changed."""
+    """Copy the database into the same folder with SQLite's own backup. Raises SettingsError if space is short."""
     copy = path.with_name(f"{path.stem}{mark}{path.suffix}")
     if shutil.disk_usage(path.parent).free < 2 * path.stat().st_size:
-        raise SettingsError(f"The upgrade makes a backup first, and {path.parent} has no room for it. Free some space.")
+        raise SettingsError(
+            f"The upgrade makes a backup first, and {path.parent} has too little space for it. Free some space."
+        )
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
     return copy

@@ -1,4 +1,4 @@
-"""Which database the settings name: a live one for the server, a plain engine for migrations and the command line."""
+"""Open the configured database: a live one for the server, a plain engine for migrations and the command line."""
 
 import sqlalchemy as sa
 
@@ -15,12 +15,12 @@ def open_database(settings: Settings) -> Database:
     return PostgresDatabase(settings.database_url)
 
 
-# A command beside a server that is busy waits rather than fails.
+# A command waits for a busy server instead of failing.
 PATIENCE_S = 30
 
 
 def plain_engine(settings: Settings, *, writes: bool = True) -> sa.Engine:
-    """A synchronous engine; the caller disposes of it. One that does not write may run beside the server."""
+    """Create a synchronous engine, which the caller disposes of. One that only reads may run while the server does."""
     if settings.sqlite_path is not None:
         settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
         return sqlite_engine(settings.sqlite_path, writes=writes, patience_s=PATIENCE_S)

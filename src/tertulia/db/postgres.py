@@ -1,4 +1,4 @@
-"""PostgreSQL: the same units of work through asyncpg, woken across processes by LISTEN and NOTIFY."""
+"""PostgreSQL: units of work through asyncpg, with signals between processes by LISTEN and NOTIFY."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 CHANNEL = "tertulia"
 MESSAGES = "tertulia_messages"
-# Serialization failure and deadlock: the work was undone and can be run again.
+# Serialization failure and deadlock: the work was rolled back and can be run again.
 RETRIABLE = ("40001", "40P01")
 TRIES = 4
 CLOSE_S = 10
@@ -51,7 +51,7 @@ class PostgresDatabase(Database):
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
-        # A unit whose caller has gone is still being committed: its connection must not be left in the middle of it.
+        # A unit whose caller was cancelled may still be committing, so wait before its connection is closed.
         if self._writing:
             await asyncio.wait(self._writing, timeout=CLOSE_S)
         await self._engine.dispose()
@@ -65,7 +65,7 @@ class PostgresDatabase(Database):
             raise seen from seen.__cause__
 
     async def write(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        # Shielded: once begun, a unit is committed or rolled back, whether or not its caller still waits.
+        # Shielded: once started, a unit is committed or rolled back, even if its caller is cancelled.
         writing = asyncio.ensure_future(self._write(lambda session: work(session, *args, **kwargs)))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
@@ -86,7 +86,7 @@ class PostgresDatabase(Database):
         raise AssertionError("unreachable: the last try returns or raises")
 
     async def _listen_forever(self) -> None:
-        """Hear the signals of every process, this one's own included; after a loss, connect again and look at all."""
+        """Listen for the signals of all processes, including this one. After a reconnect, send every signal once."""
         while True:
             try:
                 connection = await asyncpg.connect(self.url, timeout=5)
@@ -127,6 +127,6 @@ def _one_unit(connection: sa.Connection, work: Callable[[Session], T]) -> T:
     result = work(session)
     session.flush()
     for signal in sorted(signals_of(session)):
-        # Part of the transaction: delivered with its commit, and never without it.
+        # Part of the transaction: delivered when it commits, and never without it.
         session.execute(sa.text("SELECT pg_notify(:channel, :signal)"), {"channel": CHANNEL, "signal": signal})
     return result

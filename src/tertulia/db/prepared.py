@@ -1,4 +1,4 @@
-"""Statements of the hot paths: written in SQLAlchemy, compiled once, run on the driver directly where that pays."""
+"""Statements of hot paths: written in SQLAlchemy, compiled once, and run directly on the driver on SQLite."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from tertulia.db.types import Id, Money, UtcTime, amount_of, moment_of
 from tertulia.ids import format_id
 
-DRIVER = "driver"  # where a session keeps the connection that its prepared statements run on
+DRIVER = "driver"  # key in session.info of the connection for prepared statements
 _SQLITE = sqlite.dialect(paramstyle="named")
 Convert = Callable[[Any], Any]
 
@@ -20,37 +20,37 @@ Convert = Callable[[Any], Any]
 class Prepared:
     """A select, update or delete with named bind parameters, or an insert into a table by its columns.
 
-    On SQLite the compiled text goes to the standard library's driver, past the layers that cost more than the query
-    itself (docs/adr/0003). Values are those of the column types either way: ids are text, times are datetimes.
+    On SQLite the compiled text goes to the standard library's driver, past layers that cost more than the query itself
+    (docs/adr/0003). Values have the Python types of the columns on both engines: ids are text, times are datetimes.
     """
 
     def __init__(self, statement: sa.Select[*tuple[Any, ...]] | sa.Insert | sa.Update | sa.Delete) -> None:
         self.statement = statement
 
     def all(self, session: Session, **values: object) -> Sequence[Sequence[Any]]:
-        """Every row, with its values in the order of the selected columns."""
+        """Return every row, with its values in the order of the selected columns."""
         driver = session.info.get(DRIVER) or _driver(session)
         if driver is None:
             return session.execute(self.statement, values).all()
         rows: list[tuple[Any, ...]] = driver.execute(self._text, self._bound(values)).fetchall()
         if not rows:
             return rows
-        found = []
+        converted = []
         for row in rows:
             values_of_row = list(row)
             for index, convert in self._converts:
                 value = values_of_row[index]
                 if value is not None:
                     values_of_row[index] = convert(value)
-            found.append(values_of_row)
-        return found
+            converted.append(values_of_row)
+        return converted
 
     def first(self, session: Session, **values: object) -> Sequence[Any] | None:
         rows = self.all(session, **values)
         return rows[0] if rows else None
 
     def run(self, session: Session, **values: object) -> int:
-        """Run for its effect; how many rows it touched."""
+        """Run the statement and return the number of affected rows."""
         driver = session.info.get(DRIVER) or _driver(session)
         if driver is None:
             return session.execute(self.statement, values).rowcount  # type: ignore[attr-defined,no-any-return]
@@ -64,7 +64,7 @@ class Prepared:
 
     @property
     def _insert_keys(self) -> list[str] | None:
-        """An insert takes every column that the database does not fill: Python's defaults do not run here."""
+        """List the columns of an insert that the database does not fill, because Python defaults do not run here."""
         if not isinstance(self.statement, sa.Insert):
             return None
         table = self.statement.table
@@ -77,7 +77,7 @@ class Prepared:
 
     @cached_property
     def _binds(self) -> list[tuple[str, str, Convert | None, Any]]:
-        """For each placeholder: its name in the text, the caller's key, how to store a value, the value if not given."""
+        """List for each placeholder: its name in the text, the caller's key, the converter, and the bind parameter."""
         return [
             (name, bind.key, bind.type.dialect_impl(_SQLITE).bind_processor(_SQLITE), bind)
             for bind, name in self._compiled.bind_names.items()
@@ -85,13 +85,13 @@ class Prepared:
 
     @cached_property
     def _converts(self) -> list[tuple[int, Convert]]:
-        """How to read the columns whose stored form is not their value, by place."""
+        """List the index and converter of each column whose stored form is not its value."""
         columns = getattr(self.statement, "selected_columns", None) or self.statement.exported_columns
         converts = [(index, _reader_of(column.type)) for index, column in enumerate(columns)]
         return [(index, convert) for index, convert in converts if convert is not None]
 
     def _bound(self, values: dict[str, object]) -> dict[str, object]:
-        """Raises KeyError for a value that was forgotten."""
+        """Convert the values for the driver. Raises KeyError for a missing one."""
         bound = {}
         for name, key, convert, bind in self._binds:
             value = values[key] if bind.required or key in values else bind.effective_value
@@ -100,7 +100,7 @@ class Prepared:
 
 
 def _driver(session: Session) -> sqlite3.Connection | None:
-    """The driver's own connection, within the session's transaction; None on PostgreSQL. Found once a session."""
+    """Return the driver's connection in the session's transaction, or None on PostgreSQL. Cached in the session."""
     if session.get_bind().dialect.name != "sqlite":
         return None
     driver = session.connection().connection.driver_connection
@@ -110,7 +110,7 @@ def _driver(session: Session) -> sqlite3.Connection | None:
 
 
 def _reader_of(kind: sa.types.TypeEngine[Any]) -> Convert | None:
-    """From what SQLite stores to the value, without the layers of a general result."""
+    """Return the converter from SQLite's stored form to the value, or None if they are the same."""
     match kind:
         case Id():
             return format_id

@@ -1,4 +1,4 @@
-"""SQLite: one writer thread that commits what has gathered, and a few readers. spec: docs/adr/0003-database-access.md."""
+"""SQLite: one writer thread that commits in batches, and a few readers. See docs/adr/0003-database-access.md."""
 
 import asyncio
 import logging
@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 
 def sqlite_engine(path: Path, *, writes: bool, patience_s: int = 5) -> sa.Engine:
-    """An engine whose connections carry the settings of S4, and say BEGIN themselves.
+    """Create an engine whose connections set the pragmas below and issue BEGIN themselves.
 
-    `patience_s`: how long another process's writing is waited for.
+    `patience_s` is how long to wait while another process writes.
 
-    The driver's own transactions start too late and lose updates, so it is left in autocommit mode.
+    The driver's own transactions start too late and lose updates, so it runs in autocommit mode.
     """
     engine = sa.create_engine(
         f"sqlite:///{path}",
@@ -45,13 +45,13 @@ def sqlite_engine(path: Path, *, writes: bool, patience_s: int = 5) -> sa.Engine
         for pragma in (
             "journal_mode = WAL",
             "foreign_keys = ON",
-            # FULL: a power cut loses no acknowledged commit; group commit pays for it. Readers write nothing.
+            # FULL: a power cut loses no acknowledged commit. Group commit makes up for the cost. Readers do not write.
             f"synchronous = {'FULL' if writes else 'NORMAL'}",
             f"busy_timeout = {patience_s * 1000}",
             "temp_store = MEMORY",
             "cache_size = -16000",
             "journal_size_limit = 67108864",
-            # The writer is the only checkpointer, which keeps clear of the WAL-reset bug of libraries before 3.51.3.
+            # Only the writer checkpoints, which avoids the WAL-reset bug of SQLite before 3.51.3.
             f"wal_autocheckpoint = {1000 if writes else 0}",
             f"query_only = {'OFF' if writes else 'ON'}",
         ):
@@ -66,7 +66,7 @@ def sqlite_engine(path: Path, *, writes: bool, patience_s: int = 5) -> sa.Engine
 
 @dataclass
 class Unit:
-    """One caller's work, and what became of it."""
+    """The work of one caller, and its result or error."""
 
     work: Callable[[Session], Any]
     loop: asyncio.AbstractEventLoop
@@ -102,7 +102,7 @@ class SqliteDatabase(Database):
         await ready
 
     async def close(self) -> None:
-        """Wait for the work that is queued, then close; the last connection checkpoints."""
+        """Finish the queued work, then close. The last connection checkpoints."""
         self._queue.put(None)
         if self._writer is not None:
             await asyncio.to_thread(self._writer.join)
@@ -116,14 +116,14 @@ class SqliteDatabase(Database):
         )
 
     async def read_hot(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        # Handing a read to a thread and back costs several times what an indexed read does (docs/adr/0003).
+        # Passing a read to a thread and back costs several times as much as an indexed read (docs/adr/0003).
         return self._read(lambda session: work(session, *args, **kwargs))
 
     async def write(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.put(Unit(lambda session: work(session, *args, **kwargs), loop, future))
-        # The unit will be committed whether or not its caller still waits, so a cancelled caller must not cancel it.
+        # The unit is committed even if its caller is cancelled, so the caller must not cancel its future.
         return await asyncio.shield(future)
 
     def _read(self, work: Callable[[Session], T]) -> T:
@@ -149,8 +149,8 @@ class SqliteDatabase(Database):
             try:
                 self._commit(connection, batch)
             except Exception as error:
-                # The connection is of no use any more; a new one finds the database as it was last committed.
-                log.exception("the writer opens a new connection")
+                # The connection can no longer be used. A new one sees the last committed state.
+                log.exception("the writer failed and opens a new connection")
                 for unit in batch:
                     unit.result, unit.error = None, as_caller_sees(error)
                 connection.invalidate()
@@ -160,7 +160,7 @@ class SqliteDatabase(Database):
         connection.close()
 
     def _gather(self) -> list[Unit]:
-        """Wait for one unit, then take with it what has come meanwhile; empty when the database closes."""
+        """Wait for one unit, then add those queued behind it, up to a batch. Empty when the database closes."""
         first = self._queue.get()
         units = [first] if first is not None else []
         while units and len(units) < BATCH:
@@ -175,20 +175,20 @@ class SqliteDatabase(Database):
         return units
 
     def _commit(self, connection: sa.Connection, batch: list[Unit]) -> None:
-        """Commit the batch as one, or, where that cannot be, each unit alone."""
+        """Commit the batch in one transaction or, if that fails, each unit in its own."""
         if not self._attempt(connection, batch) and len(batch) > 1:
             for unit in batch:
                 unit.result, unit.error, unit.signals = None, None, set()
                 self._attempt(connection, [unit])
 
     def _attempt(self, connection: sa.Connection, units: list[Unit]) -> bool:
-        """One transaction, with a savepoint for each unit of several; False if nothing of it was kept."""
+        """Run the units in one transaction, each in a savepoint. Return False if it was rolled back after it began."""
         alone = len(units) == 1
         driver = _driver_of(connection)
         try:
             transaction = connection.begin()
         except Exception as error:
-            # Nobody could write now: trying each unit alone would only make all of them wait longer.
+            # The database cannot be written to now, so trying each unit alone would only take longer.
             for unit in units:
                 unit.error = as_caller_sees(error)
             _give_up(connection)
@@ -207,7 +207,7 @@ class SqliteDatabase(Database):
                 except Exception as error:
                     unit.error = as_caller_sees(error)
                     if alone or not driver.in_transaction:
-                        # SQLite ends the whole transaction when, for one, the disk is full: nothing of it stands.
+                        # SQLite rolls back the whole transaction on some errors, such as a full disk.
                         _give_up(connection)
                         return False
                     driver.execute("ROLLBACK TO unit")
@@ -221,7 +221,7 @@ class SqliteDatabase(Database):
         return True
 
     def _answer(self, batch: list[Unit]) -> None:
-        """On the event loop, after the commit."""
+        """Deliver results and signals, on the event loop after the commit."""
         signals: set[str] = set()
         for unit in batch:
             if unit.error is None:
@@ -232,7 +232,7 @@ class SqliteDatabase(Database):
                 unit.future.set_result(unit.result)
             else:
                 unit.future.set_exception(unit.error)
-                unit.future.exception()  # a caller that went away leaves nobody to retrieve it
+                unit.future.exception()  # mark it as retrieved: a cancelled caller never does
         self._tell(signals)
 
 
@@ -243,7 +243,7 @@ def _driver_of(connection: sa.Connection) -> sqlite3.Connection:
 
 
 def _give_up(connection: sa.Connection) -> None:
-    """Bring the connection back to where a new transaction can begin, whatever state it is in."""
+    """Reset the connection from any state, so that a new transaction can begin. Raises StorageUnavailable."""
     try:
         connection.rollback()
     except Exception:

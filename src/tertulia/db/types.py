@@ -1,4 +1,4 @@
-"""Portable column types: the same Python values on SQLite and PostgreSQL, each stored in its engine's tightest form."""
+"""Portable column types: the same Python values on SQLite and PostgreSQL, in each engine's most compact form."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -53,7 +53,7 @@ class Id(TypeDecorator[str]):
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A moment in UTC: integer microseconds since 1970 on SQLite, timestamptz on PostgreSQL."""
+    """A time in UTC: integer microseconds since 1970 on SQLite, timestamptz on PostgreSQL."""
 
     impl = sa.BigInteger
     cache_ok = True
@@ -75,7 +75,7 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class JsonOf(TypeDecorator[T]):
-    """A typed structure as JSON (JSONB on PostgreSQL), validated on the way in and made into its class on the way out."""
+    """A typed structure as JSON (JSONB on PostgreSQL), validated when written and converted to its class when read."""
 
     impl = sa.Text
     cache_ok = True
@@ -105,7 +105,7 @@ class JsonOf(TypeDecorator[T]):
 
 
 class Xid(sa.types.UserDefinedType[int]):
-    """The transaction that wrote a row: xid8 on PostgreSQL, always 0 on SQLite, where commits come in order."""
+    """The id of the transaction that wrote a row: xid8 on PostgreSQL, 0 on SQLite, where commits are in order."""
 
     cache_ok = True
 
@@ -119,7 +119,7 @@ def _xid_on_sqlite(*_: object, **__: object) -> str:
 
 
 class current_xid(sa.sql.functions.FunctionElement[int]):
-    """The number of this transaction, as the default of an Xid column."""
+    """The id of the current transaction, as the default of an Xid column."""
 
     inherit_cache = True
 
@@ -155,7 +155,7 @@ class Money(TypeDecorator[Decimal]):
 
 
 def closed(kinds: type[StrEnum]) -> sa.Enum:
-    """A column that holds one of a closed set of words, held by a CHECK constraint."""
+    """Create a column type for a closed set of values, enforced by a CHECK constraint."""
     return sa.Enum(
         kinds,
         native_enum=False,
@@ -167,11 +167,11 @@ def closed(kinds: type[StrEnum]) -> sa.Enum:
 
 
 def _snake(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+    return "".join(f"_{character.lower()}" if character.isupper() else character for character in name).lstrip("_")
 
 
 class utc_now(sa.sql.functions.FunctionElement[datetime]):
-    """The database's own time, so that two processes with different clocks agree about leases."""
+    """The time of the database, so that processes with different clocks agree about leases."""
 
     type = UtcTime()
     inherit_cache = True
@@ -188,7 +188,7 @@ def _now_on_sqlite(*_: object, **__: object) -> str:
 
 
 class later_of(sa.sql.functions.FunctionElement[datetime]):
-    """The later of two moments."""
+    """The later of two times."""
 
     type = UtcTime()
     inherit_cache = True
@@ -205,7 +205,7 @@ def _later_of_on_sqlite(element: later_of, compiler: SQLCompiler, **kw: Any) -> 
 
 
 class seconds_from_now(sa.sql.functions.FunctionElement[datetime]):
-    """The database's own time and a number of seconds after it."""
+    """The time of the database plus a number of seconds."""
 
     type = UtcTime()
     inherit_cache = True

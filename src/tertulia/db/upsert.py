@@ -1,4 +1,4 @@
-"""Insert unless it is there: one statement that two can run at once, on either engine."""
+"""Insert a row unless it exists, in one statement that is safe to run concurrently, on both engines."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from tertulia.db.base import Base
 
 
 def insert_if_absent(session: Session, table: type[Base], **values: Any) -> bool:
-    """Whether the row was inserted; false if a unique key was taken. On PostgreSQL it waits for a concurrent holder."""
+    """Insert a row. Return False if a unique key is taken. On PostgreSQL it waits for a concurrent insert."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     result = session.execute(insert(table).values(**values).on_conflict_do_nothing())
     return bool(result.rowcount)  # type: ignore[attr-defined]
 
 
 def rowcount(session: Session, statement: sa.Update | sa.Delete) -> int:
-    """How many rows a guarded statement moved."""
+    """Run the statement and return the number of affected rows."""
     return session.execute(statement).rowcount  # type: ignore[attr-defined,no-any-return]

@@ -1,1 +1,1 @@
-"""The HTTP kit, without knowledge of any domain."""
+"""The HTTP toolkit, without knowledge of any domain."""

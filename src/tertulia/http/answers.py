@@ -1,4 +1,4 @@
-"""JSON out: encoded once, by one encoder, with times as RFC 3339 in UTC ending in Z."""
+"""Build JSON responses: encoded once, by one encoder, with times as RFC 3339 in UTC ending in Z."""
 
 from decimal import Decimal
 
@@ -9,7 +9,7 @@ _OPTIONS = orjson.OPT_UTC_Z
 
 
 def encode(value: object) -> bytes:
-    """Datetimes must be aware; decimals become strings, because money is never a float."""
+    """Encode as JSON. Datetimes must be aware. Decimals become strings, because money is never a float."""
     return orjson.dumps(value, default=_other, option=_OPTIONS)
 
 

@@ -1,4 +1,4 @@
-"""What stands around every request: an id, the host check, the cross-site check, security headers, a log line."""
+"""Middleware for every request: request id, host check, cross-site check, security headers, log line."""
 
 import asyncio
 import logging
@@ -35,7 +35,7 @@ _HEADERS["Content-Security-Policy"] = CSP.format(nonce="")
 
 
 class Edge:
-    """ASGI middleware without a task of its own, so that streams pass through it untouched."""
+    """ASGI middleware that starts no task, so that streams pass through it unchanged."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
@@ -61,10 +61,10 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                given = message.get("headers", [])
-                names = {name for name, _ in given}
+                headers = message.get("headers", [])
+                names = {name for name, _ in headers}
                 added = [header for header in self.headers if header[0] not in names]
-                message["headers"] = [*given, *added, (b"x-request-id", request_id.encode())]
+                message["headers"] = [*headers, *added, (b"x-request-id", request_id.encode())]
             await send(message)
 
         refusal = self._refusal(scope, request_id)
@@ -79,7 +79,7 @@ class Edge:
         finally:
             took_ms = round((time.perf_counter() - started) * 1000, 1)
             if log.isEnabledFor(logging.DEBUG) or status >= 500:
-                # The path of a shared page holds a secret in its last segment; ids are harmless.
+                # The last segment in the path of a shared page is a secret. Ids are harmless.
                 path = re.sub(r"^(/api/v1/shared/|/shared/)[^/]+", r"\1…", scope["path"])
                 log.info(
                     "request",
@@ -96,25 +96,29 @@ class Edge:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if self.loopback_only and not self._known_host(host):
-            # A page elsewhere can point its own name at this machine; the browser then says that name here.
+            # DNS rebinding: another site can point its name at this machine, and the browser then sends that name.
             return problem(
                 421,
                 "unknown_host",
-                "This server answers only to its own name.",
+                "This server only answers to its own name. Open it at its own address.",
                 title="Unknown host",
                 request_id=request_id,
             )
         if scope["method"] not in SAFE_METHODS and not self._from_our_page(headers, host):
-            detail = "This call does not come from a page of this server, or lacks the header X-Tertulia: 1."
+            detail = "This call does not come from a page of this server, or does not have the header X-Tertulia: 1."
             return problem(403, "cross_site", detail, title="Not allowed", request_id=request_id)
         if scope["path"].endswith("/events") and not self._may_listen(headers, host):
             return problem(
-                403, "cross_site", "Streams are for pages of this server.", title="Not allowed", request_id=request_id
+                403,
+                "cross_site",
+                "Only pages of this server may open streams.",
+                title="Not allowed",
+                request_id=request_id,
             )
         return None
 
     def _may_listen(self, headers: Mapping[str, str], host: str) -> bool:
-        """A stream is a safe method that goes on for hours, so a page elsewhere may not hold one open either."""
+        """Return whether the page may open a stream. A GET that stays open for hours needs this check too."""
         origin = headers.get("origin")
         ours = origin is None or origin == self.public_origin or urlsplit(origin).netloc == host
         return ours and headers.get("sec-fetch-site") in (None, "same-origin", "none")
@@ -123,7 +127,7 @@ class Edge:
         return host == self.public_host or host.rsplit(":", 1)[0] in LOOPBACK or host in LOOPBACK
 
     def _from_our_page(self, headers: Mapping[str, str], host: str) -> bool:
-        """Browsers say where a call comes from; a caller that says nothing and brings no cookie is not a browser."""
+        """Return whether the call comes from our page, or from a program: no origin headers and no cookie."""
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if site is None and origin is None and "cookie" not in headers:
             return True

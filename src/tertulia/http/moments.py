@@ -1,4 +1,4 @@
-"""Moments in a query, as people write them."""
+"""Parse times in requests."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -7,9 +7,9 @@ from pydantic import AfterValidator
 
 
 def _in_utc(moment: datetime) -> datetime:
-    """A moment without a zone, or a bare date, is meant in UTC."""
+    """Convert to UTC. A time without a zone, or a bare date, is taken as UTC."""
     if not 1970 < moment.year < 9999:
-        raise ValueError("Choose a moment of these years.")
+        raise ValueError("Enter a year from 1971 to 9998.")
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

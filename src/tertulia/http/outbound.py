@@ -1,6 +1,6 @@
-"""The clients for calls to elsewhere: no proxies from the environment, no redirects, limits of time.
+"""HTTP clients for outgoing calls: no proxies from the environment, no redirects, time limits.
 
-An address that a person or a model named is looked up once, checked, and connected to as it was checked, so that a name
+A host from a user or a model is resolved once, checked, and connected to at the checked address, so that its name
 cannot point at this network between the check and the call.
 """
 
@@ -17,7 +17,7 @@ import httpx
 from tertulia.errors import Invalid
 from tertulia.http.transport import HttpTransport
 
-# IPv4 addresses within IPv6: what is behind them is not what they look like.
+# IPv6 ranges that embed IPv4 addresses, which may be private.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _TRANSLATED = tuple(
     ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
@@ -25,21 +25,21 @@ _TRANSLATED = tuple(
 
 
 class AddressRefused(Invalid):
-    """An address inside the server's network, which people may not reach through it unless the operator lists it."""
+    """An address inside the server's network. Users may not call it unless the operator lists it."""
 
     code = "address_refused"
 
     def __init__(self, origin: str) -> None:
         super().__init__(
-            f"{origin} lies inside the server's own network, which it does not call for people. The operator can allow "
-            f"exactly this address: TERTULIA_OUTBOUND_ALLOW={origin}",
+            f"{origin} is inside the server's own network, which it does not call for users. The operator can allow "
+            f"this address: TERTULIA_OUTBOUND_ALLOW={origin}",
             field="base_url",
         )
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds: to connect, to the first byte of the reply, between two bytes, for the whole."""
+    """Seconds: to connect, to the first byte of the reply, between two bytes, in total."""
 
     connect_s: float = 5
     first_byte_s: float = 60
@@ -48,7 +48,7 @@ class Timeouts:
 
 
 def operator_client(timeouts: Timeouts) -> httpx.AsyncClient:
-    """For addresses that the operator configured, which may lie inside; never for one that a person or model named."""
+    """Create a client for addresses of the operator, which may be internal. Never for those of users or models."""
     return httpx.AsyncClient(
         transport=HttpTransport(_look_up),
         trust_env=False,
@@ -59,7 +59,7 @@ def operator_client(timeouts: Timeouts) -> httpx.AsyncClient:
 
 
 def guarded_client(timeouts: Timeouts, allowed: Iterable[str] = ()) -> httpx.AsyncClient:
-    """For every address that somebody named; `allowed` are origins inside that the operator lists."""
+    """Create a client for addresses of users and models. `allowed` are internal origins that the operator lists."""
     return httpx.AsyncClient(
         transport=HttpTransport(_Guard(allowed).find_addresses),
         trust_env=False,
@@ -70,12 +70,12 @@ def guarded_client(timeouts: Timeouts, allowed: Iterable[str] = ()) -> httpx.Asy
 
 
 def _no_cookies() -> CookieJar:
-    """Calls of different people share a client, and what one's answer sets must not go out with another's call."""
+    """Create a jar that stores no cookies, because calls of different users share a client."""
     return CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is a global unicast one, also when it is wrapped in another."""
+    """Return whether an IP address is global unicast, including an IPv4 address embedded in IPv6."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped is not None:
@@ -91,13 +91,13 @@ def _host_and_port(origin: str) -> tuple[str, int]:
 
 
 class _Guard:
-    """Looks up where to connect to; what it gives is what is called, so that a name cannot change in between."""
+    """Resolves hosts and refuses internal addresses. The caller connects to the returned addresses, not to the name."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
         self._allowed = frozenset(_host_and_port(origin) for origin in allowed)
 
     async def find_addresses(self, host: str, port: int) -> list[str]:
-        """Raises AddressRefused if any of the addresses of a name lies inside."""
+        """Resolve a host. Raises AddressRefused if any of its addresses is internal."""
         addresses = await _look_up(host, port)
         if (host.lower(), port) not in self._allowed and not all(map(is_public, addresses)):
             scheme = "https" if port == 443 else "http"
@@ -107,7 +107,7 @@ class _Guard:
 
 async def _look_up(host: str, port: int) -> list[str]:
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
-        raise httpx.ConnectError(f"{host} is not known") from error
-    return [str(entry[4][0]) for entry in found]
+        raise httpx.ConnectError(f"{host} cannot be resolved") from error
+    return [str(entry[4][0]) for entry in entries]

@@ -1,4 +1,4 @@
-"""Pages by opaque cursor: what a cursor holds is signed, and grows old after seven days."""
+"""Pages by opaque cursor. A cursor is signed, and expires after seven days."""
 
 import base64
 import binascii
@@ -16,8 +16,8 @@ from tertulia.keyring import SIGNATURE_BYTES, KeyRing
 
 T = TypeVar("T")
 MAX_AGE_S = 7 * 24 * 3600
-Limit = Annotated[int, Query(ge=1, le=200, description="How many items at most.")]
-CursorText = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="The maximum number of items.")]
+CursorText = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the previous page.")]
 Key = Sequence[int | str]
 
 
@@ -25,9 +25,7 @@ class InvalidCursor(Invalid):
     code = "invalid_cursor"
 
     def __init__(self) -> None:
-        super().__init__(
-            "This cursor is not one of ours, or is older than 7 days. Begin again without it.", field="cursor"
-        )
+        super().__init__("This cursor is not valid or is older than 7 days. Start again without it.", field="cursor")
 
 
 class Page(TypedDict, Generic[T]):
@@ -37,7 +35,7 @@ class Page(TypedDict, Generic[T]):
 
 @dataclass(frozen=True)
 class Cursors:
-    """Makes and reads cursors. A cursor is bound to its `kind` of list, so that one of another list is refused."""
+    """Encodes and decodes cursors. A cursor is bound to its `kind` of list and is refused for another list."""
 
     keyring: KeyRing
 
@@ -46,18 +44,18 @@ class Cursors:
         return base64.urlsafe_b64encode(self.keyring.sign("cursor", payload) + payload).decode().rstrip("=")
 
     def page(self, kind: str, items: Sequence[Mapping[str, Any]], limit: int) -> dict[str, object]:
-        """A page of things in the order of their ids, from one more than is shown: the next one, if there is one, begins there."""
+        """Build a page of items in the order of their ids. Pass `limit + 1` items: the extra one means more pages."""
         shown = items[:limit]
         more = len(items) > limit
         return {"items": shown, "next_cursor": self.encode(kind, [shown[-1]["id"]]) if more else None}
 
     def decode_id(self, kind: str, cursor: str | None) -> str | None:
-        """The id that `page` ended with. Raises InvalidCursor."""
+        """Return the last id of the previous page, or None for the first page. Raises InvalidCursor."""
         key = self.decode(kind, cursor)
         return str(key[0]) if key else None
 
     def decode(self, kind: str, cursor: str | None) -> list[int | str] | None:
-        """The key that was encoded, or None for the first page. Raises InvalidCursor."""
+        """Return the key that was encoded, or None for the first page. Raises InvalidCursor."""
         if cursor is None:
             return None
         try:
@@ -67,7 +65,7 @@ class Cursors:
         signature, payload = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
         if not self.keyring.verifies("cursor", payload, signature):
             raise InvalidCursor
-        found, made_at, *key = orjson.loads(payload)
-        if found != kind or time.time() - made_at > MAX_AGE_S:
+        cursor_kind, created_at, *key = orjson.loads(payload)
+        if cursor_kind != kind or time.time() - created_at > MAX_AGE_S:
             raise InvalidCursor
         return list(key)

@@ -1,4 +1,4 @@
-"""Errors out: RFC 9457 problem documents, with the status decided here by the kind of the failure."""
+"""Answer with RFC 9457 problem documents. The kind of the error decides the status, here and only here."""
 
 import logging
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ STATUS: Mapping[type[errors.AppError], tuple[int, str]] = {
     errors.TooMany: (429, "Too many"),
     errors.Unavailable: (503, "Not available"),
 }
-# What a route can answer besides its success, for the OpenAPI document.
+# The error statuses that a route can answer with, for the OpenAPI document.
 _PROBLEM_STATUSES = {status: title for status, title in STATUS.values()} | {405: "Method not allowed"}
 
 
@@ -38,7 +38,7 @@ class FieldError(TypedDict):
 
 
 class Problem(TypedDict):
-    """RFC 9457, with our stable `code`."""
+    """An RFC 9457 problem document with a stable `code`."""
 
     type: str
     title: str
@@ -50,7 +50,7 @@ class Problem(TypedDict):
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, object]]:
-    """By reference: a model for each answer of each route is most of what making the application costs."""
+    """Describe error responses by reference: a model for each response of each route would dominate startup time."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": _PROBLEM_STATUSES[status], "content": content} for status in statuses}
 
@@ -85,7 +85,7 @@ def problem(
 def from_app_error(error: errors.AppError, request_id: str | None = None) -> Response:
     kind = next((kind for kind in STATUS if isinstance(error, kind)), None)
     if kind is None:
-        log.error("an error without a kind", exc_info=error)
+        log.error("an error class without a status", exc_info=error)
         return unexpected(request_id)
     status, title = STATUS[kind]
     field = error.field if isinstance(error, errors.Invalid) else None
@@ -102,7 +102,7 @@ def from_app_error(error: errors.AppError, request_id: str | None = None) -> Res
 
 
 def unexpected(request_id: str | None) -> Response:
-    detail = "Something went wrong on the server. The operator finds it in the log by this id."
+    detail = "Something went wrong on the server. The operator can find it in the log by the request id."
     return problem(500, "internal_error", detail, title="Server error", request_id=request_id)
 
 
@@ -113,17 +113,19 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> Response:
-        found: list[FieldError] = [
+        field_errors: list[FieldError] = [
             {"field": ".".join(map(str, part["loc"][1:])) or str(part["loc"][0]), "message": _plain(part)}
             for part in error.errors()[:20]
         ]
-        detail = f"{found[0]['field']}: {found[0]['message']}" if found else "The request is not valid."
-        return problem(422, "invalid", detail, request_id=request.scope.get("request_id"), field_errors=found)
+        detail = (
+            f"{field_errors[0]['field']}: {field_errors[0]['message']}" if field_errors else "The request is not valid."
+        )
+        return problem(422, "invalid", detail, request_id=request.scope.get("request_id"), field_errors=field_errors)
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:
         codes = {404: "not_found", 405: "method_not_allowed"}
-        details = {404: errors.NotFound().detail, 405: "This address does not take that method."}
+        details = {404: errors.NotFound().detail, 405: "This address does not support this method."}
         return problem(
             error.status_code,
             codes.get(error.status_code, "http_error"),
@@ -138,4 +140,4 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 def _plain(part: Mapping[str, object]) -> str:
     message = str(part["msg"]).removeprefix("Value error, ")
-    return "This field is not known." if part["type"] == "extra_forbidden" else message
+    return "This field is unknown. Remove it." if part["type"] == "extra_forbidden" else message

@@ -1,4 +1,4 @@
-"""HTTP/1.1 with a limit on how long a request's head may take: ten seconds, and then the connection is closed."""
+"""HTTP/1.1 that closes a connection if the head of a request takes more than ten seconds."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_S, self._give_up)
 
     def data_received(self, data: bytes) -> None:
-        # Bytes of a next request on a kept connection start the clock again; within a head it runs on.
+        # The first bytes of the next request on a connection restart the timer. Within a head it keeps running.
         if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._head_timer = self.loop.call_later(HEAD_S, self._give_up)
         super().data_received(data)

@@ -1,4 +1,4 @@
-"""Routes that say who may call them, and bodies that stay within their limits."""
+"""Declare routes with their access level, and limit the size of request bodies."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -23,17 +23,17 @@ BYTES_PER_EXTRA_S = 64 * 1024
 
 
 class Access(StrEnum):
-    """Who may call a route at all; what they may do with which row is the getter's question."""
+    """Who may call a route at all. Getters decide about access to rows."""
 
     PUBLIC = "public"
     SIGNED_IN = "signed_in"
     ADMIN = "admin"
-    OPERATOR = "operator"  # the command line of the machine itself
+    OPERATOR = "operator"  # the command line on the server's machine
 
 
 class BodyTooLarge(TooLarge):
     def __init__(self) -> None:
-        super().__init__(f"The body is larger than {MAX_BODY_BYTES} bytes.", limit=MAX_BODY_BYTES)
+        super().__init__(f"The body is larger than {MAX_BODY_BYTES} bytes. Send a smaller one.", limit=MAX_BODY_BYTES)
 
 
 class BodyTooSlow(Invalid):
@@ -44,13 +44,13 @@ class BodyTooSlow(Invalid):
 
 
 def _has_other_type(request: Request) -> bool:
-    """Whether there is a body, and it says that it is something else than JSON."""
+    """Return whether the request has a body that is not declared as JSON."""
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     return has_body and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json"
 
 
 class LimitedRequest(Request):
-    """A request whose JSON is at most 4 MiB long and 32 levels deep."""
+    """A request whose JSON body is at most 4 MiB long and 32 levels deep."""
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
@@ -113,13 +113,13 @@ class LimitedRoute(APIRoute):
 
         async def limited(request: Request) -> Response:
             if takes_form:
-                return await handle(request)  # its bytes are read as they come, within limits of their own
+                return await handle(request)  # the route streams the body itself, with its own limits
             if _has_other_type(request):
                 raise UnsupportedType
             try:
                 return await handle(LimitedRequest(request.scope, request.receive))
             except HTTPException as error:
-                # FastAPI makes one answer of everything that goes wrong while a body is read; ours say what it was.
+                # FastAPI wraps every error while reading a body. Ours are more precise, so raise them again.
                 if isinstance(error.__cause__, AppError):
                     raise error.__cause__ from None
                 raise
@@ -128,7 +128,7 @@ class LimitedRoute(APIRoute):
 
 
 class Routes:
-    """A domain's routes, each of which must declare its access, success and problems."""
+    """A domain's routes. Each must declare its access, success and problems."""
 
     def __init__(self, tag: str, prefix: str = "/api/v1", *, is_catch_all: bool = False) -> None:
         self._tag = tag
@@ -169,9 +169,9 @@ class Routes:
         hidden: bool = False,
         form: dict[str, str] | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """`gives` is the shape of the success; `stream` names the events when it is a stream; `hidden` is no API.
+        """Declare a route. `gives` is the success shape, `stream` the event type, and `hidden` omits it from OpenAPI.
 
-        With `form`, names and descriptions of its fields beside `file`, the route takes a multipart form and reads it itself.
+        With `form`, the route reads a multipart form itself. It maps fields other than `file` to their descriptions.
         """
         unsafe = method not in ("GET", "HEAD")
         always = (
@@ -183,7 +183,7 @@ class Routes:
         described = problem_responses(*sorted({*always, 422, 503, *problems}))
         if stream is not None:
             described[status] = {
-                "description": f"Server-sent events, each `data` a {stream}.",
+                "description": f"Server-sent events. Each `data` is a {stream}.",
                 "content": {"text/event-stream": {"schema": {"$ref": f"#/components/schemas/{stream}"}}},
             }
 
@@ -209,7 +209,7 @@ def _with_head(methods: list[str]) -> list[str]:
 
 
 def _form_body(fields: dict[str, str]) -> dict[str, Any]:
-    described = {name: {"type": "string", "description": words} for name, words in fields.items()}
+    described = {name: {"type": "string", "description": text} for name, text in fields.items()}
     schema = {
         "type": "object",
         "required": ["file"],
@@ -223,7 +223,7 @@ class _Json(Response):
 
 
 def refuse_undeclared(app: FastAPI) -> None:
-    """Deny by default: a route that does not say who may call it does not start the server."""
+    """Deny by default: raise RuntimeError for a route that does not declare who may call it."""
     for route in app.routes:
         if not isinstance(route, APIRoute) or "x-access" not in (route.openapi_extra or {}):
             raise RuntimeError(f"{getattr(route, 'path', route)} declares no access")

@@ -1,4 +1,4 @@
-"""Server-sent events out: bytes formatted once and shared, a comment every 15 s, an end when the reader goes."""
+"""Send server-sent events: bytes formatted once and shared, a comment every 15 s, an end when the client leaves."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -19,13 +19,13 @@ _HEADERS = [
 
 
 def sse(event: str, data: object, event_id: str | None = None) -> bytes:
-    """One event on the wire. `data` is encoded as JSON, which has no line breaks of its own."""
+    """Format one event. `data` is encoded as JSON, which contains no line breaks."""
     head = f"id: {event_id}\nevent: {event}\ndata: " if event_id is not None else f"event: {event}\ndata: "
     return b"".join((head.encode(), encode(data), b"\n\n"))
 
 
 async def wait_or_keep_alive(event: asyncio.Event) -> Iterable[bytes]:
-    """Wait until the event is set, at most 15 s; gives the comment to send in the latter case."""
+    """Wait until the event is set, at most 15 s. Return the comment to send after a timeout, otherwise nothing."""
     try:
         async with asyncio.timeout(KEEP_ALIVE_S):
             await event.wait()
@@ -35,10 +35,10 @@ async def wait_or_keep_alive(event: asyncio.Event) -> Iterable[bytes]:
 
 
 class EventStream(Response):
-    """An ASGI response that sends what `source` yields until it ends, the reader leaves, or `closed` is set."""
+    """An ASGI response that sends what `source` yields until it ends, the client leaves, or `closed` is set."""
 
     def __init__(self, source: AsyncIterator[bytes], closed: asyncio.Event, opened: ExitStack) -> None:
-        """`opened` is what the stream holds while it is open; it is let go at the end, whatever the end is."""
+        """Take over `opened`, the resources of the stream, which are released when it ends for any reason."""
         super().__init__()
         self.source = source
         self.closed = closed
@@ -68,12 +68,12 @@ class EventStream(Response):
         if isinstance(results[0], Exception):
             raise results[0]
         if not isinstance(results[1], asyncio.CancelledError):
-            return  # the reader is gone
+            return  # the client left
         try:
             async with asyncio.timeout(1):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
-            return  # a reader that does not read gets no proper end either
+            return  # a client that does not read gets no proper end
 
     async def _pump(self, send: Send) -> None:
         try:

@@ -1,7 +1,7 @@
-"""HTTP/1.1 for httpx straight over the event loop, parsed by httptools: what a streamed token costs is mostly this.
+"""HTTP/1.1 for httpx directly on the event loop, parsed by httptools: this is most of the cost of a streamed token.
 
-A connection reads once and then rests until it is asked for more, so that a caller who reads at a pace gets all that came
-meanwhile as one piece (docs/adr/0014). No redirects, no proxies, no compression, no trailers: see outbound.py.
+A connection reads once and then pauses until more is requested, so that a slower caller gets everything that arrived
+meanwhile in one piece (docs/adr/0014). No redirects, no proxies, no compression, no trailers: see outbound.py.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _TARGET = re.compile(rb"[\x21-\x7e]+")
 Origin = tuple[str, str, int]
-# Gives the addresses to connect to, in order; raises if one of them may not be called.
+# Returns the addresses to connect to, in order. Raises if one of them may not be called.
 FindAddresses = Callable[[str, int], Awaitable[list[str]]]
 
 
 class HttpTransport(httpx.AsyncBaseTransport):
-    """Connections by origin; each carries one call at a time, and is kept for the next if it ended cleanly."""
+    """Connections by origin. Each carries one call at a time, and is kept for the next if the call ended cleanly."""
 
     def __init__(self, find_addresses: FindAddresses) -> None:
         self._find_addresses = find_addresses
@@ -36,16 +36,16 @@ class HttpTransport(httpx.AsyncBaseTransport):
         self._idle: dict[Origin, deque[tuple[float, _Connection]]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Raises httpx's own errors, and what `find_addresses` raises."""
+        """Send a request and return its response. Raises httpx errors, and what `find_addresses` raises."""
         timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
-        sent = _encode(request, await request.aread())
-        # As it is in the Host header: a name of another script has two spellings, which may be two domains.
+        encoded = _encode(request, await request.aread())
+        # As in the Host header: an internationalised name has two spellings, which may be two domains.
         host = request.url.raw_host.decode("ascii")
         origin = (request.url.scheme, host, request.url.port or (443 if _is_tls(request) else 80))
         connection = self._take_idle(origin) or await self._connect(origin, timeouts.get("connect"))
         reply = _Reply(self, origin, connection, timeouts.get("read"))
         try:
-            connection.write(sent)
+            connection.write(encoded)
             await reply.read_head()
         except BaseException:
             connection.close()
@@ -65,7 +65,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
             kept.popleft()[1].close()
 
     def _take_idle(self, origin: Origin) -> "_Connection | None":
-        """The one used last, if it is still good; what has been idle for too long is closed on the way."""
+        """Return the most recently used connection that is still usable, or None. Close those that are not."""
         self._close_old()
         kept = self._idle.get(origin)
         while kept:
@@ -89,13 +89,13 @@ class HttpTransport(httpx.AsyncBaseTransport):
         try:
             async with asyncio.timeout(limit_s):
                 addresses = await self._find_addresses(host, port)
-                # Each has its share of the time: one that never answers must not use up that of the others.
+                # Each address gets a share of the time, so that one that never answers leaves time for the others.
                 share_s = limit_s / max(1, len(addresses)) if limit_s is not None else None
                 for address in addresses:
                     try:
                         async with asyncio.timeout(share_s):
                             return await self._connect_to(address, port, host if scheme == "https" else None)
-                    except OSError as error:  # certificates that are not right are of this kind too, and silence is
+                    except OSError as error:  # includes invalid certificates and timeouts
                         failure = error
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"{host} did not answer in time") from error
@@ -115,7 +115,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
 
 
 class _Connection(asyncio.Protocol):
-    """Bytes out, and bytes in only when somebody wants them: after each arrival it rests until the next `read`."""
+    """A connection that pauses reading after each arrival, until the next `read`."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -143,15 +143,15 @@ class _Connection(asyncio.Protocol):
 
     @property
     def is_untouched(self) -> bool:
-        """Nothing has come that nobody asked for, its end included; also nothing that the loop has not seen yet."""
+        """Return whether nothing unexpected arrived, such as a close, including what the loop has not read yet."""
         if self._ended or self._received or self._transport is None or self._transport.is_closing():
             return False
         socket = self._transport.get_extra_info("socket").fileno()
         if socket < 0:
             return False
-        arrived = select.poll()
-        arrived.register(socket, select.POLLIN)
-        return not arrived.poll(0)
+        poller = select.poll()
+        poller.register(socket, select.POLLIN)
+        return not poller.poll(0)
 
     def write(self, data: bytes) -> None:
         if self._transport is None or self._ended:
@@ -159,7 +159,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write(data)
 
     async def read(self, limit_s: float | None) -> bytes:
-        """All that has come since the last time, once there is something; empty at the end. Raises httpx's errors."""
+        """Wait for data and return all that arrived since the last read, empty at the end. Raises httpx errors."""
         if not self._received and not self._ended:
             self._waiting = asyncio.get_running_loop().create_future()
             if self._transport is not None:
@@ -168,7 +168,7 @@ class _Connection(asyncio.Protocol):
                 async with asyncio.timeout(limit_s):
                     await self._waiting
             except TimeoutError as error:
-                raise httpx.ReadTimeout(f"nothing came for {limit_s} s") from error
+                raise httpx.ReadTimeout(f"no data arrived for {limit_s} s") from error
             finally:
                 self._waiting = None
         if not self._received and isinstance(self._failure, OSError):
@@ -178,12 +178,12 @@ class _Connection(asyncio.Protocol):
         return received
 
     def listen(self) -> None:
-        """While nobody reads: so that its end is noticed."""
+        """Keep reading while idle, so that a close by the server is noticed."""
         if self._transport is not None and not self._ended:
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """At once: whoever closes has all that they wanted, and a peer that hangs must not hold them up."""
+        """Close the connection at once: a peer that hangs must not delay the caller, who needs nothing more."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -193,7 +193,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _Reply(httpx.AsyncByteStream):
-    """One answer, its head first; as a stream, its body in pieces, each of all that has come."""
+    """One response: first its head, then its body as a stream of pieces, each of all that arrived."""
 
     def __init__(
         self, transport: HttpTransport, origin: Origin, connection: _Connection, idle_limit_s: float | None
@@ -208,8 +208,8 @@ class _Reply(httpx.AsyncByteStream):
         self._pieces: list[bytes] = []
         self._has_head = False
         self._is_complete = False
-        self._without_body = 0  # bytes since the last of the body: heads, sizes of chunks, trailers
-        self._may_stay = False  # the connection is good for another call
+        self._without_body = 0  # bytes since the last body byte: heads, chunk sizes, trailers
+        self._may_stay = False  # the connection can be used for another call
         self._is_released = False
 
     async def read_head(self) -> None:
@@ -237,7 +237,7 @@ class _Reply(httpx.AsyncByteStream):
             elif self._ends_by_closing():
                 self._is_complete = True
             else:
-                raise httpx.RemoteProtocolError("the connection was closed before the answer was whole")
+                raise httpx.RemoteProtocolError("the connection was closed before the answer was complete")
 
     async def aclose(self) -> None:
         if self._is_released:
@@ -254,19 +254,19 @@ class _Reply(httpx.AsyncByteStream):
         try:
             self._parser.feed_data(received)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if self._is_complete:  # what stands after a whole answer is not read, and nobody is asked there again
+            if self._is_complete:  # ignore data after a complete answer, and do not reuse the connection
                 self._may_stay = False
                 return
-            raise httpx.RemoteProtocolError(f"the answer is no HTTP: {error}") from error
+            raise httpx.RemoteProtocolError(f"the answer is not HTTP: {error}") from error
         if self._has_head and not self._is_complete and self._without_body > MAX_HEAD_BYTES:
-            raise httpx.RemoteProtocolError(f"more than {MAX_HEAD_BYTES} bytes came that are no part of the answer")
+            raise httpx.RemoteProtocolError(f"more than {MAX_HEAD_BYTES} bytes arrived that are not part of the answer")
 
     def _ends_by_closing(self) -> bool:
         names = {name.lower() for name, _ in self.headers}
         return b"content-length" not in names and b"transfer-encoding" not in names
 
     def on_message_begin(self) -> None:
-        if self._is_complete:  # nobody asked for a second answer
+        if self._is_complete:  # a second answer was not requested
             self._may_stay = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -284,7 +284,7 @@ class _Reply(httpx.AsyncByteStream):
             self._pieces.append(body)
 
     def on_message_complete(self) -> None:
-        if not self._has_head:  # "continue", or an early hint: the answer itself is yet to come
+        if not self._has_head:  # 100 Continue or 103 Early Hints: the answer itself follows
             self.headers.clear()
         elif not self._is_complete:
             self._is_complete, self._may_stay = True, self._parser.should_keep_alive()
@@ -292,10 +292,10 @@ class _Reply(httpx.AsyncByteStream):
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """One for all: reading the certificates of the world takes longer than a call."""
-    made = httpx.create_ssl_context(trust_env=False)
-    made.set_alpn_protocols(["http/1.1"])
-    return made
+    """Create the TLS context once for all connections: loading the CA certificates takes longer than a call."""
+    context = httpx.create_ssl_context(trust_env=False)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _is_tls(request: httpx.Request) -> bool:
@@ -305,10 +305,10 @@ def _is_tls(request: httpx.Request) -> bool:
 
 
 def _encode(request: httpx.Request, body: bytes) -> bytes:
-    """The request as bytes; a header in which somebody hid a line break is refused."""
+    """Encode the request as bytes. Raises LocalProtocolError, for example for a header with a hidden line break."""
     target = request.url.raw_path
     if request.method not in ("GET", "POST", "PUT", "PATCH", "DELETE") or not _TARGET.fullmatch(target):
-        raise httpx.LocalProtocolError(f"{request.method} {target!r} cannot be asked for.")
+        raise httpx.LocalProtocolError(f"{request.method} {target!r} cannot be requested.")
     lines = [b"%s %s HTTP/1.1" % (request.method.encode(), target)]
     for name, value in request.headers.raw:
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value) or name.lower() == b"transfer-encoding":

@@ -1,4 +1,4 @@
-"""Which process does the work that only one may do, and what all processes of an instance know of it."""
+"""Tables for leases, facts about the instance, and imports."""
 
 from datetime import datetime
 
@@ -17,7 +17,7 @@ class Lease(Timestamps, Base):
 
 
 class InstanceSetting(Timestamps, Base):
-    """A fact about this instance that its own work leaves behind, such as which edition of the catalogue was read."""
+    """A fact about this instance that a job stores, such as the edition of the model catalogue that was loaded."""
 
     __tablename__ = "instance_setting"
 

@@ -1,4 +1,4 @@
-"""Periodic work: each job runs in one process at a time, held by a lease in the database."""
+"""Run periodic jobs, each in one process at a time under a lease in the database."""
 
 import asyncio
 import logging
@@ -18,15 +18,15 @@ log = logging.getLogger(__name__)
 MORE = object()
 
 
-AGAIN_S = 0.5  # between two turns of a job that has more to do
+AGAIN_S = 0.5  # pause before a job that returned MORE runs again
 
 
 @dataclass(frozen=True)
 class Job:
-    """A unit of work to be done every so often; it may be run again at any time.
+    """A periodic unit of work, which may be run again at any time.
 
-    Work that is too much for one transaction does some of it and gives `MORE`. What is looked for often says with `is_due`
-    whether there is any: a look writes nothing, a turn does.
+    Work that is too much for one transaction does a part and returns `MORE`. A frequent job has `is_due`: this check
+    only reads, so nothing is written while there is no work.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Jobs:
 
 
 class Scheduler:
-    """Runs the jobs of this process, each under its lease; a failure is logged and tried again at the next turn."""
+    """The jobs of this process, each run under its lease. A failure is logged, and the job is tried again later."""
 
     def __init__(self, db: Database, owner: str, jobs: list[Job]) -> None:
         self._db = db
@@ -77,7 +77,7 @@ class Scheduler:
 
 
 def run_under_lease(session: Session, job: Job, *, owner: str) -> object:
-    """Do the work if nobody else has it this turn; gives what it gives, and None if it was not done here."""
+    """Run the job if no other process holds its lease. Return the result of the work, or None if it did not run."""
     held_s = max(1, int(job.every_s * 0.9))
     now = clock.now()
     insert_if_absent(session, Lease, name=job.name, owner=owner, expires_at=utc_now(), created_at=now, updated_at=now)

@@ -1,4 +1,4 @@
-"""What strangers see of a chat or a draft by a link: read only, allow-listed, live while it goes on, and ended when the share is."""
+"""Routes for public links to chats and drafts: read only, allow-listed, live, and closed when the share ends."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -35,8 +35,8 @@ from tertulia.runs.engine.executor import RunExecutor
 from tertulia.runs.engine.follow import follow_run, read_run_and_message
 from tertulia.runs.engine.remote import RemoteRuns
 
-LOOKS_A_MINUTE = 3000  # of one address, behind which a whole office may be
-# Of a reply's stream a stranger hears its words alone.
+LOOKS_A_MINUTE = 3000  # per address, which a whole office may share
+# The only events of a reply's stream that are sent through a public link.
 _WORDS = (b"text.delta", b"reasoning.delta", b"tool.requested", b"message.reset")
 CallerOrNobody = Annotated[Caller | None, Depends(find_caller)]
 
@@ -67,9 +67,9 @@ def stream(
 
 @routes.add("GET", "/shared/{token}", access=Access.PUBLIC, gives=SharedRead, problems=(404, 429))
 async def get_shared(request: Request, token: str, caller: CallerOrNobody) -> Response:
-    door, _ = await opened(request, token, caller)
-    service_of(request, LinkCounts).add(door.share_id)
-    return json_response(await service_of(request, Database).read_hot(read_shared, door))
+    link, _ = await opened(request, token, caller)
+    service_of(request, LinkCounts).add(link.share_id)
+    return json_response(await service_of(request, Database).read_hot(read_shared, link))
 
 
 @routes.add("GET", "/shared/{token}/messages", access=Access.PUBLIC, gives=Page[SharedMessageRead], problems=(404, 429))
@@ -77,24 +77,24 @@ async def get_shared_messages(
     request: Request, token: str, caller: CallerOrNobody, limit: Limit = 50, cursor: CursorText = None
 ) -> Response:
     cursors = service_of(request, Cursors)
-    door, _ = await opened(request, token, caller)
-    scope = f"shared.{door.chat_id}"
+    link, _ = await opened(request, token, caller)
+    scope = f"shared.{link.chat_id}"
     key = cursors.decode(scope, cursor)
     messages, older = await service_of(request, Database).read_hot(
-        shares.list_shared_messages, door, leaf=str(key[0]) if key else None, limit=limit
+        shares.list_shared_messages, link, leaf=str(key[0]) if key else None, limit=limit
     )
     return json_response({"items": messages, "next_cursor": cursors.encode(scope, [older]) if older else None})
 
 
 @routes.add("GET", "/shared/{token}/events", access=Access.PUBLIC, problems=(404, 429), stream="SharedEvent")
 async def get_shared_events(request: Request, token: str, caller: CallerOrNobody) -> EventStream:
-    door, actor = await opened(request, token, caller)
+    link, actor = await opened(request, token, caller)
     return stream(
         request,
         token,
         actor,
         lambda closed: service_of(request, ChangeFeed).stream_for_guest(
-            filter(None, (door.chat_id, door.draft_id)), closed
+            filter(None, (link.chat_id, link.draft_id)), closed
         ),
     )
 
@@ -107,13 +107,13 @@ async def get_shared_events(request: Request, token: str, caller: CallerOrNobody
     stream="SharedRunEvent",
 )
 async def get_shared_run_events(request: Request, token: str, run_id: RunId, caller: CallerOrNobody) -> EventStream:
-    """The words of a reply while it is written; it ends with the run."""
+    """Stream the text of a reply while it is written, until the run ends."""
     db = service_of(request, Database)
-    door, actor = await opened(request, token, caller)
-    owner = Actor(UserId(door.owner_id), UserRole.USER)
+    link, actor = await opened(request, token, caller)
+    owner = Actor(UserId(link.owner_id), UserRole.USER)
     run, message, _ = await db.read(read_run_and_message, owner, run_id)
-    is_shown = await db.read(shares.is_on_show, door, message["id"])
-    if run["chat_id"] != door.chat_id or not is_shown:
+    is_shown = await db.read(shares.is_on_show, link, message["id"])
+    if run["chat_id"] != link.chat_id or not is_shown:
         raise ShareNotFound
     return stream(
         request,
@@ -138,20 +138,20 @@ async def get_shared_run_events(request: Request, token: str, run_id: RunId, cal
 async def get_shared_content(
     request: Request, token: str, attachment_id: AnyId, caller: CallerOrNobody, range: RangeHeader = None
 ) -> Response:
-    door, _ = await opened(request, token, caller)
+    link, _ = await opened(request, token, caller)
 
     def find(session: Session) -> StoredFile:
-        return stored_file(session, shares.find_shared_attachment(session, door, attachment_id))
+        return stored_file(session, shares.find_shared_attachment(session, link, attachment_id))
 
     return await send_file(service_of(request, FileStore), await service_of(request, Database).read_hot(find), range)
 
 
 @routes.add("GET", "/shared/{token}/attachments/{attachment_id}/thumbnail", access=Access.PUBLIC, problems=(404, 429))
 async def get_shared_thumbnail(request: Request, token: str, attachment_id: AnyId, caller: CallerOrNobody) -> Response:
-    door, _ = await opened(request, token, caller)
+    link, _ = await opened(request, token, caller)
 
     def find(session: Session) -> bytes:
-        return stored_thumbnail(session, shares.find_shared_attachment(session, door, attachment_id))
+        return stored_thumbnail(session, shares.find_shared_attachment(session, link, attachment_id))
 
     return send_thumbnail(await service_of(request, Database).read_hot(find))
 
@@ -170,7 +170,7 @@ def _still_open(session: Session, token: str, actor: Actor | None) -> bool:
 
 async def _words_of(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     async for chunk in events:
-        kept = [one for one in chunk.split(b"\n\n") if one.startswith(b":") or _kind_of(one) in _WORDS]
+        kept = [event for event in chunk.split(b"\n\n") if event.startswith(b":") or _kind_of(event) in _WORDS]
         if kept:
             yield b"\n\n".join(kept) + b"\n\n"
 

@@ -1,1 +1,1 @@
-"""The agent loop: a run writes one reply on the server, whoever is watching."""
+"""The agent loop: a run writes one reply on the server, with or without connected clients."""

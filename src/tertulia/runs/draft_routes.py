@@ -1,4 +1,4 @@
-"""Proposals over HTTP: asking a model for edits of a draft, and deciding on them."""
+"""Routes for proposals: ask a model for edits of a draft, then accept or reject them."""
 
 from typing import Annotated
 
@@ -23,15 +23,15 @@ routes = Routes("proposals")
 async def get_proposals(
     caller: CallerDep,
     draft_id: DraftId,
-    limit: Annotated[int, Query(ge=1, le=50, description="How many at most: each comes with its edits.")] = 10,
+    limit: Annotated[int, Query(ge=1, le=50, description="Most proposals to return, with their edits.")] = 10,
     cursor: CursorText = None,
 ) -> Response:
-    """The newest first, placed in what the caller is typing."""
+    """List proposals, newest first, with edits positioned in the caller's working copy."""
     cursors = caller.service(Cursors)
     kind = f"proposals.{draft_id}"
     before = cursors.decode_id(kind, cursor)
-    found = await caller.read_long(proposals.list_proposals, draft_id, before=before, limit=limit + 1)
-    return json_response(cursors.page(kind, found, limit))
+    rows = await caller.read_long(proposals.list_proposals, draft_id, before=before, limit=limit + 1)
+    return json_response(cursors.page(kind, rows, limit))
 
 
 @routes.add(
@@ -43,7 +43,7 @@ async def get_proposals(
     problems=(404, 409, 429),
 )
 async def post_proposal(caller: CommandDep, draft_id: DraftId, new: ProposalCreate) -> Response:
-    """Ask a model for edits; what it says is read as such when its run has ended."""
+    """Ask a model for edits. Its reply is parsed into edits when the run ends."""
     catalogue = caller.service(ModelCatalogue)
     if catalogue.may_wait:
         await catalogue.first_read(await caller.actor())
@@ -59,13 +59,13 @@ async def post_proposal(caller: CommandDep, draft_id: DraftId, new: ProposalCrea
     problems=(404, 409),
 )
 async def accept(caller: CommandDep, proposal_id: ProposalId, decision: Decision | None = None) -> Response:
-    """Take edits into a new version; one whose words were changed since is left, and says so."""
-    chosen = decision.edit_ids if decision else None
+    """Accept edits into a new version. An edit whose text has changed since is marked as misplaced instead."""
+    edit_ids = decision.edit_ids if decision else None
     return await caller.command(
         200,
         proposals.accept_edits,
         proposal_id,
-        chosen,
+        edit_ids,
     )
 
 
@@ -77,10 +77,10 @@ async def accept(caller: CommandDep, proposal_id: ProposalId, decision: Decision
     problems=(404, 409),
 )
 async def reject(caller: CommandDep, proposal_id: ProposalId, decision: Decision | None = None) -> Response:
-    chosen = decision.edit_ids if decision else None
+    edit_ids = decision.edit_ids if decision else None
     return await caller.command(
         200,
         proposals.reject_edits,
         proposal_id,
-        chosen,
+        edit_ids,
     )

@@ -1,4 +1,4 @@
-"""How runs fail."""
+"""Errors of runs."""
 
 from tertulia.errors import Conflict, Invalid, NotFound, TooMany
 
@@ -12,7 +12,7 @@ class TooManyRuns(TooMany):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"{limit} of your replies wait already. Nothing was stored; send this again when one is done.",
+            f"{limit} of your replies are already queued. Nothing was stored. Send this again when one has finished.",
             retry_after_s=5,
             limit=limit,
         )
@@ -22,7 +22,7 @@ class NotAReply(Invalid):
     code = "not_a_reply"
 
     def __init__(self) -> None:
-        super().__init__("Only a model's reply to a message can be written again.", field="message_id")
+        super().__init__("Only a model's reply to a message can be regenerated.", field="message_id")
 
 
 class NothingToContinue(Conflict):
@@ -37,8 +37,8 @@ class CostLimit(Conflict):
 
     def __init__(self) -> None:
         super().__init__(
-            "To read what its tools gave, the model would cost more than your limit for an hour leaves. Wait a while, or raise it "
-            "in the settings of tools, and continue."
+            "Reading the tool results could cost more than is left of your hourly limit. Wait, or raise the limit in "
+            "the tool settings, then continue."
         )
 
 
@@ -47,27 +47,27 @@ class TooManyToolCalls(Conflict):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"The model called tools {limit} times, which is as often as one reply may. Continue to let it go on.",
+            f"The model called tools {limit} times, the limit for one reply. Continue the reply to allow more calls.",
             limit=limit,
         )
 
 
 class CancelRequested(Conflict):
-    """Somebody wants the run stopped, and this process has not heard of it yet."""
+    """Cancellation was requested, and the process that executes the run notices it only now."""
 
     code = "cancel_requested"
 
     def __init__(self) -> None:
-        super().__init__("This run is to be stopped.")
+        super().__init__("Cancellation of this run was requested.")
 
 
 class LeaseLost(Conflict):
-    """Another process has taken this run over, or it is gone: whatever this one still has of it must not be written."""
+    """Another process took over this run, or it was deleted. This process must not write to it any more."""
 
     code = "lease_lost"
 
     def __init__(self) -> None:
-        super().__init__("This run belongs to another process now.")
+        super().__init__("This run was taken over by another process.")
 
 
 class OptimizationNotFound(NotFound):
@@ -78,16 +78,14 @@ class NothingToShorten(Conflict):
     code = "nothing_to_shorten"
 
     def __init__(self) -> None:
-        super().__init__(
-            "There is nothing that would take fewer tokens so. The last question and what is pinned always stay."
-        )
+        super().__init__("Nothing can be compacted this way. The last question and pinned messages are always kept.")
 
 
 class SummaryUnderWay(Conflict):
     code = "summary_under_way"
 
     def __init__(self) -> None:
-        super().__init__("A summary of this chat is being written already. Wait until it is there.")
+        super().__init__("A summary of this chat is already being written. Wait until it is finished.")
 
 
 class SummaryFailed(Conflict):

@@ -1,4 +1,4 @@
-"""A run while it is being written: the text so far, and a ring of its events for all who follow it."""
+"""A run that is being written: its text so far, and a ring buffer of its events for followers."""
 
 import asyncio
 import time
@@ -19,21 +19,21 @@ from tertulia.chat.parts import (
 )
 from tertulia.http.sse import sse, wait_or_keep_alive
 
-# How much a follower may be behind before it is given the whole text again instead.
+# A follower that is further behind than this gets the whole text again.
 RING_BYTES = 512 * 1024
 
 
 class LiveRun:
-    """Written by one executor, read by any number of followers, each at its own pace."""
+    """A run written by one executor and read by any number of followers at different speeds."""
 
     def __init__(self, boot: str, run_id: str, chat_id: str, message_id: str, parts: Sequence[Part] = ()) -> None:
-        """`parts` are those that the message has already: nothing for a new reply."""
+        """Start with the parts that the message already has: none for a new reply."""
         self.run_id = run_id
         self.message_id = message_id
         self.is_finished = False
-        self.is_suspended = False  # it waits for a decision, and whoever goes on with it begins anew
+        self.is_suspended = False  # it ended here; resuming creates a new LiveRun
         self.size_bytes = 0
-        self._boot = f"{boot}{run_id[-12:]}"  # an id of one run resumes no other
+        self._boot = f"{boot}{run_id[-12:]}"  # an event id of one run resumes no other run
         self._started: dict[str, object] = {
             "type": "run.started",
             "run_id": run_id,
@@ -41,13 +41,13 @@ class LiveRun:
             "message_id": message_id,
         }
         self._parts: list[Part] = []
-        self._texts: list[list[str]] = []  # the pieces of each part, joined when somebody needs them
+        self._texts: list[list[str]] = []  # the pieces of each part, joined when needed
         self._pending: dict[int, list[str]] = {}
-        self._thought: dict[int, tuple[float, float]] = {}  # when a part of reasoning began, and was last added to
+        self._thought: dict[int, tuple[float, float]] = {}  # when a reasoning part began and last grew
         self._ring: deque[bytes] = deque()
         self._ring_bytes = 0
         self._first = 1  # number of the oldest event in the ring
-        self._end: int | None = None  # number of the last event before those that tell of the end
+        self._end: int | None = None  # number of the last event before the final ones
         self._changed = asyncio.Event()
         for part in parts:
             self._parts.append(part)
@@ -58,9 +58,9 @@ class LiveRun:
             self._emit(self._delta(index, "".join(self._texts[index])))
 
     def append(self, kind: type[TextPart] | type[ReasoningPart], text: str) -> bool:
-        """More of the last part, or of a new one if the last is of another kind; false when the reply is full.
+        """Append text to the last part, or to a new one of another kind. Return False if the reply is full.
 
-        It is told with the next `flush`.
+        The text is published with the next `flush`.
         """
         encoded = text.replace("\x00", "\ufffd").encode("utf-8", "replace")
         text = encoded[: max(0, MAX_REPLY - self.size_bytes)].decode("utf-8", "ignore")
@@ -69,7 +69,7 @@ class LiveRun:
             return self.size_bytes <= MAX_REPLY
         if not self._parts or type(self._parts[-1]) is not kind:
             last = len(self._parts) - 1
-            if last in self._thought:  # what comes after it ends it
+            if last in self._thought:  # the next part ends the reasoning
                 self._thought[last] = (self._thought[last][0], time.monotonic())
             self._parts.append(kind(text=""))
             self._texts.append([])
@@ -85,49 +85,49 @@ class LiveRun:
         return any(isinstance(part, ToolCallPart) for part in self._parts)
 
     def add_call(self, part: ToolCallPart) -> None:
-        """A call of a tool, recorded already; the words after it are another part."""
+        """Add a recorded tool call. Text after it becomes a new part."""
         self.flush()
         self._parts.append(part)
         self._texts.append([])
         self._emit(self._delta(len(self._parts) - 1, ""))
 
     def tell_call(self, event: Mapping[str, object]) -> None:
-        """That a call waits for a decision, or has ended."""
+        """Publish that a call waits for a decision, or has ended."""
         self._emit(event)
 
     def flush(self) -> None:
-        """Tell all that follow what has come since the last time, as one event for each part."""
+        """Publish the text added since the last flush, as one event for each part."""
         for index, pieces in self._pending.items():
             self._emit(self._delta(index, "".join(pieces)))
         self._pending.clear()
 
     def parts(self) -> list[Part]:
-        """What the message consists of now; parts without words are left away."""
-        made: list[Part] = []
+        """Return the current parts of the message, without empty ones."""
+        parts: list[Part] = []
         for index, (part, pieces) in enumerate(zip(self._parts, self._texts, strict=True)):
             match part:
                 case TextPart() | ReasoningPart():
                     text = "".join(pieces)
                     pieces[:] = [text]
                     began, ended = self._thought.get(index, (0.0, 0.0))
-                    took = {"duration_ms": round((ended - began) * 1000)} if index in self._thought else {}
+                    duration = {"duration_ms": round((ended - began) * 1000)} if index in self._thought else {}
                     if text:
-                        made.append(part.model_copy(update={"text": text, **took}))
+                        parts.append(part.model_copy(update={"text": text, **duration}))
                 case CodePart() | ImagePart() | FilePart() | SourcePart() | ToolCallPart():
-                    made.append(part)
-        return made
+                    parts.append(part)
+        return parts
 
     def written(self) -> str:
-        """All that the model has written so far, its thinking included."""
+        """Return all text that the model has written so far, including reasoning."""
         return written_text(self.parts())
 
     def suspend(self) -> None:
-        """Nobody writes it from now on: those who follow turn to what is stored."""
+        """Stop writing here. Followers switch to the stored message."""
         self.is_suspended = True
         self.finish()
 
     def finish(self, *events: Mapping[str, object]) -> None:
-        """The last events, sent after the commit of all that they speak of."""
+        """Publish the last events. Call it after what they describe is committed."""
         self.flush()
         self._end = self._last
         for event in events:
@@ -136,7 +136,7 @@ class LiveRun:
         self._wake()
 
     async def follow(self, last_event_id: str | None) -> AsyncIterator[bytes]:
-        """The events after the given id if the ring still has them, else the whole from the start, then what comes."""
+        """Yield the events after the given id if the ring still has them, else the whole text; then new events."""
         sent = self._number_of(last_event_id)
         if sent is None:
             snapshot, sent = self._snapshot()
@@ -160,22 +160,22 @@ class LiveRun:
         return self._first + len(self._ring) - 1
 
     def _number_of(self, event_id: str | None) -> int | None:
-        boot, _, number = (event_id or "").rpartition("-")
-        if boot != self._boot or not (number.isascii() and number.isdigit()):
+        prefix, _, number = (event_id or "").rpartition("-")
+        if prefix != self._boot or not (number.isascii() and number.isdigit()):
             return None
         return int(number) if self._first - 1 <= int(number) <= self._last and int(number) > 0 else None
 
     def _snapshot(self) -> tuple[bytes, int]:
-        """All that was written so far as few events, and the number they stand for; only the last can be resumed after."""
+        """Return the reply so far as few events, and the last number they cover. Only the last id can be resumed."""
         self.flush()
-        upto = self._last if self._end is None else self._end
+        covered = self._last if self._end is None else self._end
         events: list[dict[str, object]] = [
             self._started,
             *(self._delta(index, "".join(self._texts[index])) for index in range(len(self._parts))),
         ]
-        ids = [f"{self._boot}-0"] * (len(events) - 1) + [f"{self._boot}-{upto}"]
+        ids = [f"{self._boot}-0"] * (len(events) - 1) + [f"{self._boot}-{covered}"]
         encoded = [sse(str(event["type"]), event, event_id) for event, event_id in zip(events, ids, strict=True)]
-        return b"".join(encoded), upto
+        return b"".join(encoded), covered
 
     def _reset(self) -> bytes:
         return sse("message.reset", {"type": "message.reset", "message_id": self.message_id}, f"{self._boot}-0")
@@ -202,9 +202,9 @@ class LiveRun:
 
 
 def requested(message_id: str, part_index: int, part: ToolCallPart) -> dict[str, object]:
-    """The event that a part of a message is a call of a tool."""
-    told = {"message_id": message_id, "part_index": part_index, "part": part.model_dump()}
-    return {"type": "tool.requested", **told}
+    """Build the event for a tool call part of a message."""
+    fields = {"message_id": message_id, "part_index": part_index, "part": part.model_dump()}
+    return {"type": "tool.requested", **fields}
 
 
 def _text_of(part: Part) -> str:

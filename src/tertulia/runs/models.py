@@ -1,4 +1,4 @@
-"""A run is one generation of a reply; a step is one model request inside it."""
+"""Tables of runs and steps. A run generates one reply; a step is one model request inside it."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -29,7 +29,7 @@ class RunError(BaseModel):
 
 
 class StepRequest(BaseModel):
-    """What was sent, by reference: messages are never overwritten, so their ids say which words (docs/adr/0007)."""
+    """The request of a step, by reference: message ids identify the text, which never changes (docs/adr/0007)."""
 
     provider: str
     model_name: str
@@ -37,14 +37,14 @@ class StepRequest(BaseModel):
     system_prompt: str | None = None
     left_out: int
     continues: bool
-    max_tokens: int | None = None  # None: as many as the model gives
-    estimated_tokens: int = 0  # of all that was sent: what counts if the provider never says
-    pictures: int = 0  # among what was sent; vendors count them each in their own way
+    max_tokens: int | None = None  # None: the model's own limit
+    estimated_tokens: int = 0  # of the whole request; used if the provider reports no usage
+    pictures: int = 0  # number of pictures sent; vendors count their tokens differently
     temperature: float | None = None
     top_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
-    tools: list[str] = []  # the keys of those that were offered
+    tools: list[str] = []  # keys of the offered tools
 
 
 class Run(Timestamps, Base):
@@ -63,7 +63,7 @@ class Run(Timestamps, Base):
     status: Mapped[RunStatus] = mapped_column(closed(RunStatus), default=RunStatus.QUEUED)
     provider: Mapped[str] = mapped_column(sa.String(50))
     model_name: Mapped[str] = mapped_column(sa.String(100))
-    continues: Mapped[bool] = mapped_column(default=False)  # appends to a message that was interrupted
+    continues: Mapped[bool] = mapped_column(default=False)  # appends to an interrupted message
     lease_owner: Mapped[str | None] = mapped_column(sa.String(60))
     lease_number: Mapped[int] = mapped_column(default=0)
     lease_expires_at: Mapped[datetime | None]

@@ -1,4 +1,4 @@
-"""What starts, moves and follows a run: sending, editing, regenerating, continuing, cancelling, and its stream."""
+"""Routes for runs: send, edit, regenerate, continue, cancel, and follow the event stream."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ from tertulia.runs.schemas import MessageCreate, MessageEdit, Regenerate, RunRea
 from tertulia.settings import Settings
 
 STOPPING_S = 2.0
-LastEventId = Annotated[str | None, Header(max_length=100, description="The id of the last event that you have.")]
+LastEventId = Annotated[str | None, Header(max_length=100, description="The id of the last event that you received.")]
 
 
 routes = Routes("runs")
@@ -92,7 +92,7 @@ async def edit_message(caller: CommandDep, message_id: MessageId, edit: MessageE
     status=201,
     problems=(404, 429),
 )
-async def regenerate(caller: CommandDep, message_id: MessageId, wish: Regenerate | None = None) -> Response:
+async def regenerate(caller: CommandDep, message_id: MessageId, body: Regenerate | None = None) -> Response:
     catalogue = caller.service(ModelCatalogue)
     if catalogue.may_wait:
         await catalogue.first_read(await caller.actor())
@@ -100,7 +100,7 @@ async def regenerate(caller: CommandDep, message_id: MessageId, wish: Regenerate
         201,
         service.regenerate_message,
         message_id,
-        wish or Regenerate(),
+        body or Regenerate(),
         run_options(caller),
     )
 
@@ -124,7 +124,7 @@ async def continue_message(caller: CommandDep, message_id: MessageId) -> Respons
 
 @routes.add("DELETE", "/messages/{message_id}", access=Access.SIGNED_IN, status=204, problems=(404, 409))
 async def delete_message(caller: CommandDep, message_id: MessageId) -> Response:
-    """A reply that is being written is stopped first, and so is one to the message."""
+    """Delete a message. Runs that write it or a reply to it are stopped first."""
     db = caller.service(Database)
     actor = await caller.read(branches.check_may_delete, message_id)
     ends_at = time.monotonic() + STOPPING_S
@@ -145,10 +145,10 @@ async def get_run(caller: CallerDep, run_id: RunId) -> Response:
 
 @routes.add("POST", "/runs/{run_id}/cancel", access=Access.SIGNED_IN, gives=RunRead, problems=(404,))
 async def cancel_run(caller: CommandDep, run_id: RunId) -> Response:
-    asked = await caller.command(200, service.request_cancel, run_id)
+    response = await caller.command(200, service.request_cancel, run_id)
     await _stop(caller, run_id)
     if caller.service(RunExecutor).find_live(run_id) is None:
-        return asked
+        return response
     return json_response(await caller.read(service.get_run, run_id))
 
 

@@ -1,4 +1,4 @@
-"""Wire shapes of runs, and the closed set of events on a run's stream."""
+"""Wire shapes of runs, and the closed set of events of a run's stream."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -28,27 +28,27 @@ def _each_once(models: list[WantedModel]) -> list[WantedModel]:
 MAX_MODELS = 4
 Models = Annotated[
     list[WantedModel],
-    Field(min_length=1, max_length=MAX_MODELS, description="Each of them answers, side by side."),
+    Field(min_length=1, max_length=MAX_MODELS, description="Each of these models replies, in parallel."),
     AfterValidator(_each_once),
 ]
 
 
 class MessageCreate(Written):
-    previous_message_id: AnyId | None = Field(None, description="After this message; else after the chat's head.")
-    parent_message_id: AnyId | None = Field(None, description="In the thread below this message, at its end.")
-    reply: bool = Field(True, description="Whether a model answers.")
+    previous_message_id: AnyId | None = Field(None, description="The message before this one; else the chat's head.")
+    parent_message_id: AnyId | None = Field(None, description="The message whose thread this one is appended to.")
+    reply: bool = Field(True, description="Whether a model replies.")
     models: Models | None = None
 
     @model_validator(mode="after")
     def _models_answer(self) -> "MessageCreate":
         if self.models and not self.reply:
-            raise ValueError("Models are named for a reply, and none is wanted.")
+            raise ValueError("Models can only be named if `reply` is true.")
         return self
 
 
 class MessageEdit(Written):
-    in_place: bool = Field(False, description="Change the wording and keep the old in the history; starts no run.")
-    reply: bool = Field(True, description="Whether a model answers the edited message.")
+    in_place: bool = Field(False, description="Change the text in place and keep the old text. Starts no run.")
+    reply: bool = Field(True, description="Whether a model replies to the edited message.")
 
 
 class Regenerate(Request):
@@ -59,7 +59,7 @@ class Regenerate(Request):
     @model_validator(mode="after")
     def _one_way_to_choose(self) -> "Regenerate":
         if self.models and (self.provider or self.model_name):
-            raise ValueError("Give either one model or several.")
+            raise ValueError("Name either one model or a list of models, not both.")
         return self
 
 
@@ -89,7 +89,7 @@ class Answer(TypedDict):
 
 
 class Sent(TypedDict):
-    """A message, the reply that is on show, and those that other models write beside it."""
+    """A message, the reply that is shown, and the replies that other models write in parallel."""
 
     message: MessageRead
     reply: MessageRead | None
@@ -105,14 +105,14 @@ class RunStarted(TypedDict):
 
 
 class MessageReset(TypedDict):
-    """Drop what you have of this message: it comes again from its beginning."""
+    """Discard the received text of this message: it is sent again from the beginning."""
 
     type: Literal["message.reset"]
     message_id: str
 
 
 class TextDeltaEvent(TypedDict):
-    """`text` is appended to the part, never replacing."""
+    """`text` is appended to the part."""
 
     type: Literal["text.delta"]
     message_id: str
@@ -128,7 +128,7 @@ class ReasoningDeltaEvent(TypedDict):
 
 
 class ToolRequested(TypedDict):
-    """A call of a tool, as a part of the message; the execution has its arguments."""
+    """A tool call, as a part of the message. The tool execution has its arguments."""
 
     type: Literal["tool.requested"]
     message_id: str
@@ -137,7 +137,7 @@ class ToolRequested(TypedDict):
 
 
 class ApprovalRequested(TypedDict):
-    """The run waits until the person has decided about this call."""
+    """The run waits until the user has decided this call."""
 
     type: Literal["approval.requested"]
     message_id: str
@@ -182,7 +182,7 @@ RunEvent = (
     | RunFailed
 )
 RUN_EVENT: TypeAdapter[RunEvent] = TypeAdapter(RunEvent)
-# What strangers hear of a run: the words of its reply.
+# The events that a public link shows of a run: the text of its reply.
 SHARED_RUN_EVENT: TypeAdapter[MessageReset | TextDeltaEvent | ReasoningDeltaEvent | ToolRequested] = TypeAdapter(
     MessageReset | TextDeltaEvent | ReasoningDeltaEvent | ToolRequested
 )

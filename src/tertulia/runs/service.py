@@ -1,4 +1,4 @@
-"""Asking for replies: sending, editing, regenerating, continuing, cancelling. What is asked for is committed first."""
+"""Request replies: send, edit, regenerate, continue, cancel. A request is committed before it is executed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,19 +56,19 @@ from tertulia.runs.schemas import (
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a person may ask for: which models, looked up when one is wanted, and how many messages a day (None: any)."""
+    """The models a user may choose, loaded only when needed, and the messages allowed per day (None: unlimited)."""
 
     models: Callable[[Session, Actor], KnownModels]
     messages_per_day: int | None = None
 
 
 MAX_QUEUED = 20
-RUNS = "runs"  # the signal that there may be something to begin
-RUN_PREFIX = "run:"  # before a run's id: the signal that it has ended, for those that follow it
+RUNS = "runs"  # signal: a run may be ready to begin
+RUN_PREFIX = "run:"  # prefix of a run id: signal to followers that the run ended, was suspended or was queued
 
 
 def send_message(session: Session, actor: Actor, chat_id: ChatId, new: MessageCreate, options: RunOptions) -> Sent:
-    """Store a person's message, and with it the place of the reply and the run that will write it."""
+    """Store a user's message, with an empty reply and a queued run for each chosen model."""
     parts = written_parts(new)
     chat = lock_chat(session, actor, chat_id)
     written = with_files(session, actor, chat, parts)
@@ -84,7 +84,7 @@ def send_message(session: Session, actor: Actor, chat_id: ChatId, new: MessageCr
 
 
 def edit_message(session: Session, actor: Actor, message_id: MessageId, edit: MessageEdit, options: RunOptions) -> Sent:
-    """A sibling with the new words, and a reply to it if it is a person's; or the same message with its wording changed."""
+    """Create a sibling with the new text, and a reply to it if a user wrote it; or change the message in place."""
     place, chat = _locked_place(session, actor, message_id)
     written = with_files(session, actor, chat, written_parts(edit))
     if edit.in_place:
@@ -118,20 +118,20 @@ def edit_message(session: Session, actor: Actor, message_id: MessageId, edit: Me
 
 
 def regenerate_message(
-    session: Session, actor: Actor, message_id: MessageId, wish: Regenerate, options: RunOptions
+    session: Session, actor: Actor, message_id: MessageId, request: Regenerate, options: RunOptions
 ) -> Sent:
-    """Another reply to the same message, or one of each model that is named, beside the first."""
+    """Add another reply to the same message, or one for each named model. Raises NotAReply."""
     place, chat = _locked_place(session, actor, message_id)
     if place.role is not MessageRole.ASSISTANT or place.previous_message_id is None:
         raise NotAReply
-    choices = _choose(session, actor, chat, options.models(session, actor), wish=wish, several=wish.models)
+    choices = _choose(session, actor, chat, options.models(session, actor), wish=request, several=request.models)
     answers = _add_replies(session, actor, chat, place.previous_message_id, choices)
-    asked = announce_message(session, chat.owner_id, place.previous_message_id, Operation.UPDATED, with_chat=False)
-    return {"message": asked, **answers[0], "others": answers[1:]}
+    message = announce_message(session, chat.owner_id, place.previous_message_id, Operation.UPDATED, with_chat=False)
+    return {"message": message, **answers[0], "others": answers[1:]}
 
 
 def continue_message(session: Session, actor: Actor, message_id: MessageId, options: RunOptions) -> Sent:
-    """Go on with an interrupted reply: what is stored of it stays as it is, and a new run appends to it."""
+    """Queue a run that appends to an interrupted or failed reply. Raises NothingToContinue."""
     place, chat = _locked_place(session, actor, message_id)
     if place.role is not MessageRole.ASSISTANT or place.status not in (
         MessageStatus.INTERRUPTED,
@@ -139,13 +139,13 @@ def continue_message(session: Session, actor: Actor, message_id: MessageId, opti
     ):
         raise NothingToContinue
     details = session.scalars(sa.select(Message.details).where(Message.id == message_id)).one()
-    wish = Regenerate(provider=details.provider, model_name=details.model)
+    request = Regenerate(provider=details.provider, model_name=details.model)
     run_id = _queue_run(
         session,
         actor,
         chat,
         message_id,
-        _choose(session, actor, chat, options.models(session, actor), wish=wish)[0],
+        _choose(session, actor, chat, options.models(session, actor), wish=request)[0],
         continues=True,
     )
     session.execute(
@@ -184,12 +184,12 @@ def may_read_run(session: Session, actor: Actor, run_id: RunId) -> bool:
 
 
 def find_open_runs(session: Session, actor: Actor, message_id: MessageId) -> list[RunId]:
-    """The runs that write or will write a message or a reply to it; none of one that the actor may not read."""
+    """Return the unfinished runs of a message or of replies to it; none if the actor may not read the message."""
     try:
         message = get_message(session, actor, message_id)
     except MessageNotFound:
         return []
-    found = session.scalars(
+    run_ids = session.scalars(
         sa.select(Run.id)
         .join(Message, Message.id == Run.message_id)
         .where(
@@ -198,11 +198,11 @@ def find_open_runs(session: Session, actor: Actor, message_id: MessageId) -> lis
             Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL)),
         )
     )
-    return [RunId(run_id) for run_id in found]
+    return [RunId(run_id) for run_id in run_ids]
 
 
 def request_cancel(session: Session, actor: Actor, run_id: RunId) -> RunRead:
-    """Ask a run to stop; one that has not begun ends here. What came of it stays. One that has ended stays as it is."""
+    """Ask a run to stop. A queued or waiting run ends at once, and an ended run does not change. Text is kept."""
     run = session.scalars(
         sa.select(Run)
         .join(Chat, Chat.id == Run.chat_id)
@@ -223,7 +223,7 @@ def request_cancel(session: Session, actor: Actor, run_id: RunId) -> RunRead:
 
 
 def end_queued(session: Session, run: Run, chat_owner_id: str) -> RunRead:
-    """A run that nobody executes: one that never began, or that waits for a decision. Its message stays, interrupted."""
+    """Cancel a run that is queued or awaits approval. Its message is kept as interrupted."""
     run.status, run.ended_at = RunStatus.CANCELLED, clock.now()
     session.flush()
     close_calls(session, run.id, chat_owner_id, was_cancelled=True)
@@ -236,7 +236,7 @@ def end_queued(session: Session, run: Run, chat_owner_id: str) -> RunRead:
 
 
 def wake_ended(session: Session, run_id: str) -> None:
-    """Those that follow the run look at its end, and others may begin in its place."""
+    """Wake the followers of an ended run, and the executors that may begin another run."""
     wake(session, RUN_PREFIX + run_id)
     wake(session, RUNS)
 
@@ -311,14 +311,14 @@ def _choose(
     except ModelUnknown:
         if actor.user_id == chat.owner_id:
             raise
-        # The chat's model is its owner's; whoever writes in another's chat asks a model of their own.
+        # The chat's model belongs to its owner. Other writers use their own default model.
         return [known.choose(None, None, preferences.default_model)]
 
 
 def _answered(
     session: Session, actor: Actor, chat: LockedChat, message_id: MessageId, choices: list[ModelChoice]
 ) -> Sent:
-    """Announce a new message, with a reply of each chosen model; the message first, as it came first."""
+    """Announce a new message, then add a reply of each chosen model and announce it."""
     message = announce_message(session, chat.owner_id, message_id, Operation.CREATED, with_chat=not choices)
     if not choices:
         return {"message": message, "reply": None, "run": None, "others": []}
@@ -329,14 +329,16 @@ def _answered(
 def _add_replies(
     session: Session, actor: Actor, chat: LockedChat, previous_message_id: MessageId, choices: list[ModelChoice]
 ) -> list[Answer]:
-    """A reply of each model; the first is the one on show. All are made before any is told of, so that each tells of all."""
+    """Add a reply of each model; the first is the one shown. All exist before any is announced, so each sees all."""
     thread = find_place(session, previous_message_id).thread
-    made = [_add_reply(session, actor, chat, previous_message_id, choice, thread) for choice in choices]
-    if len(made) > 1 and thread is None:
-        session.execute(sa.update(Chat).where(Chat.id == chat.id).values(head_message_id=made[0][0]))
+    replies = [_add_reply(session, actor, chat, previous_message_id, choice, thread) for choice in choices]
+    if len(replies) > 1 and thread is None:
+        session.execute(sa.update(Chat).where(Chat.id == chat.id).values(head_message_id=replies[0][0]))
     answers: list[Answer] = []
-    for reply_id, run_id in made:
-        reply = announce_message(session, chat.owner_id, reply_id, Operation.CREATED, with_chat=reply_id is made[-1][0])
+    for reply_id, run_id in replies:
+        reply = announce_message(
+            session, chat.owner_id, reply_id, Operation.CREATED, with_chat=reply_id is replies[-1][0]
+        )
         answers.append({"reply": reply, "run": announce_run(session, chat.owner_id, run_id, Operation.CREATED)})
     return answers
 
@@ -349,7 +351,7 @@ def _add_reply(
     choice: ModelChoice,
     thread: ThreadPlace | None,
 ) -> tuple[MessageId, RunId]:
-    """The place of a reply after a message, and the run that will fill it."""
+    """Add an empty reply to a message, and queue the run that will write it."""
     run_id = RunId(new_id())
     reply_id = append_message(
         session,
@@ -375,7 +377,7 @@ def _queue_run(
     run_id: RunId | None = None,
     continues: bool = False,
 ) -> RunId:
-    """Raises TooManyRuns; then nothing of the call is stored. The user's row is locked, so that counting counts."""
+    """Queue a run for a reply. Raises TooManyRuns. Locks the user's row, so that the count is exact."""
     lock_payer(session, actor.user_id)
     waiting = session.scalar(
         sa.select(sa.func.count()).where(Run.requested_by == actor.user_id, Run.status == RunStatus.QUEUED)

@@ -1,4 +1,4 @@
-"""Alembic's environment: a connection is handed in by db/migrate.py, or opened for `alembic` on the command line."""
+"""Alembic's environment. db/migrate.py passes the connection."""
 
 from alembic import context
 

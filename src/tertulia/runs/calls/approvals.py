@@ -1,4 +1,7 @@
-"""Deciding on tool calls: whoever asked the model decides, once, from any device; the run goes on with the last decision."""
+"""Approve, deny and cancel tool calls, and list them.
+
+The user who requested the run decides each call once, from any device. The run continues after the last decision.
+"""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -30,16 +33,19 @@ from tertulia.tools.servers.service import accept_change
 from tertulia.tools.validation import parse_arguments
 
 MAX_USAGE_ROWS = 200
-LoadTools = Callable[[Session, str], Toolbox]  # a person's
+LoadTools = Callable[[Session, str], Toolbox]  # of a user id
 
 
 def approve(
-    session: Session, actor: Actor, call_id: ToolExecutionId, wish: Approve, load_tools: LoadTools
+    session: Session, actor: Actor, call_id: ToolExecutionId, request: Approve, load_tools: LoadTools
 ) -> ToolExecutionRead:
-    """Let a call run, perhaps with other arguments, and perhaps its like from now on. Raises AlreadyDecided, ArgumentsInvalid."""
+    """Approve a call, optionally with edited arguments and a rule for later calls of the tool.
+
+    Raises AlreadyDecided, and for edited arguments ArgumentsInvalid, ToolGone and RefusedByRule.
+    """
     execution = _to_decide(session, actor, call_id)
     now = clock.now()
-    wanted = wish.parameters if wish.arguments_json is None else parse_arguments(wish.arguments_json)
+    wanted = request.parameters if request.arguments_json is None else parse_arguments(request.arguments_json)
     edited = wanted if wanted not in (None, execution.parameters) else None
     cost = execution.estimated_cost
     offered = load_tools(session, actor.user_id).find(execution.tool_name, execution.server)
@@ -65,15 +71,15 @@ def approve(
     if offered is not None and is_same and offered.changed is not None and execution.server is not None:
         accept_change(session, actor, execution.server, execution.tool_name, offered.changed)
     key = tool_key(execution.server, execution.tool_name)
-    if wish.remember == "always":
+    if request.remember == "always":
         remember_always(session, actor, key, execution.definition_digest)
-    elif wish.remember == "chat":
+    elif request.remember == "chat":
         _remember_in_chat(session, actor, execution.chat_id, key, execution.definition_digest)
     return _decided(session, execution)
 
 
-def deny(session: Session, actor: Actor, call_id: ToolExecutionId, wish: Deny) -> ToolExecutionRead:
-    """Refuse a call, perhaps with a word to the model. Raises AlreadyDecided."""
+def deny(session: Session, actor: Actor, call_id: ToolExecutionId, request: Deny) -> ToolExecutionRead:
+    """Deny a call, optionally with a note to the model. Raises AlreadyDecided."""
     execution = _to_decide(session, actor, call_id)
     now = clock.now()
     moved = move_pending(
@@ -82,7 +88,7 @@ def deny(session: Session, actor: Actor, call_id: ToolExecutionId, wish: Deny) -
         now,
         status=ToolStatus.DENIED,
         completed_at=now,
-        deny_note=wish.note,
+        deny_note=request.note,
         error_code="denied",
         error_message="The person refused this call.",
         **_by_person(actor),
@@ -93,7 +99,7 @@ def deny(session: Session, actor: Actor, call_id: ToolExecutionId, wish: Deny) -
 
 
 def cancel(session: Session, actor: Actor, call_id: ToolExecutionId) -> ToolExecutionRead:
-    """Stop a call that waits or runs; the model hears of it. Raises AlreadyDecided for one that has ended."""
+    """Cancel a call that has not ended; the model is told. Raises AlreadyDecided if it has ended."""
     execution = _to_decide(session, actor, call_id)
     if not cancel_call(session, call_id, owner_of(session, execution.chat_id)):
         raise _too_late(session, call_id)
@@ -101,7 +107,7 @@ def cancel(session: Session, actor: Actor, call_id: ToolExecutionId) -> ToolExec
 
 
 def _to_decide(session: Session, actor: Actor, call_id: ToolExecutionId) -> ToolExecution:
-    """The run's row is held, so that two who decide on its last calls come one after the other."""
+    """Return a call that the actor may decide. Locks the run's row, so that decisions on its calls are serialised."""
     execution = get_execution(session, actor, call_id)
     check_decides(execution, actor=actor)
     session.execute(sa.select(Run.id).where(Run.id == execution.run_id).with_for_update())
@@ -117,7 +123,7 @@ def _too_late(session: Session, call_id: str) -> AlreadyDecided:
         with_decider().where(ToolExecution.id == call_id).execution_options(populate_existing=True)
     ).one()
     status = execution.status
-    if status is ToolStatus.PENDING:  # past its time, and the sweep has not come by yet
+    if status is ToolStatus.PENDING:  # expired, but the periodic job has not marked it yet
         status = ToolStatus.TIMEOUT
     return AlreadyDecided(status.value, name, execution.decided_at)
 
@@ -131,7 +137,7 @@ def _decided(session: Session, execution: ToolExecution) -> ToolExecutionRead:
 
 
 def go_on(session: Session, run_id: str, owner_id: str) -> None:
-    """With no call left to decide about, the run that waited takes its place among those that begin."""
+    """Queue a run that awaits approval, if none of its calls is pending any more."""
     if count_open(session, run_id, ToolStatus.PENDING):
         return
     run = session.scalars(
@@ -147,13 +153,13 @@ def go_on(session: Session, run_id: str, owner_id: str) -> None:
 
 
 def _remember_in_chat(session: Session, actor: Actor, chat_id: str, key: str, digest: str) -> None:
-    """Of a chat that is another's nothing is remembered: what may happen unasked there is its owner's to say."""
+    """Allow a tool in a chat of the actor's own. In other chats do nothing: only the owner sets what runs there."""
     if get_chat(session, actor, ChatId(chat_id))["owner"] is not None:
         return
     stored = session.scalars(sa.select(Chat.auto_approval).where(Chat.id == chat_id).with_for_update()).one()
-    made = stored or ChatApproval()
-    made = made.model_copy(update={"specific_tools": with_allowed(made.specific_tools, key, digest)})
-    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=made))
+    approval = stored or ChatApproval()
+    approval = approval.model_copy(update={"specific_tools": with_allowed(approval.specific_tools, key, digest)})
+    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=approval))
 
 
 def get_chat_approval(session: Session, actor: Actor, chat_id: ChatId) -> ChatApprovalRead:
@@ -162,24 +168,26 @@ def get_chat_approval(session: Session, actor: Actor, chat_id: ChatId) -> ChatAp
 
 
 def put_chat_approval(
-    session: Session, actor: Actor, chat_id: ChatId, wish: ChatApproval, load_digests: LoadDigests
+    session: Session, actor: Actor, chat_id: ChatId, request: ChatApproval, load_digests: LoadDigests
 ) -> ChatApprovalRead:
     own_chat(session, actor, chat_id)
-    check_size(wish.specific_tools)
-    wish = wish.model_copy(update={"specific_tools": as_described(wish.specific_tools, load_digests(session, actor))})
-    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=wish))
+    check_size(request.specific_tools)
+    request = request.model_copy(
+        update={"specific_tools": as_described(request.specific_tools, load_digests(session, actor))}
+    )
+    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=request))
     announce_chat(session, chat_id, Operation.UPDATED)
-    return _read_chat_approval(wish)
+    return _read_chat_approval(request)
 
 
 def _read_chat_approval(stored: ChatApproval | None) -> ChatApprovalRead:
-    made = stored or ChatApproval()
+    approval = stored or ChatApproval()
     return {
-        "read_only_operations": made.read_only_operations,
-        "low_risk_operations": made.low_risk_operations,
-        "require_approval_for_new_tools": made.require_approval_for_new_tools,
-        "max_cost_per_tool": made.max_cost_per_tool,
-        "specific_tools": read_rules(made.specific_tools),
+        "read_only_operations": approval.read_only_operations,
+        "low_risk_operations": approval.low_risk_operations,
+        "require_approval_for_new_tools": approval.require_approval_for_new_tools,
+        "max_cost_per_tool": approval.max_cost_per_tool,
+        "specific_tools": read_rules(approval.specific_tools),
     }
 
 
@@ -188,17 +196,17 @@ def has_expired(session: Session) -> bool:
 
 
 def expire_approvals(session: Session) -> int:
-    """Calls that nobody decided about within a day; their runs go on and are told."""
-    found = session.execute(_expired().limit(100)).all()
+    """Expire up to 100 calls not decided within a day and return how many were due. Their runs continue."""
+    rows = session.execute(_expired().limit(100)).all()
     moment = clock.now()
-    for call_id, run_id, chat_id in found:
+    for call_id, run_id, chat_id in rows:
         session.execute(sa.select(Run.id).where(Run.id == run_id).with_for_update())
         if expire(session, call_id, moment):
             owner_id = owner_of(session, chat_id)
             announce_call(session, call_id, Operation.UPDATED, owner_id=owner_id)
             if run_id is not None:
                 go_on(session, run_id, owner_id)
-    return len(found)
+    return len(rows)
 
 
 def _expired() -> sa.Select[str, str | None, str]:
@@ -216,7 +224,7 @@ def _expired() -> sa.Select[str, str | None, str]:
 def list_pending(
     session: Session, actor: Actor, *, after: str | None = None, limit: int = 50
 ) -> list[PendingToolExecution]:
-    """What waits for this person in all chats, their decision or their answer, the oldest first."""
+    """Return the calls in all chats that await the actor's decision or answer, oldest first."""
     query = (
         with_decider()
         .add_columns(Chat.title)
@@ -246,7 +254,7 @@ def list_of_chat(
     before: str | None = None,
     limit: int = 50,
 ) -> list[ToolExecutionRead]:
-    """The calls of a chat, newest first; pending ones the oldest first, as they are decided about."""
+    """Return the calls of a chat, newest first. With status pending they are oldest first, the order of decisions."""
     get_chat(session, actor, chat_id)
     query = with_decider().where(ToolExecution.chat_id == chat_id)
     if status is not None:
@@ -260,7 +268,7 @@ def list_of_chat(
 
 
 def list_of_message(session: Session, actor: Actor, chat_id: str, message_id: str) -> list[ToolExecutionRead]:
-    """The calls of one reply in their order; whoever asks may read the message."""
+    """Return up to 500 calls of one reply, oldest first. The caller has checked read access to the message."""
     query = with_decider().where(ToolExecution.message_id == message_id, ToolExecution.chat_id == chat_id)
     rows = session.execute(query.order_by(ToolExecution.id).limit(500))
     return [read_call(row, name, viewer=actor.user_id) for row, name in rows]
@@ -276,7 +284,7 @@ def list_own(
     before: str | None = None,
     limit: int = 50,
 ) -> list[PendingToolExecution]:
-    """What this person's runs called, newest first: the history of tools, of a tool (its server and name), of a chat."""
+    """Return the calls of the actor's runs, newest first. `tool` is a server (None: built in) and a name."""
     query = (
         with_decider()
         .add_columns(Chat.title)
@@ -303,7 +311,7 @@ def list_own(
 
 
 def sum_by_tool(session: Session, actor: Actor, *, chat_id: str | None = None) -> list[ToolUsage]:
-    """What the calls of each tool came to, everywhere or in one chat, the one used last first."""
+    """Return totals of the actor's calls per tool, in all chats or one, most recently used first."""
     of_chat = () if chat_id is None else (ToolExecution.chat_id == chat_id,)
 
     def count(*statuses: ToolStatus) -> sa.ColumnElement[int]:

@@ -1,4 +1,4 @@
-"""The life of a tool call. Each transition is one guarded UPDATE with its time, so that two who decide never both win."""
+"""Change the status of tool calls. Each transition is one guarded UPDATE, so that only one of two decisions applies."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,16 +21,16 @@ from tertulia.tools.models import OPEN, StoredResult, ToolExecution, ToolStatus
 from tertulia.tools.rules import HOUR, load_rules
 
 APPROVAL_LASTS = timedelta(hours=24)
-NO_ROOM_IN_HOUR = "It may cost more than what is left of the person's limit for an hour."
-CALL_PREFIX = "call:"  # before a call's id: the signal that it is not wanted any more, for whoever executes it
+NO_ROOM_IN_HOUR = "It may cost more than is left of the user's hourly limit."
+CALL_PREFIX = "call:"  # prefix of a call id: signal to the executing process that the call was cancelled
 UNKNOWN_OUTCOME = (
-    "The server stopped while this ran. Whether it had its effect is not known, so it is not run again by itself."
+    "The server stopped while this ran. Whether it had its effect is not known, so it is not run again automatically."
 )
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Of which run the calls are, and whose."""
+    """The run that tool calls belong to, and its users."""
 
     chat_id: str
     message_id: str
@@ -45,7 +45,7 @@ def count_calls(session: Session, run_id: str) -> int:
 
 @dataclass(frozen=True)
 class Ready:
-    """A call that may run, as it was approved."""
+    """An approved call that may be executed, with the approved arguments."""
 
     id: str
     tool_name: str
@@ -61,8 +61,8 @@ class CallOutcome:
     status: ToolStatus
     took_ms: int
     result: StoredResult | None = None
-    cost: Decimal | None = None  # as results.as_cost gives it; None: what was set aside
-    is_cost_absurd: bool = False  # what it told is no amount: it counts as the most that a call may cost
+    cost: Decimal | None = None  # from results.as_cost; None: the reserved amount
+    is_cost_absurd: bool = False  # the reported cost is no amount: the maximum per call is charged
     error_code: str | None = None
     error_message: str | None = None
 
@@ -86,9 +86,10 @@ def list_approved(session: Session, run_id: str) -> list[Ready]:
 
 
 def begin_call(session: Session, caller: Caller, call_id: str) -> bool:
-    """Approved, and now running; what it may cost is set aside.
+    """Mark an approved call as executing and reserve its cost.
 
-    False if somebody was first, the limit leaves no room, the run is to stop, or the approval is too old or its person gone.
+    Return False if it is no longer approved, exceeds the hourly limit, its run is being cancelled, the approval has
+    expired, or the payer is not active.
     """
     now = clock.now()
     payer_is_here = sa.exists().where(User.id == caller.payer_id, User.status == UserStatus.ACTIVE)
@@ -133,22 +134,22 @@ def begin_call(session: Session, caller: Caller, call_id: str) -> bool:
 
 
 def _end_unbegun(session: Session, caller: Caller, call_id: str, moment: datetime) -> None:
-    """An approved call that may not begin any more: too long ago, or by somebody who is not here any more."""
+    """End an approved call that may not begin: the approval has expired or the payer is not active."""
     execution = session.get_one(ToolExecution, call_id, populate_existing=True)
     if execution.approved_at is not None and execution.approved_at <= moment - APPROVAL_LASTS:
         ended = {"status": ToolStatus.TIMEOUT, "error_code": "approval_expired"}
-        words = "It was approved more than 24 hours ago, and was not called."
+        message = "It was approved more than 24 hours ago and was not called."
     elif session.scalar(sa.select(User.status).where(User.id == caller.payer_id)) is not UserStatus.ACTIVE:
         ended = {"status": ToolStatus.CANCELLED, "error_code": "cancelled"}
-        words = "Who asked for it may not sign in any more."
+        message = "The user who requested it can no longer sign in."
     else:
-        return  # whoever was first, or whoever stops the run, says what became of it
-    if _move(session, call_id, ToolStatus.APPROVED, completed_at=moment, error_message=words, **ended):
+        return  # the process that took it, or the end of the run, records its outcome
+    if _move(session, call_id, ToolStatus.APPROVED, completed_at=moment, error_message=message, **ended):
         announce_call(session, call_id, Operation.UPDATED, owner_id=caller.owner_id)
 
 
 def end_call(session: Session, caller: Caller, call_id: str, outcome: CallOutcome) -> bool:
-    """What came of it, and what it cost. False if it was cancelled, or given up by others, meanwhile."""
+    """Store the outcome and cost of a call. Return False if it is no longer executing, for example cancelled."""
     execution = session.get_one(ToolExecution, call_id, populate_existing=True)
     cost = execution.estimated_cost if outcome.cost is None else outcome.cost
     if outcome.is_cost_absurd:
@@ -173,8 +174,8 @@ def end_call(session: Session, caller: Caller, call_id: str, outcome: CallOutcom
     return moved
 
 
-def give_up_call(session: Session, caller: Caller, call_id: str, code: str, words: str) -> bool:
-    """An approved call that cannot be executed as it was approved."""
+def give_up_call(session: Session, caller: Caller, call_id: str, code: str, message: str) -> bool:
+    """Fail an approved call that cannot be executed as approved. Return False if it is no longer approved."""
     moved = _move(
         session,
         call_id,
@@ -182,7 +183,7 @@ def give_up_call(session: Session, caller: Caller, call_id: str, code: str, word
         status=ToolStatus.FAILED,
         completed_at=clock.now(),
         error_code=code,
-        error_message=words,
+        error_message=message,
     )
     if moved:
         announce_call(session, call_id, Operation.UPDATED, owner_id=caller.owner_id)
@@ -190,7 +191,7 @@ def give_up_call(session: Session, caller: Caller, call_id: str, code: str, word
 
 
 def close_calls(session: Session, run_id: str, owner_id: str, *, was_cancelled: bool) -> None:
-    """The run ends: what waits is cancelled; of what runs nobody will hear whether it had its effect."""
+    """Cancel the open calls of an ended run. Executing calls end as `outcome_unknown` unless `was_cancelled`."""
     rows = session.execute(
         sa.select(ToolExecution.id, ToolExecution.status).where(
             ToolExecution.run_id == run_id, ToolExecution.status.in_(OPEN)
@@ -204,7 +205,7 @@ def close_calls(session: Session, run_id: str, owner_id: str, *, was_cancelled: 
 
 
 def cancel_call(session: Session, call_id: str, owner_id: str) -> bool:
-    """From any state before an end. One that ran costs what was set aside: whether it had its effect is not known."""
+    """Cancel an open call. An executing one is charged its reserved cost, because it may have had its effect."""
     execution = session.get_one(ToolExecution, call_id, populate_existing=True)
     was_executing = execution.status is ToolStatus.EXECUTING
     moved = _move(
@@ -228,7 +229,7 @@ def cancel_call(session: Session, call_id: str, owner_id: str) -> bool:
 
 
 def lose_call(session: Session, call_id: str, owner_id: str) -> bool:
-    """It was running in a process that is gone. It counts in full, and is never run again by itself."""
+    """Mark a call that was executing in a dead process as `outcome_unknown`. It is charged in full, never retried."""
     execution = session.get_one(ToolExecution, call_id, populate_existing=True)
     moved = _move(
         session,
@@ -249,7 +250,7 @@ def lose_call(session: Session, call_id: str, owner_id: str) -> bool:
 
 
 def lose_calls(session: Session, run_id: str, owner_id: str) -> None:
-    """Those of a run whose process is gone that were running there."""
+    """Mark the calls of a run that were executing in a dead process as `outcome_unknown`."""
     for call_id in session.scalars(
         sa.select(ToolExecution.id).where(ToolExecution.run_id == run_id, ToolExecution.status == ToolStatus.EXECUTING)
     ).all():
@@ -262,13 +263,13 @@ def count_open(session: Session, run_id: str, status: ToolStatus) -> int:
 
 
 def last_call(session: Session, run_id: str) -> str | None:
-    """The newest call of a run: what its next request to the model is made for."""
+    """Return the newest call of a run, whose result its next model request reads; None if it has no calls."""
     query = sa.select(ToolExecution.id).where(ToolExecution.run_id == run_id)
     return session.scalar(query.order_by(ToolExecution.id.desc()).limit(1))
 
 
 def move_pending(session: Session, call_id: str, moment: datetime, **values: Any) -> bool:
-    """A decision on a call that waits, and that nobody let wait too long."""
+    """Update a pending call that has not expired. Return False if it was decided or has expired."""
     return _move(session, call_id, ToolStatus.PENDING, ToolExecution.expires_at > moment, **values)
 
 
@@ -281,14 +282,14 @@ def expire(session: Session, call_id: str, moment: datetime) -> bool:
         status=ToolStatus.TIMEOUT,
         completed_at=moment,
         error_code="approval_expired",
-        error_message="Nobody decided within 24 hours.",
+        error_message="No decision was made within 24 hours.",
     )
 
 
 def _move(session: Session, call_id: str, *where: ToolStatus | sa.ColumnElement[bool], **values: Any) -> bool:
-    """One guarded UPDATE: from one of the statuses that are named, and no other."""
-    statuses = [one for one in where if isinstance(one, ToolStatus)]
-    conditions = [one for one in where if not isinstance(one, ToolStatus)]
+    """Update a call only if it has one of the given statuses and meets the conditions. Return whether it did."""
+    statuses = [condition for condition in where if isinstance(condition, ToolStatus)]
+    conditions = [condition for condition in where if not isinstance(condition, ToolStatus)]
     statement = sa.update(ToolExecution).where(
         ToolExecution.id == call_id, ToolExecution.status.in_(statuses), *conditions
     )
@@ -296,7 +297,7 @@ def _move(session: Session, call_id: str, *where: ToolStatus | sa.ColumnElement[
 
 
 def _pay(session: Session, call: ToolExecution, cost: Decimal) -> None:
-    """By whoever asked for it; of somebody who is gone nothing is entered."""
+    """Settle the cost with the user who requested the call. Record nothing if that user was deleted."""
     if call.requested_by is None or call.run_id is None:
         return
     payment = ToolPayment(call.requested_by, call.chat_id, call.message_id, call.run_id, call.id)

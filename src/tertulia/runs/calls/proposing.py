@@ -1,4 +1,4 @@
-"""Calls as a model asks for them: recorded, each run by a rule, refused by one, or left to the person."""
+"""Record the tool calls that a model proposes. Rules approve or refuse each call, or leave it to the user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from tertulia.tools.protocol import OfferedTool, Risk, digest_of, tool_key
 from tertulia.tools.rules import HOUR, load_rules
 
 MAX_CALLS = 25  # of one run
-# What may have had its effect, although nobody heard that it had.
+# Error codes of calls that may have had their effect, although this was not confirmed.
 UNKNOWN_ENDS = ("outcome_unknown", "tool_timeout", "cancelled")
 REFUSALS = {
     "unknown_tool": "There is no such tool here.",
@@ -38,45 +38,47 @@ REFUSALS = {
 
 @dataclass(frozen=True)
 class AskedCall:
-    """A call as a model asked for it, with what is known of it before anything is decided."""
+    """A call proposed by a model, with what is known before it is decided."""
 
     call: ToolCall
     offered: OfferedTool | None
     arguments: dict[str, Any]
-    problem: str | None = None  # why it cannot be: the model is told
+    problem: str | None = None  # why the call is invalid; sent to the model
     estimated: Decimal | None = None
     untrusted: Sequence[str] = ()
 
 
-def add_calls(session: Session, caller: Caller, step: int, asked: Sequence[AskedCall]) -> list[ToolCallPart]:
-    """Record what a model asked for, each decided by the rules or left to the person; gives the parts that show them.
+def add_calls(session: Session, caller: Caller, step: int, proposed: Sequence[AskedCall]) -> list[ToolCallPart]:
+    """Record proposed calls, each decided by the rules or left pending, and return their message parts.
 
-    What is beyond the limit of a run is refused, so that a model that never ends is ended. The caller holds the payer's row.
+    Calls above a run's limit are refused, which stops a model that never ends. The caller holds the payer's row lock.
     """
     rules = _rules_of(session, caller)
     spent = spent_on_tools(session, caller.payer_id, since=clock.now() - HOUR)
     before = count_calls(session, caller.run_id)
     parts = []
-    for number, one in enumerate(asked, start=before + 1):
-        values = _judged(session, caller, rules, spent, one) if number <= MAX_CALLS else _refused(one, "too_many_calls")
+    for number, call in enumerate(proposed, start=before + 1):
+        values = (
+            _judged(session, caller, rules, spent, call) if number <= MAX_CALLS else _refused(call, "too_many_calls")
+        )
         if values["status"] in OPEN:
             spent += values["estimated_cost"]
-        parts.append(_insert(session, caller, step, one, values))
+        parts.append(_insert(session, caller, step, call, values))
     return parts
 
 
 def _rules_of(session: Session, caller: Caller) -> Rules:
     rules = load_rules(session, caller.payer_id)
     if caller.payer_id != caller.owner_id:
-        return rules  # what the owner lets happen in their chat counts for the owner alone
+        return rules  # the rules of a chat apply only to its owner's runs
     return rules.in_chat(session.scalars(sa.select(Chat.auto_approval).where(Chat.id == caller.chat_id)).one())
 
 
-def _judged(session: Session, caller: Caller, rules: Rules, spent: Decimal, asked: AskedCall) -> dict[str, Any]:
-    if asked.offered is None or asked.problem is not None:
-        return _refused(asked, "unknown_tool" if asked.offered is None else "arguments_invalid")
-    cost = cost_to_reserve(asked.estimated, rules)
-    decision = decide(rules, _as_call(session, caller, asked, asked.offered, cost, spent))
+def _judged(session: Session, caller: Caller, rules: Rules, spent: Decimal, proposed: AskedCall) -> dict[str, Any]:
+    if proposed.offered is None or proposed.problem is not None:
+        return _refused(proposed, "unknown_tool" if proposed.offered is None else "arguments_invalid")
+    cost = cost_to_reserve(proposed.estimated, rules)
+    decision = decide(rules, _as_call(session, caller, proposed, proposed.offered, cost, spent))
     values: dict[str, Any] = {"estimated_cost": cost, "reason": decision.reason}
     now = clock.now()
     match decision:
@@ -86,12 +88,12 @@ def _judged(session: Session, caller: Caller, rules: Rules, spent: Decimal, aske
         case Decision("refuse"):
             return values | _denied(decision.reason)
         case _:
-            asking = {"approval_requested_at": now, "expires_at": now + APPROVAL_LASTS}
-            return values | {"status": ToolStatus.PENDING} | asking
+            pending = {"approval_requested_at": now, "expires_at": now + APPROVAL_LASTS}
+            return values | {"status": ToolStatus.PENDING} | pending
 
 
 def _as_call(
-    session: Session, caller: Caller, asked: AskedCall, offered: OfferedTool, cost: Decimal, spent: Decimal
+    session: Session, caller: Caller, proposed: AskedCall, offered: OfferedTool, cost: Decimal, spent: Decimal
 ) -> Call:
     approved = session.scalars(
         sa.select(ToolExecution.definition_digest)
@@ -107,28 +109,28 @@ def _as_call(
     return Call(
         key=offered.key,
         risk=offered.tool.risk,
-        arguments=asked.arguments,
+        arguments=proposed.arguments,
         definition_digest=offered.digest,
         cost=cost,
         spent=spent,
         sends_out=offered.tool.sends_out,
         is_new=not approved,
         has_changed=bool(approved) and offered.digest not in approved,
-        carries_untrusted=bool(asked.untrusted),
-        was_cut_off=offered.tool.risk is not Risk.READ_ONLY and _was_cut_off(session, caller, offered, asked),
+        carries_untrusted=bool(proposed.untrusted),
+        was_cut_off=offered.tool.risk is not Risk.READ_ONLY and _was_cut_off(session, caller, offered, proposed),
         is_seen_by_others=offered.tool.reads_private and has_other_readers(session, caller.chat_id, caller.payer_id),
     )
 
 
-def _was_cut_off(session: Session, caller: Caller, offered: OfferedTool, asked: AskedCall) -> bool:
-    """Whether of the newest such call in this chat nobody knows if it had its effect."""
+def _was_cut_off(session: Session, caller: Caller, offered: OfferedTool, proposed: AskedCall) -> bool:
+    """Return whether the newest identical call in this chat ended with an unknown outcome."""
     newest = session.execute(
         sa.select(ToolExecution.error_code, ToolExecution.executed_at)
         .where(
             ToolExecution.chat_id == caller.chat_id,
             ToolExecution.tool_name == offered.tool.name,
             ToolExecution.server.is_not_distinct_from(offered.server),
-            ToolExecution.arguments_digest == digest_of(asked.arguments),
+            ToolExecution.arguments_digest == digest_of(proposed.arguments),
             ToolExecution.executed_at.is_not(None),
         )
         .order_by(ToolExecution.id.desc())
@@ -140,7 +142,7 @@ def _was_cut_off(session: Session, caller: Caller, offered: OfferedTool, asked: 
 def judge_edited(
     session: Session, call: ToolExecution, arguments: dict[str, Any], estimated: Decimal | None
 ) -> Decimal:
-    """What a call may cost with other arguments. Raises RefusedByRule where a rule or a limit refuses them."""
+    """Return the cost to reserve for edited arguments. Raises RefusedByRule if a rule or a limit refuses them."""
     assert call.requested_by is not None
     caller = Caller(
         call.chat_id, call.message_id, call.run_id or "", owner_of(session, call.chat_id), call.requested_by
@@ -155,13 +157,13 @@ def judge_edited(
     return cost
 
 
-def _refused(asked: AskedCall, reason: str) -> dict[str, Any]:
-    """Nothing that a rule would have to decide on: the call cannot be."""
-    values = _denied(reason, asked.problem or REFUSALS[reason])
+def _refused(proposed: AskedCall, reason: str) -> dict[str, Any]:
+    """Return the column values of a call that is denied without applying rules, because it cannot be executed."""
+    values = _denied(reason, proposed.problem or REFUSALS[reason])
     return {"estimated_cost": Decimal(0), "reason": reason} | values
 
 
-def _denied(reason: str, words: str | None = None) -> dict[str, Any]:
+def _denied(reason: str, message: str | None = None) -> dict[str, Any]:
     now = clock.now()
     return {
         "status": ToolStatus.DENIED,
@@ -169,13 +171,13 @@ def _denied(reason: str, words: str | None = None) -> dict[str, Any]:
         "decided_at": now,
         "completed_at": now,
         "error_code": reason,
-        "error_message": words or REFUSALS[reason],
+        "error_message": message or REFUSALS[reason],
     }
 
 
-def _insert(session: Session, caller: Caller, step: int, asked: AskedCall, values: dict[str, Any]) -> ToolCallPart:
-    offered = asked.offered
-    name = offered.tool.name if offered else asked.call.name[:100]
+def _insert(session: Session, caller: Caller, step: int, proposed: AskedCall, values: dict[str, Any]) -> ToolCallPart:
+    offered = proposed.offered
+    name = offered.tool.name if offered else proposed.call.name[:100]
     execution = ToolExecution(
         id=new_id(),
         chat_id=caller.chat_id,
@@ -183,15 +185,15 @@ def _insert(session: Session, caller: Caller, step: int, asked: AskedCall, value
         run_id=caller.run_id,
         step=step,
         requested_by=caller.payer_id,
-        tool_call_id=asked.call.id[:200],
+        tool_call_id=proposed.call.id[:200],
         tool_name=name,
         server=offered.server if offered else None,
         environment=offered.environment if offered else None,
         risk=offered.tool.risk if offered else Risk.HIGH,
-        parameters=asked.arguments,
+        parameters=proposed.arguments,
         definition_digest=offered.digest if offered else "",
-        arguments_digest=digest_of(asked.arguments),
-        untrusted_sources=list(asked.untrusted),
+        arguments_digest=digest_of(proposed.arguments),
+        untrusted_sources=list(proposed.untrusted),
         is_untrusted=not (offered and offered.tool.is_trusted),
         **values,
     )

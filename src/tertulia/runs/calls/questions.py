@@ -1,4 +1,4 @@
-"""What a tool asks of the person while it works. It is stored, so that any device can answer it, in any process."""
+"""Questions that a running tool asks the user. They are stored, so that any device can answer through any process."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ from tertulia.tools.protocol import Question, Reply
 from tertulia.tools.schemas import AnswerQuestion, ToolExecutionRead
 from tertulia.tools.validation import check_arguments
 
-ANSWER_PREFIX = "answer:"  # before a call's id: the signal that what it asked was answered
+ANSWER_PREFIX = "answer:"  # prefix of a call id: the signal that its question was answered
 ANSWERED_WITHIN_S = 600.0
-MOST_QUESTIONS = 10  # of a call
-LOOK_S = 2.0  # a signal of another process may be lost; what is stored is not
+MOST_QUESTIONS = 10  # per call
+LOOK_S = 2.0  # between reads of the stored answer, because a signal of another process may be lost
 _OPEN_PAGE = {"type": "object", "maxProperties": 0}
 
 
 class CallClock:
-    """The time that a call may take. It stands still while the person is asked: ten minutes and ten questions in all."""
+    """The time limit of a call. It pauses during questions: at most ten minutes and ten questions in all."""
 
     def __init__(self, seconds: float) -> None:
         self.limit = asyncio.timeout(seconds)
@@ -58,8 +58,8 @@ class Questions:
         db.on_wake(self._on_wake)
 
     async def ask(self, caller: Caller, call_id: str, question: Question, within_s: float) -> Reply:
-        """Waits for the answer of whoever asked for the call. Nobody answers in time: they dismissed it."""
-        asked = StoredQuestion(
+        """Ask the user who requested the call and wait for the answer. No answer in time counts as `cancel`."""
+        stored_question = StoredQuestion(
             id=new_id(),
             message=question.message,
             form=dict(question.form) if question.form is not None else None,
@@ -68,11 +68,11 @@ class Questions:
         )
         event = self._answered[call_id] = asyncio.Event()
         try:
-            if not await self._db.write(put_question, caller, call_id, asked):
+            if not await self._db.write(put_question, caller, call_id, stored_question):
                 return Reply("cancel")  # it was stopped meanwhile
             async with asyncio.timeout(within_s):
                 while True:
-                    reply = await self._db.read(_find_reply, call_id, asked.id)
+                    reply = await self._db.read(_find_reply, call_id, stored_question.id)
                     if reply is not None:
                         return reply
                     event.clear()
@@ -82,9 +82,9 @@ class Questions:
                     except TimeoutError:
                         continue
         except TimeoutError:
-            await self._db.write(take_back, caller, call_id, asked)
-            # Somebody may have answered in the last moment: then that is what they said.
-            return await self._db.read(_find_reply, call_id, asked.id) or Reply("cancel")
+            await self._db.write(take_back, caller, call_id, stored_question)
+            # An answer may have been stored at the last moment.
+            return await self._db.read(_find_reply, call_id, stored_question.id) or Reply("cancel")
         finally:
             del self._answered[call_id]
 
@@ -96,12 +96,12 @@ class Questions:
 
 
 def put_question(session: Session, caller: Caller, call_id: str, question: StoredQuestion) -> bool:
-    """On a call that runs; one that was stopped meanwhile asks nothing any more."""
+    """Store a question on an executing call. Return False if the call has ended."""
     return _change(session, caller.owner_id, call_id, question=question, reply=None)
 
 
 def take_back(session: Session, caller: Caller, call_id: str, question: StoredQuestion) -> None:
-    """Nobody answered in time."""
+    """Remove a question that was not answered in time."""
     stored = session.scalar(sa.select(ToolExecution.question).where(ToolExecution.id == call_id).with_for_update())
     if stored is not None and stored.id == question.id:
         _change(session, caller.owner_id, call_id, question=None)
@@ -120,22 +120,25 @@ def _change(session: Session, owner_id: str, call_id: str, **values: object) -> 
 
 
 def answer_question(
-    session: Session, actor: Actor, call_id: ToolExecutionId, wish: AnswerQuestion
+    session: Session, actor: Actor, call_id: ToolExecutionId, answer: AnswerQuestion
 ) -> ToolExecutionRead:
-    """Raises QuestionGone; ArgumentsInvalid for an answer that does not fit its form."""
+    """Store the answer to a question and wake its call.
+
+    Raises NotYoursToDecide, QuestionGone, and ArgumentsInvalid if the answer does not fit the form.
+    """
     execution = get_execution(session, actor, call_id)
     check_decides(execution, actor=actor)
     question = execution.question
-    if question is None or question.id != wish.question_id or execution.status is not ToolStatus.EXECUTING:
+    if question is None or question.id != answer.question_id or execution.status is not ToolStatus.EXECUTING:
         raise QuestionGone
     content = None
-    if wish.action == "accept":
-        content = dict(wish.content or {})
+    if answer.action == "accept":
+        content = dict(answer.content or {})
         check_arguments(question.form or _OPEN_PAGE, content)
     moved = rowcount(
         session,
         sa.update(ToolExecution)
-        # By the time of the last change: of two windows that answer, one does.
+        # Compares the time of the last change, so that only one of two concurrent answers is stored.
         .where(
             ToolExecution.id == call_id,
             ToolExecution.status == ToolStatus.EXECUTING,
@@ -143,7 +146,7 @@ def answer_question(
         )
         .values(
             question=None,
-            reply=StoredReply(question_id=question.id, action=wish.action, content=content),
+            reply=StoredReply(question_id=question.id, action=answer.action, content=content),
             updated_at=clock.now(),
         ),
     )

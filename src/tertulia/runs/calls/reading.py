@@ -1,4 +1,4 @@
-"""Calls as they are read and told of: to whoever reads the chat, and what they ask to whoever asked for them alone."""
+"""Read and announce tool calls. Readers of the chat see the calls; only the requester sees a call's question."""
 
 import orjson
 import sqlalchemy as sa
@@ -20,12 +20,12 @@ from tertulia.tools.schemas import QuestionRead, ToolExecutionRead, ToolResultRe
 
 
 def with_decider() -> sa.Select[ToolExecution, str]:
-    """Calls, each with the name of whoever decided about it."""
+    """Return a query for calls, each with the name of the user who decided it."""
     return sa.select(ToolExecution, User.name).outerjoin(User, User.id == ToolExecution.decided_by)
 
 
 def get_call(session: Session, actor: Actor, call_id: ToolExecutionId) -> ToolExecutionRead:
-    """With its whole result, for whoever reads its chat."""
+    """Return a call with its whole result. Raises ToolExecutionNotFound without read permission for its chat."""
     row = _find(session, actor, call_id)
     return read_call(row[0], row[1], viewer=actor.user_id, is_whole=True)
 
@@ -35,7 +35,7 @@ def get_execution(session: Session, actor: Actor, call_id: ToolExecutionId) -> T
 
 
 def check_decides(execution: ToolExecution, *, actor: Actor) -> None:
-    """Raises NotYoursToDecide for a call of a run that another asked for."""
+    """Raise NotYoursToDecide if another user requested the call's run."""
     if execution.requested_by != actor.user_id:
         raise NotYoursToDecide
 
@@ -54,12 +54,12 @@ def _find(session: Session, actor: Actor, call_id: ToolExecutionId) -> sa.Row[To
 
 
 def announce_call(session: Session, call_id: str, operation: Operation, *, owner_id: str) -> ToolExecutionRead:
-    """Tell all who read the chat, and the person who decides about it, of a call as it now is."""
+    """Publish the current state of a call to readers of the chat, and return it as the owner sees it."""
     session.flush()
     execution, name = session.execute(
         with_decider().where(ToolExecution.id == call_id).execution_options(populate_existing=True)
     ).one()
-    read = read_call(execution, name, viewer=owner_id)  # others ask for it as themselves
+    read = read_call(execution, name, viewer=owner_id)  # other readers fetch it with their own permissions
     publish(
         session,
         owner_id=owner_id,
@@ -80,7 +80,7 @@ def owner_of(session: Session, chat_id: str) -> str:
 def read_call(
     row: ToolExecution, decided_by_name: str | None, *, viewer: str | None, is_whole: bool = False
 ) -> ToolExecutionRead:
-    """What a call asks is for whoever asked for it alone: a page to open may know them by its address."""
+    """Convert to the wire shape. Only the requester sees the question, because its URL may identify them."""
     question = row.question if row.status is ToolStatus.EXECUTING and row.requested_by == viewer else None
     by = row.decided_by
     return {

@@ -1,4 +1,4 @@
-"""Tools over HTTP: which there are, what they were asked to do, deciding about it, and the rules."""
+"""Routes for tools, their calls and decisions, and the approval rules."""
 
 from typing import Annotated
 
@@ -42,7 +42,7 @@ tool_routes = Routes("tools")
 
 @tool_routes.add("GET", "/tools", access=Access.SIGNED_IN, gives=Page[ToolRead])
 async def get_tools(caller: CallerDep) -> Response:
-    """Every tool that a chat can offer to its model."""
+    """List every tool that a chat can offer to its model."""
     actor = await caller.actor()
     toolbox = await caller.service(ToolCatalogue).of(actor.user_id)
     return json_response({"items": [read_tool(tool) for tool in toolbox.all()], "next_cursor": None})
@@ -50,8 +50,8 @@ async def get_tools(caller: CallerDep) -> Response:
 
 @tool_routes.add("GET", "/tools/usage", access=Access.SIGNED_IN, gives=Page[ToolUsage])
 async def get_tool_usage(caller: CallerDep, chat_id: AnyId | None = None) -> Response:
-    found = await caller.read_long(approvals.sum_by_tool, chat_id=chat_id)
-    return json_response({"items": found, "next_cursor": None})
+    rows = await caller.read_long(approvals.sum_by_tool, chat_id=chat_id)
+    return json_response({"items": rows, "next_cursor": None})
 
 
 @tool_routes.add("GET", "/auto-approval-settings", access=Access.SIGNED_IN, gives=AutoApprovalRead)
@@ -79,13 +79,13 @@ async def get_chat_approval(caller: CallerDep, chat_id: ChatId) -> Response:
 @tool_routes.add(
     "PUT", "/chats/{chat_id}/auto-approval", access=Access.SIGNED_IN, gives=ChatApprovalRead, problems=(404,)
 )
-async def put_chat_approval(caller: CommandDep, chat_id: ChatId, wish: ChatApproval) -> Response:
-    """What may run unasked in this chat; it counts for its owner's own questions."""
+async def put_chat_approval(caller: CommandDep, chat_id: ChatId, body: ChatApproval) -> Response:
+    """Set what runs automatically in this chat. It applies only to runs that the owner requests."""
     return await caller.command(
         200,
         approvals.put_chat_approval,
         chat_id,
-        wish,
+        body,
         caller.service(ToolCatalogue).load_digests,
     )
 
@@ -104,7 +104,7 @@ async def get_own(
     limit: Limit = 50,
     cursor: CursorText = None,
 ) -> Response:
-    """What one's own questions made models call, newest first; with `status=pending` what waits, oldest first."""
+    """List calls of the caller's own runs, newest first; with `status=pending` those that wait, oldest first."""
     cursors = caller.service(Cursors)
     kind = f"tool-executions.{status or ''}.{tool or ''}.{chat_id or ''}"
     last = cursors.decode_id(kind, cursor)
@@ -142,8 +142,8 @@ async def get_of_chat(
     cursors = caller.service(Cursors)
     kind = f"tool-executions.{chat_id}.{status or ''}"
     last = cursors.decode_id(kind, cursor)
-    found = await caller.read(approvals.list_of_chat, chat_id, status=status, before=last, limit=limit + 1)
-    return json_response(cursors.page(kind, found, limit))
+    rows = await caller.read(approvals.list_of_chat, chat_id, status=status, before=last, limit=limit + 1)
+    return json_response(cursors.page(kind, rows, limit))
 
 
 @tool_execution_routes.add(
@@ -169,7 +169,7 @@ async def get_of_message(caller: CallerDep, message_id: MessageId) -> Response:
     problems=(404,),
 )
 async def get_one(caller: CallerDep, execution_id: ToolExecutionId) -> Response:
-    """With its whole result."""
+    """Return a call with its whole result."""
     return json_response(await caller.read(get_call, execution_id))
 
 
@@ -180,12 +180,12 @@ async def get_one(caller: CallerDep, execution_id: ToolExecutionId) -> Response:
     gives=ToolExecutionRead,
     problems=(404, 409),
 )
-async def approve(caller: CommandDep, execution_id: ToolExecutionId, wish: Approve | None = None) -> Response:
+async def approve(caller: CommandDep, execution_id: ToolExecutionId, body: Approve | None = None) -> Response:
     return await caller.command(
         200,
         approvals.approve,
         execution_id,
-        wish or Approve(),
+        body or Approve(),
         caller.service(ToolCatalogue).load,
     )
 
@@ -197,12 +197,12 @@ async def approve(caller: CommandDep, execution_id: ToolExecutionId, wish: Appro
     gives=ToolExecutionRead,
     problems=(404, 409),
 )
-async def deny(caller: CommandDep, execution_id: ToolExecutionId, wish: Deny | None = None) -> Response:
+async def deny(caller: CommandDep, execution_id: ToolExecutionId, body: Deny | None = None) -> Response:
     return await caller.command(
         200,
         approvals.deny,
         execution_id,
-        wish or Deny(),
+        body or Deny(),
     )
 
 
@@ -214,7 +214,7 @@ async def deny(caller: CommandDep, execution_id: ToolExecutionId, wish: Deny | N
     problems=(404, 409),
 )
 async def cancel(caller: CommandDep, execution_id: ToolExecutionId) -> Response:
-    """Stop it, whether it waits or runs."""
+    """Cancel a call that waits or is executing."""
     return await caller.command(200, approvals.cancel, execution_id)
 
 
@@ -225,9 +225,9 @@ async def cancel(caller: CommandDep, execution_id: ToolExecutionId) -> Response:
     gives=ToolExecutionRead,
     problems=(404, 409),
 )
-async def answer(caller: CommandDep, execution_id: ToolExecutionId, wish: AnswerQuestion) -> Response:
-    """What a call that runs wanted to know."""
-    return await caller.command(200, answer_question, execution_id, wish)
+async def answer(caller: CommandDep, execution_id: ToolExecutionId, body: AnswerQuestion) -> Response:
+    """Answer the question of an executing call."""
+    return await caller.command(200, answer_question, execution_id, body)
 
 
 @tool_execution_routes.add(
@@ -237,11 +237,11 @@ async def answer(caller: CommandDep, execution_id: ToolExecutionId, wish: Answer
     gives=DryRunRead,
     problems=(404, 409),
 )
-async def post_dry_run(caller: CallerDep, execution_id: ToolExecutionId, wish: DryRunWish) -> Response:
-    """What the call would do, with its arguments or with others, where its tool can tell; nothing is done."""
+async def post_dry_run(caller: CallerDep, execution_id: ToolExecutionId, body: DryRunWish) -> Response:
+    """Describe what a call would do, with its own or other arguments; null if the tool cannot tell."""
     actor = await caller.actor()
     execution = await caller.read(get_execution, execution_id)
     check_decides(execution, actor=actor)
     return json_response(
-        {"would": await caller.service(ToolRunner).dry_run(execution, wish.arguments_json, actor=actor)}
+        {"would": await caller.service(ToolRunner).dry_run(execution, body.arguments_json, actor=actor)}
     )

@@ -1,4 +1,4 @@
-"""Executing tool calls: with limits of time and size, side by side where they may be, and stopped when nobody wants them."""
+"""Execute tool calls within limits of time and size, in parallel where allowed, and stop cancelled ones."""
 
 import asyncio
 import logging
@@ -39,14 +39,14 @@ from tertulia.tools.validation import parse_arguments
 
 P = ParamSpec("P")
 T = TypeVar("T")
-MOST_WORDS = 5000  # of what a dry run says
-SOURCES = 200  # results, and files, whose words are looked for in arguments, the newest
+MOST_WORDS = 5000  # characters of the text of a dry run
+SOURCES = 200  # newest results, and newest files, whose text is searched for in arguments
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class CallContext:
-    """What a call may use: the database with the rights of the person who asked, and the guarded client."""
+    """What a call may use: the requester as actor, the database, and the guarded HTTP client."""
 
     db: Database
     actor: Actor
@@ -67,7 +67,7 @@ class CallContext:
 
 class ToolRunner:
     def __init__(self, db: Database, catalogue: ToolCatalogue, client: httpx.AsyncClient) -> None:
-        """`client` is for addresses that models name: it refuses those inside (http/outbound.py)."""
+        """Use `client` for addresses that models name: it refuses internal addresses (http/outbound.py)."""
         self.catalogue = catalogue
         self._db = db
         self._client = client
@@ -76,46 +76,49 @@ class ToolRunner:
         db.on_wake(self._on_wake)
 
     async def offered(self, run: Claimed, takes_tools: bool | None) -> list[OfferedTool]:
-        """The tools that the chat offers, unless its model is known not to take any. Others' writers get none of the owner's."""
+        """Return the chat's tools, if its model is not known to take none, and declare their state schema.
+
+        They come from the payer's tools, so that other writers get none of the owner's.
+        """
         keys = None if takes_tools is False else await self._db.read_hot(_chosen, run.chat_id)
         if not keys:
             return []
         offered = (await self.catalogue.of(run.payer_id)).chosen(keys)
-        declared = next((one.tool.state_schema for one in offered if one.tool.state_schema is not None), None)
+        declared = next((tool.tool.state_schema for tool in offered if tool.tool.state_schema is not None), None)
         if declared is not None and await self._db.read(may_declare, run.chat_id, declared):
             await self._db.write(_declare, run, declared)
         return offered
 
     async def prepare(self, run: Claimed, calls: Sequence[ToolCall], offered: Sequence[OfferedTool]) -> list[AskedCall]:
-        """What a model asked for, with what the rules look at: whether it can be at all, its cost, and whose words it carries."""
+        """Check proposed calls before the rules apply: validity, estimated cost, and untrusted sources."""
         by_name = {tool.wire_name: tool for tool in offered}
-        # Not on the loop: schemas and costs are others' code and words.
-        asked = await asyncio.to_thread(lambda: [_asked(call, by_name.get(call.name)) for call in calls])
-        if not any(one.arguments for one in asked):
-            return asked
+        # Not on the event loop: schemas and cost estimates come from third parties.
+        proposed = await asyncio.to_thread(lambda: [_asked(call, by_name.get(call.name)) for call in calls])
+        if not any(call.arguments for call in proposed):
+            return proposed
         heard = await self._db.read(_read_heard, run.chat_id, run.message_id)
-        return await asyncio.to_thread(_with_sources, asked, heard)
+        return await asyncio.to_thread(_with_sources, proposed, heard)
 
     async def run_approved(self, run: Claimed, live: LiveRun) -> None:
-        """Execute what may run now. Those that want to be alone come after those that run side by side. Raises LeaseLost."""
+        """Execute the approved calls: in parallel where allowed, then the others in sequence. Raises LeaseLost."""
         ready = await self._db.read(list_approved, run.id)
         toolbox = await self.catalogue.of(run.payer_id)
         together: list[tuple[Ready, OfferedTool | None]] = []
         alone: list[tuple[Ready, OfferedTool | None]] = []
-        for one in ready:
-            tool = toolbox.find(one.tool_name, one.server)
-            (together if tool is not None and tool.tool.runs_beside_others else alone).append((one, tool))
-        tasks = [asyncio.create_task(self._run_one(run, live, one, tool)) for one, tool in together]
+        for call in ready:
+            tool = toolbox.find(call.tool_name, call.server)
+            (together if tool is not None and tool.tool.runs_beside_others else alone).append((call, tool))
+        tasks = [asyncio.create_task(self._run_one(run, live, call, tool)) for call, tool in together]
         try:
             await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
-        for one, tool in alone:
-            await self._run_one(run, live, one, tool)
+        for call, tool in alone:
+            await self._run_one(run, live, call, tool)
 
     async def dry_run(self, execution: ToolExecution, edited: str | None, *, actor: Actor) -> str | None:
-        """What a call would do, in words, with the model's arguments or with `edited` ones as JSON; None where its tool cannot tell.
+        """Describe what a call would do, with its own arguments or `edited` ones (JSON); None if its tool cannot tell.
 
         Raises ArgumentsInvalid, and what the tool raises.
         """
@@ -139,21 +142,21 @@ class ToolRunner:
 
     async def _run_one(self, run: Claimed, live: LiveRun, ready: Ready, offered: OfferedTool | None) -> None:
         if offered is None and self.catalogue.is_away(ready.server):
-            words = f"{ready.server} has not said yet what it offers, or cannot be reached. Nothing was called."
-            await self._db.write(hold_and, run, give_up_call, ready.id, "tool_server_failed", words)
+            message = f"{ready.server} has not listed its tools yet, or cannot be reached. Nothing was called."
+            await self._db.write(hold_and, run, give_up_call, ready.id, "tool_server_failed", message)
         elif offered is None or offered.digest != ready.definition_digest:
-            words = "The tool is not there any more." if offered is None else "The tool changed after it was approved."
-            await self._db.write(hold_and, run, give_up_call, ready.id, "tool_gone", words)
+            message = "The tool no longer exists." if offered is None else "The tool changed after it was approved."
+            await self._db.write(hold_and, run, give_up_call, ready.id, "tool_gone", message)
         elif await self._db.write(hold_and, run, begin_call, ready.id):
             work = asyncio.create_task(self._call(run, ready, offered), name=f"call-{ready.id}")
             self._working[ready.id] = work
             try:
-                # Somebody may have cancelled it before it could be found here.
+                # It may have been cancelled before it was registered here.
                 if await self._db.read(_status_of, ready.id) is not ToolStatus.EXECUTING:
                     work.cancel()
                 await asyncio.wait({work})
             finally:
-                work.cancel()  # the run itself is stopped: whoever ends it says what became of its calls
+                work.cancel()  # the run itself is stopped: its end records the outcome of its calls
                 del self._working[ready.id]
             if not work.cancelled():
                 await self._db.write(end_call, run.caller, ready.id, work.result())
@@ -168,7 +171,7 @@ class ToolRunner:
         )
 
     async def _call(self, run: Claimed, ready: Ready, offered: OfferedTool) -> CallOutcome:
-        """Every failure becomes an outcome; what a tool says of itself is hostile text."""
+        """Execute a call. Every failure becomes an outcome; error texts of tools are untrusted."""
         started = time.monotonic()
         limit = min(offered.tool.timeout_s, MAX_TIME_S)
 
@@ -189,32 +192,32 @@ class ToolRunner:
             one_at_a_time = asyncio.Lock()
             context = CallContext(self._db, actor, run.chat_id, run.message_id, self._client, ask)
             async with time_left.limit:
-                given = await offered.tool.call(ready.arguments, context)
-            result = await asyncio.to_thread(store_result, given)
-            cost = as_cost(given.cost)
-            is_absurd = given.cost is not None and cost is None
+                returned = await offered.tool.call(ready.arguments, context)
+            result = await asyncio.to_thread(store_result, returned)
+            cost = as_cost(returned.cost)
+            is_absurd = returned.cost is not None and cost is None
             return CallOutcome(ToolStatus.COMPLETED, took(), result, cost, is_cost_absurd=is_absurd)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            words = "The tool gave up. The server's log has the details."  # by itself: nobody asked it to
-            return CallOutcome(ToolStatus.FAILED, took(), error_code="tool_failed", error_message=words)
+            message = "The tool stopped before it had a result."  # the tool raised it: this task was not cancelled
+            return CallOutcome(ToolStatus.FAILED, took(), error_code="tool_failed", error_message=message)
         except TimeoutError:
             if not time_left.limit.expired():
-                words = "The tool waited for something that did not come in time."
-                return CallOutcome(ToolStatus.TIMEOUT, took(), error_code="tool_timeout", error_message=words)
-            words = f"It took longer than {limit:.0f} seconds and was stopped. It may have had its effect."
-            return CallOutcome(ToolStatus.TIMEOUT, took(), error_code="tool_timeout", error_message=words)
+                message = "The tool waited too long for something it needs."
+                return CallOutcome(ToolStatus.TIMEOUT, took(), error_code="tool_timeout", error_message=message)
+            message = f"It took longer than {limit:.0f} seconds and was stopped. It may have had its effect."
+            return CallOutcome(ToolStatus.TIMEOUT, took(), error_code="tool_timeout", error_message=message)
         except AppError as error:
-            words = error.detail.replace("\x00", "\ufffd")[:2000]
-            # What was not called costs nothing.
+            message = error.detail.replace("\x00", "\ufffd")[:2000]
+            # A call that was not made costs nothing.
             cost = Decimal(0) if isinstance(error, ServerFailed | ToolChanged) else None
-            return CallOutcome(ToolStatus.FAILED, took(), cost=cost, error_code=error.code[:40], error_message=words)
+            return CallOutcome(ToolStatus.FAILED, took(), cost=cost, error_code=error.code[:40], error_message=message)
         except Exception:
             log.exception("a tool failed", extra={"tool": offered.key})
-            words = "The tool has a fault of its own. The server's log has the details."
-            return CallOutcome(ToolStatus.FAILED, took(), error_code="tool_failed", error_message=words)
+            message = "The tool failed unexpectedly. The server's log has the details."
+            return CallOutcome(ToolStatus.FAILED, took(), error_code="tool_failed", error_message=message)
 
 
 async def _ask_nobody(question: Question) -> Reply:
@@ -237,17 +240,17 @@ def _asked(call: ToolCall, offered: OfferedTool | None) -> AskedCall:
 
 @dataclass(frozen=True)
 class Heard:
-    """Others' words in a chat, and what the person wrote last, which is their own; `is_all`: whether there are no more."""
+    """Untrusted texts of a chat, and the user's last message, which is trusted. `is_all`: no sources were left out."""
 
     sources: Sequence[Source]
     own_words: str
     is_all: bool
 
 
-def _with_sources(asked: Iterable[AskedCall], heard: Heard) -> list[AskedCall]:
+def _with_sources(proposed: Iterable[AskedCall], heard: Heard) -> list[AskedCall]:
     return [
-        replace(one, untrusted=find_sources(one.arguments, heard.sources, heard.own_words, is_all=heard.is_all))
-        for one in asked
+        replace(call, untrusted=find_sources(call.arguments, heard.sources, heard.own_words, is_all=heard.is_all))
+        for call in proposed
     ]
 
 
@@ -264,13 +267,13 @@ def _status_of(session: Session, call_id: str) -> ToolStatus | None:
 
 
 def _actor_of(session: Session, user_id: str) -> Actor:
-    """The person who asked, with the rights that they have now."""
+    """Return the user as an actor with their current role."""
     role = session.scalars(sa.select(User.role).where(User.id == user_id)).one()
     return Actor(UserId(user_id), role)
 
 
 def _read_heard(session: Session, chat_id: str, message_id: str) -> Heard:
-    """What tools gave, or said of their failing, and what files say, the newest first."""
+    """Load tool results, error messages and file texts, newest first, and the user's last message."""
     results = session.execute(
         sa.select(ToolExecution.tool_name, ToolExecution.server, ToolExecution.result, ToolExecution.error_message)
         .where(
@@ -287,6 +290,6 @@ def _read_heard(session: Session, chat_id: str, message_id: str) -> Heard:
         for name, server, result, error in results[:SOURCES]
     ]
     sources += [Source(name, text) for name, text in files[:SOURCES]]
-    asked = session.scalar(sa.select(Message.previous_message_id).where(Message.id == message_id))
-    own = session.scalar(sa.select(Message.content).where(Message.id == asked)) if asked else None
+    question_id = session.scalar(sa.select(Message.previous_message_id).where(Message.id == message_id))
+    own = session.scalar(sa.select(Message.content).where(Message.id == question_id)) if question_id else None
     return Heard(sources, own or "", is_all=len(results) <= SOURCES and len(files) <= SOURCES)

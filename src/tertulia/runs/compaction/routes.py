@@ -1,4 +1,4 @@
-"""The times that a chat was made shorter, over HTTP: looked at, asked for, changed and undone."""
+"""Routes for the compactions of a chat: list, create, edit and revert."""
 
 from typing import Annotated
 
@@ -34,7 +34,7 @@ class OptimizeNow(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     optimization_type: OptimizationType
-    leaf: AnyId | None = None  # the newest message of the branch that is meant; else the one that the chat shows
+    leaf: AnyId | None = None  # newest message of the branch; else the head
 
 
 class SummaryUpdate(BaseModel):
@@ -59,12 +59,12 @@ SUMMARIES = TryLimit("summaries", SUMMARIES_A_MINUTE, 60)
 async def get_optimizations(
     caller: CallerDep, chat_id: ChatId, limit: Limit = 50, cursor: CursorText = None
 ) -> Response:
-    """Each time that the context was made shorter, the newest first, those that were undone among them."""
+    """List the compactions of the chat, newest first, including reverted ones."""
     cursors = caller.service(Cursors)
     kind = f"context-optimizations.{chat_id}"
     last = cursors.decode_id(kind, cursor)
-    found = await caller.read(optimizations.list_optimizations, chat_id, before=last, limit=limit + 1)
-    return json_response(cursors.page(kind, found, limit))
+    rows = await caller.read(optimizations.list_optimizations, chat_id, before=last, limit=limit + 1)
+    return json_response(cursors.page(kind, rows, limit))
 
 
 @routes.add(
@@ -75,20 +75,20 @@ async def get_optimizations(
     status=201,
     problems=(404, 409, 429),
 )
-async def post_optimization(caller: CommandDep, chat_id: ChatId, wish: OptimizeNow) -> Response:
-    """Make the context shorter now. A summary is asked of the chat's model, which may take a minute and costs what it costs."""
+async def post_optimization(caller: CommandDep, chat_id: ChatId, body: OptimizeNow) -> Response:
+    """Compact the context now. A summary is written by the chat's model, which can take minutes and uses tokens."""
     catalogue = caller.service(ToolCatalogue)
     choice, resolved = await next_model(caller.service(ModelCatalogue), caller, chat_id)
-    if wish.optimization_type is not OptimizationType.SUMMARIZATION:
+    if body.optimization_type is not OptimizationType.SUMMARIZATION:
         price = resolved.price(choice.model_name) if resolved and choice else None
 
         def shorten(session: Session, actor: Actor) -> ContextOptimizationRead:
-            prepared, _ = prepare_next(session, actor, chat_id, choice, resolved, catalogue, leaf=wish.leaf)
-            return optimizations.optimize_now(session, actor, prepared.reading, wish.optimization_type, price=price)
+            prepared, _ = prepare_next(session, actor, chat_id, choice, resolved, catalogue, leaf=body.leaf)
+            return optimizations.optimize_now(session, actor, prepared.reading, body.optimization_type, price=price)
 
         return await caller.command(201, shorten)
-    if (again := await caller.answered_before()) is not None:
-        return again
+    if (earlier_response := await caller.answered_before()) is not None:
+        return earlier_response
     actor = await caller.actor()
     caller.service(TryLimits).take(SUMMARIES, actor.user_id)
     if choice is None or resolved is None:
@@ -97,7 +97,7 @@ async def post_optimization(caller: CommandDep, chat_id: ChatId, wish: OptimizeN
     def look(session: Session, actor: Actor) -> Reading:
         if not get_chat(session, actor, chat_id)["permissions"]["can_write"]:
             raise ChatNotFound
-        return prepare_next(session, actor, chat_id, choice, resolved, catalogue, leaf=wish.leaf)[0].reading
+        return prepare_next(session, actor, chat_id, choice, resolved, catalogue, leaf=body.leaf)[0].reading
 
     reading = await caller.read(look)
     row_id = await caller.service(Summarizer).summarize_now(
@@ -114,7 +114,7 @@ async def post_optimization(caller: CommandDep, chat_id: ChatId, wish: OptimizeN
     problems=(404, 409),
 )
 async def get_forecast(caller: CallerDep, chat_id: AnyId, leaf: AnyId | None = None) -> Response:
-    """What a summary would take now, before one asks for it; `leaf` as for what makes it."""
+    """Return what a summary would take now. `leaf` is the newest message of the branch; else the chat's head."""
     choice, resolved = await next_model(caller.service(ModelCatalogue), caller, chat_id)
     if choice is None or resolved is None:
         raise NoModel
@@ -129,7 +129,7 @@ async def get_forecast(caller: CallerDep, chat_id: AnyId, leaf: AnyId | None = N
 
 @routes.add("DELETE", "/chats/{chat_id}/context-optimizations", access=Access.SIGNED_IN, status=204, problems=(404,))
 async def delete_optimizations(caller: CommandDep, chat_id: ChatId) -> Response:
-    """Undo all of them: everything is sent again, as far as it fits."""
+    """Revert all compactions. All messages are sent again, as far as they fit."""
     return await caller.command(204, optimizations.undo_all, chat_id)
 
 
@@ -143,7 +143,7 @@ async def delete_optimizations(caller: CommandDep, chat_id: ChatId) -> Response:
 async def patch_optimization(
     caller: CommandDep, chat_id: ChatId, optimization_id: ContextOptimizationId, update: SummaryUpdate
 ) -> Response:
-    """Change the words of a summary."""
+    """Replace the text of a summary."""
     return await caller.command(
         200,
         optimizations.edit_summary,
@@ -161,7 +161,7 @@ async def patch_optimization(
     problems=(404,),
 )
 async def delete_optimization(caller: CommandDep, chat_id: ChatId, optimization_id: ContextOptimizationId) -> Response:
-    """Undo it: its messages are sent again, as far as they fit."""
+    """Revert a compaction. Its messages are sent again, as far as they fit."""
     return await caller.command(
         204,
         optimizations.undo_optimization,

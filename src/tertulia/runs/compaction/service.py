@@ -1,4 +1,4 @@
-"""What a person does about a chat that is made shorter: have it done now, look at what was done, change a summary, undo."""
+"""Compact a chat's context on request, list and revert compactions, and edit summaries."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -27,24 +27,24 @@ def optimize_now(
     *,
     price: Price | None,
 ) -> ContextOptimizationRead:
-    """Leave out or compress at once. Raises NothingToShorten."""
+    """Truncate or compress the context now. Raises NothingToShorten."""
     lock_chat(session, actor, ChatId(reading.chat_id))
-    made = shorten_now(session, reading, kind)
-    if made is None:
+    compaction = shorten_now(session, reading, kind)
+    if compaction is None:
         raise NothingToShorten
-    row_id = record(session, reading, made, maker=Maker(actor.user_id), price=price)
+    row_id = record(session, reading, compaction, maker=Maker(actor.user_id), price=price)
     return read_optimization(session.get_one(ContextOptimization, row_id))
 
 
 def get_optimization(session: Session, row_id: str) -> ContextOptimizationRead:
-    """One that was made a moment ago, for whoever had it made."""
+    """Return a compaction that the caller has just created. Checks no permission."""
     return read_optimization(session.get_one(ContextOptimization, row_id))
 
 
 def list_optimizations(
     session: Session, actor: Actor, chat_id: ChatId, *, before: str | None = None, limit: int = 50
 ) -> list[ContextOptimizationRead]:
-    """The newest first, those that were undone among them."""
+    """Return the compactions of a chat, newest first, including reverted ones."""
     get_chat(session, actor, chat_id)
     query = sa.select(ContextOptimization).where(ContextOptimization.chat_id == chat_id)
     if before is not None:
@@ -57,7 +57,10 @@ def list_optimizations(
 def edit_summary(
     session: Session, actor: Actor, chat_id: ChatId, row_id: ContextOptimizationId, summary: str
 ) -> ContextOptimizationRead:
-    """By whoever may write in the chat. Raises OptimizationNotFound, NothingToShorten for words longer than what they tell of."""
+    """Replace the text of a summary. The actor needs write permission.
+
+    Raises OptimizationNotFound, and NothingToShorten if the text is longer than the messages it summarises.
+    """
     row = _of_chat(session, actor, chat_id, row_id)
     if row.summary is None or row.undone_at is not None:
         raise OptimizationNotFound
@@ -69,7 +72,7 @@ def edit_summary(
 
 
 def undo_optimization(session: Session, actor: Actor, chat_id: ChatId, row_id: ContextOptimizationId) -> None:
-    """Messages are sent again as before. Undoing twice is undoing once."""
+    """Revert a compaction, so that its messages are sent again. Does nothing if it is already reverted."""
     row = _of_chat(session, actor, chat_id, row_id)
     if row.undone_at is None:
         row.undone_at = clock.now()
@@ -77,7 +80,7 @@ def undo_optimization(session: Session, actor: Actor, chat_id: ChatId, row_id: C
 
 
 def undo_all(session: Session, actor: Actor, chat_id: ChatId) -> None:
-    """By whoever may write in the chat. Raises ChatNotFound."""
+    """Revert all compactions of a chat. Raises ChatNotFound without write permission."""
     lock_chat(session, actor, chat_id)
     rows = session.scalars(
         sa.select(ContextOptimization).where(

@@ -1,4 +1,4 @@
-"""Runs that nobody executes any more: what was stored of them stays, and what the provider did for them is counted."""
+"""End runs whose process died. Their stored text is kept, and the tokens the provider spent on them are counted."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -28,15 +28,16 @@ from tertulia.runs.service import announce_run, wake_ended
 
 
 def has_abandoned(session: Session) -> bool:
-    """Whether there is a run whose lease has run out: a look at an index, before anything is locked."""
+    """Return whether any run has an expired lease. Reads an index and locks nothing."""
     query = sa.select(Run.id).where(Run.status == RunStatus.RUNNING, Run.lease_expires_at < utc_now())
     return session.scalar(query.limit(1)) is not None
 
 
 def interrupt_abandoned(session: Session, *, everything: bool, but: Collection[str] = ()) -> int:
-    """End the runs whose process died: those whose lease ran out, or all of them when this process is the only one.
+    """End runs whose process died and return how many: those with an expired lease, or all if `everything`.
 
-    `but` are those that this process is at work on: it renews them itself, after a machine that slept as well.
+    Set `everything` if this is the only process. `but` holds the ids of runs that this process executes: it renews
+    their leases itself, also after the machine has slept.
     """
     abandoned = sa.select(Run).where(Run.status == RunStatus.RUNNING, Run.id.not_in(list(but)))
     if not everything:
@@ -50,14 +51,17 @@ def interrupt_abandoned(session: Session, *, everything: bool, but: Collection[s
 
 
 def _interrupt(session: Session, run: Run, owner_id: str) -> None:
-    """What its process had stored stays; what the provider had written by then is counted, as it is charged."""
+    """Mark a run as interrupted, keep its stored text and count what the provider has written.
+
+    If its last step ended with tool calls, the run is released for another process instead.
+    """
     message = session.get_one(Message, run.message_id)
     step = session.scalars(sa.select(Step).where(Step.run_id == run.id).order_by(Step.number.desc()).limit(1)).first()
     if step is not None and step.ended_at is not None and step.finish_reason is FinishReason.TOOL_CALLS:
         give_back(session, run, owner_id)
         return
     request = step.request if step is not None else None
-    # Before the first checkpoint nobody knows whether the provider was reached at all.
+    # Before the first checkpoint it is unknown whether the provider was reached.
     if request is not None and message.status is MessageStatus.STREAMING:
         earlier = message.details.tokens.completion if message.details.tokens else 0
         written = max(0, estimate_tokens(written_text(message.parts)) - earlier)
@@ -69,7 +73,7 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
         )
         usage = Usage(tokens.prompt, tokens.completion)
         cost = cost_of(BY_ID.get(split_key(run.provider)[0]), run.model_name, usage, at=clock.now())
-        left = _LeftBehind(
+        abandoned_run = _LeftBehind(
             RunId(run.id),
             ChatId(run.chat_id),
             MessageId(run.message_id),
@@ -85,7 +89,7 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
                 "cost": cost if details.cost is None else details.cost + (cost or 0),
             }
         )
-        enter_ledger(session, left, tokens, cost, call_id=last_call(session, run.id))
+        enter_ledger(session, abandoned_run, tokens, cost, call_id=last_call(session, run.id))
     release(session, run.id)
     close_calls(session, run.id, owner_id, was_cancelled=False)
     run.status, run.ended_at, run.lease_number = RunStatus.INTERRUPTED, clock.now(), run.lease_number + 1

@@ -1,4 +1,4 @@
-"""Taking runs under a lease: who goes next, in which process, and for how long without a word."""
+"""Claim queued runs under a lease: which run is next, which process executes it, and how long the lease lasts."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from tertulia.runs.service import announce_run, end_queued
 
 LEASE_S = 8
 MOST_CLAIMED = 50  # runs in one transaction
-CLAIM_LOCK = 0x72756E  # "run": one process at a time decides who runs next
+CLAIM_LOCK = 0x72756E  # "run" in ASCII: one process at a time claims runs
 LIVE = (RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL)
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """A run that this process executes, and the lease that it writes under."""
+    """A run that this process executes, with the lease under which it writes."""
 
     id: RunId
     chat_id: ChatId
@@ -35,35 +35,38 @@ class Claimed:
     provider: str
     model_name: str
     continues: bool
-    payer_id: str  # who asked for it: their key, their money, their limits
+    payer_id: str  # who requested it; their API key, money and limits are used
     lease_owner: str
     lease_number: int
-    parts: tuple[Part, ...]  # what the message has already
+    parts: tuple[Part, ...]  # already stored in the message
 
     @property
     def caller(self) -> Caller:
-        """On whose behalf its tools are called."""
+        """Return the run and users on whose behalf tools are called."""
         return Caller(self.chat_id, self.message_id, self.id, self.owner_id, self.payer_id)
 
 
 def claim_runs(session: Session, *, owner: str, at_once: int) -> list[Claimed]:
-    """Take the oldest queued runs whose chat is idle and whose user has fewer than `at_once` going."""
+    """Claim the oldest queued runs whose chat is idle and whose user has fewer than `at_once` running.
+
+    Runs whose user may no longer write in the chat are cancelled.
+    """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIM_LOCK)))
-    going = session.execute(
+    live_runs = session.execute(
         sa.select(Run.chat_id, Run.requested_by, Message.previous_message_id, Run.status)
         .join(Message, Message.id == Run.message_id)
         .where(Run.status.in_(LIVE))
     ).all()
-    # What each chat is answering now: replies to one message may be written side by side, others wait for them.
-    answering: dict[str, str | None] = {chat_id: previous for chat_id, _, previous, _ in going}
-    by_user = Counter(user_id for _, user_id, _, status in going if status is RunStatus.RUNNING)
+    # The message each chat is answering now. Replies to one message are written in parallel; others wait for them.
+    answering: dict[str, str | None] = {chat_id: previous for chat_id, _, previous, _ in live_runs}
+    by_user = Counter(user_id for _, user_id, _, status in live_runs if status is RunStatus.RUNNING)
     full = [user_id for user_id, count in by_user.items() if user_id is not None and count >= at_once]
     queued = session.execute(
         sa.select(Run.id, Run.chat_id, Run.requested_by, Message.previous_message_id)
         .join(Message, Message.id == Run.message_id)
         .where(Run.status == RunStatus.QUEUED)
-        # Nobody's queue, however long, hides another's.
+        # Users at their limit are skipped, so that their queue does not hide the runs of others.
         .where(Run.requested_by.not_in(full) | Run.requested_by.is_(None))
         .order_by(Run.created_at, Run.id)
         .limit(10 * MOST_CLAIMED)
@@ -83,15 +86,15 @@ def claim_runs(session: Session, *, owner: str, at_once: int) -> list[Claimed]:
 
 
 def _may_still_write(session: Session, chat_id: str, user_id: str | None) -> bool:
-    """Leave may have been taken since it was asked for; and nobody else pays for somebody who is gone."""
+    """Return whether the requester is active and still has write permission. False for a deleted user (None)."""
     if user_id is None:
         return False
     is_here = sa.exists().where(User.id == user_id, User.status == UserStatus.ACTIVE)
-    found = session.scalar(
+    writable_id = session.scalar(
         sa.select(Chat.id).where(Chat.id == chat_id, may_write_chat(Chat.id, Chat.user_id), is_here),
         {"actor_id": user_id},
     )
-    return found is not None
+    return writable_id is not None
 
 
 def _end_unwanted(session: Session, run_id: str) -> None:
@@ -132,8 +135,10 @@ def has_queued_runs(session: Session) -> bool:
 
 
 def renew_leases(session: Session, run_ids: list[str], *, owner: str) -> tuple[set[str], set[str]]:
-    """Keep what this process runs; gives the ids it still holds, and those of them that are to stop: somebody wants that, or whoever
-    asked for them may not sign in any more."""
+    """Renew the leases of this process. Return the ids that it still holds and, of those, the ids to stop.
+
+    A run must stop if its cancellation was requested or its requester may no longer sign in.
+    """
     mine = (Run.id.in_(run_ids), Run.lease_owner == owner, Run.status == RunStatus.RUNNING)
     session.execute(
         sa.update(Run).where(*mine).values(lease_expires_at=seconds_from_now(LEASE_S), updated_at=Run.updated_at)

@@ -1,4 +1,4 @@
-"""Executing runs on the server: claimed under a lease, streamed, checkpointed each second, ended in one transaction."""
+"""Execute runs on the server: claim them under a lease, stream, save checkpoints, and end in one transaction."""
 
 import asyncio
 import logging
@@ -51,32 +51,32 @@ from tertulia.runs.request.prepare import ForModel, factor_of
 from tertulia.runs.service import RUN_PREFIX, RUNS
 from tertulia.tools.protocol import OfferedTool
 
-# Below the second that a crash may cost at most: storing takes a moment too.
+# A crash may lose at most one second of text, and storing takes time too.
 CHECKPOINT_S = 0.5
-# A reply is read and told at this pace: a person sees no difference, and the work is done once for several tokens.
+# Events are read and published at this pace: a person sees no difference, and several tokens share the work.
 PACE_S = 0.04
 PACE_OF_EACH_S = 0.001
 LONGEST_PACE_S = 0.2
-# So many events at once are no trickle of tokens: the next are taken without a pause.
+# With this many events at once the stream is fast: the next ones are read without a pause.
 MANY_EVENTS = 64
 RENEW_S = 2.0
-# How often the leases of other processes are looked at: with the 8 s of a lease, the death of one is noticed within 10 s.
+# Seconds between checks for expired leases. With a lease of 8 s, a dead process is noticed within 10 s.
 WATCH_S = 1.0
 DRAIN_S = 10.0
-COUNT_S = 5.0  # what a tokenizer may take; without it the estimate goes
-# A follower that lost its connection at the very end finds the last events here; later it gets the stored message.
+COUNT_S = 5.0  # time limit of a tokenizer; after it the estimate is used
+# A follower that reconnects within this time gets the last events; later it gets the stored message.
 KEEP_FINISHED_S = 60.0
-# How much of the window is used when the provider found the request before too long: its count differs from ours.
+# Shares of the window to use after the provider rejected a request as too long: its token count differs from ours.
 SHRINKS = (1.0, 0.6, 0.3)
-# Pauses before asking a provider again that was busy or away; one that wants a longer wait than the longest is not waited for.
+# Pauses before retrying a busy or unavailable provider. It is not retried if it wants more than LONGEST_PAUSE_S.
 RETRY_PAUSES_S = (0.5, 2.0)
 LONGEST_PAUSE_S = 20.0
-_UNEXPECTED = RunError(code="internal_error", detail="Something went wrong on the server. What came is kept.")
+_UNEXPECTED = RunError(code="internal_error", detail="Something went wrong on the server. The text so far is kept.")
 log = logging.getLogger(__name__)
 
 
 class RunExecutor:
-    """The runs of this process. What it does survives it: see steps.py."""
+    """The runs that this process executes. Their stored state survives the process (steps.py)."""
 
     def __init__(
         self,
@@ -95,9 +95,7 @@ class RunExecutor:
         self._boot = boot
         self._at_once = at_once
         self._live: dict[str, LiveRun] = {}
-        self._working: dict[
-            str, tuple[asyncio.Task[Outcome | None], list[str]]
-        ] = {}  # with why it is stopped, once it is
+        self._working: dict[str, tuple[asyncio.Task[Outcome | None], list[str]]] = {}  # and the reasons for stopping it
         self._executing: set[asyncio.Task[None]] = set()
         self._unwanted: set[str] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -107,7 +105,7 @@ class RunExecutor:
         db.on_wake(self._on_wake)
 
     async def start(self) -> None:
-        """Take over: on SQLite no other process can be running anything, so whatever is marked so was left behind."""
+        """Interrupt abandoned runs and start the loops. On SQLite, the only process, all running runs are abandoned."""
         await self._db.write(interrupt_abandoned, everything=self._db.dialect_name == "sqlite")
         self._woken.set()
         self._loops = [
@@ -117,7 +115,7 @@ class RunExecutor:
         ]
 
     async def close(self) -> None:
-        """Let running replies end for up to ten seconds, then store what there is of the others."""
+        """Let running replies end for up to ten seconds, then store what the others have."""
         self._is_draining = True
         self._woken.set()
         if not self._loops:
@@ -141,10 +139,10 @@ class RunExecutor:
         return self._live.get(run_id)
 
     async def cancel(self, run_id: str) -> None:
-        """Stop a run of this process now, and wait a moment until its end is stored; others hear of it by their lease."""
+        """Stop a run of this process and wait up to two seconds for its end. Ignores runs of other processes."""
         live = self._live.get(run_id)
         if live is None:
-            # Claimed a moment ago and not begun yet, perhaps: then it is stopped as it begins.
+            # It may be claimed but not begun: then it is stopped when it begins.
             self._unwanted.add(run_id)
             asyncio.get_running_loop().call_later(KEEP_FINISHED_S, self._unwanted.discard, run_id)
             return
@@ -163,7 +161,7 @@ class RunExecutor:
 
     @contextmanager
     def watch(self, run_id: str, event: asyncio.Event) -> Iterator[None]:
-        """Set the event whenever the run begins here, or ends anywhere."""
+        """Set the event when the run begins here, or when it is suspended, resumed or ended anywhere."""
         self._watched[run_id].add(event)
         try:
             yield
@@ -182,14 +180,14 @@ class RunExecutor:
         for event in self._watched.get(run_id, ()):
             event.set()
 
-    def _stop(self, run_id: str, why: str) -> None:
+    def _stop(self, run_id: str, reason: str) -> None:
         if run_id in self._working:
             task, reasons = self._working[run_id]
-            reasons.append(why)
+            reasons.append(reason)
             task.cancel()
 
     async def _dispatch_forever(self) -> None:
-        """Until draining begins; what was claimed by then is begun, so that no run is left without anybody."""
+        """Claim and begin queued runs until draining starts. Every claimed run is begun, so that none is left over."""
         while not self._is_draining:
             try:
                 async with asyncio.timeout(RENEW_S):
@@ -202,7 +200,7 @@ class RunExecutor:
                 if not self._is_draining and await self._db.read(has_queued_runs):
                     claimed = await self._db.write(claim_runs, owner=self._boot, at_once=self._at_once)
                     if len(claimed) == MOST_CLAIMED:
-                        self._woken.set()  # there may be more, and nothing else may come to tell of them
+                        self._woken.set()  # there may be more, and no other signal may arrive
                     for run in claimed:
                         self._begin(run)
             except Exception as error:
@@ -219,14 +217,14 @@ class RunExecutor:
         self._tell_watching(claimed.id)
 
     async def _renew_forever(self) -> None:
-        """Keep the leases, hear of cancellations from elsewhere, and end what other processes left behind."""
+        """Renew the leases, and stop the runs that were lost, or cancelled through another process."""
         while True:
             await asyncio.sleep(RENEW_S)
             try:
-                asked = list(self._working)  # a run that begins meanwhile was not asked about, and is not lost
-                if asked:
-                    held, unwanted = await self._db.write(renew_leases, asked, owner=self._boot)
-                    for run_id in asked:
+                run_ids = list(self._working)  # a run that begins meanwhile is not included, and not lost
+                if run_ids:
+                    held, unwanted = await self._db.write(renew_leases, run_ids, owner=self._boot)
+                    for run_id in run_ids:
                         if run_id not in held:
                             self._stop(run_id, "lost")
                         elif run_id in unwanted:
@@ -237,16 +235,16 @@ class RunExecutor:
                 log.exception("renewing leases failed once; trying again")
 
     async def _watch_forever(self) -> None:
-        """End what processes that died have left behind, and what this one could not store the end of."""
+        """Interrupt runs of processes that died, and runs whose end this process could not store."""
         while True:
             await asyncio.sleep(WATCH_S)
             try:
                 if not self._is_draining and await self._db.read_hot(has_abandoned):
                     await self._db.write(interrupt_abandoned, everything=False, but=set(self._working))
             except AppError as error:
-                log.warning("other processes cannot be watched: %s", error.detail)
+                log.warning("abandoned runs cannot be checked: %s", error.detail)
             except Exception:
-                log.exception("watching other processes failed once; trying again")
+                log.exception("checking for abandoned runs failed once; trying again")
 
     async def _execute(self, run: Claimed) -> None:
         live = self._live[run.id]
@@ -265,27 +263,27 @@ class RunExecutor:
             if outcome is None:
                 return
             if work.cancelled() and outcome.status is RunStatus.INTERRUPTED and tally.is_at_tools:
-                await self._db.write(give_back_run, run)  # another start goes on where this one stops
+                await self._db.write(give_back_run, run)  # another process continues from here
                 return
             try:
                 await self._finish(run, live, outcome, started_at)
             except (LeaseLost, StorageUnavailable):
                 raise
             except Exception:
-                # Whatever it is about this end that cannot be stored, the run must not stay "running" for ever.
-                log.exception("the end of a run could not be stored as it was", extra={"run_id": run.id})
+                # Even if this outcome cannot be stored, the run must not stay "running" for ever.
+                log.exception("the outcome of a run could not be stored; storing a failure", extra={"run_id": run.id})
                 await self._finish(run, live, Outcome(RunStatus.FAILED, FinishReason.ERROR, _UNEXPECTED), started_at)
         except LeaseLost:
-            log.warning("a run was lost to another process, or deleted", extra={"run_id": run.id})
+            log.warning("a run was taken over by another process, or deleted", extra={"run_id": run.id})
         except Exception:
             log.exception("the end of a run could not be stored", extra={"run_id": run.id})
         finally:
-            # One that waited may have been taken up again by now, in this very process.
+            # A suspended run may have been claimed again by this process.
             if self._working[run.id][0] is work:
                 del self._working[run.id]
             if live.is_finished:
                 asyncio.get_running_loop().call_later(KEEP_FINISHED_S, self._live.pop, run.id, None)
-            else:  # its end is not stored, not by us, or not yet: those who follow turn to what is stored
+            else:  # this process has not stored its end: followers switch to the stored message
                 if self._live.get(run.id) is live:
                     del self._live[run.id]
                 live.suspend()
@@ -293,7 +291,7 @@ class RunExecutor:
             self._tell_watching(run.id)
 
     async def _finish(self, run: Claimed, live: LiveRun, outcome: Outcome, started_at: datetime) -> None:
-        """Store the end, trying for as long as the lease may be ours, and only then tell it."""
+        """Store the end, retrying while the lease may still be held, and only then publish it."""
         live.flush()
         for pause in (0.1, 0.3, 1.0, 3.0, 5.0, None):
             try:
@@ -316,9 +314,9 @@ class RunExecutor:
             live.finish(finished, end)
 
     async def _generate(self, run: Claimed, live: LiveRun, tally: Tally) -> Outcome | None:
-        """Ask the provider, execute what it asks for, and so on, until the reply is whole; every failure becomes an outcome.
+        """Call the model and execute its tool calls in turn until the reply is complete. Failures become outcomes.
 
-        None: it waits for a decision, and whoever claims it then goes on with it.
+        Return None if the run was suspended to wait for a decision. Raises LeaseLost.
         """
         try:
             resolved = tally.resolved = await self._catalogue.resolve(run.payer_id, run.provider, run.model_name)
@@ -329,7 +327,7 @@ class RunExecutor:
                 if live.has_calls and await self._db.read(count_calls, run.id) > MAX_CALLS:
                     raise TooManyToolCalls(MAX_CALLS)
                 tally.begin_step(live.written())
-                # For each request anew: what a tool is described as may have been accepted since the last.
+                # Loaded for each request: a changed tool description may have been accepted meanwhile.
                 offered = await self._tools.offered(run, resolved.takes_tools)
                 await self._ask(run, live, resolved, tally, offered)
                 if not tally.calls:
@@ -346,7 +344,7 @@ class RunExecutor:
             return tally.failed(_UNEXPECTED, live.written())
 
     async def _wait_for_decisions(self, run: Claimed, live: LiveRun) -> bool:
-        """Execute what may run; true if others wait for the person, and the run was let go."""
+        """Execute approved calls. Return True if others await a decision and the run was suspended."""
         while live.has_calls:
             await self._tools.run_approved(run, live)
             waiting = await self._db.write(suspend_run, run)
@@ -361,22 +359,22 @@ class RunExecutor:
         return False
 
     async def _add_calls(self, run: Claimed, live: LiveRun, tally: Tally, offered: Sequence[OfferedTool]) -> None:
-        """Record what the model asks for, each call decided by the rules or left to the person."""
-        asked = await self._tools.prepare(run, tally.calls, offered)
+        """Record the proposed calls, each decided by the rules or left pending."""
+        proposed = await self._tools.prepare(run, tally.calls, offered)
         live.flush()
         outcome = tally.stepped(live.written())
-        for part in await self._db.write(end_step, run, live.parts(), asked, outcome):
+        for part in await self._db.write(end_step, run, live.parts(), proposed, outcome):
             live.add_call(part)
-        tally.begin_step(live.written())  # what was counted is not counted again, however it ends
+        tally.begin_step(live.written())  # the usage recorded above is not counted again
 
     async def _ask(
         self, run: Claimed, live: LiveRun, resolved: Resolved, tally: Tally, offered: Sequence[OfferedTool]
     ) -> None:
-        """One request, and others in its place where that is safe: nothing of the reply has come, and it may come yet.
+        """Send one model request. Retry it only where that is safe: before any part of the reply has arrived.
 
-        A provider that found the request too long gets a shorter one; one that was busy or away is asked again after a pause.
+        A request that was too long is retried with fewer tokens, a busy or unavailable provider after a pause.
         """
-        # Where nobody says, it is asked: a model that sees nothing says so.
+        # If unknown, pictures are sent: a model that cannot read them returns an error.
         sees_pictures = resolved.sees_pictures is not False
         model = ForModel(run.provider, run.model_name, resolved.context_window, sees_pictures, offered, run.payer_id)
         model = await self._counted(run, resolved, model)
@@ -408,7 +406,7 @@ class RunExecutor:
                 await asyncio.sleep(wait)
 
     async def _counted(self, run: Claimed, resolved: Resolved, model: ForModel) -> ForModel:
-        """The model with what its own tokenizer says of the chat's words, where it has one and nothing was counted yet."""
+        """Return the model with a factor from the provider's tokenizer, if it has one and no usage is known yet."""
         counting = resolved.adapter
         if not isinstance(counting, CountingProvider):
             return model
@@ -425,7 +423,7 @@ class RunExecutor:
     async def _relay(
         self, run: Claimed, live: LiveRun, provider: Provider, request: ModelRequest, tally: Tally
     ) -> None:
-        """Pass the stream on to all who follow, with a checkpoint beside it; no transaction is open meanwhile."""
+        """Forward the stream to all followers and save checkpoints. No transaction is open meanwhile."""
         stream = provider.stream(request)
         saving: asyncio.Task[None] | None = None
         ended = asyncio.Event()
@@ -445,13 +443,13 @@ class RunExecutor:
         finally:
             await _close(stream)
             if saving is not None:
-                ended.set()  # a write under way is waited for: the end of the run must come after it
+                ended.set()  # wait for a write in progress: the end of the run must come after it
                 results = await asyncio.gather(saving, return_exceptions=True)
                 if isinstance(results[0], LeaseLost):
                     raise results[0]
 
     def _pace(self) -> float:
-        """How long what comes is gathered until it goes on, in seconds: the more replies at once, the longer."""
+        """Return the seconds to collect events before publishing them; longer with more concurrent runs."""
         return min(LONGEST_PACE_S, PACE_S + PACE_OF_EACH_S * len(self._working))
 
     async def _save_each_second(self, run: Claimed, live: LiveRun, ended: asyncio.Event) -> None:
@@ -462,7 +460,7 @@ class RunExecutor:
                 save = checkpoint
             except StorageUnavailable as error:
                 log.warning("a checkpoint failed: %s", error.detail, extra={"run_id": run.id})
-            # All runs store at the same ticks, so that one commit serves them all.
+            # All runs save at the same ticks, so that one commit serves them all.
             tick = CHECKPOINT_S - asyncio.get_running_loop().time() % CHECKPOINT_S
             try:
                 async with asyncio.timeout(tick):
@@ -473,7 +471,7 @@ class RunExecutor:
 
 
 def _take(event: ProviderEvent, live: LiveRun, tally: Tally) -> bool:
-    """Add one event to the reply; false when the reply is full."""
+    """Add one event to the reply. Return False if the reply is full."""
     tally.has_begun = True
     match event:
         case TextDelta(text):
@@ -486,7 +484,7 @@ def _take(event: ProviderEvent, live: LiveRun, tally: Tally) -> bool:
         case Finish(reason):
             tally.finish_reason = FinishReason(reason)
         case ToolCall():
-            # One more than a run may have is refused with a word; what comes after it nobody has to hear of.
+            # Keep one call above the limit, so that it is refused with a message; drop later ones.
             if len(tally.calls) <= MAX_CALLS:
                 tally.calls.append(event)
     return True

@@ -1,4 +1,4 @@
-"""Following a run from anywhere, whole: live where it is written, from the stored message elsewhere and afterwards."""
+"""Follow a run from any process: live where it is executed, elsewhere and afterwards from the stored message."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ from tertulia.runs.schemas import RunRead
 from tertulia.runs.service import get_run
 
 ENDED = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED)
-LOOK_EVERY_S = 1.0  # as often as text is stored
+LOOK_EVERY_S = 1.0  # between reads of the stored message
 BEGIN_S = 0.1
 
 
@@ -41,9 +41,9 @@ async def follow_run(
     *,
     actor: Actor,
 ) -> AsyncIterator[bytes]:
-    """Every event of a run, ending with its end. The caller has checked that the actor may read it.
+    """Yield all events of a run until its end. The caller has checked that the actor may read it.
 
-    While it waits for a decision nobody executes it; then it goes on here or elsewhere, and is followed on.
+    A run that waits for a decision is not executed. When it resumes, here or elsewhere, following continues.
     """
     after = last_event_id
     while True:
@@ -68,8 +68,8 @@ async def follow_run(
 async def _follow_stored(
     db: Database, executor: RunExecutor, remote: RemoteRuns, run_id: RunId, sent: "_StoredStream", *, actor: Actor
 ) -> AsyncIterator[bytes]:
-    """A run that is not written here, until it ends or, because it was only queued, begins in this process after all."""
-    looked_at, kept_at = 0.0, time.monotonic()
+    """Follow a run that is not executed here, until it ends or begins in this process."""
+    looked_at, keep_alive_at = 0.0, time.monotonic()
     is_begun_elsewhere = False
     with remote.follow(run_id) as followed, executor.watch(run_id, followed.woken):
         while executor.find_live(run_id) is None:
@@ -88,15 +88,15 @@ async def _follow_stored(
                     yield KEEP_ALIVE
                     continue
                 elif run["status"] is not RunStatus.QUEUED:
-                    # Claimed a moment ago, it may be about to begin in this very process, with events of its own.
+                    # It was claimed a moment ago and may begin in this process, which has different event ids.
                     is_begun_elsewhere = True
                     await _wait(followed.woken, BEGIN_S)
                     continue
             fresh = b"".join(map(sent.add, pieces)) if sent.has_begun else b""
             if fresh:
                 yield fresh
-            if time.monotonic() - kept_at >= KEEP_ALIVE_S:
-                kept_at = time.monotonic()
+            if time.monotonic() - keep_alive_at >= KEEP_ALIVE_S:
+                keep_alive_at = time.monotonic()
                 yield KEEP_ALIVE
             await _wait(followed.woken, LOOK_EVERY_S)
 
@@ -110,10 +110,10 @@ async def _wait(event: asyncio.Event, limit_s: float) -> None:
 
 
 class _StoredStream:
-    """Events made from what is stored, for a run that another process writes, or that is over."""
+    """Events built from the stored message, for a run that another process executes or that has ended."""
 
     def __init__(self, run_id: str) -> None:
-        self._id = f"stored{run_id[:8]}-0"  # nothing can be resumed after these: a reader that returns starts again
+        self._id = f"stored{run_id[:8]}-0"  # no stream resumes after this id: a reader that reconnects starts again
         self._lengths: list[int] = []
         self._message_id = ""
         self.has_begun = False
@@ -123,7 +123,7 @@ class _StoredStream:
         return self._event({"type": "message.reset", "message_id": message_id})
 
     def grow(self, run: RunRead, parts: list[Part]) -> bytes:
-        """What has come since the last look; stored text only ever grows."""
+        """Return events for what was stored since the last call. Stored text only ever grows."""
         chunks = []
         self._message_id = run["message_id"]
         if not self.has_begun:
@@ -147,7 +147,7 @@ class _StoredStream:
         return b"".join(chunks)
 
     def add(self, piece: Piece) -> bytes:
-        """What another process tells of a part, as far as it goes on from what was sent; a gap waits for the checkpoint."""
+        """Return an event for text from another process. Text after a gap is dropped: the checkpoint contains it."""
         self._lengths += [0] * (piece.part_index + 1 - len(self._lengths))
         sent = self._lengths[piece.part_index]
         if not piece.offset <= sent < piece.offset + len(piece.text):

@@ -1,7 +1,7 @@
-"""Following a run that another process writes: what it has stored, and between two checkpoints what it tells.
+"""Follow a run that another process executes: its stored text and, between two checkpoints, the pieces it sends.
 
-A follower asks for a run now and then; while somebody asks, the process that writes it tells every tenth of a second what
-has come. Each telling says where in its part it begins, so a lost one leaves a gap that the next checkpoint fills.
+A follower requests a run every few seconds. While there are requests, the executing process sends its new text every
+tenth of a second. Each piece has its offset in the part, so a lost one leaves a gap that the next checkpoint fills.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Piece:
-    """Some text of a part, from a character of it on."""
+    """Text of a part, starting at the character `offset`."""
 
     part_index: int
     is_reasoning: bool
@@ -34,7 +34,7 @@ class Piece:
 
 
 class Followed:
-    """What one follower has heard and not yet passed on."""
+    """Pieces that one follower has received and not yet forwarded."""
 
     def __init__(self) -> None:
         self.pieces: list[Piece] = []
@@ -47,13 +47,13 @@ class Followed:
 
 
 class RemoteRuns:
-    """Both sides: asking for the runs of others, and telling others of one's own."""
+    """Both sides: requests for runs of other processes, and pieces of the runs of this process."""
 
     def __init__(self, bus: Bus, executor: RunExecutor) -> None:
         self._bus = bus
         self._executor = executor
         self._followed: defaultdict[str, set[Followed]] = defaultdict(set)
-        self._telling: dict[str, float] = {}  # until when each own run is told, in the loop's time
+        self._telling: dict[str, float] = {}  # until when pieces of each own run are sent, in loop time
         self._tasks: set[asyncio.Task[None]] = set()
         bus.listen(self._heard)
 
@@ -76,7 +76,7 @@ class RemoteRuns:
                 del self._followed[run_id]
 
     async def cancel(self, run_id: str) -> None:
-        """Ask the process that has the run to stop it now; without it, it hears of it with its next renewal."""
+        """Ask the executing process to stop the run now. If the message is lost, its next lease renewal stops it."""
         await self._bus.send({"kind": "cancel", "run_id": run_id})
 
     def _spawn(self, work: "asyncio._CoroutineLike[None]") -> asyncio.Task[None]:
@@ -104,37 +104,37 @@ class RemoteRuns:
             case "follow":
                 live = self._executor.find_live(run_id)
                 if live is not None and not live.is_finished:
-                    is_told = run_id in self._telling
+                    is_sending = run_id in self._telling
                     self._telling[run_id] = asyncio.get_running_loop().time() + TELL_FOR_S
-                    if not is_told:
+                    if not is_sending:
                         self._spawn(self._tell(live))
             case "cancel":
                 if self._executor.find_live(run_id) is not None:
                     self._spawn(self._executor.cancel(run_id))
 
     async def _tell(self, live: LiveRun) -> None:
-        """Until nobody has asked for a while, or the run ends: its end is in the database."""
-        told: list[int] = []
+        """Send pieces until the requests stop or the run ends. Followers read the end from the database."""
+        sent_lengths: list[int] = []
         loop = asyncio.get_running_loop()
         try:
             while self._telling[live.run_id] > loop.time() and not live.is_finished:
                 for index, part in enumerate(live.parts()):
-                    told += [0] * (index + 1 - len(told))
+                    sent_lengths += [0] * (index + 1 - len(sent_lengths))
                     if not isinstance(part, TextPart | ReasoningPart):
                         continue
-                    while told[index] < len(part.text):
-                        text = part.text[told[index] : told[index] + PIECE]
+                    while sent_lengths[index] < len(part.text):
+                        text = part.text[sent_lengths[index] : sent_lengths[index] + PIECE]
                         await self._bus.send(
                             {
                                 "kind": "piece",
                                 "run_id": live.run_id,
                                 "part_index": index,
                                 "reasoning": int(isinstance(part, ReasoningPart)),
-                                "offset": told[index],
+                                "offset": sent_lengths[index],
                                 "text": text,
                             }
                         )
-                        told[index] += len(text)
+                        sent_lengths[index] += len(text)
                 await asyncio.sleep(TELL_EVERY_S)
         finally:
             del self._telling[live.run_id]

@@ -1,4 +1,4 @@
-"""What a run writes as it goes. Every statement carries the lease, so that whoever lost it cannot write."""
+"""Store the progress and end of a run. Every write checks the lease, so that a process that lost it cannot write."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,14 +35,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """The end of a run or of a step."""
 
     status: Literal[RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED]
     finish_reason: FinishReason | None = None
     error: RunError | None = None
-    tokens: TokenCount | None = None  # None: the provider did nothing that it could charge for
+    tokens: TokenCount | None = None  # None: the provider did nothing chargeable
     cost: Decimal | None = None
-    config_id: str | None = None  # of the person's own provider that was asked
+    config_id: str | None = None  # of the user's own provider, if it was used
 
 
 _MESSAGE_STATUS = {
@@ -53,7 +53,7 @@ _MESSAGE_STATUS = {
 }
 
 
-# What every run does each second.
+# Every run executes both at each checkpoint.
 _RENEW = Prepared(
     sa.update(Run)
     .where(
@@ -82,31 +82,32 @@ _STORE_TEXT = Prepared(
 
 
 def end_step(
-    session: Session, run: Claimed, parts: list[Part], asked: Sequence[AskedCall], outcome: Outcome
+    session: Session, run: Claimed, parts: list[Part], proposed: Sequence[AskedCall], outcome: Outcome
 ) -> list[ToolCallPart]:
-    """The model asks for tools: what the step used, the calls, and the message with them, in one transaction.
+    """Store the end of a step with tool calls in one transaction: its usage, the calls, and the message with them.
 
-    Gives the parts of the calls. Raises LeaseLost.
+    Return the parts of the calls. Raises LeaseLost.
     """
     _hold(session, run)
-    # In the order in which a message that is sent holds them.
+    # Locked in the same order as when a message is sent.
     session.execute(sa.select(Chat.id).where(Chat.id == run.chat_id).with_for_update(key_share=True))
     lock_payer(session, run.payer_id)
     number = session.scalar(sa.select(sa.func.max(Step.number)).where(Step.run_id == run.id)) or 1
     _account(session, run, outcome)
-    made = add_calls(session, run.caller, number, asked)
-    all_parts = [*parts, *made]
+    call_parts = add_calls(session, run.caller, number, proposed)
+    all_parts = [*parts, *call_parts]
     _STORE_TEXT.run(
         session, the_message=run.message_id, new_parts=all_parts, new_content=flatten(all_parts), moment=clock.now()
     )
     announce_message(session, run.owner_id, run.message_id, Operation.UPDATED, with_chat=False)
-    return made
+    return call_parts
 
 
 def suspend_run(session: Session, run: Claimed) -> list[str]:
-    """Let go of a run that waits for decisions; gives the calls that wait: none if the last was decided meanwhile, and then it is kept.
+    """Suspend a run that awaits decisions and return its pending calls, oldest first.
 
-    Raises CancelRequested: a run that waits is nobody's, and nobody would hear of it.
+    Without pending calls, return [] and keep the lease. Raises LeaseLost, and CancelRequested because no process
+    would notice the request on a suspended run.
     """
     _hold(session, run)
     if session.scalar(sa.select(Run.cancel_requested_at).where(Run.id == run.id)) is not None:
@@ -128,15 +129,15 @@ def suspend_run(session: Session, run: Claimed) -> list[str]:
 
 
 def give_back_run(session: Session, run: Claimed) -> None:
-    """This process stops while the tools of a run are at work or wait: another goes on with it. Raises LeaseLost."""
+    """Release a run at its tool calls, so that another process continues it when this one stops. Raises LeaseLost."""
     _hold(session, run)
     give_back(session, session.get_one(Run, run.id, populate_existing=True), run.owner_id)
 
 
 def give_back(session: Session, run: Run, owner_id: str) -> None:
-    """Nobody executes it now, and its last request was answered with calls. Those that ran are lost; with the others it goes on.
+    """Release a run whose last model request ended with tool calls: queue it, or let it await approval.
 
-    One that somebody wants stopped ends here.
+    Calls that were executing end as `outcome_unknown`. If cancellation was requested, the run is cancelled instead.
     """
     lose_calls(session, run.id, owner_id)
     run.lease_owner, run.lease_expires_at, run.lease_number = None, None, run.lease_number + 1
@@ -152,18 +153,18 @@ def give_back(session: Session, run: Run, owner_id: str) -> None:
 
 
 def hold_and(session: Session, run: Claimed, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Work that only whoever holds the run may do. Raises LeaseLost."""
+    """Run `work` only if this process holds the lease of the run. Raises LeaseLost."""
     _hold(session, run)
     return work(session, run.caller, *args, **kwargs)
 
 
 def _account(session: Session, run: Claimed, outcome: Outcome) -> None:
-    """What a step used: into the step, the run, the message and the ledger."""
+    """Add the usage of a step to the step, the run, the message and the ledger."""
     now = clock.now()
     last = sa.select(sa.func.max(Step.number)).where(Step.run_id == run.id).scalar_subquery()
     session.execute(
         sa.update(Step)
-        # One that ended with calls of tools was counted then; the run may end before the next begins.
+        # A step that ended with tool calls is already counted; the run may end before the next step begins.
         .where(Step.run_id == run.id, Step.number == last, Step.ended_at.is_(None))
         .values(usage=outcome.tokens, finish_reason=outcome.finish_reason, ended_at=now)
     )
@@ -190,7 +191,7 @@ def _add_cost(first: Decimal | None, second: Decimal | None) -> Decimal | None:
 
 
 def checkpoint(session: Session, run: Claimed, parts: list[Part]) -> None:
-    """Store the text so far. The first one tells that the provider has begun. Raises LeaseLost."""
+    """Store the text so far and mark the message as streaming. Raises LeaseLost."""
     _hold(session, run)
     _STORE_TEXT.run(
         session, the_message=run.message_id, new_parts=parts, new_content=flatten(parts), moment=clock.now()
@@ -198,7 +199,7 @@ def checkpoint(session: Session, run: Claimed, parts: list[Part]) -> None:
 
 
 def begin_streaming(session: Session, run: Claimed, parts: list[Part]) -> None:
-    """At the provider's first byte: the reply streams, and the message it answers is delivered. Raises LeaseLost."""
+    """Store the first text of a reply, and mark the answered message as delivered. Raises LeaseLost."""
     checkpoint(session, run, parts)
     previous = sa.select(Message.previous_message_id).where(Message.id == run.message_id).scalar_subquery()
     delivered = rowcount(
@@ -208,15 +209,15 @@ def begin_streaming(session: Session, run: Claimed, parts: list[Part]) -> None:
         .values(status=MessageStatus.DELIVERED),
     )
     if delivered:
-        asked = session.scalars(sa.select(Message.previous_message_id).where(Message.id == run.message_id)).one()
-        announce_message(session, run.owner_id, MessageId(asked or ""), Operation.UPDATED, with_chat=False)
+        previous_id = session.scalars(sa.select(Message.previous_message_id).where(Message.id == run.message_id)).one()
+        announce_message(session, run.owner_id, MessageId(previous_id or ""), Operation.UPDATED, with_chat=False)
     announce_message(session, run.owner_id, run.message_id, Operation.UPDATED, with_chat=False)
 
 
 def finish_run(
     session: Session, run: Claimed, parts: list[Part], outcome: Outcome, *, started_at: datetime
 ) -> tuple[MessageRead, RunRead]:
-    """The end of a run in one transaction: message, usage, counters, change rows. Raises LeaseLost."""
+    """Store the end of a run in one transaction: message, usage, counters, change rows. Raises LeaseLost."""
     _hold(session, run)
     now = clock.now()
     _account(session, run, outcome)
@@ -243,10 +244,10 @@ def finish_run(
     )
     message.token_count = tokens.completion if tokens else None
     message.status = _MESSAGE_STATUS[outcome.status]
-    # A run that was stopped while its calls were recorded does not know of them.
+    # A run that was stopped while its calls were recorded does not have their parts.
     known = {part.tool_execution_id for part in parts if isinstance(part, ToolCallPart)}
-    lost = [part for part in message.parts if isinstance(part, ToolCallPart) and part.tool_execution_id not in known]
-    message.parts = [*parts, *lost]
+    missing = [part for part in message.parts if isinstance(part, ToolCallPart) and part.tool_execution_id not in known]
+    message.parts = [*parts, *missing]
     message.content = flatten(message.parts)
     index_stored(session, [run.message_id])
     finish_proposal(session, run.message_id, is_whole=outcome.status is RunStatus.COMPLETED)
@@ -256,7 +257,7 @@ def finish_run(
 
 
 class Paid(Protocol):
-    """What the ledger needs to know of a run, claimed or left behind."""
+    """The fields of a claimed or abandoned run that the ledger needs."""
 
     @property
     def id(self) -> RunId: ...
@@ -275,7 +276,7 @@ class Paid(Protocol):
 def enter_ledger(
     session: Session, run: Paid, tokens: TokenCount, cost: Decimal | None, *, call_id: str | None = None
 ) -> None:
-    """Into the ledger, and into the totals of the chat, which are its sums. `call_id`: the call whose result was read."""
+    """Record usage in the ledger and in the totals of the chat. `call_id` is the call whose result was read, if any."""
     used = Consumption(
         provider=split_key(run.provider)[0],
         model_name=run.model_name,
@@ -302,7 +303,7 @@ def enter_ledger(
 
 
 def _hold(session: Session, run: Claimed) -> None:
-    """Renew the lease that this write depends on, or refuse the write; on PostgreSQL this also locks the run's row."""
+    """Renew the lease, or raise LeaseLost if it is not held. On PostgreSQL this also locks the run's row."""
     held = _RENEW.run(
         session,
         the_run=run.id,

@@ -1,4 +1,4 @@
-"""What a reply told of itself on its way, and how it is counted however it ends."""
+"""Count the usage of a reply while it is generated, and build its outcome however it ends."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -18,32 +18,32 @@ Ending = Literal[RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, Run
 
 @dataclass
 class Tally:
-    """Filled while a run is generated. What the provider never said is estimated, if it did anything at all."""
+    """The usage of a run, filled while it is generated. It is estimated if the provider began but reported none."""
 
     model_name: str
-    earlier_tokens: int = 0  # of a reply that is continued: counted by the run that wrote them
+    earlier_tokens: int = 0  # of a continued reply: already counted before
     resolved: Resolved | None = None
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
     has_begun: bool = False  # the provider sent something for this request
     has_words: bool = False
-    sent_tokens: int = 0  # our own count of the request
-    calls: list[ToolCall] = field(default_factory=list)  # what the model asked for in this step
-    is_at_tools: bool = False  # its last request is answered and counted; what it asked for is decided about or runs
+    sent_tokens: int = 0  # our estimate for the request
+    calls: list[ToolCall] = field(default_factory=list)  # proposed by the model in this step
+    is_at_tools: bool = False  # the last request is counted; its calls are being decided or executed
 
     def begin_step(self, written: str) -> None:
-        """The next request of the same reply, which is counted by itself."""
+        """Reset the counters for the next request of the same reply, which is counted separately."""
         self.earlier_tokens = estimate_tokens(written) if written else 0
         self.usage, self.finish_reason, self.has_begun, self.sent_tokens = None, None, False, 0
         self.calls, self.is_at_tools = [], False
 
     def stepped(self, written: str) -> Outcome:
-        """The model asks for tools: what this step used, while the reply goes on."""
+        """Return the outcome of a step that ended with tool calls. The reply continues."""
         return self._outcome(RunStatus.COMPLETED, FinishReason.TOOL_CALLS, None, written)
 
     def completed(self, written: str) -> Outcome:
         if not self.has_words:
-            detail = "The model answered with nothing. Try again, or ask in other words."
+            detail = "The model returned an empty reply. Try again, or rephrase your message."
             return self.failed(RunError(code="empty_reply", detail=detail), written)
         return self._outcome(RunStatus.COMPLETED, self.finish_reason, None, written)
 
@@ -64,10 +64,10 @@ class Tally:
         usage = self.usage
         estimated = usage is None or not usage.is_final
         if usage is None or not usage.is_final:
-            # Cut off before the count came: what was sent, and what was written of the answer.
-            told = usage or Usage(self.sent_tokens, 0)
-            output = max(told.output_tokens, estimate_tokens(written) - self.earlier_tokens)
-            usage = Usage(told.input_tokens, output, told.cached_tokens, told.cache_write_tokens)
+            # It ended before the final usage arrived: count the request and the text written so far.
+            partial = usage or Usage(self.sent_tokens, 0)
+            output = max(partial.output_tokens, estimate_tokens(written) - self.earlier_tokens)
+            usage = Usage(partial.input_tokens, output, partial.cached_tokens, partial.cache_write_tokens)
         tokens = TokenCount(
             prompt=usage.input_tokens,
             completion=usage.output_tokens,

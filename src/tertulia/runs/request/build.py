@@ -1,4 +1,4 @@
-"""The next request of a run to its model: what is sent, recorded by reference, and its highest cost set aside."""
+"""Build the next model request of a run, record it by reference, and reserve its maximum cost."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ from tertulia.runs.request.prepare import ForModel, Prepared, prepare_reading, s
 from tertulia.tools.rules import HOUR, load_rules
 
 GO_ON = "Continue your last reply exactly where it stops. Repeat nothing of it, and add no introduction."
-LEAST_ANSWER = 16  # tokens: a provider refuses to be asked for none
-# What an answer after a tool may be at most where nobody says: what it may cost is set aside before it, and every model gives so much.
+LEAST_ANSWER = 16  # tokens; providers reject a limit of zero
+# Default limit of an answer after a tool call. Its cost is reserved in advance, and every model can write this much.
 MOST_AFTER_TOOLS = 4096
 
 
 @dataclass(frozen=True)
 class PreparedStep:
     request: ModelRequest
-    estimated_tokens: int  # of all that is sent
+    estimated_tokens: int  # of the whole request
 
 
 def start_step(
@@ -47,16 +47,16 @@ def start_step(
     shrink: float = 1.0,
     price: Price | None = None,
 ) -> PreparedStep:
-    """Record the next request of a run; gives it. Raises CostLimit where it would read the results of tools for too much.
+    """Record the next request of a run and return it. Raises CostLimit if reading tool results could cost too much.
 
-    `shrink` is below 1 after a provider found it too long. `price`: what so many tokens sent and answered cost at most, where that
-    is known.
+    `shrink` is below 1 after a provider rejected the request as too long. `price` gives the maximum cost of input and
+    output tokens, if it is known.
     """
-    prepared, going_on = prepare_run(session, run, model, shrink=shrink)
+    prepared, written_parts = prepare_run(session, run, model, shrink=shrink)
     context = gather_context(session, prepared.reading, price=price)
     messages = list(context.messages)
-    # After the result of a tool the model goes on by itself.
-    if going_on and not continues_prefix and not isinstance(going_on[-1], ToolCallPart):
+    # After a tool result the model continues without being asked.
+    if written_parts and not continues_prefix and not isinstance(written_parts[-1], ToolCallPart):
         messages.append(ContextMessage("user", GO_ON))
     estimated = sum(message.tokens for message in messages) + tokens_of_tools(prepared.tools)
     call_id = last_call(session, run.id)
@@ -67,41 +67,41 @@ def start_step(
         name: getattr(context.settings, name)
         for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty")
     }
-    _record(session, run, prepared, context, messages, estimated, max_tokens, bool(going_on), options)
+    _record(session, run, prepared, context, messages, estimated, max_tokens, bool(written_parts), options)
     tools = tuple(ToolSpec(tool.wire_name, tool.tool.description, tool.tool.parameters) for tool in prepared.tools)
-    wired = tuple(one for message in messages for one in _as_requested(message, context.pictures, bool(tools)))
+    wired = tuple(part for message in messages for part in _as_requested(message, context.pictures, bool(tools)))
     request = ModelRequest(run.model_name, wired, max_tokens=max_tokens, tools=tools, **options)
     return PreparedStep(request, estimated)
 
 
 def sample_for_run(session: Session, run: Claimed, model: ForModel) -> str | None:
-    """What a run's model is asked to count before its first request; None where it is known."""
+    """Return text to count before the first request; None if there is too little or the factor is known."""
     return sample_to_count(session, prepare_run(session, run, model)[0].reading.leaf, model)
 
 
 def prepare_run(
     session: Session, run: Claimed, model: ForModel, *, shrink: float = 1.0
 ) -> tuple[Prepared, Sequence[Part]]:
-    """What the next request of a run is made of; and what the reply has already, where it goes on with that."""
+    """Prepare the next request of a run, and return with it the parts of the reply that it continues, if any."""
     row = session.execute(
         sa.select(
             sa.func.coalesce(Message.previous_message_id, Message.parent_message_id, type_=Id()).label("before"),
             Message.parts,
         ).where(Message.id == run.message_id)
     ).one()
-    goes_on = bool(row.parts) and (run.continues or last_call(session, run.id) is not None)
-    leaf = run.message_id if goes_on else row.before
+    continues = bool(row.parts) and (run.continues or last_call(session, run.id) is not None)
+    leaf = run.message_id if continues else row.before
     prepared = prepare_reading(session, run.chat_id, leaf, model, reply_id=run.message_id, shrink=shrink)
-    return prepared, row.parts if goes_on else ()
+    return prepared, row.parts if continues else ()
 
 
 def _longest_answer(context: Context, prepared: Prepared, estimated: int, *, is_priced: bool) -> int | None:
-    """What the provider is asked for at most: what the chat says, within what the window leaves; None leaves it to the model."""
-    wanted = context.settings.max_tokens or (MOST_AFTER_TOOLS if is_priced else None)
-    if wanted is None or not prepared.knows_window:
-        return wanted
+    """Return the token limit of the answer: the chat's setting, within the window; None leaves it to the model."""
+    limit = context.settings.max_tokens or (MOST_AFTER_TOOLS if is_priced else None)
+    if limit is None or not prepared.knows_window:
+        return limit
     room = context.window - round(estimated * prepared.factor)
-    return min(wanted, max(room, LEAST_ANSWER))
+    return min(limit, max(room, LEAST_ANSWER))
 
 
 def _record(
@@ -133,13 +133,13 @@ def _record(
 
 
 def _as_requested(message: ContextMessage, pictures: Mapping[str, str], has_tools: bool) -> Iterator[RequestMessage]:
-    """A message as the wire has it: each turn that called tools with its results, then the words.
+    """Yield the wire messages of a message: each turn with tool calls and their results, then the text.
 
-    Where none is offered now, calls are told in words: many providers refuse them by themselves.
+    If no tools are offered, calls are written as text: many providers reject tool messages without tools.
     """
     if message.turns and not has_tools:
-        told = [in_words(turn) for turn in message.turns]
-        yield RequestMessage(message.role, "\n\n".join(filter(None, [*told, message.content])))
+        texts = [in_words(turn) for turn in message.turns]
+        yield RequestMessage(message.role, "\n\n".join(filter(None, [*texts, message.content])))
         return
     for turn in message.turns:
         calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in turn.calls)
@@ -147,13 +147,13 @@ def _as_requested(message: ContextMessage, pictures: Mapping[str, str], has_tool
         for call in turn.calls:
             yield RequestMessage("tool", call.result, tool_call_id=call.id)
     if message.content or not message.turns:
-        images = tuple(pictures[one] for one in message.pictures if one in pictures)
+        images = tuple(pictures[picture] for picture in message.pictures if picture in pictures)
         yield RequestMessage(message.role, message.content, images=images)
 
 
 def set_aside(session: Session, run: Claimed, call_id: str, cost: Decimal | None) -> None:
-    """Raises CostLimit where the hour's limit has no room for a request that reads what a tool gave."""
-    release(session, run.id)  # of a try before this one, which came to nothing
+    """Reserve the cost of a request that reads tool results. Raises CostLimit if it exceeds the hourly limit."""
+    release(session, run.id)  # the reservation of an earlier attempt
     fits = cost is None or reserve(
         session,
         cost,

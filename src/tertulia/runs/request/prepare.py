@@ -1,4 +1,4 @@
-"""What the next request of a chat to a model is made of: its branch, the tools that fit, and what is told besides."""
+"""Assemble the next request of a chat to a model: its branch, the tools that fit, and the system text."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,31 +18,31 @@ from tertulia.runs.models import Run, Step
 from tertulia.tools.offered import ABOUT_TOOLS
 from tertulia.tools.protocol import OfferedTool
 
-LEAST_MEASURED = 100  # estimated tokens: of a shorter request what a provider adds of its own would mislead
+LEAST_MEASURED = 100  # estimated tokens; in shorter requests the tokens added by the provider distort the factor
 LEAST_FACTOR, MOST_FACTOR = 0.5, 3.0
-MOST_COUNTED = 20_000  # characters of what is said that a tokenizer is asked about
-LINKS_BACK = 20  # so many messages back the last reply of the same model is looked for
-LEAST_STATE = 128  # tokens left for what is told besides messages, with which some of the state is worth telling
-STATE_SHARE = 3  # of what is told besides messages, at most one part in so many
+MOST_COUNTED = 20_000  # characters of messages sent to a tokenizer
+LINKS_BACK = 20  # messages searched backwards for the last reply of the same model
+LEAST_STATE = 128  # tokens of system text left; with fewer the chat state is omitted
+STATE_SHARE = 3  # the chat state takes at most one part in so many of the system text
 
 
 @dataclass(frozen=True)
 class ForModel:
-    """Which model is asked, what it is like, and for whom: that person's drafts are told of."""
+    """The model of a request, its abilities, and the user who requested it, whose readable drafts are included."""
 
     provider: str
     model_name: str
-    window: int | None  # tokens; None: nobody knows
+    window: int | None  # tokens; None: unknown
     sees_pictures: bool
     tools: Sequence[OfferedTool]
     reader_id: str
-    counted: float | None = None  # its tokens for each that we estimate, as its own tokenizer says
+    counted: float | None = None  # its tokens per estimated token, according to its tokenizer
 
 
 @dataclass(frozen=True)
 class Prepared:
     reading: Reading
-    factor: float  # the model's tokens for each that is estimated
+    factor: float  # the model's tokens per estimated token
     tools: Sequence[OfferedTool]  # those whose descriptions fit
     knows_window: bool
 
@@ -56,7 +56,10 @@ def prepare_reading(
     reply_id: str | None = None,
     shrink: float = 1.0,
 ) -> Prepared:
-    """`reply_id`: the reply that is being written, where one is."""
+    """Choose the tools that fit and describe the branch to read.
+
+    `reply_id` is the reply being written, if any. `shrink` below 1 uses only that share of the window.
+    """
     chosen, settings = session.execute(
         sa.select(Chat.context_window_size, Chat.settings).where(Chat.id == chat_id)
     ).one()
@@ -81,7 +84,7 @@ def prepare_reading(
 
 
 def fitting_tools(tools: Sequence[OfferedTool], room: int) -> list[OfferedTool]:
-    """Of tools, in their order, those whose descriptions take at most so many tokens together."""
+    """Return the first tools whose descriptions together take at most `room` tokens."""
     kept = []
     for tool in tools:
         room -= tokens_of_tools([tool])
@@ -91,24 +94,24 @@ def fitting_tools(tools: Sequence[OfferedTool], room: int) -> list[OfferedTool]:
 
 
 def tokens_of_tools(tools: Sequence[OfferedTool]) -> int:
-    """About what their descriptions take of the window."""
+    """Estimate the tokens of the tools' descriptions."""
     described = [[tool.wire_name, tool.tool.description, dict(tool.tool.parameters)] for tool in tools]
-    return sum(estimate_tokens(orjson.dumps(one).decode()) for one in described)
+    return sum(estimate_tokens(orjson.dumps(description).decode()) for description in described)
 
 
 def _told_besides(
     drafts: Callable[[int], str] | None, state: str | None, has_tools: bool
 ) -> Callable[[int], str] | None:
-    """What the model is told besides the messages: of drafts, of the chat's state, and how to take what tools give."""
+    """Return a function that renders drafts, chat state and rules for tools within a token limit; None if empty."""
     if drafts is None and state is None and not has_tools:
         return None
 
     def tell(room: int) -> str:
         about_tools = ABOUT_TOOLS if has_tools else ""
         room -= estimate_tokens(about_tools) if about_tools else 0
-        told_state = _as_material(state, room // STATE_SHARE) if state is not None and room >= LEAST_STATE else ""
-        room -= estimate_tokens(told_state) if told_state else 0
-        return "\n\n".join(filter(None, [drafts(max(0, room)) if drafts else "", told_state, about_tools]))
+        state_text = _as_material(state, room // STATE_SHARE) if state is not None and room >= LEAST_STATE else ""
+        room -= estimate_tokens(state_text) if state_text else 0
+        return "\n\n".join(filter(None, [drafts(max(0, room)) if drafts else "", state_text, about_tools]))
 
     return tell
 
@@ -119,12 +122,12 @@ def _state_of(session: Session, chat_id: str) -> str | None:
 
 
 def _as_material(state: str, room: int) -> str:
-    words = without_marks(shorten(state, room))
-    return f"What is kept of this chat between turns. It is material.\n<chat_state>\n{words}\n</chat_state>"
+    text = without_marks(shorten(state, room))
+    return f"What is kept of this chat between turns. It is material.\n<chat_state>\n{text}\n</chat_state>"
 
 
 def sample_to_count(session: Session, leaf: str | None, model: ForModel) -> str | None:
-    """Words of the branch for the model's tokenizer, the newest first; None where it is known what the provider counts."""
+    """Return text of the branch for the tokenizer, newest first. None if there is too little or the factor is known."""
     if leaf is None or find_factor(session, leaf, model) is not None:
         return None
     rows = BRANCH_TEXTS.all(session, leaf=leaf, links=LINKS_BACK)
@@ -141,8 +144,10 @@ def _within(factor: float) -> float:
 
 
 def find_factor(session: Session, leaf: str | None, model: ForModel, *, reply_id: str | None = None) -> float | None:
-    """How many tokens the provider counted for each that we estimated, at the last request of the same model on the branch; None if
-    nobody knows. Requests with pictures say little of words, and are passed over."""
+    """Return the provider's tokens per estimated token, from the model's last request on the branch; None if unknown.
+
+    Requests with pictures are skipped, because their tokens say little about text.
+    """
     before = [row[0] for row in BRANCH_RULES.all(session, leaf=leaf, links=LINKS_BACK)] if leaf else []
     rows = session.execute(
         sa.select(Step.request, Step.usage)
@@ -159,6 +164,6 @@ def find_factor(session: Session, leaf: str | None, model: ForModel, *, reply_id
     for request, usage in rows:
         if usage and not usage.estimated and not request.pictures and request.estimated_tokens >= LEAST_MEASURED:
             factor = usage.prompt / request.estimated_tokens
-            if LEAST_FACTOR / 2 <= factor <= 2 * MOST_FACTOR:  # what is further off was not counted of these words
+            if LEAST_FACTOR / 2 <= factor <= 2 * MOST_FACTOR:  # a factor further off was not measured on this text
                 return _within(factor)
     return None

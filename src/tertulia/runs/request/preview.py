@@ -1,4 +1,4 @@
-"""What the next request of a chat would send, as it is shown: each message, how much of it, and why."""
+"""Describe what the next request of a chat would send: each message, how many of its tokens, and why."""
 
 from decimal import Decimal
 
@@ -25,7 +25,7 @@ EXCERPT = 120
 
 
 class ContextItem(TypedDict):
-    """A message: `tokens` of it all, `sent_tokens` of what goes, 0 for nothing; `why` it is so."""
+    """A message of the context. `tokens` counts all of it, `sent_tokens` what is sent of it, `why` is the reason."""
 
     message_id: str
     role: MessageRole
@@ -37,12 +37,12 @@ class ContextItem(TypedDict):
 
 
 class ContextRead(TypedDict):
-    """Tokens are estimates, corrected by what the provider counted last. `forecast_cost` is of what is sent and an answer that fills
-    the reserve, in dollars; null: nobody knows.
+    """The context of the next request. Tokens are estimates, corrected by the provider's last count.
 
-    `items` are the newest part of the branch and what is pinned before it, oldest first; `older` further ones are left out. `tools_left_out`:
-    chosen tools whose descriptions have no room. `counting`: the optimisations that make a difference here, and `summary` what one of
-    them tells.
+    `forecast_cost` is the cost in dollars of the input and an answer that fills the reserve; null: unknown.
+    `items` are the newest part of the branch and earlier pinned messages, oldest first. `older` counts the messages
+    before them that are left out. `tools_left_out` counts chosen tools whose descriptions do not fit.
+    `counting` holds the ids of the compactions that apply here, and `summary` is the text of one of them.
     """
 
     provider: str | None
@@ -69,8 +69,10 @@ def prepare_next(
     *,
     leaf: str | None = None,
 ) -> tuple[Prepared, int]:
-    """What the next request is made of, and how many of the chosen tools have no room; `leaf`: the newest message of a branch, else
-    the chat's head. Raises MessageNotFound."""
+    """Prepare the next request, and return with it the number of chosen tools that do not fit.
+
+    `leaf` is the newest message of a branch; by default the chat's head. Raises MessageNotFound.
+    """
     chat = get_chat(session, actor, ChatId(chat_id))
     if leaf is not None and session.scalar(sa.select(Message.chat_id).where(Message.id == leaf)) != chat_id:
         raise MessageNotFound
@@ -96,7 +98,7 @@ def read_context(
     resolved: Resolved | None,
 ) -> ContextRead:
     plan = plan_next(session, prepared.reading, factor=prepared.factor)
-    sent = [(one, round(plan.factor * one.sent.tokens) if one.sent else 0) for one in plan.planned]
+    sent = [(item, round(plan.factor * item.sent.tokens) if item.sent else 0) for item in plan.planned]
     taken = round(plan.factor * plan.taken)
     used = sum(tokens for _, tokens in sent) + taken
     return {
@@ -105,33 +107,33 @@ def read_context(
         "window": plan.window,
         "reserve": plan.reserve,
         "used": used,
-        "system_tokens": sum(tokens for one, tokens in sent if one.message.message_id is None) + taken,
+        "system_tokens": sum(tokens for item, tokens in sent if item.message.message_id is None) + taken,
         "forecast_cost": _forecast(plan, used, choice, resolved),
         "items": [
             {
-                "message_id": one.message.message_id,
-                "role": MessageRole(one.message.role),
-                "excerpt": _excerpt(one.message),
-                "tokens": round(plan.factor * one.message.tokens),
+                "message_id": item.message.message_id,
+                "role": MessageRole(item.message.role),
+                "excerpt": _excerpt(item.message),
+                "tokens": round(plan.factor * item.message.tokens),
                 "sent_tokens": tokens,
-                "context_rule": one.message.rule,
-                "why": one.why,
+                "context_rule": item.message.rule,
+                "why": item.why,
             }
-            for one, tokens in sent
-            if one.message.message_id is not None
+            for item, tokens in sent
+            if item.message.message_id is not None
         ],
         "older": plan.older,
         "tools_left_out": tools_left_out,
-        "counting": [one.id for one in plan.walk.counting() if one.id is not None],
+        "counting": [row.id for row in plan.walk.counting() if row.id is not None],
         "summary": plan.walk.summary,
     }
 
 
 def _excerpt(message: ContextMessage) -> str:
-    """How it begins; of a reply that only calls tools, which."""
-    said = "\n".join(filter(None, [*(turn.text for turn in message.turns), message.content]))
+    """Return the beginning of a message, or the names of the tools if it only calls tools."""
+    text = "\n".join(filter(None, [*(turn.text for turn in message.turns), message.content]))
     names = ", ".join(call.name for turn in message.turns for call in turn.calls)
-    return " ".join((said or f"[{names}]")[: 2 * EXCERPT].split())[:EXCERPT]
+    return " ".join((text or f"[{names}]")[: 2 * EXCERPT].split())[:EXCERPT]
 
 
 def _forecast(plan: ContextPlan, used: int, choice: ModelChoice | None, resolved: Resolved | None) -> Decimal | None:

@@ -1,4 +1,4 @@
-"""What the next request of a chat would send, over HTTP: each message, how much of it, and why."""
+"""Routes for the context of a chat's next request."""
 
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -20,15 +20,14 @@ routes = Routes("context")
 
 @routes.add("GET", "/chats/{chat_id}/context", access=Access.SIGNED_IN, gives=ContextRead, problems=(404,))
 async def get_context(caller: CallerDep, chat_id: AnyId, leaf: AnyId | None = None) -> Response:
-    """What the next request would send, before what is written next: of the branch that ends in `leaf`, or of the one that the
-    chat shows."""
+    """Return what the next request would send, without the next message. `leaf` ends the branch; else the head."""
     choice, resolved = await next_model(caller.service(ModelCatalogue), caller, chat_id)
 
     def read(session: Session, actor: Actor) -> ContextRead:
-        prepared, without = prepare_next(
+        prepared, left_out = prepare_next(
             session, actor, chat_id, choice, resolved, caller.service(ToolCatalogue), leaf=leaf
         )
-        return read_context(session, prepared, without, choice, resolved)
+        return read_context(session, prepared, left_out, choice, resolved)
 
     return json_response(await caller.read_long(read))
 
@@ -36,14 +35,14 @@ async def get_context(caller: CallerDep, chat_id: AnyId, leaf: AnyId | None = No
 async def next_model(
     catalogue: ModelCatalogue, caller: Caller, chat_id: str
 ) -> tuple[ModelChoice | None, Resolved | None]:
-    """The model that the next request of a chat would go to, for whoever asks; None where it is gone, or there is none."""
+    """Return the model of the chat's next request for this caller, as chosen and as resolved; None if unavailable."""
 
     def find(session: Session, actor: Actor) -> ModelChoice | None:
         chat = get_chat(session, actor, ChatId(chat_id))
         default = get_default_model(session, actor)
         try:
-            known = catalogue.known(session, actor)
-            return known.choose(chat["provider"], chat["model_name"], default)
+            models = catalogue.known(session, actor)
+            return models.choose(chat["provider"], chat["model_name"], default)
         except AppError:  # the window is still of use
             return None
 

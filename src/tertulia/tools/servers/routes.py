@@ -1,4 +1,4 @@
-"""MCP servers over HTTP: those of the person, and those that the operator gives to everybody."""
+"""Routes for MCP servers: the user's own, and those that the operator provides to all users."""
 
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -27,7 +27,7 @@ READS = TryLimit("tool server reads", READS_A_MINUTE, 60)
 
 @routes.add("GET", "/tool-servers", access=Access.SIGNED_IN, gives=Page[ToolServerRead])
 async def get_tool_servers(caller: CallerDep) -> Response:
-    """One's own, oldest first, after those of the operator, which have no id."""
+    """List the operator's servers, which have no id, then the caller's own servers, oldest first."""
     catalogue = caller.service(ToolCatalogue)
     await catalogue.first_read()
     own = await caller.read(service.list_servers)
@@ -36,20 +36,20 @@ async def get_tool_servers(caller: CallerDep) -> Response:
 
 @routes.add("POST", "/tool-servers", access=Access.SIGNED_IN, gives=ToolServerRead, status=201, problems=(409, 429))
 async def post_tool_server(caller: CommandDep, new: ToolServerCreate) -> Response:
-    """Added first and asked what it offers then: see `tools` and `last_error` of what GET gives afterwards."""
+    """Add a server, then ask for its tools. A later GET returns the result in `tools` and `last_error`."""
     catalogue = caller.service(ToolCatalogue)
     caller.service(TryLimits).take(READS, (await caller.actor()).user_id)
-    made: list[str] = []
+    created_ids: list[str] = []
 
     def create(session: Session, actor: Actor) -> ToolServerRead:
         require_confirmed(session, actor)
         server = service.create_server(session, actor, new, caller.service(KeyRing), catalogue.names_taken())
-        made[:] = [server["id"] or ""]
+        created_ids[:] = [server["id"] or ""]
         return server
 
     answer = await caller.command(201, create)
-    if made:
-        await catalogue.read_server(made[0], actor=await caller.actor())
+    if created_ids:
+        await catalogue.read_server(created_ids[0], actor=await caller.actor())
     return answer
 
 
@@ -92,7 +92,7 @@ async def delete_tool_server(caller: CommandDep, server_id: ToolServerId) -> Res
     problems=(404, 429),
 )
 async def refresh_tool_server(caller: CallerDep, server_id: ToolServerId) -> Response:
-    """Ask it anew what it offers. What changed is not taken over before it is accepted."""
+    """Ask the server for its tools again. Changed tools are not used before they are accepted."""
     actor = await caller.actor()
     caller.service(TryLimits).take(READS, actor.user_id)
     await caller.service(ToolCatalogue).read_server(server_id, actor=actor)

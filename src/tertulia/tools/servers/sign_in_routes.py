@@ -1,4 +1,4 @@
-"""Signing in to one's own MCP servers: there, and back."""
+"""Routes to sign in to and out of the user's own MCP servers."""
 
 from fastapi import Request
 from sqlalchemy.orm import Session
@@ -27,7 +27,7 @@ from tertulia.tools.servers.schemas import (
 from tertulia.tools.servers.sign_in import Wish, read_wish, sign_out
 
 TRIES_A_MINUTE = 30
-BACK = "/tool-servers/sign-in"  # the page that one comes back to
+BACK = "/tool-servers/sign-in"  # the page that the browser returns to
 DOCUMENT = "/oauth/client"
 
 
@@ -55,32 +55,32 @@ def redirect_uri(request: Request) -> str:
     gives=ToolSignInRead,
     problems=(404, 429),
 )
-async def post_sign_in(caller: CallerDep, server_id: AnyId, given: ToolSignInCreate, request: Request) -> Response:
-    """Begin: ask the server who signs people in for it. The browser goes to `url`, and comes back within ten minutes."""
-    if given.client_secret is not None and given.client_id is None:
-        raise Invalid("A secret belongs to a client id: enter that too.", field="client_id")
+async def post_sign_in(caller: CallerDep, server_id: AnyId, body: ToolSignInCreate, request: Request) -> Response:
+    """Start signing in. The browser opens `url`, the authorization server, and must return within ten minutes."""
+    if body.client_secret is not None and body.client_id is None:
+        raise Invalid("A client secret needs a client id. Enter both.", field="client_id")
 
     def look(session: Session, actor: Actor) -> Wish:
-        wish = read_wish(session, actor, server_id, caller.service(KeyRing))
+        sign_in = read_wish(session, actor, server_id, caller.service(KeyRing))
         require_confirmed(session, actor)
-        return wish
+        return sign_in
 
-    wish = await caller.read(look)
+    sign_in = await caller.read(look)
     actor = await caller.actor()
     caller.service(TryLimits).take(TRIES, actor.user_id)
-    known = GivenClient(client_id=given.client_id, client_secret=given.client_secret) if given.client_id else None
-    begun = await caller.service(ToolCatalogue).begin_sign_in(
-        wish, known, actor=actor, redirect_uri=redirect_uri(request), metadata_url=_document_url(request)
+    client = GivenClient(client_id=body.client_id, client_secret=body.client_secret) if body.client_id else None
+    start = await caller.service(ToolCatalogue).begin_sign_in(
+        sign_in, client, actor=actor, redirect_uri=redirect_uri(request), metadata_url=_document_url(request)
     )
-    return json_response(begun)
+    return json_response(start)
 
 
 @routes.add("POST", "/tool-servers/sign-in", access=Access.SIGNED_IN, gives=ToolServerRead, problems=(409, 429))
-async def post_back(caller: CallerDep, came: ToolSignInFinish) -> Response:
-    """Back, with what the service put into the address. It counts once, and for whoever began it in this browser."""
+async def post_back(caller: CallerDep, body: ToolSignInFinish) -> Response:
+    """Finish signing in with the parameters of the redirect. Works once, for the user who started it."""
     actor = await caller.actor()
     caller.service(TryLimits).take(TRIES, actor.user_id)
-    server_id = await caller.service(ToolCatalogue).finish_sign_in(came, actor=actor)
+    server_id = await caller.service(ToolCatalogue).finish_sign_in(body, actor=actor)
     return json_response(await caller.read(service.read_own_server, ToolServerId(server_id)))
 
 
@@ -92,13 +92,13 @@ async def post_back(caller: CallerDep, came: ToolSignInFinish) -> Response:
     problems=(404,),
 )
 async def delete_sign_in(caller: CommandDep, server_id: AnyId) -> Response:
-    """Forget the tokens. The service still lists this program among those it knows, until one removes it there."""
+    """Delete the tokens. The service may list Tertulia as connected until the user removes it there."""
     return await caller.command(200, sign_out, server_id)
 
 
 @routes.add("GET", DOCUMENT, access=Access.PUBLIC, gives=OAuthClientDocument, problems=(404,))
 async def get_client_document(request: Request) -> Response:
-    """What this program says of itself to services that sign people in (Client ID Metadata Document)."""
+    """Return the OAuth Client ID Metadata Document, which describes Tertulia to authorization servers."""
     document_url, public_url = _document_url(request), service_of(request, Settings).public_url
     if document_url is None:
         raise NotFound

@@ -397,7 +397,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_id", "number", name=op.f("uq_step_run_id_number")),
     )
     if op.get_bind().dialect.name == "postgresql":
-        # Chat and message point at each other: SQLite takes the key with the table, PostgreSQL only after both.
+        # Chat and message refer to each other. SQLite creates the key with the table, PostgreSQL after both tables.
         op.create_foreign_key(
             "fk_chat_head_message",
             "chat",

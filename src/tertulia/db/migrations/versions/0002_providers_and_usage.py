@@ -1,6 +1,6 @@
-"""Providers of one's own, the ledger, confirmed sign-ins"""
+"""Per-user providers, the usage ledger, confirmed sessions"""
 
-# ruff: noqa: S608 - the statement is put together from constants
+# ruff: noqa: S608 - the statement is built from constants
 
 import sqlalchemy as sa
 from alembic import op
@@ -130,7 +130,7 @@ def upgrade() -> None:
         op.f("ix_usage_log_user_id_kind_created_at"), "usage_log", ["user_id", "kind", "created_at"], unique=False
     )
     op.add_column("session", sa.Column("confirmed_at", types.UtcTime(), nullable=True))
-    # What was used before there was a ledger joins it: the totals of the chats are its sums.
+    # Add earlier usage to the ledger, because the totals of chats are its sums.
     on_postgresql = op.get_bind().dialect.name == "postgresql"
     prompt, completion = (
         ("CAST(run.usage ->> 'prompt' AS bigint)", "CAST(run.usage ->> 'completion' AS bigint)")

@@ -1,4 +1,4 @@
-"""The whole chat: deleted messages are found by their sweep, words by search, pinned chats by their list."""
+"""Indexes for purging deleted messages, for full-text search, and for the list of pinned chats"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-# FTS5 reads the words from the table itself; the triggers tell it what comes and goes.
+# FTS5 reads the text from the table itself. The triggers report inserts and deletes to it.
 _SQLITE = (
     """CREATE VIRTUAL TABLE search_index USING fts5(
         words, content='search_document', content_rowid='id',

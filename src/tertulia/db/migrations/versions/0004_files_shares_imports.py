@@ -1,4 +1,4 @@
-"""Files that people bring, reactions, shares, and imports."""
+"""Uploaded files, reactions, shares, and imports"""
 
 import sqlalchemy as sa
 from alembic import op

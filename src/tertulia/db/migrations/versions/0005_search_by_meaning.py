@@ -1,4 +1,4 @@
-"""Search by meaning"""
+"""Semantic search"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Drafts, their versions, what is being typed, and what models propose."""
+"""Drafts, their versions, working copies, and proposals by models"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -237,7 +237,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_proposal_edit")),
         sa.UniqueConstraint("proposal_id", "position", name=op.f("uq_proposal_edit_proposal_id_position")),
     )
-    if op.get_bind().dialect.name == "postgresql":  # SQLite took it with the table
+    if op.get_bind().dialect.name == "postgresql":  # SQLite created it with the table
         op.create_foreign_key(
             "fk_draft_current_version",
             "draft",

@@ -1,4 +1,4 @@
-"""Shared drafts, and what of a chat goes to models"""
+"""Shared drafts, and context rules of messages"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -58,7 +58,7 @@ def upgrade() -> None:
         op.create_foreign_key(op.f("fk_share_draft_id"), "share", "draft", ["draft_id"], ["id"], ondelete="CASCADE")
         op.create_check_constraint(op.f("ck_share_one_thing"), "share", "(chat_id IS NULL) <> (draft_id IS NULL)")
     op.create_index(op.f("ix_share_draft_id_is_active"), "share", ["draft_id", "is_active"], unique=False)
-    # As one statement, because SQLite checks a column only where it is made with it.
+    # In one statement, because SQLite can add a CHECK only together with its column.
     op.execute(
         "ALTER TABLE message ADD COLUMN context_rule VARCHAR(8) DEFAULT 'auto' NOT NULL "
         "CONSTRAINT ck_message_context_rule CHECK (context_rule IN ('auto', 'pinned', 'left_out'))"
@@ -71,7 +71,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("context_rule = 'pinned'"),
         postgresql_where=sa.text("context_rule = 'pinned'"),
     )
-    # What search knows of drafts is told anew, with whom they may be found by.
+    # Index all drafts again, because the index now includes who may find them.
     op.execute("UPDATE draft SET indexed_number = 0")
 
 
@@ -101,7 +101,7 @@ def downgrade() -> None:
 
 
 def _make_share_again(*, of_drafts: bool) -> None:
-    """SQLite can neither add a key to a table nor let a column be null; nothing refers to this one."""
+    """Rebuild the table on SQLite, which can neither add a key nor make a column nullable. No table refers to it."""
     for column in _INDEXES:
         op.drop_index(op.f(f"ix_share_{column}_is_active"), table_name="share")
     op.rename_table("share", "share_before")

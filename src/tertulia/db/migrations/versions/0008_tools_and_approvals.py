@@ -1,4 +1,4 @@
-"""Tool calls with their approvals, what a person lets happen unasked, and the state of a chat"""
+"""Tool calls with their approvals, standing permissions for tools, and the state of a chat"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -169,7 +169,7 @@ def _add_call_to_ledger() -> None:
 
 
 def _make_ledger_again(*, with_call: bool) -> None:
-    """SQLite cannot add a key to a table; nothing refers to this one."""
+    """Rebuild the table on SQLite, which cannot add a key. No table refers to it."""
     for columns in _LEDGER_INDEXES:
         op.drop_index(_index(columns), table_name="usage_log")
     op.rename_table("usage_log", "usage_log_before")

@@ -1,4 +1,4 @@
-"""MCP servers that people add, and what calls of tools ask while they run"""
+"""MCP servers added by users, and questions that tool calls ask while they run"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Times that the context of a chat was made shorter, and what summaries cost"""
+"""Compactions of a chat's context, and the cost of summaries"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -62,7 +62,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_tool_sign_in_session_id"), "tool_sign_in", ["session_id"], unique=False)
     op.create_index(op.f("ix_tool_sign_in_user_id"), "tool_sign_in", ["user_id"], unique=False)
-    # As one statement, because SQLite checks a column only where it is made with it.
+    # In one statement, because SQLite can add a CHECK only together with its column.
     op.execute(
         "ALTER TABLE tool_server ADD COLUMN environment VARCHAR(4) DEFAULT 'prod' NOT NULL "
         "CONSTRAINT ck_tool_server_environment CHECK (environment IN ('test', 'prod'))"
