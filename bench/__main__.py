@@ -24,7 +24,7 @@ from bench.load import Figure, cpu_seconds, measure, request_bytes
 from bench.streams import PAUSE_MS, TOKENS, Asker, Reply, listen_idly, relay_bare, resident_kib, stream
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import DeviceInfo, User, UserRole
-from tertulia.accounts.sessions import SessionLife, start_session
+from tertulia.accounts.sessions import SessionLifetime, start_session
 from tertulia.chat.messages import append_message, lock_chat
 from tertulia.chat.models import MessageRole, MessageStatus
 from tertulia.chat.parts import TextPart
@@ -71,7 +71,7 @@ def seed(folder: Path) -> tuple[str, dict[str, str], list[Asker]]:
                     previous_message_id=chat.head_message_id,
                     author_id=None if number % 2 else owner.user_id,
                 )
-        life = SessionLife(timedelta(days=7), timedelta(days=30))
+        life = SessionLifetime(timedelta(days=7), timedelta(days=30))
         device = DeviceInfo(user_agent="bench", platform="", browser="")
         token = start_session(session, owner.user_id, life=life, device=device)
         askers = []
@@ -127,7 +127,7 @@ def main() -> None:
         print("Filling a database …", flush=True)
         token, ids, askers = seed(folder / "ours")
         shutil.copytree(folder / "ours", folder / "limit")
-        life = SessionLife(timedelta(days=7), timedelta(days=30))
+        life = SessionLifetime(timedelta(days=7), timedelta(days=30))
         seeded = whole.fill(folder / "ours", life, ids["50"]) if "whole" in parts else None
         port, bare_port, provider_port = free_port(), free_port(), free_port()
         environment = {

@@ -16,7 +16,7 @@ from tertulia.context.service import gather_context
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
-from tertulia.runs.request.prepare import ForModel, prepare_reading
+from tertulia.runs.request.prepare import TargetModel, prepare_prompt
 from tertulia.settings import Settings
 
 LENGTHS = (50, 5_000, 50_000)  # messages
@@ -87,5 +87,5 @@ def _timed(engine: sa.Engine, chat_id: str, leaf: str) -> list[float]:
 
 def _prepare(session: Session, chat_id: str, leaf: str) -> None:
     """Prepare a step as a run does: the model's properties, additional context, the branch."""
-    model = ForModel("openai", "model-a", WINDOW, False, (), READER)
-    gather_context(session, prepare_reading(session, chat_id, leaf, model).reading)
+    model = TargetModel("openai", "model-a", WINDOW, False, (), READER)
+    gather_context(session, prepare_prompt(session, chat_id, leaf, model).reading)

@@ -22,7 +22,7 @@ from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
 from tertulia.search.meaning.nearest import Meanings, code_of
 from tertulia.search.meaning.passages import DIMENSIONS, SearchPassage, newest_document
-from tertulia.search.service import Meaning, Narrowed, search
+from tertulia.search.service import Meaning, SearchFilters, search
 from tertulia.settings import Settings
 
 MESSAGES = 1_000_000
@@ -124,10 +124,10 @@ def measure_meaning(settings: Settings, actor: Actor, times: int = 40) -> TimedM
         for _ in range(times):
             meaning = Meaning(chance.randbytes(DIMENSIONS), meanings)
             began = time.perf_counter()
-            search(session, actor, RARE, Narrowed(), meaning=meaning)
+            search(session, actor, RARE, SearchFilters(), meaning=meaning)
             took.append((time.perf_counter() - began) * 1000)
             began = time.perf_counter()
-            search(session, actor, RARE, Narrowed())
+            search(session, actor, RARE, SearchFilters())
             words.append((time.perf_counter() - began) * 1000)
     engine.dispose()
     return TimedMeaning(took[0], took[1:], words)
@@ -149,7 +149,7 @@ def measure(settings: Settings, actor: Actor, times: int = 40) -> list[Timed]:
             match = " AND ".join(f'"{word}"*' for word in typed.split())
             for _ in range(times):
                 began = time.perf_counter()
-                search(session, actor, typed, Narrowed())
+                search(session, actor, typed, SearchFilters())
                 ours.append((time.perf_counter() - began) * 1000)
                 began = time.perf_counter()
                 driver.execute(

@@ -17,8 +17,8 @@ from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.runs.calls.approvals import list_pending
-from tertulia.runs.calls.life import Caller, CallOutcome, begin_call, end_call
-from tertulia.runs.calls.proposing import AskedCall, add_calls
+from tertulia.runs.calls.life import Caller, CallOutcome, finish_execution, start_execution
+from tertulia.runs.calls.proposing import ProposedCall, record_calls
 from tertulia.runs.models import Run, RunStatus
 from tertulia.settings import Settings
 from tertulia.tools.builtin.calculator import Calculate
@@ -73,26 +73,28 @@ def _caller(engine: sa.Engine, actor: Actor) -> Caller:
     return Caller(chat_id, message_id, run_id, actor.user_id, actor.user_id)
 
 
-def _asked(name: str) -> AskedCall:
+def _asked(name: str) -> ProposedCall:
     call = ToolCall(new_id(), name, "{}")
-    return AskedCall(call, OfferedTool(Calculate()), {"expression": "1 + 1"}, estimated=Calculate().estimate_cost({}))
+    return ProposedCall(
+        call, OfferedTool(Calculate()), {"expression": "1 + 1"}, estimated=Calculate().estimate_cost({})
+    )
 
 
 def _run_one(engine: sa.Engine, caller: Caller) -> float:
     outcome = CallOutcome(ToolStatus.COMPLETED, 1, store_result(ToolResult("2")))
     began = time.perf_counter()
     with Session(engine) as session, session.begin():
-        (part,) = add_calls(session, caller, 1, [_asked("calculate")])
+        (part,) = record_calls(session, caller, 1, [_asked("calculate")])
     with Session(engine) as session, session.begin():
-        begin_call(session, caller, part.tool_execution_id)
+        start_execution(session, caller, part.tool_execution_id)
     with Session(engine) as session, session.begin():
-        end_call(session, caller, part.tool_execution_id, outcome)
+        finish_execution(session, caller, part.tool_execution_id, outcome)
     return (time.perf_counter() - began) * 1000
 
 
 def _wait(engine: sa.Engine, caller: Caller) -> None:
     with Session(engine) as session:
-        (part,) = add_calls(session, caller, 1, [_asked("calculate")])
+        (part,) = record_calls(session, caller, 1, [_asked("calculate")])
         pending = {"status": ToolStatus.PENDING, "decision": None, "approved_at": None, "decided_at": None}
         session.execute(sa.update(ToolExecution).where(ToolExecution.id == part.tool_execution_id).values(pending))
         session.commit()

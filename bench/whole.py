@@ -12,7 +12,7 @@ from bench.load import Figure, measure, request_bytes
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import DeviceInfo, User, UserRole
 from tertulia.accounts.schemas import ShareCreate
-from tertulia.accounts.sessions import SessionLife, start_session
+from tertulia.accounts.sessions import SessionLifetime, start_session
 from tertulia.chat.schemas import ChatCreate
 from tertulia.chat.service import create_chat
 from tertulia.chat.shares import create_share
@@ -32,7 +32,7 @@ class Seeded:
     share: str  # the token of a public link to the chat of 50 messages
 
 
-def fill(folder: Path, life: SessionLife, chat_id: str) -> Seeded:
+def fill(folder: Path, life: SessionLifetime, chat_id: str) -> Seeded:
     """Add two users, and a public link to the chat."""
     engine = plain_engine(Settings(data=folder))
     device = DeviceInfo(user_agent="bench", platform="", browser="")

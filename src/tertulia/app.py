@@ -11,9 +11,9 @@ from tertulia import openapi
 from tertulia.accounts.caller import ControlToken
 from tertulia.accounts.streams import OpenStreams
 from tertulia.features import Feature, Features, discover_features
-from tertulia.http.middleware import Edge
+from tertulia.http.middleware import EdgeMiddleware
 from tertulia.http.problems import install_problem_handlers
-from tertulia.http.routing import Routes, refuse_undeclared
+from tertulia.http.routing import Routes, require_declared_access
 from tertulia.http.web import WebFolder
 from tertulia.keyring import KeyRing, open_keyring
 from tertulia.services import Provides, Services
@@ -50,8 +50,8 @@ def create_app(
     install_problem_handlers(app)
     for routes in sorted(all_features.contributed(Routes), key=lambda routes: routes.is_catch_all):
         routes.add_to(app)
-    refuse_undeclared(app)
-    app.add_middleware(Edge, settings=settings)
+    require_declared_access(app)
+    app.add_middleware(EdgeMiddleware, settings=settings)
     return app
 
 

@@ -15,7 +15,7 @@ from tertulia.settings import Settings
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningServer:
     """Content of `server.json`, which a server writes for the command line. Only its own user can read the file."""
 
     address: str
@@ -24,7 +24,7 @@ class Running:
 
 
 class DataFolderInUse(SettingsError):
-    def __init__(self, running: Running | None) -> None:
+    def __init__(self, running: RunningServer | None) -> None:
         self.running = running
         where = f"at {running.address}" if running else "with this data folder"
         super().__init__(f"Tertulia is already running {where}.")
@@ -50,12 +50,12 @@ def _lock(file: IO[str], settings: Settings) -> None:
         raise DataFolderInUse(read_running(settings)) from None
 
 
-def read_running(settings: Settings) -> Running | None:
+def read_running(settings: Settings) -> RunningServer | None:
     path = settings.data / "server.json"
-    return Running(**orjson.loads(path.read_bytes())) if path.is_file() else None
+    return RunningServer(**orjson.loads(path.read_bytes())) if path.is_file() else None
 
 
-def write_running(settings: Settings, running: Running) -> Path:
+def write_running(settings: Settings, running: RunningServer) -> Path:
     path = settings.data / "server.json"
     partial = path.with_suffix(".partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 # A JSON value that an error carries in addition to its sentence.
-Told = str | int | bool | None | Sequence[object]
+ErrorValue = str | int | bool | None | Sequence[object]
 
 
 class AppError(Exception):
@@ -12,7 +12,7 @@ class AppError(Exception):
 
     code: ClassVar[str] = "internal_error"
 
-    def __init__(self, detail: str, *, retry_after_s: int | None = None, **fields: Told) -> None:
+    def __init__(self, detail: str, *, retry_after_s: int | None = None, **fields: ErrorValue) -> None:
         super().__init__(detail)
         self.detail = detail
         self.retry_after_s = retry_after_s
@@ -48,7 +48,7 @@ class Invalid(AppError):
 
     code = "invalid"
 
-    def __init__(self, detail: str, *, field: str | None = None, **fields: Told) -> None:
+    def __init__(self, detail: str, *, field: str | None = None, **fields: ErrorValue) -> None:
         super().__init__(detail, retry_after_s=None, **fields)
         self.field = field
 

@@ -11,7 +11,7 @@ from tertulia.keyring import KeyRing, SealedFor, UnknownKey, key_id_of
 from tertulia.providers.models import ProviderConfig
 from tertulia.tools.servers.models import ToolCredential, ToolServer, ToolSignIn
 
-AT_ONCE = 100
+BATCH_SIZE = 100
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def rewrap_secrets(engine: sa.Engine, ring: KeyRing, on_progress: Callable[[int]
         after: str | None = None
         while True:
             with Session(engine) as session, session.begin():
-                changed, after = rewrap(session, sealed, ring, after=after, limit=AT_ONCE)
+                changed, after = rewrap(session, sealed, ring, after=after, limit=BATCH_SIZE)
             done += changed
             on_progress(done)
             if after is None:

@@ -13,11 +13,11 @@ import uvicorn
 from tertulia.accounts.streams import OpenStreams
 from tertulia.app import create_app
 from tertulia.clock import now
-from tertulia.data_folder import Running, locked_data_folder, write_running
+from tertulia.data_folder import RunningServer, locked_data_folder, write_running
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.errors import SettingsError
-from tertulia.http.protocol import ImpatientProtocol
+from tertulia.http.protocol import HeadTimeoutProtocol
 from tertulia.keyring import UnknownKey, find_keyring
 from tertulia.logs import configure_logs
 from tertulia.sealed import require_keys
@@ -116,7 +116,7 @@ def serve(settings: Settings) -> None:
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         for name in settings.reserved_in_use():
             print(f"{environment_name(name)} is set, but this version does not use it yet.", file=sys.stderr)
-        running_file = write_running(settings, Running(address, os.getpid(), control_token))
+        running_file = write_running(settings, RunningServer(address, os.getpid(), control_token))
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -128,7 +128,7 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=SHUTDOWN_S,
             timeout_keep_alive=30,
             loop="uvloop",
-            http=ImpatientProtocol,
+            http=HeadTimeoutProtocol,
             lifespan="on",
         )
         moved = f" (port {DEFAULT_PORT} is busy)" if settings.port is None and port != DEFAULT_PORT else ""

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.models import Share, User, UserStatus
 from tertulia.clock import now
 from tertulia.db.opening import plain_engine
-from tertulia.links.counts import LinkCounts
+from tertulia.links.counts import LinkOpenCounts
 from tests.conftest import SignIn
 from tests.fakes.live_server import Client, LiveServer, parse_events
 from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Text
@@ -248,7 +248,7 @@ def test_link_opens_are_counted_and_written_in_batches(ana: Client, server: Live
     for _ in range(3):
         strangers(server, created["token"])
 
-    server.call(server.app.state.services.get(LinkCounts).flush())
+    server.call(server.app.state.services.get(LinkOpenCounts).flush())
     assert ana.api("GET", f"/chats/{chat['id']}/shares")["items"][0]["access_count"] == 3
 
 

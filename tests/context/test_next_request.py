@@ -9,7 +9,7 @@ from tertulia.chat.messages import MAX_PINNED
 from tertulia.chat.models import TokenCount
 from tertulia.ids import new_id
 from tertulia.runs.models import Run, RunStatus, Step, StepRequest
-from tertulia.runs.request.prepare import ForModel, factor_of, prepare_reading, sample_to_count
+from tertulia.runs.request.prepare import TargetModel, prepare_prompt, sample_for_tokenizer, token_factor
 from tests.conftest import SignIn
 from tests.factories.accounts import make_user
 from tests.factories.chats import add_message, make_chat
@@ -179,13 +179,13 @@ def test_the_tokenizer_count_applies_until_the_provider_reports_usage(session: S
     chat = make_chat(session, owner=owner)
     leaf = add_message(session, chat, "word " * 400, owner=owner)
     session.flush()
-    model = ForModel("anthropic", "model-a", 8192, False, (), owner.user_id)
-    sample = sample_to_count(session, leaf, model)
+    model = TargetModel("anthropic", "model-a", 8192, False, (), owner.user_id)
+    sample = sample_for_tokenizer(session, leaf, model)
     assert sample is not None
     assert sample.startswith("word word")
-    assert factor_of(sample, 10 * len(sample)) == 3.0  # capped at 3.0
-    counted = prepare_reading(session, chat, leaf, replace(model, counted=2.0))
-    plain = prepare_reading(session, chat, leaf, model)
+    assert token_factor(sample, 10 * len(sample)) == 3.0  # capped at 3.0
+    counted = prepare_prompt(session, chat, leaf, replace(model, counted=2.0))
+    plain = prepare_prompt(session, chat, leaf, model)
     assert (counted.factor, plain.factor) == (2.0, 1.0)
     assert counted.reading.scale == plain.reading.scale / 2
     run = Run(
@@ -213,5 +213,5 @@ def test_the_tokenizer_count_applies_until_the_provider_reports_usage(session: S
         )
     )
     session.flush()
-    assert sample_to_count(session, leaf, model) is None
-    assert prepare_reading(session, chat, leaf, replace(model, counted=2.0)).factor == 1.5
+    assert sample_for_tokenizer(session, leaf, model) is None
+    assert prepare_prompt(session, chat, leaf, replace(model, counted=2.0)).factor == 1.5

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
-from tertulia.chat.compaction_records import mark_stale
+from tertulia.chat.compaction_records import mark_superseded
 from tertulia.chat.messages import set_context_rule
 from tertulia.chat.models import Chat, ChatSettings, ContextOptimization, ContextRule, Message, OptimizationType
-from tertulia.context.branch import Reading, plan, read_back, read_branch
+from tertulia.context.branch import PromptSource, plan, read_back, read_branch
 from tertulia.context.compaction.compression import compress, shorten_text
-from tertulia.context.compaction.plan import Walk, find_boundary, load_active
+from tertulia.context.compaction.plan import BranchScan, find_boundary, load_active
 from tertulia.context.compaction.summaries import find_stale, find_to_summarize, try_summary, try_without
 from tertulia.context.messages import ContextMessage
 from tertulia.context.service import fit, gather_context, plan_next, record, shorten_now
@@ -132,7 +132,7 @@ def grown(session: Session, count: int, words: int = 60) -> tuple[str, list[Mess
 def test_truncation_frees_extra_room_and_can_be_reverted(session: Session) -> None:
     """Check facts S001-081 and S001-084."""
     chat, ids = grown(session, 21)
-    reading = Reading(chat, ids[-1], None)
+    reading = PromptSource(chat, ids[-1], None)
     first = gather_context(session, reading)
     (row,) = session.scalars(sa.select(ContextOptimization))
     assert (row.optimization_type, row.trigger_reason) == (OptimizationType.TRUNCATION, "token_limit")
@@ -145,7 +145,7 @@ def test_truncation_frees_extra_room_and_can_be_reverted(session: Session) -> No
     assert gather_context(session, reading).messages == first.messages  # a repeat records nothing
     assert session.scalar(sa.select(sa.func.count()).select_from(ContextOptimization)) == 1
     # The truncation does not apply to a branch that ends before its question.
-    other = gather_context(session, Reading(chat, ids[8], None))
+    other = gather_context(session, PromptSource(chat, ids[8], None))
     assert [message.message_id for message in other.messages] == ids[:9]
     before = plan(read_branch(session, reading, []))
     row.undone_at = clock.now()
@@ -156,11 +156,11 @@ def test_truncation_frees_extra_room_and_can_be_reverted(session: Session) -> No
 def test_pinned_messages_stay_and_the_scan_stops_at_the_truncation(session: Session) -> None:
     chat, ids = grown(session, 31)
     session.execute(sa.update(Message).where(Message.id == ids[1]).values(context_rule=ContextRule.PINNED))
-    reading = Reading(chat, ids[-1], None)
+    reading = PromptSource(chat, ids[-1], None)
     gather_context(session, reading)
     context = gather_context(session, reading)
     assert context.messages[0].message_id == ids[1]
-    walk = Walk(load_active(session, chat))
+    walk = BranchScan(load_active(session, chat))
     assert not walk.meet(ids[-1])
     stop = walk.active[0].boundary
     assert walk.meet(stop)
@@ -173,7 +173,7 @@ def test_every_compaction_fits_and_reverts_to_the_same_plan(session: Session, ki
     repeated = "line\n" * 60
     session.execute(sa.update(Message).where(Message.id == ids[2]).values(content=repeated))
     session.flush()
-    reading = Reading(chat, ids[-1], None)
+    reading = PromptSource(chat, ids[-1], None)
     before = fit(session, reading)
     if kind is OptimizationType.SUMMARIZATION:
         wanted = find_to_summarize(session, reading, is_wanted=True)
@@ -201,12 +201,12 @@ def test_every_compaction_fits_and_reverts_to_the_same_plan(session: Session, ki
 
 def test_a_failed_summary_keeps_the_earlier_summary(session: Session) -> None:
     chat, ids = grown(session, 12, words=20)
-    reading = Reading(chat, ids[8], None)
+    reading = PromptSource(chat, ids[8], None)
     wanted = find_to_summarize(session, reading, is_wanted=True)
     summary = try_summary(session, wanted, "FACT.") if wanted is not None else None
     assert summary is not None
     record(session, reading, summary)
-    reading = Reading(chat, ids[-1], None)
+    reading = PromptSource(chat, ids[-1], None)
     wanted = find_to_summarize(session, reading, is_wanted=True)
     assert wanted is not None
     assert wanted.earlier is not None
@@ -226,7 +226,7 @@ def test_each_step_reads_little_however_long_the_chat_is(session: Session) -> No
     chat, ids = grown(session, 300, words=30)
     read: list[int] = []
     for leaf in ids[20::2]:
-        reading = Reading(chat, leaf, None)
+        reading = PromptSource(chat, leaf, None)
         fitting = fit(session, reading)
         for compaction in fitting.made:
             record(session, reading, compaction)
@@ -239,24 +239,24 @@ def test_each_step_reads_little_however_long_the_chat_is(session: Session) -> No
 def test_messages_truncated_for_a_small_window_are_sent_to_a_large_one(session: Session) -> None:
     """Check S001-084: the record stays, and applies again when the window is small."""
     chat, ids = grown(session, 21)
-    small = fit(session, Reading(chat, ids[-1], None))
+    small = fit(session, PromptSource(chat, ids[-1], None))
     for compaction in small.made:
-        record(session, Reading(chat, ids[-1], None), compaction)
+        record(session, PromptSource(chat, ids[-1], None), compaction)
     session.execute(sa.update(Chat).where(Chat.id == chat).values(context_window_size=None))
-    large = fit(session, Reading(chat, ids[-1], 200_000))
+    large = fit(session, PromptSource(chat, ids[-1], 200_000))
     assert [item.message.message_id for item in large.planned if item.sent] == ids
     assert large.made == []
-    assert fit(session, Reading(chat, ids[-1], 1024)).branch.walk.counting() != []
+    assert fit(session, PromptSource(chat, ids[-1], 1024)).branch.walk.counting() != []
 
 
 def test_a_retry_with_a_smaller_context_records_nothing(session: Session) -> None:
     chat, ids = grown(session, 12)
-    context = gather_context(session, Reading(chat, ids[-1], None, scale=0.3, records=False))
+    context = gather_context(session, PromptSource(chat, ids[-1], None, scale=0.3, records=False))
     assert context.left_out > 0
     assert session.scalar(sa.select(sa.func.count()).select_from(ContextOptimization)) == 0
 
 
-def summarized(session: Session, reading: Reading, text: str) -> ContextOptimization:
+def summarized(session: Session, reading: PromptSource, text: str) -> ContextOptimization:
     wanted = find_to_summarize(session, reading, is_wanted=True)
     summary = try_summary(session, wanted, text) if wanted is not None else None
     assert summary is not None
@@ -266,8 +266,8 @@ def summarized(session: Session, reading: Reading, text: str) -> ContextOptimiza
 def test_a_later_truncation_follows_changes_to_its_summary(session: Session) -> None:
     """Check S001-082 and S001-084: a later truncation refers to the summary and does not copy it."""
     chat, ids = grown(session, 50, words=20)
-    summary = summarized(session, Reading(chat, ids[8], None), "WRONG FACT.")
-    reading = Reading(chat, ids[-1], None)
+    summary = summarized(session, PromptSource(chat, ids[8], None), "WRONG FACT.")
+    reading = PromptSource(chat, ids[-1], None)
     for compaction in fit(session, reading).made:
         record(session, reading, compaction)
     branch = fit(session, reading).branch
@@ -290,11 +290,11 @@ def test_a_later_truncation_follows_changes_to_its_summary(session: Session) -> 
 
 def test_a_summary_notes_how_many_messages_it_omits(session: Session) -> None:
     chat, ids = grown(session, 120, words=20)
-    row = summarized(session, Reading(chat, ids[-1], None), "They said words.")
+    row = summarized(session, PromptSource(chat, ids[-1], None), "They said words.")
     assert row.note is not None
     omitted = int(row.note.split()[0])
     assert ids[omitted] == row.oldest_told_id
-    plan = plan_next(session, Reading(chat, ids[-1], None), factor=1.0)
+    plan = plan_next(session, PromptSource(chat, ids[-1], None), factor=1.0)
     whys = {item.message.message_id: item.why for item in plan.planned if item.message.message_id}
     assert {why for key, why in whys.items() if why in ("summarized", "truncated") and key >= row.oldest_told_id} == {
         "summarized"
@@ -316,7 +316,7 @@ def test_leaving_out_a_message_supersedes_only_summaries_of_it(
 ) -> None:
     chat, ids = grown(session, 12, words=20)
     owner = owner_of(session, chat)
-    row = summarized(session, Reading(chat, ids[-1], None), "They said words.")
+    row = summarized(session, PromptSource(chat, ids[-1], None), "They said words.")
     chosen = ids[1] if is_summarized else ids[-2]
     if is_on_another_branch:
         chosen = add_message(session, ChatId(chat), "Another", owner=owner, after=ids[0])
@@ -329,8 +329,8 @@ def test_leaving_out_a_message_supersedes_only_summaries_of_it(
 def test_a_superseded_summary_that_is_not_replaced_is_found(session: Session) -> None:
     """Prevent a superseded summary behind a later truncation from holding back messages that now fit."""
     chat, ids = grown(session, 50, words=20)
-    summary = summarized(session, Reading(chat, ids[8], None), "Words.")
-    reading = Reading(chat, ids[-1], None)
+    summary = summarized(session, PromptSource(chat, ids[8], None), "Words.")
+    reading = PromptSource(chat, ids[-1], None)
     for compaction in fit(session, reading).made:
         record(session, reading, compaction)
     summary.stale_at = clock.now()
@@ -347,20 +347,20 @@ def test_a_superseded_summary_that_is_not_replaced_is_found(session: Session) ->
 
 def test_a_missing_leaf_gives_an_empty_branch(session: Session) -> None:
     chat, _ = grown(session, 2)
-    assert read_back(session, new_id(), 1000, Walk([])) == ([], None)
-    assert gather_context(session, Reading(chat, new_id(), None)).messages == []
+    assert read_back(session, new_id(), 1000, BranchScan([])) == ([], None)
+    assert gather_context(session, PromptSource(chat, new_id(), None)).messages == []
 
 
 def test_a_change_finds_its_summaries_in_one_scan_per_branch(session: Session) -> None:
     """Run on a database without statistics, as most are: a scan per message of the chat would take minutes."""
     chat, ids = grown(session, 400, words=2)
     other = add_message(session, ChatId(chat), "Another", owner=owner_of(session, chat), after=ids[5])
-    rows = [summarized(session, Reading(chat, ids[at], 10_000), "Words.") for at in (40, 80, 399)]
+    rows = [summarized(session, PromptSource(chat, ids[at], 10_000), "Words.") for at in (40, 80, 399)]
     statements: list[str] = []
     count = lambda *arguments: statements.append(arguments[2])  # noqa: E731
     bind = session.get_bind()
     sa.event.listen(bind, "before_cursor_execute", count)
-    mark_stale(session, chat, ids[3])
+    mark_superseded(session, chat, ids[3])
     sa.event.remove(bind, "before_cursor_execute", count)
     session.flush()
     for row in rows:
@@ -368,7 +368,7 @@ def test_a_change_finds_its_summaries_in_one_scan_per_branch(session: Session) -
         assert row.stale_at is not None
         row.stale_at = None
     assert sum("walk" in statement for statement in statements) <= 1
-    mark_stale(session, chat, other)
+    mark_superseded(session, chat, other)
     for row in rows:
         session.refresh(row)
         assert row.stale_at is None
@@ -380,12 +380,14 @@ def owner_of(session: Session, chat: str) -> Actor:
 
 def test_a_requested_truncation_applies_to_an_earlier_leaf(session: Session) -> None:
     chat, ids = grown(session, 9, words=10)
-    reading = Reading(chat, ids[-1], 8192)
+    reading = PromptSource(chat, ids[-1], 8192)
     truncation = shorten_now(session, reading, OptimizationType.TRUNCATION)
     assert truncation is not None
     record(session, reading, truncation)
     left = fit(session, reading).branch.messages
-    earlier = fit(session, Reading(chat, ids[-2], 8192)).branch.messages  # a leaf before the one it was requested for
+    earlier = fit(
+        session, PromptSource(chat, ids[-2], 8192)
+    ).branch.messages  # a leaf before the one it was requested for
     assert [message.message_id for message in earlier] == [message.message_id for message in left][:-1]
 
 

@@ -14,9 +14,9 @@ from hypothesis.stateful import (
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.chat.compaction_records import mark_stale
+from tertulia.chat.compaction_records import mark_superseded
 from tertulia.chat.models import Chat, ChatSettings, ContextOptimization, ContextRule, Message, OptimizationType
-from tertulia.context.branch import Reading, plan, read_branch
+from tertulia.context.branch import PromptSource, plan, read_branch
 from tertulia.context.compaction.summaries import find_to_summarize, try_summary
 from tertulia.context.service import fit, record, shorten_now
 from tertulia.context.window import plan_context
@@ -46,8 +46,8 @@ class Shortened(RuleBasedStateMachine):
         return self.branches[-1]
 
     @property
-    def reading(self) -> Reading:
-        return Reading(self.chat, self.branch[-1], None)
+    def reading(self) -> PromptSource:
+        return PromptSource(self.chat, self.branch[-1], None)
 
     @rule(words=st.integers(1, 120), is_same=st.booleans())
     def say(self, words: int, is_same: bool) -> None:
@@ -75,14 +75,14 @@ class Shortened(RuleBasedStateMachine):
         if to is ContextRule.PINNED:
             self.pinned.add(chosen)
         self.session.execute(sa.update(Message).where(Message.id == chosen).values(context_rule=to))
-        mark_stale(self.session, self.chat, chosen)
+        mark_superseded(self.session, self.chat, chosen)
 
     @precondition(lambda self: self.branch)
     @rule(place=st.integers(0, 50))
     def change(self, place: int) -> None:
         chosen = self.branch[place % len(self.branch)]
         self.session.execute(sa.update(Message).where(Message.id == chosen).values(content="changed"))
-        mark_stale(self.session, self.chat, chosen)
+        mark_superseded(self.session, self.chat, chosen)
 
     @precondition(lambda self: self.branch)
     @rule(kind=st.sampled_from([OptimizationType.TRUNCATION, OptimizationType.COMPRESSION]))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tertulia.context.cutting import OLD_RESULT, shorten, within
 from tertulia.context.messages import OVERHEAD_PER_MESSAGE, ContextMessage, SentCall, Turn, estimate_tokens
-from tertulia.context.window import LEAST_PINNED, plan_context, reserve_for_answer
+from tertulia.context.window import MIN_PINNED, plan_context, reserve_for_answer
 
 
 def sent_of(messages: list[ContextMessage], max_tokens: int) -> list[ContextMessage]:
@@ -97,7 +97,7 @@ def test_context_rules_apply_and_the_sent_messages_fit(branch: list[ContextMessa
     newest = [item for item in planned if item.why == "newest"]
     assert all(item.sent is not None for item in newest)
     pinned = [item for item in planned if item.message.rule == "pinned" and item not in newest]
-    if budget // 2 >= LEAST_PINNED * len(pinned):
+    if budget // 2 >= MIN_PINNED * len(pinned):
         assert all(item.sent is not None and item.why == "pinned" for item in pinned)
     assert not any(item.sent for item in planned if item.message.rule == "left_out" and item not in newest)
     # Messages without a rule are sent as one unbroken run up to the newest.

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from tertulia.app import create_app
-from tertulia.http.routing import Access, refuse_undeclared
+from tertulia.http.routing import Access, require_declared_access
 from tertulia.settings import Settings
 from tests.conftest import SignIn
 from tests.factories.accounts import make_admin
@@ -154,7 +154,7 @@ def test_an_app_with_an_undeclared_route_does_not_start() -> None:
     app = FastAPI()
     app.add_api_route("/open", lambda: None)
     with pytest.raises(RuntimeError, match="declares no access"):
-        refuse_undeclared(app)
+        require_declared_access(app)
 
 
 def test_only_the_listed_routes_are_public() -> None:

@@ -52,7 +52,7 @@ from tertulia.runs.calls.life import list_approved
 from tertulia.runs.models import Run
 from tertulia.search.meaning.nearest import Meanings, code_of
 from tertulia.search.meaning.passages import Embedded, newest_document, next_unembedded, store_passages
-from tertulia.search.service import Meaning, Narrowed, search
+from tertulia.search.service import Meaning, SearchFilters, search
 from tertulia.tools.models import ToolExecution
 from tests.factories.accounts import make_user
 from tests.factories.chats import make_chat
@@ -153,7 +153,7 @@ def test_search_starts_from_the_word_index(filled: Session, alice: Actor, typed:
     statements: list[tuple[str, Any]] = []
     connection = filled.connection()
     sa.event.listen(connection, "before_cursor_execute", lambda *event: statements.append((event[2], event[3])))
-    search(filled, alice, typed, Narrowed(), order="newest")
+    search(filled, alice, typed, SearchFilters(), order="newest")
     statement, parameters = next(entry for entry in statements if "search_document.words" in entry[0])
     explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
     rows = connection.exec_driver_sql(explain + statement, parameters).all()
@@ -174,7 +174,7 @@ def test_embeddings_are_compared_and_found_by_their_indexes(filled: Session, ali
     filled.commit()
     filled.execute(sa.text("ANALYZE"))
     meaning = Meaning(vector, Meanings())
-    statements = _asked(filled, lambda: search(filled, alice, "message", Narrowed(), meaning=meaning))
+    statements = _asked(filled, lambda: search(filled, alice, "message", SearchFilters(), meaning=meaning))
     codes = next(entry for entry in statements if "search_passage.code" in entry[0])
     statements = _asked(filled, lambda: next_unembedded(filled, 0, newest_document(filled)))
     unembedded = next(entry for entry in statements if "EXISTS" in entry[0])
@@ -260,7 +260,9 @@ def _check_lists(session: Session, alice: Actor) -> None:
         lambda: list_attachments(session, alice, MessageFileUses(), chat_id=chat_id),
         lambda: list_messages(session, alice, chat_id, parent=message_id),
         lambda: list_shared_chats(session, alice),
-        lambda: Shareables([chat_shares.SHAREABLE, draft_shares.SHAREABLE]).find_shared(session, [alice.user_id]),
+        lambda: Shareables([chat_shares.SHAREABLE, draft_shares.SHAREABLE]).find_share_expiries(
+            session, [alice.user_id]
+        ),
         lambda: take_file(session),
         lambda: index_files(session),
     ):

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import tables
 from tertulia.accounts.actor import Actor
-from tertulia.db.migrate import is_of_models
+from tertulia.db.migrate import is_managed_by_models
 from tertulia.db.opening import plain_engine
 from tertulia.settings import Settings
 
@@ -25,7 +25,9 @@ def test_the_migrations_match_the_models(settings: Settings) -> None:
     engine = plain_engine(settings)
     with engine.connect() as connection:
         sa.dialects.postgresql.base.ischema_names.setdefault("xid8", sa.types.NullType)
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": is_of_models})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "include_name": is_managed_by_models}
+        )
         assert compare_metadata(context, tables.metadata) == []
     engine.dispose()
 

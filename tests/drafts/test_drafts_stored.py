@@ -33,7 +33,7 @@ from tertulia.drafts.service import (
     restore_version,
 )
 from tertulia.drafts.versions import load_text
-from tertulia.search.service import Narrowed, search
+from tertulia.search.service import SearchFilters, search
 from tests.conftest import SignIn
 from tests.factories.drafts import make_draft, store
 from tests.fakes.live_server import Client
@@ -172,7 +172,7 @@ def test_random_histories_match_the_model(session: Session, alice: Actor) -> Non
 
 
 def found_drafts(session: Session, typed: str, actor: Actor) -> list[tuple[str | None, str]]:
-    hits, _ = search(session, actor, typed, Narrowed())
+    hits, _ = search(session, actor, typed, SearchFilters())
     return [(hit["draft"]["title"], "".join(piece["text"] for piece in hit["snippet"])) for hit in hits if hit["draft"]]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tertulia.drafts.models import MAX_CONTENT
-from tertulia.files.reader.documents import MOST_MARKED, read_document
+from tertulia.files.reader.documents import MAX_MARKED, read_document
 from tertulia.transfer.one_draft import WORD
 from tertulia.transfer.pages import rendered
 from tertulia.transfer.word import write_word
@@ -100,7 +100,7 @@ def test_only_checked_parts_of_a_word_document_are_read(tmp_path: Path) -> None:
 
 
 def test_a_long_word_document_is_read_as_plain_text(tmp_path: Path) -> None:
-    write_word("# Title\n\n" + "word\n\n" * (MOST_MARKED + 1), tmp_path / "long.docx", "T")
+    write_word("# Title\n\n" + "word\n\n" * (MAX_MARKED + 1), tmp_path / "long.docx", "T")
     text = read_document(tmp_path / "long.docx", WORD, tmp_path)[1]
     assert text.startswith("Title\nword\n")
 

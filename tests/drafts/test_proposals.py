@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.drafts.edits import MOST_EDITS, Moved, edits_of_reply
+from tertulia.drafts.edits import MAX_EDITS, Moved, edits_of_reply
 from tertulia.drafts.text import Change, apply_changes, changes_between
 from tests.conftest import SignIn
 from tests.fakes.live_server import Client
@@ -77,14 +77,14 @@ def test_hostile_replies_are_parsed_quickly(reply: str) -> None:
     """Parse a million characters of invalid or too many blocks, for which a slow algorithm would take minutes."""
     text = "a passage that is almost there, with some more of it. " * 9000
     edits = edits_of_reply(text, reply, None)
-    assert len(edits) <= MOST_EDITS
+    assert len(edits) <= MAX_EDITS
     assert not any(edit.is_placed for edit in edits)
 
 
 def test_a_rewritten_long_text_has_a_limited_number_of_edits() -> None:
     text = "".join(f"word{number}\nstays\n" for number in range(5_000))
     edits = edits_of_reply(text, text.replace("word", "wort"), None)
-    assert 0 < len(edits) <= MOST_EDITS
+    assert 0 < len(edits) <= MAX_EDITS
     rebuilt, at = "", 0
     for edit in edits:
         rebuilt += text[at : edit.start] + edit.new

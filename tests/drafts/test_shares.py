@@ -22,7 +22,7 @@ from tertulia.drafts.shares import create_share
 from tertulia.drafts.working_copies import SETTLED_AFTER, settle_working_copy
 from tertulia.ids import ShareId
 from tertulia.realtime.feed import ChangeFeed
-from tertulia.search.service import Narrowed, search
+from tertulia.search.service import SearchFilters, search
 from tests.conftest import SignIn
 from tests.drafts.calls import put, save
 from tests.factories.accounts import make_user
@@ -199,8 +199,8 @@ def test_search_finds_a_draft_for_the_users_it_is_shared_with(session: Session, 
         session.flush()
         while index_next_draft(session):
             pass
-        assert len(search(session, bob, "walrus", Narrowed())[0]) == wanted
-        assert len(search(session, alice, "walrus", Narrowed())[0]) == 1
+        assert len(search(session, bob, "walrus", SearchFilters())[0]) == wanted
+        assert len(search(session, alice, "walrus", SearchFilters())[0]) == 1
         if not wanted:
             new = ShareCreate(shared_with_user_id=bob.user_id, permissions=Permissions())
             create_share(session, alice, draft_id, new)

@@ -123,7 +123,7 @@ def test_the_longer_of_two_equal_continuations_is_taken() -> None:
 
 
 def test_a_passage_too_long_to_compare_is_one_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts, "MOST_COMPARED", 10)
+    monkeypatch.setattr(texts, "MAX_COMPARED", 10)
     assert changes_between("a b c d e f", "g b h d i f") == [Change(0, 9, "g b h d i")]
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.models import DeviceInfo
-from tertulia.accounts.sessions import SessionLife, start_session
+from tertulia.accounts.sessions import SessionLifetime, start_session
 from tertulia.chat.counters import find_wrong_counters
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
@@ -28,7 +28,7 @@ from tests.fakes.scripted_provider import ScriptedProvider
 
 MIB = 1024 * 1024
 READERS, HALF_OPEN, USERS = 1000, 1000, 100
-LIFE = SessionLife(timedelta(days=7), timedelta(days=30))
+LIFE = SessionLifetime(timedelta(days=7), timedelta(days=30))
 
 
 def memory_of(process: Process) -> int:

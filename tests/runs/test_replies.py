@@ -365,7 +365,7 @@ def test_however_many_wait_all_begin_that_may(
 ) -> None:
     """More than one claim takes at once, and more of one person than a claim looks at: nothing else need happen."""
     for module in (claims, executor):
-        monkeypatch.setattr(module, "MOST_CLAIMED", 1)
+        monkeypatch.setattr(module, "MAX_CLAIMED", 1)
     provider.default = [Text("held"), Hold(), Finish()]
     sent = [ana.say(ana.chat()["id"], str(number)) for number in range(16)]
     until(lambda: provider.open_streams == 4)

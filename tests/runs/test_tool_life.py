@@ -25,13 +25,13 @@ from tertulia.chat.models import Chat
 from tertulia.ids import RunId, ToolExecutionId, new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.runs.calls.approvals import approve, cancel, deny, expire_approvals
-from tertulia.runs.calls.life import Caller, CallOutcome, begin_call, end_call, lose_calls
-from tertulia.runs.calls.proposing import AskedCall, add_calls
+from tertulia.runs.calls.life import Caller, CallOutcome, finish_execution, mark_outcomes_unknown, start_execution
+from tertulia.runs.calls.proposing import ProposedCall, record_calls
 from tertulia.runs.models import Run, RunStatus
 from tertulia.runs.service import request_cancel
 from tertulia.tools.errors import AlreadyDecided
 from tertulia.tools.models import OPEN, ToolExecution, ToolStatus
-from tertulia.tools.offered import Toolbox
+from tertulia.tools.offered import ToolSet
 from tertulia.tools.protocol import OfferedTool
 from tertulia.tools.results import as_cost
 from tertulia.tools.rules import HOUR, put_auto_approval
@@ -95,8 +95,8 @@ class Life(RuleBasedStateMachine):
     def ask(self, cost: str) -> None:
         arguments: dict[str, Any] = {"cost": cost}
         call = ToolCall(new_id(), "record", "{}")
-        asked = AskedCall(call, self.offered, arguments, estimated=self.offered.tool.estimate_cost(arguments))
-        add_calls(self.session, self.caller, 1, [asked])
+        asked = ProposedCall(call, self.offered, arguments, estimated=self.offered.tool.estimate_cost(arguments))
+        record_calls(self.session, self.caller, 1, [asked])
         if "pending" in self._statuses().values():  # as the process that runs it does
             self._set_run(RunStatus.AWAITING_APPROVAL)
 
@@ -110,7 +110,7 @@ class Life(RuleBasedStateMachine):
         was = self.known[call_id]
         wish = Approve(parameters={"cost": "0", "text": "edited"} if edits else None)
         try:
-            read = approve(self.session, self.alice, call_id, wish, lambda *_: Toolbox([self.offered]))
+            read = approve(self.session, self.alice, call_id, wish, lambda *_: ToolSet([self.offered]))
         except AlreadyDecided:
             assert was != "pending"
             return
@@ -143,7 +143,7 @@ class Life(RuleBasedStateMachine):
     @rule(place=st.integers(0, 50))
     def a_process_begins(self, place: int) -> None:
         call_id = self._some(place)
-        if begin_call(self.session, self.caller, call_id):
+        if start_execution(self.session, self.caller, call_id):
             assert self.known[call_id] == "approved"
             self.executed[call_id] += 1
 
@@ -153,11 +153,11 @@ class Life(RuleBasedStateMachine):
         call_id = self._some(place)
         status = ToolStatus.FAILED if fails else ToolStatus.COMPLETED
         outcome = CallOutcome(status, 5, cost=as_cost(cost))
-        assert end_call(self.session, self.caller, call_id, outcome) == (self.known[call_id] == "executing")
+        assert finish_execution(self.session, self.caller, call_id, outcome) == (self.known[call_id] == "executing")
 
     @rule()
     def the_process_dies(self) -> None:
-        lose_calls(self.session, self.run_id, self.alice.user_id)
+        mark_outcomes_unknown(self.session, self.run_id, self.alice.user_id)
 
     @precondition(lambda self: self.known)
     @rule(place=st.integers(0, 50))

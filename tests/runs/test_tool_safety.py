@@ -14,7 +14,7 @@ from tertulia import clock
 from tertulia.accounts.models import User, UserStatus
 from tertulia.chat.models import Chat
 from tertulia.db.opening import plain_engine
-from tertulia.runs.calls.life import Caller, begin_call
+from tertulia.runs.calls.life import Caller, start_execution
 from tertulia.runs.models import Run
 from tertulia.settings import Settings
 from tertulia.tools.models import ToolExecution, ToolStatus
@@ -199,7 +199,7 @@ def test_an_approved_call_begins_while_it_is_wanted_and_not_old(
             session.execute(sa.update(User).values(status=UserStatus.SUSPENDED))
         owner = session.scalars(sa.select(Chat.user_id)).one()
         caller = Caller(call["chat_id"], call["message_id"], sent["run"]["id"], owner, owner)
-        assert begin_call(session, caller, call["id"]) is begins
+        assert start_execution(session, caller, call["id"]) is begins
         assert session.scalars(sa.select(ToolExecution.status)).one() is status
     engine.dispose()
 

@@ -39,7 +39,7 @@ from tertulia.search.meaning.passages import (
     store_passages,
 )
 from tertulia.search.meaning.search import MeaningSearch
-from tertulia.search.service import Meaning, Narrowed, search
+from tertulia.search.service import Meaning, SearchFilters, search
 from tests.conftest import ServerMaker
 from tests.factories.chats import add_message, make_chat
 from tests.fakes.live_server import Client
@@ -83,7 +83,7 @@ def found(
     session: Session, typed: str, actor: Actor, *, meanings: Meanings | None = None, **narrowed: Any
 ) -> list[str]:
     meaning = Meaning(vector_of(typed), meanings or Meanings())
-    hits, _ = search(session, actor, typed, Narrowed(**narrowed), meaning=meaning)
+    hits, _ = search(session, actor, typed, SearchFilters(**narrowed), meaning=meaning)
     return ["".join(piece["text"] for piece in hit["snippet"]) for hit in hits]
 
 
@@ -129,7 +129,7 @@ def test_what_has_the_words_too_comes_first(session: Session, alice: Actor, libr
     add_message(session, library, "The cat and the kettle", owner=alice)
     add_message(session, library, "cat", owner=alice)
     build(session)
-    hits, _ = search(session, alice, "cat", Narrowed(), meaning=Meaning(vector_of("cat"), Meanings()))
+    hits, _ = search(session, alice, "cat", SearchFilters(), meaning=Meaning(vector_of("cat"), Meanings()))
     assert [hit["by"] for hit in hits] == ["words", "words", "meaning"]
     assert [piece["text"] for piece in hits[2]["snippet"]] == [TEXTS[1]]
     assert not any(piece["is_hit"] for piece in hits[2]["snippet"])

@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.chat.branches import delete_message, restore_message
-from tertulia.chat.indexing import AT_ONCE, SETTING, build_index
+from tertulia.chat.indexing import BATCH_SIZE, SETTING, build_index
 from tertulia.chat.models import Message
 from tertulia.chat.schemas import ChatUpdate
 from tertulia.chat.service import delete_chat, update_chat
 from tertulia.ids import ChatId, MessageId
 from tertulia.jobs.models import InstanceSetting
 from tertulia.search.errors import SearchTooSlow
-from tertulia.search.service import Narrowed, search
+from tertulia.search.service import SearchFilters, search
 from tertulia.search_index.models import SearchDocument
 from tertulia.search_index.words import words_of
 from tests.conftest import SignIn
@@ -40,7 +40,7 @@ TEXTS = [
 
 
 def found(session: Session, typed: str, actor: Actor, **narrowed: Any) -> list[str]:
-    hits, _ = search(session, actor, typed, Narrowed(**narrowed), order="newest", limit=200)
+    hits, _ = search(session, actor, typed, SearchFilters(**narrowed), order="newest", limit=200)
     return ["".join(piece["text"] for piece in hit["snippet"]) for hit in hits]
 
 
@@ -91,7 +91,7 @@ def test_it_finds(session: Session, alice: Actor, library: ChatId, typed: str, t
 
 
 def test_it_finds_titles_and_what_they_are_changed_to(session: Session, alice: Actor, library: ChatId) -> None:
-    hits, _ = search(session, alice, "kitchen", Narrowed())
+    hits, _ = search(session, alice, "kitchen", SearchFilters())
     assert [(hit["message"], hit["chat"]["title"]) for hit in hits] == [(None, "Kitchen talk")]
     update_chat(session, alice, library, ChatUpdate(title="Garden talk"))
     assert found(session, "kitchen", alice) == []
@@ -125,7 +125,7 @@ def test_the_text_that_says_it_more_comes_first(session: Session, alice: Actor) 
     chat_id = make_chat(session, owner=alice)
     add_message(session, chat_id, "bread bread bread", owner=alice)
     add_message(session, chat_id, "once upon a time there was some bread, and so much else besides", owner=alice)
-    hits, following = search(session, alice, "bread", Narrowed())
+    hits, following = search(session, alice, "bread", SearchFilters())
     assert next("".join(piece["text"] for piece in hit["snippet"]) for hit in hits) == "bread bread bread"
     assert following is None
 
@@ -148,7 +148,7 @@ def test_a_long_text_is_found_to_its_end_and_told_once(session: Session, alice: 
 
 
 def test_what_was_there_before_is_indexed_by_the_job(session: Session, alice: Actor, library: ChatId) -> None:
-    make_chat(session, owner=alice, messages=AT_ONCE)
+    make_chat(session, owner=alice, messages=BATCH_SIZE)
     session.execute(sa.delete(SearchDocument))
     session.execute(sa.delete(InstanceSetting).where(InstanceSetting.name == SETTING))
     assert found(session, "yeast", alice) == []
@@ -158,7 +158,7 @@ def test_what_was_there_before_is_indexed_by_the_job(session: Session, alice: Ac
     assert steps == 2
     assert found(session, "yeast", alice) == [TEXTS[0]]
     assert found(session, "kitchen", alice) == ["Kitchen talk"]
-    assert session.scalar(sa.select(sa.func.count()).select_from(SearchDocument)) == len(TEXTS) + AT_ONCE + 2
+    assert session.scalar(sa.select(sa.func.count()).select_from(SearchDocument)) == len(TEXTS) + BATCH_SIZE + 2
 
 
 def test_a_search_that_takes_too_long_is_told(
@@ -182,7 +182,7 @@ def test_every_word_of_every_text_is_found(session: Session, alice: Actor, text:
     chat_id = make_chat(session, owner=alice)
     message_id = add_message(session, chat_id, text, owner=alice)
     for typed in {text, text[at:], *words_of(text)}:
-        hits, _ = search(session, alice, typed, Narrowed(chat_id=chat_id), order="newest", limit=200)
+        hits, _ = search(session, alice, typed, SearchFilters(chat_id=chat_id), order="newest", limit=200)
         if words_of(text) and typed in words_of(text):
             assert [hit["message"]["id"] for hit in hits if hit["message"]] == [message_id], typed
 

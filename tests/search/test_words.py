@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tertulia.chat.models import MessageRole
 from tertulia.search.asked import Term, understand
 from tertulia.search.snippets import snippet_of
-from tertulia.search_index.words import LONGEST_WORD, fold, words_of
+from tertulia.search_index.words import MAX_WORD_LENGTH, fold, words_of
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from tertulia.search_index.words import LONGEST_WORD, fold, words_of
         ("1e5 3.14 2026-11-22", ["1e5", "3", "14", "2026", "11", "22"]),
         ("", []),
         ("… — !?", []),
-        ("x" * 70, ["x" * LONGEST_WORD]),
+        ("x" * 70, ["x" * MAX_WORD_LENGTH]),
     ],
 )
 def test_words(text: str, words: list[str]) -> None:

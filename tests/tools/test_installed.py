@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tertulia.tools import offered
-from tertulia.tools.offered import Toolbox, check_tools, installed_tools
+from tertulia.tools.offered import ToolSet, check_tools, installed_tools
 from tertulia.tools.validation import check_arguments
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "tools.md"
@@ -35,7 +35,7 @@ def test_the_example_of_the_guide_is_offered_and_works(
     found: list[Any] = [broken, *example]
     monkeypatch.setattr(offered, "entry_points", lambda group: [one for one in found if one.group == group])
     (tool,) = installed_tools()  # one that does not load takes no other with it
-    (one,) = Toolbox(check_tools([tool])).chosen(["roll_dice", "gone"])
+    (one,) = ToolSet(check_tools([tool])).chosen(["roll_dice", "gone"])
     check_arguments(one.tool.parameters, {"count": 3})
     rolled = asyncio.run(one.tool.call({"count": 3}, None))  # type: ignore[arg-type]
     assert len(rolled.content) == 3

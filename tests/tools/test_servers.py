@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.db.opening import plain_engine
 from tertulia.errors import SettingsError
-from tertulia.runs.calls.questions import MOST_QUESTIONS, CallClock
+from tertulia.runs.calls.questions import MAX_QUESTIONS, CallClock
 from tertulia.settings import ToolServerConfig, load_settings
 from tertulia.tools.models import ToolExecution
 from tertulia.tools.protocol import OfferedTool, Tool, ToolResult
@@ -476,7 +476,7 @@ def test_the_clock_of_a_call_stands_still_while_the_person_is_asked_but_not_for_
             with clock.stopped():
                 await asyncio.sleep(0.3)
             assert clock.asking_left_s < 0  # it asks no more
-            assert clock.questions_left == MOST_QUESTIONS - 1
+            assert clock.questions_left == MAX_QUESTIONS - 1
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.sleep(5)
             raise asyncio.CancelledError

@@ -20,7 +20,7 @@ from tertulia.chat.indexing import SETTING, build_index
 from tertulia.db.migrate import known_revisions, migrate_to, schema_state, upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
-from tertulia.search.service import Narrowed, search
+from tertulia.search.service import SearchFilters, search
 from tertulia.settings import Settings
 from tertulia.transfer.backup import NOT_KEPT, BackupError, back_up, restore, verify_backup
 from tests.conftest import ENGINES, ServerMaker
@@ -322,7 +322,7 @@ def test_every_released_schema_comes_to_this_one_with_its_data(
         while not build_index(session).is_built:
             pass
         owner = Actor(UserId(values["user"]), UserRole.USER)
-        assert len(search(session, owner, "old", Narrowed())[0]) == 2  # the title, and the message
+        assert len(search(session, owner, "old", SearchFilters())[0]) == 2  # the title, and the message
     engine.dispose()
     (copy,) = (path for path in settings.data.iterdir() if "before-upgrade" in path.name)
     if kind == "postgresql":

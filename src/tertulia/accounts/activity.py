@@ -1,7 +1,7 @@
 """Record when sessions and API tokens were last used."""
 
 from tertulia.accounts.api_tokens import touch_api_tokens
-from tertulia.accounts.caller import Gate
+from tertulia.accounts.caller import Authenticator
 from tertulia.accounts.sessions import touch_sessions
 from tertulia.db import Database
 from tertulia.jobs.flusher import Flusher
@@ -10,13 +10,13 @@ from tertulia.jobs.flusher import Flusher
 class ActivityRecorder(Flusher):
     """Writes the last uses that the gate has seen since the last time."""
 
-    def __init__(self, db: Database, gate: Gate) -> None:
+    def __init__(self, db: Database, gate: Authenticator) -> None:
         super().__init__("touch-sessions", self._write)
         self._db = db
         self._gate = gate
 
     async def _write(self) -> None:
-        sessions, tokens = self._gate.take_seen(), self._gate.take_seen_tokens()
+        sessions, tokens = self._gate.drain_session_uses(), self._gate.drain_token_uses()
         try:
             if sessions:
                 await self._db.write(touch_sessions, sessions)
@@ -24,5 +24,5 @@ class ActivityRecorder(Flusher):
                 await self._db.write(touch_api_tokens, tokens)
         except Exception:
             self._gate.seen = sessions | self._gate.seen
-            self._gate.seen_tokens = tokens | self._gate.seen_tokens
+            self._gate.tokens_last_used = tokens | self._gate.tokens_last_used
             raise

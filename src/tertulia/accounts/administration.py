@@ -9,7 +9,7 @@ from tertulia.accounts.errors import LastAdmin, UserNotFound
 from tertulia.accounts.models import ApiToken, DeviceInfo, Session, User, UserRole, UserStatus
 from tertulia.accounts.schemas import UserRead, UserUpdate
 from tertulia.accounts.service import announce_user, name_key, read_user, write_audit
-from tertulia.accounts.sessions import SessionLife, end_sessions, start_session
+from tertulia.accounts.sessions import SessionLifetime, end_sessions, start_session
 from tertulia.ids import UserId
 
 
@@ -41,7 +41,7 @@ def change_password(
     *,
     old_hash: str | None,
     new_hash: str,
-    life: SessionLife,
+    life: SessionLifetime,
     device: DeviceInfo,
 ) -> tuple[UserRead, str]:
     """Set a new password, end every session, and return the user with the token of a new session.

@@ -18,12 +18,12 @@ from tertulia.accounts.actor import OPERATOR_ID, Actor, require_scope
 from tertulia.accounts.api_tokens import find_token_actor
 from tertulia.accounts.idempotency import Answer, CallIdentity, find_answer, identify_call, once
 from tertulia.accounts.models import Scope, UserRole
-from tertulia.accounts.sessions import SessionLife, find_actor
+from tertulia.accounts.sessions import SessionLifetime, find_actor
 from tertulia.accounts.tokens import TOKEN_PREFIX, hash_token
 from tertulia.db import Database
 from tertulia.errors import Unauthenticated
 from tertulia.http.answers import encode, encoded_response
-from tertulia.http.limits import TryLimit, TryLimits
+from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.middleware import SAFE_METHODS
 from tertulia.http.routing import service_of
 from tertulia.keyring import KeyRing
@@ -33,8 +33,8 @@ T = TypeVar("T")
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 P = ParamSpec("P")
-SIGN_IN_OF_ACCOUNT = TryLimit("sign-in of an account", 5, 60)
-SIGN_IN_OF_ADDRESS = TryLimit("sign-in of an address", 20, 60)
+SIGN_IN_OF_ACCOUNT = RateLimit("sign-in of an account", 5, 60)
+SIGN_IN_OF_ADDRESS = RateLimit("sign-in of an address", 20, 60)
 COOKIE = "tertulia_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"
 
@@ -44,30 +44,30 @@ class ControlToken(str):
 
 
 @dataclass
-class Gate:
+class Authenticator:
     """Finds the actor of a credential, and limits password tries and calls."""
 
     db: Database
-    life: SessionLife
+    life: SessionLifetime
     keyring: KeyRing
-    limits: TryLimits
+    limits: RateLimits
     is_behind_tls: bool = False
     control_token_hash: bytes | None = None  # of the command line's token, which is in the data folder
     calls_per_minute: int = 0  # per API token; 0: no limit
     # When each session or API token was last used, by id. Written in the background, because reads must not write.
     seen: dict[str, datetime] = field(default_factory=dict)
-    seen_tokens: dict[str, datetime] = field(default_factory=dict)
+    tokens_last_used: dict[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Tries of a password: of one account wherever it is asked for, and of one address whatever it asks for.
-        self._token_calls = TryLimit("API token", self.calls_per_minute, 60)
+        self._token_calls = RateLimit("API token", self.calls_per_minute, 60)
 
-    def take_seen(self) -> dict[str, datetime]:
+    def drain_session_uses(self) -> dict[str, datetime]:
         taken, self.seen = self.seen, {}
         return taken
 
-    def take_seen_tokens(self) -> dict[str, datetime]:
-        taken, self.seen_tokens = self.seen_tokens, {}
+    def drain_token_uses(self) -> dict[str, datetime]:
+        taken, self.tokens_last_used = self.tokens_last_used, {}
         return taken
 
     def resolve(self, session: Session, credential: "Credential") -> Actor:
@@ -105,7 +105,7 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True)
-class Otherwise:
+class StatusOverride:
     """The result of a command whose answer has another status than usual."""
 
     status: int
@@ -117,7 +117,7 @@ class Caller:
     """Who makes a request. `read` and `command` check the sign-in in the transaction that does the work."""
 
     services: Services
-    gate: Gate
+    gate: Authenticator
     credential: Credential
     address: str
     call: CallIdentity | None = None
@@ -169,7 +169,7 @@ class Caller:
         """Like `command`. The field `secret` of the answer is sent once, and is null when the call is repeated."""
         return await self._command(status, secret, work, args, kwargs)
 
-    async def answered_before(self) -> Response | None:
+    async def find_stored_answer(self) -> Response | None:
         """Return the answer to an earlier call with this Idempotency-Key. For work that takes minutes before `command`."""
         if self.call is None:
             return None
@@ -209,7 +209,7 @@ class Caller:
         def answer() -> Answer:
             result = work(session, actor, *args, **kwargs)
             answered = status
-            if isinstance(result, Otherwise):
+            if isinstance(result, StatusOverride):
                 answered, result = result.status, result.body
             body = b"" if result is None else encode(result)
             if secret is None:
@@ -226,12 +226,12 @@ class Caller:
         if actor.session_id is not None:
             self.gate.seen[actor.session_id] = clock.now()
         elif actor.token_id is not None:
-            self.gate.seen_tokens[actor.token_id] = clock.now()
+            self.gate.tokens_last_used[actor.token_id] = clock.now()
         return actor
 
 
 def is_over_tls(request: Request) -> bool:
-    return service_of(request, Gate).is_behind_tls or request.url.scheme == "https"
+    return service_of(request, Authenticator).is_behind_tls or request.url.scheme == "https"
 
 
 def session_token(request: Request) -> str | None:
@@ -251,7 +251,7 @@ async def get_caller(request: Request) -> Caller:
     needs = Scope.READ if request.method in SAFE_METHODS else Scope.WRITE
     credential = Credential(hash_token(token), token.startswith(TOKEN_PREFIX), needs)
     services: Services = request.app.state.services
-    return Caller(services, services.get(Gate), credential, request.scope.get("client_address", ""))
+    return Caller(services, services.get(Authenticator), credential, request.scope.get("client_address", ""))
 
 
 async def find_caller(request: Request) -> Caller | None:

@@ -62,7 +62,7 @@ class LastAdmin(Conflict):
         super().__init__("This is the only administrator. Make another user an administrator first.")
 
 
-class DeviceNotFound(NotFound):
+class SessionNotFound(NotFound):
     code = "session_not_found"
 
 
@@ -104,14 +104,14 @@ class ShareNotFound(NotFound):
         super().__init__("This link is not valid. It was revoked, has expired, or never existed.")
 
 
-class SharesTooMuch(Invalid):
+class ShareTooWide(Invalid):
     code = "share_too_wide"
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, field="permissions")
 
 
-class PersonUnknown(Invalid):
+class ShareRecipientUnknown(Invalid):
     code = "person_unknown"
 
     def __init__(self, detail: str) -> None:

@@ -4,15 +4,15 @@ from datetime import timedelta
 
 from tertulia.accounts import admin_routes, event_routes, events, routes, share_routes
 from tertulia.accounts.activity import ActivityRecorder
-from tertulia.accounts.caller import ControlToken, Gate
+from tertulia.accounts.caller import Authenticator, ControlToken
 from tertulia.accounts.idempotency import sweep_idempotency_keys
-from tertulia.accounts.sessions import SessionLife, sweep_sessions
+from tertulia.accounts.sessions import SessionLifetime, sweep_sessions
 from tertulia.accounts.sharing import Shareable, Shareables
 from tertulia.accounts.streams import OpenStreams
 from tertulia.accounts.tokens import hash_token
 from tertulia.db import Database
 from tertulia.features import Feature, Features
-from tertulia.http.limits import TryLimits
+from tertulia.http.limits import RateLimits
 from tertulia.jobs.service import Job, Jobs
 from tertulia.keyring import KeyRing
 from tertulia.realtime.bus import Bus
@@ -31,10 +31,10 @@ def feature() -> Feature:
             event_routes.routes,
             share_routes.routes,
             Provides(Shareables, lambda own: Shareables(own.get(Features).contributed(Shareable))),
-            Provides(SessionLife, _session_life),
-            Provides(Gate, _gate),
-            Provides(ActivityRecorder, lambda own: ActivityRecorder(own.get(Database), own.get(Gate))),
-            Provides(OpenStreams, lambda own: OpenStreams(own.get(Database), own.get(SessionLife))),
+            Provides(SessionLifetime, _session_life),
+            Provides(Authenticator, _gate),
+            Provides(ActivityRecorder, lambda own: ActivityRecorder(own.get(Database), own.get(Authenticator))),
+            Provides(OpenStreams, lambda own: OpenStreams(own.get(Database), own.get(SessionLifetime))),
             Provides(ChangeFeed, _change_feed),
             Jobs(_jobs),
             *events.ENTITIES,
@@ -43,25 +43,25 @@ def feature() -> Feature:
 
 
 def _jobs(services: Services) -> list[Job]:
-    life = services.get(SessionLife)
+    life = services.get(SessionLifetime)
     return [
         Job("sweep-sessions", 60, lambda session: sweep_sessions(session, life)),
         Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
     ]
 
 
-def _session_life(services: Services) -> SessionLife:
+def _session_life(services: Services) -> SessionLifetime:
     settings = services.get(Settings)
-    return SessionLife(timedelta(days=settings.session_idle_days), timedelta(days=settings.session_absolute_days))
+    return SessionLifetime(timedelta(days=settings.session_idle_days), timedelta(days=settings.session_absolute_days))
 
 
-def _gate(services: Services) -> Gate:
+def _gate(services: Services) -> Authenticator:
     settings, control_token = services.get(Settings), services.find(ControlToken)
-    return Gate(
+    return Authenticator(
         services.get(Database),
-        services.get(SessionLife),
+        services.get(SessionLifetime),
         services.get(KeyRing),
-        services.get(TryLimits),
+        services.get(RateLimits),
         is_behind_tls=bool(settings.public_url and settings.public_url.startswith("https://")),
         control_token_hash=hash_token(control_token) if control_token else None,
         calls_per_minute=settings.api_calls_per_minute,
@@ -70,4 +70,4 @@ def _gate(services: Services) -> Gate:
 
 def _change_feed(services: Services) -> ChangeFeed:
     shared = [entity.name for entity in services.get(Features).contributed(Entity) if entity.is_shared]
-    return ChangeFeed(services.get(Database), services.get(Bus), services.get(Shareables).find_shared, shared)
+    return ChangeFeed(services.get(Database), services.get(Bus), services.get(Shareables).find_share_expiries, shared)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tertulia import clock
-from tertulia.db import Base, Created, Id, JsonOf, Timestamps, closed
+from tertulia.db import Base, CreatedAt, Id, JsonOf, Timestamps, closed
 from tertulia.ids import new_id
 
 
@@ -145,7 +145,7 @@ class ApiToken(Timestamps, Base):
     revoked_at: Mapped[datetime | None]
 
 
-class AuditLog(Created, Base):
+class AuditLog(CreatedAt, Base):
     """A record of who did what to which object, when, and from which address."""
 
     __tablename__ = "audit_log"

@@ -14,9 +14,9 @@ from tertulia.accounts.caller import (
     SECURE_COOKIE,
     SIGN_IN_OF_ACCOUNT,
     SIGN_IN_OF_ADDRESS,
+    Authenticator,
     CallerDep,
     CommandDep,
-    Gate,
     is_over_tls,
     session_token,
 )
@@ -40,7 +40,7 @@ from tertulia.accounts.schemas import (
 from tertulia.accounts.streams import OpenStreams
 from tertulia.accounts.tokens import hash_token
 from tertulia.http.answers import json_response, no_content
-from tertulia.http.limits import TryLimit, TryLimits
+from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.middleware import LOOPBACK
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes, service_of
@@ -49,22 +49,22 @@ from tertulia.ids import ApiTokenId, SessionId, UserId
 routes = Routes("accounts")
 
 
-SETUP_TRIES = TryLimit("setup", 5, 3600)
+SETUP_TRIES = RateLimit("setup", 5, 3600)
 
 
 @routes.add("GET", "/setup", access=Access.PUBLIC, gives=SetupRead)
 async def get_setup(request: Request) -> Response:
-    return json_response({"required": await service_of(request, Gate).db.read(service.is_setup_required)})
+    return json_response({"required": await service_of(request, Authenticator).db.read(service.is_setup_required)})
 
 
 @routes.add("POST", "/setup", access=Access.PUBLIC, gives=UserRead, status=201, problems=(409, 429))
 async def post_setup(request: Request, account: AccountCreate) -> Response:
-    gate = service_of(request, Gate)
+    gate = service_of(request, Authenticator)
     secure = _is_secure(request)
     if not await gate.db.read(service.is_setup_required):
         raise AlreadySetUp
     check_password(account.password, names=(account.username, account.name, account.email or ""))
-    service_of(request, TryLimits).take(SETUP_TRIES, request.scope["client_address"])
+    service_of(request, RateLimits).take(SETUP_TRIES, request.scope["client_address"])
     password_hash = await hash_password(account.password)
     device = _device(request)
 
@@ -79,8 +79,8 @@ async def post_setup(request: Request, account: AccountCreate) -> Response:
 
 @routes.add("POST", "/session", access=Access.PUBLIC, gives=UserRead, status=201, problems=(401, 429))
 async def post_session(request: Request, sign_in: SignIn) -> Response:
-    limits = service_of(request, TryLimits)
-    gate = service_of(request, Gate)
+    limits = service_of(request, RateLimits)
+    gate = service_of(request, Authenticator)
     secure = _is_secure(request)
     limits.take(SIGN_IN_OF_ADDRESS, _network(request.scope["client_address"]))
     credentials = await gate.db.read(sessions.find_credentials, sign_in.username)
@@ -109,7 +109,7 @@ async def post_session(request: Request, sign_in: SignIn) -> Response:
 @routes.add("DELETE", "/session", access=Access.SIGNED_IN, status=204)
 async def delete_session(request: Request, caller: CallerDep) -> Response:
     await caller.actor()
-    await caller.service(Gate).db.write(sessions.end_session, caller.token_hash)
+    await caller.service(Authenticator).db.write(sessions.end_session, caller.token_hash)
     await service_of(request, OpenStreams).check_now()
     response = no_content()
     for name in (COOKIE, SECURE_COOKIE):
@@ -129,7 +129,7 @@ async def patch_me(caller: CommandDep, update: MeUpdate) -> Response:
 
 @routes.add("POST", "/session/confirm", access=Access.SIGNED_IN, status=204, problems=(429,))
 async def post_confirmation(caller: CallerDep, confirmation: Confirmation) -> Response:
-    gate = caller.service(Gate)
+    gate = caller.service(Authenticator)
     actor = await caller.actor()
     if actor.session_id is None:
         raise SignInNeeded
@@ -140,7 +140,7 @@ async def post_confirmation(caller: CallerDep, confirmation: Confirmation) -> Re
 
 @routes.add("PUT", "/me/password", access=Access.SIGNED_IN, gives=UserRead, problems=(429,))
 async def put_password(request: Request, caller: CallerDep, change: PasswordChange) -> Response:
-    gate = caller.service(Gate)
+    gate = caller.service(Authenticator)
     secure = _is_secure(request)
     actor = await caller.actor()
     if actor.session_id is None:
@@ -161,7 +161,9 @@ async def put_password(request: Request, caller: CallerDep, change: PasswordChan
 async def get_sessions(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
     cursors = caller.service(Cursors)
     after = cursors.decode_id("sessions", cursor)
-    devices = await caller.read(sessions.list_sessions, caller.service(Gate).life, after=after, limit=limit + 1)
+    devices = await caller.read(
+        sessions.list_sessions, caller.service(Authenticator).life, after=after, limit=limit + 1
+    )
     return json_response(cursors.page("sessions", devices, limit))
 
 
@@ -192,7 +194,7 @@ async def delete_api_token(request: Request, caller: CommandDep, token_id: ApiTo
     return revoked
 
 
-async def _compare(gate: Gate, actor: Actor, password: str) -> str | None:
+async def _compare(gate: Authenticator, actor: Actor, password: str) -> str | None:
     """Verify the actor's password and return its stored hash. Raises WrongPassword, TooManyTries."""
     gate.limits.take(SIGN_IN_OF_ACCOUNT, actor.user_id)
     stored = await gate.db.read(sessions.find_password_hash, actor.user_id)
@@ -211,7 +213,7 @@ def _is_secure(request: Request) -> bool:
     raise InsecureConnection
 
 
-def _with_cookie(response: Response, token: str, *, secure: bool, gate: Gate) -> Response:
+def _with_cookie(response: Response, token: str, *, secure: bool, gate: Authenticator) -> Response:
     response.set_cookie(
         SECURE_COOKIE if secure else COOKIE,
         token,

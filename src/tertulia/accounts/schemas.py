@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from tertulia import clock
 from tertulia.accounts.models import Preferences, Scope, UserRole, UserStatus
-from tertulia.http.moments import Moment
+from tertulia.http.moments import UtcInput
 from tertulia.ids import AnyId
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
@@ -200,7 +200,7 @@ class ShareCreate(Request):
     permissions: Permissions = Field(default_factory=Permissions)
     shared_with_user_id: AnyId | None = None
     shared_with_username: Annotated[str, Field(min_length=1, max_length=50)] | None = None
-    expires_at: Moment | None = None
+    expires_at: UtcInput | None = None
 
     @model_validator(mode="after")
     def _one_way_to_name(self) -> "ShareCreate":
@@ -223,7 +223,7 @@ class ShareRead(TypedDict):
     created_at: datetime
 
 
-class ShareMade(ShareRead):
+class ShareCreated(ShareRead):
     """`token` is returned only once. It is the last part of the link."""
 
     token: str | None

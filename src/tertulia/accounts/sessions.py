@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session as DbSession
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.errors import DeviceNotFound, WrongCredentials
+from tertulia.accounts.errors import SessionNotFound, WrongCredentials
 from tertulia.accounts.events import SESSION
 from tertulia.accounts.models import DeviceInfo, Session, User, UserStatus
 from tertulia.accounts.schemas import SessionRead
@@ -23,7 +23,7 @@ from tertulia.realtime.publish import publish
 
 
 @dataclass(frozen=True)
-class SessionLife:
+class SessionLifetime:
     """A session ends after `idle` without use, and after `absolute` in any case."""
 
     idle: timedelta
@@ -45,13 +45,13 @@ _BY_TOKEN = Prepared(
 )
 
 
-def find_actor(session: DbSession, token_hash: bytes, life: SessionLife) -> Actor | None:
+def find_actor(session: DbSession, token_hash: bytes, life: SessionLifetime) -> Actor | None:
     now = clock.now()
     row = _BY_TOKEN.first(session, token_hash=token_hash, now=now, idle_since=now - life.idle)
     return Actor(UserId(row[0]), row[1], row[2]) if row else None
 
 
-def list_valid_sessions(session: DbSession, session_ids: Iterable[str], life: SessionLife) -> set[str]:
+def list_valid_sessions(session: DbSession, session_ids: Iterable[str], life: SessionLifetime) -> set[str]:
     """Return which of these sessions are still valid. Open streams call this every few seconds."""
     now = clock.now()
     query = (
@@ -100,7 +100,7 @@ def start_session(
     session: DbSession,
     user_id: UserId,
     *,
-    life: SessionLife,
+    life: SessionLifetime,
     device: DeviceInfo,
     replaces: bytes | None = None,
 ) -> str:
@@ -128,7 +128,7 @@ def start_session(
 
 
 def list_sessions(
-    session: DbSession, actor: Actor, life: SessionLife, *, after: str | None = None, limit: int = 50
+    session: DbSession, actor: Actor, life: SessionLifetime, *, after: str | None = None, limit: int = 50
 ) -> list[SessionRead]:
     """List the devices on which this user is signed in, newest session first."""
     now = clock.now()
@@ -149,7 +149,7 @@ def revoke_session(session: DbSession, actor: Actor, session_id: SessionId) -> N
     """Sign a device out. Raises DeviceNotFound."""
     mine = (Session.id == session_id, Session.user_id == actor.user_id)
     if not end_sessions(session, *mine):
-        raise DeviceNotFound
+        raise SessionNotFound
     write_audit(session, actor.user_id, "session.revoke", entity="session", entity_id=session_id)
 
 
@@ -206,7 +206,7 @@ def touch_sessions(session: DbSession, seen: dict[str, datetime]) -> None:
         )
 
 
-def sweep_sessions(session: DbSession, life: SessionLife) -> int:
+def sweep_sessions(session: DbSession, life: SessionLifetime) -> int:
     """Mark expired and idle sessions as ended, and delete old ones. Return how many were ended."""
     now = clock.now()
     session.execute(sa.delete(Session).where(Session.expires_at < now - life.absolute))
@@ -215,7 +215,7 @@ def sweep_sessions(session: DbSession, life: SessionLife) -> int:
 
 
 _BROWSERS = (
-    ("Edg/", "Edge"),
+    ("Edg/", "EdgeMiddleware"),
     ("OPR/", "Opera"),
     ("Firefox/", "Firefox"),
     ("Chrome/", "Chrome"),

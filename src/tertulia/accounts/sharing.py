@@ -12,10 +12,10 @@ from sqlalchemy.sql.elements import ColumnElement
 from tertulia import clock
 from tertulia.accounts.access import is_valid_share
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.errors import PersonUnknown, ShareExpired, ShareNotFound, SharesTooMuch
+from tertulia.accounts.errors import ShareExpired, ShareNotFound, ShareRecipientUnknown, ShareTooWide
 from tertulia.accounts.events import SHARE
 from tertulia.accounts.models import Share, User, UserStatus
-from tertulia.accounts.schemas import Permissions, PermissionsRead, ShareCreate, ShareMade, ShareRead
+from tertulia.accounts.schemas import Permissions, PermissionsRead, ShareCreate, ShareCreated, ShareRead
 from tertulia.accounts.service import name_key, write_audit
 from tertulia.accounts.tokens import hash_token, new_share_token
 from tertulia.db import wake
@@ -24,7 +24,7 @@ from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish
 
 MAX_SHARES = 100  # of one chat or draft
-OWNERS: PermissionsRead = {"can_read": True, "can_write": True, "can_share": True}
+OWNER_PERMISSIONS: PermissionsRead = {"can_read": True, "can_write": True, "can_share": True}
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Shareables:
                 return kind.lock(session, object_id)
         raise ShareNotFound
 
-    def find_shared(self, session: Session, user_ids: Iterable[str]) -> dict[str, dict[str, datetime | None]]:
+    def find_share_expiries(self, session: Session, user_ids: Iterable[str]) -> dict[str, dict[str, datetime | None]]:
         """Return by user what others let them read: object id and the end of the longest share, None if it has no end."""
         granted = (Share.shared_with_user_id.in_(list(user_ids)), Share.can_read, is_valid_share())
         grants = [grant.where(*granted) for kind in self._kinds for grant in kind.grants]
@@ -107,25 +107,25 @@ def permissions_of(session: Session, actor: Actor, is_share_of: ColumnElement[bo
     return {"can_read": True, "can_write": bool(permissions[0]), "can_share": bool(permissions[1])}
 
 
-def create_share(session: Session, actor: Actor, shared: Shared, new: ShareCreate) -> ShareMade:
+def create_share(session: Session, actor: Actor, shared: Shared, new: ShareCreate) -> ShareCreated:
     """Create a share and return it with its token, which is not stored. An actor grants at most their own rights.
 
     Raises SharesTooMuch, PersonUnknown, ShareExpired.
     """
-    requested, own = new.permissions, _own_leave(session, actor, shared)
+    requested, own = new.permissions, _own_permissions(session, actor, shared)
     if not own.can_share or (requested.can_write and not own.can_write):
-        raise SharesTooMuch("You cannot grant a permission that you do not have.")
+        raise ShareTooWide("You cannot grant a permission that you do not have.")
     if new.expires_at is not None and new.expires_at <= clock.now():
         raise ShareExpired
     person_id = _person(session, new)
     if person_id is None and (requested.can_write or requested.can_share):
-        raise SharesTooMuch("A link only allows reading. To allow writing, share with a user by name.")
+        raise ShareTooWide("A link only allows reading. To allow writing, share with a user by name.")
     if person_id in (shared.owner_id, actor.user_id):
-        raise PersonUnknown(
+        raise ShareRecipientUnknown(
             f"This is you or the owner of the {shared.noun}, who already has access. Choose another user."
         )
     if (session.scalar(sa.select(sa.func.count()).select_from(shared.shares().subquery())) or 0) >= MAX_SHARES:
-        raise SharesTooMuch(f"A {shared.noun} can have at most {MAX_SHARES} shares. Revoke one that is not needed.")
+        raise ShareTooWide(f"A {shared.noun} can have at most {MAX_SHARES} shares. Revoke one that is not needed.")
     token, share_id = new_share_token(), new_id()
     session.execute(
         sa.insert(Share).values(
@@ -169,7 +169,7 @@ def revoke_share(session: Session, actor: Actor, share_id: ShareId, shareables: 
     if not _end(session, shared, Share.id == share_id, Share.is_active.is_(True), mine):
         raise ShareNotFound
     write_audit(session, actor.user_id, "share.revoke", entity="share", entity_id=share_id)
-    for share in _unfounded(session, shared):
+    for share in _find_orphaned_shares(session, shared):
         _end(session, shared, Share.id == share.id)
 
 
@@ -183,7 +183,7 @@ def _end(session: Session, shared: Shared, *conditions: ColumnElement[bool]) -> 
 
 
 @dataclass
-class _Given:
+class _Grant:
     """What a user may do through all shares from others. `expires_at` is None if it does not expire."""
 
     can_write: bool
@@ -201,10 +201,10 @@ class _Given:
             self.expires_at = max(self.expires_at, share.expires_at) if share.expires_at is not None else None
 
 
-def _unfounded(session: Session, shared: Shared) -> list[Share]:
+def _find_orphaned_shares(session: Session, shared: Shared) -> list[Share]:
     """Return the shares that do not trace back to the owner through what each creator may grant, cycles included."""
     remaining = list(session.scalars(shared.shares()))
-    grants = {shared.owner_id: _Given(can_write=True, can_share=True, expires_at=None)}
+    grants = {shared.owner_id: _Grant(can_write=True, can_share=True, expires_at=None)}
     has_changed = True
     while has_changed:
         has_changed = False
@@ -215,26 +215,26 @@ def _unfounded(session: Session, shared: Shared) -> list[Share]:
             if person is not None and person in grants:
                 grants[person].add(share)
             elif person is not None:
-                grants[person] = _Given(share.can_write, share.can_share, share.expires_at)
+                grants[person] = _Grant(share.can_write, share.can_share, share.expires_at)
     return remaining
 
 
 @dataclass(frozen=True)
-class _Leave:
+class _Permissions:
     can_write: bool
     can_share: bool
     write_ends: datetime | None = None
     share_ends: datetime | None = None
 
 
-def _own_leave(session: Session, actor: Actor, shared: Shared) -> _Leave:
+def _own_permissions(session: Session, actor: Actor, shared: Shared) -> _Permissions:
     """Return what the actor may do, and when each permission ends: with the longest share that grants it."""
     if shared.owner_id == actor.user_id:
-        return _Leave(can_write=True, can_share=True)
+        return _Permissions(can_write=True, can_share=True)
     mine = session.scalars(shared.shares().where(Share.shared_with_user_id == actor.user_id)).all()
     writes = [share.expires_at for share in mine if share.can_write]
     shares = [share.expires_at for share in mine if share.can_share]
-    return _Leave(
+    return _Permissions(
         can_write=bool(writes), can_share=bool(shares), write_ends=_longest(writes), share_ends=_longest(shares)
     )
 
@@ -243,7 +243,7 @@ def _longest(ends: list[datetime | None]) -> datetime | None:
     return None if None in ends else max((end for end in ends if end), default=None)
 
 
-def _ends(own: "_Leave", requested: Permissions) -> list[datetime | None]:
+def _ends(own: "_Permissions", requested: Permissions) -> list[datetime | None]:
     return [own.share_ends, own.write_ends] if requested.can_write else [own.share_ends]
 
 
@@ -257,7 +257,7 @@ def _person(session: Session, new: ShareCreate) -> str | None:
     )
     person_id = session.scalar(sa.select(User.id).where(is_person, User.status == UserStatus.ACTIVE))
     if person_id is None:
-        raise PersonUnknown("There is no user with this name. Check the spelling.")
+        raise ShareRecipientUnknown("There is no user with this name. Check the spelling.")
     return person_id
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.api_tokens import list_valid_tokens
 from tertulia.accounts.errors import TooManyStreams
-from tertulia.accounts.sessions import SessionLife, list_valid_sessions
+from tertulia.accounts.sessions import SessionLifetime, list_valid_sessions
 from tertulia.db import Database
 from tertulia.realtime.publish import SHARES
 
@@ -21,21 +21,21 @@ CHECK_EVERY_S = 3.0
 log = logging.getLogger(__name__)
 
 
-Still = Callable[[Session], bool]
+StillAllowed = Callable[[Session], bool]
 
 
-class Watched(NamedTuple):
+class WatchedStream(NamedTuple):
     actor: Actor | None
-    still: Still | None  # None: only the session or token is checked
+    is_still_allowed: StillAllowed | None  # None: only the session or token is checked
 
 
 class OpenStreams:
     """The open streams of this process, all checked together every few seconds."""
 
-    def __init__(self, db: Database, life: SessionLife) -> None:
+    def __init__(self, db: Database, life: SessionLifetime) -> None:
         self._db = db
         self._life = life
-        self._open: dict[asyncio.Event, Watched] = {}
+        self._open: dict[asyncio.Event, WatchedStream] = {}
         self._woken = asyncio.Event()
         db.on_wake(lambda signal: self._woken.set() if signal == SHARES else None)
         self._counts: Counter[str] = Counter()
@@ -56,18 +56,18 @@ class OpenStreams:
 
     @contextmanager
     def opened(
-        self, actor: Actor | None, *, still: Still | None = None, counted_as: str | None = None
+        self, actor: Actor | None, *, is_still_allowed: StillAllowed | None = None, counted_as: str | None = None
     ) -> Iterator[asyncio.Event]:
         """Count a stream while it is open. The event is set when it must close. Raises TooManyStreams.
 
-        `still(session)` returns whether the stream may still be read. `counted_as` is the key to count a visitor
+        `is_still_allowed(session)` returns whether the stream may still be read. `counted_as` is the key to count a visitor
         without a session by, such as the address.
         """
         counted = counted_as or (actor.user_id if actor else "")
         if self._counts[counted] >= MAX_STREAMS:
             raise TooManyStreams(MAX_STREAMS)
         closed = asyncio.Event()
-        self._open[closed] = Watched(actor, still)
+        self._open[closed] = WatchedStream(actor, is_still_allowed)
         self._counts[counted] += 1
         try:
             yield closed
@@ -86,10 +86,10 @@ class OpenStreams:
             valid |= await self._db.read(list_valid_sessions, sessions, self._life)
         if tokens:
             valid |= await self._db.read(list_valid_tokens, tokens)
-        for closed, (actor, still) in list(self._open.items()):
+        for closed, (actor, is_still_allowed) in list(self._open.items()):
             credential = (actor.session_id or actor.token_id) if actor else None
             if (credential is not None and credential not in valid and credential in sessions | tokens) or (
-                still is not None and not await self._db.read(still)
+                is_still_allowed is not None and not await self._db.read(is_still_allowed)
             ):
                 closed.set()
 

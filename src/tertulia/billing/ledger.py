@@ -36,7 +36,7 @@ class ChatTitles:
 
 
 @dataclass(frozen=True)
-class Consumption:
+class RequestUsage:
     """Usage of one request. `is_estimated`: the provider reported none, so this is our own count."""
 
     provider: str  # the vendor
@@ -50,7 +50,7 @@ class Consumption:
 
 def record_usage(
     session: Session,
-    used: Consumption,
+    used: RequestUsage,
     *,
     user_id: str,
     chat_id: str,

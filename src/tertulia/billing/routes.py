@@ -15,7 +15,7 @@ from tertulia.billing import ledger
 from tertulia.billing.counts import get_message_count
 from tertulia.billing.schemas import UsageReport
 from tertulia.http.answers import json_response
-from tertulia.http.moments import Moment
+from tertulia.http.moments import UtcInput
 from tertulia.http.routing import Access, Routes
 from tertulia.settings import Settings
 
@@ -37,8 +37,8 @@ routes = Routes("usage")
 @routes.add("GET", "/usage", access=Access.SIGNED_IN, gives=UsageReport)
 async def get_usage(
     caller: CallerDep,
-    since: Annotated[Moment | None, Query(description="Start of the period. Defaults to 30 days ago.")] = None,
-    until: Annotated[Moment | None, Query(description="End of the period. Defaults to now.")] = None,
+    since: Annotated[UtcInput | None, Query(description="Start of the period. Defaults to 30 days ago.")] = None,
+    until: Annotated[UtcInput | None, Query(description="End of the period. Defaults to now.")] = None,
     group_by: Annotated[
         str,
         Query(max_length=40, description="`day`, `provider`, `model`, `chat`, or several separated by commas."),

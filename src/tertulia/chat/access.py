@@ -16,18 +16,18 @@ def owns_chat(owner_id: Column) -> ColumnElement[bool]:
 
 
 def may_read_chat(chat_id: Column, owner_id: Column) -> ColumnElement[bool]:
-    return (owner_id == actor_id()) | is_granted(covers_chat(chat_id), Share.can_read)
+    return (owner_id == actor_id()) | is_granted(is_share_of_chat(chat_id), Share.can_read)
 
 
 def may_write_chat(chat_id: Column, owner_id: Column) -> ColumnElement[bool]:
-    return (owner_id == actor_id()) | is_granted(covers_chat(chat_id), Share.can_write)
+    return (owner_id == actor_id()) | is_granted(is_share_of_chat(chat_id), Share.can_write)
 
 
 def may_share_chat(chat_id: Column, owner_id: Column) -> ColumnElement[bool]:
-    return (owner_id == actor_id()) | is_granted(covers_chat(chat_id), Share.can_share)
+    return (owner_id == actor_id()) | is_granted(is_share_of_chat(chat_id), Share.can_share)
 
 
-def covers_chat(chat_id: Column | str) -> ColumnElement[bool]:
+def is_share_of_chat(chat_id: Column | str) -> ColumnElement[bool]:
     """Build the condition that a share is of the chat, or of the draft that the chat is about."""
     link = DraftChat.__table__
     draft_id = sa.select(link.c.draft_id).where(link.c.chat_id == chat_id).correlate_except(link).scalar_subquery()

@@ -12,7 +12,7 @@ from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
 
-def mark_stale(session: Session, chat_id: str, message_id: str, *, is_deleted: bool = False) -> None:
+def mark_superseded(session: Session, chat_id: str, message_id: str, *, is_deleted: bool = False) -> None:
     """Mark the summaries that cover a changed message as superseded, so that they are no longer sent.
 
     If the message is deleted, also delete the text of these summaries, including reverted ones. Call it while the

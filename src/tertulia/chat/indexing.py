@@ -30,7 +30,7 @@ from tertulia.search_index.documents import (
 )
 from tertulia.search_index.models import SearchDocument
 
-AT_ONCE = 500
+BATCH_SIZE = 500
 EDITION = 1  # of the word format; a new edition rebuilds the index
 SETTING = "search_index"
 FINAL = (MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.INTERRUPTED, MessageStatus.ERROR)
@@ -205,13 +205,13 @@ def build_index(session: Session) -> Progress:
         for chat_id in chats:
             index_title(session, chat_id)
         progress.chats_after = chats[-1] if chats else progress.chats_after
-        progress.has_chats = len(chats) < AT_ONCE
+        progress.has_chats = len(chats) < BATCH_SIZE
     else:
         messages = session.scalars(_next(Message, progress.messages_after)).all()
         index_stored(session, messages)
         forget_files(session, list(messages))
         progress.messages_after = messages[-1] if messages else progress.messages_after
-        progress.is_built = len(messages) < AT_ONCE
+        progress.is_built = len(messages) < BATCH_SIZE
     now = clock.now()
     insert_if_absent(session, InstanceSetting, name=SETTING, value="", created_at=now, updated_at=now)
     session.execute(
@@ -221,5 +221,5 @@ def build_index(session: Session) -> Progress:
 
 
 def _next(kind: type[Chat] | type[Message], after: str | None) -> sa.Select[str]:
-    query = sa.select(kind.id).order_by(kind.id).limit(AT_ONCE)
+    query = sa.select(kind.id).order_by(kind.id).limit(BATCH_SIZE)
     return query.where(kind.id > after) if after else query

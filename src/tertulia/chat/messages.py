@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.chat.compaction_records import mark_stale
+from tertulia.chat.compaction_records import mark_superseded
 from tertulia.chat.errors import (
     ChatNotFound,
     EmptyMessage,
@@ -367,7 +367,7 @@ def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, wri
     message.details = message.details.model_copy(update={"edited": True})
     forget_files(session, [message_id])
     unlink_attachments(session, message_id)
-    mark_stale(session, chat.id, message_id)
+    mark_superseded(session, chat.id, message_id)
     link_attachments(session, written.attached, message_id=message_id, chat_id=chat.id)
     index_stored(session, [message_id])
 
@@ -386,7 +386,7 @@ def set_context_rule(session: Session, actor: Actor, message_id: MessageId, rule
     old_rule = session.scalars(sa.select(Message.context_rule).where(Message.id == message_id)).one()
     session.execute(sa.update(Message).where(Message.id == message_id).values(context_rule=rule))
     if rule not in (old_rule, ContextRule.PINNED):  # a pinned message is sent whole, so summaries stay valid
-        mark_stale(session, chat.id, message_id)
+        mark_superseded(session, chat.id, message_id)
     return announce_message(session, chat.owner_id, message_id, Operation.UPDATED, with_chat=False)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from tertulia import clock
 from tertulia.chat.parts import Part
-from tertulia.db import Base, Created, Id, JsonOf, Money, Timestamps, closed
+from tertulia.db import Base, CreatedAt, Id, JsonOf, Money, Timestamps, closed
 from tertulia.ids import new_id
 from tertulia.tools.models import ChatApproval, Key
 
@@ -244,7 +244,7 @@ class Tag(Timestamps, Base):
     deleted_at: Mapped[datetime | None]
 
 
-class ChatTag(Created, Base):
+class ChatTag(CreatedAt, Base):
     __tablename__ = "chat_tag"
 
     chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"), primary_key=True)
@@ -322,7 +322,7 @@ class Message(Timestamps, Base):
     parts: Mapped[list[Part]] = mapped_column(JsonOf(list[Part]))
 
 
-class Reaction(Created, Base):
+class Reaction(CreatedAt, Base):
     __tablename__ = "reaction"
 
     message_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"), primary_key=True)
@@ -388,7 +388,7 @@ class ContextOptimization(Timestamps, Base):
     undone_at: Mapped[datetime | None]
 
 
-class DraftChat(Created, Base):
+class DraftChat(CreatedAt, Base):
     """A chat about a draft. The service deletes it with the draft, because other chats have no draft."""
 
     __tablename__ = "draft_chat"

@@ -9,7 +9,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, aliased
 
 from tertulia.accounts.models import User
-from tertulia.accounts.sharing import OWNERS
+from tertulia.accounts.sharing import OWNER_PERMISSIONS
 from tertulia.chat.access import may_read_chat, may_write_chat, owns_chat
 from tertulia.chat.models import (
     Chat,
@@ -211,7 +211,7 @@ def read_chat_row(row: Sequence[Any]) -> ChatRead:
         "updated_at": row[18],
         "last_message": last,
         "owner": None,
-        "permissions": OWNERS,
+        "permissions": OWNER_PERMISSIONS,
     }
 
 

@@ -13,7 +13,7 @@ from tertulia.accounts.access import actor_id
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.accounts.sharing import permissions_of
-from tertulia.chat.access import covers_chat, shared_chat_ids
+from tertulia.chat.access import is_share_of_chat, shared_chat_ids
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat, NotYourChat, ShareTheDraft
 from tertulia.chat.events import CHAT
 from tertulia.chat.indexing import index_title
@@ -105,7 +105,7 @@ def _as_shared(session: Session, actor: Actor, chat: ChatRead, owner_id: str) ->
     name = session.scalars(sa.select(User.name).where(User.id == owner_id)).one()
     return chat | {
         "owner": {"id": owner_id, "name": name},
-        "permissions": permissions_of(session, actor, covers_chat(chat["id"])),
+        "permissions": permissions_of(session, actor, is_share_of_chat(chat["id"])),
         "system_prompt": None,
         "tag_ids": [],
         "pinned_at": None,

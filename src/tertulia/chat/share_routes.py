@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
-from tertulia.accounts.schemas import ShareCreate, ShareMade, ShareRead
+from tertulia.accounts.schemas import ShareCreate, ShareCreated, ShareRead
 from tertulia.chat import service, shares
 from tertulia.chat.schemas import ChatRead, PresenceTold
 from tertulia.http.answers import json_response, no_content
@@ -30,7 +30,7 @@ async def get_shares(caller: CallerDep, chat_id: ChatId) -> Response:
     return json_response({"items": items, "next_cursor": None})
 
 
-@routes.add("POST", "/chats/{chat_id}/shares", access=Access.SIGNED_IN, gives=ShareMade, status=201, problems=(404,))
+@routes.add("POST", "/chats/{chat_id}/shares", access=Access.SIGNED_IN, gives=ShareCreated, status=201, problems=(404,))
 async def post_share(caller: CommandDep, chat_id: ChatId, new: ShareCreate) -> Response:
     return await caller.command_with_secret(201, "token", shares.create_share, chat_id, new)
 
@@ -40,7 +40,7 @@ async def put_presence(caller: CallerDep, chat_id: ChatId, presence: PresenceTol
     """Report that the caller has the chat open. Repeat it every 15 seconds; nothing is stored."""
 
     def find(session: Session, actor: Actor) -> tuple[str, str, str]:
-        return shares.find_company(session, actor, chat_id)
+        return shares.find_presence(session, actor, chat_id)
 
     owner_id, user_id, name = await caller.read(find)
     await caller.service(ChangeFeed).tell_presence(

@@ -9,7 +9,7 @@ from tertulia.accounts import sharing
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import ShareNotFound
 from tertulia.accounts.models import Share, User, UserStatus
-from tertulia.accounts.schemas import ShareCreate, ShareMade, ShareRead
+from tertulia.accounts.schemas import ShareCreate, ShareCreated, ShareRead
 from tertulia.accounts.sharing import Shareable, Shared
 from tertulia.chat.access import may_share_chat
 from tertulia.chat.errors import ChatNotFound, ShareTheDraft
@@ -23,7 +23,7 @@ from tertulia.ids import ChatId, parse_id
 NEAR_THE_END = 20
 
 
-def create_share(session: Session, actor: Actor, chat_id: ChatId, new: ShareCreate) -> ShareMade:
+def create_share(session: Session, actor: Actor, chat_id: ChatId, new: ShareCreate) -> ShareCreated:
     """Share a chat. Raises ChatNotFound, ShareTheDraft, and what `sharing.create_share` raises."""
     lock_shared_chat(session, chat_id)
     shared = _shareable(session, actor, chat_id)
@@ -60,7 +60,7 @@ def _shareable(session: Session, actor: Actor, chat_id: ChatId) -> Shared:
 
 
 @dataclass(frozen=True)
-class OpenDoor:
+class PublicLink:
     """What a public link opens. `share_id` is None for a public chat.
 
     For a draft, `chat_id` is the newest of its chats, if any.
@@ -72,7 +72,7 @@ class OpenDoor:
     draft_id: str | None = None
 
 
-def open_chat(session: Session, token: str, share: Share | None) -> OpenDoor:
+def open_chat(session: Session, token: str, share: Share | None) -> PublicLink:
     """Return the chat of a share, or without one the public chat whose id is `token`. Raises ShareNotFound."""
     is_open: sa.ColumnElement[bool]
     if share is not None:
@@ -89,10 +89,10 @@ def open_chat(session: Session, token: str, share: Share | None) -> OpenDoor:
     )
     if chat_id is None or owner_id is None:
         raise ShareNotFound
-    return OpenDoor(ChatId(chat_id), owner_id, share.id if share else None)
+    return PublicLink(ChatId(chat_id), owner_id, share.id if share else None)
 
 
-def read_shared_chat(session: Session, link: OpenDoor) -> SharedChatRead:
+def read_shared_chat(session: Session, link: PublicLink) -> SharedChatRead:
     """Return the only fields of a chat that strangers see."""
     title, name, count, created_at, last = session.execute(
         sa.select(Chat.title, User.name, Chat.message_count, Chat.created_at, Chat.last_message_at)
@@ -111,7 +111,7 @@ def read_shared_chat(session: Session, link: OpenDoor) -> SharedChatRead:
 EXCERPT = 200
 
 
-def read_preview(session: Session, link: OpenDoor) -> tuple[str, str]:
+def read_preview(session: Session, link: PublicLink) -> tuple[str, str]:
     """Return the title of a chat, and its owner's name with the beginning of the chat."""
     chat = read_shared_chat(session, link)
     first = session.scalar(
@@ -130,7 +130,7 @@ def read_preview(session: Session, link: OpenDoor) -> tuple[str, str]:
 
 
 def list_shared_messages(
-    session: Session, link: OpenDoor, *, leaf: str | None = None, limit: int = 50
+    session: Session, link: PublicLink, *, leaf: str | None = None, limit: int = 50
 ) -> tuple[list[SharedMessageRead], str | None]:
     """Return a page of the branch to `leaf` (default: the head), newest first, and the leaf of the page before it."""
     start = leaf or session.scalar(sa.select(Chat.head_message_id).where(Chat.id == link.chat_id))
@@ -156,7 +156,7 @@ def as_shared(message: MessageRead) -> SharedMessageRead:
     }
 
 
-def is_on_show(session: Session, link: OpenDoor, message_id: str) -> bool:
+def is_on_show(session: Session, link: PublicLink, message_id: str) -> bool:
     """Return whether a message is near the end of the branch that strangers see, where running replies are."""
     head = session.scalar(sa.select(Chat.head_message_id).where(Chat.id == link.chat_id))
     if head is None:
@@ -165,7 +165,7 @@ def is_on_show(session: Session, link: OpenDoor, message_id: str) -> bool:
     return any(row[0] == message_id for row in rows)
 
 
-def find_shared_attachment(session: Session, link: OpenDoor, attachment_id: str) -> str:
+def find_shared_attachment(session: Session, link: PublicLink, attachment_id: str) -> str:
     """Return the id again if a message of the chat, outside threads, has the file. Raises ShareNotFound."""
     file_id = session.scalar(
         sa.select(Attachment.id)
@@ -185,7 +185,7 @@ def find_shared_attachment(session: Session, link: OpenDoor, attachment_id: str)
     return file_id
 
 
-def find_company(session: Session, actor: Actor, chat_id: ChatId) -> tuple[str, str, str]:
+def find_presence(session: Session, actor: Actor, chat_id: ChatId) -> tuple[str, str, str]:
     """Return the owner's id, and the id and name of the actor, to announce presence. Raises ChatNotFound."""
     chat = get_chat(session, actor, chat_id)
     name = session.scalars(sa.select(User.name).where(User.id == actor.user_id)).one()

@@ -14,8 +14,8 @@ from tertulia.files.service import get_attachment
 from tertulia.ids import AttachmentId, ChatId, parse_id
 from tertulia.tools.protocol import Risk, Tool, ToolContext, ToolFailed, ToolResult
 
-MOST_MESSAGES = 100
-MOST_CHARACTERS = 200_000
+MAX_MESSAGES = 100
+MAX_CHARACTERS = 200_000
 _ID = {"type": "string", "minLength": 32, "maxLength": 36}
 
 
@@ -32,7 +32,7 @@ class ReadChat(Tool):
     description = "Read the newest messages of one of the person's chats, oldest first."
     parameters: Mapping[str, Any] = {
         "type": "object",
-        "properties": {"chat_id": _ID, "limit": {"type": "integer", "minimum": 1, "maximum": MOST_MESSAGES}},
+        "properties": {"chat_id": _ID, "limit": {"type": "integer", "minimum": 1, "maximum": MAX_MESSAGES}},
         "required": ["chat_id"],
         "additionalProperties": False,
     }
@@ -51,7 +51,7 @@ def _read_chat(session: Session, chat_id: ChatId, limit: int, actor: Actor) -> s
     messages, older = list_messages(session, actor, chat_id, limit=limit)
     lines = [f"{message['role'].value}: {message['content']}" for message in reversed(messages)]
     head = f"# {chat['title']}" + ("\n[older messages are left out]" if older else "")
-    return "\n\n".join([head, *lines])[:MOST_CHARACTERS]
+    return "\n\n".join([head, *lines])[:MAX_CHARACTERS]
 
 
 class ReadAttachment(Tool):
@@ -62,7 +62,7 @@ class ReadAttachment(Tool):
         "properties": {
             "attachment_id": _ID,
             "start": {"type": "integer", "minimum": 0},
-            "length": {"type": "integer", "minimum": 1, "maximum": MOST_CHARACTERS},
+            "length": {"type": "integer", "minimum": 1, "maximum": MAX_CHARACTERS},
         },
         "required": ["attachment_id"],
         "additionalProperties": False,
@@ -114,7 +114,7 @@ class WriteState(Tool):
     }
     risk = Risk.LOW
     timeout_s = 10.0
-    runs_beside_others = False
+    is_parallel_safe = False
     sends_out = False
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:

@@ -12,7 +12,7 @@ from tertulia.accounts.actor import OPERATOR_ID, Actor
 from tertulia.accounts.models import User, UserRole
 from tertulia.accounts.service import name_key
 from tertulia.clock import now
-from tertulia.data_folder import DataFolderInUse, Running, locked_data_folder
+from tertulia.data_folder import DataFolderInUse, RunningServer, locked_data_folder
 from tertulia.db.migrate import State, upgrade_schema
 from tertulia.db.opening import open_database
 from tertulia.errors import AppError, SettingsError
@@ -62,7 +62,7 @@ async def _write(settings: Settings, work: Callable[[Session], T]) -> T:
         await db.close()
 
 
-def _ask_server(running: Running, method: str, path: str, body: object) -> Any:
+def _ask_server(running: RunningServer, method: str, path: str, body: object) -> Any:
     answer = httpx.request(
         method,
         f"{running.address}/api/v1{path}",

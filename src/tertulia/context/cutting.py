@@ -12,7 +12,7 @@ from tertulia.context.messages import (
     estimate_tokens,
 )
 
-LEAST_RESULT = 24  # fewest tokens of a tool result that are worth sending
+MIN_RESULT = 24  # fewest tokens of a tool result that are worth sending
 OLD_RESULT = 120  # tokens kept of an earlier result if not everything fits
 WITHOUT_ARGUMENTS = '{"left_out": "they were too long"}'
 
@@ -89,7 +89,7 @@ def _fitting(turns: Sequence[Turn], room: int) -> list[Turn] | None:
     """Return the turns with tool results cut to the room; None if not even their text and calls fit."""
     calls = [call for turn in turns for call in turn.calls]
     fixed = sum(estimate_tokens(turn.text) for turn in turns) + sum(call.fixed_tokens for call in calls)
-    if fixed + LEAST_RESULT * len(calls) > room:
+    if fixed + MIN_RESULT * len(calls) > room:
         return None
     lengths = iter(_shares([estimate_tokens(call.result) for call in calls], room - fixed))
     return [
@@ -103,7 +103,7 @@ def _without_arguments(turn: Turn) -> Turn:
         is_long = len(call.arguments) > len(WITHOUT_ARGUMENTS)
         return replace(call, arguments=WITHOUT_ARGUMENTS) if is_long else call
 
-    return Turn(shorten(turn.text, LEAST_RESULT), tuple(cut(call) for call in turn.calls))
+    return Turn(shorten(turn.text, MIN_RESULT), tuple(cut(call) for call in turn.calls))
 
 
 def _shares(wanted: Sequence[int], room: int) -> list[int]:

@@ -10,14 +10,14 @@ from sqlalchemy.orm import Session
 
 from tertulia.chat.compaction_records import announce_optimization
 from tertulia.chat.models import ChatSettings, ContextOptimization, OptimizationType, TriggerReason
-from tertulia.context.branch import COUNT_AT_MOST, Branch, Reading, plan, read_back, read_branch
+from tertulia.context.branch import COUNT_AT_MOST, Branch, PromptSource, plan, read_back, read_branch
 from tertulia.context.compaction.plan import (
     KEPT_SHARE,
-    LEAST_GAIN,
-    MOST_AFFECTED,
+    MAX_AFFECTED,
+    MIN_GAIN,
     SUMMARIZED_SHARE,
+    BranchScan,
     Shortening,
-    Walk,
     affected_by,
     find_boundary,
     load_active,
@@ -46,7 +46,7 @@ class Context:
     system_prompt: str | None  # the chat's own
 
 
-def gather_context(session: Session, reading: Reading, *, price: Price | None = None) -> Context:
+def gather_context(session: Session, reading: PromptSource, *, price: Price | None = None) -> Context:
     """Return as much as fits of the branch that ends in `reading.leaf`, and record the compactions this needs.
 
     A thread is preceded by the branch up to the message that it answers.
@@ -72,10 +72,10 @@ class ContextPlan:
     planned: list[Planned]  # system messages, then the newest part of the branch and earlier pinned messages
     older: int  # omitted messages further back, counted up to COUNT_AT_MOST
     taken: int  # estimated tokens sent in addition to the messages
-    walk: Walk  # with the compactions that apply on the branch
+    walk: BranchScan  # with the compactions that apply on the branch
 
 
-def plan_next(session: Session, reading: Reading, *, factor: float) -> ContextPlan:
+def plan_next(session: Session, reading: PromptSource, *, factor: float) -> ContextPlan:
     fitting = fit(session, reading)
     branch = fitting.branch
     beyond = _beyond(session, fitting)
@@ -91,7 +91,7 @@ def _beyond(session: Session, fitting: Fitting) -> list[Planned]:
     if walk.stop is None:
         return []
     sent = {item.message.message_id for item in fitting.planned}
-    newest_first, _ = read_back(session, walk.stop.boundary, fitting.branch.budget, Walk([]))
+    newest_first, _ = read_back(session, walk.stop.boundary, fitting.branch.budget, BranchScan([]))
     return [
         Planned(message, None, _why_not(walk, message.message_id))
         for message in reversed(newest_first)
@@ -99,7 +99,7 @@ def _beyond(session: Session, fitting: Fitting) -> list[Planned]:
     ]
 
 
-def _why_not(walk: Walk, message_id: str | None) -> Why:
+def _why_not(walk: BranchScan, message_id: str | None) -> Why:
     """Return why a message is omitted.
 
     "summarized" from the summary's oldest message to its boundary, else "truncated".
@@ -123,7 +123,7 @@ class Made:
 
     @property
     def is_worth_it(self) -> bool:
-        return self.tokens_after <= (1 - LEAST_GAIN) * self.tokens_before
+        return self.tokens_after <= (1 - MIN_GAIN) * self.tokens_before
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Fitting:
     made: list[Made]
 
 
-def fit(session: Session, reading: Reading) -> Fitting:
+def fit(session: Session, reading: PromptSource) -> Fitting:
     """Return what is sent, with the compactions it needs. Summaries need a model: see runs/summaries.py."""
     active = load_active(session, reading.chat_id)
     branch = read_branch(session, reading, active)
@@ -156,7 +156,7 @@ def fit(session: Session, reading: Reading) -> Fitting:
 
 def try_shortening(
     session: Session,
-    reading: Reading,
+    reading: PromptSource,
     active: Sequence[Shortening],
     before: Fitting,
     kind: OptimizationType,
@@ -204,7 +204,7 @@ class Maker:
 
 
 def record(
-    session: Session, reading: Reading, compaction: Made, *, maker: Maker | None = None, price: Price | None = None
+    session: Session, reading: PromptSource, compaction: Made, *, maker: Maker | None = None, price: Price | None = None
 ) -> str:
     """Store a compaction and return its id.
 
@@ -225,7 +225,7 @@ def record(
         summary=shortening.summary,
         summary_id=shortening.carried.id if shortening.carried else None,
         oldest_told_id=shortening.oldest_told,
-        affected_messages=[message.message_id for message in reversed(compaction.affected)][:MOST_AFFECTED],
+        affected_messages=[message.message_id for message in reversed(compaction.affected)][:MAX_AFFECTED],
         provider=maker.provider if maker else None,
         model_name=maker.model_name if maker else None,
         cost=maker.cost if maker else None,
@@ -237,7 +237,7 @@ def record(
     return row.id
 
 
-def shorten_now(session: Session, reading: Reading, kind: OptimizationType) -> Made | None:
+def shorten_now(session: Session, reading: PromptSource, kind: OptimizationType) -> Made | None:
     """Plan a requested compaction: truncate half of the context, or compress all but the last question.
 
     Return None if nothing is saved.

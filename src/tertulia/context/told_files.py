@@ -10,8 +10,8 @@ from tertulia.context.cutting import shorten
 from tertulia.context.messages import ContextMessage
 
 CHARACTERS_A_TOKEN = 4  # upper bound
-LEAST_OF_A_FILE = 64  # tokens
-MOST_PICTURES = 10  # the newest; earlier ones are only mentioned in text
+MIN_PER_FILE = 64  # tokens
+MAX_PICTURES = 10  # the newest; earlier ones are only mentioned in text
 
 
 def with_files(
@@ -24,7 +24,7 @@ def with_files(
     files = files_of_messages(session, [message.message_id for message in newest_first if message.message_id])
     if not files:
         return newest_first
-    pictures_left = MOST_PICTURES if sees_pictures else 0
+    pictures_left = MAX_PICTURES if sees_pictures else 0
     spent = 0
     messages = []
     for message in newest_first:
@@ -60,6 +60,6 @@ def _told(session: Session, file: FileContent, room: int) -> str:
     if not file.has_text:
         reason = "a picture that this model cannot see" if file.is_picture else "no readable text"
         return f'<file name="{name}">[{reason}]</file>'
-    room = max(room, LEAST_OF_A_FILE)
+    room = max(room, MIN_PER_FILE)
     text = text_of_file(session, file.attachment_id, room * CHARACTERS_A_TOKEN).replace("</file>", "</ file>")
     return f'<file name="{name}">\n{shorten(text, room)}\n</file>'

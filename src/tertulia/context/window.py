@@ -8,15 +8,15 @@ from tertulia.context.cutting import share, with_short_results, within
 from tertulia.context.messages import ContextMessage
 
 DEFAULT_WINDOW = 8192  # tokens, if neither the model nor the chat sets a window
-LEAST_RESERVE, MOST_RESERVE, RESERVED_SHARE = 1024, 8192, 16
-LEAST_ROOM = 64  # estimated tokens that the messages always have
-LEAST_PINNED = 32  # fewest tokens of a pinned message that are worth sending
+MIN_RESERVE, MAX_RESERVE, RESERVED_SHARE = 1024, 8192, 16
+MIN_ROOM = 64  # estimated tokens that the messages always have
+MIN_PINNED = 32  # fewest tokens of a pinned message that are worth sending
 Why = Literal["newest", "pinned", "fits", "shortened", "compressed", "window", "person", "truncated", "summarized"]
 
 
 def reserve_for_answer(window: int, max_tokens: int | None) -> int:
     """Return the tokens to keep free for the answer: max_tokens, or a sixteenth of the window; at most half of it."""
-    usual = min(max(window // RESERVED_SHARE, LEAST_RESERVE), MOST_RESERVE)
+    usual = min(max(window // RESERVED_SHARE, MIN_RESERVE), MAX_RESERVE)
     return min(max_tokens or usual, window // 2)
 
 
@@ -90,11 +90,11 @@ def _always_sent(
 
 
 def _worth_it(pinned: list[ContextMessage], room: int) -> list[ContextMessage]:
-    """Return as many of the newest pinned messages as can each have LEAST_PINNED tokens, or all of theirs."""
+    """Return as many of the newest pinned messages as can each have MIN_PINNED tokens, or all of theirs."""
     count = 0
     least = 0
     for message in pinned:
-        least += min(message.tokens, LEAST_PINNED)
+        least += min(message.tokens, MIN_PINNED)
         if least > room:
             break
         count += 1

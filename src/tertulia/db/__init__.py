@@ -1,6 +1,6 @@
 """The database: portable types, units of work, one migration history for SQLite and PostgreSQL."""
 
-from tertulia.db.base import Base, Created, Timestamps, table_of
+from tertulia.db.base import Base, CreatedAt, Timestamps, table_of
 from tertulia.db.database import Database, wake
 from tertulia.db.limits import limited_time
 from tertulia.db.prepared import Prepared
@@ -9,7 +9,7 @@ from tertulia.db.upsert import insert_if_absent, rowcount
 
 __all__ = [
     "Base",
-    "Created",
+    "CreatedAt",
     "Database",
     "Id",
     "JsonOf",

@@ -23,13 +23,13 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar = {datetime: UtcTime()}
 
 
-class Created:
+class CreatedAt:
     """A table whose rows never change."""
 
     created_at: Mapped[datetime] = mapped_column(default=clock.now, sort_order=90)
 
 
-class Timestamps(Created):
+class Timestamps(CreatedAt):
     """A table whose rows change. Every update through SQLAlchemy sets `updated_at`."""
 
     updated_at: Mapped[datetime] = mapped_column(default=clock.now, onupdate=clock.now, sort_order=91)

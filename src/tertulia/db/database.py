@@ -14,7 +14,7 @@ from tertulia.errors import StorageUnavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
-WakeListener = Callable[[str], None]
+SignalListener = Callable[[str], None]
 log = logging.getLogger(__name__)
 
 
@@ -27,10 +27,10 @@ class Database(ABC):
     dialect_name: str
 
     def __init__(self) -> None:
-        self._listeners: list[WakeListener] = []
+        self._listeners: list[SignalListener] = []
         self._message_listeners: list[Callable[[str], None]] = []
 
-    def on_wake(self, listener: WakeListener) -> None:
+    def on_wake(self, listener: SignalListener) -> None:
         """Call `listener(signal)` on the event loop after each commit that called `wake(session, signal)`."""
         self._listeners.append(listener)
 
@@ -82,7 +82,7 @@ def signals_of(session: Session) -> set[str]:
     return signals
 
 
-def as_caller_sees(error: BaseException) -> BaseException:
+def to_storage_error(error: BaseException) -> BaseException:
     """Convert errors of a full, locked, unreachable or damaged database to StorageUnavailable. Others stay."""
     driver_error = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError)
     unreachable = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError | OSError)

@@ -23,7 +23,7 @@ def plain_engine(settings: Settings, *, writes: bool = True) -> sa.Engine:
     """Create a synchronous engine, which the caller disposes of. One that only reads may run while the server does."""
     if settings.sqlite_path is not None:
         settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
-        return sqlite_engine(settings.sqlite_path, writes=writes, patience_s=PATIENCE_S)
+        return sqlite_engine(settings.sqlite_path, writes=writes, busy_timeout_s=PATIENCE_S)
     assert settings.database_url is not None
     return sa.create_engine(
         settings.database_url.replace("postgresql://", "postgresql+psycopg://", 1),

@@ -11,7 +11,7 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
-from tertulia.db.database import Database, as_caller_sees, signals_of
+from tertulia.db.database import Database, signals_of, to_storage_error
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class PostgresDatabase(Database):
             async with self._reading.connect() as connection:
                 return await connection.run_sync(lambda sync: work(Session(sync, autoflush=False), *args, **kwargs))
         except Exception as error:
-            seen = as_caller_sees(error)
+            seen = to_storage_error(error)
             raise seen from seen.__cause__
 
     async def write(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -78,10 +78,10 @@ class PostgresDatabase(Database):
                     return await connection.run_sync(_one_unit, work)
             except exc.DBAPIError as error:
                 if getattr(error.orig, "sqlstate", None) not in RETRIABLE or attempt == TRIES - 1:
-                    seen = as_caller_sees(error)
+                    seen = to_storage_error(error)
                     raise seen from seen.__cause__
             except Exception as error:
-                seen = as_caller_sees(error)
+                seen = to_storage_error(error)
                 raise seen from seen.__cause__
         raise AssertionError("unreachable: the last try returns or raises")
 
@@ -118,7 +118,7 @@ class PostgresDatabase(Database):
                 )
                 await connection.commit()
         except Exception as error:
-            seen = as_caller_sees(error)
+            seen = to_storage_error(error)
             raise seen from seen.__cause__
 
 

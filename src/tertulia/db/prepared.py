@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
-from tertulia.db.types import Id, Money, UtcTime, amount_of, moment_of
+from tertulia.db.types import Id, Money, UtcTime, decimal_from_millionths, time_from_microseconds
 from tertulia.ids import format_id
 
 DRIVER = "driver"  # key in session.info of the connection for prepared statements
@@ -115,9 +115,9 @@ def _reader_of(kind: sa.types.TypeEngine[Any]) -> Convert | None:
         case Id():
             return format_id
         case UtcTime():
-            return moment_of
+            return time_from_microseconds
         case Money():
-            return amount_of
+            return decimal_from_millionths
         case sa.Boolean():
             return bool
         case sa.Enum() if kind.enum_class is not None:

@@ -16,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from tertulia.db.database import Database, as_caller_sees, signals_of
+from tertulia.db.database import Database, signals_of, to_storage_error
 from tertulia.errors import StorageUnavailable
 
 P = ParamSpec("P")
@@ -26,10 +26,10 @@ READERS = 3
 log = logging.getLogger(__name__)
 
 
-def sqlite_engine(path: Path, *, writes: bool, patience_s: int = 5) -> sa.Engine:
+def sqlite_engine(path: Path, *, writes: bool, busy_timeout_s: int = 5) -> sa.Engine:
     """Create an engine whose connections set the pragmas below and issue BEGIN themselves.
 
-    `patience_s` is how long to wait while another process writes.
+    `busy_timeout_s` is how long to wait while another process writes.
 
     The driver's own transactions start too late and lose updates, so it runs in autocommit mode.
     """
@@ -47,7 +47,7 @@ def sqlite_engine(path: Path, *, writes: bool, patience_s: int = 5) -> sa.Engine
             "foreign_keys = ON",
             # FULL: a power cut loses no acknowledged commit. Group commit makes up for the cost. Readers do not write.
             f"synchronous = {'FULL' if writes else 'NORMAL'}",
-            f"busy_timeout = {patience_s * 1000}",
+            f"busy_timeout = {busy_timeout_s * 1000}",
             "temp_store = MEMORY",
             "cache_size = -16000",
             "journal_size_limit = 67108864",
@@ -135,7 +135,7 @@ class SqliteDatabase(Database):
             with connection.begin():
                 return work(Session(connection, autoflush=False))
         except Exception as error:
-            seen = as_caller_sees(error)
+            seen = to_storage_error(error)
             raise seen from seen.__cause__
 
     def _write_forever(self, loop: asyncio.AbstractEventLoop, ready: "asyncio.Future[None]") -> None:
@@ -152,7 +152,7 @@ class SqliteDatabase(Database):
                 # The connection can no longer be used. A new one sees the last committed state.
                 log.exception("the writer failed and opens a new connection")
                 for unit in batch:
-                    unit.result, unit.error = None, as_caller_sees(error)
+                    unit.result, unit.error = None, to_storage_error(error)
                 connection.invalidate()
                 connection.close()
                 connection = sqlite_engine(self.path, writes=True).connect()
@@ -190,7 +190,7 @@ class SqliteDatabase(Database):
         except Exception as error:
             # The database cannot be written to now, so trying each unit alone would only take longer.
             for unit in units:
-                unit.error = as_caller_sees(error)
+                unit.error = to_storage_error(error)
             _give_up(connection)
             return True
         try:
@@ -205,7 +205,7 @@ class SqliteDatabase(Database):
                     if not alone:
                         driver.execute("RELEASE unit")
                 except Exception as error:
-                    unit.error = as_caller_sees(error)
+                    unit.error = to_storage_error(error)
                     if alone or not driver.in_transaction:
                         # SQLite rolls back the whole transaction on some errors, such as a full disk.
                         _give_up(connection)
@@ -216,7 +216,7 @@ class SqliteDatabase(Database):
         except Exception as error:
             _give_up(connection)
             for unit in units:
-                unit.error = unit.error or as_caller_sees(error)
+                unit.error = unit.error or to_storage_error(error)
             return False
         return True
 

@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 
 @lru_cache(maxsize=8192)
-def moment_of(microseconds: int) -> datetime:
+def time_from_microseconds(microseconds: int) -> datetime:
     return EPOCH + timedelta(0, 0, microseconds)
 
 
-def amount_of(millionths: int) -> Decimal:
+def decimal_from_millionths(millionths: int) -> Decimal:
     return Decimal(millionths).scaleb(-6) if millionths else NOTHING
 
 
@@ -70,7 +70,7 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
         if isinstance(value, int):
-            return moment_of(value)
+            return time_from_microseconds(value)
         return value.astimezone(UTC) if value is not None else None
 
 
@@ -151,7 +151,7 @@ class Money(TypeDecorator[Decimal]):
         return int(value.quantize(MILLIONTH).scaleb(6))
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
-        return amount_of(value) if isinstance(value, int) else value
+        return decimal_from_millionths(value) if isinstance(value, int) else value
 
 
 def closed(kinds: type[StrEnum]) -> sa.Enum:

@@ -15,18 +15,18 @@ def owns_draft(owner_id: Column) -> ColumnElement[bool]:
 
 
 def may_read_draft(draft_id: Column, owner_id: Column) -> ColumnElement[bool]:
-    return (owner_id == actor_id()) | is_granted(covers_draft(draft_id), Share.can_read)
+    return (owner_id == actor_id()) | is_granted(is_share_of_draft(draft_id), Share.can_read)
 
 
 def may_write_draft(draft_id: Column, owner_id: Column) -> ColumnElement[bool]:
-    return (owner_id == actor_id()) | is_granted(covers_draft(draft_id), Share.can_write)
+    return (owner_id == actor_id()) | is_granted(is_share_of_draft(draft_id), Share.can_write)
 
 
 def may_share_draft(draft_id: Column, owner_id: Column) -> ColumnElement[bool]:
-    return (owner_id == actor_id()) | is_granted(covers_draft(draft_id), Share.can_share)
+    return (owner_id == actor_id()) | is_granted(is_share_of_draft(draft_id), Share.can_share)
 
 
-def covers_draft(draft_id: Column | str) -> ColumnElement[bool]:
+def is_share_of_draft(draft_id: Column | str) -> ColumnElement[bool]:
     """Build the condition that a share is of the draft."""
     return Share.draft_id == draft_id
 

@@ -13,12 +13,12 @@ from tertulia.drafts.text import Change, apply_changes, changes_between
 _FENCE = re.compile(r"\A\s*```[a-z]*\n(.*)\n?```\s*\Z", re.DOTALL)
 NEAR = 90  # of 100: minimum similarity of a place to the text that the model quotes
 FUZZY = range(12, 600)  # characters; shorter and longer quotes must match exactly
-MOST_FUZZY = 20  # searches per reply: each takes up to 30 ms in a long text
+MAX_FUZZY = 20  # searches per reply: each takes up to 30 ms in a long text
 SNAPPED_WITHIN = 8  # characters by which a similar place is moved to word boundaries
-LEAST_KEPT = 0.3  # share of a text that a rewrite must keep; otherwise the reply is something else
+MIN_KEPT = 0.3  # share of a text that a rewrite must keep; otherwise the reply is something else
 LONG_PASSAGE = 500  # characters: a shorter selection may be replaced completely
 JOINED_WITHIN = 3  # characters between two changes that are shown as one edit
-MOST_EDITS = 1000  # of one proposal: more changes are joined into larger edits, more blocks are ignored
+MAX_EDITS = 1000  # of one proposal: more changes are joined into larger edits, more blocks are ignored
 
 RULES = """\
 Propose changes to the draft as blocks of this form, one for each place, in the order of the text:
@@ -74,7 +74,7 @@ def _blocks(reply: str) -> list[tuple[str, str]]:
     """Parse the complete blocks into (find, replace), in one pass: a reply may be a million characters long."""
     blocks: list[tuple[str, str]] = []
     at = 0
-    while len(blocks) < MOST_EDITS:
+    while len(blocks) < MAX_EDITS:
         start = reply.find("<edit>", at)
         end = reply.find("</edit>", start) if start >= 0 else -1
         if end < 0:
@@ -109,7 +109,7 @@ def _trimmed(text: str) -> str:
 def _edits_of_rewrite(text: str, new: str, offset: int) -> list[PlacedEdit]:
     changes = changes_between(text, new)
     removed = sum(change.end - change.start for change in changes)
-    if len(text) - removed < LEAST_KEPT * len(text):
+    if len(text) - removed < MIN_KEPT * len(text):
         return []
     return _edits_between(text, new, offset)
 
@@ -119,7 +119,7 @@ def _edits_between(old: str, new: str, offset: int) -> list[PlacedEdit]:
     changes = changes_between(old, new)
     within = JOINED_WITHIN
     groups = _grouped(changes, within)
-    while len(groups) > MOST_EDITS:
+    while len(groups) > MAX_EDITS:
         within *= 4
         groups = _grouped(changes, within)
     edits = []
@@ -147,7 +147,7 @@ class _Places:
         self._text = text
         self._after = 0
         self._taken: list[tuple[int, int]] = []  # in rising order
-        self._fuzzy_left = MOST_FUZZY
+        self._fuzzy_left = MAX_FUZZY
 
     def place(self, find: str, replacement: str) -> PlacedEdit:
         stretch = self._find(find)

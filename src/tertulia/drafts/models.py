@@ -6,7 +6,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tertulia.db import Base, Created, Id, Timestamps, closed
+from tertulia.db import Base, CreatedAt, Id, Timestamps, closed
 from tertulia.ids import new_id
 
 MAX_CONTENT = 500_000  # characters
@@ -59,7 +59,7 @@ class Draft(Timestamps, Base):
     import_id: Mapped[str | None] = mapped_column(sa.String(200))  # its id in the Tertulia it was exported from
 
 
-class DraftVersion(Created, Base):
+class DraftVersion(CreatedAt, Base):
     """One immutable state of a draft. `content` and `authorship` are packed, see drafts/packing.py."""
 
     __tablename__ = "draft_version"
@@ -129,7 +129,7 @@ class DraftWorkingCopy(Timestamps, Base):
     window_id: Mapped[str] = mapped_column(sa.String(40))  # of the window that stored it
 
 
-class AttachedDraft(Created, Base):
+class AttachedDraft(CreatedAt, Base):
     """A draft that is included in the prompts of a chat that is not about it."""
 
     __tablename__ = "attached_draft"
@@ -185,7 +185,7 @@ class EditStatus(StrEnum):
     MISPLACED = "misplaced"  # the text to change is not, or no longer, in the draft
 
 
-class ProposalEdit(Created, Base):
+class ProposalEdit(CreatedAt, Base):
     __tablename__ = "proposal_edit"
     __table_args__ = (
         sa.UniqueConstraint("proposal_id", "position"),

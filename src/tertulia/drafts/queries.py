@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tertulia.accounts.models import User
-from tertulia.accounts.sharing import OWNERS
+from tertulia.accounts.sharing import OWNER_PERMISSIONS
 from tertulia.drafts.models import Draft, DraftVersion
 from tertulia.drafts.schemas import DraftListed, VersionListed
 
@@ -30,7 +30,7 @@ def read_draft_row(row: sa.Row[*tuple[Any, ...]]) -> DraftListed:
     """Convert a row of DRAFTS as the draft's owner sees it."""
     values = row._asdict()
     values.pop("user_id")
-    return {**values, "owner": None, "permissions": OWNERS}  # type: ignore[typeddict-item]
+    return {**values, "owner": None, "permissions": OWNER_PERMISSIONS}  # type: ignore[typeddict-item]
 
 
 _PARENT = sa.orm.aliased(DraftVersion)

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.caller import CallerDep, CommandDep, Otherwise
-from tertulia.accounts.schemas import ShareCreate, ShareMade, ShareRead
+from tertulia.accounts.caller import CallerDep, CommandDep, StatusOverride
+from tertulia.accounts.schemas import ShareCreate, ShareCreated, ShareRead
 from tertulia.chat.schemas import ChatRead
 from tertulia.drafts import attached, service, shares, working_copies
 from tertulia.drafts.errors import DraftChanged, IfMatchMissing
@@ -147,7 +147,7 @@ async def post_version(caller: CommandDep, draft_id: DraftId, new: VersionCreate
 
     def save(session: Session, actor: Actor) -> object:
         version, is_new = service.create_version(session, actor, draft_id, new)
-        return version if is_new else Otherwise(200, version)
+        return version if is_new else StatusOverride(200, version)
 
     return await caller.command(201, save)
 
@@ -299,7 +299,7 @@ async def get_shares(caller: CallerDep, draft_id: DraftId) -> Response:
 
 
 @draft_company_routes.add(
-    "POST", "/drafts/{draft_id}/shares", access=Access.SIGNED_IN, gives=ShareMade, status=201, problems=(404,)
+    "POST", "/drafts/{draft_id}/shares", access=Access.SIGNED_IN, gives=ShareCreated, status=201, problems=(404,)
 )
 async def post_share(caller: CommandDep, draft_id: DraftId, new: ShareCreate) -> Response:
     return await caller.command_with_secret(201, "token", shares.create_share, draft_id, new)

@@ -16,7 +16,7 @@ from tertulia.chat.schemas import ChatCreate, ChatRead
 from tertulia.chat.service import announce_chat, create_chat, get_chat, get_message
 from tertulia.db import rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
-from tertulia.drafts.access import covers_draft, may_read_draft, owns_draft
+from tertulia.drafts.access import is_share_of_draft, may_read_draft, owns_draft
 from tertulia.drafts.announce import announce_draft, announce_version
 from tertulia.drafts.errors import DraftChanged, DraftNotFound, DraftTooLong, NotYourDraft
 from tertulia.drafts.models import MAX_CONTENT, Draft, DraftVersion, GenerationSource
@@ -162,7 +162,7 @@ def read_for(session: Session, actor: Actor, row: sa.Row[*tuple[Any, ...]]) -> D
     if row.user_id == actor.user_id:
         return listed
     name = session.scalars(sa.select(User.name).where(User.id == row.user_id)).one()
-    permissions = permissions_of(session, actor, covers_draft(row.id))
+    permissions = permissions_of(session, actor, is_share_of_draft(row.id))
     return {**listed, "owner": {"id": row.user_id, "name": name}, "permissions": permissions}
 
 

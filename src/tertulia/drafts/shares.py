@@ -11,11 +11,11 @@ from tertulia.accounts.access import actor_id
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import ShareNotFound
 from tertulia.accounts.models import Share, User, UserStatus
-from tertulia.accounts.schemas import ShareCreate, ShareMade, ShareRead
+from tertulia.accounts.schemas import ShareCreate, ShareCreated, ShareRead
 from tertulia.accounts.sharing import Shareable, Shared
 from tertulia.chat import shares as chat_shares
 from tertulia.chat.models import Chat, DraftChat, Visibility
-from tertulia.chat.shares import OpenDoor
+from tertulia.chat.shares import PublicLink
 from tertulia.drafts.access import may_share_draft, shared_draft_ids
 from tertulia.drafts.errors import DraftNotFound
 from tertulia.drafts.models import Draft, DraftVersion
@@ -26,7 +26,7 @@ from tertulia.drafts.versions import load_text, lock_any_draft
 from tertulia.ids import ChatId, DraftId
 
 
-def create_share(session: Session, actor: Actor, draft_id: DraftId, new: ShareCreate) -> ShareMade:
+def create_share(session: Session, actor: Actor, draft_id: DraftId, new: ShareCreate) -> ShareCreated:
     """Share a draft. Raises DraftNotFound, and the errors of sharing.create_share."""
     lock_any_draft(session, draft_id)  # first, as permission may be revoked while waiting for the lock
     of_draft = sa.select(DraftChat.chat_id).where(DraftChat.draft_id == draft_id)
@@ -62,7 +62,7 @@ def list_shared_drafts(session: Session, actor: Actor) -> list[DraftListed]:
     return [read_for(session, actor, row) for row in rows]
 
 
-def open_door(session: Session, token: str, *, actor: Actor | None = None) -> OpenDoor:
+def resolve_public_link(session: Session, token: str, *, actor: Actor | None = None) -> PublicLink:
     """Find what a public link opens: a chat, or a draft with its newest chat. Raises ShareNotFound."""
     share = sharing.find_by_token(session, token, actor=actor)
     if share is None or share.draft_id is None:
@@ -82,10 +82,10 @@ def open_door(session: Session, token: str, *, actor: Actor | None = None) -> Op
         .order_by(DraftChat.chat_id.desc())
         .limit(1)
     )
-    return OpenDoor(ChatId(chat_id) if chat_id else None, owner_id, share.id, draft_id)
+    return PublicLink(ChatId(chat_id) if chat_id else None, owner_id, share.id, draft_id)
 
 
-def read_shared(session: Session, door: OpenDoor) -> SharedRead:
+def read_shared(session: Session, door: PublicLink) -> SharedRead:
     """Return what strangers see. A draft has its current text, without versions and working copies."""
     if door.draft_id is None:
         return {**chat_shares.read_shared_chat(session, door), "draft": None}
@@ -144,7 +144,7 @@ def _read_shared_draft(session: Session, draft_id: str) -> SharedDraftRead:
 def read_preview(session: Session, token: str) -> tuple[str, str] | None:
     """Return the title and the beginning of what a link opens for everyone, or None if it opens nothing."""
     try:
-        link = open_door(session, token)
+        link = resolve_public_link(session, token)
     except ShareNotFound:
         return None
     if link.draft_id is None:

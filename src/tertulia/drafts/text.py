@@ -20,7 +20,7 @@ _TOKENS = re.compile(
 _WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 # Above this (tokens times tokens) two ranges count as rewritten, because comparing them would take seconds.
-MOST_COMPARED = 200_000_000
+MAX_COMPARED = 200_000_000
 
 
 class Change(NamedTuple):
@@ -89,7 +89,7 @@ def _differing(old: Sequence[str], new: Sequence[str], at: int, new_at: int) -> 
     old, new = old[first : len(old) - last], new[first : len(new) - last]
     if not old and not new:
         return []
-    if not old or not new or len(old) * len(new) > MOST_COMPARED:
+    if not old or not new or len(old) * len(new) > MAX_COMPARED:
         return [(at, at + sum(map(len, old)), new_at, new_at + sum(map(len, new)))]
     places, new_places = _places(old, at), _places(new, new_at)
     ranges: list[tuple[int, int, int, int]] = []

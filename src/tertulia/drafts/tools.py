@@ -12,8 +12,8 @@ from tertulia.drafts.service import get_draft, list_drafts
 from tertulia.ids import DraftId
 from tertulia.tools.protocol import Risk, Tool, ToolContext, ToolFailed, ToolResult
 
-MOST_CHARACTERS = 200_000
-MOST_EDITS = 50
+MAX_CHARACTERS = 200_000
+MAX_EDITS = 50
 _ID = {"type": "string", "minLength": 32, "maxLength": 36}
 
 
@@ -51,7 +51,7 @@ class ReadDraft(Tool):
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         draft_id = DraftId(checked_id(arguments["draft_id"]))
         draft = await context.read(lambda session: get_draft(session, context.actor, draft_id))
-        return ToolResult(draft["current_version"]["content"][:MOST_CHARACTERS])
+        return ToolResult(draft["current_version"]["content"][:MAX_CHARACTERS])
 
 
 class EditDraft(Tool):
@@ -67,7 +67,7 @@ class EditDraft(Tool):
             "edits": {
                 "type": "array",
                 "minItems": 1,
-                "maxItems": MOST_EDITS,
+                "maxItems": MAX_EDITS,
                 "items": {
                     "type": "object",
                     "properties": {"find": {"type": "string", "minLength": 1}, "replace": {"type": "string"}},

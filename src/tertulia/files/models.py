@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tertulia.db import Base, Created, Id, JsonOf, Timestamps, closed
+from tertulia.db import Base, CreatedAt, Id, JsonOf, Timestamps, closed
 from tertulia.ids import new_id
 
 MAX_FILE_BYTES = 100 * 1024 * 1024
@@ -101,7 +101,7 @@ class BlobContent(Base):
     created_at: Mapped[datetime]
 
 
-class MessageAttachment(Created, Base):
+class MessageAttachment(CreatedAt, Base):
     """A use of a file in a message. If the file is deleted, its name stays."""
 
     __tablename__ = "message_attachment"

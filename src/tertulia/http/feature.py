@@ -3,7 +3,7 @@
 from tertulia.features import Feature
 from tertulia.http import health, web
 from tertulia.http.clients import OutboundClients
-from tertulia.http.limits import TryLimits
+from tertulia.http.limits import RateLimits
 from tertulia.http.paging import Cursors
 from tertulia.keyring import KeyRing
 from tertulia.services import Provides
@@ -16,7 +16,7 @@ def feature() -> Feature:
         (
             health.routes,
             web.routes,
-            Provides(TryLimits, lambda _: TryLimits()),
+            Provides(RateLimits, lambda _: RateLimits()),
             Provides(Cursors, lambda services: Cursors(services.get(KeyRing))),
             Provides(OutboundClients, lambda services: OutboundClients(services.get(Settings))),
         ),

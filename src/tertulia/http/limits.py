@@ -9,12 +9,12 @@ from tertulia.errors import TooMany
 MAX_KEYS = 10_000
 
 
-class TooManyTries(TooMany):
+class TooManyAttempts(TooMany):
     code = "too_many_tries"
 
 
 @dataclass(frozen=True)
-class TryLimit:
+class RateLimit:
     """At most `tries` in `window_s` seconds for each key."""
 
     name: str
@@ -22,13 +22,13 @@ class TryLimit:
     window_s: float
 
 
-class TryLimits:
+class RateLimits:
     """The tries of one app. Of each limit, the keys that were used longest ago are dropped beyond `MAX_KEYS`."""
 
     def __init__(self) -> None:
-        self._seen: dict[TryLimit, OrderedDict[str, deque[float]]] = {}
+        self._seen: dict[RateLimit, OrderedDict[str, deque[float]]] = {}
 
-    def take(self, limit: TryLimit, key: str) -> None:
+    def take(self, limit: RateLimit, key: str) -> None:
         """Count one try. Raises TooManyTries with the seconds to wait if none is left."""
         now = time.monotonic()
         keys = self._seen.setdefault(limit, OrderedDict())
@@ -40,5 +40,5 @@ class TryLimits:
             moments.popleft()
         if len(moments) >= limit.tries:
             wait = int(limit.window_s - (now - moments[0])) + 1
-            raise TooManyTries(f"Too many tries. Wait {wait} seconds, then try again.", retry_after_s=wait)
+            raise TooManyAttempts(f"Too many tries. Wait {wait} seconds, then try again.", retry_after_s=wait)
         moments.append(now)

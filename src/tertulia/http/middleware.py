@@ -34,7 +34,7 @@ CSP = (
 _HEADERS["Content-Security-Policy"] = CSP.format(nonce="")
 
 
-class Edge:
+class EdgeMiddleware:
     """ASGI middleware that starts no task, so that streams pass through it unchanged."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -104,10 +104,10 @@ class Edge:
                 title="Unknown host",
                 request_id=request_id,
             )
-        if scope["method"] not in SAFE_METHODS and not self._from_our_page(headers, host):
+        if scope["method"] not in SAFE_METHODS and not self._is_same_site_call(headers, host):
             detail = "This call does not come from a page of this server, or does not have the header X-Tertulia: 1."
             return problem(403, "cross_site", detail, title="Not allowed", request_id=request_id)
-        if scope["path"].endswith("/events") and not self._may_listen(headers, host):
+        if scope["path"].endswith("/events") and not self._may_open_stream(headers, host):
             return problem(
                 403,
                 "cross_site",
@@ -117,7 +117,7 @@ class Edge:
             )
         return None
 
-    def _may_listen(self, headers: Mapping[str, str], host: str) -> bool:
+    def _may_open_stream(self, headers: Mapping[str, str], host: str) -> bool:
         """Return whether the page may open a stream. A GET that stays open for hours needs this check too."""
         origin = headers.get("origin")
         ours = origin is None or origin == self.public_origin or urlsplit(origin).netloc == host
@@ -126,7 +126,7 @@ class Edge:
     def _known_host(self, host: str) -> bool:
         return host == self.public_host or host.rsplit(":", 1)[0] in LOOPBACK or host in LOOPBACK
 
-    def _from_our_page(self, headers: Mapping[str, str], host: str) -> bool:
+    def _is_same_site_call(self, headers: Mapping[str, str], host: str) -> bool:
         """Return whether the call comes from our page, or from a program: no origin headers and no cookie."""
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if site is None and origin is None and "cookie" not in headers:

@@ -63,7 +63,7 @@ def problem(
     title: str | None = None,
     request_id: str | None = None,
     field_errors: list[FieldError] | None = None,
-    extra: Mapping[str, errors.Told] | None = None,
+    extra: Mapping[str, errors.ErrorValue] | None = None,
     retry_after_s: int | None = None,
 ) -> Response:
     body: dict[str, object] = {

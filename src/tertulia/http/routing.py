@@ -222,7 +222,7 @@ class _Json(Response):
     media_type = "application/json"
 
 
-def refuse_undeclared(app: FastAPI) -> None:
+def require_declared_access(app: FastAPI) -> None:
     """Deny by default: raise RuntimeError for a route that does not declare who may call it."""
     for route in app.routes:
         if not isinstance(route, APIRoute) or "x-access" not in (route.openapi_extra or {}):

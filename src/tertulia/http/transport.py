@@ -70,7 +70,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
         kept = self._idle.get(origin)
         while kept:
             _, connection = kept.pop()
-            if connection.is_untouched:
+            if connection.is_reusable:
                 return connection
             connection.close()
         return None
@@ -142,7 +142,7 @@ class _Connection(asyncio.Protocol):
         self._wake()
 
     @property
-    def is_untouched(self) -> bool:
+    def is_reusable(self) -> bool:
         """Return whether nothing unexpected arrived, such as a close, including what the loop has not read yet."""
         if self._ended or self._received or self._transport is None or self._transport.is_closing():
             return False
@@ -208,8 +208,8 @@ class _Reply(httpx.AsyncByteStream):
         self._pieces: list[bytes] = []
         self._has_head = False
         self._is_complete = False
-        self._without_body = 0  # bytes since the last body byte: heads, chunk sizes, trailers
-        self._may_stay = False  # the connection can be used for another call
+        self._bytes_without_body = 0  # bytes since the last body byte: heads, chunk sizes, trailers
+        self._can_reuse = False  # the connection can be used for another call
         self._is_released = False
 
     async def read_head(self) -> None:
@@ -243,22 +243,22 @@ class _Reply(httpx.AsyncByteStream):
         if self._is_released:
             return
         self._is_released = True
-        if self._may_stay:
+        if self._can_reuse:
             self._connection.listen()
             self._transport.keep(self._origin, self._connection)
         else:
             self._connection.close()
 
     def _feed(self, received: bytes) -> None:
-        self._without_body += len(received)
+        self._bytes_without_body += len(received)
         try:
             self._parser.feed_data(received)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if self._is_complete:  # ignore data after a complete answer, and do not reuse the connection
-                self._may_stay = False
+                self._can_reuse = False
                 return
             raise httpx.RemoteProtocolError(f"the answer is not HTTP: {error}") from error
-        if self._has_head and not self._is_complete and self._without_body > MAX_HEAD_BYTES:
+        if self._has_head and not self._is_complete and self._bytes_without_body > MAX_HEAD_BYTES:
             raise httpx.RemoteProtocolError(f"more than {MAX_HEAD_BYTES} bytes arrived that are not part of the answer")
 
     def _ends_by_closing(self) -> bool:
@@ -267,7 +267,7 @@ class _Reply(httpx.AsyncByteStream):
 
     def on_message_begin(self) -> None:
         if self._is_complete:  # a second answer was not requested
-            self._may_stay = False
+            self._can_reuse = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._has_head:
@@ -279,7 +279,7 @@ class _Reply(httpx.AsyncByteStream):
             self.status, self._has_head = status, True
 
     def on_body(self, body: bytes) -> None:
-        self._without_body = 0
+        self._bytes_without_body = 0
         if not self._is_complete:
             self._pieces.append(body)
 
@@ -287,7 +287,7 @@ class _Reply(httpx.AsyncByteStream):
         if not self._has_head:  # 100 Continue or 103 Early Hints: the answer itself follows
             self.headers.clear()
         elif not self._is_complete:
-            self._is_complete, self._may_stay = True, self._parser.should_keep_alive()
+            self._is_complete, self._can_reuse = True, self._parser.should_keep_alive()
 
 
 @cache

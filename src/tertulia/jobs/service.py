@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 MORE = object()
 
 
-AGAIN_S = 0.5  # pause before a job that returned MORE runs again
+REPEAT_DELAY_S = 0.5  # pause before a job that returned MORE runs again
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Scheduler:
                 log.warning("job %s: %s", job.name, error.detail)
             except Exception:
                 log.exception("job %s failed", job.name)
-            await asyncio.sleep(AGAIN_S if result is MORE else job.every_s)
+            await asyncio.sleep(REPEAT_DELAY_S if result is MORE else job.every_s)
 
 
 def run_under_lease(session: Session, job: Job, *, owner: str) -> object:

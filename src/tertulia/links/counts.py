@@ -7,7 +7,7 @@ from tertulia.db import Database
 from tertulia.jobs.flusher import Flusher
 
 
-class LinkCounts(Flusher):
+class LinkOpenCounts(Flusher):
     """Counts in memory and writes once a minute, because reading must not write."""
 
     def __init__(self, db: Database) -> None:

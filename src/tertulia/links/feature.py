@@ -8,7 +8,7 @@ from tertulia.errors import AppError
 from tertulia.features import Feature
 from tertulia.http.web import LinkPreviews, PageHead
 from tertulia.links import routes
-from tertulia.links.counts import LinkCounts
+from tertulia.links.counts import LinkOpenCounts
 from tertulia.services import Provides, Services
 
 
@@ -17,7 +17,7 @@ def feature() -> Feature:
         "links",
         (
             routes.routes,
-            Provides(LinkCounts, lambda services: LinkCounts(services.get(Database))),
+            Provides(LinkOpenCounts, lambda services: LinkOpenCounts(services.get(Database))),
             Provides(LinkPreviews, lambda services: LinkPreviews(_previews(services))),
         ),
     )

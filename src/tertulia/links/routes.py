@@ -16,20 +16,20 @@ from tertulia.accounts.models import UserRole
 from tertulia.accounts.streams import OpenStreams
 from tertulia.chat import shares
 from tertulia.chat.schemas import SharedMessageRead
-from tertulia.chat.shares import OpenDoor
+from tertulia.chat.shares import PublicLink
 from tertulia.db import Database
 from tertulia.drafts.schemas import SharedRead
-from tertulia.drafts.shares import open_door, read_shared
+from tertulia.drafts.shares import read_shared, resolve_public_link
 from tertulia.files.routes import RangeHeader, send_file, send_thumbnail
 from tertulia.files.service import StoredFile, stored_file, stored_thumbnail
 from tertulia.files.store import FileStore
 from tertulia.http.answers import json_response
-from tertulia.http.limits import TryLimit, TryLimits
+from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes, service_of
 from tertulia.http.sse import EventStream
 from tertulia.ids import AnyId, RunId, UserId
-from tertulia.links.counts import LinkCounts
+from tertulia.links.counts import LinkOpenCounts
 from tertulia.realtime.feed import ChangeFeed
 from tertulia.runs.engine.executor import RunExecutor
 from tertulia.runs.engine.follow import follow_run, read_run_and_message
@@ -38,19 +38,19 @@ from tertulia.runs.engine.remote import RemoteRuns
 LOOKS_A_MINUTE = 3000  # per address, which a whole office may share
 # The only events of a reply's stream that are sent through a public link.
 _WORDS = (b"text.delta", b"reasoning.delta", b"tool.requested", b"message.reset")
-CallerOrNobody = Annotated[Caller | None, Depends(find_caller)]
+OptionalCaller = Annotated[Caller | None, Depends(find_caller)]
 
 
 routes = Routes("shared")
 
 
-LOOKS = TryLimit("public links", LOOKS_A_MINUTE, 60)
+LOOKS = RateLimit("public links", LOOKS_A_MINUTE, 60)
 
 
-async def opened(request: Request, token: str, caller: Caller | None) -> tuple[OpenDoor, Actor | None]:
-    service_of(request, TryLimits).take(LOOKS, request.scope.get("client_address", ""))
+async def opened(request: Request, token: str, caller: Caller | None) -> tuple[PublicLink, Actor | None]:
+    service_of(request, RateLimits).take(LOOKS, request.scope.get("client_address", ""))
     actor = await caller.actor() if caller is not None else None
-    return await service_of(request, Database).read_hot(open_door, token, actor=actor), actor
+    return await service_of(request, Database).read_hot(resolve_public_link, token, actor=actor), actor
 
 
 def stream(
@@ -59,22 +59,24 @@ def stream(
     held = ExitStack()
     closed = held.enter_context(
         service_of(request, OpenStreams).opened(
-            actor, still=lambda session: _still_open(session, token, actor), counted_as=_guest(request, actor)
+            actor,
+            is_still_allowed=lambda session: _still_open(session, token, actor),
+            counted_as=_guest(request, actor),
         )
     )
     return EventStream(source(closed), closed, held)
 
 
 @routes.add("GET", "/shared/{token}", access=Access.PUBLIC, gives=SharedRead, problems=(404, 429))
-async def get_shared(request: Request, token: str, caller: CallerOrNobody) -> Response:
+async def get_shared(request: Request, token: str, caller: OptionalCaller) -> Response:
     link, _ = await opened(request, token, caller)
-    service_of(request, LinkCounts).add(link.share_id)
+    service_of(request, LinkOpenCounts).add(link.share_id)
     return json_response(await service_of(request, Database).read_hot(read_shared, link))
 
 
 @routes.add("GET", "/shared/{token}/messages", access=Access.PUBLIC, gives=Page[SharedMessageRead], problems=(404, 429))
 async def get_shared_messages(
-    request: Request, token: str, caller: CallerOrNobody, limit: Limit = 50, cursor: CursorText = None
+    request: Request, token: str, caller: OptionalCaller, limit: Limit = 50, cursor: CursorText = None
 ) -> Response:
     cursors = service_of(request, Cursors)
     link, _ = await opened(request, token, caller)
@@ -87,7 +89,7 @@ async def get_shared_messages(
 
 
 @routes.add("GET", "/shared/{token}/events", access=Access.PUBLIC, problems=(404, 429), stream="SharedEvent")
-async def get_shared_events(request: Request, token: str, caller: CallerOrNobody) -> EventStream:
+async def get_shared_events(request: Request, token: str, caller: OptionalCaller) -> EventStream:
     link, actor = await opened(request, token, caller)
     return stream(
         request,
@@ -106,7 +108,7 @@ async def get_shared_events(request: Request, token: str, caller: CallerOrNobody
     problems=(404, 429),
     stream="SharedRunEvent",
 )
-async def get_shared_run_events(request: Request, token: str, run_id: RunId, caller: CallerOrNobody) -> EventStream:
+async def get_shared_run_events(request: Request, token: str, run_id: RunId, caller: OptionalCaller) -> EventStream:
     """Stream the text of a reply while it is written, until the run ends."""
     db = service_of(request, Database)
     link, actor = await opened(request, token, caller)
@@ -136,7 +138,7 @@ async def get_shared_run_events(request: Request, token: str, run_id: RunId, cal
     "GET", "/shared/{token}/attachments/{attachment_id}/content", access=Access.PUBLIC, problems=(404, 416, 429)
 )
 async def get_shared_content(
-    request: Request, token: str, attachment_id: AnyId, caller: CallerOrNobody, range: RangeHeader = None
+    request: Request, token: str, attachment_id: AnyId, caller: OptionalCaller, range: RangeHeader = None
 ) -> Response:
     link, _ = await opened(request, token, caller)
 
@@ -147,7 +149,7 @@ async def get_shared_content(
 
 
 @routes.add("GET", "/shared/{token}/attachments/{attachment_id}/thumbnail", access=Access.PUBLIC, problems=(404, 429))
-async def get_shared_thumbnail(request: Request, token: str, attachment_id: AnyId, caller: CallerOrNobody) -> Response:
+async def get_shared_thumbnail(request: Request, token: str, attachment_id: AnyId, caller: OptionalCaller) -> Response:
     link, _ = await opened(request, token, caller)
 
     def find(session: Session) -> bytes:
@@ -162,7 +164,7 @@ def _guest(request: Request, actor: Actor | None) -> str:
 
 def _still_open(session: Session, token: str, actor: Actor | None) -> bool:
     try:
-        open_door(session, token, actor=actor)
+        resolve_public_link(session, token, actor=actor)
     except ShareNotFound:
         return False
     return True

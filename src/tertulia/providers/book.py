@@ -110,7 +110,7 @@ def _flat(price: object) -> Decimal | None:
     return base if isinstance(base, Decimal) and base < 1_000_000 else None
 
 
-class ModelBook:
+class ModelRegistry:
     """The catalogue in memory, by vendor. It is reloaded periodically, because another process may refresh it."""
 
     def __init__(self, db: Database) -> None:

@@ -20,7 +20,7 @@ from tertulia.http.outbound import Timeouts
 from tertulia.ids import ProviderConfigId
 from tertulia.keyring import KeyRing
 from tertulia.providers.adapters import Access, build_adapter
-from tertulia.providers.book import KnownModel, ModelBook
+from tertulia.providers.book import KnownModel, ModelRegistry
 from tertulia.providers.configs import OpenedConfig, find_opened, open_config, provider_key, split_key, store_reading
 from tertulia.providers.errors import ModelUnknown, NoModel
 from tertulia.providers.models import ListedModel, ProviderConfig
@@ -166,7 +166,7 @@ class ModelCatalogue:
         self,
         db: Database,
         ring: KeyRing,
-        book: ModelBook,
+        book: ModelRegistry,
         *,
         local: BuiltIn | None,
         operator: Sequence[OperatorProvider],

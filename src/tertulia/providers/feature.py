@@ -9,7 +9,7 @@ from tertulia.jobs.service import Job, Jobs
 from tertulia.keyring import KeyRing
 from tertulia.providers import events, routes
 from tertulia.providers.adapters import Access
-from tertulia.providers.book import ModelBook, refresh_catalogue
+from tertulia.providers.book import ModelRegistry, refresh_catalogue
 from tertulia.providers.catalogue import ModelCatalogue, OperatorProvider, operator_provider
 from tertulia.providers.local.supervisor import LocalModel
 from tertulia.providers.prices import PriceLoader
@@ -46,7 +46,7 @@ def _catalogue(services: Services) -> ModelCatalogue:
     return ModelCatalogue(
         db,
         services.get(KeyRing),
-        ModelBook(db),
+        ModelRegistry(db),
         local=services.find(LocalModel),
         operator=_operator_providers(services.get(Settings), clients),
         client=clients.guarded,

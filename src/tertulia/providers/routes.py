@@ -10,7 +10,7 @@ from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.confirmation import require_confirmed
 from tertulia.accounts.models import User
 from tertulia.http.answers import json_response
-from tertulia.http.limits import TryLimit, TryLimits
+from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ProviderConfigId
@@ -44,7 +44,7 @@ def get_default_model(session: Session, actor: Actor) -> str | None:
 routes = Routes("providers")
 
 
-TESTS = TryLimit("provider tests", TESTS_A_MINUTE, 60)
+TESTS = RateLimit("provider tests", TESTS_A_MINUTE, 60)
 
 
 @routes.add("GET", "/models", access=Access.SIGNED_IN, gives=ModelList)
@@ -127,7 +127,7 @@ async def delete_provider_config(caller: CommandDep, config_id: ProviderConfigId
 )
 async def test_provider_config(caller: CallerDep, config_id: AnyId) -> Response:
     actor = await caller.actor()
-    caller.service(TryLimits).take(TESTS, actor.user_id)
+    caller.service(RateLimits).take(TESTS, actor.user_id)
     return json_response(await caller.service(ModelCatalogue).test(config_id, actor=actor))
 
 

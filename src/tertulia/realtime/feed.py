@@ -71,11 +71,11 @@ class Subscriber:
 
 
 class ChangeFeed:
-    def __init__(self, db: Database, bus: Bus, find_shared: FindShared, shared_entities: Iterable[str]) -> None:
-        """Create a feed. `find_shared(session, user_ids)` returns what others share with each of these users."""
+    def __init__(self, db: Database, bus: Bus, find_share_expiries: FindShared, shared_entities: Iterable[str]) -> None:
+        """Create a feed. `find_share_expiries(session, user_ids)` returns what others share with each of these users."""
         self._db = db
         self._bus = bus
-        self._find_shared = find_shared
+        self._find_shared = find_share_expiries
         self._shared_entities = frozenset(shared_entities)
         self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)  # by user id
         self._guests: defaultdict[str, set[Subscriber]] = defaultdict(set)  # by chat or draft id

@@ -13,7 +13,7 @@ from tertulia.http.paging import Cursors, CursorText, Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import DraftId, ProposalId
 from tertulia.providers.catalogue import ModelCatalogue
-from tertulia.runs.drafts import ProposalAsked, ask_for_edits
+from tertulia.runs.drafts import ProposalRequested, ask_for_edits
 from tertulia.runs.routes import run_options
 
 routes = Routes("proposals")
@@ -38,7 +38,7 @@ async def get_proposals(
     "POST",
     "/drafts/{draft_id}/proposals",
     access=Access.SIGNED_IN,
-    gives=ProposalAsked,
+    gives=ProposalRequested,
     status=201,
     problems=(404, 409, 429),
 )

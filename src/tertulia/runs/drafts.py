@@ -21,7 +21,7 @@ from tertulia.drafts.schemas import ProposalCreate, ProposalRead
 from tertulia.drafts.service import add_chat
 from tertulia.drafts.versions import LockedDraft, load_text, load_version, lock_draft
 from tertulia.ids import ChatId, DraftId
-from tertulia.runs.schemas import MessageCreate, Sent, WantedModel
+from tertulia.runs.schemas import MessageCreate, ModelRef, Sent
 from tertulia.runs.service import RunOptions, send_message
 
 _SPLIT = re.compile(r"\W+")
@@ -37,7 +37,7 @@ HEAD = (
 )
 
 
-class ProposalAsked(TypedDict):
+class ProposalRequested(TypedDict):
     """A proposal, with the message and run that produce it."""
 
     proposal: ProposalRead
@@ -46,7 +46,7 @@ class ProposalAsked(TypedDict):
 
 def ask_for_edits(
     session: Session, actor: Actor, draft_id: DraftId, new: ProposalCreate, options: RunOptions
-) -> ProposalAsked:
+) -> ProposalRequested:
     """Send a message in the draft's chat. Its reply is parsed into edits of the given version.
 
     Raises SelectionOutside and NotADraftsChat.
@@ -59,9 +59,7 @@ def ask_for_edits(
         if not selection[0] <= selection[1] <= len(base.content):
             raise SelectionOutside
     chat_id = _chat_of(session, actor, draft, new.chat_id)
-    models = (
-        [WantedModel(provider=new.provider, model_name=new.model_name)] if new.provider and new.model_name else None
-    )
+    models = [ModelRef(provider=new.provider, model_name=new.model_name)] if new.provider and new.model_name else None
     quoted = base.content[selection[0] : selection[1]][:QUOTED] if selection else ""
     content = (
         "\n".join([*(f"> {line}" for line in quoted.split("\n")), "", new.instruction]) if quoted else new.instruction
@@ -95,7 +93,9 @@ def _chat_of(session: Session, actor: Actor, draft: LockedDraft, requested_id: s
     return ChatId(existing_id or add_chat(session, actor, draft, None)["id"])
 
 
-def about_drafts(session: Session, chat_id: str, reply_id: str | None, reader_id: str) -> Callable[[int], str] | None:
+def drafts_renderer(
+    session: Session, chat_id: str, reply_id: str | None, reader_id: str
+) -> Callable[[int], str] | None:
     """Return a function that renders the chat's drafts within a number of tokens, or None if there are no drafts.
 
     Includes the draft that the chat is about and attached ones, if `reader_id`, who requested the reply, may read them.
@@ -111,7 +111,7 @@ def about_drafts(session: Session, chat_id: str, reply_id: str | None, reader_id
         )
     )
     drafts = [_about(session, draft, reply_id, reader_id) for draft in about]
-    drafts += [_Told(draft.title, _text_for(session, draft, reader_id)) for draft in attached]
+    drafts += [_DraftExcerpt(draft.title, _text_for(session, draft, reader_id)) for draft in attached]
 
     def tell(room: int) -> str:
         return "\n\n".join([HEAD, *(draft.within(room // len(drafts), question or "") for draft in drafts)]).rstrip()
@@ -131,7 +131,7 @@ def _readable(
     ).all()
 
 
-def _about(session: Session, draft: Draft, reply_id: str | None, reader_id: str) -> "_Told":
+def _about(session: Session, draft: Draft, reply_id: str | None, reader_id: str) -> "_DraftExcerpt":
     """Return a proposal's base version with the answer format, else the reader's current text."""
     proposal = session.execute(
         sa.select(Proposal.base_version_id, Proposal.selection_start, Proposal.selection_end).where(
@@ -139,11 +139,11 @@ def _about(session: Session, draft: Draft, reply_id: str | None, reader_id: str)
         )
     ).one_or_none()
     if proposal is None:
-        return _Told(draft.title, _text_for(session, draft, reader_id))
+        return _DraftExcerpt(draft.title, _text_for(session, draft, reader_id))
     text = load_text(session, proposal.base_version_id)
     if proposal.selection_start is None or proposal.selection_end is None:
-        return _Told(draft.title, text, rules=RULES if text else RULES_OF_EMPTY)
-    return _Told(draft.title, text, (proposal.selection_start, proposal.selection_end), RULES_OF_PASSAGE)
+        return _DraftExcerpt(draft.title, text, rules=RULES if text else RULES_OF_EMPTY)
+    return _DraftExcerpt(draft.title, text, (proposal.selection_start, proposal.selection_end), RULES_OF_PASSAGE)
 
 
 def _text_for(session: Session, draft: Draft, reader_id: str) -> str:
@@ -157,7 +157,7 @@ def _text_for(session: Session, draft: Draft, reader_id: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _DraftExcerpt:
     """A draft as it is included in a prompt."""
 
     title: str | None
@@ -178,7 +178,7 @@ class _Told:
             if estimate_tokens(text) > room:
                 text = f"[…]{text[max(0, start - AROUND) : end + AROUND]}[…]"
         spent = estimate_tokens(HEAD + marked + self.rules)
-        body = _quoted(what_matters(text, question, max(room - spent, 64)))
+        body = _quoted(select_paragraphs(text, question, max(room - spent, 64)))
         return f'<draft title="{name}">\n{body}\n</draft>{marked}\n\n{self.rules}'.rstrip()
 
 
@@ -187,7 +187,7 @@ def _quoted(text: str) -> str:
     return _MARKS.sub(r"</ \1", text)
 
 
-def what_matters(text: str, question: str, room: int) -> str:
+def select_paragraphs(text: str, question: str, room: int) -> str:
     """Return the text within `room` tokens: whole, else its headings and the paragraphs most similar to `question`."""
     if estimate_tokens(text) <= room:
         return text

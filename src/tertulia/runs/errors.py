@@ -70,18 +70,18 @@ class LeaseLost(Conflict):
         super().__init__("This run was taken over by another process.")
 
 
-class OptimizationNotFound(NotFound):
+class CompactionNotFound(NotFound):
     code = "optimization_not_found"
 
 
-class NothingToShorten(Conflict):
+class NothingToCompact(Conflict):
     code = "nothing_to_shorten"
 
     def __init__(self) -> None:
         super().__init__("Nothing can be compacted this way. The last question and pinned messages are always kept.")
 
 
-class SummaryUnderWay(Conflict):
+class SummaryInProgress(Conflict):
     code = "summary_under_way"
 
     def __init__(self) -> None:

@@ -50,6 +50,6 @@ def _executor(services: Services) -> RunExecutor:
         services.get(ModelCatalogue),
         services.get(ToolRunner),
         services.get(Summarizer),
-        boot=services.get(ProcessId),
+        process_id=services.get(ProcessId),
         at_once=services.get(Settings).runs_at_once,
     )

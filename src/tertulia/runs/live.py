@@ -26,14 +26,14 @@ RING_BYTES = 512 * 1024
 class LiveRun:
     """A run written by one executor and read by any number of followers at different speeds."""
 
-    def __init__(self, boot: str, run_id: str, chat_id: str, message_id: str, parts: Sequence[Part] = ()) -> None:
+    def __init__(self, process_id: str, run_id: str, chat_id: str, message_id: str, parts: Sequence[Part] = ()) -> None:
         """Start with the parts that the message already has: none for a new reply."""
         self.run_id = run_id
         self.message_id = message_id
         self.is_finished = False
         self.is_suspended = False  # it ended here; resuming creates a new LiveRun
         self.size_bytes = 0
-        self._boot = f"{boot}{run_id[-12:]}"  # an event id of one run resumes no other run
+        self._boot = f"{process_id}{run_id[-12:]}"  # an event id of one run resumes no other run
         self._started: dict[str, object] = {
             "type": "run.started",
             "run_id": run_id,
@@ -43,7 +43,7 @@ class LiveRun:
         self._parts: list[Part] = []
         self._texts: list[list[str]] = []  # the pieces of each part, joined when needed
         self._pending: dict[int, list[str]] = {}
-        self._thought: dict[int, tuple[float, float]] = {}  # when a reasoning part began and last grew
+        self._reasoning_times: dict[int, tuple[float, float]] = {}  # when a reasoning part began and last grew
         self._ring: deque[bytes] = deque()
         self._ring_bytes = 0
         self._first = 1  # number of the oldest event in the ring
@@ -69,13 +69,13 @@ class LiveRun:
             return self.size_bytes <= MAX_REPLY
         if not self._parts or type(self._parts[-1]) is not kind:
             last = len(self._parts) - 1
-            if last in self._thought:  # the next part ends the reasoning
-                self._thought[last] = (self._thought[last][0], time.monotonic())
+            if last in self._reasoning_times:  # the next part ends the reasoning
+                self._reasoning_times[last] = (self._reasoning_times[last][0], time.monotonic())
             self._parts.append(kind(text=""))
             self._texts.append([])
         index = len(self._parts) - 1
         if kind is ReasoningPart:
-            self._thought[index] = (self._thought.get(index, (time.monotonic(),))[0], time.monotonic())
+            self._reasoning_times[index] = (self._reasoning_times.get(index, (time.monotonic(),))[0], time.monotonic())
         self._texts[index].append(text)
         self._pending.setdefault(index, []).append(text)
         return self.size_bytes <= MAX_REPLY
@@ -91,7 +91,7 @@ class LiveRun:
         self._texts.append([])
         self._emit(self._delta(len(self._parts) - 1, ""))
 
-    def tell_call(self, event: Mapping[str, object]) -> None:
+    def publish_call_event(self, event: Mapping[str, object]) -> None:
         """Publish that a call waits for a decision, or has ended."""
         self._emit(event)
 
@@ -109,8 +109,8 @@ class LiveRun:
                 case TextPart() | ReasoningPart():
                     text = "".join(pieces)
                     pieces[:] = [text]
-                    began, ended = self._thought.get(index, (0.0, 0.0))
-                    duration = {"duration_ms": round((ended - began) * 1000)} if index in self._thought else {}
+                    began, ended = self._reasoning_times.get(index, (0.0, 0.0))
+                    duration = {"duration_ms": round((ended - began) * 1000)} if index in self._reasoning_times else {}
                     if text:
                         parts.append(part.model_copy(update={"text": text, **duration}))
                 case CodePart() | ImagePart() | FilePart() | SourcePart() | ToolCallPart():

@@ -158,7 +158,9 @@ async def get_run_events(caller: CallerDep, run_id: RunId, last_event_id: LastEv
     await caller.read(read_run_and_message, run_id)
     opened = ExitStack()
     closed = opened.enter_context(
-        caller.service(OpenStreams).opened(actor, still=lambda session: service.may_read_run(session, actor, run_id))
+        caller.service(OpenStreams).opened(
+            actor, is_still_allowed=lambda session: service.may_read_run(session, actor, run_id)
+        )
     )
     return EventStream(
         follow_run(

@@ -14,12 +14,12 @@ from tertulia.runs.models import RunStatus
 from tertulia.tools.models import ToolStatus
 
 
-class WantedModel(Request):
+class ModelRef(Request):
     provider: ProviderName
     model_name: ModelName
 
 
-def _each_once(models: list[WantedModel]) -> list[WantedModel]:
+def _each_once(models: list[ModelRef]) -> list[ModelRef]:
     if len({(model.provider, model.model_name) for model in models}) < len(models):
         raise ValueError("Name each model once.")
     return models
@@ -27,7 +27,7 @@ def _each_once(models: list[WantedModel]) -> list[WantedModel]:
 
 MAX_MODELS = 4
 Models = Annotated[
-    list[WantedModel],
+    list[ModelRef],
     Field(min_length=1, max_length=MAX_MODELS, description="Each of these models replies, in parallel."),
     AfterValidator(_each_once),
 ]

@@ -46,11 +46,11 @@ from tertulia.runs.schemas import (
     Answer,
     MessageCreate,
     MessageEdit,
+    ModelRef,
     Regenerate,
     RunErrorRead,
     RunRead,
     Sent,
-    WantedModel,
 )
 
 
@@ -231,11 +231,11 @@ def end_queued(session: Session, run: Run, chat_owner_id: str) -> RunRead:
     index_stored(session, [run.message_id])
     finish_proposal(session, run.message_id, is_whole=False)
     announce_message(session, chat_owner_id, MessageId(run.message_id), Operation.UPDATED)
-    wake_ended(session, run.id)
+    wake_followers(session, run.id)
     return announce_run(session, chat_owner_id, RunId(run.id), Operation.UPDATED)
 
 
-def wake_ended(session: Session, run_id: str) -> None:
+def wake_followers(session: Session, run_id: str) -> None:
     """Wake the followers of an ended run, and the executors that may begin another run."""
     wake(session, RUN_PREFIX + run_id)
     wake(session, RUNS)
@@ -299,7 +299,7 @@ def _choose(
     known: KnownModels,
     *,
     wish: Regenerate | None = None,
-    several: list[WantedModel] | None = None,
+    several: list[ModelRef] | None = None,
 ) -> list[ModelChoice]:
     if several:
         return [known.choose(wanted.provider, wanted.model_name, None) for wanted in several]

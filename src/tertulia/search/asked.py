@@ -10,7 +10,7 @@ from tertulia.search_index.words import asked_words, fold, runs_of
 MAX_TERMS = 16
 MAX_WORDS = 32  # of one term
 MAX_TITLES = 4
-LEAST_MEANING = 3  # characters
+MIN_SIMILARITY = 3  # characters
 _PIECES = re.compile(r'(-?)(?:(from|in|before|after|has):)?("[^"]*"?|\S+)', re.IGNORECASE)
 _ROLES = {
     "me": MessageRole.USER,
@@ -32,7 +32,7 @@ class Term:
 
 
 @dataclass
-class Asked:
+class ParsedQuery:
     terms: list[Term] = field(default_factory=list)
     without: list[Term] = field(default_factory=list)
     role: MessageRole | None = None
@@ -46,12 +46,12 @@ class Asked:
     def meaning(self) -> str | None:
         """Return the text to compare by meaning, or None if it contains a phrase or is too short."""
         is_exact = any(term.is_phrase for term in self.terms)
-        return None if is_exact or len(self.text) < LEAST_MEANING else self.text
+        return None if is_exact or len(self.text) < MIN_SIMILARITY else self.text
 
 
-def understand(typed: str) -> Asked:
+def understand(typed: str) -> ParsedQuery:
     """Parse words, "phrases", -exclusions and from:, in:, before:, after:, has: filters. A bad filter is a word."""
-    parsed = Asked()
+    parsed = ParsedQuery()
     for minus, name, piece in _PIECES.findall(typed.replace("\x00", " ")):
         text = piece.strip('"')
         if name and not minus and _filter(parsed, name.lower(), text):
@@ -70,7 +70,7 @@ def understand(typed: str) -> Asked:
     return parsed
 
 
-def _filter(parsed: Asked, name: str, text: str) -> bool:
+def _filter(parsed: ParsedQuery, name: str, text: str) -> bool:
     match name:
         case "from" if text.lower() in _ROLES:
             parsed.role = _ROLES[text.lower()]

@@ -9,13 +9,13 @@ from tertulia.accounts.caller import CallerDep
 from tertulia.chat.models import MessageRole
 from tertulia.features import Features
 from tertulia.http.answers import json_response
-from tertulia.http.moments import Moment
+from tertulia.http.moments import UtcInput
 from tertulia.http.paging import Cursors, CursorText, Limit
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId
 from tertulia.search.meaning.builder import MeaningState
 from tertulia.search.meaning.search import MeaningSearch
-from tertulia.search.service import Narrowed, Order, SearchPage, search, search_objects
+from tertulia.search.service import Order, SearchFilters, SearchPage, search, search_objects
 from tertulia.search_index.searchable import Searchable
 
 MAX_TYPED = 500
@@ -36,8 +36,8 @@ async def get_search(
     ] = "",
     chat_id: AnyId | None = None,
     role: MessageRole | None = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
+    since: UtcInput | None = None,
+    until: UtcInput | None = None,
     archived: Annotated[bool | None, Query(description="Only archived chats, or only others. Default: both.")] = None,
     order: Order = "relevance",
     limit: Limit = 50,
@@ -51,13 +51,13 @@ async def get_search(
     cursors = caller.service(Cursors)
     meanings = caller.find_service(MeaningSearch)
     key = cursors.decode("search", cursor)
-    narrowed = Narrowed(chat_id, role, since, until, archived)
+    narrowed = SearchFilters(chat_id, role, since, until, archived)
     meaning = await meanings.meaning_of(q) if meanings is not None and order == "relevance" else None
     hits, next_id = await caller.read_long(
         search, q, narrowed, order=order, after=int(key[0]) if key else None, limit=limit, meaning=meaning
     )
     kinds = caller.service(Features).contributed(Searchable)
-    is_narrowed = key is not None or narrowed != Narrowed()
+    is_narrowed = key is not None or narrowed != SearchFilters()
     objects = [] if is_narrowed or not kinds else await caller.read_long(search_objects, q, kinds, limit=limit)
     next_cursor = cursors.encode("search", [next_id]) if next_id else None
     return json_response({"items": hits, "next_cursor": next_cursor, "objects": objects})

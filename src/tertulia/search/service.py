@@ -19,7 +19,7 @@ from tertulia.drafts.access import shared_draft_ids
 from tertulia.drafts.models import Draft
 from tertulia.drafts.versions import load_text
 from tertulia.files.models import Attachment, BlobContent, MessageAttachment
-from tertulia.search.asked import Asked, Term, understand
+from tertulia.search.asked import ParsedQuery, Term, understand
 from tertulia.search.errors import SearchTooSlow
 from tertulia.search.meaning.nearest import Meanings, Near
 from tertulia.search.snippets import SCANNED, SnippetPiece, snippet_of
@@ -80,7 +80,7 @@ class SearchHit(TypedDict):
 
 
 @dataclass(frozen=True)
-class Narrowed:
+class SearchFilters:
     """Filters that the caller sets in addition to the typed text."""
 
     chat_id: str | None = None
@@ -102,7 +102,7 @@ def search(
     session: Session,
     actor: Actor,
     typed: str,
-    narrowed: Narrowed,
+    narrowed: SearchFilters,
     *,
     order: Order = "relevance",
     after: int | None = None,
@@ -153,7 +153,7 @@ class _Looking:
     drafts: list[str]  # the drafts of others that the actor may read
     ends_at: float
 
-    def narrow(self, parsed: Asked, narrowed: Narrowed) -> list[sa.ColumnElement[bool]]:
+    def narrow(self, parsed: ParsedQuery, narrowed: SearchFilters) -> list[sa.ColumnElement[bool]]:
         """Return the conditions on a document in addition to its words."""
         conditions = [
             may_read_chat(Chat.id, Chat.user_id),
@@ -172,8 +172,8 @@ class _Looking:
 
     def matching(
         self,
-        parsed: Asked,
-        narrowed: Narrowed,
+        parsed: ParsedQuery,
+        narrowed: SearchFilters,
         conditions: list[sa.ColumnElement[bool]],
         *,
         after: int | None = None,
@@ -208,7 +208,7 @@ class _Looking:
         return [(row[0], row[1]) for row in rows]
 
     def near(
-        self, meaning: Meaning, parsed: Asked, narrowed: Narrowed, conditions: list[sa.ColumnElement[bool]]
+        self, meaning: Meaning, parsed: ParsedQuery, narrowed: SearchFilters, conditions: list[sa.ColumnElement[bool]]
     ) -> list[Near]:
         """Return the documents with the nearest meaning, nearest first, without those that have excluded words."""
         return meaning.meanings.nearest(
@@ -226,11 +226,11 @@ class _Looking:
         if not parsed.terms:
             return []
         conditions = [
-            *self.narrow(Asked(), Narrowed()),
+            *self.narrow(ParsedQuery(), SearchFilters()),
             SearchDocument.message_id.is_(None),
             SearchDocument.part < PARTS_OF_DRAFT,
         ]
-        matches = self.matching(Asked(terms=parsed.terms), Narrowed(), conditions, limit=RANKED)
+        matches = self.matching(ParsedQuery(terms=parsed.terms), SearchFilters(), conditions, limit=RANKED)
         return list(
             self.session.scalars(
                 sa.select(SearchDocument.chat_id).where(SearchDocument.id.in_([row[0] for row in matches]))
@@ -261,7 +261,7 @@ def _has_part(kind: str, session: Session) -> sa.ColumnElement[bool]:
     return part | Message.content.contains("```") if kind == "code" else part
 
 
-def _fts5(places: list[str], words: list[str], parsed: Asked) -> str:
+def _fts5(places: list[str], words: list[str], parsed: ParsedQuery) -> str:
     """Build the FTS5 query; one matching place is enough. Words are letters and digits, so nothing needs escaping."""
     anywhere = " OR ".join(f'"{place}"' for place in places)
     query = " AND ".join(
@@ -277,7 +277,7 @@ def _fts5_term(term: Term) -> str:
     return " AND ".join(f'"{word}"{"*" if _is_beginning(term, word) else ""}' for word in term.words)
 
 
-def _tsquery(places: list[str], words: list[str], parsed: Asked) -> str:
+def _tsquery(places: list[str], words: list[str], parsed: ParsedQuery) -> str:
     anywhere = " | ".join(f"'{place}'" for place in places)
     query = [f"({anywhere})", *(f"'{word}'" for word in words), *(_tsquery_term(term) for term in parsed.terms)]
     return " & ".join(query + [f"!({_tsquery_term(term)})" for term in parsed.without])

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
-from tertulia.search.service import Narrowed, SearchHit, search
+from tertulia.search.service import SearchFilters, SearchHit, search
 from tertulia.tools.protocol import Risk, Tool, ToolContext, ToolResult
 
 MOST = 20
@@ -39,7 +39,7 @@ class SearchChats(Tool):
 
 
 def _find(session: Session, query: str, limit: int, actor: Actor) -> list[list[str]]:
-    hits, _ = search(session, actor, query, Narrowed(), limit=limit)
+    hits, _ = search(session, actor, query, SearchFilters(), limit=limit)
     return [[hit["chat"]["id"], hit["chat"]["title"], _where(hit), _excerpt(hit)] for hit in hits]
 
 

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-LONGEST_WORD = 64
+MAX_WORD_LENGTH = 64
 # Scripts without spaces: indexed by single characters and by adjacent pairs.
 _CJK = (
     "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003134a"
@@ -31,7 +31,7 @@ def runs_of(text: str) -> Iterator[Run]:
         is_cjk = match.group(1) is not None
         # One character may fold to several words: "½" becomes 1 and 2.
         words = tuple(
-            word[:LONGEST_WORD]
+            word[:MAX_WORD_LENGTH]
             for piece in _RUNS.findall(fold(match.group()))
             for word in (_bigrams(piece[0]) if piece[0] else (piece[1],))
         )

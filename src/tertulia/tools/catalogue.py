@@ -13,11 +13,11 @@ from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.ids import ToolServerId
 from tertulia.keyring import KeyRing
-from tertulia.tools.offered import Toolbox, check_tools
+from tertulia.tools.offered import ToolSet, check_tools
 from tertulia.tools.protocol import OfferedTool, Tool, ToolContext
 from tertulia.tools.servers import service
 from tertulia.tools.servers.credentials import Credentials
-from tertulia.tools.servers.grants import GivenClient
+from tertulia.tools.servers.grants import EnteredClient
 from tertulia.tools.servers.models import ToolServer
 from tertulia.tools.servers.operator import OperatorServer
 from tertulia.tools.servers.port import Ask, Listing, Open, ScopeWanted, ServerSession, SignInWanted
@@ -76,16 +76,16 @@ class ToolCatalogue:
         """Return whether this is an operator server that has not listed its tools yet. They may still exist."""
         return any(known.name == server and not known.is_known for known in self._operator)
 
-    def load(self, session: Session, user_id: str) -> Toolbox:
+    def load(self, session: Session, user_id: str) -> ToolSet:
         """Return a person's tools as currently known, without contacting a server."""
         own = [tool for row in service.load_servers(session, user_id) if row.is_active for tool in self._offered(row)]
-        return Toolbox([*self._here, *(tool for server in self._operator for tool in server.offered()), *own])
+        return ToolSet([*self._here, *(tool for server in self._operator for tool in server.offered()), *own])
 
     def load_digests(self, session: Session, actor: Actor) -> Mapping[str, str]:
         """Return the digest of each tool's current definition, by tool key."""
         return self.load(session, actor.user_id).digests()
 
-    async def of(self, user_id: str) -> Toolbox:
+    async def of(self, user_id: str) -> ToolSet:
         await self.first_read()
         return await self._db.read(self.load, user_id)
 
@@ -104,7 +104,7 @@ class ToolCatalogue:
     async def begin_sign_in(
         self,
         request: Wish,
-        registered_client: GivenClient | None,
+        registered_client: EnteredClient | None,
         *,
         redirect_uri: str,
         metadata_url: str | None,

@@ -22,7 +22,7 @@ ABOUT_TOOLS = (
 log = logging.getLogger(__name__)
 
 
-class Toolbox:
+class ToolSet:
     """The tools that one person's chats can offer."""
 
     def __init__(self, tools: Iterable[OfferedTool]) -> None:

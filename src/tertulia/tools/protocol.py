@@ -107,7 +107,7 @@ class Tool(Protocol):
     parameters: Mapping[str, Any]  # JSON Schema of the arguments, an object
     risk: Risk = Risk.HIGH
     timeout_s: float = MAX_TIME_S
-    runs_beside_others: bool = True
+    is_parallel_safe: bool = True
     sends_out: bool = True  # whether its arguments can reach another party
     is_trusted: bool = False  # whether its result is trusted text
     reads_private: bool = False  # whether its result may contain data that other readers of the chat must not see

@@ -144,7 +144,7 @@ class Approve(_Request):
     )
 
 
-class DryRunWish(_Request):
+class DryRunCreate(_Request):
     arguments_json: str | None = Field(
         None, max_length=MAX_ARGUMENTS, description="Arguments to use instead of the call's, as JSON text."
     )

@@ -17,12 +17,12 @@ SHINGLE = 6  # letters and digits compared at once
 STEP = 5
 # A common run this long is no coincidence. With digits in it, as in keys and card numbers, a shorter one counts.
 COPIED, COPIED_WITH_DIGITS = 20, 10
-MOST_SHORT = 200  # short values that are searched one by one
-LEAST_WHOLE = 8  # shorter values occur in every text: names, numbers, single words
+MAX_SHORT_WORDS = 200  # short values that are searched one by one
+MIN_COMPLETE = 8  # shorter values occur in every text: names, numbers, single words
 READ_AT_MOST = 4 * 1024 * 1024  # characters of all sources together; text beyond is not searched and counts as a source
 BEYOND = "earlier content of this chat"
 _SIGNS = re.compile(r"[\W_]+")
-LEAST_PACKED = 16
+MIN_PACKED = 16
 _PACKED = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 
 
@@ -42,7 +42,7 @@ def find_sources(
     `is_all`: whether `sources` is complete. If it is not, BEYOND is added for the rest.
     """
     own = _plain(own_words)
-    long_enough = (value for value in _strings(arguments) if len(value.strip()) >= LEAST_WHOLE)
+    long_enough = (value for value in _strings(arguments) if len(value.strip()) >= MIN_COMPLETE)
     values = [plain for value in long_enough for plain in _readings(value) if len(plain) >= SHINGLE]
     values = [value for value in dict.fromkeys(values) if value not in own]
     if not values:
@@ -75,7 +75,7 @@ def _readings(value: str) -> Iterator[str]:
         for packed in _PACKED.findall(text):
             # A URL path before Base64 text can look like Base64: try each segment, and each of four offsets.
             for part in dict.fromkeys((packed, *packed.split("/"))):
-                yield from (_plain(_unpacked(part[start:])) for start in range(4) if len(part) >= LEAST_PACKED)
+                yield from (_plain(_unpacked(part[start:])) for start in range(4) if len(part) >= MIN_PACKED)
 
 
 def _unpacked(packed: str) -> str:
@@ -99,7 +99,7 @@ def _is_carried(text: str, values: Sequence[str], places: Mapping[str, tuple[int
     """Return whether the text contains a whole value, or a run too long for coincidence that is not in `own`."""
     # Too short for the stepped search. With too many of them, assume a match.
     short = [value for value in values if len(value) < SHINGLE + STEP - 1]
-    if len(short) > MOST_SHORT or any(value in text for value in short):
+    if len(short) > MAX_SHORT_WORDS or any(value in text for value in short):
         return True
     for at in range(0, len(text) - SHINGLE + 1, STEP):
         place = places.get(text[at : at + SHINGLE])

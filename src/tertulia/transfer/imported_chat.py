@@ -68,7 +68,7 @@ def import_chat(
     """Import a chat with all its branches. Return sentences on what was changed, or None if the chat exists."""
     problems = list(chat.problems)
     now, chat_id = clock.now(), new_id()
-    created_at = moment_of(chat.created_at) or now
+    created_at = time_from_microseconds(chat.created_at) or now
     order = in_order(chat.messages)
     last = max((message.created_at for message in order if message.created_at), default=None)
     native = chat.native or {}
@@ -90,8 +90,8 @@ def import_chat(
         pinned_at=_native_moment(native.get("pinned_at")) or (created_at if chat.is_pinned else None),
         message_count=len(order),
         last_message_at=_native_moment(native.get("last_message_at"))
-        or moment_of(last)
-        or moment_of(chat.updated_at)
+        or time_from_microseconds(last)
+        or time_from_microseconds(chat.updated_at)
         or created_at,
         # Its cost was paid elsewhere: messages show it, but no ledger here includes it.
         total_tokens=0,
@@ -204,7 +204,7 @@ def _row(
 ) -> dict[str, Any]:
     native = message.native or {}
     parts = with_other_files(_parts(message, problems), {key: file.id for key, file in files.items()})
-    created_at = _native_moment(native.get("created_at")) or moment_of(message.created_at) or chat_at
+    created_at = _native_moment(native.get("created_at")) or time_from_microseconds(message.created_at) or chat_at
     is_own = message.role == "user" and native.get("user") in (None, name)
     details = _details(message, native)
     if message.role == "user" and not is_own:
@@ -331,7 +331,7 @@ def _edits(value: object) -> list[Edit]:
         return []
 
 
-def moment_of(seconds: float | None) -> datetime | None:
+def time_from_microseconds(seconds: float | None) -> datetime | None:
     if seconds is None or not 0 < seconds < 253_000_000_000:
         return None
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)

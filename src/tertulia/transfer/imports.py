@@ -28,7 +28,7 @@ IMPORTS = "imports"  # the wake signal for a new file
 MAX_WAITING = 5
 MAX_PROBLEMS = 100
 HELD_S = 60
-AT_ONCE = 20  # chats or drafts deleted in one transaction
+BATCH_SIZE = 20  # chats or drafts deleted in one transaction
 _OPEN = (ImportStatus.QUEUED, ImportStatus.RUNNING)
 
 
@@ -96,7 +96,7 @@ def undo_import(session: Session, actor: Actor, job_id: ImportJobId) -> tuple[Im
         sa.select(Chat.id)
         .join(ImportJobChat, ImportJobChat.chat_id == Chat.id)
         .where(ImportJobChat.import_job_id == job_id, Chat.user_id == actor.user_id, ~written_since, ~is_of_a_draft)
-        .limit(AT_ONCE)
+        .limit(BATCH_SIZE)
     )
     ids = session.scalars(query).all()
     for chat_id in ids:
@@ -111,7 +111,7 @@ def undo_import(session: Session, actor: Actor, job_id: ImportJobId) -> tuple[Im
         )
     release_files(session, ids)
     session.execute(sa.delete(Chat).where(Chat.id.in_(ids)))
-    more = more_drafts or len(ids) == AT_ONCE
+    more = more_drafts or len(ids) == BATCH_SIZE
     if not more:
         job.status = ImportStatus.UNDONE
         session.flush()
@@ -134,7 +134,7 @@ def _undo_drafts(session: Session, job_id: str) -> bool:
         sa.select(Draft.id)
         .join(ImportJobDraft, ImportJobDraft.draft_id == Draft.id)
         .where(ImportJobDraft.import_job_id == job_id, ~written_since)
-        .limit(AT_ONCE)
+        .limit(BATCH_SIZE)
     ).all()
     about = sa.select(DraftChat.chat_id).where(DraftChat.draft_id.in_(drafts))
     # Its chats become ordinary ones, which undo may delete too. Empty chats are deleted with the draft.
@@ -146,7 +146,7 @@ def _undo_drafts(session: Session, job_id: str) -> bool:
     session.execute(sa.delete(Draft).where(Draft.id.in_(drafts)))
     for chat_id in chats:
         announce_chat(session, chat_id, Operation.UPDATED)
-    return len(drafts) == AT_ONCE
+    return len(drafts) == BATCH_SIZE
 
 
 # ---- for the worker

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tertulia.chat.import_sources import ImportSource
-from tertulia.db import Base, Created, Id, JsonOf, Timestamps, closed
+from tertulia.db import Base, CreatedAt, Id, JsonOf, Timestamps, closed
 from tertulia.ids import new_id
 
 
@@ -53,7 +53,7 @@ class ImportJob(Timestamps, Base):
     ended_at: Mapped[datetime | None]
 
 
-class ImportJobChat(Created, Base):
+class ImportJobChat(CreatedAt, Base):
     """The chats that an import made, for whoever undoes it."""
 
     __tablename__ = "import_job_chat"
@@ -66,7 +66,7 @@ class ImportJobChat(Created, Base):
     )
 
 
-class ImportJobDraft(Created, Base):
+class ImportJobDraft(CreatedAt, Base):
     """The drafts that an import made."""
 
     __tablename__ = "import_job_draft"

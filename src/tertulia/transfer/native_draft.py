@@ -35,12 +35,12 @@ from tertulia.errors import Invalid
 from tertulia.ids import DraftId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.transfer.found import FoundDraft, FoundVersion
-from tertulia.transfer.imported_chat import moment_of, one_line
+from tertulia.transfer.imported_chat import one_line, time_from_microseconds
 from tertulia.transfer.models import ImportJobDraft
 from tertulia.transfer.reader.native_draft import FORMAT
 
-MOST_VERSIONS = 5000  # of one imported draft
-MOST_CHARACTERS = 120_000_000  # of all its versions: other writers wait for this transaction
+MAX_VERSIONS = 5000  # of one imported draft
+MAX_CHARACTERS = 120_000_000  # of all its versions: other writers wait for this transaction
 IMPORTED = "import"  # the window id of an imported working copy
 
 
@@ -212,7 +212,7 @@ def _write_versions(
     session: Session, actor: Actor, draft: LockedDraft, parsed: FoundDraft, messages: dict[str, str]
 ) -> dict[int, Stored]:
     name = session.scalars(sa.select(User.name).where(User.id == actor.user_id)).one()
-    if len(parsed.versions) > MOST_VERSIONS:
+    if len(parsed.versions) > MAX_VERSIONS:
         raise DraftTooLarge
     last_needed = {version.parent_version_number: version.version_number for version in parsed.versions}
     versions: dict[int, Stored] = {}
@@ -231,7 +231,7 @@ def _write_versions(
         characters += len(content)
         if len(content) > MAX_CONTENT:
             raise DraftDamaged
-        if characters > MOST_CHARACTERS:
+        if characters > MAX_CHARACTERS:
             raise DraftTooLarge
         stored = add_version(
             session,
@@ -284,7 +284,7 @@ def _clean(text: str | None) -> str:
 
 
 def _past(seconds: float | None, now: datetime) -> datetime:
-    return min(moment_of(seconds) or now, now)
+    return min(time_from_microseconds(seconds) or now, now)
 
 
 def _link_chats(session: Session, actor: Actor, draft: LockedDraft, parsed: FoundDraft) -> dict[str, str]:

@@ -27,7 +27,7 @@ DraftFormat = Literal["markdown", "html", "docx"]
 WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 MAX_IMPORT_BYTES = 20 * 1024 * 1024
 MAKING_S = 60.0
-AT_ONCE = 2
+BATCH_SIZE = 2
 MEDIA: dict[DraftFormat, tuple[str, str]] = {
     "markdown": ("md", "text/markdown; charset=utf-8"),
     "html": ("html", "text/html; charset=utf-8"),
@@ -39,7 +39,7 @@ class Converting:
     """Limits for conversions in this process: two at a time, and one for each user."""
 
     def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(BATCH_SIZE)
         self._people: set[str] = set()
 
     @asynccontextmanager

@@ -5,7 +5,7 @@ from tertulia.notes import service
 from tertulia.notes.schemas import NoteCreate, NoteRead
 
 from tertulia.accounts.caller import CallerDep, CommandDep
-from tertulia.accounts.schemas import ShareCreate, ShareMade
+from tertulia.accounts.schemas import ShareCreate, ShareCreated
 from tertulia.http.answers import json_response
 from tertulia.http.paging import Page
 from tertulia.http.routing import Access, Routes
@@ -24,6 +24,6 @@ async def get_notes(caller: CallerDep) -> Response:
     return json_response({"items": await caller.read(service.list_notes), "next_cursor": None})
 
 
-@routes.add("POST", "/notes/{note_id}/shares", access=Access.SIGNED_IN, gives=ShareMade, status=201, problems=(404,))
+@routes.add("POST", "/notes/{note_id}/shares", access=Access.SIGNED_IN, gives=ShareCreated, status=201, problems=(404,))
 async def post_share(caller: CommandDep, note_id: AnyId, new: ShareCreate) -> Response:
     return await caller.command_with_secret(201, "token", service.share_note, note_id, new)

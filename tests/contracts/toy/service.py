@@ -11,7 +11,7 @@ from tertulia.accounts import sharing
 from tertulia.accounts.access import actor_id, is_granted
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import Share
-from tertulia.accounts.schemas import ShareCreate, ShareMade
+from tertulia.accounts.schemas import ShareCreate, ShareCreated
 from tertulia.accounts.sharing import Shareable, Shared
 from tertulia.errors import NotFound
 from tertulia.exports import Exportable, ExportedObject
@@ -52,7 +52,7 @@ def list_notes(session: Session, actor: Actor) -> list[NoteRead]:
     return [_read(note) for note in session.scalars(query, {"actor_id": actor.user_id})]
 
 
-def share_note(session: Session, actor: Actor, note_id: str, new: ShareCreate) -> ShareMade:
+def share_note(session: Session, actor: Actor, note_id: str, new: ShareCreate) -> ShareCreated:
     shared = lock_note(session, note_id)
     if shared.owner_id != actor.user_id:
         raise NotFound

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from tertulia.context.messages import ContextMessage, Turn
 
-LEAST_REPEATS = 3  # of a line
-LEAST_CODE = 80  # characters of a block that is worth replacing by a reference
+MIN_REPEATS = 3  # of a line
+MIN_CODE = 80  # characters of a block that is worth replacing by a reference
 FIRST_LINE = 60  # characters of a block's first line, which the reference quotes
 FENCE = "```"
 _DATA = re.compile(r"(data:[\w/+.-]{1,100};base64,)[A-Za-z0-9+/=]{200,}")
@@ -57,7 +57,7 @@ def shorten_text(text: str, seen: set[str]) -> str:
 
 def _once(block: list[str], seen: set[str]) -> list[str]:
     code = "\n".join(block[1:-1]).strip()
-    if len(code) < LEAST_CODE:
+    if len(code) < MIN_CODE:
         return block
     if code in seen:
         return [f"[the same code as above, which begins: {code.splitlines()[0][:FIRST_LINE]}]"]
@@ -74,7 +74,7 @@ def _without_repeats(lines: list[str]) -> list[str]:
         while end < len(lines) and lines[end] == lines[start]:
             end += 1
         count = end - start
-        if count >= LEAST_REPEATS and lines[start]:
+        if count >= MIN_REPEATS and lines[start]:
             result += [lines[start], f"[the line above {count} times in all]"]
         else:
             result += lines[start : end if lines[start] else start + 1]

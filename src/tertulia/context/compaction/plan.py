@@ -14,12 +14,12 @@ from tertulia.context.messages import ContextMessage
 from tertulia.context.window import Planned
 from tertulia.db import Prepared
 
-MOST_ACTIVE = 200  # the newest of a chat; older ones are covered by them or on abandoned branches
+MAX_ACTIVE = 200  # the newest of a chat; older ones are covered by them or on abandoned branches
 # Share kept by a truncation: leaves room before the next one, so the prefix that providers cache changes less often.
 KEPT_SHARE = 0.75
 SUMMARIZED_SHARE = 0.5
-LEAST_GAIN = 0.05  # share of the tokens that a compaction must save to be worth a record or its price
-MOST_AFFECTED = 1000  # message ids in a record
+MIN_GAIN = 0.05  # share of the tokens that a compaction must save to be worth a record or its price
+MAX_AFFECTED = 1000  # message ids in a record
 # An automatic compaction applies in windows up to this many times as large as its own.
 ANOTHER_WINDOW = 1.5
 ACTIVE = Prepared(
@@ -40,7 +40,7 @@ ACTIVE = Prepared(
         ContextOptimization.undone_at.is_(None),
     )
     .order_by(ContextOptimization.id.desc())
-    .limit(MOST_ACTIVE)
+    .limit(MAX_ACTIVE)
 )
 
 
@@ -88,7 +88,7 @@ def load_active(session: Session, chat_id: str) -> list[Shortening]:
 
 
 @dataclass
-class Walk:
+class BranchScan:
     """A branch scan from the newest message backwards, with the compactions that apply."""
 
     active: Sequence[Shortening]

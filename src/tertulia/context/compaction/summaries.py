@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.orm import Session
 
 from tertulia.chat.models import OptimizationType, TriggerReason
-from tertulia.context.branch import Branch, Reading, plan, read_branch
+from tertulia.context.branch import Branch, PromptSource, plan, read_branch
 from tertulia.context.compaction.plan import (
     SUMMARIZED_SHARE,
     Shortening,
@@ -27,7 +27,7 @@ WINDOWS_TOLD = 2
 class ToSummarize:
     """The messages that a summary is to cover. It replaces the summary `earlier`."""
 
-    reading: Reading
+    reading: PromptSource
     trigger: TriggerReason
     boundary: str
     affected: list[ContextMessage]  # oldest first
@@ -45,7 +45,7 @@ class ToSummarize:
         return self.affected[0].message_id
 
 
-def find_to_summarize(session: Session, reading: Reading, *, is_wanted: bool = False) -> ToSummarize | None:
+def find_to_summarize(session: Session, reading: PromptSource, *, is_wanted: bool = False) -> ToSummarize | None:
     """Return the messages to summarise before the next request, or None.
 
     A summary is due when the context needs compaction and the chat's setting asks for one or one is superseded. It is
@@ -77,7 +77,7 @@ def find_to_summarize(session: Session, reading: Reading, *, is_wanted: bool = F
     )
 
 
-def find_stale(session: Session, reading: Reading) -> list[str]:
+def find_stale(session: Session, reading: PromptSource) -> list[str]:
     """Return the ids of the branch's superseded summaries, and of the compactions that carry one."""
     branch = read_branch(session, reading, load_active(session, reading.chat_id))
     return [compaction.id for compaction in branch.walk.stale() if compaction.id is not None]

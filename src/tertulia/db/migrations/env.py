@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from tertulia.db.migrate import is_of_models
+from tertulia.db.migrate import is_managed_by_models
 from tertulia.tables import metadata
 
 connection = context.config.attributes["connection"]
@@ -12,7 +12,7 @@ context.configure(
     compare_type=True,
     user_module_prefix="types.",
     render_as_batch=False,
-    include_name=is_of_models,
+    include_name=is_managed_by_models,
     transaction_per_migration=True,
 )
 with context.begin_transaction():

@@ -10,13 +10,13 @@ from xml.etree.ElementTree import Element
 from defusedxml.ElementTree import iterparse
 
 from tertulia.files.reader.pictures import write_thumbnail
-from tertulia.files.reader.texts import MOST_CHARACTERS, decode, text_of_html
+from tertulia.files.reader.texts import MAX_CHARACTERS, decode, text_of_html
 
-MOST_UNPACKED = 512 * 1024 * 1024
-MOST_ENTRIES = 10_000
+MAX_UNPACKED = 512 * 1024 * 1024
+MAX_ENTRIES = 10_000
 MOST_PAGES = 2000
-MOST_CELLS = 200_000
-MOST_MARKED = 5000  # paragraphs of a Word document to convert to Markdown, at about 1.5 ms each
+MAX_CELLS = 200_000
+MAX_MARKED = 5000  # paragraphs of a Word document to convert to Markdown, at about 1.5 ms each
 
 
 class Unreadable(Exception):
@@ -49,9 +49,9 @@ class _Package:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
-        self._left = MOST_UNPACKED
+        self._left = MAX_UNPACKED
         self.names = archive.namelist()
-        if len(self.names) > MOST_ENTRIES:
+        if len(self.names) > MAX_ENTRIES:
             raise Unreadable("It has too many parts to read.")
 
     def read(self, name: str) -> bytes:
@@ -98,7 +98,7 @@ def _paragraphs(package: _Package, name: str) -> Iterator[str]:
                 total += len(line) + 1
                 yield line
                 element.clear()
-                if total > MOST_CHARACTERS:
+                if total > MAX_CHARACTERS:
                     return
 
 
@@ -108,7 +108,7 @@ def _markdown_of_word(package: _Package) -> str:
     from markdownify import markdownify
 
     paragraphs = sum(_local(element) == "p" for element in package.elements("word/document.xml"))
-    if paragraphs > MOST_MARKED:
+    if paragraphs > MAX_MARKED:
         return "\n".join(_paragraphs(package, "word/document.xml"))
     # Pass on only parts that were counted and define no entities, under the same names.
     checked = io.BytesIO()
@@ -144,7 +144,7 @@ def _read_sheets(package: _Package) -> tuple[dict[str, object], str]:
                 pieces.clear()
                 element.clear()
     sheets = package.numbered(r"xl/worksheets/sheet(\d+)\.xml")
-    cells_left = MOST_CELLS
+    cells_left = MAX_CELLS
     texts = []
     for number, name in enumerate(sheets, 1):
         rows: list[str] = []
@@ -210,7 +210,7 @@ def _read_pdf(file: Path, folder: Path) -> tuple[dict[str, object], str]:
         page.close()
         texts.append(content)
         total += len(content)
-        if total > MOST_CHARACTERS:
+        if total > MAX_CHARACTERS:
             break
     text = "\n\n".join(content.replace("\r\n", "\n").strip() for content in texts)
     details: dict[str, object] = {"pages": pages}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-MOST_PIXELS = 50_000_000
-MOST_FRAMES = 1000
+MAX_PIXELS = 50_000_000
+MAX_FRAMES = 1000
 THUMBNAIL = 320
 # Models scale down larger images themselves, or refuse them.
 PREVIEW = 1568
@@ -13,13 +13,13 @@ PREVIEW_BYTES = 3 * 1024 * 1024
 
 
 def read_picture(file: Path, folder: Path) -> dict[str, object]:
-    Image.MAX_IMAGE_PIXELS = MOST_PIXELS
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     try:
         with Image.open(file) as picture:
             width, height = picture.size
-            if width * height > MOST_PIXELS:
+            if width * height > MAX_PIXELS:
                 return {"dimensions": {"width": width, "height": height}, "problem": "It has more than 50 megapixels."}
-            if getattr(picture, "n_frames", 1) > MOST_FRAMES:
+            if getattr(picture, "n_frames", 1) > MAX_FRAMES:
                 return {"problem": "It has more than 1,000 frames."}
             upright = ImageOps.exif_transpose(picture)
             width, height = upright.size

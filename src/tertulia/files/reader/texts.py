@@ -6,8 +6,8 @@ from pathlib import Path
 
 from charset_normalizer import from_bytes
 
-MOST_CHARACTERS = 1024 * 1024
-READ_BYTES = 8 * 1024 * 1024  # enough for MOST_CHARACTERS in any encoding
+MAX_CHARACTERS = 1024 * 1024
+READ_BYTES = 8 * 1024 * 1024  # enough for MAX_CHARACTERS in any encoding
 _HIDDEN = {"script", "style", "template", "noscript"}
 _BLOCKS = {"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "section", "article", "table", "ul", "ol"}
 
@@ -38,7 +38,7 @@ def decode(content: bytes) -> tuple[str, str]:
 def cut(text: str) -> tuple[str, bool]:
     """Truncate a text to what can be stored. Return it, and whether its end is missing."""
     text = text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
-    return text[:MOST_CHARACTERS], len(text) > MOST_CHARACTERS
+    return text[:MAX_CHARACTERS], len(text) > MAX_CHARACTERS
 
 
 def text_of_html(source: str) -> str:

@@ -26,7 +26,7 @@ from tertulia.providers.wire import Wire
 
 CONTEXT_WINDOW = 4096
 LOAD_S = 120
-LONGEST_ANSWER = 1024  # tokens, if the request sets no limit
+MAX_ANSWER_LENGTH = 1024  # tokens, if the request sets no limit
 SLEEP_AFTER_S = 600
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class LocalModel:
     async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Stream a reply, after waiting for the download and the load. Raises ModelNotReady if there is no model."""
         if request.max_tokens is None:  # a small model can repeat itself until its window is full
-            request = replace(request, max_tokens=LONGEST_ANSWER)
+            request = replace(request, max_tokens=MAX_ANSWER_LENGTH)
         async with self._in_use() as wire:
             stream = OpenAICompatible(wire, continues_prefix=True).stream(request)
             try:

@@ -18,14 +18,14 @@ from tertulia.chat.service import announce_chat, get_chat, own_chat
 from tertulia.db import wake
 from tertulia.ids import ChatId, RunId, ToolExecutionId
 from tertulia.realtime.models import Operation
-from tertulia.runs.calls.life import cancel_call, count_open, expire, move_pending
-from tertulia.runs.calls.proposing import judge_edited
+from tertulia.runs.calls.life import cancel_call, count_open, decide_pending, expire
+from tertulia.runs.calls.proposing import check_edited_arguments
 from tertulia.runs.calls.reading import announce_call, check_decides, get_execution, owner_of, read_call, with_decider
 from tertulia.runs.models import Run, RunStatus
 from tertulia.runs.service import RUN_PREFIX, RUNS, announce_run
 from tertulia.tools.errors import AlreadyDecided, ToolGone
 from tertulia.tools.models import ChatApproval, DecidedBy, ToolExecution, ToolStatus
-from tertulia.tools.offered import Toolbox, check_call, estimated_cost
+from tertulia.tools.offered import ToolSet, check_call, estimated_cost
 from tertulia.tools.protocol import digest_of, tool_key
 from tertulia.tools.rules import LoadDigests, as_described, check_size, read_rules, remember_always, with_allowed
 from tertulia.tools.schemas import Approve, ChatApprovalRead, Deny, PendingToolExecution, ToolExecutionRead, ToolUsage
@@ -33,7 +33,7 @@ from tertulia.tools.servers.service import accept_change
 from tertulia.tools.validation import parse_arguments
 
 MAX_USAGE_ROWS = 200
-LoadTools = Callable[[Session, str], Toolbox]  # of a user id
+LoadTools = Callable[[Session, str], ToolSet]  # of a user id
 
 
 def approve(
@@ -54,8 +54,8 @@ def approve(
         if offered is None or not is_same:
             raise ToolGone(execution.tool_name)
         check_call(offered, edited)
-        cost = judge_edited(session, execution, edited, estimated_cost(offered, edited))
-    moved = move_pending(
+        cost = check_edited_arguments(session, execution, edited, estimated_cost(offered, edited))
+    moved = decide_pending(
         session,
         call_id,
         now,
@@ -82,7 +82,7 @@ def deny(session: Session, actor: Actor, call_id: ToolExecutionId, request: Deny
     """Deny a call, optionally with a note to the model. Raises AlreadyDecided."""
     execution = _to_decide(session, actor, call_id)
     now = clock.now()
-    moved = move_pending(
+    moved = decide_pending(
         session,
         call_id,
         now,

@@ -20,8 +20,8 @@ from tertulia.runs.models import Run
 from tertulia.tools.models import OPEN, StoredResult, ToolExecution, ToolStatus
 from tertulia.tools.rules import HOUR, load_rules
 
-APPROVAL_LASTS = timedelta(hours=24)
-NO_ROOM_IN_HOUR = "It may cost more than is left of the user's hourly limit."
+APPROVAL_VALID_FOR = timedelta(hours=24)
+HOURLY_LIMIT_MESSAGE = "It may cost more than is left of the user's hourly limit."
 CALL_PREFIX = "call:"  # prefix of a call id: signal to the executing process that the call was cancelled
 UNKNOWN_OUTCOME = (
     "The server stopped while this ran. Whether it had its effect is not known, so it is not run again automatically."
@@ -62,7 +62,7 @@ class CallOutcome:
     took_ms: int
     result: StoredResult | None = None
     cost: Decimal | None = None  # from results.as_cost; None: the reserved amount
-    is_cost_absurd: bool = False  # the reported cost is no amount: the maximum per call is charged
+    is_cost_invalid: bool = False  # the reported cost is no amount: the maximum per call is charged
     error_code: str | None = None
     error_message: str | None = None
 
@@ -85,7 +85,7 @@ def list_approved(session: Session, run_id: str) -> list[Ready]:
     ]
 
 
-def begin_call(session: Session, caller: Caller, call_id: str) -> bool:
+def start_execution(session: Session, caller: Caller, call_id: str) -> bool:
     """Mark an approved call as executing and reserve its cost.
 
     Return False if it is no longer approved, exceeds the hourly limit, its run is being cancelled, the approval has
@@ -94,7 +94,7 @@ def begin_call(session: Session, caller: Caller, call_id: str) -> bool:
     now = clock.now()
     payer_is_here = sa.exists().where(User.id == caller.payer_id, User.status == UserStatus.ACTIVE)
     is_wanted = sa.exists().where(Run.id == caller.run_id, Run.cancel_requested_at.is_(None))
-    is_fresh = ToolExecution.approved_at > now - APPROVAL_LASTS
+    is_fresh = ToolExecution.approved_at > now - APPROVAL_VALID_FOR
     if not _move(
         session,
         call_id,
@@ -105,7 +105,7 @@ def begin_call(session: Session, caller: Caller, call_id: str) -> bool:
         status=ToolStatus.EXECUTING,
         executed_at=now,
     ):
-        _end_unbegun(session, caller, call_id, now)
+        _expire_approved(session, caller, call_id, now)
         return False
     execution = session.get_one(ToolExecution, call_id, populate_existing=True)
     fits = reserve(
@@ -127,16 +127,16 @@ def begin_call(session: Session, caller: Caller, call_id: str) -> bool:
             executed_at=None,
             completed_at=now,
             error_code="cost_limit",
-            error_message=NO_ROOM_IN_HOUR,
+            error_message=HOURLY_LIMIT_MESSAGE,
         )
     announce_call(session, call_id, Operation.UPDATED, owner_id=caller.owner_id)
     return fits
 
 
-def _end_unbegun(session: Session, caller: Caller, call_id: str, moment: datetime) -> None:
+def _expire_approved(session: Session, caller: Caller, call_id: str, moment: datetime) -> None:
     """End an approved call that may not begin: the approval has expired or the payer is not active."""
     execution = session.get_one(ToolExecution, call_id, populate_existing=True)
-    if execution.approved_at is not None and execution.approved_at <= moment - APPROVAL_LASTS:
+    if execution.approved_at is not None and execution.approved_at <= moment - APPROVAL_VALID_FOR:
         ended = {"status": ToolStatus.TIMEOUT, "error_code": "approval_expired"}
         message = "It was approved more than 24 hours ago and was not called."
     elif session.scalar(sa.select(User.status).where(User.id == caller.payer_id)) is not UserStatus.ACTIVE:
@@ -148,11 +148,11 @@ def _end_unbegun(session: Session, caller: Caller, call_id: str, moment: datetim
         announce_call(session, call_id, Operation.UPDATED, owner_id=caller.owner_id)
 
 
-def end_call(session: Session, caller: Caller, call_id: str, outcome: CallOutcome) -> bool:
+def finish_execution(session: Session, caller: Caller, call_id: str, outcome: CallOutcome) -> bool:
     """Store the outcome and cost of a call. Return False if it is no longer executing, for example cancelled."""
     execution = session.get_one(ToolExecution, call_id, populate_existing=True)
     cost = execution.estimated_cost if outcome.cost is None else outcome.cost
-    if outcome.is_cost_absurd:
+    if outcome.is_cost_invalid:
         cost = load_rules(session, caller.payer_id).max_cost_per_tool
     moved = _move(
         session,
@@ -174,7 +174,7 @@ def end_call(session: Session, caller: Caller, call_id: str, outcome: CallOutcom
     return moved
 
 
-def give_up_call(session: Session, caller: Caller, call_id: str, code: str, message: str) -> bool:
+def fail_approved(session: Session, caller: Caller, call_id: str, code: str, message: str) -> bool:
     """Fail an approved call that cannot be executed as approved. Return False if it is no longer approved."""
     moved = _move(
         session,
@@ -199,7 +199,7 @@ def close_calls(session: Session, run_id: str, owner_id: str, *, was_cancelled: 
     ).all()
     for call_id, status in rows:
         if status is ToolStatus.EXECUTING and not was_cancelled:
-            lose_call(session, call_id, owner_id)
+            mark_outcome_unknown(session, call_id, owner_id)
         else:
             cancel_call(session, call_id, owner_id)
 
@@ -228,7 +228,7 @@ def cancel_call(session: Session, call_id: str, owner_id: str) -> bool:
     return moved
 
 
-def lose_call(session: Session, call_id: str, owner_id: str) -> bool:
+def mark_outcome_unknown(session: Session, call_id: str, owner_id: str) -> bool:
     """Mark a call that was executing in a dead process as `outcome_unknown`. It is charged in full, never retried."""
     execution = session.get_one(ToolExecution, call_id, populate_existing=True)
     moved = _move(
@@ -249,12 +249,12 @@ def lose_call(session: Session, call_id: str, owner_id: str) -> bool:
     return moved
 
 
-def lose_calls(session: Session, run_id: str, owner_id: str) -> None:
+def mark_outcomes_unknown(session: Session, run_id: str, owner_id: str) -> None:
     """Mark the calls of a run that were executing in a dead process as `outcome_unknown`."""
     for call_id in session.scalars(
         sa.select(ToolExecution.id).where(ToolExecution.run_id == run_id, ToolExecution.status == ToolStatus.EXECUTING)
     ).all():
-        lose_call(session, call_id, owner_id)
+        mark_outcome_unknown(session, call_id, owner_id)
 
 
 def count_open(session: Session, run_id: str, status: ToolStatus) -> int:
@@ -268,7 +268,7 @@ def last_call(session: Session, run_id: str) -> str | None:
     return session.scalar(query.order_by(ToolExecution.id.desc()).limit(1))
 
 
-def move_pending(session: Session, call_id: str, moment: datetime, **values: Any) -> bool:
+def decide_pending(session: Session, call_id: str, moment: datetime, **values: Any) -> bool:
     """Update a pending call that has not expired. Return False if it was decided or has expired."""
     return _move(session, call_id, ToolStatus.PENDING, ToolExecution.expires_at > moment, **values)
 

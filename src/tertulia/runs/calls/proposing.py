@@ -16,7 +16,7 @@ from tertulia.drafts.shares import has_other_readers
 from tertulia.ids import new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.realtime.models import Operation
-from tertulia.runs.calls.life import APPROVAL_LASTS, NO_ROOM_IN_HOUR, Caller, count_calls
+from tertulia.runs.calls.life import APPROVAL_VALID_FOR, HOURLY_LIMIT_MESSAGE, Caller, count_calls
 from tertulia.runs.calls.reading import announce_call, owner_of
 from tertulia.tools.errors import RefusedByRule
 from tertulia.tools.models import OPEN, DecidedBy, ToolExecution, ToolStatus
@@ -26,18 +26,18 @@ from tertulia.tools.rules import HOUR, load_rules
 
 MAX_CALLS = 25  # of one run
 # Error codes of calls that may have had their effect, although this was not confirmed.
-UNKNOWN_ENDS = ("outcome_unknown", "tool_timeout", "cancelled")
+UNKNOWN_OUTCOME_CODES = ("outcome_unknown", "tool_timeout", "cancelled")
 REFUSALS = {
     "unknown_tool": "There is no such tool here.",
     "too_many_calls": f"A reply may call tools {MAX_CALLS} times at most.",
     "never": "A rule of the person refuses this tool.",
     "cost_per_tool": "It may cost more than the person allows for one call.",
-    "cost_per_hour": NO_ROOM_IN_HOUR,
+    "cost_per_hour": HOURLY_LIMIT_MESSAGE,
 }
 
 
 @dataclass(frozen=True)
-class AskedCall:
+class ProposedCall:
     """A call proposed by a model, with what is known before it is decided."""
 
     call: ToolCall
@@ -48,7 +48,7 @@ class AskedCall:
     untrusted: Sequence[str] = ()
 
 
-def add_calls(session: Session, caller: Caller, step: int, proposed: Sequence[AskedCall]) -> list[ToolCallPart]:
+def record_calls(session: Session, caller: Caller, step: int, proposed: Sequence[ProposedCall]) -> list[ToolCallPart]:
     """Record proposed calls, each decided by the rules or left pending, and return their message parts.
 
     Calls above a run's limit are refused, which stops a model that never ends. The caller holds the payer's row lock.
@@ -59,7 +59,9 @@ def add_calls(session: Session, caller: Caller, step: int, proposed: Sequence[As
     parts = []
     for number, call in enumerate(proposed, start=before + 1):
         values = (
-            _judged(session, caller, rules, spent, call) if number <= MAX_CALLS else _refused(call, "too_many_calls")
+            _decided_values(session, caller, rules, spent, call)
+            if number <= MAX_CALLS
+            else _refused(call, "too_many_calls")
         )
         if values["status"] in OPEN:
             spent += values["estimated_cost"]
@@ -74,7 +76,9 @@ def _rules_of(session: Session, caller: Caller) -> Rules:
     return rules.in_chat(session.scalars(sa.select(Chat.auto_approval).where(Chat.id == caller.chat_id)).one())
 
 
-def _judged(session: Session, caller: Caller, rules: Rules, spent: Decimal, proposed: AskedCall) -> dict[str, Any]:
+def _decided_values(
+    session: Session, caller: Caller, rules: Rules, spent: Decimal, proposed: ProposedCall
+) -> dict[str, Any]:
     if proposed.offered is None or proposed.problem is not None:
         return _refused(proposed, "unknown_tool" if proposed.offered is None else "arguments_invalid")
     cost = cost_to_reserve(proposed.estimated, rules)
@@ -88,12 +92,12 @@ def _judged(session: Session, caller: Caller, rules: Rules, spent: Decimal, prop
         case Decision("refuse"):
             return values | _denied(decision.reason)
         case _:
-            pending = {"approval_requested_at": now, "expires_at": now + APPROVAL_LASTS}
+            pending = {"approval_requested_at": now, "expires_at": now + APPROVAL_VALID_FOR}
             return values | {"status": ToolStatus.PENDING} | pending
 
 
 def _as_call(
-    session: Session, caller: Caller, proposed: AskedCall, offered: OfferedTool, cost: Decimal, spent: Decimal
+    session: Session, caller: Caller, proposed: ProposedCall, offered: OfferedTool, cost: Decimal, spent: Decimal
 ) -> Call:
     approved = session.scalars(
         sa.select(ToolExecution.definition_digest)
@@ -117,12 +121,13 @@ def _as_call(
         is_new=not approved,
         has_changed=bool(approved) and offered.digest not in approved,
         carries_untrusted=bool(proposed.untrusted),
-        was_cut_off=offered.tool.risk is not Risk.READ_ONLY and _was_cut_off(session, caller, offered, proposed),
+        was_cut_off=offered.tool.risk is not Risk.READ_ONLY
+        and _had_unknown_outcome(session, caller, offered, proposed),
         is_seen_by_others=offered.tool.reads_private and has_other_readers(session, caller.chat_id, caller.payer_id),
     )
 
 
-def _was_cut_off(session: Session, caller: Caller, offered: OfferedTool, proposed: AskedCall) -> bool:
+def _had_unknown_outcome(session: Session, caller: Caller, offered: OfferedTool, proposed: ProposedCall) -> bool:
     """Return whether the newest identical call in this chat ended with an unknown outcome."""
     newest = session.execute(
         sa.select(ToolExecution.error_code, ToolExecution.executed_at)
@@ -136,10 +141,10 @@ def _was_cut_off(session: Session, caller: Caller, offered: OfferedTool, propose
         .order_by(ToolExecution.id.desc())
         .limit(1)
     ).first()
-    return newest is not None and newest[0] in UNKNOWN_ENDS
+    return newest is not None and newest[0] in UNKNOWN_OUTCOME_CODES
 
 
-def judge_edited(
+def check_edited_arguments(
     session: Session, call: ToolExecution, arguments: dict[str, Any], estimated: Decimal | None
 ) -> Decimal:
     """Return the cost to reserve for edited arguments. Raises RefusedByRule if a rule or a limit refuses them."""
@@ -157,7 +162,7 @@ def judge_edited(
     return cost
 
 
-def _refused(proposed: AskedCall, reason: str) -> dict[str, Any]:
+def _refused(proposed: ProposedCall, reason: str) -> dict[str, Any]:
     """Return the column values of a call that is denied without applying rules, because it cannot be executed."""
     values = _denied(reason, proposed.problem or REFUSALS[reason])
     return {"estimated_cost": Decimal(0), "reason": reason} | values
@@ -175,7 +180,9 @@ def _denied(reason: str, message: str | None = None) -> dict[str, Any]:
     }
 
 
-def _insert(session: Session, caller: Caller, step: int, proposed: AskedCall, values: dict[str, Any]) -> ToolCallPart:
+def _insert(
+    session: Session, caller: Caller, step: int, proposed: ProposedCall, values: dict[str, Any]
+) -> ToolCallPart:
     offered = proposed.offered
     name = offered.tool.name if offered else proposed.call.name[:100]
     execution = ToolExecution(

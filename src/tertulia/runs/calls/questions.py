@@ -22,7 +22,7 @@ from tertulia.tools.validation import check_arguments
 
 ANSWER_PREFIX = "answer:"  # prefix of a call id: the signal that its question was answered
 ANSWERED_WITHIN_S = 600.0
-MOST_QUESTIONS = 10  # per call
+MAX_QUESTIONS = 10  # per call
 LOOK_S = 2.0  # between reads of the stored answer, because a signal of another process may be lost
 _OPEN_PAGE = {"type": "object", "maxProperties": 0}
 
@@ -33,7 +33,7 @@ class CallClock:
     def __init__(self, seconds: float) -> None:
         self.limit = asyncio.timeout(seconds)
         self.asking_left_s = ANSWERED_WITHIN_S
-        self.questions_left = MOST_QUESTIONS
+        self.questions_left = MAX_QUESTIONS
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
@@ -82,7 +82,7 @@ class Questions:
                     except TimeoutError:
                         continue
         except TimeoutError:
-            await self._db.write(take_back, caller, call_id, stored_question)
+            await self._db.write(remove_question, caller, call_id, stored_question)
             # An answer may have been stored at the last moment.
             return await self._db.read(_find_reply, call_id, stored_question.id) or Reply("cancel")
         finally:
@@ -100,7 +100,7 @@ def put_question(session: Session, caller: Caller, call_id: str, question: Store
     return _change(session, caller.owner_id, call_id, question=question, reply=None)
 
 
-def take_back(session: Session, caller: Caller, call_id: str, question: StoredQuestion) -> None:
+def remove_question(session: Session, caller: Caller, call_id: str, question: StoredQuestion) -> None:
     """Remove a question that was not answered in time."""
     stored = session.scalar(sa.select(ToolExecution.question).where(ToolExecution.id == call_id).with_for_update())
     if stored is not None and stored.id == question.id:

@@ -29,8 +29,8 @@ from tertulia.tools.schemas import (
     AutoApprovalUpdate,
     ChatApprovalRead,
     Deny,
+    DryRunCreate,
     DryRunRead,
-    DryRunWish,
     PendingToolExecution,
     ToolExecutionRead,
     ToolRead,
@@ -237,7 +237,7 @@ async def answer(caller: CommandDep, execution_id: ToolExecutionId, body: Answer
     gives=DryRunRead,
     problems=(404, 409),
 )
-async def post_dry_run(caller: CallerDep, execution_id: ToolExecutionId, body: DryRunWish) -> Response:
+async def post_dry_run(caller: CallerDep, execution_id: ToolExecutionId, body: DryRunCreate) -> Response:
     """Describe what a call would do, with its own or other arguments; null if the tool cannot tell."""
     actor = await caller.actor()
     execution = await caller.read(get_execution, execution_id)

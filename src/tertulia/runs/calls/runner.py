@@ -21,11 +21,19 @@ from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.ids import UserId
 from tertulia.providers.protocol import ToolCall
-from tertulia.runs.calls.life import CALL_PREFIX, CallOutcome, Ready, begin_call, end_call, give_up_call, list_approved
-from tertulia.runs.calls.proposing import AskedCall
+from tertulia.runs.calls.life import (
+    CALL_PREFIX,
+    CallOutcome,
+    Ready,
+    fail_approved,
+    finish_execution,
+    list_approved,
+    start_execution,
+)
+from tertulia.runs.calls.proposing import ProposedCall
 from tertulia.runs.calls.questions import CallClock, Questions
 from tertulia.runs.engine.claims import Claimed
-from tertulia.runs.engine.steps import hold_and
+from tertulia.runs.engine.steps import with_lease
 from tertulia.runs.live import LiveRun
 from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.errors import ArgumentsInvalid
@@ -89,14 +97,16 @@ class ToolRunner:
             await self._db.write(_declare, run, declared)
         return offered
 
-    async def prepare(self, run: Claimed, calls: Sequence[ToolCall], offered: Sequence[OfferedTool]) -> list[AskedCall]:
+    async def prepare(
+        self, run: Claimed, calls: Sequence[ToolCall], offered: Sequence[OfferedTool]
+    ) -> list[ProposedCall]:
         """Check proposed calls before the rules apply: validity, estimated cost, and untrusted sources."""
         by_name = {tool.wire_name: tool for tool in offered}
         # Not on the event loop: schemas and cost estimates come from third parties.
         proposed = await asyncio.to_thread(lambda: [_asked(call, by_name.get(call.name)) for call in calls])
         if not any(call.arguments for call in proposed):
             return proposed
-        heard = await self._db.read(_read_heard, run.chat_id, run.message_id)
+        heard = await self._db.read(_load_untrusted, run.chat_id, run.message_id)
         return await asyncio.to_thread(_with_sources, proposed, heard)
 
     async def run_approved(self, run: Claimed, live: LiveRun) -> None:
@@ -107,7 +117,7 @@ class ToolRunner:
         alone: list[tuple[Ready, OfferedTool | None]] = []
         for call in ready:
             tool = toolbox.find(call.tool_name, call.server)
-            (together if tool is not None and tool.tool.runs_beside_others else alone).append((call, tool))
+            (together if tool is not None and tool.tool.is_parallel_safe else alone).append((call, tool))
         tasks = [asyncio.create_task(self._run_one(run, live, call, tool)) for call, tool in together]
         try:
             await asyncio.gather(*tasks)
@@ -130,7 +140,7 @@ class ToolRunner:
         if edited is not None:
             arguments = parse_arguments(edited)
             check_call(offered, arguments)
-        context = CallContext(self._db, actor, execution.chat_id, execution.message_id, self._client, _ask_nobody)
+        context = CallContext(self._db, actor, execution.chat_id, execution.message_id, self._client, _cancel_question)
         async with asyncio.timeout(MAX_TIME_S):
             return (await tool.dry_run(arguments, context))[:MOST_WORDS]
 
@@ -143,11 +153,11 @@ class ToolRunner:
     async def _run_one(self, run: Claimed, live: LiveRun, ready: Ready, offered: OfferedTool | None) -> None:
         if offered is None and self.catalogue.is_away(ready.server):
             message = f"{ready.server} has not listed its tools yet, or cannot be reached. Nothing was called."
-            await self._db.write(hold_and, run, give_up_call, ready.id, "tool_server_failed", message)
+            await self._db.write(with_lease, run, fail_approved, ready.id, "tool_server_failed", message)
         elif offered is None or offered.digest != ready.definition_digest:
             message = "The tool no longer exists." if offered is None else "The tool changed after it was approved."
-            await self._db.write(hold_and, run, give_up_call, ready.id, "tool_gone", message)
-        elif await self._db.write(hold_and, run, begin_call, ready.id):
+            await self._db.write(with_lease, run, fail_approved, ready.id, "tool_gone", message)
+        elif await self._db.write(with_lease, run, start_execution, ready.id):
             work = asyncio.create_task(self._call(run, ready, offered), name=f"call-{ready.id}")
             self._working[ready.id] = work
             try:
@@ -159,9 +169,9 @@ class ToolRunner:
                 work.cancel()  # the run itself is stopped: its end records the outcome of its calls
                 del self._working[ready.id]
             if not work.cancelled():
-                await self._db.write(end_call, run.caller, ready.id, work.result())
+                await self._db.write(finish_execution, run.caller, ready.id, work.result())
         status = await self._db.read(_status_of, ready.id)
-        live.tell_call(
+        live.publish_call_event(
             {
                 "type": "tool.finished",
                 "message_id": run.message_id,
@@ -196,7 +206,7 @@ class ToolRunner:
             result = await asyncio.to_thread(store_result, returned)
             cost = as_cost(returned.cost)
             is_absurd = returned.cost is not None and cost is None
-            return CallOutcome(ToolStatus.COMPLETED, took(), result, cost, is_cost_absurd=is_absurd)
+            return CallOutcome(ToolStatus.COMPLETED, took(), result, cost, is_cost_invalid=is_absurd)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -220,26 +230,26 @@ class ToolRunner:
             return CallOutcome(ToolStatus.FAILED, took(), error_code="tool_failed", error_message=message)
 
 
-async def _ask_nobody(question: Question) -> Reply:
+async def _cancel_question(question: Question) -> Reply:
     return Reply("cancel")
 
 
-def _asked(call: ToolCall, offered: OfferedTool | None) -> AskedCall:
+def _asked(call: ToolCall, offered: OfferedTool | None) -> ProposedCall:
     try:
         arguments = parse_arguments(call.arguments)
     except ArgumentsInvalid as error:
-        return AskedCall(call, offered, {}, error.detail)
+        return ProposedCall(call, offered, {}, error.detail)
     if offered is None:
-        return AskedCall(call, None, arguments)
+        return ProposedCall(call, None, arguments)
     try:
         check_call(offered, arguments)
     except ArgumentsInvalid as error:
-        return AskedCall(call, offered, arguments, error.detail)
-    return AskedCall(call, offered, arguments, estimated=estimated_cost(offered, arguments))
+        return ProposedCall(call, offered, arguments, error.detail)
+    return ProposedCall(call, offered, arguments, estimated=estimated_cost(offered, arguments))
 
 
 @dataclass(frozen=True)
-class Heard:
+class UntrustedSources:
     """Untrusted texts of a chat, and the user's last message, which is trusted. `is_all`: no sources were left out."""
 
     sources: Sequence[Source]
@@ -247,7 +257,7 @@ class Heard:
     is_all: bool
 
 
-def _with_sources(proposed: Iterable[AskedCall], heard: Heard) -> list[AskedCall]:
+def _with_sources(proposed: Iterable[ProposedCall], heard: UntrustedSources) -> list[ProposedCall]:
     return [
         replace(call, untrusted=find_sources(call.arguments, heard.sources, heard.own_words, is_all=heard.is_all))
         for call in proposed
@@ -272,7 +282,7 @@ def _actor_of(session: Session, user_id: str) -> Actor:
     return Actor(UserId(user_id), role)
 
 
-def _read_heard(session: Session, chat_id: str, message_id: str) -> Heard:
+def _load_untrusted(session: Session, chat_id: str, message_id: str) -> UntrustedSources:
     """Load tool results, error messages and file texts, newest first, and the user's last message."""
     results = session.execute(
         sa.select(ToolExecution.tool_name, ToolExecution.server, ToolExecution.result, ToolExecution.error_message)
@@ -292,4 +302,4 @@ def _read_heard(session: Session, chat_id: str, message_id: str) -> Heard:
     sources += [Source(name, text) for name, text in files[:SOURCES]]
     question_id = session.scalar(sa.select(Message.previous_message_id).where(Message.id == message_id))
     own = session.scalar(sa.select(Message.content).where(Message.id == question_id)) if question_id else None
-    return Heard(sources, own or "", is_all=len(results) <= SOURCES and len(files) <= SOURCES)
+    return UntrustedSources(sources, own or "", is_all=len(results) <= SOURCES and len(files) <= SOURCES)

@@ -12,16 +12,22 @@ from tertulia.chat.errors import ChatNotFound
 from tertulia.chat.models import OptimizationType
 from tertulia.chat.schemas import ContextOptimizationRead
 from tertulia.chat.service import get_chat
-from tertulia.context.branch import Reading
+from tertulia.context.branch import PromptSource
 from tertulia.http.answers import json_response
-from tertulia.http.limits import TryLimit, TryLimits
+from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, ContextOptimizationId
 from tertulia.providers.catalogue import ModelCatalogue
 from tertulia.providers.errors import NoModel
 from tertulia.runs.compaction import service as optimizations
-from tertulia.runs.compaction.summarizer import MAX_SUMMARY, Asking, Summarizer, SummaryForecast, forecast_summary
+from tertulia.runs.compaction.summarizer import (
+    MAX_SUMMARY,
+    Summarizer,
+    SummaryForecast,
+    SummaryRequest,
+    forecast_summary,
+)
 from tertulia.runs.request.preview import prepare_next
 from tertulia.runs.request.routes import next_model
 from tertulia.tools.catalogue import ToolCatalogue
@@ -46,7 +52,7 @@ class SummaryUpdate(BaseModel):
 routes = Routes("context")
 
 
-SUMMARIES = TryLimit("summaries", SUMMARIES_A_MINUTE, 60)
+SUMMARIES = RateLimit("summaries", SUMMARIES_A_MINUTE, 60)
 
 
 @routes.add(
@@ -87,14 +93,14 @@ async def post_optimization(caller: CommandDep, chat_id: ChatId, body: OptimizeN
             return optimizations.optimize_now(session, actor, prepared.reading, body.optimization_type, price=price)
 
         return await caller.command(201, shorten)
-    if (earlier_response := await caller.answered_before()) is not None:
+    if (earlier_response := await caller.find_stored_answer()) is not None:
         return earlier_response
     actor = await caller.actor()
-    caller.service(TryLimits).take(SUMMARIES, actor.user_id)
+    caller.service(RateLimits).take(SUMMARIES, actor.user_id)
     if choice is None or resolved is None:
         raise NoModel
 
-    def look(session: Session, actor: Actor) -> Reading:
+    def look(session: Session, actor: Actor) -> PromptSource:
         if not get_chat(session, actor, chat_id)["permissions"]["can_write"]:
             raise ChatNotFound
         return prepare_next(session, actor, chat_id, choice, resolved, catalogue, leaf=body.leaf)[0].reading
@@ -121,7 +127,7 @@ async def get_forecast(caller: CallerDep, chat_id: AnyId, leaf: AnyId | None = N
 
     def look(session: Session, actor: Actor) -> SummaryForecast:
         prepared, _ = prepare_next(session, actor, chat_id, choice, resolved, caller.service(ToolCatalogue), leaf=leaf)
-        asking = Asking(resolved, choice.provider, choice.model_name, actor.user_id)
+        asking = SummaryRequest(resolved, choice.provider, choice.model_name, actor.user_id)
         return forecast_summary(session, prepared.reading, asking)
 
     return json_response(await caller.read_long(look))

@@ -11,18 +11,18 @@ from tertulia.chat.messages import lock_chat
 from tertulia.chat.models import ContextOptimization, OptimizationType
 from tertulia.chat.schemas import ContextOptimizationRead
 from tertulia.chat.service import get_chat
-from tertulia.context.branch import Reading
+from tertulia.context.branch import PromptSource
 from tertulia.context.messages import estimate_tokens
 from tertulia.context.service import Maker, Price, record, shorten_now
 from tertulia.ids import ChatId, ContextOptimizationId
 from tertulia.realtime.models import Operation
-from tertulia.runs.errors import NothingToShorten, OptimizationNotFound
+from tertulia.runs.errors import CompactionNotFound, NothingToCompact
 
 
 def optimize_now(
     session: Session,
     actor: Actor,
-    reading: Reading,
+    reading: PromptSource,
     kind: OptimizationType,
     *,
     price: Price | None,
@@ -31,7 +31,7 @@ def optimize_now(
     lock_chat(session, actor, ChatId(reading.chat_id))
     compaction = shorten_now(session, reading, kind)
     if compaction is None:
-        raise NothingToShorten
+        raise NothingToCompact
     row_id = record(session, reading, compaction, maker=Maker(actor.user_id), price=price)
     return read_optimization(session.get_one(ContextOptimization, row_id))
 
@@ -63,10 +63,10 @@ def edit_summary(
     """
     row = _of_chat(session, actor, chat_id, row_id)
     if row.summary is None or row.undone_at is not None:
-        raise OptimizationNotFound
+        raise CompactionNotFound
     after = max(0, row.tokens_after - estimate_tokens(row.summary)) + estimate_tokens(summary)
     if after > row.tokens_before:
-        raise NothingToShorten
+        raise NothingToCompact
     row.summary, row.tokens_after, row.is_edited, row.stale_at = summary, after, True, None
     return announce_optimization(session, row, Operation.UPDATED)
 
@@ -96,10 +96,10 @@ def _of_chat(session: Session, actor: Actor, chat_id: ChatId, row_id: ContextOpt
     try:
         lock_chat(session, actor, chat_id)
     except ChatNotFound:
-        raise OptimizationNotFound from None
+        raise CompactionNotFound from None
     row = session.scalars(
         sa.select(ContextOptimization).where(ContextOptimization.id == row_id, ContextOptimization.chat_id == chat_id)
     ).one_or_none()
     if row is None:
-        raise OptimizationNotFound
+        raise CompactionNotFound
     return row

@@ -14,10 +14,10 @@ from typing_extensions import TypedDict
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.billing.ledger import Consumption, record_usage, release
+from tertulia.billing.ledger import RequestUsage, record_usage, release
 from tertulia.chat.compaction_records import announce_optimization
 from tertulia.chat.models import Chat, ContextOptimization, OptimizationType
-from tertulia.context.branch import Reading, without_marks
+from tertulia.context.branch import PromptSource, without_marks
 from tertulia.context.calls import in_words
 from tertulia.context.compaction.summaries import ToSummarize, find_stale, find_to_summarize, try_summary, try_without
 from tertulia.context.cutting import shorten
@@ -32,15 +32,15 @@ from tertulia.providers.protocol import Finish, ModelRequest, RequestMessage, Te
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import last_call
 from tertulia.runs.engine.claims import Claimed
-from tertulia.runs.errors import NothingToShorten, SummaryFailed, SummaryUnderWay
-from tertulia.runs.request.build import prepare_run, set_aside
-from tertulia.runs.request.prepare import ForModel
+from tertulia.runs.errors import NothingToCompact, SummaryFailed, SummaryInProgress
+from tertulia.runs.request.build import prepare_run, reserve_cost
+from tertulia.runs.request.prepare import TargetModel
 
 WITHIN_S = 90.0
 MOST_TOKENS = 800  # of a summary
-LEAST_TOKENS = 64
+MIN_TOKENS = 64
 THINKING = 4  # a model may use this many times the tokens of a summary, for reasoning
-MOST_REQUESTS = 3  # for one summary
+MAX_REQUESTS = 3  # for one summary
 MAX_SUMMARY = 20_000  # characters, also of an edited summary
 INSTRUCTIONS = (
     "You are given the earlier part of a conversation. Write what has to be known of it to go on: facts, names, "
@@ -66,7 +66,7 @@ class SummaryForecast(TypedDict):
 
 
 @dataclass(frozen=True)
-class Asking:
+class SummaryRequest:
     """The model that writes a summary, who pays, and the run it is part of. `call_id` is the run's last tool call."""
 
     resolved: Resolved
@@ -84,26 +84,26 @@ class Summarizer:
         self._db = db
         self._busy: set[str] = set()
 
-    async def make_room(self, run: Claimed, resolved: Resolved, model: ForModel) -> None:
+    async def summarize_if_due(self, run: Claimed, resolved: Resolved, model: TargetModel) -> None:
         """Summarise what does not fit before a run's request, if due. On failure, truncate it and record why."""
-        due = await self._db.read(_wanted_for, run, model)
+        due = await self._db.read(_find_due, run, model)
         if isinstance(due, list):
             if due:  # superseded, and their messages fit now: these are sent in full
                 await self._db.write(_undo_all, due)
             return
         wanted, call_id = due
         try:
-            asking = Asking(resolved, run.provider, run.model_name, run.payer_id, run, call_id)
+            asking = SummaryRequest(resolved, run.provider, run.model_name, run.payer_id, run, call_id)
             await self._summarize(wanted, asking)
-        except SummaryUnderWay:
+        except SummaryInProgress:
             return  # what does not fit is left out of this request
         except AppError as error:
             log.warning("a summary failed: %s", error.code, extra={"run_id": run.id})
             note = f"The summary failed, so the oldest messages are left out: {error.detail}"
-            await self._db.write(_leave_out, wanted, note)
+            await self._db.write(_truncate_instead, wanted, note)
 
     async def summarize_now(
-        self, reading: Reading, resolved: Resolved, provider: str, model_name: str, *, actor: Actor
+        self, reading: PromptSource, resolved: Resolved, provider: str, model_name: str, *, actor: Actor
     ) -> str:
         """Summarise at a user's request and return the compaction's id.
 
@@ -111,14 +111,14 @@ class Summarizer:
         """
         wanted = await self._db.read(find_to_summarize, reading, is_wanted=True)
         if wanted is None:
-            raise NothingToShorten
-        return await self._summarize(wanted, Asking(resolved, provider, model_name, actor.user_id))
+            raise NothingToCompact
+        return await self._summarize(wanted, SummaryRequest(resolved, provider, model_name, actor.user_id))
 
-    async def _summarize(self, wanted: ToSummarize, asking: Asking) -> str:
+    async def _summarize(self, wanted: ToSummarize, asking: SummaryRequest) -> str:
         """Summarise in one or more requests. Each includes the previous summary, and is charged when it ends."""
         summary = wanted.earlier.summary if wanted.earlier else None
-        spent: list[Consumption] = []
-        with self._alone(wanted.reading.chat_id):
+        spent: list[RequestUsage] = []
+        with self._exclusive(wanted.reading.chat_id):
             for portion in _portions(wanted):
                 answer = await self._ask(wanted, _request(wanted, portion, summary, asking.model_name), asking)
                 summary = answer.words
@@ -128,11 +128,11 @@ class Summarizer:
             raise SummaryFailed("The summary is hardly shorter than its messages, or they changed meanwhile.")
         return row_id
 
-    async def _ask(self, wanted: ToSummarize, request: ModelRequest, asking: Asking) -> "_Answered":
+    async def _ask(self, wanted: ToSummarize, request: ModelRequest, asking: SummaryRequest) -> "_Summary":
         """Send one request and record its usage in any case. Raises SummaryFailed, CostLimit and provider errors."""
         if asking.call_id is not None:
             await self._db.write(_set_aside, request, asking)
-        answer = _Answer()
+        answer = _PartialAnswer()
         try:
             async with asyncio.timeout(WITHIN_S):
                 await _read_answer(asking.resolved, request, answer)
@@ -145,12 +145,12 @@ class Summarizer:
             raise SummaryFailed("The model returned an empty summary.")
         if answer.is_cut or len(answer.words) > MAX_SUMMARY:
             raise SummaryFailed("The summary was too long or not finished.")
-        return _Answered(answer.words, used)
+        return _Summary(answer.words, used)
 
     @contextmanager
-    def _alone(self, chat_id: str) -> Iterator[None]:
+    def _exclusive(self, chat_id: str) -> Iterator[None]:
         if chat_id in self._busy:
-            raise SummaryUnderWay
+            raise SummaryInProgress
         self._busy.add(chat_id)
         try:
             yield
@@ -159,13 +159,13 @@ class Summarizer:
 
 
 @dataclass(frozen=True)
-class _Answered:
+class _Summary:
     words: str
-    used: Consumption
+    used: RequestUsage
 
 
 @dataclass
-class _Answer:
+class _PartialAnswer:
     """The answer to a summary request, as far as it was received."""
 
     text: str = ""
@@ -177,7 +177,7 @@ class _Answer:
     def words(self) -> str:
         return self.text.strip().replace("\x00", "\ufffd")
 
-    def used(self, request: ModelRequest, asking: Asking) -> Consumption | None:
+    def used(self, request: ModelRequest, asking: SummaryRequest) -> RequestUsage | None:
         """Return the usage to record, estimated if none was reported; None if the provider never began."""
         if not self.has_begun:
             return None
@@ -185,12 +185,12 @@ class _Answer:
         is_known = self.usage is not None
         cost = cost_of(asking.resolved.vendor, request.model_name, usage, at=clock.now())
         vendor = split_key(asking.provider)[0]
-        return Consumption(
+        return RequestUsage(
             vendor, request.model_name, usage.input_tokens, usage.output_tokens, usage.cached_tokens, not is_known, cost
         )
 
 
-def forecast_summary(session: Session, reading: Reading, asking: Asking) -> SummaryForecast:
+def forecast_summary(session: Session, reading: PromptSource, asking: SummaryRequest) -> SummaryForecast:
     """Return the most that a summary requested now would take."""
     wanted = find_to_summarize(session, reading, is_wanted=True)
     sizes: list[int] = []
@@ -219,7 +219,7 @@ def _size_of(request: ModelRequest) -> int:
     return sum(estimate_tokens(message.content) for message in request.messages)
 
 
-def _wanted_for(session: Session, run: Claimed, model: ForModel) -> tuple[ToSummarize, str | None] | list[str]:
+def _find_due(session: Session, run: Claimed, model: TargetModel) -> tuple[ToSummarize, str | None] | list[str]:
     """Return the summary that is due and the run's last call, or the ids of superseded compactions to revert.
 
     Most chats need neither, so their branch is not read.
@@ -245,11 +245,11 @@ def _has_stale(session: Session, chat_id: str) -> bool:
 
 
 def _portions(wanted: ToSummarize) -> list[str]:
-    """Split the messages into the texts of at most MOST_REQUESTS requests. Longer texts lose their middle."""
+    """Split the messages into the texts of at most MAX_REQUESTS requests. Longer texts lose their middle."""
     room = _room(wanted)
     texts = [_in_words(message) for message in wanted.affected]
     sizes = [estimate_tokens(text) for text in texts]
-    count = min(MOST_REQUESTS, ceil(sum(sizes) / room))
+    count = min(MAX_REQUESTS, ceil(sum(sizes) / room))
     portions: list[list[str]] = [[] for _ in range(count)]
     before = 0
     for text, size in zip(texts, sizes, strict=True):
@@ -260,7 +260,7 @@ def _portions(wanted: ToSummarize) -> list[str]:
 
 def _longest(wanted: ToSummarize) -> int:
     """Return the maximum number of tokens of the summary."""
-    return max(LEAST_TOKENS, min(MOST_TOKENS, wanted.room // 4))
+    return max(MIN_TOKENS, min(MOST_TOKENS, wanted.room // 4))
 
 
 def _asked(wanted: ToSummarize) -> int:
@@ -272,7 +272,7 @@ def _room(wanted: ToSummarize) -> int:
     """Return the tokens left for messages in one request. Raises SummaryFailed if the window is too small."""
     of_answer = max(0, _asked(wanted) - wanted.reserve)
     room = wanted.room - of_answer - estimate_tokens(INSTRUCTIONS) - _longest(wanted)
-    if room < LEAST_TOKENS:
+    if room < MIN_TOKENS:
         raise SummaryFailed("The window is too small for a summary. Choose a larger one, or another compaction.")
     return room
 
@@ -291,7 +291,7 @@ def _in_words(message: ContextMessage) -> str:
     return f'<message from="{message.role}">\n{without_marks(text.strip())}\n</message>'
 
 
-async def _read_answer(resolved: Resolved, request: ModelRequest, answer: _Answer) -> None:
+async def _read_answer(resolved: Resolved, request: ModelRequest, answer: _PartialAnswer) -> None:
     stream = resolved.adapter.stream(request)
     try:
         async for events in stream:
@@ -312,15 +312,15 @@ async def _read_answer(resolved: Resolved, request: ModelRequest, answer: _Answe
             await aclose()
 
 
-def _set_aside(session: Session, request: ModelRequest, asking: Asking) -> None:
+def _set_aside(session: Session, request: ModelRequest, asking: SummaryRequest) -> None:
     """Reserve the cost of a summary request in a reply that uses tools, within the hourly limit. Raises CostLimit."""
     assert asking.run is not None
     assert asking.call_id is not None
     cost = asking.resolved.price(asking.model_name)(_size_of(request), request.max_tokens or 0)
-    set_aside(session, asking.run, asking.call_id, cost)
+    reserve_cost(session, asking.run, asking.call_id, cost)
 
 
-def _pay(session: Session, wanted: ToSummarize, used: Consumption | None, asking: Asking) -> None:
+def _pay(session: Session, wanted: ToSummarize, used: RequestUsage | None, asking: SummaryRequest) -> None:
     """Record the usage in the ledger and the chat's totals. Without usage, release the reservation."""
     run = asking.run
     if used is None:
@@ -347,7 +347,7 @@ def _pay(session: Session, wanted: ToSummarize, used: Consumption | None, asking
 
 
 def _store(
-    session: Session, wanted: ToSummarize, text: str, spent: Sequence[Consumption], asking: Asking
+    session: Session, wanted: ToSummarize, text: str, spent: Sequence[RequestUsage], asking: SummaryRequest
 ) -> str | None:
     """Store the summary and return its id; None if it saves too little or its messages changed."""
     compaction = try_summary(session, wanted, text)
@@ -361,7 +361,7 @@ def _store(
     return record(session, wanted.reading, compaction, maker=maker, price=asking.resolved.price(asking.model_name))
 
 
-def _leave_out(session: Session, wanted: ToSummarize, note: str) -> None:
+def _truncate_instead(session: Session, wanted: ToSummarize, note: str) -> None:
     """Truncate the messages of a summary that failed."""
     compaction = try_without(session, wanted)
     if compaction is not None:

@@ -22,9 +22,9 @@ from tertulia.providers.protocol import Usage
 from tertulia.providers.vendors import BY_ID
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import close_calls, last_call
-from tertulia.runs.engine.steps import add_counts, enter_ledger, give_back
+from tertulia.runs.engine.steps import add_counts, record_run_usage, release_at_tool_calls
 from tertulia.runs.models import Run, RunStatus, Step
-from tertulia.runs.service import announce_run, wake_ended
+from tertulia.runs.service import announce_run, wake_followers
 
 
 def has_abandoned(session: Session) -> bool:
@@ -46,7 +46,7 @@ def interrupt_abandoned(session: Session, *, everything: bool, but: Collection[s
     for run in rows:
         owner_id = session.scalars(sa.select(Chat.user_id).where(Chat.id == run.chat_id)).one()
         _interrupt(session, run, owner_id)
-        wake_ended(session, run.id)
+        wake_followers(session, run.id)
     return len(rows)
 
 
@@ -58,7 +58,7 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
     message = session.get_one(Message, run.message_id)
     step = session.scalars(sa.select(Step).where(Step.run_id == run.id).order_by(Step.number.desc()).limit(1)).first()
     if step is not None and step.ended_at is not None and step.finish_reason is FinishReason.TOOL_CALLS:
-        give_back(session, run, owner_id)
+        release_at_tool_calls(session, run, owner_id)
         return
     request = step.request if step is not None else None
     # Before the first checkpoint it is unknown whether the provider was reached.
@@ -73,7 +73,7 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
         )
         usage = Usage(tokens.prompt, tokens.completion)
         cost = cost_of(BY_ID.get(split_key(run.provider)[0]), run.model_name, usage, at=clock.now())
-        abandoned_run = _LeftBehind(
+        abandoned_run = _AbandonedRun(
             RunId(run.id),
             ChatId(run.chat_id),
             MessageId(run.message_id),
@@ -89,7 +89,7 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
                 "cost": cost if details.cost is None else details.cost + (cost or 0),
             }
         )
-        enter_ledger(session, abandoned_run, tokens, cost, call_id=last_call(session, run.id))
+        record_run_usage(session, abandoned_run, tokens, cost, call_id=last_call(session, run.id))
     release(session, run.id)
     close_calls(session, run.id, owner_id, was_cancelled=False)
     run.status, run.ended_at, run.lease_number = RunStatus.INTERRUPTED, clock.now(), run.lease_number + 1
@@ -101,7 +101,7 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
 
 
 @dataclass(frozen=True)
-class _LeftBehind:
+class _AbandonedRun:
     id: RunId
     chat_id: ChatId
     message_id: MessageId

@@ -19,7 +19,7 @@ from tertulia.runs.models import Run, RunStatus
 from tertulia.runs.service import announce_run, end_queued
 
 LEASE_S = 8
-MOST_CLAIMED = 50  # runs in one transaction
+MAX_CLAIMED = 50  # runs in one transaction
 CLAIM_LOCK = 0x72756E  # "run" in ASCII: one process at a time claims runs
 LIVE = (RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL)
 
@@ -69,7 +69,7 @@ def claim_runs(session: Session, *, owner: str, at_once: int) -> list[Claimed]:
         # Users at their limit are skipped, so that their queue does not hide the runs of others.
         .where(Run.requested_by.not_in(full) | Run.requested_by.is_(None))
         .order_by(Run.created_at, Run.id)
-        .limit(10 * MOST_CLAIMED)
+        .limit(10 * MAX_CLAIMED)
         .with_for_update(of=Run, skip_locked=True)
     ).all()
     claimed: list[Claimed] = []
@@ -78,7 +78,7 @@ def claim_runs(session: Session, *, owner: str, at_once: int) -> list[Claimed]:
             _end_unwanted(session, run_id)
             continue
         is_free = answering.get(chat_id, previous) == previous
-        if is_free and by_user[user_id] < at_once and len(claimed) < MOST_CLAIMED:
+        if is_free and by_user[user_id] < at_once and len(claimed) < MAX_CLAIMED:
             answering[chat_id] = previous
             by_user[user_id] += 1
             claimed.append(_claim(session, run_id, owner))

@@ -32,22 +32,22 @@ from tertulia.runs.calls.proposing import MAX_CALLS
 from tertulia.runs.calls.runner import ToolRunner
 from tertulia.runs.compaction.summarizer import Summarizer
 from tertulia.runs.engine.abandoned import has_abandoned, interrupt_abandoned
-from tertulia.runs.engine.claims import MOST_CLAIMED, Claimed, claim_runs, has_queued_runs, renew_leases
+from tertulia.runs.engine.claims import MAX_CLAIMED, Claimed, claim_runs, has_queued_runs, renew_leases
 from tertulia.runs.engine.steps import (
     Outcome,
     begin_streaming,
     checkpoint,
     end_step,
     finish_run,
-    give_back_run,
+    release_run,
     suspend_run,
 )
-from tertulia.runs.engine.tally import Tally
+from tertulia.runs.engine.tally import UsageCounter
 from tertulia.runs.errors import CancelRequested, LeaseLost, TooManyToolCalls
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError, RunStatus
 from tertulia.runs.request.build import sample_for_run, start_step
-from tertulia.runs.request.prepare import ForModel, factor_of
+from tertulia.runs.request.prepare import TargetModel, token_factor
 from tertulia.runs.service import RUN_PREFIX, RUNS
 from tertulia.tools.protocol import OfferedTool
 
@@ -56,7 +56,7 @@ CHECKPOINT_S = 0.5
 # Events are read and published at this pace: a person sees no difference, and several tokens share the work.
 PACE_S = 0.04
 PACE_OF_EACH_S = 0.001
-LONGEST_PACE_S = 0.2
+MAX_PACE_S = 0.2
 # With this many events at once the stream is fast: the next ones are read without a pause.
 MANY_EVENTS = 64
 RENEW_S = 2.0
@@ -68,9 +68,9 @@ COUNT_S = 5.0  # time limit of a tokenizer; after it the estimate is used
 KEEP_FINISHED_S = 60.0
 # Shares of the window to use after the provider rejected a request as too long: its token count differs from ours.
 SHRINKS = (1.0, 0.6, 0.3)
-# Pauses before retrying a busy or unavailable provider. It is not retried if it wants more than LONGEST_PAUSE_S.
+# Pauses before retrying a busy or unavailable provider. It is not retried if it wants more than MAX_PAUSE_S.
 RETRY_PAUSES_S = (0.5, 2.0)
-LONGEST_PAUSE_S = 20.0
+MAX_PAUSE_S = 20.0
 _UNEXPECTED = RunError(code="internal_error", detail="Something went wrong on the server. The text so far is kept.")
 log = logging.getLogger(__name__)
 
@@ -85,19 +85,19 @@ class RunExecutor:
         tools: ToolRunner,
         summarizer: Summarizer,
         *,
-        boot: str,
+        process_id: str,
         at_once: int,
     ) -> None:
         self._db = db
         self._catalogue = catalogue
         self._tools = tools
         self._summarizer = summarizer
-        self._boot = boot
+        self._boot = process_id
         self._at_once = at_once
         self._live: dict[str, LiveRun] = {}
         self._working: dict[str, tuple[asyncio.Task[Outcome | None], list[str]]] = {}  # and the reasons for stopping it
         self._executing: set[asyncio.Task[None]] = set()
-        self._unwanted: set[str] = set()
+        self._cancelled_early: set[str] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._woken = asyncio.Event()
         self._watched: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -143,8 +143,8 @@ class RunExecutor:
         live = self._live.get(run_id)
         if live is None:
             # It may be claimed but not begun: then it is stopped when it begins.
-            self._unwanted.add(run_id)
-            asyncio.get_running_loop().call_later(KEEP_FINISHED_S, self._unwanted.discard, run_id)
+            self._cancelled_early.add(run_id)
+            asyncio.get_running_loop().call_later(KEEP_FINISHED_S, self._cancelled_early.discard, run_id)
             return
         if live.is_finished:
             return
@@ -174,9 +174,9 @@ class RunExecutor:
         if signal == RUNS:
             self._woken.set()
         elif signal.startswith(RUN_PREFIX):
-            self._tell_watching(signal.removeprefix(RUN_PREFIX))
+            self._notify_watchers(signal.removeprefix(RUN_PREFIX))
 
-    def _tell_watching(self, run_id: str) -> None:
+    def _notify_watchers(self, run_id: str) -> None:
         for event in self._watched.get(run_id, ()):
             event.set()
 
@@ -199,7 +199,7 @@ class RunExecutor:
             try:
                 if not self._is_draining and await self._db.read(has_queued_runs):
                     claimed = await self._db.write(claim_runs, owner=self._boot, at_once=self._at_once)
-                    if len(claimed) == MOST_CLAIMED:
+                    if len(claimed) == MAX_CLAIMED:
                         self._woken.set()  # there may be more, and no other signal may arrive
                     for run in claimed:
                         self._begin(run)
@@ -214,7 +214,7 @@ class RunExecutor:
         task = asyncio.create_task(self._execute(claimed), name=f"run-{claimed.id}")
         self._executing.add(task)
         task.add_done_callback(self._executing.discard)
-        self._tell_watching(claimed.id)
+        self._notify_watchers(claimed.id)
 
     async def _renew_forever(self) -> None:
         """Renew the leases, and stop the runs that were lost, or cancelled through another process."""
@@ -249,21 +249,21 @@ class RunExecutor:
     async def _execute(self, run: Claimed) -> None:
         live = self._live[run.id]
         started_at = clock.now()
-        tally = Tally(run.model_name, earlier_tokens=estimate_tokens(live.written()) if run.parts else 0)
+        tally = UsageCounter(run.model_name, earlier_tokens=estimate_tokens(live.written()) if run.parts else 0)
         work = asyncio.create_task(self._generate(run, live, tally))
         reasons: list[str] = []
         self._working[run.id] = (work, reasons)
-        if run.id in self._unwanted:
+        if run.id in self._cancelled_early:
             self._stop(run.id, "cancelled")
         try:
             await asyncio.wait({work})
             if work.cancelled() and reasons and reasons[0] == "lost":
                 raise LeaseLost
-            outcome = tally.ended_early(reasons, live.written()) if work.cancelled() else work.result()
+            outcome = tally.early_outcome(reasons, live.written()) if work.cancelled() else work.result()
             if outcome is None:
                 return
-            if work.cancelled() and outcome.status is RunStatus.INTERRUPTED and tally.is_at_tools:
-                await self._db.write(give_back_run, run)  # another process continues from here
+            if work.cancelled() and outcome.status is RunStatus.INTERRUPTED and tally.is_executing_tools:
+                await self._db.write(release_run, run)  # another process continues from here
                 return
             try:
                 await self._finish(run, live, outcome, started_at)
@@ -288,7 +288,7 @@ class RunExecutor:
                     del self._live[run.id]
                 live.suspend()
             self._woken.set()
-            self._tell_watching(run.id)
+            self._notify_watchers(run.id)
 
     async def _finish(self, run: Claimed, live: LiveRun, outcome: Outcome, started_at: datetime) -> None:
         """Store the end, retrying while the lease may still be held, and only then publish it."""
@@ -313,7 +313,7 @@ class RunExecutor:
             }
             live.finish(finished, end)
 
-    async def _generate(self, run: Claimed, live: LiveRun, tally: Tally) -> Outcome | None:
+    async def _generate(self, run: Claimed, live: LiveRun, tally: UsageCounter) -> Outcome | None:
         """Call the model and execute its tool calls in turn until the reply is complete. Failures become outcomes.
 
         Return None if the run was suspended to wait for a decision. Raises LeaseLost.
@@ -321,7 +321,7 @@ class RunExecutor:
         try:
             resolved = tally.resolved = await self._catalogue.resolve(run.payer_id, run.provider, run.model_name)
             while True:
-                tally.is_at_tools = live.has_calls
+                tally.is_executing_tools = live.has_calls
                 if await self._wait_for_decisions(run, live):
                     return None
                 if live.has_calls and await self._db.read(count_calls, run.id) > MAX_CALLS:
@@ -336,7 +336,7 @@ class RunExecutor:
         except LeaseLost:
             raise
         except CancelRequested:
-            return tally.ended_early(["cancelled"], live.written())
+            return tally.early_outcome(["cancelled"], live.written())
         except AppError as error:
             return tally.failed(RunError(code=error.code, detail=error.detail), live.written())
         except Exception:
@@ -350,7 +350,7 @@ class RunExecutor:
             waiting = await self._db.write(suspend_run, run)
             if waiting:
                 for call_id in waiting:
-                    live.tell_call(
+                    live.publish_call_event(
                         {"type": "approval.requested", "message_id": run.message_id, "tool_execution_id": call_id}
                     )
                 return True
@@ -358,7 +358,9 @@ class RunExecutor:
                 break
         return False
 
-    async def _add_calls(self, run: Claimed, live: LiveRun, tally: Tally, offered: Sequence[OfferedTool]) -> None:
+    async def _add_calls(
+        self, run: Claimed, live: LiveRun, tally: UsageCounter, offered: Sequence[OfferedTool]
+    ) -> None:
         """Record the proposed calls, each decided by the rules or left pending."""
         proposed = await self._tools.prepare(run, tally.calls, offered)
         live.flush()
@@ -368,7 +370,7 @@ class RunExecutor:
         tally.begin_step(live.written())  # the usage recorded above is not counted again
 
     async def _ask(
-        self, run: Claimed, live: LiveRun, resolved: Resolved, tally: Tally, offered: Sequence[OfferedTool]
+        self, run: Claimed, live: LiveRun, resolved: Resolved, tally: UsageCounter, offered: Sequence[OfferedTool]
     ) -> None:
         """Send one model request. Retry it only where that is safe: before any part of the reply has arrived.
 
@@ -376,9 +378,9 @@ class RunExecutor:
         """
         # If unknown, pictures are sent: a model that cannot read them returns an error.
         sees_pictures = resolved.sees_pictures is not False
-        model = ForModel(run.provider, run.model_name, resolved.context_window, sees_pictures, offered, run.payer_id)
-        model = await self._counted(run, resolved, model)
-        await self._summarizer.make_room(run, resolved, model)
+        model = TargetModel(run.provider, run.model_name, resolved.context_window, sees_pictures, offered, run.payer_id)
+        model = await self._with_token_factor(run, resolved, model)
+        await self._summarizer.summarize_if_due(run, resolved, model)
         shrinks, pauses = list(SHRINKS), list(RETRY_PAUSES_S)
         while True:
             step = await self._db.write(
@@ -399,13 +401,13 @@ class RunExecutor:
                 shrinks.pop(0)
             except ProviderError as error:
                 wait = max(pauses[0] if pauses else 0, error.retry_after_s or 0)
-                if not error.is_safe or tally.has_begun or not pauses or wait > LONGEST_PAUSE_S:
+                if not error.is_safe or tally.has_begun or not pauses or wait > MAX_PAUSE_S:
                     raise
                 pauses.pop(0)
                 log.info("asking again in %.1f s: %s", wait, error.code, extra={"run_id": run.id})
                 await asyncio.sleep(wait)
 
-    async def _counted(self, run: Claimed, resolved: Resolved, model: ForModel) -> ForModel:
+    async def _with_token_factor(self, run: Claimed, resolved: Resolved, model: TargetModel) -> TargetModel:
         """Return the model with a factor from the provider's tokenizer, if it has one and no usage is known yet."""
         counting = resolved.adapter
         if not isinstance(counting, CountingProvider):
@@ -415,13 +417,13 @@ class RunExecutor:
             return model
         try:
             async with asyncio.timeout(COUNT_S):
-                return replace(model, counted=factor_of(sample, await counting.count_tokens(run.model_name, sample)))
+                return replace(model, counted=token_factor(sample, await counting.count_tokens(run.model_name, sample)))
         except (AppError, TimeoutError) as error:
             log.info("tokens could not be counted: %s", type(error).__name__, extra={"run_id": run.id})
             return model
 
     async def _relay(
-        self, run: Claimed, live: LiveRun, provider: Provider, request: ModelRequest, tally: Tally
+        self, run: Claimed, live: LiveRun, provider: Provider, request: ModelRequest, tally: UsageCounter
     ) -> None:
         """Forward the stream to all followers and save checkpoints. No transaction is open meanwhile."""
         stream = provider.stream(request)
@@ -450,7 +452,7 @@ class RunExecutor:
 
     def _pace(self) -> float:
         """Return the seconds to collect events before publishing them; longer with more concurrent runs."""
-        return min(LONGEST_PACE_S, PACE_S + PACE_OF_EACH_S * len(self._working))
+        return min(MAX_PACE_S, PACE_S + PACE_OF_EACH_S * len(self._working))
 
     async def _save_each_second(self, run: Claimed, live: LiveRun, ended: asyncio.Event) -> None:
         save = begin_streaming
@@ -470,7 +472,7 @@ class RunExecutor:
                 continue
 
 
-def _take(event: ProviderEvent, live: LiveRun, tally: Tally) -> bool:
+def _take(event: ProviderEvent, live: LiveRun, tally: UsageCounter) -> bool:
     """Add one event to the reply. Return False if the reply is full."""
     tally.has_begun = True
     match event:

@@ -33,7 +33,7 @@ class Piece:
     text: str
 
 
-class Followed:
+class RemoteFollower:
     """Pieces that one follower has received and not yet forwarded."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class RemoteRuns:
     def __init__(self, bus: Bus, executor: RunExecutor) -> None:
         self._bus = bus
         self._executor = executor
-        self._followed: defaultdict[str, set[Followed]] = defaultdict(set)
+        self._followed: defaultdict[str, set[RemoteFollower]] = defaultdict(set)
         self._telling: dict[str, float] = {}  # until when pieces of each own run are sent, in loop time
         self._tasks: set[asyncio.Task[None]] = set()
         bus.listen(self._heard)
@@ -63,8 +63,8 @@ class RemoteRuns:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @contextmanager
-    def follow(self, run_id: str) -> Iterator[Followed]:
-        followed = Followed()
+    def follow(self, run_id: str) -> Iterator[RemoteFollower]:
+        followed = RemoteFollower()
         self._followed[run_id].add(followed)
         asking = self._spawn(self._ask(run_id))
         try:

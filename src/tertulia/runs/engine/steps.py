@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.billing.ledger import Consumption, lock_payer, record_usage, release
+from tertulia.billing.ledger import RequestUsage, lock_payer, record_usage, release
 from tertulia.chat.indexing import index_stored
 from tertulia.chat.messages import announce_message
 from tertulia.chat.models import Chat, FinishReason, Message, MessageError, MessageStatus, TokenCount
@@ -21,13 +21,13 @@ from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import ChatId, MessageId, RunId
 from tertulia.providers.configs import split_key, touch_config
 from tertulia.realtime.models import Operation
-from tertulia.runs.calls.life import close_calls, count_open, last_call, lose_calls
-from tertulia.runs.calls.proposing import AskedCall, add_calls
+from tertulia.runs.calls.life import close_calls, count_open, last_call, mark_outcomes_unknown
+from tertulia.runs.calls.proposing import ProposedCall, record_calls
 from tertulia.runs.engine.claims import LEASE_S, Claimed
 from tertulia.runs.errors import CancelRequested, LeaseLost
 from tertulia.runs.models import Run, RunError, RunStatus, Step
 from tertulia.runs.schemas import RunRead
-from tertulia.runs.service import RUN_PREFIX, RUNS, announce_run, end_queued, wake_ended
+from tertulia.runs.service import RUN_PREFIX, RUNS, announce_run, end_queued, wake_followers
 from tertulia.tools.models import ToolExecution, ToolStatus
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ _STORE_TEXT = Prepared(
 
 
 def end_step(
-    session: Session, run: Claimed, parts: list[Part], proposed: Sequence[AskedCall], outcome: Outcome
+    session: Session, run: Claimed, parts: list[Part], proposed: Sequence[ProposedCall], outcome: Outcome
 ) -> list[ToolCallPart]:
     """Store the end of a step with tool calls in one transaction: its usage, the calls, and the message with them.
 
@@ -93,8 +93,8 @@ def end_step(
     session.execute(sa.select(Chat.id).where(Chat.id == run.chat_id).with_for_update(key_share=True))
     lock_payer(session, run.payer_id)
     number = session.scalar(sa.select(sa.func.max(Step.number)).where(Step.run_id == run.id)) or 1
-    _account(session, run, outcome)
-    call_parts = add_calls(session, run.caller, number, proposed)
+    _record_step_usage(session, run, outcome)
+    call_parts = record_calls(session, run.caller, number, proposed)
     all_parts = [*parts, *call_parts]
     _STORE_TEXT.run(
         session, the_message=run.message_id, new_parts=all_parts, new_content=flatten(all_parts), moment=clock.now()
@@ -128,18 +128,18 @@ def suspend_run(session: Session, run: Claimed) -> list[str]:
     return list(waiting)
 
 
-def give_back_run(session: Session, run: Claimed) -> None:
+def release_run(session: Session, run: Claimed) -> None:
     """Release a run at its tool calls, so that another process continues it when this one stops. Raises LeaseLost."""
     _hold(session, run)
-    give_back(session, session.get_one(Run, run.id, populate_existing=True), run.owner_id)
+    release_at_tool_calls(session, session.get_one(Run, run.id, populate_existing=True), run.owner_id)
 
 
-def give_back(session: Session, run: Run, owner_id: str) -> None:
+def release_at_tool_calls(session: Session, run: Run, owner_id: str) -> None:
     """Release a run whose last model request ended with tool calls: queue it, or let it await approval.
 
     Calls that were executing end as `outcome_unknown`. If cancellation was requested, the run is cancelled instead.
     """
-    lose_calls(session, run.id, owner_id)
+    mark_outcomes_unknown(session, run.id, owner_id)
     run.lease_owner, run.lease_expires_at, run.lease_number = None, None, run.lease_number + 1
     if run.cancel_requested_at is not None:
         end_queued(session, run, owner_id)
@@ -152,13 +152,13 @@ def give_back(session: Session, run: Run, owner_id: str) -> None:
     wake(session, RUNS)
 
 
-def hold_and(session: Session, run: Claimed, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+def with_lease(session: Session, run: Claimed, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Run `work` only if this process holds the lease of the run. Raises LeaseLost."""
     _hold(session, run)
     return work(session, run.caller, *args, **kwargs)
 
 
-def _account(session: Session, run: Claimed, outcome: Outcome) -> None:
+def _record_step_usage(session: Session, run: Claimed, outcome: Outcome) -> None:
     """Add the usage of a step to the step, the run, the message and the ledger."""
     now = clock.now()
     last = sa.select(sa.func.max(Step.number)).where(Step.run_id == run.id).scalar_subquery()
@@ -180,7 +180,7 @@ def _account(session: Session, run: Claimed, outcome: Outcome) -> None:
     )
     session.flush()
     if outcome.tokens is not None:
-        enter_ledger(session, run, outcome.tokens, outcome.cost, call_id=last_call(session, run.id))
+        record_run_usage(session, run, outcome.tokens, outcome.cost, call_id=last_call(session, run.id))
     release(session, run.id)
     if outcome.config_id is not None:
         touch_config(session, outcome.config_id, now)
@@ -220,7 +220,7 @@ def finish_run(
     """Store the end of a run in one transaction: message, usage, counters, change rows. Raises LeaseLost."""
     _hold(session, run)
     now = clock.now()
-    _account(session, run, outcome)
+    _record_step_usage(session, run, outcome)
     session.execute(
         sa.update(Run).where(Run.id == run.id).values(status=outcome.status, ended_at=now, error=outcome.error)
     )
@@ -251,12 +251,12 @@ def finish_run(
     message.content = flatten(message.parts)
     index_stored(session, [run.message_id])
     finish_proposal(session, run.message_id, is_whole=outcome.status is RunStatus.COMPLETED)
-    wake_ended(session, run.id)
+    wake_followers(session, run.id)
     read = announce_message(session, run.owner_id, run.message_id, Operation.UPDATED)
     return read, announce_run(session, run.owner_id, run.id, Operation.UPDATED)
 
 
-class Paid(Protocol):
+class PayableRun(Protocol):
     """The fields of a claimed or abandoned run that the ledger needs."""
 
     @property
@@ -273,11 +273,11 @@ class Paid(Protocol):
     def model_name(self) -> str: ...
 
 
-def enter_ledger(
-    session: Session, run: Paid, tokens: TokenCount, cost: Decimal | None, *, call_id: str | None = None
+def record_run_usage(
+    session: Session, run: PayableRun, tokens: TokenCount, cost: Decimal | None, *, call_id: str | None = None
 ) -> None:
     """Record usage in the ledger and in the totals of the chat. `call_id` is the call whose result was read, if any."""
-    used = Consumption(
+    used = RequestUsage(
         provider=split_key(run.provider)[0],
         model_name=run.model_name,
         input_tokens=tokens.prompt,

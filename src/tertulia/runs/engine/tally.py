@@ -17,7 +17,7 @@ Ending = Literal[RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, Run
 
 
 @dataclass
-class Tally:
+class UsageCounter:
     """The usage of a run, filled while it is generated. It is estimated if the provider began but reported none."""
 
     model_name: str
@@ -29,13 +29,13 @@ class Tally:
     has_words: bool = False
     sent_tokens: int = 0  # our estimate for the request
     calls: list[ToolCall] = field(default_factory=list)  # proposed by the model in this step
-    is_at_tools: bool = False  # the last request is counted; its calls are being decided or executed
+    is_executing_tools: bool = False  # the last request is counted; its calls are being decided or executed
 
     def begin_step(self, written: str) -> None:
         """Reset the counters for the next request of the same reply, which is counted separately."""
         self.earlier_tokens = estimate_tokens(written) if written else 0
         self.usage, self.finish_reason, self.has_begun, self.sent_tokens = None, None, False, 0
-        self.calls, self.is_at_tools = [], False
+        self.calls, self.is_executing_tools = [], False
 
     def stepped(self, written: str) -> Outcome:
         """Return the outcome of a step that ended with tool calls. The reply continues."""
@@ -50,7 +50,7 @@ class Tally:
     def failed(self, error: RunError, written: str) -> Outcome:
         return self._outcome(RunStatus.FAILED, FinishReason.ERROR, error, written)
 
-    def ended_early(self, reasons: list[str], written: str) -> Outcome:
+    def early_outcome(self, reasons: list[str], written: str) -> Outcome:
         status: Ending = RunStatus.CANCELLED if "cancelled" in reasons else RunStatus.INTERRUPTED
         return self._outcome(status, FinishReason.INTERRUPTED, None, written)
 

@@ -23,13 +23,13 @@ from tertulia.runs.calls.life import last_call
 from tertulia.runs.engine.claims import Claimed
 from tertulia.runs.errors import CostLimit
 from tertulia.runs.models import Step, StepRequest
-from tertulia.runs.request.prepare import ForModel, Prepared, prepare_reading, sample_to_count, tokens_of_tools
+from tertulia.runs.request.prepare import Prepared, TargetModel, prepare_prompt, sample_for_tokenizer, tokens_of_tools
 from tertulia.tools.rules import HOUR, load_rules
 
-GO_ON = "Continue your last reply exactly where it stops. Repeat nothing of it, and add no introduction."
-LEAST_ANSWER = 16  # tokens; providers reject a limit of zero
+CONTINUE_PROMPT = "Continue your last reply exactly where it stops. Repeat nothing of it, and add no introduction."
+MIN_ANSWER = 16  # tokens; providers reject a limit of zero
 # Default limit of an answer after a tool call. Its cost is reserved in advance, and every model can write this much.
-MOST_AFTER_TOOLS = 4096
+MAX_AFTER_TOOLS = 4096
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class PreparedStep:
 def start_step(
     session: Session,
     run: Claimed,
-    model: ForModel,
+    model: TargetModel,
     *,
     continues_prefix: bool,
     shrink: float = 1.0,
@@ -57,30 +57,30 @@ def start_step(
     messages = list(context.messages)
     # After a tool result the model continues without being asked.
     if written_parts and not continues_prefix and not isinstance(written_parts[-1], ToolCallPart):
-        messages.append(ContextMessage("user", GO_ON))
+        messages.append(ContextMessage("user", CONTINUE_PROMPT))
     estimated = sum(message.tokens for message in messages) + tokens_of_tools(prepared.tools)
     call_id = last_call(session, run.id)
     max_tokens = _longest_answer(context, prepared, estimated, is_priced=call_id is not None and price is not None)
     if call_id is not None:
-        set_aside(session, run, call_id, price(estimated, max_tokens) if price and max_tokens else None)
+        reserve_cost(session, run, call_id, price(estimated, max_tokens) if price and max_tokens else None)
     options = {
         name: getattr(context.settings, name)
         for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty")
     }
     _record(session, run, prepared, context, messages, estimated, max_tokens, bool(written_parts), options)
     tools = tuple(ToolSpec(tool.wire_name, tool.tool.description, tool.tool.parameters) for tool in prepared.tools)
-    wired = tuple(part for message in messages for part in _as_requested(message, context.pictures, bool(tools)))
+    wired = tuple(part for message in messages for part in _wire_messages(message, context.pictures, bool(tools)))
     request = ModelRequest(run.model_name, wired, max_tokens=max_tokens, tools=tools, **options)
     return PreparedStep(request, estimated)
 
 
-def sample_for_run(session: Session, run: Claimed, model: ForModel) -> str | None:
+def sample_for_run(session: Session, run: Claimed, model: TargetModel) -> str | None:
     """Return text to count before the first request; None if there is too little or the factor is known."""
-    return sample_to_count(session, prepare_run(session, run, model)[0].reading.leaf, model)
+    return sample_for_tokenizer(session, prepare_run(session, run, model)[0].reading.leaf, model)
 
 
 def prepare_run(
-    session: Session, run: Claimed, model: ForModel, *, shrink: float = 1.0
+    session: Session, run: Claimed, model: TargetModel, *, shrink: float = 1.0
 ) -> tuple[Prepared, Sequence[Part]]:
     """Prepare the next request of a run, and return with it the parts of the reply that it continues, if any."""
     row = session.execute(
@@ -91,17 +91,17 @@ def prepare_run(
     ).one()
     continues = bool(row.parts) and (run.continues or last_call(session, run.id) is not None)
     leaf = run.message_id if continues else row.before
-    prepared = prepare_reading(session, run.chat_id, leaf, model, reply_id=run.message_id, shrink=shrink)
+    prepared = prepare_prompt(session, run.chat_id, leaf, model, reply_id=run.message_id, shrink=shrink)
     return prepared, row.parts if continues else ()
 
 
 def _longest_answer(context: Context, prepared: Prepared, estimated: int, *, is_priced: bool) -> int | None:
     """Return the token limit of the answer: the chat's setting, within the window; None leaves it to the model."""
-    limit = context.settings.max_tokens or (MOST_AFTER_TOOLS if is_priced else None)
+    limit = context.settings.max_tokens or (MAX_AFTER_TOOLS if is_priced else None)
     if limit is None or not prepared.knows_window:
         return limit
     room = context.window - round(estimated * prepared.factor)
-    return min(limit, max(room, LEAST_ANSWER))
+    return min(limit, max(room, MIN_ANSWER))
 
 
 def _record(
@@ -132,7 +132,7 @@ def _record(
     session.add(Step(id=new_id(), run_id=run.id, number=number + 1, request=request))
 
 
-def _as_requested(message: ContextMessage, pictures: Mapping[str, str], has_tools: bool) -> Iterator[RequestMessage]:
+def _wire_messages(message: ContextMessage, pictures: Mapping[str, str], has_tools: bool) -> Iterator[RequestMessage]:
     """Yield the wire messages of a message: each turn with tool calls and their results, then the text.
 
     If no tools are offered, calls are written as text: many providers reject tool messages without tools.
@@ -151,7 +151,7 @@ def _as_requested(message: ContextMessage, pictures: Mapping[str, str], has_tool
         yield RequestMessage(message.role, message.content, images=images)
 
 
-def set_aside(session: Session, run: Claimed, call_id: str, cost: Decimal | None) -> None:
+def reserve_cost(session: Session, run: Claimed, call_id: str, cost: Decimal | None) -> None:
     """Reserve the cost of a request that reads tool results. Raises CostLimit if it exceeds the hourly limit."""
     release(session, run.id)  # the reservation of an earlier attempt
     fits = cost is None or reserve(

@@ -9,25 +9,25 @@ from sqlalchemy.orm import Session
 
 from tertulia.chat.models import Chat, ChatState
 from tertulia.chat.queries import BRANCH_RULES, BRANCH_TEXTS
-from tertulia.context.branch import Reading, smaller_window, without_marks
+from tertulia.context.branch import PromptSource, smaller_window, without_marks
 from tertulia.context.cutting import shorten
 from tertulia.context.messages import estimate_tokens
 from tertulia.context.window import reserve_for_answer
-from tertulia.runs.drafts import about_drafts
+from tertulia.runs.drafts import drafts_renderer
 from tertulia.runs.models import Run, Step
 from tertulia.tools.offered import ABOUT_TOOLS
 from tertulia.tools.protocol import OfferedTool
 
-LEAST_MEASURED = 100  # estimated tokens; in shorter requests the tokens added by the provider distort the factor
-LEAST_FACTOR, MOST_FACTOR = 0.5, 3.0
-MOST_COUNTED = 20_000  # characters of messages sent to a tokenizer
+MIN_MEASURED = 100  # estimated tokens; in shorter requests the tokens added by the provider distort the factor
+MIN_FACTOR, MAX_FACTOR = 0.5, 3.0
+MAX_COUNTED = 20_000  # characters of messages sent to a tokenizer
 LINKS_BACK = 20  # messages searched backwards for the last reply of the same model
-LEAST_STATE = 128  # tokens of system text left; with fewer the chat state is omitted
+MIN_STATE = 128  # tokens of system text left; with fewer the chat state is omitted
 STATE_SHARE = 3  # the chat state takes at most one part in so many of the system text
 
 
 @dataclass(frozen=True)
-class ForModel:
+class TargetModel:
     """The model of a request, its abilities, and the user who requested it, whose readable drafts are included."""
 
     provider: str
@@ -41,17 +41,17 @@ class ForModel:
 
 @dataclass(frozen=True)
 class Prepared:
-    reading: Reading
+    reading: PromptSource
     factor: float  # the model's tokens per estimated token
     tools: Sequence[OfferedTool]  # those whose descriptions fit
     knows_window: bool
 
 
-def prepare_reading(
+def prepare_prompt(
     session: Session,
     chat_id: str,
     leaf: str | None,
-    model: ForModel,
+    model: TargetModel,
     *,
     reply_id: str | None = None,
     shrink: float = 1.0,
@@ -64,18 +64,18 @@ def prepare_reading(
         sa.select(Chat.context_window_size, Chat.settings).where(Chat.id == chat_id)
     ).one()
     window = smaller_window(chosen, model.window)
-    factor = find_factor(session, leaf, model, reply_id=reply_id) or model.counted or 1.0
+    factor = find_token_factor(session, leaf, model, reply_id=reply_id) or model.counted or 1.0
     scale = shrink / factor
     room = int((window - reserve_for_answer(window, settings.max_tokens)) * scale)
-    tools = fitting_tools(model.tools, room // 2)
-    reading = Reading(
+    tools = tools_within(model.tools, room // 2)
+    reading = PromptSource(
         chat_id,
         leaf,
         model.window,
         model.sees_pictures,
         scale,
-        _told_besides(
-            about_drafts(session, chat_id, reply_id, model.reader_id), _state_of(session, chat_id), bool(tools)
+        _system_text(
+            drafts_renderer(session, chat_id, reply_id, model.reader_id), _state_of(session, chat_id), bool(tools)
         ),
         tokens_of_tools(tools),
         records=shrink == 1.0,
@@ -83,7 +83,7 @@ def prepare_reading(
     return Prepared(reading, factor, tools, knows_window=bool(chosen or model.window))
 
 
-def fitting_tools(tools: Sequence[OfferedTool], room: int) -> list[OfferedTool]:
+def tools_within(tools: Sequence[OfferedTool], room: int) -> list[OfferedTool]:
     """Return the first tools whose descriptions together take at most `room` tokens."""
     kept = []
     for tool in tools:
@@ -99,7 +99,7 @@ def tokens_of_tools(tools: Sequence[OfferedTool]) -> int:
     return sum(estimate_tokens(orjson.dumps(description).decode()) for description in described)
 
 
-def _told_besides(
+def _system_text(
     drafts: Callable[[int], str] | None, state: str | None, has_tools: bool
 ) -> Callable[[int], str] | None:
     """Return a function that renders drafts, chat state and rules for tools within a token limit; None if empty."""
@@ -109,7 +109,7 @@ def _told_besides(
     def tell(room: int) -> str:
         about_tools = ABOUT_TOOLS if has_tools else ""
         room -= estimate_tokens(about_tools) if about_tools else 0
-        state_text = _as_material(state, room // STATE_SHARE) if state is not None and room >= LEAST_STATE else ""
+        state_text = _state_block(state, room // STATE_SHARE) if state is not None and room >= MIN_STATE else ""
         room -= estimate_tokens(state_text) if state_text else 0
         return "\n\n".join(filter(None, [drafts(max(0, room)) if drafts else "", state_text, about_tools]))
 
@@ -121,29 +121,31 @@ def _state_of(session: Session, chat_id: str) -> str | None:
     return orjson.dumps(state).decode() if state else None
 
 
-def _as_material(state: str, room: int) -> str:
+def _state_block(state: str, room: int) -> str:
     text = without_marks(shorten(state, room))
     return f"What is kept of this chat between turns. It is material.\n<chat_state>\n{text}\n</chat_state>"
 
 
-def sample_to_count(session: Session, leaf: str | None, model: ForModel) -> str | None:
+def sample_for_tokenizer(session: Session, leaf: str | None, model: TargetModel) -> str | None:
     """Return text of the branch for the tokenizer, newest first. None if there is too little or the factor is known."""
-    if leaf is None or find_factor(session, leaf, model) is not None:
+    if leaf is None or find_token_factor(session, leaf, model) is not None:
         return None
     rows = BRANCH_TEXTS.all(session, leaf=leaf, links=LINKS_BACK)
-    sample = "\n\n".join(row[2] for row in rows if row[2])[:MOST_COUNTED]
-    return sample if estimate_tokens(sample) >= LEAST_MEASURED else None
+    sample = "\n\n".join(row[2] for row in rows if row[2])[:MAX_COUNTED]
+    return sample if estimate_tokens(sample) >= MIN_MEASURED else None
 
 
-def factor_of(sample: str, counted: int) -> float:
+def token_factor(sample: str, counted: int) -> float:
     return _within(counted / estimate_tokens(sample))
 
 
 def _within(factor: float) -> float:
-    return min(max(factor, LEAST_FACTOR), MOST_FACTOR)
+    return min(max(factor, MIN_FACTOR), MAX_FACTOR)
 
 
-def find_factor(session: Session, leaf: str | None, model: ForModel, *, reply_id: str | None = None) -> float | None:
+def find_token_factor(
+    session: Session, leaf: str | None, model: TargetModel, *, reply_id: str | None = None
+) -> float | None:
     """Return the provider's tokens per estimated token, from the model's last request on the branch; None if unknown.
 
     Requests with pictures are skipped, because their tokens say little about text.
@@ -162,8 +164,8 @@ def find_factor(session: Session, leaf: str | None, model: ForModel, *, reply_id
         .limit(LINKS_BACK)
     )
     for request, usage in rows:
-        if usage and not usage.estimated and not request.pictures and request.estimated_tokens >= LEAST_MEASURED:
+        if usage and not usage.estimated and not request.pictures and request.estimated_tokens >= MIN_MEASURED:
             factor = usage.prompt / request.estimated_tokens
-            if LEAST_FACTOR / 2 <= factor <= 2 * MOST_FACTOR:  # a factor further off was not measured on this text
+            if MIN_FACTOR / 2 <= factor <= 2 * MAX_FACTOR:  # a factor further off was not measured on this text
                 return _within(factor)
     return None

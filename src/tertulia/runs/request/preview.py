@@ -18,7 +18,7 @@ from tertulia.ids import ChatId
 from tertulia.providers.catalogue import ModelChoice, Resolved
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Usage
-from tertulia.runs.request.prepare import ForModel, Prepared, prepare_reading
+from tertulia.runs.request.prepare import Prepared, TargetModel, prepare_prompt
 from tertulia.tools.catalogue import ToolCatalogue
 
 EXCERPT = 120
@@ -78,7 +78,7 @@ def prepare_next(
         raise MessageNotFound
     takes_tools = resolved is None or resolved.takes_tools is not False
     keys = chat["settings"]["tools"] if takes_tools else None
-    model = ForModel(
+    model = TargetModel(
         choice.provider if choice else "",
         choice.model_name if choice else "",
         resolved.context_window if resolved else None,
@@ -86,7 +86,7 @@ def prepare_next(
         tools_of.load(session, actor.user_id).chosen(keys) if keys else (),
         actor.user_id,
     )
-    prepared = prepare_reading(session, chat_id, leaf or chat["head_message_id"], model)
+    prepared = prepare_prompt(session, chat_id, leaf or chat["head_message_id"], model)
     return prepared, len(model.tools) - len(prepared.tools)
 
 

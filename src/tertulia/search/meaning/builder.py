@@ -21,7 +21,7 @@ RECENT = 5000  # newest documents in each scan: documents may become visible out
 WHOLE_EVERY_S = 3600.0  # full scan, for documents that the others miss
 CHARACTERS_AT_ONCE = 2000  # for each model call: a search waits for one call at most
 HELD_S = 60
-MOST_FAILURES = 3  # in one scan: then the model itself fails
+MAX_FAILURES = 3  # in one scan: then the model itself fails
 log = logging.getLogger(__name__)
 
 MeaningPhase = Literal["off", "fetching", "building", "ready", "failed"]
@@ -92,7 +92,7 @@ class PassageBuilder:
                     # The next full scan tries it again; other documents need not wait.
                     log.warning("document %d could not be embedded: %s", waiting.document_id, error)
                     failures += 1
-                    if failures == MOST_FAILURES:
+                    if failures == MAX_FAILURES:
                         raise
                 upto = waiting.document_id - 1
             else:

@@ -20,7 +20,7 @@ ANSWER_S = 20.0
 QUERY_S = 2.0  # the longest that a search waits for its vector
 SLEEP_AFTER_S = 600.0
 REMEMBERED = 256  # query vectors, because typing repeats queries
-MOST_ASKED = 8  # concurrent queries
+MAX_QUERIED = 8  # concurrent queries
 REST_S = 10.0  # pause after a failure; searches use words only meanwhile
 LINE_BYTES = 1024 * 1024
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Embedder:
             return None
         query = self._asked.get(text)
         if query is None:
-            if len(self._asked) >= MOST_ASKED or asyncio.get_running_loop().time() < self._rests_until:
+            if len(self._asked) >= MAX_QUERIED or asyncio.get_running_loop().time() < self._rests_until:
                 return None
             query = self._asked[text] = asyncio.ensure_future(self.embed([text]))
             query.add_done_callback(lambda done: self._remember(text, done))

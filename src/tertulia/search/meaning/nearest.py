@@ -24,8 +24,8 @@ if TYPE_CHECKING:  # importing numpy would take an eighth of the server's start;
 
 MEASURED = 400  # nearest passages by sign bits
 NEAR = 0.3  # least cosine of a passage that is related to a query
-MOST_OF_ONE = 1_000_000  # newest passages of one user that are compared
-MOST_OF_SHARED = 50_000
+MAX_SHARE_OF_ONE = 1_000_000  # newest passages of one user that are compared
+MAX_SHARE_OF_SHARED = 50_000
 KEPT_PASSAGES = 4_000_000  # in memory for all users, 56 bytes each
 KEPT_S = 3600.0  # then they are read again, without deleted ones
 CODE_BYTES = DIMENSIONS // 8
@@ -81,7 +81,9 @@ class Meanings:
         others = chat_ids if chat_ids is not None else shared
         if others:
             of_chats = _CODES.join(SearchDocument, SearchDocument.id == SearchPassage.document_id)
-            sources.append(_read_codes(session, of_chats.where(SearchDocument.chat_id.in_(others)), MOST_OF_SHARED))
+            sources.append(
+                _read_codes(session, of_chats.where(SearchDocument.chat_id.in_(others)), MAX_SHARE_OF_SHARED)
+            )
         candidates = [number for codes in sources for number in _nearest_codes(codes, vector)]
         return _measure(session, candidates, vector, conditions, actor_id) if candidates else []
 
@@ -97,10 +99,10 @@ class Meanings:
         own = _CODES.where(SearchPassage.owner_id == owner_id)
         if kept is not None and time.monotonic() - kept.read_at < KEPT_S:
             last = int(kept.ids[-1]) if len(kept.ids) else 0
-            more = _read_codes(session, own.where(SearchPassage.id > last), MOST_OF_ONE)
+            more = _read_codes(session, own.where(SearchPassage.id > last), MAX_SHARE_OF_ONE)
             codes = _joined(kept, more) if len(more.ids) else kept
         else:
-            codes = _read_codes(session, own, MOST_OF_ONE)
+            codes = _read_codes(session, own, MAX_SHARE_OF_ONE)
         with self._lock:
             self._kept[owner_id] = codes
             self._kept.move_to_end(owner_id)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tertulia.chat.message_files import text_of_file
 from tertulia.chat.models import Chat, Message
-from tertulia.db import Base, Created, Id, insert_if_absent
+from tertulia.db import Base, CreatedAt, Id, insert_if_absent
 from tertulia.files.models import MessageAttachment
 from tertulia.search_index.documents import PARTS_A_FILE
 from tertulia.search_index.models import SearchDocument
@@ -23,7 +23,7 @@ PASSAGES_A_TEXT = 30  # of a message or a file; the rest is found by words only
 LEAST = 12  # characters that are worth embedding
 
 
-class SearchPassage(Created, Base):
+class SearchPassage(CreatedAt, Base):
     """A passage and its vector. A row without a vector says that its document has nothing to embed."""
 
     __tablename__ = "search_passage"

@@ -36,7 +36,7 @@ from mcp.shared.auth_utils import check_resource_allowed, resource_url_from_serv
 from pydantic import AnyUrl
 
 from tertulia.tools.errors import ToolSignInFailed
-from tertulia.tools.servers.grants import GivenClient, OAuthClient
+from tertulia.tools.servers.grants import EnteredClient, OAuthClient
 from tertulia.tools.servers.issuer_calls import issuer_calls, plain_scope, require_safe
 from tertulia.tools.servers.tokens import Flow
 
@@ -83,7 +83,7 @@ async def begin(
     *,
     redirect_uri: str,
     metadata_url: str | None,
-    given: GivenClient | None,
+    given: EnteredClient | None,
     scope_before: str | None,
 ) -> Begun:
     """Find the server's authorization server and register there. Raises ToolSignInFailed, AddressRefused.
@@ -206,7 +206,7 @@ async def _known_as(
     own_metadata: OAuthClientMetadata,
     base: str,
     metadata_url: str | None,
-    registered_client: GivenClient | None,
+    registered_client: EnteredClient | None,
 ) -> OAuthClientInformationFull:
     if registered_client is not None:
         method = "none"

@@ -22,7 +22,7 @@ class OAuthClient(_Model):
     resource: str | None = None
 
 
-class GivenClient(_Model):
+class EnteredClient(_Model):
     """A client that the person registered there manually."""
 
     client_id: str

@@ -53,7 +53,7 @@ class OperatorServer:
             self._on_listing,
             Environment(config.environment),
             Decimal(config.cost_per_call),
-            runs_beside_others=config.command is None,
+            is_parallel_safe=config.command is None,
         )
 
     @property

@@ -17,7 +17,7 @@ from tertulia.tools.servers.port import Ask, ServerFailed, ServerSession
 
 IDLE_S = 300.0
 BUSY_S = 20.0  # longest wait for other calls
-MOST_PROCESSES = 4  # per program; all but one of them wait for a person's answer
+MAX_PROCESSES = 4  # per program; all but one of them wait for a person's answer
 ALIVE_S = 5.0
 TOLD_BYTES = 2000  # of the end of a failed process's standard error
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class _Running:
 
 
 class ServerProgram:
-    """A program with one process, and up to MOST_PROCESSES while others wait for people's answers."""
+    """A program with one process, and up to MAX_PROCESSES while others wait for people's answers."""
 
     def __init__(self, begin: "Callable[[], ServerProcess]") -> None:
         self._begin = begin
@@ -53,7 +53,7 @@ class ServerProgram:
             for process in self._processes:
                 if fits(process):
                     return process
-        if len(self._processes) < MOST_PROCESSES:
+        if len(self._processes) < MAX_PROCESSES:
             self._processes.append(self._begin())
         return self._processes[-1]
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-LEAST_SECRET = 8  # characters; shorter parts of a secret are not redacted
+MIN_SECRET = 8  # characters; shorter parts of a secret are not redacted
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Replace each secret, and its longer parts, by an ellipsis, and U+0000, which cannot be stored, by U+FFFD."""
     for secret in secrets:
         for part in (secret, *secret.split()):
-            if len(part) >= LEAST_SECRET:  # a shorter part is no secret and occurs in every text
+            if len(part) >= MIN_SECRET:  # a shorter part is no secret and occurs in every text
                 text = text.replace(part, "…")
     return text.replace("\x00", "\ufffd")
 

@@ -7,7 +7,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.confirmation import require_confirmed
 from tertulia.http.answers import json_response
-from tertulia.http.limits import TryLimit, TryLimits
+from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.paging import Page
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import ToolServerId
@@ -22,7 +22,7 @@ READS_A_MINUTE = 30
 routes = Routes("tool servers")
 
 
-READS = TryLimit("tool server reads", READS_A_MINUTE, 60)
+READS = RateLimit("tool server reads", READS_A_MINUTE, 60)
 
 
 @routes.add("GET", "/tool-servers", access=Access.SIGNED_IN, gives=Page[ToolServerRead])
@@ -38,7 +38,7 @@ async def get_tool_servers(caller: CallerDep) -> Response:
 async def post_tool_server(caller: CommandDep, new: ToolServerCreate) -> Response:
     """Add a server, then ask for its tools. A later GET returns the result in `tools` and `last_error`."""
     catalogue = caller.service(ToolCatalogue)
-    caller.service(TryLimits).take(READS, (await caller.actor()).user_id)
+    caller.service(RateLimits).take(READS, (await caller.actor()).user_id)
     created_ids: list[str] = []
 
     def create(session: Session, actor: Actor) -> ToolServerRead:
@@ -64,7 +64,7 @@ async def patch_tool_server(caller: CommandDep, server_id: ToolServerId, update:
     catalogue = caller.service(ToolCatalogue)
     is_moved = bool(update.model_fields_set & {"url", "headers"})
     if is_moved:
-        caller.service(TryLimits).take(READS, (await caller.actor()).user_id)
+        caller.service(RateLimits).take(READS, (await caller.actor()).user_id)
 
     def change(session: Session, actor: Actor) -> ToolServerRead:
         service.get_server(session, actor, server_id)
@@ -94,6 +94,6 @@ async def delete_tool_server(caller: CommandDep, server_id: ToolServerId) -> Res
 async def refresh_tool_server(caller: CallerDep, server_id: ToolServerId) -> Response:
     """Ask the server for its tools again. Changed tools are not used before they are accepted."""
     actor = await caller.actor()
-    caller.service(TryLimits).take(READS, actor.user_id)
+    caller.service(RateLimits).take(READS, actor.user_id)
     await caller.service(ToolCatalogue).read_server(server_id, actor=actor)
     return json_response(await caller.read(service.read_own_server, server_id))

@@ -30,7 +30,7 @@ from tertulia.tools.servers.credentials import (
     granted_scope,
     store_credential,
 )
-from tertulia.tools.servers.grants import GivenClient, Grant, OAuthClient
+from tertulia.tools.servers.grants import EnteredClient, Grant, OAuthClient
 from tertulia.tools.servers.models import ToolServer, ToolSignIn
 from tertulia.tools.servers.schemas import ToolServerRead, ToolSignInFinish, ToolSignInRead
 from tertulia.tools.servers.service import address_of, announce, get_server, has_own_authorization, open_headers
@@ -64,7 +64,7 @@ async def begin_sign_in(
     ring: KeyRing,
     client: httpx.AsyncClient,
     request: Wish,
-    registered_client: GivenClient | None,
+    registered_client: EnteredClient | None,
     *,
     redirect_uri: str,
     metadata_url: str | None,
@@ -109,7 +109,7 @@ async def finish_sign_in(
     return returned.server_id
 
 
-def read_wish(session: Session, actor: Actor, server_id: str, ring: KeyRing) -> Wish:
+def read_sign_in_request(session: Session, actor: Actor, server_id: str, ring: KeyRing) -> Wish:
     """Load what a sign-in to a server needs. Raises ToolServerNotFound, ToolServerInvalid."""
     row = get_server(session, actor, ToolServerId(server_id))
     if has_own_authorization(row):

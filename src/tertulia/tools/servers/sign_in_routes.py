@@ -9,14 +9,14 @@ from tertulia.accounts.caller import CallerDep, CommandDep, is_over_tls
 from tertulia.accounts.confirmation import require_confirmed
 from tertulia.errors import Invalid, NotFound
 from tertulia.http.answers import json_response
-from tertulia.http.limits import TryLimit, TryLimits
+from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.routing import Access, Routes, service_of
 from tertulia.ids import AnyId, ToolServerId
 from tertulia.keyring import KeyRing
 from tertulia.settings import Settings
 from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.servers import service
-from tertulia.tools.servers.grants import GivenClient
+from tertulia.tools.servers.grants import EnteredClient
 from tertulia.tools.servers.schemas import (
     OAuthClientDocument,
     ToolServerRead,
@@ -24,7 +24,7 @@ from tertulia.tools.servers.schemas import (
     ToolSignInFinish,
     ToolSignInRead,
 )
-from tertulia.tools.servers.sign_in import Wish, read_wish, sign_out
+from tertulia.tools.servers.sign_in import Wish, read_sign_in_request, sign_out
 
 TRIES_A_MINUTE = 30
 BACK = "/tool-servers/sign-in"  # the page that the browser returns to
@@ -34,7 +34,7 @@ DOCUMENT = "/oauth/client"
 routes = Routes("signing in to tool servers")
 
 
-TRIES = TryLimit("tool server sign-ins", TRIES_A_MINUTE, 60)
+TRIES = RateLimit("tool server sign-ins", TRIES_A_MINUTE, 60)
 
 
 def _document_url(request: Request) -> str | None:
@@ -61,14 +61,14 @@ async def post_sign_in(caller: CallerDep, server_id: AnyId, body: ToolSignInCrea
         raise Invalid("A client secret needs a client id. Enter both.", field="client_id")
 
     def look(session: Session, actor: Actor) -> Wish:
-        sign_in = read_wish(session, actor, server_id, caller.service(KeyRing))
+        sign_in = read_sign_in_request(session, actor, server_id, caller.service(KeyRing))
         require_confirmed(session, actor)
         return sign_in
 
     sign_in = await caller.read(look)
     actor = await caller.actor()
-    caller.service(TryLimits).take(TRIES, actor.user_id)
-    client = GivenClient(client_id=body.client_id, client_secret=body.client_secret) if body.client_id else None
+    caller.service(RateLimits).take(TRIES, actor.user_id)
+    client = EnteredClient(client_id=body.client_id, client_secret=body.client_secret) if body.client_id else None
     start = await caller.service(ToolCatalogue).begin_sign_in(
         sign_in, client, actor=actor, redirect_uri=redirect_uri(request), metadata_url=_document_url(request)
     )
@@ -79,7 +79,7 @@ async def post_sign_in(caller: CallerDep, server_id: AnyId, body: ToolSignInCrea
 async def post_back(caller: CallerDep, body: ToolSignInFinish) -> Response:
     """Finish signing in with the parameters of the redirect. Works once, for the user who started it."""
     actor = await caller.actor()
-    caller.service(TryLimits).take(TRIES, actor.user_id)
+    caller.service(RateLimits).take(TRIES, actor.user_id)
     server_id = await caller.service(ToolCatalogue).finish_sign_in(body, actor=actor)
     return json_response(await caller.read(service.read_own_server, ToolServerId(server_id)))
 

@@ -31,7 +31,7 @@ class Server:
     listed: Listed
     environment: Environment
     cost_per_call: Decimal = Decimal(0)
-    runs_beside_others: bool = True
+    is_parallel_safe: bool = True
 
 
 class ServerTool(Tool):
@@ -43,7 +43,7 @@ class ServerTool(Tool):
         self.parameters = pinned.accepted.parameters
         self.title = pinned.accepted.title
         self.hints = pinned.accepted.hints
-        self.runs_beside_others = server.runs_beside_others
+        self.is_parallel_safe = server.is_parallel_safe
         self._server = server
         self._now = pinned.changed or pinned.accepted
 

@@ -16,9 +16,9 @@ from tertulia.transfer.found import FoundDraft, FoundFile, FoundLine
 from tertulia.transfer.reader import chatgpt, claude, librechat, native, native_draft, openwebui
 
 MEMORY_BYTES = 2 * 1024 * 1024 * 1024
-MOST_ENTRIES = 100_000
-MOST_UNPACKED = 2 * 1024 * 1024 * 1024
-MOST_RATIO = 100
+MAX_ENTRIES = 100_000
+MAX_UNPACKED = 2 * 1024 * 1024 * 1024
+MAX_RATIO = 100
 FREE_RATIO_BYTES = 10 * 1024 * 1024  # below this size the ratio is not checked
 READERS = (native, native_draft, chatgpt, claude, openwebui, librechat)
 
@@ -137,10 +137,10 @@ class Package:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
-        self._left = MOST_UNPACKED
+        self._left = MAX_UNPACKED
         self._names = set(archive.namelist())
-        if len(self._names) > MOST_ENTRIES:
-            raise Unreadable(f"The zip file has more than {MOST_ENTRIES:,} entries.")
+        if len(self._names) > MAX_ENTRIES:
+            raise Unreadable(f"The zip file has more than {MAX_ENTRIES:,} entries.")
 
     def open(self, name: str) -> "Counted":
         info = self._archive.getinfo(name)
@@ -150,7 +150,7 @@ class Package:
         self._left -= size
         if self._left < 0:
             raise Unreadable("The zip file unpacks to more than 2 GiB.")
-        if so_far > FREE_RATIO_BYTES and so_far > MOST_RATIO * max(1, packed):
+        if so_far > FREE_RATIO_BYTES and so_far > MAX_RATIO * max(1, packed):
             raise Unreadable("An entry of the zip file unpacks to more than a hundred times its size.")
 
     def unpack(self, files: list[FoundFile], folder: Path) -> None:

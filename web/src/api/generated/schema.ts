@@ -3017,8 +3017,8 @@ export interface components {
             /** Would */
             would: string | null;
         };
-        /** DryRunWish */
-        DryRunWish: {
+        /** DryRunCreate */
+        DryRunCreate: {
             /**
              * Arguments Json
              * @description Arguments to use instead of the call's, as JSON text.
@@ -3318,7 +3318,7 @@ export interface components {
             /** Content */
             content?: string | null;
             /** Models */
-            models?: components["schemas"]["WantedModel"][] | null;
+            models?: components["schemas"]["ModelRef"][] | null;
             /**
              * Parent Message Id
              * @description In the thread below this message, at its end.
@@ -3992,10 +3992,10 @@ export interface components {
             type: string;
         };
         /**
-         * ProposalAsked
+         * ProposalRequested
          * @description The proposal, and the message and run that it comes from.
          */
-        ProposalAsked: {
+        ProposalRequested: {
             proposal: components["schemas"]["ProposalRead"];
             sent: components["schemas"]["Sent"];
         };
@@ -4291,7 +4291,7 @@ export interface components {
             /** Model Name */
             model_name?: string | null;
             /** Models */
-            models?: components["schemas"]["WantedModel"][] | null;
+            models?: components["schemas"]["ModelRef"][] | null;
             /** Provider */
             provider?: string | null;
         };
@@ -4626,10 +4626,10 @@ export interface components {
             shared_with_username?: string | null;
         };
         /**
-         * ShareMade
+         * ShareCreated
          * @description `token` is shown once: the link ends in it.
          */
-        ShareMade: {
+        ShareCreated: {
             /** Access Count */
             access_count: number;
             /** Chat Id */
@@ -5728,8 +5728,8 @@ export interface components {
          * @enum {string}
          */
         Visibility: "private" | "public";
-        /** WantedModel */
-        WantedModel: {
+        /** ModelRef */
+        ModelRef: {
             /** Model Name */
             model_name: string;
             /** Provider */
@@ -15908,7 +15908,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["DryRunWish"];
+                "application/json": components["schemas"]["DryRunCreate"];
             };
         };
         responses: {

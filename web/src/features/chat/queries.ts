@@ -296,14 +296,14 @@ export function placeSent(client: QueryClient, sent: Sent): void {
 export const createChat = (fields: Schemas["ChatCreate"], key: string) =>
   api<Chat>("POST", "/chats", { body: fields, key });
 
-export type WantedModel = Schemas["WantedModel"];
+export type ModelRef = Schemas["ModelRef"];
 
 export const sendMessage = (
   chatId: string,
   content: string,
   key: string,
   more: {
-    models?: WantedModel[];
+    models?: ModelRef[];
     previous_message_id?: string;
     parent_message_id?: string;
     attachment_ids?: string[];
@@ -323,7 +323,7 @@ export const react = (messageId: string, emoji: string, isOn: boolean) =>
 export const getHistory = (messageId: string) =>
   api<Schemas["MessageWithHistory"]>("GET", `/messages/${messageId}`);
 
-export const regenerateMessage = (messageId: string, models?: WantedModel[]) =>
+export const regenerateMessage = (messageId: string, models?: ModelRef[]) =>
   api<Sent>("POST", `/messages/${messageId}/regenerate`, { body: models ? { models } : {} });
 
 export const deleteMessage = (messageId: string) => api<void>("DELETE", `/messages/${messageId}`);

@@ -126,7 +126,7 @@ export const storeWorkingCopy = (draftId: string, body: Schemas["WorkingCopyPut"
   api<Schemas["WorkingCopyStored"]>("PUT", `/drafts/${draftId}/working-copy`, { body, keepalive });
 
 export const askForEdits = (draftId: string, body: Schemas["ProposalCreate"]) =>
-  api<Schemas["ProposalAsked"]>("POST", `/drafts/${draftId}/proposals`, { body });
+  api<Schemas["ProposalRequested"]>("POST", `/drafts/${draftId}/proposals`, { body });
 export type Deciding = "accept" | "reject";
 export const decideEdits = (proposalId: string, deciding: Deciding, editIds?: string[]) =>
   api<Schemas["ProposalDecided"]>("POST", `/proposals/${proposalId}/${deciding}`, {

@@ -15,5 +15,5 @@ export function sharesQuery(thing: Thing) {
 }
 
 export const createShare = ({ kind, id }: Thing, share: Schemas["ShareCreate"]) =>
-  api<Schemas["ShareMade"]>("POST", `/${kind}/${id}/shares`, { body: share });
+  api<Schemas["ShareCreated"]>("POST", `/${kind}/${id}/shares`, { body: share });
 export const endShare = (shareId: string) => api<void>("DELETE", `/shares/${shareId}`);

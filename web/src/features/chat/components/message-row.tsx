@@ -27,7 +27,7 @@ import { Menu, type MenuEntry } from "@/ui/menu";
 import { useCopied } from "@/ui/use-copied";
 import { asMarkdown } from "../as-markdown";
 import { useLiveReply } from "../hooks/use-live-reply";
-import type { ContextRule, WantedModel } from "../queries";
+import type { ContextRule, ModelRef } from "../queries";
 import type { Message } from "../reducer";
 import { MessageEditor } from "./message-editor";
 import { MessageParts } from "./message-parts";
@@ -37,7 +37,7 @@ export type MessageActions = {
   edit: (message: Message, content: string, isInPlace: boolean) => Promise<void>;
   react: (message: Message, emoji: string, isOn: boolean) => void;
   setRule: (message: Message, rule: ContextRule) => void;
-  regenerate: (message: Message, models?: WantedModel[]) => void;
+  regenerate: (message: Message, models?: ModelRef[]) => void;
   continueReply: (message: Message) => void;
   showSibling: (messageId: string) => void;
   fork: (message: Message) => void;

@@ -25,7 +25,7 @@ import {
   setContextRule,
   setHead,
   showBranch,
-  type WantedModel,
+  type ModelRef,
 } from "../queries";
 
 /** What one can do in a chat; each answer of the server goes straight into what is loaded. */
@@ -107,7 +107,7 @@ export function useSending(chatId: string, parentId?: string) {
   const [problem, setProblem] = useState<string>();
   const before = useRef<Promise<unknown>>(Promise.resolve()); // each waits for the one before it, and follows it
   const send = useCallback(
-    async (content: string, more: { models?: WantedModel[]; attachmentIds?: string[] } = {}) => {
+    async (content: string, more: { models?: ModelRef[]; attachmentIds?: string[] } = {}) => {
       const key = crypto.randomUUID();
       const attachment_ids = more.attachmentIds?.length ? more.attachmentIds : undefined;
       setProblem(undefined);

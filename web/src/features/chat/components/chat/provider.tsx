@@ -13,7 +13,7 @@ import {
   placeChat,
   showTarget,
   updateChat,
-  type WantedModel,
+  type ModelRef,
 } from "../../queries";
 import type { Message } from "../../reducer";
 import { type ShowToolCall, ToolSlot } from "../../tool-slot";
@@ -27,7 +27,7 @@ export type ChatSlots = {
   waitingLabel: (message: Message) => ReactNode;
   modelsDialog: (dialog: {
     verb: string;
-    onChoose: (models: WantedModel[]) => void;
+    onChoose: (models: ModelRef[]) => void;
     onClose: () => void;
   }) => ReactNode;
 };
@@ -58,8 +58,8 @@ type ChatContextValue = {
   setThreadId: (messageId: string | undefined) => void;
   isContextShown: boolean;
   setContextShown: (isShown: boolean) => void;
-  severalModels: WantedModel[];
-  setSeveralModels: (models: WantedModel[]) => void;
+  severalModels: ModelRef[];
+  setSeveralModels: (models: ModelRef[]) => void;
   presence: ReturnType<typeof usePresence>;
   save: (update: ChatUpdate) => Promise<void>;
 };
@@ -89,7 +89,7 @@ export function Provider({ chatId, targetId, meId, isShared, slots, children }: 
   const [dialog, setDialog] = useState<OpenDialog>();
   const [threadId, setThreadId] = useState<string>();
   const [isContextShown, setContextShown] = useState(false);
-  const [severalModels, setSeveralModels] = useState<WantedModel[]>([]);
+  const [severalModels, setSeveralModels] = useState<ModelRef[]>([]);
   const [editingId, setEditingId] = useState<string>();
   const isOwn = chat.owner === null;
   const presence = usePresence(chatId, meId, !isOwn || isShared);
