@@ -17,7 +17,7 @@ from tertulia import tables
 from tertulia.accounts.actor import Actor
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
-from tertulia.providers.book import refresh_catalogue
+from tertulia.providers.registry import refresh_catalogue
 from tertulia.settings import Settings
 from tertulia.tools.protocol import Tool
 from tests.factories.accounts import PASSWORD_HASH, make_user

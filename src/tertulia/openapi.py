@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from tertulia import __version__
 from tertulia.features import Features
-from tertulia.http.answers import json_response
 from tertulia.http.problems import Problem
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.realtime.entities import Entity, build_change_adapter
 from tertulia.realtime.schemas import SHARED_EVENT, PresenceEvent, Reload

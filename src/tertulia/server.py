@@ -20,7 +20,7 @@ from tertulia.errors import SettingsError
 from tertulia.http.protocol import HeadTimeoutProtocol
 from tertulia.keyring import UnknownKey, find_keyring
 from tertulia.logs import configure_logs
-from tertulia.sealed import require_keys
+from tertulia.secret_rotation import require_keys
 from tertulia.services import Services
 from tertulia.settings import Settings, environment_name
 from tertulia.transfer.backup import back_up

@@ -18,9 +18,9 @@ from tertulia.db.opening import plain_engine
 from tertulia.http.outbound import Timeouts, guarded_client, is_public, operator_client
 from tertulia.keyring import KeyRing, SealBroken, SealedFor, UnknownKey
 from tertulia.providers import catalogue
-from tertulia.providers.book import refresh_catalogue
 from tertulia.providers.models import ProviderConfig, ProviderModel
-from tertulia.sealed import SEALED, require_keys, rewrap, rewrap_secrets
+from tertulia.providers.registry import refresh_catalogue
+from tertulia.secret_rotation import SEALED, require_keys, rewrap, rewrap_secrets
 from tertulia.settings import Settings
 from tests import conftest
 from tests.conftest import ServerMaker

@@ -31,11 +31,11 @@ from tertulia.runs.models import Run, RunStatus
 from tertulia.runs.service import request_cancel
 from tertulia.tools.errors import AlreadyDecided
 from tertulia.tools.models import OPEN, ToolExecution, ToolStatus
-from tertulia.tools.offered import ToolSet
 from tertulia.tools.protocol import OfferedTool
 from tertulia.tools.results import as_cost
 from tertulia.tools.rules import HOUR, put_auto_approval
 from tertulia.tools.schemas import Approve, AutoApprovalUpdate, Deny
+from tertulia.tools.tool_set import ToolSet
 from tests.factories.accounts import make_user
 from tests.factories.chats import add_message, make_chat
 from tests.fakes.tools import Recorder

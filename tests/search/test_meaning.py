@@ -21,7 +21,6 @@ from tertulia.chat.service import delete_chat, update_chat
 from tertulia.db import Database
 from tertulia.ids import ChatId, MessageId
 from tertulia.providers.local.fetch import FetchFailed
-from tertulia.search.asked import understand
 from tertulia.search.meaning import embedder as embedding
 from tertulia.search.meaning import nearest
 from tertulia.search.meaning.builder import PassageBuilder
@@ -39,6 +38,7 @@ from tertulia.search.meaning.passages import (
     store_passages,
 )
 from tertulia.search.meaning.search import MeaningSearch
+from tertulia.search.query import understand
 from tertulia.search.service import Meaning, SearchFilters, search
 from tests.conftest import ServerMaker
 from tests.factories.chats import add_message, make_chat

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.chat.models import MessageRole
-from tertulia.search.asked import Term, understand
+from tertulia.search.query import Term, understand
 from tertulia.search.snippets import snippet_of
 from tertulia.search_index.words import MAX_WORD_LENGTH, fold, words_of
 

@@ -10,9 +10,9 @@ import pytest
 
 from tertulia.tools.builtin.calculator import evaluate
 from tertulia.tools.errors import ArgumentsInvalid
-from tertulia.tools.offered import check_tools
 from tertulia.tools.protocol import OfferedTool, Tool, ToolContext, ToolFailed, ToolResult
 from tertulia.tools.results import MAX_RESULT, as_cost, store_result, words_of
+from tertulia.tools.tool_set import check_tools
 from tertulia.tools.untrusted import BEYOND, READ_AT_MOST, Source, find_sources
 from tertulia.tools.validation import MAX_ARGUMENTS, MAX_DEPTH, check_arguments, is_modest_schema, parse_arguments
 

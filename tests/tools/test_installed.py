@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tertulia.tools import offered
-from tertulia.tools.offered import ToolSet, check_tools, installed_tools
+from tertulia.tools import tool_set as offered
+from tertulia.tools.tool_set import ToolSet, check_tools, installed_tools
 from tertulia.tools.validation import check_arguments
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "tools.md"

@@ -11,8 +11,8 @@ from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.passwords import check_password, hash_password
 from tertulia.accounts.schemas import PasswordReset, UserCreate, UserRead, UserUpdate
 from tertulia.accounts.streams import OpenStreams
-from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes, service_of
 from tertulia.ids import UserId
 

@@ -22,9 +22,9 @@ from tertulia.accounts.sessions import SessionLifetime, find_actor
 from tertulia.accounts.tokens import TOKEN_PREFIX, hash_token
 from tertulia.db import Database
 from tertulia.errors import Unauthenticated
-from tertulia.http.answers import encode, encoded_response
 from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.middleware import SAFE_METHODS
+from tertulia.http.responses import encode, encoded_response
 from tertulia.http.routing import service_of
 from tertulia.keyring import KeyRing
 from tertulia.services import Services

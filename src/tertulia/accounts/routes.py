@@ -39,10 +39,10 @@ from tertulia.accounts.schemas import (
 )
 from tertulia.accounts.streams import OpenStreams
 from tertulia.accounts.tokens import hash_token
-from tertulia.http.answers import json_response, no_content
 from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.middleware import LOOPBACK
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.responses import json_response, no_content
 from tertulia.http.routing import Access, Routes, service_of
 from tertulia.ids import ApiTokenId, SessionId, UserId
 

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from tertulia import clock
 from tertulia.accounts.models import Preferences, Scope, UserRole, UserStatus
-from tertulia.http.moments import UtcInput
+from tertulia.http.times import UtcInput
 from tertulia.ids import AnyId
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")

@@ -14,9 +14,9 @@ from tertulia.accounts.caller import CallerDep
 from tertulia.billing import ledger
 from tertulia.billing.counts import get_message_count
 from tertulia.billing.schemas import UsageReport
-from tertulia.http.answers import json_response
-from tertulia.http.moments import UtcInput
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
+from tertulia.http.times import UtcInput
 from tertulia.settings import Settings
 
 DEFAULT_DAYS = 30

@@ -22,8 +22,8 @@ from tertulia.chat.schemas import (
     StateRead,
 )
 from tertulia.chat.state import StateWrite
-from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, MessageId
 from tertulia.providers.catalogue import ModelCatalogue

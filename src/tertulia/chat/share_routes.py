@@ -8,8 +8,8 @@ from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.schemas import ShareCreate, ShareCreated, ShareRead
 from tertulia.chat import service, shares
 from tertulia.chat.schemas import ChatRead, PresenceTold
-from tertulia.http.answers import json_response, no_content
 from tertulia.http.paging import Page
+from tertulia.http.responses import json_response, no_content
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import ChatId
 from tertulia.realtime.feed import ChangeFeed

@@ -5,8 +5,8 @@ from starlette.responses import Response
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.chat import tags
 from tertulia.chat.schemas import ChatRead, TagCreate, TagMerge, TagRead, TagUpdate
-from tertulia.http.answers import json_response
 from tertulia.http.paging import Page
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import ChatId, TagId
 

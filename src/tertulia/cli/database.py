@@ -12,7 +12,7 @@ from tertulia.data_folder import locked_data_folder
 from tertulia.db.check import check_database
 from tertulia.db.opening import plain_engine
 from tertulia.keyring import UnknownKey, find_keyring
-from tertulia.sealed import require_keys
+from tertulia.secret_rotation import require_keys
 from tertulia.settings import load_settings
 from tertulia.transfer.backup import back_up, restore
 

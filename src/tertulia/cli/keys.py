@@ -11,7 +11,7 @@ from tertulia.data_folder import locked_data_folder
 from tertulia.db.opening import plain_engine
 from tertulia.errors import SettingsError
 from tertulia.keyring import add_primary_key, keep_only_primary, open_keyring, ring_path
-from tertulia.sealed import list_key_ids, require_keys, rewrap_secrets
+from tertulia.secret_rotation import list_key_ids, require_keys, rewrap_secrets
 from tertulia.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Rotate the keys that encrypt stored secrets.")

@@ -4,7 +4,7 @@ import typer
 from sqlalchemy.orm import Session
 
 from tertulia.cli.running import write_or_ask
-from tertulia.providers.book import refresh_catalogue
+from tertulia.providers.registry import refresh_catalogue
 from tertulia.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Update the model registry.")

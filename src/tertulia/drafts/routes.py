@@ -28,8 +28,8 @@ from tertulia.drafts.schemas import (
     WorkingCopyStored,
 )
 from tertulia.drafts.versions import lock_draft
-from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import ChatId, DraftId
 

@@ -20,8 +20,8 @@ from tertulia.files.service import StoredFile
 from tertulia.files.store import FileStore
 from tertulia.files.uploads import receive_form, store_upload
 from tertulia.files.uses import FileUses
-from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, AttachmentId, parse_id
 from tertulia.settings import Settings

@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from tertulia.db import Database
 from tertulia.errors import AppError, Unavailable
-from tertulia.http.answers import json_response
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes, service_of
 
 routes = Routes("server", prefix="")

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tertulia.http.answers import encode
+from tertulia.http.responses import encode
 
 KEEP_ALIVE_S = 15
 KEEP_ALIVE = b": keep-alive\n\n"

@@ -23,9 +23,9 @@ from tertulia.drafts.shares import read_shared, resolve_public_link
 from tertulia.files.routes import RangeHeader, send_file, send_thumbnail
 from tertulia.files.service import StoredFile, stored_file, stored_thumbnail
 from tertulia.files.store import FileStore
-from tertulia.http.answers import json_response
 from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes, service_of
 from tertulia.http.sse import EventStream
 from tertulia.ids import AnyId, RunId, UserId

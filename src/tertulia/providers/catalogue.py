@@ -20,12 +20,12 @@ from tertulia.http.outbound import Timeouts
 from tertulia.ids import ProviderConfigId
 from tertulia.keyring import KeyRing
 from tertulia.providers.adapters import Access, build_adapter
-from tertulia.providers.book import KnownModel, ModelRegistry
 from tertulia.providers.configs import OpenedConfig, find_opened, open_config, provider_key, split_key, store_reading
 from tertulia.providers.errors import ModelUnknown, NoModel
 from tertulia.providers.models import ListedModel, ProviderConfig
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import ListingProvider, Provider, Usage
+from tertulia.providers.registry import KnownModel, ModelRegistry
 from tertulia.providers.schemas import ModelRead, ProviderTest, Source
 from tertulia.providers.vendors import BY_ID, Vendor
 

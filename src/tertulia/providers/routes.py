@@ -9,15 +9,15 @@ from tertulia.accounts.actor import Actor, AdminOnly
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.confirmation import require_confirmed
 from tertulia.accounts.models import User
-from tertulia.http.answers import json_response
 from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ProviderConfigId
 from tertulia.keyring import KeyRing
 from tertulia.providers import configs
-from tertulia.providers.book import refresh_catalogue
 from tertulia.providers.catalogue import ModelCatalogue
+from tertulia.providers.registry import refresh_catalogue
 from tertulia.providers.schemas import (
     ModelList,
     ProviderConfigCreate,

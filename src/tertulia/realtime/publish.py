@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.db import Prepared, table_of, wake
-from tertulia.http.answers import encode
+from tertulia.http.responses import encode
 from tertulia.realtime.entities import Entity, P
 from tertulia.realtime.models import Change, Operation
 

@@ -8,8 +8,8 @@ from starlette.responses import Response
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.drafts import proposals
 from tertulia.drafts.schemas import Decision, ProposalCreate, ProposalDecided, ProposalRead
-from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Page
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import DraftId, ProposalId
 from tertulia.providers.catalogue import ModelCatalogue

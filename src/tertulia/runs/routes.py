@@ -12,7 +12,7 @@ from tertulia.accounts.caller import Caller, CallerDep, CommandDep
 from tertulia.accounts.streams import OpenStreams
 from tertulia.chat import branches
 from tertulia.db import Database
-from tertulia.http.answers import json_response
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.http.sse import EventStream
 from tertulia.ids import ChatId, MessageId, RunId

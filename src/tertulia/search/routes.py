@@ -8,10 +8,10 @@ from starlette.responses import Response
 from tertulia.accounts.caller import CallerDep
 from tertulia.chat.models import MessageRole
 from tertulia.features import Features
-from tertulia.http.answers import json_response
-from tertulia.http.moments import UtcInput
 from tertulia.http.paging import Cursors, CursorText, Limit
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
+from tertulia.http.times import UtcInput
 from tertulia.ids import AnyId
 from tertulia.search.meaning.builder import MeaningState
 from tertulia.search.meaning.search import MeaningSearch

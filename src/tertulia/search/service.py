@@ -19,9 +19,9 @@ from tertulia.drafts.access import shared_draft_ids
 from tertulia.drafts.models import Draft
 from tertulia.drafts.versions import load_text
 from tertulia.files.models import Attachment, BlobContent, MessageAttachment
-from tertulia.search.asked import ParsedQuery, Term, understand
 from tertulia.search.errors import SearchTooSlow
 from tertulia.search.meaning.nearest import Meanings, Near
+from tertulia.search.query import ParsedQuery, Term, understand
 from tertulia.search.snippets import SCANNED, SnippetPiece, snippet_of
 from tertulia.search_index.documents import PARTS_A_FILE, PARTS_OF_DRAFT, chat_word, owner_word, role_word
 from tertulia.search_index.models import SearchDocument

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from typing_extensions import TypedDict
 
-from tertulia.search.asked import Term
+from tertulia.search.query import Term
 from tertulia.search_index.words import Run, runs_of
 
 LENGTH = 200

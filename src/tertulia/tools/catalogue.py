@@ -13,7 +13,6 @@ from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.ids import ToolServerId
 from tertulia.keyring import KeyRing
-from tertulia.tools.offered import ToolSet, check_tools
 from tertulia.tools.protocol import OfferedTool, Tool, ToolContext
 from tertulia.tools.servers import service
 from tertulia.tools.servers.credentials import Credentials
@@ -24,6 +23,7 @@ from tertulia.tools.servers.port import Ask, Listing, Open, ScopeWanted, ServerS
 from tertulia.tools.servers.schemas import ToolServerRead, ToolSignInFinish, ToolSignInRead
 from tertulia.tools.servers.sign_in import Wish, begin_sign_in, finish_sign_in
 from tertulia.tools.servers.tool import Listed, Server, offer
+from tertulia.tools.tool_set import ToolSet, check_tools
 
 FIRST_READ_S = 10.0
 

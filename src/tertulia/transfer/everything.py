@@ -13,7 +13,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Chat
 from tertulia.exports import Exportable, ExportedObject
 from tertulia.files.store import FileStore
-from tertulia.http.answers import encode
+from tertulia.http.responses import encode
 from tertulia.transfer.native import encode_native, native_chat, stored_files_of
 from tertulia.transfer.native_draft import list_draft_ids, native_draft
 

@@ -11,7 +11,7 @@ from tertulia.chat.import_sources import ImportSource
 from tertulia.chat.models import Chat, ChatState, ChatTag, Message, MessageStatus, Reaction, Tag
 from tertulia.chat.parts import attachments_in, with_other_calls, with_other_files
 from tertulia.files.models import Attachment, Blob, MessageAttachment
-from tertulia.http.answers import encode
+from tertulia.http.responses import encode
 from tertulia.transfer.native_calls import export_calls
 from tertulia.transfer.reader.native import FORMAT
 

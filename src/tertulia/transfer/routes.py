@@ -23,8 +23,8 @@ from tertulia.files.errors import FileTooLarge
 from tertulia.files.kinds import safe_name
 from tertulia.files.store import FileStore
 from tertulia.files.uploads import receive_form
-from tertulia.http.answers import json_response
 from tertulia.http.paging import Page
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import ChatId, DraftId, ImportJobId, new_id
 from tertulia.settings import Settings

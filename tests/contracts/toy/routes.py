@@ -6,8 +6,8 @@ from tertulia.notes.schemas import NoteCreate, NoteRead
 
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.schemas import ShareCreate, ShareCreated
-from tertulia.http.answers import json_response
 from tertulia.http.paging import Page
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId
 

@@ -15,7 +15,7 @@ from tertulia.accounts.schemas import ShareCreate, ShareCreated
 from tertulia.accounts.sharing import Shareable, Shared
 from tertulia.errors import NotFound
 from tertulia.exports import Exportable, ExportedObject
-from tertulia.http.answers import encode
+from tertulia.http.responses import encode
 from tertulia.realtime.entities import Entity
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish

@@ -25,11 +25,11 @@ from tertulia.runs.models import Run, RunStatus
 from tertulia.runs.service import RUN_PREFIX, RUNS, announce_run
 from tertulia.tools.errors import AlreadyDecided, ToolGone
 from tertulia.tools.models import ChatApproval, DecidedBy, ToolExecution, ToolStatus
-from tertulia.tools.offered import ToolSet, check_call, estimated_cost
 from tertulia.tools.protocol import digest_of, tool_key
 from tertulia.tools.rules import LoadDigests, as_described, check_size, read_rules, remember_always, with_allowed
 from tertulia.tools.schemas import Approve, ChatApprovalRead, Deny, PendingToolExecution, ToolExecutionRead, ToolUsage
 from tertulia.tools.servers.service import accept_change
+from tertulia.tools.tool_set import ToolSet, check_call, estimated_cost
 from tertulia.tools.validation import parse_arguments
 
 MAX_USAGE_ROWS = 200

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.chat.service import get_message
-from tertulia.http.answers import json_response
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, MessageId, ToolExecutionId
 from tertulia.runs.calls import approvals
@@ -19,7 +19,6 @@ from tertulia.runs.calls.reading import check_decides, get_call, get_execution
 from tertulia.runs.calls.runner import ToolRunner
 from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.models import ChatApproval, ToolStatus
-from tertulia.tools.offered import read_tool
 from tertulia.tools.protocol import split_tool_key
 from tertulia.tools.rules import get_auto_approval, put_auto_approval
 from tertulia.tools.schemas import (
@@ -36,6 +35,7 @@ from tertulia.tools.schemas import (
     ToolRead,
     ToolUsage,
 )
+from tertulia.tools.tool_set import read_tool
 
 tool_routes = Routes("tools")
 

@@ -13,9 +13,9 @@ from tertulia.chat.models import OptimizationType
 from tertulia.chat.schemas import ContextOptimizationRead
 from tertulia.chat.service import get_chat
 from tertulia.context.branch import PromptSource
-from tertulia.http.answers import json_response
 from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, ContextOptimizationId
 from tertulia.providers.catalogue import ModelCatalogue

@@ -42,7 +42,7 @@ from tertulia.runs.engine.steps import (
     release_run,
     suspend_run,
 )
-from tertulia.runs.engine.tally import UsageCounter
+from tertulia.runs.engine.usage_counter import UsageCounter
 from tertulia.runs.errors import CancelRequested, LeaseLost, TooManyToolCalls
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError, RunStatus

@@ -15,8 +15,8 @@ from tertulia.context.messages import estimate_tokens
 from tertulia.context.window import reserve_for_answer
 from tertulia.runs.drafts import drafts_renderer
 from tertulia.runs.models import Run, Step
-from tertulia.tools.offered import ABOUT_TOOLS
 from tertulia.tools.protocol import OfferedTool
+from tertulia.tools.tool_set import ABOUT_TOOLS
 
 MIN_MEASURED = 100  # estimated tokens; in shorter requests the tokens added by the provider distort the factor
 MIN_FACTOR, MAX_FACTOR = 0.5, 3.0

@@ -7,7 +7,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import Caller, CallerDep
 from tertulia.chat.service import get_chat
 from tertulia.errors import AppError
-from tertulia.http.answers import json_response
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId
 from tertulia.providers.catalogue import ModelCatalogue, ModelChoice, Resolved

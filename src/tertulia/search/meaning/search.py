@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from tertulia.db import Database
-from tertulia.search.asked import understand
 from tertulia.search.meaning.builder import MeaningState, PassageBuilder
 from tertulia.search.meaning.embedder import Embedder
 from tertulia.search.meaning.nearest import Meanings
+from tertulia.search.query import understand
 from tertulia.search.service import Meaning
 
 

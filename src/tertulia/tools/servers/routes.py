@@ -6,9 +6,9 @@ from starlette.responses import Response
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.confirmation import require_confirmed
-from tertulia.http.answers import json_response
 from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.paging import Page
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import ToolServerId
 from tertulia.keyring import KeyRing

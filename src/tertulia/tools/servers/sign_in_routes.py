@@ -8,8 +8,8 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep, is_over_tls
 from tertulia.accounts.confirmation import require_confirmed
 from tertulia.errors import Invalid, NotFound
-from tertulia.http.answers import json_response
 from tertulia.http.limits import RateLimit, RateLimits
+from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes, service_of
 from tertulia.ids import AnyId, ToolServerId
 from tertulia.keyring import KeyRing
