@@ -17,8 +17,9 @@ from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.runs.calls.approvals import list_pending
-from tertulia.runs.calls.life import Caller, CallOutcome, finish_execution, start_execution
+from tertulia.runs.calls.life import CallOutcome, finish_execution, start_execution
 from tertulia.runs.calls.proposing import ProposedCall, record_calls
+from tertulia.runs.lease import RunRef
 from tertulia.runs.models import Run, RunStatus
 from tertulia.settings import Settings
 from tertulia.tools.builtin.calculator import Calculate
@@ -58,7 +59,7 @@ def measure(folder: Path) -> tuple[list[float], list[tuple[int, list[float]]]]:
     return ran, lists
 
 
-def _caller(engine: sa.Engine, actor: Actor) -> Caller:
+def _caller(engine: sa.Engine, actor: Actor) -> RunRef:
     with Session(engine) as session:
         chat_id = create_chat(session, ChatCreate(title="bench"), owner_id=actor.user_id)["id"]
         message_id, run_id = new_id(), new_id()
@@ -70,7 +71,7 @@ def _caller(engine: sa.Engine, actor: Actor) -> Caller:
         run = {"message_id": message_id, "requested_by": actor.user_id, "status": RunStatus.RUNNING}
         session.execute(sa.insert(Run).values(id=run_id, chat_id=chat_id, provider="p", model_name="m", **run))
         session.commit()
-    return Caller(chat_id, message_id, run_id, actor.user_id, actor.user_id)
+    return RunRef(chat_id, message_id, run_id, actor.user_id, actor.user_id)
 
 
 def _asked(name: str) -> ProposedCall:
@@ -80,21 +81,21 @@ def _asked(name: str) -> ProposedCall:
     )
 
 
-def _run_one(engine: sa.Engine, caller: Caller) -> float:
+def _run_one(engine: sa.Engine, run_ref: RunRef) -> float:
     outcome = CallOutcome(ToolStatus.COMPLETED, 1, store_result(ToolResult("2")))
     began = time.perf_counter()
     with Session(engine) as session, session.begin():
-        (part,) = record_calls(session, caller, 1, [_asked("calculate")])
+        (part,) = record_calls(session, run_ref, 1, [_asked("calculate")])
     with Session(engine) as session, session.begin():
-        start_execution(session, caller, part.tool_execution_id)
+        start_execution(session, run_ref, part.tool_execution_id)
     with Session(engine) as session, session.begin():
-        finish_execution(session, caller, part.tool_execution_id, outcome)
+        finish_execution(session, run_ref, part.tool_execution_id, outcome)
     return (time.perf_counter() - began) * 1000
 
 
-def _wait(engine: sa.Engine, caller: Caller) -> None:
+def _wait(engine: sa.Engine, run_ref: RunRef) -> None:
     with Session(engine) as session:
-        (part,) = record_calls(session, caller, 1, [_asked("calculate")])
+        (part,) = record_calls(session, run_ref, 1, [_asked("calculate")])
         pending = {"status": ToolStatus.PENDING, "decision": None, "approved_at": None, "decided_at": None}
         session.execute(sa.update(ToolExecution).where(ToolExecution.id == part.tool_execution_id).values(pending))
         session.commit()

@@ -8,7 +8,7 @@ import pytest
 from tertulia.db import Database, wake
 from tertulia.runs.engine import claims, executor
 from tertulia.runs.engine.executor import RunExecutor
-from tertulia.runs.service import RUNS
+from tertulia.runs.reading import RUNS
 from tests.conftest import SignIn
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import (

@@ -25,8 +25,9 @@ from tertulia.chat.models import Chat
 from tertulia.ids import RunId, ToolExecutionId, new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.runs.calls.approvals import approve, cancel, deny, expire_approvals
-from tertulia.runs.calls.life import Caller, CallOutcome, finish_execution, mark_outcomes_unknown, start_execution
+from tertulia.runs.calls.life import CallOutcome, finish_execution, mark_outcomes_unknown, start_execution
 from tertulia.runs.calls.proposing import ProposedCall, record_calls
+from tertulia.runs.lease import RunRef
 from tertulia.runs.models import Run, RunStatus
 from tertulia.runs.service import request_cancel
 from tertulia.tools.errors import AlreadyDecided
@@ -65,7 +66,7 @@ class Life(RuleBasedStateMachine):
         asked = add_message(session, chat_id, "Do it", owner=self.alice)
         reply = add_message(session, chat_id, "", owner=self.alice, is_reply=True, after=asked)
         self.run_id = RunId(new_id())
-        self.caller = Caller(chat_id, reply, self.run_id, self.alice.user_id, self.alice.user_id)
+        self.run_ref = RunRef(chat_id, reply, self.run_id, self.alice.user_id, self.alice.user_id)
         session.add(
             Run(
                 id=self.run_id,
@@ -96,7 +97,7 @@ class Life(RuleBasedStateMachine):
         arguments: dict[str, Any] = {"cost": cost}
         call = ToolCall(new_id(), "record", "{}")
         asked = ProposedCall(call, self.offered, arguments, estimated=self.offered.tool.estimate_cost(arguments))
-        record_calls(self.session, self.caller, 1, [asked])
+        record_calls(self.session, self.run_ref, 1, [asked])
         if "pending" in self._statuses().values():  # as the process that runs it does
             self._set_run(RunStatus.AWAITING_APPROVAL)
 
@@ -143,7 +144,7 @@ class Life(RuleBasedStateMachine):
     @rule(place=st.integers(0, 50))
     def a_process_begins(self, place: int) -> None:
         call_id = self._some(place)
-        if start_execution(self.session, self.caller, call_id):
+        if start_execution(self.session, self.run_ref, call_id):
             assert self.known[call_id] == "approved"
             self.executed[call_id] += 1
 
@@ -153,7 +154,7 @@ class Life(RuleBasedStateMachine):
         call_id = self._some(place)
         status = ToolStatus.FAILED if fails else ToolStatus.COMPLETED
         outcome = CallOutcome(status, 5, cost=as_cost(cost))
-        assert finish_execution(self.session, self.caller, call_id, outcome) == (self.known[call_id] == "executing")
+        assert finish_execution(self.session, self.run_ref, call_id, outcome) == (self.known[call_id] == "executing")
 
     @rule()
     def the_process_dies(self) -> None:
@@ -210,10 +211,10 @@ class Life(RuleBasedStateMachine):
     def the_books_agree(self) -> None:
         if not hasattr(self, "known"):
             return
-        total = self.session.scalars(sa.select(Chat.total_cost).where(Chat.id == self.caller.chat_id)).one()
+        total = self.session.scalars(sa.select(Chat.total_cost).where(Chat.id == self.run_ref.chat_id)).one()
         entered = self.session.scalar(
             sa.select(sa.type_coerce(sa.func.coalesce(sa.func.sum(UsageLog.cost), 0), UsageLog.cost.type)).where(
-                UsageLog.chat_id == self.caller.chat_id
+                UsageLog.chat_id == self.run_ref.chat_id
             )
         )
         assert total == entered

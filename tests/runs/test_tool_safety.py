@@ -14,7 +14,8 @@ from tertulia import clock
 from tertulia.accounts.models import User, UserStatus
 from tertulia.chat.models import Chat
 from tertulia.db.opening import plain_engine
-from tertulia.runs.calls.life import Caller, start_execution
+from tertulia.runs.calls.life import start_execution
+from tertulia.runs.lease import RunRef
 from tertulia.runs.models import Run
 from tertulia.settings import Settings
 from tertulia.tools.models import ToolExecution, ToolStatus
@@ -198,8 +199,8 @@ def test_an_approved_call_begins_while_it_is_wanted_and_not_old(
         if what == "its person is gone":
             session.execute(sa.update(User).values(status=UserStatus.SUSPENDED))
         owner = session.scalars(sa.select(Chat.user_id)).one()
-        caller = Caller(call["chat_id"], call["message_id"], sent["run"]["id"], owner, owner)
-        assert start_execution(session, caller, call["id"]) is begins
+        run_ref = RunRef(call["chat_id"], call["message_id"], sent["run"]["id"], owner, owner)
+        assert start_execution(session, run_ref, call["id"]) is begins
         assert session.scalars(sa.select(ToolExecution.status)).one() is status
     engine.dispose()
 

@@ -117,7 +117,7 @@ class LiveRun:
                     parts.append(part)
         return parts
 
-    def written(self) -> str:
+    def text(self) -> str:
         """Return all text that the model has written so far, including reasoning."""
         return written_text(self.parts())
 

@@ -17,7 +17,7 @@ from tertulia.http.routing import Access, Routes
 from tertulia.http.sse import EventStream
 from tertulia.ids import ChatId, MessageId, RunId
 from tertulia.providers.catalogue import ModelCatalogue
-from tertulia.runs import service
+from tertulia.runs import reading, service
 from tertulia.runs.engine.executor import RunExecutor
 from tertulia.runs.engine.follow import follow_run, read_run_and_message
 from tertulia.runs.engine.remote import RemoteRuns
@@ -128,7 +128,7 @@ async def delete_message(caller: CommandDep, message_id: MessageId) -> Response:
     db = caller.service(Database)
     actor = await caller.read(branches.check_may_delete, message_id)
     ends_at = time.monotonic() + STOPPING_S
-    while open_runs := await db.read(service.find_open_runs, actor, message_id):
+    while open_runs := await db.read(reading.find_open_runs, actor, message_id):
         for run_id in open_runs:
             await db.write(service.request_cancel, actor, run_id)
             await _stop(caller, run_id)
@@ -140,7 +140,7 @@ async def delete_message(caller: CommandDep, message_id: MessageId) -> Response:
 
 @routes.add("GET", "/runs/{run_id}", access=Access.SIGNED_IN, gives=RunRead, problems=(404,))
 async def get_run(caller: CallerDep, run_id: RunId) -> Response:
-    return json_response(await caller.read(service.get_run, run_id))
+    return json_response(await caller.read(reading.get_run, run_id))
 
 
 @routes.add("POST", "/runs/{run_id}/cancel", access=Access.SIGNED_IN, gives=RunRead, problems=(404,))
@@ -149,7 +149,7 @@ async def cancel_run(caller: CommandDep, run_id: RunId) -> Response:
     await _stop(caller, run_id)
     if caller.service(RunExecutor).find_live(run_id) is None:
         return response
-    return json_response(await caller.read(service.get_run, run_id))
+    return json_response(await caller.read(reading.get_run, run_id))
 
 
 @routes.add("GET", "/runs/{run_id}/events", access=Access.SIGNED_IN, problems=(404, 429), stream="RunEvent")
@@ -159,7 +159,7 @@ async def get_run_events(caller: CallerDep, run_id: RunId, last_event_id: LastEv
     opened = ExitStack()
     closed = opened.enter_context(
         caller.service(OpenStreams).opened(
-            actor, is_still_allowed=lambda session: service.may_read_run(session, actor, run_id)
+            actor, is_still_allowed=lambda session: reading.may_read_run(session, actor, run_id)
         )
     )
     return EventStream(

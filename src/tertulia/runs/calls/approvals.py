@@ -22,7 +22,7 @@ from tertulia.runs.calls.life import cancel_call, count_open, decide_pending, ex
 from tertulia.runs.calls.proposing import check_edited_arguments
 from tertulia.runs.calls.reading import announce_call, check_decides, get_execution, owner_of, read_call, with_decider
 from tertulia.runs.models import Run, RunStatus
-from tertulia.runs.service import RUN_PREFIX, RUNS, announce_run
+from tertulia.runs.reading import RUN_PREFIX, RUNS, announce_run
 from tertulia.tools.errors import AlreadyDecided, ToolGone
 from tertulia.tools.models import ChatApproval, DecidedBy, ToolExecution, ToolStatus
 from tertulia.tools.protocol import digest_of, tool_key

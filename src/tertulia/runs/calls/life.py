@@ -16,6 +16,7 @@ from tertulia.chat.models import Chat
 from tertulia.db import rowcount, wake
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.reading import announce_call
+from tertulia.runs.lease import RunRef
 from tertulia.runs.models import Run
 from tertulia.tools.models import OPEN, StoredResult, ToolExecution, ToolStatus
 from tertulia.tools.rules import HOUR, load_rules
@@ -26,17 +27,6 @@ CALL_PREFIX = "call:"  # prefix of a call id: signal to the executing process th
 UNKNOWN_OUTCOME = (
     "The server stopped while this ran. Whether it had its effect is not known, so it is not run again automatically."
 )
-
-
-@dataclass(frozen=True)
-class Caller:
-    """The run that tool calls belong to, and its users."""
-
-    chat_id: str
-    message_id: str
-    run_id: str
-    owner_id: str  # of the chat
-    payer_id: str
 
 
 def count_calls(session: Session, run_id: str) -> int:
@@ -85,15 +75,15 @@ def list_approved(session: Session, run_id: str) -> list[Ready]:
     ]
 
 
-def start_execution(session: Session, caller: Caller, call_id: str) -> bool:
+def start_execution(session: Session, run_ref: RunRef, call_id: str) -> bool:
     """Mark an approved call as executing and reserve its cost.
 
     Return False if it is no longer approved, exceeds the hourly limit, its run is being cancelled, the approval has
     expired, or the payer is not active.
     """
     now = clock.now()
-    payer_is_here = sa.exists().where(User.id == caller.payer_id, User.status == UserStatus.ACTIVE)
-    is_wanted = sa.exists().where(Run.id == caller.run_id, Run.cancel_requested_at.is_(None))
+    payer_is_here = sa.exists().where(User.id == run_ref.payer_id, User.status == UserStatus.ACTIVE)
+    is_wanted = sa.exists().where(Run.id == run_ref.run_id, Run.cancel_requested_at.is_(None))
     is_fresh = ToolExecution.approved_at > now - APPROVAL_VALID_FOR
     if not _move(
         session,
@@ -105,14 +95,14 @@ def start_execution(session: Session, caller: Caller, call_id: str) -> bool:
         status=ToolStatus.EXECUTING,
         executed_at=now,
     ):
-        _expire_approved(session, caller, call_id, now)
+        _expire_approved(session, run_ref, call_id, now)
         return False
     execution = session.get_one(ToolExecution, call_id, populate_existing=True)
     fits = reserve(
         session,
         execution.estimated_cost,
-        ToolPayment(caller.payer_id, caller.chat_id, caller.message_id, caller.run_id, call_id),
-        limit=load_rules(session, caller.payer_id).max_cost_per_hour,
+        ToolPayment(run_ref.payer_id, run_ref.chat_id, run_ref.message_id, run_ref.run_id, call_id),
+        limit=load_rules(session, run_ref.payer_id).max_cost_per_hour,
         since=now - HOUR,
         kind=UsageKind.TOOL,
         provider="tools",
@@ -129,31 +119,31 @@ def start_execution(session: Session, caller: Caller, call_id: str) -> bool:
             error_code="cost_limit",
             error_message=HOURLY_LIMIT_MESSAGE,
         )
-    announce_call(session, call_id, Operation.UPDATED, owner_id=caller.owner_id)
+    announce_call(session, call_id, Operation.UPDATED, owner_id=run_ref.owner_id)
     return fits
 
 
-def _expire_approved(session: Session, caller: Caller, call_id: str, moment: datetime) -> None:
+def _expire_approved(session: Session, run_ref: RunRef, call_id: str, moment: datetime) -> None:
     """End an approved call that may not begin: the approval has expired or the payer is not active."""
     execution = session.get_one(ToolExecution, call_id, populate_existing=True)
     if execution.approved_at is not None and execution.approved_at <= moment - APPROVAL_VALID_FOR:
         ended = {"status": ToolStatus.TIMEOUT, "error_code": "approval_expired"}
         message = "It was approved more than 24 hours ago and was not called."
-    elif session.scalar(sa.select(User.status).where(User.id == caller.payer_id)) is not UserStatus.ACTIVE:
+    elif session.scalar(sa.select(User.status).where(User.id == run_ref.payer_id)) is not UserStatus.ACTIVE:
         ended = {"status": ToolStatus.CANCELLED, "error_code": "cancelled"}
         message = "The user who requested it can no longer sign in."
     else:
         return  # the process that took it, or the end of the run, records its outcome
     if _move(session, call_id, ToolStatus.APPROVED, completed_at=moment, error_message=message, **ended):
-        announce_call(session, call_id, Operation.UPDATED, owner_id=caller.owner_id)
+        announce_call(session, call_id, Operation.UPDATED, owner_id=run_ref.owner_id)
 
 
-def finish_execution(session: Session, caller: Caller, call_id: str, outcome: CallOutcome) -> bool:
+def finish_execution(session: Session, run_ref: RunRef, call_id: str, outcome: CallOutcome) -> bool:
     """Store the outcome and cost of a call. Return False if it is no longer executing, for example cancelled."""
     execution = session.get_one(ToolExecution, call_id, populate_existing=True)
     cost = execution.estimated_cost if outcome.cost is None else outcome.cost
     if outcome.is_cost_invalid:
-        cost = load_rules(session, caller.payer_id).max_cost_per_tool
+        cost = load_rules(session, run_ref.payer_id).max_cost_per_tool
     moved = _move(
         session,
         call_id,
@@ -170,11 +160,11 @@ def finish_execution(session: Session, caller: Caller, call_id: str, outcome: Ca
     )
     if moved:
         _pay(session, execution, cost)
-        announce_call(session, call_id, Operation.UPDATED, owner_id=caller.owner_id)
+        announce_call(session, call_id, Operation.UPDATED, owner_id=run_ref.owner_id)
     return moved
 
 
-def fail_approved(session: Session, caller: Caller, call_id: str, code: str, message: str) -> bool:
+def fail_approved(session: Session, run_ref: RunRef, call_id: str, code: str, message: str) -> bool:
     """Fail an approved call that cannot be executed as approved. Return False if it is no longer approved."""
     moved = _move(
         session,
@@ -186,7 +176,7 @@ def fail_approved(session: Session, caller: Caller, call_id: str, code: str, mes
         error_message=message,
     )
     if moved:
-        announce_call(session, call_id, Operation.UPDATED, owner_id=caller.owner_id)
+        announce_call(session, call_id, Operation.UPDATED, owner_id=run_ref.owner_id)
     return moved
 
 

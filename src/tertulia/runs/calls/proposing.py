@@ -16,8 +16,9 @@ from tertulia.drafts.shares import has_other_readers
 from tertulia.ids import new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.realtime.models import Operation
-from tertulia.runs.calls.life import APPROVAL_VALID_FOR, HOURLY_LIMIT_MESSAGE, Caller, count_calls
+from tertulia.runs.calls.life import APPROVAL_VALID_FOR, HOURLY_LIMIT_MESSAGE, count_calls
 from tertulia.runs.calls.reading import announce_call, owner_of
+from tertulia.runs.lease import RunRef
 from tertulia.tools.errors import RefusedByRule
 from tertulia.tools.models import OPEN, DecidedBy, ToolExecution, ToolStatus
 from tertulia.tools.policy import Call, Decision, Rules, cost_to_reserve, decide
@@ -48,41 +49,41 @@ class ProposedCall:
     untrusted: Sequence[str] = ()
 
 
-def record_calls(session: Session, caller: Caller, step: int, proposed: Sequence[ProposedCall]) -> list[ToolCallPart]:
+def record_calls(session: Session, run_ref: RunRef, step: int, proposed: Sequence[ProposedCall]) -> list[ToolCallPart]:
     """Record proposed calls, each decided by the rules or left pending, and return their message parts.
 
-    Calls above a run's limit are refused, which stops a model that never ends. The caller holds the payer's row lock.
+    Calls above a run's limit are refused, which stops a model that never ends. The run_ref holds the payer's row lock.
     """
-    rules = _rules_of(session, caller)
-    spent = spent_on_tools(session, caller.payer_id, since=clock.now() - HOUR)
-    before = count_calls(session, caller.run_id)
+    rules = _rules_of(session, run_ref)
+    spent = spent_on_tools(session, run_ref.payer_id, since=clock.now() - HOUR)
+    before = count_calls(session, run_ref.run_id)
     parts = []
     for number, call in enumerate(proposed, start=before + 1):
         values = (
-            _decided_values(session, caller, rules, spent, call)
+            _decided_values(session, run_ref, rules, spent, call)
             if number <= MAX_CALLS
             else _refused(call, "too_many_calls")
         )
         if values["status"] in OPEN:
             spent += values["estimated_cost"]
-        parts.append(_insert(session, caller, step, call, values))
+        parts.append(_insert(session, run_ref, step, call, values))
     return parts
 
 
-def _rules_of(session: Session, caller: Caller) -> Rules:
-    rules = load_rules(session, caller.payer_id)
-    if caller.payer_id != caller.owner_id:
+def _rules_of(session: Session, run_ref: RunRef) -> Rules:
+    rules = load_rules(session, run_ref.payer_id)
+    if run_ref.payer_id != run_ref.owner_id:
         return rules  # the rules of a chat apply only to its owner's runs
-    return rules.in_chat(session.scalars(sa.select(Chat.auto_approval).where(Chat.id == caller.chat_id)).one())
+    return rules.in_chat(session.scalars(sa.select(Chat.auto_approval).where(Chat.id == run_ref.chat_id)).one())
 
 
 def _decided_values(
-    session: Session, caller: Caller, rules: Rules, spent: Decimal, proposed: ProposedCall
+    session: Session, run_ref: RunRef, rules: Rules, spent: Decimal, proposed: ProposedCall
 ) -> dict[str, Any]:
     if proposed.offered is None or proposed.problem is not None:
         return _refused(proposed, "unknown_tool" if proposed.offered is None else "arguments_invalid")
     cost = cost_to_reserve(proposed.estimated, rules)
-    decision = decide(rules, _as_call(session, caller, proposed, proposed.offered, cost, spent))
+    decision = decide(rules, _as_call(session, run_ref, proposed, proposed.offered, cost, spent))
     values: dict[str, Any] = {"estimated_cost": cost, "reason": decision.reason}
     now = clock.now()
     match decision:
@@ -97,12 +98,12 @@ def _decided_values(
 
 
 def _as_call(
-    session: Session, caller: Caller, proposed: ProposedCall, offered: OfferedTool, cost: Decimal, spent: Decimal
+    session: Session, run_ref: RunRef, proposed: ProposedCall, offered: OfferedTool, cost: Decimal, spent: Decimal
 ) -> Call:
     approved = session.scalars(
         sa.select(ToolExecution.definition_digest)
         .where(
-            ToolExecution.requested_by == caller.payer_id,
+            ToolExecution.requested_by == run_ref.payer_id,
             ToolExecution.tool_name == offered.tool.name,
             ToolExecution.server.is_not_distinct_from(offered.server),
             ToolExecution.decision == DecidedBy.PERSON,
@@ -122,17 +123,17 @@ def _as_call(
         has_changed=bool(approved) and offered.digest not in approved,
         carries_untrusted=bool(proposed.untrusted),
         was_cut_off=offered.tool.risk is not Risk.READ_ONLY
-        and _had_unknown_outcome(session, caller, offered, proposed),
-        is_seen_by_others=offered.tool.reads_private and has_other_readers(session, caller.chat_id, caller.payer_id),
+        and _had_unknown_outcome(session, run_ref, offered, proposed),
+        is_seen_by_others=offered.tool.reads_private and has_other_readers(session, run_ref.chat_id, run_ref.payer_id),
     )
 
 
-def _had_unknown_outcome(session: Session, caller: Caller, offered: OfferedTool, proposed: ProposedCall) -> bool:
+def _had_unknown_outcome(session: Session, run_ref: RunRef, offered: OfferedTool, proposed: ProposedCall) -> bool:
     """Return whether the newest identical call in this chat ended with an unknown outcome."""
     newest = session.execute(
         sa.select(ToolExecution.error_code, ToolExecution.executed_at)
         .where(
-            ToolExecution.chat_id == caller.chat_id,
+            ToolExecution.chat_id == run_ref.chat_id,
             ToolExecution.tool_name == offered.tool.name,
             ToolExecution.server.is_not_distinct_from(offered.server),
             ToolExecution.arguments_digest == digest_of(proposed.arguments),
@@ -149,10 +150,10 @@ def check_edited_arguments(
 ) -> Decimal:
     """Return the cost to reserve for edited arguments. Raises RefusedByRule if a rule or a limit refuses them."""
     assert call.requested_by is not None
-    caller = Caller(
+    run_ref = RunRef(
         call.chat_id, call.message_id, call.run_id or "", owner_of(session, call.chat_id), call.requested_by
     )
-    rules = _rules_of(session, caller)
+    rules = _rules_of(session, run_ref)
     cost = cost_to_reserve(estimated, rules)
     spent = spent_on_tools(session, call.requested_by, since=clock.now() - HOUR)
     key = tool_key(call.server, call.tool_name)
@@ -181,17 +182,17 @@ def _denied(reason: str, message: str | None = None) -> dict[str, Any]:
 
 
 def _insert(
-    session: Session, caller: Caller, step: int, proposed: ProposedCall, values: dict[str, Any]
+    session: Session, run_ref: RunRef, step: int, proposed: ProposedCall, values: dict[str, Any]
 ) -> ToolCallPart:
     offered = proposed.offered
     name = offered.tool.name if offered else proposed.call.name[:100]
     execution = ToolExecution(
         id=new_id(),
-        chat_id=caller.chat_id,
-        message_id=caller.message_id,
-        run_id=caller.run_id,
+        chat_id=run_ref.chat_id,
+        message_id=run_ref.message_id,
+        run_id=run_ref.run_id,
         step=step,
-        requested_by=caller.payer_id,
+        requested_by=run_ref.payer_id,
         tool_call_id=proposed.call.id[:200],
         tool_name=name,
         server=offered.server if offered else None,
@@ -206,5 +207,5 @@ def _insert(
     )
     session.add(execution)
     session.flush()
-    announce_call(session, execution.id, Operation.CREATED, owner_id=caller.owner_id)
+    announce_call(session, execution.id, Operation.CREATED, owner_id=run_ref.owner_id)
     return ToolCallPart(tool_execution_id=execution.id, tool_name=name, server=execution.server)

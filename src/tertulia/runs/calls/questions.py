@@ -12,8 +12,8 @@ from tertulia.accounts.actor import Actor
 from tertulia.db import Database, rowcount, wake
 from tertulia.ids import ToolExecutionId, new_id
 from tertulia.realtime.models import Operation
-from tertulia.runs.calls.life import Caller
 from tertulia.runs.calls.reading import announce_call, check_decides, get_call, get_execution, owner_of
+from tertulia.runs.lease import RunRef
 from tertulia.tools.errors import QuestionGone
 from tertulia.tools.models import StoredQuestion, StoredReply, ToolExecution, ToolStatus
 from tertulia.tools.protocol import Question, Reply
@@ -57,7 +57,7 @@ class Questions:
         self._answered: dict[str, asyncio.Event] = {}
         db.on_wake(self._on_wake)
 
-    async def ask(self, caller: Caller, call_id: str, question: Question, within_s: float) -> Reply:
+    async def ask(self, run_ref: RunRef, call_id: str, question: Question, within_s: float) -> Reply:
         """Ask the user who requested the call and wait for the answer. No answer in time counts as `cancel`."""
         stored_question = StoredQuestion(
             id=new_id(),
@@ -68,7 +68,7 @@ class Questions:
         )
         event = self._answered[call_id] = asyncio.Event()
         try:
-            if not await self._db.write(put_question, caller, call_id, stored_question):
+            if not await self._db.write(put_question, run_ref, call_id, stored_question):
                 return Reply("cancel")  # it was stopped meanwhile
             async with asyncio.timeout(within_s):
                 while True:
@@ -82,7 +82,7 @@ class Questions:
                     except TimeoutError:
                         continue
         except TimeoutError:
-            await self._db.write(remove_question, caller, call_id, stored_question)
+            await self._db.write(remove_question, run_ref, call_id, stored_question)
             # An answer may have been stored at the last moment.
             return await self._db.read(_find_reply, call_id, stored_question.id) or Reply("cancel")
         finally:
@@ -95,16 +95,16 @@ class Questions:
                 event.set()
 
 
-def put_question(session: Session, caller: Caller, call_id: str, question: StoredQuestion) -> bool:
+def put_question(session: Session, run_ref: RunRef, call_id: str, question: StoredQuestion) -> bool:
     """Store a question on an executing call. Return False if the call has ended."""
-    return _change(session, caller.owner_id, call_id, question=question, reply=None)
+    return _change(session, run_ref.owner_id, call_id, question=question, reply=None)
 
 
-def remove_question(session: Session, caller: Caller, call_id: str, question: StoredQuestion) -> None:
+def remove_question(session: Session, run_ref: RunRef, call_id: str, question: StoredQuestion) -> None:
     """Remove a question that was not answered in time."""
     stored = session.scalar(sa.select(ToolExecution.question).where(ToolExecution.id == call_id).with_for_update())
     if stored is not None and stored.id == question.id:
-        _change(session, caller.owner_id, call_id, question=None)
+        _change(session, run_ref.owner_id, call_id, question=None)
 
 
 def _change(session: Session, owner_id: str, call_id: str, **values: object) -> bool:

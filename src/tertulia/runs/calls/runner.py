@@ -32,8 +32,7 @@ from tertulia.runs.calls.life import (
 )
 from tertulia.runs.calls.proposing import ProposedCall
 from tertulia.runs.calls.questions import CallClock, Questions
-from tertulia.runs.engine.claims import Claimed
-from tertulia.runs.engine.steps import with_lease
+from tertulia.runs.lease import Claimed, with_lease
 from tertulia.runs.live import LiveRun
 from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.errors import ArgumentsInvalid
@@ -169,7 +168,7 @@ class ToolRunner:
                 work.cancel()  # the run itself is stopped: its end records the outcome of its calls
                 del self._working[ready.id]
             if not work.cancelled():
-                await self._db.write(finish_execution, run.caller, ready.id, work.result())
+                await self._db.write(finish_execution, run.ref, ready.id, work.result())
         status = await self._db.read(_status_of, ready.id)
         live.publish_call_event(
             {
@@ -197,7 +196,7 @@ class ToolRunner:
                     if time_left.questions_left <= 0 or time_left.asking_left_s <= 0:
                         return Reply("cancel")
                     with time_left.stopped():
-                        return await self._questions.ask(run.caller, ready.id, question, time_left.asking_left_s)
+                        return await self._questions.ask(run.ref, ready.id, question, time_left.asking_left_s)
 
             one_at_a_time = asyncio.Lock()
             context = CallContext(self._db, actor, run.chat_id, run.message_id, self._client, ask)

@@ -31,8 +31,8 @@ from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Finish, ModelRequest, RequestMessage, TextDelta, Usage
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import last_call
-from tertulia.runs.engine.claims import Claimed
 from tertulia.runs.errors import NothingToCompact, SummaryFailed, SummaryInProgress
+from tertulia.runs.lease import Claimed
 from tertulia.runs.request.build import prepare_run, reserve_cost
 from tertulia.runs.request.prepare import TargetModel
 

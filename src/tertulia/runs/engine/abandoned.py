@@ -22,9 +22,10 @@ from tertulia.providers.protocol import Usage
 from tertulia.providers.vendors import BY_ID
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import close_calls, last_call
-from tertulia.runs.engine.steps import add_counts, record_run_usage, release_at_tool_calls
+from tertulia.runs.engine.steps import release_at_tool_calls
 from tertulia.runs.models import Run, RunStatus, Step
-from tertulia.runs.service import announce_run, wake_followers
+from tertulia.runs.reading import announce_run, wake_followers
+from tertulia.runs.spending import add_counts, record_run_usage
 
 
 def has_abandoned(session: Session) -> bool:

@@ -1,7 +1,6 @@
 """Claim queued runs under a lease: which run is next, which process executes it, and how long the lease lasts."""
 
 from collections import Counter
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -10,40 +9,17 @@ from tertulia import clock
 from tertulia.accounts.models import User, UserStatus
 from tertulia.chat.access import may_write_chat
 from tertulia.chat.models import Chat, Message
-from tertulia.chat.parts import Part
 from tertulia.db import seconds_from_now
 from tertulia.ids import ChatId, MessageId, RunId
 from tertulia.realtime.models import Operation
-from tertulia.runs.calls.life import Caller
+from tertulia.runs.lease import LEASE_S, Claimed
 from tertulia.runs.models import Run, RunStatus
-from tertulia.runs.service import announce_run, end_queued
+from tertulia.runs.reading import announce_run
+from tertulia.runs.service import end_queued
 
-LEASE_S = 8
 MAX_CLAIMED = 50  # runs in one transaction
 CLAIM_LOCK = 0x72756E  # "run" in ASCII: one process at a time claims runs
 LIVE = (RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL)
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """A run that this process executes, with the lease under which it writes."""
-
-    id: RunId
-    chat_id: ChatId
-    message_id: MessageId
-    owner_id: str  # of the chat
-    provider: str
-    model_name: str
-    continues: bool
-    payer_id: str  # who requested it; their API key, money and limits are used
-    lease_owner: str
-    lease_number: int
-    parts: tuple[Part, ...]  # already stored in the message
-
-    @property
-    def caller(self) -> Caller:
-        """Return the run and users on whose behalf tools are called."""
-        return Caller(self.chat_id, self.message_id, self.id, self.owner_id, self.payer_id)
 
 
 def claim_runs(session: Session, *, owner: str, at_once: int) -> list[Claimed]:

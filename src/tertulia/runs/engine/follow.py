@@ -18,8 +18,8 @@ from tertulia.runs.engine.executor import RunExecutor
 from tertulia.runs.engine.remote import Piece, RemoteRuns
 from tertulia.runs.live import requested
 from tertulia.runs.models import RunStatus
+from tertulia.runs.reading import get_run
 from tertulia.runs.schemas import RunRead
-from tertulia.runs.service import get_run
 
 ENDED = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED)
 LOOK_EVERY_S = 1.0  # between reads of the stored message

@@ -1,36 +1,36 @@
 """Store the progress and end of a run. Every write checks the lease, so that a process that lost it cannot write."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.billing.ledger import RequestUsage, lock_payer, record_usage, release
+from tertulia.billing.ledger import lock_payer, release
 from tertulia.chat.indexing import index_stored
 from tertulia.chat.messages import announce_message
 from tertulia.chat.models import Chat, FinishReason, Message, MessageError, MessageStatus, TokenCount
 from tertulia.chat.parts import Part, ToolCallPart, flatten
 from tertulia.chat.schemas import MessageRead
-from tertulia.db import Prepared, rowcount, seconds_from_now, wake
+from tertulia.db import Prepared, rowcount, wake
 from tertulia.drafts.proposals import finish_proposal
-from tertulia.ids import ChatId, MessageId, RunId
-from tertulia.providers.configs import split_key, touch_config
+from tertulia.ids import MessageId, RunId
+from tertulia.providers.configs import touch_config
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import close_calls, count_open, last_call, mark_outcomes_unknown
 from tertulia.runs.calls.proposing import ProposedCall, record_calls
-from tertulia.runs.engine.claims import LEASE_S, Claimed
-from tertulia.runs.errors import CancelRequested, LeaseLost
+from tertulia.runs.errors import CancelRequested
+from tertulia.runs.lease import Claimed, hold_lease
 from tertulia.runs.models import Run, RunError, RunStatus, Step
+from tertulia.runs.reading import RUN_PREFIX, RUNS, announce_run, wake_followers
 from tertulia.runs.schemas import RunRead
-from tertulia.runs.service import RUN_PREFIX, RUNS, announce_run, end_queued, wake_followers
+from tertulia.runs.service import end_queued
+from tertulia.runs.spending import add_costs, add_counts, record_run_usage
 from tertulia.tools.models import ToolExecution, ToolStatus
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,22 +53,6 @@ _MESSAGE_STATUS = {
 }
 
 
-# Every run executes both at each checkpoint.
-_RENEW = Prepared(
-    sa.update(Run)
-    .where(
-        Run.id == sa.bindparam("the_run", type_=Run.id.type),
-        Run.lease_owner == sa.bindparam("owner", type_=sa.String()),
-        Run.lease_number == sa.bindparam("number", type_=sa.Integer()),
-        Run.status == RunStatus.RUNNING,
-    )
-    .values(
-        lease_expires_at=seconds_from_now(LEASE_S),
-        updated_at=sa.bindparam("moment", type_=Run.created_at.type),
-    )
-)
-
-
 _STORE_TEXT = Prepared(
     sa.update(Message)
     .where(Message.id == sa.bindparam("the_message", type_=Message.id.type))
@@ -88,13 +72,13 @@ def end_step(
 
     Return the parts of the calls. Raises LeaseLost.
     """
-    _hold(session, run)
+    hold_lease(session, run)
     # Locked in the same order as when a message is sent.
     session.execute(sa.select(Chat.id).where(Chat.id == run.chat_id).with_for_update(key_share=True))
     lock_payer(session, run.payer_id)
     number = session.scalar(sa.select(sa.func.max(Step.number)).where(Step.run_id == run.id)) or 1
     _record_step_usage(session, run, outcome)
-    call_parts = record_calls(session, run.caller, number, proposed)
+    call_parts = record_calls(session, run.ref, number, proposed)
     all_parts = [*parts, *call_parts]
     _STORE_TEXT.run(
         session, the_message=run.message_id, new_parts=all_parts, new_content=flatten(all_parts), moment=clock.now()
@@ -109,7 +93,7 @@ def suspend_run(session: Session, run: Claimed) -> list[str]:
     Without pending calls, return [] and keep the lease. Raises LeaseLost, and CancelRequested because no process
     would notice the request on a suspended run.
     """
-    _hold(session, run)
+    hold_lease(session, run)
     if session.scalar(sa.select(Run.cancel_requested_at).where(Run.id == run.id)) is not None:
         raise CancelRequested
     waiting = session.scalars(
@@ -130,7 +114,7 @@ def suspend_run(session: Session, run: Claimed) -> list[str]:
 
 def release_run(session: Session, run: Claimed) -> None:
     """Release a run at its tool calls, so that another process continues it when this one stops. Raises LeaseLost."""
-    _hold(session, run)
+    hold_lease(session, run)
     release_at_tool_calls(session, session.get_one(Run, run.id, populate_existing=True), run.owner_id)
 
 
@@ -152,12 +136,6 @@ def release_at_tool_calls(session: Session, run: Run, owner_id: str) -> None:
     wake(session, RUNS)
 
 
-def with_lease(session: Session, run: Claimed, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Run `work` only if this process holds the lease of the run. Raises LeaseLost."""
-    _hold(session, run)
-    return work(session, run.caller, *args, **kwargs)
-
-
 def _record_step_usage(session: Session, run: Claimed, outcome: Outcome) -> None:
     """Add the usage of a step to the step, the run, the message and the ledger."""
     now = clock.now()
@@ -169,13 +147,13 @@ def _record_step_usage(session: Session, run: Claimed, outcome: Outcome) -> None
         .values(usage=outcome.tokens, finish_reason=outcome.finish_reason, ended_at=now)
     )
     row = session.get_one(Run, run.id, populate_existing=True)
-    row.usage, row.cost = add_counts(row.usage, outcome.tokens), _add_cost(row.cost, outcome.cost)
+    row.usage, row.cost = add_counts(row.usage, outcome.tokens), add_costs(row.cost, outcome.cost)
     message = session.get_one(Message, run.message_id, populate_existing=True)
     details = message.details
     message.details = details.model_copy(
         update={
             "tokens": add_counts(details.tokens, outcome.tokens),
-            "cost": _add_cost(details.cost, outcome.cost),
+            "cost": add_costs(details.cost, outcome.cost),
         }
     )
     session.flush()
@@ -186,13 +164,9 @@ def _record_step_usage(session: Session, run: Claimed, outcome: Outcome) -> None
         touch_config(session, outcome.config_id, now)
 
 
-def _add_cost(first: Decimal | None, second: Decimal | None) -> Decimal | None:
-    return second if first is None else first + (second or 0)
-
-
 def checkpoint(session: Session, run: Claimed, parts: list[Part]) -> None:
     """Store the text so far and mark the message as streaming. Raises LeaseLost."""
-    _hold(session, run)
+    hold_lease(session, run)
     _STORE_TEXT.run(
         session, the_message=run.message_id, new_parts=parts, new_content=flatten(parts), moment=clock.now()
     )
@@ -218,7 +192,7 @@ def finish_run(
     session: Session, run: Claimed, parts: list[Part], outcome: Outcome, *, started_at: datetime
 ) -> tuple[MessageRead, RunRead]:
     """Store the end of a run in one transaction: message, usage, counters, change rows. Raises LeaseLost."""
-    _hold(session, run)
+    hold_lease(session, run)
     now = clock.now()
     _record_step_usage(session, run, outcome)
     session.execute(
@@ -254,74 +228,3 @@ def finish_run(
     wake_followers(session, run.id)
     read = announce_message(session, run.owner_id, run.message_id, Operation.UPDATED)
     return read, announce_run(session, run.owner_id, run.id, Operation.UPDATED)
-
-
-class PayableRun(Protocol):
-    """The fields of a claimed or abandoned run that the ledger needs."""
-
-    @property
-    def id(self) -> RunId: ...
-    @property
-    def chat_id(self) -> ChatId: ...
-    @property
-    def message_id(self) -> MessageId: ...
-    @property
-    def payer_id(self) -> str: ...
-    @property
-    def provider(self) -> str: ...
-    @property
-    def model_name(self) -> str: ...
-
-
-def record_run_usage(
-    session: Session, run: PayableRun, tokens: TokenCount, cost: Decimal | None, *, call_id: str | None = None
-) -> None:
-    """Record usage in the ledger and in the totals of the chat. `call_id` is the call whose result was read, if any."""
-    used = RequestUsage(
-        provider=split_key(run.provider)[0],
-        model_name=run.model_name,
-        input_tokens=tokens.prompt,
-        output_tokens=tokens.completion,
-        cached_tokens=tokens.cached,
-        is_estimated=tokens.estimated,
-        cost=cost,
-    )
-    record_usage(
-        session,
-        used,
-        user_id=run.payer_id,
-        chat_id=run.chat_id,
-        message_id=run.message_id,
-        run_id=run.id,
-        tool_execution_id=call_id,
-    )
-    session.execute(
-        sa.update(Chat)
-        .where(Chat.id == run.chat_id)
-        .values(total_tokens=Chat.total_tokens + tokens.total, total_cost=Chat.total_cost + (cost or Decimal(0)))
-    )
-
-
-def _hold(session: Session, run: Claimed) -> None:
-    """Renew the lease, or raise LeaseLost if it is not held. On PostgreSQL this also locks the run's row."""
-    held = _RENEW.run(
-        session,
-        the_run=run.id,
-        owner=run.lease_owner,
-        number=run.lease_number,
-        moment=clock.now(),
-    )
-    if held != 1:
-        raise LeaseLost
-
-
-def add_counts(first: TokenCount | None, second: TokenCount | None) -> TokenCount | None:
-    if first is None or second is None:
-        return second or first
-    return TokenCount(
-        prompt=first.prompt + second.prompt,
-        completion=first.completion + second.completion,
-        total=first.total + second.total,
-        cached=first.cached + second.cached,
-        estimated=first.estimated or second.estimated,
-    )

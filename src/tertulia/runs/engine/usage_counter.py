@@ -37,17 +37,17 @@ class UsageCounter:
         self.usage, self.finish_reason, self.has_begun, self.sent_tokens = None, None, False, 0
         self.calls, self.is_executing_tools = [], False
 
-    def stepped(self, written: str) -> Outcome:
+    def step_outcome(self, written: str) -> Outcome:
         """Return the outcome of a step that ended with tool calls. The reply continues."""
         return self._outcome(RunStatus.COMPLETED, FinishReason.TOOL_CALLS, None, written)
 
-    def completed(self, written: str) -> Outcome:
+    def completed_outcome(self, written: str) -> Outcome:
         if not self.has_words:
             detail = "The model returned an empty reply. Try again, or rephrase your message."
-            return self.failed(RunError(code="empty_reply", detail=detail), written)
+            return self.failed_outcome(RunError(code="empty_reply", detail=detail), written)
         return self._outcome(RunStatus.COMPLETED, self.finish_reason, None, written)
 
-    def failed(self, error: RunError, written: str) -> Outcome:
+    def failed_outcome(self, error: RunError, written: str) -> Outcome:
         return self._outcome(RunStatus.FAILED, FinishReason.ERROR, error, written)
 
     def early_outcome(self, reasons: list[str], written: str) -> Outcome:

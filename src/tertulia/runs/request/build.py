@@ -20,8 +20,8 @@ from tertulia.ids import new_id
 from tertulia.providers.configs import split_key
 from tertulia.providers.protocol import ModelRequest, RequestMessage, ToolCall, ToolSpec
 from tertulia.runs.calls.life import last_call
-from tertulia.runs.engine.claims import Claimed
 from tertulia.runs.errors import CostLimit
+from tertulia.runs.lease import Claimed
 from tertulia.runs.models import Step, StepRequest
 from tertulia.runs.request.prepare import Prepared, TargetModel, prepare_prompt, sample_for_tokenizer, tokens_of_tools
 from tertulia.tools.rules import HOUR, load_rules

@@ -13,8 +13,8 @@ from tertulia.context.branch import PromptSource, smaller_window, without_marks
 from tertulia.context.cutting import shorten
 from tertulia.context.messages import estimate_tokens
 from tertulia.context.window import reserve_for_answer
-from tertulia.runs.drafts import drafts_renderer
 from tertulia.runs.models import Run, Step
+from tertulia.runs.request.drafts import drafts_renderer
 from tertulia.tools.protocol import OfferedTool
 from tertulia.tools.tool_set import ABOUT_TOOLS
 
