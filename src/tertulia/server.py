@@ -9,6 +9,7 @@ import sys
 from types import FrameType
 
 import uvicorn
+from typing_extensions import override
 
 from tertulia.accounts.streams import OpenStreams
 from tertulia.app import create_app
@@ -70,6 +71,7 @@ class TertuliaServer(uvicorn.Server):
         if self.started:
             print(self._announcement, flush=True)
 
+    @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
             print("\nStopping. Running replies have ten seconds to finish …", flush=True)

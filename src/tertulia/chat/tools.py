@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.orm import Session
+from typing_extensions import override
 
 from tertulia.accounts.actor import Actor
 from tertulia.chat.file_uses import MessageFileUses
@@ -95,6 +96,7 @@ class ReadState(Tool):
     timeout_s = 10.0
     sends_out = False
 
+    @override
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         kept = await context.read(lambda session: get_state(session, context.actor, ChatId(context.chat_id)))
         return ToolResult({"state": kept["state"], "schema": kept["schema"]}, "json")

@@ -23,7 +23,7 @@ State = Literal["empty", "current", "older", "newer"]
 MakeBackup = Callable[[Path], object]
 
 
-def is_managed_by_models(name: str | None, type_: str, parents: object = None) -> bool:
+def is_managed_by_models(name: str | None, type_: str, _parents: object = None) -> bool:
     """Return False for the search tables, column and index that only migrations create. For Alembic's comparison."""
     return not (
         (type_ == "table" and (name or "").startswith("search_index"))

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeDecorator, TypeEngine
+from typing_extensions import override
 
 from tertulia.ids import format_id
 
@@ -48,6 +49,7 @@ class Id(TypeDecorator[str]):
             return value
         return bytes.fromhex(value.replace("-", ""))
 
+    @override
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> str | None:
         return format_id(value) if isinstance(value, bytes) else value
 
@@ -68,6 +70,7 @@ class UtcTime(TypeDecorator[datetime]):
             return value
         return (value - EPOCH) // MICROSECOND
 
+    @override
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
         if isinstance(value, int):
             return time_from_microseconds(value)
@@ -98,6 +101,7 @@ class JsonOf(TypeDecorator[T]):
             return self.adapter.dump_python(checked, mode="json", exclude_none=True)
         return self.adapter.dump_json(checked, exclude_none=True).decode()
 
+    @override
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> T | None:
         if value is None:
             return None
@@ -150,6 +154,7 @@ class Money(TypeDecorator[Decimal]):
             return value
         return int(value.quantize(MILLIONTH).scaleb(6))
 
+    @override
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
         return decimal_from_millionths(value) if isinstance(value, int) else value
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.orm import Session
+from typing_extensions import override
 
 from tertulia.accounts.actor import Actor
 from tertulia.chat.tools import checked_id
@@ -26,6 +27,7 @@ class ListDrafts(Tool):
     sends_out = False
     reads_private = True
 
+    @override
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         def read(session: Session) -> list[list[str]]:
             drafts = list_drafts(session, context.actor, limit=50)

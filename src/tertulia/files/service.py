@@ -123,7 +123,11 @@ def finish_storing(session: Session, actor: Actor, attachment_id: AttachmentId, 
     """Make a file visible once its bytes are stored, and queue it for reading."""
     session.execute(
         sa.update(Attachment)
-        .where(Attachment.id == attachment_id, Attachment.status == AttachmentStatus.UPLOADING)
+        .where(
+            Attachment.id == attachment_id,
+            Attachment.user_id == actor.user_id,
+            Attachment.status == AttachmentStatus.UPLOADING,
+        )
         .values(status=AttachmentStatus.PROCESSING)
     )
     wake(session, FILES)

@@ -134,7 +134,7 @@ def install_problem_handlers(app: FastAPI) -> None:
         )
 
     @app.exception_handler(Exception)
-    def _unexpected(request: Request, error: Exception) -> Response:
+    def _unexpected(request: Request, _error: Exception) -> Response:
         return unexpected(request.scope.get("request_id"))
 
 

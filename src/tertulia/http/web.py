@@ -107,7 +107,7 @@ def _media_type(path: str) -> str:
     return f"{types.get(Path(path).suffix, 'text/plain')}; charset=utf-8"
 
 
-async def refuse(request: Request, path: str) -> Response:
+async def refuse(request: Request, path: str) -> Response:  # noqa: ARG001 - FastAPI needs the name in the route
     """Answer 405 for a known path with another method, and 404 for an unknown one."""
     known = (route for route in request.app.routes if route.path != ANY_PATH)
     if any(route.matches(request.scope)[0] is Match.PARTIAL for route in known):

@@ -115,7 +115,7 @@ class Tool(Protocol):
         None  # JSON Schema of the state it keeps per chat between turns, if it keeps any
     )
 
-    def estimate_cost(self, arguments: Mapping[str, Any]) -> Decimal | None:
+    def estimate_cost(self, arguments: Mapping[str, Any]) -> Decimal | None:  # noqa: ARG002 - for tools that cost
         """Return the highest cost of a call in US dollars. None (unknown) counts as the limit. Must be thread-safe."""
         return Decimal(0)
 

@@ -10,6 +10,7 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from starlette.responses import Response
+from typing_extensions import override
 
 _STYLE = """
 body { font: 17px/1.6 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #2b2520; background: #fdfbf7 }
@@ -22,6 +23,7 @@ header p, .who, details { color: #b3a89c } td, th { border-color: #4a443d } }
 
 
 class _Renderer(RendererHTML):
+    @override
     def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         """Render an external image as a link, so that it is never loaded automatically."""
         source = html.escape(str(tokens[idx].attrs.get("src", "")))

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from charset_normalizer import from_bytes
+from typing_extensions import override
 
 MAX_CHARACTERS = 1024 * 1024
 READ_BYTES = 8 * 1024 * 1024  # enough for MAX_CHARACTERS in any encoding
@@ -55,6 +56,7 @@ class _HtmlText(HTMLParser):
         self.pieces: list[str] = []
         self._hidden = 0
 
+    @override
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._hidden += tag in _HIDDEN
         if tag in _BLOCKS:

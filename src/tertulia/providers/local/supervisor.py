@@ -104,7 +104,7 @@ class LocalModel:
             finally:
                 await stream.aclose()  # type: ignore[attr-defined]
 
-    async def count_tokens(self, model_name: str, text: str) -> int:
+    async def count_tokens(self, model_name: str, text: str) -> int:  # noqa: ARG002 - one model is loaded
         """Count tokens with the running model's tokenizer. Waits and raises as `stream` does."""
         async with self._in_use() as wire:
             answer = await wire.post_json(wire.base_url.removesuffix("/v1") + "/tokenize", {"content": text})

@@ -229,7 +229,7 @@ class ToolRunner:
             return CallOutcome(ToolStatus.FAILED, took(), error_code="tool_failed", error_message=message)
 
 
-async def _cancel_question(question: Question) -> Reply:
+async def _cancel_question(_question: Question) -> Reply:
     return Reply("cancel")
 
 

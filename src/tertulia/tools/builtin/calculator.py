@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from decimal import Context, Decimal, DecimalException, localcontext
 from typing import Any
 
+from typing_extensions import override
+
 from tertulia.tools.protocol import Risk, Tool, ToolContext, ToolFailed, ToolResult
 
 MAX_EXPRESSION = 1000
@@ -57,6 +59,7 @@ class Calculate(Tool):
     sends_out = False
     is_trusted = True
 
+    @override
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         return ToolResult(evaluate(arguments["expression"]))
 

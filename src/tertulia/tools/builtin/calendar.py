@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from typing_extensions import override
+
 from tertulia import clock
 from tertulia.tools.protocol import Risk, Tool, ToolContext, ToolFailed, ToolResult
 
@@ -31,6 +33,7 @@ class CurrentTime(Tool):
     sends_out = False
     is_trusted = True
 
+    @override
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         name = arguments.get("time_zone") or "UTC"
         try:

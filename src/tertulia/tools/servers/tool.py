@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from typing_extensions import override
+
 from tertulia.tools.protocol import (
     Described,
     Environment,
@@ -47,6 +49,7 @@ class ServerTool(Tool):
         self._server = server
         self._now = pinned.changed or pinned.accepted
 
+    @override
     def estimate_cost(self, arguments: Mapping[str, Any]) -> Decimal | None:
         """Return the cost per call that the server's owner entered. The protocol has no field for it."""
         return self._server.cost_per_call
