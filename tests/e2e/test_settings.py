@@ -61,7 +61,7 @@ def test_what_is_wrong_with_a_provider_is_told_and_nothing_typed_is_lost(
     page.get_by_label("Key").first.fill("sk-of-ana-0123456789")
     page.get_by_label("Address").fill("http://127.0.0.1:9/v1")
     page.get_by_role("button", name="Add", exact=True).click()
-    expect(page.get_by_text("lies inside the server's own network")).to_be_visible()
+    expect(page.get_by_text("is inside the server's own network")).to_be_visible()
     complaints.expect("422")
 
 
@@ -106,7 +106,7 @@ def test_a_token_is_made_after_the_password_and_shown_once(
     asked = page.get_by_role("dialog", name="Enter your password")
     asked.get_by_label("Password").fill("wrong wrong wrong")
     asked.get_by_role("button", name="Go on").click()
-    expect(asked.get_by_text("This is not your password.")).to_be_visible()
+    expect(asked.get_by_text("The password is wrong. Try again.")).to_be_visible()
     asked.get_by_label("Password").fill("correct horse battery")
     asked.get_by_role("button", name="Go on").click()
     expect(page.get_by_text(re.compile("^tta_.{20}"))).to_be_visible()

@@ -40,7 +40,7 @@ def add_bank(page: Page, bank: SignedServer) -> None:
     form.get_by_label("Address").fill(bank.url)
     form.get_by_role("checkbox", name="An account to try things with").click()
     form.get_by_role("button", name="Add", exact=True).click()
-    expect(page.get_by_text("bank asks you to sign in to it")).to_be_visible()
+    expect(page.get_by_text("bank requires you to sign in to it")).to_be_visible()
 
 
 def test_one_signs_in_there_comes_back_and_uses_what_it_offers(

@@ -150,19 +150,19 @@ def test_what_a_call_would_do_is_said_also_of_arguments_that_one_edits(
     provider.play([Call("edit_draft", {"draft_id": draft_id, "edits": edits}), Finish("tool_calls")])
     say(page, "Change it")
     card = page.get_by_role("article", name="Tool edit_draft")
-    expect(card).to_contain_text("1 of 1 edits have their place")
+    expect(card).to_contain_text("1 of 1 edits can be placed")
     card.get_by_role("button", name="Edit the arguments").click()
     text = card.get_by_label("Arguments")
     text.fill(text.input_value().replace("two hours", "a year"))
-    expect(card).not_to_contain_text("have their place")  # that was of the model's
+    expect(card).not_to_contain_text("can be placed")  # that was of the model's
     card.get_by_role("button", name="Say what this would do").click()
     expect(card).to_contain_text("None of the text to change is in the draft.")
     text.fill(text.input_value().replace("a year", "Rise"))
     card.get_by_role("button", name="Say what this would do").click()
-    expect(card).to_contain_text("1 of 1 edits have their place")
+    expect(card).to_contain_text("1 of 1 edits can be placed")
     assert accessibility_faults(page) == []
     card.get_by_role("button", name="Take the model's").click()
-    expect(card).to_contain_text("1 of 1 edits have their place")
+    expect(card).to_contain_text("1 of 1 edits can be placed")
     expect(card.get_by_role("button", name="Say what this would do")).to_be_hidden()
 
 

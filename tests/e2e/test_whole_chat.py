@@ -118,7 +118,7 @@ def test_two_people_write_in_one_chat_and_a_stranger_reads_along(
     dialog = page.get_by_role("dialog", name="Share this chat")
     dialog.get_by_label("With a person").fill("nobody")
     dialog.get_by_role("button", name="Share", exact=True).click()
-    expect(dialog.get_by_role("alert")).to_contain_text("nobody of this name")
+    expect(dialog.get_by_role("alert")).to_contain_text("no user with this name")
     complaints.expect("422")
     dialog.get_by_label("With a person").fill("bob")
     dialog.get_by_label("What they may do").click()

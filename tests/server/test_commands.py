@@ -69,12 +69,12 @@ def test_keys_are_rotated_and_the_old_ones_forgotten(running: Process, tmp_path:
             body = {"provider": "mistral", "name": str(number), "api_key": f"key-number-{number}"}
             client.api("POST", "/provider-configs", json=body, expect=201)
     busy = run_cli(running.environment, "keys", "rotate")
-    assert (busy.returncode, "running already" in busy.stderr) == (1, True)
+    assert (busy.returncode, "already running" in busy.stderr) == (1, True)
     running.terminate()
     first = (tmp_path / "secret_keys").read_text().split()
     done = run_cli(running.environment, "keys", "rotate")
     assert done.returncode == 0, done.stderr
-    assert "3 secrets are under the key" in done.stdout
+    assert "3 secrets were moved to the key" in done.stdout
     second = (tmp_path / "secret_keys").read_text().split()
     assert second[1:] == first
     assert run_cli(running.environment, "keys", "forget").returncode == 0
@@ -94,7 +94,7 @@ def test_a_wrong_or_missing_ring_stops_the_start_and_writes_nothing(running: Pro
     (tmp_path / "secret_keys").unlink()
     before = (tmp_path / "tertulia.db").read_bytes()
     missing = run_cli(running.environment, "serve")
-    assert (missing.returncode, "which the key ring lacks" in missing.stderr) == (2, True)
+    assert (missing.returncode, "which is not in the key ring" in missing.stderr) == (2, True)
     assert not (tmp_path / "secret_keys").exists()
     other = {"TERTULIA_SECRET_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}
     wrong = run_cli(running.environment | other, "serve")
@@ -140,6 +140,6 @@ def test_everything_goes_out_and_comes_in_by_the_command_line(running: Process, 
     done = run_cli(running.environment, "import", "ada", str(file))
     assert (done.returncode, "1 chats with 1 messages" in done.stdout) == (0, True), done.stdout + done.stderr
     again = run_cli(running.environment, "import", "ada", str(file))
-    assert "1 were there already" in again.stdout
+    assert "1 already existed" in again.stdout
     demo = run_cli(running.environment, "demo", "ada")
     assert (demo.returncode, demo.stdout.startswith("ada has 3 sample chats.")) == (0, True), demo.stderr

@@ -138,7 +138,7 @@ def test_a_second_start_on_the_same_folder_says_where_the_first_is(tmp_path: Pat
     url = first.url
     second = start(started, tmp_path)
     assert second.wait() == 1
-    assert f"running already, at {url}" in second.text
+    assert f"already running at {url}" in second.text
 
 
 def test_a_given_port_that_is_busy_stops_the_start_with_a_sentence(tmp_path: Path, started: list[Process]) -> None:
@@ -146,7 +146,7 @@ def test_a_given_port_that_is_busy_stops_the_start_with_a_sentence(tmp_path: Pat
         port = busy.getsockname()[1]
         process = start(started, tmp_path, PORT=str(port))
         assert process.wait() == 2
-    assert f"127.0.0.1:{port} cannot be listened on" in process.text
+    assert f"Cannot listen on 127.0.0.1:{port}" in process.text
     assert "Traceback" not in process.text
 
 

@@ -699,7 +699,7 @@ def test_a_server_that_cannot_be_is_refused(ana: Client, fields: dict[str, Any],
 def test_an_address_inside_is_not_called_unless_the_operator_lists_it(use: Use, changing: ChangingServer) -> None:
     ana = use()
     server = add(ana, changing.url)
-    assert "lies inside the server's own network" in server["last_error"]
+    assert "is inside the server's own network" in server["last_error"]
     assert (server["tools"], changing.headers) == ([], [])
 
 
@@ -768,7 +768,7 @@ def test_what_waits_for_approval_is_not_called_at_another_address(
     [
         ('[{"name": "a"}]', "needs either a command or a url"),
         ('[{"name": "a", "command": "x", "url": "https://a.example"}]', "needs either a command or a url"),
-        ('[{"name": "a", "command": "x"}, {"name": "a", "command": "y"}]', "two servers have one name"),
+        ('[{"name": "a", "command": "x"}, {"name": "a", "command": "y"}]', "two servers have the same name"),
         ('[{"name": "A b", "command": "x"}]', "pattern"),
         ("no json", "not a JSON list"),
     ],
