@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from tertulia.accounts.actor import Actor
+    from tertulia.features import Feature
     from tertulia.settings import Settings
     from tertulia.tools.protocol import Tool
     from tests.fakes.live_server import Client, LiveServer
@@ -171,8 +172,14 @@ def start_server(settings: Settings) -> Iterator[ServerMaker]:
 
     started: list[LiveServer] = []
 
-    def start(*, control_token: str | None = None, tools: Sequence[Tool] = (), **changes: object) -> LiveServer:
-        server = LiveServer(settings.model_copy(update=changes), control_token, tools).start()
+    def start(
+        *,
+        control_token: str | None = None,
+        tools: Sequence[Tool] = (),
+        features: Sequence[Feature] = (),
+        **changes: object,
+    ) -> LiveServer:
+        server = LiveServer(settings.model_copy(update=changes), control_token, tools, features).start()
         started.append(server)
         return server
 

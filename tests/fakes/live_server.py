@@ -12,6 +12,7 @@ import uvicorn
 
 from tertulia.accounts.streams import OpenStreams
 from tertulia.app import create_app
+from tertulia.features import Feature
 from tertulia.settings import Settings
 from tertulia.tools.protocol import Tool
 
@@ -31,9 +32,15 @@ class QuickServer(uvicorn.Server):
 
 
 class LiveServer:
-    def __init__(self, settings: Settings, control_token: str | None = None, tools: Sequence[Tool] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        control_token: str | None = None,
+        tools: Sequence[Tool] = (),
+        features: Sequence[Feature] = (),
+    ) -> None:
         self.settings = settings
-        self.app = create_app(settings, control_token=control_token, tools=tools)
+        self.app = create_app(settings, control_token=control_token, tools=tools, features=features)
         config = uvicorn.Config(
             self.app, host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
         )

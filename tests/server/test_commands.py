@@ -74,7 +74,7 @@ def test_keys_are_rotated_and_the_old_ones_forgotten(running: Process, tmp_path:
     first = (tmp_path / "secret_keys").read_text().split()
     done = run_cli(running.environment, "keys", "rotate")
     assert done.returncode == 0, done.stderr
-    assert "3 secrets were moved to the key" in done.stdout
+    assert "3 secrets use the key" in done.stdout
     second = (tmp_path / "secret_keys").read_text().split()
     assert second[1:] == first
     assert run_cli(running.environment, "keys", "forget").returncode == 0

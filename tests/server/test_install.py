@@ -82,12 +82,15 @@ def test_the_installed_wheel_serves_the_page_and_its_files(url: str) -> None:
     assert httpx.get(url + script[1]).status_code == 200
 
 
-def test_the_health_check_succeeds_only_while_the_server_runs(environment: dict[str, str], url: str) -> None:
+def test_the_health_check_succeeds_only_while_the_server_runs(
+    environment: dict[str, str], url: str, tmp_path: Path
+) -> None:
     (line,) = instructions("HEALTHCHECK")
     check = shlex.split(line.split("CMD ", 1)[1])
-    port = url.rsplit(":", 1)[1].rstrip("/")
-    assert subprocess.run(check, env=environment | {"PORT": port}).returncode == 0
-    assert subprocess.run(check, env=environment | {"PORT": "1"}, capture_output=True).returncode == 1
+    assert httpx.get(f"{url}/readyz").status_code == 200
+    assert subprocess.run(check, env=environment).returncode == 0
+    elsewhere = environment | {"TERTULIA_DATA": str(tmp_path / "other")}
+    assert subprocess.run(check, env=elsewhere, capture_output=True).returncode == 1
 
 
 def test_the_installed_command_prints_its_version(environment: dict[str, str]) -> None:

@@ -3,10 +3,10 @@
 import html
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -33,14 +33,9 @@ from tertulia.ids import ChatId
 from tertulia.transfer.native import encode_native, native_chat
 from tertulia.transfer.pages import file_name, page, rendered
 
-Format = Literal["markdown", "html", "json"]
+ChatFormat = Literal["markdown", "html", "json"]
 
 READ_AT_ONCE = 500
-_MEDIA = {
-    "markdown": ("md", "text/markdown; charset=utf-8"),
-    "html": ("html", "text/html; charset=utf-8"),
-    "json": ("json", "application/json"),
-}
 
 
 @dataclass(frozen=True)
@@ -58,18 +53,11 @@ class _Said:
     parts: Sequence[Part]
 
 
-def export_chat(session: Session, actor: Actor, chat_id: ChatId, form: Format) -> ExportedChat:
+def export_chat(session: Session, actor: Actor, chat_id: ChatId, chat_format: ChatFormat) -> ExportedChat:
     """Export a chat. Raises ChatNotFound."""
     chat = get_chat(session, actor, chat_id)
-    ending, media_type = _MEDIA[form]
-    match form:
-        case "markdown":
-            content = _as_markdown(chat, _branch(session, chat)).encode("utf-8", "replace")
-        case "html":
-            content = _as_page(session, chat, _branch(session, chat)).encode("utf-8", "replace")
-        case "json":
-            content = encode_native(native_chat(session, chat_id, is_own=chat["owner"] is None))
-    return ExportedChat(f"{file_name(chat['title'], 'chat')}.{ending}", media_type, content)
+    ending, media_type, write = FORMATS[chat_format]
+    return ExportedChat(f"{file_name(chat['title'], 'chat')}.{ending}", media_type, write(session, chat))
 
 
 def _branch(session: Session, chat: ChatRead) -> list[_Said]:
@@ -156,3 +144,28 @@ def _part_as_html(part: Part, pictures: Mapping[str, str]) -> str:
             return f'<p><a href="{html.escape(part.url)}">{html.escape(part.title or part.url)}</a></p>'
         case ToolCallPart():
             return f"<p><em>called {html.escape(part.tool_name)}</em></p>"
+
+
+def _write_markdown(session: Session, chat: ChatRead) -> bytes:
+    return _as_markdown(chat, _branch(session, chat)).encode("utf-8", "replace")
+
+
+def _write_page(session: Session, chat: ChatRead) -> bytes:
+    return _as_page(session, chat, _branch(session, chat)).encode("utf-8", "replace")
+
+
+def _write_json(session: Session, chat: ChatRead) -> bytes:
+    return encode_native(native_chat(session, chat["id"], is_own=chat["owner"] is None))
+
+
+class ChatWriter(NamedTuple):
+    ending: str  # of the file name
+    media_type: str
+    write: Callable[[Session, ChatRead], bytes]
+
+
+FORMATS: Mapping[ChatFormat, ChatWriter] = {
+    "markdown": ChatWriter("md", "text/markdown; charset=utf-8", _write_markdown),
+    "html": ChatWriter("html", "text/html; charset=utf-8", _write_page),
+    "json": ChatWriter("json", "application/json", _write_json),
+}

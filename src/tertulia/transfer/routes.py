@@ -30,7 +30,7 @@ from tertulia.ids import ChatId, DraftId, ImportJobId, new_id
 from tertulia.settings import Settings
 from tertulia.transfer import imports, one_draft
 from tertulia.transfer.everything import export_everything
-from tertulia.transfer.one_chat import Format, export_chat
+from tertulia.transfer.one_chat import ChatFormat, export_chat
 from tertulia.transfer.one_draft import (
     MEDIA,
     Converting,
@@ -59,7 +59,9 @@ converting = Converting()
 async def get_export(
     caller: CallerDep,
     chat_id: ChatId,
-    format: Annotated[Format, Query(description="The current branch to read, or the whole chat as JSON.")] = "markdown",
+    format: Annotated[
+        ChatFormat, Query(description="The current branch to read, or the whole chat as JSON.")
+    ] = "markdown",
 ) -> Response:
     """Download a chat as a file."""
     exported = await caller.read_long(export_chat, chat_id, format)
