@@ -46,7 +46,7 @@ class Services:
         return service
 
     def find(self, kind: type[T]) -> T | None:
-        """Like `get`, but return None for a service that is turned off or that no feature provides."""
+        """Return a service, or None if it is turned off or no feature provides it."""
         if kind not in self._built:
             if kind not in self._builders:
                 return None
@@ -57,8 +57,8 @@ class Services:
             service = self._builders[kind](self)
             self._under_way.pop()
             self._built[kind] = service
-        found: T | None = self._built[kind]
-        return found
+        service_or_none: T | None = self._built[kind]
+        return service_or_none
 
     def build_all(self) -> None:
         """Build every service that a feature provides."""

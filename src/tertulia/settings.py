@@ -234,12 +234,12 @@ class Settings(BaseModel):
 
     @property
     def models_folder(self) -> Path:
-        """Where the built-in models are kept."""
+        """Return the folder of the built-in models."""
         return self.data / "models"
 
     @property
     def imports_folder(self) -> Path:
-        """Where files wait to be imported."""
+        """Return the folder of files that wait to be imported."""
         return self.data / "imports"
 
     @property

@@ -19,7 +19,7 @@ from tertulia.context.compaction.compression import compress, shorten_text
 from tertulia.context.compaction.plan import BranchScan, find_boundary, load_active
 from tertulia.context.compaction.summaries import find_stale, find_to_summarize, try_summary, try_without
 from tertulia.context.messages import ContextMessage
-from tertulia.context.service import fit, gather_context, plan_next, record, shorten_now
+from tertulia.context.service import fit, gather_context, plan_next, plan_requested_compaction, record
 from tertulia.ids import ChatId, MessageId, UserId, new_id
 from tests.factories.accounts import make_user
 from tests.factories.chats import add_message, make_chat
@@ -148,7 +148,7 @@ def test_truncation_frees_extra_room_and_can_be_reverted(session: Session) -> No
     other = gather_context(session, PromptSource(chat, ids[8], None))
     assert [message.message_id for message in other.messages] == ids[:9]
     before = plan(read_branch(session, reading, []))
-    row.undone_at = clock.now()
+    row.reverted_at = clock.now()
     session.flush()
     assert plan(read_branch(session, reading, load_active(session, chat))) == before
 
@@ -182,7 +182,7 @@ def test_every_compaction_fits_and_reverts_to_the_same_plan(session: Session, ki
         assert try_summary(session, wanted, "word " * 5000) is None  # longer than the messages it summarizes
         compaction = try_summary(session, wanted, "They said words.")
     else:
-        compaction = shorten_now(session, reading, kind)
+        compaction = plan_requested_compaction(session, reading, kind)
     assert compaction is not None
     assert compaction.tokens_after < compaction.tokens_before
     row_id = record(session, reading, compaction)
@@ -194,7 +194,7 @@ def test_every_compaction_fits_and_reverts_to_the_same_plan(session: Session, ki
         (shorter,) = [item for item in after.planned if item.why == "compressed"]
         assert shorter.sent is not None
         assert (shorter.message.content, shorter.sent.content) == (repeated, "line\n[the line above 60 times in all]\n")
-    session.get_one(ContextOptimization, row_id).undone_at = clock.now()
+    session.get_one(ContextOptimization, row_id).reverted_at = clock.now()
     session.flush()
     assert fit(session, reading).planned == before.planned
 
@@ -228,7 +228,7 @@ def test_each_step_reads_little_however_long_the_chat_is(session: Session) -> No
     for leaf in ids[20::2]:
         reading = PromptSource(chat, leaf, None)
         fitting = fit(session, reading)
-        for compaction in fitting.made:
+        for compaction in fitting.due:
             record(session, reading, compaction)
         assert sum(item.sent.tokens for item in fitting.planned if item.sent) <= fitting.branch.budget
         read.append(len(fitting.branch.messages))
@@ -240,12 +240,12 @@ def test_messages_truncated_for_a_small_window_are_sent_to_a_large_one(session: 
     """Check S001-084: the record stays, and applies again when the window is small."""
     chat, ids = grown(session, 21)
     small = fit(session, PromptSource(chat, ids[-1], None))
-    for compaction in small.made:
+    for compaction in small.due:
         record(session, PromptSource(chat, ids[-1], None), compaction)
     session.execute(sa.update(Chat).where(Chat.id == chat).values(context_window_size=None))
     large = fit(session, PromptSource(chat, ids[-1], 200_000))
     assert [item.message.message_id for item in large.planned if item.sent] == ids
-    assert large.made == []
+    assert large.due == []
     assert fit(session, PromptSource(chat, ids[-1], 1024)).branch.walk.counting() != []
 
 
@@ -268,7 +268,7 @@ def test_a_later_truncation_follows_changes_to_its_summary(session: Session) -> 
     chat, ids = grown(session, 50, words=20)
     summary = summarized(session, PromptSource(chat, ids[8], None), "WRONG FACT.")
     reading = PromptSource(chat, ids[-1], None)
-    for compaction in fit(session, reading).made:
+    for compaction in fit(session, reading).due:
         record(session, reading, compaction)
     branch = fit(session, reading).branch
     assert branch.walk.stop is not None
@@ -277,13 +277,13 @@ def test_a_later_truncation_follows_changes_to_its_summary(session: Session) -> 
     summary.summary = "RIGHT FACT."
     session.flush()
     assert "RIGHT FACT." in fit(session, reading).branch.messages[0].content
-    summary.stale_at = clock.now()
+    summary.superseded_at = clock.now()
     session.flush()
     assert fit(session, reading).branch.walk.summary is None
     again = find_to_summarize(session, reading)  # due, although the truncation stops the scan before it
     assert again is not None
     assert set(again.replaces) == {summary.id, branch.walk.stop.id}
-    summary.stale_at, summary.undone_at = None, clock.now()
+    summary.superseded_at, summary.reverted_at = None, clock.now()
     session.flush()
     assert fit(session, reading).branch.walk.summary is None
 
@@ -293,12 +293,12 @@ def test_a_summary_notes_how_many_messages_it_omits(session: Session) -> None:
     row = summarized(session, PromptSource(chat, ids[-1], None), "They said words.")
     assert row.note is not None
     omitted = int(row.note.split()[0])
-    assert ids[omitted] == row.oldest_told_id
+    assert ids[omitted] == row.oldest_covered_id
     plan = plan_next(session, PromptSource(chat, ids[-1], None), factor=1.0)
     whys = {item.message.message_id: item.why for item in plan.planned if item.message.message_id}
-    assert {why for key, why in whys.items() if why in ("summarized", "truncated") and key >= row.oldest_told_id} == {
-        "summarized"
-    }
+    assert {
+        why for key, why in whys.items() if why in ("summarized", "truncated") and key >= row.oldest_covered_id
+    } == {"summarized"}
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_leaving_out_a_message_supersedes_only_summaries_of_it(
     session.flush()
     set_context_rule(session, owner, chosen, rule)
     session.refresh(row)
-    assert (row.stale_at is not None) == becomes_superseded
+    assert (row.superseded_at is not None) == becomes_superseded
 
 
 def test_a_superseded_summary_that_is_not_replaced_is_found(session: Session) -> None:
@@ -331,16 +331,16 @@ def test_a_superseded_summary_that_is_not_replaced_is_found(session: Session) ->
     chat, ids = grown(session, 50, words=20)
     summary = summarized(session, PromptSource(chat, ids[8], None), "Words.")
     reading = PromptSource(chat, ids[-1], None)
-    for compaction in fit(session, reading).made:
+    for compaction in fit(session, reading).due:
         record(session, reading, compaction)
-    summary.stale_at = clock.now()
+    summary.superseded_at = clock.now()
     session.execute(sa.update(Message).where(Message.id.in_(ids[:40])).values(context_rule=ContextRule.LEFT_OUT))
     session.flush()
     assert find_to_summarize(session, reading) is None
     superseded_ids = find_stale(session, reading)
     assert summary.id in superseded_ids
     session.execute(
-        sa.update(ContextOptimization).where(ContextOptimization.id.in_(superseded_ids)).values(undone_at=clock.now())
+        sa.update(ContextOptimization).where(ContextOptimization.id.in_(superseded_ids)).values(reverted_at=clock.now())
     )
     assert {message.message_id for message in fit(session, reading).branch.messages} >= set(ids[40:])
 
@@ -365,13 +365,13 @@ def test_a_change_finds_its_summaries_in_one_scan_per_branch(session: Session) -
     session.flush()
     for row in rows:
         session.refresh(row)
-        assert row.stale_at is not None
-        row.stale_at = None
+        assert row.superseded_at is not None
+        row.superseded_at = None
     assert sum("walk" in statement for statement in statements) <= 1
     mark_superseded(session, chat, other)
     for row in rows:
         session.refresh(row)
-        assert row.stale_at is None
+        assert row.superseded_at is None
 
 
 def owner_of(session: Session, chat: str) -> Actor:
@@ -381,7 +381,7 @@ def owner_of(session: Session, chat: str) -> Actor:
 def test_a_requested_truncation_applies_to_an_earlier_leaf(session: Session) -> None:
     chat, ids = grown(session, 9, words=10)
     reading = PromptSource(chat, ids[-1], 8192)
-    truncation = shorten_now(session, reading, OptimizationType.TRUNCATION)
+    truncation = plan_requested_compaction(session, reading, OptimizationType.TRUNCATION)
     assert truncation is not None
     record(session, reading, truncation)
     left = fit(session, reading).branch.messages

@@ -18,7 +18,7 @@ from tertulia.chat.compaction_records import mark_superseded
 from tertulia.chat.models import Chat, ChatSettings, ContextOptimization, ContextRule, Message, OptimizationType
 from tertulia.context.branch import PromptSource, plan, read_branch
 from tertulia.context.compaction.summaries import find_to_summarize, try_summary
-from tertulia.context.service import fit, record, shorten_now
+from tertulia.context.service import fit, plan_requested_compaction, record
 from tertulia.context.window import plan_context
 from tertulia.ids import MessageId
 from tests.factories.accounts import make_user
@@ -34,7 +34,7 @@ class Shortened(RuleBasedStateMachine):
     def begin(self, kind: OptimizationType | None, at: float | None) -> None:
         self.owner = make_user(self.session)
         self.chat = make_chat(self.session, owner=self.owner)
-        chosen = ChatSettings(max_tokens=128, when_full=kind, optimize_at=at)
+        chosen = ChatSettings(max_tokens=128, when_full=kind, compact_at=at)
         self.session.execute(
             sa.update(Chat).where(Chat.id == self.chat).values(context_window_size=512, settings=chosen)
         )
@@ -87,15 +87,15 @@ class Shortened(RuleBasedStateMachine):
     @precondition(lambda self: self.branch)
     @rule(kind=st.sampled_from([OptimizationType.TRUNCATION, OptimizationType.COMPRESSION]))
     def shorten(self, kind: OptimizationType) -> None:
-        compaction = shorten_now(self.session, self.reading, kind)
+        compaction = plan_requested_compaction(self.session, self.reading, kind)
         if compaction is not None:
             assert compaction.tokens_after < compaction.tokens_before
             before = fit(self.session, self.reading).planned
             row = self.session.get_one(ContextOptimization, record(self.session, self.reading, compaction))
-            row.undone_at = clock.now()
+            row.reverted_at = clock.now()
             self.session.flush()
             assert fit(self.session, self.reading).planned == before  # reverting restores the plan
-            row.undone_at = None
+            row.reverted_at = None
             self.session.flush()
 
     @rule(window=st.sampled_from([384, 512, 4096]))
@@ -115,10 +115,10 @@ class Shortened(RuleBasedStateMachine):
     @rule()
     def undo_all(self) -> None:
         """Revert everything, and expect the plan of a branch without compactions."""
-        self.session.execute(sa.update(ContextOptimization).values(undone_at=clock.now()))
+        self.session.execute(sa.update(ContextOptimization).values(reverted_at=clock.now()))
         untouched = read_branch(self.session, self.reading, [])
         fitting = fit(self.session, self.reading)
-        if not fitting.made:
+        if not fitting.due:
             assert fitting.planned == plan(untouched) == plan_context(untouched.messages, untouched.budget)
 
     @invariant()
@@ -131,11 +131,11 @@ class Shortened(RuleBasedStateMachine):
         ids = {message.message_id for message in sent}
         assert self.branch[-1] in ids
         assert {key for key in self.branch if key in self.pinned} <= ids
-        for compaction in fitting.made:
+        for compaction in fitting.due:
             record(self.session, self.reading, compaction)
         again = fit(self.session, self.reading)
         assert again.planned == fitting.planned
-        assert again.made == []
+        assert again.due == []
 
 
 def test_random_compactions_always_fit_and_revert_exactly(session: Session) -> None:

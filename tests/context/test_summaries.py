@@ -81,13 +81,13 @@ def test_a_full_window_is_summarized_and_the_summary_is_edited_and_replaced(
     assert ana.api("PATCH", path, json={"summary": "word " * 3000}, expect=409)["code"] == "nothing_to_shorten"
     # Deleting a summarized message supersedes the summary, and the next run replaces it.
     ana.api("DELETE", f"/messages/{compaction['affected_messages'][0]}", expect=204)
-    assert all_of(ana, chat)[0]["is_stale"]
+    assert all_of(ana, chat)[0]["is_superseded"]
     assert ana.api("GET", f"/chats/{chat}/context")["summary"] is None
     summary: list[Any] = [Text("Of question 0 alone."), Finish(usage=False)]
     provider.play(summary, summary, summary, [Text("Good."), Finish(usage=False)])
     ana.finished(ana.say(chat, "Go on. " + "word " * 40)["run"]["id"])
     newest, *_, oldest = all_of(ana, chat)
-    assert (newest["summary"], oldest["undone_at"] is not None) == ("Of question 0 alone.", True)
+    assert (newest["summary"], oldest["reverted_at"] is not None) == ("Of question 0 alone.", True)
     ana.api("DELETE", f"/chats/{chat}/context-optimizations/{newest['id']}", expect=204)
     ana.api("DELETE", f"/chats/{chat}/context-optimizations/{newest['id']}", expect=204)  # repeating it changes nothing
     assert ana.api("GET", f"/chats/{chat}/context")["summary"] is None
@@ -102,7 +102,7 @@ def test_deleting_a_message_erases_the_summaries_of_it(ana: Client, provider: Sc
     first = compaction["affected_messages"][-1]
     ana.api("DELETE", f"/messages/{first}", expect=204)
     (row,) = all_of(ana, chat)
-    assert (row["summary"], row["is_stale"]) == (None, True)
+    assert (row["summary"], row["is_superseded"]) == (None, True)
     assert ana.api("PATCH", f"{path}/{compaction['id']}", json={"summary": "Again."}, expect=404)["code"] == (
         "optimization_not_found"
     )
@@ -123,7 +123,7 @@ def test_deleting_a_file_erases_the_summaries_of_it(ana: Client, provider: Scrip
     assert ana.api("POST", path, json={"optimization_type": "summarization"}, expect=201)["summary"]
     ana.api("DELETE", f"/attachments/{file_id}", expect=204)
     (row,) = all_of(ana, chat)
-    assert (row["summary"], row["is_stale"]) == (None, True)
+    assert (row["summary"], row["is_superseded"]) == (None, True)
 
 
 def test_a_truncation_survives_deleting_its_boundary_and_leaf(ana: Client, provider: ScriptedProvider) -> None:
@@ -261,9 +261,9 @@ def test_a_summary_request_is_idempotent_and_runs_one_at_a_time(ana: Client, pro
 def test_reverting_all_compactions_sends_everything_again(ana: Client, provider: ScriptedProvider) -> None:
     """Check fact S001-084."""
     chat = fill(ana, provider, turns=6)
-    assert any(item["undone_at"] is None for item in all_of(ana, chat))
+    assert any(item["reverted_at"] is None for item in all_of(ana, chat))
     ana.api("DELETE", f"/chats/{chat}/context-optimizations", expect=204)
-    assert all(item["undone_at"] is not None for item in all_of(ana, chat))
+    assert all(item["reverted_at"] is not None for item in all_of(ana, chat))
     ana.api("PATCH", f"/chats/{chat}", json={"context_window_size": 8192})
     shown = ana.api("GET", f"/chats/{chat}/context")
     assert (shown["counting"], shown["older"]) == ([], 0)
@@ -272,11 +272,11 @@ def test_reverting_all_compactions_sends_everything_again(ana: Client, provider:
 
 def test_automatic_compaction_begins_at_its_threshold(ana: Client, provider: ScriptedProvider) -> None:
     chat = fill(ana, provider, turns=2)
-    setting(ana, chat, optimize_at=0.5)
+    setting(ana, chat, compact_at=0.5)
     provider.play([Text("Well."), Finish(usage=False)])
     ana.finished(ana.say(chat, "And now?")["run"]["id"])
     assert {item["trigger_reason"] for item in all_of(ana, chat)} == {"auto"}
-    ana.api("PATCH", f"/chats/{chat}", json={"settings": {"optimize_at": 0.2}}, expect=422)
+    ana.api("PATCH", f"/chats/{chat}", json={"settings": {"compact_at": 0.2}}, expect=422)
 
 
 def test_chat_totals_match_the_ledger_after_a_summary(ana: Client, provider: ScriptedProvider, settings: Any) -> None:

@@ -117,14 +117,14 @@ class _Database:
         return None
 
     def _stored(self, name: str) -> str:
-        """SQLite stores moments and money as integers, JSON as text, and ids as 16 bytes."""
+        """Return the type in SQLite: moments and money are integers, JSON is text, and ids are 16 bytes."""
         if not self._is_sqlite:
             return name
         stored = {"moment": "integer", "json": "text", "id": "bytes", "numeric": "integer"}
         return stored.get(name.partition("(")[0], name)
 
     def _indexes(self, table: str, claim: dict[str, Any]) -> list[Any]:
-        """The indexes of all rows, or with `partial` those of some rows."""
+        """Return the indexes of all rows, or with `partial` those of some rows."""
         wanted = claim.get("partial", False)
         return [item for item in self._inspector.get_indexes(table) if _is_partial(item) == wanted]
 
@@ -155,7 +155,7 @@ class _Database:
         return any(sorted(filter(None, columns)) == wanted for columns in unique)
 
     def _has_values(self, table: str, claim: dict[str, Any]) -> bool:
-        """The closed set of a column is exactly these values, by its CHECK."""
+        """Return whether the CHECK of a column allows exactly these values."""
         for check in self._inspector.get_check_constraints(table):
             text = str(check["sqltext"])
             if re.search(rf"\b{claim['column']}\b", text):

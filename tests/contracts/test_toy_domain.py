@@ -1,6 +1,6 @@
 """How much of the source a new domain has to change: a domain of notes is added to a copy, and used.
 
-It has a table, a list, live updates, search, sharing and export. Outside its own folder it may change three files besides the
+It has a table, a list, live updates, search, sharing and export. Outside its own folder it may change three files in addition to the
 layers in pyproject.toml.
 """
 
@@ -23,7 +23,7 @@ SHARE_CHECK = '"(chat_id IS NULL) <> (draft_id IS NULL)"'
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
-    """A copy of the source with the domain, and the files outside its folder that were changed or added."""
+    """Return a copy of the source with the domain, and the files outside its folder that were changed or added."""
     copy = tmp_path_factory.mktemp("toy")
     shutil.copytree(ROOT / "src" / "tertulia", copy / "src" / "tertulia", ignore=shutil.ignore_patterns("__pycache__"))
     package = copy / "src" / "tertulia"

@@ -1,4 +1,4 @@
-"""A real browser on the built app; any error in its console, and any report of its policies, fails the test."""
+"""Run the built app in a real browser. A console error or a content security policy violation fails the test."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,51 +15,51 @@ from tests.fakes.live_server import LiveServer
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
 SETTLED = """() => Promise.allSettled(
     document.getAnimations()
-        .filter((one) => one.effect?.getComputedTiming().iterations !== Infinity)
-        .map((one) => one.finished)
+        .filter((animation) => animation.effect?.getComputedTiming().iterations !== Infinity)
+        .map((animation) => animation.finished)
 )"""
 OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 
-expect.set_options(timeout=15_000)  # browsers share the cores with whatever else is tested
+expect.set_options(timeout=15_000)  # browsers share the cores with other tests
 
 
 @pytest.fixture(params=["sqlite"])
 def engine_kind(request: pytest.FixtureRequest) -> str:
-    """The browser does not know the database; the rest of the suite runs on both."""
+    """Return `sqlite`: what the browser shows does not depend on the database."""
     kind: str = request.param
     return kind
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Not for the whole session: while it is open its event loop holds this thread, where other tests run theirs."""
+    """Start Chromium for one module. Its open event loop would block the loops of other tests in this thread."""
     with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(OPTIONS))
-        yield made
-        made.close()
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(OPTIONS))
+        yield chromium
+        chromium.close()
 
 
 class Complaints(list[str]):
-    """What the pages of a test complained of."""
+    """Console errors, console warnings and uncaught errors of the pages of a test."""
 
     def __init__(self) -> None:
         super().__init__()
         self._expected: set[str] = set()
 
-    def expect(self, *words: str) -> None:
-        """What the test provokes: complaints with these words count for nothing, whenever the browser tells of them."""
-        self._expected.update(words)
+    def expect(self, *texts: str) -> None:
+        """Ignore complaints that contain one of these texts, including those reported before this call."""
+        self._expected.update(texts)
 
-    def hears(self, words: str, page: Page) -> bool:
-        """Whether there is a complaint with these words; the browser takes a moment to tell of one."""
+    def hears(self, text: str, page: Page) -> bool:
+        """Return whether a complaint contains this lower-case text. Wait up to five seconds for it."""
         for _ in range(100):
-            if any(words in one.lower() for one in self):
+            if any(text in complaint.lower() for complaint in self):
                 return True
             page.wait_for_timeout(50)
         return False
 
     def unexpected(self) -> list[str]:
-        return [one for one in self if not any(words in one for words in self._expected)]
+        return [text for text in self if not any(expected in text for expected in self._expected)]
 
 
 @pytest.fixture
@@ -72,25 +72,25 @@ ContextMaker = Callable[..., BrowserContext]
 
 @pytest.fixture
 def new_context(browser: Browser, server: LiveServer, complaints: Complaints) -> Iterator[ContextMaker]:
-    """A browser of its own, with cookies of its own: one person at one device."""
-    made: list[BrowserContext] = []
+    """Return a function that opens a browser context with separate cookies, like one person at one device."""
+    contexts: list[BrowserContext] = []
 
     def make(**options: Any) -> BrowserContext:
         context = browser.new_context(base_url=server.url, **options)
-        context.set_default_timeout(20_000)  # the first page of a browser on a busy machine takes its time
+        context.set_default_timeout(20_000)  # the first page of a browser loads slowly on a busy machine
         context.on("console", lambda message: _listen(message, complaints))
         context.on("weberror", lambda error: complaints.append(str(error.error)))
-        made.append(context)
+        contexts.append(context)
         return context
 
     yield make
-    for context in made:
+    for context in contexts:
         context.close()
     assert complaints.unexpected() == []
 
 
 def _listen(message: ConsoleMessage, complaints: Complaints) -> None:
-    # The first question of a page is who is there, and "nobody" is an answer with status 401.
+    # A page first requests the signed-in user. Without a session, the expected answer has status 401.
     if message.type in ("error", "warning") and "401" not in message.text:
         complaints.append(message.text)
 
@@ -109,7 +109,7 @@ SignedIn = Callable[..., Page]
 
 @pytest.fixture
 def signed_in(new_context: ContextMaker, ana_exists: None) -> SignedIn:
-    """A page of Ana's on a device of its own."""
+    """Return a function that signs Ana in on a new device and returns the page."""
 
     def make(**options: Any) -> Page:
         page = new_context(**options).new_page()
@@ -130,7 +130,7 @@ def page(signed_in: SignedIn) -> Page:
 
 @pytest.fixture
 def bob(new_context: ContextMaker, server: LiveServer) -> Page:
-    """Another person, at a device of their own."""
+    """Return a page where Bob, another person, is signed in on a separate device."""
     engine = plain_engine(server.settings)
     with Session(engine) as session:
         make_user(session, username="bob", name="Bob", password_hash=PASSWORD_HASH)
@@ -146,7 +146,7 @@ def bob(new_context: ContextMaker, server: LiveServer) -> Page:
 
 
 def say(page: Page, text: str) -> None:
-    """On a phone, Enter begins a line, so the button is pressed."""
+    """Send a message. On a phone, Enter starts a new line, so press the button."""
     page.get_by_label("Write a message").fill(text)
     if page.evaluate("matchMedia('(pointer: coarse)').matches"):
         page.get_by_role("button", name="Send").click()
@@ -155,10 +155,10 @@ def say(page: Page, text: str) -> None:
 
 
 def accessibility_faults(page: Page) -> list[str]:
-    """What axe finds on the page as it is now, by the rules of WCAG 2.2 A and AA."""
-    page.evaluate(SETTLED)  # what fades in has less contrast on its way
+    """Return the violations that axe reports for the current page: WCAG 2.2 A, AA and best practices."""
+    page.evaluate(SETTLED)  # contrast is too low while an element fades in
     page.evaluate(AXE.read_text())
-    found = page.evaluate(
+    report = page.evaluate(
         "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
     )
-    return [f"{v['id']}: {v['help']} {[node['html'][:160] for node in v['nodes']]}" for v in found["violations"]]
+    return [f"{v['id']}: {v['help']} {[node['html'][:160] for node in v['nodes']]}" for v in report["violations"]]

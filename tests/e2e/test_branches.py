@@ -1,4 +1,4 @@
-"""Branches in a browser: deleting and taking back, the map, copies, several models, two windows."""
+"""Test branches in a browser: delete and undo, the map, copies, several models, two windows."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -9,16 +9,16 @@ from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Step, 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
-def more(page: Page, words: str, entry: str) -> None:
-    """Choose from the menu of the message with these words."""
-    row = page.get_by_role("article").filter(has_text=words).last
+def more(page: Page, text: str, entry: str) -> None:
+    """Choose an entry in the menu of the last message that contains the text."""
+    row = page.get_by_role("article").filter(has_text=text).last
     row.hover()
     row.get_by_role("button", name="More").click()
     page.get_by_role("menuitem", name=entry).click()
 
 
 @pytest.mark.e2e
-def test_a_deleted_message_is_gone_everywhere_and_can_be_taken_back(
+def test_deleting_a_message_hides_it_in_every_window_and_undo_restores_it(
     page: Page, signed_in: SignedIn, provider: ScriptedProvider
 ) -> None:
     provider.play([Text("The first answer."), Finish()], [Text("The second answer."), Finish()])
@@ -36,7 +36,7 @@ def test_a_deleted_message_is_gone_everywhere_and_can_be_taken_back(
     page.get_by_role("button", name="Undo").click()
     for window in (page, other):
         expect(window.get_by_text("The first answer.")).to_be_visible()
-        assert [one.inner_text() for one in window.locator("article .prose").all()] == [
+        assert [text.inner_text() for text in window.locator("article .prose").all()] == [
             "One question",
             "The first answer.",
             "Another question",
@@ -46,7 +46,7 @@ def test_a_deleted_message_is_gone_everywhere_and_can_be_taken_back(
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("size", [{}, PHONE], ids=["wide", "phone"])
-def test_the_map_leads_to_every_branch_and_a_copy_goes_on_alone(
+def test_the_branch_map_opens_a_branch_and_a_branch_continues_in_a_new_chat(
     signed_in: SignedIn, provider: ScriptedProvider, size: dict[str, object]
 ) -> None:
     page = signed_in(**size)
@@ -72,7 +72,7 @@ def test_the_map_leads_to_every_branch_and_a_copy_goes_on_alone(
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("size", [{}, PHONE], ids=["wide", "phone"])
-def test_several_models_answer_beside_each_other(
+def test_several_models_answer_side_by_side(
     signed_in: SignedIn, provider: ScriptedProvider, size: dict[str, object]
 ) -> None:
     page = signed_in(**size)
@@ -97,9 +97,7 @@ def test_several_models_answer_beside_each_other(
 
 
 @pytest.mark.e2e
-def test_two_windows_on_different_branches_do_not_disturb_each_other(
-    page: Page, signed_in: SignedIn, provider: ScriptedProvider
-) -> None:
+def test_two_windows_stay_on_different_branches(page: Page, signed_in: SignedIn, provider: ScriptedProvider) -> None:
     answers: list[list[Step]] = [[Text(f"Answer {number}."), Finish()] for number in range(1, 5)]
     provider.play(*answers)
     say(page, "One question")
@@ -119,7 +117,7 @@ def test_two_windows_on_different_branches_do_not_disturb_each_other(
     expect(other.get_by_text("To the first")).to_be_hidden()
     say(other, "To the second")
     expect(other.get_by_text("Answer 4.")).to_be_visible()
-    assert [one["content"] for one in provider.requests[3]["messages"]] == [
+    assert [message["content"] for message in provider.requests[3]["messages"]] == [
         "One question",
         "Answer 2.",
         "To the second",

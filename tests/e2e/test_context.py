@@ -1,4 +1,4 @@
-"""What the model is sent, shown and steered in a browser."""
+"""Test the context panel in a browser: pinning, exclusion and compaction of messages."""
 
 import pytest
 from playwright.sync_api import expect
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.parametrize("options", [{}, PHONE], ids=["wide", "phone-dark"])
-def test_one_sees_what_is_sent_pins_and_leaves_out(
+def test_messages_are_pinned_and_excluded_in_the_context_panel(
     signed_in: SignedIn, provider: ScriptedProvider, options: dict[str, object]
 ) -> None:
     page = signed_in(**options)
@@ -26,7 +26,7 @@ def test_one_sees_what_is_sent_pins_and_leaves_out(
     expect(rows).to_have_count(4)
     expect(rows.first).to_contain_text("Always goes: it was asked or answered last")
     expect(panel).to_contain_text("are kept for the answer")
-    expect(panel).to_contain_text("nobody knows what it costs")
+    expect(panel).to_contain_text("its cost is unknown")
     weather = rows.filter(has_text="it rains")
     weather.get_by_role("button", name="Never send it").click()
     expect(weather).to_contain_text("Left out by a person")
@@ -48,9 +48,7 @@ def test_one_sees_what_is_sent_pins_and_leaves_out(
     expect(page.get_by_text("not sent to models")).to_be_hidden()
 
 
-def test_the_context_is_made_shorter_shown_where_it_stands_and_undone(
-    signed_in: SignedIn, provider: ScriptedProvider
-) -> None:
+def test_a_compaction_is_created_edited_and_reverted(signed_in: SignedIn, provider: ScriptedProvider) -> None:
     page = signed_in()
     for number in range(3):
         provider.play([Text(f"Reply {number}. " + "word " * 60), Finish(usage=False)])
@@ -60,13 +58,13 @@ def test_the_context_is_made_shorter_shown_where_it_stands_and_undone(
     phone.get_by_role("button", name="Open the list of chats").click()
     phone.get_by_role("link", name="Question 0.").first.click()
     page.get_by_role("button", name="What the model is sent").click()
-    panel = page.get_by_role("region", name="Made shorter")
+    panel = page.get_by_role("region", name="Compaction")
     provider.play([Text("They exchanged questions."), Finish()])
-    expect(panel.get_by_text("A summary asks scripted and sends about")).to_contain_text("nobody knows")
+    expect(panel.get_by_text("A summary asks scripted and sends about")).to_contain_text("its cost is unknown")
     panel.get_by_role("button", name="Summarise the older half").click()
     expect(panel.get_by_text("The oldest told by a summary")).to_be_visible()
     expect(page.get_by_text("is told to the model by a summary")).to_be_visible()
-    expect(phone.get_by_text("is told to the model by a summary")).to_be_attached()  # in the other window, too
+    expect(phone.get_by_text("is told to the model by a summary")).to_be_attached()  # also in the other window
     expect(page.get_by_role("list", name="Messages, the newest first")).to_contain_text("Told by a summary")
     panel.get_by_role("button", name="Change the words").click()
     panel.get_by_label("The summary").fill("They asked three things.")

@@ -1,4 +1,4 @@
-"""Drafts in a browser: written, changed by a model under one's eyes, in two windows, with every version at hand."""
+"""Test drafts in a browser: editing, proposed changes, versions, conflicts between two windows."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def text_of(page: Page) -> Locator:
 
 
 def open_draft(page: Page, text: str = "") -> str:
-    """A new draft with a text that is saved; gives its address."""
+    """Create a draft, save the text as a version if there is one, and return the page's URL."""
     page.goto("/drafts")
     page.get_by_role("button", name="New draft").click()
     text_of(page).wait_for()
@@ -38,14 +38,14 @@ def open_draft(page: Page, text: str = "") -> str:
     return page.url
 
 
-def type_at_end(page: Page, words: str) -> None:
+def type_at_end(page: Page, text: str) -> None:
     text_of(page).click()
     page.keyboard.press("Control+End")
-    page.keyboard.insert_text(words)
+    page.keyboard.insert_text(text)
 
 
 def replace(page: Page, old: str, new: str) -> None:
-    """By find and replace, as a person does it."""
+    """Replace the first match with the editor's find and replace."""
     text_of(page).click()
     page.keyboard.press("Control+f")
     page.get_by_placeholder("Find").fill(old)
@@ -60,22 +60,24 @@ def save(page: Page) -> None:
     expect(page.get_by_role("button", name="Save a version")).to_be_hidden()
 
 
-def ask(page: Page, words: str) -> None:
-    page.get_by_label("Ask for a change of the draft").fill(words)
+def ask(page: Page, request: str) -> None:
+    page.get_by_label("Ask for a change of the draft").fill(request)
     page.get_by_role("button", name="Ask", exact=True).click()
 
 
-def test_a_letter_is_written_changed_compared_and_restored(page: Page, provider: ScriptedProvider) -> None:
+def test_proposed_changes_are_accepted_and_versions_compared_and_restored(
+    page: Page, provider: ScriptedProvider
+) -> None:
     provider.play([Text("Two:\n" + block("very much ", "") + block("It was good", "It was superb")), Finish()])
     open_draft(page, LETTER)
     expect(page.get_by_label("Title of the draft")).to_have_value("To my aunt")
     ask(page, "Warmer, please")
     expect(page.get_by_text("2 changes proposed")).to_be_visible()
-    expect(page.get_by_text("“good” becomes “superb”")).to_be_hidden()  # the model said it with more words around
+    expect(page.get_by_text("“good” becomes “superb”")).to_be_hidden()  # the model quoted the surrounding text too
     expect(page.get_by_text("“It was good” becomes “It was superb”")).to_be_visible()
     page.get_by_role("button", name="Accept this change").last.click()
     expect(page.get_by_text("1 change proposed")).to_be_visible()
-    type_at_end(page, "Yours, Ana\n")  # while the other stands
+    type_at_end(page, "Yours, Ana\n")  # while the other change is still proposed
     page.keyboard.press("F8")
     page.keyboard.press("Control+Shift+Enter")
     expect(page.get_by_text("change proposed")).to_be_hidden()
@@ -110,7 +112,9 @@ def test_a_letter_is_written_changed_compared_and_restored(page: Page, provider:
     assert accessibility_faults(page) == []
 
 
-def test_two_windows_write_at_once_and_choose_where_they_differ(signed_in: SignedIn, complaints: Complaints) -> None:
+def test_edits_of_two_windows_are_merged_and_conflicts_are_chosen_by_the_person(
+    signed_in: SignedIn, complaints: Complaints
+) -> None:
     first, second = signed_in(), signed_in()
     address = open_draft(first, "The quick fox.\n\nThe lazy dog.\n")
     second.goto(address)
@@ -120,30 +124,30 @@ def test_two_windows_write_at_once_and_choose_where_they_differ(signed_in: Signe
     replace(second, "lazy", "sleeping")
     expect(text_of(first)).to_contain_text("The sleeping dog.")
     text_of(second).click()
-    second.keyboard.press("Control+z")  # one's own, and not what the other window did
+    second.keyboard.press("Control+z")  # undoes this window's edit, not the other window's
     expect(text_of(second)).to_contain_text("The lazy dog.")
     second.keyboard.press("Control+z")
     second.keyboard.press("Control+y")
     expect(text_of(first)).to_contain_text("The sleeping dog.")
     expect(text_of(first)).to_contain_text("The slow fox.")
-    # Without a connection both change the same word.
+    # While the second window is offline, both change the same word.
     second.context.set_offline(True)
     replace(second, "slow", "red")
     expect(second.get_by_text("Not connected; kept here")).to_be_visible()
     replace(first, "slow", "brown")
     expect(first.get_by_text("Stored", exact=True)).to_be_visible()
     second.context.set_offline(False)
-    asked = second.get_by_role("dialog", name="The same words were changed twice")
-    expect(asked).to_be_visible()
-    asked.get_by_role("button", name="Elsewhere").click()
-    asked.get_by_role("button", name="Save this").click()
+    dialog = second.get_by_role("dialog", name="The same words were changed twice")
+    expect(dialog).to_be_visible()
+    dialog.get_by_role("button", name="Elsewhere").click()
+    dialog.get_by_role("button", name="Save this").click()
     expect(text_of(second)).to_contain_text("The brown fox.")
     expect(text_of(second)).to_contain_text("The sleeping dog.")
-    expect(asked).to_be_hidden()
+    expect(dialog).to_be_hidden()
     complaints.expect("ERR_INTERNET_DISCONNECTED", "409")
 
 
-def test_what_is_typed_is_there_after_a_reload_and_in_the_list(page: Page) -> None:
+def test_typed_text_survives_a_reload_and_the_draft_is_listed(page: Page) -> None:
     open_draft(page)
     type_at_end(page, "Not saved by me")
     expect(page.get_by_text("Stored", exact=True)).to_be_visible()
@@ -160,12 +164,14 @@ def test_what_is_typed_is_there_after_a_reload_and_in_the_list(page: Page) -> No
     expect(drafts.get_by_role("link", name="Notes")).to_be_visible()
 
 
-def test_on_a_phone_a_text_is_asked_for_stopped_and_taken(signed_in: SignedIn, provider: ScriptedProvider) -> None:
+def test_on_a_phone_a_proposal_can_be_stopped_and_another_accepted(
+    signed_in: SignedIn, provider: ScriptedProvider
+) -> None:
     provider.play([Text("Bread, "), Hold(), Finish()], [Text("# Bread\n\nIt rises."), Finish()])
     page = signed_in(**PHONE)
     open_draft(page)
     ask(page, "Write about bread")
-    expect(text_of(page)).to_contain_text("Bread,")  # stopped before it is asked, the model would give this to the next
+    expect(text_of(page)).to_contain_text("Bread,")  # otherwise, the next request would get this script
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.get_by_text("The model proposed no change")).to_be_visible()
     provider.release()
@@ -194,7 +200,7 @@ def test_a_reply_becomes_a_draft(page: Page, provider: ScriptedProvider) -> None
     expect(page.get_by_label("Title of the draft")).to_have_value("Ode")
 
 
-def test_the_sides_are_moved_by_keyboard_and_remembered(page: Page) -> None:
+def test_the_divider_moves_by_keyboard_and_keeps_its_position(page: Page) -> None:
     address = open_draft(page, "a")
     divider = page.get_by_role("separator", name="Width of the chat")
     before = int(divider.get_attribute("aria-valuenow") or 0)

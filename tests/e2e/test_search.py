@@ -1,4 +1,4 @@
-"""Search in a browser: found as one types, and opened at the message, in its branch."""
+"""Test search in a browser: results while typing, and opening a result at its message and branch."""
 
 import re
 
@@ -13,7 +13,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("size", [{}, PHONE], ids=["wide", "phone-dark"])
-def test_a_hit_opens_at_its_message_in_its_branch(
+def test_a_result_opens_at_its_message_in_its_branch(
     signed_in: SignedIn, provider: ScriptedProvider, size: dict[str, object]
 ) -> None:
     page = signed_in(**size)
@@ -45,7 +45,7 @@ def test_a_hit_opens_at_its_message_in_its_branch(
 
 
 @pytest.mark.e2e
-def test_a_hit_far_back_is_loaded_and_shown(signed_in: SignedIn, provider: ScriptedProvider) -> None:
+def test_a_result_far_back_in_a_chat_is_loaded_and_shown(signed_in: SignedIn, provider: ScriptedProvider) -> None:
     page = signed_in()
     provider.default = [Text("Aye."), Finish()]
     say(page, "The very first needle")
@@ -71,7 +71,9 @@ def test_a_hit_far_back_is_loaded_and_shown(signed_in: SignedIn, provider: Scrip
 
 
 @pytest.mark.e2e
-def test_everything_is_reached_from_the_keyboard(signed_in: SignedIn, provider: ScriptedProvider) -> None:
+def test_pages_chats_and_shortcuts_are_reached_from_the_keyboard(
+    signed_in: SignedIn, provider: ScriptedProvider
+) -> None:
     page = signed_in()
     provider.default = [Text("Aye."), Finish()]
     say(page, "About sourdough")
@@ -97,7 +99,7 @@ def test_everything_is_reached_from_the_keyboard(signed_in: SignedIn, provider: 
 
 
 @pytest.mark.e2e
-def test_a_pinned_chat_stands_above_in_every_window(signed_in: SignedIn, provider: ScriptedProvider) -> None:
+def test_a_pinned_chat_is_listed_under_pinned_in_every_window(signed_in: SignedIn, provider: ScriptedProvider) -> None:
     page, other = signed_in(), signed_in()
     provider.default = [Text("Aye."), Finish()]
     say(page, "Keep me at hand")

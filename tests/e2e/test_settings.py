@@ -1,4 +1,4 @@
-"""Providers, usage, devices and people, as a person does it in a browser."""
+"""Test the settings in a browser: providers, usage, devices, tokens, people, chat parameters."""
 
 import re
 from datetime import timedelta
@@ -37,7 +37,7 @@ def add_provider(page: Page, provider: ScriptedProvider, vendor: str = "OpenAI")
     page.get_by_role("button", name="Add", exact=True).click()
 
 
-def test_a_provider_is_added_tested_and_answers(page: Page, provider: ScriptedProvider) -> None:
+def test_a_provider_is_added_tested_and_used(page: Page, provider: ScriptedProvider) -> None:
     add_provider(page, provider, "Mistral")
     expect(page.get_by_text("It works. 2 models.")).to_be_visible()
     expect(page.get_by_text("For new chats")).to_be_visible()
@@ -49,7 +49,7 @@ def test_a_provider_is_added_tested_and_answers(page: Page, provider: ScriptedPr
     assert accessibility_faults(page) == []
 
 
-def test_what_is_wrong_with_a_provider_is_told_and_nothing_typed_is_lost(
+def test_provider_errors_are_shown_and_typed_values_are_kept(
     page: Page, provider: ScriptedProvider, complaints: Complaints
 ) -> None:
     page.goto("/settings/providers")
@@ -70,7 +70,7 @@ def test_usage_is_shown_by_day_model_and_chat(page: Page, provider: ScriptedProv
     say(page, "What does it cost?")
     expect(page.get_by_text("Hi", exact=True)).to_be_visible()
     page.get_by_role("article", name="Reply").hover()
-    expect(page.get_by_text(re.compile(r"1,200 tokens · \$0\.0045"))).to_have_count(2)  # of the reply, and of the chat
+    expect(page.get_by_text(re.compile(r"1,200 tokens · \$0\.0045"))).to_have_count(2)  # for the reply and for the chat
     page.goto("/settings/usage")
     expect(page.get_by_role("rowheader", name="gpt-4o · openai")).to_be_visible()
     expect(page.get_by_role("link", name="What does it cost?").last).to_be_visible()
@@ -79,7 +79,7 @@ def test_usage_is_shown_by_day_model_and_chat(page: Page, provider: ScriptedProv
     assert accessibility_faults(page) == []
 
 
-def test_another_password_and_the_other_device_is_out(signed_in: SignedIn) -> None:
+def test_changing_the_password_signs_out_other_devices(signed_in: SignedIn) -> None:
     laptop, phone = signed_in(), signed_in(**PHONE)
     laptop.goto("/settings/security")
     expect(laptop.get_by_text("This device")).to_be_visible()
@@ -92,7 +92,7 @@ def test_another_password_and_the_other_device_is_out(signed_in: SignedIn) -> No
     expect(laptop.get_by_role("button", name="Sign out")).to_have_count(0)
 
 
-def test_a_token_is_made_after_the_password_and_shown_once(
+def test_creating_a_token_asks_for_the_password_and_shows_the_token(
     page: Page, server: LiveServer, complaints: Complaints
 ) -> None:
     engine = plain_engine(server.settings)
@@ -103,12 +103,12 @@ def test_a_token_is_made_after_the_password_and_shown_once(
     page.get_by_role("button", name="New token").click()
     page.get_by_label("What it is for").fill("Backup script")
     page.get_by_role("button", name="Make token").click()
-    asked = page.get_by_role("dialog", name="Enter your password")
-    asked.get_by_label("Password").fill("wrong wrong wrong")
-    asked.get_by_role("button", name="Go on").click()
-    expect(asked.get_by_text("The password is wrong. Try again.")).to_be_visible()
-    asked.get_by_label("Password").fill("correct horse battery")
-    asked.get_by_role("button", name="Go on").click()
+    dialog = page.get_by_role("dialog", name="Enter your password")
+    dialog.get_by_label("Password").fill("wrong wrong wrong")
+    dialog.get_by_role("button", name="Go on").click()
+    expect(dialog.get_by_text("The password is wrong. Try again.")).to_be_visible()
+    dialog.get_by_label("Password").fill("correct horse battery")
+    dialog.get_by_role("button", name="Go on").click()
     expect(page.get_by_text(re.compile("^tta_.{20}"))).to_be_visible()
     page.get_by_role("button", name="Done").click()
     expect(page.get_by_text("Backup script")).to_be_visible()
@@ -139,7 +139,7 @@ def test_an_administrator_adds_and_deactivates_people(page: Page, server: LiveSe
 
 @pytest.mark.parametrize("part", ["providers", "usage", "security"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_each_part_of_the_settings_is_accessible_and_fits_a_phone(signed_in: SignedIn, part: str, scheme: str) -> None:
+def test_each_settings_page_is_accessible_and_fits_a_phone(signed_in: SignedIn, part: str, scheme: str) -> None:
     page = signed_in(**PHONE, color_scheme=scheme)
     page.goto(f"/settings/{part}")
     expect(page.get_by_role("heading", level=2).first).to_be_visible()
@@ -147,7 +147,7 @@ def test_each_part_of_the_settings_is_accessible_and_fits_a_phone(signed_in: Sig
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_all_parameters_are_set_per_chat(page: Page, provider: ScriptedProvider) -> None:
+def test_chat_parameters_are_sent_to_the_provider(page: Page, provider: ScriptedProvider) -> None:
     say(page, "One")
     expect(page.get_by_text("You said: One")).to_be_visible()
     page.get_by_role("button", name="Chat settings").click()
@@ -171,7 +171,7 @@ def test_all_parameters_are_set_per_chat(page: Page, provider: ScriptedProvider)
     )
 
 
-def test_a_reply_that_waits_for_its_turn_says_so(page: Page, provider: ScriptedProvider) -> None:
+def test_a_queued_reply_says_that_it_waits(page: Page, provider: ScriptedProvider) -> None:
     held: list[Step] = [Text("held"), Hold(), Finish()]
     provider.play(*[held] * 4)
     for number in range(5):

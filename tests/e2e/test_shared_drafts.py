@@ -1,4 +1,4 @@
-"""Drafts among people and chats: shared by name and by link, attached, made of a few words, brought in and out as files."""
+"""Test drafts in a browser: sharing by name and by link, attaching to chats, import and export."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 LETTER = "# To my aunt\n\nThank you very much for the cake.\n\nNext week we come.\n"
 
 
-def test_edits_are_seen_in_the_text_while_they_are_written(page: Page, provider: ScriptedProvider) -> None:
+def test_edits_appear_in_the_text_while_they_are_generated(page: Page, provider: ScriptedProvider) -> None:
     provider.play(
         [Text("<edit>\n<find>very much</find>\n<replace>so"), Hold(), Text(" much</replace>\n</edit>\n"), Finish()]
     )
@@ -39,7 +39,7 @@ def test_edits_are_seen_in_the_text_while_they_are_written(page: Page, provider:
     expect(text_of(page)).to_be_hidden()
 
 
-def test_two_people_write_in_a_draft_and_a_stranger_reads_along(
+def test_a_shared_draft_is_edited_by_two_people_and_read_through_a_public_link(
     page: Page, bob: Page, new_context: ContextMaker, complaints: Complaints
 ) -> None:
     address = open_draft(page, LETTER)
@@ -65,7 +65,7 @@ def test_two_people_write_in_a_draft_and_a_stranger_reads_along(
     expect(text_of(bob)).to_contain_text("Yours, Ana")
     expect(stranger.get_by_text("Yours, Ana")).to_be_visible()
     assert accessibility_faults(stranger) == []
-    # Now Bob may write.
+    # Give Bob permission to write.
     page.get_by_role("button", name="Share the draft").click()
     dialog.get_by_label("With a person").fill("bob")
     dialog.get_by_label("What they may do").click()
@@ -87,7 +87,9 @@ def test_two_people_write_in_a_draft_and_a_stranger_reads_along(
     complaints.expect("404", "There is nothing here")
 
 
-def test_a_chat_is_told_of_a_draft_and_a_few_of_its_words_become_one(page: Page, provider: ScriptedProvider) -> None:
+def test_an_attached_draft_is_sent_to_the_model_and_a_selection_becomes_a_draft(
+    page: Page, provider: ScriptedProvider
+) -> None:
     provider.play([Text("The budget is **40 crowns**. Nothing more is known."), Finish()])
     open_draft(page, "# Budget\n\nIt is 40 crowns.\n")
     page.goto("/")
@@ -112,7 +114,7 @@ def test_a_chat_is_told_of_a_draft_and_a_few_of_its_words_become_one(page: Page,
     expect(text_of(page)).not_to_contain_text("Nothing more")
 
 
-def test_a_document_comes_in_and_goes_out_and_a_version_is_named(
+def test_a_draft_is_exported_and_imported_and_a_version_named(
     page: Page, tmp_path: Path, provider: ScriptedProvider
 ) -> None:
     open_draft(page, LETTER)
@@ -134,7 +136,7 @@ def test_a_document_comes_in_and_goes_out_and_a_version_is_named(
     page.get_by_role("button", name="More", exact=True).last.click()
     page.get_by_role("menuitem", name="Copy as rich text").click()
     expect(page.get_by_text("Copied.")).to_be_visible()
-    copied = "navigator.clipboard.read().then(([one]) => one.getType('text/html')).then((blob) => blob.text())"
+    copied = "navigator.clipboard.read().then(([item]) => item.getType('text/html')).then((blob) => blob.text())"
     assert "<h1>To my aunt</h1>" in page.evaluate(copied)
     page.goto("/drafts")
     page.get_by_label("Import a text").set_input_files(file)
@@ -152,7 +154,7 @@ def test_a_document_comes_in_and_goes_out_and_a_version_is_named(
     expect(page.get_by_text("Nothing said yet")).to_be_visible()
 
 
-def test_an_address_that_leads_nowhere_says_so(page: Page, complaints: Complaints) -> None:
+def test_an_unknown_draft_address_shows_that_nothing_is_there(page: Page, complaints: Complaints) -> None:
     for address in ("/d/nonsense", "/d/00000000-0000-7000-8000-000000000000"):
         page.goto(address)
         expect(page.get_by_text("There is nothing here")).to_be_visible()

@@ -1,4 +1,4 @@
-"""Chats put in order in a browser: tags made, given, filtered by, taken back, in every window; a chat as a file."""
+"""Test tags and chat export in a browser."""
 
 import pytest
 from playwright.sync_api import expect
@@ -11,7 +11,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("size", [{}, PHONE], ids=["wide", "phone-dark"])
-def test_a_tag_is_made_given_and_filtered_by(
+def test_a_tag_is_created_assigned_filtered_by_deleted_and_restored(
     signed_in: SignedIn, provider: ScriptedProvider, complaints: Complaints, size: dict[str, object]
 ) -> None:
     page = signed_in(**size)
@@ -56,7 +56,7 @@ def test_a_tag_is_made_given_and_filtered_by(
 
 
 @pytest.mark.e2e
-def test_a_chat_is_saved_as_a_file(signed_in: SignedIn, provider: ScriptedProvider) -> None:
+def test_a_chat_is_exported_as_markdown(signed_in: SignedIn, provider: ScriptedProvider) -> None:
     page = signed_in()
     provider.default = [Text("Aye."), Finish()]
     say(page, "About bread")

@@ -1,4 +1,4 @@
-"""MCP servers in a browser: added, chosen, called, asked by, changed, and away."""
+"""Test MCP servers in a browser: adding, tools, input requests, changed descriptions, outages, removal."""
 
 import re
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture
 def changing() -> Iterator[ChangingServer]:
-    made = ChangingServer()
-    yield made
-    made.close()
+    server = ChangingServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def server(start_server: ServerMaker, provider: ScriptedProvider, changing: Chan
     )
 
 
-def test_a_server_is_added_chosen_and_asks_and_changes(
+def test_a_server_is_added_called_asks_for_input_changes_and_is_removed(
     page: Page, signed_in: SignedIn, provider: ScriptedProvider, changing: ChangingServer, complaints: Complaints
 ) -> None:
     complaints.expect("422")
@@ -47,7 +47,7 @@ def test_a_server_is_added_chosen_and_asks_and_changes(
     assert accessibility_faults(page) == []
     dialog.get_by_role("button", name="Add", exact=True).click()
     expect(dialog.get_by_role("alert")).to_contain_text("put them into a header")
-    expect(dialog.get_by_label("Value")).to_have_value("Bearer of-ana")  # what was typed stays
+    expect(dialog.get_by_label("Value")).to_have_value("Bearer of-ana")  # typed values are kept
     dialog.get_by_label("Address").fill(changing.url)
     dialog.get_by_role("button", name="Add", exact=True).click()
     expect(dialog).to_be_hidden()
@@ -72,12 +72,12 @@ def test_a_server_is_added_chosen_and_asks_and_changes(
     card.get_by_role("button", name="Approve once").click()
     expect(card).to_contain_text("Asks you something")
 
-    phone = signed_in(**PHONE)  # it is answered where one is
+    phone = signed_in(**PHONE)  # the request is answered on another device
     phone.goto("/approvals")
     there = phone.get_by_role("article", name="Tool book")
     expect(there).to_contain_text("Where to, and for how long?")
     there.get_by_label("City").fill("Lima")
-    there.get_by_role("button", name="Send").click()  # the number is missing: the browser says so
+    there.get_by_role("button", name="Send").click()  # the browser refuses: the number is missing
     there.get_by_label("Nights").fill("3")
     assert accessibility_faults(phone) == []
     there.get_by_role("button", name="Send").click()

@@ -1,4 +1,4 @@
-"""Signing in to an MCP server in a browser: from the settings to who signs people in, and back to its tools."""
+"""Test signing in to an MCP server in a browser: to the authorization server and back to the tools."""
 
 from collections.abc import Iterator
 
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture
 def bank() -> Iterator[SignedServer]:
-    made = SignedServer()
-    yield made
-    made.close()
+    server = SignedServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture
@@ -43,10 +43,10 @@ def add_bank(page: Page, bank: SignedServer) -> None:
     expect(page.get_by_text("bank requires you to sign in to it")).to_be_visible()
 
 
-def test_one_signs_in_there_comes_back_and_uses_what_it_offers(
+def test_signing_in_to_a_server_makes_its_tools_available(
     page: Page, bank: SignedServer, provider: ScriptedProvider, signed_in: SignedIn, complaints: Complaints
 ) -> None:
-    complaints.expect("404")  # the bank has no picture for its tab
+    complaints.expect("404")  # the bank has no favicon
     add_bank(page, bank)
     expect(page.get_by_text("Test account")).to_be_visible()
     page.get_by_role("button", name="Sign in", exact=True).click()
@@ -62,11 +62,11 @@ def test_one_signs_in_there_comes_back_and_uses_what_it_offers(
     expect(page.get_by_text("You are signed in to bank.")).to_be_visible()
     expect(page).to_have_url(f"{page.url.partition('/settings')[0]}/settings/tools")
     expect(page.get_by_text("signed in at")).to_be_visible()
-    expect(phone.get_by_text("signed in at")).to_be_visible()  # the other device hears of it
+    expect(phone.get_by_text("signed in at")).to_be_visible()  # the other device is updated
     assert accessibility_faults(phone) == []
     page.get_by_role("button", name="2 tools").click()
     expect(page.get_by_role("list", name="Tools of bank")).to_contain_text("balance")
-    # A call says of which account it is.
+    # The card of a call names the account.
     page.goto("/")
     provider.play([Text("At your service."), Finish()])
     say(page, "hello")
@@ -81,7 +81,7 @@ def test_one_signs_in_there_comes_back_and_uses_what_it_offers(
     expect(card).to_contain_text("Test account")
     card.get_by_role("button", name="Approve once").click()
     expect(page.get_by_text("A hundred.")).to_be_visible()
-    # Signed out there, the card says what to do.
+    # After the sign-in ends at the issuer, the card offers to sign in again.
     bank.issuer.end()
     provider.play([Call("bank__balance", {}), Finish("tool_calls")], [Text("I cannot look."), Finish()])
     say(page, "And now?")
@@ -93,7 +93,7 @@ def test_one_signs_in_there_comes_back_and_uses_what_it_offers(
     page.get_by_role("button", name="Sign in", exact=True).wait_for()
 
 
-def test_what_does_not_come_about_is_said_and_can_be_tried_again(
+def test_a_failed_or_denied_sign_in_is_explained_and_can_be_retried(
     page: Page, bank: SignedServer, complaints: Complaints
 ) -> None:
     for status in ("422", "409", "404"):
@@ -109,7 +109,7 @@ def test_what_does_not_come_about_is_said_and_can_be_tried_again(
     page.get_by_role("link", name="Deny").click()
     expect(page.get_by_role("alert")).to_contain_text("You declined the sign-in. You are not signed in to bank.")
     assert accessibility_faults(page) == []
-    page.reload()  # what was brought back counts once
+    page.reload()  # the authorization answer is accepted once
     expect(page.get_by_role("alert")).to_contain_text("This sign-in is over")
     page.get_by_role("link", name="To the tools and their servers").click()
     page.get_by_role("button", name="Sign in", exact=True).wait_for()

@@ -1,4 +1,4 @@
-"""Tools under approval in a browser: asked about, decided from anywhere, told of, and ruled."""
+"""Test tool approvals in a browser: decisions on several devices, rules, limits, previews, history."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ def tools(recorder: Recorder) -> Sequence[Tool]:
 
 
 def begin(page: Page, provider: ScriptedProvider, *names: str) -> None:
-    """A chat whose model may ask for these tools."""
+    """Start a chat and select the tools that its model may call."""
     provider.play([Text("At your service."), Finish()])
     say(page, "hello")
     page.get_by_text("At your service.").wait_for()
@@ -39,7 +39,7 @@ def begin(page: Page, provider: ScriptedProvider, *names: str) -> None:
     expect(page.get_by_role("button", name=f"Tools: {len(names)} offered")).to_be_visible()
 
 
-def test_a_call_is_edited_and_approved_on_a_phone_and_the_run_goes_on_in_the_first_window(
+def test_a_call_edited_and_approved_on_a_phone_continues_the_run_in_the_first_window(
     page: Page, signed_in: SignedIn, provider: ScriptedProvider, recorder: Recorder
 ) -> None:
     begin(page, provider, "record")
@@ -62,7 +62,7 @@ def test_a_call_is_edited_and_approved_on_a_phone_and_the_run_goes_on_in_the_fir
     there.get_by_role("button", name="Edit the arguments").click()
     expect(there.get_by_label("Arguments")).to_have_value('{\n  "text": "pay\\u202e 100"\n}')
     there.get_by_label("Arguments").fill("{nonsense")
-    for _ in range(2):  # folded and opened again, what was typed is there
+    for _ in range(2):  # typed arguments survive collapsing and expanding the card
         there.get_by_role("button").first.click()
     expect(there.get_by_label("Arguments")).to_have_value("{nonsense")
     there.get_by_role("button", name="Approve once").click()
@@ -81,7 +81,7 @@ def test_a_call_is_edited_and_approved_on_a_phone_and_the_run_goes_on_in_the_fir
     expect(page.get_by_role("article", name="Tool record")).to_contain_text("Done")
 
 
-def test_one_refuses_with_a_word_allows_for_the_chat_and_sets_rules(
+def test_calls_are_refused_with_a_note_allowed_for_the_chat_and_governed_by_rules(
     page: Page, provider: ScriptedProvider, recorder: Recorder
 ) -> None:
     begin(page, provider, "record", "search_chats")
@@ -99,7 +99,7 @@ def test_one_refuses_with_a_word_allows_for_the_chat_and_sets_rules(
     search.get_by_role("button", name="Approve for longer").click()
     page.get_by_role("menuitem", name="Approve for this chat").click()
     expect(page.get_by_text("As you wish.")).to_be_visible()
-    results = [one["content"] for one in provider.requests[-1]["messages"] if one["role"] == "tool"]
+    results = [message["content"] for message in provider.requests[-1]["messages"] if message["role"] == "tool"]
     assert results[0] == "[The person refused this call. They say: Not today.]"
     search.get_by_role("button").first.click()
     expect(search.get_by_role("table")).to_contain_text("At your service.")
@@ -112,7 +112,7 @@ def test_one_refuses_with_a_word_allows_for_the_chat_and_sets_rules(
     page.get_by_role("button", name="Tools: 2 offered").click()
     here = page.get_by_role("region", name="Rules of this chat")
     rule = here.get_by_role("combobox", name="What search_chats may do")
-    expect(rule).to_contain_text("Runs unasked")
+    expect(rule).to_contain_text("Runs automatically")
     assert accessibility_faults(page) == []
     here.get_by_role("button", name="Take away the rule for search_chats").click()
     expect(rule).to_be_hidden()
@@ -122,7 +122,7 @@ def test_one_refuses_with_a_word_allows_for_the_chat_and_sets_rules(
     page.goto("/settings/tools")
     expect(page.get_by_role("region", name="By tool", exact=True)).to_contain_text("search_chats")
     with page.expect_response(lambda answer: answer.request.method == "PUT"):
-        page.get_by_role("checkbox", name="Let tools that only read run unasked").click()
+        page.get_by_role("checkbox", name="Run read-only tools automatically").click()
     page.get_by_label("One call at most").fill("0.25")
     with page.expect_response(lambda answer: answer.request.method == "PUT"):
         page.get_by_role("button", name="Save the limits").click()
@@ -130,14 +130,14 @@ def test_one_refuses_with_a_word_allows_for_the_chat_and_sets_rules(
         page.get_by_role("button", name="Add the rule").click()
     assert accessibility_faults(page) == []
     page.reload()
-    expect(page.get_by_role("checkbox", name="Let tools that only read run unasked")).to_be_checked()
+    expect(page.get_by_role("checkbox", name="Run read-only tools automatically")).to_be_checked()
     expect(page.get_by_label("One call at most")).to_have_value("0.25")
     expect(page.get_by_role("button", name="Take away the rule for search_chats")).to_be_visible()
     calls = page.get_by_role("list", name="Calls, the newest first")
     expect(calls.get_by_role("listitem")).to_have_count(3)
 
 
-def test_what_a_call_would_do_is_said_also_of_arguments_that_one_edits(
+def test_a_preview_shows_the_effect_of_edited_arguments(
     page: Page, provider: ScriptedProvider, complaints: Complaints
 ) -> None:
     complaints.expect("422")
@@ -166,7 +166,7 @@ def test_what_a_call_would_do_is_said_also_of_arguments_that_one_edits(
     expect(card.get_by_role("button", name="Say what this would do")).to_be_hidden()
 
 
-def test_the_state_of_a_chat_is_seen_as_it_changes(page: Page, provider: ScriptedProvider) -> None:
+def test_the_chat_state_panel_follows_changes(page: Page, provider: ScriptedProvider) -> None:
     begin(page, provider, "write_state")
     page.get_by_role("button", name="What the model is sent").click()
     provider.play(
@@ -180,7 +180,7 @@ def test_the_state_of_a_chat_is_seen_as_it_changes(page: Page, provider: Scripte
     expect(page.get_by_text("Where to?", exact=True)).to_be_visible()
 
 
-def test_a_chat_has_a_history_of_its_own(page: Page, provider: ScriptedProvider) -> None:
+def test_a_chat_has_a_history_of_its_tool_calls(page: Page, provider: ScriptedProvider) -> None:
     begin(page, provider, "current_time")
     provider.play([Call("current_time", {}), Finish("tool_calls")], [Text("It is late."), Finish()])
     say(page, "What time is it?")
@@ -192,5 +192,5 @@ def test_a_chat_has_a_history_of_its_own(page: Page, provider: ScriptedProvider)
     expect(page.get_by_role("list", name="Calls, the newest first").get_by_role("listitem")).to_have_count(1)
     assert accessibility_faults(page) == []
     page.get_by_role("link", name="Of all chats").click()
-    expect(page.get_by_role("heading", name="What runs unasked")).to_be_visible()
+    expect(page.get_by_role("heading", name="Runs automatically")).to_be_visible()
     expect(page.get_by_role("heading", name="Every call", exact=True)).to_be_visible()

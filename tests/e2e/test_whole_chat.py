@@ -1,4 +1,4 @@
-"""Files, threads, reactions, shares and imports in a browser: wide and on a phone, in two windows, by two people and by a stranger."""
+"""Test files, threads, reactions, shares, imports and bulk actions in a browser."""
 
 import json
 import re
@@ -20,7 +20,7 @@ BROKEN = {"name": "broken.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-
 
 @pytest.mark.e2e
 @SIZES
-def test_files_are_attached_read_shown_and_let_go(
+def test_files_are_attached_sent_previewed_and_deleted(
     signed_in: SignedIn, provider: ScriptedProvider, size: dict[str, object]
 ) -> None:
     page = signed_in(**size)
@@ -30,7 +30,7 @@ def test_files_are_attached_read_shown_and_let_go(
     expect(chips.get_by_text("399 bytes")).to_be_visible()
     expect(chips.get_by_text("models cannot read it")).to_be_visible()
     chips.get_by_role("button", name="Remove broken.pdf").click()
-    page.reload()  # what is attached is kept, as what is typed is
+    page.reload()  # attached files are kept, like typed text
     expect(chips.get_by_text("paper.pdf")).to_be_visible()
     expect(chips.get_by_text("cat.png")).to_be_visible()
     assert accessibility_faults(page) == []
@@ -55,7 +55,7 @@ def test_files_are_attached_read_shown_and_let_go(
 
 
 @pytest.mark.e2e
-def test_what_is_too_large_or_unknown_is_told_and_loses_nothing(
+def test_a_file_too_large_or_of_unknown_type_is_refused_and_the_text_kept(
     page: Page, complaints: Complaints, tmp_path: Path
 ) -> None:
     large = tmp_path / "large.txt"
@@ -77,7 +77,7 @@ def test_what_is_too_large_or_unknown_is_told_and_loses_nothing(
 
 @pytest.mark.e2e
 @SIZES
-def test_a_thread_is_answered_beside_the_chat_and_seen_in_the_other_window(
+def test_a_thread_is_answered_and_appears_in_the_other_window(
     signed_in: SignedIn, provider: ScriptedProvider, size: dict[str, object]
 ) -> None:
     page = signed_in(**size)
@@ -107,7 +107,7 @@ def test_a_thread_is_answered_beside_the_chat_and_seen_in_the_other_window(
 
 
 @pytest.mark.e2e
-def test_two_people_write_in_one_chat_and_a_stranger_reads_along(
+def test_a_shared_chat_is_written_by_two_people_and_read_through_a_public_link(
     signed_in: SignedIn, bob: Page, new_context: ContextMaker, provider: ScriptedProvider, complaints: Complaints
 ) -> None:
     page = signed_in()
@@ -116,7 +116,7 @@ def test_two_people_write_in_one_chat_and_a_stranger_reads_along(
     expect(page.get_by_text("Aye.")).to_be_visible()
     page.get_by_role("button", name="Share", exact=True).click()
     dialog = page.get_by_role("dialog", name="Share this chat")
-    dialog.get_by_label("With a person").fill("nobody")
+    dialog.get_by_label("With a person").fill("zoe")
     dialog.get_by_role("button", name="Share", exact=True).click()
     expect(dialog.get_by_role("alert")).to_contain_text("no user with this name")
     complaints.expect("422")
@@ -164,7 +164,7 @@ def test_two_people_write_in_one_chat_and_a_stranger_reads_along(
 
 
 @pytest.mark.e2e
-def test_what_is_said_without_a_connection_is_sent_once_when_it_is_back(
+def test_a_message_whose_answer_was_lost_is_sent_again_and_stored_once(
     page: Page, provider: ScriptedProvider, complaints: Complaints
 ) -> None:
     provider.default = [Text("Aye."), Finish()]
@@ -173,7 +173,7 @@ def test_what_is_said_without_a_connection_is_sent_once_when_it_is_back(
     sent: list[str] = []
 
     def lose(route: Route) -> None:
-        """The server gets it, and its answer is lost."""
+        """Drop the answer to the first request after the server has processed it."""
         sent.append(route.request.headers["idempotency-key"])
         if len(sent) == 1:
             route.fetch()
@@ -194,7 +194,7 @@ def test_what_is_said_without_a_connection_is_sent_once_when_it_is_back(
 
 
 @pytest.mark.e2e
-def test_an_export_of_another_place_is_imported_and_undone(page: Page) -> None:
+def test_an_openwebui_export_is_imported_and_the_import_undone(page: Page) -> None:
     page.goto("/settings/data")
     page.get_by_test_id("import-picker").set_input_files(Path(__file__).parents[1] / "transfer/samples/openwebui.json")
     expect(page.get_by_text("2 chats with")).to_be_visible()
@@ -207,7 +207,7 @@ def test_an_export_of_another_place_is_imported_and_undone(page: Page) -> None:
 
 
 @pytest.mark.e2e
-def test_formulas_are_drawn_and_pages_of_models_are_shown_apart(
+def test_formulas_are_rendered_and_html_of_models_runs_in_a_sandboxed_preview(
     page: Page, provider: ScriptedProvider, complaints: Complaints
 ) -> None:
     page_of_a_model = (
@@ -221,13 +221,13 @@ def test_formulas_are_drawn_and_pages_of_models_are_shown_apart(
     frame = page.frame_locator("iframe[title=Preview]")
     expect(frame.get_by_role("heading", name="Made")).to_be_visible()
     assert frame.locator("body").get_attribute("data-origin") == "null"
-    # What it tried to fetch was refused, and told of.
+    # The browser refuses and reports the fetch.
     complaints.expect("Content Security Policy")
     assert complaints.hears("connect", page)
 
 
 @pytest.mark.e2e
-def test_several_chats_are_dealt_with_together_and_brought_back(page: Page, provider: ScriptedProvider) -> None:
+def test_several_chats_are_deleted_restored_and_archived_together(page: Page, provider: ScriptedProvider) -> None:
     provider.default = [Text("Aye."), Finish()]
     for words in ("One", "Two", "Three"):
         page.goto("/")

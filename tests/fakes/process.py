@@ -73,11 +73,11 @@ class Process:
         self._said.set()
 
 
-def run_cli(environment: dict[str, str], *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+def run_cli(environment: dict[str, str], *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tertulia", *arguments],
         env=environment,
-        input=given,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,

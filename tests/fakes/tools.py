@@ -45,8 +45,8 @@ class Recorder(Tool):
                     raise ToolFailed("No such thing is to be had.")
                 case "crash":
                     raise ZeroDivisionError("secret details")
-                case "dear":
-                    return ToolResult("dear", cost=Decimal(5))
+                case "expensive":
+                    return ToolResult("expensive", cost=Decimal(5))
                 case "odd":
                     return ToolResult("odd", cost=0.01)  # type: ignore[arg-type]
                 case "give up":

@@ -1,4 +1,4 @@
-"""Our HTTP client under httpx, against servers that answer in every way that HTTP allows, and in some that it does not."""
+"""Test our HTTP transport for httpx against servers with valid and invalid responses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -16,7 +16,7 @@ Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, A
 
 
 class Server:
-    """Counts connections, keeps what it was asked, and answers each request with the next of the given bytes."""
+    """A server that counts connections, keeps request heads, and answers each request with the next bytes."""
 
     def __init__(self, *answers: bytes, stays_open: bool = True, pieces_of: int = 10**9) -> None:
         self.connections = 0
@@ -71,21 +71,23 @@ def chunked(*chunks: bytes) -> bytes:
     ],
     ids=["length", "chunked", "continue"],
 )
-def test_an_answer_is_read_whole_however_it_comes_and_its_connection_is_used_again(
-    answer: bytes, pieces_of: int
-) -> None:
+def test_a_response_in_any_framing_is_read_whole_and_its_connection_reused(answer: bytes, pieces_of: int) -> None:
     async def main() -> None:
         server = Server(answer, answer, answer, pieces_of=pieces_of)
         async with calling(server) as client:
             for _ in range(3):
-                got = await client.get(server.url)
-                assert (got.status_code, got.text, got.headers.get("x-early")) == (200, "hello world", None)
+                response = await client.get(server.url)
+                assert (response.status_code, response.text, response.headers.get("x-early")) == (
+                    200,
+                    "hello world",
+                    None,
+                )
         assert server.connections == 1
 
     asyncio.run(main())
 
 
-def test_an_answer_that_ends_with_its_connection_is_whole() -> None:
+def test_a_response_without_a_length_ends_with_its_connection() -> None:
     async def main() -> None:
         server = Server(OK + b"\r\nhello", OK + b"\r\nagain", stays_open=False, pieces_of=9)
         async with calling(server) as client:
@@ -96,7 +98,7 @@ def test_an_answer_that_ends_with_its_connection_is_whole() -> None:
 
 
 @pytest.mark.parametrize("cut", range(len(chunked(b"hello"))))
-def test_an_answer_cut_anywhere_is_an_error(cut: int) -> None:
+def test_a_truncated_response_is_an_error(cut: int) -> None:
     async def main() -> None:
         server = Server(chunked(b"hello")[:cut], stays_open=False)
         async with calling(server) as client:
@@ -107,7 +109,7 @@ def test_an_answer_cut_anywhere_is_an_error(cut: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "not HTTP"),
         (OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", "not HTTP"),
@@ -117,18 +119,18 @@ def test_an_answer_cut_anywhere_is_an_error(cut: int) -> None:
         (OK + b"X-Long: " + b"x" * (MAX_HEAD_BYTES + 1), "longer than"),
     ],
 )
-def test_what_is_no_answer_is_an_error(answer: bytes, told: str) -> None:
+def test_an_invalid_response_is_an_error(answer: bytes, message: str) -> None:
     async def main() -> None:
         server = Server(answer)
         async with calling(server, idle_s=5) as client:
-            with pytest.raises(httpx.RemoteProtocolError, match=told):
+            with pytest.raises(httpx.RemoteProtocolError, match=message):
                 await client.get(server.url)
 
     asyncio.run(main())
 
 
-def test_an_answer_that_never_ends_outside_its_body_is_cut_off() -> None:
-    """Trailers are read by the parser, and would fill the memory without anybody seeing a byte."""
+def test_endless_trailers_are_an_error() -> None:
+    """Limit trailers: the parser keeps them in memory and passes no bytes to the caller."""
 
     async def main() -> None:
         server = Server(OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Trailer: " + b"a" * 1_000_000)
@@ -139,7 +141,7 @@ def test_an_answer_that_never_ends_outside_its_body_is_cut_off() -> None:
     asyncio.run(main())
 
 
-def test_what_stands_after_a_whole_answer_does_it_no_harm() -> None:
+def test_bytes_after_a_complete_response_are_ignored() -> None:
     async def main() -> None:
         server = Server(OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nok\n{}")
         async with calling(server) as client:
@@ -148,7 +150,7 @@ def test_what_stands_after_a_whole_answer_does_it_no_harm() -> None:
     asyncio.run(main())
 
 
-def test_what_comes_unasked_is_never_taken_for_the_next_answer() -> None:
+def test_an_unrequested_response_is_never_used_for_the_next_request() -> None:
     async def main() -> None:
         whole = OK + b"Content-Length: 2\r\n\r\nok"
         forged = OK + b"Content-Length: 6\r\n\r\nforged"
@@ -160,7 +162,7 @@ def test_what_comes_unasked_is_never_taken_for_the_next_answer() -> None:
     asyncio.run(main())
 
 
-def test_a_connection_that_was_closed_while_idle_is_not_used_again() -> None:
+def test_a_connection_closed_while_idle_is_not_reused() -> None:
     async def main() -> None:
         whole = OK + b"Content-Length: 2\r\n\r\nok"
         server = Server(whole, whole, stays_open=False)
@@ -172,7 +174,7 @@ def test_a_connection_that_was_closed_while_idle_is_not_used_again() -> None:
     asyncio.run(main())
 
 
-def test_a_reply_that_is_left_before_its_end_closes_its_connection() -> None:
+def test_leaving_a_response_before_its_end_closes_the_connection() -> None:
     async def main() -> None:
         server = Server(OK + b"Content-Length: 100\r\n\r\nbegun", OK + b"Content-Length: 2\r\n\r\nok")
         async with calling(server) as client:
@@ -186,7 +188,7 @@ def test_a_reply_that_is_left_before_its_end_closes_its_connection() -> None:
     asyncio.run(main())
 
 
-def test_silence_is_noticed_before_the_head_and_within_the_body() -> None:
+def test_silence_before_the_head_or_in_the_body_times_out() -> None:
     async def main() -> None:
         for answer in (b"", OK + b"Content-Length: 100\r\n\r\nbegun"):
             server = Server(answer)
@@ -197,7 +199,7 @@ def test_silence_is_noticed_before_the_head_and_within_the_body() -> None:
     asyncio.run(main())
 
 
-def test_who_reads_slowly_holds_the_sender_back() -> None:
+def test_a_slow_reader_slows_the_sender() -> None:
     async def main() -> None:
         chunk, sent = b"x" * 65536, 0
 
@@ -217,16 +219,16 @@ def test_who_reads_slowly_holds_the_sender_back() -> None:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         async with listening, operator_client(Timeouts()) as client, client.stream("GET", url):
             before = -1
-            while before != sent:  # until nothing more goes out
+            while before != sent:  # until the sender is blocked
                 before = sent
                 await asyncio.sleep(0.1)
-            assert sent < 400  # of 250 MiB: what the kernel holds, and one read
+            assert sent < 400  # of 250 MiB: the kernel's buffers and one read
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Forged: 1", "a\nb", "a\x00b"])
-def test_a_header_that_would_be_two_is_not_sent(value: str) -> None:
+def test_a_header_value_with_a_line_break_or_null_is_not_sent(value: str) -> None:
     async def main() -> None:
         server = Server(OK + b"Content-Length: 2\r\n\r\nok")
         async with calling(server) as client:
@@ -237,7 +239,7 @@ def test_a_header_that_would_be_two_is_not_sent(value: str) -> None:
     asyncio.run(main())
 
 
-def test_the_host_and_the_length_are_told_once() -> None:
+def test_host_and_content_length_are_sent_once() -> None:
     async def main() -> None:
         server = Server(OK + b"Content-Length: 2\r\n\r\nok")
         async with calling(server) as client:

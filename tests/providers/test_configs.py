@@ -1,4 +1,4 @@
-"""A person's own providers: sealed, tested, chosen, and never sent where they were not meant for."""
+"""Test per-user provider configurations: sealed keys, tests, defaults, permissions and key rotation."""
 
 import asyncio
 import socket
@@ -33,10 +33,10 @@ PLACE = SealedFor("provider_config", "config", "row", "owner")
 
 @pytest.fixture
 def own() -> Iterator[ScriptedProvider]:
-    """Where Ana's own key is for; another address than the operator's."""
-    made = ScriptedProvider(models=["mine", "mine-2"])
-    yield made
-    made.close()
+    """Return the provider of Ana's own key, at a different address than the operator's."""
+    provider = ScriptedProvider(models=["mine", "mine-2"])
+    yield provider
+    provider.close()
 
 
 @pytest.fixture
@@ -50,27 +50,27 @@ def server(start_server: ServerMaker, provider: ScriptedProvider, own: ScriptedP
 
 def add(client: Client, own: ScriptedProvider, **fields: Any) -> dict[str, Any]:
     body = {"provider": "mistral", "api_key": KEY, "base_url": own.url} | fields
-    made: dict[str, Any] = client.api("POST", "/provider-configs", json=body, expect=201)
-    return made
+    config: dict[str, Any] = client.api("POST", "/provider-configs", json=body, expect=201)
+    return config
 
 
 def stored(settings: Settings) -> list[str]:
     engine = plain_engine(settings)
     with Session(engine) as session:
-        found = list(session.scalars(sa.select(ProviderConfig.config)))
+        configs = list(session.scalars(sa.select(ProviderConfig.config)))
     engine.dispose()
-    return found
+    return configs
 
 
-def test_a_key_is_write_only_and_sealed_where_it_lies(ana: Client, own: ScriptedProvider, settings: Settings) -> None:
-    made = add(ana, own)
-    assert made["key_hint"] == "sk-o"
+def test_a_key_is_write_only_and_stored_sealed(ana: Client, own: ScriptedProvider, settings: Settings) -> None:
+    config = add(ana, own)
+    assert config["key_hint"] == "sk-o"
     assert KEY not in ana.get("/provider-configs").text + ana.get("/models").text
     assert KEY not in stored(settings)[0]
     assert stored(settings)[0].count(".") == 3
 
 
-def test_a_reply_is_asked_of_ones_own_provider_with_ones_own_key(
+def test_a_reply_uses_the_users_own_provider_and_key(
     ana: Client, own: ScriptedProvider, provider: ScriptedProvider
 ) -> None:
     add(ana, own)
@@ -82,9 +82,7 @@ def test_a_reply_is_asked_of_ones_own_provider_with_ones_own_key(
     assert ana.api("GET", "/provider-configs")["items"][0]["last_used_at"] is not None
 
 
-def test_the_first_provider_is_the_one_for_new_chats_and_there_is_one_at_most(
-    ana: Client, own: ScriptedProvider
-) -> None:
+def test_the_first_provider_becomes_the_default_and_there_is_at_most_one(ana: Client, own: ScriptedProvider) -> None:
     first, second = add(ana, own), add(ana, own, name="work")
     assert (first["is_default"], second["is_default"]) == (True, False)
     ana.api("PATCH", f"/provider-configs/{second['id']}", json={"is_default": True})
@@ -97,22 +95,22 @@ def test_the_first_provider_is_the_one_for_new_chats_and_there_is_one_at_most(
     assert default["source"] == "operator"
 
 
-def test_two_defaults_at_once_leave_one(ana: Client, own: ScriptedProvider) -> None:
+def test_concurrent_default_changes_leave_one_default(ana: Client, own: ScriptedProvider) -> None:
     configs = [add(ana, own, name=str(number)) for number in range(4)]
     threads = [
         threading.Thread(
-            target=ana.api, args=("PATCH", f"/provider-configs/{one['id']}"), kwargs={"json": {"is_default": True}}
+            target=ana.api, args=("PATCH", f"/provider-configs/{config['id']}"), kwargs={"json": {"is_default": True}}
         )
-        for one in configs
+        for config in configs
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [one["is_default"] for one in ana.api("GET", "/provider-configs")["items"]].count(True) == 1
+    assert [config["is_default"] for config in ana.api("GET", "/provider-configs")["items"]].count(True) == 1
 
 
-def test_a_test_tells_what_is_right_and_what_is_wrong(ana: Client, own: ScriptedProvider) -> None:
+def test_testing_a_provider_reports_success_or_the_error(ana: Client, own: ScriptedProvider) -> None:
     config = add(ana, own)
     fine = ana.api("POST", f"/provider-configs/{config['id']}/test")
     assert (fine["ok"], fine["model_count"]) == (True, 2)
@@ -124,7 +122,7 @@ def test_a_test_tells_what_is_right_and_what_is_wrong(ana: Client, own: Scripted
     assert (kept["model_count"], kept["last_error"]) == (2, wrong["detail"])
 
 
-def test_another_address_asks_for_the_key_again(ana: Client, own: ScriptedProvider) -> None:
+def test_changing_the_address_requires_the_key_again(ana: Client, own: ScriptedProvider) -> None:
     config = add(ana, own)
     elsewhere = {"base_url": "https://elsewhere.example/v1"}
     refused = ana.api("PATCH", f"/provider-configs/{config['id']}", json=elsewhere, expect=422)
@@ -133,7 +131,7 @@ def test_another_address_asks_for_the_key_again(ana: Client, own: ScriptedProvid
     assert (changed["base_url"], changed["key_hint"], changed["model_count"]) == (elsewhere["base_url"], "anot", 0)
 
 
-def test_keys_want_a_fresh_password(ana: Client, own: ScriptedProvider, settings: Settings) -> None:
+def test_changing_keys_requires_a_fresh_password(ana: Client, own: ScriptedProvider, settings: Settings) -> None:
     config = add(ana, own)
     engine = plain_engine(settings)
     with engine.begin() as connection:
@@ -142,16 +140,16 @@ def test_keys_want_a_fresh_password(ana: Client, own: ScriptedProvider, settings
     body = {"provider": "groq", "api_key": "gsk_0123456789"}
     assert ana.api("POST", "/provider-configs", json=body, expect=403)["code"] == "confirmation_needed"
     assert ana.api("PATCH", f"/provider-configs/{config['id']}", json={"api_key": "x" * 20}, expect=403)
-    ana.api("PATCH", f"/provider-configs/{config['id']}", json={"is_default": False})  # no secret, no password
+    ana.api("PATCH", f"/provider-configs/{config['id']}", json={"is_default": False})  # no secret in it
     ana.api("POST", "/session/confirm", json={"password": "correct horse battery"}, expect=204)
     ana.api("POST", "/provider-configs", json=body, expect=201)
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # it is refused before it is stored
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # it is refused before any database access
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"provider": "nobody", "api_key": "x"}, "provider"),
+        ({"provider": "unknown", "api_key": "x"}, "provider"),
         ({"provider": "mistral"}, "api_key"),
         ({"provider": "azure", "api_key": "x"}, "settings.resource"),
         ({"provider": "custom"}, "base_url"),
@@ -162,7 +160,7 @@ def test_keys_want_a_fresh_password(ana: Client, own: ScriptedProvider, settings
         ({"provider": "mistral", "api_key": "x", "settings": {"other": "x"}}, "settings.other"),
     ],
 )
-def test_what_is_missing_or_wrong_is_named(ana: Client, body: dict[str, Any], field: str) -> None:
+def test_a_missing_or_invalid_field_is_named(ana: Client, body: dict[str, Any], field: str) -> None:
     refused = ana.api("POST", "/provider-configs", json=body, expect=422)
     assert refused["errors"][0]["field"] == field
 
@@ -173,11 +171,11 @@ def test_the_same_provider_twice_needs_a_name(ana: Client, own: ScriptedProvider
     assert ana.api("POST", "/provider-configs", json=body, expect=409)["code"] == "provider_config_exists"
 
 
-def test_addresses_inside_the_network_are_not_called_for_people(ana: Client, provider: ScriptedProvider) -> None:
+def test_private_addresses_are_not_called_for_users(ana: Client, provider: ScriptedProvider) -> None:
     config = ana.api("POST", "/provider-configs", json={"provider": "custom", "base_url": provider.url}, expect=201)
-    told = ana.api("POST", f"/provider-configs/{config['id']}/test")
-    assert (told["ok"], told["code"]) == (False, "address_refused")
-    assert "TERTULIA_OUTBOUND_ALLOW=http://127.0.0.1:" in told["detail"]
+    result = ana.api("POST", f"/provider-configs/{config['id']}/test")
+    assert (result["ok"], result["code"]) == (False, "address_refused")
+    assert "TERTULIA_OUTBOUND_ALLOW=http://127.0.0.1:" in result["detail"]
     sent = ana.say(ana.chat(provider="custom", model_name="anything")["id"], "Hello")
     assert ana.finished(sent["run"]["id"])["error"]["code"] == "address_refused"
     assert provider.requests == []
@@ -206,11 +204,11 @@ def test_addresses_inside_the_network_are_not_called_for_people(ana: Client, pro
         ("2002:7f00:1::", False),
     ],
 )
-def test_which_addresses_are_public(address: str, public: bool) -> None:
+def test_only_globally_routable_addresses_are_public(address: str, public: bool) -> None:
     assert is_public(address) is public
 
 
-def test_nobody_waits_for_anothers_silent_provider(
+def test_a_silent_provider_does_not_block_other_users(
     start_server: ServerMaker, provider: ScriptedProvider, sign_in: conftest.SignIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalogue, "FIRST_READ_S", 3600)
@@ -223,20 +221,20 @@ def test_nobody_waits_for_anothers_silent_provider(
         ):
             ana.api("POST", "/provider-configs", json={"provider": "custom", "base_url": f"{origin}/v1"}, expect=201)
             held, _ = silent.accept()
-            # Ana's list is being read now, and never comes. Were anybody to wait for it, Bob's calls would not end.
+            # Ana's list is being read and never arrives. If Bob's calls waited for it, they would not end.
             with held:
                 sent = bob.say(bob.chat()["id"], "Hello")
                 assert bob.finished(sent["run"]["id"])["status"] == "completed"
                 bob.api("GET", "/models")
 
 
-def test_what_one_answer_sets_does_not_go_out_with_anothers_call() -> None:
-    """Calls of different people share a client; a cookie must not tell one provider of another person's call."""
-    brought: list[str] = []
+def test_cookies_of_a_response_are_not_sent_with_later_requests() -> None:
+    """Send no cookies: users share a client, and a cookie would link the calls of one to another."""
+    cookie_headers: list[str] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-        brought.append(next((line for line in head.split("\r\n") if line.startswith("cookie")), ""))
+        cookie_headers.append(next((line for line in head.split("\r\n") if line.startswith("cookie")), ""))
         writer.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: who=ana\r\nContent-Length: 2\r\n\r\n{}")
         await writer.drain()
         writer.close()
@@ -251,17 +249,17 @@ def test_what_one_answer_sets_does_not_go_out_with_anothers_call() -> None:
                     await client.get(origin)
 
     asyncio.run(main())
-    assert brought == [""] * 4
+    assert cookie_headers == [""] * 4
 
 
-def test_a_name_beside_its_provider_fits_where_chats_keep_it(ana: Client) -> None:
+def test_a_provider_name_fits_the_provider_column_of_chats(ana: Client) -> None:
     body = {"provider": "huggingface", "api_key": "hf_0123456789"}
     ana.api("POST", "/provider-configs", json=body | {"name": "n" * 39}, expect=422)
     config = ana.api("POST", "/provider-configs", json=body | {"name": "n" * 38}, expect=201)
     ana.api("PATCH", f"/provider-configs/{config['id']}", json={"name": "n" * 39}, expect=422)
 
 
-def test_the_catalogue_stands_in_where_no_list_was_read(ana: Client) -> None:
+def test_the_catalogue_lists_models_when_the_provider_list_was_not_read(ana: Client) -> None:
     body = {"provider": "anthropic", "api_key": "sk-ant-0123456789", "base_url": "http://127.0.0.1:9/v1"}
     ana.api("POST", "/provider-configs", json=body, expect=201)
     models = [model for model in ana.api("GET", "/models")["items"] if model["provider"] == "anthropic"]
@@ -272,7 +270,7 @@ def test_the_catalogue_stands_in_where_no_list_was_read(ana: Client) -> None:
     assert ana.chat(provider="anthropic", model_name="claude-next")["model_name"] == "claude-next"
 
 
-def test_a_refresh_writes_the_whole_catalogue_and_only_when_it_is_another(session: Session) -> None:
+def test_a_catalogue_refresh_writes_only_when_forced_or_changed(session: Session) -> None:
     session.execute(sa.delete(ProviderModel))
     assert refresh_catalogue(session) == 0
     assert refresh_catalogue(session, is_forced=True) > 500
@@ -280,7 +278,9 @@ def test_a_refresh_writes_the_whole_catalogue_and_only_when_it_is_another(sessio
     assert ("openai", "gpt-4o") in names
 
 
-def test_only_ones_own_providers_are_there(ana: Client, own: ScriptedProvider, sign_in: conftest.SignIn) -> None:
+def test_a_user_sees_no_provider_configs_of_others(
+    ana: Client, own: ScriptedProvider, sign_in: conftest.SignIn
+) -> None:
     config = add(ana, own)
     bob = sign_in("bob")
     assert bob.api("GET", "/provider-configs")["items"] == []
@@ -289,7 +289,7 @@ def test_only_ones_own_providers_are_there(ana: Client, own: ScriptedProvider, s
     bob.api("POST", f"/provider-configs/{config['id']}/test", expect=404)
 
 
-def test_a_provider_that_is_gone_is_told_and_loses_nothing(ana: Client, own: ScriptedProvider) -> None:
+def test_deleting_a_provider_fails_later_runs_and_keeps_messages(ana: Client, own: ScriptedProvider) -> None:
     config = add(ana, own)
     chat = ana.chat(provider="mistral", model_name="mine")
     own.play([Hold(), *words(3)])
@@ -300,7 +300,7 @@ def test_a_provider_that_is_gone_is_told_and_loses_nothing(ana: Client, own: Scr
         time.sleep(0.01)
     ana.api("DELETE", f"/provider-configs/{config['id']}", expect=204)
     own.release()
-    assert ana.finished(first["run"]["id"])["status"] == "completed"  # it had begun with the key
+    assert ana.finished(first["run"]["id"])["status"] == "completed"  # it started with the key
     assert ana.finished(second["run"]["id"])["error"]["code"] == "model_unknown"
     assert [m["content"] for m in ana.api("GET", f"/chats/{chat['id']}/messages")["items"]][1::2] == ["Two", "One"]
 
@@ -313,7 +313,7 @@ def test_rotation_can_be_stopped_at_any_point(ana: Client, own: ScriptedProvider
     engine = plain_engine(settings)
     try:
         require_keys(engine, ring)
-        with Session(engine) as session, session.begin():  # two of five, then it is stopped
+        with Session(engine) as session, session.begin():  # rewrap two of five, then stop
             assert rewrap(session, SEALED[0], ring, after=None, limit=2)[0] == 2
         assert {sealed.split(".")[1] for sealed in stored(settings)} == set(ring.key_ids)
         assert rewrap_secrets(engine, ring, lambda _: None) == 3
@@ -331,7 +331,7 @@ def _ring(old: bytes, new: int) -> KeyRing:
     return KeyRing((bytes(range(32)),) * new + keys)
 
 
-def test_a_sealed_value_opens_in_its_own_place_alone() -> None:
+def test_a_sealed_value_opens_only_in_its_own_place() -> None:
     ring = KeyRing((bytes(32),))
     sealed = ring.seal(b"secret", PLACE)
     assert ring.open(sealed, PLACE) == b"secret"
@@ -350,7 +350,7 @@ def test_a_sealed_value_opens_in_its_own_place_alone() -> None:
         KeyRing((bytes(range(32)),)).open(sealed, PLACE)
 
 
-def test_a_refused_key_is_told_on_the_message(ana: Client, own: ScriptedProvider) -> None:
+def test_a_refused_key_is_reported_on_the_run(ana: Client, own: ScriptedProvider) -> None:
     add(ana, own)
     own.play([Status(401, f"wrong key {KEY}")])
     sent = ana.say(ana.chat(provider="mistral", model_name="mine")["id"], "Hello")

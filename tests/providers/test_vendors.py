@@ -1,4 +1,4 @@
-"""Each vendor, against a fake that speaks its wire as documented: text, thoughts, pictures, tool calls, counts, refusals."""
+"""Test each vendor against a fake of its documented API: text, reasoning, images, tool calls, usage, errors."""
 
 import asyncio
 from dataclasses import replace
@@ -61,7 +61,7 @@ async def ask(adapter: ListingProvider) -> list[ProviderEvent]:
     return [event async for events in adapter.stream(REQUEST) for event in events]
 
 
-def test_there_are_twenty_vendors_and_a_wire_for_each() -> None:
+def test_there_are_over_twenty_vendors_with_a_fake_for_each() -> None:
     assert len(ALL) == len(set(ALL)) > 20
     assert set(WIRES) == set(ALL)
 
@@ -102,7 +102,7 @@ def test_the_request_is_in_the_vendors_form(provider: ScriptedProvider, vendor_i
         assert body["tools"][0]["input_schema"] == WEATHER.parameters
         return
     assert path == "/v1/chat/completions"
-    dialect = vendor.dialect if vendor_id != "openai" else Dialect()  # at an address that a person named
+    dialect = vendor.dialect if vendor_id != "openai" else Dialect()  # at a custom address
     assert body[dialect.max_tokens_field] == 100
     assert ("stream_options" in body) is dialect.has_stream_options
     assert ("frequency_penalty" in body) is ("frequency_penalty" not in dialect.refuses)
@@ -113,9 +113,7 @@ def test_the_request_is_in_the_vendors_form(provider: ScriptedProvider, vendor_i
 
 
 @pytest.mark.parametrize("vendor_id", ALL)
-def test_its_list_of_models_is_read_and_what_does_not_talk_is_left_out(
-    provider: ScriptedProvider, vendor_id: str
-) -> None:
+def test_the_model_list_is_read_without_models_that_cannot_chat(provider: ScriptedProvider, vendor_id: str) -> None:
     wire = WIRES[vendor_id]
     provider.listing = wire.listing
 
@@ -128,7 +126,7 @@ def test_its_list_of_models_is_read_and_what_does_not_talk_is_left_out(
 
 
 @pytest.mark.parametrize("vendor_id", ALL)
-def test_its_refusal_is_told_in_words_and_never_quotes_the_key(provider: ScriptedProvider, vendor_id: str) -> None:
+def test_a_vendor_error_is_explained_without_quoting_the_key(provider: ScriptedProvider, vendor_id: str) -> None:
     status, body, kind = WIRES[vendor_id].refusal
     provider.play([Status(status, body=body)])
     with pytest.raises(ProviderError) as caught:
@@ -136,18 +134,18 @@ def test_its_refusal_is_told_in_words_and_never_quotes_the_key(provider: Scripte
     assert type(caught.value) is kind
     assert BY_ID[vendor_id].display_name in caught.value.detail
     assert KEY not in caught.value.detail
-    said = body[0] if isinstance(body, list) else body
-    error = said.get("error", said) if isinstance(said, dict) else said
-    words = (
+    payload = body[0] if isinstance(body, list) else body
+    error = payload.get("error", payload) if isinstance(payload, dict) else payload
+    message = (
         error
         if isinstance(error, str)
         else next((error[k] for k in ("message", "detail", "Message") if k in error), "")
     )
-    if kind.code not in ("provider_key_refused",) and isinstance(words, str):
-        assert words[:20] in caught.value.detail
+    if kind.code not in ("provider_key_refused",) and isinstance(message, str):
+        assert message[:20] in caught.value.detail
 
 
-def test_a_key_that_a_vendor_quotes_is_taken_out(provider: ScriptedProvider) -> None:
+def test_a_key_quoted_by_a_vendor_is_redacted(provider: ScriptedProvider) -> None:
     provider.play([Status(400, body={"error": {"message": f"bad request by {KEY} and sk-proj-abcdefghijkl"}})])
     with pytest.raises(ProviderError) as caught:
         with_adapter(BY_ID["openai"], provider, ask)
@@ -155,15 +153,15 @@ def test_a_key_that_a_vendor_quotes_is_taken_out(provider: ScriptedProvider) -> 
     assert "sk-proj-abcdefghijkl" not in caught.value.detail
 
 
-def test_calls_that_share_a_number_are_told_apart_by_their_ids(provider: ScriptedProvider) -> None:
-    one = {"index": 0, "id": "a", "function": {"name": "weather", "arguments": "{}"}}
+def test_tool_calls_with_the_same_index_are_distinguished_by_id(provider: ScriptedProvider) -> None:
+    call_delta = {"index": 0, "id": "a", "function": {"name": "weather", "arguments": "{}"}}
     provider.play(
         [
             Raw(
                 encode(
                     [
-                        chunk({"tool_calls": [one]}),
-                        chunk({"tool_calls": [one | {"id": "b"}]}),
+                        chunk({"tool_calls": [call_delta]}),
+                        chunk({"tool_calls": [call_delta | {"id": "b"}]}),
                         chunk({}, "stop"),
                         "[DONE]",
                     ]
@@ -175,7 +173,7 @@ def test_calls_that_share_a_number_are_told_apart_by_their_ids(provider: Scripte
     assert [call.id for call in calls] == ["a", "b"]
 
 
-def test_an_error_within_a_reply_is_told(provider: ScriptedProvider) -> None:
+def test_an_error_inside_a_stream_is_raised(provider: ScriptedProvider) -> None:
     for vendor_id, broken in (
         ("anthropic", {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
         ("cerebras", {"error": {"message": "server busy", "type": "x", "code": "y"}, "status_code": 503}),
@@ -185,7 +183,7 @@ def test_an_error_within_a_reply_is_told(provider: ScriptedProvider) -> None:
             with_adapter(BY_ID[vendor_id], provider, ask)
 
 
-def test_models_of_anthropic_that_refuse_sampling_are_not_sent_it(provider: ScriptedProvider) -> None:
+def test_anthropic_models_that_refuse_temperature_do_not_receive_it(provider: ScriptedProvider) -> None:
     for name, has_temperature in (("claude-opus-4-8", False), ("claude-sonnet-4-5", True)):
         provider.play([Raw(encode(WIRES["anthropic"].chunks))])
 
@@ -196,8 +194,8 @@ def test_models_of_anthropic_that_refuse_sampling_are_not_sent_it(provider: Scri
         assert ("temperature" in provider.requests[-1]) is has_temperature
 
 
-def test_openai_itself_gets_the_newer_name_of_the_token_limit(provider: ScriptedProvider) -> None:
-    """Its reasoning models refuse the older one."""
+def test_openai_receives_max_completion_tokens(provider: ScriptedProvider) -> None:
+    """Send max_completion_tokens: reasoning models refuse max_tokens."""
 
     async def main() -> None:
         async with operator_client(Timeouts()) as client:
@@ -211,7 +209,7 @@ def test_openai_itself_gets_the_newer_name_of_the_token_limit(provider: Scripted
     assert "max_tokens" not in provider.requests[-1]
 
 
-def test_addresses_are_filled_in_from_what_the_vendor_asks_for() -> None:
+def test_base_urls_are_built_from_the_vendor_fields() -> None:
     assert resolve_base_url(BY_ID["azure"], Access(KEY, None, {"resource": "my-company"})) == (
         "https://my-company.openai.azure.com/openai/v1"
     )
@@ -232,12 +230,12 @@ def test_addresses_are_filled_in_from_what_the_vendor_asks_for() -> None:
         "x",
     ],
 )
-def test_an_address_that_cannot_be_is_refused(address: str) -> None:
+def test_an_invalid_base_url_is_refused(address: str) -> None:
     with pytest.raises(ProviderFieldInvalid):
         resolve_base_url(BY_ID["custom"], Access(None, address, {}))
 
 
-def test_what_counts_tokens_itself_is_asked(provider: ScriptedProvider) -> None:
+def test_token_counts_come_from_vendors_that_offer_counting(provider: ScriptedProvider) -> None:
     counted = with_adapter(BY_ID["anthropic"], provider, lambda adapter: adapter.count_tokens("model-a", "word " * 80))
     assert counted == 100
     assert not with_adapter(BY_ID["openai"], provider, _counts)

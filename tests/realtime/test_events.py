@@ -1,4 +1,4 @@
-"""Live updates: told after the commit, once and in order, also to those who were away."""
+"""Test the event stream: changes are delivered after the commit, once and in order, also after a reconnect."""
 
 import time
 from datetime import timedelta
@@ -21,17 +21,17 @@ from tests.fakes.live_server import Client, LiveServer
 from tests.waiting import Listener
 
 
-def test_a_change_is_told_with_what_it_is_now(ana: Client) -> None:
+def test_a_change_event_contains_the_current_state(ana: Client) -> None:
     listener = Listener(ana)
     chat = ana.chat(title="Seen elsewhere")
     listener.wait_for(lambda: ("chat", "created") in listener.changes)
-    # What was committed a moment before the stream began may be told too, as the sign-in.
+    # The stream may also deliver changes committed just before it opened, such as the sign-in.
     data = next(data for _, kind, data in listener.heard if kind == "change" and data["entity"] == "chat")
     assert (data["topic"], data["entity_id"]) == (f"user:{ana.user['id']}", chat["id"])
     assert data["payload"] == chat
 
 
-def test_snapshot_and_events_give_what_a_fresh_snapshot_gives(ana: Client) -> None:
+def test_a_snapshot_plus_events_equals_a_fresh_snapshot(ana: Client) -> None:
     listener = Listener(ana)
     known = {chat["id"]: chat for chat in ana.api("GET", "/chats")["items"]}
     first = ana.chat(title="one")
@@ -51,7 +51,7 @@ def test_snapshot_and_events_give_what_a_fresh_snapshot_gives(ana: Client) -> No
     )
 
 
-def test_who_was_away_gets_everything_since_once_and_in_order(ana: Client) -> None:
+def test_a_resumed_stream_delivers_missed_changes_once_in_order(ana: Client) -> None:
     listener = Listener(ana)
     ana.chat(title="before")
     listener.wait_for(lambda: listener.changes)
@@ -66,13 +66,13 @@ def test_who_was_away_gets_everything_since_once_and_in_order(ana: Client) -> No
 
 
 @pytest.mark.parametrize("wrong", ["nonsense", "99999999-99999999", "1-2-3"])
-def test_an_id_that_cannot_be_resumed_after_says_reload(ana: Client, wrong: str) -> None:
+def test_an_invalid_last_event_id_answers_with_reload(ana: Client, wrong: str) -> None:
     listener = Listener(ana, last_event_id=wrong)
     listener.wait_for(lambda: len(listener.heard) == 2)
     assert [kind for _, kind, _ in listener.heard] == ["ready", "reload"]
 
 
-def test_nobody_hears_of_others(ana: Client, sign_in: SignIn) -> None:
+def test_a_user_receives_no_changes_of_other_users(ana: Client, sign_in: SignIn) -> None:
     bob = sign_in("bob")
     listener = Listener(bob)
     ana.chat()
@@ -99,15 +99,15 @@ def test_the_eleventh_stream_of_a_user_is_refused(ana: Client) -> None:
     assert len(listeners) == 10
 
 
-def test_a_stop_of_the_server_lets_the_streams_go(ana: Client, server: LiveServer) -> None:
+def test_stopping_the_server_closes_the_streams(ana: Client, server: LiveServer) -> None:
     listener = Listener(ana)
     server.stop()
     assert listener.is_closed.wait(5)
 
 
-@pytest.mark.parametrize("engine_kind", ["postgresql"], indirect=True)  # SQLite has one writer: its order is its order
+@pytest.mark.parametrize("engine_kind", ["postgresql"], indirect=True)  # SQLite has only one writer
 def test_a_slow_transaction_is_not_skipped(settings: Settings, alice: Actor, session: Session) -> None:
-    """On PostgreSQL a lower number can become visible after a higher one; a reader must still get both, in one order."""
+    """Deliver both changes in order, although on PostgreSQL a lower number can become visible after a higher one."""
     session.commit()
     engine = plain_engine(settings)
     slow, quick, reader = Session(engine), Session(engine), Session(engine)
@@ -116,18 +116,18 @@ def test_a_slow_transaction_is_not_skipped(settings: Settings, alice: Actor, ses
     _publish(slow, alice, "slow")
     _publish(quick, alice, "quick")
     quick.commit()
-    assert list_changes(reader, before) == []  # the quick one waits for the slow one, which is older
+    assert list_changes(reader, before) == []  # the newer change waits for the older transaction
     reader.rollback()
     slow.commit()
     both = list_changes(reader, before)
     assert [change.entity for change in both] == ["slow", "quick"]
     assert list_changes(reader, both[0].position) == both[1:]
-    for each in (slow, quick, reader):
-        each.close()
+    for opened_session in (slow, quick, reader):
+        opened_session.close()
     engine.dispose()
 
 
-def test_pruning_keeps_what_is_young_and_says_who_must_reload(session: Session, alice: Actor) -> None:
+def test_pruning_keeps_recent_changes_and_older_positions_cannot_resume(session: Session, alice: Actor) -> None:
     for number in range(5):
         _publish(session, alice, f"e{number}")
     session.commit()

@@ -1,4 +1,4 @@
-"""Whatever a provider does, a reply is whole or its failure is told; what is safe is tried again; nothing grows without end."""
+"""Test provider failures: a reply is complete or its error reported, safe requests are retried, sizes are limited."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ WHOLE = (
 
 @pytest.fixture
 def server(start_server: ServerMaker, provider: ScriptedProvider) -> LiveServer:
-    """Impatient with its provider, so that the tests need not be patient."""
+    """Start a server with short provider timeouts, so that the tests are fast."""
     return start_server(
         openai_base_url=provider.url,
         openai_api_key="sk-of-the-operator",
@@ -49,7 +49,7 @@ def server(start_server: ServerMaker, provider: ScriptedProvider) -> LiveServer:
 
 
 def ended(client: Client, run_id: str) -> tuple[str, Any]:
-    """The last event of a run; the stream must end by itself."""
+    """Return the type and data of the last event of a run, after its stream has ended."""
     return client.run_events(run_id)[-1][1:]
 
 
@@ -78,7 +78,9 @@ SCRIPTS: dict[str, tuple[list[Step], str, str]] = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_fault_is_told_or_the_reply_is_whole(ana: Client, provider: ScriptedProvider, name: str) -> None:
+def test_a_provider_failure_is_reported_or_the_reply_is_complete(
+    ana: Client, provider: ScriptedProvider, name: str
+) -> None:
     script, outcome, content = SCRIPTS[name]
     provider.play(script)
     sent = ana.say(ana.chat()["id"], "Hello")
@@ -89,7 +91,7 @@ def test_a_fault_is_told_or_the_reply_is_whole(ana: Client, provider: ScriptedPr
     assert reply["status"] in ("sent", "error")
 
 
-def test_a_provider_that_is_busy_or_away_for_a_moment_is_asked_again(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_temporary_provider_failure_is_retried(ana: Client, provider: ScriptedProvider) -> None:
     for faults in ([[Status(500)]], [[Status(429, headers=(("Retry-After", "1"),))], [Status(503)]], [[Reset()]]):
         provider.play(*faults, [Text("whole"), Finish()])
         sent = ana.say(ana.chat()["id"], "Hello")
@@ -97,12 +99,12 @@ def test_a_provider_that_is_busy_or_away_for_a_moment_is_asked_again(ana: Client
         assert ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "whole"
 
 
-def test_it_is_not_asked_for_ever_and_never_after_the_first_word(ana: Client, provider: ScriptedProvider) -> None:
+def test_retries_are_limited_and_stop_after_the_first_text(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Status(500)], [Status(500)], [Status(500)], [Text("too late"), Finish()])
     sent = ana.say(ana.chat()["id"], "Hello")
     assert ended(ana, sent["run"]["id"])[1]["code"] == "provider_unavailable"
     assert len(provider.requests) == 3
-    provider.play([Text("half"), Reset()])  # before it stands what nobody asked for any more
+    provider.play([Text("half"), Reset()])  # the unused script above is played first
     sent = ana.say(ana.chat()["id"], "Hello")
     ended(ana, sent["run"]["id"])
     provider.play([Text("half"), Raw(b""), Reset()], [Text("twice"), Finish()])
@@ -111,7 +113,7 @@ def test_it_is_not_asked_for_ever_and_never_after_the_first_word(ana: Client, pr
     assert ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "half"
 
 
-def test_a_person_who_stops_a_waiting_retry_is_heard(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_run_waiting_to_retry_can_be_cancelled(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Status(429, headers=(("Retry-After", "15"),))])
     sent = ana.say(ana.chat()["id"], "Hello")
     deadline = time.monotonic() + 5
@@ -123,20 +125,22 @@ def test_a_person_who_stops_a_waiting_retry_is_heard(ana: Client, provider: Scri
     assert time.monotonic() - began < 5
 
 
-# How a stream is read does not know the database.
+# Reading a stream does not depend on the database.
 @pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
-def test_a_connection_cut_at_each_byte_gives_a_told_error_or_the_whole(ana: Client, provider: ScriptedProvider) -> None:
-    """Cut before anything of the reply came, it is safe to ask again; then the provider echoes."""
+def test_a_connection_cut_at_any_byte_gives_an_error_or_the_complete_reply(
+    ana: Client, provider: ScriptedProvider
+) -> None:
+    """Retry if the cut comes before any part of the reply. The provider then echoes the message."""
     chat_ids = [ana.chat()["id"] for _ in range(16)]
     sent: list[dict[str, Any]] = []
     for cut in range(len(WHOLE) + 1):
         provider.play_for(f"cut {cut}", [Raw(WHOLE[:cut]), Reset()])
-        if cut >= len(chat_ids):  # sixteen at a time: more would wait, and twenty may
+        if cut >= len(chat_ids):  # sixteen at a time: more would be queued, and the queue has a limit
             ended(ana, sent[cut - len(chat_ids)]["run"]["id"])
         sent.append(ana.say(chat_ids[cut % len(chat_ids)], f"cut {cut}"))
-    for cut, one in enumerate(sent):
-        kind, data = ended(ana, one["run"]["id"])
-        content = ana.api("GET", f"/messages/{one['reply']['id']}")["content"]
+    for cut, answer in enumerate(sent):
+        kind, data = ended(ana, answer["run"]["id"])
+        content = ana.api("GET", f"/messages/{answer['reply']['id']}")["content"]
         if kind == "run.finished":
             assert data["status"] == "completed"
             assert content in ("Hi you", f"You said: cut {cut}"), (cut, content)
@@ -145,8 +149,8 @@ def test_a_connection_cut_at_each_byte_gives_a_told_error_or_the_whole(ana: Clie
             assert "Hi you".startswith(content), (cut, content)
 
 
-def test_a_reply_without_end_stops_at_its_longest(ana: Client, provider: ScriptedProvider) -> None:
-    """A million tokens: what is stored is a mebibyte, and says that it is not the end."""
+def test_an_endless_reply_is_cut_at_the_size_limit(ana: Client, provider: ScriptedProvider) -> None:
+    """Store one mebibyte of a million tokens, with the finish reason `length`."""
     piece = _delta("tok " * 1000)
     provider.play([*[Raw(piece)] * 1000, Finish()])
     sent = ana.say(ana.chat()["id"], "Tell me everything")
@@ -155,7 +159,7 @@ def test_a_reply_without_end_stops_at_its_longest(ana: Client, provider: Scripte
     assert (reply["finish_reason"], len(reply["content"])) == ("length", 1024 * 1024)
 
 
-def test_a_token_of_a_megabyte_is_taken(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_one_megabyte_token_is_stored(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Raw(_delta("x" * 1_000_000)), Finish()])
     sent = ana.say(ana.chat()["id"], "One token, please")
     assert ended(ana, sent["run"]["id"])[0] == "run.finished"
@@ -166,10 +170,10 @@ def _delta(text: str) -> bytes:
     return b"data: " + json.dumps({"choices": [{"delta": {"content": text}}]}).encode() + b"\n\n"
 
 
-def test_readers_that_leave_at_any_point_find_the_reply_whole(
+def test_readers_that_disconnect_do_not_affect_the_reply(
     ana: Client, provider: ScriptedProvider, server: LiveServer
 ) -> None:
-    """Five hundred leave in the middle of a stream; each reply is whole by its hash afterwards, and each reader can return."""
+    """Disconnect at least 500 readers during a stream, then compare the hash of each stored reply."""
     wanted = hashlib.sha256("".join(f"w{n} " for n in range(60)).encode()).hexdigest()
     runs = []
     for _ in range(10):
@@ -179,7 +183,7 @@ def test_readers_that_leave_at_any_point_find_the_reply_whole(
         while len(provider.requests) < len(runs) and time.monotonic() < deadline:
             time.sleep(0.002)
     faults: list[str] = []
-    left: list[int] = []
+    disconnects: list[int] = []
 
     def leave_often(number: int) -> None:
         with Client(server.url, cookies=dict(ana.cookies)) as reader:
@@ -187,7 +191,7 @@ def test_readers_that_leave_at_any_point_find_the_reply_whole(
                 run = runs[(number + turn) % len(runs)]
                 with reader.stream("GET", f"/runs/{run['run']['id']}/events") as response:
                     if response.status_code == 429:
-                        time.sleep(0.02)  # those who left a moment ago still count until the server has noticed
+                        time.sleep(0.02)  # recent disconnects count until the server notices them
                         continue
                     if response.status_code != 200:
                         faults.append(response.read().decode())
@@ -195,7 +199,7 @@ def test_readers_that_leave_at_any_point_find_the_reply_whole(
                     for lines, _ in enumerate(response.iter_lines()):
                         if lines > (number * 7 + turn * 13) % 90:
                             break
-                    left.append(number)
+                    disconnects.append(number)
 
     threads = [threading.Thread(target=leave_often, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -203,17 +207,17 @@ def test_readers_that_leave_at_any_point_find_the_reply_whole(
     for thread in threads:
         thread.join()
     assert faults == []
-    assert len(left) >= 500
+    assert len(disconnects) >= 500
     for run in runs:
         assert ended(ana, run["run"]["id"])[0] == "run.finished"
         content = ana.api("GET", f"/messages/{run['reply']['id']}")["content"]
         assert hashlib.sha256(content.encode()).hexdigest() == wanted
 
 
-def test_a_run_whose_end_was_not_stored_does_not_stay_for_ever(
+def test_a_run_whose_end_was_not_stored_is_interrupted(
     ana: Client, server: LiveServer, provider: ScriptedProvider
 ) -> None:
-    """As when the disk was full for longer than its end was tried: its lease runs out, and the chat goes on."""
+    """Interrupt a run left in `running`, as by a full disk, once its lease expires. The chat continues."""
     chat = ana.chat()
     sent = ana.say(chat["id"], "Hello")
     ana.finished(sent["run"]["id"])

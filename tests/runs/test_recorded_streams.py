@@ -1,4 +1,4 @@
-"""Recorded streams, which the web's reducer replays too: each is of the closed set, and gives what was stored."""
+"""Check the recorded run streams, which the web reducer also replays: valid events, and the stored text."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A reply from the asking to the last word, over HTTP, with a provider that plays a script."""
+"""Test replies over HTTP with a scripted provider, from the message to the end of the run."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ from tests.fakes.scripted_provider import (
 from tests.waiting import until
 
 
-def test_a_message_is_answered_and_both_are_stored(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_message_and_its_reply_are_stored(ana: Client, provider: ScriptedProvider) -> None:
     chat = ana.chat()
     sent = ana.say(chat["id"], "Good evening")
     assert (sent["message"]["status"], sent["reply"]["status"], sent["run"]["status"]) == (
@@ -59,7 +59,7 @@ def test_a_message_is_answered_and_both_are_stored(ana: Client, provider: Script
     assert provider.requests[0]["_authorization"] == "Bearer sk-of-the-operator"
 
 
-def test_the_stream_tells_everything_in_order_and_ends_once(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_run_stream_delivers_all_events_in_order(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Reasoning("hm, "), Reasoning("well"), *words(40)])
     sent = ana.say(ana.chat()["id"], "Count")
     events = ana.run_events(sent["run"]["id"])
@@ -74,7 +74,7 @@ def test_the_stream_tells_everything_in_order_and_ends_once(ana: Client, provide
     assert finished["content"] == text
 
 
-def test_a_reader_that_comes_late_or_returns_gets_the_whole(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_late_or_resumed_reader_gets_the_complete_reply(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([*words(20)[:-1], Hold(), Text("the end"), Finish()])
     sent = ana.say(ana.chat()["id"], "Count")
     run_id = sent["run"]["id"]
@@ -108,7 +108,7 @@ def test_closing_the_connection_does_not_stop_the_reply(ana: Client, provider: S
     assert reply["content"] == "".join(f"w{n} " for n in range(30))
 
 
-def test_cancel_keeps_what_came(ana: Client, provider: ScriptedProvider) -> None:
+def test_cancelling_keeps_the_received_text(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("So far "), Hold(), Text("never"), Finish()])
     sent = ana.say(ana.chat()["id"], "Go")
     until(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "So far ")
@@ -120,7 +120,7 @@ def test_cancel_keeps_what_came(ana: Client, provider: ScriptedProvider) -> None
     assert ana.run_events(sent["run"]["id"])[-1][2]["status"] == "cancelled"
 
 
-def test_continue_appends_to_the_same_message(ana: Client, provider: ScriptedProvider) -> None:
+def test_continuing_appends_to_the_same_message(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("Once upon "), Hold()], [Text("a time."), Finish()])
     sent = ana.say(ana.chat()["id"], "A story")
     until(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] != "")
@@ -132,12 +132,12 @@ def test_continue_appends_to_the_same_message(ana: Client, provider: ScriptedPro
     reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
     assert (reply["status"], reply["content"]) == ("sent", "Once upon a time.")
     assert reply["sibling_ids"] == [reply["id"]]
-    asked = provider.requests[-1]["messages"]
-    assert asked[-2] == {"role": "assistant", "content": "Once upon "}
-    assert asked[-1]["role"] == "user"
+    messages = provider.requests[-1]["messages"]
+    assert messages[-2] == {"role": "assistant", "content": "Once upon "}
+    assert messages[-1]["role"] == "user"
 
 
-def test_stopping_a_continuation_at_once_loses_nothing(ana: Client, provider: ScriptedProvider) -> None:
+def test_cancelling_a_continuation_immediately_loses_no_text(ana: Client, provider: ScriptedProvider) -> None:
     held: list[Step] = [Hold(), Finish()]
     provider.play([Text("Fifty characters that are stored already, and stay. "), *held], held, held, held, held, held)
     sent = ana.say(ana.chat()["id"], "A story")
@@ -151,7 +151,7 @@ def test_stopping_a_continuation_at_once_loses_nothing(ana: Client, provider: Sc
         assert ana.api("GET", f"/messages/{reply_id}")["content"].startswith(stored)
 
 
-def test_of_several_continuations_at_once_one_runs(ana: Client, provider: ScriptedProvider) -> None:
+def test_only_one_of_concurrent_continuations_runs(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("Once "), Hold()], [Text("more."), Finish()])
     sent = ana.say(ana.chat()["id"], "A story")
     until(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] != "")
@@ -170,7 +170,7 @@ def test_of_several_continuations_at_once_one_runs(ana: Client, provider: Script
     assert sorted(answers) == [201, 409, 409, 409]
 
 
-def test_an_end_that_cannot_be_stored_as_it_was_still_ends_the_run(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_token_count_too_large_to_store_still_ends_the_run(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("fine"), Finish(completion_tokens=2**63)])
     chat = ana.chat()
     sent = ana.say(chat["id"], "Hello")
@@ -179,7 +179,7 @@ def test_an_end_that_cannot_be_stored_as_it_was_still_ends_the_run(ana: Client, 
     assert ana.finished(following["run"]["id"])["status"] == "completed"
 
 
-def test_a_reply_over_one_mebibyte_is_stopped_there(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_reply_is_cut_at_one_mebibyte(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("x" * 1_000_000), Text("y" * 3_000_000), Finish()])
     sent = ana.say(ana.chat()["id"], "Much")
     ana.finished(sent["run"]["id"])
@@ -187,21 +187,21 @@ def test_a_reply_over_one_mebibyte_is_stopped_there(ana: Client, provider: Scrip
     assert (len(reply["content"]), reply["finish_reason"]) == (1024 * 1024, "length")
 
 
-def test_the_beginning_is_told_once_however_early_one_listens(ana: Client, provider: ScriptedProvider) -> None:
+def test_run_started_is_delivered_once_to_an_early_reader(ana: Client, provider: ScriptedProvider) -> None:
     for _ in range(5):
         sent = ana.say(ana.chat()["id"], "Hello")
         kinds = [kind for _, kind, _ in ana.run_events(sent["run"]["id"])]
         assert kinds.count("run.started") == 1
 
 
-def test_an_id_of_one_run_resumes_no_other(ana: Client, provider: ScriptedProvider) -> None:
+def test_an_event_id_of_another_run_resets_the_stream(ana: Client, provider: ScriptedProvider) -> None:
     first, second = (ana.say(ana.chat()["id"], f"chat {number}")["run"]["id"] for number in range(2))
     ids = [event_id for event_id, _, _ in ana.run_events(first)]
     ana.finished(second)
     assert ana.run_events(second, last_event_id=ids[0])[0][1] == "message.reset"
 
 
-def test_regenerate_makes_a_sibling_and_keeps_the_first(ana: Client, provider: ScriptedProvider) -> None:
+def test_regenerating_adds_a_sibling_and_keeps_the_first_reply(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("first"), Finish()], [Text("second"), Finish()])
     chat = ana.chat()
     sent = ana.say(chat["id"], "Choose")
@@ -218,7 +218,7 @@ def test_regenerate_makes_a_sibling_and_keeps_the_first(ana: Client, provider: S
     assert [m["content"] for m in first] == ["first", "Choose"]
 
 
-def test_the_next_message_waits_for_the_reply_before_it(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_message_waits_for_the_reply_before_it(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("one"), Hold(), Finish()], [Text("two"), Finish()])
     chat = ana.chat()
     first = ana.say(chat["id"], "1")
@@ -243,9 +243,7 @@ def test_two_users_do_not_wait_for_each_other(ana: Client, sign_in: SignIn, prov
     assert all(ana.finished(run_id)["status"] == "completed" for run_id in held)
 
 
-def test_the_twenty_first_waiting_run_is_refused_and_nothing_of_it_is_stored(
-    ana: Client, provider: ScriptedProvider
-) -> None:
+def test_the_twenty_first_queued_run_is_refused_and_not_stored(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text("held"), Hold(), Finish()])
     chat = ana.chat()
     ana.say(chat["id"], "first")
@@ -260,7 +258,7 @@ def test_the_twenty_first_waiting_run_is_refused_and_nothing_of_it_is_stored(
     provider.release()
 
 
-def test_errors_of_the_provider_are_told_and_kept(ana: Client, provider: ScriptedProvider) -> None:
+def test_provider_errors_are_reported_and_stored(ana: Client, provider: ScriptedProvider) -> None:
     scripts: list[tuple[list[Step], str]] = [
         ([Status(401)], "provider_key_refused"),
         ([Status(429, headers=(("Retry-After", "21"),))], "provider_rate_limited"),
@@ -278,19 +276,21 @@ def test_errors_of_the_provider_are_told_and_kept(ana: Client, provider: Scripte
         assert reply["content"] == ("half" if Text("half") in script else "")
 
 
-def test_an_over_long_chat_is_sent_shorter_and_says_so(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_chat_longer_than_the_window_is_truncated_and_counts_left_out_messages(
+    ana: Client, provider: ScriptedProvider
+) -> None:
     chat = ana.chat()
     ana.api("PATCH", f"/chats/{chat['id']}", json={"context_window_size": 512, "system_prompt": "Be brief."})
     for number in range(6):
         ana.say(chat["id"], f"{number} " + "x" * 300, reply=False)
     sent = ana.say(chat["id"], "And now?")
     ana.finished(sent["run"]["id"])
-    asked = provider.requests[-1]["messages"]
-    assert (asked[0]["role"], asked[-1]["content"]) == ("system", "And now?")
-    assert ana.api("GET", f"/messages/{sent['reply']['id']}")["left_out"] == 6 - (len(asked) - 2)
+    messages = provider.requests[-1]["messages"]
+    assert (messages[0]["role"], messages[-1]["content"]) == ("system", "And now?")
+    assert ana.api("GET", f"/messages/{sent['reply']['id']}")["left_out"] == 6 - (len(messages) - 2)
 
 
-def test_a_request_that_the_provider_finds_too_long_is_made_shorter(ana: Client, provider: ScriptedProvider) -> None:
+def test_a_request_too_long_for_the_provider_is_truncated_and_retried(ana: Client, provider: ScriptedProvider) -> None:
     too_long = [Status(400, "context is too long", "context_length_exceeded")]
     provider.play(too_long, [Text("fits"), Finish()])
     chat = ana.chat()
@@ -301,7 +301,7 @@ def test_a_request_that_the_provider_finds_too_long_is_made_shorter(ana: Client,
     assert len(provider.requests[1]["messages"]) < len(provider.requests[0]["messages"])
 
 
-def test_a_run_left_behind_by_a_dead_process_is_interrupted_with_its_text(
+def test_a_run_of_a_dead_process_is_interrupted_and_keeps_its_text(
     ana: Client, server: LiveServer, provider: ScriptedProvider, start_server, settings
 ) -> None:
     from sqlalchemy.orm import Session
@@ -313,7 +313,7 @@ def test_a_run_left_behind_by_a_dead_process_is_interrupted_with_its_text(
     sent = ana.say(ana.chat()["id"], "Hello")
     until(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "before the crash")
     engine = plain_engine(settings)
-    with Session(engine) as session:  # as if the lease's holder had died: its lease runs out, and nobody renews it
+    with Session(engine) as session:  # simulate a dead process: the lease has expired
         run = session.get_one(Run, sent["run"]["id"])
         run.lease_owner, run.lease_expires_at = "dead", run.created_at
         session.commit()
@@ -326,7 +326,7 @@ def test_a_run_left_behind_by_a_dead_process_is_interrupted_with_its_text(
     reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
     assert (reply["status"], reply["content"]) == ("interrupted", "before the crash")
     provider.release()
-    time.sleep(0.3)  # the old holder notices now that the lease is lost, and must not write
+    time.sleep(0.3)  # the old process notices that the lease is lost, and must not write
     assert ana.api("GET", f"/messages/{sent['reply']['id']}")["status"] == "interrupted"
 
 
@@ -338,7 +338,7 @@ def test_a_slow_reply_is_stored_each_second(ana: Client, provider: ScriptedProvi
     provider.release()
 
 
-def test_four_of_a_person_run_at_once_and_nobody_waits_for_anothers_provider(
+def test_four_runs_of_a_user_execute_at_once_without_blocking_other_users(
     ana: Client, provider: ScriptedProvider, sign_in: SignIn
 ) -> None:
     bob = sign_in("bob")
@@ -348,22 +348,22 @@ def test_four_of_a_person_run_at_once_and_nobody_waits_for_anothers_provider(
     deadline = time.monotonic() + 10
     while len(provider.requests) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
-    states = [ana.api("GET", f"/runs/{one['run']['id']}")["status"] for one in sent]
+    states = [ana.api("GET", f"/runs/{answer['run']['id']}")["status"] for answer in sent]
     assert states == ["running"] * 4 + ["queued"] * 2
     other = bob.say(bob.chat()["id"], "Hello")
     assert bob.finished(other["run"]["id"])["status"] == "completed"
     provider.release()
-    assert [ana.finished(one["run"]["id"])["status"] for one in sent] == ["completed"] * 6
+    assert [ana.finished(answer["run"]["id"])["status"] for answer in sent] == ["completed"] * 6
 
 
-def test_however_many_wait_all_begin_that_may(
+def test_all_queued_runs_within_the_limits_start(
     server: LiveServer,
     ana: Client,
     provider: ScriptedProvider,
     sign_in: SignIn,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """More than one claim takes at once, and more of one person than a claim looks at: nothing else need happen."""
+    """Queue more runs than one claim takes. A single wake-up starts all that the limits allow."""
     for module in (claims, executor):
         monkeypatch.setattr(module, "MAX_CLAIMED", 1)
     provider.default = [Text("held"), Hold(), Finish()]
@@ -377,5 +377,5 @@ def test_however_many_wait_all_begin_that_may(
     server.call(server.app.state.services.get(Database).write(lambda session: wake(session, RUNS)))
     until(lambda: provider.open_streams == 17)
     provider.release()
-    for client, one in [(bob, other), *((ana, one) for one in sent)]:
-        assert client.finished(one["run"]["id"])["status"] == "completed"
+    for client, answer in [(bob, other), *((ana, answer) for answer in sent)]:
+        assert client.finished(answer["run"]["id"])["status"] == "completed"

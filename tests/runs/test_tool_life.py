@@ -1,4 +1,4 @@
-"""The life of tool calls under any order of what can happen to them, on both engines."""
+"""Test the life cycle of tool calls under random orders of events, on both databases."""
 
 from collections import Counter
 from datetime import timedelta
@@ -44,7 +44,7 @@ from tests.fakes.tools import Recorder
 LIMIT = Decimal("0.50")
 COSTS = ("0", "0.10", "0.20", "0.30")
 ENDED = tuple(status for status in ToolStatus if status not in OPEN)
-# Where each status may go; what has ended stays as it is.
+# The allowed next statuses. An ended call keeps its status.
 NEXT = {
     "pending": {"approved", "denied", "cancelled", "timeout"},
     "approved": {"executing", "cancelled", "failed"},
@@ -53,7 +53,7 @@ NEXT = {
 
 
 class Life(RuleBasedStateMachine):
-    """Two who decide, a process that executes and may die, time that runs out, and a limit of cost."""
+    """Random decisions, executions, process deaths, expiries and cancellations, under an hourly cost limit."""
 
     session: Session
 
@@ -63,8 +63,8 @@ class Life(RuleBasedStateMachine):
         self.alice = make_user(session, username=new_id())
         put_auto_approval(session, self.alice, AutoApprovalUpdate(max_cost_per_hour=LIMIT), lambda _session, _actor: {})
         chat_id = make_chat(session, owner=self.alice)
-        asked = add_message(session, chat_id, "Do it", owner=self.alice)
-        reply = add_message(session, chat_id, "", owner=self.alice, is_reply=True, after=asked)
+        question = add_message(session, chat_id, "Do it", owner=self.alice)
+        reply = add_message(session, chat_id, "", owner=self.alice, is_reply=True, after=question)
         self.run_id = RunId(new_id())
         self.run_ref = RunRef(chat_id, reply, self.run_id, self.alice.user_id, self.alice.user_id)
         session.add(
@@ -96,8 +96,8 @@ class Life(RuleBasedStateMachine):
     def ask(self, cost: str) -> None:
         arguments: dict[str, Any] = {"cost": cost}
         call = ToolCall(new_id(), "record", "{}")
-        asked = ProposedCall(call, self.offered, arguments, estimated=self.offered.tool.estimate_cost(arguments))
-        record_calls(self.session, self.run_ref, 1, [asked])
+        proposed = ProposedCall(call, self.offered, arguments, estimated=self.offered.tool.estimate_cost(arguments))
+        record_calls(self.session, self.run_ref, 1, [proposed])
         if "pending" in self._statuses().values():  # as the process that runs it does
             self._set_run(RunStatus.AWAITING_APPROVAL)
 
@@ -109,14 +109,14 @@ class Life(RuleBasedStateMachine):
     def one_approves(self, place: int, edits: bool) -> None:
         call_id = self._some(place)
         was = self.known[call_id]
-        wish = Approve(parameters={"cost": "0", "text": "edited"} if edits else None)
+        decision = Approve(parameters={"cost": "0", "text": "edited"} if edits else None)
         try:
-            read = approve(self.session, self.alice, call_id, wish, lambda *_: ToolSet([self.offered]))
+            approved = approve(self.session, self.alice, call_id, decision, lambda *_: ToolSet([self.offered]))
         except AlreadyDecided:
             assert was != "pending"
             return
-        assert (was, read["status"]) == ("pending", "approved")
-        assert (read["edited_parameters"] is not None) == edits
+        assert (was, approved["status"]) == ("pending", "approved")
+        assert (approved["edited_parameters"] is not None) == edits
 
     @precondition(lambda self: self.known)
     @rule(place=st.integers(0, 50))
@@ -175,7 +175,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def the_run_is_cancelled_and_continued(self) -> None:
         request_cancel(self.session, self.alice, self.run_id)
-        assert not [one for one in self._statuses().values() if one in NEXT]
+        assert not [status for status in self._statuses().values() if status in NEXT]
         self._set_run(RunStatus.QUEUED)
 
     @invariant()
@@ -187,7 +187,7 @@ class Life(RuleBasedStateMachine):
             before = self.known.get(call_id)
             if before is not None and before != status:
                 reachable = NEXT.get(before, set()) | {
-                    two for one in NEXT.get(before, set()) for two in NEXT.get(one, ())
+                    second for first in NEXT.get(before, set()) for second in NEXT.get(first, ())
                 }
                 assert status in reachable, (before, status)
         self.known = now
@@ -220,7 +220,7 @@ class Life(RuleBasedStateMachine):
         assert total == entered
 
 
-def test_whatever_happens_in_any_order_no_call_runs_twice_or_costs_too_much(session: Session) -> None:
+def test_no_order_of_events_runs_a_call_twice_or_exceeds_the_cost_limit(session: Session) -> None:
     class Here(Life):
         pass
 

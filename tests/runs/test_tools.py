@@ -1,4 +1,4 @@
-"""Models call tools: decided by rules or by the person, executed once, told to the model, and recorded whole."""
+"""Test tool calls: rules, approvals, single execution, results for the model, costs and records."""
 
 import gzip
 from collections.abc import Sequence
@@ -50,14 +50,14 @@ def ask(client: Client, content: str = "Do it", **settings: Any) -> dict[str, An
 
 
 def pending(client: Client, count: int = 1) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
 
     def are_there() -> bool:
-        found[:] = client.api("GET", "/tool-executions", params={"status": "pending"})["items"]
-        return len(found) == count
+        calls[:] = client.api("GET", "/tool-executions", params={"status": "pending"})["items"]
+        return len(calls) == count
 
     until(are_there)
-    return found
+    return calls
 
 
 def calls_of(client: Client, sent: dict[str, Any]) -> list[dict[str, Any]]:
@@ -65,8 +65,8 @@ def calls_of(client: Client, sent: dict[str, Any]) -> list[dict[str, Any]]:
     return items
 
 
-def decide(client: Client, call: dict[str, Any], what: str = "approve", expect: int = 200, **body: Any) -> Any:
-    return client.api("POST", f"/tool-executions/{call['id']}/{what}", json=body, expect=expect)
+def decide(client: Client, call: dict[str, Any], decision: str = "approve", expect: int = 200, **body: Any) -> Any:
+    return client.api("POST", f"/tool-executions/{call['id']}/{decision}", json=body, expect=expect)
 
 
 def waits(client: Client, sent: dict[str, Any]) -> None:
@@ -78,10 +78,10 @@ def allow(client: Client, **changes: Any) -> None:
     client.api("PUT", "/auto-approval-settings", json=rules)
 
 
-def test_a_call_waits_for_the_person_and_the_run_goes_on_with_its_result(
+def test_a_call_waits_for_approval_and_the_run_continues_with_its_result(
     ana: Client, provider: ScriptedProvider, recorder: Recorder
 ) -> None:
-    """S001-054 S001-067: detected, approved, executing, completed, each with its time."""
+    """Record the times of the request, approval, execution and completion (conformance S001-054, S001-067)."""
     provider.play(calling(Call("record", {"text": "hi"}), text="I will look. "), [Text("It says hi."), Finish()])
     sent = ask(ana)
     (call,) = pending(ana)
@@ -109,18 +109,18 @@ def test_a_call_waits_for_the_person_and_the_run_goes_on_with_its_result(
     assert [part["type"] for part in reply["parts"]] == ["text", "tool_call", "text"]
     assert reply["content"].split() == ["I", "will", "look.", "It", "says", "hi."]
     assert reply["status"] == "sent"
-    asked = provider.requests[-1]["messages"]
-    assert [message["role"] for message in asked] == ["system", "user", "assistant", "tool"]
-    assert asked[2]["tool_calls"][0]["function"] == {"name": "record", "arguments": '{"text":"hi"}'}
-    assert asked[3]["content"] == '<tool_result from="untrusted">\ndone: hi\n</tool_result>'
+    messages = provider.requests[-1]["messages"]
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "tool"]
+    assert messages[2]["tool_calls"][0]["function"] == {"name": "record", "arguments": '{"text":"hi"}'}
+    assert messages[3]["content"] == '<tool_result from="untrusted">\ndone: hi\n</tool_result>'
     assert {tool["function"]["name"] for tool in provider.requests[0]["tools"]} == set(ALL)
-    # Both requests are counted, and one reply.
+    # Both requests are counted, but only one reply.
     assert (reply["usage"]["input_tokens"], reply["usage"]["output_tokens"]) == (14, 10)
     usage = ana.api("GET", "/usage", params={"group_by": "model"})
     assert (usage["total"]["replies"], usage["total"]["total_tokens"]) == (1, 24)
 
 
-def test_what_followers_see_is_the_same_however_they_come(ana: Client, provider: ScriptedProvider) -> None:
+def test_live_and_replayed_streams_contain_the_call_and_the_whole_text(ana: Client, provider: ScriptedProvider) -> None:
     provider.play(calling(Call("record", {"text": "hi"}), text="First. "), [Text("Then."), Finish()])
     sent = ask(ana)
     (call,) = pending(ana)
@@ -145,7 +145,7 @@ def test_what_followers_see_is_the_same_however_they_come(ana: Client, provider:
     assert [kind for _, kind, _ in again if kind == "tool.requested"] == ["tool.requested"]
 
 
-def test_what_rules_allow_runs_unasked_and_what_they_refuse_is_told(
+def test_rules_allow_or_refuse_calls_without_asking(
     ana: Client, provider: ScriptedProvider, recorder: Recorder
 ) -> None:
     allow(
@@ -157,8 +157,8 @@ def test_what_rules_allow_runs_unasked_and_what_they_refuse_is_told(
     )
     sent = ask(ana)
     assert ana.finished(sent["run"]["id"])["status"] == "completed"
-    told = [(call["tool_name"], call["status"], call["reason"], call["decision"]) for call in calls_of(ana, sent)]
-    assert told == [
+    outcomes = [(call["tool_name"], call["status"], call["reason"], call["decision"]) for call in calls_of(ana, sent)]
+    assert outcomes == [
         ("record", "completed", "allowed", "rule"),
         ("other", "denied", "never", "rule"),
         ("nothing", "denied", "unknown_tool", "rule"),
@@ -170,7 +170,7 @@ def test_what_rules_allow_runs_unasked_and_what_they_refuse_is_told(
     assert recorder.calls == [{"text": "ok then"}]
 
 
-def test_several_calls_of_a_step_are_decided_alone_and_the_last_decision_goes_on(
+def test_calls_of_a_step_are_decided_separately_and_the_last_decision_resumes_the_run(
     ana: Client, provider: ScriptedProvider, recorder: Recorder
 ) -> None:
     provider.play(
@@ -192,10 +192,10 @@ def test_several_calls_of_a_step_are_decided_alone_and_the_last_decision_goes_on
     assert results[1] == "[The person refused this call. They say: Not that one.]"
     assert results[2].startswith("[The person changed the arguments")
     sent_calls = provider.requests[-1]["messages"][2]["tool_calls"]
-    assert [one["function"]["arguments"] for one in sent_calls] == ['{"text":"a"}', '{"text":"b"}', '{"text":"C"}']
+    assert [call["function"]["arguments"] for call in sent_calls] == ['{"text":"a"}', '{"text":"b"}', '{"text":"C"}']
 
 
-def test_a_decision_stands_and_only_whoever_asked_decides(
+def test_a_decision_is_final_and_only_the_requester_decides(
     ana: Client, sign_in: SignIn, provider: ScriptedProvider
 ) -> None:
     provider.play(calling(Call("record", {"text": "a"})), [Text("So."), Finish()])
@@ -205,8 +205,8 @@ def test_a_decision_stands_and_only_whoever_asked_decides(
     decide(bob, call, expect=404)
     body = {"shared_with_username": "bob", "permissions": {"can_write": True}}
     ana.api("POST", f"/chats/{call['chat_id']}/shares", json=body, expect=201)
-    for what in ("approve", "deny", "cancel"):
-        assert decide(bob, call, what, expect=403)["code"] == "not_yours_to_decide"
+    for action in ("approve", "deny", "cancel"):
+        assert decide(bob, call, action, expect=403)["code"] == "not_yours_to_decide"
     wrong = decide(ana, call, parameters={"text": 1}, expect=422)
     assert wrong["code"] == "arguments_invalid"
     decide(ana, call, "deny")
@@ -233,13 +233,13 @@ def test_an_approval_is_remembered_for_the_chat_or_always(
     provider.play(calling(Call("record", {})), [Text("Elsewhere."), Finish()])
     elsewhere = ask(ana)
     (call,) = pending(ana)
-    assert call["reason"] == "not_allowed"  # known by now, and allowed in the other chat alone
+    assert call["reason"] == "not_allowed"  # no longer new, but allowed only in the other chat
     decide(ana, call, remember="always")
     ana.finished(elsewhere["run"]["id"])
     provider.play(calling(Call("record", {})), [Text("Anywhere."), Finish()])
     assert ana.finished(ask(ana)["run"]["id"])["status"] == "completed"
     assert len(recorder.calls) == 4
-    # A copy of the chat, and the chat once it is shared, let nothing happen unasked.
+    # Copying or sharing the chat clears its automatic approvals.
     copy = ana.api("POST", f"/messages/{sent['reply']['id']}/fork", expect=201)
     assert ana.api("GET", f"/chats/{copy['id']}/auto-approval")["specific_tools"] == {}
     (copied,) = ana.api("GET", f"/chats/{copy['id']}/tool-executions")["items"]
@@ -253,9 +253,7 @@ def test_an_approval_is_remembered_for_the_chat_or_always(
     assert ana.api("GET", f"/chats/{sent['message']['chat_id']}/auto-approval")["specific_tools"] == {}
 
 
-def test_tools_fail_in_their_ways_and_the_run_goes_on(
-    ana: Client, provider: ScriptedProvider, recorder: Recorder
-) -> None:
+def test_failing_tools_do_not_end_the_run(ana: Client, provider: ScriptedProvider, recorder: Recorder) -> None:
     allow(ana)
     provider.play(
         calling(Call("record", {"do": "refuse"}), Call("record", {"do": "crash"}), Call("record", {"do": "flood"})),
@@ -275,12 +273,12 @@ def test_tools_fail_in_their_ways_and_the_run_goes_on(
     assert flooded["result"]["content"] is None
     whole = ana.api("GET", f"/tool-executions/{flooded['id']}")
     assert len(whole["result"]["content"]) == 256 * 1024 - 2
-    # The model is told as much as fits its window of 8,192 tokens.
+    # The results sent to the model fit its window of 8,192 tokens.
     assert sum(len(message["content"]) for message in provider.requests[-1]["messages"]) < 8192 * 4
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what is tried here knows no database
-def test_a_call_that_takes_too_long_is_stopped(start_server: ServerMaker, provider: ScriptedProvider) -> None:
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # this does not depend on the database
+def test_a_call_that_exceeds_its_timeout_is_stopped(start_server: ServerMaker, provider: ScriptedProvider) -> None:
     slow = Recorder("slow", timeout_s=0.05)
     server = start_server(tools=[slow], openai_base_url=provider.url, openai_api_key="sk", provider_connect_s=30.0)
     with closing(signed_in(server)) as ana:
@@ -308,7 +306,7 @@ def signed_in(server: LiveServer) -> Client:
     return client
 
 
-def test_a_running_call_is_cancelled_and_the_run_goes_on(
+def test_cancelling_a_running_call_lets_the_run_continue(
     ana: Client, provider: ScriptedProvider, recorder: Recorder
 ) -> None:
     allow(ana)
@@ -323,7 +321,7 @@ def test_a_running_call_is_cancelled_and_the_run_goes_on(
     assert "may have had its effect" in calls_of(ana, sent)[0]["error_message"]
 
 
-def test_cancelling_the_run_stops_what_runs_and_what_waits(
+def test_cancelling_a_run_cancels_its_running_and_pending_calls(
     ana: Client, provider: ScriptedProvider, recorder: Recorder
 ) -> None:
     allow(ana)
@@ -334,7 +332,7 @@ def test_cancelling_the_run_stops_what_runs_and_what_waits(
     until(lambda: ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "cancelled")
     assert {call["status"] for call in calls_of(ana, sent)} == {"cancelled"}
     assert recorder.cancelled == 1
-    # One that waits for a decision ends at once, and what was said stays.
+    # A run that awaits a decision ends immediately and keeps its text.
     provider.play(calling(Call("other", {}), text="Let me see."))
     waiting = ana.say(sent["message"]["chat_id"], "again")
     waits(ana, waiting)
@@ -342,7 +340,7 @@ def test_cancelling_the_run_stops_what_runs_and_what_waits(
     assert ana.api("GET", f"/runs/{waiting['run']['id']}")["status"] == "cancelled"
     assert calls_of(ana, waiting)[0]["status"] == "cancelled"
     assert ana.api("GET", f"/messages/{waiting['reply']['id']}")["content"] == "Let me see."
-    # It goes on where it stopped: the model is told that nothing came of the call.
+    # Continuing tells the model that the call was cancelled.
     provider.play([Text("Without it, then."), Finish()])
     more = ana.api("POST", f"/messages/{waiting['reply']['id']}/continue", expect=201)
     ana.finished(more["run"]["id"])
@@ -351,24 +349,22 @@ def test_cancelling_the_run_stops_what_runs_and_what_waits(
     assert provider.requests[-1]["messages"][-1]["content"] == "[cancelled: Cancelled.]"
 
 
-def test_a_model_that_never_stops_calling_is_stopped_at_25_calls(
-    ana: Client, provider: ScriptedProvider, recorder: Recorder
-) -> None:
+def test_a_run_fails_after_25_tool_calls(ana: Client, provider: ScriptedProvider, recorder: Recorder) -> None:
     allow(ana)
     provider.default = calling(Call("record", {"text": "a"}), Call("record", {"text": "b"}))
     sent = ask(ana)
     run = ana.finished(sent["run"]["id"])
     assert (run["status"], run["error"]["code"]) == ("failed", "too_many_tool_calls")
     assert len(recorder.calls) == 25
-    made = calls_of(ana, sent)
-    assert [call["reason"] for call in made[24:]] == ["allowed", "too_many_calls"]
+    calls = calls_of(ana, sent)
+    assert [call["reason"] for call in calls[24:]] == ["allowed", "too_many_calls"]
     provider.default = None
     provider.play([Text("That was enough."), Finish()])
     more = ana.api("POST", f"/messages/{sent['reply']['id']}/continue", expect=201)
     assert ana.finished(more["run"]["id"])["status"] == "completed"
 
 
-def test_what_carries_anothers_words_out_is_asked_about_whatever_is_allowed(
+def test_a_call_that_sends_untrusted_text_out_needs_approval(
     ana: Client, provider: ScriptedProvider, recorder: Recorder
 ) -> None:
     allow(ana)
@@ -386,7 +382,7 @@ def test_what_carries_anothers_words_out_is_asked_about_whatever_is_allowed(
     ana.finished(sent["run"]["id"])
 
 
-def test_costs_are_set_aside_settled_and_held_to_the_limits(
+def test_tool_costs_are_reserved_settled_and_limited(
     ana: Client, server: LiveServer, provider: ScriptedProvider, recorder: Recorder
 ) -> None:
     allow(ana, max_cost_per_tool="0.50", max_cost_per_hour="1.20")
@@ -399,8 +395,10 @@ def test_costs_are_set_aside_settled_and_held_to_the_limits(
     )
     sent = ask(ana)
     ana.finished(sent["run"]["id"])
-    told = [(call["parameters"]["cost"], call["status"], call["reason"], call["cost"]) for call in calls_of(ana, sent)]
-    assert told == [
+    outcomes = [
+        (call["parameters"]["cost"], call["status"], call["reason"], call["cost"]) for call in calls_of(ana, sent)
+    ]
+    assert outcomes == [
         ("0.51", "denied", "cost_per_tool", None),
         ("0.50", "completed", "allowed", "0.500000"),
         ("unknown", "completed", "allowed", "0.500000"),
@@ -415,27 +413,27 @@ def test_costs_are_set_aside_settled_and_held_to_the_limits(
     with Session(engine) as session:
         assert find_wrong_totals(session) == []
     engine.dispose()
-    # A deleted chat gives nothing of the limit back.
+    # Deleting the chat does not reduce the amount spent.
     ana.api("DELETE", f"/chats/{chat['id']}", expect=204)
     assert ana.api("GET", "/auto-approval-settings")["spent_this_hour"] == "1.200000"
 
 
-def test_thirty_two_calls_at_once_never_spend_more_than_the_limit(
+def test_concurrent_calls_never_exceed_the_cost_limit(
     ana: Client, provider: ScriptedProvider, recorder: Recorder
 ) -> None:
     allow(ana, max_cost_per_hour="1.00")
     provider.play(*[calling(*[Call("record", {"do": "pause", "cost": "0.09"})] * 8)] * 4)
     sent = [ask(ana, f"chat {number}") for number in range(4)]
-    for one in sent:
-        ana.finished(one["run"]["id"])
-    made = [call for one in sent for call in calls_of(ana, one)]
-    assert len(made) == 32
+    for answer in sent:
+        ana.finished(answer["run"]["id"])
+    calls = [call for answer in sent for call in calls_of(ana, answer)]
+    assert len(calls) == 32
     assert len(recorder.calls) == 11
     assert recorder.most_running > 1
     assert ana.api("GET", "/auto-approval-settings")["spent_this_hour"] == "0.990000"
 
 
-def test_a_run_that_waits_outlives_the_server_and_goes_on_elsewhere(
+def test_a_run_awaiting_approval_continues_after_a_restart(
     start_server: ServerMaker, provider: ScriptedProvider
 ) -> None:
     tool = Recorder()
@@ -457,10 +455,10 @@ def test_a_run_that_waits_outlives_the_server_and_goes_on_elsewhere(
     assert tool.calls == [{"text": "x"}]
 
 
-def test_a_call_that_a_dead_process_left_is_not_run_again(
+def test_a_call_of_a_dead_process_is_not_repeated_without_approval(
     start_server: ServerMaker, provider: ScriptedProvider
 ) -> None:
-    """Whether it had its effect nobody knows: it says so, and the same asked anew is asked about."""
+    """Mark the call `outcome_unknown`. The same call, proposed again, needs approval."""
     tool = Recorder()
     options: dict[str, Any] = {"tools": [tool], "openai_base_url": provider.url, "openai_api_key": "sk"}
     first = start_server(**options, provider_connect_s=30.0)
@@ -475,7 +473,7 @@ def test_a_call_that_a_dead_process_left_is_not_run_again(
     first.stop()
     engine = plain_engine(first.settings)
     with Session(engine) as session:
-        # As a process leaves it that dies between the approval and the result.
+        # Simulate a process that died between approval and result.
         session.execute(
             sa.update(ToolExecution).values(status="executing", approved_at=clock.now(), executed_at=clock.now())
         )
@@ -487,20 +485,24 @@ def test_a_call_that_a_dead_process_left_is_not_run_again(
     provider.play(calling(Call("record", {"cost": "0.25"})), [Text("Once."), Finish()])
     second = start_server(**options, provider_connect_s=30.0)
     with Client(second.url, cookies=cookies) as ana:
-        (asked_anew,) = pending(ana)
-        assert asked_anew["reason"] == "outcome_unknown"
-        lost = next(one for one in calls_of(ana, sent) if one["id"] == call["id"])
-        assert (lost["status"], lost["error_code"], lost["cost"]) == ("failed", "outcome_unknown", "0.250000")
+        (second_call,) = pending(ana)
+        assert second_call["reason"] == "outcome_unknown"
+        first_call = next(item for item in calls_of(ana, sent) if item["id"] == call["id"])
+        assert (first_call["status"], first_call["error_code"], first_call["cost"]) == (
+            "failed",
+            "outcome_unknown",
+            "0.250000",
+        )
         assert tool.calls == []
-        decide(ana, asked_anew)
+        decide(ana, second_call)
         ana.finished(sent["run"]["id"])
     assert len(tool.calls) == 1
 
 
-def test_what_nobody_decides_about_expires_and_the_run_goes_on(
+def test_an_undecided_call_expires_and_the_run_continues(
     ana: Client, server: LiveServer, provider: ScriptedProvider
 ) -> None:
-    provider.play(calling(Call("record", {})), [Text("Nobody answered."), Finish()])
+    provider.play(calling(Call("record", {})), [Text("No answer."), Finish()])
     sent = ask(ana)
     (call,) = pending(ana)
     waits(ana, sent)
@@ -522,7 +524,7 @@ def test_what_nobody_decides_about_expires_and_the_run_goes_on(
     assert calls_of(ana, sent)[0]["error_code"] == "approval_expired"
 
 
-def test_a_writer_in_anothers_chat_gets_nothing_of_what_its_owner_allows(
+def test_a_writer_in_a_shared_chat_does_not_use_the_rules_of_its_owner(
     ana: Client, sign_in: SignIn, server: LiveServer, provider: ScriptedProvider, recorder: Recorder
 ) -> None:
     bob = sign_in("bob")
@@ -539,7 +541,7 @@ def test_a_writer_in_anothers_chat_gets_nothing_of_what_its_owner_allows(
     assert recorder.calls == []
     decide(bob, call, remember="chat")
     bob.finished(sent["run"]["id"])
-    # What may happen unasked in Ana's chat is hers to say.
+    # Only Ana decides what runs automatically in her chat.
     engine = plain_engine(server.settings)
     with Session(engine) as session:
         stored = session.scalars(sa.select(Chat.auto_approval).where(Chat.id == chat["id"])).one()
@@ -548,7 +550,7 @@ def test_a_writer_in_anothers_chat_gets_nothing_of_what_its_owner_allows(
     assert [rule.rule for rule in stored.specific_tools["record"]] == ["ask"]
 
 
-def test_history_and_sums_tell_what_each_tool_did(ana: Client, provider: ScriptedProvider) -> None:
+def test_call_history_and_tool_usage_list_each_tool(ana: Client, provider: ScriptedProvider) -> None:
     allow(ana)
     provider.play(
         calling(
@@ -559,23 +561,23 @@ def test_history_and_sums_tell_what_each_tool_did(ana: Client, provider: Scripte
     sent = ask(ana)
     decide(ana, pending(ana)[0])
     ana.finished(sent["run"]["id"])
-    usage = {one["tool_name"]: one for one in ana.api("GET", "/tools/usage")["items"]}
+    usage = {item["tool_name"]: item for item in ana.api("GET", "/tools/usage")["items"]}
     assert (usage["record"]["calls"], usage["record"]["completed"], usage["record"]["failed"]) == (2, 1, 1)
     assert usage["calculate"]["completed"] == 1
     newest = ana.api("GET", "/tool-executions", params={"tool": "calculate"})["items"]
-    assert [one["result"]["content"] for one in newest] == ["42"]
+    assert [item["result"]["content"] for item in newest] == ["42"]
     page = ana.api("GET", f"/chats/{sent['message']['chat_id']}/tool-executions", params={"limit": 2})
-    assert [one["tool_name"] for one in page["items"]] == ["calculate", "record"]
+    assert [item["tool_name"] for item in page["items"]] == ["calculate", "record"]
     rest = ana.api(
         "GET",
         f"/chats/{sent['message']['chat_id']}/tool-executions",
         params={"limit": 2, "cursor": page["next_cursor"]},
     )
-    assert [one["tool_name"] for one in rest["items"]] == ["record"]
+    assert [item["tool_name"] for item in rest["items"]] == ["record"]
 
 
-def test_the_state_of_a_chat_is_kept_checked_and_live(ana: Client, provider: ScriptedProvider) -> None:
-    """S002-048 to S002-055: S2's flight request, half filled, then whole."""
+def test_chat_state_is_stored_validated_and_limited(ana: Client, provider: ScriptedProvider) -> None:
+    """Store a partly filled flight request (conformance S002-048 to S002-055)."""
     schema = {
         "type": "object",
         "properties": {
@@ -610,8 +612,8 @@ def test_the_state_of_a_chat_is_kept_checked_and_live(ana: Client, provider: Scr
     assert ana.api("PUT", f"/chats/{chat['id']}/state", json=big, expect=422)["code"] == "state_too_large"
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what is tried here knows no database
-def test_pages_are_read_as_text_and_none_inside_the_network(
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # this does not depend on the database
+def test_fetch_page_returns_text_and_refuses_private_addresses(
     start_server: ServerMaker, provider: ScriptedProvider
 ) -> None:
     inside = Pages({"/": (200, {"Content-Type": "text/plain"}, b"secret")})
@@ -639,15 +641,15 @@ def test_pages_are_read_as_text_and_none_inside_the_network(
     with closing(inside), closing(pages), closing(signed_in(server)) as ana:
         allow(ana, specific_tools={"fetch_page": [{"rule": "allow"}]})
         paths = ["/moved", "/elsewhere", "/inside", "/round", "/picture", "/large", "/packed", "/latin", "/nothing"]
-        asked = [Call("fetch_page", {"url": f"{pages.url}{path}"}) for path in paths]
-        provider.play(calling(*asked, Call("fetch_page", {"url": inside.url})), [Text("Read."), Finish()])
+        fetches = [Call("fetch_page", {"url": f"{pages.url}{path}"}) for path in paths]
+        provider.play(calling(*fetches, Call("fetch_page", {"url": inside.url})), [Text("Read."), Finish()])
         sent = ask(ana, " ".join([inside.url, *(f"{pages.url}{path}" for path in paths)]))
         ana.finished(sent["run"]["id"])
-        told = {call["parameters"]["url"]: call for call in calls_of(ana, sent)}
-        moved = told[f"{pages.url}/moved"]["result"]["content"]
+        calls = {call["parameters"]["url"]: call for call in calls_of(ana, sent)}
+        moved = calls[f"{pages.url}/moved"]["result"]["content"]
         assert moved == f"{pages.url}/bread\n\n# Bäckerei\n\n## Brot\n\nfrisch"
-        assert told[f"{pages.url}/latin"]["result"]["content"].endswith("schöne Brötchen")
-        errors = {url.removeprefix(pages.url): call["error_message"] for url, call in told.items()}
+        assert calls[f"{pages.url}/latin"]["result"]["content"].endswith("schöne Brötchen")
+        errors = {url.removeprefix(pages.url): call["error_message"] for url, call in calls.items()}
         assert "own network" in errors["/inside"]
         assert "own network" in errors[inside.url]
         assert "another site: http://elsewhere.example/bread" in errors["/elsewhere"]
@@ -660,7 +662,7 @@ def test_pages_are_read_as_text_and_none_inside_the_network(
 
 
 def ledger_of(server: LiveServer, chat_id: str) -> list[Any]:
-    """What the ledger has of a chat, after looking whether it agrees with the chat's totals."""
+    """Return the ledger rows of a chat, after checking that the ledger agrees with the totals."""
     engine = plain_engine(server.settings)
     with Session(engine) as session:
         assert find_wrong_totals(session) == []
@@ -669,7 +671,7 @@ def ledger_of(server: LiveServer, chat_id: str) -> list[Any]:
     return list(rows)
 
 
-def test_a_request_counts_once_though_the_run_is_stopped_while_its_tools_run(
+def test_a_request_is_counted_once_when_its_run_is_cancelled_during_a_call(
     ana: Client, server: LiveServer, provider: ScriptedProvider, recorder: Recorder
 ) -> None:
     allow(ana)
@@ -683,7 +685,7 @@ def test_a_request_counts_once_though_the_run_is_stopped_while_its_tools_run(
     assert len(ledger_of(server, sent["message"]["chat_id"])) == 1
 
 
-def test_a_request_that_is_tried_again_after_a_tool_is_entered_once(
+def test_a_retried_request_is_recorded_once_in_the_ledger(
     start_server: ServerMaker, provider: ScriptedProvider
 ) -> None:
     provider.models = ["gpt-4o"]
@@ -703,31 +705,31 @@ def test_a_request_that_is_tried_again_after_a_tool_is_entered_once(
         assert sum(row.cost for row in rows if row.cost is not None) == Decimal(run["cost"])
 
 
-def test_what_a_tool_tells_of_its_cost_is_entered_whatever_it_is(
+def test_costs_reported_by_tools_are_recorded_in_the_ledger(
     ana: Client, server: LiveServer, provider: ScriptedProvider
 ) -> None:
     allow(ana)
     provider.play(
-        calling(Call("record", {"do": "dear"}), Call("record", {"do": "odd"}), Call("record", {"do": "give up"})),
+        calling(Call("record", {"do": "expensive"}), Call("record", {"do": "odd"}), Call("record", {"do": "give up"})),
         [Text("Well."), Finish()],
     )
     sent = ask(ana)
     assert ana.finished(sent["run"]["id"])["status"] == "completed"
-    told = [(call["status"], call["cost"]) for call in calls_of(ana, sent)]
-    assert told == [("completed", "5.000000"), ("completed", "0.010000"), ("failed", "0.000000")]
+    outcomes = [(call["status"], call["cost"]) for call in calls_of(ana, sent)]
+    assert outcomes == [("completed", "5.000000"), ("completed", "0.010000"), ("failed", "0.000000")]
     assert ana.api("GET", "/auto-approval-settings")["spent_this_hour"] == "5.010000"
     assert len(ledger_of(server, sent["message"]["chat_id"])) == 4
 
 
-def test_edited_arguments_are_held_to_the_rules_and_limits_too(
+def test_edited_arguments_are_checked_against_rules_and_limits(
     ana: Client, provider: ScriptedProvider, recorder: Recorder
 ) -> None:
     ana.api("PUT", "/auto-approval-settings", json={"specific_tools": {"record": NEVER_BAD}})
     provider.play(calling(Call("record", {"cost": "0.01"})), [Text("Done."), Finish()])
     sent = ask(ana)
     (call,) = pending(ana)
-    dear = decide(ana, call, parameters={"cost": "1.01"}, expect=409)
-    assert (dear["code"], "one call" in dear["detail"]) == ("refused_by_rule", True)
+    too_expensive = decide(ana, call, parameters={"cost": "1.01"}, expect=409)
+    assert (too_expensive["code"], "one call" in too_expensive["detail"]) == ("refused_by_rule", True)
     assert decide(ana, call, parameters={"text": "bad"}, expect=409)["code"] == "refused_by_rule"
     assert decide(ana, call, parameters={"cost": "0.40"})["estimated_cost"] == "0.400000"
     ana.finished(sent["run"]["id"])
@@ -738,8 +740,8 @@ def test_edited_arguments_are_held_to_the_rules_and_limits_too(
 NEVER_BAD = [{"rule": "never", "arguments": {"text": "*bad*"}}]
 
 
-def test_a_polite_stop_keeps_what_waits(start_server: ServerMaker, provider: ScriptedProvider) -> None:
-    """As a kill does: what ran is lost and says so, and what waits for a decision waits on."""
+def test_stopping_the_server_keeps_pending_calls(start_server: ServerMaker, provider: ScriptedProvider) -> None:
+    """Mark the executing call `outcome_unknown`. The pending call stays pending."""
     tool = Recorder()
     options: dict[str, Any] = {
         "tools": [tool, Recorder("other")],
@@ -761,31 +763,31 @@ def test_a_polite_stop_keeps_what_waits(start_server: ServerMaker, provider: Scr
         (waiting,) = pending(ana)
         assert waiting["tool_name"] == "other"
         assert ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "awaiting_approval"
-        lost = next(call for call in calls_of(ana, sent) if call["tool_name"] == "record")
-        assert (lost["status"], lost["error_code"]) == ("failed", "outcome_unknown")
+        interrupted = next(call for call in calls_of(ana, sent) if call["tool_name"] == "record")
+        assert (interrupted["status"], interrupted["error_code"]) == ("failed", "outcome_unknown")
         decide(ana, waiting)
         assert ana.finished(sent["run"]["id"])["status"] == "completed"
 
 
 async def _stop_soon(executor: RunExecutor) -> None:
-    """What a stop does to replies that do not end within its ten seconds."""
+    """Interrupt all runs, as a stop does to replies that take longer than ten seconds."""
     for run_id in list(executor._working):
         executor._stop(run_id, "interrupted")
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what is tried here knows no database
-def test_calls_go_back_under_names_and_ids_that_every_vendor_takes(ana: Client, provider: ScriptedProvider) -> None:
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # this does not depend on the database
+def test_calls_are_sent_back_with_valid_names_and_unique_ids(ana: Client, provider: ScriptedProvider) -> None:
     provider.play(
         calling(Call("functions.calc tool", {}, id="same"), Call("nothing", {}, id="same")), [Text("Oh."), Finish()]
     )
     sent = ask(ana)
     ana.finished(sent["run"]["id"])
     messages = provider.requests[-1]["messages"]
-    asked = messages[2]["tool_calls"]
-    assert [one["function"]["name"] for one in asked] == ["functions_calc_tool", "nothing"]
-    assert [one["id"] for one in asked] == [one["tool_call_id"] for one in messages[3:]]
-    assert len({one["id"] for one in asked}) == 2
-    # Without tools to offer, what was called is told in words.
+    calls = messages[2]["tool_calls"]
+    assert [call["function"]["name"] for call in calls] == ["functions_calc_tool", "nothing"]
+    assert [call["id"] for call in calls] == [message["tool_call_id"] for message in messages[3:]]
+    assert len({call["id"] for call in calls}) == 2
+    # Without offered tools, earlier calls are sent as text.
     ana.api("PATCH", f"/chats/{sent['message']['chat_id']}", json={"settings": {"tools": []}})
     ana.finished(ana.say(sent["message"]["chat_id"], "And now?")["run"]["id"])
     request = provider.requests[-1]
@@ -794,8 +796,8 @@ def test_calls_go_back_under_names_and_ids_that_every_vendor_takes(ana: Client, 
     assert "[called nothing with {}]" in request["messages"][1]["content"]
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what is tried here knows no database
-def test_the_descriptions_of_tools_take_their_part_of_the_window(ana: Client, provider: ScriptedProvider) -> None:
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # this does not depend on the database
+def test_tool_descriptions_count_towards_the_context_window(ana: Client, provider: ScriptedProvider) -> None:
     chat = ana.chat(settings={"tools": ALL})
     ana.api("PATCH", f"/chats/{chat['id']}", json={"context_window_size": 4096})
     ana.finished(ana.say(chat["id"], "words " * 4000)["run"]["id"])
@@ -807,7 +809,7 @@ def test_the_descriptions_of_tools_take_their_part_of_the_window(ana: Client, pr
     assert used["used"] <= used["window"] - used["reserve"]
 
 
-@pytest.mark.parametrize("engine_kind", ["postgresql"])  # the stricter of the two about what can be stored
+@pytest.mark.parametrize("engine_kind", ["postgresql"])  # the database that refuses more values
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
@@ -823,12 +825,14 @@ def test_the_descriptions_of_tools_take_their_part_of_the_window(ana: Client, pr
         ("PUT", "/chats/{chat}/state", {"state": {}, "schema": {"type": "array"}}),
     ],
 )
-def test_what_cannot_be_kept_is_refused_with_a_word(ana: Client, method: str, path: str, body: dict[str, Any]) -> None:
+def test_values_that_cannot_be_stored_are_refused_with_a_message(
+    ana: Client, method: str, path: str, body: dict[str, Any]
+) -> None:
     refused = ana.api(method, path.format(chat=ana.chat()["id"]), json=body, expect=422)
     assert refused["detail"]
 
 
-def test_rules_are_kept_up_to_their_number_and_no_further(ana: Client) -> None:
+def test_the_number_of_rules_is_limited(ana: Client) -> None:
     most = {f"tool{number}": [{"rule": "ask"}] for number in range(200)}
     ana.api("PUT", "/auto-approval-settings", json={"specific_tools": most})
     ana.api("PUT", "/auto-approval-settings", json={"specific_tools": most | {"more": []}}, expect=422)

@@ -1,4 +1,4 @@
-"""Search by meaning: what it finds, what it never tells, how its index is built, and that it may fail."""
+"""Test semantic search: results, permissions, building the index, and failures of the model."""
 
 import asyncio
 import signal
@@ -45,7 +45,7 @@ from tests.factories.chats import add_message, make_chat
 from tests.fakes.live_server import Client
 from tests.waiting import until
 
-# Each line is one meaning; the vector of a text is the sum of those whose words it has.
+# Each line is one meaning. The vector of a text sums the meanings whose words it contains.
 MEANINGS = [
     "bread baking sourdough yeast",
     "cat feline kitten",
@@ -59,7 +59,7 @@ ADA = {"username": "ada", "name": "Ada", "password": "correct horse battery"}
 
 
 def vector_of(text: str) -> bytes:
-    """A stand-in for the model, that knows five things."""
+    """Represent a text without the model, by five known meanings."""
     words = {word.strip(".,:").lower() for word in text.split()}
     vector = np.random.default_rng(len(text) + 100).normal(0, 0.1, DIMENSIONS)
     for number, meaning in enumerate(MEANINGS):
@@ -69,7 +69,7 @@ def vector_of(text: str) -> bytes:
 
 
 def build(session: Session) -> int:
-    """What the builder does, without its model; gives how many documents were new."""
+    """Store vectors for the waiting documents, as the builder does. Return how many there were."""
     session.flush()
     count = 0
     while (waiting := next_unembedded(session, 0, newest_document(session))) is not None:
@@ -113,19 +113,19 @@ def library(session: Session, alice: Actor) -> ChatId:
         ("from:me", []),
     ],
 )
-def test_it_finds_what_means_the_same(
+def test_texts_of_the_same_meaning_are_found(
     session: Session, alice: Actor, library: ChatId, typed: str, texts: list[int]
 ) -> None:
     assert sorted(found(session, typed, alice)) == sorted(TEXTS[number] for number in texts)
 
 
-def test_whoever_asks_for_the_words_themselves_gets_them() -> None:
+def test_quoted_short_or_filter_only_searches_do_not_use_meaning() -> None:
     assert understand("feline from:me -dog in:home").meaning == "feline"
     assert understand("a cat that sleeps").meaning == "a cat that sleeps"
     assert [understand(typed).meaning for typed in ('"feline" cat', "ca", "from:me", "-cat", "")] == [None] * 5
 
 
-def test_what_has_the_words_too_comes_first(session: Session, alice: Actor, library: ChatId) -> None:
+def test_text_matches_rank_before_semantic_matches(session: Session, alice: Actor, library: ChatId) -> None:
     add_message(session, library, "The cat and the kettle", owner=alice)
     add_message(session, library, "cat", owner=alice)
     build(session)
@@ -135,52 +135,50 @@ def test_what_has_the_words_too_comes_first(session: Session, alice: Actor, libr
     assert not any(piece["is_hit"] for piece in hits[2]["snippet"])
 
 
-def test_it_shows_the_passage_that_means_it(session: Session, alice: Actor) -> None:
+def test_a_result_shows_the_matching_passage(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice)
     add_message(session, chat_id, "word " * (PASSAGE // 5) + "The feline sleeps.", owner=alice)
     build(session)
     assert found(session, "kitten", alice) == ["…The feline sleeps."]
 
 
-def test_nobody_finds_what_is_anothers(session: Session, alice: Actor, bob: Actor, library: ChatId) -> None:
+def test_a_user_does_not_find_texts_of_others(session: Session, alice: Actor, bob: Actor, library: ChatId) -> None:
     assert found(session, "feline", bob) == []
     assert found(session, "feline", bob, chat_id=library) == []
-    kept = Meanings()
-    assert found(session, "feline", alice, meanings=kept) == [TEXTS[1]]
-    assert found(session, "feline", bob, meanings=kept) == []
+    meanings = Meanings()
+    assert found(session, "feline", alice, meanings=meanings) == [TEXTS[1]]
+    assert found(session, "feline", bob, meanings=meanings) == []
 
 
-def test_what_is_new_changed_deleted_or_moved_is_so_at_the_next_search(
-    session: Session, alice: Actor, library: ChatId
-) -> None:
-    kept = Meanings()
-    assert found(session, "feline", alice, meanings=kept) == [TEXTS[1]]
+def test_the_next_search_includes_all_changes(session: Session, alice: Actor, library: ChatId) -> None:
+    meanings = Meanings()
+    assert found(session, "feline", alice, meanings=meanings) == [TEXTS[1]]
     add_message(session, library, "Another kitten.", owner=alice)
     build(session)
-    assert sorted(found(session, "feline", alice, meanings=kept)) == ["Another kitten.", TEXTS[1]]
-    one = session.scalars(sa.select(Message.id).where(Message.content == TEXTS[1])).one()
-    delete_message(session, alice, MessageId(one))
-    assert found(session, "feline", alice, meanings=kept) == ["Another kitten."]
-    restore_message(session, alice, MessageId(one))
+    assert sorted(found(session, "feline", alice, meanings=meanings)) == ["Another kitten.", TEXTS[1]]
+    message_id = session.scalars(sa.select(Message.id).where(Message.content == TEXTS[1])).one()
+    delete_message(session, alice, MessageId(message_id))
+    assert found(session, "feline", alice, meanings=meanings) == ["Another kitten."]
+    restore_message(session, alice, MessageId(message_id))
     build(session)
-    assert sorted(found(session, "feline", alice, meanings=kept)) == ["Another kitten.", TEXTS[1]]
+    assert sorted(found(session, "feline", alice, meanings=meanings)) == ["Another kitten.", TEXTS[1]]
     update_chat(session, alice, library, ChatUpdate(is_archived=True))
-    assert found(session, "feline", alice, meanings=kept, archived=False) == []
+    assert found(session, "feline", alice, meanings=meanings, archived=False) == []
     delete_chat(session, alice, library)
-    assert found(session, "feline", alice, meanings=kept) == []
+    assert found(session, "feline", alice, meanings=meanings) == []
 
 
 def test_each_document_is_embedded_once(session: Session, alice: Actor, library: ChatId) -> None:
     assert build(session) == 0
-    add_message(session, library, "?", owner=alice)  # says too little
-    add_message(session, library, "word " * 20_000, owner=alice, is_reply=True)  # has several rows of words
+    add_message(session, library, "?", owner=alice)  # too short to embed
+    add_message(session, library, "word " * 20_000, owner=alice, is_reply=True)  # has several rows in the text index
     assert build(session) > 2
     assert build(session) == 0
     counted = session.scalar(sa.select(sa.func.count()).where(SearchPassage.position == PASSAGES_A_TEXT - 1))
     assert counted == 1
 
 
-def test_of_many_the_nearest_are_measured(
+def test_the_nearest_passage_is_found_among_many(
     session: Session, alice: Actor, library: ChatId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nearest, "MEASURED", 3)
@@ -190,21 +188,21 @@ def test_of_many_the_nearest_are_measured(
     assert found(session, "feline", alice) == [TEXTS[1]]
 
 
-def test_memory_is_that_of_those_who_searched_last(
+def test_only_the_passages_of_the_latest_searcher_stay_cached(
     session: Session, alice: Actor, bob: Actor, library: ChatId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nearest, "KEPT_PASSAGES", 3)
     add_message(session, make_chat(session, owner=bob, title="Bobs"), "The kettle sings.", owner=bob)
     build(session)
-    kept = Meanings()
+    meanings = Meanings()
     for _ in range(2):
-        assert found(session, "feline", alice, meanings=kept) == [TEXTS[1]]
-        assert found(session, "tea", bob, meanings=kept) == ["The kettle sings."]
-    assert list(kept._kept) == [bob.user_id]
+        assert found(session, "feline", alice, meanings=meanings) == [TEXTS[1]]
+        assert found(session, "tea", bob, meanings=meanings) == ["The kettle sings."]
+    assert list(meanings._kept) == [bob.user_id]
 
 
 @given(st.text(alphabet="ab. \n", max_size=4 * PASSAGE))
-def test_passages_are_the_text_in_order(text: str) -> None:
+def test_passages_follow_the_order_of_the_text(text: str) -> None:
     at = 0
     for start, piece in passages_of(text):
         assert text[start : start + len(piece)] == piece
@@ -213,7 +211,7 @@ def test_passages_are_the_text_in_order(text: str) -> None:
         at = start + len(piece)
 
 
-def test_passages_end_where_something_ends() -> None:
+def test_passages_end_at_sentences_and_are_limited_in_number() -> None:
     text = "One sentence of some words. " * 40
     assert all(piece.endswith(".") for _, piece in passages_of(text))
     assert [len(piece) for _, piece in passages_of("x" * (PASSAGE + 50))] == [PASSAGE, 50]
@@ -221,18 +219,18 @@ def test_passages_end_where_something_ends() -> None:
 
 
 class StandIn(Embedder):
-    """The embedder without its process."""
+    """An embedder without a process."""
 
     async def embed(self, texts: Sequence[str]) -> list[bytes]:
         return [vector_of(text) for text in texts]
 
 
-def test_the_builder_embeds_the_newest_first_and_one_process_of_two(
+def test_only_one_builder_embeds_and_the_newest_come_first(
     start_server: ServerMaker, tmp_path: Path, settings: Any
 ) -> None:
     server = start_server()
     db = server.app.state.services.get(Database)
-    made: list[PassageBuilder] = []
+    builders: list[PassageBuilder] = []
 
     def fill(session: Session) -> None:
         from tests.factories.accounts import make_user
@@ -248,25 +246,25 @@ def test_the_builder_embeds_the_newest_first_and_one_process_of_two(
 
     async def main() -> None:
         await db.write(fill)
-        made.extend(PassageBuilder(db, StandIn(tmp_path), owner) for owner in ("one", "other"))
-        await made[0].build()
-        await made[1].build()
+        builders.extend(PassageBuilder(db, StandIn(tmp_path), owner) for owner in ("one", "other"))
+        await builders[0].build()
+        await builders[1].build()
 
     server.call(main())
-    engine_rows = server.call(db.read(embedded))
-    assert len(engine_rows) == len(TEXTS) + 1
-    assert engine_rows == sorted(engine_rows, reverse=True)
+    document_ids = server.call(db.read(embedded))
+    assert len(document_ids) == len(TEXTS) + 1
+    assert document_ids == sorted(document_ids, reverse=True)
 
     async def more() -> None:
         await db.write(lambda session: session.execute(sa.delete(SearchPassage)))
-        await made[1].build()  # what the first holds
+        await builders[1].build()  # the first builder holds the lease
 
     server.call(more())
     assert server.call(db.read(embedded)) == []
 
 
 @pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
-def test_without_the_model_the_search_goes_by_words_and_says_so(
+def test_without_the_model_search_matches_text_and_reports_the_failure(
     start_server: ServerMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> Path:
@@ -283,7 +281,7 @@ def test_without_the_model_the_search_goes_by_words_and_says_so(
 
 @pytest.mark.model
 @pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
-def test_the_real_model_is_fetched_finds_and_survives_its_death(
+def test_the_real_model_finds_texts_and_restarts_after_a_kill(
     start_server: ServerMaker, provider: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = start_server(embedding_model="minilm-l6-v2", openai_base_url=provider.url)
@@ -305,8 +303,8 @@ def test_the_real_model_is_fetched_finds_and_survives_its_death(
         until(lambda: sent["message"]["id"] in hits("how dough becomes light"), seconds=30)
 
 
-def test_whoever_leaves_does_not_mix_up_the_answers(tmp_path: Path) -> None:
-    """The one who asks goes away while the process works; the next gets its own answer."""
+def test_a_cancelled_request_does_not_shift_the_answers(tmp_path: Path) -> None:
+    """Cancel a request while the process works. The next request gets its own answer."""
     child = tmp_path / "child.py"
     child.write_text(
         "import sys, json, time, base64\n"
@@ -318,8 +316,8 @@ def test_whoever_leaves_does_not_mix_up_the_answers(tmp_path: Path) -> None:
     )
 
     async def main() -> list[bytes]:
-        made = Embedder(tmp_path)
-        made._file = tmp_path / "model"
+        embedder = Embedder(tmp_path)
+        embedder._file = tmp_path / "model"
         start = asyncio.create_subprocess_exec
 
         async def start_stand_in(program: str, *_: str, **options: Any) -> asyncio.subprocess.Process:
@@ -327,12 +325,12 @@ def test_whoever_leaves_does_not_mix_up_the_answers(tmp_path: Path) -> None:
 
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(asyncio, "create_subprocess_exec", start_stand_in)
-            slow = asyncio.create_task(made.embed(["slow"]))
+            slow = asyncio.create_task(embedder.embed(["slow"]))
             await asyncio.to_thread(until, lambda: (tmp_path / "asked").exists())
             slow.cancel()
             await asyncio.gather(slow, return_exceptions=True)
-            answered = await made.embed(["quick", "answer"])
-        await made.close()
+            answered = await embedder.embed(["quick", "answer"])
+        await embedder.close()
         return answered
 
     assert asyncio.run(main()) == [b"quick", b"answer"]

@@ -1,4 +1,4 @@
-"""Search on both databases: finds what is there, only what one may read, and nothing that is gone."""
+"""Test text search on both databases: matches, permissions, deleted content, paging and the index job."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -86,11 +86,13 @@ def library(session: Session, alice: Actor) -> ChatId:
         ("-bread", []),
     ],
 )
-def test_it_finds(session: Session, alice: Actor, library: ChatId, typed: str, texts: list[int]) -> None:
+def test_messages_that_match_the_search_are_found(
+    session: Session, alice: Actor, library: ChatId, typed: str, texts: list[int]
+) -> None:
     assert found(session, typed, alice) == [TEXTS[number] for number in texts]
 
 
-def test_it_finds_titles_and_what_they_are_changed_to(session: Session, alice: Actor, library: ChatId) -> None:
+def test_titles_are_found_and_follow_renames(session: Session, alice: Actor, library: ChatId) -> None:
     hits, _ = search(session, alice, "kitchen", SearchFilters())
     assert [(hit["message"], hit["chat"]["title"]) for hit in hits] == [(None, "Kitchen talk")]
     update_chat(session, alice, library, ChatUpdate(title="Garden talk"))
@@ -98,39 +100,39 @@ def test_it_finds_titles_and_what_they_are_changed_to(session: Session, alice: A
     assert found(session, "garden", alice) == ["Garden talk"]
 
 
-def test_nobody_finds_what_is_anothers(session: Session, alice: Actor, bob: Actor, library: ChatId) -> None:
+def test_a_user_does_not_find_texts_of_others(session: Session, alice: Actor, bob: Actor, library: ChatId) -> None:
     for typed in ("bread", "kitchen", f"xu{alice.user_id.replace('-', '')}", f"xc{library.replace('-', '')} bread"):
         assert found(session, typed, bob) == []
     assert found(session, "bread", bob, chat_id=library) == []
 
 
-def test_what_is_deleted_is_not_found_until_it_is_back(session: Session, alice: Actor, library: ChatId) -> None:
-    one = session.scalars(sa.select(Message.id).where(Message.content == TEXTS[0])).one()
-    delete_message(session, alice, MessageId(one))
+def test_deleted_messages_are_not_found_until_restored(session: Session, alice: Actor, library: ChatId) -> None:
+    message_id = session.scalars(sa.select(Message.id).where(Message.content == TEXTS[0])).one()
+    delete_message(session, alice, MessageId(message_id))
     assert found(session, "yeast", alice) == []
-    restore_message(session, alice, MessageId(one))
+    restore_message(session, alice, MessageId(message_id))
     assert found(session, "yeast", alice) == [TEXTS[0]]
     delete_chat(session, alice, library)
     assert found(session, "yeast", alice) == []
 
 
-def test_the_archive_can_be_left_out(session: Session, alice: Actor, library: ChatId) -> None:
+def test_archived_chats_can_be_excluded(session: Session, alice: Actor, library: ChatId) -> None:
     update_chat(session, alice, library, ChatUpdate(is_archived=True))
     assert found(session, "yeast", alice) == [TEXTS[0]]
     assert found(session, "yeast", alice, archived=False) == []
     assert found(session, "yeast", alice, archived=True) == [TEXTS[0]]
 
 
-def test_the_text_that_says_it_more_comes_first(session: Session, alice: Actor) -> None:
+def test_a_text_with_more_matches_ranks_first(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice)
     add_message(session, chat_id, "bread bread bread", owner=alice)
-    add_message(session, chat_id, "once upon a time there was some bread, and so much else besides", owner=alice)
+    add_message(session, chat_id, "once upon a time there was some bread, and so much else too", owner=alice)
     hits, following = search(session, alice, "bread", SearchFilters())
     assert next("".join(piece["text"] for piece in hit["snippet"]) for hit in hits) == "bread bread bread"
     assert following is None
 
 
-def test_a_title_is_found_however_often_its_words_are_said(
+def test_a_title_filter_matches_although_many_messages_have_its_words(
     session: Session, alice: Actor, library: ChatId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tertulia.search.service.RANKED", 2)
@@ -140,14 +142,14 @@ def test_a_title_is_found_however_often_its_words_are_said(
     assert found(session, "yeast in:kitchen", alice) == [TEXTS[0]]
 
 
-def test_a_long_text_is_found_to_its_end_and_told_once(session: Session, alice: Actor) -> None:
+def test_a_long_text_is_searched_to_its_end_and_listed_once(session: Session, alice: Actor) -> None:
     chat_id = make_chat(session, owner=alice)
     add_message(session, chat_id, "common " * 9000 + "needle", owner=alice, is_reply=True)
     assert len(found(session, "needle", alice)) == 1
     assert len(found(session, "common", alice)) == 1
 
 
-def test_what_was_there_before_is_indexed_by_the_job(session: Session, alice: Actor, library: ChatId) -> None:
+def test_existing_content_is_indexed_by_the_job(session: Session, alice: Actor, library: ChatId) -> None:
     make_chat(session, owner=alice, messages=BATCH_SIZE)
     session.execute(sa.delete(SearchDocument))
     session.execute(sa.delete(InstanceSetting).where(InstanceSetting.name == SETTING))
@@ -161,7 +163,7 @@ def test_what_was_there_before_is_indexed_by_the_job(session: Session, alice: Ac
     assert session.scalar(sa.select(sa.func.count()).select_from(SearchDocument)) == len(TEXTS) + BATCH_SIZE + 2
 
 
-def test_a_search_that_takes_too_long_is_told(
+def test_a_search_that_takes_too_long_is_an_error(
     session: Session, alice: Actor, library: ChatId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tertulia.search.service.LIMIT_S", 0.001)
@@ -178,7 +180,7 @@ def test_a_search_that_takes_too_long_is_told(
 )
 @given(text=st.text(alphabet="ab éß東京한1 .-_'\"*:", min_size=1, max_size=40), at=st.integers(0, 40))
 def test_every_word_of_every_text_is_found(session: Session, alice: Actor, text: str, at: int) -> None:
-    """Recall, against the words themselves; and whatever is typed is no error."""
+    """Find each word of a random text. No search text raises an error."""
     chat_id = make_chat(session, owner=alice)
     message_id = add_message(session, chat_id, text, owner=alice)
     for typed in {text, text[at:], *words_of(text)}:
@@ -187,7 +189,7 @@ def test_every_word_of_every_text_is_found(session: Session, alice: Actor, text:
             assert [hit["message"]["id"] for hit in hits if hit["message"]] == [message_id], typed
 
 
-def test_over_http_page_by_page(ana: Client, provider: ScriptedProvider) -> None:
+def test_results_are_paged_over_http(ana: Client, provider: ScriptedProvider) -> None:
     chat = ana.chat(title="Numbers")
     for number in range(5):
         ana.say(chat["id"], f"needle {number}", reply=False)
@@ -204,7 +206,7 @@ def test_over_http_page_by_page(ana: Client, provider: ScriptedProvider) -> None
         ana.api("GET", "/search", params={"q": "x" * length}, expect=status)
 
 
-def test_a_reply_is_found_when_it_is_whole(ana: Client, provider: ScriptedProvider, sign_in: SignIn) -> None:
+def test_a_finished_reply_is_found_by_its_reader_only(ana: Client, provider: ScriptedProvider, sign_in: SignIn) -> None:
     provider.play([Text("An unmistakable answer."), Finish()])
     sent = ana.say(ana.chat()["id"], "Say something")
     ana.finished(sent["run"]["id"])

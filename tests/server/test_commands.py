@@ -1,4 +1,4 @@
-"""The command line beside a running server and without one: people, keys, the catalogue, backup and restore."""
+"""Test the command line with and without a running server: users, keys, catalogue, backup, export and import."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -28,42 +28,42 @@ def signed_in(process: Process, password: str = ADA["password"]) -> Client:
     return client
 
 
-def test_a_password_is_reset_beside_a_running_server_and_ends_every_sign_in(running: Process) -> None:
+def test_resetting_a_password_ends_every_session_and_token(running: Process) -> None:
     with closing(signed_in(running)) as before:
         token = before.api("POST", "/api-tokens", json={"name": "script"}, expect=201)["token"]
-        done = run_cli(running.environment, "user", "reset-password", "ada", given="another long password\n")
+        done = run_cli(running.environment, "user", "reset-password", "ada", stdin="another long password\n")
         assert done.returncode == 0, done.stderr
         before.api("GET", "/me", expect=401)
         before.cookies.clear()
         before.headers["Authorization"] = f"Bearer {token}"
         before.api("GET", "/me", expect=401)
     signed_in(running, "another long password").close()
-    weak = run_cli(running.environment, "user", "reset-password", "ada", given="short\n")
+    weak = run_cli(running.environment, "user", "reset-password", "ada", stdin="short\n")
     assert weak.returncode == 1
-    nobody = run_cli(running.environment, "user", "reset-password", "nobody", given="another long password\n")
-    assert (nobody.returncode, nobody.stderr.strip()) == (1, "There is no user nobody.")
+    unknown = run_cli(running.environment, "user", "reset-password", "zoe", stdin="another long password\n")
+    assert (unknown.returncode, unknown.stderr.strip()) == (1, "There is no user zoe.")
 
 
-def test_a_person_is_deactivated_with_and_without_a_running_server(running: Process) -> None:
+def test_a_user_is_deactivated_with_and_without_a_running_server(running: Process) -> None:
     last = run_cli(running.environment, "user", "deactivate", "ada")
     assert (last.returncode, "only administrator" in last.stderr) == (1, True)
-    assert run_cli(running.environment, "user", "create", "eva", given="another long password\n").returncode == 0
+    assert run_cli(running.environment, "user", "create", "eva", stdin="another long password\n").returncode == 0
     with Client(running.url) as eva:
         eva.api("POST", "/session", json={"username": "eva", "password": "another long password"}, expect=201)
         assert run_cli(running.environment, "user", "deactivate", "eva").returncode == 0
         eva.api("GET", "/me", expect=401)
-    assert run_cli(running.environment, "user", "create", "otto", given="another long password\n").returncode == 0
+    assert run_cli(running.environment, "user", "create", "otto", stdin="another long password\n").returncode == 0
     running.terminate()
     assert run_cli(running.environment, "user", "deactivate", "otto").returncode == 0
 
 
-def test_the_catalogue_is_refreshed_beside_a_running_server(running: Process) -> None:
+def test_the_catalogue_is_refreshed_while_the_server_runs(running: Process) -> None:
     done = run_cli(running.environment, "models", "refresh")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[0]) > 500
 
 
-def test_keys_are_rotated_and_the_old_ones_forgotten(running: Process, tmp_path: Path) -> None:
+def test_keys_are_rotated_and_old_keys_are_removed(running: Process, tmp_path: Path) -> None:
     with closing(signed_in(running)) as client:
         for number in range(3):
             body = {"provider": "mistral", "name": str(number), "api_key": f"key-number-{number}"}
@@ -81,11 +81,11 @@ def test_keys_are_rotated_and_the_old_ones_forgotten(running: Process, tmp_path:
     assert (tmp_path / "secret_keys").read_text().split() == second[:1]
     again = Process(tmp_path)
     with closing(signed_in(again)) as client:
-        assert [one["key_hint"] for one in client.api("GET", "/provider-configs")["items"]] == ["key-"[:3]] * 3
+        assert [config["key_hint"] for config in client.api("GET", "/provider-configs")["items"]] == ["key-"[:3]] * 3
     assert again.terminate() == 0
 
 
-def test_a_wrong_or_missing_ring_stops_the_start_and_writes_nothing(running: Process, tmp_path: Path) -> None:
+def test_a_wrong_or_missing_key_ring_stops_the_start_and_writes_nothing(running: Process, tmp_path: Path) -> None:
     with closing(signed_in(running)) as client:
         body = {"provider": "mistral", "api_key": "key-of-ada-0123"}
         client.api("POST", "/provider-configs", json=body, expect=201)
@@ -108,13 +108,13 @@ def test_a_wrong_or_missing_ring_stops_the_start_and_writes_nothing(running: Pro
     assert again.terminate() == 0
 
 
-def test_a_backup_is_made_beside_the_server_and_restored_elsewhere(running: Process, tmp_path: Path) -> None:
+def test_a_backup_of_a_running_server_is_restored_in_another_folder(running: Process, tmp_path: Path) -> None:
     with closing(signed_in(running)) as client:
         client.chat(title="To be kept")
     file, there = tmp_path / "all.zip", tmp_path / "there"
-    made = run_cli(running.environment, "backup", str(file))
-    assert made.returncode == 0, made.stderr
-    assert "verified" in made.stdout
+    backup = run_cli(running.environment, "backup", str(file))
+    assert backup.returncode == 0, backup.stderr
+    assert "verified" in backup.stdout
     refused = run_cli(running.environment, "restore", str(file))
     assert refused.returncode == 1
     restored = run_cli(Process.environment_for(there), "restore", str(file))
@@ -126,16 +126,16 @@ def test_a_backup_is_made_beside_the_server_and_restored_elsewhere(running: Proc
     assert run_cli(other.environment, "db", "check").returncode == 0
 
 
-def test_everything_goes_out_and_comes_in_by_the_command_line(running: Process, tmp_path: Path) -> None:
+def test_an_export_is_imported_by_the_command_line_without_duplicates(running: Process, tmp_path: Path) -> None:
     with closing(signed_in(running)) as ada:
         chat = ada.chat(title="Ours")
         ada.say(chat["id"], "the walrus", reply=False)
     file = tmp_path / "everything.zip"
     done = run_cli(running.environment, "export", "ada", str(file))
     assert done.returncode == 0, done.stderr
-    assert run_cli(running.environment, "export", "nobody", str(tmp_path / "no.zip")).returncode == 2
-    beside = run_cli(running.environment, "import", "ada", str(file))
-    assert beside.returncode != 0  # the running server has the folder
+    assert run_cli(running.environment, "export", "zoe", str(tmp_path / "no.zip")).returncode == 2
+    refused = run_cli(running.environment, "import", "ada", str(file))
+    assert refused.returncode != 0  # the running server holds the folder
     running.terminate()
     done = run_cli(running.environment, "import", "ada", str(file))
     assert (done.returncode, "1 chats with 1 messages" in done.stdout) == (0, True), done.stdout + done.stderr

@@ -14,7 +14,7 @@ PARTS = [
     type(part).__name__
     for part in create_app(Settings(secret_keys="A" * 43 + "=", **SETTINGS)).state.services.lifecycles()
 ]
-# The process must end by itself: a thread that is no daemon would keep it alive.
+# The process must end without being stopped: a thread that is no daemon would keep it alive.
 SCRIPT = """
 import asyncio, sys, threading
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The program as people start, stop and kill it."""
+"""Test the server process: start, stop, kill, settings and recovery."""
 
 import re
 import socket
@@ -27,7 +27,7 @@ ADA = {"username": "ada", "name": "Ada", "password": "correct horse battery"}
 
 @pytest.fixture
 def started() -> Iterator[list[Process]]:
-    """Processes that are still there at the end are killed."""
+    """Collect started processes and kill those that still run at the end."""
     processes: list[Process] = []
     yield processes
     for process in processes:
@@ -50,7 +50,7 @@ def signed_in(process: Process) -> Client:
     return client
 
 
-def test_a_reply_that_a_kill_cut_off_is_kept_and_goes_on(
+def test_a_reply_interrupted_by_a_kill_is_kept_and_can_be_continued(
     tmp_path: Path, started: list[Process], provider: ScriptedProvider
 ) -> None:
     provider.play([Text("Before the "), Text("power went "), Hold(), Finish()], [Text("and after."), Finish()])
@@ -66,7 +66,7 @@ def test_a_reply_that_a_kill_cut_off_is_kept_and_goes_on(
     with closing(signed_in(second)) as client:
         reply = client.api("GET", f"/messages/{reply_id}")
         assert (reply["status"], reply["content"]) == ("interrupted", "Before the power went ")
-        assert client.finished(waiting)["status"] == "completed"  # queued runs survive
+        assert client.finished(waiting)["status"] == "completed"  # queued runs survive the kill
         assert client.api("GET", f"/runs/{queued}")["status"] in ("completed", "interrupted")
         again = client.api("POST", f"/messages/{reply_id}/continue", expect=201)
         client.finished(again["run"]["id"])
@@ -75,25 +75,25 @@ def test_a_reply_that_a_kill_cut_off_is_kept_and_goes_on(
     assert run_cli(second.environment, "db", "check").returncode == 0
 
 
-def test_a_call_that_a_kill_cut_off_is_not_made_again_by_itself(
+def test_a_tool_call_interrupted_by_a_kill_is_not_repeated_without_approval(
     tmp_path: Path, started: list[Process], provider: ScriptedProvider
 ) -> None:
-    """Killed between the approval and the result: the page was asked for once, and the person is asked before it is again."""
+    """Kill the server between approval and result: the second request needs a new approval."""
     news = b"<html><title>News</title><script>alert(1)</script><p>Bread is cheaper.</p></html>"
     page = Pages({"/news": (200, {"Content-Type": "text/html"}, news)}, held=True)
     environment = {"TERTULIA_OPENAI_BASE_URL": provider.url, "TERTULIA_OUTBOUND_ALLOW": page.url}
-    asking: list[Step] = [Call("fetch_page", {"url": f"{page.url}/news"}), Finish("tool_calls")]
-    provider.play(asking, asking, [Text("Here is the news."), Finish()])
+    script: list[Step] = [Call("fetch_page", {"url": f"{page.url}/news"}), Finish("tool_calls")]
+    provider.play(script, script, [Text("Here is the news."), Finish()])
 
     def pending(client: Client) -> Any:
-        found: list[Any] = []
+        calls: list[Any] = []
 
         def is_there() -> bool:
-            found[:] = client.api("GET", "/tool-executions", params={"status": "pending"})["items"]
-            return bool(found)
+            calls[:] = client.api("GET", "/tool-executions", params={"status": "pending"})["items"]
+            return bool(calls)
 
         until(is_there)
-        return found[0]
+        return calls[0]
 
     with closing(page):
         first = start(started, tmp_path, **environment)
@@ -107,20 +107,26 @@ def test_a_call_that_a_kill_cut_off_is_not_made_again_by_itself(
         page.released.set()
         second = start(started, tmp_path, **environment)
         with closing(signed_in(second)) as client:
-            anew = pending(client)
-            assert (anew["id"] != call["id"], anew["reason"], len(page.asked)) == (True, "outcome_unknown", 1)
-            lost = client.api("GET", f"/tool-executions/{call['id']}")
-            assert (lost["status"], lost["error_code"]) == ("failed", "outcome_unknown")
-            client.api("POST", f"/tool-executions/{anew['id']}/approve")
+            second_call = pending(client)
+            assert (second_call["id"] != call["id"], second_call["reason"], len(page.asked)) == (
+                True,
+                "outcome_unknown",
+                1,
+            )
+            first_call = client.api("GET", f"/tool-executions/{call['id']}")
+            assert (first_call["status"], first_call["error_code"]) == ("failed", "outcome_unknown")
+            client.api("POST", f"/tool-executions/{second_call['id']}/approve")
             assert client.finished(sent["run"]["id"])["status"] == "completed"
             assert len(page.asked) == 2
-            told = client.api("GET", f"/tool-executions/{anew['id']}")
-        assert "Bread is cheaper." in told["result"]["content"]
+            finished_call = client.api("GET", f"/tool-executions/{second_call['id']}")
+        assert "Bread is cheaper." in finished_call["result"]["content"]
     assert second.terminate() == 0
     assert run_cli(second.environment, "db", "check").returncode == 0
 
 
-def test_a_polite_stop_lets_a_reply_end(tmp_path: Path, started: list[Process], provider: ScriptedProvider) -> None:
+def test_terminating_the_server_lets_a_reply_finish(
+    tmp_path: Path, started: list[Process], provider: ScriptedProvider
+) -> None:
     provider.play(words(30, pause_s=0.05))
     process = start(started, tmp_path, TERTULIA_OPENAI_BASE_URL=provider.url)
     with closing(signed_in(process)) as client:
@@ -133,7 +139,7 @@ def test_a_polite_stop_lets_a_reply_end(tmp_path: Path, started: list[Process], 
     assert (reply["status"], reply["content"]) == ("sent", "".join(f"w{n} " for n in range(30)))
 
 
-def test_a_second_start_on_the_same_folder_says_where_the_first_is(tmp_path: Path, started: list[Process]) -> None:
+def test_a_second_start_in_the_same_folder_names_the_running_server(tmp_path: Path, started: list[Process]) -> None:
     first = start(started, tmp_path)
     url = first.url
     second = start(started, tmp_path)
@@ -141,7 +147,7 @@ def test_a_second_start_on_the_same_folder_says_where_the_first_is(tmp_path: Pat
     assert f"already running at {url}" in second.text
 
 
-def test_a_given_port_that_is_busy_stops_the_start_with_a_sentence(tmp_path: Path, started: list[Process]) -> None:
+def test_a_busy_configured_port_stops_the_start_with_a_message(tmp_path: Path, started: list[Process]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
         process = start(started, tmp_path, PORT=str(port))
@@ -162,19 +168,19 @@ def test_only_the_default_port_moves_to_the_next_free_one() -> None:
         second.close()
 
 
-def test_settings_come_from_the_file_and_the_environment_wins(tmp_path: Path) -> None:
+def test_environment_variables_override_the_settings_file(tmp_path: Path) -> None:
     file = tmp_path / "tertulia.toml"
     file.write_text('host = "0.0.0.0"\nruns_at_once = 2\ntrusted_proxies = ["10.0.0.1"]\n')
-    made = load_settings({"TERTULIA_RUNS_AT_ONCE": "3", "TERTULIA_OPENAI_MODELS": "a, b"}, file)
-    assert (made.host, made.runs_at_once, made.trusted_proxies) == ("0.0.0.0", 3, ("10.0.0.1",))
-    assert made.openai_models == ("a", "b")
+    settings = load_settings({"TERTULIA_RUNS_AT_ONCE": "3", "TERTULIA_OPENAI_MODELS": "a, b"}, file)
+    assert (settings.host, settings.runs_at_once, settings.trusted_proxies) == ("0.0.0.0", 3, ("10.0.0.1",))
+    assert settings.openai_models == ("a", "b")
     file.write_text('colour = "red"\n')
     with pytest.raises(SettingsError, match="is not a setting"):
         load_settings({}, file)
 
 
-def test_what_runs_needs_only_what_its_lock_holds() -> None:
-    """The tests' environment holds more; this looks at what the program really imports, on both engines."""
+def test_imported_packages_are_all_in_the_lock_file() -> None:
+    """Compare the modules that the program imports for both databases with requirements.lock."""
     program = (
         "import sys, tempfile; from pathlib import Path; import tertulia.cli; from tertulia.app import create_app;"
         "from tertulia.settings import Settings; from tertulia.db.opening import plain_engine, open_database;"
@@ -182,16 +188,18 @@ def test_what_runs_needs_only_what_its_lock_holds() -> None:
         "open_database(Settings(database_url=url)); plain_engine(Settings(database_url=url));"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     owners = packages_distributions()
-    used = {owner.lower().replace("_", "-") for name in said.split() for owner in owners.get(name, [])} - {"tertulia"}
+    used = {owner.lower().replace("_", "-") for name in modules.split() for owner in owners.get(name, [])} - {
+        "tertulia"
+    }
     locked = set(re.findall(r"^([a-z0-9-]+)(?:\[[a-z,]+\])?==", (ROOT / "requirements.lock").read_text(), re.M))
     assert used - {"setuptools"} <= locked
     assert {"sqlalchemy", "greenlet", "asyncpg"} <= used
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("name", "value", "message"),
     [
         ("TERTULIA_COLOUR", "red", "TERTULIA_COLOUR is not a setting"),
         ("TERTULIA_RUNS_AT_ONCE", "none", "TERTULIA_RUNS_AT_ONCE:"),
@@ -201,34 +209,34 @@ def test_what_runs_needs_only_what_its_lock_holds() -> None:
         ("PORT", "99999", "PORT:"),
     ],
 )
-def test_a_wrong_setting_stops_the_start_with_a_sentence(tmp_path: Path, name: str, value: str, words: str) -> None:
+def test_an_invalid_setting_stops_the_start_with_a_message(tmp_path: Path, name: str, value: str, message: str) -> None:
     answer = run_cli(Process.environment_for(tmp_path) | {name: value}, "serve")
     assert answer.returncode == 2
-    assert words in answer.stderr
+    assert message in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
-def test_users_are_made_by_the_command_line_with_and_without_a_running_server(
+def test_users_are_created_by_the_command_line_with_and_without_a_running_server(
     tmp_path: Path, started: list[Process]
 ) -> None:
     environment = Process.environment_for(tmp_path)
-    alone = run_cli(environment, "user", "create", "ada", "--admin", given="correct horse battery\n")
-    assert alone.returncode == 0, alone.stderr
+    without_server = run_cli(environment, "user", "create", "ada", "--admin", stdin="correct horse battery\n")
+    assert without_server.returncode == 0, without_server.stderr
     process = start(started, tmp_path)
     with closing(signed_in(process)):
-        beside = run_cli(environment, "user", "create", "berta", given="another long password\n")
-        assert beside.returncode == 0, beside.stderr
+        with_server = run_cli(environment, "user", "create", "berta", stdin="another long password\n")
+        assert with_server.returncode == 0, with_server.stderr
         with Client(process.url) as berta:
             berta.api("POST", "/session", json={"username": "berta", "password": "another long password"}, expect=201)
-        again = run_cli(environment, "user", "create", "berta", given="another long password\n")
+        again = run_cli(environment, "user", "create", "berta", stdin="another long password\n")
         assert again.returncode != 0
         assert "Choose another" in again.stderr
-        weak = run_cli(environment, "user", "create", "carla", given="short\n")
+        weak = run_cli(environment, "user", "create", "carla", stdin="short\n")
         assert weak.returncode != 0
         assert "12 to 256 characters" in weak.stderr
 
 
-def test_what_is_stored_is_for_its_own_user_only(tmp_path: Path, started: list[Process]) -> None:
+def test_stored_files_are_readable_by_the_owner_only(tmp_path: Path, started: list[Process]) -> None:
     folder = tmp_path / "data"
     assert start(started, folder).url
     for path in (folder / "tertulia.db", folder / "secret_keys", folder / "server.json"):

@@ -25,7 +25,7 @@ def locked_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_locked_sqlite_file_is_one_sentence(locked_environment: dict[str, str], command: tuple[str, ...]) -> None:
-    result = run_cli(locked_environment, *command, given="another long password\n")
+    result = run_cli(locked_environment, *command, stdin="another long password\n")
     assert (result.returncode, len(result.stderr.strip().splitlines())) == (1, 1), result.stderr
     assert result.stderr.startswith("The database is locked by another program.")
 
@@ -36,7 +36,7 @@ def test_a_postgresql_that_is_down_is_one_sentence(tmp_path: Path, command: tupl
     environment = Process.environment_for(tmp_path) | {
         "TERTULIA_DATABASE_URL": "postgresql://tertulia:secret@127.0.0.1:1/tertulia"
     }
-    result = run_cli(environment, *command, given="another long password\n")
+    result = run_cli(environment, *command, stdin="another long password\n")
     assert (result.returncode, len(result.stderr.strip().splitlines())) == (1, 1), result.stderr
     assert result.stderr.startswith("The database cannot be reached: ")
     assert "secret" not in result.stderr

@@ -1,4 +1,4 @@
-"""The tools that come with the server, what is read of arguments and results, and whose words a call carries."""
+"""Test the built-in tools, checks of arguments and results, and detection of untrusted text in calls."""
 
 from base64 import b64encode
 from decimal import Decimal
@@ -32,7 +32,7 @@ from tertulia.tools.validation import MAX_ARGUMENTS, MAX_DEPTH, check_arguments,
         ("0 * -1", "0"),
     ],
 )
-def test_sums_are_exact(expression: str, value: str) -> None:
+def test_arithmetic_is_exact(expression: str, value: str) -> None:
     assert evaluate(expression) == value
 
 
@@ -51,7 +51,7 @@ def test_sums_are_exact(expression: str, value: str) -> None:
         "'a' * 3",
     ],
 )
-def test_what_has_no_value_is_told(expression: str) -> None:
+def test_an_invalid_expression_is_an_error(expression: str) -> None:
     with pytest.raises(ToolFailed):
         evaluate(expression)
 
@@ -69,7 +69,7 @@ def test_arguments_are_a_json_object_within_limits() -> None:
         parse_arguments(most + " ")
 
 
-def test_arguments_fit_the_schema_or_the_place_is_told() -> None:
+def test_arguments_that_do_not_fit_the_schema_name_the_field() -> None:
     schema = {
         "type": "object",
         "properties": {"a": {"type": "integer"}},
@@ -83,7 +83,7 @@ def test_arguments_fit_the_schema_or_the_place_is_told() -> None:
         check_arguments(schema, {})
 
 
-def test_a_result_is_kept_whole_up_to_its_limit() -> None:
+def test_a_result_is_stored_whole_up_to_the_limit() -> None:
     whole = store_result(ToolResult("x" * (MAX_RESULT - 2)))
     assert (whole.is_cut, whole.size_bytes, len(whole.content)) == (False, MAX_RESULT, MAX_RESULT - 2)
     cut = store_result(ToolResult("é" * MAX_RESULT))
@@ -116,7 +116,7 @@ SOURCES = [
         ({"url": "https://docs.python.org"}, []),
     ],
 )
-def test_whose_words_a_call_carries_is_found(arguments: dict[str, Any], expected: list[str]) -> None:
+def test_sources_quoted_in_arguments_are_found(arguments: dict[str, Any], expected: list[str]) -> None:
     assert find_sources(arguments, SOURCES, own_words="") == expected
 
 
@@ -139,23 +139,23 @@ SECRET = "The recovery key is AKIAIOSFODNN7EXAMPLE; the card is 4111 1111 1111 1
         ),
         {"card": 4111111111111111},
         {"AKIAIOSFODNN7EXAMPLE": True},
-        {"mail": "Dear all, " + "nothing of interest. " * 400 + "the recovery key is AKIAIOSFODNN7EXAMPLE"},
+        {"mail": "Hello all, " + "nothing of interest. " * 400 + "the recovery key is AKIAIOSFODNN7EXAMPLE"},
         {"text": "T h e  r e c o v e r y  k e y  i s  A K I A"},
     ],
 )
-def test_a_copy_is_found_however_it_is_written_and_wherever_it_stands(arguments: dict[str, Any]) -> None:
-    noise = "words of no interest whatever " * 3000
+def test_an_encoded_or_hidden_copy_is_found(arguments: dict[str, Any]) -> None:
+    noise = "words of no interest to a reader " * 3000
     assert find_sources(arguments, [Source("notes.txt", noise + SECRET + noise)], own_words="") == ["notes.txt"]
 
 
-def test_common_words_are_nobodys() -> None:
+def test_common_words_are_not_attributed_to_a_source() -> None:
     page = Source(
         "page", "The documentation of the international organisation describes the information that it keeps."
     )
     assert find_sources({"q": "documentation on international information"}, [page], own_words="") == []
 
 
-def test_what_nobody_could_look_through_counts_as_carried() -> None:
+def test_text_beyond_the_search_limit_counts_as_untrusted() -> None:
     assert find_sources({"q": "something harmless"}, [], own_words="", is_all=False) == [BEYOND]
     assert find_sources({"n": 3}, [], own_words="", is_all=False) == []
     large = [Source(f"{number}", "x" * (READ_AT_MOST // 2)) for number in range(3)]
@@ -163,27 +163,27 @@ def test_what_nobody_could_look_through_counts_as_carried() -> None:
 
 
 @pytest.mark.parametrize("text", ["\x01" * 300_000, "\n" * 200_000, "é" * 200_000, "x" * 262_143])
-def test_a_result_is_kept_within_its_limit_as_it_is_stored(text: str) -> None:
-    kept = store_result(ToolResult(text))
-    assert kept.is_cut
-    assert MAX_RESULT - 8 <= len(orjson.dumps(kept.content)) <= MAX_RESULT
-    assert len(kept.content) < len(text)
+def test_a_result_is_cut_to_the_limit_in_its_stored_form(text: str) -> None:
+    result = store_result(ToolResult(text))
+    assert result.is_cut
+    assert MAX_RESULT - 8 <= len(orjson.dumps(result.content)) <= MAX_RESULT
+    assert len(result.content) < len(text)
 
 
-def test_half_a_character_is_no_fault() -> None:
+def test_a_lone_surrogate_is_replaced() -> None:
     assert store_result(ToolResult("a\ud800b")).content == "a?b"
 
 
-def test_a_schema_with_many_choices_is_not_held_against_many_values() -> None:
+def test_checking_too_many_values_against_a_large_enum_is_refused() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "array", "items": {"enum": [3] * 4000}}}}
     check_arguments(schema, {"a": [3] * 100})
     with pytest.raises(ArgumentsInvalid, match="too many"):
         check_arguments(schema, {"a": [2] * 4000})
 
 
-def test_what_the_person_wrote_is_their_own() -> None:
-    asked = {"url": "https://evil.example/collect?x=1"}
-    assert find_sources(asked, SOURCES, own_words="Please read https://evil.example/collect?x=1 for me") == []
+def test_text_that_the_user_wrote_is_not_untrusted() -> None:
+    arguments = {"url": "https://evil.example/collect?x=1"}
+    assert find_sources(arguments, SOURCES, own_words="Please read https://evil.example/collect?x=1 for me") == []
 
 
 class Echo(Tool):
@@ -195,21 +195,21 @@ class Echo(Tool):
         return ToolResult(arguments["text"])
 
 
-def test_a_tool_that_says_nothing_of_itself_has_the_careful_defaults() -> None:
+def test_a_tool_without_declarations_has_strict_defaults() -> None:
     tool = Echo()
     assert (tool.risk, tool.sends_out, tool.is_trusted) == ("high", True, False)
     assert tool.estimate_cost({}) == Decimal(0)
 
 
-def test_the_digest_names_what_a_person_is_shown() -> None:
+def test_the_digest_changes_with_the_description_and_server() -> None:
     class Other(Echo):
-        description = "Say it again, and send it to somebody."
+        description = "Say it again, and send it to others."
 
     assert OfferedTool(Echo()).digest == OfferedTool(Echo()).digest != OfferedTool(Other()).digest
     assert OfferedTool(Echo(), "server").digest != OfferedTool(Echo()).digest
 
 
-def test_tools_that_cannot_be_are_refused_at_the_start() -> None:
+def test_invalid_tools_are_refused_at_the_start() -> None:
     class Nameless(Echo):
         name = "no spaces"
 
@@ -221,14 +221,14 @@ def test_tools_that_cannot_be_are_refused_at_the_start() -> None:
             check_tools(wrong)
 
 
-def test_arguments_are_nested_no_deeper_than_they_may() -> None:
+def test_arguments_are_at_most_32_levels_deep() -> None:
     deepest = '{"a": ' + "[" * MAX_DEPTH + "]" * MAX_DEPTH + "}"
     assert parse_arguments(deepest)
     with pytest.raises(ArgumentsInvalid, match="32 levels"):
         parse_arguments('{"a": ' + "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1) + "}")
     with pytest.raises(ArgumentsInvalid):
         parse_arguments('{"a": ' + "[" * 300 + "]" * 300 + "}")
-    assert parse_arguments('{"a": "\\\\u0000"}') == {"a": "\\u0000"}  # written out, it is no such character
+    assert parse_arguments('{"a": "\\\\u0000"}') == {"a": "\\u0000"}  # an escaped backslash, not a null character
 
 
 @pytest.mark.parametrize(
@@ -243,12 +243,12 @@ def test_arguments_are_nested_no_deeper_than_they_may() -> None:
         {"type": "object", "properties": 1},
     ],
 )
-def test_a_schema_of_anybodys_refers_to_nothing_and_is_cheap_to_check(schema: dict[str, Any]) -> None:
+def test_a_schema_with_references_or_expensive_checks_is_not_modest(schema: dict[str, Any]) -> None:
     assert not is_modest_schema(schema)
 
 
 @pytest.mark.parametrize("reference", ["http://127.0.0.1:9/inside", "file:///etc/hostname", "#"])
-def test_a_schema_fetches_nothing_and_ends(reference: str) -> None:
+def test_a_schema_reference_is_refused_without_fetching(reference: str) -> None:
     schema: dict[str, Any] = {"type": "object", "properties": {"x": {"$ref": reference}}}
     if reference == "#":
         schema = {"type": "object", "allOf": [{"$ref": "#"}]}
@@ -257,7 +257,7 @@ def test_a_schema_fetches_nothing_and_ends(reference: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "amount"),
+    ("cost", "amount"),
     [
         (None, None),
         (0, "0"),
@@ -269,5 +269,5 @@ def test_a_schema_fetches_nothing_and_ends(reference: str) -> None:
         (10**30, "999999"),
     ],
 )
-def test_a_cost_is_understood_whatever_a_tool_says(told: object, amount: str | None) -> None:
-    assert as_cost(told) == (None if amount is None else Decimal(amount))
+def test_a_cost_reported_by_a_tool_is_parsed_or_ignored(cost: object, amount: str | None) -> None:
+    assert as_cost(cost) == (None if amount is None else Decimal(amount))

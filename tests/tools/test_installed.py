@@ -1,4 +1,4 @@
-"""The tool of the guide: what stands there works, as a package that is installed beside the server would have it."""
+"""Test that the example tool of the guide works as an installed package."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "tools.md"
 
 @pytest.fixture
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
-    """The guide's module, where Python finds it, and its entry point as the guide declares it."""
+    """Write the guide's module to an importable folder and return the entry point that the guide declares."""
     text = GUIDE.read_text()
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     declared = re.search(r'entry-points\."(.*?)"\]\n(\w+) = "(.*?)"', text)
@@ -28,15 +28,15 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]
     return [EntryPoint(declared[2], declared[3], declared[1])]
 
 
-def test_the_example_of_the_guide_is_offered_and_works(
+def test_the_example_tool_of_the_guide_is_offered_and_works(
     example: list[EntryPoint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = EntryPoint("broken", "nowhere:Tool", example[0].group)
-    found: list[Any] = [broken, *example]
-    monkeypatch.setattr(offered, "entry_points", lambda group: [one for one in found if one.group == group])
+    entries: list[Any] = [broken, *example]
+    monkeypatch.setattr(offered, "entry_points", lambda group: [entry for entry in entries if entry.group == group])
     (tool,) = installed_tools()  # one that does not load takes no other with it
-    (one,) = ToolSet(check_tools([tool])).chosen(["roll_dice", "gone"])
-    check_arguments(one.tool.parameters, {"count": 3})
-    rolled = asyncio.run(one.tool.call({"count": 3}, None))  # type: ignore[arg-type]
+    (entry,) = ToolSet(check_tools([tool])).chosen(["roll_dice", "gone"])
+    check_arguments(entry.tool.parameters, {"count": 3})
+    rolled = asyncio.run(entry.tool.call({"count": 3}, None))  # type: ignore[arg-type]
     assert len(rolled.content) == 3
     assert all(1 <= shown <= 6 for shown in rolled.content)

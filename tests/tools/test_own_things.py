@@ -1,4 +1,4 @@
-"""Tools that read and change what is the person's own: with the rights of whoever asked, and of nobody else."""
+"""Test tools that read and edit the user's chats, files and drafts, with the user's own permissions."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.waiting import until
 
 
 def call_tool(client: Client, provider: ScriptedProvider, name: str, **arguments: Any) -> dict[str, Any]:
-    """The call as it is recorded, in a chat of its own that lets it run."""
+    """Run a tool in a new chat that allows it, and return the recorded call."""
     allow(client, specific_tools={name: [{"rule": "allow"}]})
     provider.play(calling(Call(name, arguments)), [Text("So be it."), Finish()])
     sent = client.say(client.chat(settings={"tools": [name]})["id"], "Look")
@@ -26,26 +26,28 @@ def eva(ana: Client, sign_in: SignIn) -> Client:
     return sign_in("eva")
 
 
-def test_chats_are_found_and_read_by_whoever_may(ana: Client, eva: Client, provider: ScriptedProvider) -> None:
+def test_chats_are_searched_and_read_with_permission_only(ana: Client, eva: Client, provider: ScriptedProvider) -> None:
     chat = ana.chat(title="Bread")
-    for words in ("How long does rye rise?", "And wheat?", "And spelt?"):
-        ana.say(chat["id"], words, reply=False)
+    for text in ("How long does rye rise?", "And wheat?", "And spelt?"):
+        ana.say(chat["id"], text, reply=False)
     until(lambda: ana.api("GET", "/search", params={"q": "rye"})["items"])
-    found = call_tool(ana, provider, "search_chats", query="rye")
-    assert chat["id"] in str(found["result"]["content"])
+    search_call = call_tool(ana, provider, "search_chats", query="rye")
+    assert chat["id"] in str(search_call["result"]["content"])
     whole = call_tool(ana, provider, "read_chat", chat_id=chat["id"])["result"]["content"]
     assert whole == "# Bread\n\nuser: How long does rye rise?\n\nuser: And wheat?\n\nuser: And spelt?"
     newest = call_tool(ana, provider, "read_chat", chat_id=chat["id"], limit=1)["result"]["content"]
     assert newest == "# Bread\n[older messages are left out]\n\nuser: And spelt?"
     assert chat["id"] not in str(call_tool(eva, provider, "search_chats", query="rye")["result"]["content"])
-    strange = call_tool(eva, provider, "read_chat", chat_id=chat["id"])
-    gone = call_tool(eva, provider, "read_chat", chat_id="00000000-0000-7000-8000-000000000000")
-    assert strange["status"] == "failed"
-    assert strange["error_message"] == gone["error_message"]  # not there, or not hers: it looks alike
+    hidden = call_tool(eva, provider, "read_chat", chat_id=chat["id"])
+    missing = call_tool(eva, provider, "read_chat", chat_id="00000000-0000-7000-8000-000000000000")
+    assert hidden["status"] == "failed"
+    assert (
+        hidden["error_message"] == missing["error_message"]
+    )  # a missing chat and a chat of another user look the same
     assert "is not an id" in call_tool(ana, provider, "read_chat", chat_id="x" * 32)["error_message"]
 
 
-def test_files_are_read_from_a_place_on_by_whoever_may(ana: Client, eva: Client, provider: ScriptedProvider) -> None:
+def test_file_passages_are_read_with_permission_only(ana: Client, eva: Client, provider: ScriptedProvider) -> None:
     chat = ana.chat()["id"]
     sent = ana.request(
         "POST", "/attachments", files={"file": ("a.txt", b"The oven is hot by nine.")}, data={"chat_id": chat}
@@ -57,7 +59,9 @@ def test_files_are_read_from_a_place_on_by_whoever_may(ana: Client, eva: Client,
     assert call_tool(eva, provider, "read_attachment", attachment_id=file_id)["status"] == "failed"
 
 
-def test_drafts_are_listed_read_and_edited_by_proposals(ana: Client, eva: Client, provider: ScriptedProvider) -> None:
+def test_drafts_are_listed_read_and_edited_through_proposals(
+    ana: Client, eva: Client, provider: ScriptedProvider
+) -> None:
     draft = ana.api("POST", "/drafts", json={"title": "Rye", "content": "Rise for two hours.\n\nBake."}, expect=201)
     listed = call_tool(ana, provider, "list_drafts")["result"]
     assert (listed["kind"], [row[:2] for row in listed["content"]["rows"]]) == ("table", [[draft["id"], "Rye"]])
@@ -70,12 +74,12 @@ def test_drafts_are_listed_read_and_edited_by_proposals(ana: Client, eva: Client
     edited = call_tool(ana, provider, "edit_draft", draft_id=draft["id"], edits=edits, why="It is cold")
     assert edited["status"] == "completed"
     (proposal,) = ana.api("GET", f"/drafts/{draft['id']}/proposals")["items"]
-    assert [(one["old_text"], one["new_text"]) for one in proposal["edits"]] == [("two", "three")]
+    assert [(edit["old_text"], edit["new_text"]) for edit in proposal["edits"]] == [("two", "three")]
     unchanged = ana.api("GET", f"/drafts/{draft['id']}")["current_version"]["content"]
-    assert unchanged.startswith("Rise for two hours.")  # the person decides about each
+    assert unchanged.startswith("Rise for two hours.")  # the user decides on each edit
 
 
-def test_what_a_call_would_do_is_told_with_its_arguments_or_with_others(
+def test_a_dry_run_previews_the_original_or_edited_arguments(
     ana: Client, eva: Client, provider: ScriptedProvider
 ) -> None:
     draft = ana.api("POST", "/drafts", json={"title": "Rye", "content": "Rise for two hours."}, expect=201)
@@ -85,8 +89,8 @@ def test_what_a_call_would_do_is_told_with_its_arguments_or_with_others(
     (call,) = pending(ana)
     waits(ana, sent)
     path = f"/tool-executions/{call['id']}/dry-run"
-    told = ana.api("POST", path, json={})["would"]
-    assert told.startswith("1 of 2 edits can be placed in “Rye”.")
+    preview = ana.api("POST", path, json={})["would"]
+    assert preview.startswith("1 of 2 edits can be placed in “Rye”.")
     other = f'{{"draft_id": "{draft["id"]}", "edits": [{{"find": "Rise", "replace": "Rest"}}]}}'
     assert ana.api("POST", path, json={"arguments_json": other})["would"].startswith("1 of 1 edits")
     nowhere = other.replace("Rise", "Sink")
@@ -95,7 +99,7 @@ def test_what_a_call_would_do_is_told_with_its_arguments_or_with_others(
         refused = ana.api("POST", path, json={"arguments_json": wrong}, expect=422)
         assert refused["code"] == "arguments_invalid"
     eva.api("POST", path, json={}, expect=404)
-    assert ana.api("GET", f"/drafts/{draft['id']}/proposals")["items"] == []  # nothing was done
+    assert ana.api("GET", f"/drafts/{draft['id']}/proposals")["items"] == []  # a dry run changes nothing
     decide(ana, call, "deny")
     ana.finished(sent["run"]["id"])
     other_tool = call_tool(ana, provider, "list_drafts")

@@ -1,4 +1,4 @@
-"""The rules: every set of them against every kind of call, and what no rule may let happen."""
+"""Test the approval policy: all rule sets against all kinds of calls, argument patterns and cost limits."""
 
 from decimal import Decimal
 from itertools import product
@@ -18,14 +18,14 @@ SAFE = Rules(False, False, (), Decimal("1.00"), Decimal("10.00"), True)
 
 
 def call(**changes: Any) -> Call:
-    asked: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "key": KEY,
         "risk": Risk.HIGH,
         "arguments": {"path": "/notes/a.txt", "count": 3},
         "definition_digest": DIGEST,
         "cost": Decimal(0),
     }
-    return Call(**(asked | changes))
+    return Call(**(defaults | changes))
 
 
 def rules(*specific: ToolRule, **changes: Any) -> Rules:
@@ -40,9 +40,9 @@ KNOWN = {"is_new": False}
 
 
 @pytest.mark.parametrize(
-    ("rule_set", "asked", "expected"),
+    ("rule_set", "proposed", "expected"),
     [
-        # The defaults: nothing runs unasked.
+        # The defaults: nothing runs automatically.
         (SAFE, call(), Decision("ask", "new")),
         (SAFE, call(**KNOWN), Decision("ask", "not_allowed")),
         (SAFE, call(risk=Risk.READ_ONLY), Decision("ask", "new")),
@@ -65,7 +65,7 @@ KNOWN = {"is_new": False}
         ),
         # By tool.
         (rules(ALLOW), call(), Decision("run", "allowed")),
-        (rules(ToolRule(rule="allow")), call(), Decision("ask", "changed")),  # of a tool that was not there then
+        (rules(ToolRule(rule="allow")), call(), Decision("ask", "changed")),  # set before the tool existed
         (rules(ALLOW), call(definition_digest="e" * 64), Decision("ask", "changed")),
         (rules(ASK, read_only_operations=True), call(risk=Risk.READ_ONLY, **KNOWN), Decision("ask", "asked_by_rule")),
         (rules(NEVER), call(), Decision("refuse", "never")),
@@ -97,17 +97,19 @@ KNOWN = {"is_new": False}
         (rules(ALLOW), call(cost=Decimal("0.50"), spent=Decimal("9.500001")), Decision("refuse", "cost_per_hour")),
         (rules(ALLOW, max_cost_per_tool=Decimal(0)), call(), Decision("run", "allowed")),
         (rules(NEVER), call(cost=Decimal(5)), Decision("refuse", "never")),
-        # Whatever is allowed, these are asked about.
+        # These need approval regardless of the rules.
         (rules(ALLOW), call(was_cut_off=True), Decision("ask", "outcome_unknown")),
         (rules(ALLOW), call(carries_untrusted=True), Decision("ask", "untrusted")),
         (rules(ALLOW), call(carries_untrusted=True, sends_out=False), Decision("run", "allowed")),
     ],
 )
-def test_each_rule_set_and_call_has_its_verdict_and_reason(rule_set: Rules, asked: Call, expected: Decision) -> None:
-    assert decide(rule_set, asked) == expected
+def test_each_rule_set_and_call_gives_the_expected_decision(
+    rule_set: Rules, proposed: Call, expected: Decision
+) -> None:
+    assert decide(rule_set, proposed) == expected
 
 
-def test_a_chats_rules_come_before_those_for_everywhere_but_for_a_never() -> None:
+def test_rules_of_a_chat_override_global_rules_except_never() -> None:
     everywhere = rules(ToolRule(rule="ask"))
     here = ChatApproval(specific_tools={KEY: [ALLOW]})
     assert decide(everywhere.in_chat(here), call()) == Decision("run", "allowed")
@@ -123,14 +125,14 @@ SWITCHES = ("read_only_operations", "low_risk_operations", "require_approval_for
 SPECIFIC: list[tuple[ToolRule, ...]] = [(), (ALLOW,), (ASK,), (NEVER,), (NOTES,), (NOTES, ASK), (ALLOW, NEVER)]
 
 
-def test_of_all_settings_and_calls_only_what_is_allowed_runs() -> None:
-    """The whole truth table against the few sentences that people are told."""
+def test_no_combination_of_settings_runs_a_call_that_is_not_allowed() -> None:
+    """Check the whole truth table against the rules as users read them."""
     count = 0
     for values in product([False, True], repeat=3):
         for specific in SPECIFIC:
             rule_set = rules(*specific, **dict(zip(SWITCHES, values, strict=True)))
             for risk, new, changed, untrusted, out, cut in product(Risk, *[[False, True]] * 5):
-                asked = call(
+                proposed = call(
                     risk=risk,
                     is_new=new,
                     has_changed=changed,
@@ -138,7 +140,7 @@ def test_of_all_settings_and_calls_only_what_is_allowed_runs() -> None:
                     sends_out=out,
                     was_cut_off=cut,
                 )
-                decision = decide(rule_set, asked)
+                decision = decide(rule_set, proposed)
                 count += 1
                 kinds = [rule.rule for rule in specific]
                 if "never" in kinds:
@@ -157,14 +159,14 @@ def test_of_all_settings_and_calls_only_what_is_allowed_runs() -> None:
     assert count == 8 * len(SPECIFIC) * 3 * 32
 
 
-@pytest.mark.parametrize("told", [None, Decimal("-1"), Decimal("NaN"), Decimal("Infinity"), Decimal("-Infinity")])
-def test_a_cost_that_nobody_knows_counts_as_the_limit(told: Decimal | None) -> None:
-    assert cost_to_reserve(told, SAFE) == Decimal("1.00")
+@pytest.mark.parametrize("cost", [None, Decimal("-1"), Decimal("NaN"), Decimal("Infinity"), Decimal("-Infinity")])
+def test_an_unknown_cost_reserves_the_limit(cost: Decimal | None) -> None:
+    assert cost_to_reserve(cost, SAFE) == Decimal("1.00")
     assert cost_to_reserve(Decimal("0.25"), SAFE) == Decimal("0.25")
 
 
 @given(pattern=st.text("ab*.[", max_size=12), text=st.text("ab.[", max_size=12))
-def test_a_star_stands_for_anything_and_nothing_else_is_special(pattern: str, text: str) -> None:
+def test_a_star_matches_any_text_and_other_characters_are_literal(pattern: str, text: str) -> None:
     rule_set = rules(ToolRule(rule="allow", arguments={"path": pattern}, definition_digest=DIGEST))
     runs = decide(rule_set, call(arguments={"path": text})).verdict == "run"
 
@@ -175,12 +177,12 @@ def test_a_star_stands_for_anything_and_nothing_else_is_special(pattern: str, te
             return any(matches(rest[1:], tail[at:]) for at in range(len(tail) + 1))
         return tail[:1] == rest[0] and matches(rest[1:], tail[1:])
 
-    leaves = text == ".." and "*" in pattern and pattern.strip("*") != ""  # out of what the pattern stands for
+    leaves = text == ".." and "*" in pattern and pattern.strip("*") != ""  # leaves the folder of the pattern
     assert runs == (matches(pattern, text) and not leaves)
 
 
-def test_a_pattern_costs_what_the_text_is_long() -> None:
-    """Nothing that a person or a model can write makes the server think for ever."""
+def test_matching_many_stars_against_a_long_text_ends() -> None:
+    """Match quickly, so that no pattern or argument blocks the server."""
     rule_set = rules(ToolRule(rule="allow", arguments={"path": "*a" * 90 + "*b"}, definition_digest=DIGEST))
     assert decide(rule_set, call(arguments={"path": "a" * 60_000})).verdict == "ask"
 
@@ -207,7 +209,7 @@ def test_a_pattern_costs_what_the_text_is_long() -> None:
         ("http://evil.example:8080/*", "http://evil.example/a", False, False),
         ("https://*", "https://evil.example/steal?x", True, True),
         ("https://evil.example*", "https://evil.example/a", True, True),
-        ("https://example.com*", "https://example.com.evil.example/", False, True),  # refused as it may mean that, too
+        ("https://example.com*", "https://example.com.evil.example/", False, True),  # refused as a possible meaning
         ("https://evil.example:*/*", "https://evil.example:8443/a", True, True),
         ("http://[::1]/*", "http://[::1]/a", True, True),
         ("https://evil.example/*", "ht\ttps://evil.example/a", False, True),
@@ -222,24 +224,22 @@ def test_a_pattern_costs_what_the_text_is_long() -> None:
         ("exact", "exactly", False, False),
     ],
 )
-def test_a_pattern_allows_what_it_says_and_refuses_whatever_it_may_mean(
-    pattern: str, text: str, allowed: bool, refused: bool
-) -> None:
+def test_a_pattern_allows_strictly_and_refuses_broadly(pattern: str, text: str, allowed: bool, refused: bool) -> None:
     assert (matches(pattern, text, refuses=False), matches(pattern, text, refuses=True)) == (allowed, refused)
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_no_text_is_too_odd_for_a_pattern(pattern: str, text: str) -> None:
+def test_whatever_a_pattern_allows_it_also_refuses(pattern: str, text: str) -> None:
     assert matches(pattern, text, refuses=True) or not matches(pattern, text, refuses=False)
 
 
-def test_what_others_would_see_asks_whatever_allows_it() -> None:
+def test_a_private_read_seen_by_others_needs_approval() -> None:
     seen = call(risk=Risk.READ_ONLY, is_seen_by_others=True, **KNOWN)
     assert decide(rules(ALLOW, read_only_operations=True), seen) == Decision("ask", "seen_by_others")
     assert decide(rules(NEVER), seen) == Decision("refuse", "never")
 
 
-def test_a_chat_narrows_costs_and_may_trust_new_tools() -> None:
+def test_a_chat_can_lower_cost_limits_and_trust_new_tools() -> None:
     chat = ChatApproval(
         max_cost_per_tool=Decimal("0.10"), require_approval_for_new_tools=False, low_risk_operations=True
     )

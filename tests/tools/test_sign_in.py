@@ -1,4 +1,4 @@
-"""Signing in to MCP servers: there and back, tokens that end, that are renewed and refused, and what goes wrong."""
+"""Test signing in to MCP servers: the OAuth flow, token renewal, refusals, scopes and accounts."""
 
 import asyncio
 import json
@@ -32,9 +32,9 @@ from tests.tools.test_servers import ON_SQLITE, Use, add, ask_for, run, server_n
 
 @pytest.fixture
 def bank() -> Iterator[SignedServer]:
-    made = SignedServer()
-    yield made
-    made.close()
+    server = SignedServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def owner(use: Use, bank: SignedServer) -> Client:  # noqa: F811
 
 
 class Stored:
-    """What the server's database holds, looked at in moments: whoever stays in a transaction holds up the server."""
+    """Access to the server's database in short transactions, as a long one blocks the server."""
 
     def __init__(self, settings: Settings) -> None:
         self._engine = plain_engine(settings)
@@ -62,17 +62,17 @@ class Stored:
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Stored]:
-    made = Stored(settings)
-    yield made
-    made.close()
+    stored = Stored(settings)
+    yield stored
+    stored.close()
 
 
-def begin(client: Client, server: dict[str, Any], expect: int = 200, **given: Any) -> Any:
-    return client.api("POST", f"/tool-servers/{server['id']}/sign-in", json=given, expect=expect)
+def begin(client: Client, server: dict[str, Any], expect: int = 200, **options: Any) -> Any:
+    return client.api("POST", f"/tool-servers/{server['id']}/sign-in", json=options, expect=expect)
 
 
-def come_back(client: Client, told: dict[str, str], expect: int = 200) -> Any:
-    return client.api("POST", "/tool-servers/sign-in", json=told, expect=expect)
+def come_back(client: Client, answer: dict[str, str], expect: int = 200) -> Any:
+    return client.api("POST", "/tool-servers/sign-in", json=answer, expect=expect)
 
 
 def sign_in(client: Client, bank: SignedServer, server: dict[str, Any]) -> dict[str, Any]:
@@ -84,21 +84,21 @@ def expire(database: Stored) -> None:
     database.change(sa.update(ToolCredential).values(expires_at=clock.now() - timedelta(seconds=1)))
 
 
-def test_a_person_signs_in_to_a_server_and_its_tools_are_there(
+def test_signing_in_stores_a_token_and_lists_the_tools(
     owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored
 ) -> None:
-    """S002-073 S002-074 S002-075 S002-095 S002-100: a token with its type and end, of an account, sealed where it is kept."""
+    """Store a sealed token with type, expiry and account (conformance S002-073 to S002-075, S002-095, S002-100)."""
     server = add(owner, bank.url, "bank")
-    assert (server["wants_sign_in"], server["tools"], server["sign_in"]) == (True, [], None)
+    assert (server["requires_sign_in"], server["tools"], server["sign_in"]) == (True, [], None)
     assert "requires you to sign in" in server["last_error"]
-    begun = begin(owner, server)
-    assert begun["host"] == urlsplit(bank.origin).netloc
-    query = {name: values[0] for name, values in parse_qs(urlsplit(begun["url"]).query).items()}
+    started = begin(owner, server)
+    assert started["host"] == urlsplit(bank.origin).netloc
+    query = {name: values[0] for name, values in parse_qs(urlsplit(started["url"]).query).items()}
     assert (query["code_challenge_method"], query["resource"]) == ("S256", bank.url)
     assert query["redirect_uri"] == f"{owner.base_url.scheme}://{owner.base_url.netloc.decode()}/tool-servers/sign-in"
-    signed = come_back(owner, bank.allowed(begun["url"]))
+    signed = come_back(owner, bank.allowed(started["url"]))
     assert [tool["name"] for tool in signed["tools"]] == ["balance", "spend"]
-    assert (signed["wants_sign_in"], signed["last_error"]) == (False, None)
+    assert (signed["requires_sign_in"], signed["last_error"]) == (False, None)
     assert signed["sign_in"]["issuer"].rstrip("/") == bank.origin
     assert (signed["sign_in"]["scope"], signed["sign_in"]["is_renewed"]) == ("read", True)
     done = run(owner, provider, "bank/balance", {})
@@ -110,49 +110,49 @@ def test_a_person_signs_in_to_a_server_and_its_tools_are_there(
     stored = [row.access_token, row.refresh_token or "", row.client]
     assert not any(secret in text for secret in (access, refresh) for text in stored)
     assert database.all(sa.select(ToolSignIn)) == []
-    # Signed out, its tools are there and say what is missing.
+    # After signing out, the tools remain and report the missing sign-in.
     out = owner.api("DELETE", f"/tool-servers/{server['id']}/sign-in")
     assert out["sign_in"] is None
     failed = run(owner, provider, "bank/balance", {})
     assert (failed["status"], failed["error_code"]) == ("failed", "tool_server_sign_in")
-    assert server_named(owner, "bank")["wants_sign_in"] is True
+    assert server_named(owner, "bank")["requires_sign_in"] is True
 
 
-def test_what_the_browser_brings_back_counts_once_in_time_and_where_it_was_begun(
+def test_an_authorization_answer_is_accepted_once_in_time_by_the_same_session(
     owner: Client, bank: SignedServer, sign_in: SignIn, database: Stored
 ) -> None:
     server = add(owner, bank.url, "bank")
-    told = bank.allowed(begin(owner, server)["url"])
+    answer = bank.allowed(begin(owner, server)["url"])
     stranger = sign_in("eva")
     body = {"username": "ana", "password": "correct horse battery"}
     with Client(str(owner.base_url).removesuffix("/api/v1/").removesuffix("/api/v1")) as phone:
         phone.api("POST", "/session", json=body, expect=201)
         for other in (stranger, phone):
-            assert come_back(other, told, expect=409)["code"] == "tool_sign_in_gone"
-    assert come_back(owner, told | {"state": "another"}, expect=409)["code"] == "tool_sign_in_gone"
-    come_back(owner, told)
-    assert come_back(owner, told, expect=409)["code"] == "tool_sign_in_gone"
+            assert come_back(other, answer, expect=409)["code"] == "tool_sign_in_gone"
+    assert come_back(owner, answer | {"state": "another"}, expect=409)["code"] == "tool_sign_in_gone"
+    come_back(owner, answer)
+    assert come_back(owner, answer, expect=409)["code"] == "tool_sign_in_gone"
     first = bank.allowed(begin(owner, server)["url"])
-    begin(owner, server)  # begun anew, in another tab
+    begin(owner, server)  # restarted in another tab
     come_back(owner, first, expect=409)
     late = bank.allowed(begin(owner, server)["url"])
     database.change(sa.update(ToolSignIn).values(expires_at=clock.now() - timedelta(seconds=1)))
     come_back(owner, late, expect=409)
-    # Meanwhile the server was moved: what was got is of no use, and nothing of it is kept.
+    # If the server was changed during the sign-in, no token is stored.
     before = database.all(sa.select(ToolCredential.id))
     moved = [bank.allowed(begin(owner, server)["url"])]
     owner.api("PATCH", f"/tool-servers/{server['id']}", json={"environment": "test"})
-    assert database.all(sa.select(ToolCredential.id)) == []  # nothing uses the one before either
+    assert database.all(sa.select(ToolCredential.id)) == []  # the earlier token is also unused
     assert len(before) == 1
     moved.append(bank.allowed(begin(owner, server)["url"]))
     owner.api("PATCH", f"/tool-servers/{server['id']}", json={"url": f"{bank.origin}/another"})
-    for told in moved:
-        assert come_back(owner, told, expect=409)["code"] == "tool_sign_in_gone"
+    for answer in moved:
+        assert come_back(owner, answer, expect=409)["code"] == "tool_sign_in_gone"
     assert database.all(sa.select(ToolCredential.id)) == []
 
 
 @ON_SQLITE
-def test_what_is_refused_there_is_told_and_keeps_nothing(owner: Client, bank: SignedServer, database: Stored) -> None:
+def test_a_failed_sign_in_is_reported_and_stores_nothing(owner: Client, bank: SignedServer, database: Stored) -> None:
     server = add(owner, bank.url, "bank")
 
     def state() -> str:
@@ -166,10 +166,10 @@ def test_what_is_refused_there_is_told_and_keeps_nothing(owner: Client, bank: Si
     mixed_up = bank.allowed(begin(owner, server)["url"]) | {"iss": "https://elsewhere.example"}
     assert "iss" in come_back(owner, mixed_up, expect=422)["detail"]
     assert database.all(sa.select(ToolCredential)) == []
-    # Whoever signs people in says that it is somebody else, or that its pages are elsewhere, or nothing.
+    # The metadata names another resource, another issuer or misleading pages, or is missing.
     about = "/.well-known/oauth-protected-resource/mcp"
     at = "/.well-known/oauth-authorization-server"
-    for path, status, body, words in (
+    for path, status, body, message in (
         (
             about,
             200,
@@ -189,21 +189,21 @@ def test_what_is_refused_there_is_told_and_keeps_nothing(owner: Client, bank: Si
     ):
         bank.answers = {path: (status, body.encode())}
         refused = begin(owner, server, expect=422)
-        assert (refused["code"], words in refused["detail"]) == ("tool_sign_in_failed", True), refused
-    for page, words in (
+        assert (refused["code"], message in refused["detail"]) == ("tool_sign_in_failed", True), refused
+    for page, message in (
         ("https://accounts.example:443@evil.example/a", "user name, password or fragment"),
         ("https://evil.example/a#b", "user name, password or fragment"),
         ("http://[::1", "Signing in to bank failed"),
     ):
-        told = {"issuer": bank.origin, "authorization_endpoint": page, "token_endpoint": f"{bank.origin}/token"}
-        bank.answers = {at: (200, json.dumps(told).encode())}
-        assert words in begin(owner, server, expect=422)["detail"]
-    told = {
+        metadata = {"issuer": bank.origin, "authorization_endpoint": page, "token_endpoint": f"{bank.origin}/token"}
+        bank.answers = {at: (200, json.dumps(metadata).encode())}
+        assert message in begin(owner, server, expect=422)["detail"]
+    metadata = {
         "issuer": bank.origin,
         "authorization_endpoint": f"{bank.origin}/a",
         "token_endpoint": f"{bank.origin}/token",
     }
-    bank.answers = {at: (200, json.dumps({**told, "code_challenge_methods_supported": ["plain"]}).encode())}
+    bank.answers = {at: (200, json.dumps({**metadata, "code_challenge_methods_supported": ["plain"]}).encode())}
     assert "PKCE" in begin(owner, server, expect=422)["detail"]
     bank.answers = {about: (200, b'{"resource":"%s","authorization_servers":["http://10.1.2.3"]}' % bank.url.encode())}
     assert begin(owner, server, expect=422)["code"] == "address_refused"
@@ -211,14 +211,14 @@ def test_what_is_refused_there_is_told_and_keeps_nothing(owner: Client, bank: Si
 
 
 @ON_SQLITE
-def test_what_services_say_at_length_is_cut_or_refused(owner: Client, bank: SignedServer) -> None:
+def test_overlong_metadata_is_cut_or_refused(owner: Client, bank: SignedServer) -> None:
     server = add(owner, bank.url, "bank")
     about, at = "/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-authorization-server"
-    told = {"resource": bank.url, "authorization_servers": [bank.origin]}
+    resource = {"resource": bank.url, "authorization_servers": [bank.origin]}
     bank.answers = {"/mcp": (401, b"{}"), "/register": (201, b'{"client_id": "mine", "redirect_uris": []}')}
     fits = "x" * (MAX_SCOPE - len("read "))
-    for long, kept in ((fits, f"read {fits}"), (f"{fits}x", "read")):  # a word is kept whole or not at all
-        scopes = {**told, "scopes_supported": ["read", "\0bad", long]}
+    for long, kept in ((fits, f"read {fits}"), (f"{fits}x", "read")):  # a scope is kept whole or dropped
+        scopes = {**resource, "scopes_supported": ["read", "\0bad", long]}
         bank.answers[about] = (200, json.dumps(scopes).encode())
         assert begin(owner, server)["scope"] == kept
     bank.answers["/register"] = (201, json.dumps({"client_id": "c" * MAX_CLIENT_ID}).encode())
@@ -234,7 +234,7 @@ def test_what_services_say_at_length_is_cut_or_refused(owner: Client, bank: Sign
 
 
 @ON_SQLITE
-def test_one_that_registers_no_programs_takes_the_persons_own(use: Use) -> None:  # noqa: F811
+def test_an_issuer_without_registration_uses_the_users_own_client(use: Use) -> None:  # noqa: F811
     bank = SignedServer(registers=False)
     try:
         owner = use(outbound_allow=(bank.origin,))
@@ -256,10 +256,10 @@ def test_one_that_registers_no_programs_takes_the_persons_own(use: Use) -> None:
                     "scope": "read spend",
                 }
             )
-            given: dict[str, Any] = {"client_id": "mine"} | ({"client_secret": secret} if secret else {})
+            options: dict[str, Any] = {"client_id": "mine"} | ({"client_secret": secret} if secret else {})
             if method == "client_secret_post":
                 bank.answers = {"/.well-known/oauth-authorization-server": (200, _metadata(bank, method))}
-            signed = come_back(owner, bank.allowed(begin(owner, server, **given)["url"]))
+            signed = come_back(owner, bank.allowed(begin(owner, server, **options)["url"]))
             assert signed["sign_in"] is not None
     finally:
         bank.close()
@@ -273,9 +273,9 @@ def _metadata(bank: SignedServer, method: str) -> bytes:
 
 
 @ON_SQLITE
-def test_what_asks_nobody_to_sign_in_or_is_sent_a_header_is_told_so(owner: Client, bank: SignedServer) -> None:
+def test_a_server_with_a_header_or_without_sign_in_refuses_the_sign_in(owner: Client, bank: SignedServer) -> None:
     known = add(owner, bank.url, "known", headers={"Authorization": "Bearer of-my-own"})
-    assert (known["wants_sign_in"], known["sign_in"]) == (False, None)
+    assert (known["requires_sign_in"], known["sign_in"]) == (False, None)
     assert begin(owner, known, expect=422)["errors"][0]["field"] == "headers"
     bank.answers = {path: (200, b"{}") for path in ("/mcp",)} | {
         path: (404, b"{}")
@@ -285,22 +285,22 @@ def test_what_asks_nobody_to_sign_in_or_is_sent_a_header_is_told_so(owner: Clien
     assert "does not require" in begin(owner, open_to_all, expect=422)["detail"]
 
 
-# ---- tokens that end
+# ---- expiry and renewal of tokens
 
 
-def test_a_token_that_ends_is_renewed_once_however_many_need_it(
+def test_an_expired_token_is_renewed_once_for_concurrent_requests(
     owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored
 ) -> None:
     server = add(owner, bank.url, "bank")
     sign_in(owner, bank, server)
     expire(database)
     with ThreadPoolExecutor(6) as pool:
-        looked = list(pool.map(lambda _: owner.api("POST", f"/tool-servers/{server['id']}/refresh"), range(6)))
-    assert [one["last_error"] for one in looked] == [None] * 6
+        refreshed = list(pool.map(lambda _: owner.api("POST", f"/tool-servers/{server['id']}/refresh"), range(6)))
+    assert [server_row["last_error"] for server_row in refreshed] == [None] * 6
     assert bank.issuer.renewals == 1
     assert run(owner, provider, "bank/balance", {})["status"] == "completed"
     assert bank.issuer.renewals == 1
-    # Whoever was to renew it died: after its time another one does.
+    # The process that was renewing died: after its lease, another one renews.
     expire(database)
     database.change(sa.update(ToolCredential).values(refreshing_until=clock.now() - timedelta(seconds=1)))
     assert run(owner, provider, "bank/balance", {})["status"] == "completed"
@@ -311,7 +311,7 @@ def test_a_token_that_ends_is_renewed_once_however_many_need_it(
     assert row.expires_at > clock.now()
 
 
-def test_a_token_that_is_refused_before_its_end_is_renewed_and_the_call_is_made_once(
+def test_a_token_refused_early_is_renewed_and_the_call_made_once(
     owner: Client, bank: SignedServer, provider: ScriptedProvider
 ) -> None:
     server = add(owner, bank.url, "bank")
@@ -321,7 +321,7 @@ def test_a_token_that_is_refused_before_its_end_is_renewed_and_the_call_is_made_
     assert (done["status"], bank.issuer.renewals) == ("completed", 1)
 
 
-def test_a_sign_in_that_is_over_asks_for_another_and_says_that_nothing_was_called(
+def test_an_ended_sign_in_asks_for_a_new_one_and_costs_nothing(
     owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored
 ) -> None:
     server = add(owner, bank.url, "bank")
@@ -332,7 +332,7 @@ def test_a_sign_in_that_is_over_asks_for_another_and_says_that_nothing_was_calle
     assert "Sign in to it again" in failed["error_message"]
     assert failed["cost"] in (None, "0.000000")
     shown = server_named(owner, "bank")
-    assert (shown["wants_sign_in"], shown["sign_in"]) == (True, None)
+    assert (shown["requires_sign_in"], shown["sign_in"]) == (True, None)
     assert [tool["name"] for tool in shown["tools"]] == ["balance", "spend"]
     assert database.all(sa.select(ToolCredential)) == []
     sign_in(owner, bank, server)
@@ -340,7 +340,7 @@ def test_a_sign_in_that_is_over_asks_for_another_and_says_that_nothing_was_calle
 
 
 @ON_SQLITE
-def test_without_a_refresh_token_it_counts_until_its_end(
+def test_a_token_without_a_refresh_token_is_used_until_it_expires(
     owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored
 ) -> None:
     bank.issuer.gives_refresh, bank.issuer.life_s = False, 30
@@ -349,12 +349,12 @@ def test_without_a_refresh_token_it_counts_until_its_end(
     assert run(owner, provider, "bank/balance", {})["status"] == "completed"
     expire(database)
     assert run(owner, provider, "bank/balance", {})["error_code"] == "tool_server_sign_in"
-    bank.issuer.life_s = None  # it does not say
+    bank.issuer.life_s = None  # no expiry is given
     assert sign_in(owner, bank, server)["sign_in"]["expires_at"] is None
 
 
 @ON_SQLITE
-def test_a_renewal_that_cannot_be_had_at_the_moment_loses_nothing(
+def test_a_temporary_renewal_failure_keeps_the_sign_in(
     owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored
 ) -> None:
     server = add(owner, bank.url, "bank")
@@ -375,7 +375,7 @@ def test_a_renewal_that_cannot_be_had_at_the_moment_loses_nothing(
 
 
 @ON_SQLITE
-def test_a_call_that_needs_more_than_was_allowed_asks_for_that_too(
+def test_a_call_that_needs_a_wider_scope_asks_for_it(
     owner: Client, bank: SignedServer, provider: ScriptedProvider
 ) -> None:
     server = add(owner, bank.url, "bank")
@@ -383,37 +383,37 @@ def test_a_call_that_needs_more_than_was_allowed_asks_for_that_too(
     failed = run(owner, provider, "bank/spend", {"amount": 5})
     assert (failed["status"], failed["error_code"], bank.spent) == ("failed", "tool_server_sign_in", [])
     shown = server_named(owner, "bank")
-    assert shown["wants_sign_in"] is True
+    assert shown["requires_sign_in"] is True
     assert "needs more permissions" in shown["last_error"]
     # That it says what it offers does not mean that more may be done.
-    assert owner.api("POST", f"/tool-servers/{server['id']}/refresh")["wants_sign_in"] is True
-    begun = begin(owner, server)
-    assert set(begun["scope"].split()) == {"read", "spend"}
-    come_back(owner, bank.allowed(begun["url"]))
+    assert owner.api("POST", f"/tool-servers/{server['id']}/refresh")["requires_sign_in"] is True
+    started = begin(owner, server)
+    assert set(started["scope"].split()) == {"read", "spend"}
+    come_back(owner, bank.allowed(started["url"]))
     assert run(owner, provider, "bank/spend", {"amount": 5})["status"] == "completed"
     assert bank.spent == [5]
 
 
 @ON_SQLITE
-def test_two_servers_of_one_address_and_account_share_a_sign_in(owner: Client, bank: SignedServer) -> None:
+def test_two_servers_with_the_same_address_and_account_share_a_sign_in(owner: Client, bank: SignedServer) -> None:
     first, second = (add(owner, bank.url, name) for name in ("first", "second"))
     sign_in(owner, bank, first)
     shown = server_named(owner, "second")
-    assert (shown["wants_sign_in"], shown["last_error"]) == (False, None)
+    assert (shown["requires_sign_in"], shown["last_error"]) == (False, None)
     assert shown["sign_in"] == server_named(owner, "first")["sign_in"]
     owner.api("DELETE", f"/tool-servers/{first['id']}", expect=204)
-    assert owner.api("POST", f"/tool-servers/{second['id']}/refresh")["last_error"] is None  # the other still needs it
+    assert owner.api("POST", f"/tool-servers/{second['id']}/refresh")["last_error"] is None  # still in use
 
 
 @ON_SQLITE
-def test_two_accounts_of_one_server_stay_apart(
+def test_two_accounts_of_a_server_have_separate_tokens_and_rules(
     owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored
 ) -> None:
-    """S002-076: `test` and `prod`; what may run unasked with one is asked about with the other."""
+    """Keep tokens and rules of `test` and `prod` accounts separate (conformance S002-076)."""
     trying = add(owner, bank.url, "trying", environment="test")
     sign_in(owner, bank, trying)
     real = add(owner, bank.url, "real")
-    assert (real["wants_sign_in"], real["sign_in"]) == (True, None)
+    assert (real["requires_sign_in"], real["sign_in"]) == (True, None)
     sign_in(owner, bank, real)
     assert {row.environment for row in database.all(sa.select(ToolCredential))} == set(Environment)
     sent = ask_for(owner, provider, "trying/balance", {})
@@ -424,7 +424,7 @@ def test_two_accounts_of_one_server_stay_apart(
     sent = ask_for(owner, provider, "trying/balance", {})
     owner.finished(sent["run"]["id"])
     assert calls_of(owner, sent)[0]["decision"] == "rule"
-    # The real account is left; what was allowed for the other is not allowed for this one.
+    # Switch to the prod account: the rule for the test account does not apply.
     owner.api("DELETE", f"/tool-servers/{real['id']}", expect=204)
     owner.api("PATCH", f"/tool-servers/{trying['id']}", json={"environment": "prod"})
     assert database.all(sa.select(ToolCredential)) == []
@@ -434,7 +434,7 @@ def test_two_accounts_of_one_server_stay_apart(
 
 
 @ON_SQLITE
-def test_the_token_is_taken_out_of_what_the_server_says(
+def test_the_token_is_redacted_from_texts_of_the_server(
     owner: Client, bank: SignedServer, provider: ScriptedProvider
 ) -> None:
     server = add(owner, bank.url, "bank")
@@ -447,15 +447,15 @@ def test_the_token_is_taken_out_of_what_the_server_says(
 
 
 @ON_SQLITE
-def test_what_this_program_says_of_itself_is_read_over_the_web(start_server: ServerMaker) -> None:
-    """Services that take such an address for a name need no registration; without one of one's own there is none."""
+def test_client_metadata_is_published_with_a_public_url_only(start_server: ServerMaker) -> None:
+    """Publish the metadata for services that accept its URL as client id. Without a public URL, there is none."""
     for url, status in (("https://chat.example", 200), (None, 404)):
         server = start_server(public_url=url)
-        with Client(server.url) as anybody:
-            told = anybody.api("GET", "/oauth/client", expect=status)
+        with Client(server.url) as client:
+            metadata = client.api("GET", "/oauth/client", expect=status)
             if status == 200:
-                assert told["client_id"] == f"{url}/api/v1/oauth/client"
-                assert told["redirect_uris"] == [f"{url}/tool-servers/sign-in"]
+                assert metadata["client_id"] == f"{url}/api/v1/oauth/client"
+                assert metadata["redirect_uris"] == [f"{url}/tool-servers/sign-in"]
 
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer resource_metadata="https://bank.example/about"'}
@@ -463,27 +463,27 @@ MORE = {"WWW-Authenticate": 'Bearer error="insufficient_scope", scope="spend"'}
 
 
 @pytest.mark.parametrize(
-    ("asked", "answers", "refused"),
+    ("methods", "answers", "refused"),
     [
         (["initialize"], [(401, CHALLENGE), (401, CHALLENGE)], SignInWanted),
         (["initialize", "tools/call"], [(200, {}), (401, {}), (200, {})], None),  # renewed
         (["initialize", "tools/call"], [(200, {}), (401, CHALLENGE), (401, CHALLENGE)], SignInWanted),
         (["tools/call"], [(403, MORE)], ScopeWanted),
         (["tools/call"], [(403, {})], None),
-        # It got through, and only what was sent to it meanwhile, or asked after its question, did not.
+        # The call was accepted. Only a later message or request was refused.
         (["tools/call", "notifications/answer"], [(200, {}), (401, CHALLENGE), (401, CHALLENGE)], None),
         (["tools/call", "tools/call"], [(200, {}), (401, CHALLENGE), (401, CHALLENGE)], None),
     ],
 )
-def test_only_what_was_refused_at_the_door_is_said_not_to_have_been_called(
-    asked: list[str], answers: list[tuple[int, dict[str, str]]], refused: type[Exception] | None
+def test_only_a_call_refused_before_it_was_accepted_counts_as_refused(
+    methods: list[str], answers: list[tuple[int, dict[str, str]]], refused: type[Exception] | None
 ) -> None:
-    given = iter(answers)
+    responses = iter(answers)
     sent: list[str | None] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         sent.append(request.headers.get("authorization"))
-        status, headers = next(given)
+        status, headers = next(responses)
         return httpx2.Response(status, headers=headers)
 
     async def tokens(rejected: str | None) -> str | None:
@@ -494,18 +494,18 @@ def test_only_what_was_refused_at_the_door_is_said_not_to_have_been_called(
         bearer = Bearer("bank", tokens, secrets)
         await bearer.renew(None)
         async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer), auth=bearer) as client:
-            for method in asked:
+            for method in methods:
                 await client.post("https://bank.example/mcp", json={"method": method})
-        assert set(secrets) == {one.removeprefix("Bearer ") for one in sent if one}
+        assert set(secrets) == {header.removeprefix("Bearer ") for header in sent if header}
         return bearer
 
     bearer = asyncio.run(call())
     assert type(bearer.refused) is (refused or type(None))
-    assert next(given, None) is None
+    assert next(responses, None) is None
 
 
-def test_what_is_refused_beside_a_call_says_nothing_of_it() -> None:
-    """A stream that the package opens by itself may be refused when the call has long been sent."""
+def test_a_refused_stream_next_to_a_call_does_not_mark_it_refused() -> None:
+    """Ignore a refused stream that the MCP package opens while the call is already sent."""
     sent, may_answer = asyncio.Event(), asyncio.Event()
 
     async def answer(request: httpx2.Request) -> httpx2.Response:
@@ -539,7 +539,7 @@ def test_what_is_refused_beside_a_call_says_nothing_of_it() -> None:
     ("status", "error"), [(400, "invalid_grant"), (401, "invalid_client"), (200, "bad_refresh_token")]
 )
 @ON_SQLITE
-def test_a_renewal_that_is_refused_for_good_asks_for_a_sign_in(
+def test_a_permanently_refused_renewal_asks_for_a_new_sign_in(
     owner: Client, bank: SignedServer, provider: ScriptedProvider, database: Stored, status: int, error: str
 ) -> None:
     server = add(owner, bank.url, "bank")
@@ -547,5 +547,5 @@ def test_a_renewal_that_is_refused_for_good_asks_for_a_sign_in(
     expire(database)
     bank.answers = {"/token": (status, json.dumps({"error": error}).encode())}
     assert run(owner, provider, "bank/balance", {})["error_code"] == "tool_server_sign_in"
-    assert server_named(owner, "bank")["wants_sign_in"] is True
+    assert server_named(owner, "bank")["requires_sign_in"] is True
     assert database.all(sa.select(ToolCredential)) == []

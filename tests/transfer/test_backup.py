@@ -1,4 +1,4 @@
-"""Everything out and back: of one moment under load, to either engine, and nothing when a byte is wrong."""
+"""Test backup and restore: both databases, consistency under load, damaged files, and upgrades of old schemas."""
 
 import threading
 import zipfile
@@ -33,8 +33,8 @@ NewInstance = Callable[[str], Settings]
 
 @pytest.fixture
 def new_instance(postgres_url: str, tmp_path: Path) -> Iterator[NewInstance]:
-    """Settings of an instance that nobody has started yet."""
-    made: list[str] = []
+    """Return a function that makes settings for a new, empty instance."""
+    databases: list[str] = []
 
     def make(kind: str) -> Settings:
         folder = tmp_path / f"new-{len(list(tmp_path.iterdir()))}"
@@ -43,12 +43,12 @@ def new_instance(postgres_url: str, tmp_path: Path) -> Iterator[NewInstance]:
             return Settings(data=folder, local_model="none", embedding_model="none")
         name = f"new_{new_id()[-12:]}"
         _run(postgres_url, f'CREATE DATABASE "{name}"')
-        made.append(name)
+        databases.append(name)
         url = make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
         return Settings(data=folder, local_model="none", embedding_model="none", database_url=url)
 
     yield make
-    for name in made:
+    for name in databases:
         _run(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
@@ -60,21 +60,21 @@ def _run(url: str, statement: str) -> None:
 
 
 def content(settings: Settings) -> dict[str, list[Any]]:
-    """Every row of every table that a backup keeps, by the models."""
+    """Return the rows of each table that a backup contains, as sorted text by table name."""
     engine = plain_engine(settings, writes=False)
-    found = {}
+    rows = {}
     with engine.connect() as connection:
         for table in tables.metadata.sorted_tables:
             if table.name not in NOT_KEPT:
-                found[table.name] = sorted(map(repr, connection.execute(sa.select(table))))
-        # How far the index of search is: told anew on each side.
-        found["instance_setting"] = [row for row in found["instance_setting"] if SETTING not in row]
+                rows[table.name] = sorted(map(repr, connection.execute(sa.select(table))))
+        # The progress of the search index differs between the two instances.
+        rows["instance_setting"] = [row for row in rows["instance_setting"] if SETTING not in row]
     engine.dispose()
-    return found
+    return rows
 
 
 def lived_in(ana: Client) -> None:
-    """A little of everything."""
+    """Create chats, versions, a provider, a token, preferences and a draft."""
     chat = ana.chat(title="Ñandú 面包 🜚", settings={"temperature": 0.5}, system_prompt="Be brief.")
     sent = ana.say(chat["id"], 'Hello\nthere\t"quoted" end')
     ana.finished(sent["run"]["id"])
@@ -85,16 +85,16 @@ def lived_in(ana: Client) -> None:
     ana.api("POST", "/provider-configs", json={"provider": "mistral", "api_key": "secret-key-0123"}, expect=201)
     ana.api("POST", "/api-tokens", json={"name": "script"}, expect=201)
     ana.api("PATCH", "/me", json={"preferences": {"theme": "dark"}})
-    draft = ana.api("POST", "/drafts", json={"content": "Dear aunt"}, expect=201)["id"]
+    draft = ana.api("POST", "/drafts", json={"content": "Hello aunt"}, expect=201)["id"]
     ana.api(
-        "POST", f"/drafts/{draft}/versions", json={"content": "My dear aunt", "parent_version_number": 1}, expect=201
+        "POST", f"/drafts/{draft}/versions", json={"content": "My good aunt", "parent_version_number": 1}, expect=201
     )
-    copy = {"content": "My very dear aunt", "base_version_number": 2, "revision": 0, "window_id": "a"}
+    copy = {"content": "My very good aunt", "base_version_number": 2, "revision": 0, "window_id": "a"}
     ana.api("PUT", f"/drafts/{draft}/working-copy", json=copy)
 
 
 @pytest.mark.parametrize("target", ENGINES)
-def test_what_is_restored_is_what_was_there_on_either_engine(
+def test_a_backup_is_restored_completely_on_either_database(
     ana: Client, server: LiveServer, new_instance: NewInstance, start_server: ServerMaker, tmp_path: Path, target: str
 ) -> None:
     lived_in(ana)
@@ -104,20 +104,20 @@ def test_what_is_restored_is_what_was_there_on_either_engine(
     assert summary.rows["message"] == 3
     assert file.stat().st_mode & 0o077 == 0
     server.stop()
-    there = new_instance(target)
-    restore(there, file, RECOUNTS, now=NOW)
+    target_settings = new_instance(target)
+    restore(target_settings, file, RECOUNTS, now=NOW)
     engine = plain_engine(settings)
-    with engine.begin() as connection:  # search is made anew where it is restored
+    with engine.begin() as connection:  # the restored instance builds its search index again
         drafts = tables.metadata.tables["draft"]
         connection.execute(sa.update(drafts).values(indexed_number=0, updated_at=drafts.c.updated_at))
     engine.dispose()
-    before, after = content(settings), content(there)
+    before, after = content(settings), content(target_settings)
     for name in before:
-        if name not in ("session", "user", "audit_log", "provider_config"):  # last uses are written when a server stops
+        if name not in ("session", "user", "audit_log", "provider_config"):  # last uses are written at the stop
             assert after[name] == before[name], name
-    (there.data / "secret_keys").write_bytes((settings.data / "secret_keys").read_bytes())
-    (there.data / "secret_keys").chmod(0o600)
-    revived = LiveServer(there).start()
+    (target_settings.data / "secret_keys").write_bytes((settings.data / "secret_keys").read_bytes())
+    (target_settings.data / "secret_keys").chmod(0o600)
+    revived = LiveServer(target_settings).start()
     try:
         with Client(revived.url, cookies=dict(ana.cookies)) as client:
             assert client.api("GET", "/me")["preferences"]["theme"] == "dark"
@@ -129,14 +129,14 @@ def test_what_is_restored_is_what_was_there_on_either_engine(
             (draft,) = client.api("GET", "/drafts")["items"]
             kept = client.api("GET", f"/drafts/{draft['id']}")
             assert (kept["current_version"]["content"], kept["working_copy"]["content"]) == (
-                "My dear aunt",
-                "My very dear aunt",
+                "My good aunt",
+                "My very good aunt",
             )
     finally:
         revived.stop()
 
 
-def test_a_backup_is_of_one_moment_however_busy_the_server_is(
+def test_a_backup_under_load_is_consistent(
     ana: Client, server: LiveServer, new_instance: NewInstance, tmp_path: Path
 ) -> None:
     chats = [ana.chat()["id"] for _ in range(3)]
@@ -160,9 +160,9 @@ def test_a_backup_is_of_one_moment_however_busy_the_server_is(
     for thread in threads:
         thread.join()
     file, known = files[-1]
-    there = new_instance("sqlite")
-    restore(there, file, RECOUNTS, now=NOW)  # counts all counters again, and looks at every key
-    engine = plain_engine(there, writes=False)
+    target = new_instance("sqlite")
+    restore(target, file, RECOUNTS, now=NOW)  # recounts all counters and checks every foreign key
+    engine = plain_engine(target, writes=False)
     with engine.connect() as connection:
         ids = set(connection.scalars(sa.select(tables.metadata.tables["message"].c.id)))
     engine.dispose()
@@ -178,31 +178,31 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(
     whole = file.read_bytes()
     with zipfile.ZipFile(file) as archive:
         offset = archive.getinfo("tables/message.jsonl").header_offset + 140
-    there = new_instance("sqlite")
+    target = new_instance("sqlite")
     for broken in (whole[: len(whole) // 2], whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :], b"PK"):
         file.write_bytes(broken)
         with pytest.raises(BackupError):
-            restore(there, file, RECOUNTS, now=NOW)
-    assert not (there.data / "tertulia.db").exists() or content(there)["user"] == []
+            restore(target, file, RECOUNTS, now=NOW)
+    assert not (target.data / "tertulia.db").exists() or content(target)["user"] == []
 
 
-def test_a_flipped_bit_anywhere_is_told_or_does_no_harm(ana: Client, server: LiveServer, tmp_path: Path) -> None:
-    """Dates in the zip's own directory may change unseen: nobody reads them. What is read is what was written."""
+def test_a_flipped_bit_is_detected_or_harmless(ana: Client, server: LiveServer, tmp_path: Path) -> None:
+    """Verify the file with single bits flipped. Only unused dates in the zip directory may change unnoticed."""
     lived_in(ana)
     file = tmp_path / "all.zip"
     back_up(server.settings, file, now=NOW)
-    whole, summary, told = file.read_bytes(), verify_backup(file), 0
+    whole, summary, refused = file.read_bytes(), verify_backup(file), 0
     flipped = range(0, len(whole), max(1, len(whole) // 300))
     for offset in flipped:
         file.write_bytes(whole[:offset] + bytes([whole[offset] ^ (1 << offset % 8)]) + whole[offset + 1 :])
         try:
             assert verify_backup(file) == summary
         except BackupError:
-            told += 1
-    assert told > len(flipped) / 2
+            refused += 1
+    assert refused > len(flipped) / 2
 
 
-def test_only_an_empty_instance_is_filled(ana: Client, server: LiveServer, tmp_path: Path) -> None:
+def test_restore_needs_an_empty_instance_and_backup_a_new_file(ana: Client, server: LiveServer, tmp_path: Path) -> None:
     file = tmp_path / "all.zip"
     back_up(server.settings, file, now=NOW)
     with pytest.raises(BackupError, match="not empty"):
@@ -211,7 +211,7 @@ def test_only_an_empty_instance_is_filled(ana: Client, server: LiveServer, tmp_p
         back_up(server.settings, file, now=NOW)
 
 
-def test_a_backup_that_cannot_be_written_leaves_nothing_behind(ana: Client, server: LiveServer, tmp_path: Path) -> None:
+def test_a_backup_that_cannot_be_written_leaves_no_file(ana: Client, server: LiveServer, tmp_path: Path) -> None:
     with pytest.raises(BackupError):
         back_up(server.settings, tmp_path / "nowhere" / "all.zip", now=NOW)
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
@@ -251,7 +251,7 @@ OLD["0004"] = [
     *OLD["0003"],
     "INSERT INTO reaction (message_id, user_id, emoji, created_at) VALUES (:message, :user, '+1', :now)",
 ]
-OLD["0005"] = OLD["0004"]  # only made anew from what is there
+OLD["0005"] = OLD["0004"]  # this revision only rebuilds existing data
 OLD["0006"] = [
     *OLD["0005"],
     """INSERT INTO share (id, chat_id, owner_id, token_hash, can_read, can_write, can_share, is_active, access_count, created_at, updated_at)
@@ -280,9 +280,7 @@ OLD["0010"] = [
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])
 @pytest.mark.parametrize("kind", ENGINES)
-def test_every_released_schema_comes_to_this_one_with_its_data(
-    new_instance: NewInstance, kind: str, revision: str
-) -> None:
+def test_every_released_schema_is_upgraded_with_its_data(new_instance: NewInstance, kind: str, revision: str) -> None:
     settings = new_instance(kind)
     migrate_to(settings, revision)
     engine = plain_engine(settings)
@@ -306,15 +304,15 @@ def test_every_released_schema_comes_to_this_one_with_its_data(
             bound = {name: value for name, value in values.items() if f":{name}" in statement}
             known = [sa.bindparam(name, type_=types[name]) for name in bound if name in types]
             connection.execute(text.bindparams(*known), bound)
-    found = upgrade_schema(settings, now=NOW, back_up=lambda path: back_up(settings, path, now=NOW))
-    assert found == "older"
+    state = upgrade_schema(settings, now=NOW, back_up=lambda path: back_up(settings, path, now=NOW))
+    assert state == "older"
     with engine.connect() as connection:
         assert schema_state(connection) == "current"
         ledger = tables.metadata.tables["usage_log"]
         entered = connection.execute(sa.select(ledger.c.input_tokens, ledger.c.output_tokens, ledger.c.cost)).all()
         assert [tuple(row) for row in entered] == [(7, 5, None)]
-        words = connection.scalar(sa.select(tables.metadata.tables["message"].c.content))
-        assert words == "Old words"
+        text_content = connection.scalar(sa.select(tables.metadata.tables["message"].c.content))
+        assert text_content == "Old words"
         share = tables.metadata.tables["share"]
         kept = connection.execute(sa.select(share.c.chat_id, share.c.draft_id, share.c.access_count)).all()
         assert [tuple(row) for row in kept] == ([(values["chat"], None, 3)] if revision >= "0006" else [])
@@ -328,5 +326,5 @@ def test_every_released_schema_comes_to_this_one_with_its_data(
     if kind == "postgresql":
         assert verify_backup(copy).revision == revision
         again = new_instance("postgresql")
-        restore(again, copy, RECOUNTS, now=NOW)  # the way back, and to this version in one go
+        restore(again, copy, RECOUNTS, now=NOW)  # restores the old version and upgrades it
         assert content(again)["message"] == content(settings)["message"]

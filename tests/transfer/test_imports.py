@@ -1,4 +1,4 @@
-"""Everything out and in again, and the exports of others: nothing lost, nothing twice, and undone as a whole."""
+"""Test the full export and imports of our own and other formats: round trips, duplicates, undo, invalid files."""
 
 import io
 import json
@@ -27,16 +27,16 @@ SAMPLES = Path(__file__).parent / "samples"
 
 
 def take(client: Client, name: str, content: bytes) -> dict[str, Any]:
-    """Import a file, and wait until it is done."""
+    """Import a file, wait until the job ends, and return the job."""
     job: dict[str, Any] = client.api("POST", "/imports", files={"file": (name, content)}, expect=201)
-    found: dict[str, Any] = {}
+    state: dict[str, Any] = {}
 
     def is_done() -> bool:
-        found.update(client.api("GET", f"/imports/{job['id']}"))
-        return found["status"] not in ("queued", "running")
+        state.update(client.api("GET", f"/imports/{job['id']}"))
+        return state["status"] not in ("queued", "running")
 
-    until(is_done, 30, lambda: f"it did not end: {found}")
-    return found
+    until(is_done, 30, lambda: f"the import did not end: {state}")
+    return state
 
 
 def sample(client: Client, name: str) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def zipped(parts: dict[str, bytes]) -> bytes:
 
 
 def rich_chat(client: Client, provider: ScriptedProvider) -> str:
-    """A chat with a bit of everything."""
+    """Create a chat with files, branches, a thread, a tool call, a tag and state. Return its id."""
     chat = client.chat(title="Ours", system_prompt="Be kind.", settings={"temperature": 0.5, "tools": ["calculate"]})
     client.api("PUT", "/auto-approval-settings", json={"specific_tools": {"calculate": [{"rule": "allow"}]}})
     file = ready(client, "paper.pdf", samples.PDF)
@@ -95,15 +95,13 @@ def rich_chat(client: Client, provider: ScriptedProvider) -> str:
     return str(chat["id"])
 
 
-def test_what_goes_out_comes_in_again_and_goes_out_the_same(
-    ana: Client, sign_in: SignIn, provider: ScriptedProvider
-) -> None:
+def test_an_imported_export_gives_the_same_export(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
     rich_chat(ana, provider)
     ana.say(ana.chat()["id"], "Another, in the archive", reply=False)
     out = everything(ana)
     assert sum(name.startswith("chats/") for name in out) == 2
     assert sum(name.startswith("files/") for name in out) == 2
-    other = sign_in("ana2")  # with nothing of her own yet, and the same name
+    other = sign_in("ana2")  # a new user with the same display name
     other.api("PATCH", "/me", json={"name": "Ana"})
     job = take(other, "everything.zip", zipped(out))
     assert (job["status"], job["source"], job["error"]) == ("completed", "tertulia", None)
@@ -114,8 +112,8 @@ def test_what_goes_out_comes_in_again_and_goes_out_the_same(
         assert json.loads(again[name]) == json.loads(out[name]) if name.endswith("json") else again[name] == out[name]
     ours = next(chat for chat in other.api("GET", "/chats")["items"] if chat["title"] == "Ours")
     shown = branch(other, ours["id"])
-    assert [one["content"] for one in shown] == ["Look here paper.pdf cat.png", "Which?", "One."]
-    assert all(one["imported"] for one in shown)
+    assert [message["content"] for message in shown] == ["Look here paper.pdf cat.png", "Which?", "One."]
+    assert all(message["imported"] for message in shown)
     picture = next(part for part in shown[0]["parts"] if part["type"] == "image")
     assert other.get(f"/attachments/{picture['attachment_id']}/content").content == samples.picture()
     (call,) = other.api("GET", f"/chats/{ours['id']}/tool-executions")["items"]
@@ -125,13 +123,13 @@ def test_what_goes_out_comes_in_again_and_goes_out_the_same(
     assert other.api("GET", f"/chats/{ours['id']}/state")["state"] == {"origin": "PRG"}
     assert other.api("GET", "/tools/usage")["items"] == []
     allowed = other.api("GET", "/auto-approval-settings")
-    assert allowed["specific_tools"] == {}  # what runs unasked is not taken from a file
+    assert allowed["specific_tools"] == {}  # automatic approvals are not imported
     assert other.api("GET", "/search", params={"q": "within"})["items"]
-    assert other.api("GET", "/usage")["items"] == []  # what was paid elsewhere is not paid again
+    assert other.api("GET", "/usage")["items"] == []  # imported usage is not counted
 
 
-def test_the_sample_data_is_taken_whole(ana: Client) -> None:
-    """S002-055: its flight request is what the state of a chat is for."""
+def test_the_sample_data_is_imported_completely(ana: Client) -> None:
+    """Import the demo chats, with a flight request as chat state (conformance S002-055)."""
     sample = resources.files("tertulia.demo") / "chats.json"
     job = take(ana, "chats.json", sample.read_bytes())
     assert job["report"] | {"chats": 3, "messages": 13, "refused": 0, "problems": []} == job["report"]
@@ -142,8 +140,8 @@ def test_the_sample_data_is_taken_whole(ana: Client) -> None:
     assert len(ana.api("GET", f"/chats/{flight['id']}/tool-executions")["items"]) == 1
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
-def test_a_state_that_does_not_fit_is_left_out_and_told(ana: Client) -> None:
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # reading a file does not depend on the database
+def test_a_state_that_violates_its_schema_is_left_out_and_reported(ana: Client) -> None:
     (flight, *_) = json.loads((resources.files("tertulia.demo") / "chats.json").read_text())
     flight["chat"]["state"]["state"] = {"unknown": True}
     job = take(ana, "chats.json", json.dumps([flight]).encode())
@@ -151,16 +149,16 @@ def test_a_state_that_does_not_fit_is_left_out_and_told(ana: Client) -> None:
     assert "does not match its schema" in job["report"]["problems"][0]
 
 
-def test_a_call_in_an_export_is_taken_as_ended_and_what_is_no_call_is_left_out(
+def test_imported_calls_are_ended_and_invalid_calls_left_out(
     ana: Client, sign_in: SignIn, provider: ScriptedProvider
 ) -> None:
     rich_chat(ana, provider)
     out = everything(ana)
     name = next(name for name in out if name.startswith("chats/"))
     chat = json.loads(out[name])
-    said = next(message for message in chat["messages"] if "tool_executions" in message)
-    whole = said["tool_executions"][0]
-    said["tool_executions"] = [
+    reply = next(message for message in chat["messages"] if "tool_executions" in message)
+    whole = reply["tool_executions"][0]
+    reply["tool_executions"] = [
         whole | {"status": "pending"},
         whole | {"tool_name": "x" * 101},
         whole | {"parameters": {"a": "\x00"}},
@@ -178,13 +176,15 @@ def test_a_call_in_an_export_is_taken_as_ended_and_what_is_no_call_is_left_out(
 
 
 def rich_draft(client: Client, provider: ScriptedProvider) -> str:
-    """A draft with a branch, a merge, a model's edits, a name and something being typed."""
+    """Create a draft with branches, accepted edits, named versions and a working copy. Return its id."""
     draft = client.api("POST", "/drafts", json={"title": "Letter", "content": LETTER}, expect=201)["id"]
     provider.play([Text("<edit><find>Three</find><replace>3</replace></edit>"), Finish()])
-    asked = client.api("POST", f"/drafts/{draft}/proposals", json={"instruction": "x", "version_number": 1}, expect=201)
-    client.finished(asked["sent"]["run"]["id"])
+    answer = client.api(
+        "POST", f"/drafts/{draft}/proposals", json={"instruction": "x", "version_number": 1}, expect=201
+    )
+    client.finished(answer["sent"]["run"]["id"])
     until(lambda: client.api("GET", f"/drafts/{draft}/proposals")["items"][0]["status"] == "open")
-    client.api("POST", f"/proposals/{asked['proposal']['id']}/accept")
+    client.api("POST", f"/proposals/{answer['proposal']['id']}/accept")
     for content, parent in ((LETTER.replace("One", "1"), 1), ("Quite another text.", 3)):
         body = {"content": content, "parent_version_number": parent, "name": f"on {parent}"}
         client.api("POST", f"/drafts/{draft}/versions", json=body, expect=201)
@@ -197,7 +197,7 @@ def rich_draft(client: Client, provider: ScriptedProvider) -> str:
 LETTER = "One two.\n\nThree four.\n\n" + "And so on. " * 30
 
 
-def test_drafts_go_out_and_come_in_with_every_version(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
+def test_an_imported_draft_has_every_version(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
     draft, chat = rich_draft(ana, provider), ana.chat(title="Told")
     ana.api("PUT", f"/chats/{chat['id']}/drafts/{draft}")
     out = everything(ana)
@@ -210,27 +210,29 @@ def test_drafts_go_out_and_come_in_with_every_version(ana: Client, sign_in: Sign
     assert again.keys() == out.keys()
     for name in out:
         assert json.loads(again[name]) == json.loads(out[name]) if name.endswith("json") else again[name] == out[name]
-    [made] = other.api("GET", "/drafts")["items"]
-    assert other.api("GET", f"/drafts/{made['id']}")["working_copy"]["content"] == "Being typed"
-    [told] = other.api("GET", f"/drafts/{made['id']}/chats")["items"]
-    assert told["kind"] == "draft"
+    [imported] = other.api("GET", "/drafts")["items"]
+    assert other.api("GET", f"/drafts/{imported['id']}")["working_copy"]["content"] == "Being typed"
+    [attached_chat] = other.api("GET", f"/drafts/{imported['id']}/chats")["items"]
+    assert attached_chat["kind"] == "draft"
     for number in range(1, 6):
         path = f"/versions/{number}"
-        theirs, ours = other.api("GET", f"/drafts/{made['id']}{path}"), ana.api("GET", f"/drafts/{draft}{path}")
+        theirs, ours = other.api("GET", f"/drafts/{imported['id']}{path}"), ana.api("GET", f"/drafts/{draft}{path}")
         for key in ("content", "parent_version_number", "base_version_number", "generation_source", "name", "words"):
             assert theirs[key] == ours[key], (number, key)
-        one, two = (
-            client.api("GET", f"/drafts/{which}{path}/authorship")["items"]
-            for client, which in ((other, made["id"]), (ana, draft))
+        their_authorship, our_authorship = (
+            client.api("GET", f"/drafts/{draft_id}{path}/authorship")["items"]
+            for client, draft_id in ((other, imported["id"]), (ana, draft))
         )
-        assert one == two
+        assert their_authorship == our_authorship
     save = {"content": "Still numbered", "parent_version_number": 5}
-    assert other.api("POST", f"/drafts/{made['id']}/versions", json=save, expect=201)["version_number"] == 6
+    assert other.api("POST", f"/drafts/{imported['id']}/versions", json=save, expect=201)["version_number"] == 6
     second = take(other, "again.zip", zipped(out))["report"]
     assert (second["drafts"], second["already_there"]) == (0, 3)
 
 
-def test_the_drafts_of_an_import_are_undone_with_it(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
+def test_undoing_an_import_removes_its_drafts_and_chats(
+    ana: Client, sign_in: SignIn, provider: ScriptedProvider
+) -> None:
     rich_draft(ana, provider)
     out = zipped(everything(ana))
     bob = sign_in("bob")
@@ -240,9 +242,7 @@ def test_the_drafts_of_an_import_are_undone_with_it(ana: Client, sign_in: SignIn
     assert bob.api("GET", "/chats")["items"] == []
 
 
-def test_what_was_written_since_keeps_a_draft_and_its_chats(
-    ana: Client, sign_in: SignIn, provider: ScriptedProvider
-) -> None:
+def test_undoing_an_import_keeps_a_draft_edited_since(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
     rich_draft(ana, provider)
     out = zipped(everything(ana))
     bob, carol = sign_in("bob"), sign_in("carol")
@@ -253,7 +253,7 @@ def test_what_was_written_since_keeps_a_draft_and_its_chats(
     bob.api("POST", f"/imports/{job['id']}/undo")
     assert bob.api("GET", f"/drafts/{draft['id']}")["working_copy"]["content"] == "Bob types"
     assert len(bob.api("GET", f"/drafts/{draft['id']}/chats")["items"]) == 1
-    # A chat that an earlier import brought is an ordinary one again when the draft goes.
+    # A chat of an earlier import becomes a direct chat again when the draft is removed.
     files = everything(ana)
     first = take(carol, "chats.zip", zipped({name: files[name] for name in files if not name.startswith("drafts/")}))
     assert first["report"]["chats"] == 1
@@ -264,7 +264,9 @@ def test_what_was_written_since_keeps_a_draft_and_its_chats(
     assert [chat["kind"] for chat in carol.api("GET", "/chats")["items"]] == ["direct"]
 
 
-def test_a_draft_takes_no_chat_that_others_see(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
+def test_an_imported_draft_does_not_take_over_a_shared_chat(
+    ana: Client, sign_in: SignIn, provider: ScriptedProvider
+) -> None:
     rich_draft(ana, provider)
     files = everything(ana)
     bob, _ = sign_in("bob"), sign_in("carol")
@@ -272,11 +274,11 @@ def test_a_draft_takes_no_chat_that_others_see(ana: Client, sign_in: SignIn, pro
     [chat] = bob.api("GET", "/chats")["items"]
     bob.api("POST", f"/chats/{chat['id']}/shares", json={"shared_with_username": "carol"}, expect=201)
     take(bob, "all.zip", zipped(files))
-    assert [one["id"] for one in bob.api("GET", "/chats")["items"]] == [chat["id"]]
+    assert [item["id"] for item in bob.api("GET", "/chats")["items"]] == [chat["id"]]
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
-def test_a_draft_beyond_all_measure_is_left_out(ana: Client, provider: ScriptedProvider) -> None:
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # reading a file does not depend on the database
+def test_a_draft_above_the_size_limit_is_left_out_and_reported(ana: Client, provider: ScriptedProvider) -> None:
     rich_draft(ana, provider)
     files = everything(ana)
     [name] = [name for name in files if name.startswith("drafts/")]
@@ -293,8 +295,8 @@ def test_a_draft_beyond_all_measure_is_left_out(ana: Client, provider: ScriptedP
     assert "too many or too long" in report["problems"][0]
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
-def test_odd_ids_make_no_odd_names_and_times_to_come_are_now(ana: Client, provider: ScriptedProvider) -> None:
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # reading a file does not depend on the database
+def test_unsafe_ids_and_future_times_of_an_import_are_replaced(ana: Client, provider: ScriptedProvider) -> None:
     rich_draft(ana, provider)
     files = everything(ana)
     [name] = [name for name in files if name.startswith("drafts/")]
@@ -303,13 +305,13 @@ def test_odd_ids_make_no_odd_names_and_times_to_come_are_now(ana: Client, provid
     job = take(ana, "a.zip", zipped({name: json.dumps(item).encode()}))
     assert (job["error"], job["report"]["problems"], job["report"]["drafts"]) == (None, [], 1)
     again = everything(ana)
-    assert len(again) == len(files) + 2  # the draft, and its chat
-    assert not any(".." in one for one in again)
+    assert len(again) == len(files) + 2  # the draft and its chat
+    assert not any(".." in file_name for file_name in again)
     assert not any(draft["updated_at"].startswith("2090") for draft in ana.api("GET", "/drafts")["items"])
     assert seconds(float("inf")) is None
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # reading a file does not depend on the database
 @pytest.mark.parametrize(
     "broken",
     [
@@ -320,7 +322,7 @@ def test_odd_ids_make_no_odd_names_and_times_to_come_are_now(ana: Client, provid
         {"changes": [[5, 6, "x"], [2, 3, "y"]], "content": None},
     ],
 )
-def test_a_draft_whose_versions_do_not_fit_is_left_out_and_told(
+def test_a_draft_with_inconsistent_versions_is_left_out_and_reported(
     ana: Client, sign_in: SignIn, provider: ScriptedProvider, broken: dict[str, Any]
 ) -> None:
     rich_draft(ana, provider)
@@ -333,7 +335,7 @@ def test_a_draft_whose_versions_do_not_fit_is_left_out_and_told(
     assert "do not fit" in report["problems"][0]
 
 
-def test_a_second_import_of_the_same_adds_nothing(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
+def test_importing_the_same_file_again_adds_nothing(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
     rich_chat(ana, provider)
     out = zipped(everything(ana))
     other = sign_in("bob")
@@ -344,8 +346,8 @@ def test_a_second_import_of_the_same_adds_nothing(ana: Client, sign_in: SignIn, 
     assert len(other.api("GET", "/chats")["items"]) == 1
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
-def test_chatgpt(ana: Client) -> None:
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # reading a file does not depend on the database
+def test_a_chatgpt_export_is_imported(ana: Client) -> None:
     job = sample(ana, "chatgpt.json")
     assert (job["source"], job["report"]["chats"], job["report"]["refused"]) == ("chatgpt", 1, 1)
     (chat,) = ana.api("GET", "/chats")["items"]
@@ -355,7 +357,7 @@ def test_chatgpt(ana: Client) -> None:
         "2023-11-14T22:13:33Z",
     )
     shown = branch(ana, chat["id"])
-    assert [(one["role"], one["content"]) for one in shown] == [
+    assert [(message["role"], message["content"]) for message in shown] == [
         ("user", "Name a bird."),
         ("assistant", ""),
         ("assistant", "The **heron**. Heron"),
@@ -367,25 +369,25 @@ def test_chatgpt(ana: Client) -> None:
     assert shown[1]["parts"] == [{"type": "reasoning", "text": "A walrus is no bird."}]
     assert shown[2]["model_name"] == "gpt-5"
     assert shown[2]["parts"][1] == {"type": "source", "url": "https://example.org/heron", "title": "Heron"}
-    robin = next(one for one in shown[1]["sibling_ids"] if one != shown[1]["id"])
+    robin = next(message for message in shown[1]["sibling_ids"] if message != shown[1]["id"])
     assert ana.api("GET", f"/messages/{robin}")["content"] == "The robin."
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
-def test_claude_from_its_zip(ana: Client) -> None:
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # reading a file does not depend on the database
+def test_a_zipped_claude_export_is_imported(ana: Client) -> None:
     conversations = (SAMPLES / "claude.json").read_bytes()
     job = take(ana, "claude.zip", samples.packed({"conversations.json": conversations, "users.json": b"[]"}))
     assert (job["source"], job["report"]["chats"]) == ("claude", 1)
     (chat,) = ana.api("GET", "/chats")["items"]
     shown = branch(ana, chat["id"])
-    assert [one["role"] for one in shown] == ["user", "assistant", "assistant"]
+    assert [message["role"] for message in shown] == ["user", "assistant", "assistant"]
     assert "flour 500" in shown[0]["content"]
     assert shown[1]["parts"][0] == {"type": "reasoning", "text": "Yeast."}
     assert any("not in the export" in problem for problem in job["report"]["problems"])
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
-def test_open_webui(ana: Client) -> None:
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # reading a file does not depend on the database
+def test_an_open_webui_export_is_imported(ana: Client) -> None:
     job = sample(ana, "openwebui.json")
     assert job["report"]["chats"] == 2
     assert job["report"]["refused"] == 0
@@ -393,16 +395,16 @@ def test_open_webui(ana: Client) -> None:
     assert len(chats) == 2
     tags = {tag["name"] for tag in ana.api("GET", "/tags")["items"]}
     assert "cocina" in tags
-    rivers = next(chat for chat in chats if any("Amazon" in one["content"] for one in branch(ana, chat["id"])))
+    rivers = next(chat for chat in chats if any("Amazon" in message["content"] for message in branch(ana, chat["id"])))
     shown = branch(ana, rivers["id"])
     assert len(shown[1]["sibling_ids"]) == 2
-    parts = [part["type"] for chat in chats for one in branch(ana, chat["id"]) for part in one["parts"]]
+    parts = [part["type"] for chat in chats for message in branch(ana, chat["id"]) for part in message["parts"]]
     assert "reasoning" in parts
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # reading a file does not depend on the database
 @pytest.mark.parametrize("name", ["librechat-linear.json", "librechat-tree.json"])
-def test_librechat(ana: Client, name: str) -> None:
+def test_a_librechat_export_is_imported(ana: Client, name: str) -> None:
     job = sample(ana, name)
     assert (job["source"], job["report"]["chats"], job["report"]["refused"]) == ("librechat", 1, 0)
     (chat,) = ana.api("GET", "/chats")["items"]
@@ -414,7 +416,7 @@ def test_librechat(ana: Client, name: str) -> None:
         assert len(shown[1]["sibling_ids"]) > 1
 
 
-def test_an_import_is_undone_as_a_whole_but_for_what_was_written_since(ana: Client) -> None:
+def test_undoing_an_import_keeps_chats_continued_since(ana: Client) -> None:
     job = sample(ana, "openwebui.json")
     chats = ana.api("GET", "/chats")["items"] + ana.api("GET", "/chats", params={"archived": "true"})["items"]
     own = ana.chat(title="Mine")
@@ -437,16 +439,16 @@ def unreadable() -> list[tuple[str, bytes, str]]:
     ]
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
-def test_a_file_that_cannot_be_imported_says_why(ana: Client) -> None:
-    for name, content, words in unreadable():
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # reading a file does not depend on the database
+def test_an_unreadable_file_reports_the_reason(ana: Client) -> None:
+    for name, content, message in unreadable():
         job = take(ana, name, content)
-        assert (job["status"], words in job["error"]) == ("failed", True), job
+        assert (job["status"], message in job["error"]) == ("failed", True), job
     assert ana.api("GET", "/chats")["items"] == []
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
-def test_one_chat_that_cannot_be_understood_costs_no_other(ana: Client) -> None:
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # reading a file does not depend on the database
+def test_an_unreadable_chat_does_not_affect_the_others(ana: Client) -> None:
     chats = json.loads((SAMPLES / "claude.json").read_text())
     broken = {"uuid": "x", "name": "Broken", "chat_messages": [{"uuid": ["?"], "content": 5, "attachments": "no"}]}
     odd = {"mapping": {"a": {"parent": "b", "message": None}, "b": {"parent": "a"}}, "current_node": "a", "id": "odd"}
@@ -455,8 +457,8 @@ def test_one_chat_that_cannot_be_understood_costs_no_other(ana: Client) -> None:
     assert [chat["title"] for chat in ana.api("GET", "/chats")["items"]].count("Bread") == 1
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"])  # what a reader makes of a file knows no database
-def test_what_is_too_long_is_cut_and_told(ana: Client) -> None:
+@pytest.mark.parametrize("engine_kind", ["sqlite"])  # reading a file does not depend on the database
+def test_a_text_that_is_too_long_is_cut_and_reported(ana: Client) -> None:
     chats = json.loads((SAMPLES / "claude.json").read_text())
     chats[0]["chat_messages"][0]["content"] = [{"type": "text", "text": "a" * 100_001}]
     chats[0]["chat_messages"][0]["attachments"] = []
@@ -466,7 +468,7 @@ def test_what_is_too_long_is_cut_and_told(ana: Client) -> None:
     assert len(branch(ana, chat["id"])[0]["parts"][0]["text"]) == 100_000
 
 
-def test_others_see_nothing_of_an_import(ana: Client, sign_in: SignIn) -> None:
+def test_a_user_does_not_see_imports_of_others(ana: Client, sign_in: SignIn) -> None:
     job = sample(ana, "claude.json")
     bob = sign_in("bob")
     for method, path in (("GET", ""), ("POST", "/cancel"), ("POST", "/undo")):
@@ -474,7 +476,7 @@ def test_others_see_nothing_of_an_import(ana: Client, sign_in: SignIn) -> None:
     assert bob.api("GET", "/imports")["items"] == []
 
 
-def test_a_token_does_not_export_everything(ana: Client, server: Any) -> None:
+def test_an_api_token_cannot_export_everything(ana: Client, server: Any) -> None:
     token = ana.api("POST", "/api-tokens", json={"name": "x"}, expect=201)["token"]
     with Client(server.url) as other:
         other.headers["Authorization"] = f"Bearer {token}"
@@ -498,7 +500,7 @@ JSON = st.recursive(
 
 @hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(JSON)
-def test_no_export_however_odd_ends_a_reader_in_another_way_than_by_an_exception(item: object) -> None:
+def test_readers_handle_any_json_or_raise_an_expected_exception(item: object) -> None:
     for reader, wrapped in (
         (chatgpt, {"mapping": item if isinstance(item, dict) else {"a": item}, "id": "1"}),
         (claude, {"chat_messages": [item], "uuid": "1"}),
@@ -509,21 +511,23 @@ def test_no_export_however_odd_ends_a_reader_in_another_way_than_by_an_exception
             chat = reader.read(wrapped)
         except (KeyError, TypeError, ValueError, AttributeError):
             continue
-        known = {one.id for one in chat.messages}
-        assert all(one.parent is None or one.parent in known for one in chat.messages)
+        known = {message.id for message in chat.messages}
+        assert all(message.parent is None or message.parent in known for message in chat.messages)
 
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(-1, 8), st.none() | st.floats(1, 9)), max_size=9))
-def test_messages_are_put_in_an_order_in_which_each_follows_what_it_needs(
+def test_messages_are_ordered_after_their_parents(
     links: list[tuple[int, int, float | None]],
 ) -> None:
     messages = [
-        FoundMessage(id=str(one), parent=str(parent) if parent >= 0 else None, role="user", parts=[], created_at=moment)
-        for one, parent, moment in links
+        FoundMessage(
+            id=str(message), parent=str(parent) if parent >= 0 else None, role="user", parts=[], created_at=moment
+        )
+        for message, parent, moment in links
     ]
     ordered = in_order(messages)
-    place = {one.id: number for number, one in enumerate(ordered)}
-    by_id = {one.id: one for one in messages}
-    for one in ordered:
-        parent = by_id[one.id].parent
-        assert parent not in by_id or parent == one.id or place[str(parent)] < place[one.id]
+    place = {message.id: number for number, message in enumerate(ordered)}
+    by_id = {message.id: message for message in messages}
+    for message in ordered:
+        parent = by_id[message.id].parent
+        assert parent not in by_id or parent == message.id or place[str(parent)] < place[message.id]

@@ -1,4 +1,4 @@
-"""A chat as a file: whole, readable, and harmless whatever was said in it."""
+"""Test the export of one chat as Markdown, HTML and JSON."""
 
 from typing import Any
 
@@ -19,13 +19,13 @@ def chat(ana: Client, provider: ScriptedProvider) -> dict[str, Any]:
         ],
         [Text("Another answer."), Finish()],
     )
-    made = ana.chat(title='Bread & "butter" / <b>面包</b>')
-    sent = ana.say(made["id"], "Why does `bread` rise?")
+    chat = ana.chat(title='Bread & "butter" / <b>面包</b>')
+    sent = ana.say(chat["id"], "Why does `bread` rise?")
     ana.finished(sent["run"]["id"])
     again = ana.api("POST", f"/messages/{sent['reply']['id']}/regenerate", json={}, expect=201)
     ana.finished(again["run"]["id"])
-    ana.api("PUT", f"/chats/{made['id']}/head", json={"message_id": sent["reply"]["id"]})
-    return made
+    ana.api("PUT", f"/chats/{chat['id']}/head", json={"message_id": sent["reply"]["id"]})
+    return chat
 
 
 def export(client: Client, chat_id: str, form: str) -> Any:
@@ -38,7 +38,7 @@ def export(client: Client, chat_id: str, form: str) -> Any:
     return answer
 
 
-def test_markdown_has_the_branch_on_show(ana: Client, chat: dict[str, Any]) -> None:
+def test_markdown_contains_the_shown_branch(ana: Client, chat: dict[str, Any]) -> None:
     text = export(ana, chat["id"], "markdown").text
     assert text.startswith('# Bread & "butter" / <b>面包</b>\n\n## Ana, 20')
     assert "Why does `bread` rise?\n\n## scripted, 20" in text
@@ -46,7 +46,7 @@ def test_markdown_has_the_branch_on_show(ana: Client, chat: dict[str, Any]) -> N
     assert "Another answer." not in text
 
 
-def test_a_page_shows_it_and_runs_nothing_of_it(ana: Client, chat: dict[str, Any]) -> None:
+def test_html_contains_the_branch_without_scripts(ana: Client, chat: dict[str, Any]) -> None:
     page = export(ana, chat["id"], "html").text
     assert "<strong>rises</strong>" in page
     assert "<code>bread</code>" in page
@@ -56,23 +56,23 @@ def test_a_page_shows_it_and_runs_nothing_of_it(ana: Client, chat: dict[str, Any
     assert "default-src 'none'" in page
 
 
-def test_json_has_every_branch(ana: Client, chat: dict[str, Any]) -> None:
-    found = export(ana, chat["id"], "json").json()
-    assert (found["format"], found["chat"]["title"]) == ("tertulia.chat/1", chat["title"])
-    question, *replies = found["messages"]
+def test_json_contains_every_branch(ana: Client, chat: dict[str, Any]) -> None:
+    exported = export(ana, chat["id"], "json").json()
+    assert (exported["format"], exported["chat"]["title"]) == ("tertulia.chat/1", chat["title"])
+    question, *replies = exported["messages"]
     assert question["parts"] == [{"type": "text", "text": "Why does `bread` rise?"}]
     assert [reply["previous_message_id"] for reply in replies] == [question["id"]] * 2
     assert [reply["parts"][-1]["text"][:7] for reply in replies] == ["It **ri", "Another"]
     assert replies[0]["parts"][0]["type"] == "reasoning"
 
 
-def test_an_empty_chat_and_one_without_letters_have_a_file_too(ana: Client) -> None:
-    made = ana.chat(title="???")
+def test_an_empty_chat_with_an_unusable_title_is_exported(ana: Client) -> None:
+    chat = ana.chat(title="???")
     for form in ("markdown", "html", "json"):
-        answer = ana.get(f"/chats/{made['id']}/export", params={"format": form})
+        answer = ana.get(f"/chats/{chat['id']}/export", params={"format": form})
         assert (answer.status_code, "UTF-8''chat." in answer.headers["content-disposition"]) == (200, True)
-    ana.api("GET", f"/chats/{made['id']}/export", params={"format": "pdf"}, expect=422)
+    ana.api("GET", f"/chats/{chat['id']}/export", params={"format": "pdf"}, expect=422)
 
 
-def test_nobody_exports_anothers(ana: Client, chat: dict[str, Any], sign_in: SignIn) -> None:
+def test_a_user_cannot_export_chats_of_others(ana: Client, chat: dict[str, Any], sign_in: SignIn) -> None:
     sign_in("bob").api("GET", f"/chats/{chat['id']}/export", expect=404)

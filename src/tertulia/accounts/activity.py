@@ -8,12 +8,12 @@ from tertulia.jobs.flusher import Flusher
 
 
 class ActivityRecorder(Flusher):
-    """Writes the last uses that the gate has seen since the last time."""
+    """Writes the last uses that the authenticator has seen since the last time."""
 
-    def __init__(self, db: Database, gate: Authenticator) -> None:
+    def __init__(self, db: Database, authenticator: Authenticator) -> None:
         super().__init__("touch-sessions", self._write)
         self._db = db
-        self._gate = gate
+        self._gate = authenticator
 
     async def _write(self) -> None:
         sessions, tokens = self._gate.drain_session_uses(), self._gate.drain_token_uses()

@@ -32,7 +32,7 @@ async def get_users(caller: CallerDep, limit: Limit = 50, cursor: CursorText = N
 
 @routes.add("POST", "/users", access=Access.ADMIN, gives=UserRead, status=201, problems=(409,))
 async def post_user(caller: CommandDep, account: UserCreate) -> Response:
-    # Hashing is dear, so whoever may not create users does not get that far.
+    # Hashing is slow, so callers who may not create users are refused first.
     require_admin(await caller.actor())
     check_password(account.password, names=(account.username, account.name, account.email or ""))
     password_hash = await hash_password(account.password)

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from tertulia import clock
 from tertulia.accounts.actor import OPERATOR_ID, Actor, require_scope
 from tertulia.accounts.api_tokens import find_token_actor
-from tertulia.accounts.idempotency import Answer, CallIdentity, find_answer, identify_call, once
+from tertulia.accounts.idempotency import Answer, CallIdentity, find_answer, identify_call, run_once
 from tertulia.accounts.models import Scope, UserRole
 from tertulia.accounts.sessions import SessionLifetime, find_actor
 from tertulia.accounts.tokens import TOKEN_PREFIX, hash_token
@@ -59,7 +59,7 @@ class Authenticator:
     tokens_last_used: dict[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Tries of a password: of one account wherever it is asked for, and of one address whatever it asks for.
+        # A program that loops must not slow down the server for others.
         self._token_calls = RateLimit("API token", self.calls_per_minute, 60)
 
     def drain_session_uses(self) -> dict[str, datetime]:
@@ -117,7 +117,7 @@ class Caller:
     """Who makes a request. `read` and `command` check the sign-in in the transaction that does the work."""
 
     services: Services
-    gate: Authenticator
+    authenticator: Authenticator
     credential: Credential
     address: str
     call: CallIdentity | None = None
@@ -136,26 +136,26 @@ class Caller:
         return self.services.find(kind)
 
     async def actor(self) -> Actor:
-        return self._saw(await self.gate.db.read_hot(self._known))
+        return self._record_use(await self.authenticator.db.read_hot(self._known))
 
     async def read(self, work: Callable[Concatenate[Session, Actor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return `work(session, actor, …)`, run in a read transaction. For reads that an index serves, such as a page."""
-        actor, result = await self.gate.db.read_hot(self._as_actor, work, args, kwargs)
-        self._saw(actor)
+        actor, result = await self.authenticator.db.read_hot(self._as_actor, work, args, kwargs)
+        self._record_use(actor)
         return result
 
     async def read_long(
         self, work: Callable[Concatenate[Session, Actor, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Like `read`, for work that sums many rows. On SQLite it runs in a reader's thread, so that nothing waits for it."""
-        actor, result = await self.gate.db.read(self._as_actor, work, args, kwargs)
-        self._saw(actor)
+        """Return as `read` does, for work that sums many rows. On SQLite it runs in a reader's thread, so that nothing waits for it."""
+        actor, result = await self.authenticator.db.read(self._as_actor, work, args, kwargs)
+        self._record_use(actor)
         return result
 
     async def command(
         self, status: int, work: Callable[Concatenate[Session, Actor, P], object], *args: P.args, **kwargs: P.kwargs
     ) -> Response:
-        """Run `work(session, actor, …)` in a write transaction and answer with its result, once for each Idempotency-Key."""
+        """Run `work(session, actor, …)` in a write transaction and answer with its result, run_once for each Idempotency-Key."""
         return await self._command(status, None, work, args, kwargs)
 
     async def command_with_secret(
@@ -166,7 +166,7 @@ class Caller:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Response:
-        """Like `command`. The field `secret` of the answer is sent once, and is null when the call is repeated."""
+        """Answer as `command` does. The field `secret` of the answer is sent once, and is null when the call is repeated."""
         return await self._command(status, secret, work, args, kwargs)
 
     async def find_stored_answer(self) -> Response | None:
@@ -179,16 +179,16 @@ class Caller:
     async def _command(
         self, status: int, secret: str | None, work: Callable[..., object], args: Args, kwargs: Kwargs
     ) -> Response:
-        actor, answered, body = await self.gate.db.write(self._answer, status, secret, work, args, kwargs)
-        self._saw(actor)
+        actor, answered, body = await self.authenticator.db.write(self._answer, status, secret, work, args, kwargs)
+        self._record_use(actor)
         return encoded_response(body, answered) if body else Response(status_code=answered)
 
     def _known(self, session: Session) -> Actor:
         """Return the caller. A call counts once, however often a unit of work is run. Raises TooManyTries."""
-        actor = self.gate.resolve(session, self.credential)
+        actor = self.authenticator.resolve(session, self.credential)
         if not self.is_counted:
             self.is_counted = True
-            self.gate.count_call(actor)
+            self.authenticator.count_call(actor)
         return actor
 
     def _as_actor(self, session: Session, work: Callable[..., T], args: Args, kwargs: Kwargs) -> tuple[Actor, T]:
@@ -219,14 +219,14 @@ class Caller:
 
         if self.call is None or actor.is_operator:
             answered = answer()
-            return actor, answered.status, answered.given
-        return actor, *once(session, actor, self.call, answer)
+            return actor, answered.status, answered.body
+        return actor, *run_once(session, actor, self.call, answer)
 
-    def _saw(self, actor: Actor) -> Actor:
+    def _record_use(self, actor: Actor) -> Actor:
         if actor.session_id is not None:
-            self.gate.seen[actor.session_id] = clock.now()
+            self.authenticator.seen[actor.session_id] = clock.now()
         elif actor.token_id is not None:
-            self.gate.tokens_last_used[actor.token_id] = clock.now()
+            self.authenticator.tokens_last_used[actor.token_id] = clock.now()
         return actor
 
 
@@ -273,7 +273,7 @@ async def get_command_caller(
 ) -> Caller:
     if idempotency_key is not None:
         caller.call = identify_call(
-            idempotency_key, request.method, request.url.path, await request.body(), caller.gate.keyring
+            idempotency_key, request.method, request.url.path, await request.body(), caller.authenticator.keyring
         )
     return caller
 

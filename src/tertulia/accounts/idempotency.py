@@ -31,8 +31,8 @@ class CallIdentity:
 class Answer:
     """The body to return now, and the body to store for repetitions, which lacks secrets that are shown once."""
 
-    given: bytes
-    kept: bytes
+    body: bytes
+    stored_body: bytes
     status: int
 
 
@@ -41,8 +41,8 @@ def identify_call(key: str, method: str, path: str, body: bytes, keyring: KeyRin
     return CallIdentity(key, method, path[:500], keyring.signatures("idempotency", body))
 
 
-def once(session: Session, actor: Actor, call: CallIdentity, work: Callable[[], Answer]) -> tuple[int, bytes]:
-    """Do the work unless this call was answered before: (status, body). Raises IdempotencyKeyReused.
+def run_once(session: Session, actor: Actor, call: CallIdentity, work: Callable[[], Answer]) -> tuple[int, bytes]:
+    """Run the work unless this call was answered before. Return (status, body). Raises IdempotencyKeyReused.
 
     The key is inserted before the work, so that a second call waits until the first commits. If the first fails, its
     key is rolled back and the second call runs the work.
@@ -63,12 +63,14 @@ def once(session: Session, actor: Actor, call: CallIdentity, work: Callable[[], 
         return earlier
     answer = work()
     mine = (IdempotencyKey.user_id == actor.user_id, IdempotencyKey.key == call.key)
-    session.execute(sa.update(IdempotencyKey).where(*mine).values(status=answer.status, answer=answer.kept.decode()))
-    return answer.status, answer.given
+    session.execute(
+        sa.update(IdempotencyKey).where(*mine).values(status=answer.status, answer=answer.stored_body.decode())
+    )
+    return answer.status, answer.body
 
 
 def find_answer(session: Session, actor: Actor, call: CallIdentity) -> tuple[int, bytes] | None:
-    """What this call was answered before, (status, body); None if it was not. Raises IdempotencyKeyReused.
+    """Return the earlier answer of this call as (status, body), or None. Raises IdempotencyKeyReused.
 
     For work that waits minutes for other services: call this before starting it.
     """

@@ -59,9 +59,9 @@ async def get_setup(request: Request) -> Response:
 
 @routes.add("POST", "/setup", access=Access.PUBLIC, gives=UserRead, status=201, problems=(409, 429))
 async def post_setup(request: Request, account: AccountCreate) -> Response:
-    gate = service_of(request, Authenticator)
+    authenticator = service_of(request, Authenticator)
     secure = _is_secure(request)
-    if not await gate.db.read(service.is_setup_required):
+    if not await authenticator.db.read(service.is_setup_required):
         raise AlreadySetUp
     check_password(account.password, names=(account.username, account.name, account.email or ""))
     service_of(request, RateLimits).take(SETUP_TRIES, request.scope["client_address"])
@@ -70,27 +70,29 @@ async def post_setup(request: Request, account: AccountCreate) -> Response:
 
     def set_up(session: DbSession) -> tuple[UserRead, str]:
         user_id = service.create_first_admin(session, account, password_hash=password_hash)
-        token = sessions.start_session(session, user_id, life=gate.life, device=device)
+        token = sessions.start_session(session, user_id, life=authenticator.life, device=device)
         return service.get_user(session, user_id), token
 
-    user, token = await gate.db.write(set_up)
-    return _with_cookie(json_response(user, 201), token, secure=secure, gate=gate)
+    user, token = await authenticator.db.write(set_up)
+    return _with_cookie(json_response(user, 201), token, secure=secure, authenticator=authenticator)
 
 
 @routes.add("POST", "/session", access=Access.PUBLIC, gives=UserRead, status=201, problems=(401, 429))
 async def post_session(request: Request, sign_in: SignIn) -> Response:
     limits = service_of(request, RateLimits)
-    gate = service_of(request, Authenticator)
+    authenticator = service_of(request, Authenticator)
     secure = _is_secure(request)
     limits.take(SIGN_IN_OF_ADDRESS, _network(request.scope["client_address"]))
-    credentials = await gate.db.read(sessions.find_credentials, sign_in.username)
+    credentials = await authenticator.db.read(sessions.find_credentials, sign_in.username)
     # An account has a user name and perhaps an address, and five tries for both together.
     limits.take(SIGN_IN_OF_ACCOUNT, credentials.user_id if credentials else service.name_key(sign_in.username))
     if (
         not await password_matches(sign_in.password, credentials.password_hash if credentials else None)
         or credentials is None
     ):
-        await gate.db.write(service.write_audit, None, "session.refused", ip_address=request.scope["client_address"])
+        await authenticator.db.write(
+            service.write_audit, None, "session.refused", ip_address=request.scope["client_address"]
+        )
         raise WrongCredentials
     old_token = session_token(request)
     device = _device(request)
@@ -99,11 +101,11 @@ async def post_session(request: Request, sign_in: SignIn) -> Response:
         # Comparing took a while: a password that was changed, or an account that was closed meanwhile, counts now.
         sessions.require_unchanged(session, credentials)
         replaces = hash_token(old_token) if old_token else None
-        token = sessions.start_session(session, user_id, life=gate.life, device=device, replaces=replaces)
+        token = sessions.start_session(session, user_id, life=authenticator.life, device=device, replaces=replaces)
         return service.get_user(session, user_id), token
 
-    user, token = await gate.db.write(begin, credentials.user_id)
-    return _with_cookie(json_response(user, 201), token, secure=secure, gate=gate)
+    user, token = await authenticator.db.write(begin, credentials.user_id)
+    return _with_cookie(json_response(user, 201), token, secure=secure, authenticator=authenticator)
 
 
 @routes.add("DELETE", "/session", access=Access.SIGNED_IN, status=204)
@@ -129,32 +131,32 @@ async def patch_me(caller: CommandDep, update: MeUpdate) -> Response:
 
 @routes.add("POST", "/session/confirm", access=Access.SIGNED_IN, status=204, problems=(429,))
 async def post_confirmation(caller: CallerDep, confirmation: Confirmation) -> Response:
-    gate = caller.service(Authenticator)
+    authenticator = caller.service(Authenticator)
     actor = await caller.actor()
     if actor.session_id is None:
         raise SignInNeeded
-    await _compare(gate, actor, confirmation.password)
-    await gate.db.write(confirm, actor)
+    await _compare(authenticator, actor, confirmation.password)
+    await authenticator.db.write(confirm, actor)
     return no_content()
 
 
 @routes.add("PUT", "/me/password", access=Access.SIGNED_IN, gives=UserRead, problems=(429,))
 async def put_password(request: Request, caller: CallerDep, change: PasswordChange) -> Response:
-    gate = caller.service(Authenticator)
+    authenticator = caller.service(Authenticator)
     secure = _is_secure(request)
     actor = await caller.actor()
     if actor.session_id is None:
         raise SignInNeeded
-    old_hash = await _compare(gate, actor, change.password)
-    me = await gate.db.read(service.get_me, actor)
+    old_hash = await _compare(authenticator, actor, change.password)
+    me = await authenticator.db.read(service.get_me, actor)
     check_password(change.new_password, names=(me["username"], me["name"], me["email"] or ""), field="new_password")
     new_hash = await hash_password(change.new_password)
     device = _device(request)
-    user, token = await gate.db.write(
-        change_password, actor, old_hash=old_hash, new_hash=new_hash, life=gate.life, device=device
+    user, token = await authenticator.db.write(
+        change_password, actor, old_hash=old_hash, new_hash=new_hash, life=authenticator.life, device=device
     )
     await service_of(request, OpenStreams).check_now()
-    return _with_cookie(json_response(user), token, secure=secure, gate=gate)
+    return _with_cookie(json_response(user), token, secure=secure, authenticator=authenticator)
 
 
 @routes.add("GET", "/sessions", access=Access.SIGNED_IN, gives=Page[SessionRead])
@@ -194,10 +196,10 @@ async def delete_api_token(request: Request, caller: CommandDep, token_id: ApiTo
     return revoked
 
 
-async def _compare(gate: Authenticator, actor: Actor, password: str) -> str | None:
+async def _compare(authenticator: Authenticator, actor: Actor, password: str) -> str | None:
     """Verify the actor's password and return its stored hash. Raises WrongPassword, TooManyTries."""
-    gate.limits.take(SIGN_IN_OF_ACCOUNT, actor.user_id)
-    stored = await gate.db.read(sessions.find_password_hash, actor.user_id)
+    authenticator.limits.take(SIGN_IN_OF_ACCOUNT, actor.user_id)
+    stored = await authenticator.db.read(sessions.find_password_hash, actor.user_id)
     if not await password_matches(password, stored):
         raise WrongPassword
     return stored
@@ -213,11 +215,11 @@ def _is_secure(request: Request) -> bool:
     raise InsecureConnection
 
 
-def _with_cookie(response: Response, token: str, *, secure: bool, gate: Authenticator) -> Response:
+def _with_cookie(response: Response, token: str, *, secure: bool, authenticator: Authenticator) -> Response:
     response.set_cookie(
         SECURE_COOKIE if secure else COOKIE,
         token,
-        max_age=int(gate.life.absolute.total_seconds()),
+        max_age=int(authenticator.life.absolute.total_seconds()),
         path="/",
         secure=secure,
         httponly=True,

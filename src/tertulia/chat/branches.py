@@ -72,9 +72,9 @@ def delete_message(session: Session, actor: Actor, message_id: MessageId) -> Non
 
 
 def check_may_delete(session: Session, actor: Actor, message_id: MessageId) -> Actor:
-    """Before anything is stopped for it; gives the actor. One that is missing is for `delete_message` to tell of.
+    """Return the actor if they may delete the message. A missing one passes: `delete_message` reports it.
 
-    A missing message passes, because `delete_message` reports it. Raises NotYourMessage.
+    Raises NotYourMessage.
     """
     user_ids = session.execute(
         sa.select(Chat.user_id, Message.user_id)

@@ -21,12 +21,12 @@ def mark_superseded(session: Session, chat_id: str, message_id: str, *, is_delet
     ids = _that_tell_of(session, chat_id, message_id)
     query = sa.select(ContextOptimization).where(ContextOptimization.id.in_(ids))
     if not is_deleted:
-        query = query.where(ContextOptimization.undone_at.is_(None), ContextOptimization.stale_at.is_(None))
+        query = query.where(ContextOptimization.reverted_at.is_(None), ContextOptimization.superseded_at.is_(None))
     for row in session.scalars(query) if ids else ():
-        row.stale_at = row.stale_at or clock.now()
+        row.superseded_at = row.superseded_at or clock.now()
         if is_deleted:
             row.summary = None
-        announce_optimization(session, row, Operation.UPDATED)
+        announce_compaction(session, row, Operation.UPDATED)
 
 
 def _that_tell_of(session: Session, chat_id: str, message_id: str) -> list[str]:
@@ -50,14 +50,14 @@ def move_places(session: Session, message_id: str, previous_id: str | None) -> N
     boundary, leaf = ContextOptimization.boundary_message_id, ContextOptimization.leaf_message_id
     for row in session.scalars(sa.select(ContextOptimization).where((boundary == message_id) | (leaf == message_id))):
         if previous_id is None:
-            row.undone_at = row.undone_at or clock.now()
+            row.reverted_at = row.reverted_at or clock.now()
         else:
             row.boundary_message_id = previous_id if row.boundary_message_id == message_id else row.boundary_message_id
             row.leaf_message_id = previous_id if row.leaf_message_id == message_id else row.leaf_message_id
-        announce_optimization(session, row, Operation.UPDATED)
+        announce_compaction(session, row, Operation.UPDATED)
 
 
-def announce_optimization(session: Session, row: ContextOptimization, operation: Operation) -> ContextOptimizationRead:
+def announce_compaction(session: Session, row: ContextOptimization, operation: Operation) -> ContextOptimizationRead:
     session.flush()
     session.refresh(row)
     read = read_optimization(row)
@@ -93,8 +93,8 @@ def read_optimization(row: ContextOptimization) -> ContextOptimizationRead:
         "cost": row.cost,
         "saved_cost": row.saved_cost,
         "note": row.note,
-        "is_stale": row.stale_at is not None,
-        "undone_at": row.undone_at,
+        "is_superseded": row.superseded_at is not None,
+        "reverted_at": row.reverted_at,
         "created_at": row.created_at,
         "updated_at": row.updated_at,
     }

@@ -89,7 +89,7 @@ class ChatSettings(BaseModel):
         None,
         description="How to compact the context when the window is full. `null`: omit the oldest messages.",
     )
-    optimize_at: float | None = Field(
+    compact_at: float | None = Field(
         None, ge=0.3, le=1, description="The share of the window to use before compaction. `null`: the whole window."
     )
 
@@ -374,7 +374,7 @@ class ContextOptimization(Timestamps, Base):
     summary: Mapped[str | None] = mapped_column(sa.Text)
     # Of a truncation: the earlier summary that stays included in the prompt.
     summary_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("context_optimization.id", ondelete="SET NULL"))
-    oldest_told_id: Mapped[str | None] = mapped_column(
+    oldest_covered_id: Mapped[str | None] = mapped_column(
         Id()
     )  # of a summary: the oldest message covered, also after that message is deleted
     is_edited: Mapped[bool] = mapped_column(default=False)  # whether a person changed the summary
@@ -384,8 +384,8 @@ class ContextOptimization(Timestamps, Base):
     cost: Mapped[Decimal | None] = mapped_column(Money())  # of the summary; None: unknown, or no model was used
     saved_cost: Mapped[Decimal | None] = mapped_column(Money())  # by each later request; None: unknown
     note: Mapped[str | None] = mapped_column(sa.Text)  # why it differs from what was requested
-    stale_at: Mapped[datetime | None]  # when a message that it covers changed
-    undone_at: Mapped[datetime | None]
+    superseded_at: Mapped[datetime | None]  # when a message that it covers changed
+    reverted_at: Mapped[datetime | None]
 
 
 class DraftChat(CreatedAt, Base):

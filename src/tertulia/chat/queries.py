@@ -387,8 +387,8 @@ SUMMARIES_AROUND = Prepared(
         ContextOptimization.chat_id == _bind("chat_id", ContextOptimization.chat_id),
         ContextOptimization.summary.is_not(None),
         ContextOptimization.boundary_message_id >= _bind("message_id", Message.id),
-        ContextOptimization.oldest_told_id.is_(None)
-        | (ContextOptimization.oldest_told_id <= _bind("message_id", Message.id)),
+        ContextOptimization.oldest_covered_id.is_(None)
+        | (ContextOptimization.oldest_covered_id <= _bind("message_id", Message.id)),
     )
     .order_by(ContextOptimization.boundary_message_id.desc())
 )

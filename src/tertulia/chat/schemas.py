@@ -136,7 +136,7 @@ class SettingsRead(TypedDict):
     presence_penalty: float | None
     tools: list[str] | None
     when_full: OptimizationType | None
-    optimize_at: float | None
+    compact_at: float | None
 
 
 class ChatRead(TypedDict):
@@ -305,8 +305,8 @@ class ContextOptimizationRead(TypedDict):
     cost: Decimal | None
     saved_cost: Decimal | None
     note: str | None
-    is_stale: bool
-    undone_at: datetime | None
+    is_superseded: bool
+    reverted_at: datetime | None
     created_at: datetime
     updated_at: datetime
 

@@ -11,7 +11,7 @@ from tertulia.chat.models import Chat, ChatSettings, ContextRule, MessageRole, M
 from tertulia.chat.queries import BRANCH_RULES, BRANCH_TEXTS, PINNED_ON_BRANCH, PINNED_TEXTS
 from tertulia.context.calls import turns_of_messages
 from tertulia.context.compaction.compression import compress
-from tertulia.context.compaction.plan import BranchScan, Shortening
+from tertulia.context.compaction.plan import ActiveCompaction, BranchScan
 from tertulia.context.cutting import shorten, with_short_results
 from tertulia.context.messages import ContextMessage, estimate_tokens
 from tertulia.context.told_files import with_files
@@ -59,7 +59,7 @@ class Branch:
     whole: dict[str, ContextMessage]  # the originals of compressed messages, by id
 
 
-def read_branch(session: Session, reading: PromptSource, active: Sequence[Shortening]) -> Branch:
+def read_branch(session: Session, reading: PromptSource, active: Sequence[ActiveCompaction]) -> Branch:
     prompt, chosen, settings = session.execute(
         sa.select(Chat.system_prompt, Chat.context_window_size, Chat.settings).where(Chat.id == reading.chat_id)
     ).one()

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
-from tertulia.chat.compaction_records import announce_optimization
+from tertulia.chat.compaction_records import announce_compaction
 from tertulia.chat.models import ChatSettings, ContextOptimization, OptimizationType, TriggerReason
 from tertulia.context.branch import COUNT_AT_MOST, Branch, PromptSource, plan, read_back, read_branch
 from tertulia.context.compaction.plan import (
@@ -16,8 +16,8 @@ from tertulia.context.compaction.plan import (
     MAX_AFFECTED,
     MIN_GAIN,
     SUMMARIZED_SHARE,
+    ActiveCompaction,
     BranchScan,
-    Shortening,
     affected_by,
     find_boundary,
     load_active,
@@ -52,7 +52,7 @@ def gather_context(session: Session, reading: PromptSource, *, price: Price | No
     A thread is preceded by the branch up to the message that it answers.
     """
     fitting = fit(session, reading)
-    for compaction in fitting.made if reading.records else ():
+    for compaction in fitting.due if reading.records else ():
         record(session, reading, compaction, price=price)
     branch = fitting.branch
     fitted = [item.sent for item in fitting.planned if item.sent is not None]
@@ -111,10 +111,10 @@ def _why_not(walk: BranchScan, message_id: str | None) -> Why:
 
 
 @dataclass(frozen=True)
-class Made:
+class DueCompaction:
     """A compaction that is due but not recorded yet."""
 
-    shortening: Shortening
+    compaction: ActiveCompaction
     tokens_before: int
     tokens_after: int
     saved: int  # tokens of the next request
@@ -130,34 +130,34 @@ class Made:
 class Fitting:
     branch: Branch
     planned: list[Planned]
-    made: list[Made]
+    due: list[DueCompaction]
 
 
 def fit(session: Session, reading: PromptSource) -> Fitting:
-    """Return what is sent, with the compactions it needs. Summaries need a model: see runs/summaries.py."""
+    """Return what is sent, with the compactions it needs. Summaries need a model: see runs/compaction/summarizer.py."""
     active = load_active(session, reading.chat_id)
     branch = read_branch(session, reading, active)
     fitting = Fitting(branch, plan(branch), [])
     settings = branch.settings
-    trigger = trigger_of(fitting.planned, branch.budget, settings.optimize_at)
+    trigger = trigger_of(fitting.planned, branch.budget, settings.compact_at)
     if trigger is not None and settings.when_full is OptimizationType.COMPRESSION:
         boundary = newest_before_question(branch.messages)
-        done = try_shortening(session, reading, active, fitting, OptimizationType.COMPRESSION, boundary, trigger)
-        if done is not None and done.made[-1].is_worth_it:
-            fitting, active = done, [done.made[-1].shortening, *active]
-            trigger = trigger_of(fitting.planned, branch.budget, settings.optimize_at)
+        done = try_compaction(session, reading, active, fitting, OptimizationType.COMPRESSION, boundary, trigger)
+        if done is not None and done.due[-1].is_worth_it:
+            fitting, active = done, [done.due[-1].compaction, *active]
+            trigger = trigger_of(fitting.planned, branch.budget, settings.compact_at)
     if trigger is not None:
-        room = int(branch.budget * KEPT_SHARE * (settings.optimize_at or 1))
+        room = int(branch.budget * KEPT_SHARE * (settings.compact_at or 1))
         boundary = find_boundary(fitting.branch.messages, room)
-        done = try_shortening(session, reading, active, fitting, OptimizationType.TRUNCATION, boundary, trigger)
+        done = try_compaction(session, reading, active, fitting, OptimizationType.TRUNCATION, boundary, trigger)
         fitting = done or fitting
     return fitting
 
 
-def try_shortening(
+def try_compaction(
     session: Session,
     reading: PromptSource,
-    active: Sequence[Shortening],
+    active: Sequence[ActiveCompaction],
     before: Fitting,
     kind: OptimizationType,
     boundary: str | None,
@@ -173,7 +173,7 @@ def try_shortening(
     # only to branches with the message that had no room.
     is_shared = kind is OptimizationType.SUMMARIZATION or trigger is TriggerReason.USER_REQUEST
     after_it = message_after(before.branch.messages, boundary) if is_shared else None
-    shortening = Shortening(
+    compaction = ActiveCompaction(
         kind,
         boundary,
         after_it or reading.leaf,
@@ -183,14 +183,14 @@ def try_shortening(
         trigger,
         before.branch.window,
     )
-    branch = read_branch(session, reading, [shortening, *active])
+    branch = read_branch(session, reading, [compaction, *active])
     planned = plan(branch)
     sizes = size_of(before.branch.messages), size_of(branch.messages)
     if sizes[1] >= sizes[0]:
         return None
     saved = max(0, tokens_sent(before.planned) - tokens_sent(planned))
-    compaction = Made(shortening, *sizes, saved, affected_by(before.branch.messages, boundary))
-    return Fitting(branch, planned, [*before.made, compaction])
+    due = DueCompaction(compaction, *sizes, saved, affected_by(before.branch.messages, boundary))
+    return Fitting(branch, planned, [*before.due, due])
 
 
 @dataclass(frozen=True)
@@ -204,40 +204,45 @@ class Maker:
 
 
 def record(
-    session: Session, reading: PromptSource, compaction: Made, *, maker: Maker | None = None, price: Price | None = None
+    session: Session,
+    reading: PromptSource,
+    due: DueCompaction,
+    *,
+    maker: Maker | None = None,
+    price: Price | None = None,
 ) -> str:
     """Store a compaction and return its id.
 
     `price` returns the cost of input and output tokens; with it, the saving of each later request is stored.
     """
-    shortening = compaction.shortening
+    compaction = due.compaction
     row = ContextOptimization(
         id=new_id(),
         chat_id=reading.chat_id,
         created_by=maker.created_by if maker else None,
-        trigger_reason=shortening.trigger,
-        optimization_type=shortening.kind,
-        boundary_message_id=shortening.boundary,
-        leaf_message_id=shortening.leaf,
-        window=shortening.window,
-        tokens_before=compaction.tokens_before,
-        tokens_after=compaction.tokens_after,
-        summary=shortening.summary,
-        summary_id=shortening.carried.id if shortening.carried else None,
-        oldest_told_id=shortening.oldest_told,
-        affected_messages=[message.message_id for message in reversed(compaction.affected)][:MAX_AFFECTED],
+        trigger_reason=compaction.trigger,
+        optimization_type=compaction.kind,
+        boundary_message_id=compaction.boundary,
+        leaf_message_id=compaction.leaf,
+        window=compaction.window,
+        tokens_before=due.tokens_before,
+        tokens_after=due.tokens_after,
+        summary=compaction.summary,
+        summary_id=compaction.carried.id if compaction.carried else None,
+        oldest_covered_id=compaction.oldest_told,
+        affected_messages=[message.message_id for message in reversed(due.affected)][:MAX_AFFECTED],
         provider=maker.provider if maker else None,
         model_name=maker.model_name if maker else None,
         cost=maker.cost if maker else None,
-        saved_cost=price(compaction.saved, 0) if price is not None else None,
-        note=compaction.note,
+        saved_cost=price(due.saved, 0) if price is not None else None,
+        note=due.note,
     )
     session.add(row)
-    announce_optimization(session, row, Operation.CREATED)
+    announce_compaction(session, row, Operation.CREATED)
     return row.id
 
 
-def shorten_now(session: Session, reading: PromptSource, kind: OptimizationType) -> Made | None:
+def plan_requested_compaction(session: Session, reading: PromptSource, kind: OptimizationType) -> DueCompaction | None:
     """Plan a requested compaction: truncate half of the context, or compress all but the last question.
 
     Return None if nothing is saved.
@@ -250,5 +255,5 @@ def shorten_now(session: Session, reading: PromptSource, kind: OptimizationType)
         else find_boundary(branch.messages, int(size_of(branch.messages) * SUMMARIZED_SHARE))
     )
     before = Fitting(branch, plan(branch), [])
-    done = try_shortening(session, reading, active, before, kind, boundary, TriggerReason.USER_REQUEST)
-    return done.made[0] if done is not None else None
+    done = try_compaction(session, reading, active, before, kind, boundary, TriggerReason.USER_REQUEST)
+    return done.due[0] if done is not None else None

@@ -1,4 +1,4 @@
-"""SQLite: one writer thread that commits in batches, and a few readers. See docs/adr/0003-database-access.md."""
+"""SQLite: one writer thread that commits in batches, and a few readers. See docs/adr/0003-write-through-one-thread-with-group-commit.md."""
 
 import asyncio
 import logging

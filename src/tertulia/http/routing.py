@@ -204,7 +204,7 @@ class Routes:
 
 
 def _with_head(methods: list[str]) -> list[str]:
-    """Every GET answers HEAD too; servers send no body for it."""
+    """Add HEAD to GET. Servers send no body for it."""
     return [*methods, "HEAD"] if methods == ["GET"] else methods
 
 

@@ -33,7 +33,7 @@ class LiveRun:
         self.is_finished = False
         self.is_suspended = False  # it ended here; resuming creates a new LiveRun
         self.size_bytes = 0
-        self._boot = f"{process_id}{run_id[-12:]}"  # an event id of one run resumes no other run
+        self._process_id = f"{process_id}{run_id[-12:]}"  # an event id of one run resumes no other run
         self._started: dict[str, object] = {
             "type": "run.started",
             "run_id": run_id,
@@ -161,7 +161,7 @@ class LiveRun:
 
     def _number_of(self, event_id: str | None) -> int | None:
         prefix, _, number = (event_id or "").rpartition("-")
-        if prefix != self._boot or not (number.isascii() and number.isdigit()):
+        if prefix != self._process_id or not (number.isascii() and number.isdigit()):
             return None
         return int(number) if self._first - 1 <= int(number) <= self._last and int(number) > 0 else None
 
@@ -173,12 +173,12 @@ class LiveRun:
             self._started,
             *(self._delta(index, "".join(self._texts[index])) for index in range(len(self._parts))),
         ]
-        ids = [f"{self._boot}-0"] * (len(events) - 1) + [f"{self._boot}-{covered}"]
+        ids = [f"{self._process_id}-0"] * (len(events) - 1) + [f"{self._process_id}-{covered}"]
         encoded = [sse(str(event["type"]), event, event_id) for event, event_id in zip(events, ids, strict=True)]
         return b"".join(encoded), covered
 
     def _reset(self) -> bytes:
-        return sse("message.reset", {"type": "message.reset", "message_id": self.message_id}, f"{self._boot}-0")
+        return sse("message.reset", {"type": "message.reset", "message_id": self.message_id}, f"{self._process_id}-0")
 
     def _delta(self, index: int, text: str) -> dict[str, object]:
         part = self._parts[index]
@@ -188,7 +188,7 @@ class LiveRun:
         return {"type": kind, "message_id": self.message_id, "part_index": index, "text": text}
 
     def _emit(self, event: Mapping[str, object]) -> None:
-        encoded = sse(str(event["type"]), event, f"{self._boot}-{self._last + 1}")
+        encoded = sse(str(event["type"]), event, f"{self._process_id}-{self._last + 1}")
         self._ring.append(encoded)
         self._ring_bytes += len(encoded)
         while self._ring_bytes > RING_BYTES and len(self._ring) > 8:

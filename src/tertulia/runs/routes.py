@@ -32,7 +32,7 @@ routes = Routes("runs")
 
 
 def run_options(caller: Caller) -> service.RunOptions:
-    """What the caller may ask for: the models are looked up in the transaction that chooses one."""
+    """Return what the caller may request. The models are looked up in the transaction that chooses one."""
     catalogue = caller.service(ModelCatalogue)
     return service.RunOptions(catalogue.known, caller.service(Settings).messages_per_day)
 

@@ -140,7 +140,7 @@ def search_objects(
 ) -> list[FoundObject]:
     """Return what the registered kinds of objects have for the typed words, kind by kind."""
     words = [word for term in understand(typed).terms for word in term.words]
-    return [found for kind in kinds for found in kind.find(session, actor, words, limit)] if words else []
+    return [item for kind in kinds for item in kind.find(session, actor, words, limit)] if words else []
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a domain adds to search besides messages."""
+"""Define what a domain adds to search in addition to messages."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -144,7 +144,7 @@ def restore(settings: Settings, path: Path, recounts: Sequence[Recount], *, now:
     finally:
         engine.dispose()
     upgrade_schema(settings, now=now)
-    _index_anew(settings)
+    _rebuild_index(settings)
     checked = plain_engine(settings, writes=False)
     try:
         findings = check_database(checked, list(recounts)).findings
@@ -155,7 +155,7 @@ def restore(settings: Settings, path: Path, recounts: Sequence[Recount], *, now:
     return summary
 
 
-def _index_anew(settings: Settings) -> None:
+def _rebuild_index(settings: Settings) -> None:
     """Reset the search indexes, which no backup includes. The server rebuilds them in the background."""
     engine = plain_engine(settings)
     with engine.begin() as connection:

@@ -54,7 +54,7 @@ class ImportJob(Timestamps, Base):
 
 
 class ImportJobChat(CreatedAt, Base):
-    """The chats that an import made, for whoever undoes it."""
+    """A chat that an import created, so that the import can be undone."""
 
     __tablename__ = "import_job_chat"
 

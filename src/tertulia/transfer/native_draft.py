@@ -155,7 +155,7 @@ def _known(user_id: str, import_id: str) -> sa.Select[str]:
 
 
 def import_draft(session: Session, actor: Actor, job_id: str, parsed: FoundDraft) -> bool:
-    """A whole draft with all its versions, and the chats about it that were imported before; false: it was there already.
+    """Import a draft with all its versions, and link the imported chats about it. Return False if it already exists.
 
     Raises DraftDamaged or DraftTooLarge. Nothing is written then.
     """

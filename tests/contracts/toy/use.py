@@ -37,13 +37,13 @@ def main(folder: Path) -> None:
     listener.wait_for(lambda: ("note", "created") in listener.changes)
     results["live"] = any(data.get("payload") == note for _, _, data in listener.heard)
     results["hidden"] = bob.api("GET", "/notes")["items"] == []
-    results["search"] = [found["id"] for found in ana.api("GET", "/search?q=starter")["objects"]] == [note["id"]]
+    results["search"] = [item["id"] for item in ana.api("GET", "/search?q=starter")["objects"]] == [note["id"]]
     results["search_hidden"] = bob.api("GET", "/search?q=starter")["objects"] == []
 
     share = {"shared_with_username": "bob", "permissions": {"can_read": True, "can_write": False, "can_share": False}}
-    made = ana.api("POST", f"/notes/{note['id']}/shares", json=share, expect=201)
+    created = ana.api("POST", f"/notes/{note['id']}/shares", json=share, expect=201)
     results["shared"] = bob.api("GET", "/notes")["items"] == [note]
-    ana.api("DELETE", f"/shares/{made['id']}", expect=204)
+    ana.api("DELETE", f"/shares/{created['id']}", expect=204)
     results["revoked"] = bob.api("GET", "/notes")["items"] == []
 
     ana.api("POST", "/session/confirm", json={"password": "correct horse battery"}, expect=204)

@@ -31,13 +31,13 @@ ACTIVE = Prepared(
         ContextOptimization.leaf_message_id,
         ContextOptimization.summary,
         ContextOptimization.summary_id,
-        ContextOptimization.oldest_told_id,
+        ContextOptimization.oldest_covered_id,
         ContextOptimization.window,
-        ContextOptimization.stale_at,
+        ContextOptimization.superseded_at,
     )
     .where(
         ContextOptimization.chat_id == sa.bindparam("chat_id", type_=ContextOptimization.chat_id.type),
-        ContextOptimization.undone_at.is_(None),
+        ContextOptimization.reverted_at.is_(None),
     )
     .order_by(ContextOptimization.id.desc())
     .limit(MAX_ACTIVE)
@@ -45,7 +45,7 @@ ACTIVE = Prepared(
 
 
 @dataclass(frozen=True)
-class Shortening:
+class ActiveCompaction:
     """A compaction as it applies on a branch with its leaf, where it affects all messages up to its boundary."""
 
     kind: OptimizationType
@@ -53,10 +53,10 @@ class Shortening:
     leaf: str
     summary: str | None = None
     oldest_told: str | None = None  # of a summary: the oldest message that it covers
-    carried: "Shortening | None" = None  # of a truncation: the earlier summary that it keeps
+    carried: "ActiveCompaction | None" = None  # of a truncation: the earlier summary that it keeps
     trigger: TriggerReason = TriggerReason.USER_REQUEST
     window: int | None = None  # tokens of the window that it was made for
-    is_stale: bool = False
+    is_superseded: bool = False
     id: str | None = None  # None: not recorded
 
     def counts_in(self, window: int) -> bool:
@@ -66,13 +66,13 @@ class Shortening:
         )
 
 
-def load_active(session: Session, chat_id: str) -> list[Shortening]:
+def load_active(session: Session, chat_id: str) -> list[ActiveCompaction]:
     """Return the active compactions of a chat, newest first."""
     rows = ACTIVE.all(session, chat_id=chat_id)
-    compactions: dict[str, Shortening] = {}
+    compactions: dict[str, ActiveCompaction] = {}
     for row in reversed(rows):  # a summary is older than the truncation that carries it
-        row_id, kind, trigger, boundary, leaf, summary, summary_id, oldest_told, window, stale_at = row
-        compactions[row_id] = Shortening(
+        row_id, kind, trigger, boundary, leaf, summary, summary_id, oldest_told, window, superseded_at = row
+        compactions[row_id] = ActiveCompaction(
             kind,
             boundary,
             leaf,
@@ -81,7 +81,7 @@ def load_active(session: Session, chat_id: str) -> list[Shortening]:
             compactions.get(summary_id),
             trigger,
             window,
-            stale_at is not None,
+            superseded_at is not None,
             row_id,
         )
     return list(reversed(compactions.values()))
@@ -91,10 +91,10 @@ def load_active(session: Session, chat_id: str) -> list[Shortening]:
 class BranchScan:
     """A branch scan from the newest message backwards, with the compactions that apply."""
 
-    active: Sequence[Shortening]
+    active: Sequence[ActiveCompaction]
     seen: set[str] = field(default_factory=set)
-    stop: Shortening | None = None  # no message up to its boundary is sent, only its summary
-    compression: Shortening | None = None
+    stop: ActiveCompaction | None = None  # no message up to its boundary is sent, only its summary
+    compression: ActiveCompaction | None = None
     compressed: set[str] = field(default_factory=set)
 
     @property
@@ -109,25 +109,27 @@ class BranchScan:
                 continue
             if compaction.kind is OptimizationType.COMPRESSION:
                 self.compression = self.compression or compaction
-            elif self.stop is None and not (compaction.is_stale and compaction.kind is OptimizationType.SUMMARIZATION):
+            elif self.stop is None and not (
+                compaction.is_superseded and compaction.kind is OptimizationType.SUMMARIZATION
+            ):
                 self.stop = compaction
         if self.is_compressed:
             self.compressed.add(message_id)
         return self.stop is not None
 
     @property
-    def told(self) -> Shortening | None:
+    def told(self) -> ActiveCompaction | None:
         """Return the summary included in the prompt, or None. A truncation keeps the earlier summary."""
         if self.stop is None:
             return None
         summary = self.stop if self.stop.kind is OptimizationType.SUMMARIZATION else self.stop.carried
-        return summary if summary is not None and not summary.is_stale else None
+        return summary if summary is not None and not summary.is_superseded else None
 
     @property
     def summary(self) -> str | None:
         return self.told.summary if self.told is not None else None
 
-    def counting(self) -> list[Shortening]:
+    def counting(self) -> list[ActiveCompaction]:
         """Return the recorded compactions that have an effect on this branch; reverting any other changes nothing."""
         applied = {
             compaction.id: compaction
@@ -136,15 +138,15 @@ class BranchScan:
         }
         return [compaction for compaction in applied.values() if compaction.id is not None]
 
-    def stale(self) -> list[Shortening]:
+    def stale(self) -> list[ActiveCompaction]:
         """Return the superseded summaries of this branch, and the compactions that carry one.
 
         The message at the boundary of a superseded summary may no longer exist.
         """
-        superseded: dict[str | None, Shortening] = {}
+        superseded: dict[str | None, ActiveCompaction] = {}
         for compaction in self.active:
-            carries = compaction.carried is not None and compaction.carried.is_stale
-            if compaction.leaf in self.seen and (compaction.is_stale or carries):
+            carries = compaction.carried is not None and compaction.carried.is_superseded
+            if compaction.leaf in self.seen and (compaction.is_superseded or carries):
                 superseded |= {item.id: item for item in (compaction, compaction.carried) if item is not None}
         return [compaction for compaction in superseded.values() if compaction.id is not None]
 
@@ -158,11 +160,11 @@ def size_of(messages: Sequence[ContextMessage]) -> int:
     return sum(message.tokens for message in messages if message.rule != "left_out")
 
 
-def trigger_of(planned: Sequence[Planned], budget: int, optimize_at: float | None) -> TriggerReason | None:
+def trigger_of(planned: Sequence[Planned], budget: int, compact_at: float | None) -> TriggerReason | None:
     """Return why the context must be compacted before this request, or None."""
     if any(item.why == "window" and item.message.message_id is not None for item in planned):
         return TriggerReason.TOKEN_LIMIT
-    if optimize_at is not None and tokens_sent(planned) > optimize_at * budget:
+    if compact_at is not None and tokens_sent(planned) > compact_at * budget:
         return TriggerReason.AUTO
     return None
 

@@ -1,4 +1,4 @@
-"""Decide which messages a summary should cover, and what it saves. The model is called in runs/summaries.py."""
+"""Decide which messages a summary should cover, and what it saves. The model is called in runs/compaction/summarizer.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from tertulia.chat.models import OptimizationType, TriggerReason
 from tertulia.context.branch import Branch, PromptSource, plan, read_branch
 from tertulia.context.compaction.plan import (
     SUMMARIZED_SHARE,
-    Shortening,
+    ActiveCompaction,
     affected_by,
     find_boundary,
     load_active,
@@ -17,7 +17,7 @@ from tertulia.context.compaction.plan import (
     trigger_of,
 )
 from tertulia.context.messages import ContextMessage
-from tertulia.context.service import Fitting, Made, try_shortening
+from tertulia.context.service import DueCompaction, Fitting, try_compaction
 
 # Windows of text to read for a summary: messages that no longer fit are beyond the first.
 WINDOWS_TOLD = 2
@@ -31,7 +31,7 @@ class ToSummarize:
     trigger: TriggerReason
     boundary: str
     affected: list[ContextMessage]  # oldest first
-    earlier: Shortening | None
+    earlier: ActiveCompaction | None
     room: int  # estimated tokens for the summary request
     reserve: int  # further tokens that are kept free for the answer
     replaces: list[str]  # ids of compactions to revert with it: superseded summaries, and compactions that carry one
@@ -63,7 +63,7 @@ def find_to_summarize(session: Session, reading: PromptSource, *, is_wanted: boo
     is_chosen = branch.settings.when_full is OptimizationType.SUMMARIZATION
     if not (is_wanted or is_chosen or stale):
         return None
-    threshold = branch.budget * (branch.settings.optimize_at or 1)
+    threshold = branch.budget * (branch.settings.compact_at or 1)
     limit = min(size_of(branch.messages), branch.budget) if is_wanted else threshold
     boundary = find_boundary(branch.messages, int(limit * SUMMARIZED_SHARE))
     affected = affected_by(branch.messages, boundary) if boundary is not None else []
@@ -84,15 +84,15 @@ def find_stale(session: Session, reading: PromptSource) -> list[str]:
 
 
 def _due(branch: Branch) -> TriggerReason | None:
-    return trigger_of(plan(branch), branch.budget, branch.settings.optimize_at)
+    return trigger_of(plan(branch), branch.budget, branch.settings.compact_at)
 
 
-def _without(active: Sequence[Shortening], removed: Sequence[Shortening]) -> list[Shortening]:
+def _without(active: Sequence[ActiveCompaction], removed: Sequence[ActiveCompaction]) -> list[ActiveCompaction]:
     ids = {compaction.id for compaction in removed}
     return [compaction for compaction in active if compaction.id not in ids]
 
 
-def try_summary(session: Session, wanted: ToSummarize, summary: str) -> Made | None:
+def try_summary(session: Session, wanted: ToSummarize, summary: str) -> DueCompaction | None:
     """Return the compaction with this summary; None if it saves too little or the summarised messages have changed."""
     compaction = _in_its_place(session, wanted, OptimizationType.SUMMARIZATION, summary)
     if compaction is None or not compaction.is_worth_it:
@@ -101,12 +101,14 @@ def try_summary(session: Session, wanted: ToSummarize, summary: str) -> Made | N
     return replace(compaction, note=note)
 
 
-def try_without(session: Session, wanted: ToSummarize) -> Made | None:
+def try_without(session: Session, wanted: ToSummarize) -> DueCompaction | None:
     """Return a truncation of the same messages, which keeps the earlier summary; None if it saves nothing."""
     return _in_its_place(session, wanted, OptimizationType.TRUNCATION, None)
 
 
-def _in_its_place(session: Session, wanted: ToSummarize, kind: OptimizationType, summary: str | None) -> Made | None:
+def _in_its_place(
+    session: Session, wanted: ToSummarize, kind: OptimizationType, summary: str | None
+) -> DueCompaction | None:
     compactions = load_active(session, wanted.reading.chat_id)
     active = [compaction for compaction in compactions if compaction.id not in wanted.replaces]
     branch = read_branch(session, wanted.reading, active)
@@ -118,7 +120,7 @@ def _in_its_place(session: Session, wanted: ToSummarize, kind: OptimizationType,
         return None
     before = Fitting(branch, plan(branch), [])
     oldest_covered = wanted.oldest_told if kind is OptimizationType.SUMMARIZATION else None
-    fitting = try_shortening(
+    fitting = try_compaction(
         session,
         wanted.reading,
         active,
@@ -129,4 +131,4 @@ def _in_its_place(session: Session, wanted: ToSummarize, kind: OptimizationType,
         summary=summary,
         oldest_told=oldest_covered,
     )
-    return fitting.made[0] if fitting is not None else None
+    return fitting.due[0] if fitting is not None else None

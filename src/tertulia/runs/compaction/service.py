@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.chat.compaction_records import announce_optimization, read_optimization
+from tertulia.chat.compaction_records import announce_compaction, read_optimization
 from tertulia.chat.errors import ChatNotFound
 from tertulia.chat.messages import lock_chat
 from tertulia.chat.models import ContextOptimization, OptimizationType
@@ -13,7 +13,7 @@ from tertulia.chat.schemas import ContextOptimizationRead
 from tertulia.chat.service import get_chat
 from tertulia.context.branch import PromptSource
 from tertulia.context.messages import estimate_tokens
-from tertulia.context.service import Maker, Price, record, shorten_now
+from tertulia.context.service import Maker, Price, plan_requested_compaction, record
 from tertulia.ids import ChatId, ContextOptimizationId
 from tertulia.realtime.models import Operation
 from tertulia.runs.errors import CompactionNotFound, NothingToCompact
@@ -27,9 +27,9 @@ def optimize_now(
     *,
     price: Price | None,
 ) -> ContextOptimizationRead:
-    """Truncate or compress the context now. Raises NothingToShorten."""
+    """Truncate or compress the context now. Raises NothingToCompact."""
     lock_chat(session, actor, ChatId(reading.chat_id))
-    compaction = shorten_now(session, reading, kind)
+    compaction = plan_requested_compaction(session, reading, kind)
     if compaction is None:
         raise NothingToCompact
     row_id = record(session, reading, compaction, maker=Maker(actor.user_id), price=price)
@@ -59,24 +59,24 @@ def edit_summary(
 ) -> ContextOptimizationRead:
     """Replace the text of a summary. The actor needs write permission.
 
-    Raises OptimizationNotFound, and NothingToShorten if the text is longer than the messages it summarises.
+    Raises CompactionNotFound, and NothingToCompact if the text is longer than the messages it summarises.
     """
     row = _of_chat(session, actor, chat_id, row_id)
-    if row.summary is None or row.undone_at is not None:
+    if row.summary is None or row.reverted_at is not None:
         raise CompactionNotFound
     after = max(0, row.tokens_after - estimate_tokens(row.summary)) + estimate_tokens(summary)
     if after > row.tokens_before:
         raise NothingToCompact
-    row.summary, row.tokens_after, row.is_edited, row.stale_at = summary, after, True, None
-    return announce_optimization(session, row, Operation.UPDATED)
+    row.summary, row.tokens_after, row.is_edited, row.superseded_at = summary, after, True, None
+    return announce_compaction(session, row, Operation.UPDATED)
 
 
 def undo_optimization(session: Session, actor: Actor, chat_id: ChatId, row_id: ContextOptimizationId) -> None:
     """Revert a compaction, so that its messages are sent again. Does nothing if it is already reverted."""
     row = _of_chat(session, actor, chat_id, row_id)
-    if row.undone_at is None:
-        row.undone_at = clock.now()
-        announce_optimization(session, row, Operation.UPDATED)
+    if row.reverted_at is None:
+        row.reverted_at = clock.now()
+        announce_compaction(session, row, Operation.UPDATED)
 
 
 def undo_all(session: Session, actor: Actor, chat_id: ChatId) -> None:
@@ -84,12 +84,12 @@ def undo_all(session: Session, actor: Actor, chat_id: ChatId) -> None:
     lock_chat(session, actor, chat_id)
     rows = session.scalars(
         sa.select(ContextOptimization).where(
-            ContextOptimization.chat_id == chat_id, ContextOptimization.undone_at.is_(None)
+            ContextOptimization.chat_id == chat_id, ContextOptimization.reverted_at.is_(None)
         )
     ).all()
     for row in rows:
-        row.undone_at = clock.now()
-        announce_optimization(session, row, Operation.UPDATED)
+        row.reverted_at = clock.now()
+        announce_compaction(session, row, Operation.UPDATED)
 
 
 def _of_chat(session: Session, actor: Actor, chat_id: ChatId, row_id: ContextOptimizationId) -> ContextOptimization:

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.billing.ledger import RequestUsage, record_usage, release
-from tertulia.chat.compaction_records import announce_optimization
+from tertulia.chat.compaction_records import announce_compaction
 from tertulia.chat.models import Chat, ContextOptimization, OptimizationType
 from tertulia.context.branch import PromptSource, without_marks
 from tertulia.context.calls import in_words
@@ -107,7 +107,7 @@ class Summarizer:
     ) -> str:
         """Summarise at a user's request and return the compaction's id.
 
-        Raises NothingToShorten, SummaryFailed, SummaryUnderWay, and what the provider raises.
+        Raises NothingToCompact, SummaryFailed, SummaryInProgress, and what the provider raises.
         """
         wanted = await self._db.read(find_to_summarize, reading, is_wanted=True)
         if wanted is None:
@@ -238,8 +238,8 @@ def _find_due(session: Session, run: Claimed, model: TargetModel) -> tuple[ToSum
 def _has_stale(session: Session, chat_id: str) -> bool:
     query = sa.select(ContextOptimization.id).where(
         ContextOptimization.chat_id == chat_id,
-        ContextOptimization.stale_at.is_not(None),
-        ContextOptimization.undone_at.is_(None),
+        ContextOptimization.superseded_at.is_not(None),
+        ContextOptimization.reverted_at.is_(None),
     )
     return session.scalar(query.limit(1)) is not None
 
@@ -372,6 +372,6 @@ def _truncate_instead(session: Session, wanted: ToSummarize, note: str) -> None:
 def _undo_all(session: Session, ids: Sequence[str]) -> None:
     for row_id in ids:
         row = session.get(ContextOptimization, row_id, populate_existing=True)
-        if row is not None and row.undone_at is None:
-            row.undone_at = clock.now()
-            announce_optimization(session, row, Operation.UPDATED)
+        if row is not None and row.reverted_at is None:
+            row.reverted_at = clock.now()
+            announce_compaction(session, row, Operation.UPDATED)

@@ -56,7 +56,7 @@ _PROBE = {
 
 
 @dataclass(frozen=True)
-class Begun:
+class SignInStart:
     """A started sign-in: the URL to send the person to, and the state needed when they return."""
 
     url: str
@@ -83,15 +83,15 @@ async def begin(
     *,
     redirect_uri: str,
     metadata_url: str | None,
-    given: EnteredClient | None,
+    registered_client: EnteredClient | None,
     scope_before: str | None,
-) -> Begun:
+) -> SignInStart:
     """Find the server's authorization server and register there. Raises ToolSignInFailed, AddressRefused.
 
     `headers` are sent to the server only. `metadata_url` is the public URL of this program's client metadata, if there
     is one. It replaces registration where the service supports that.
     """
-    hidden = [*headers.values(), *filter(None, [given.client_secret if given else None])]
+    hidden = [*headers.values(), *filter(None, [registered_client.client_secret if registered_client else None])]
     async with issuer_calls(client, name, server_url, hidden) as http:
         probe = {**headers, "Accept": "application/json, text/event-stream"}
         async with http.stream("POST", server_url, json=_PROBE, headers=probe) as challenge:
@@ -117,7 +117,7 @@ async def begin(
         methods = metadata.code_challenge_methods_supported if metadata else None
         if methods is not None and "S256" not in methods:
             raise OAuthFlowError("it does not support PKCE with S256, which protects the authorization code")
-        registration = await _known_as(http, name, metadata, own_metadata, base, metadata_url, given)
+        registration = await _known_as(http, name, metadata, own_metadata, base, metadata_url, registered_client)
     pkce = PKCEParameters.generate()
     state = secrets.token_urlsafe(32)
     query = {
@@ -150,7 +150,7 @@ async def begin(
         code_verifier=pkce.code_verifier,
         scope=scope,
     )
-    return Begun(
+    return SignInStart(
         url=f"{authorization_url}{'&' if urlsplit(authorization_url).query else '?'}{urlencode(query)}",
         state=state,
         flow=flow,

@@ -34,8 +34,8 @@ class ToolServer(Timestamps, Base):
     is_active: Mapped[bool] = mapped_column(default=True)
     listed_at: Mapped[datetime | None]
     last_error: Mapped[str | None] = mapped_column(sa.Text)
-    wants_sign_in: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
-    wanted_scope: Mapped[str | None] = mapped_column(sa.Text)  # the scope that a refused call needed
+    requires_sign_in: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    required_scope: Mapped[str | None] = mapped_column(sa.Text)  # the scope that a refused call needed
 
 
 class ToolCredential(Timestamps, Base):

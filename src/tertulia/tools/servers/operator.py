@@ -81,7 +81,7 @@ class OperatorServer:
             "listed_at": self._listed_at,
             "last_error": self._last_error,
             "environment": self._server.environment,
-            "wants_sign_in": False,
+            "requires_sign_in": False,
             "sign_in": None,
             "created_at": None,
             "updated_at": None,

@@ -176,7 +176,7 @@ class ToolServerRead(TypedDict):
     listed_at: datetime | None
     last_error: str | None
     environment: Environment
-    wants_sign_in: bool
+    requires_sign_in: bool
     sign_in: SignInRead | None
     created_at: datetime | None
     updated_at: datetime | None

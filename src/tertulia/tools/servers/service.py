@@ -122,7 +122,7 @@ def update_server(
             raise ToolServerInvalid("headers", "The address has changed. Enter its headers again.")
         # Tools at another address are other tools, even with the same names.
         row.url, row.definitions, row.definitions_digest, row.listed_at = update.url, [], None, None
-        row.wants_sign_in, row.wanted_scope = False, None
+        row.requires_sign_in, row.required_scope = False, None
         write_audit(session, actor.user_id, "tool_server.change", entity="tool_server", entity_id=server_id)
     if update.headers is not None:
         row.headers, row.header_names = (
@@ -134,7 +134,7 @@ def update_server(
             raise ToolServerExists(update.name)
         row.name = update.name
     if update.environment is not None and update.environment != row.environment:
-        row.environment, row.wants_sign_in, row.wanted_scope = update.environment, False, None
+        row.environment, row.requires_sign_in, row.required_scope = update.environment, False, None
         write_audit(session, actor.user_id, "tool_server.change", entity="tool_server", entity_id=server_id)
     if account_of(row) != before or update.headers is not None:
         # A started sign-in was for the previous address, environment or headers.
@@ -201,11 +201,11 @@ def store_error(session: Session, address: Address, error: AppError) -> None:
 
 
 def _store_error(row: ToolServer, error: AppError | None) -> None:
-    if error is None and row.wanted_scope is not None:
+    if error is None and row.required_scope is not None:
         return  # listing tools does not show that the missing scope was granted
     row.last_error = error.detail.replace("\x00", "\ufffd")[:2000] if error else None
-    row.wants_sign_in = isinstance(error, SignInWanted | ScopeWanted)
-    row.wanted_scope = error.scope.replace("\x00", "") or None if isinstance(error, ScopeWanted) else None
+    row.requires_sign_in = isinstance(error, SignInWanted | ScopeWanted)
+    row.required_scope = error.scope.replace("\x00", "") or None if isinstance(error, ScopeWanted) else None
 
 
 def accept_change(session: Session, actor: Actor, server_name: str, tool_name: str, seen: Described) -> None:
@@ -244,7 +244,7 @@ def _read(row: ToolServer, sign_in: SignInRead | None) -> ToolServerRead:
         "listed_at": row.listed_at,
         "last_error": row.last_error,
         "environment": row.environment,
-        "wants_sign_in": row.wants_sign_in,
+        "requires_sign_in": row.requires_sign_in,
         "sign_in": None if has_own_authorization(row) else sign_in,
         "created_at": row.created_at,
         "updated_at": row.updated_at,

@@ -80,7 +80,7 @@ async def begin_sign_in(
         request.headers,
         redirect_uri=redirect_uri,
         metadata_url=metadata_url,
-        given=registered_client,
+        registered_client=registered_client,
         scope_before=request.scope,
     )
     await db.write(_store, ring, request, start.state, start.flow.model_dump_json(), actor)
@@ -117,7 +117,7 @@ def read_sign_in_request(session: Session, actor: Actor, server_id: str, ring: K
             "headers", "This server uses an Authorization header. Remove the header to sign in instead."
         )
     account = account_of(row)
-    scopes = [scope for scope in (granted_scope(session, account), row.wanted_scope) if scope]
+    scopes = [scope for scope in (granted_scope(session, account), row.required_scope) if scope]
     return Wish(
         row.id,
         row.name,
@@ -211,7 +211,7 @@ def _keep(
     store_credential(session, ring, returned.account, issuer, oauth_client, grant)
     write_audit(session, actor.user_id, "tool_server.sign_in", entity="tool_server", entity_id=returned.server_id)
     for row in rows:
-        row.wants_sign_in, row.wanted_scope, row.last_error = False, None, None
+        row.requires_sign_in, row.required_scope, row.last_error = False, None, None
         announce(session, row, Operation.UPDATED)
 
 

@@ -201,7 +201,7 @@ export interface paths {
         get: operations["get_chat_approval_api_v1_chats__chat_id__auto_approval_get"];
         /**
          * Put Chat Approval
-         * @description What may run unasked in this chat; it counts for its owner's own questions.
+         * @description Set what runs automatically in this chat. It applies only to runs that the owner requests.
          */
         put: operations["put_chat_approval_api_v1_chats__chat_id__auto_approval_put"];
         post?: never;
@@ -220,8 +220,7 @@ export interface paths {
         };
         /**
          * Get Context
-         * @description What the next request would send, before what is written next: of the branch that ends in `leaf`, or of the one that the
-         *     chat shows.
+         * @description Return what the next request would send, without the next message. `leaf` ends the branch; else the head.
          */
         get: operations["get_context_api_v1_chats__chat_id__context_get"];
         put?: never;
@@ -241,18 +240,18 @@ export interface paths {
         };
         /**
          * Get Optimizations
-         * @description Each time that the context was made shorter, the newest first, those that were undone among them.
+         * @description List the compactions of the chat, newest first, including reverted ones.
          */
         get: operations["get_optimizations_api_v1_chats__chat_id__context_optimizations_get"];
         put?: never;
         /**
          * Post Optimization
-         * @description Make the context shorter now. A summary is asked of the chat's model, which may take a minute and costs what it costs.
+         * @description Compact the context now. A summary is written by the chat's model, which can take minutes and uses tokens.
          */
         post: operations["post_optimization_api_v1_chats__chat_id__context_optimizations_post"];
         /**
          * Delete Optimizations
-         * @description Undo all of them: everything is sent again, as far as it fits.
+         * @description Revert all compactions. All messages are sent again, as far as they fit.
          */
         delete: operations["delete_optimizations_api_v1_chats__chat_id__context_optimizations_delete"];
         options?: never;
@@ -269,7 +268,7 @@ export interface paths {
         };
         /**
          * Get Forecast
-         * @description What a summary would take now, before one asks for it; `leaf` as for what makes it.
+         * @description Return what a summary would take now. `leaf` is the newest message of the branch; else the chat's head.
          */
         get: operations["get_forecast_api_v1_chats__chat_id__context_optimizations_forecast_get"];
         put?: never;
@@ -292,14 +291,14 @@ export interface paths {
         post?: never;
         /**
          * Delete Optimization
-         * @description Undo it: its messages are sent again, as far as they fit.
+         * @description Revert a compaction. Its messages are sent again, as far as they fit.
          */
         delete: operations["delete_optimization_api_v1_chats__chat_id__context_optimizations__optimization_id__delete"];
         options?: never;
         head?: never;
         /**
          * Patch Optimization
-         * @description Change the words of a summary.
+         * @description Replace the text of a summary.
          */
         patch: operations["patch_optimization_api_v1_chats__chat_id__context_optimizations__optimization_id__patch"];
         trace?: never;
@@ -635,13 +634,13 @@ export interface paths {
         };
         /**
          * Get Proposals
-         * @description The newest first, placed in what the caller is typing.
+         * @description List proposals, newest first, with edits positioned in the caller's working copy.
          */
         get: operations["get_proposals_api_v1_drafts__draft_id__proposals_get"];
         put?: never;
         /**
          * Post Proposal
-         * @description Ask a model for edits; what it says is read as such when its run has ended.
+         * @description Ask a model for edits. Its reply is parsed into edits when the run ends.
          */
         post: operations["post_proposal_api_v1_drafts__draft_id__proposals_post"];
         delete?: never;
@@ -1007,7 +1006,7 @@ export interface paths {
         post?: never;
         /**
          * Delete Message
-         * @description A reply that is being written is stopped first, and so is one to the message.
+         * @description Delete a message. Runs that write it or a reply to it are stopped first.
          */
         delete: operations["delete_message_api_v1_messages__message_id__delete"];
         options?: never;
@@ -1168,7 +1167,7 @@ export interface paths {
         };
         /**
          * Get Client Document
-         * @description What this program says of itself to services that sign people in (Client ID Metadata Document).
+         * @description Return the OAuth Client ID Metadata Document, which describes Tertulia to authorization servers.
          */
         get: operations["get_client_document_api_v1_oauth_client_get"];
         put?: never;
@@ -1190,7 +1189,7 @@ export interface paths {
         put?: never;
         /**
          * Accept
-         * @description Take edits into a new version; one whose words were changed since is left, and says so.
+         * @description Accept edits into a new version. An edit whose text has changed since is marked as misplaced instead.
          */
         post: operations["accept_api_v1_proposals__proposal_id__accept_post"];
         delete?: never;
@@ -1601,7 +1600,7 @@ export interface paths {
         };
         /**
          * Get Shared Run Events
-         * @description The words of a reply while it is written; it ends with the run.
+         * @description Stream the text of a reply while it is written, until the run ends.
          */
         get: operations["get_shared_run_events_api_v1_shared__token__runs__run_id__events_get"];
         put?: never;
@@ -1728,7 +1727,7 @@ export interface paths {
         };
         /**
          * Get Own
-         * @description What one's own questions made models call, newest first; with `status=pending` what waits, oldest first.
+         * @description List calls of the caller's own runs, newest first; with `status=pending` those that wait, oldest first.
          */
         get: operations["get_own_api_v1_tool_executions_get"];
         put?: never;
@@ -1748,7 +1747,7 @@ export interface paths {
         };
         /**
          * Get One
-         * @description With its whole result.
+         * @description Return a call with its whole result.
          */
         get: operations["get_one_api_v1_tool_executions__execution_id__get"];
         put?: never;
@@ -1770,7 +1769,7 @@ export interface paths {
         put?: never;
         /**
          * Answer
-         * @description What a call that runs wanted to know.
+         * @description Answer the question of an executing call.
          */
         post: operations["answer_api_v1_tool_executions__execution_id__answer_post"];
         delete?: never;
@@ -1807,7 +1806,7 @@ export interface paths {
         put?: never;
         /**
          * Cancel
-         * @description Stop it, whether it waits or runs.
+         * @description Cancel a call that waits or is executing.
          */
         post: operations["cancel_api_v1_tool_executions__execution_id__cancel_post"];
         delete?: never;
@@ -1844,7 +1843,7 @@ export interface paths {
         put?: never;
         /**
          * Post Dry Run
-         * @description What the call would do, with its arguments or with others, where its tool can tell; nothing is done.
+         * @description Describe what a call would do, with its own or other arguments; null if the tool cannot tell.
          */
         post: operations["post_dry_run_api_v1_tool_executions__execution_id__dry_run_post"];
         delete?: never;
@@ -1862,13 +1861,13 @@ export interface paths {
         };
         /**
          * Get Tool Servers
-         * @description One's own, oldest first, after those of the operator, which have no id.
+         * @description List the operator's servers, which have no id, then the caller's own servers, oldest first.
          */
         get: operations["get_tool_servers_api_v1_tool_servers_get"];
         put?: never;
         /**
          * Post Tool Server
-         * @description Added first and asked what it offers then: see `tools` and `last_error` of what GET gives afterwards.
+         * @description Add a server, then ask for its tools. A later GET returns the result in `tools` and `last_error`.
          */
         post: operations["post_tool_server_api_v1_tool_servers_post"];
         delete?: never;
@@ -1888,7 +1887,7 @@ export interface paths {
         put?: never;
         /**
          * Post Back
-         * @description Back, with what the service put into the address. It counts once, and for whoever began it in this browser.
+         * @description Finish signing in with the parameters of the redirect. Works once, for the user who started it.
          */
         post: operations["post_back_api_v1_tool_servers_sign_in_post"];
         delete?: never;
@@ -1926,7 +1925,7 @@ export interface paths {
         put?: never;
         /**
          * Refresh Tool Server
-         * @description Ask it anew what it offers. What changed is not taken over before it is accepted.
+         * @description Ask the server for its tools again. Changed tools are not used before they are accepted.
          */
         post: operations["refresh_tool_server_api_v1_tool_servers__server_id__refresh_post"];
         delete?: never;
@@ -1946,12 +1945,12 @@ export interface paths {
         put?: never;
         /**
          * Post Sign In
-         * @description Begin: ask the server who signs people in for it. The browser goes to `url`, and comes back within ten minutes.
+         * @description Start signing in. The browser opens `url`, the authorization server, and must return within ten minutes.
          */
         post: operations["post_sign_in_api_v1_tool_servers__server_id__sign_in_post"];
         /**
          * Delete Sign In
-         * @description Forget the tokens. The service still lists this program among those it knows, until one removes it there.
+         * @description Delete the tokens. The service may list Tertulia as connected until the user removes it there.
          */
         delete: operations["delete_sign_in_api_v1_tool_servers__server_id__sign_in_delete"];
         options?: never;
@@ -1968,7 +1967,7 @@ export interface paths {
         };
         /**
          * Get Tools
-         * @description Every tool that a chat can offer to its model.
+         * @description List every tool that a chat can offer to its model.
          */
         get: operations["get_tools_api_v1_tools_get"];
         put?: never;
@@ -2096,7 +2095,7 @@ export interface components {
             password: string;
             /**
              * Username
-             * @description 1 to 50 of a-z, 0-9, dot, underscore, hyphen.
+             * @description 1 to 50 characters: a-z, 0-9, dot, underscore, hyphen.
              */
             username: string;
         };
@@ -2143,20 +2142,20 @@ export interface components {
         ApiTokenCreate: {
             /**
              * Expires At
-             * @description When it ends; null: when it is revoked.
+             * @description When the token expires. `null`: never.
              */
             expires_at?: string | null;
             /** Name */
             name: string;
             /**
              * Scopes
-             * @description `read`, `write`, `admin`.
+             * @description What the token may do: `read`, `write`, `admin`.
              */
             scopes?: components["schemas"]["Scope"][];
         };
         /**
          * ApiTokenCreated
-         * @description `token` is shown this once. The repetition of a call has null there, and `code` is `already_shown`.
+         * @description `token` is returned only once. For a repeated call it is null, and `code` is `already_shown`.
          */
         ApiTokenCreated: {
             /**
@@ -2186,7 +2185,7 @@ export interface components {
         };
         /**
          * ApiTokenRead
-         * @description `prefix` is how the token begins, to tell it from others.
+         * @description An API token without its secret. `prefix` is its beginning, to recognise it.
          */
         ApiTokenRead: {
             /**
@@ -2209,7 +2208,7 @@ export interface components {
         };
         /**
          * ApprovalRequested
-         * @description The run waits until the person has decided about this call.
+         * @description The run waits until the user has decided this call.
          */
         ApprovalRequested: {
             /** Message Id */
@@ -2578,15 +2577,15 @@ export interface components {
          * @description Settings of a chat's model requests. Absent sampling parameters use the provider's defaults.
          */
         ChatSettings: {
+            /**
+             * Compact At
+             * @description The share of the window to use before compaction. `null`: the whole window.
+             */
+            compact_at?: number | null;
             /** Frequency Penalty */
             frequency_penalty?: number | null;
             /** Max Tokens */
             max_tokens?: number | null;
-            /**
-             * Optimize At
-             * @description The share of the window to use before compaction. `null`: the whole window.
-             */
-            optimize_at?: number | null;
             /** Presence Penalty */
             presence_penalty?: number | null;
             /** Temperature */
@@ -2664,13 +2663,13 @@ export interface components {
         Confirmation: {
             /**
              * Password
-             * @description One's own, entered again.
+             * @description Your current password.
              */
             password: string;
         };
         /**
          * ContextItem
-         * @description A message: `tokens` of it all, `sent_tokens` of what goes, 0 for nothing; `why` it is so.
+         * @description A message of the context. `tokens` counts all of it, `sent_tokens` what is sent of it, `why` is the reason.
          */
         ContextItem: {
             /**
@@ -2735,8 +2734,8 @@ export interface components {
             id: string;
             /** Is Edited */
             is_edited: boolean;
-            /** Is Stale */
-            is_stale: boolean;
+            /** Is Superseded */
+            is_superseded: boolean;
             /** Leaf Message Id */
             leaf_message_id: string;
             /** Model Name */
@@ -2746,6 +2745,8 @@ export interface components {
             optimization_type: components["schemas"]["OptimizationType"];
             /** Provider */
             provider: string | null;
+            /** Reverted At */
+            reverted_at: string | null;
             /** Saved Cost */
             saved_cost: string | null;
             /** Summary */
@@ -2755,8 +2756,6 @@ export interface components {
             /** Tokens Before */
             tokens_before: number;
             trigger_reason: components["schemas"]["TriggerReason"];
-            /** Undone At */
-            undone_at: string | null;
             /**
              * Updated At
              * Format: date-time
@@ -2765,12 +2764,12 @@ export interface components {
         };
         /**
          * ContextRead
-         * @description Tokens are estimates, corrected by what the provider counted last. `forecast_cost` is of what is sent and an answer that fills
-         *     the reserve, in dollars; null: nobody knows.
+         * @description The context of the next request. Tokens are estimates, corrected by the provider's last count.
          *
-         *     `items` are the newest part of the branch and what is pinned before it, oldest first; `older` further ones are left out. `tools_left_out`:
-         *     chosen tools whose descriptions have no room. `counting`: the optimisations that make a difference here, and `summary` what one of
-         *     them tells.
+         *     `forecast_cost` is the cost in dollars of the input and an answer that fills the reserve; null: unknown.
+         *     `items` are the newest part of the branch and earlier pinned messages, oldest first. `older` counts the messages
+         *     before them that are left out. `tools_left_out` counts chosen tools whose descriptions do not fit.
+         *     `counting` holds the ids of the compactions that apply here, and `summary` is the text of one of them.
          */
         ContextRead: {
             /** Counting */
@@ -3009,14 +3008,6 @@ export interface components {
             /** Topic */
             topic: string;
         };
-        /**
-         * DryRunRead
-         * @description A description of what a call would do; null if the tool cannot give one.
-         */
-        DryRunRead: {
-            /** Would */
-            would: string | null;
-        };
         /** DryRunCreate */
         DryRunCreate: {
             /**
@@ -3024,6 +3015,14 @@ export interface components {
              * @description Arguments to use instead of the call's, as JSON text.
              */
             arguments_json?: string | null;
+        };
+        /**
+         * DryRunRead
+         * @description A description of what a call would do; null if the tool cannot give one.
+         */
+        DryRunRead: {
+            /** Would */
+            would: string | null;
         };
         /** EditRead */
         EditRead: {
@@ -3321,19 +3320,19 @@ export interface components {
             models?: components["schemas"]["ModelRef"][] | null;
             /**
              * Parent Message Id
-             * @description In the thread below this message, at its end.
+             * @description The message whose thread this one is appended to.
              */
             parent_message_id?: string | null;
             /** Parts */
             parts?: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"])[] | null;
             /**
              * Previous Message Id
-             * @description After this message; else after the chat's head.
+             * @description The message before this one; else the chat's head.
              */
             previous_message_id?: string | null;
             /**
              * Reply
-             * @description Whether a model answers.
+             * @description Whether a model replies.
              * @default true
              */
             reply: boolean;
@@ -3349,7 +3348,7 @@ export interface components {
             content?: string | null;
             /**
              * In Place
-             * @description Change the wording and keep the old in the history; starts no run.
+             * @description Change the text in place and keep the old text. Starts no run.
              * @default false
              */
             in_place: boolean;
@@ -3357,7 +3356,7 @@ export interface components {
             parts?: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"])[] | null;
             /**
              * Reply
-             * @description Whether a model answers the edited message.
+             * @description Whether a model replies to the edited message.
              * @default true
              */
             reply: boolean;
@@ -3443,7 +3442,7 @@ export interface components {
         };
         /**
          * MessageReset
-         * @description Drop what you have of this message: it comes again from its beginning.
+         * @description Discard the received text of this message: it is sent again from the beginning.
          */
         MessageReset: {
             /** Message Id */
@@ -3568,6 +3567,13 @@ export interface components {
              */
             source: "built_in" | "operator" | "own";
             state: components["schemas"]["ModelState"] | null;
+        };
+        /** ModelRef */
+        ModelRef: {
+            /** Model Name */
+            model_name: string;
+            /** Provider */
+            provider: string;
         };
         /**
          * ModelState
@@ -3779,7 +3785,7 @@ export interface components {
             new_password: string;
             /**
              * Password
-             * @description The one of now.
+             * @description Your current password.
              */
             password: string;
         };
@@ -3865,7 +3871,7 @@ export interface components {
         };
         /**
          * Permissions
-         * @description Reading is always given.
+         * @description Reading is always included.
          */
         Permissions: {
             /**
@@ -3920,7 +3926,7 @@ export interface components {
         };
         /**
          * PreferencesUpdate
-         * @description A field that is given replaces; null goes back to the default.
+         * @description The preferences to change. `null` resets one to its default.
          */
         PreferencesUpdate: {
             /**
@@ -3973,7 +3979,7 @@ export interface components {
         };
         /**
          * Problem
-         * @description RFC 9457, with our stable `code`.
+         * @description An RFC 9457 problem document with a stable `code`.
          */
         Problem: {
             /** Code */
@@ -3990,14 +3996,6 @@ export interface components {
             title: string;
             /** Type */
             type: string;
-        };
-        /**
-         * ProposalRequested
-         * @description The proposal, and the message and run that it comes from.
-         */
-        ProposalRequested: {
-            proposal: components["schemas"]["ProposalRead"];
-            sent: components["schemas"]["Sent"];
         };
         /**
          * ProposalChange
@@ -4092,6 +4090,14 @@ export interface components {
             status: components["schemas"]["ProposalStatus"];
             /** Total Tokens */
             total_tokens: number | null;
+        };
+        /**
+         * ProposalRequested
+         * @description A proposal, with the message and run that produce it.
+         */
+        ProposalRequested: {
+            proposal: components["schemas"]["ProposalRead"];
+            sent: components["schemas"]["Sent"];
         };
         /**
          * ProposalStatus
@@ -4416,7 +4422,7 @@ export interface components {
         RunStatus: "queued" | "running" | "awaiting_approval" | "completed" | "failed" | "cancelled" | "interrupted";
         /**
          * Scope
-         * @description What an API token may do; never more than its owner may.
+         * @description What an API token may do, never more than its owner.
          * @enum {string}
          */
         Scope: "read" | "write" | "admin";
@@ -4490,7 +4496,7 @@ export interface components {
         };
         /**
          * Sent
-         * @description A message, the reply that is on show, and those that other models write beside it.
+         * @description A message, the reply that is shown, and the replies that other models write in parallel.
          */
         Sent: {
             message: components["schemas"]["MessageRead"];
@@ -4541,7 +4547,7 @@ export interface components {
         };
         /**
          * SessionRead
-         * @description One sign-in on one device; `is_current` is the one that asks.
+         * @description A session on one device. `is_current` marks the session of the caller.
          */
         SessionRead: {
             /** Browser */
@@ -4574,12 +4580,12 @@ export interface components {
         };
         /** SettingsRead */
         SettingsRead: {
+            /** Compact At */
+            compact_at: number | null;
             /** Frequency Penalty */
             frequency_penalty: number | null;
             /** Max Tokens */
             max_tokens: number | null;
-            /** Optimize At */
-            optimize_at: number | null;
             /** Presence Penalty */
             presence_penalty: number | null;
             /** Temperature */
@@ -4614,7 +4620,7 @@ export interface components {
         };
         /**
          * ShareCreate
-         * @description With one person, by id or by name; with neither it is a link, which is for reading.
+         * @description A share with one user, by id or by name. With neither it is a public link, which only allows reading.
          */
         ShareCreate: {
             /** Expires At */
@@ -4627,7 +4633,7 @@ export interface components {
         };
         /**
          * ShareCreated
-         * @description `token` is shown once: the link ends in it.
+         * @description `token` is returned only once. It is the last part of the link.
          */
         ShareCreated: {
             /** Access Count */
@@ -4654,7 +4660,7 @@ export interface components {
         };
         /**
          * ShareRead
-         * @description Of a chat or of a draft; `shared_with` is null for a link.
+         * @description A share of a chat or a draft. `shared_with` is null for a public link.
          */
         ShareRead: {
             /** Access Count */
@@ -4765,7 +4771,7 @@ export interface components {
             password: string;
             /**
              * Username
-             * @description The user name, or the e-mail address.
+             * @description The user name or the e-mail address.
              */
             username: string;
         };
@@ -4853,8 +4859,9 @@ export interface components {
         };
         /**
          * SummaryForecast
-         * @description What a summary would take, at most: requests, estimated tokens in and out of all of them, and dollars; null where nobody
-         *     knows the price. No requests: there is nothing to tell of, or no room to do it in.
+         * @description The most that a summary would take: requests, their estimated tokens in all, and dollars (null: price unknown).
+         *
+         *     No requests: there is nothing to summarise, or the window is too small.
          */
         SummaryForecast: {
             /** Cost */
@@ -4937,7 +4944,7 @@ export interface components {
         };
         /**
          * TextDeltaEvent
-         * @description `text` is appended to the part, never replacing.
+         * @description `text` is appended to the part.
          */
         TextDeltaEvent: {
             /** Message Id */
@@ -5132,7 +5139,7 @@ export interface components {
         };
         /**
          * ToolRequested
-         * @description A call of a tool, as a part of the message; the execution has its arguments.
+         * @description A tool call, as a part of the message. The tool execution has its arguments.
          */
         ToolRequested: {
             /** Message Id */
@@ -5254,6 +5261,8 @@ export interface components {
             listed_at: string | null;
             /** Name */
             name: string;
+            /** Requires Sign In */
+            requires_sign_in: boolean;
             sign_in: components["schemas"]["SignInRead"] | null;
             /** Tools */
             tools: components["schemas"]["ServerToolRead"][];
@@ -5261,8 +5270,6 @@ export interface components {
             updated_at: string | null;
             /** Url */
             url: string | null;
-            /** Wants Sign In */
-            wants_sign_in: boolean;
         };
         /**
          * ToolServerUpdate
@@ -5497,7 +5504,7 @@ export interface components {
             role: components["schemas"]["UserRole"];
             /**
              * Username
-             * @description 1 to 50 of a-z, 0-9, dot, underscore, hyphen.
+             * @description 1 to 50 characters: a-z, 0-9, dot, underscore, hyphen.
              */
             username: string;
         };
@@ -5539,7 +5546,7 @@ export interface components {
         UserStatus: "active" | "inactive" | "suspended";
         /**
          * UserUpdate
-         * @description What is absent stays. Someone whose role changes, or who is deactivated, is signed out everywhere.
+         * @description The fields to change. A user whose role or status changes is signed out everywhere.
          */
         UserUpdate: {
             /** Name */
@@ -5728,13 +5735,6 @@ export interface components {
          * @enum {string}
          */
         Visibility: "private" | "public";
-        /** ModelRef */
-        ModelRef: {
-            /** Model Name */
-            model_name: string;
-            /** Provider */
-            provider: string;
-        };
         /**
          * WorkingCopyMoved
          * @description The number of the newest stored text of the user. Fetch the draft to get it.
@@ -5806,9 +5806,9 @@ export interface operations {
     get_api_tokens_api_v1_api_tokens_get: {
         parameters: {
             query?: {
-                /** @description How many items at most. */
+                /** @description The maximum number of items. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -5859,7 +5859,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path?: never;
@@ -5949,7 +5949,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -6039,9 +6039,9 @@ export interface operations {
                 kind?: ("image" | "document" | "text" | "audio" | "video" | "archive") | null;
                 order?: "newest" | "largest" | "name";
                 trash?: boolean;
-                /** @description How many items at most. */
+                /** @description The maximum number of items. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -6241,7 +6241,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -6397,7 +6397,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -6588,7 +6588,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path?: never;
@@ -6685,9 +6685,9 @@ export interface operations {
                 pinned?: boolean;
                 /** @description Only chats with this tag. */
                 tag?: string | null;
-                /** @description How many items at most. */
+                /** @description The maximum number of items. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -6738,7 +6738,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path?: never;
@@ -6877,7 +6877,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -6963,7 +6963,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -7113,7 +7113,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -7264,9 +7264,9 @@ export interface operations {
     get_optimizations_api_v1_chats__chat_id__context_optimizations_get: {
         parameters: {
             query?: {
-                /** @description How many items at most. */
+                /** @description The maximum number of items. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -7328,7 +7328,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -7438,7 +7438,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -7593,7 +7593,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -7680,7 +7680,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -7840,7 +7840,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -7929,7 +7929,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -8075,7 +8075,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -8172,9 +8172,9 @@ export interface operations {
                 through?: string | null;
                 /** @description Return the thread below this message instead. */
                 parent?: string | null;
-                /** @description How many items at most. */
+                /** @description The maximum number of items. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -8236,7 +8236,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -8433,7 +8433,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -8579,7 +8579,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -8729,7 +8729,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -8821,7 +8821,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -8910,7 +8910,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -8999,9 +8999,9 @@ export interface operations {
         parameters: {
             query?: {
                 status?: components["schemas"]["ToolStatus"] | null;
-                /** @description How many items at most. */
+                /** @description The maximum number of items. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -9211,9 +9211,9 @@ export interface operations {
             query?: {
                 /** @description List drafts in the trash instead. */
                 trash?: boolean;
-                /** @description How many items at most. */
+                /** @description The maximum number of items. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -9264,7 +9264,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path?: never;
@@ -9412,7 +9412,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -9500,7 +9500,7 @@ export interface operations {
             header?: {
                 /** @description The ETag of the draft as read. */
                 "if-match"?: string | null;
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -9668,7 +9668,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -9823,9 +9823,9 @@ export interface operations {
     get_proposals_api_v1_drafts__draft_id__proposals_get: {
         parameters: {
             query?: {
-                /** @description How many at most: each comes with its edits. */
+                /** @description Most proposals to return, with their edits. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -9887,7 +9887,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -9997,7 +9997,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -10201,7 +10201,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -10292,9 +10292,9 @@ export interface operations {
     get_versions_api_v1_drafts__draft_id__versions_get: {
         parameters: {
             query?: {
-                /** @description How many items at most. */
+                /** @description The maximum number of items. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -10356,7 +10356,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -10517,7 +10517,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -10734,7 +10734,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -10824,7 +10824,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -10933,7 +10933,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Server-sent events, each `data` a ServerEvent. */
+            /** @description Server-sent events. Each `data` is a ServerEvent. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -11304,7 +11304,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -11392,7 +11392,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -11536,7 +11536,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path?: never;
@@ -11771,7 +11771,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -11866,7 +11866,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -11958,7 +11958,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -12064,7 +12064,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -12174,7 +12174,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -12262,7 +12262,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -12351,7 +12351,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -12440,7 +12440,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -12541,7 +12541,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -12781,7 +12781,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -12882,7 +12882,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -12982,9 +12982,9 @@ export interface operations {
     get_provider_configs_api_v1_provider_configs_get: {
         parameters: {
             query?: {
-                /** @description How many items at most. */
+                /** @description The maximum number of items. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -13035,7 +13035,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path?: never;
@@ -13125,7 +13125,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -13211,7 +13211,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -13511,7 +13511,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -13599,7 +13599,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The id of the last event that you have. */
+                /** @description The id of the last event that you received. */
                 "last-event-id"?: string | null;
             };
             path: {
@@ -13609,7 +13609,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Server-sent events, each `data` a RunEvent. */
+            /** @description Server-sent events. Each `data` is a RunEvent. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -13677,9 +13677,9 @@ export interface operations {
                 /** @description Only archived chats, or only others. Default: both. */
                 archived?: boolean | null;
                 order?: "relevance" | "newest";
-                /** @description How many items at most. */
+                /** @description The maximum number of items. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -14020,9 +14020,9 @@ export interface operations {
     get_sessions_api_v1_sessions_get: {
         parameters: {
             query?: {
-                /** @description How many items at most. */
+                /** @description The maximum number of items. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -14073,7 +14073,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -14568,7 +14568,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Server-sent events, each `data` a SharedEvent. */
+            /** @description Server-sent events. Each `data` is a SharedEvent. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -14618,9 +14618,9 @@ export interface operations {
     get_shared_messages_api_v1_shared__token__messages_get: {
         parameters: {
             query?: {
-                /** @description How many items at most. */
+                /** @description The maximum number of items. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -14690,7 +14690,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Server-sent events, each `data` a SharedRunEvent. */
+            /** @description Server-sent events. Each `data` is a SharedRunEvent. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -14741,7 +14741,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -14921,7 +14921,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path?: never;
@@ -15011,7 +15011,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -15097,7 +15097,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -15198,7 +15198,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -15290,7 +15290,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -15390,9 +15390,9 @@ export interface operations {
                 /** @description The key of a tool: its name, or server/name. */
                 tool?: string | null;
                 chat_id?: string | null;
-                /** @description How many items at most. */
+                /** @description The maximum number of items. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -15501,7 +15501,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -15602,7 +15602,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -15703,7 +15703,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -15800,7 +15800,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -16046,7 +16046,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path?: never;
@@ -16241,7 +16241,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -16327,7 +16327,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -16629,7 +16629,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {
@@ -16868,9 +16868,9 @@ export interface operations {
     get_users_api_v1_users_get: {
         parameters: {
             query?: {
-                /** @description How many items at most. */
+                /** @description The maximum number of items. */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
+                /** @description `next_cursor` of the previous page. */
                 cursor?: string | null;
             };
             header?: never;
@@ -16930,7 +16930,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path?: never;
@@ -17020,7 +17020,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and body give the first answer again for 24 hours. */
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
                 "idempotency-key"?: string | null;
             };
             path: {

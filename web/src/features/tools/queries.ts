@@ -63,7 +63,7 @@ export const rulesQuery = queryOptions({
   queryFn: ({ signal }) => api<Rules>("GET", "/auto-approval-settings", { signal }),
 });
 
-/** What may run unasked in one chat, beside what may everywhere. */
+/** What may run automatically in one chat, in addition to the account's rules. */
 export function chatRulesQuery(chatId: string) {
   return queryOptions({
     queryKey: ["chat-rules", chatId],

@@ -18,7 +18,7 @@ const STATUSES: Record<ToolCall["status"], string> = {
   cancelled: "Cancelled",
 };
 
-/** Why it asks, ran unasked, or was refused. */
+/** Why it asks, ran automatically, or was refused. */
 const REASONS: Record<string, string> = {
   never: "A rule of yours refuses this tool.",
   cost_per_tool: "It may cost more than you allow for one call.",
@@ -31,7 +31,7 @@ const REASONS: Record<string, string> = {
     "It looks into what is yours alone, and others read this chat: what it finds, they will see.",
   changed: "The tool is not described as it was when you allowed it.",
   new: "You have not approved this tool before.",
-  not_allowed: "No rule of yours lets it run unasked.",
+  not_allowed: "None of your rules allows it to run automatically.",
   allowed: "A rule of yours allows it.",
   read_only: "Tools that only read may run.",
   low_risk: "Tools of low risk may run.",

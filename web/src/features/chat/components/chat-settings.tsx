@@ -12,7 +12,7 @@ type Props = {
   onSave: (update: ChatUpdate) => Promise<unknown>;
 };
 
-type Parameter = Exclude<keyof Chat["settings"], "tools" | "when_full" | "optimize_at">;
+type Parameter = Exclude<keyof Chat["settings"], "tools" | "when_full" | "compact_at">;
 const PARAMETERS: { name: Parameter; label: string; hint: string; min: number; max: number; step: number }[] =
   [
     {
@@ -117,7 +117,7 @@ function SettingsForm({ chat, onClose, onSave }: Omit<Props, "isOpen">) {
       <Field
         type="number"
         label="Window to use, in tokens"
-        hint="256 or more: how much of the chat is sent at most. Empty: the model's own window, or 8,192 where nobody knows it."
+        hint="256 or more: how much of the chat is sent at most. Empty: the model's own window, or 8,192 if it is unknown."
         min={256}
         max={10_000_000}
         step={1}

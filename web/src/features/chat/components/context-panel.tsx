@@ -90,7 +90,7 @@ function Gauge({ context }: { context: Context }) {
       <p className="text-sm text-text-muted tabular-nums">
         {context.model_name ?? "No model is chosen"} ·{" "}
         {context.forecast_cost === null
-          ? "nobody knows what it costs"
+          ? "its cost is unknown"
           : `about ${dollars(context.forecast_cost)} with an answer of ${wholeNumber(reserve)} tokens`}
       </p>
       {context.tools_left_out > 0 && (

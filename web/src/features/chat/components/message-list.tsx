@@ -44,7 +44,7 @@ export function MessageList({
   const box = useRef<HTMLDivElement>(null);
   const [isAtEnd, setAtEnd] = useState(true);
   const { data: made } = useQuery(optimizationsQuery(chatId));
-  const isShorter = made?.some((one) => !one.undone_at) ?? false;
+  const isShorter = made?.some((one) => !one.reverted_at) ?? false;
   const { data: context } = useQuery({ ...contextQuery(chatId), enabled: isShorter });
   const ends = useMemo(
     () => boundaries(made ?? [], isShorter ? (context?.counting ?? []) : []),

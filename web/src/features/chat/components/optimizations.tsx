@@ -93,12 +93,12 @@ export function Optimizations({
       say(wordsFor(problem));
     }
   };
-  const active = made?.filter((one) => !one.undone_at) ?? [];
+  const active = made?.filter((one) => !one.reverted_at) ?? [];
   const here = active.filter((one) => counting.includes(one.id));
   const elsewhere = active.length - here.length;
   const undone = (made?.length ?? 0) - active.length;
   return (
-    <section aria-label="Made shorter" className="flex flex-col gap-3 border-hairline border-b py-4">
+    <section aria-label="Compaction" className="flex flex-col gap-3 border-hairline border-b py-4">
       {canWrite && chat && !chat.owner && (
         <>
           <Choice
@@ -111,9 +111,9 @@ export function Optimizations({
           <Choice
             label="Begin with that"
             showLabel
-            value={`${chat.settings.optimize_at ?? 1}`}
+            value={`${chat.settings.compact_at ?? 1}`}
             options={WHEN}
-            onChoose={(chosen) => void choose({ optimize_at: chosen === "1" ? null : Number(chosen) })}
+            onChoose={(chosen) => void choose({ compact_at: chosen === "1" ? null : Number(chosen) })}
           />
         </>
       )}
@@ -168,7 +168,7 @@ export function Optimizations({
 function SummaryCost({ chatId }: { chatId: string }) {
   const { data } = useQuery(summaryForecastQuery(chatId));
   if (!data?.requests) return null;
-  const cost = data.cost === null ? "what it costs nobody knows" : `at most ${dollars(data.cost)}`;
+  const cost = data.cost === null ? "its cost is unknown" : `at most ${dollars(data.cost)}`;
   const asked = data.requests === 1 ? data.model_name : `${data.model_name} ${data.requests} times`;
   return (
     <p className="basis-full text-sm text-text-muted">
@@ -217,7 +217,7 @@ function Made({
         {costWords(made)}
       </p>
       {made.note && <p className="text-sm text-warning">{made.note}</p>}
-      {made.is_stale && (
+      {made.is_superseded && (
         <p className="text-sm text-warning">
           A message that it tells of has changed. It is not sent any more, and made anew when it is needed.
         </p>

@@ -11,6 +11,7 @@ import {
   deleteMessage,
   editMessage,
   forkChat,
+  type ModelRef,
   newestShown,
   ownLeaf,
   placeChat,
@@ -25,7 +26,6 @@ import {
   setContextRule,
   setHead,
   showBranch,
-  type ModelRef,
 } from "../queries";
 
 /** What one can do in a chat; each answer of the server goes straight into what is loaded. */

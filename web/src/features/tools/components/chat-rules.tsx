@@ -20,12 +20,12 @@ function choicesOf(name: Switch) {
   const asks = name === "require_approval_for_new_tools";
   return [
     { value: "null", label: "As everywhere" },
-    { value: String(!asks), label: asks ? "As others here" : "Run unasked here" },
+    { value: String(!asks), label: asks ? "As others here" : "Run automatically here" },
     { value: String(asks), label: "Ask here" },
   ];
 }
 
-/** What may run unasked in this chat, where that is other than everywhere. */
+/** What may run automatically in this chat, where that differs from the account. */
 export function ChatRules({ chatId }: { chatId: string }) {
   const client = useQueryClient();
   const { data: rules } = useQuery(chatRulesQuery(chatId));

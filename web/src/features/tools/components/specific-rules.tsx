@@ -11,7 +11,7 @@ type Rule = Record<string, unknown>;
 type Specific = { [key: string]: Rule[] | undefined };
 
 const CHOICES = [
-  { value: "allow", label: "Runs unasked" },
+  { value: "allow", label: "Runs automatically" },
   { value: "ask", label: "Always asks" },
   { value: "never", label: "Is refused" },
 ];

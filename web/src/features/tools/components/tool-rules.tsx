@@ -17,12 +17,12 @@ type Switch = "read_only_operations" | "low_risk_operations" | "require_approval
 const SWITCHES: { name: Switch; label: string; hint: string }[] = [
   {
     name: "read_only_operations",
-    label: "Let tools that only read run unasked",
+    label: "Run read-only tools automatically",
     hint: "They look into your chats, drafts and files, and change nothing.",
   },
   {
     name: "low_risk_operations",
-    label: "Let tools of low risk run unasked",
+    label: "Run low-risk tools automatically",
     hint: "They change little, and what they change can be taken back.",
   },
   {
@@ -32,7 +32,7 @@ const SWITCHES: { name: Switch; label: string; hint: string }[] = [
   },
 ];
 
-/** What tools may do unasked, everywhere; each chat can be stricter or laxer. */
+/** What tools may do automatically in all chats. Each chat can be stricter or less strict. */
 export function ToolRules() {
   const rules = useQuery(rulesQuery);
   if (rules.error) return <Failed words={wordsFor(rules.error)} onRetry={() => void rules.refetch()} />;
@@ -54,7 +54,7 @@ function RulesForm({ rules }: { rules: Rules }) {
   };
   return (
     <div className="flex flex-col gap-10">
-      <Section title="What runs unasked" hint="Whatever no rule lets run asks you first.">
+      <Section title="Runs automatically" hint="All other tool calls ask you first.">
         <ul className="flex flex-col gap-3">
           {SWITCHES.map(({ name, label, hint }) => (
             <li key={name} className="flex items-start gap-3">

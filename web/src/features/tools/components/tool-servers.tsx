@@ -120,7 +120,7 @@ function ServerRow({
       actions={
         id && (
           <>
-            {server.wants_sign_in ? (
+            {server.requires_sign_in ? (
               <Button look="primary" onClick={onSignIn}>
                 {server.sign_in ? "Sign in again" : "Sign in"}
               </Button>
@@ -137,7 +137,7 @@ function ServerRow({
               }
               entries={[
                 { label: "Change", onChoose: onEdit },
-                ...(server.wants_sign_in
+                ...(server.requires_sign_in
                   ? [{ label: "Look again", onChoose: () => doing.mutate(() => refreshServer(id)) }]
                   : []),
                 ...(server.sign_in ? [{ label: "Sign out", onChoose: () => doing.mutate(signOut) }] : []),
@@ -212,7 +212,7 @@ function ServerRow({
       {server.last_error && (
         <p
           role="status"
-          className={server.wants_sign_in ? "pt-1 text-sm text-warning" : "pt-1 text-danger text-sm"}
+          className={server.requires_sign_in ? "pt-1 text-sm text-warning" : "pt-1 text-danger text-sm"}
         >
           {server.last_error}
         </p>

@@ -15,7 +15,7 @@ import { Definition } from "./values";
 
 type Props = {
   chatId: string;
-  modelTakesTools: boolean | null; // null: nobody knows
+  modelTakesTools: boolean | null; // null: unknown
   chosen: readonly string[];
   onChoose: (keys: string[]) => Promise<unknown>;
 };

@@ -8,12 +8,12 @@ import {
   type Chat,
   type ChatUpdate,
   chatQuery,
+  type ModelRef,
   messageQuery,
   messagesQuery,
   placeChat,
   showTarget,
   updateChat,
-  type ModelRef,
 } from "../../queries";
 import type { Message } from "../../reducer";
 import { type ShowToolCall, ToolSlot } from "../../tool-slot";
