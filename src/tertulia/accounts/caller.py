@@ -90,7 +90,7 @@ class Authenticator:
         return actor
 
     def count_call(self, actor: Actor) -> None:
-        """Count a call of an API token. Raises TooManyTries if it calls more often than the operator allows."""
+        """Count a call of an API token. Raises TooManyAttempts if it calls more often than the operator allows."""
         if actor.token_id is not None and self.calls_per_minute:
             self.limits.take(self._token_calls, actor.token_id)
 
@@ -184,7 +184,7 @@ class Caller:
         return encoded_response(body, answered) if body else Response(status_code=answered)
 
     def _known(self, session: Session) -> Actor:
-        """Return the caller. A call counts once, however often a unit of work is run. Raises TooManyTries."""
+        """Return the caller. A call counts once, however often a unit of work is run. Raises TooManyAttempts."""
         actor = self.authenticator.resolve(session, self.credential)
         if not self.is_counted:
             self.is_counted = True

@@ -197,7 +197,7 @@ async def delete_api_token(request: Request, caller: CommandDep, token_id: ApiTo
 
 
 async def _compare(authenticator: Authenticator, actor: Actor, password: str) -> str | None:
-    """Verify the actor's password and return its stored hash. Raises WrongPassword, TooManyTries."""
+    """Verify the actor's password and return its stored hash. Raises WrongPassword, TooManyAttempts."""
     authenticator.limits.take(SIGN_IN_OF_ACCOUNT, actor.user_id)
     stored = await authenticator.db.read(sessions.find_password_hash, actor.user_id)
     if not await password_matches(password, stored):

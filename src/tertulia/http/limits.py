@@ -29,7 +29,7 @@ class RateLimits:
         self._seen: dict[RateLimit, OrderedDict[str, deque[float]]] = {}
 
     def take(self, limit: RateLimit, key: str) -> None:
-        """Count one try. Raises TooManyTries with the seconds to wait if none is left."""
+        """Count one try. Raises TooManyAttempts with the seconds to wait if none is left."""
         now = time.monotonic()
         keys = self._seen.setdefault(limit, OrderedDict())
         moments = keys.setdefault(key, deque())
