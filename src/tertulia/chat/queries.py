@@ -1,7 +1,6 @@
 """Prepared read queries of chats and messages. Their cost depends on what is shown, not on what is stored."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import sqlalchemy as sa
@@ -184,31 +183,59 @@ READABLE_CHAT = Prepared(
 )
 
 
-def read_chat_row(row: Sequence[Any]) -> ChatRead:
+class ChatRow(NamedTuple):
+    """A row of `_CHAT_COLUMNS`, in their order."""
+
+    id: Any
+    kind: Any
+    title: Any
+    provider: Any
+    model_name: Any
+    system_prompt: Any
+    settings: Any
+    context_window_size: Any
+    visibility: Any
+    is_archived: Any
+    head_message_id: Any
+    message_count: Any
+    last_message_at: Any
+    total_tokens: Any
+    total_cost: Any
+    pinned_at: Any
+    deleted_at: Any
+    created_at: Any
+    updated_at: Any
+    head_role: Any
+    head_excerpt: Any
+    owner_id: Any
+    tag_ids: Any
+
+
+def read_chat_row(row: ChatRow) -> ChatRead:
     last: LastMessage | None = None
-    if row[10] is not None and row[19] is not None:
-        last = {"id": row[10], "role": row[19], "excerpt": row[20] or ""}
+    if row.head_message_id is not None and row.head_role is not None:
+        last = {"id": row.head_message_id, "role": row.head_role, "excerpt": row.head_excerpt or ""}
     return {
-        "id": row[0],
-        "kind": row[1],
-        "title": row[2],
-        "provider": row[3],
-        "model_name": row[4],
-        "system_prompt": row[5],
-        "settings": _settings(row[6]),
-        "context_window_size": row[7],
-        "visibility": row[8],
-        "is_archived": row[9],
-        "head_message_id": row[10],
-        "message_count": row[11],
-        "last_message_at": row[12],
-        "total_tokens": row[13],
-        "total_cost": row[14],
-        "pinned_at": row[15],
-        "tag_ids": _ids(row[22]) if row[22] else [],
-        "deleted_at": row[16],
-        "created_at": row[17],
-        "updated_at": row[18],
+        "id": row.id,
+        "kind": row.kind,
+        "title": row.title,
+        "provider": row.provider,
+        "model_name": row.model_name,
+        "system_prompt": row.system_prompt,
+        "settings": _settings(row.settings),
+        "context_window_size": row.context_window_size,
+        "visibility": row.visibility,
+        "is_archived": row.is_archived,
+        "head_message_id": row.head_message_id,
+        "message_count": row.message_count,
+        "last_message_at": row.last_message_at,
+        "total_tokens": row.total_tokens,
+        "total_cost": row.total_cost,
+        "pinned_at": row.pinned_at,
+        "tag_ids": _ids(row.tag_ids) if row.tag_ids else [],
+        "deleted_at": row.deleted_at,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
         "last_message": last,
         "owner": None,
         "permissions": OWNER_PERMISSIONS,
@@ -398,37 +425,62 @@ ENDS_ON_BRANCH = Prepared(
 )
 
 
-def read_message_row(row: Sequence[Any]) -> MessageRead:
-    details = orjson.loads(row[12]) if row[12] != "{}" else {}
+class MessageRow(NamedTuple):
+    """A row of `_MESSAGE_COLUMNS`, in their order."""
+
+    id: Any
+    chat_id: Any
+    role: Any
+    content: Any
+    parts: Any
+    status: Any
+    user_id: Any
+    user_name: Any
+    previous_message_id: Any
+    parent_message_id: Any
+    thread_level: Any
+    token_count: Any
+    details: Any
+    created_at: Any
+    updated_at: Any
+    sibling_ids: Any
+    reply_count: Any
+    reactions: Any
+    imported: Any
+    context_rule: Any
+
+
+def read_message_row(row: MessageRow) -> MessageRead:
+    details = orjson.loads(row.details) if row.details != "{}" else {}
     return {
-        "id": row[0],
-        "chat_id": row[1],
-        "role": row[2],
-        "content": row[3],
-        "parts": orjson.Fragment(row[4]),  # type: ignore[typeddict-item]
-        "status": row[5],
-        "user": {"id": row[6], "name": row[7]} if row[6] is not None else None,
+        "id": row.id,
+        "chat_id": row.chat_id,
+        "role": row.role,
+        "content": row.content,
+        "parts": orjson.Fragment(row.parts),  # type: ignore[typeddict-item]
+        "status": row.status,
+        "user": {"id": row.user_id, "name": row.user_name} if row.user_id is not None else None,
         "agent_id": None,
         "provider": details.get("provider"),
         "model_name": details.get("model"),
-        "previous_message_id": row[8],
-        "parent_message_id": row[9],
-        "thread_level": row[10],
-        "context_rule": row[19],
-        "sibling_ids": _ids(row[15]) if row[15] else [],
-        "reply_count": row[16],
-        "token_count": row[11],
+        "previous_message_id": row.previous_message_id,
+        "parent_message_id": row.parent_message_id,
+        "thread_level": row.thread_level,
+        "context_rule": row.context_rule,
+        "sibling_ids": _ids(row.sibling_ids) if row.sibling_ids else [],
+        "reply_count": row.reply_count,
+        "token_count": row.token_count,
         "usage": _usage(details.get("tokens")),
         "cost": details.get("cost"),
         "finish_reason": details.get("finish_reason"),
         "error": details.get("error"),
-        "reactions": _reactions(row[17]) if row[17] else [],
+        "reactions": _reactions(row.reactions) if row.reactions else [],
         "run_id": details.get("run_id"),
         "left_out": details.get("left_out") or 0,
         "edited": bool(details.get("edited")),
-        "imported": bool(row[18]),
-        "created_at": row[13],
-        "updated_at": row[14],
+        "imported": bool(row.imported),
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
     }
 
 

@@ -28,6 +28,8 @@ from tertulia.chat.queries import (
     ONE_MESSAGE,
     READABLE_CHAT,
     TAGGED_CHATS,
+    ChatRow,
+    MessageRow,
     newest_in_thread,
     newest_leaf_below,
     read_chat_row,
@@ -82,7 +84,7 @@ def list_chats(
         rows = TAGGED_CHATS[after is not None].all(session, **values, tag_id=tag_id)
     else:
         rows = CHAT_LISTS[shown, after is not None].all(session, **values)
-    return [read_chat_row(row) for row in rows]
+    return [read_chat_row(ChatRow(*row)) for row in rows]
 
 
 def chat_key(chat: ChatRead) -> ChatKey:
@@ -91,14 +93,15 @@ def chat_key(chat: ChatRead) -> ChatKey:
 
 def get_chat(session: Session, actor: Actor, chat_id: ChatId, *, in_trash: bool = False) -> ChatRead:
     """Return a chat that the actor owns or may read. Only the owner can get it from the trash. Raises ChatNotFound."""
-    row = ONE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
-    chat = read_chat_row(row) if row else None
-    if row is None or chat is None:
+    values = ONE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
+    if values is None:
         raise ChatNotFound
-    is_own = row[21] == actor.user_id
+    row = ChatRow(*values)
+    chat = read_chat_row(row)
+    is_own = row.owner_id == actor.user_id
     if chat["deleted_at"] is not None and not (in_trash and is_own):
         raise ChatNotFound
-    return chat if is_own else _as_shared(session, actor, chat, row[21])
+    return chat if is_own else _as_shared(session, actor, chat, row.owner_id)
 
 
 def _as_shared(session: Session, actor: Actor, chat: ChatRead, owner_id: str) -> ChatRead:
@@ -214,7 +217,7 @@ def list_messages(
     if not rows:
         raise MessageNotFound
     rows = rows[:limit]
-    messages = [read_message_row(row) for row in rows]
+    messages = [read_message_row(MessageRow(*row)) for row in rows]
     older = messages[-1]["previous_message_id"]
     return messages, older
 
@@ -240,7 +243,7 @@ def _end_of_thread(session: Session, chat_id: ChatId, parent: MessageId) -> str 
 
 def get_message(session: Session, actor: Actor, message_id: MessageId) -> MessageRead:
     row = ONE_MESSAGE.first(session, message_id=message_id)
-    message = read_message_row(row) if row else None
+    message = read_message_row(MessageRow(*row)) if row else None
     if message is None or not READABLE_CHAT.first(session, chat_id=message["chat_id"], actor_id=actor.user_id):
         raise MessageNotFound
     return message
@@ -280,13 +283,14 @@ def set_head(session: Session, actor: Actor, chat_id: ChatId, message_id: Messag
 
 def announce_chat(session: Session, chat_id: str, operation: Operation) -> ChatRead:
     """Publish a chat as it is now, and return it."""
-    row = CHAT_BY_ID.first(session, chat_id=chat_id)
-    assert row is not None
+    values = CHAT_BY_ID.first(session, chat_id=chat_id)
+    assert values is not None
+    row = ChatRow(*values)
     chat = read_chat_row(row)
     publish(
         session,
-        owner_id=row[21],
-        topic=f"user:{row[21]}",
+        owner_id=row.owner_id,
+        topic=f"user:{row.owner_id}",
         entity=CHAT,
         entity_id=chat_id,
         operation=operation,
