@@ -103,8 +103,34 @@ def import_chat(
     )
     if not is_new:
         return None
+    ids = {message.id: new_id() for message in order}
+    rows = _add_messages(session, actor, order, ids, files, chat_id, created_at, problems)
+    _add_calls(session, order, rows, ids, problems)
+    session.execute(sa.insert(ImportJobChat).values(import_job_id=job_id, chat_id=chat_id))
+    _keep_state(session, actor, chat_id, native.get("state"), problems)
+    _link_files(session, chat, files, ids, chat_id)
+    _react(session, order, ids, actor)
+    _set_head(session, chat_id, ids.get(chat.head or ""), [row for row in rows if row["thread_level"] == 0])
+    _add_tags(session, actor, chat, chat_id)
+    index_stored(session, [row["id"] for row in rows])
+    index_title(session, chat_id)
+    announce_chat(session, chat_id, Operation.CREATED)
+    return problems
+
+
+def _add_messages(
+    session: Session,
+    actor: Actor,
+    order: list[FoundMessage],
+    ids: dict[str, str],
+    files: dict[str, Attached],
+    chat_id: str,
+    created_at: datetime,
+    problems: list[str],
+) -> list[dict[str, Any]]:
+    """Insert the messages and return their rows, in the same order."""
     name = session.scalars(sa.select(User.name).where(User.id == actor.user_id)).one()
-    ids, levels = {message.id: new_id() for message in order}, dict[str, int]()
+    levels = dict[str, int]()
     rows = []
     for message in order:
         levels[message.id] = (
@@ -113,22 +139,16 @@ def import_chat(
         rows.append(_row(message, ids, levels[message.id], files, chat_id, created_at, actor, name, problems))
     for start in range(0, len(rows), 500):
         session.execute(sa.insert(table_of(Message)), rows[start : start + 500])
-    _add_calls(session, order, rows, ids, problems)
-    session.execute(sa.insert(ImportJobChat).values(import_job_id=job_id, chat_id=chat_id))
-    _keep_state(session, actor, chat_id, native.get("state"), problems)
-    _link_files(session, chat, files, ids, chat_id)
-    _react(session, order, ids, actor)
-    _set_head(session, chat_id, ids.get(chat.head or ""), [row for row in rows if row["thread_level"] == 0])
-    for tag in dict.fromkeys(one_line(tag)[:50] for tag in chat.tags):
-        if tag:
-            exported_colour = next((entry["colour"] for entry in native.get("tags", []) if entry["name"] == tag), None)
-            colour = TagColour(exported_colour) if exported_colour in list(TagColour) else TagColour.GREY
-            tag_id = find_or_create_tag(session, actor, TagCreate(name=tag, colour=colour))
-            insert_if_absent(session, ChatTag, chat_id=chat_id, tag_id=tag_id, created_at=now)
-    index_stored(session, [row["id"] for row in rows])
-    index_title(session, chat_id)
-    announce_chat(session, chat_id, Operation.CREATED)
-    return problems
+    return rows
+
+
+def _add_tags(session: Session, actor: Actor, chat: FoundChat, chat_id: str) -> None:
+    """Add the chat's tags, with the exported colour of those that do not exist yet."""
+    colours = {entry["name"]: entry["colour"] for entry in (chat.native or {}).get("tags", [])}
+    for tag in filter(None, dict.fromkeys(one_line(tag)[:50] for tag in chat.tags)):
+        colour = TagColour(colours[tag]) if colours.get(tag) in list(TagColour) else TagColour.GREY
+        tag_id = find_or_create_tag(session, actor, TagCreate(name=tag, colour=colour))
+        insert_if_absent(session, ChatTag, chat_id=chat_id, tag_id=tag_id, created_at=clock.now())
 
 
 def _keep_state(session: Session, actor: Actor, chat_id: str, state: object, problems: list[str]) -> None:

@@ -112,27 +112,8 @@ async def begin(
         base = _origin(server_url)
         token_endpoint = str(metadata.token_endpoint) if metadata else f"{base}/token"
         authorization_url = str(metadata.authorization_endpoint) if metadata else f"{base}/authorize"
-        for url in (issuer, token_endpoint, authorization_url):
-            require_safe(server_url, url)
-        methods = metadata.code_challenge_methods_supported if metadata else None
-        if methods is not None and "S256" not in methods:
-            raise OAuthFlowError("it does not support PKCE with S256, which protects the authorization code")
+        _check_service(server_url, metadata, (issuer, token_endpoint, authorization_url))
         registration = await _known_as(http, name, metadata, own_metadata, base, metadata_url, registered_client)
-    pkce = PKCEParameters.generate()
-    state = secrets.token_urlsafe(32)
-    query = {
-        "response_type": "code",
-        "client_id": registration.client_id,
-        "redirect_uri": redirect_uri,
-        "state": state,
-        "code_challenge": pkce.code_challenge,
-        "code_challenge_method": "S256",
-        "resource": _resource(resource, server_url),
-    }
-    if scope:
-        query["scope"] = scope
-        if "offline_access" in scope.split():
-            query["prompt"] = "consent"  # OpenID Connect requires it for offline access
     if len(registration.client_id) > MAX_CLIENT_ID or len(registration.client_secret or "") > MAX_SECRET:
         raise ToolSignInFailed(f"Signing in to {name} failed: the client ID or secret that it issued is too long.")
     oauth_client = OAuthClient(
@@ -140,8 +121,9 @@ async def begin(
         client_secret=registration.client_secret,
         auth_method=cast(Literal["none"], registration.token_endpoint_auth_method or "none"),
         token_endpoint=token_endpoint,
-        resource=query["resource"],
+        resource=_resource(resource, server_url),
     )
+    pkce = PKCEParameters.generate()
     flow = Flow(
         client=oauth_client,
         issuer=issuer,
@@ -150,11 +132,36 @@ async def begin(
         code_verifier=pkce.code_verifier,
         scope=scope,
     )
-    return SignInStart(
-        url=f"{authorization_url}{'&' if urlsplit(authorization_url).query else '?'}{urlencode(query)}",
-        state=state,
-        flow=flow,
-    )
+    return _start_of(flow, authorization_url, pkce.code_challenge)
+
+
+def _check_service(server_url: str, metadata: OAuthMetadata | None, urls: tuple[str, ...]) -> None:
+    """Check that the service's URLs are safe to call and that it protects the authorization code."""
+    for url in urls:
+        require_safe(server_url, url)
+    methods = metadata.code_challenge_methods_supported if metadata else None
+    if methods is not None and "S256" not in methods:
+        raise OAuthFlowError("it does not support PKCE with S256, which protects the authorization code")
+
+
+def _start_of(flow: Flow, authorization_url: str, code_challenge: str) -> SignInStart:
+    """Return the URL to send the person to, with a new state that the callback must repeat."""
+    state = secrets.token_urlsafe(32)
+    query = {
+        "response_type": "code",
+        "client_id": flow.client.client_id,
+        "redirect_uri": flow.redirect_uri,
+        "state": state,
+        "code_challenge": code_challenge,
+        "code_challenge_method": "S256",
+        "resource": flow.client.resource,
+    }
+    if flow.scope:
+        query["scope"] = flow.scope
+        if "offline_access" in flow.scope.split():
+            query["prompt"] = "consent"  # OpenID Connect requires it for offline access
+    separator = "&" if urlsplit(authorization_url).query else "?"
+    return SignInStart(url=f"{authorization_url}{separator}{urlencode(query)}", state=state, flow=flow)
 
 
 async def _resource_metadata(
