@@ -276,6 +276,7 @@ OLD["0010"] = [
          leaf_message_id, tokens_before, tokens_after, is_edited, affected_messages, created_at, updated_at)
        VALUES (:share, :chat, :user, 'auto', 'truncation', :message, :message, 9, 4, {false}, '[]', :now, :now)""",
 ]
+OLD["0011"] = [*OLD["0010"], "UPDATE context_optimization SET stale_at = :now"]
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])
@@ -316,6 +317,8 @@ def test_every_released_schema_is_upgraded_with_its_data(new_instance: NewInstan
         share = tables.metadata.tables["share"]
         kept = connection.execute(sa.select(share.c.chat_id, share.c.draft_id, share.c.access_count)).all()
         assert [tuple(row) for row in kept] == ([(values["chat"], None, 3)] if revision >= "0006" else [])
+        superseded = connection.scalars(sa.select(tables.metadata.tables["context_optimization"].c.superseded_at)).all()
+        assert superseded == {"0010": [None], "0011": [NOW]}.get(revision, [])
     with Session(engine) as session, session.begin():
         while not build_index(session).is_built:
             pass
