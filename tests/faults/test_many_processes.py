@@ -17,11 +17,11 @@ from tertulia.db.opening import plain_engine
 from tertulia.runs.engine.executor import RunExecutor
 from tertulia.settings import Settings
 from tests.conftest import ServerMaker
+from tests.factories.tool_calls import list_calls, script_calls, set_approval_rules
 from tests.fakes.live_server import Client, LiveServer, parse_events
 from tests.fakes.mcp_servers import ChangingServer
 from tests.fakes.process import Process
 from tests.fakes.scripted_provider import Call, Finish, Hold, ScriptedProvider, Text, words
-from tests.runs.test_tools import allow, calling, calls_of
 from tests.transfer.test_backup import NOW, NewInstance, new_instance  # noqa: F401 - a fixture
 from tests.waiting import until
 
@@ -231,7 +231,7 @@ def test_tool_calls_in_two_processes_stay_within_the_cost_limit(
     settings = new_instance("postgresql")
     shop = ChangingServer()
     provider.default = [Text("So be it."), Finish()]
-    provider.play(*[calling(*[Call("shop__say", {"text": str(number)}) for number in range(8)])] * 4)
+    provider.play(*[script_calls(*[Call("shop__say", {"text": str(number)}) for number in range(8)])] * 4)
     processes = []
     try:
         for name in ("first", "second"):
@@ -253,7 +253,7 @@ def test_tool_calls_in_two_processes_stay_within_the_cost_limit(
             second.cookies = first.cookies
             for client in (first, second):  # each has read the tools of the shop
                 until(_has_read_tools(client))
-            allow(first, specific_tools={"shop/say": [{"rule": "allow"}]}, max_cost_per_hour="1.00")
+            set_approval_rules(first, specific_tools={"shop/say": [{"rule": "allow"}]}, max_cost_per_hour="1.00")
             shop.headers.clear()
             sent = []
             for client in (first, second, first, second):
@@ -261,7 +261,7 @@ def test_tool_calls_in_two_processes_stay_within_the_cost_limit(
                 sent.append(client.say(chat["id"], "Buy"))
             for item in sent:
                 first.finished(item["run"]["id"])
-            calls = [call for item in sent for call in calls_of(first, item)]
+            calls = [call for item in sent for call in list_calls(first, item)]
             completed = [call for call in calls if call["status"] == "completed"]
             # Refused at the decision, or later when the cost was to be reserved.
             refused = [

@@ -5,19 +5,26 @@ from typing import Any
 import pytest
 
 from tests.conftest import SignIn
+from tests.factories.tool_calls import (
+    decide,
+    list_calls,
+    script_calls,
+    set_approval_rules,
+    wait_for_approval,
+    wait_for_pending_calls,
+)
 from tests.fakes.live_server import Client
 from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Text
-from tests.runs.test_tools import allow, calling, calls_of, decide, pending, waits
 from tests.waiting import until
 
 
 def call_tool(client: Client, provider: ScriptedProvider, name: str, **arguments: Any) -> dict[str, Any]:
     """Run a tool in a new chat that allows it, and return the recorded call."""
-    allow(client, specific_tools={name: [{"rule": "allow"}]})
-    provider.play(calling(Call(name, arguments)), [Text("So be it."), Finish()])
+    set_approval_rules(client, specific_tools={name: [{"rule": "allow"}]})
+    provider.play(script_calls(Call(name, arguments)), [Text("So be it."), Finish()])
     sent = client.say(client.chat(settings={"tools": [name]})["id"], "Look")
     client.finished(sent["run"]["id"])
-    (call,) = calls_of(client, sent)
+    (call,) = list_calls(client, sent)
     return call
 
 
@@ -84,10 +91,12 @@ def test_a_dry_run_previews_the_original_or_edited_arguments(
 ) -> None:
     draft = ana.api("POST", "/drafts", json={"title": "Rye", "content": "Rise for two hours."}, expect=201)
     edits = [{"find": "two hours", "replace": "three hours"}, {"find": "an oven", "replace": "a stove"}]
-    provider.play(calling(Call("edit_draft", {"draft_id": draft["id"], "edits": edits})), [Text("Well."), Finish()])
+    provider.play(
+        script_calls(Call("edit_draft", {"draft_id": draft["id"], "edits": edits})), [Text("Well."), Finish()]
+    )
     sent = ana.say(ana.chat(settings={"tools": ["edit_draft"]})["id"], "Change it")
-    (call,) = pending(ana)
-    waits(ana, sent)
+    (call,) = wait_for_pending_calls(ana)
+    wait_for_approval(ana, sent)
     path = f"/tool-executions/{call['id']}/dry-run"
     preview = ana.api("POST", path, json={})["would"]
     assert preview.startswith("1 of 2 edits can be placed in “Rye”.")

@@ -23,10 +23,10 @@ from tertulia.tools.servers.issuer_calls import MAX_SCOPE, MAX_URL
 from tertulia.tools.servers.models import ToolCredential, ToolSignIn
 from tertulia.tools.servers.port import ScopeWanted, SignInWanted
 from tests.conftest import ServerMaker, SignIn
+from tests.factories.tool_calls import decide, list_calls, wait_for_pending_calls
 from tests.fakes.live_server import Client
 from tests.fakes.oauth_server import SignedServer
 from tests.fakes.scripted_provider import ScriptedProvider
-from tests.runs.test_tools import calls_of, decide, pending
 from tests.tools.test_servers import ON_SQLITE, Use, add, ask_for, run, server_named, use  # noqa: F401 - a fixture
 
 
@@ -417,19 +417,19 @@ def test_two_accounts_of_a_server_have_separate_tokens_and_rules(
     sign_in(owner, bank, real)
     assert {row.environment for row in database.all(sa.select(ToolCredential))} == set(Environment)
     sent = ask_for(owner, provider, "trying/balance", {})
-    (call,) = pending(owner)
+    (call,) = wait_for_pending_calls(owner)
     assert call["environment"] == "test"
     decide(owner, call, remember="always")
     owner.finished(sent["run"]["id"])
     sent = ask_for(owner, provider, "trying/balance", {})
     owner.finished(sent["run"]["id"])
-    assert calls_of(owner, sent)[0]["decision"] == "rule"
+    assert list_calls(owner, sent)[0]["decision"] == "rule"
     # Switch to the prod account: the rule for the test account does not apply.
     owner.api("DELETE", f"/tool-servers/{real['id']}", expect=204)
     owner.api("PATCH", f"/tool-servers/{trying['id']}", json={"environment": "prod"})
     assert database.all(sa.select(ToolCredential)) == []
     sent = ask_for(owner, provider, "trying/balance", {})
-    (call,) = pending(owner)
+    (call,) = wait_for_pending_calls(owner)
     assert (call["reason"], call["environment"]) == ("changed", "prod")
 
 
