@@ -1,5 +1,6 @@
 """Search the titles, messages, files and drafts that the actor may read, on all branches."""
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -193,7 +194,7 @@ class _Looking:
         else:
             number = SearchDocument.__table__.c.id
             vector: sa.ColumnElement[Any] = sa.literal_column("search_document.vector")
-            query = query.where(vector.op("@@")(sa.cast(_tsquery(places, words, parsed), TSQUERY)))
+            query = query.where(vector.op("@@")(_tsquery(places, words, parsed)))
         query = query.join(Chat, Chat.id == SearchDocument.chat_id)
         if role or parsed.has:  # only messages have these
             query = query.join(Message, Message.id == SearchDocument.message_id)
@@ -277,10 +278,16 @@ def _fts5_term(term: Term) -> str:
     return " AND ".join(f'"{word}"{"*" if _is_beginning(term, word) else ""}' for word in term.words)
 
 
-def _tsquery(places: list[str], words: list[str], parsed: ParsedQuery) -> str:
+# PostgreSQL's parser takes `1e1` at the start of a word for a number, and the rest for another word.
+_SPLIT_WORD = re.compile(r"\b\d+e\d")
+
+
+def _tsquery(places: list[str], words: list[str], parsed: ParsedQuery) -> sa.ColumnElement[Any]:
+    """Build the query for PostgreSQL. A word such as `1e1a` goes through its parser, which split it for the index."""
     anywhere = " | ".join(f"'{place}'" for place in places)
     query = [f"({anywhere})", *(f"'{word}'" for word in words), *(_tsquery_term(term) for term in parsed.terms)]
-    return " & ".join(query + [f"!({_tsquery_term(term)})" for term in parsed.without])
+    text = " & ".join(query + [f"!({_tsquery_term(term)})" for term in parsed.without])
+    return sa.func.to_tsquery("simple", text) if _SPLIT_WORD.search(text) else sa.cast(text, TSQUERY)
 
 
 def _tsquery_term(term: Term) -> str:
