@@ -295,8 +295,13 @@ def test_signing_out_signs_out_every_window_of_the_browser(page: Page) -> None:
 
 @pytest.mark.parametrize(("theme", "device"), [("light", {}), ("dark", PHONE)], ids=["wide-light", "phone-dark"])
 def test_every_page_is_accessible(
-    signed_in: SignedIn, provider: ScriptedProvider, device: dict[str, object], theme: str
+    signed_in: SignedIn,
+    provider: ScriptedProvider,
+    complaints: Complaints,
+    device: dict[str, object],
+    theme: str,
 ) -> None:
+    complaints.expect("404")  # the last address does not exist
     page = signed_in(color_scheme=theme, **device)
     assert accessibility_faults(page) == []
     provider.play([Text(MARKDOWN), Finish()])

@@ -84,7 +84,7 @@ def test_a_shared_draft_is_edited_by_two_people_and_read_through_a_public_link(
     expect(dialog.get_by_text("Shared now")).to_be_hidden()
     expect(stranger.get_by_text("Nothing is shared here")).to_be_visible()
     expect(bob.get_by_text("There is nothing here")).to_be_visible()
-    complaints.expect("404", "There is nothing here")
+    complaints.expect("404", "you do not have access")
 
 
 def test_an_attached_draft_is_sent_to_the_model_and_a_selection_becomes_a_draft(
@@ -158,4 +158,4 @@ def test_an_unknown_draft_address_shows_that_nothing_is_there(page: Page, compla
     for address in ("/d/nonsense", "/d/00000000-0000-7000-8000-000000000000"):
         page.goto(address)
         expect(page.get_by_text("There is nothing here")).to_be_visible()
-    complaints.expect("404", "422", "There is nothing here", "badly formed")
+    complaints.expect("404", "422", "you do not have access", "badly formed")

@@ -46,7 +46,7 @@ def test_a_server_is_added_called_asks_for_input_changes_and_is_removed(
     dialog.get_by_label("Value").fill("Bearer of-ana")
     assert accessibility_faults(page) == []
     dialog.get_by_role("button", name="Add", exact=True).click()
-    expect(dialog.get_by_role("alert")).to_contain_text("put them into a header")
+    expect(dialog.get_by_role("alert")).to_contain_text("Put credentials into a header")
     expect(dialog.get_by_label("Value")).to_have_value("Bearer of-ana")  # typed values are kept
     dialog.get_by_label("Address").fill(changing.url)
     dialog.get_by_role("button", name="Add", exact=True).click()

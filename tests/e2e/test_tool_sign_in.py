@@ -102,7 +102,7 @@ def test_a_failed_or_denied_sign_in_is_explained_and_can_be_retried(
     bank.answers = {"/.well-known/oauth-authorization-server": (404, b"{}")}
     page.get_by_role("button", name="Sign in", exact=True).click()
     dialog = page.get_by_role("dialog", name="Sign in to bank")
-    expect(dialog.get_by_role("alert")).to_contain_text("does not say how people sign in there")
+    expect(dialog.get_by_role("alert")).to_contain_text("does not publish authorization server metadata")
     bank.answers = {}
     dialog.get_by_role("button", name="Try again").click()
     dialog.get_by_role("link", name="Go to").click()
@@ -110,6 +110,6 @@ def test_a_failed_or_denied_sign_in_is_explained_and_can_be_retried(
     expect(page.get_by_role("alert")).to_contain_text("You declined the sign-in. You are not signed in to bank.")
     assert accessibility_faults(page) == []
     page.reload()  # the authorization answer is accepted once
-    expect(page.get_by_role("alert")).to_contain_text("This sign-in is over")
+    expect(page.get_by_role("alert")).to_contain_text("This sign-in has ended")
     page.get_by_role("link", name="To the tools and their servers").click()
     page.get_by_role("button", name="Sign in", exact=True).wait_for()

@@ -132,7 +132,7 @@ def test_calls_are_refused_with_a_note_allowed_for_the_chat_and_governed_by_rule
     page.reload()
     expect(page.get_by_role("checkbox", name="Run read-only tools automatically")).to_be_checked()
     expect(page.get_by_label("One call at most")).to_have_value("0.25")
-    expect(page.get_by_role("button", name="Take away the rule for search_chats")).to_be_visible()
+    expect(page.get_by_role("button", name="Take away the rule for read_chat")).to_be_visible()
     calls = page.get_by_role("list", name="Calls, the newest first")
     expect(calls.get_by_role("listitem")).to_have_count(3)
 

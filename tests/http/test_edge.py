@@ -32,7 +32,7 @@ def test_a_body_without_a_length_is_counted_while_it_is_received(ana: Client) ->
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 
 
-@pytest.mark.parametrize(("depth", "words"), [(32, "This field is unknown. Remove it."), (33, "deeper than 32")])
+@pytest.mark.parametrize(("depth", "detail"), [(32, "This field is unknown. Remove it."), (33, "deeper than 32")])
 def test_a_body_is_at_most_32_levels_deep(ana: Client, depth: int, detail: str) -> None:
     body = '{"x": ' + "[" * (depth - 1) + "]" * (depth - 1) + "}"
     answer = ana.post("/chats", content=body, headers={"Content-Type": "application/json"})

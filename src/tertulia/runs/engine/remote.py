@@ -55,9 +55,12 @@ class RemoteRuns:
         self._followed: defaultdict[str, set[RemoteFollower]] = defaultdict(set)
         self._telling: dict[str, float] = {}  # until when pieces of each own run are sent, in loop time
         self._tasks: set[asyncio.Task[None]] = set()
-        bus.listen(self._heard)
+        self._is_closed = False
+        bus.listen(self._on_message)
 
     async def close(self) -> None:
+        """Stop sending and asking. Messages that arrive later start nothing: the bus is closed after this."""
+        self._is_closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -91,7 +94,9 @@ class RemoteRuns:
                 await self._bus.send({"kind": "follow", "run_id": run_id})
             await asyncio.sleep(ASK_EVERY_S)
 
-    def _heard(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
+        if self._is_closed:
+            return
         run_id = str(message.get("run_id"))
         match message.get("kind"):
             case "piece":
