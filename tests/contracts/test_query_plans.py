@@ -51,7 +51,7 @@ from tertulia.runs.calls.approvals import (
 from tertulia.runs.calls.life import list_approved
 from tertulia.runs.models import Run
 from tertulia.search.meaning.nearest import Meanings, code_of
-from tertulia.search.meaning.passages import Embedded, newest_document, next_unembedded, store_passages
+from tertulia.search.meaning.passages import EmbeddedPassage, newest_document, next_unembedded, store_passages
 from tertulia.search.service import Meaning, SearchFilters, search
 from tertulia.tools.models import ToolExecution
 from tests.factories.accounts import make_user
@@ -169,7 +169,7 @@ def test_search_starts_from_the_word_index(filled: Session, alice: Actor, typed:
 def test_embeddings_are_compared_and_found_by_their_indexes(filled: Session, alice: Actor) -> None:
     vector = bytes(range(128)) * 3
     while (waiting := next_unembedded(filled, 0, newest_document(filled))) is not None:
-        embedded = [Embedded(0, code_of(vector), vector)]
+        embedded = [EmbeddedPassage(0, code_of(vector), vector)]
         store_passages(filled, waiting, embedded)
     filled.commit()
     filled.execute(sa.text("ANALYZE"))

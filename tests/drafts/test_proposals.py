@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.drafts.edits import MAX_EDITS, Moved, edits_of_reply
+from tertulia.drafts.edits import MAX_EDITS, MovedEdit, edits_of_reply
 from tertulia.drafts.text import Change, apply_changes, changes_between
 from tests.conftest import SignIn
 from tests.fakes.live_server import Client
@@ -122,16 +122,16 @@ def test_a_rewritten_text_becomes_edits_and_other_replies_do_not() -> None:
 def test_a_place_moves_with_its_text_or_is_lost(old: str, new: str, start: int, length: int) -> None:
     start = min(start, len(old))
     end = min(len(old), start + length)
-    moved = Moved(changes_between(old, new)).place(start, end)
+    moved = MovedEdit(changes_between(old, new)).place(start, end)
     if moved is not None:
         assert new[moved[0] : moved[1]] == old[start:end]
 
 
 def test_a_place_whose_text_was_changed_is_lost() -> None:
-    assert Moved([Change(5, 6, "x")]).place(4, 9) is None
-    assert Moved([Change(0, 2, "xyz"), Change(9, 9, "more")]).place(4, 9) == (5, 10)
-    assert Moved([Change(4, 4, "xy")]).place(4, 4) == (6, 6)
-    assert Moved([Change(4, 6, "xy")]).place(4, 4) is None
+    assert MovedEdit([Change(5, 6, "x")]).place(4, 9) is None
+    assert MovedEdit([Change(0, 2, "xyz"), Change(9, 9, "more")]).place(4, 9) == (5, 10)
+    assert MovedEdit([Change(4, 4, "xy")]).place(4, 4) == (6, 6)
+    assert MovedEdit([Change(4, 6, "xy")]).place(4, 4) is None
     assert apply_changes("a b", [Change(1, 1, "!")]) == "a! b"
 
 

@@ -30,7 +30,7 @@ from tertulia.search.meaning.passages import (
     DIMENSIONS,
     PASSAGE,
     PASSAGES_A_TEXT,
-    Embedded,
+    EmbeddedPassage,
     SearchPassage,
     newest_document,
     next_unembedded,
@@ -73,7 +73,9 @@ def build(session: Session) -> int:
     session.flush()
     count = 0
     while (waiting := next_unembedded(session, 0, newest_document(session))) is not None:
-        embedded = [Embedded(start, code_of(vector_of(text)), vector_of(text)) for start, text in waiting.passages]
+        embedded = [
+            EmbeddedPassage(start, code_of(vector_of(text)), vector_of(text)) for start, text in waiting.passages
+        ]
         store_passages(session, waiting, embedded)
         count += 1
     return count

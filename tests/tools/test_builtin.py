@@ -11,7 +11,7 @@ import pytest
 from tertulia.tools.builtin.calculator import evaluate
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.protocol import OfferedTool, Tool, ToolContext, ToolFailed, ToolResult
-from tertulia.tools.results import MAX_RESULT, as_cost, store_result, words_of
+from tertulia.tools.results import MAX_RESULT, as_cost, result_text, store_result
 from tertulia.tools.tool_set import check_tools
 from tertulia.tools.untrusted import BEYOND, READ_AT_MOST, Source, find_sources
 from tertulia.tools.validation import MAX_ARGUMENTS, MAX_DEPTH, check_arguments, is_modest_schema, parse_arguments
@@ -91,7 +91,7 @@ def test_a_result_is_stored_whole_up_to_the_limit() -> None:
     assert cut.size_bytes == 2 * MAX_RESULT + 2
     assert len(cut.content.encode()) <= MAX_RESULT
     table = store_result(ToolResult({"columns": ["a", "b"], "rows": [[1, None]]}, "table"))
-    assert words_of(table) == "a | b\n1 | "
+    assert result_text(table) == "a | b\n1 | "
     assert store_result(ToolResult({"a": "\x00"}, "json")).content == {"a": "�"}
     assert store_result(ToolResult(object(), "json")).content.startswith("<object")
 

@@ -28,7 +28,7 @@ OWNER_PERMISSIONS: PermissionsRead = {"can_read": True, "can_write": True, "can_
 
 
 @dataclass(frozen=True)
-class Shared:
+class ShareTarget:
     """A chat or a draft whose row the caller has locked.
 
     The lock serialises grants and revocations, so that a permission that is being revoked cannot be passed on.
@@ -56,7 +56,7 @@ class Shareable:
     """
 
     column: InstrumentedAttribute[str | None]
-    lock: Callable[[Session, str], Shared]
+    lock: Callable[[Session, str], ShareTarget]
     grants: tuple[sa.Select[*tuple[Any, ...]], ...]
 
 
@@ -66,7 +66,7 @@ class Shareables:
     def __init__(self, kinds: Iterable[Shareable]) -> None:
         self._kinds = tuple(kinds)
 
-    def lock(self, session: Session, share_id: str) -> Shared:
+    def lock(self, session: Session, share_id: str) -> ShareTarget:
         """Lock the object that a share is of. Raises ShareNotFound."""
         share = session.get(Share, share_id)
         for kind in self._kinds:
@@ -107,7 +107,7 @@ def permissions_of(session: Session, actor: Actor, is_share_of: ColumnElement[bo
     return {"can_read": True, "can_write": bool(permissions[0]), "can_share": bool(permissions[1])}
 
 
-def create_share(session: Session, actor: Actor, shared: Shared, new: ShareCreate) -> ShareCreated:
+def create_share(session: Session, actor: Actor, shared: ShareTarget, new: ShareCreate) -> ShareCreated:
     """Create a share and return it with its token, which is not stored. An actor grants at most their own rights.
 
     Raises SharesTooMuch, PersonUnknown, ShareExpired.
@@ -147,7 +147,7 @@ def create_share(session: Session, actor: Actor, shared: Shared, new: ShareCreat
     return {**_announce(session, shared, share_id, Operation.CREATED), "token": token}
 
 
-def list_shares(session: Session, actor: Actor, shared: Shared) -> list[ShareRead]:
+def list_shares(session: Session, actor: Actor, shared: ShareTarget) -> list[ShareRead]:
     """List the valid shares: all for the owner, and for others the shares that they created."""
     query = shared.shares()
     if shared.owner_id != actor.user_id:
@@ -173,7 +173,7 @@ def revoke_share(session: Session, actor: Actor, share_id: ShareId, shareables: 
         _end(session, shared, Share.id == share.id)
 
 
-def _end(session: Session, shared: Shared, *conditions: ColumnElement[bool]) -> bool:
+def _end(session: Session, shared: ShareTarget, *conditions: ColumnElement[bool]) -> bool:
     share_id = session.scalar(sa.select(Share.id).where(shared.column == shared.id, *conditions))
     if share_id is None:
         return False
@@ -201,7 +201,7 @@ class _Grant:
             self.expires_at = max(self.expires_at, share.expires_at) if share.expires_at is not None else None
 
 
-def _find_orphaned_shares(session: Session, shared: Shared) -> list[Share]:
+def _find_orphaned_shares(session: Session, shared: ShareTarget) -> list[Share]:
     """Return the shares that do not trace back to the owner through what each creator may grant, cycles included."""
     remaining = list(session.scalars(shared.shares()))
     grants = {shared.owner_id: _Grant(can_write=True, can_share=True, expires_at=None)}
@@ -227,7 +227,7 @@ class _Permissions:
     share_ends: datetime | None = None
 
 
-def _own_permissions(session: Session, actor: Actor, shared: Shared) -> _Permissions:
+def _own_permissions(session: Session, actor: Actor, shared: ShareTarget) -> _Permissions:
     """Return what the actor may do, and when each permission ends: with the longest share that grants it."""
     if shared.owner_id == actor.user_id:
         return _Permissions(can_write=True, can_share=True)
@@ -279,7 +279,7 @@ def _read(session: Session, share: Share) -> ShareRead:
     }
 
 
-def _announce(session: Session, shared: Shared, share_id: str, operation: Operation) -> ShareRead:
+def _announce(session: Session, shared: ShareTarget, share_id: str, operation: Operation) -> ShareRead:
     """Publish to the owner, the creator, and the recipient, whose chats or drafts change with the share."""
     share = session.get_one(Share, share_id, populate_existing=True)
     read = _read(session, share)

@@ -22,7 +22,7 @@ MAX_A_MESSAGE = 20
 
 
 @dataclass(frozen=True)
-class Attached:
+class AttachedFile:
     """A file as a message refers to it."""
 
     id: AttachmentId
@@ -33,7 +33,7 @@ class Attached:
     height: int | None
 
 
-def find_attachable(session: Session, actor: Actor, ids: Sequence[str], *, chat_id: str) -> list[Attached]:
+def find_attachable(session: Session, actor: Actor, ids: Sequence[str], *, chat_id: str) -> list[AttachedFile]:
     """Return the files for a new message, in the order of the ids: the actor's own, and those used in the chat.
 
     Raises AttachmentGone, AttachmentNotReady, TooManyAttachments.
@@ -59,7 +59,7 @@ def find_attachable(session: Session, actor: Actor, ids: Sequence[str], *, chat_
             )
         )
     }
-    attached: list[Attached] = []
+    attached: list[AttachedFile] = []
     for file_id in wanted:
         row = rows.get(file_id)
         if row is None:
@@ -68,11 +68,11 @@ def find_attachable(session: Session, actor: Actor, ids: Sequence[str], *, chat_
             raise AttachmentNotReady(row.file_name)
         dimensions = row.details.dimensions
         width, height = (dimensions.width, dimensions.height) if dimensions else (None, None)
-        attached.append(Attached(AttachmentId(row.id), row.file_name, row.mime_type, row.file_size, width, height))
+        attached.append(AttachedFile(AttachmentId(row.id), row.file_name, row.mime_type, row.file_size, width, height))
     return attached
 
 
-def link_attachments(session: Session, attached: Sequence[Attached], *, message_id: str, chat_id: str) -> None:
+def link_attachments(session: Session, attached: Sequence[AttachedFile], *, message_id: str, chat_id: str) -> None:
     """Record that a message uses files. A file belongs to the first message that uses it."""
     now = clock.now()
     if not attached:

@@ -23,7 +23,7 @@ from tertulia.chat.errors import (
 )
 from tertulia.chat.events import MESSAGE
 from tertulia.chat.indexing import FINAL, forget_files, index_message, index_stored, index_title
-from tertulia.chat.message_files import Attached, find_attachable, link_attachments, unlink_attachments
+from tertulia.chat.message_files import AttachedFile, find_attachable, link_attachments, unlink_attachments
 from tertulia.chat.models import (
     DEFAULT_TITLE,
     MAX_THREAD_LEVEL,
@@ -78,7 +78,7 @@ class WrittenMessage:
     """The stored parts of a person's message, and the files they name."""
 
     parts: list[Part]
-    attached: Sequence[Attached] = ()
+    attached: Sequence[AttachedFile] = ()
 
 
 def written_parts(written: Written) -> list[Part]:
@@ -120,7 +120,7 @@ def with_files(session: Session, actor: Actor, chat: LockedChat, parts: list[Par
     return WrittenMessage(stored, attached)
 
 
-def _file_part(file: Attached, alt: str | None) -> Part:
+def _file_part(file: AttachedFile, alt: str | None) -> Part:
     if file.mime_type in SHOWN_INLINE:
         return ImagePart(attachment_id=file.id, alt=alt or file.file_name, width=file.width, height=file.height)
     return FilePart(attachment_id=file.id, file_name=file.file_name, file_type=file.mime_type, file_size=file.file_size)
@@ -163,7 +163,7 @@ def append_message(
     previous_message_id: MessageId | None,
     author_id: str | None = None,
     metadata: MessageMetadata | None = None,
-    attached: Sequence[Attached] = (),
+    attached: Sequence[AttachedFile] = (),
     thread: ThreadPlace | None = None,
 ) -> MessageId:
     """Insert a message and make it the head, or insert it into a thread without moving the head.

@@ -10,7 +10,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import ShareNotFound
 from tertulia.accounts.models import Share, User, UserStatus
 from tertulia.accounts.schemas import ShareCreate, ShareCreated, ShareRead
-from tertulia.accounts.sharing import Shareable, Shared
+from tertulia.accounts.sharing import Shareable, ShareTarget
 from tertulia.chat.access import may_share_chat
 from tertulia.chat.errors import ChatNotFound, ShareTheDraft
 from tertulia.chat.models import Chat, ChatKind, Message, MessageStatus, Visibility
@@ -38,15 +38,15 @@ def list_shares(session: Session, actor: Actor, chat_id: ChatId) -> list[ShareRe
     return sharing.list_shares(session, actor, _shareable(session, actor, chat_id))
 
 
-def lock_shared_chat(session: Session, chat_id: str) -> Shared:
+def lock_shared_chat(session: Session, chat_id: str) -> ShareTarget:
     """Lock the chat's row, to change its shares. Raises ChatNotFound."""
     owner_id = session.scalar(sa.select(Chat.user_id).where(Chat.id == chat_id).with_for_update(of=Chat))
     if owner_id is None:
         raise ChatNotFound
-    return Shared(Share.chat_id, chat_id, owner_id)
+    return ShareTarget(Share.chat_id, chat_id, owner_id)
 
 
-def _shareable(session: Session, actor: Actor, chat_id: ChatId) -> Shared:
+def _shareable(session: Session, actor: Actor, chat_id: ChatId) -> ShareTarget:
     """Return a chat that the actor may share. Raises ChatNotFound, also if the actor may only read it."""
     owner_id = session.scalar(
         sa.select(Chat.user_id).where(
@@ -56,7 +56,7 @@ def _shareable(session: Session, actor: Actor, chat_id: ChatId) -> Shared:
     )
     if owner_id is None:
         raise ChatNotFound
-    return Shared(Share.chat_id, chat_id, owner_id)
+    return ShareTarget(Share.chat_id, chat_id, owner_id)
 
 
 @dataclass(frozen=True)

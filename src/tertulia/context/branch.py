@@ -15,7 +15,7 @@ from tertulia.context.compaction.plan import ActiveCompaction, BranchScan
 from tertulia.context.cutting import shorten, with_short_results
 from tertulia.context.messages import ContextMessage, estimate_tokens
 from tertulia.context.told_files import with_files
-from tertulia.context.window import DEFAULT_WINDOW, MIN_ROOM, Planned, plan_context, reserve_for_answer
+from tertulia.context.window import DEFAULT_WINDOW, MIN_ROOM, PlannedMessage, plan_context, reserve_for_answer
 
 CHUNK = 50  # messages loaded with their text at a time
 # The number of omitted messages is exact up to here; counting further back would cost more with every message.
@@ -80,16 +80,16 @@ def smaller_window(chosen: int | None, of_model: int | None) -> int:
     return min((window for window in (chosen, of_model) if window), default=DEFAULT_WINDOW)
 
 
-def plan(branch: Branch) -> list[Planned]:
+def plan(branch: Branch) -> list[PlannedMessage]:
     """Decide what is sent of a branch, with compressed messages next to their originals."""
     return [_as_it_was(item, branch) for item in plan_context(branch.messages, branch.budget)]
 
 
-def _as_it_was(planned: Planned, branch: Branch) -> Planned:
+def _as_it_was(planned: PlannedMessage, branch: Branch) -> PlannedMessage:
     whole = branch.whole.get(planned.message.message_id or "")
     if whole is None:
         return planned
-    return Planned(whole, planned.sent, "compressed" if planned.why == "fits" else planned.why)
+    return PlannedMessage(whole, planned.sent, "compressed" if planned.why == "fits" else planned.why)
 
 
 def _told(

@@ -11,7 +11,7 @@ from tertulia.chat.models import Message
 from tertulia.chat.parts import CodePart, Part, TextPart, ToolCallPart
 from tertulia.context.messages import SentCall, Turn
 from tertulia.tools.models import ToolExecution, ToolStatus
-from tertulia.tools.results import words_of
+from tertulia.tools.results import result_text
 
 _MARK = re.compile(r"<(/?)\s*(tool_result)", re.IGNORECASE)
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
@@ -74,7 +74,7 @@ def told_result(call: ToolExecution) -> str:
     match call.status:
         case ToolStatus.COMPLETED if call.result is not None:
             cut = f"\n[only the beginning: it had {call.result.size_bytes} bytes]" if call.result.is_cut else ""
-            return f"{edited}{_marked(call, f'{words_of(call.result)}{cut}')}"
+            return f"{edited}{_marked(call, f'{result_text(call.result)}{cut}')}"
         case ToolStatus.DENIED if call.deny_note:
             return f"[The person refused this call. They say: {call.deny_note}]"
         case ToolStatus.PENDING | ToolStatus.APPROVED | ToolStatus.EXECUTING:

@@ -29,7 +29,7 @@ from tertulia.context.compaction.plan import (
 )
 from tertulia.context.messages import ContextMessage
 from tertulia.context.told_files import pictures_of
-from tertulia.context.window import Planned, Why
+from tertulia.context.window import PlannedMessage, Why
 from tertulia.ids import new_id
 from tertulia.realtime.models import Operation
 
@@ -69,7 +69,7 @@ class ContextPlan:
     factor: float
     window: int
     reserve: int
-    planned: list[Planned]  # system messages, then the newest part of the branch and earlier pinned messages
+    planned: list[PlannedMessage]  # system messages, then the newest part of the branch and earlier pinned messages
     older: int  # omitted messages further back, counted up to COUNT_AT_MOST
     taken: int  # estimated tokens sent in addition to the messages
     walk: BranchScan  # with the compactions that apply on the branch
@@ -85,7 +85,7 @@ def plan_next(session: Session, reading: PromptSource, *, factor: float) -> Cont
     return ContextPlan(factor, branch.window, branch.reserve, shown, older, reading.taken, branch.walk)
 
 
-def _beyond(session: Session, fitting: Fitting) -> list[Planned]:
+def _beyond(session: Session, fitting: Fitting) -> list[PlannedMessage]:
     """Return the newest messages that a compaction omits, oldest first, to show where it begins."""
     walk = fitting.branch.walk
     if walk.stop is None:
@@ -93,7 +93,7 @@ def _beyond(session: Session, fitting: Fitting) -> list[Planned]:
     sent = {item.message.message_id for item in fitting.planned}
     newest_first, _ = read_back(session, walk.stop.boundary, fitting.branch.budget, BranchScan([]))
     return [
-        Planned(message, None, _why_not(walk, message.message_id))
+        PlannedMessage(message, None, _why_not(walk, message.message_id))
         for message in reversed(newest_first)
         if message.message_id not in sent
     ]
@@ -129,7 +129,7 @@ class DueCompaction:
 @dataclass(frozen=True)
 class Fitting:
     branch: Branch
-    planned: list[Planned]
+    planned: list[PlannedMessage]
     due: list[DueCompaction]
 
 

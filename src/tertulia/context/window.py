@@ -21,7 +21,7 @@ def reserve_for_answer(window: int, max_tokens: int | None) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedMessage:
     """A message, the part of it that is sent (None: nothing), and the reason."""
 
     message: ContextMessage
@@ -29,7 +29,7 @@ class Planned:
     why: Why
 
 
-def plan_context(messages: list[ContextMessage], max_tokens: int) -> list[Planned]:
+def plan_context(messages: list[ContextMessage], max_tokens: int) -> list[PlannedMessage]:
     """Decide what is sent of each message, in order, with at most max_tokens estimated tokens in total.
 
     System messages take at most three quarters of the room. The newest message and the last question are always sent,
@@ -52,7 +52,7 @@ def plan_context(messages: list[ContextMessage], max_tokens: int) -> list[Planne
     ]
 
 
-def _planned(message: ContextMessage, sent: ContextMessage | None, *, is_asked: bool) -> Planned:
+def _planned(message: ContextMessage, sent: ContextMessage | None, *, is_asked: bool) -> PlannedMessage:
     why: Why = "fits" if sent is message else "shortened"
     if is_asked:
         why = "newest"
@@ -60,7 +60,7 @@ def _planned(message: ContextMessage, sent: ContextMessage | None, *, is_asked: 
         why = "person" if message.rule == "left_out" else "window"
     elif message.rule == "pinned" and message.role != "system":
         why = "pinned"
-    return Planned(message, sent, why)
+    return PlannedMessage(message, sent, why)
 
 
 def _asked(others: Sequence[ContextMessage]) -> list[ContextMessage]:

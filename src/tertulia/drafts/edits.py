@@ -207,7 +207,7 @@ def _narrowed(edit: PlacedEdit) -> PlacedEdit:
     )
 
 
-class Moved:
+class MovedEdit:
     """Maps ranges of an older text to the newer one."""
 
     def __init__(self, changes: Sequence[Change]) -> None:

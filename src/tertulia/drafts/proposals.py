@@ -10,7 +10,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Message
 from tertulia.drafts.access import may_write_draft
 from tertulia.drafts.announce import announce_version
-from tertulia.drafts.edits import Moved, PlacedEdit, edits_of_blocks, edits_of_reply
+from tertulia.drafts.edits import MovedEdit, PlacedEdit, edits_of_blocks, edits_of_reply
 from tertulia.drafts.errors import DraftTooLong, NothingToPropose, ProposalNotFound, ProposalStillWritten
 from tertulia.drafts.events import PROPOSAL
 from tertulia.drafts.models import (
@@ -178,7 +178,7 @@ def accept_edits(
     current = load_version(session, draft.id, draft.current_number)
     # A working copy with the text of the current version would hide the new version.
     clear_working_copy(session, actor, draft.id, current.content, revision=None)
-    since = Moved(changes_between(load_text(session, proposal.base_version_id), current.content))
+    since = MovedEdit(changes_between(load_text(session, proposal.base_version_id), current.content))
     taken: list[tuple[ProposalEdit, Change]] = []
     for edit in _chosen(session, proposal, edit_ids):
         place = since.place(edit.start_at, edit.end_at)
@@ -320,7 +320,7 @@ def _read_with(session: Session, proposals: Collection[Proposal], text: str | No
     for proposal in proposals:
         since = None
         if text is not None and proposal.status in PLACED:
-            since = Moved(changes_between(load_text(session, proposal.base_version_id), text))
+            since = MovedEdit(changes_between(load_text(session, proposal.base_version_id), text))
         reply = replies.get(proposal.message_id or "")
         items.append(
             {
@@ -344,7 +344,7 @@ def _read_with(session: Session, proposals: Collection[Proposal], text: str | No
     return items
 
 
-def _selection(proposal: Proposal, since: Moved | None) -> Place | None:
+def _selection(proposal: Proposal, since: MovedEdit | None) -> Place | None:
     start, end = proposal.selection_start, proposal.selection_end
     if since is None or start is None or end is None or proposal.status is not ProposalStatus.WRITING:
         return None
@@ -352,7 +352,7 @@ def _selection(proposal: Proposal, since: Moved | None) -> Place | None:
     return {"start": place[0], "end": place[1]} if place else None
 
 
-def _read_edit(edit: ProposalEdit, since: Moved | None) -> ProposalEditRead:
+def _read_edit(edit: ProposalEdit, since: MovedEdit | None) -> ProposalEditRead:
     place = None
     if since is not None and edit.status is EditStatus.OPEN:
         place = since.place(edit.start_at, edit.end_at)

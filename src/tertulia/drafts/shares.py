@@ -12,7 +12,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import ShareNotFound
 from tertulia.accounts.models import Share, User, UserStatus
 from tertulia.accounts.schemas import ShareCreate, ShareCreated, ShareRead
-from tertulia.accounts.sharing import Shareable, Shared
+from tertulia.accounts.sharing import Shareable, ShareTarget
 from tertulia.chat import shares as chat_shares
 from tertulia.chat.models import Chat, DraftChat, Visibility
 from tertulia.chat.shares import PublicLink
@@ -38,7 +38,7 @@ def list_shares(session: Session, actor: Actor, draft_id: DraftId) -> list[Share
     return sharing.list_shares(session, actor, _shareable(session, actor, draft_id))
 
 
-def _shareable(session: Session, actor: Actor, draft_id: DraftId) -> Shared:
+def _shareable(session: Session, actor: Actor, draft_id: DraftId) -> ShareTarget:
     """Check that the actor may share the draft. Raises DraftNotFound also if they may only read it."""
     owner_id = session.scalar(
         sa.select(Draft.user_id).where(
@@ -48,7 +48,7 @@ def _shareable(session: Session, actor: Actor, draft_id: DraftId) -> Shared:
     )
     if owner_id is None:
         raise DraftNotFound
-    return Shared(Share.draft_id, draft_id, owner_id)
+    return ShareTarget(Share.draft_id, draft_id, owner_id)
 
 
 def list_shared_drafts(session: Session, actor: Actor) -> list[DraftListed]:
@@ -154,8 +154,8 @@ def read_preview(session: Session, token: str) -> tuple[str, str] | None:
     return shared["title"], f"{shared['owner_name']}: {excerpt}" if excerpt else f"A draft of {shared['owner_name']}."
 
 
-def _lock_shared(session: Session, draft_id: str) -> Shared:
-    return Shared(Share.draft_id, draft_id, lock_any_draft(session, draft_id).owner_id)
+def _lock_shared(session: Session, draft_id: str) -> ShareTarget:
+    return ShareTarget(Share.draft_id, draft_id, lock_any_draft(session, draft_id).owner_id)
 
 
 # A share of a draft lets people read the draft and its chats.

@@ -69,7 +69,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedVersion:
     version: Stored
     is_new: bool
     is_merged: bool = False
@@ -109,7 +109,7 @@ def lock_any_draft(session: Session, draft_id: str) -> LockedDraft:
 
 def save_version(
     session: Session, draft: LockedDraft, content: str, *, parent_number: int, origin: Origin, branch: bool = False
-) -> Saved:
+) -> SavedVersion:
     """Save a text based on the version `parent_number`. It is merged with a newer version, unless `branch` is set.
 
     Raises VersionConflict if both changed the same text, VersionNotFound, and DraftTooLong for a merged text.
@@ -117,9 +117,9 @@ def save_version(
     parent = load_version(session, draft.id, parent_number)
     current = parent if parent_number == draft.current_number else load_version(session, draft.id, draft.current_number)
     if content == current.content:
-        return Saved(current, is_new=False)
+        return SavedVersion(current, is_new=False)
     if branch or parent is current:
-        return Saved(add_version(session, draft, content, parent=parent, origin=origin), is_new=True)
+        return SavedVersion(add_version(session, draft, content, parent=parent, origin=origin), is_new=True)
     merged = merge_texts(parent.content, content, current.content)
     text = merged_text(merged)
     if text is None:
@@ -127,9 +127,9 @@ def save_version(
     if len(text) > MAX_CONTENT:
         raise DraftTooLong(len(text), MAX_CONTENT)
     if text == current.content:
-        return Saved(current, is_new=False)
+        return SavedVersion(current, is_new=False)
     added = add_version(session, draft, text, parent=current, origin=origin, base_id=parent.id)
-    return Saved(added, is_new=True, is_merged=True)
+    return SavedVersion(added, is_new=True, is_merged=True)
 
 
 def add_version(

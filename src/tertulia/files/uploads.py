@@ -33,7 +33,7 @@ BYTES_A_SECOND = 64 * 1024  # the minimum speed of a slow connection
 
 
 @dataclass
-class Received:
+class ReceivedForm:
     """A temporary file, and the other fields of the form."""
 
     path: Path
@@ -47,7 +47,7 @@ class Received:
 @asynccontextmanager
 async def receive_form(
     chunks: AsyncIterator[bytes], content_type: str, folder: Path, *, most_bytes: int = MAX_FILE_BYTES
-) -> AsyncIterator[Received]:
+) -> AsyncIterator[ReceivedForm]:
     """Receive the only file of a form. The temporary file is always deleted at the end.
 
     Raises FileTooLarge, FileEmpty, and FileMissing, also for a form that is malformed or too slow.
@@ -134,7 +134,7 @@ class _Form:
         self._digest.update(self._waiting)
         self._waiting.clear()
 
-    def finish(self, path: Path) -> Received:
+    def finish(self, path: Path) -> ReceivedForm:
         self._parser.finalize()
         if not self._is_whole:
             raise FileMissing("The form is incomplete. Send it again.")
@@ -146,7 +146,7 @@ class _Form:
         self._file.flush()
         os.fsync(self._file.fileno())
         fields = {name: bytes(value).decode("utf-8", "replace") for name, value in self._fields.items()}
-        return Received(path, self._name, self._size, self._digest.hexdigest(), bytes(self._head), fields)
+        return ReceivedForm(path, self._name, self._size, self._digest.hexdigest(), bytes(self._head), fields)
 
     def _on_end(self) -> None:
         self._is_whole = True
@@ -205,7 +205,7 @@ class _Form:
 async def store_upload(
     db: Database,
     store: FileStore,
-    received: Received,
+    received: ReceivedForm,
     uses: FileUses,
     *,
     actor: Actor,

@@ -107,7 +107,7 @@ class OperatorProvider:
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedModel:
     """The adapter of a run. `vendor` is None for the built-in model, `config_id` unless a config is the user's own."""
 
     adapter: Provider
@@ -238,11 +238,11 @@ class ModelCatalogue:
         if provider is not None or model_name is not None:
             self.known(session, actor).choose(provider, model_name, None)
 
-    async def resolve(self, user_id: str | None, key: str, model_name: str) -> Resolved:
+    async def resolve(self, user_id: str | None, key: str, model_name: str) -> ResolvedModel:
         """Resolve the adapter of a run, the user's own before the operator's. Raises ModelUnknown if it is gone."""
         if self._local is not None and key == self._local.name:
             window = self._local.read()["context_window"]
-            return Resolved(self._local, None, None, window, sees_pictures=False, takes_tools=False)
+            return ResolvedModel(self._local, None, None, window, sees_pictures=False, takes_tools=False)
         opened = await self._db.read(find_opened, user_id, key, self.ring) if user_id else None
         if opened is not None:
             adapter: Provider = self._adapter(opened)
@@ -254,7 +254,7 @@ class ModelCatalogue:
             raise ModelUnknown(f"{key} is no longer set up. Choose another model.")
         described = await self.book.find(vendor.id, model_name)
         listed_window = next((model.context_window for model in listed if model.model_name == model_name), None)
-        return Resolved(
+        return ResolvedModel(
             adapter,
             vendor,
             opened.id if opened else None,

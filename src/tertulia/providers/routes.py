@@ -32,7 +32,7 @@ from tertulia.providers.vendors import VENDORS, Vendor
 TESTS_A_MINUTE = 30
 
 
-class Refreshed(TypedDict):
+class RegistryRefresh(TypedDict):
     models: int
 
 
@@ -131,7 +131,7 @@ async def test_provider_config(caller: CallerDep, config_id: AnyId) -> Response:
     return json_response(await caller.service(ModelCatalogue).test(config_id, actor=actor))
 
 
-@routes.add("POST", "/operator/models/refresh", access=Access.OPERATOR, gives=Refreshed, hidden=True)
+@routes.add("POST", "/operator/models/refresh", access=Access.OPERATOR, gives=RegistryRefresh, hidden=True)
 async def post_refresh(caller: CommandDep) -> Response:
     if not (await caller.actor()).is_operator:
         raise AdminOnly

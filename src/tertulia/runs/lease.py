@@ -30,7 +30,7 @@ LEASE_S = 8
 
 
 @dataclass(frozen=True)
-class Claimed:
+class ClaimedRun:
     """A run that this process executes, with the lease under which it writes."""
 
     id: RunId
@@ -70,13 +70,13 @@ _RENEW = Prepared(
 )
 
 
-def with_lease(session: Session, run: Claimed, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+def with_lease(session: Session, run: ClaimedRun, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Run `work` only if this process holds the lease of the run. Raises LeaseLost."""
     hold_lease(session, run)
     return work(session, run.ref, *args, **kwargs)
 
 
-def hold_lease(session: Session, run: Claimed) -> None:
+def hold_lease(session: Session, run: ClaimedRun) -> None:
     """Renew the lease, or raise LeaseLost if it is not held. On PostgreSQL this also locks the run's row."""
     held = _RENEW.run(
         session,

@@ -21,7 +21,7 @@ from tertulia.tools.servers.models import ToolServer
 from tertulia.tools.servers.operator import OperatorServer
 from tertulia.tools.servers.port import Ask, Listing, Open, ScopeWanted, ServerSession, SignInWanted
 from tertulia.tools.servers.schemas import ToolServerRead, ToolSignInFinish, ToolSignInRead
-from tertulia.tools.servers.sign_in import Wish, begin_sign_in, finish_sign_in
+from tertulia.tools.servers.sign_in import SignInRequest, begin_sign_in, finish_sign_in
 from tertulia.tools.servers.tool import Listed, Server, offer
 from tertulia.tools.tool_set import ToolSet, check_tools
 
@@ -103,7 +103,7 @@ class ToolCatalogue:
 
     async def begin_sign_in(
         self,
-        request: Wish,
+        request: SignInRequest,
         registered_client: EnteredClient | None,
         *,
         redirect_uri: str,

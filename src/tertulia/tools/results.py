@@ -74,7 +74,7 @@ def _without_nul(value: Any) -> Any:
     return value
 
 
-def words_of(result: StoredResult) -> str:
+def result_text(result: StoredResult) -> str:
     """Render a result as text for models and excerpts. A placeholder replaces images."""
     match result.kind:
         case "text":

@@ -15,7 +15,7 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.chat.indexing import index_stored, index_title
-from tertulia.chat.message_files import Attached, link_attachments
+from tertulia.chat.message_files import AttachedFile, link_attachments
 from tertulia.chat.models import (
     DEFAULT_TITLE,
     MAX_REPLY,
@@ -63,7 +63,7 @@ def is_known(session: Session, user_id: str, chat: FoundChat) -> bool:
 
 
 def import_chat(
-    session: Session, actor: Actor, job_id: str, chat: FoundChat, files: dict[str, Attached]
+    session: Session, actor: Actor, job_id: str, chat: FoundChat, files: dict[str, AttachedFile]
 ) -> list[str] | None:
     """Import a chat with all its branches. Return sentences on what was changed, or None if the chat exists."""
     problems = list(chat.problems)
@@ -123,7 +123,7 @@ def _add_messages(
     actor: Actor,
     order: list[FoundMessage],
     ids: dict[str, str],
-    files: dict[str, Attached],
+    files: dict[str, AttachedFile],
     chat_id: str,
     created_at: datetime,
     problems: list[str],
@@ -215,7 +215,7 @@ def _row(
     message: FoundMessage,
     ids: dict[str, str],
     level: int,
-    files: dict[str, Attached],
+    files: dict[str, AttachedFile],
     chat_id: str,
     chat_at: datetime,
     actor: Actor,
@@ -300,9 +300,9 @@ def _set_head(session: Session, chat_id: str, head: str | None, branch: list[dic
 
 
 def _link_files(
-    session: Session, chat: FoundChat, files: dict[str, Attached], ids: dict[str, str], chat_id: str
+    session: Session, chat: FoundChat, files: dict[str, AttachedFile], ids: dict[str, str], chat_id: str
 ) -> None:
-    of_message: defaultdict[str, list[Attached]] = defaultdict(list)
+    of_message: defaultdict[str, list[AttachedFile]] = defaultdict(list)
     for file in chat.files:
         for message_id in file.message_ids:
             if file.id in files and message_id in ids:

@@ -15,7 +15,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
 from tertulia.chat.file_uses import MessageFileUses
 from tertulia.chat.import_sources import ImportSource
-from tertulia.chat.message_files import Attached
+from tertulia.chat.message_files import AttachedFile
 from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.files.kinds import HEAD_BYTES, kind_of, safe_name
@@ -197,8 +197,8 @@ class Importer:
 
     async def _store_files(
         self, chat: FoundChat, unpacked: Path, actor: Actor, report: ImportReport
-    ) -> dict[str, Attached]:
-        stored: dict[str, Attached] = {}
+    ) -> dict[str, AttachedFile]:
+        stored: dict[str, AttachedFile] = {}
         for file in chat.files:
             path = unpacked / file.content
             if not path.is_file():
@@ -212,7 +212,7 @@ class Importer:
                 await asyncio.to_thread(path.unlink)
         return stored
 
-    async def _store_file(self, file: FoundFile, path: Path, actor: Actor) -> Attached:
+    async def _store_file(self, file: FoundFile, path: Path, actor: Actor) -> AttachedFile:
         size, digest, head = await asyncio.to_thread(_look_at, path)
         name = safe_name(file.file_name)
         received = ReceivedFile(name, file.file_name, kind_of(head, name), size, digest)
@@ -225,7 +225,7 @@ class Importer:
             finish_storing(session, actor, AttachmentId(pending.attachment_id), MessageFileUses())
 
         await self._db.write(finish)
-        return Attached(pending.attachment_id, name, received.mime_type, size, None, None)
+        return AttachedFile(pending.attachment_id, name, received.mime_type, size, None, None)
 
     async def _tell(self, job: ImportJob, progress: _Progress) -> bool:
         now = asyncio.get_running_loop().time()

@@ -18,7 +18,7 @@ from tertulia.drafts.service import get_draft
 from tertulia.files.child import run_child
 from tertulia.files.kinds import kind_of, safe_name
 from tertulia.files.reading import look_into
-from tertulia.files.uploads import Received
+from tertulia.files.uploads import ReceivedForm
 from tertulia.ids import DraftId, new_id
 from tertulia.transfer.errors import DocumentNotMade, NotReadable, StillConverting
 from tertulia.transfer.pages import file_name, page, rendered
@@ -95,7 +95,7 @@ async def as_word(draft: DraftRead, folder: Path) -> bytes:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
 
-async def read_file(received: Received, folder: Path) -> DraftCreate:
+async def read_file(received: ReceivedForm, folder: Path) -> DraftCreate:
     """Read a draft from any file with text. Raises FileTypeNotAllowed, NotReadable, DraftTooLong."""
     name = safe_name(received.name)
     media_type = kind_of(received.head, name)

@@ -12,7 +12,7 @@ from tertulia.accounts.access import actor_id, is_granted
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import Share
 from tertulia.accounts.schemas import ShareCreate, ShareCreated
-from tertulia.accounts.sharing import Shareable, Shared
+from tertulia.accounts.sharing import Shareable, ShareTarget
 from tertulia.errors import NotFound
 from tertulia.exports import Exportable, ExportedObject
 from tertulia.http.responses import encode
@@ -59,11 +59,11 @@ def share_note(session: Session, actor: Actor, note_id: str, new: ShareCreate) -
     return sharing.create_share(session, actor, shared, new)
 
 
-def lock_note(session: Session, note_id: str) -> Shared:
+def lock_note(session: Session, note_id: str) -> ShareTarget:
     owner_id = session.scalar(sa.select(Note.user_id).where(Note.id == note_id).with_for_update())
     if owner_id is None:
         raise NotFound
-    return Shared(Share.note_id, note_id, owner_id)
+    return ShareTarget(Share.note_id, note_id, owner_id)
 
 
 def _find(session: Session, actor: Actor, words: Sequence[str], limit: int) -> list[FoundObject]:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.chat.models import ContextOptimization, OptimizationType, TriggerReason
 from tertulia.context.messages import ContextMessage
-from tertulia.context.window import Planned
+from tertulia.context.window import PlannedMessage
 from tertulia.db import Prepared
 
 MAX_ACTIVE = 200  # the newest of a chat; older ones are covered by them or on abandoned branches
@@ -151,7 +151,7 @@ class BranchScan:
         return [compaction for compaction in superseded.values() if compaction.id is not None]
 
 
-def tokens_sent(planned: Sequence[Planned]) -> int:
+def tokens_sent(planned: Sequence[PlannedMessage]) -> int:
     return sum(item.sent.tokens for item in planned if item.sent is not None)
 
 
@@ -160,7 +160,7 @@ def size_of(messages: Sequence[ContextMessage]) -> int:
     return sum(message.tokens for message in messages if message.rule != "left_out")
 
 
-def trigger_of(planned: Sequence[Planned], budget: int, compact_at: float | None) -> TriggerReason | None:
+def trigger_of(planned: Sequence[PlannedMessage], budget: int, compact_at: float | None) -> TriggerReason | None:
     """Return why the context must be compacted before this request, or None."""
     if any(item.why == "window" and item.message.message_id is not None for item in planned):
         return TriggerReason.TOKEN_LIMIT

@@ -15,7 +15,7 @@ from tertulia.tools.errors import NotYoursToDecide, ToolExecutionNotFound
 from tertulia.tools.events import TOOL_EXECUTION
 from tertulia.tools.models import StoredQuestion, StoredResult, ToolExecution, ToolStatus
 from tertulia.tools.protocol import tool_key
-from tertulia.tools.results import EXCERPT, SHOWN_BYTES, words_of
+from tertulia.tools.results import EXCERPT, SHOWN_BYTES, result_text
 from tertulia.tools.schemas import QuestionRead, ToolExecutionRead, ToolResultRead
 
 
@@ -138,6 +138,6 @@ def _read_result(result: StoredResult, *, is_whole: bool) -> ToolResultRead:
         "kind": result.kind,
         "size_bytes": result.size_bytes,
         "is_cut": result.is_cut,
-        "excerpt": words_of(result)[:EXCERPT],
+        "excerpt": result_text(result)[:EXCERPT],
         "content": result.content if is_whole or result.size_bytes <= SHOWN_BYTES else None,
     }

@@ -32,13 +32,13 @@ from tertulia.runs.calls.life import (
 )
 from tertulia.runs.calls.proposing import ProposedCall
 from tertulia.runs.calls.questions import CallClock, Questions
-from tertulia.runs.lease import Claimed, with_lease
+from tertulia.runs.lease import ClaimedRun, with_lease
 from tertulia.runs.live import LiveRun
 from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.models import ToolExecution, ToolStatus
 from tertulia.tools.protocol import MAX_TIME_S, DryRun, OfferedTool, Question, Reply, ToolChanged, tool_key
-from tertulia.tools.results import as_cost, store_result, words_of
+from tertulia.tools.results import as_cost, result_text, store_result
 from tertulia.tools.servers.port import ServerFailed
 from tertulia.tools.tool_set import check_call, estimated_cost
 from tertulia.tools.untrusted import Source, find_sources
@@ -82,7 +82,7 @@ class ToolRunner:
         self._working: dict[str, asyncio.Task[CallOutcome]] = {}
         db.on_wake(self._on_wake)
 
-    async def offered(self, run: Claimed, takes_tools: bool | None) -> list[OfferedTool]:
+    async def offered(self, run: ClaimedRun, takes_tools: bool | None) -> list[OfferedTool]:
         """Return the chat's tools, if its model is not known to take none, and declare their state schema.
 
         They come from the payer's tools, so that other writers get none of the owner's.
@@ -97,7 +97,7 @@ class ToolRunner:
         return offered
 
     async def prepare(
-        self, run: Claimed, calls: Sequence[ToolCall], offered: Sequence[OfferedTool]
+        self, run: ClaimedRun, calls: Sequence[ToolCall], offered: Sequence[OfferedTool]
     ) -> list[ProposedCall]:
         """Check proposed calls before the rules apply: validity, estimated cost, and untrusted sources."""
         by_name = {tool.wire_name: tool for tool in offered}
@@ -108,7 +108,7 @@ class ToolRunner:
         heard = await self._db.read(_load_untrusted, run.chat_id, run.message_id)
         return await asyncio.to_thread(_with_sources, proposed, heard)
 
-    async def run_approved(self, run: Claimed, live: LiveRun) -> None:
+    async def run_approved(self, run: ClaimedRun, live: LiveRun) -> None:
         """Execute the approved calls: in parallel where allowed, then the others in sequence. Raises LeaseLost."""
         ready = await self._db.read(list_approved, run.id)
         toolbox = await self.catalogue.of(run.payer_id)
@@ -149,7 +149,7 @@ class ToolRunner:
             if task is not None:
                 task.cancel()
 
-    async def _run_one(self, run: Claimed, live: LiveRun, ready: Ready, offered: OfferedTool | None) -> None:
+    async def _run_one(self, run: ClaimedRun, live: LiveRun, ready: Ready, offered: OfferedTool | None) -> None:
         if offered is None and self.catalogue.is_away(ready.server):
             message = f"{ready.server} has not listed its tools yet, or cannot be reached. Nothing was called."
             await self._db.write(with_lease, run, fail_approved, ready.id, "tool_server_failed", message)
@@ -179,7 +179,7 @@ class ToolRunner:
             }
         )
 
-    async def _call(self, run: Claimed, ready: Ready, offered: OfferedTool) -> CallOutcome:
+    async def _call(self, run: ClaimedRun, ready: Ready, offered: OfferedTool) -> CallOutcome:
         """Execute a call. Every failure becomes an outcome; error texts of tools are untrusted."""
         started = time.monotonic()
         limit = min(offered.tool.timeout_s, MAX_TIME_S)
@@ -267,7 +267,7 @@ def _chosen(session: Session, chat_id: str) -> list[str] | None:
     return session.scalars(sa.select(Chat.settings).where(Chat.id == chat_id)).one().tools
 
 
-def _declare(session: Session, run: Claimed, schema: Mapping[str, Any]) -> None:
+def _declare(session: Session, run: ClaimedRun, schema: Mapping[str, Any]) -> None:
     declare_schema(session, _actor_of(session, run.payer_id), run.chat_id, schema)
 
 
@@ -295,7 +295,7 @@ def _load_untrusted(session: Session, chat_id: str, message_id: str) -> Untruste
     ).all()
     files = texts_of_chat(session, chat_id, SOURCES + 1)
     sources = [
-        Source(tool_key(server, name), words_of(result) if result else error or "")
+        Source(tool_key(server, name), result_text(result) if result else error or "")
         for name, server, result, error in results[:SOURCES]
     ]
     sources += [Source(name, text) for name, text in files[:SOURCES]]

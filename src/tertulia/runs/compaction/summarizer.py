@@ -25,14 +25,14 @@ from tertulia.context.messages import ContextMessage, estimate_tokens
 from tertulia.context.service import Maker, record
 from tertulia.db import Database
 from tertulia.errors import AppError
-from tertulia.providers.catalogue import Resolved
+from tertulia.providers.catalogue import ResolvedModel
 from tertulia.providers.configs import split_key
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Finish, ModelRequest, RequestMessage, TextDelta, Usage
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import last_call
 from tertulia.runs.errors import NothingToCompact, SummaryFailed, SummaryInProgress
-from tertulia.runs.lease import Claimed
+from tertulia.runs.lease import ClaimedRun
 from tertulia.runs.request.build import prepare_run, reserve_cost
 from tertulia.runs.request.prepare import TargetModel
 
@@ -69,11 +69,11 @@ class SummaryForecast(TypedDict):
 class SummaryRequest:
     """The model that writes a summary, who pays, and the run it is part of. `call_id` is the run's last tool call."""
 
-    resolved: Resolved
+    resolved: ResolvedModel
     provider: str
     model_name: str
     payer_id: str
-    run: Claimed | None = None
+    run: ClaimedRun | None = None
     call_id: str | None = None
 
 
@@ -84,7 +84,7 @@ class Summarizer:
         self._db = db
         self._busy: set[str] = set()
 
-    async def summarize_if_due(self, run: Claimed, resolved: Resolved, model: TargetModel) -> None:
+    async def summarize_if_due(self, run: ClaimedRun, resolved: ResolvedModel, model: TargetModel) -> None:
         """Summarise what does not fit before a run's request, if due. On failure, truncate it and record why."""
         due = await self._db.read(_find_due, run, model)
         if isinstance(due, list):
@@ -103,7 +103,7 @@ class Summarizer:
             await self._db.write(_truncate_instead, wanted, note)
 
     async def summarize_now(
-        self, reading: PromptSource, resolved: Resolved, provider: str, model_name: str, *, actor: Actor
+        self, reading: PromptSource, resolved: ResolvedModel, provider: str, model_name: str, *, actor: Actor
     ) -> str:
         """Summarise at a user's request and return the compaction's id.
 
@@ -219,7 +219,7 @@ def _size_of(request: ModelRequest) -> int:
     return sum(estimate_tokens(message.content) for message in request.messages)
 
 
-def _find_due(session: Session, run: Claimed, model: TargetModel) -> tuple[ToSummarize, str | None] | list[str]:
+def _find_due(session: Session, run: ClaimedRun, model: TargetModel) -> tuple[ToSummarize, str | None] | list[str]:
     """Return the summary that is due and the run's last call, or the ids of superseded compactions to revert.
 
     Most chats need neither, so their branch is not read.
@@ -291,7 +291,7 @@ def _in_words(message: ContextMessage) -> str:
     return f'<message from="{message.role}">\n{without_marks(text.strip())}\n</message>'
 
 
-async def _read_answer(resolved: Resolved, request: ModelRequest, answer: _PartialAnswer) -> None:
+async def _read_answer(resolved: ResolvedModel, request: ModelRequest, answer: _PartialAnswer) -> None:
     stream = resolved.adapter.stream(request)
     try:
         async for events in stream:

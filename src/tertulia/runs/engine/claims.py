@@ -12,7 +12,7 @@ from tertulia.chat.models import Chat, Message
 from tertulia.db import seconds_from_now
 from tertulia.ids import ChatId, MessageId, RunId
 from tertulia.realtime.models import Operation
-from tertulia.runs.lease import LEASE_S, Claimed
+from tertulia.runs.lease import LEASE_S, ClaimedRun
 from tertulia.runs.models import Run, RunStatus
 from tertulia.runs.reading import announce_run
 from tertulia.runs.service import end_queued
@@ -22,7 +22,7 @@ CLAIM_LOCK = 0x72756E  # "run" in ASCII: one process at a time claims runs
 LIVE = (RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL)
 
 
-def claim_runs(session: Session, *, owner: str, at_once: int) -> list[Claimed]:
+def claim_runs(session: Session, *, owner: str, at_once: int) -> list[ClaimedRun]:
     """Claim the oldest queued runs whose chat is idle and whose user has fewer than `at_once` running.
 
     Runs whose user may no longer write in the chat are cancelled.
@@ -48,7 +48,7 @@ def claim_runs(session: Session, *, owner: str, at_once: int) -> list[Claimed]:
         .limit(10 * MAX_CLAIMED)
         .with_for_update(of=Run, skip_locked=True)
     ).all()
-    claimed: list[Claimed] = []
+    claimed: list[ClaimedRun] = []
     for run_id, chat_id, user_id, previous in queued:
         if not _may_still_write(session, chat_id, user_id):
             _end_unwanted(session, run_id)
@@ -80,7 +80,7 @@ def _end_unwanted(session: Session, run_id: str) -> None:
     end_queued(session, run, owner_id)
 
 
-def _claim(session: Session, run_id: str, owner: str) -> Claimed:
+def _claim(session: Session, run_id: str, owner: str) -> ClaimedRun:
     run, owner_id, parts = session.execute(
         sa.select(Run, Chat.user_id, Message.parts)
         .join(Chat, Chat.id == Run.chat_id)
@@ -91,7 +91,7 @@ def _claim(session: Session, run_id: str, owner: str) -> Claimed:
     run.lease_expires_at, run.started_at = seconds_from_now(LEASE_S), run.started_at or clock.now()
     session.flush()
     announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
-    return Claimed(
+    return ClaimedRun(
         RunId(run.id),
         ChatId(run.chat_id),
         MessageId(run.message_id),

@@ -25,7 +25,7 @@ from tertulia.runs.engine.steps import (
 )
 from tertulia.runs.engine.usage_counter import UsageCounter
 from tertulia.runs.errors import LeaseLost
-from tertulia.runs.lease import Claimed
+from tertulia.runs.lease import ClaimedRun
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunStatus
 from tertulia.runs.reading import RUN_PREFIX, RUNS
@@ -177,7 +177,7 @@ class RunExecutor:
                 self._woken.set()
                 await asyncio.sleep(0.5)
 
-    def _begin(self, claimed: Claimed) -> None:
+    def _begin(self, claimed: ClaimedRun) -> None:
         self._live[claimed.id] = LiveRun(
             self._process_id, claimed.id, claimed.chat_id, claimed.message_id, claimed.parts
         )
@@ -216,7 +216,7 @@ class RunExecutor:
             except Exception:
                 log.exception("checking for abandoned runs failed once; trying again")
 
-    async def _execute(self, run: Claimed) -> None:
+    async def _execute(self, run: ClaimedRun) -> None:
         live = self._live[run.id]
         started_at = clock.now()
         usage = UsageCounter(run.model_name, earlier_tokens=estimate_tokens(live.text()) if run.parts else 0)
@@ -263,7 +263,7 @@ class RunExecutor:
             self._woken.set()
             self._notify_watchers(run.id)
 
-    async def _finish(self, run: Claimed, live: LiveRun, outcome: Outcome, started_at: datetime) -> None:
+    async def _finish(self, run: ClaimedRun, live: LiveRun, outcome: Outcome, started_at: datetime) -> None:
         """Store the end, retrying while the lease may still be held, and only then publish it."""
         live.flush()
         for pause in (0.1, 0.3, 1.0, 3.0, 5.0, None):

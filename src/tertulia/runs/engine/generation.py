@@ -9,7 +9,7 @@ from tertulia.chat.models import FinishReason
 from tertulia.chat.parts import ReasoningPart, TextPart
 from tertulia.db import Database
 from tertulia.errors import AppError, StorageUnavailable
-from tertulia.providers.catalogue import ModelCatalogue, Resolved
+from tertulia.providers.catalogue import ModelCatalogue, ResolvedModel
 from tertulia.providers.errors import ContextTooLong, ProviderError
 from tertulia.providers.protocol import (
     CountingProvider,
@@ -35,7 +35,7 @@ from tertulia.runs.engine.steps import (
 )
 from tertulia.runs.engine.usage_counter import UsageCounter
 from tertulia.runs.errors import CancelRequested, LeaseLost, TooManyToolCalls
-from tertulia.runs.lease import Claimed
+from tertulia.runs.lease import ClaimedRun
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError
 from tertulia.runs.request.build import sample_for_run, start_step
@@ -65,7 +65,7 @@ class Generation:
         catalogue: ModelCatalogue,
         tools: ToolRunner,
         summarizer: Summarizer,
-        run: Claimed,
+        run: ClaimedRun,
         live: LiveRun,
         usage: UsageCounter,
         *,
@@ -136,7 +136,7 @@ class Generation:
             self._live.add_call(part)
         self._usage.begin_step(self._live.text())  # the usage recorded above is not counted again
 
-    async def _ask(self, resolved: Resolved, offered: Sequence[OfferedTool]) -> None:
+    async def _ask(self, resolved: ResolvedModel, offered: Sequence[OfferedTool]) -> None:
         """Send one model request. Retry it only where that is safe: before any part of the reply has arrived.
 
         A request that was too long is retried with fewer tokens, a busy or unavailable provider after a pause.
@@ -179,7 +179,7 @@ class Generation:
                 log.info("asking again in %.1f s: %s", wait, error.code, extra={"run_id": self._run.id})
                 await asyncio.sleep(wait)
 
-    async def _with_token_factor(self, resolved: Resolved, model: TargetModel) -> TargetModel:
+    async def _with_token_factor(self, resolved: ResolvedModel, model: TargetModel) -> TargetModel:
         """Return the model with a factor from the provider's tokenizer, if it has one and no usage is known yet."""
         counting = resolved.adapter
         if not isinstance(counting, CountingProvider):

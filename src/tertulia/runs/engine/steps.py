@@ -24,7 +24,7 @@ from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import close_calls, count_open, last_call, mark_outcomes_unknown
 from tertulia.runs.calls.proposing import ProposedCall, record_calls
 from tertulia.runs.errors import CancelRequested
-from tertulia.runs.lease import Claimed, hold_lease
+from tertulia.runs.lease import ClaimedRun, hold_lease
 from tertulia.runs.models import Run, RunError, RunStatus, Step
 from tertulia.runs.reading import RUN_PREFIX, RUNS, announce_run, wake_followers
 from tertulia.runs.schemas import RunRead
@@ -66,7 +66,7 @@ _STORE_TEXT = Prepared(
 
 
 def end_step(
-    session: Session, run: Claimed, parts: list[Part], proposed: Sequence[ProposedCall], outcome: Outcome
+    session: Session, run: ClaimedRun, parts: list[Part], proposed: Sequence[ProposedCall], outcome: Outcome
 ) -> list[ToolCallPart]:
     """Store the end of a step with tool calls in one transaction: its usage, the calls, and the message with them.
 
@@ -87,7 +87,7 @@ def end_step(
     return call_parts
 
 
-def suspend_run(session: Session, run: Claimed) -> list[str]:
+def suspend_run(session: Session, run: ClaimedRun) -> list[str]:
     """Suspend a run that awaits decisions and return its pending calls, oldest first.
 
     Without pending calls, return [] and keep the lease. Raises LeaseLost, and CancelRequested because no process
@@ -112,7 +112,7 @@ def suspend_run(session: Session, run: Claimed) -> list[str]:
     return list(waiting)
 
 
-def release_run(session: Session, run: Claimed) -> None:
+def release_run(session: Session, run: ClaimedRun) -> None:
     """Release a run at its tool calls, so that another process continues it when this one stops. Raises LeaseLost."""
     hold_lease(session, run)
     release_at_tool_calls(session, session.get_one(Run, run.id, populate_existing=True), run.owner_id)
@@ -136,7 +136,7 @@ def release_at_tool_calls(session: Session, run: Run, owner_id: str) -> None:
     wake(session, RUNS)
 
 
-def _record_step_usage(session: Session, run: Claimed, outcome: Outcome) -> None:
+def _record_step_usage(session: Session, run: ClaimedRun, outcome: Outcome) -> None:
     """Add the usage of a step to the step, the run, the message and the ledger."""
     now = clock.now()
     last = sa.select(sa.func.max(Step.number)).where(Step.run_id == run.id).scalar_subquery()
@@ -164,7 +164,7 @@ def _record_step_usage(session: Session, run: Claimed, outcome: Outcome) -> None
         touch_config(session, outcome.config_id, now)
 
 
-def checkpoint(session: Session, run: Claimed, parts: list[Part]) -> None:
+def checkpoint(session: Session, run: ClaimedRun, parts: list[Part]) -> None:
     """Store the text so far and mark the message as streaming. Raises LeaseLost."""
     hold_lease(session, run)
     _STORE_TEXT.run(
@@ -172,7 +172,7 @@ def checkpoint(session: Session, run: Claimed, parts: list[Part]) -> None:
     )
 
 
-def begin_streaming(session: Session, run: Claimed, parts: list[Part]) -> None:
+def begin_streaming(session: Session, run: ClaimedRun, parts: list[Part]) -> None:
     """Store the first text of a reply, and mark the answered message as delivered. Raises LeaseLost."""
     checkpoint(session, run, parts)
     previous = sa.select(Message.previous_message_id).where(Message.id == run.message_id).scalar_subquery()
@@ -189,7 +189,7 @@ def begin_streaming(session: Session, run: Claimed, parts: list[Part]) -> None:
 
 
 def finish_run(
-    session: Session, run: Claimed, parts: list[Part], outcome: Outcome, *, started_at: datetime
+    session: Session, run: ClaimedRun, parts: list[Part], outcome: Outcome, *, started_at: datetime
 ) -> tuple[MessageRead, RunRead]:
     """Store the end of a run in one transaction: message, usage, counters, change rows. Raises LeaseLost."""
     hold_lease(session, run)

@@ -7,7 +7,7 @@ from typing import Literal
 from tertulia import clock
 from tertulia.chat.models import FinishReason, TokenCount
 from tertulia.context.messages import estimate_tokens
-from tertulia.providers.catalogue import Resolved
+from tertulia.providers.catalogue import ResolvedModel
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import ToolCall, Usage
 from tertulia.runs.engine.steps import Outcome
@@ -22,7 +22,7 @@ class UsageCounter:
 
     model_name: str
     earlier_tokens: int = 0  # of a continued reply: already counted before
-    resolved: Resolved | None = None
+    resolved: ResolvedModel | None = None
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
     has_begun: bool = False  # the provider sent something for this request

@@ -21,9 +21,15 @@ from tertulia.providers.configs import split_key
 from tertulia.providers.protocol import ModelRequest, RequestMessage, ToolCall, ToolSpec
 from tertulia.runs.calls.life import last_call
 from tertulia.runs.errors import CostLimit
-from tertulia.runs.lease import Claimed
+from tertulia.runs.lease import ClaimedRun
 from tertulia.runs.models import Step, StepRequest
-from tertulia.runs.request.prepare import Prepared, TargetModel, prepare_prompt, sample_for_tokenizer, tokens_of_tools
+from tertulia.runs.request.prepare import (
+    PreparedPrompt,
+    TargetModel,
+    prepare_prompt,
+    sample_for_tokenizer,
+    tokens_of_tools,
+)
 from tertulia.tools.rules import HOUR, load_rules
 
 CONTINUE_PROMPT = "Continue your last reply exactly where it stops. Repeat nothing of it, and add no introduction."
@@ -40,7 +46,7 @@ class PreparedStep:
 
 def start_step(
     session: Session,
-    run: Claimed,
+    run: ClaimedRun,
     model: TargetModel,
     *,
     continues_prefix: bool,
@@ -74,14 +80,14 @@ def start_step(
     return PreparedStep(request, estimated)
 
 
-def sample_for_run(session: Session, run: Claimed, model: TargetModel) -> str | None:
+def sample_for_run(session: Session, run: ClaimedRun, model: TargetModel) -> str | None:
     """Return text to count before the first request; None if there is too little or the factor is known."""
     return sample_for_tokenizer(session, prepare_run(session, run, model)[0].reading.leaf, model)
 
 
 def prepare_run(
-    session: Session, run: Claimed, model: TargetModel, *, shrink: float = 1.0
-) -> tuple[Prepared, Sequence[Part]]:
+    session: Session, run: ClaimedRun, model: TargetModel, *, shrink: float = 1.0
+) -> tuple[PreparedPrompt, Sequence[Part]]:
     """Prepare the next request of a run, and return with it the parts of the reply that it continues, if any."""
     row = session.execute(
         sa.select(
@@ -95,7 +101,7 @@ def prepare_run(
     return prepared, row.parts if continues else ()
 
 
-def _longest_answer(context: Context, prepared: Prepared, estimated: int, *, is_priced: bool) -> int | None:
+def _longest_answer(context: Context, prepared: PreparedPrompt, estimated: int, *, is_priced: bool) -> int | None:
     """Return the token limit of the answer: the chat's setting, within the window; None leaves it to the model."""
     limit = context.settings.max_tokens or (MAX_AFTER_TOOLS if is_priced else None)
     if limit is None or not prepared.knows_window:
@@ -106,8 +112,8 @@ def _longest_answer(context: Context, prepared: Prepared, estimated: int, *, is_
 
 def _record(
     session: Session,
-    run: Claimed,
-    prepared: Prepared,
+    run: ClaimedRun,
+    prepared: PreparedPrompt,
     context: Context,
     messages: Sequence[ContextMessage],
     estimated: int,
@@ -151,7 +157,7 @@ def _wire_messages(message: ContextMessage, pictures: Mapping[str, str], has_too
         yield RequestMessage(message.role, message.content, images=images)
 
 
-def reserve_cost(session: Session, run: Claimed, call_id: str, cost: Decimal | None) -> None:
+def reserve_cost(session: Session, run: ClaimedRun, call_id: str, cost: Decimal | None) -> None:
     """Reserve the cost of a request that reads tool results. Raises CostLimit if it exceeds the hourly limit."""
     release(session, run.id)  # the reservation of an earlier attempt
     fits = cost is None or reserve(

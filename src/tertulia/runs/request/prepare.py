@@ -40,7 +40,7 @@ class TargetModel:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedPrompt:
     reading: PromptSource
     factor: float  # the model's tokens per estimated token
     tools: Sequence[OfferedTool]  # those whose descriptions fit
@@ -55,7 +55,7 @@ def prepare_prompt(
     *,
     reply_id: str | None = None,
     shrink: float = 1.0,
-) -> Prepared:
+) -> PreparedPrompt:
     """Choose the tools that fit and describe the branch to read.
 
     `reply_id` is the reply being written, if any. `shrink` below 1 uses only that share of the window.
@@ -80,7 +80,7 @@ def prepare_prompt(
         tokens_of_tools(tools),
         records=shrink == 1.0,
     )
-    return Prepared(reading, factor, tools, knows_window=bool(chosen or model.window))
+    return PreparedPrompt(reading, factor, tools, knows_window=bool(chosen or model.window))
 
 
 def tools_within(tools: Sequence[OfferedTool], room: int) -> list[OfferedTool]:

@@ -15,10 +15,10 @@ from tertulia.context.messages import ContextMessage, Rule
 from tertulia.context.service import ContextPlan, plan_next
 from tertulia.context.window import Why
 from tertulia.ids import ChatId
-from tertulia.providers.catalogue import ModelChoice, Resolved
+from tertulia.providers.catalogue import ModelChoice, ResolvedModel
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Usage
-from tertulia.runs.request.prepare import Prepared, TargetModel, prepare_prompt
+from tertulia.runs.request.prepare import PreparedPrompt, TargetModel, prepare_prompt
 from tertulia.tools.catalogue import ToolCatalogue
 
 EXCERPT = 120
@@ -64,11 +64,11 @@ def prepare_next(
     actor: Actor,
     chat_id: str,
     choice: ModelChoice | None,
-    resolved: Resolved | None,
+    resolved: ResolvedModel | None,
     tools_of: ToolCatalogue,
     *,
     leaf: str | None = None,
-) -> tuple[Prepared, int]:
+) -> tuple[PreparedPrompt, int]:
     """Prepare the next request, and return with it the number of chosen tools that do not fit.
 
     `leaf` is the newest message of a branch; by default the chat's head. Raises MessageNotFound.
@@ -92,10 +92,10 @@ def prepare_next(
 
 def read_context(
     session: Session,
-    prepared: Prepared,
+    prepared: PreparedPrompt,
     tools_left_out: int,
     choice: ModelChoice | None,
-    resolved: Resolved | None,
+    resolved: ResolvedModel | None,
 ) -> ContextRead:
     plan = plan_next(session, prepared.reading, factor=prepared.factor)
     sent = [(item, round(plan.factor * item.sent.tokens) if item.sent else 0) for item in plan.planned]
@@ -136,7 +136,9 @@ def _excerpt(message: ContextMessage) -> str:
     return " ".join((text or f"[{names}]")[: 2 * EXCERPT].split())[:EXCERPT]
 
 
-def _forecast(plan: ContextPlan, used: int, choice: ModelChoice | None, resolved: Resolved | None) -> Decimal | None:
+def _forecast(
+    plan: ContextPlan, used: int, choice: ModelChoice | None, resolved: ResolvedModel | None
+) -> Decimal | None:
     if resolved is None or choice is None:
         return None
     return cost_of(resolved.vendor, choice.model_name, Usage(used, plan.reserve), at=clock.now())

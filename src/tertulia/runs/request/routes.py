@@ -10,7 +10,7 @@ from tertulia.errors import AppError
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId
-from tertulia.providers.catalogue import ModelCatalogue, ModelChoice, Resolved
+from tertulia.providers.catalogue import ModelCatalogue, ModelChoice, ResolvedModel
 from tertulia.providers.routes import get_default_model
 from tertulia.runs.request.preview import ContextRead, prepare_next, read_context
 from tertulia.tools.catalogue import ToolCatalogue
@@ -34,7 +34,7 @@ async def get_context(caller: CallerDep, chat_id: AnyId, leaf: AnyId | None = No
 
 async def next_model(
     catalogue: ModelCatalogue, caller: Caller, chat_id: str
-) -> tuple[ModelChoice | None, Resolved | None]:
+) -> tuple[ModelChoice | None, ResolvedModel | None]:
     """Return the model of the chat's next request for this caller, as chosen and as resolved; None if unavailable."""
 
     def find(session: Session, actor: Actor) -> ModelChoice | None:
@@ -50,7 +50,7 @@ async def next_model(
     return choice, await _resolved(catalogue, await caller.actor(), choice)
 
 
-async def _resolved(catalogue: ModelCatalogue, actor: Actor, choice: ModelChoice | None) -> Resolved | None:
+async def _resolved(catalogue: ModelCatalogue, actor: Actor, choice: ModelChoice | None) -> ResolvedModel | None:
     if choice is None:
         return None
     try:

@@ -12,7 +12,13 @@ from tertulia.errors import AppError
 from tertulia.jobs.service import Job, run_under_lease
 from tertulia.search.meaning.embedder import Embedder, EmbeddingFailed
 from tertulia.search.meaning.nearest import code_of
-from tertulia.search.meaning.passages import Embedded, Unembedded, newest_document, next_unembedded, store_passages
+from tertulia.search.meaning.passages import (
+    EmbeddedPassage,
+    PassageToEmbed,
+    newest_document,
+    next_unembedded,
+    store_passages,
+)
 
 LOOK_EVERY_S = 5.0
 AGAIN_AFTER_S = 60.0  # after a failure
@@ -110,12 +116,13 @@ class PassageBuilder:
         self._held_until = time.monotonic() + HELD_S / 2
         return True
 
-    async def _embed(self, waiting: Unembedded) -> None:
-        embedded: list[Embedded] = []
+    async def _embed(self, waiting: PassageToEmbed) -> None:
+        embedded: list[EmbeddedPassage] = []
         for batch in _batches(waiting.passages):
             vectors = await self._embedder.embed([text for _, text in batch])
             embedded += [
-                Embedded(start, code_of(vector), vector) for (start, _), vector in zip(batch, vectors, strict=True)
+                EmbeddedPassage(start, code_of(vector), vector)
+                for (start, _), vector in zip(batch, vectors, strict=True)
             ]
         await self._db.write(store_passages, waiting, embedded)
 

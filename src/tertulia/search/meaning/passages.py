@@ -47,7 +47,7 @@ class SearchPassage(CreatedAt, Base):
 
 
 @dataclass(frozen=True)
-class Unembedded:
+class PassageToEmbed:
     document_id: int
     owner_id: str
     words: str  # as indexed, to recognise a later document with the same id
@@ -55,7 +55,7 @@ class Unembedded:
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddedPassage:
     start: int
     code: bytes
     vector: bytes
@@ -65,7 +65,7 @@ def newest_document(session: Session) -> int:
     return session.scalar(sa.select(sa.func.max(SearchDocument.id))) or 0
 
 
-def next_unembedded(session: Session, after: int, upto: int) -> Unembedded | None:
+def next_unembedded(session: Session, after: int, upto: int) -> PassageToEmbed | None:
     """Return the newest document without passages whose id is in (after, upto], or None."""
     row = session.execute(
         sa.select(
@@ -90,7 +90,7 @@ def next_unembedded(session: Session, after: int, upto: int) -> Unembedded | Non
     # A long text has several rows of words; only the first gets passages.
     is_first = row.part % PARTS_A_FILE == 0
     text = _text_of(session, row.message_id, row.part, row.title) if is_first else ""
-    return Unembedded(row.id, row.user_id, row.words, passages_of(text))
+    return PassageToEmbed(row.id, row.user_id, row.words, passages_of(text))
 
 
 def _text_of(session: Session, message_id: str | None, part: int, title: str) -> str:
@@ -132,7 +132,7 @@ def _end_of_passage(text: str, start: int) -> int:
     return end
 
 
-def store_passages(session: Session, of: Unembedded, embedded: Sequence[Embedded]) -> None:
+def store_passages(session: Session, of: PassageToEmbed, embedded: Sequence[EmbeddedPassage]) -> None:
     """Store the passages of a document, unless the document has changed or another process was first."""
     words = session.scalar(
         sa.select(SearchDocument.words).where(SearchDocument.id == of.document_id).with_for_update(read=True)

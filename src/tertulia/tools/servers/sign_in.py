@@ -39,7 +39,7 @@ LASTS = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Wish:
+class SignInRequest:
     """A server to sign in to, as it was at the request."""
 
     server_id: str
@@ -50,7 +50,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Back:
+class SignInCallback:
     """A sign-in whose person returned, with the server as it was at the start. `flow` is tokens.Flow as JSON."""
 
     server_id: str
@@ -63,7 +63,7 @@ async def begin_sign_in(
     db: Database,
     ring: KeyRing,
     client: httpx.AsyncClient,
-    request: Wish,
+    request: SignInRequest,
     registered_client: EnteredClient | None,
     *,
     redirect_uri: str,
@@ -109,7 +109,7 @@ async def finish_sign_in(
     return returned.server_id
 
 
-def read_sign_in_request(session: Session, actor: Actor, server_id: str, ring: KeyRing) -> Wish:
+def read_sign_in_request(session: Session, actor: Actor, server_id: str, ring: KeyRing) -> SignInRequest:
     """Load what a sign-in to a server needs. Raises ToolServerNotFound, ToolServerInvalid."""
     row = get_server(session, actor, ToolServerId(server_id))
     if has_own_authorization(row):
@@ -118,7 +118,7 @@ def read_sign_in_request(session: Session, actor: Actor, server_id: str, ring: K
         )
     account = account_of(row)
     scopes = [scope for scope in (granted_scope(session, account), row.required_scope) if scope]
-    return Wish(
+    return SignInRequest(
         row.id,
         row.name,
         account,
@@ -135,7 +135,7 @@ def sign_out(session: Session, actor: Actor, server_id: str) -> ToolServerRead:
     return announce(session, row, Operation.UPDATED)
 
 
-def _store(session: Session, ring: KeyRing, request: Wish, state: str, flow: str, actor: Actor) -> None:
+def _store(session: Session, ring: KeyRing, request: SignInRequest, state: str, flow: str, actor: Actor) -> None:
     """Store a started sign-in in place of an earlier one of the server. Deletes expired ones of the person, too."""
     row = get_server(session, actor, ToolServerId(request.server_id), lock=True)
     if actor.session_id is None:
@@ -163,7 +163,7 @@ def _store(session: Session, ring: KeyRing, request: Wish, state: str, flow: str
     session.flush()
 
 
-def _take(session: Session, ring: KeyRing, state: str, actor: Actor) -> Back:
+def _take(session: Session, ring: KeyRing, state: str, actor: Actor) -> SignInCallback:
     """Consume a sign-in: unexpired, from the same session, and with the server unchanged. Raises ToolSignInGone."""
     query = (
         sa.select(ToolSignIn, ToolServer)
@@ -185,11 +185,17 @@ def _take(session: Session, ring: KeyRing, state: str, actor: Actor) -> Back:
         raise ToolSignInGone
     session.delete(row)
     session.flush()
-    return Back(server.id, server.name, account, flow)
+    return SignInCallback(server.id, server.name, account, flow)
 
 
 def _keep(
-    session: Session, ring: KeyRing, returned: Back, issuer: str, oauth_client: OAuthClient, grant: Grant, actor: Actor
+    session: Session,
+    ring: KeyRing,
+    returned: SignInCallback,
+    issuer: str,
+    oauth_client: OAuthClient,
+    grant: Grant,
+    actor: Actor,
 ) -> None:
     """Store the tokens. Raises ToolSignInGone if the server was moved or removed in the meantime."""
     # Servers with the same address share tokens, so lock the user.

@@ -24,7 +24,7 @@ from tertulia.tools.servers.schemas import (
     ToolSignInFinish,
     ToolSignInRead,
 )
-from tertulia.tools.servers.sign_in import Wish, read_sign_in_request, sign_out
+from tertulia.tools.servers.sign_in import SignInRequest, read_sign_in_request, sign_out
 
 TRIES_A_MINUTE = 30
 BACK = "/tool-servers/sign-in"  # the page that the browser returns to
@@ -60,7 +60,7 @@ async def post_sign_in(caller: CallerDep, server_id: AnyId, body: ToolSignInCrea
     if body.client_secret is not None and body.client_id is None:
         raise Invalid("A client secret needs a client id. Enter both.", field="client_id")
 
-    def look(session: Session, actor: Actor) -> Wish:
+    def look(session: Session, actor: Actor) -> SignInRequest:
         sign_in = read_sign_in_request(session, actor, server_id, caller.service(KeyRing))
         require_confirmed(session, actor)
         return sign_in
