@@ -8,6 +8,7 @@ class ResizeObserverStub implements ResizeObserver {
   disconnect() {}
 }
 globalThis.ResizeObserver ??= ResizeObserverStub;
+globalThis.PointerEvent ??= class extends MouseEvent {} as typeof PointerEvent;
 Element.prototype.scrollIntoView ??= () => undefined;
 Element.prototype.scrollTo ??= () => undefined;
 window.scrollTo = () => undefined;
