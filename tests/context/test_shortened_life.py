@@ -149,3 +149,24 @@ def test_random_compactions_always_fit_and_revert_exactly(session: Session) -> N
             max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+def test_a_truncation_that_ends_a_compression_leaves_only_what_fits(session: Session) -> None:
+    """Found by the random test: without its compression, a pinned message took the room of a later one."""
+
+    class Here(Shortened):
+        pass
+
+    Here.session = session
+    chat = Here()
+    chat.begin(kind=None, at=None)
+    for words in (100, 103, 120):
+        chat.say(is_same=True, words=words)
+        chat.what_is_sent_fits_and_a_step_records_once()
+    chat.steer(place=0, to=ContextRule.PINNED)
+    chat.shorten(kind=OptimizationType.COMPRESSION)
+    chat.say(is_same=False, words=1)
+    chat.what_is_sent_fits_and_a_step_records_once()
+    chat.say(is_same=False, words=1)
+    chat.what_is_sent_fits_and_a_step_records_once()
+    chat.teardown()

@@ -147,10 +147,30 @@ def fit(session: Session, reading: PromptSource) -> Fitting:
             fitting, active = done, [done.due[-1].compaction, *active]
             trigger = trigger_of(fitting.planned, branch.budget, settings.compact_at)
     if trigger is not None:
-        room = int(branch.budget * KEPT_SHARE * (settings.compact_at or 1))
-        boundary = find_boundary(fitting.branch.messages, room)
-        done = try_compaction(session, reading, active, fitting, OptimizationType.TRUNCATION, boundary, trigger)
-        fitting = done or fitting
+        fitting = _truncate(session, reading, active, fitting, trigger) or fitting
+    return fitting
+
+
+def _truncate(
+    session: Session, reading: PromptSource, active: Sequence[ActiveCompaction], before: Fitting, trigger: TriggerReason
+) -> Fitting | None:
+    """Return what is sent after one truncation, or None if it saves nothing.
+
+    A truncation ends an earlier compression, so a pinned message before it is sent whole and may leave less room. Then
+    the boundary moves on until everything after it fits.
+    """
+    compact_at = before.branch.settings.compact_at
+    room = int(before.branch.budget * KEPT_SHARE * (compact_at or 1))
+    boundary = find_boundary(before.branch.messages, room)
+    fitting = None
+    while boundary is not None:
+        later = try_compaction(session, reading, active, before, OptimizationType.TRUNCATION, boundary, trigger)
+        if later is None:
+            break
+        fitting = later
+        if trigger_of(later.planned, later.branch.budget, compact_at) is None:
+            break
+        boundary = find_boundary(later.branch.messages, room)
     return fitting
 
 
