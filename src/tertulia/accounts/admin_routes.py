@@ -41,36 +41,21 @@ async def post_user(caller: CommandDep, account: UserCreate) -> Response:
 
 @routes.add("PATCH", "/users/{user_id}", access=Access.ADMIN, gives=UserRead, problems=(404, 409))
 async def patch_user(request: Request, caller: CommandDep, user_id: UserId, update: UserUpdate) -> Response:
-    changed = await caller.command(
-        200,
-        administration.update_user,
-        user_id,
-        update,
-    )
+    changed = await caller.command(200, administration.update_user, user_id, update)
     await service_of(request, OpenStreams).check_now()
     return changed
 
 
 # What `tertulia user …` asks a running server for, because on SQLite the server is the only writer.
 @routes.add(
-    "POST",
-    "/operator/users/{username}/password",
-    access=Access.OPERATOR,
-    gives=UserRead,
-    problems=(404,),
-    hidden=True,
+    "POST", "/operator/users/{username}/password", access=Access.OPERATOR, gives=UserRead, problems=(404,), hidden=True
 )
 async def post_password(request: Request, caller: CommandDep, username: NamedUser, reset: PasswordReset) -> Response:
     if not (await caller.actor()).is_operator:
         raise AdminOnly
     check_password(reset.password, names=(username,))
     new_hash = await hash_password(reset.password)
-    done = await caller.command(
-        200,
-        administration.reset_password,
-        username,
-        new_hash=new_hash,
-    )
+    done = await caller.command(200, administration.reset_password, username, new_hash=new_hash)
     await service_of(request, OpenStreams).check_now()
     return done
 

@@ -92,12 +92,7 @@ async def restore_chat(caller: CommandDep, chat_id: ChatId) -> Response:
 
 @routes.add("PUT", "/chats/{chat_id}/head", access=Access.SIGNED_IN, gives=ChatRead, problems=(404,))
 async def put_head(caller: CommandDep, chat_id: ChatId, head: HeadUpdate) -> Response:
-    return await caller.command(
-        200,
-        service.set_head,
-        chat_id,
-        MessageId(head.message_id),
-    )
+    return await caller.command(200, service.set_head, chat_id, MessageId(head.message_id))
 
 
 @routes.add("GET", "/chats/{chat_id}/messages", access=Access.SIGNED_IN, gives=Page[MessageRead], problems=(404,))
@@ -137,12 +132,7 @@ async def get_message(caller: CallerDep, message_id: MessageId) -> Response:
 @routes.add("PATCH", "/messages/{message_id}", access=Access.SIGNED_IN, gives=MessageRead, problems=(404,))
 async def patch_message(caller: CommandDep, message_id: MessageId, update: MessageUpdate) -> Response:
     """Set whether models receive the message."""
-    return await caller.command(
-        200,
-        messages.set_context_rule,
-        message_id,
-        update.context_rule,
-    )
+    return await caller.command(200, messages.set_context_rule, message_id, update.context_rule)
 
 
 @routes.add("GET", "/chats/{chat_id}/tree", access=Access.SIGNED_IN, gives=ChatTree, problems=(404,))
@@ -156,10 +146,7 @@ async def get_tree(caller: CallerDep, chat_id: ChatId) -> Response:
 async def fork_chat(caller: CommandDep, message_id: MessageId) -> Response:
     """Create a chat that continues from a message."""
     return await caller.command(
-        201,
-        branches.fork_chat,
-        message_id,
-        limit_bytes=caller.service(Settings).storage_per_user_bytes,
+        201, branches.fork_chat, message_id, limit_bytes=caller.service(Settings).storage_per_user_bytes
     )
 
 
@@ -176,11 +163,7 @@ async def put_reaction(caller: CommandDep, message_id: MessageId, emoji: Emoji) 
 
 
 @routes.add(
-    "DELETE",
-    "/messages/{message_id}/reactions/{emoji}",
-    access=Access.SIGNED_IN,
-    gives=MessageRead,
-    problems=(404,),
+    "DELETE", "/messages/{message_id}/reactions/{emoji}", access=Access.SIGNED_IN, gives=MessageRead, problems=(404,)
 )
 async def delete_reaction(caller: CommandDep, message_id: MessageId, emoji: Emoji) -> Response:
     return await caller.command(200, reactions.remove_reaction, message_id, emoji)

@@ -100,20 +100,11 @@ async def restore_draft(caller: CommandDep, draft_id: DraftId) -> Response:
 
 
 @draft_routes.add(
-    "PUT",
-    "/drafts/{draft_id}/working-copy",
-    access=Access.SIGNED_IN,
-    gives=WorkingCopyStored,
-    problems=(404, 409),
+    "PUT", "/drafts/{draft_id}/working-copy", access=Access.SIGNED_IN, gives=WorkingCopyStored, problems=(404, 409)
 )
 async def put_working_copy(caller: CommandDep, draft_id: DraftId, put: WorkingCopyPut) -> Response:
     """Store unsaved text, merged with what another window of the same user has stored since."""
-    return await caller.command(
-        200,
-        working_copies.store_working_copy,
-        draft_id,
-        put,
-    )
+    return await caller.command(200, working_copies.store_working_copy, draft_id, put)
 
 
 version_routes = Routes("versions")
@@ -135,12 +126,7 @@ async def get_versions(caller: CallerDep, draft_id: DraftId, limit: Limit = 50, 
 
 
 @version_routes.add(
-    "POST",
-    "/drafts/{draft_id}/versions",
-    access=Access.SIGNED_IN,
-    gives=VersionMade,
-    status=201,
-    problems=(404, 409),
+    "POST", "/drafts/{draft_id}/versions", access=Access.SIGNED_IN, gives=VersionMade, status=201, problems=(404, 409)
 )
 async def post_version(caller: CommandDep, draft_id: DraftId, new: VersionCreate) -> Response:
     """Save a text. Returns 200 if the current version already contains it, and 409 with both sides on conflict."""
@@ -153,31 +139,17 @@ async def post_version(caller: CommandDep, draft_id: DraftId, new: VersionCreate
 
 
 @version_routes.add(
-    "GET",
-    "/drafts/{draft_id}/versions/{number}",
-    access=Access.SIGNED_IN,
-    gives=VersionRead,
-    problems=(404,),
+    "GET", "/drafts/{draft_id}/versions/{number}", access=Access.SIGNED_IN, gives=VersionRead, problems=(404,)
 )
 async def get_version(caller: CallerDep, draft_id: DraftId, number: Number) -> Response:
     return json_response(await caller.read(service.get_version, draft_id, number))
 
 
 @version_routes.add(
-    "PATCH",
-    "/drafts/{draft_id}/versions/{number}",
-    access=Access.SIGNED_IN,
-    gives=VersionRead,
-    problems=(404,),
+    "PATCH", "/drafts/{draft_id}/versions/{number}", access=Access.SIGNED_IN, gives=VersionRead, problems=(404,)
 )
 async def patch_version(caller: CommandDep, draft_id: DraftId, number: Number, update: VersionUpdate) -> Response:
-    return await caller.command(
-        200,
-        service.update_version,
-        draft_id,
-        number,
-        update,
-    )
+    return await caller.command(200, service.update_version, draft_id, number, update)
 
 
 @version_routes.add(
@@ -193,11 +165,7 @@ async def restore_version(caller: CommandDep, draft_id: DraftId, number: Number)
 
 
 @version_routes.add(
-    "GET",
-    "/drafts/{draft_id}/versions/{number}/authorship",
-    access=Access.SIGNED_IN,
-    gives=Authorship,
-    problems=(404,),
+    "GET", "/drafts/{draft_id}/versions/{number}/authorship", access=Access.SIGNED_IN, gives=Authorship, problems=(404,)
 )
 async def get_authorship(caller: CallerDep, draft_id: DraftId, number: Number) -> Response:
     """Return the version that each part of the text came from."""
@@ -205,11 +173,7 @@ async def get_authorship(caller: CallerDep, draft_id: DraftId, number: Number) -
 
 
 @version_routes.add(
-    "GET",
-    "/drafts/{draft_id}/versions/{number}/diff",
-    access=Access.SIGNED_IN,
-    gives=DiffRead,
-    problems=(404,),
+    "GET", "/drafts/{draft_id}/versions/{number}/diff", access=Access.SIGNED_IN, gives=DiffRead, problems=(404,)
 )
 async def get_diff(
     caller: CallerDep,
@@ -257,11 +221,7 @@ async def get_attached(caller: CallerDep, chat_id: ChatId) -> Response:
 
 
 @draft_company_routes.add(
-    "PUT",
-    "/chats/{chat_id}/drafts/{draft_id}",
-    access=Access.SIGNED_IN,
-    gives=Page[DraftListed],
-    problems=(404,),
+    "PUT", "/chats/{chat_id}/drafts/{draft_id}", access=Access.SIGNED_IN, gives=Page[DraftListed], problems=(404,)
 )
 async def put_attached(caller: CommandDep, chat_id: ChatId, draft_id: DraftId) -> Response:
     def attach(session: Session, actor: Actor) -> object:
@@ -275,12 +235,7 @@ async def put_attached(caller: CommandDep, chat_id: ChatId, draft_id: DraftId) -
     "DELETE", "/chats/{chat_id}/drafts/{draft_id}", access=Access.SIGNED_IN, status=204, problems=(404,)
 )
 async def delete_attached(caller: CommandDep, chat_id: ChatId, draft_id: DraftId) -> Response:
-    return await caller.command(
-        204,
-        attached.detach_draft,
-        chat_id,
-        draft_id,
-    )
+    return await caller.command(204, attached.detach_draft, chat_id, draft_id)
 
 
 @draft_company_routes.add("GET", "/shared-drafts", access=Access.SIGNED_IN, gives=Page[DraftListed])

@@ -131,11 +131,7 @@ async def delete_attachment(caller: CommandDep, attachment_id: AttachmentId) -> 
 
 
 @routes.add(
-    "POST",
-    "/attachments/{attachment_id}/restore",
-    access=Access.SIGNED_IN,
-    gives=AttachmentRead,
-    problems=(404,),
+    "POST", "/attachments/{attachment_id}/restore", access=Access.SIGNED_IN, gives=AttachmentRead, problems=(404,)
 )
 async def restore_attachment(caller: CommandDep, attachment_id: AttachmentId) -> Response:
     return await caller.command(200, service.restore_attachment, attachment_id, caller.service(FileUses))

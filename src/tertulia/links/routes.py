@@ -102,11 +102,7 @@ async def get_shared_events(request: Request, token: str, caller: OptionalCaller
 
 
 @routes.add(
-    "GET",
-    "/shared/{token}/runs/{run_id}/events",
-    access=Access.PUBLIC,
-    problems=(404, 429),
-    stream="SharedRunEvent",
+    "GET", "/shared/{token}/runs/{run_id}/events", access=Access.PUBLIC, problems=(404, 429), stream="SharedRunEvent"
 )
 async def get_shared_run_events(request: Request, token: str, run_id: RunId, caller: OptionalCaller) -> EventStream:
     """Stream the text of a reply while it is written, until the run ends."""
@@ -122,14 +118,7 @@ async def get_shared_run_events(request: Request, token: str, run_id: RunId, cal
         token,
         actor,
         lambda _: _words_of(
-            follow_run(
-                db,
-                service_of(request, RunExecutor),
-                service_of(request, RemoteRuns),
-                run_id,
-                None,
-                actor=owner,
-            )
+            follow_run(db, service_of(request, RunExecutor), service_of(request, RemoteRuns), run_id, None, actor=owner)
         ),
     )
 

@@ -87,11 +87,7 @@ async def post_provider_config(caller: CommandDep, new: ProviderConfigCreate) ->
 
 
 @routes.add(
-    "PATCH",
-    "/provider-configs/{config_id}",
-    access=Access.SIGNED_IN,
-    gives=ProviderConfigRead,
-    problems=(404, 409),
+    "PATCH", "/provider-configs/{config_id}", access=Access.SIGNED_IN, gives=ProviderConfigRead, problems=(404, 409)
 )
 async def patch_provider_config(
     caller: CommandDep, config_id: ProviderConfigId, update: ProviderConfigUpdate
@@ -110,20 +106,11 @@ async def patch_provider_config(
 
 @routes.add("DELETE", "/provider-configs/{config_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
 async def delete_provider_config(caller: CommandDep, config_id: ProviderConfigId) -> Response:
-    return await caller.command(
-        204,
-        configs.delete_config,
-        config_id,
-        caller.service(KeyRing),
-    )
+    return await caller.command(204, configs.delete_config, config_id, caller.service(KeyRing))
 
 
 @routes.add(
-    "POST",
-    "/provider-configs/{config_id}/test",
-    access=Access.SIGNED_IN,
-    gives=ProviderTest,
-    problems=(404, 429),
+    "POST", "/provider-configs/{config_id}/test", access=Access.SIGNED_IN, gives=ProviderTest, problems=(404, 429)
 )
 async def test_provider_config(caller: CallerDep, config_id: AnyId) -> Response:
     actor = await caller.actor()

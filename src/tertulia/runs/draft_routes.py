@@ -12,7 +12,6 @@ from tertulia.http.paging import Cursors, CursorText, Page
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import DraftId, ProposalId
-from tertulia.providers.catalogue import ModelCatalogue
 from tertulia.runs.drafts import ProposalRequested, ask_for_edits
 from tertulia.runs.routes import run_options
 
@@ -44,43 +43,21 @@ async def get_proposals(
 )
 async def post_proposal(caller: CommandDep, draft_id: DraftId, new: ProposalCreate) -> Response:
     """Ask a model for edits. Its reply is parsed into edits when the run ends."""
-    catalogue = caller.service(ModelCatalogue)
-    if catalogue.may_wait:
-        await catalogue.first_read(await caller.actor())
-
-    return await caller.command(201, ask_for_edits, draft_id, new, run_options(caller))
+    return await caller.command(201, ask_for_edits, draft_id, new, await run_options(caller))
 
 
 @routes.add(
-    "POST",
-    "/proposals/{proposal_id}/accept",
-    access=Access.SIGNED_IN,
-    gives=ProposalDecided,
-    problems=(404, 409),
+    "POST", "/proposals/{proposal_id}/accept", access=Access.SIGNED_IN, gives=ProposalDecided, problems=(404, 409)
 )
 async def accept(caller: CommandDep, proposal_id: ProposalId, decision: Decision | None = None) -> Response:
     """Accept edits into a new version. An edit whose text has changed since is marked as misplaced instead."""
     edit_ids = decision.edit_ids if decision else None
-    return await caller.command(
-        200,
-        proposals.accept_edits,
-        proposal_id,
-        edit_ids,
-    )
+    return await caller.command(200, proposals.accept_edits, proposal_id, edit_ids)
 
 
 @routes.add(
-    "POST",
-    "/proposals/{proposal_id}/reject",
-    access=Access.SIGNED_IN,
-    gives=ProposalDecided,
-    problems=(404, 409),
+    "POST", "/proposals/{proposal_id}/reject", access=Access.SIGNED_IN, gives=ProposalDecided, problems=(404, 409)
 )
 async def reject(caller: CommandDep, proposal_id: ProposalId, decision: Decision | None = None) -> Response:
     edit_ids = decision.edit_ids if decision else None
-    return await caller.command(
-        200,
-        proposals.reject_edits,
-        proposal_id,
-        edit_ids,
-    )
+    return await caller.command(200, proposals.reject_edits, proposal_id, edit_ids)

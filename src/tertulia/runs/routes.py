@@ -31,9 +31,14 @@ LastEventId = Annotated[str | None, Header(max_length=100, description="The id o
 routes = Routes("runs")
 
 
-def run_options(caller: Caller) -> service.RunOptions:
-    """Return what the caller may request. The models are looked up in the transaction that chooses one."""
+async def run_options(caller: Caller) -> service.RunOptions:
+    """Return what the caller may request. The models are looked up in the transaction that chooses one.
+
+    Wait for the first reading of the caller's models, if it is under way.
+    """
     catalogue = caller.service(ModelCatalogue)
+    if catalogue.may_wait:
+        await catalogue.first_read(await caller.actor())
     return service.RunOptions(catalogue.known, caller.service(Settings).messages_per_day)
 
 
@@ -46,80 +51,33 @@ async def _stop(caller: Caller, run_id: str) -> None:
 
 
 @routes.add(
-    "POST",
-    "/chats/{chat_id}/messages",
-    access=Access.SIGNED_IN,
-    gives=Sent,
-    status=201,
-    problems=(404, 409, 429),
+    "POST", "/chats/{chat_id}/messages", access=Access.SIGNED_IN, gives=Sent, status=201, problems=(404, 409, 429)
 )
 async def post_message(caller: CommandDep, chat_id: ChatId, new: MessageCreate) -> Response:
-    catalogue = caller.service(ModelCatalogue)
-    if catalogue.may_wait:
-        await catalogue.first_read(await caller.actor())
-    return await caller.command(
-        201,
-        service.send_message,
-        chat_id,
-        new,
-        run_options(caller),
-    )
+    return await caller.command(201, service.send_message, chat_id, new, await run_options(caller))
 
 
 @routes.add(
-    "POST",
-    "/messages/{message_id}/edit",
-    access=Access.SIGNED_IN,
-    gives=Sent,
-    status=201,
-    problems=(404, 409, 429),
+    "POST", "/messages/{message_id}/edit", access=Access.SIGNED_IN, gives=Sent, status=201, problems=(404, 409, 429)
 )
 async def edit_message(caller: CommandDep, message_id: MessageId, edit: MessageEdit) -> Response:
-    return await caller.command(
-        201,
-        service.edit_message,
-        message_id,
-        edit,
-        run_options(caller),
-    )
+    return await caller.command(201, service.edit_message, message_id, edit, await run_options(caller))
 
 
 @routes.add(
-    "POST",
-    "/messages/{message_id}/regenerate",
-    access=Access.SIGNED_IN,
-    gives=Sent,
-    status=201,
-    problems=(404, 429),
+    "POST", "/messages/{message_id}/regenerate", access=Access.SIGNED_IN, gives=Sent, status=201, problems=(404, 429)
 )
 async def regenerate(caller: CommandDep, message_id: MessageId, body: Regenerate | None = None) -> Response:
-    catalogue = caller.service(ModelCatalogue)
-    if catalogue.may_wait:
-        await catalogue.first_read(await caller.actor())
     return await caller.command(
-        201,
-        service.regenerate_message,
-        message_id,
-        body or Regenerate(),
-        run_options(caller),
+        201, service.regenerate_message, message_id, body or Regenerate(), await run_options(caller)
     )
 
 
 @routes.add(
-    "POST",
-    "/messages/{message_id}/continue",
-    access=Access.SIGNED_IN,
-    gives=Sent,
-    status=201,
-    problems=(404, 409, 429),
+    "POST", "/messages/{message_id}/continue", access=Access.SIGNED_IN, gives=Sent, status=201, problems=(404, 409, 429)
 )
 async def continue_message(caller: CommandDep, message_id: MessageId) -> Response:
-    return await caller.command(
-        201,
-        service.continue_message,
-        message_id,
-        run_options(caller),
-    )
+    return await caller.command(201, service.continue_message, message_id, await run_options(caller))
 
 
 @routes.add("DELETE", "/messages/{message_id}", access=Access.SIGNED_IN, status=204, problems=(404, 409))

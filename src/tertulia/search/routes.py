@@ -30,8 +30,7 @@ async def get_search(
     q: Annotated[
         str,
         Query(
-            max_length=MAX_TYPED,
-            description='Words, "phrases", -without, from:me, in:title, before:2026-11, has:code.',
+            max_length=MAX_TYPED, description='Words, "phrases", -without, from:me, in:title, before:2026-11, has:code.'
         ),
     ] = "",
     chat_id: AnyId | None = None,

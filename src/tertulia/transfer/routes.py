@@ -98,10 +98,7 @@ async def post_draft_import(caller: CallerDep, request: Request) -> Response:
     store = caller.service(FileStore)
     actor = await caller.actor()
     form = receive_form(
-        request.stream(),
-        request.headers.get("content-type", ""),
-        store.uploads,
-        most_bytes=one_draft.MAX_IMPORT_BYTES,
+        request.stream(), request.headers.get("content-type", ""), store.uploads, most_bytes=one_draft.MAX_IMPORT_BYTES
     )
     async with form as received, converting.of(actor):
         new = await read_file(received, store.uploads)

@@ -61,12 +61,7 @@ async def get_settings(caller: CallerDep) -> Response:
 
 @tool_routes.add("PUT", "/auto-approval-settings", access=Access.SIGNED_IN, gives=AutoApprovalRead, problems=(409,))
 async def put_settings(caller: CommandDep, update: AutoApprovalUpdate) -> Response:
-    return await caller.command(
-        200,
-        put_auto_approval,
-        update,
-        caller.service(ToolCatalogue).load_digests,
-    )
+    return await caller.command(200, put_auto_approval, update, caller.service(ToolCatalogue).load_digests)
 
 
 @tool_routes.add(
@@ -82,11 +77,7 @@ async def get_chat_approval(caller: CallerDep, chat_id: ChatId) -> Response:
 async def put_chat_approval(caller: CommandDep, chat_id: ChatId, body: ChatApproval) -> Response:
     """Set what runs automatically in this chat. It applies only to runs that the owner requests."""
     return await caller.command(
-        200,
-        approvals.put_chat_approval,
-        chat_id,
-        body,
-        caller.service(ToolCatalogue).load_digests,
+        200, approvals.put_chat_approval, chat_id, body, caller.service(ToolCatalogue).load_digests
     )
 
 
@@ -126,18 +117,10 @@ async def get_own(
 
 
 @tool_execution_routes.add(
-    "GET",
-    "/chats/{chat_id}/tool-executions",
-    access=Access.SIGNED_IN,
-    gives=Page[ToolExecutionRead],
-    problems=(404,),
+    "GET", "/chats/{chat_id}/tool-executions", access=Access.SIGNED_IN, gives=Page[ToolExecutionRead], problems=(404,)
 )
 async def get_of_chat(
-    caller: CallerDep,
-    chat_id: ChatId,
-    status: ToolStatus | None = None,
-    limit: Limit = 50,
-    cursor: CursorText = None,
+    caller: CallerDep, chat_id: ChatId, status: ToolStatus | None = None, limit: Limit = 50, cursor: CursorText = None
 ) -> Response:
     cursors = caller.service(Cursors)
     kind = f"tool-executions.{chat_id}.{status or ''}"
@@ -162,11 +145,7 @@ async def get_of_message(caller: CallerDep, message_id: MessageId) -> Response:
 
 
 @tool_execution_routes.add(
-    "GET",
-    "/tool-executions/{execution_id}",
-    access=Access.SIGNED_IN,
-    gives=ToolExecutionRead,
-    problems=(404,),
+    "GET", "/tool-executions/{execution_id}", access=Access.SIGNED_IN, gives=ToolExecutionRead, problems=(404,)
 )
 async def get_one(caller: CallerDep, execution_id: ToolExecutionId) -> Response:
     """Return a call with its whole result."""
@@ -182,11 +161,7 @@ async def get_one(caller: CallerDep, execution_id: ToolExecutionId) -> Response:
 )
 async def approve(caller: CommandDep, execution_id: ToolExecutionId, body: Approve | None = None) -> Response:
     return await caller.command(
-        200,
-        approvals.approve,
-        execution_id,
-        body or Approve(),
-        caller.service(ToolCatalogue).load,
+        200, approvals.approve, execution_id, body or Approve(), caller.service(ToolCatalogue).load
     )
 
 
@@ -198,12 +173,7 @@ async def approve(caller: CommandDep, execution_id: ToolExecutionId, body: Appro
     problems=(404, 409),
 )
 async def deny(caller: CommandDep, execution_id: ToolExecutionId, body: Deny | None = None) -> Response:
-    return await caller.command(
-        200,
-        approvals.deny,
-        execution_id,
-        body or Deny(),
-    )
+    return await caller.command(200, approvals.deny, execution_id, body or Deny())
 
 
 @tool_execution_routes.add(
@@ -231,11 +201,7 @@ async def answer(caller: CommandDep, execution_id: ToolExecutionId, body: Answer
 
 
 @tool_execution_routes.add(
-    "POST",
-    "/tool-executions/{execution_id}/dry-run",
-    access=Access.SIGNED_IN,
-    gives=DryRunRead,
-    problems=(404, 409),
+    "POST", "/tool-executions/{execution_id}/dry-run", access=Access.SIGNED_IN, gives=DryRunRead, problems=(404, 409)
 )
 async def post_dry_run(caller: CallerDep, execution_id: ToolExecutionId, body: DryRunCreate) -> Response:
     """Describe what a call would do, with its own or other arguments; null if the tool cannot tell."""

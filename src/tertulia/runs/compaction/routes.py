@@ -150,13 +150,7 @@ async def patch_optimization(
     caller: CommandDep, chat_id: ChatId, optimization_id: ContextOptimizationId, update: SummaryUpdate
 ) -> Response:
     """Replace the text of a summary."""
-    return await caller.command(
-        200,
-        optimizations.edit_summary,
-        chat_id,
-        optimization_id,
-        update.summary,
-    )
+    return await caller.command(200, optimizations.edit_summary, chat_id, optimization_id, update.summary)
 
 
 @routes.add(
@@ -168,9 +162,4 @@ async def patch_optimization(
 )
 async def delete_optimization(caller: CommandDep, chat_id: ChatId, optimization_id: ContextOptimizationId) -> Response:
     """Revert a compaction. Its messages are sent again, as far as they fit."""
-    return await caller.command(
-        204,
-        optimizations.undo_optimization,
-        chat_id,
-        optimization_id,
-    )
+    return await caller.command(204, optimizations.undo_optimization, chat_id, optimization_id)

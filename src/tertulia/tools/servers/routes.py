@@ -54,11 +54,7 @@ async def post_tool_server(caller: CommandDep, new: ToolServerCreate) -> Respons
 
 
 @routes.add(
-    "PATCH",
-    "/tool-servers/{server_id}",
-    access=Access.SIGNED_IN,
-    gives=ToolServerRead,
-    problems=(404, 409, 429),
+    "PATCH", "/tool-servers/{server_id}", access=Access.SIGNED_IN, gives=ToolServerRead, problems=(404, 409, 429)
 )
 async def patch_tool_server(caller: CommandDep, server_id: ToolServerId, update: ToolServerUpdate) -> Response:
     catalogue = caller.service(ToolCatalogue)
@@ -85,11 +81,7 @@ async def delete_tool_server(caller: CommandDep, server_id: ToolServerId) -> Res
 
 
 @routes.add(
-    "POST",
-    "/tool-servers/{server_id}/refresh",
-    access=Access.SIGNED_IN,
-    gives=ToolServerRead,
-    problems=(404, 429),
+    "POST", "/tool-servers/{server_id}/refresh", access=Access.SIGNED_IN, gives=ToolServerRead, problems=(404, 429)
 )
 async def refresh_tool_server(caller: CallerDep, server_id: ToolServerId) -> Response:
     """Ask the server for its tools again. Changed tools are not used before they are accepted."""

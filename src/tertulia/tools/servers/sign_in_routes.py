@@ -49,11 +49,7 @@ def redirect_uri(request: Request) -> str:
 
 
 @routes.add(
-    "POST",
-    "/tool-servers/{server_id}/sign-in",
-    access=Access.SIGNED_IN,
-    gives=ToolSignInRead,
-    problems=(404, 429),
+    "POST", "/tool-servers/{server_id}/sign-in", access=Access.SIGNED_IN, gives=ToolSignInRead, problems=(404, 429)
 )
 async def post_sign_in(caller: CallerDep, server_id: AnyId, body: ToolSignInCreate, request: Request) -> Response:
     """Start signing in. The browser opens `url`, the authorization server, and must return within ten minutes."""
@@ -85,11 +81,7 @@ async def post_back(caller: CallerDep, body: ToolSignInFinish) -> Response:
 
 
 @routes.add(
-    "DELETE",
-    "/tool-servers/{server_id}/sign-in",
-    access=Access.SIGNED_IN,
-    gives=ToolServerRead,
-    problems=(404,),
+    "DELETE", "/tool-servers/{server_id}/sign-in", access=Access.SIGNED_IN, gives=ToolServerRead, problems=(404,)
 )
 async def delete_sign_in(caller: CommandDep, server_id: AnyId) -> Response:
     """Delete the tokens. The service may list Tertulia as connected until the user removes it there."""
