@@ -20,8 +20,9 @@ from tertulia.db import table_of
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
+from tertulia.search.meaning.models import DIMENSIONS, SearchPassage
 from tertulia.search.meaning.nearest import Meanings, code_of
-from tertulia.search.meaning.passages import DIMENSIONS, SearchPassage, newest_document
+from tertulia.search.meaning.passages import newest_document
 from tertulia.search.service import Meaning, SearchFilters, search
 from tertulia.settings import Settings
 

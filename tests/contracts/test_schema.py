@@ -1,5 +1,7 @@
 """Tests for the schema of every table on both engines."""
 
+import subprocess
+import sys
 from enum import StrEnum
 
 import pytest
@@ -30,6 +32,15 @@ def test_the_migrations_match_the_models(settings: Settings) -> None:
         )
         assert compare_metadata(context, tables.metadata) == []
     engine.dispose()
+
+
+def test_the_tables_module_alone_knows_every_table() -> None:
+    """Load it in a new process: here, the rest of the application has already loaded the other modules."""
+    script = "from tertulia.tables import metadata; print(*sorted(metadata.tables))"
+    alone = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    import tertulia.app  # noqa: F401 - loads every module with a table
+
+    assert alone == sorted(tables.metadata.tables)
 
 
 def test_foreign_keys_in_the_database_match_the_models(settings: Settings) -> None:

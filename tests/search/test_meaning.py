@@ -25,13 +25,12 @@ from tertulia.search.meaning import embedder as embedding
 from tertulia.search.meaning import nearest
 from tertulia.search.meaning.builder import PassageBuilder
 from tertulia.search.meaning.embedder import Embedder
+from tertulia.search.meaning.models import DIMENSIONS, SearchPassage
 from tertulia.search.meaning.nearest import Meanings, code_of
 from tertulia.search.meaning.passages import (
-    DIMENSIONS,
     PASSAGE,
     PASSAGES_A_TEXT,
     EmbeddedPassage,
-    SearchPassage,
     newest_document,
     next_unembedded,
     passages_of,

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.chat.models import Chat, Message
-from tertulia.search.meaning.passages import DIMENSIONS, SearchPassage
+from tertulia.search.meaning.models import DIMENSIONS, SearchPassage
 from tertulia.search_index.models import SearchDocument
 
 if TYPE_CHECKING:  # importing numpy would take an eighth of the server's start; the first search does it

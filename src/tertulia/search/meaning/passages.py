@@ -8,42 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Session
 
 from tertulia.chat.message_files import text_of_file
 from tertulia.chat.models import Chat, Message
-from tertulia.db import Base, CreatedAt, Id, insert_if_absent
+from tertulia.db import insert_if_absent
 from tertulia.files.models import MessageAttachment
+from tertulia.search.meaning.models import SearchPassage
 from tertulia.search_index.documents import PARTS_A_FILE
 from tertulia.search_index.models import SearchDocument
 
-DIMENSIONS = 384
 PASSAGE = 700  # characters, about what the model reads of a text
 PASSAGES_A_TEXT = 30  # of a message or a file; the rest is found by words only
 LEAST = 12  # characters that are worth embedding
-
-
-class SearchPassage(CreatedAt, Base):
-    """A passage and its vector. A row without a vector says that its document has nothing to embed."""
-
-    __tablename__ = "search_passage"
-    __table_args__ = (
-        sa.UniqueConstraint("document_id", "position"),
-        # Covers the comparison: the codes of one user are read from the index alone.
-        sa.Index(None, "owner_id", "id", "code"),
-        {"sqlite_autoincrement": True},  # ids are not reused, so reading on from the last id misses none
-    )
-
-    id: Mapped[int] = mapped_column(
-        sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True
-    )
-    document_id: Mapped[int] = mapped_column(sa.BigInteger, sa.ForeignKey("search_document.id", ondelete="CASCADE"))
-    owner_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
-    position: Mapped[int]
-    start: Mapped[int]  # characters into the text
-    code: Mapped[bytes | None] = mapped_column(sa.LargeBinary(DIMENSIONS // 8))  # a bit per dimension: > 0
-    # A signed byte per dimension; 127 is 1.0.
-    embedding: Mapped[bytes | None] = mapped_column(sa.LargeBinary(DIMENSIONS))
 
 
 @dataclass(frozen=True)
