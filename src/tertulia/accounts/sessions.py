@@ -146,7 +146,7 @@ def list_sessions(
 
 
 def revoke_session(session: DbSession, actor: Actor, session_id: SessionId) -> None:
-    """Sign a device out. Raises DeviceNotFound."""
+    """Sign a device out. Raises SessionNotFound."""
     mine = (Session.id == session_id, Session.user_id == actor.user_id)
     if not end_sessions(session, *mine):
         raise SessionNotFound
@@ -215,7 +215,7 @@ def sweep_sessions(session: DbSession, life: SessionLifetime) -> int:
 
 
 _BROWSERS = (
-    ("Edg/", "EdgeMiddleware"),
+    ("Edg/", "Edge"),
     ("OPR/", "Opera"),
     ("Firefox/", "Firefox"),
     ("Chrome/", "Chrome"),
