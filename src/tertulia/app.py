@@ -9,7 +9,6 @@ from fastapi import FastAPI
 import tertulia.tables  # noqa: F401 - every mapped class must be known before the first query
 from tertulia import openapi
 from tertulia.accounts.caller import ControlToken
-from tertulia.accounts.streams import OpenStreams
 from tertulia.features import Feature, Features, discover_features
 from tertulia.http.middleware import EdgeMiddleware
 from tertulia.http.problems import install_problem_handlers
@@ -59,8 +58,4 @@ def create_app(
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     async with services.running():
-        try:
-            yield
-        finally:
-            # First of all: readers that hang on would hold up the rest. They come back with their last id.
-            services.get(OpenStreams).close_all()
+        yield

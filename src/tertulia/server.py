@@ -11,7 +11,6 @@ from types import FrameType
 import uvicorn
 from typing_extensions import override
 
-from tertulia.accounts.streams import OpenStreams
 from tertulia.app import create_app
 from tertulia.clock import now
 from tertulia.data_folder import RunningServer, locked_data_folder, write_running
@@ -80,7 +79,7 @@ class TertuliaServer(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._services.get(OpenStreams).close_all()
+        self._services.stop()
         await super().shutdown(sockets)
 
 

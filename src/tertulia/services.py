@@ -16,6 +16,15 @@ class Lifecycle(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class Stoppable(Protocol):
+    """An object that takes on new work until it is told to stop."""
+
+    def stop(self) -> None:
+        """Take on no new work, and let what waits for it go. Called on all services before the first is closed."""
+        ...
+
+
 @dataclass(frozen=True)
 class Provides:
     """Contribution of a feature: how to build the service of a class. `build` may return None: it is turned off."""
@@ -42,7 +51,7 @@ class Services:
         """Return a service, building it on first use. Raises LookupError if no feature provides it or it is turned off."""
         service = self.find(kind)
         if service is None:
-            raise LookupError(f"no feature provides {kind.__name__}")
+            raise LookupError(f"{kind.__name__} is turned off, or no feature provides it")
         return service
 
     def find(self, kind: type[T]) -> T | None:
@@ -54,9 +63,10 @@ class Services:
                 circle = " → ".join(item.__name__ for item in [*self._under_way, kind])
                 raise RuntimeError(f"services need one another: {circle}")
             self._under_way.append(kind)
-            service = self._builders[kind](self)
-            self._under_way.pop()
-            self._built[kind] = service
+            try:
+                self._built[kind] = self._builders[kind](self)
+            finally:
+                self._under_way.pop()
         service_or_none: T | None = self._built[kind]
         return service_or_none
 
@@ -66,14 +76,33 @@ class Services:
             self.find(kind)
 
     def lifecycles(self) -> list[Lifecycle]:
-        """Return the services that start and close, in the order in which they start."""
-        return [service for service in self._built.values() if isinstance(service, Lifecycle)]
+        """Return the services that start and close, in the order in which they start.
+
+        Raises TypeError for a service that has only one of the two methods: it would never be closed.
+        """
+        services = [
+            service for service in self._built.values() if hasattr(service, "start") or hasattr(service, "close")
+        ]
+        for service in services:
+            if not isinstance(service, Lifecycle):
+                raise TypeError(f"{type(service).__name__} needs both start and close")
+        return services
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Start every built service. If one fails, those that were started are closed and the error is raised."""
+        """Start every built service. At the end, stop all and then close them in reverse.
+
+        If one fails to start, those that were started are closed, and the error is raised.
+        """
         async with AsyncExitStack() as stack:
             for service in self.lifecycles():
                 stack.push_async_callback(service.close)
                 await service.start()
+            stack.callback(self.stop)
             yield
+
+    def stop(self) -> None:
+        """Tell every service to take on no new work."""
+        for service in self._built.values():
+            if isinstance(service, Stoppable):
+                service.stop()

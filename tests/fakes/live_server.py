@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import uvicorn
 
-from tertulia.accounts.streams import OpenStreams
 from tertulia.app import create_app
 from tertulia.features import Feature
 from tertulia.settings import Settings
@@ -63,7 +62,7 @@ class LiveServer:
 
     def stop(self) -> None:
         if self._thread.is_alive():
-            self.app.state.services.get(OpenStreams).close_all()
+            self.app.state.services.stop()
             self._server.should_exit = True
             self._thread.join(20)
             assert not self._thread.is_alive(), "the server did not stop"

@@ -21,6 +21,13 @@ class Part:
     async def close(self) -> None:
         self.events.append(f"close {self.name}")
 
+    def stop(self) -> None:
+        self.events.append(f"stop {self.name}")
+
+
+class OnlyClose:
+    async def close(self) -> None: ...
+
 
 class First(Part): ...
 
@@ -48,22 +55,22 @@ async def run(services: Services) -> None:
 def test_services_start_after_what_they_need_and_close_in_reverse():
     events: list[str] = []
     asyncio.run(run(make_services(events)))
-    starts, closes = events[:3], events[3:]
-    assert starts == ["start first", "start second", "start third"]
-    assert closes == ["close third", "close second", "close first"]
+    assert events[:3] == ["start first", "start second", "start third"]
+    assert sorted(events[3:6]) == ["stop first", "stop second", "stop third"]  # all before the first is closed
+    assert events[6:] == ["close third", "close second", "close first"]
 
 
 @pytest.mark.parametrize(
-    ("failing", "closed"),
+    ("failing", "name", "closed"),
     [
-        (First, ["close first"]),
-        (Second, ["close second", "close first"]),
-        (Third, ["close third", "close second", "close first"]),
+        (First, "first", ["close first"]),
+        (Second, "second", ["close second", "close first"]),
+        (Third, "third", ["close third", "close second", "close first"]),
     ],
 )
-def test_a_service_that_fails_to_start_closes_itself_and_those_before_it(failing, closed):
+def test_a_service_that_fails_to_start_closes_itself_and_those_before_it(failing, name, closed):
     events: list[str] = []
-    with pytest.raises(OSError, match=r"first|second|third"):
+    with pytest.raises(OSError, match=name):
         asyncio.run(run(make_services(events, failing)))
     assert [event for event in events if event.startswith("close")] == closed
 
@@ -94,3 +101,23 @@ def test_two_features_cannot_provide_the_same_service():
     services.provide(First, lambda _: None)
     with pytest.raises(ValueError, match="First"):
         services.provide(First, lambda _: None)
+
+
+def test_a_service_that_can_close_but_not_start_is_refused():
+    services = Services()
+    services.provide(OnlyClose, lambda _: OnlyClose())
+    services.build_all()
+    with pytest.raises(TypeError, match="OnlyClose needs both"):
+        services.lifecycles()
+
+
+def test_a_builder_that_fails_is_not_taken_for_a_circle():
+    services = Services()
+
+    def fail(_: Services) -> First:
+        raise OSError("refused")
+
+    services.provide(First, fail)
+    for _ in range(2):
+        with pytest.raises(OSError, match="refused"):
+            services.get(First)

@@ -44,8 +44,8 @@ class OpenStreams:
     async def start(self) -> None:
         self._task = asyncio.create_task(self._check_forever(), name="open-streams")
 
-    def close_all(self) -> None:
-        """Close every stream, so that the process can stop. Clients reconnect with their last event id."""
+    def stop(self) -> None:
+        """Close every stream, because a reader would delay the end. Clients reconnect with their last event id."""
         for closed in self._open:
             closed.set()
 
@@ -108,4 +108,4 @@ class OpenStreams:
                 failures += 1
                 log.warning("cannot check open streams", exc_info=error)
                 if failures * CHECK_EVERY_S >= 5:
-                    self.close_all()
+                    self.stop()

@@ -82,10 +82,14 @@ class RunExecutor:
             asyncio.create_task(self._watch_forever(), name="watch-leases"),
         ]
 
-    async def close(self) -> None:
-        """Let running replies end for up to ten seconds, then store what the others have."""
+    def stop(self) -> None:
+        """Claim no more runs."""
         self._is_draining = True
         self._woken.set()
+
+    async def close(self) -> None:
+        """Let running replies end for up to ten seconds, then store what the others have."""
+        self.stop()
         if not self._loops:
             return  # it was not started
         dispatching, *others = self._loops

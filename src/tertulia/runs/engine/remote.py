@@ -5,7 +5,6 @@ tenth of a second. Each piece has its offset in the part, so a lost one leaves a
 """
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ ASK_EVERY_S = 3.0
 TELL_FOR_S = 10.0
 TELL_EVERY_S = 0.1
 PIECE = 1200  # characters: as JSON at most six bytes each, and a message must stay below 7,900
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,9 @@ class RemoteRuns:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
         bus.listen(self._on_message)
+
+    async def start(self) -> None:
+        """Do nothing: it listens from the beginning."""
 
     async def close(self) -> None:
         """Stop sending and asking. Messages that arrive later start nothing: the bus is closed after this."""
