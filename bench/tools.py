@@ -16,7 +16,7 @@ from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
 from tertulia.providers.protocol import ToolCall
-from tertulia.runs.calls.approvals import list_pending
+from tertulia.runs.calls.approvals import list_own
 from tertulia.runs.calls.life import CallOutcome, finish_execution, start_execution
 from tertulia.runs.calls.proposing import ProposedCall, record_calls
 from tertulia.runs.lease import RunRef
@@ -104,5 +104,5 @@ def _wait(engine: sa.Engine, run_ref: RunRef) -> None:
 def _list(engine: sa.Engine, actor: Actor) -> float:
     with Session(engine) as session:
         began = time.perf_counter()
-        list_pending(session, actor, limit=51)
+        list_own(session, actor, status=ToolStatus.PENDING, limit=51)
         return (time.perf_counter() - began) * 1000

@@ -45,7 +45,6 @@ from tertulia.runs.calls.approvals import (
     list_of_chat,
     list_of_message,
     list_own,
-    list_pending,
     sum_by_tool,
 )
 from tertulia.runs.calls.life import list_approved
@@ -53,7 +52,7 @@ from tertulia.runs.models import Run
 from tertulia.search.meaning.nearest import Meanings, code_of
 from tertulia.search.meaning.passages import EmbeddedPassage, newest_document, next_unembedded, store_passages
 from tertulia.search.service import Meaning, SearchFilters, search
-from tertulia.tools.models import ToolExecution
+from tertulia.tools.models import ToolExecution, ToolStatus
 from tests.factories.accounts import make_user
 from tests.factories.chats import make_chat
 
@@ -310,7 +309,7 @@ def test_tool_calls_use_their_indexes(filled: Session, alice: Actor) -> None:
     filled.commit()
     with Session(filled.get_bind()) as session:
         reads: list[Callable[[], object]] = [
-            lambda: list_pending(session, alice),
+            lambda: list_own(session, alice, status=ToolStatus.PENDING),
             lambda: list_of_chat(session, alice, ChatId(chat_id)),
             lambda: list_of_message(session, alice, chat_id, message_id),
             lambda: list_own(session, alice),

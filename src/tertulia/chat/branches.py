@@ -14,7 +14,15 @@ from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotYourMessage, 
 from tertulia.chat.events import MESSAGE
 from tertulia.chat.indexing import index_stored, index_title
 from tertulia.chat.message_files import copy_attachments, find_attachable, link_attachments
-from tertulia.chat.messages import WRITING, LockedChat, announce_message, check_hand, find_place, lock_chat
+from tertulia.chat.messages import (
+    WRITING,
+    LockedChat,
+    announce_message,
+    check_hand,
+    find_place,
+    lock_chat_of,
+    lock_place,
+)
 from tertulia.chat.models import Chat, Deleted, Message, MessageStatus
 from tertulia.chat.parts import Part, ToolCallPart, attachments_in, with_other_calls, with_other_files
 from tertulia.chat.queries import BRANCH_IDS, READABLE_CHAT, newest_leaf_below
@@ -36,7 +44,7 @@ def delete_message(session: Session, actor: Actor, message_id: MessageId) -> Non
 
     Raises MessageNotFound, NotYourMessage, and StillWriting if the message or a follower is still being written.
     """
-    chat = _locked_chat_of(session, actor, message_id)
+    _, chat = lock_place(session, actor, message_id)
     check_hand(chat, find_place(session, message_id).author_id, actor=actor)
     message = session.get_one(Message, message_id, populate_existing=True)
     # Relink deleted followers too, so that restoring them puts them in the right place.
@@ -92,7 +100,7 @@ def restore_message(session: Session, actor: Actor, message_id: MessageId) -> Me
 
     Raises MessageNotFound, NotYourMessage.
     """
-    chat = _locked_chat_of(session, actor, message_id, is_deleted=True)
+    chat = lock_chat_of(session, actor, message_id)
     message = session.get_one(Message, message_id, populate_existing=True)
     before = message.details.deleted
     check_hand(chat, message.user_id, actor=actor)
@@ -274,20 +282,6 @@ def _copy_of(original: Message, copied_id: str, chat_id: str, previous: str | No
         "created_at": original.created_at,
         "updated_at": original.updated_at,
     }
-
-
-def _locked_chat_of(session: Session, actor: Actor, message_id: MessageId, *, is_deleted: bool = False) -> LockedChat:
-    """Lock and return the chat of a message; `is_deleted` accepts a deleted message too. Raises MessageNotFound."""
-    chat_id = session.scalar(sa.select(Message.chat_id).where(Message.id == message_id))
-    if chat_id is None:
-        raise MessageNotFound
-    try:
-        chat = lock_chat(session, actor, ChatId(chat_id))
-    except ChatNotFound:  # the message is as hidden as its chat
-        raise MessageNotFound from None
-    if not is_deleted:
-        find_place(session, message_id)
-    return chat
 
 
 def _readable_chat_of(session: Session, actor: Actor, message_id: MessageId) -> Chat:

@@ -372,13 +372,26 @@ def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, wri
     index_stored(session, [message_id])
 
 
+def lock_place(session: Session, actor: Actor, message_id: MessageId) -> tuple[TreePlace, LockedChat]:
+    """Lock the chat of a message and return the place of the message in it. Raises MessageNotFound."""
+    chat = lock_chat_of(session, actor, message_id)
+    return find_place(session, message_id), chat
+
+
+def lock_chat_of(session: Session, actor: Actor, message_id: MessageId) -> LockedChat:
+    """Lock and return the chat of a message, which may be deleted. Raises MessageNotFound."""
+    chat_id = session.scalar(sa.select(Message.chat_id).where(Message.id == message_id))
+    if chat_id is None:
+        raise MessageNotFound
+    try:
+        return lock_chat(session, actor, ChatId(chat_id))
+    except ChatNotFound:  # the message is as hidden as its chat
+        raise MessageNotFound from None
+
+
 def set_context_rule(session: Session, actor: Actor, message_id: MessageId, rule: ContextRule) -> MessageRead:
     """Set whether models receive a message. Needs write access to the chat. Raises MessageNotFound, TooManyPinned."""
-    place = find_place(session, message_id)
-    try:
-        chat = lock_chat(session, actor, place.chat_id)
-    except ChatNotFound:
-        raise MessageNotFound from None
+    _, chat = lock_place(session, actor, message_id)
     if rule is ContextRule.PINNED:
         others = (Message.chat_id == chat.id, Message.context_rule == ContextRule.PINNED, Message.id != message_id)
         if (session.scalar(sa.select(sa.func.count()).where(*others)) or 0) >= MAX_PINNED:

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotAnEmoji, TooManyReactions
-from tertulia.chat.messages import LockedChat, announce_message, find_place, lock_chat
+from tertulia.chat.errors import NotAnEmoji, TooManyReactions
+from tertulia.chat.messages import announce_message, lock_place
 from tertulia.chat.models import Reaction
 from tertulia.chat.schemas import MessageRead
 from tertulia.db import insert_if_absent
@@ -26,7 +26,7 @@ def add_reaction(session: Session, actor: Actor, message_id: MessageId, emoji: s
     """Add a reaction; adding it again changes nothing. Raises NotAnEmoji, TooManyReactions, MessageNotFound."""
     if not is_emoji(emoji):
         raise NotAnEmoji
-    chat = _chat_of(session, actor, message_id)
+    _, chat = lock_place(session, actor, message_id)  # announcements stay in order
     own_count = sa.select(sa.func.count()).where(Reaction.message_id == message_id, Reaction.user_id == actor.user_id)
     if (session.scalar(own_count.where(Reaction.emoji != emoji)) or 0) >= MAX_A_PERSON:
         raise TooManyReactions(MAX_A_PERSON)
@@ -39,7 +39,7 @@ def add_reaction(session: Session, actor: Actor, message_id: MessageId, emoji: s
 def remove_reaction(session: Session, actor: Actor, message_id: MessageId, emoji: str) -> MessageRead:
     if not is_emoji(emoji):
         raise NotAnEmoji
-    chat = _chat_of(session, actor, message_id)
+    _, chat = lock_place(session, actor, message_id)  # announcements stay in order
     session.execute(
         sa.delete(Reaction).where(
             Reaction.message_id == message_id, Reaction.user_id == actor.user_id, Reaction.emoji == emoji
@@ -55,13 +55,3 @@ def is_emoji(text: str) -> bool:
     if text[-1] == _KEY:
         return text[0] in "0123456789#*" and kinds <= {"Nd", "Po", "Mn", "Me"}
     return bool(kinds & {"So", "Sm"} or text[0] in "‼⁉〰〽") and kinds <= _CATEGORIES
-
-
-def _chat_of(session: Session, actor: Actor, message_id: MessageId) -> LockedChat:
-    """Lock and return the chat of a message, so that its announcements stay in order. Raises MessageNotFound."""
-    try:
-        chat = lock_chat(session, actor, find_place(session, message_id).chat_id)
-        find_place(session, message_id)  # it may have been deleted while this waited
-        return chat
-    except ChatNotFound:
-        raise MessageNotFound from None

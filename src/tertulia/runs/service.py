@@ -12,18 +12,17 @@ from tertulia.accounts.models import User
 from tertulia.billing.counts import count_message
 from tertulia.billing.ledger import lock_payer
 from tertulia.chat.access import may_write_chat
-from tertulia.chat.errors import ChatNotFound, MessageNotFound
 from tertulia.chat.indexing import index_stored
 from tertulia.chat.messages import (
     LockedChat,
     ThreadPlace,
-    TreePlace,
     announce_message,
     append_message,
     check_hand,
     edit_in_place,
     find_place,
     lock_chat,
+    lock_place,
     post_message,
     with_files,
     written_parts,
@@ -79,7 +78,7 @@ def send_message(session: Session, actor: Actor, chat_id: ChatId, new: MessageCr
 
 def edit_message(session: Session, actor: Actor, message_id: MessageId, edit: MessageEdit, options: RunOptions) -> Sent:
     """Create a sibling with the new text, and a reply to it if a user wrote it; or change the message in place."""
-    place, chat = _locked_place(session, actor, message_id)
+    place, chat = lock_place(session, actor, message_id)
     written = with_files(session, actor, chat, written_parts(edit))
     if edit.in_place:
         check_hand(chat, place.author_id, actor=actor)
@@ -115,7 +114,7 @@ def regenerate_message(
     session: Session, actor: Actor, message_id: MessageId, request: Regenerate, options: RunOptions
 ) -> Sent:
     """Add another reply to the same message, or one for each named model. Raises NotAReply."""
-    place, chat = _locked_place(session, actor, message_id)
+    place, chat = lock_place(session, actor, message_id)
     if place.role is not MessageRole.ASSISTANT or place.previous_message_id is None:
         raise NotAReply
     choices = _choose(session, actor, chat, options.models(session, actor), wish=request, several=request.models)
@@ -126,7 +125,7 @@ def regenerate_message(
 
 def continue_message(session: Session, actor: Actor, message_id: MessageId, options: RunOptions) -> Sent:
     """Queue a run that appends to an interrupted or failed reply. Raises NothingToContinue."""
-    place, chat = _locked_place(session, actor, message_id)
+    place, chat = lock_place(session, actor, message_id)
     if place.role is not MessageRole.ASSISTANT or place.status not in (
         MessageStatus.INTERRUPTED,
         MessageStatus.ERROR,
@@ -189,15 +188,6 @@ def end_queued(session: Session, run: Run, chat_owner_id: str) -> RunRead:
     announce_message(session, chat_owner_id, MessageId(run.message_id), Operation.UPDATED)
     wake_followers(session, run.id)
     return announce_run(session, chat_owner_id, RunId(run.id), Operation.UPDATED)
-
-
-def _locked_place(session: Session, actor: Actor, message_id: MessageId) -> tuple[TreePlace, LockedChat]:
-    try:
-        chat = lock_chat(session, actor, find_place(session, message_id).chat_id)
-        # Read again: what was true before the lock may not be any more.
-        return find_place(session, message_id), chat
-    except ChatNotFound:  # the message is as hidden as its chat
-        raise MessageNotFound from None
 
 
 def _choose(

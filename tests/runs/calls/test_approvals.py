@@ -27,7 +27,7 @@ from tests.factories.tool_calls import (
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Text
 from tests.fakes.tools import Recorder
-from tests.waiting import until
+from tests.waiting import Listener, until
 
 
 def test_a_call_waits_for_approval_and_the_run_continues_with_its_result(
@@ -141,6 +141,19 @@ def test_a_decision_is_final_and_only_the_requester_decides(
     assert (late["code"], late["status_now"], late["decided_by"]) == ("already_decided", "denied", "Ana")
     assert late["decided_at"]
     assert decide(ana, call, "cancel", expect=409)["code"] == "already_decided"
+    ana.finished(sent["run"]["id"])
+
+
+def test_an_approval_that_is_remembered_in_a_chat_reaches_other_windows(
+    ana: Client, provider: ScriptedProvider
+) -> None:
+    provider.play(script_calls(Call("record", {}), Call("record", {"text": "b"})), [Text("Done."), Finish()])
+    sent = send_with_tools(ana)
+    first, second = wait_for_pending_calls(ana, 2)
+    listener = Listener(ana)
+    decide(ana, first, remember="chat")  # the run still waits, so nothing else changes the chat
+    listener.wait_for(lambda: ("chat", "updated") in listener.changes)
+    decide(ana, second)
     ana.finished(sent["run"]["id"])
 
 

@@ -207,7 +207,16 @@ def test_call_history_and_tool_usage_list_each_tool(ana: Client, provider: Scrip
         [Text("Done."), Finish()],
     )
     sent = send_with_tools(ana)
-    decide(ana, wait_for_pending_calls(ana)[0])
+    (call,) = wait_for_pending_calls(ana)
+    other_chat = ana.chat()["id"]
+    for filters, expected in (
+        ({"tool": call["tool_name"]}, 1),
+        ({"tool": "read_chat"}, 0),
+        ({"chat_id": other_chat}, 0),
+    ):
+        pending = ana.api("GET", "/tool-executions", params={"status": "pending", **filters})["items"]
+        assert len(pending) == expected, filters
+    decide(ana, call)
     ana.finished(sent["run"]["id"])
     usage = {item["tool_name"]: item for item in ana.api("GET", "/tools/usage")["items"]}
     assert (usage["record"]["calls"], usage["record"]["completed"], usage["record"]["failed"]) == (2, 1, 1)

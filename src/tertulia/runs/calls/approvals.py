@@ -18,7 +18,7 @@ from tertulia.chat.service import announce_chat, get_chat, own_chat
 from tertulia.db import wake
 from tertulia.ids import ChatId, RunId, ToolExecutionId
 from tertulia.realtime.models import Operation
-from tertulia.runs.calls.life import cancel_call, count_open, decide_pending, expire
+from tertulia.runs.calls.life import cancel_call, decide_pending, expire, has_pending
 from tertulia.runs.calls.proposing import check_edited_arguments
 from tertulia.runs.calls.reading import announce_call, check_decides, get_execution, owner_of, read_call, with_decider
 from tertulia.runs.models import Run, RunStatus
@@ -138,7 +138,7 @@ def _decided(session: Session, execution: ToolExecution) -> ToolExecutionRead:
 
 def go_on(session: Session, run_id: str, owner_id: str) -> None:
     """Queue a run that awaits approval, if none of its calls is pending any more."""
-    if count_open(session, run_id, ToolStatus.PENDING):
+    if has_pending(session, run_id):
         return
     run = session.scalars(
         sa.select(Run).where(Run.id == run_id, Run.status == RunStatus.AWAITING_APPROVAL).with_for_update()
@@ -160,6 +160,7 @@ def _remember_in_chat(session: Session, actor: Actor, chat_id: str, key: str, di
     approval = stored or ChatApproval()
     approval = approval.model_copy(update={"specific_tools": with_allowed(approval.specific_tools, key, digest)})
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=approval))
+    announce_chat(session, chat_id, Operation.UPDATED)
 
 
 def get_chat_approval(session: Session, actor: Actor, chat_id: ChatId) -> ChatApprovalRead:
@@ -221,30 +222,6 @@ def _expired() -> sa.Select[str, str | None, str]:
 # ---- lists
 
 
-def list_pending(
-    session: Session, actor: Actor, *, after: str | None = None, limit: int = 50
-) -> list[PendingToolExecution]:
-    """Return the calls in all chats that await the actor's decision or answer, oldest first."""
-    query = (
-        with_decider()
-        .add_columns(Chat.title)
-        .join(Chat, Chat.id == ToolExecution.chat_id)
-        .where(
-            ToolExecution.requested_by == actor.user_id,
-            ToolExecution.status.in_((ToolStatus.PENDING, ToolStatus.EXECUTING)),
-            sa.or_(ToolExecution.status == ToolStatus.PENDING, ToolExecution.question.is_not(None)),
-            Chat.deleted_at.is_(None),
-            may_read_chat(Chat.id, Chat.user_id),
-        )
-        .order_by(ToolExecution.id)
-        .limit(limit)
-    )
-    if after is not None:
-        query = query.where(ToolExecution.id > after)
-    rows = session.execute(query, {"actor_id": actor.user_id}).all()
-    return [{**read_call(row, name, viewer=actor.user_id), "chat_title": title} for row, name, title in rows]
-
-
 def list_of_chat(
     session: Session,
     actor: Actor,
@@ -281,10 +258,13 @@ def list_own(
     status: ToolStatus | None = None,
     tool: tuple[str | None, str] | None = None,
     chat_id: str | None = None,
-    before: str | None = None,
+    last: str | None = None,
     limit: int = 50,
 ) -> list[PendingToolExecution]:
-    """Return the calls of the actor's runs, newest first. `tool` is a server (None: built in) and a name."""
+    """Return the calls of the actor's runs, newest first. `tool` is a server (None: built in) and a name.
+
+    With status pending, return those that await a decision or an answer, oldest first.
+    """
     query = (
         with_decider()
         .add_columns(Chat.title)
@@ -294,18 +274,24 @@ def list_own(
             Chat.deleted_at.is_(None),
             may_read_chat(Chat.id, Chat.user_id),
         )
-        .order_by(ToolExecution.id.desc())
         .limit(limit)
     )
-    if status is not None:
+    if status is ToolStatus.PENDING:
+        query = query.where(
+            ToolExecution.status.in_((ToolStatus.PENDING, ToolStatus.EXECUTING)),
+            sa.or_(ToolExecution.status == ToolStatus.PENDING, ToolExecution.question.is_not(None)),
+        )
+    elif status is not None:
         query = query.where(ToolExecution.status == status)
     if tool is not None:
         server, name = tool
         query = query.where(ToolExecution.tool_name == name, ToolExecution.server.is_not_distinct_from(server))
     if chat_id is not None:
         query = query.where(ToolExecution.chat_id == chat_id)
-    if before is not None:
-        query = query.where(ToolExecution.id < before)
+    is_oldest_first = status is ToolStatus.PENDING
+    if last is not None:
+        query = query.where(ToolExecution.id > last if is_oldest_first else ToolExecution.id < last)
+    query = query.order_by(ToolExecution.id if is_oldest_first else ToolExecution.id.desc())
     rows = session.execute(query, {"actor_id": actor.user_id}).all()
     return [{**read_call(row, name, viewer=actor.user_id), "chat_title": title} for row, name, title in rows]
 

@@ -247,9 +247,9 @@ def mark_outcomes_unknown(session: Session, run_id: str, owner_id: str) -> None:
         mark_outcome_unknown(session, call_id, owner_id)
 
 
-def count_open(session: Session, run_id: str, status: ToolStatus) -> int:
-    query = sa.select(sa.func.count()).where(ToolExecution.run_id == run_id, ToolExecution.status == status)
-    return session.scalar(query) or 0
+def has_pending(session: Session, run_id: str) -> bool:
+    is_pending = (ToolExecution.run_id == run_id, ToolExecution.status == ToolStatus.PENDING)
+    return bool(session.scalar(sa.select(sa.exists().where(*is_pending))))
 
 
 def last_call(session: Session, run_id: str) -> str | None:

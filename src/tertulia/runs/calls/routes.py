@@ -98,22 +98,15 @@ async def get_own(
     """List calls of the caller's own runs, newest first; with `status=pending` those that wait, oldest first."""
     cursors = caller.service(Cursors)
     kind = f"tool-executions.{status or ''}.{tool or ''}.{chat_id or ''}"
-    last = cursors.decode_id(kind, cursor)
-
-    def read(session: Session, actor: Actor) -> list[PendingToolExecution]:
-        if status is ToolStatus.PENDING:
-            return approvals.list_pending(session, actor, after=last, limit=limit + 1)
-        return approvals.list_own(
-            session,
-            actor,
-            status=status,
-            tool=split_tool_key(tool) if tool else None,
-            chat_id=chat_id,
-            before=last,
-            limit=limit + 1,
-        )
-
-    return json_response(cursors.page(kind, await caller.read(read), limit))
+    calls = await caller.read(
+        approvals.list_own,
+        status=status,
+        tool=split_tool_key(tool) if tool else None,
+        chat_id=chat_id,
+        last=cursors.decode_id(kind, cursor),
+        limit=limit + 1,
+    )
+    return json_response(cursors.page(kind, calls, limit))
 
 
 @tool_execution_routes.add(

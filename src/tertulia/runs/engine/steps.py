@@ -21,7 +21,7 @@ from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import MessageId, RunId
 from tertulia.providers.configs import touch_config
 from tertulia.realtime.models import Operation
-from tertulia.runs.calls.life import close_calls, count_open, last_call, mark_outcomes_unknown
+from tertulia.runs.calls.life import close_calls, has_pending, last_call, mark_outcomes_unknown
 from tertulia.runs.calls.proposing import ProposedCall, record_calls
 from tertulia.runs.errors import CancelRequested
 from tertulia.runs.lease import ClaimedRun, hold_lease
@@ -128,7 +128,7 @@ def release_at_tool_calls(session: Session, run: Run, owner_id: str) -> None:
     if run.cancel_requested_at is not None:
         end_queued(session, run, owner_id)
         return
-    waits = count_open(session, run.id, ToolStatus.PENDING) > 0
+    waits = has_pending(session, run.id)
     run.status = RunStatus.AWAITING_APPROVAL if waits else RunStatus.QUEUED
     session.flush()
     announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
