@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -24,7 +23,6 @@ def create_app(
     settings: Settings,
     *,
     control_token: str | None = None,
-    web_folder: Path | None = None,
     tools: Sequence[Tool] = (),
     features: Iterable[Feature] = (),
 ) -> FastAPI:
@@ -39,7 +37,7 @@ def create_app(
     services.provide(Features, lambda _: all_features)
     services.provide(KeyRing, lambda _: open_keyring(settings.secret_keys, settings.data))
     services.provide(ControlToken, lambda _: ControlToken(control_token) if control_token else None)
-    services.provide(WebFolder, lambda _: WebFolder(web_folder))
+    services.provide(WebFolder, lambda _: WebFolder())
     for provided in all_features.contributed(Provides):
         services.provide(provided.kind, provided.build)
     services.build_all()

@@ -155,7 +155,7 @@ class Caller:
     async def command(
         self, status: int, work: Callable[Concatenate[Session, Actor, P], object], *args: P.args, **kwargs: P.kwargs
     ) -> Response:
-        """Run `work(session, actor, …)` in a write transaction and answer with its result, run_once for each Idempotency-Key."""
+        """Run `work(session, actor, …)` in a write transaction and answer with its result, once for each Idempotency-Key."""
         return await self._command(status, None, work, args, kwargs)
 
     async def command_with_secret(

@@ -110,7 +110,7 @@ def permissions_of(session: Session, actor: Actor, is_share_of: ColumnElement[bo
 def create_share(session: Session, actor: Actor, shared: ShareTarget, new: ShareCreate) -> ShareCreated:
     """Create a share and return it with its token, which is not stored. An actor grants at most their own rights.
 
-    Raises SharesTooMuch, PersonUnknown, ShareExpired.
+    Raises ShareTooWide, ShareRecipientUnknown, ShareExpired.
     """
     requested, own = new.permissions, _own_permissions(session, actor, shared)
     if not own.can_share or (requested.can_write and not own.can_write):

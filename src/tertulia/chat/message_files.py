@@ -192,11 +192,14 @@ def text_of_file(session: Session, attachment_id: str, most: int) -> str:
     return text or ""
 
 
-def texts_of_chat(session: Session, chat_id: str, most: int, characters: int = 256 * 1024) -> list[tuple[str, str]]:
+TEXT_READ = 256 * 1024  # characters of each file
+
+
+def texts_of_chat(session: Session, chat_id: str, most: int) -> list[tuple[str, str]]:
     """Return the names of a chat's newest files (at most `most`), with the beginning of their text."""
     used = sa.select(MessageAttachment.attachment_id).join(Message, Message.id == MessageAttachment.message_id)
     rows = session.execute(
-        sa.select(Attachment.file_name, sa.func.substr(BlobContent.text, 1, characters, type_=sa.Text()))
+        sa.select(Attachment.file_name, sa.func.substr(BlobContent.text, 1, TEXT_READ, type_=sa.Text()))
         .join(BlobContent, BlobContent.blob_id == Attachment.blob_id)
         .where(
             (Attachment.chat_id == chat_id) | Attachment.id.in_(used.where(Message.chat_id == chat_id)),

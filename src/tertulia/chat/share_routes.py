@@ -1,9 +1,7 @@
-"""Routes for shares of chats and for presence. Routes for strangers are in runs/shared_routes.py."""
+"""Routes for shares of chats and for presence. Routes for strangers are in links/routes.py."""
 
-from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.schemas import ShareCreate, ShareCreated, ShareRead
 from tertulia.chat import service, shares
@@ -39,10 +37,7 @@ async def post_share(caller: CommandDep, chat_id: ChatId, new: ShareCreate) -> R
 async def put_presence(caller: CallerDep, chat_id: ChatId, presence: PresenceTold) -> Response:
     """Report that the caller has the chat open. Repeat it every 15 seconds; nothing is stored."""
 
-    def find(session: Session, actor: Actor) -> tuple[str, str, str]:
-        return shares.find_presence(session, actor, chat_id)
-
-    owner_id, user_id, name = await caller.read(find)
+    owner_id, user_id, name = await caller.read(shares.find_presence, chat_id)
     await caller.service(ChangeFeed).tell_presence(
         chat_id=chat_id,
         owner_id=owner_id,

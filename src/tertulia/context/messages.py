@@ -68,7 +68,7 @@ def estimate_tokens(text: str) -> int:
     """Estimate the tokens of a text, too many rather than too few.
 
     A token has about 3.5 letters, 1.6 digits or symbols, or one non-ASCII character. The provider's counts correct the
-    estimate (runs/request/build.py).
+    estimate (runs/request/prepare.py).
     """
     encoded = text.encode("utf-8", "replace")
     symbols = len(encoded.translate(None, _WORDS))

@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 class PostgresDatabase(Database):
     dialect_name = "postgresql"
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str) -> None:
         super().__init__()
         self.url = url
         self._engine = create_async_engine(
             url.replace("postgresql://", "postgresql+asyncpg://", 1),
-            pool_size=pool_size,
+            pool_size=10,
             max_overflow=10,
             pool_timeout=10,
             pool_pre_ping=True,

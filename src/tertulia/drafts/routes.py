@@ -206,7 +206,7 @@ async def post_chat(caller: CommandDep, draft_id: DraftId) -> Response:
 
     def add(session: Session, actor: Actor) -> ChatRead:
         draft = lock_draft(session, actor, draft_id)
-        return service.add_chat(session, actor, draft, None)
+        return service.add_chat(session, actor, draft)
 
     return await caller.command(201, add)
 

@@ -113,9 +113,9 @@ def begin_chat(session: Session, draft: LockedDraft, title: str | None) -> ChatI
     return chat_id
 
 
-def add_chat(session: Session, actor: Actor, draft: LockedDraft, title: str | None) -> ChatRead:
+def add_chat(session: Session, actor: Actor, draft: LockedDraft) -> ChatRead:
     """Create another chat about a draft, and notify everyone who may read the draft."""
-    chat_id = begin_chat(session, draft, title)
+    chat_id = begin_chat(session, draft, None)
     wake(session, SHARES)  # readers of the draft may read this chat too
     announce_draft(session, draft.id, Operation.UPDATED)  # their permission for the chat is loaded later
     return get_chat(session, actor, chat_id)

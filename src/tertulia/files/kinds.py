@@ -65,7 +65,6 @@ _TEXT_BY_ENDING = {
     ".htm": "text/html",
     ".svg": "image/svg+xml",
 }
-TEXTS = frozenset({"text/plain", *_TEXT_BY_ENDING.values()})
 
 
 def kind_of(head: bytes, file_name: str) -> str:

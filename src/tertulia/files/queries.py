@@ -1,4 +1,4 @@
-"""Query files: who may read them, where they are used, and how many bytes a user has."""
+"""Query files and how many bytes a user has."""
 
 from collections.abc import Sequence
 

@@ -78,8 +78,8 @@ class LinkPreviews:
 class WebFolder(StaticFiles):
     """The folder of the built pages. Starlette's static files answer HEAD, ranges and `If-None-Match`."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder or Path(str(resources.files("tertulia"))) / "web"
+    def __init__(self) -> None:
+        self.folder = Path(str(resources.files("tertulia"))) / "web"
         super().__init__(directory=self.folder, check_dir=False)
         names = (path for path in self.folder.rglob("*") if path.is_file())
         self._names = frozenset(str(path.relative_to(self.folder)) for path in names if path.name[0] != ".")

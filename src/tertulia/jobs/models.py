@@ -1,4 +1,4 @@
-"""Tables for leases, facts about the instance, and imports."""
+"""Tables for leases and facts about the instance."""
 
 from datetime import datetime
 

@@ -52,7 +52,7 @@ class Wire:
         return await self._json("GET", address)
 
     async def post_json(self, address: str, body: object) -> Any:
-        """Post `body` as JSON, otherwise as get_json."""
+        """Post `body` as JSON. Returns and raises as `get_json` does."""
         return await self._json("POST", address, orjson.dumps(body))
 
     async def _json(self, method: str, address: str, content: bytes | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""Include a chat's drafts in prompts, and ask a model for edits of a draft."""
+"""Ask a model for edits of a draft."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -71,4 +71,4 @@ def _chat_of(session: Session, actor: Actor, draft: LockedDraft, requested_id: s
     existing_id = session.scalar(query.order_by(DraftChat.chat_id.desc()).limit(1))
     if existing_id is None and requested_id is not None:
         raise NotADraftsChat
-    return ChatId(existing_id or add_chat(session, actor, draft, None)["id"])
+    return ChatId(existing_id or add_chat(session, actor, draft)["id"])

@@ -54,7 +54,7 @@ class ClaimedRun:
 T = TypeVar("T")
 
 
-# Every run executes both at each checkpoint.
+# Every run executes it at each checkpoint.
 _RENEW = Prepared(
     sa.update(Run)
     .where(

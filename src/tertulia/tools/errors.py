@@ -100,5 +100,5 @@ class ToolSignInGone(Conflict):
 
     def __init__(self) -> None:
         super().__init__(
-            "This sign-in has ended, or was started elsewhere. Start it again at the server (Settings, Tools)."
+            "This sign-in has ended, or was started elsewhere. Start it again at the server (Settings, Tools and approvals)."
         )

@@ -1,1 +1,1 @@
-"""Compaction as pure functions: which records apply to a branch, when one is due, and what it leaves out."""
+"""Compaction: which records apply to a branch, when one is due, what it leaves out, and what a summary covers."""

@@ -1,6 +1,6 @@
 """Compactions on a branch: how they apply, when one is due, and which messages it affects.
 
-The decisions are pure functions; branch.py applies compactions and service.py records them.
+The decisions are pure functions. context/branch.py applies compactions and context/service.py records them.
 """
 
 from collections.abc import Sequence

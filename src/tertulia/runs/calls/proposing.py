@@ -52,7 +52,7 @@ class ProposedCall:
 def record_calls(session: Session, run_ref: RunRef, step: int, proposed: Sequence[ProposedCall]) -> list[ToolCallPart]:
     """Record proposed calls, each decided by the rules or left pending, and return their message parts.
 
-    Calls above a run's limit are refused, which stops a model that never ends. The run_ref holds the payer's row lock.
+    Calls above a run's limit are refused, which stops a model that never ends. The caller holds the payer's row lock.
     """
     rules = _rules_of(session, run_ref)
     spent = spent_on_tools(session, run_ref.payer_id, since=clock.now() - HOUR)

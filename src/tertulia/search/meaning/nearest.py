@@ -36,7 +36,6 @@ _CODES = sa.select(SearchPassage.id, SearchPassage.code).where(SearchPassage.cod
 class Near:
     document_id: int
     start: int  # characters into the text
-    likeness: float
 
 
 def code_of(vector: bytes) -> bytes:
@@ -164,5 +163,5 @@ def _measure(
         if likeness[index] < NEAR:
             break
         document_id, start, _ = rows[int(index)]
-        best.setdefault(document_id, Near(document_id, start, float(likeness[index])))
+        best.setdefault(document_id, Near(document_id, start))
     return list(best.values())
