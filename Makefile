@@ -25,7 +25,7 @@ test: $(DEV_STAMP) hooks web tools
 	$(BIN)/python scripts/run_tests.py
 endif
 
-coverage: $(DEV_STAMP) hooks web tools  ## Run everything and measure branch coverage, which must not fall
+coverage: $(DEV_STAMP) hooks web tools  ## Run the Python tests and measure branch coverage, which must not fall
 	@$(BIN)/python scripts/install_test_servers.py
 	$(BIN)/python scripts/run_tests.py --cov
 

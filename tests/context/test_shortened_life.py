@@ -152,7 +152,7 @@ def test_random_compactions_always_fit_and_revert_exactly(session: Session) -> N
 
 
 def test_a_truncation_that_ends_a_compression_leaves_only_what_fits(session: Session) -> None:
-    """Found by the random test: without its compression, a pinned message took the room of a later one."""
+    """Repeat what the random test found: without its compression, a pinned message took the room of a later one."""
 
     class Here(Shortened):
         pass

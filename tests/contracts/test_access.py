@@ -180,14 +180,17 @@ def test_anonymous_calls_are_refused_on_every_protected_route(server: LiveServer
     assert wrong == []
 
 
-def test_hidden_objects_look_missing_to_a_stranger(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
+@pytest.mark.parametrize("role", ["stranger", "administrator"])
+def test_hidden_objects_look_missing_to_others(
+    ana: Client, server: LiveServer, sign_in: SignIn, provider: ScriptedProvider, role: str
+) -> None:
     things = _things(ana, provider, "".join(path for _, path in WITH_IDS))
     missing = dict.fromkeys(things, "00000000-0000-7000-8000-000000000000") | {"emoji": "👍", "number": "1"}
-    stranger = sign_in("bob")
+    other = sign_in("bob") if role == "stranger" else make_admin(server, sign_in)
     wrong = []
     for method, path in WITH_IDS:
-        hidden = stranger.request(method, path.format(**things), json=_body(method, path, things))
-        absent = stranger.request(method, path.format(**missing), json=_body(method, path, missing))
+        hidden = other.request(method, path.format(**things), json=_body(method, path, things))
+        absent = other.request(method, path.format(**missing), json=_body(method, path, missing))
         is_alike = {**hidden.json(), "request_id": ""} == {**absent.json(), "request_id": ""}
         if not (hidden.status_code == absent.status_code == 404 and is_alike):
             wrong.append((method, path, hidden.text[:200], absent.text[:200]))
@@ -220,7 +223,7 @@ def test_guests_may_call_only_the_listed_routes(
     assert wrong == []
 
 
-def test_an_unknown_link_is_not_found_on_every_shared_route(server: LiveServer, ana: Client) -> None:
+def test_an_unknown_link_is_not_found_on_every_shared_route(server: LiveServer) -> None:
     things = dict.fromkeys(IDS, "00000000-0000-7000-8000-000000000000") | {"token": "s" + "x" * 43}
     with Client(server.url) as stranger:
         for method, path, access in ROUTES:

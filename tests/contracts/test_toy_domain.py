@@ -42,8 +42,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
 
 
 def test_a_new_domain_changes_at_most_three_files_outside_its_folder(changed: tuple[Path, set[str]]) -> None:
-    assert changed[1] == {"accounts/models.py", "db/migrations/versions/9999_notes.py"}
-    assert len(changed[1]) <= MAX_CHANGED_FILES
+    assert len(changed[1]) <= MAX_CHANGED_FILES, changed[1]
 
 
 def test_the_new_domain_lists_shares_searches_exports_and_updates_live(

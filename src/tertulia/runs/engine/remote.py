@@ -57,7 +57,7 @@ class RemoteRuns:
         bus.listen(self._on_message)
 
     async def start(self) -> None:
-        """Do nothing: it listens from the beginning."""
+        """Skip: the bus is listened to from the beginning."""
 
     async def close(self) -> None:
         """Stop sending and asking. Messages that arrive later start nothing: the bus is closed after this."""
