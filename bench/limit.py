@@ -48,7 +48,7 @@ def build(path: str) -> ASGIApp:
             (message, now, chat),
         )
         connection.execute(
-            "INSERT INTO change (owner_id, chat_id, topic, entity, entity_id, operation, payload, created_at) "
+            "INSERT INTO change (owner_id, shared_id, topic, entity, entity_id, operation, payload, created_at) "
             "VALUES (?, ?, 'chat', 'message', ?, 'created', ?, ?)",
             (user, chat, message, parts, now),
         )
