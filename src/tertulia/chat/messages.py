@@ -37,7 +37,7 @@ from tertulia.chat.models import (
     MessageStatus,
 )
 from tertulia.chat.parts import FilePart, ImagePart, Part, TextPart, attachments_in, flatten
-from tertulia.chat.queries import LOCK_CHAT, ONE_MESSAGE, MessageRow, newest_in_thread, read_message_row
+from tertulia.chat.queries import LOCK_CHAT, ONE_MESSAGE, newest_in_thread, read_message_row
 from tertulia.chat.schemas import MessageRead, Written
 from tertulia.chat.service import announce_chat
 from tertulia.chat.titles import title_from
@@ -414,7 +414,7 @@ def announce_message(
     """Publish a message as it is now, and its chat unless `with_chat` is false; return the message."""
     row = ONE_MESSAGE.first(session, message_id=message_id)
     assert row is not None
-    message = read_message_row(MessageRow(*row))
+    message = read_message_row(row)
     publish(
         session,
         owner_id=chat_owner_id,

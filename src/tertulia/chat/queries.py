@@ -1,6 +1,7 @@
 """Prepared read queries of chats and messages. Their cost depends on what is shown, not on what is stored."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
@@ -120,12 +121,12 @@ _CHAT_COLUMNS = (
     Chat.updated_at,
     _HEAD.role,
     sa.func.substr(_HEAD.content, 1, EXCERPT, type_=sa.Text()),
-    Chat.user_id,
     sa.select(id_list(ChatTag.tag_id))
     .join(Tag, Tag.id == ChatTag.tag_id)
     .where(ChatTag.chat_id == Chat.id, Tag.deleted_at.is_(None))
     .correlate(Chat)
     .scalar_subquery(),
+    Chat.user_id,
 )
 _WITH_HEAD = sa.select(*_CHAT_COLUMNS).outerjoin(_HEAD, _HEAD.id == Chat.head_message_id)
 
@@ -183,59 +184,57 @@ READABLE_CHAT = Prepared(
 )
 
 
-class ChatRow(NamedTuple):
-    """A row of `_CHAT_COLUMNS`, in their order."""
-
-    id: Any
-    kind: Any
-    title: Any
-    provider: Any
-    model_name: Any
-    system_prompt: Any
-    settings: Any
-    context_window_size: Any
-    visibility: Any
-    is_archived: Any
-    head_message_id: Any
-    message_count: Any
-    last_message_at: Any
-    total_tokens: Any
-    total_cost: Any
-    pinned_at: Any
-    deleted_at: Any
-    created_at: Any
-    updated_at: Any
-    head_role: Any
-    head_excerpt: Any
-    owner_id: Any
-    tag_ids: Any
-
-
-def read_chat_row(row: ChatRow) -> ChatRead:
+def read_chat_row(row: Sequence[Any]) -> ChatRead:
+    """Read the values of `_CHAT_COLUMNS`. Unpacking costs less than access by index or attribute."""
+    (
+        id_,
+        kind,
+        title,
+        provider,
+        model_name,
+        system_prompt,
+        settings,
+        context_window_size,
+        visibility,
+        is_archived,
+        head_message_id,
+        message_count,
+        last_message_at,
+        total_tokens,
+        total_cost,
+        pinned_at,
+        deleted_at,
+        created_at,
+        updated_at,
+        head_role,
+        head_excerpt,
+        tag_ids,
+        _owner_id,
+    ) = row
     last: LastMessage | None = None
-    if row.head_message_id is not None and row.head_role is not None:
-        last = {"id": row.head_message_id, "role": row.head_role, "excerpt": row.head_excerpt or ""}
+    if head_message_id is not None and head_role is not None:
+        last = {"id": head_message_id, "role": head_role, "excerpt": head_excerpt or ""}
     return {
-        "id": row.id,
-        "kind": row.kind,
-        "title": row.title,
-        "provider": row.provider,
-        "model_name": row.model_name,
-        "system_prompt": row.system_prompt,
-        "settings": _settings(row.settings),
-        "context_window_size": row.context_window_size,
-        "visibility": row.visibility,
-        "is_archived": row.is_archived,
-        "head_message_id": row.head_message_id,
-        "message_count": row.message_count,
-        "last_message_at": row.last_message_at,
-        "total_tokens": row.total_tokens,
-        "total_cost": row.total_cost,
-        "pinned_at": row.pinned_at,
-        "tag_ids": _ids(row.tag_ids) if row.tag_ids else [],
-        "deleted_at": row.deleted_at,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
+        "id": id_,
+        "kind": kind,
+        "title": title,
+        "provider": provider,
+        "model_name": model_name,
+        "system_prompt": system_prompt,
+        "settings": _settings(settings),
+        "context_window_size": context_window_size,
+        "visibility": visibility,
+        "is_archived": is_archived,
+        "head_message_id": head_message_id,
+        "message_count": message_count,
+        "last_message_at": last_message_at,
+        "total_tokens": total_tokens,
+        "total_cost": total_cost,
+        "pinned_at": pinned_at,
+        "tag_ids": _ids(tag_ids) if tag_ids else [],
+        "deleted_at": deleted_at,
+        "created_at": created_at,
+        "updated_at": updated_at,
         "last_message": last,
         "owner": None,
         "permissions": OWNER_PERMISSIONS,
@@ -425,62 +424,60 @@ ENDS_ON_BRANCH = Prepared(
 )
 
 
-class MessageRow(NamedTuple):
-    """A row of `_MESSAGE_COLUMNS`, in their order."""
-
-    id: Any
-    chat_id: Any
-    role: Any
-    content: Any
-    parts: Any
-    status: Any
-    user_id: Any
-    user_name: Any
-    previous_message_id: Any
-    parent_message_id: Any
-    thread_level: Any
-    token_count: Any
-    details: Any
-    created_at: Any
-    updated_at: Any
-    sibling_ids: Any
-    reply_count: Any
-    reactions: Any
-    imported: Any
-    context_rule: Any
-
-
-def read_message_row(row: MessageRow) -> MessageRead:
-    details = orjson.loads(row.details) if row.details != "{}" else {}
+def read_message_row(row: Sequence[Any]) -> MessageRead:
+    """Read the values of `_MESSAGE_COLUMNS`. Unpacking costs less than access by index or attribute."""
+    (
+        id_,
+        chat_id,
+        role,
+        content,
+        parts,
+        status,
+        user_id,
+        user_name,
+        previous_message_id,
+        parent_message_id,
+        thread_level,
+        token_count,
+        details,
+        created_at,
+        updated_at,
+        sibling_ids,
+        reply_count,
+        reactions,
+        imported,
+        context_rule,
+    ) = row
+    details = orjson.loads(details) if details != "{}" else {}
     return {
-        "id": row.id,
-        "chat_id": row.chat_id,
-        "role": row.role,
-        "content": row.content,
-        "parts": orjson.Fragment(row.parts),  # type: ignore[typeddict-item]
-        "status": row.status,
-        "user": {"id": row.user_id, "name": row.user_name} if row.user_id is not None else None,
+        "id": id_,
+        "chat_id": chat_id,
+        "role": role,
+        "content": content,
+        "parts": orjson.Fragment(parts),  # type: ignore[typeddict-item]
+        "status": status,
+        "user": {"id": user_id, "name": user_name} if user_id is not None else None,
         "agent_id": None,
         "provider": details.get("provider"),
         "model_name": details.get("model"),
-        "previous_message_id": row.previous_message_id,
-        "parent_message_id": row.parent_message_id,
-        "thread_level": row.thread_level,
-        "context_rule": row.context_rule,
-        "sibling_ids": _ids(row.sibling_ids) if row.sibling_ids else [],
-        "reply_count": row.reply_count,
-        "token_count": row.token_count,
+        "previous_message_id": previous_message_id,
+        "parent_message_id": parent_message_id,
+        "thread_level": thread_level,
+        "context_rule": context_rule,
+        "sibling_ids": _ids(sibling_ids) if sibling_ids else [],
+        "reply_count": reply_count,
+        "token_count": token_count,
         "usage": _usage(details.get("tokens")),
         "cost": details.get("cost"),
         "finish_reason": details.get("finish_reason"),
         "error": details.get("error"),
-        "reactions": _reactions(row.reactions) if row.reactions else [],
+        "reactions": _reactions(reactions) if reactions else [],
         "run_id": details.get("run_id"),
         "left_out": details.get("left_out") or 0,
         "edited": bool(details.get("edited")),
-        "imported": bool(row.imported),
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
+        "imported": bool(imported),
+        "created_at": created_at,
+        "updated_at": updated_at,
     }
 
 

@@ -28,8 +28,6 @@ from tertulia.chat.queries import (
     ONE_MESSAGE,
     READABLE_CHAT,
     TAGGED_CHATS,
-    ChatRow,
-    MessageRow,
     newest_in_thread,
     newest_leaf_below,
     read_chat_row,
@@ -84,7 +82,7 @@ def list_chats(
         rows = TAGGED_CHATS[after is not None].all(session, **values, tag_id=tag_id)
     else:
         rows = CHAT_LISTS[shown, after is not None].all(session, **values)
-    return [read_chat_row(ChatRow(*row)) for row in rows]
+    return [read_chat_row(row) for row in rows]
 
 
 def chat_key(chat: ChatRead) -> ChatKey:
@@ -96,12 +94,11 @@ def get_chat(session: Session, actor: Actor, chat_id: ChatId, *, in_trash: bool 
     values = ONE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     if values is None:
         raise ChatNotFound
-    row = ChatRow(*values)
-    chat = read_chat_row(row)
-    is_own = row.owner_id == actor.user_id
+    chat, owner_id = read_chat_row(values), values[-1]
+    is_own = owner_id == actor.user_id
     if chat["deleted_at"] is not None and not (in_trash and is_own):
         raise ChatNotFound
-    return chat if is_own else _as_shared(session, actor, chat, row.owner_id)
+    return chat if is_own else _as_shared(session, actor, chat, owner_id)
 
 
 def _as_shared(session: Session, actor: Actor, chat: ChatRead, owner_id: str) -> ChatRead:
@@ -217,7 +214,7 @@ def list_messages(
     if not rows:
         raise MessageNotFound
     rows = rows[:limit]
-    messages = [read_message_row(MessageRow(*row)) for row in rows]
+    messages = [read_message_row(row) for row in rows]
     older = messages[-1]["previous_message_id"]
     return messages, older
 
@@ -243,7 +240,7 @@ def _end_of_thread(session: Session, chat_id: ChatId, parent: MessageId) -> str 
 
 def get_message(session: Session, actor: Actor, message_id: MessageId) -> MessageRead:
     row = ONE_MESSAGE.first(session, message_id=message_id)
-    message = read_message_row(MessageRow(*row)) if row else None
+    message = read_message_row(row) if row else None
     if message is None or not READABLE_CHAT.first(session, chat_id=message["chat_id"], actor_id=actor.user_id):
         raise MessageNotFound
     return message
@@ -285,12 +282,11 @@ def announce_chat(session: Session, chat_id: str, operation: Operation) -> ChatR
     """Publish a chat as it is now, and return it."""
     values = CHAT_BY_ID.first(session, chat_id=chat_id)
     assert values is not None
-    row = ChatRow(*values)
-    chat = read_chat_row(row)
+    chat, owner_id = read_chat_row(values), values[-1]
     publish(
         session,
-        owner_id=row.owner_id,
-        topic=f"user:{row.owner_id}",
+        owner_id=owner_id,
+        topic=f"user:{owner_id}",
         entity=CHAT,
         entity_id=chat_id,
         operation=operation,

@@ -14,7 +14,7 @@ from tertulia.accounts.sharing import Shareable, ShareTarget
 from tertulia.chat.access import may_share_chat
 from tertulia.chat.errors import ChatNotFound, ShareTheDraft
 from tertulia.chat.models import Chat, ChatKind, Message, MessageStatus, Visibility
-from tertulia.chat.queries import BRANCH_IDS, BRANCH_PAGE, MessageRow, read_message_row
+from tertulia.chat.queries import BRANCH_IDS, BRANCH_PAGE, read_message_row
 from tertulia.chat.schemas import MessageRead, SharedChatRead, SharedMessageRead
 from tertulia.chat.service import get_chat
 from tertulia.files.models import Attachment, MessageAttachment
@@ -138,7 +138,7 @@ def list_shared_messages(
         return [], None
     rows = BRANCH_PAGE.all(session, chat_id=link.chat_id, leaf=start, links=limit)
     # Messages in threads are not part of the branch, and are not shown to strangers.
-    messages = [read_message_row(row) for row in map(MessageRow._make, rows[:limit]) if row.thread_level == 0]
+    messages = [message for message in map(read_message_row, rows[:limit]) if message["thread_level"] == 0]
     return [as_shared(message) for message in messages], messages[-1]["previous_message_id"] if messages else None
 
 
