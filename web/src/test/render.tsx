@@ -6,13 +6,15 @@ import {
   createRouter,
   RouterProvider,
 } from "@tanstack/react-router";
-import { render } from "@testing-library/react";
+import { render, screen } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { type ReactNode, Suspense } from "react";
 import type { Realtime } from "@/realtime/client";
 import type { RunEvent, Tell } from "@/realtime/protocol";
 import { RealtimeProvider } from "@/realtime/provider";
 import { ToastProvider } from "@/ui/toast";
+
+export type User = ReturnType<typeof userEvent.setup>;
 
 /** A connection whose events a test sends itself. */
 export function fakeRealtime() {
@@ -41,6 +43,18 @@ export function fakeRealtime() {
     },
     followed: () => [...runs.keys()],
   };
+}
+
+/** Choose an option from a list that opens. */
+export async function chooseOption(user: User, list: string, option: string) {
+  await user.click(await screen.findByRole("combobox", { name: list }));
+  await user.click(await screen.findByRole("option", { name: option }));
+}
+
+/** Choose an entry of a menu. */
+export async function chooseEntry(user: User, menu: string, entry: string) {
+  await user.click(await screen.findByRole("button", { name: menu }));
+  await user.click(await screen.findByRole("menuitem", { name: entry }));
 }
 
 /** Render what a page shows, inside everything that the app gives it. Links lead nowhere but are recorded in `address()`. */

@@ -1,7 +1,14 @@
 import { afterEach, expect, vi } from "vitest";
 
 type Answer = { status?: number; body?: unknown } | ((call: Call) => unknown);
-export type Call = { method: string; path: string; query: URLSearchParams; body: unknown; headers: Headers };
+export type Call = {
+  method: string;
+  path: string;
+  query: URLSearchParams;
+  body: unknown;
+  headers: Headers;
+  keepalive: boolean;
+};
 
 /** A problem document as the server answers it. */
 export function problem(status: number, code: string, detail: string, more: object = {}) {
@@ -32,6 +39,7 @@ export function fakeServer(routes: Record<string, Answer | object | null>) {
       query: url.searchParams,
       body: typeof init.body === "string" ? JSON.parse(init.body) : undefined,
       headers: new Headers(init.headers),
+      keepalive: init.keepalive ?? false,
     };
     calls.push(call);
     const name = `${call.method} ${call.path}`;
@@ -66,3 +74,57 @@ function respond(answer: unknown): Response {
 }
 
 export const page = <T>(items: T[], next_cursor: string | null = null) => ({ items, next_cursor });
+
+/** An upload that the page has begun: how far it is and how it ends is decided by the test. */
+export type Upload = {
+  path: string;
+  file: File;
+  isAborted: boolean;
+  progress: (share: number) => void;
+  answer: (status: number, body: unknown) => void;
+  fail: () => void;
+};
+
+/** Take the place of XMLHttpRequest, by which files are sent. */
+export function fakeUploads(): Upload[] {
+  const uploads: Upload[] = [];
+  vi.stubGlobal(
+    "XMLHttpRequest",
+    class {
+      path = "";
+      status = 0;
+      responseText = "";
+      upload: { onprogress?: (event: object) => void } = {};
+      onload = () => {};
+      onerror = () => {};
+      onabort = () => {};
+      current: Upload | undefined;
+      open(_: string, address: string) {
+        this.path = address.replace("/api/v1", "");
+      }
+      setRequestHeader() {}
+      abort() {
+        if (this.current) this.current.isAborted = true;
+        this.onabort();
+      }
+      send(form: FormData) {
+        const file = form.get("file") as File;
+        this.current = {
+          path: this.path,
+          file,
+          isAborted: false,
+          progress: (share) =>
+            this.upload.onprogress?.({ lengthComputable: true, loaded: share * file.size, total: file.size }),
+          answer: (status, body) => {
+            this.status = status;
+            this.responseText = typeof body === "string" ? body : JSON.stringify(body);
+            this.onload();
+          },
+          fail: () => this.onerror(),
+        };
+        uploads.push(this.current);
+      }
+    },
+  );
+  return uploads;
+}

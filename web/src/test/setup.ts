@@ -14,15 +14,15 @@ Element.prototype.scrollTo ??= () => undefined;
 window.scrollTo = () => undefined;
 Element.prototype.getAnimations ??= () => [];
 
-/** Whether a media query matches: a wide screen with a mouse. A test may replace it. */
-beforeEach(() => {
-  vi.stubGlobal("matchMedia", (media: string) => ({
-    media,
-    matches: /min-width|pointer: fine/.test(media),
-    addEventListener: () => undefined,
-    removeEventListener: () => undefined,
-  }));
+/** Answer media queries as a wide screen with a mouse does. A test may replace it. */
+const matchMedia = (media: string) => ({
+  media,
+  matches: /min-width|pointer: fine/.test(media),
+  addEventListener: () => undefined,
+  removeEventListener: () => undefined,
 });
+globalThis.matchMedia = matchMedia as unknown as typeof globalThis.matchMedia; // some modules ask when they load
+beforeEach(() => void vi.stubGlobal("matchMedia", matchMedia));
 
 afterEach(() => {
   cleanup();

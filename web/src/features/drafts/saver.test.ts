@@ -357,6 +357,7 @@ describe("leaving the page", () => {
     saver.close();
     await vi.advanceTimersByTimeAsync(0);
     expect(server.calls.map((call) => `${call.method} ${call.path}`)).toEqual([WORKING_COPY, VERSIONS]);
+    expect(server.calls[0]?.keepalive).toBe(true);
     expect(told).toHaveLength(before); // nobody looks any more
   });
 

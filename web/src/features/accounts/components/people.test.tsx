@@ -1,11 +1,14 @@
 import { screen, waitFor } from "@testing-library/react";
 import { describe, expect, it } from "vitest";
+import type { Schemas } from "@/api/client";
 import { renderApp } from "@/test/render";
 import { type Call, fakeServer, problem } from "@/test/server";
 import { People } from "./people";
 
-const ADA = { id: "u1", username: "ada", name: "Ada", email: null, role: "admin", status: "active" };
-const BOB = {
+type Person = Pick<Schemas["UserRead"], "id" | "username" | "name" | "email" | "role" | "status">;
+
+const ADA: Person = { id: "u1", username: "ada", name: "Ada", email: null, role: "admin", status: "active" };
+const BOB: Person = {
   id: "u2",
   username: "bob",
   name: "Bob",
@@ -28,7 +31,7 @@ function open() {
     "PATCH /users/u2": change,
     "POST /users": (call: Call) => {
       const user = { ...BOB, email: null, id: "u3", ...(call.body as object) };
-      users = [...users, user as typeof BOB];
+      users = [...users, user];
       return user;
     },
   });

@@ -4,7 +4,7 @@ import type { Schemas } from "@/api/client";
 import { makeCall } from "@/test/factories";
 import { renderApp } from "@/test/render";
 import { fakeServer, page, problem } from "@/test/server";
-import { callsQuery, pendingQuery } from "../queries";
+import { pendingQuery } from "../queries";
 import { CallCard, ToolCallCard } from "./tool-card";
 
 const APPROVE = "POST /tool-executions/t1/approve";
@@ -102,18 +102,21 @@ describe("a call that waits", () => {
   });
 
   it("says what was decided elsewhere when another window was first", async () => {
-    const view = show(
-      {},
-      {
-        [APPROVE]: problem(409, "already_decided", "You refused it on another device."),
-        "GET /messages/m1/tool-executions": page([makeCall({ status: "denied" })]),
-        "GET /tool-executions": page([]),
+    let call = makeCall();
+    const server = fakeServer({
+      "GET /tools": page([tool]),
+      "GET /messages/m1/tool-executions": () => page([call]),
+      [APPROVE]: () => {
+        call = makeCall({ status: "denied" });
+        return problem(409, "already_decided", "You refused it on another device.");
       },
-    );
-    view.client.setQueryData(callsQuery("m1").queryKey, [view.call]);
-    await view.user.click(await screen.findByRole("button", { name: "Approve once" }));
-    expect((await screen.findByRole("alert")).textContent).toBe("You refused it on another device.");
-    expect(screen.getByRole("button", { name: "Approve once" })).toHaveProperty("disabled", false);
+    });
+    const part = { tool_execution_id: call.id, tool_name: "calculate" };
+    const { user } = renderApp(<ToolCallCard part={part} messageId="m1" meId="me" />);
+    await user.click(await screen.findByRole("button", { name: "Approve once" }));
+    await screen.findByText("Refused");
+    expect(screen.queryByRole("button", { name: "Approve once" })).toBeNull();
+    expect(server.calls.filter((one) => one.path === "/messages/m1/tool-executions")).toHaveLength(2);
   });
 });
 

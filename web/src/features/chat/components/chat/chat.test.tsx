@@ -251,7 +251,7 @@ describe("writing", () => {
     expect(view.server.bodies("POST /chats/c1/messages")).toHaveLength(1);
   });
 
-  it("is refused to readers, with a way to go on", async () => {
+  it("is refused to readers, and says so", async () => {
     show({ chat: { permissions: { can_read: true, can_write: false, can_share: false } } });
     expect(await screen.findByText(/You may read this chat/)).toBeTruthy();
     expect(screen.queryByRole("textbox")).toBeNull();
@@ -331,14 +331,25 @@ describe("panels and dialogs", () => {
   });
 
   it("draw the map of the chat", async () => {
-    const view = show({ routes: { "GET /chats/c1/tree": problem(503, "storage_unavailable", "Not now.") } });
+    const end = {
+      id: "m1",
+      role: "user",
+      excerpt: "Why does bread rise?",
+      model_name: null,
+      created_at: "2026-11-22T12:00:00Z",
+    };
+    const segments = [{ first: end, last: end, message_count: 3, follows: null }];
+    const view = show({ routes: { "GET /chats/c1/tree": { segments } } });
     await view.user.click(await screen.findByRole("button", { name: "Map of the chat" }));
-    expect(await screen.findByRole("dialog")).toBeTruthy();
+    expect((await screen.findByRole("list", { name: "Branches" })).textContent).toContain("3 messages");
   });
 
   it("change the settings of the chat", async () => {
     const view = show({ routes: { "PATCH /chats/c1": makeChat({ title: "Cake" }) } });
     await view.user.click(await screen.findByRole("button", { name: "Chat settings" }));
-    expect(await screen.findByRole("dialog")).toBeTruthy();
+    await view.user.type(await screen.findByLabelText("Temperature"), "0.5");
+    await view.user.click(screen.getByRole("button", { name: "Save" }));
+    await waitFor(() => expect(screen.queryByRole("dialog")).toBeNull());
+    expect(view.server.bodies("PATCH /chats/c1")[0]).toMatchObject({ settings: { temperature: 0.5 } });
   });
 });
