@@ -15,9 +15,9 @@ FORBIDDEN = re.compile(
     r"|of its own|goes by|stands?(?![- ]?alone)|leave to read|made shorter)\b"
 )
 VAGUE_NAMES = {"one", "found", "made", "given", "told", "came", "asked", "gone", "begun"}
+CODE = re.compile(r"(?s:/\*.*?\*/)|(?<!\S)//.*|(\S)")  # a comment of TypeScript or CSS, or a character of code
 ADR_SECTIONS = ("Status", "Context", "Decision", "Consequences", "Alternatives", "Check")
-# Files that quote the forbidden words or facts of the five sources.
-QUOTES = ("check_prose.py", "test_check_prose.py", "plain-english.md", "conformance.md")
+QUOTES = ("check_prose.py", "test_check_prose.py", "plain-english.md", "conformance.md")  # files that quote the words
 MAX_SENTENCE_WORDS, MAX_SUBJECT = 30, 72
 SUBJECT = re.compile(r"(Merge |Revert |fixup! |[a-z][a-z0-9/_-]*: [A-Z])")
 
@@ -31,23 +31,25 @@ def check_python(source: str) -> Iterator[tuple[int, str]]:
             first = re.match(r"[\w-]+", ast.get_docstring(node) or "return")
             if first is None or first[0].lower() not in VERBS:
                 yield node.lineno, f"the docstring of {node.name} does not begin with a verb of scripts/prose_verbs.txt"
-        if isinstance(node, ast.arg) and node.arg in VAGUE_NAMES:
-            yield node.lineno, f"the name '{node.arg}' says nothing; use the noun"
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in VAGUE_NAMES:
-            yield node.lineno, f"the name '{node.id}' says nothing; use the noun"
+        name = "" if isinstance(getattr(node, "ctx", None), ast.Load) else getattr(node, "arg", getattr(node, "id", ""))
+        if isinstance(node, ast.arg | ast.Name) and name in VAGUE_NAMES:
+            yield node.lineno, f"the name '{name}' says nothing; use the noun"
 
 
-def check_markdown(source: str, *, is_adr: bool = False) -> Iterator[tuple[int, str]]:
+def check_markdown(source: str) -> Iterator[tuple[int, str]]:
     text = re.sub(r"```.*?```", lambda block: "\n" * block[0].count("\n"), source, flags=re.DOTALL)
-    for number, line in enumerate(text.splitlines(), 1):
-        yield from _forbidden(line, number)
+    yield from _forbidden(text)
     for block in re.finditer(r"(?:^(?![|#]).+\n?)+", text, re.MULTILINE):
         for sentence in re.split(r"(?<=[.!?:;])\s+|\n\s*(?:[-*]|\d+\.)\s", re.sub(r"`[^`]*`", "x", block[0])):
             if (words := len(sentence.split())) > MAX_SENTENCE_WORDS:
                 yield text[: block.start()].count("\n") + 1, f"a sentence of {words} words: {sentence.strip()[:60]} …"
-    if is_adr:
+    if re.match(r"# \d+\. ", text):  # a decision record
         headings = re.findall(r"^## (\w+)", text, re.MULTILINE)
         yield from ((1, f"no section '{name}'") for name in ADR_SECTIONS if name not in headings)
+
+
+def check_typescript(source: str) -> Iterator[tuple[int, str]]:
+    yield from _forbidden(CODE.sub(lambda match: " " if match[1] else match[0], source))
 
 
 def check_subject(subject: str) -> Iterator[tuple[int, str]]:
@@ -55,7 +57,7 @@ def check_subject(subject: str) -> Iterator[tuple[int, str]]:
         yield 1, f"write `area: Imperative summary`, at most {MAX_SUBJECT} characters: {subject}"
 
 
-def _forbidden(text: str, line: int) -> Iterator[tuple[int, str]]:
+def _forbidden(text: str, line: int = 1) -> Iterator[tuple[int, str]]:
     for match in FORBIDDEN.finditer(text):
         yield line + text[: match.start()].count("\n"), f"'{match[0]}': see docs/internal/plain-english.md"
 
@@ -64,14 +66,12 @@ def main(arguments: list[str]) -> bool:
     if arguments[:1] == ["--commit"]:
         problems = [(Path(arguments[1]), *p) for p in check_subject(Path(arguments[1]).read_text().split("\n")[0])]
     else:
-        command = ["git", "ls-files", "*.py", "*.md"]
+        command, problems = ["git", "ls-files", "*.py", "*.md", "*.ts", "*.tsx", "*.css"], []
         names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-        problems = []
         for path in map(Path, arguments or names):
             if "migrations/versions" not in str(path) and path.name not in QUOTES:
-                source, is_adr = (ROOT / path).read_text(encoding="utf-8"), "adr" in path.parts
-                check = check_python(source) if path.suffix == ".py" else check_markdown(source, is_adr=is_adr)
-                problems += [(path, *problem) for problem in check]
+                check = {".py": check_python, ".md": check_markdown}.get(path.suffix, check_typescript)
+                problems += [(path, *problem) for problem in check((ROOT / path).read_text(encoding="utf-8"))]
     print(*(f"{path}:{line}: {problem}" for path, line, problem in problems), sep="\n", file=sys.stderr)
     return bool(problems)
 

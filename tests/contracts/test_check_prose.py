@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from check_prose import check_markdown, check_python, check_subject
+from check_prose import check_markdown, check_python, check_subject, check_typescript
 
 SCRIPT = Path(__file__).parents[2] / "scripts/check_prose.py"
 
@@ -45,7 +45,22 @@ def test_code_blocks_tables_and_headings_are_not_sentences() -> None:
 
 def test_each_missing_section_of_a_decision_record_is_reported() -> None:
     source = "# 1. Title\n\n## Status\n\n## Context\n\n## Decision\n\n## Consequences\n\n## Check\n"
-    assert [problem for _, problem in check_markdown(source, is_adr=True)] == ["no section 'Alternatives'"]
+    assert [problem for _, problem in check_markdown(source)] == ["no section 'Alternatives'"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["const a = 1;\n// whoever reads\n", "/**\n * For nobody.\n */\n", "\n<p>{/* stands here */}</p>\n"],
+)
+def test_a_comment_of_the_web_with_a_problem_is_reported_with_its_line(source: str) -> None:
+    assert [number for number, _ in check_typescript(source)] == [2]
+
+
+def test_text_of_the_web_outside_comments_is_not_reported() -> None:
+    assert (
+        list(check_typescript('const words = "Nobody is here"; // empty\nconst url = "https://nobody.example";\n'))
+        == []
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,14 @@ import type { components } from "./generated/schema";
 export type Schemas = components["schemas"];
 export type Problem = Schemas["Problem"];
 
-/** A failure that the server told in words; `code` is stable, `message` is for people. */
+/** An error answer of the server. `code` is stable, `message` is for people. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,
     readonly code: string,
     message: string,
     readonly fieldErrors: { field: string; message: string }[] = [],
-    /** Everything that the server told of it. */
+    /** The whole problem document. */
     readonly told: Readonly<Record<string, unknown>> = {},
   ) {
     super(message);
@@ -21,7 +21,7 @@ export class ApiError extends Error {
   }
 }
 
-/** The server did not answer at all. */
+/** The server could not be reached. */
 export class OfflineError extends Error {
   constructor() {
     super("The server cannot be reached. What you typed is kept; try again when you are back.");
@@ -33,18 +33,18 @@ type Options = {
   query?: Record<string, string | undefined>;
   key?: string;
   ifMatch?: string;
-  /** The call goes on when the page is left. */
+  /** The call continues after the page is left. */
   keepalive?: boolean;
   signal?: AbortSignal;
 };
 
-/** Asks the person for the password; whether it was given and is right. Set once by the shell. */
+/** Ask for the password and return whether it was entered and is right. The shell sets this once. */
 let confirm: () => Promise<boolean> = async () => false;
 export function setConfirmer(ask: () => Promise<boolean>): void {
   confirm = ask;
 }
 
-/** Call the server. What is dear asks for the password first, once, and then goes on as if nothing had been. */
+/** Call the server. A sensitive call asks for the password once and then continues. */
 export async function api<T>(method: string, path: string, options: Options = {}): Promise<T> {
   try {
     return await call<T>(method, path, options);

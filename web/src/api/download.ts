@@ -1,6 +1,6 @@
 import { ApiError, OfflineError } from "./client";
 
-/** Fetch a file and hand it to the browser to be saved; what goes wrong is told, and the page stays. */
+/** Fetch a file and let the browser save it. Errors are shown, and the page stays. */
 export async function downloadFile(path: string): Promise<void> {
   const answer = await fetch(`/api/v1${path}`).catch(() => {
     throw new OfflineError();

@@ -2,7 +2,7 @@ import { ApiError, OfflineError, type Schemas } from "./client";
 
 export const MAX_FILE_BYTES = 100 * 1024 * 1024;
 
-/** Send one file, with how far it has come; `signal` ends it. It is told before the upload begins when it is too large. */
+/** Upload one file with progress; `signal` aborts it. A file that is too large is refused before the upload begins. */
 export function sendFile<T = Schemas["AttachmentRead"]>(
   path: string,
   file: File,
@@ -15,7 +15,7 @@ export function sendFile<T = Schemas["AttachmentRead"]>(
     );
   if (file.size === 0) return Promise.reject(new ApiError(422, "file_empty", `${file.name} is empty.`));
   return new Promise((resolve, reject) => {
-    // fetch does not tell how much of a body has been sent.
+    // fetch does not report upload progress.
     const request = new XMLHttpRequest();
     request.open("POST", `/api/v1${path}`);
     request.setRequestHeader("X-Tertulia", "1");

@@ -1,6 +1,6 @@
 import { ApiError, OfflineError } from "./client";
 
-/** What to tell a person about a failure of any kind. */
+/** Return the message to show for any error. */
 export function wordsFor(error: unknown): string {
   return error instanceof ApiError || error instanceof OfflineError
     ? error.message

@@ -21,7 +21,7 @@ class Catch extends Component<Props, { error: Error | undefined }> {
   render() {
     const { error } = this.state;
     if (!error) return this.props.children;
-    // An address that cannot be right leads nowhere either.
+    // An invalid address is not found either.
     if (error instanceof ApiError && (error.status === 404 || error.status === 422))
       return (
         <Empty title="There is nothing here">
@@ -43,7 +43,7 @@ class Catch extends Component<Props, { error: Error | undefined }> {
   }
 }
 
-/** What fails within a page is told in its place; going elsewhere leaves it behind. */
+/** Show an error of a page in its place. Navigation clears it. */
 export function Boundary({ children }: { children: ReactNode }) {
   const { reset } = useQueryErrorResetBoundary();
   return (

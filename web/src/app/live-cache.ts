@@ -21,7 +21,7 @@ const HANDLERS: ChangeHandlers<Entity> = {
   ...transferChanges,
 };
 
-/** Apply the event stream to everything that is loaded, from before the first request. */
+/** Apply the event stream to all loaded data, starting before the first request. */
 export function keepLive(client: QueryClient, realtime: Pick<Realtime, "listen">): void {
   const overtake = refetchOvertaken(client);
   realtime.listen((message: Tell) => {

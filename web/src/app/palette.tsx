@@ -27,12 +27,12 @@ import { showTheme } from "./theme";
 type Entry = { key: string; label: string; note?: string; icon: ReactNode; run: () => void };
 const icon = { size: 16, strokeWidth: 1.5, "aria-hidden": true } as const;
 const SHOWN = 8; // chats
-const PAUSE_MS = 120; // of typing, before chats are asked for
+const PAUSE_MS = 120; // after the last key, before chats are searched
 
-/** Ctrl or Cmd and K: to any chat, any page, any action, from the keyboard. */
+/** The command palette (Ctrl or Cmd and K): chats, pages and actions from the keyboard. */
 export function Palette({ onClose, showShortcuts }: { onClose: () => void; showShortcuts: () => void }) {
   const [typed, setTyped] = useState("");
-  const [key, setKey] = useState<string>(); // of the entry that is chosen, wherever it moves as others come
+  const [key, setKey] = useState<string>(); // key of the chosen entry, which stays chosen when other entries arrive
   const listId = useId();
   const entries = useEntries(typed, showShortcuts);
   const chosen = Math.max(
@@ -118,7 +118,7 @@ function useEntries(typed: string, showShortcuts: () => void): Entry[] {
     return () => clearTimeout(timer);
   }, [typed]);
   const found = useQuery(titlesQuery(asked));
-  // Chats of what was typed before are not offered: Enter would open one that nobody asked for.
+  // Hide results of an earlier text: Enter would open a chat that does not match.
   const titles = asked === typed.trim() ? (found.data ?? []) : [];
   const go =
     (to: "/" | "/settings" | "/settings/providers" | "/settings/usage" | "/settings/security") => () =>

@@ -6,7 +6,7 @@ import { NotFoundPage } from "@/routes/not-found-page";
 import { StoredChatsPage } from "@/routes/stored-chats-page";
 import { Shell } from "./shell";
 
-// What is not a chat comes when it is asked for first.
+// Pages other than the chat are loaded when they are first opened.
 const FilesPage = lazy(() => import("@/routes/files-page").then((made) => ({ default: made.FilesPage })));
 const SearchPage = lazy(() => import("@/routes/search-page").then((made) => ({ default: made.SearchPage })));
 const SharedPage = lazy(() => import("@/routes/shared-page").then((made) => ({ default: made.SharedPage })));
@@ -27,7 +27,7 @@ const DataPage = lazy(() => settings().then((made) => ({ default: made.DataPage 
 const PeoplePage = lazy(() => settings().then((made) => ({ default: made.PeoplePage })));
 
 const topRoute = createRootRoute({ component: Outlet, notFoundComponent: NotFoundPage });
-/** Everything that one sees signed in; beside it are the pages for strangers. */
+/** All pages that need a sign-in. */
 const rootRoute = createRoute({ getParentRoute: () => topRoute, id: "own", component: Shell });
 const sharedRoute = createRoute({
   getParentRoute: () => topRoute,
@@ -68,7 +68,7 @@ const allChatsRoute = createRoute({
 const searchRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: "/search",
-  // A number that is typed comes back as one.
+  // The router parses digits as a number.
   validateSearch: (search): { q?: string; chat?: string } => ({
     ...(search.q === undefined ? {} : { q: String(search.q) }),
     ...(typeof search.chat === "string" ? { chat: search.chat } : {}),

@@ -17,7 +17,7 @@ import { SideBar } from "./side-bar";
 import { showTheme } from "./theme";
 import { useFinishedNotice } from "./use-finished-notice";
 
-/** Who is here decides what is shown; the address stays, so that one comes back to where one was. */
+/** Show the pages or the sign-in form. The address stays, so signing in leads back to it. */
 export function Shell() {
   const client = useQueryClient();
   const realtime = useRealtime();
@@ -25,7 +25,7 @@ export function Shell() {
   const isStranger = me.error instanceof ApiError && me.error.status === 401;
   const setup = useQuery({ ...setupQuery, enabled: isStranger });
   const enter = (user: typeof me.data) => {
-    // What is loaded may be of somebody who sat here before.
+    // The cache may hold data of another user.
     client.removeQueries({ predicate: (query) => query.queryKey[0] !== "me" });
     client.setQueryData(meQuery.queryKey, user);
     realtime.restart();
@@ -55,7 +55,7 @@ export function Shell() {
   return <div className="h-full" aria-busy="true" />;
 }
 
-/** Side bar and page, with everything kept live. */
+/** Side bar and page, with live updates. */
 function Rooms() {
   const [isMenuOpen, setMenuOpen] = useState(false);
   useFinishedNotice();
@@ -103,7 +103,7 @@ function Rooms() {
   );
 }
 
-/** Keys that work everywhere; a letter alone only where nobody is writing. */
+/** Global shortcuts. Single letters work only outside text fields. */
 function useKeys(open: (what: "palette" | "shortcuts") => void): void {
   const navigate = useNavigate();
   useEffect(() => {

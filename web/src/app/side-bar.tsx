@@ -50,7 +50,7 @@ export function SideBar({ onOpen }: { onOpen?: () => void }) {
   );
 }
 
-/** Shown while something waits for a decision. */
+/** Shown while a tool call awaits a decision. */
 function Approvals({ onOpen }: { onOpen?: () => void }) {
   const { data: waiting = [] } = useQuery(pendingQuery);
   if (waiting.length === 0) return null;

@@ -3,7 +3,7 @@ const KEY = "tertulia.theme";
 const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
 let chosen: Theme = "system";
 
-/** The theme of the last visit, so that the page does not flash in the other one before the person is known. */
+/** The theme of the last visit, so that the page does not flash before the user is loaded. */
 export function rememberedTheme(): Theme {
   const kept = localStorage.getItem(KEY);
   return kept === "light" || kept === "dark" ? kept : "system";

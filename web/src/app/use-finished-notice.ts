@@ -6,7 +6,7 @@ import { getCall } from "@/features/tools";
 import type { ChangeEvent } from "@/realtime/protocol";
 import { useRealtime } from "@/realtime/provider";
 
-/** A reply that ends, and a tool that waits, while the window is hidden: told by the title, and by the system if the person wants that. */
+/** Announce finished replies and pending tool calls while the window is hidden: in the title, and by notifications if wanted. */
 export function useFinishedNotice(): void {
   const realtime = useRealtime();
   const client = useQueryClient();
@@ -36,7 +36,7 @@ export function useFinishedNotice(): void {
   }, [realtime, client, navigate]);
 }
 
-/** What of a change is worth saying to somebody who looks elsewhere. */
+/** Return what to announce about a change, if anything. */
 async function newsOf(
   change: ChangeEvent,
   meId: string | undefined,
@@ -47,9 +47,9 @@ async function newsOf(
       return { words: "A reply is finished.", chatId: run.chat_id };
   }
   if (change.entity === "tool_execution") {
-    // Of a call in another's chat it is told that there is one: what it is, one asks for oneself.
+    // In another user's chat the change has no details, so they are fetched.
     const call = change.payload ?? (await getCall(change.entity_id).catch(() => null));
-    if (call?.requested_by !== meId) return undefined; // another decides about it
+    if (call?.requested_by !== meId) return undefined; // another user decides about it
     if (call?.status === "pending")
       return { words: `${call.tool_name} waits for your decision.`, chatId: call.chat_id };
     if (call?.question) return { words: `${call.tool_name} asks you something.`, chatId: call.chat_id };

@@ -1,4 +1,4 @@
-/** The language that dates and numbers are written in: the person's choice, else the browser's. */
+/** The language of dates and numbers: the user's choice, otherwise the browser's. */
 let language: string | undefined;
 
 export function setLanguage(chosen: string | null | undefined): void {
@@ -15,7 +15,7 @@ function startOfDay(moment: Date): number {
   return new Date(moment.getFullYear(), moment.getMonth(), moment.getDate()).getTime();
 }
 
-/** The heading under which a chat stands in the side bar. */
+/** Return the heading of a chat in the side bar. */
 export function dayGroup(moment: string, now: Date = new Date()): string {
   const days = Math.round((startOfDay(now) - startOfDay(new Date(moment))) / DAY);
   if (days <= 0) return "Today";
@@ -43,7 +43,7 @@ export function wholeNumber(value: number): string {
   return value.toLocaleString(language);
 }
 
-/** A day as the usage gives it, `2026-11-22`, in few letters. */
+/** Return a short form of a day such as `2026-11-22`. */
 export function shortDay(day: string): string {
   return new Date(`${day}T00:00`).toLocaleDateString(language, { day: "numeric", month: "short" });
 }

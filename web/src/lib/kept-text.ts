@@ -1,12 +1,12 @@
 const PREFIX = "tertulia.typed.";
 let person = "";
 
-/** From here on it is this person who types: what another typed at the same device is not theirs to see. */
+/** Set the current user. Stored text of other users of this browser is not shown. */
 export function keepFor(userId: string): void {
   person = userId;
 }
 
-/** What somebody typed and has not sent: kept for each place over reloads, crashes and signing in again. */
+/** Unsent text of each place, kept over reloads, crashes and sign-ins. */
 export function readKeptText(place: string): string {
   try {
     return localStorage.getItem(keyOf(place)) ?? "";
@@ -20,7 +20,7 @@ export function keepText(place: string, text: string): void {
     if (text) localStorage.setItem(keyOf(place), text);
     else localStorage.removeItem(keyOf(place));
   } catch {
-    // Storage is full or turned off: the text is still in the box, which is all that can be done.
+    // Storage is full or turned off: the text is only in the box.
   }
 }
 

@@ -1,6 +1,6 @@
 const SCHEMES = new Set(["http:", "https:", "mailto:"]);
 
-/** A link that may be followed, with the host to show; nothing for any other scheme, or for what is no address. */
+/** Return a link and its host, or undefined for other schemes and invalid addresses. */
 export function allowedLink(href: string | undefined): { href: string; host: string } | undefined {
   if (!href) return undefined;
   try {

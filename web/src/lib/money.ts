@@ -1,6 +1,6 @@
 import { languageOf } from "./dates";
 
-/** Dollars as a person reads them: cents where there are cents, and as many places as a small amount needs. */
+/** Format dollars: two decimals, or as many as a small amount needs. */
 export function dollars(amount: string | number): string {
   const value = Number(amount);
   const places = value === 0 || value >= 0.995 ? 2 : value >= 0.01 ? 3 : 6;

@@ -2,7 +2,7 @@ import { languageOf } from "./dates";
 
 const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte"] as const;
 
-/** A number of bytes in the unit that keeps it short. */
+/** Format a number of bytes in the unit that keeps it short. */
 export function fileSize(bytes: number): string {
   let value = bytes;
   let unit = 0;

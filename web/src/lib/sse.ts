@@ -1,6 +1,6 @@
 export type SseEvent = { id: string | undefined; event: string; data: string };
 
-/** Reads server-sent events out of text that comes in pieces of any size. */
+/** Parses server-sent events from chunks of any size. */
 export class SseParser {
   #rest = "";
   #id: string | undefined;

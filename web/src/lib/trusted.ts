@@ -1,7 +1,7 @@
 type Policy = { createScriptURL: (url: string) => string };
 type Factory = { createPolicy: (name: string, rules: Policy) => Policy };
 
-/** The page's one Trusted Types policy lets nothing through but the addresses of our own workers. */
+/** The page's only Trusted Types policy. It allows only the addresses of own workers. */
 const ours: Policy = {
   createScriptURL: (url) => {
     if (new URL(url, location.href).origin !== location.origin) throw new TypeError("not a worker of ours");

@@ -3,7 +3,7 @@ import { connectByLeader } from "./leader";
 import type { Ask, Connection, RunEvent, Tell } from "./protocol";
 import sharedWorkerUrl from "./shared-worker.ts?sharedworker&url";
 
-/** The page's end of the one connection: hands events to whoever listens. */
+/** The page's side of the shared connection. Passes events to listeners. */
 export class Realtime {
   #ask: (ask: Ask) => void;
   #listeners = new Set<(message: Tell) => void>();
@@ -20,7 +20,7 @@ export class Realtime {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Every event of a run, from its beginning. */
+  /** Follow all events of a run from its beginning. */
   follow(runId: string, listener: (event: RunEvent) => void): () => void {
     const listeners = this.#runs.get(runId) ?? new Set();
     listeners.add(listener);
@@ -51,7 +51,7 @@ export class Realtime {
     worker.port.start();
     window.addEventListener("pagehide", () => worker.port.postMessage({ ask: "leave" } satisfies Ask));
     window.addEventListener("pageshow", (event) => {
-      if (event.persisted) location.reload(); // back from the cache: the worker has forgotten this page
+      if (event.persisted) location.reload(); // restored from the back/forward cache: the worker has forgotten this page
     });
     return (ask) => worker.port.postMessage(ask);
   }

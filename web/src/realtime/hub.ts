@@ -4,7 +4,7 @@ import { readStream } from "./stream";
 const MAX_RUNS = 3;
 const PAUSES_MS = [200, 500, 1000, 2000, 5000, 10_000];
 
-/** Holds the connections of a whole browser: one event stream, and the streams of at most three runs on screen. */
+/** Holds the connections of a browser: one event stream, and the streams of at most three visible runs. */
 export class Hub {
   #runs = new Map<string, AbortController>();
   #events: AbortController | undefined;
@@ -17,7 +17,7 @@ export class Hub {
     return { tell: "connection", state: this.#state };
   }
 
-  /** Connect anew, as after signing in: nothing is remembered of before. */
+  /** Reconnect, for example after a sign-in. Earlier state is dropped. */
   restart(): void {
     this.#events?.abort();
     for (const run of this.#runs.values()) run.abort();
@@ -27,7 +27,7 @@ export class Hub {
     void this.#listen(this.#events.signal);
   }
 
-  /** Follow a run from its beginning, also when it is followed already, because somebody new wants the whole of it. */
+  /** Follow a run from its beginning, also if it is already followed, because a new page needs all of it. */
   follow(runId: string): void {
     this.#runs.get(runId)?.abort();
     this.#runs.delete(runId);
@@ -64,7 +64,7 @@ export class Hub {
           if (event.id) this.#lastId = event.id;
           if (event.event === "ready") {
             this.#say("online");
-            // What a page loaded before may have changed in between, and nobody tells of that.
+            // Data that a page loaded earlier may have changed without an event.
             if (isFromNow) this.tell({ tell: "reload" });
           } else if (event.event === "reload") this.tell({ tell: "reload" });
           else if (event.event === "presence")
@@ -116,7 +116,7 @@ function pause(losses: number, signal: AbortSignal): Promise<void> {
       signal.removeEventListener("abort", done);
       resolve();
     };
-    // A little apart from one another, so that a server that comes back is not met by everybody at once.
+    // A random delay, so that a restarted server is not hit by all clients at once.
     const timer = setTimeout(done, base * (0.8 + Math.random() * 0.4));
     globalThis.addEventListener("online", done);
     signal.addEventListener("abort", done);

@@ -3,7 +3,7 @@ import type { Ask, Tell } from "./protocol";
 
 const LOCK = "tertulia-hub";
 
-/** Where there is no shared worker (Chrome on Android): one tab holds the connection and speaks for the others. */
+/** Without shared workers (Chrome on Android) one tab holds the connection for the others. */
 export function connectByLeader(onTell: (message: Tell) => void): (ask: Ask) => void {
   const channel = new BroadcastChannel(LOCK);
   const wanted = new Set<string>();
@@ -28,8 +28,8 @@ export function connectByLeader(onTell: (message: Tell) => void): (ask: Ask) => 
     });
     hub.restart();
     for (const runId of wanted) hub.follow(runId);
-    channel.postMessage({ hello: true }); // a new leader: the others say again what they follow
-    return new Promise(() => {}); // the lock is held until this tab goes
+    channel.postMessage({ hello: true }); // a new leader: the other tabs repeat what they follow
+    return new Promise(() => {}); // the lock is held until this tab closes
   });
   return (ask) => {
     if (ask.ask === "follow") wanted.add(ask.run_id);

@@ -4,10 +4,10 @@ import type { ChangeEvent } from "./protocol";
 const ID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
 
 /**
- * An answer that was on its way when a change arrived may be from before it: it is asked for once more.
+ * Repeat a request if a change arrived while it was running, because its answer may be older than the change.
  *
- * Invalidating alone does not do that: a first answer that is awaited is taken as it comes, and one that comes after a change was
- * put in place takes its place. Give what is returned each change, or nothing where anything may have changed.
+ * Invalidation alone does not do that: a pending first answer is used as it is, and an answer that arrives after a change
+ * was applied replaces it. Call the returned function with each change, or without one if anything may have changed.
  */
 export function refetchOvertaken(client: QueryClient): (change?: ChangeEvent) => void {
   const cache = client.getQueryCache();
@@ -28,7 +28,7 @@ export function refetchOvertaken(client: QueryClient): (change?: ChangeEvent) =>
   };
 }
 
-/** Lists are about everything; what names something is about a change that names it too, or that does not say what it is about. */
+/** A list may contain any entity. A query with an id is affected by a change with that id, or by a change without ids. */
 function isAbout(queryKey: readonly unknown[], change: ChangeEvent): boolean {
   const named = JSON.stringify(queryKey).match(ID);
   if (!named || !change.payload) return true;

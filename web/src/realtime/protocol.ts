@@ -13,14 +13,14 @@ export type RunEvent = Schemas["RunEvent"];
 
 export type Connection = "connecting" | "online" | "offline" | "signed-out";
 
-/** What a page asks of the hub. */
+/** Messages from a page to the hub. */
 export type Ask =
   | { ask: "follow"; run_id: string }
   | { ask: "unfollow"; run_id: string }
   | { ask: "restart" }
   | { ask: "leave" };
 
-/** What the hub tells every page. `ready` after a loss means: missed events were delivered, or there was a `reload`. */
+/** Messages from the hub to pages. After a loss, `ready` means that missed events were delivered or a `reload` was sent. */
 export type Tell =
   | { tell: "connection"; state: Connection }
   | { tell: "change"; change: ChangeEvent }

@@ -1,7 +1,7 @@
 import { Hub } from "./hub";
 import type { Ask, Tell } from "./protocol";
 
-/** One for the whole browser: pages come and go, the connection stays. */
+/** One worker per browser. Pages come and go, the connection stays. */
 const pages = new Map<MessagePort, Set<string>>();
 
 const hub = new Hub((message: Tell) => {

@@ -2,7 +2,7 @@ import { type SseEvent, SseParser } from "@/lib/sse";
 
 export type StreamEnd = "ended" | "lost" | "refused" | "gone";
 
-/** Reads one stream until it ends; says how it ended. Nothing for 40 s means that the connection is dead. */
+/** Read one stream until it ends, and return how it ended. After 40 s of silence the connection is dead. */
 export async function readStream(
   path: string,
   lastEventId: string | undefined,

@@ -9,7 +9,7 @@ const PLACES = [
   { shown: "trash", label: "Trash" },
 ] as const;
 
-/** All chats of a place, to be dealt with together. */
+/** All active, archived or deleted chats, with bulk actions. */
 export function AllChatsPage({ shown }: { shown: Place }) {
   return (
     <Page title="All chats">

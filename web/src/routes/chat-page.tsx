@@ -21,7 +21,7 @@ type Props = {
   chatsOfDraft?: ReactNode; // shown next to a draft, in place of the page's menu
 };
 
-/** A chat, composed of its parts and of what other features show in it. */
+/** A chat, composed of its parts and of the parts of other features. */
 export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
   const { data: me } = useQuery(meQuery);
   const { data: chat } = useQuery(chatQuery(chatId));
@@ -65,7 +65,7 @@ export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
   );
 }
 
-/** What drafts, models and tools show inside a chat. */
+/** What drafts, models and tools render inside a chat. */
 function useSlots(meId: string | undefined): Chat.ChatSlots {
   const navigate = useNavigate();
   const { say } = useToast();

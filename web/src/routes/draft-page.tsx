@@ -16,7 +16,7 @@ export function DraftPage({ draftId }: { draftId: string }) {
   const leave = useCallback(() => void navigate({ to: "/drafts" }), [navigate]);
   const { data: draft } = useQuery({ ...draftQuery(draftId), enabled: false }); // the view loads it
   const canWrite = draft?.permissions.can_write ?? false;
-  const [chosen, setChosen] = useState(chats.items[0]?.id); // another's new chat does not take its place
+  const [chosen, setChosen] = useState(chats.items[0]?.id); // a new chat of another user does not replace it
   const chatId = chats.items.some((one) => one.id === chosen) ? chosen : chats.items[0]?.id;
   const chat = useMemo(() => {
     const menu = (

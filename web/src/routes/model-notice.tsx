@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { modelStateWords, modelsQuery } from "@/features/models";
 
-/** While the built-in model is on its way, or cannot come, this says so where one is about to write. */
+/** A notice while the built-in model is downloading or unavailable. */
 export function ModelNotice() {
   const { data: models } = useQuery(modelsQuery);
   if (!models) return null;

@@ -1,7 +1,7 @@
 import { type ReactNode, useEffect } from "react";
 import { MenuButton } from "@/ui/menu-button";
 
-/** A page that is read from the top: a title, and one column. */
+/** A page with a title and one column. */
 export function Page({ title, children }: { title: string; children: ReactNode }) {
   useEffect(() => {
     document.title = `${title} · Tertulia`;

@@ -14,7 +14,7 @@ const PARTS = [
   { to: "/settings/people", label: "People", isForAdmins: true },
 ] as const;
 
-/** The parts of the settings, each a page of its own, with the way to the others above it. */
+/** The frame of the settings pages, with their navigation. */
 export function SettingsFrame({ title, children }: { title: string; children: ReactNode }) {
   const { data: me } = useSuspenseQuery(meQuery);
   return (

@@ -36,7 +36,7 @@ export function ProvidersPage() {
   );
 }
 
-/** Rules, servers and history; with a chat, the history of its tools alone. */
+/** Rules, servers and history; with a chat, only its history. */
 export function ToolsPage({ chatId }: { chatId: string | undefined }) {
   const { data: me } = useQuery(meQuery);
   return (
@@ -59,7 +59,7 @@ export function ToolsPage({ chatId }: { chatId: string | undefined }) {
   );
 }
 
-/** Back from signing in to a server of tools. */
+/** The page after signing in to a tool server. */
 export function ToolSignInPage() {
   const navigate = useNavigate();
   const { say } = useToast();
@@ -82,7 +82,7 @@ export function ToolSignInPage() {
   );
 }
 
-/** The way to the chat that something was in. */
+/** A link to a chat. */
 function chatLink(chatId: string, title: string) {
   return (
     <Link to="/c/$chatId" params={{ chatId }} className="text-accent underline">
@@ -91,7 +91,7 @@ function chatLink(chatId: string, title: string) {
   );
 }
 
-/** What waits for one's decision, from all chats. */
+/** Pending approvals of all chats. */
 export function ApprovalsPage() {
   const { data: me } = useQuery(meQuery);
   return (

@@ -3,7 +3,7 @@ import type { Schemas } from "@/api/client";
 const MOMENT = "2026-11-22T12:00:00Z";
 let counter = 0;
 
-/** An id in the form of the server's. */
+/** Return an id in the form of the server's. */
 export function id(): string {
   counter += 1;
   return `00000000-0000-7000-8000-${String(counter).padStart(12, "0")}`;

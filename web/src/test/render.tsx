@@ -57,7 +57,7 @@ export async function chooseEntry(user: User, menu: string, entry: string) {
   await user.click(await screen.findByRole("menuitem", { name: entry }));
 }
 
-/** Render what a page shows, inside everything that the app gives it. Links lead nowhere but are recorded in `address()`. */
+/** Render inside the app's providers. `address()` returns where a link led. */
 export function renderApp(ui: ReactNode, client = newClient()) {
   const live = fakeRealtime();
   const root = createRootRoute();

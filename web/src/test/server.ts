@@ -10,7 +10,7 @@ export type Call = {
   keepalive: boolean;
 };
 
-/** A problem document as the server answers it. */
+/** Return a problem document as the server sends it. */
 export function problem(status: number, code: string, detail: string, more: object = {}) {
   return { status, body: { type: "about:blank", title: code, status, code, detail, ...more } };
 }
@@ -23,7 +23,7 @@ afterEach(() => {
 });
 
 /**
- * Answer the page's calls to /api/v1. A call without a route fails the test, so that nothing is asked for unnoticed.
+ * Answer the page's calls to /api/v1. A call without a route fails the test, so that no request goes unnoticed.
  *
  * Routes are `"GET /chats/c1"`: a body, `{status, body}`, or a function of the call.
  */
@@ -75,7 +75,7 @@ function respond(answer: unknown): Response {
 
 export const page = <T>(items: T[], next_cursor: string | null = null) => ({ items, next_cursor });
 
-/** An upload that the page has begun: how far it is and how it ends is decided by the test. */
+/** An upload that the page has started. The test decides its progress and result. */
 export type Upload = {
   path: string;
   file: File;
@@ -85,7 +85,7 @@ export type Upload = {
   fail: () => void;
 };
 
-/** Take the place of XMLHttpRequest, by which files are sent. */
+/** Replace XMLHttpRequest, which sends files. */
 export function fakeUploads(): Upload[] {
   const uploads: Upload[] = [];
   vi.stubGlobal(

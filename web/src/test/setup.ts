@@ -1,7 +1,7 @@
 import { cleanup } from "@testing-library/react";
 import { afterEach, beforeEach, vi } from "vitest";
 
-// What browsers have and jsdom has not.
+// What jsdom lacks.
 class ResizeObserverStub implements ResizeObserver {
   observe() {}
   unobserve() {}

@@ -9,7 +9,7 @@ const LOOKS = {
   plain: "text-text-muted hover:bg-surface-hover hover:text-text",
 };
 
-/** How a button looks, for links that lead somewhere by a press. */
+/** Return the classes of a button, for links that look like one. */
 export function buttonLook(look: keyof typeof LOOKS, className?: string): string {
   return cx(
     "inline-flex min-h-9 items-center justify-center gap-2 rounded-control px-3 font-medium transition-colors duration-150",
@@ -25,7 +25,7 @@ export function Button({ look = "quiet", className, type = "button", ...rest }: 
 
 type IconProps = ButtonHTMLAttributes<HTMLButtonElement> & { label: string; children: ReactNode };
 
-/** A button that is only a picture: its name is read aloud, and shown on hover. */
+/** A button with only an icon. Its label is read aloud and shown on hover. */
 export function IconButton({ label, className, type = "button", ...rest }: IconProps) {
   return (
     <button

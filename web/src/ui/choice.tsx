@@ -14,7 +14,7 @@ type Props = {
   icon?: ReactNode;
 };
 
-/** One of several, from a list that opens. */
+/** A select list. */
 export function Choice({ label, value, options, onChoose, showLabel = false, className, icon }: Props) {
   return (
     <Select.Root

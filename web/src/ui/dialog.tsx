@@ -12,7 +12,7 @@ type Props = {
   isWide?: boolean;
 };
 
-/** Something to be answered before going on; Escape and a press beside it close it. */
+/** A modal dialog. Escape and a click outside close it. */
 export function Dialog({ title, isOpen, onClose, children, isWide = false }: Props) {
   return (
     <Base.Root open={isOpen} onOpenChange={(open) => !open && onClose()}>

@@ -5,7 +5,7 @@ import { IconButton } from "./button";
 const Open = createContext<() => void>(() => undefined);
 export const MenuButtonProvider = Open.Provider;
 
-/** Opens the side bar where there is no room for it. */
+/** Open the side bar on small screens. */
 export function MenuButton() {
   const open = useContext(Open);
   return (

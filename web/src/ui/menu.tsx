@@ -3,7 +3,7 @@ import type { ReactElement, ReactNode } from "react";
 import { cx } from "./class-names";
 
 export type MenuEntry = {
-  key?: string; // where two labels may be alike
+  key?: string; // if two labels may be equal
   label: string;
   icon?: ReactNode;
   onChoose: () => void;

@@ -2,7 +2,7 @@ import { type ReactNode, useId } from "react";
 
 type Props = { title: string; hint?: ReactNode; action?: ReactNode; children: ReactNode };
 
-/** A part of a page with its own heading, and what can be done at its head. */
+/** A section of a page with a heading and an action. */
 export function Section({ title, hint, action, children }: Props) {
   const id = useId();
   return (
@@ -21,12 +21,12 @@ export function Section({ title, hint, action, children }: Props) {
   );
 }
 
-/** Rows between hairlines, each with what it is and what can be done with it. */
+/** A list of rows with separators. */
 export function Rows({ children }: { children: ReactNode }) {
   return <ul className="flex flex-col divide-y divide-hairline border-hairline border-y">{children}</ul>;
 }
 
-/** `below` is what opens under the whole of it. */
+/** `below` spans the row's full width. */
 export function Row({
   children,
   actions,
@@ -45,7 +45,7 @@ export function Row({
   );
 }
 
-/** A small word beside a name: what state it is in. */
+/** A small state label next to a name. */
 export function Badge({
   children,
   tone = "quiet",

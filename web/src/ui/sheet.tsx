@@ -13,7 +13,7 @@ type Props = {
   hasTitle?: boolean;
 };
 
-/** A panel that comes in from a side and covers; Escape and a press beside it close it. */
+/** A panel that slides in from a side. Escape and a click outside close it. */
 export function Sheet({ title, isOpen, onClose, side, children, hasTitle = true }: Props) {
   return (
     <Dialog.Root open={isOpen} onOpenChange={(open) => !open && onClose()}>

@@ -3,12 +3,12 @@ import { Sheet } from "./sheet";
 import { useMedia } from "./use-media";
 
 type Props = {
-  label: string; // of the place beside the page, and of the sheet over a small one
+  label: string; // of the panel next to the page, and of the sheet on small screens
   onClose: () => void;
-  children: ReactNode; // has its own heading and a button that closes it
+  children: ReactNode; // has its own heading and close button
 };
 
-/** What stands beside the page where there is room, and over it where there is not. */
+/** A panel next to the page, or a sheet over it on small screens. */
 export function SidePanel({ label, onClose, children }: Props) {
   const isWide = useMedia("(min-width: 64rem)");
   if (!isWide)

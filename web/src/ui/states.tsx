@@ -2,7 +2,7 @@ import type { ReactNode } from "react";
 
 import { Button } from "./button";
 
-/** Something that could not be shown, with what to do. */
+/** An error with a retry button. */
 export function Failed({ words, onRetry }: { words: string; onRetry: () => void }) {
   return (
     <div role="alert" className="m-auto flex max-w-sm flex-col items-center gap-3 p-6 text-center">
@@ -30,7 +30,7 @@ export function Empty({
   );
 }
 
-/** A place kept in the shape of what is coming. */
+/** A placeholder in the shape of the content. */
 export function Lines({ widths }: { widths: string[] }) {
   return (
     <div aria-hidden className="flex flex-col gap-3">

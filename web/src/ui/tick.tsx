@@ -3,7 +3,7 @@ import { Check } from "lucide-react";
 
 type Props = { label: string; isOn: boolean; isDisabled?: boolean; onChange: (isOn: boolean) => void };
 
-/** A box to tick; its label is what is read aloud, and stands beside it. */
+/** A checkbox. Its label is read aloud, and rendered by the parent. */
 export function Tick({ label, isOn, isDisabled = false, onChange }: Props) {
   return (
     <Checkbox.Root

@@ -41,7 +41,7 @@ function Toasts() {
   ));
 }
 
-/** Say something briefly: a failure, or what was done with a way to take it back for ten seconds. */
+/** Show a short message: an error, or an action that can be undone for ten seconds. */
 export function useToast(): {
   say: (words: string) => void;
   offerUndo: (words: string, undo: () => void) => void;

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "react";
 
-/** Copy a text, and know for two seconds that it was copied. */
+/** Copy a text, and return true for two seconds afterwards. */
 export function useCopied(): [boolean, (text: string) => void] {
   const [isCopied, setCopied] = useState(false);
   useEffect(() => {

@@ -1,6 +1,6 @@
 import { useSyncExternalStore } from "react";
 
-/** Whether the window is as a media query says, now and as it changes. */
+/** Return whether a media query matches, and follow changes. */
 export function useMedia(query: string): boolean {
   return useSyncExternalStore(
     (changed) => {

@@ -17,7 +17,7 @@ export const setupQuery = queryOptions({
   queryFn: ({ signal }) => api<Schemas["SetupRead"]>("GET", "/setup", { signal }),
 });
 
-/** A list that comes in pages, whole once all of them were asked for. */
+/** A paged list that is loaded completely. */
 function pagesOf<T>(key: string, path: string) {
   return infiniteQueryOptions({
     queryKey: [key],

@@ -1,6 +1,6 @@
 import type { Message } from "./reducer";
 
-/** A message as Markdown, to be taken elsewhere: code stays code, thoughts are left out. */
+/** Return a message as Markdown to copy. Code blocks are kept, reasoning is left out. */
 export function asMarkdown(message: Message): string {
   return message.parts.map(partAsMarkdown).filter(Boolean).join("\n\n");
 }
@@ -10,7 +10,7 @@ function partAsMarkdown(part: Message["parts"][number]): string {
     case "text":
       return part.text;
     case "code": {
-      // A fence longer than any in the code, so that the code cannot end it.
+      // The fence is longer than any in the code, so the code cannot close it.
       const longest = Math.max(0, ...(part.code.match(/`+/g) ?? []).map((run) => run.length));
       const fence = "`".repeat(Math.max(3, longest + 1));
       return `${fence}${part.language}\n${part.code}\n${fence}`;

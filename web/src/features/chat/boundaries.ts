@@ -2,7 +2,7 @@ import type { Optimization } from "./queries";
 
 type Kind = Optimization["optimization_type"];
 
-/** After which messages something begins to be sent otherwise: of what counts on the branch on show, as the server says. */
+/** Return the messages after which compaction changes what is sent, for the compactions that apply to this branch. */
 export function boundaries(
   made: readonly Pick<Optimization, "id" | "boundary_message_id" | "optimization_type">[],
   counting: readonly string[],
@@ -10,7 +10,7 @@ export function boundaries(
   const here = made.filter((one) => counting.includes(one.id));
   const of = (kind: Kind) => here.filter((one) => one.optimization_type === kind);
   const leftOut = of("truncation");
-  // What is left out hides where the summary before it ends; where two end, what takes more away is said.
+  // A truncation hides a summary before it. Where two end at the same message, show the one that removes more.
   const shown = [...of("compression"), ...(leftOut.length > 0 ? leftOut : of("summarization"))];
   return new Map(shown.map((one) => [one.boundary_message_id, one.optimization_type]));
 }

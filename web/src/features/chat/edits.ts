@@ -1,7 +1,7 @@
 const BLOCK = /<edit>\s*<find>([\s\S]*?)<\/find>\s*<replace>([\s\S]*?)<\/replace>\s*<\/edit>/g;
 const UNFINISHED = /<edit>(?![\s\S]*<\/edit>)[\s\S]*$/;
 
-/** Edits that a model proposes to a draft, as a person reads them; one that is still being written is not shown yet. */
+/** Format the edits that a model proposes to a draft. An incomplete edit is not shown yet. */
 export function readableEdits(text: string): string {
   if (!text.includes("<edit>")) return text;
   return text

@@ -50,7 +50,7 @@ async function applyMessage(client: QueryClient, change: ChangeOf<"message">): P
   if (change.operation !== "updated") void client.invalidateQueries({ queryKey: ["tree", chatId] });
   if (!client.getQueryData(["messages", chatId])) return;
   if (change.operation === "deleted" && !change.payload) {
-    // For another person's chat the change does not say what was there, so the branch is fetched again.
+    // For another user's chat the change has no payload, so the branch is fetched again.
     await client.invalidateQueries({ queryKey: ["messages", chatId] });
     await client.invalidateQueries({ queryKey: ["thread"] });
     return;

@@ -4,7 +4,7 @@ import { api, type Schemas } from "@/api/client";
 
 export type Attachment = Schemas["AttachmentRead"];
 
-/** A file while it is looked into; the event stream tells when it is done, and asking now and then does if that is lost. */
+/** Load a file while it is processed. The event stream reports the end; polling covers a lost event. */
 export function attachmentQuery(id: string) {
   return queryOptions({
     queryKey: ["attachment", id],
@@ -14,7 +14,7 @@ export function attachmentQuery(id: string) {
   });
 }
 
-/** Where the files of the messages on show are: one's own by their ids, those of a shared page by its link. */
+/** The base address of files: by id for the owner, by link on a shared page. */
 const FileBase = createContext("/api/v1");
 export const FileBaseProvider = FileBase.Provider;
 

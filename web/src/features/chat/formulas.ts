@@ -1,10 +1,10 @@
 const CODE = /(```[\s\S]*?(?:```|$)|~~~[\s\S]*?(?:~~~|$)|`[^`\n]*`)/;
 const DISPLAY = /\\\[([\s\S]+?)\\\]/g;
 const INLINE = /\\\(([\s\S]+?)\\\)/g;
-// A sum of money is no formula: what opens is followed by a sign, what closes is preceded by one, and no digit follows it.
+// Amounts of money are not formulas: no space inside the dollar signs, and no digit after the closing one.
 const DOLLARS = /(?<![\\$\w])\$(?=\S)([^$\n]*?[^\s\\$])\$(?![\d$])/g;
 
-/** The text with formulas in one form, `$$…$$`, however the model wrote them; code stays as it is. */
+/** Rewrite all formulas as `$$…$$`. Code is not changed. */
 export function withFormulas(text: string): string {
   if (!/[$\\]/.test(text)) return text;
   return text

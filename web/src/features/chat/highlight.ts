@@ -4,7 +4,7 @@ import { createLowlight } from "lowlight";
 
 type Loader = () => Promise<{ default: LanguageFn }>;
 
-// Each language is a file of its own, fetched when a text first needs it.
+// Each language is a separate file, fetched when it is first needed.
 const LOADERS: Record<string, Loader> = {
   bash: () => import("highlight.js/lib/languages/bash"),
   c: () => import("highlight.js/lib/languages/c"),
@@ -63,11 +63,11 @@ const ALIASES: Record<string, string> = {
   yml: "yaml",
   zsh: "bash",
 };
-// Past this, colouring would hold up the page for longer than it helps anybody.
+// Longer code would block the page for too long.
 const MAX_LENGTH = 60_000;
 const lowlight = createLowlight();
 
-/** The code as a coloured tree, or nothing for a language that is not known. */
+/** Return the highlighted code as a tree, or undefined for an unknown language. */
 export async function highlight(code: string, language: string): Promise<Root | undefined> {
   const name = ALIASES[language.toLowerCase()] ?? language.toLowerCase();
   const load = LOADERS[name];

@@ -4,20 +4,20 @@ import remarkMath from "remark-math";
 import type { PluggableList } from "unified";
 import { visit } from "unist-util-visit";
 
-/** A node of what KaTeX builds before it writes markup: an element, or a text. */
+/** A node that KaTeX builds before it writes markup: an element or a text. */
 type Built = { text?: string; type?: string; attributes?: Record<string, string>; children?: Built[] };
 type Builder = { __renderToDomTree: (formula: string, options: katex.KatexOptions) => Built };
 
 const OPTIONS = { output: "mathml", trust: false, strict: "ignore", maxExpand: 500, maxSize: 20 } as const;
 
-/** Formulas as MathML, which browsers draw themselves; built as a tree, as no markup may be parsed here. */
+/** Render formulas as MathML. They are built as a tree because no markup may be parsed here. */
 function rehypeMathML() {
   return (tree: Root) => {
     visit(tree, "element", (node, index, parent) => {
       if (index === undefined || !parent || node.tagName !== "code" || !isFormula(node)) return;
       const isBlock = parent.type === "element" && parent.tagName === "pre";
       const made = build(textOf(node), isBlock);
-      if (!made) return; // what is no formula stays as it was written
+      if (!made) return; // invalid formulas stay as source
       if (isBlock) Object.assign(parent, { tagName: "div", properties: {}, children: [made] });
       else parent.children[index] = made;
     });
@@ -42,7 +42,7 @@ function build(formula: string, displayMode: boolean): Element | undefined {
   }
 }
 
-/** The formula itself, within what KaTeX wraps around it. */
+/** Return the formula without KaTeX's wrapper. */
 function find(built: Built): Built | undefined {
   if (built.type === "math") return built;
   for (const child of built.children ?? []) {

@@ -7,11 +7,11 @@ export type ChatUpdate = Schemas["ChatUpdate"];
 export type Sent = Schemas["Sent"];
 export type Shown = "active" | "pinned" | "archived" | "trash";
 export type Page<T> = { items: T[]; next_cursor: string | null };
-const NEAR = 50; // messages a page
-const FAR = 200; // on the way to one that is far back; the server's limit
+const NEAR = 50; // messages per page
+const FAR = 200; // page size on the way to an old message; the server's limit
 type Pages<T> = { pages: Page<T>[]; pageParams: unknown[] };
 
-/** Chats with a tag; asked for anew when a chat changes, as few look at them at a time. */
+/** Chats with a tag. Refetched when a chat changes, because few lists are open at a time. */
 export function taggedQuery(tagId: string) {
   return infiniteQueryOptions({
     queryKey: ["tagged", tagId],
@@ -49,7 +49,7 @@ export function chatQuery(chatId: string) {
   });
 }
 
-/** A run as it was told last; the event stream keeps it right. */
+/** The state of a run, kept up to date by the event stream. */
 export function runQuery(runId: string | null) {
   return queryOptions({
     queryKey: ["run", runId],
@@ -59,7 +59,7 @@ export function runQuery(runId: string | null) {
   });
 }
 
-/** The branch on show in this window, newest first; another window may show another. */
+/** The branch shown in this window, newest first. Another window may show another branch. */
 export function messagesQuery(chatId: string) {
   return infiniteQueryOptions({
     queryKey: ["messages", chatId],
@@ -67,11 +67,11 @@ export function messagesQuery(chatId: string) {
       if (pageParam !== undefined) return fetchMessages(chatId, { cursor: pageParam, signal });
       const shown = client.getQueryData<Pages<Message>>(["messages", chatId])?.pages[0]?.items ?? [];
       const newest = shown[0];
-      const limit = String(Math.min(FAR, Math.max(NEAR, shown.length))); // as many as are on show
+      const limit = String(Math.min(FAR, Math.max(NEAR, shown.length))); // as many as are loaded
       try {
         return await fetchMessages(chatId, { through: newest?.id, limit, signal });
       } catch (error) {
-        // It was deleted meanwhile: then the branch that the chat shows by itself.
+        // The message was deleted, so show the chat's default branch.
         if (newest && error instanceof ApiError && error.status === 404)
           return fetchMessages(chatId, { signal });
         throw error;
@@ -93,7 +93,7 @@ function fetchMessages(
   return api("GET", `/chats/${chatId}/messages`, { query, signal });
 }
 
-/** The thread below a message, on the branch on show in this window, newest first. */
+/** The shown branch of the thread below a message, newest first. */
 export function threadQuery(chatId: string, parentId: string) {
   return infiniteQueryOptions({
     queryKey: ["thread", parentId],
@@ -105,7 +105,7 @@ export function threadQuery(chatId: string, parentId: string) {
   });
 }
 
-/** One message by itself, for what shows it outside its branch. */
+/** One message outside its branch. */
 export function messageQuery(messageId: string) {
   return queryOptions({
     queryKey: ["message", messageId],
@@ -122,8 +122,8 @@ export function treeQuery(chatId: string) {
 }
 
 /**
- * Put a new or changed message where it belongs in what is loaded of its chat. What this window made itself (`isOwn`)
- * takes the place of the branch on show; what others make goes on with it, or stands beside it.
+ * Place a new or changed message into the loaded branch. A message of this window (`isOwn`) replaces the shown branch from
+ * its place on. Messages of others extend the branch or become siblings.
  */
 export function placeMessage(client: QueryClient, message: Message, isOwn = false): void {
   const key = message.parent_message_id
@@ -132,7 +132,7 @@ export function placeMessage(client: QueryClient, message: Message, isOwn = fals
   client.setQueryData<Message>(["message", message.id], (known) =>
     !known || known.updated_at > message.updated_at ? known : message,
   );
-  // Of a reply whose parent is gone for good nobody shows the thread.
+  // A reply whose parent was deleted has no thread to show.
   if (message.thread_level > 0 && !message.parent_message_id) return;
   client.setQueryData<Pages<Message>>(key, (loaded) => {
     if (!loaded) return loaded;
@@ -142,7 +142,7 @@ export function placeMessage(client: QueryClient, message: Message, isOwn = fals
     let next: Message[];
     if (known >= 0) {
       const before = items[known];
-      // An older telling of the same message, which came by another way, must not undo a newer one.
+      // An older version of the message, received another way, must not replace a newer one.
       if (before && before.updated_at > message.updated_at) return loaded;
       next = items.with(known, message);
     } else {
@@ -161,14 +161,14 @@ export function placeMessage(client: QueryClient, message: Message, isOwn = fals
   });
 }
 
-/** Put a new or changed chat into every list that it belongs to, and take it out of the others. */
+/** Place a new or changed chat into the lists that it belongs to, and remove it from the others. */
 export function placeChat(client: QueryClient, chat: Chat): void {
   client.setQueryData(["chat", chat.id], chat);
   if (chat.owner) {
     void client.invalidateQueries({ queryKey: ["shared-chats"] });
-    return; // another's: it stands in a list of its own
+    return; // chats of other users have their own list
   }
-  if (chat.kind === "draft") return; // found beside its draft
+  if (chat.kind === "draft") return; // listed with its draft
   const home: Shown = chat.deleted_at ? "trash" : chat.is_archived ? "archived" : "active";
   for (const shown of ["active", "pinned", "archived", "trash"] as const) {
     const belongs = shown === home || (shown === "pinned" && home === "active" && chat.pinned_at !== null);
@@ -179,7 +179,7 @@ export function placeChat(client: QueryClient, chat: Chat): void {
       if (belongs) {
         const at = items.findIndex((item) => item.last_message_at <= chat.last_message_at);
         const end = at < 0 ? items.length : at;
-        // Older than all that is loaded, with more to come: it arrives with its page.
+        // Older than everything loaded: it arrives with its page.
         if (at >= 0 || !last?.next_cursor) items.splice(end, 0, chat);
       }
       return { pages: [{ items, next_cursor: last?.next_cursor ?? null }], pageParams: [undefined] };
@@ -187,7 +187,7 @@ export function placeChat(client: QueryClient, chat: Chat): void {
   }
 }
 
-/** A chat that is gone for good, or that is another's and is not shared any more. */
+/** Remove a chat that was deleted permanently or is no longer shared. */
 export function forgetChat(client: QueryClient, chatId: string): void {
   for (const shown of ["active", "pinned", "archived", "trash"] as const)
     client.setQueryData<Pages<Chat>>(["chats", shown], (loaded) => {
@@ -201,7 +201,7 @@ export function forgetChat(client: QueryClient, chatId: string): void {
   void client.invalidateQueries({ queryKey: ["shared-chats"] });
 }
 
-/** Take a message out of what is loaded; what followed it follows the one before it. */
+/** Remove a message from the cache. Its successors follow its predecessor. */
 export function removeMessage(client: QueryClient, message: Message): void {
   client.removeQueries({ queryKey: ["message", message.id] });
   const key = message.parent_message_id
@@ -225,16 +225,16 @@ export function removeMessage(client: QueryClient, message: Message): void {
   });
 }
 
-/** Whether a message belongs among older ones on show here, as one that was brought back does. */
+/** Return whether a message is older than the newest one shown, as a restored message is. */
 export function isBetween(client: QueryClient, message: Message): boolean {
   const items = client.getQueryData<Pages<Message>>(["messages", message.chat_id])?.pages[0]?.items ?? [];
   const newest = items[0];
   return newest !== undefined && newest.created_at > message.created_at;
 }
 
-let lastAsked = 0; // of two that are asked for one after the other, the later is shown
+let lastAsked = 0; // of two requests, only the later one is shown
 
-/** Show the branch through a message in this window; what is on the screen stays until it is there. */
+/** Show the branch through a message in this window. The current branch stays until the new one is loaded. */
 export async function showBranch(
   client: QueryClient,
   chatId: string,
@@ -243,19 +243,19 @@ export async function showBranch(
 ): Promise<void> {
   const asked = ++lastAsked;
   const queryKey = parentId ? ["thread", parentId] : ["messages", chatId];
-  // One that is on its way was asked for the branch that is on show now.
+  // A running request would bring the old branch.
   await client.cancelQueries({ queryKey });
   const page = await fetchMessages(chatId, { through: messageId, parent: parentId });
   if (asked !== lastAsked) return;
   client.setQueryData<Pages<Message>>(queryKey, { pages: [page], pageParams: [undefined] });
-  void client.invalidateQueries(contextQuery(chatId)); // another branch is sent otherwise
+  void client.invalidateQueries(contextQuery(chatId)); // another branch has another context
 }
 
 export function newestShown(client: QueryClient, chatId: string): string | null {
   return client.getQueryData<Pages<Message>>(["messages", chatId])?.pages[0]?.items[0]?.id ?? null;
 }
 
-/** Have a message among those that are loaded, on its own branch; what is between it and the newest is loaded too. */
+/** Load a message with its branch, and everything between it and the newest. */
 export async function showTarget(client: QueryClient, chatId: string, messageId: string): Promise<void> {
   const loaded = client.getQueryData<Pages<Message>>(["messages", chatId])?.pages ?? [];
   if (loaded.some((page) => page.items.some((item) => item.id === messageId))) return;
@@ -273,7 +273,7 @@ export async function showTarget(client: QueryClient, chatId: string, messageId:
   });
 }
 
-/** The newest message on show here, if the chat's head is on another branch: what is said here goes on from it. */
+/** Return the newest message shown here if the chat's head is on another branch, so that new messages follow it. */
 export function ownLeaf(client: QueryClient, chatId: string): string | undefined {
   const head = client.getQueryData<Chat>(["chat", chatId])?.head_message_id;
   const items = client
@@ -310,7 +310,7 @@ export const sendMessage = (
   } = {},
 ) => api<Sent>("POST", `/chats/${chatId}/messages`, { body: { content, ...more }, key });
 
-/** Other words for a message, with the files that it has; `in_place` keeps it the same message. */
+/** Edit a message and keep its files. With `in_place` it stays the same message. */
 export const editMessage = (message: Message, content: string, key: string, in_place = false) => {
   const files = message.parts.filter((part) => "attachment_id" in part && part.attachment_id);
   const parts = [...(content.trim() ? [{ type: "text", text: content }] : []), ...files];
@@ -347,7 +347,7 @@ export type ContextRule = Schemas["ContextRule"];
 export const setContextRule = (messageId: string, context_rule: ContextRule) =>
   api<Message>("PATCH", `/messages/${messageId}`, { body: { context_rule } });
 
-/** What the next request would send of the branch on show in this window. */
+/** The context of the next request on the branch shown in this window. */
 export function contextQuery(chatId: string) {
   return queryOptions({
     queryKey: ["context", chatId],
@@ -358,7 +358,7 @@ export function contextQuery(chatId: string) {
       try {
         return await get(newest ?? undefined);
       } catch (error) {
-        if (newest && error instanceof ApiError && error.status === 404) return get(); // deleted meanwhile
+        if (newest && error instanceof ApiError && error.status === 404) return get(); // deleted in the meantime
         throw error;
       }
     },
@@ -367,7 +367,7 @@ export function contextQuery(chatId: string) {
 
 export type Optimization = Schemas["ContextOptimizationRead"];
 
-/** The last fifty times that the context of a chat was made shorter, the newest first. */
+/** The last fifty compactions of a chat, newest first. */
 export function optimizationsQuery(chatId: string) {
   return queryOptions({
     queryKey: ["context-optimizations", chatId],
@@ -377,7 +377,7 @@ export function optimizationsQuery(chatId: string) {
   });
 }
 
-/** What a summary would take now; kept with the context, so that what changes that changes this. */
+/** The estimate of a summary. Its key extends the context's, so both are invalidated together. */
 export function summaryForecastQuery(chatId: string) {
   return queryOptions({
     queryKey: ["context", chatId, "summary"],

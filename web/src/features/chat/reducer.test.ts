@@ -5,7 +5,7 @@ import { applyRunEvent, type LivePart, type Message, nothingYet } from "./reduce
 
 const streams = "../tests/streams";
 
-/** What stands in a part that a run tells of while it is written. */
+/** Return the text of a part, or the id of its tool call. */
 function words(part: Message["parts"][number] | LivePart): string {
   if (part.type === "tool_call") return part.tool_execution_id;
   return part.type === "text" || part.type === "reasoning" ? part.text : "";

@@ -5,12 +5,12 @@ export type Message = Schemas["MessageRead"];
 export type ToolCallPart = Schemas["ToolCallPart"];
 export type LivePart = { type: "text" | "reasoning"; text: string } | ToolCallPart;
 
-/** A reply while it is written. */
+/** A reply while it is being written. */
 export type LiveReply = {
   messageId: string | undefined;
   parts: LivePart[];
   state: "waiting" | "writing" | "finished" | "failed";
-  message: Message | undefined; // as stored, once it is finished
+  message: Message | undefined; // as stored, once finished
 };
 
 export const nothingYet: LiveReply = {
@@ -34,7 +34,7 @@ export function applyRunEvent(reply: LiveReply, event: RunEvent): LiveReply {
       return withPart(reply, event.part_index, event.part);
     case "approval.requested":
     case "tool.finished":
-      return reply; // what became of a call is told by its own changes
+      return reply; // changes of the tool call report this
     case "message.finished":
       return { ...reply, message: event.message };
     case "run.finished":

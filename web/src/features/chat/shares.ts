@@ -2,7 +2,7 @@ import { queryOptions } from "@tanstack/react-query";
 import { api, type Schemas } from "@/api/client";
 import type { Chat, Page } from "./queries";
 
-/** The chats of others that one may read. */
+/** Chats of other users that this user may read. */
 export const sharedChatsQuery = queryOptions({
   queryKey: ["shared-chats"],
   queryFn: async ({ signal }) => (await api<Page<Chat>>("GET", "/shared-chats", { signal })).items,

@@ -5,7 +5,7 @@ import type { Chat } from "./queries";
 export type Tag = Schemas["TagRead"];
 export type Colour = Tag["colour"];
 export const COLOURS: Colour[] = ["grey", "red", "orange", "green", "blue", "purple"];
-/** Whole names, so that the style sheet has them. */
+/** Complete class names, so that the style sheet includes them. */
 export const DOTS: Record<Colour, string> = {
   grey: "bg-tag-grey",
   red: "bg-tag-red",

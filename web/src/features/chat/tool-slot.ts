@@ -1,7 +1,7 @@
 import { createContext, type ReactNode } from "react";
 import type { ToolCallPart } from "./reducer";
 
-/** How a call of a tool is shown in a message: given by the page, as tools are no matter of chats. */
+/** How a tool call is shown in a message. The page supplies it, because chats do not know tools. */
 export type ShowToolCall = (part: ToolCallPart, messageId: string) => ReactNode;
 
 export const ToolSlot = createContext<ShowToolCall | undefined>(undefined);

@@ -1,17 +1,17 @@
 /*
- * The server counts characters, as Python does; the browser counts units of UTF-16, of which a character beyond the basic
- * plane, such as most emoji, has two. Places and lengths are turned into the other's where they cross.
+ * The server counts characters as Python does. The browser counts UTF-16 units, of which most emoji have two. Positions
+ * and lengths are converted where they cross this boundary.
  */
 
 const hasPairs = (text: string) => /[\ud800-\udfff]/.test(text);
 
-/** The place in characters of one in units. */
+/** Convert a position in UTF-16 units to characters. */
 export function toCharacters(text: string, units: number): number {
   const before = text.slice(0, units);
   return hasPairs(before) ? [...before].length : units;
 }
 
-/** The places in units of rising ones in characters. */
+/** Convert ascending positions in characters to UTF-16 units. */
 export function toUnits(text: string, characters: readonly number[]): number[] {
   if (!hasPairs(text)) return [...characters];
   const found: number[] = [];

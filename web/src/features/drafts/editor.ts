@@ -26,9 +26,9 @@ import {
 import { tags } from "@lezer/highlight";
 import type { LiveEdit } from "./live-edits";
 
-/** One edit that a model proposes, where it stands in the text now. */
+/** A proposed edit with its position in the current text. */
 export type PlacedEdit = { id: string; start: number; end: number; oldText: string; newText: string };
-/** So many characters, and who wrote them. */
+/** A number of characters and their author. */
 export type Authored = { length: number; who: "person" | "model"; words: string };
 
 type Options = {
@@ -55,7 +55,7 @@ const readOnly = (is: boolean) => [
   placeholder(is ? "Nothing is written yet." : "Write, or ask for a first text below."),
 ];
 
-/** The text that is written: a thin hull around CodeMirror, which the components drive by its methods. */
+/** A thin wrapper around CodeMirror. Components call its methods. */
 export class DraftEditor {
   readonly #view: EditorView;
 
@@ -138,8 +138,8 @@ export class DraftEditor {
   }
 
   /**
-   * Bring in what happened elsewhere to the text `before`, which became `after`; what was typed here since stays.
-   * The cursor stays at its words. Undo takes back what the person did themselves (`isOwn`), and not what others did.
+   * Apply a change from elsewhere that turned `before` into `after`. What was typed here since is kept.
+   * The cursor stays at its word. Undo reverts only the user's own changes (`isOwn`).
    */
   applyRemote(before: string, after: string, isOwn = false): void {
     const now = this.text;
@@ -151,7 +151,7 @@ export class DraftEditor {
     });
   }
 
-  /** Edits that are placed in `text`, which the server has; shown where those places are in what is typed by now. */
+  /** Show edits whose positions refer to `text`, the server's text. They are moved to the current text. */
   setEdits(text: string, edits: PlacedEdit[]): void {
     const { doc } = this.#view.state;
     const since = changeSet(text, this.text);
@@ -161,12 +161,12 @@ export class DraftEditor {
     this.#view.dispatch({ effects: setEdits.of(fitting) });
   }
 
-  /** What a model is writing at the moment, placed in the text as it is here. */
+  /** Show the edits that a model is writing, positioned in the current text. */
   setLive(edits: LiveEdit[]): void {
     this.#view.dispatch({ effects: setLive.of(edits) });
   }
 
-  /** Leave to write was given or taken while the text is open. */
+  /** Apply a change of the write permission while the draft is open. */
   setReadOnly(isReadOnly: boolean): void {
     this.#view.dispatch({ effects: leave.reconfigure(readOnly(isReadOnly)) });
   }
@@ -175,13 +175,13 @@ export class DraftEditor {
     return this.#view.state.field(editsField).edits;
   }
 
-  /** The edit that was stepped to; keys decide on that one alone. */
+  /** The edit that the keys decide on. */
   get focusedEdit(): string | undefined {
     const { edits, focused } = this.#view.state.field(editsField);
     return edits.find((edit) => edit.id === focused)?.id;
   }
 
-  /** To the next edit, or the one before; whether there is one. */
+  /** Move to the next or previous edit. Return whether there is one. */
   stepEdit(by: 1 | -1): boolean {
     const { edits, focused } = this.#view.state.field(editsField);
     if (edits.length === 0) return false;
@@ -194,7 +194,7 @@ export class DraftEditor {
     return true;
   }
 
-  /** Who wrote what in `text`, which a version has; undefined: not shown any more. */
+  /** Mark the authors of `text`, the text of a version. `undefined` removes the marks. */
   setAuthors(text: string, authors: Authored[] | undefined): void {
     this.#view.dispatch({ effects: setAuthors.of(text === this.text ? authors : undefined) });
   }
@@ -219,7 +219,7 @@ function movedEdit(edit: PlacedEdit, changes: ChangeSet): PlacedEdit | undefined
   return start <= end ? { ...edit, start, end } : undefined;
 }
 
-/** What makes the one text of the other, place by place. */
+/** Return the changes that turn one text into the other. */
 export function changeSet(before: string, after: string): ChangeSet {
   const changes = diff(before, after, { scanLimit: 2000, timeout: 100 }).map(
     ({ fromA, toA, fromB, toB }) => ({
@@ -231,7 +231,7 @@ export function changeSet(before: string, after: string): ChangeSet {
   return ChangeSet.of(changes, before.length);
 }
 
-// ---- proposed edits: what would go is struck through, what would come stands beside it with two buttons
+// ---- proposed edits: removed text is struck through, new text has two buttons
 
 type Edits = { edits: PlacedEdit[]; focused: string | undefined };
 
@@ -315,7 +315,7 @@ class EditWidget extends WidgetType {
   }
 }
 
-// ---- what is being written: the same, without anything to decide yet
+// ---- edits that are still being written: the same without buttons
 
 const written = StateField.define<DecorationSet>({
   create: () => Decoration.none,
@@ -360,7 +360,7 @@ class WrittenWidget extends WidgetType {
   }
 }
 
-// ---- who wrote what
+// ---- authorship
 
 const authored = StateField.define<DecorationSet>({
   create: () => Decoration.none,

@@ -3,7 +3,7 @@ import type { Draft } from "./queries";
 
 const idOf = (topic: string) => topic.slice("draft:".length);
 
-/** How loaded drafts follow their changes. The text itself belongs to the open editor, which listens on its own. */
+/** How loaded drafts follow their changes. The open editor listens for the text itself. */
 export const draftChanges: ChangeHandlers<
   "draft" | "draft_version" | "draft_working_copy" | "proposal" | "attached_draft"
 > = {
@@ -14,7 +14,7 @@ export const draftChanges: ChangeHandlers<
     void client.invalidateQueries({ queryKey: ["draft-chats", draftId] });
     void client.invalidateQueries({ queryKey: ["attached-drafts"] });
     if (payload) client.setQueryData<Draft>(["draft", draftId], (known) => known && { ...known, ...payload });
-    // For another person's draft the change does not say what it is now.
+    // For another user's draft the change has no payload.
     else void client.invalidateQueries({ queryKey: ["shared-drafts"] });
     if (!payload || change.operation === "deleted")
       void client.invalidateQueries({ queryKey: ["draft", draftId] });

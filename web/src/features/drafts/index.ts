@@ -5,7 +5,7 @@ export { DraftChats } from "./components/draft-chats";
 export { DraftList, SharedDrafts } from "./components/draft-list";
 export { createDraft, draftChatsQuery, draftQuery, importDraft } from "./queries";
 
-// The editor is most of the code of this feature, and is wanted where a text is open.
+// The editor is most of this feature's code, so it is loaded with the first open draft.
 export const DraftView = lazy(() =>
   import("./components/draft-view").then((made) => ({ default: made.DraftView })),
 );

@@ -1,12 +1,12 @@
-/** A change that a model is still writing, in units of the text. */
+/** An edit that a model is still writing, in UTF-16 units of the text. */
 export type LiveEdit = { start: number; end: number; newText: string };
 
 const BLOCK = /<edit>\s*<find>([\s\S]*?)<\/find>\s*<replace>([\s\S]*?)(?:<\/replace>|$)/g;
 const HALF_A_TAG = /<\/?[a-z]*$/;
 
 /**
- * What can be seen of a proposal while it is written: of a selection its new wording, of an empty text the text, else the
- * edits whose words are found exactly. When the reply has ended the server places them, also those that are only nearly right.
+ * Return what is visible of a proposal while it is written: the new text of a selection, the text of an empty draft, or the
+ * edits whose text is found exactly. When the reply is complete, the server also places approximate matches.
  */
 export function liveEdits(
   text: string,

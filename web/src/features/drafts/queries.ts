@@ -8,7 +8,7 @@ export type Version = Schemas["VersionRead"];
 export type VersionListed = Schemas["VersionListed"];
 export type Proposal = Schemas["ProposalRead"];
 export type Piece = Schemas["DiffPiece"];
-/** What a conflict tells: the text, and both sides of each place that both changed. */
+/** The details of a conflict: the merged text, and both sides of each place that both changed. */
 export type Merged = (
   | { kind: "same"; text: string }
   | { kind: "overlap"; base: string; mine: string; theirs: string }
@@ -28,13 +28,13 @@ export function draftsQuery(isTrash = false) {
   });
 }
 
-/** The drafts of others that one may read. */
+/** Drafts of other users that this user may read. */
 export const sharedDraftsQuery = queryOptions({
   queryKey: ["shared-drafts"],
   queryFn: async ({ signal }) => (await api<Page<Listed>>("GET", "/shared-drafts", { signal })).items,
 });
 
-/** The drafts that the models of a chat are told of. */
+/** The drafts that a chat's prompts include. */
 export function attachedQuery(chatId: string) {
   return queryOptions({
     queryKey: ["attached-drafts", chatId],
@@ -53,7 +53,7 @@ export function draftQuery(draftId: string) {
   return queryOptions({
     queryKey: ["draft", draftId],
     queryFn: ({ signal }) => api<Draft>("GET", `/drafts/${draftId}`, { signal }),
-    gcTime: 0, // the text moves without it: whoever comes back reads it anew
+    gcTime: 0, // the editor changes the text without this cache, so always read it again
   });
 }
 
@@ -103,7 +103,7 @@ export type RichText = Schemas["RichText"];
 export const getRichText = (draftId: string) => api<RichText>("GET", `/drafts/${draftId}/rich-text`);
 export type NewDraft = Schemas["DraftCreate"];
 export const createDraft = (body: NewDraft) => api<Draft>("POST", "/drafts", { body });
-/** A draft of a text or a document; the server reads it. */
+/** Create a draft from a file, which the server parses. */
 export const importDraft = (file: File) =>
   sendFile<Draft>("/draft-imports", file, {
     onProgress: () => undefined,

@@ -6,14 +6,14 @@ import type { Saver } from "./saver";
 
 export const WORDS = /[\p{L}\p{N}]+(?:['’-][\p{L}\p{N}]+)*/gu;
 
-/** The headings of a Markdown text, the first hundred. */
+/** Return the headings of a Markdown text, at most a hundred. */
 export function headingsOf(text: string): { level: number; words: string; at: number }[] {
   return [...text.matchAll(/^(#{1,6}) +(.+)$/gm)]
     .slice(0, 100)
     .map((found) => ({ level: found[1]?.length ?? 1, words: found[2] ?? "", at: found.index }));
 }
 
-/** Each stretch of a version's text with who wrote it, by the version that it came with. */
+/** Return each part of a version's text with its author and the version that added it. */
 export function authorsOf(text: string, { items, versions }: Schemas["Authorship"]): Authored[] {
   const known = new Map(versions.map((one) => [one.version_number, one]));
   let counted = 0;
@@ -36,13 +36,13 @@ export function authorsOf(text: string, { items, versions }: Schemas["Authorship
   });
 }
 
-/** The text as other programs take it: with its headings, lists and links, and as Markdown for those that cannot. */
+/** Copy the text as HTML with headings, lists and links, and as Markdown for programs without HTML. */
 export async function copyRich(draftId: string, saver: Saver | undefined): Promise<void> {
   const made = (async () => {
     await saver?.save();
     return getRichText(draftId);
   })();
-  // Given as a promise, since the click is over when the server has answered.
+  // A promise keeps the permission of the click until the server has answered.
   const as = (type: string, take: (rich: RichText) => string) =>
     made.then((rich) => new Blob([take(rich)], { type }));
   await navigator.clipboard.write([

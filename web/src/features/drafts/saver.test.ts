@@ -358,7 +358,7 @@ describe("leaving the page", () => {
     await vi.advanceTimersByTimeAsync(0);
     expect(server.calls.map((call) => `${call.method} ${call.path}`)).toEqual([WORKING_COPY, VERSIONS]);
     expect(server.calls[0]?.keepalive).toBe(true);
-    expect(told).toHaveLength(before); // nobody looks any more
+    expect(told).toHaveLength(before); // the page is closed
   });
 
   it("keeps the text in this browser when the server is away", async () => {

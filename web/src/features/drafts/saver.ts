@@ -2,46 +2,46 @@ import { ApiError, OfflineError } from "@/api/client";
 import { keepText, readKeptText } from "@/lib/kept-text";
 import { type Draft, getDraft, type Merged, saveVersion, storeWorkingCopy, type Version } from "./queries";
 
-const STORE_EVERY_MS = 700; // while somebody types
+const STORE_EVERY_MS = 700; // milliseconds between saves while typing
 const RETRY_MS = 3000;
-const PAUSE_MS = 120_000; // without typing: then it is worth a version
-const MOST_KEPT_ALIVE = 15_000; // characters: what goes on after the page may have 64 kB
+const PAUSE_MS = 120_000; // milliseconds without typing until a version is created
+const MOST_KEPT_ALIVE = 15_000; // characters: a browser sends at most 64 kB after a page is closed
 
-/** What can be seen of the saving. `problem` is in words; `overlap` waits for the person to choose. */
+/** The visible saving state. `problem` is a message; `overlap` waits for the user's choice. */
 export type Saving = {
   state: "saved" | "stored" | "storing" | "offline" | "failed";
   versionNumber: number;
   problem?: string;
   overlap?: Overlap;
 };
-/** `sent` is the text that met the other; `revision` is null where that was a version. */
+/** `sent` is the text that conflicted; `revision` is null if it was a version. */
 type Overlap = { merged: Merged; sent: string; versionNumber: number; revision: number | null };
 
 type Editor = { text: string; applyRemote: (before: string, after: string, isOwn?: boolean) => void };
-/** The version that is written on; its text is not known where the working copy began on an older one. */
+/** The version that the text is based on. Its text is unknown if the working copy is based on an older one. */
 type Base = { number: number; content: string | undefined };
 type Kept = { text: string; base: number; revision: number };
 
 /**
- * Keeps what is typed: within a second as the working copy, and as a version when that is asked for or somebody pauses.
+ * Saves a draft: within a second as the working copy, and as a version on request or when typing pauses.
  *
- * What other windows stored comes in beside what is typed here; nothing of either is overwritten. What the server does not
- * take stays in this browser, and is brought in when the draft is opened again.
+ * Changes from other windows are merged with what is typed here; neither is overwritten. Text that the server
+ * refuses stays in this browser and is merged when the draft is opened again.
  */
 export class Saver {
   readonly #windowId = crypto.randomUUID();
   readonly #place: string;
-  readonly first: string; // the text to begin with
+  readonly first: string; // the initial text
   #editor: Editor | undefined;
   #base: Base;
-  #stored: string; // what the server has of this person's text
+  #stored: string; // the user's text on the server
   #revision: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #pause: ReturnType<typeof setTimeout> | undefined;
-  #work: Promise<unknown> = Promise.resolve(); // one call after the other
+  #work: Promise<unknown> = Promise.resolve(); // calls are sequential
   #isClosed = false;
   #mayWrite: boolean;
-  readonly unsent: string | undefined; // what one typed and may not write any more
+  readonly unsent: string | undefined; // text that was typed before the write permission was lost
   saving: Saving;
 
   constructor(
@@ -74,7 +74,7 @@ export class Saver {
     if (this.first !== this.#stored) void this.store();
   }
 
-  /** Leave to write was given or taken: without it nothing is sent, and what is typed stays in this browser. */
+  /** Apply a change of the write permission. Without it nothing is sent, and the text stays in this browser. */
   setWriting(mayWrite: boolean): void {
     if (mayWrite === this.#mayWrite) return;
     this.#mayWrite = mayWrite;
@@ -82,7 +82,7 @@ export class Saver {
     else this.#keep();
   }
 
-  /** The text that the server has: places that it tells of are in this one. */
+  /** The server's text. Positions in its answers refer to this text. */
   get stored(): string {
     return this.#stored;
   }
@@ -91,7 +91,7 @@ export class Saver {
     return this.#editor?.text ?? this.#stored;
   }
 
-  /** Somebody typed. */
+  /** Handle typing. */
   changed(): void {
     this.#say({ state: "storing", problem: undefined });
     this.#storeSoon();
@@ -100,14 +100,14 @@ export class Saver {
       this.#pause = setTimeout(() => void this.save().catch(() => undefined), PAUSE_MS);
   }
 
-  /** Store what is typed, now; with `keepalive` also when the page goes while it is on its way. */
+  /** Store the text now; with `keepalive` also if the page is closed during the request. */
   store(keepalive = false): Promise<void> {
     this.#stopTimer();
     if (keepalive) this.#keep();
     return this.#inTurn(() => this.#store(keepalive));
   }
 
-  /** Make a version of what is typed; gives its number. */
+  /** Create a version of the text and return its number. */
   save(): Promise<number> {
     this.#stopTimer();
     clearTimeout(this.#pause);
@@ -128,7 +128,7 @@ export class Saver {
     });
   }
 
-  /** Have the server make a version of what is saved here, which is the text then; Undo takes that back like what is typed. */
+  /** Let the server create a version, whose text replaces the current one. Undo can revert that. */
   make(work: () => Promise<Version | null>): Promise<void> {
     return this.#inTurn(async () => {
       const version = await work();
@@ -137,7 +137,7 @@ export class Saver {
     });
   }
 
-  /** Another window has stored or saved. What is not stored here yet is merged by the server when it is. */
+  /** Handle a save of another window. The server merges text that is not stored yet. */
   heard(revision: number | undefined): Promise<void> {
     return this.#inTurn(async () => {
       if (revision !== undefined && revision === this.#revision) return;
@@ -146,7 +146,7 @@ export class Saver {
       if (!draft || this.#text !== this.#stored) return;
       const copy = draft.working_copy;
       const base = baseOf(draft);
-      if (base.number < this.#base.number) return; // on its way here is something newer
+      if (base.number < this.#base.number) return; // the answer to a running request is newer
       const before = this.#stored;
       this.#base = base;
       this.#stored = copy?.content ?? draft.current_version.content;
@@ -156,11 +156,11 @@ export class Saver {
     });
   }
 
-  /** The person has chosen for each place: that is the text, on what the other side is. */
+  /** Continue with the text that the user chose in a conflict, based on the other side. */
   resolve(chosen: string): Promise<void> {
     const overlap = this.saving.overlap;
     if (!overlap) return Promise.resolve();
-    this.#editor?.applyRemote(overlap.sent, chosen, true); // what was typed since stays
+    this.#editor?.applyRemote(overlap.sent, chosen, true); // keep what was typed since
     this.#say({ overlap: undefined, problem: undefined });
     if (overlap.revision !== null) {
       this.#revision = overlap.revision;
@@ -170,7 +170,7 @@ export class Saver {
     return this.save().then(() => undefined);
   }
 
-  /** The page is left: what is typed is stored, and becomes a version. */
+  /** Store the text and create a version when the page is left. */
   close(): void {
     if (this.#isClosed) return;
     this.#stopTimer();
@@ -188,7 +188,7 @@ export class Saver {
         this.saving.state === "offline"
       )
         return;
-      // What cannot be saved now is stored, and becomes a version by itself.
+      // Text that cannot become a version now is stored, and becomes one later.
       await this.#saveVersion(this.#stored).catch(() => undefined);
     });
   }
@@ -196,7 +196,7 @@ export class Saver {
   async #store(keepalive: boolean): Promise<void> {
     const text = this.#text;
     if (!this.#mayWrite) return this.#keep();
-    // Beside another window's text it cannot stand until somebody chooses; beside a version it can.
+    // A conflict with another window waits for a choice. A conflict with a version can be stored.
     if (text === this.#stored || typeof this.saving.overlap?.revision === "number") return this.#settle();
     try {
       const stored = await storeWorkingCopy(
@@ -279,7 +279,7 @@ export class Saver {
     this.#timer = undefined;
   }
 
-  /** In this browser, until the server has it. */
+  /** Store in this browser until the server has the text. */
   #keep(): void {
     const text = this.#text;
     if (text === this.#stored || this.#isClosed) return;

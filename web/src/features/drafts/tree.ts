@@ -1,16 +1,16 @@
 import type { VersionListed } from "./queries";
 
-/** A version in the drawing of its tree: in which lane it stands, and which lanes pass beside it. */
+/** A version in the drawing of the tree: its lane, and the lanes that pass next to it. */
 export type Drawn = {
   version: VersionListed;
   lane: number;
-  passing: number[]; // lanes that go on past this row
-  from: number[]; // lanes of its children above, which come down into it
+  passing: number[]; // lanes that continue past this row
+  from: number[]; // lanes of its children above, which end here
 };
 
-/** The newest above; each branch has a lane of its own, which ends at the version that it began from. */
+/** Lay out versions, newest first. Each branch has a lane that ends at the version it started from. */
 export function drawTree(newestFirst: VersionListed[]): Drawn[] {
-  const lanes: (number | undefined)[] = []; // the parent that each lane goes down to
+  const lanes: (number | undefined)[] = []; // the parent that each lane leads to
   return newestFirst.map((version) => {
     const coming = lanes.flatMap((parent, lane) => (parent === version.version_number ? [lane] : []));
     let lane = coming[0] ?? lanes.indexOf(undefined);

@@ -9,7 +9,7 @@ type Props = {
   showLabel?: boolean;
 };
 
-/** Which model answers. Without a choice of one's own it is the default, which is marked. */
+/** Choose the model that answers. Without a choice the default is used, which is marked. */
 export function ModelChoice({ value, onChoose, label = "Model", showLabel }: Props) {
   const { data: models = [] } = useQuery(modelsQuery);
   const shown = value ?? models.find((model) => model.is_default);

@@ -3,7 +3,7 @@ import { api, type Schemas } from "@/api/client";
 
 export type Model = Schemas["ModelRead"];
 
-/** The models to choose from; asked again each second while the built-in one is on its way. */
+/** The available models. Refetched each second while the built-in model is downloading or loading. */
 export const modelsQuery = queryOptions({
   queryKey: ["models"],
   queryFn: ({ signal }) => api<Schemas["ModelList"]>("GET", "/models", { signal }).then((list) => list.items),
@@ -17,7 +17,7 @@ export const modelsQuery = queryOptions({
 export const modelKey = (model: { provider: string; model_name: string }) =>
   `${model.provider}/${model.model_name}`;
 
-/** How the built-in model is doing, in words; nothing when it is simply there. */
+/** Return the state of the built-in model as text, or undefined if it is ready. */
 export function modelStateWords(model: Model | undefined): string | undefined {
   switch (model?.state?.phase) {
     case "fetching":

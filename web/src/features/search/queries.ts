@@ -6,19 +6,19 @@ export type Who = "anyone" | "user" | "assistant";
 export type Order = "relevance" | "newest";
 export type When = "any" | "day" | "week" | "month" | "year";
 export type Has = "any" | "code" | "image" | "file";
-/** What is chosen beside what is typed. */
+/** The filters next to the text. */
 export type Chosen = { who: Who; order: Order; when: When; has: Has; chatId: string | undefined };
 
 const DAYS: Record<Exclude<When, "any">, number> = { day: 1, week: 7, month: 31, year: 366 };
 
-/** The beginning of the day so many days ago, so that the same choice asks the same all day. */
+/** Return the beginning of the day that many days ago, so that the query stays the same all day. */
 function sinceOf(when: When): string | undefined {
   if (when === "any") return undefined;
   const day = new Date(Date.now() - DAYS[when] * 86_400_000);
   day.setHours(0, 0, 0, 0);
   return day.toISOString();
 }
-/** Asked for again until the index of meanings is whole. */
+/** Refetched until the semantic index is complete. */
 export const meaningQuery = queryOptions({
   queryKey: ["search-meaning"],
   queryFn: ({ signal }) => api<Schemas["MeaningState"]>("GET", "/search/meaning", { signal }),
@@ -48,13 +48,13 @@ export function searchQuery(typed: string, { who, order, when, has, chatId }: Ch
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next_cursor ?? undefined,
     enabled: typed.trim() !== "",
-    placeholderData: (before) => before, // what is shown stays until the next hits are there
+    placeholderData: (before) => before, // keep showing the previous hits until the next arrive
   });
 }
 
 export type Titled = { id: string; title: string; is_archived: boolean; isDraft: boolean };
 
-/** The drafts that have these words, and the chats whose titles or messages do; titles first. */
+/** Return drafts and chats that match the text, title matches first. */
 export function titlesQuery(typed: string) {
   return queryOptions({
     queryKey: ["search", "titles", typed],

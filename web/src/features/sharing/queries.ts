@@ -2,7 +2,7 @@ import { queryOptions } from "@tanstack/react-query";
 import { api, type Schemas } from "@/api/client";
 
 export type Share = Schemas["ShareRead"];
-/** What can be shared, by the name of its collection and its id. */
+/** A shareable object: its collection and its id. */
 export type Thing = { kind: "chats" | "drafts"; id: string };
 type Page<T> = { items: T[]; next_cursor: string | null };
 

@@ -1,10 +1,10 @@
-/** A stretch of a text, or one character that would not be seen, with its name. */
+/** A part of a text, or one hidden character with its name. */
 export type Piece = { text: string; isHidden: boolean };
 
-// Control, bidi, zero-width and other characters that say something without being seen; line breaks and tabs are seen.
+// Control, bidirectional, zero-width and other invisible characters. Line breaks and tabs are visible.
 const HIDDEN = /(?!\n|\t|\r\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 
-/** A text with what is hidden in it named, so that a person approves what they see. */
+/** Split a text so that hidden characters are named, and users approve what they see. */
 export function pieces(text: string): Piece[] {
   const found: Piece[] = [];
   let at = 0;
@@ -18,14 +18,14 @@ export function pieces(text: string): Piece[] {
   return found;
 }
 
-/** The same as one text, for where nothing but text can stand. */
+/** Return the same as one string, where only text is possible. */
 export function named(text: string): string {
   return pieces(text)
     .map((piece) => (piece.isHidden ? `[${piece.text}]` : piece.text))
     .join("");
 }
 
-/** JSON that one can edit: what would not be seen stands as its escape, which means the same. */
+/** Return JSON for editing, with hidden characters as escapes. */
 export function spelledOut(json: string): string {
   return json.replace(HIDDEN, (hidden) =>
     Array.from({ length: hidden.length }, (_, at) => hidden.charCodeAt(at))
@@ -34,14 +34,14 @@ export function spelledOut(json: string): string {
   );
 }
 
-/** A number as it was written, where it is longer than what a number can hold. */
+/** A number as written, if it has more digits than a JavaScript number. */
 export class ExactNumber {
   constructor(readonly digits: string) {}
 }
 
 type Reviver = (key: string, value: unknown, context?: { source?: string }) => unknown;
 
-/** What JSON says, long numbers to the last digit where the browser tells how they were written. */
+/** Parse JSON and keep all digits of long numbers, if the browser supports it. */
 export function parseExactly(json: string): Record<string, unknown> {
   const revive: Reviver = (_, value, context) =>
     typeof value === "number" && !Number.isSafeInteger(value) && context?.source !== undefined
@@ -52,7 +52,7 @@ export function parseExactly(json: string): Record<string, unknown> {
   return JSON.parse(json, revive as Parameters<typeof JSON.parse>[1]) as Record<string, unknown>;
 }
 
-/** A value of an argument as text; what is nested stands as JSON. */
+/** Return the value of an argument as text. Nested values are JSON. */
 export function asText(value: unknown): string {
   if (typeof value === "string") return value;
   if (value instanceof ExactNumber) return value.digits;

@@ -11,7 +11,7 @@ export type Question = NonNullable<ToolCall["question"]>;
 export type ToolUsage = Schemas["ToolUsage"];
 type Page<T> = { items: T[]; next_cursor: string | null };
 
-/** The calls of one reply in their order; the event stream keeps them right. */
+/** The calls of one reply in order, kept up to date by the event stream. */
 export function callsQuery(messageId: string) {
   return queryOptions({
     queryKey: ["tool-executions", messageId],
@@ -24,7 +24,7 @@ export function callsQuery(messageId: string) {
 export const getCall = (callId: string, signal?: AbortSignal) =>
   api<ToolCall>("GET", `/tool-executions/${callId}`, { signal });
 
-/** A call with its whole result. */
+/** A call with its complete result. */
 export function callQuery(callId: string) {
   return queryOptions({
     queryKey: ["tool-execution", callId],
@@ -34,7 +34,7 @@ export function callQuery(callId: string) {
 
 const MOST_PENDING = 200;
 
-/** What waits for this person in all chats, a decision or an answer, the oldest first. */
+/** All calls that await the user's decision or answer, oldest first. */
 export const pendingQuery = queryOptions({
   queryKey: ["pending-calls"],
   queryFn: async ({ signal }) =>
@@ -71,7 +71,7 @@ export function chatRulesQuery(chatId: string) {
   });
 }
 
-/** What each tool came to, everywhere or in one chat. */
+/** The totals of each tool, in all chats or in one. */
 export function usageByToolQuery(chatId: string | undefined) {
   return queryOptions({
     queryKey: ["tool-usage", chatId ?? null],
@@ -101,7 +101,7 @@ export function stateQuery(chatId: string) {
   });
 }
 
-/** What a call would do; `edited`: with these arguments instead of the model's. */
+/** The dry run of a call; `edited`: with these arguments instead of the model's. */
 export function dryRunQuery(callId: string, edited: string | undefined) {
   return queryOptions({
     queryKey: ["dry-run", callId, edited ?? null],
@@ -131,7 +131,7 @@ export const removeServer = (id: string) => api<void>("DELETE", `/tool-servers/$
 export const refreshServer = (id: string) => api<ToolServer>("POST", `/tool-servers/${id}/refresh`);
 export const beginSignIn = (id: string, body: Schemas["ToolSignInCreate"]) =>
   api<Schemas["ToolSignInRead"]>("POST", `/tool-servers/${id}/sign-in`, { body });
-/** With what who signs people in put into the address. */
+/** Send the parameters that the authorization server added to the address. */
 export const finishSignIn = (brought: URLSearchParams) => {
   const body: Schemas["ToolSignInFinish"] = { state: brought.get("state") || "none" };
   for (const name of ["code", "iss", "error", "error_description"] as const) {
@@ -147,7 +147,7 @@ export const putChatRules = (chatId: string, rules: Schemas["ChatApproval"]) =>
 export const putRules = (rules: Schemas["AutoApprovalUpdate"]) =>
   api<Rules>("PUT", "/auto-approval-settings", { body: rules });
 
-/** Put a new or changed call where it is shown; an older telling of it does not undo a newer one. */
+/** Place a new or changed call into the cache. An older version does not replace a newer one. */
 export function placeCall(client: QueryClient, call: ToolCall): void {
   const { queryKey } = callsQuery(call.message_id);
   client.setQueryData<ToolCall[]>(queryKey, (calls) => {
@@ -160,7 +160,7 @@ export function placeCall(client: QueryClient, call: ToolCall): void {
   client.removeQueries({ queryKey: ["tool-execution", call.id] });
   if (call.status === "approved") void client.invalidateQueries(chatRulesQuery(call.chat_id));
   const waiting = client.getQueryData(pendingQuery.queryKey);
-  // Of more than are shown at once the next come into the place of those that are decided.
+  // If there are more pending calls than are loaded, the next ones must be fetched.
   if (call.status === "pending" || call.question || waiting?.length === MOST_PENDING)
     void client.invalidateQueries(pendingQuery);
   else

@@ -18,7 +18,7 @@ const STATUSES: Record<ToolCall["status"], string> = {
   cancelled: "Cancelled",
 };
 
-/** Why it asks, ran automatically, or was refused. */
+/** Why a call asks, ran automatically, or was refused. */
 const REASONS: Record<string, string> = {
   never: "A rule of yours refuses this tool.",
   cost_per_tool: "It may cost more than you allow for one call.",
@@ -50,7 +50,7 @@ export function reasonWords(call: ToolCall): string {
   return REASONS[call.reason] ?? call.reason;
 }
 
-/** What a call may cost, as far as anybody knows. */
+/** Return what a call may cost, as far as it is known. */
 export function costWords(call: ToolCall): string {
   if (Number(call.estimated_cost) > 0) return `costs at most ${dollars(call.estimated_cost)}`;
   return call.server ? `${call.server} does not say what it costs` : "costs nothing of its own";
@@ -60,7 +60,7 @@ export function tookWords(milliseconds: number): string {
   return milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
-/** What is said beside a call that has ended: who decided, how long it took, what it cost. */
+/** Return who decided on a finished call, its duration and its cost. */
 export function endWords(call: ToolCall): string {
   return [
     call.decision === "rule" && call.status === "completed" && "ran by a rule",

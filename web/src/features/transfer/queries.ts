@@ -7,7 +7,7 @@ export const MAX_IMPORT_BYTES = 2 * 1024 * 1024 * 1024;
 export const importsQuery = queryOptions({
   queryKey: ["imports"],
   queryFn: async ({ signal }) => (await api<{ items: ImportJob[] }>("GET", "/imports", { signal })).items,
-  // The event stream tells of each step; asking now and then does if that is lost.
+  // The event stream reports each step; polling covers a lost event.
   refetchInterval: (query) => (query.state.data?.some(isOpen) ? 3000 : false),
 });
 

@@ -4,7 +4,7 @@ import { api, type Schemas } from "@/api/client";
 export type Usage = Schemas["UsageReport"];
 export type UsageGroup = Schemas["UsageGroup"];
 
-/** The sums of the last so many days, today included, as days are where the person is. */
+/** The totals of the last days including today, in the user's time zone. */
 export function usageQuery(groupBy: string, days: number) {
   return queryOptions({
     queryKey: ["usage", groupBy, days],

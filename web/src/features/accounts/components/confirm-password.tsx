@@ -6,7 +6,7 @@ import { Dialog } from "@/ui/dialog";
 import { Field } from "@/ui/field";
 import { confirmPassword } from "../queries";
 
-/** Waits until some call asks for a fresh password, then asks the person for it. */
+/** Ask for the password when a call needs it to be confirmed. */
 export function ConfirmPassword() {
   const [isOpen, setOpen] = useState(false);
   const answer = useRef<(isConfirmed: boolean) => void>(undefined);

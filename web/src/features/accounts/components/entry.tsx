@@ -20,7 +20,7 @@ function Card({ title, lead, children }: { title: string; lead: string; children
 }
 
 function Problem({ error, fields }: { error: Error | null; fields: string[] }) {
-  // What belongs to a field stands at the field.
+  // Errors of a field are shown at the field.
   if (!error || (error instanceof ApiError && fields.some((name) => error.field(name)))) return null;
   return (
     <p role="alert" className="rounded-card bg-danger-quiet px-3 py-2 text-danger">

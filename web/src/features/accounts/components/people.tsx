@@ -13,7 +13,7 @@ import { useToast } from "@/ui/toast";
 import { createUser, meQuery, type User, updateUser, usersQuery } from "../queries";
 import { Listed } from "./security";
 
-/** Everybody who has an account here: for administrators. */
+/** All user accounts, for administrators. */
 export function People() {
   const client = useQueryClient();
   const { say, offerUndo } = useToast();

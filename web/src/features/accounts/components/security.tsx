@@ -22,7 +22,7 @@ import {
   revokeDevice,
 } from "../queries";
 
-/** The password, the devices that are signed in, and the tokens that programs use. */
+/** The password, the devices that are signed in, and API tokens. */
 export function Security() {
   return (
     <div className="flex flex-col gap-10">
@@ -308,7 +308,7 @@ type ListQuery<T> = {
   refetch: () => unknown;
 };
 
-/** A list in its states: on its way, failed, empty, there, with more to come. */
+/** A list with its loading, error, empty and paged states. */
 export function Listed<T>({
   query,
   empty = "Nothing here yet.",

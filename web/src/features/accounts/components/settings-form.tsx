@@ -25,7 +25,7 @@ const LANGUAGES = [
 
 type Props = { modelChoice: (value: string | null, choose: (chosen: string) => void) => ReactNode };
 
-/** One's own profile, and how the pages look and behave. A choice counts at once; words when they are saved. */
+/** The profile and the preferences. A choice is saved at once, text with the button. */
 export function SettingsForm({ modelChoice }: Props) {
   const client = useQueryClient();
   const { say } = useToast();

@@ -21,9 +21,9 @@ import {
 import { tagChat, tagsQuery } from "../tags";
 import { Dot } from "./tag-dialog";
 
-const AT_ONCE = 4; // requests on their way: many are chosen, and the server has others to serve
+const AT_ONCE = 4; // parallel requests
 
-/** A list of chats of which several can be chosen, and dealt with together. */
+/** A list of chats with bulk actions. */
 export function AllChats({ shown }: { shown: Exclude<Shown, "pinned"> }) {
   const client = useQueryClient();
   const { say, offerUndo } = useToast();
@@ -41,7 +41,7 @@ export function AllChats({ shown }: { shown: Exclude<Shown, "pinned"> }) {
       else after.delete(id);
       return after;
     });
-  /** Do it to each, a few at a time; what fails stays chosen, and is told. */
+  /** Apply an action to each chat, a few at a time. Chats that fail stay selected, and the error is shown. */
   const each = async (some: Chat[], work: (chat: Chat) => Promise<void>): Promise<Chat[]> => {
     const failed: unknown[] = [];
     const worked: Chat[] = [];

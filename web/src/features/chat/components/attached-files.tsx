@@ -4,7 +4,7 @@ import { IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import type { Attached } from "../hooks/use-attached";
 
-/** The files beside what is being written: how far each has come, and a way to take it out. */
+/** The files of the message being written, with upload progress and a remove button. */
 export function AttachedFiles({ items, onRemove }: { items: Attached[]; onRemove: (key: string) => void }) {
   if (items.length === 0) return null;
   return (

@@ -44,12 +44,12 @@ const NOTHING: Record<Shown | "tagged", string> = {
   trash: "The trash is empty.",
 };
 
-/** Chats by the day of their last message; more come as one scrolls. */
+/** Chats grouped by the day of their last message. Scrolling loads more. */
 export function ChatList({ shown, onOpen }: { shown: Shown; onOpen?: () => void }) {
   return <Chats found={useInfiniteQuery(chatsQuery(shown))} shown={shown} onOpen={onOpen} />;
 }
 
-/** The side bar's: pinned ones above, and all; or only those with a tag. */
+/** The list of the side bar: pinned chats first, or only chats with a tag. */
 export function OwnChats({ onOpen }: { onOpen?: () => void }) {
   const [tagId, setTagId] = useState<string>();
   const { data: tags = [] } = useQuery(tagsQuery);
@@ -95,7 +95,7 @@ function Chats({ found, shown, onOpen }: { found: Found; shown: Shown | "tagged"
   if (error) return <Failed words={wordsFor(error)} onRetry={() => void refetch()} />;
   const loaded = data.pages.flatMap((page) => page.items);
   if (loaded.length === 0) return <p className="p-3 text-text-muted">{NOTHING[shown]}</p>;
-  // Those that are pinned stand above, once.
+  // Pinned chats are already listed above.
   const chats = shown === "active" ? loaded.filter((chat) => !chat.pinned_at) : loaded;
   return (
     <>
@@ -114,7 +114,7 @@ function Chats({ found, shown, onOpen }: { found: Found; shown: Shown | "tagged"
   );
 }
 
-/** What one wants at hand, above all others; nothing is shown while there is none. */
+/** The pinned chats. Hidden while there are none. */
 function PinnedChats({ onOpen }: { onOpen?: () => void }) {
   const { data } = useInfiniteQuery(chatsQuery("pinned"));
   const chats = data?.pages.flatMap((page) => page.items) ?? [];
@@ -131,7 +131,7 @@ function PinnedChats({ onOpen }: { onOpen?: () => void }) {
   );
 }
 
-/** What others share with one by name. */
+/** Chats that other users share with this user. */
 function ChatsOfOthers({ onOpen }: { onOpen?: () => void }) {
   const { data: chats = [] } = useQuery(sharedChatsQuery);
   if (chats.length === 0) return null;
@@ -226,7 +226,7 @@ function useChatEntries(
 ): MenuEntry[] {
   const client = useQueryClient();
   const toast = useToast();
-  /** Shown at once, and taken back if the server refuses. */
+  /** Show the change at once, and revert it if the server refuses. */
   const change = async (optimistic: Chat, act: () => Promise<unknown>) => {
     placeChat(client, optimistic);
     try {

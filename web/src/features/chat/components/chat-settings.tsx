@@ -62,7 +62,7 @@ function shownNumbers(chat: Chat): Record<Parameter, string> {
   return Object.fromEntries(shown) as Record<Parameter, string>;
 }
 
-/** How the model is asked in this chat. An empty field leaves the choice to the model. */
+/** The settings of a chat. An empty field uses the model's default. */
 export function ChatSettings({ chat, isOpen, onClose, onSave }: Props) {
   return (
     <Sheet title="Chat settings" side="right" isOpen={isOpen} onClose={onClose}>

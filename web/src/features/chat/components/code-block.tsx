@@ -8,7 +8,7 @@ import { cx } from "@/ui/class-names";
 import { useCopied } from "@/ui/use-copied";
 import { isPreviewable, Preview } from "./preview";
 
-/** Code in its own quiet surface: what language it is, and how to take it along. */
+/** A code block with its language and a copy button. */
 export const CodeBlock = memo(function CodeBlock({
   code,
   language,
@@ -80,7 +80,7 @@ function useHighlighted(code: string, language: string | undefined): Root | unde
       isWanted = false;
     };
   }, [code, language]);
-  // While more code arrives the colours of a moment ago would be those of another text.
+  // While more code arrives, old highlighting would belong to another text.
   return made?.code === code ? made.tree : undefined;
 }
 

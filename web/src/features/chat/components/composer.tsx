@@ -7,20 +7,20 @@ import { useAttached } from "../hooks/use-attached";
 import { AttachedFiles } from "./attached-files";
 
 type Props = {
-  place: string; // where the text is kept for: a chat's id, or "new"
+  place: string; // key of the stored text: a chat id, or "new"
   onSend: (content: string, attachmentIds: string[]) => Promise<void>;
   onTyping?: () => void;
   label?: string;
   problem?: string;
-  onStop?: () => void; // given while a reply is being written
+  onStop?: () => void; // set while a reply is being written
   onEditLast?: () => void;
   isDisabled?: boolean;
-  children?: ReactNode; // stands left of the button: the choice of the model
+  children?: ReactNode; // left of the button: the model choice
 };
 
 const MAX_LENGTH = 100_000;
 
-/** Where one writes. What is typed is kept for each chat until it is sent, and comes back if sending fails. */
+/** The message box. Text is kept for each chat until it is sent, and restored if sending fails. */
 export function Composer({
   place,
   onSend,

@@ -19,10 +19,10 @@ type Props = {
   canWrite: boolean;
   onShow: (messageId: string) => void;
   onClose: () => void;
-  children?: ReactNode; // what stands before the messages
+  children?: ReactNode; // shown before the messages
 };
 
-/** What the next request sends of the chat: how full the window is, what goes, what does not, and why. */
+/** The context of the next request: how full the window is, and which messages are sent and why. */
 export function ContextPanel({ chatId, canWrite, onShow, onClose, children }: Props) {
   const { data: context, error, refetch } = useQuery(contextQuery(chatId));
   return (

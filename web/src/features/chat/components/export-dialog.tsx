@@ -7,7 +7,7 @@ const FORMATS = [
   { format: "json", label: "JSON", what: "Everything: every branch, with models, tokens and costs." },
 ];
 
-/** The chat as a file. */
+/** Export a chat as a file. */
 export function ExportDialog({ chat, onClose }: { chat: Chat; onClose: () => void }) {
   return (
     <Dialog title={`Export ${chat.title}`} isOpen onClose={onClose}>

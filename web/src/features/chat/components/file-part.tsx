@@ -5,7 +5,7 @@ import { fileSize } from "@/lib/sizes";
 import { Dialog } from "@/ui/dialog";
 import { useFileAddress } from "../files";
 
-/** A picture of ours: small in the message, whole when asked for. Its place is kept while it loads. */
+/** An uploaded image: a thumbnail in the message, full size on request. Its space is reserved while it loads. */
 export function OwnPicture({ part }: { part: Schemas["ImagePart"] & { attachment_id: string } }) {
   const address = useFileAddress(part.attachment_id);
   const [isOpen, setOpen] = useState(false);

@@ -6,7 +6,7 @@ import { Failed, Lines } from "@/ui/states";
 import { getHistory } from "../queries";
 import type { Message } from "../reducer";
 
-/** What a message said before its wording was changed, the newest first. */
+/** Earlier versions of a message's text, newest first. */
 export function HistoryDialog({ message, onClose }: { message: Message; onClose: () => void }) {
   const { data, error, refetch } = useQuery({
     queryKey: ["history", message.id, message.updated_at],

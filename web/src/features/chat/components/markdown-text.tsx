@@ -6,7 +6,7 @@ import { allowedLink } from "@/lib/links";
 import { hasFormulas, withFormulas } from "../formulas";
 import { CodeBlock } from "./code-block";
 
-/** Markup in a text is words like any other: shown as written, never as elements. */
+/** HTML in a text is shown as text, never rendered. */
 function remarkHtmlAsText() {
   return (tree: Root) => {
     visit(tree, "html", (node) => {
@@ -27,7 +27,7 @@ const components: Components = {
       </a>
     );
   },
-  // Pictures from elsewhere never load by themselves: who looks must not be told to whoever serves them.
+  // External images are not loaded: that would reveal the reader to their server.
   img: ({ src, alt }) => {
     const link = allowedLink(typeof src === "string" ? src : undefined);
     const words = alt || "picture";
@@ -66,7 +66,7 @@ const components: Components = {
   sup: "sup",
   sub: "sub",
   section: "section",
-  // Streamdown tells a block of code from code within a line by this mark, which its own `pre` would set.
+  // Streamdown distinguishes code blocks from inline code by this attribute, which its own `pre` would set.
   pre: ({ children }) =>
     isValidElement(children) ? cloneElement(children as Marked, { "data-block": "true" }) : children,
   code: ({ children, className }) => (
@@ -83,7 +83,7 @@ const rehypePlugins = [defaultRehypePlugins.sanitize, defaultRehypePlugins.harde
   (p) => p !== undefined,
 );
 
-/** The text of a message as Markdown, the same whether it is still being written or finished. */
+/** The text of a message as Markdown, the same while streaming and when finished. */
 export const MarkdownText = memo(function MarkdownText({
   text,
   isStreaming,
@@ -112,7 +112,7 @@ export const MarkdownText = memo(function MarkdownText({
 type Mathematics = typeof import("../mathematics");
 let loaded: Mathematics | undefined;
 
-/** What draws formulas, once one is there; until it has come they stand as they were written. */
+/** The formula renderer, loaded when the first formula appears. Until then formulas are shown as source. */
 function useMathematics(isNeeded: boolean): Mathematics | undefined {
   const [, setLoaded] = useState(loaded);
   useEffect(() => {

@@ -2,7 +2,7 @@ import { lazy, Suspense } from "react";
 
 const MarkdownText = lazy(() => import("./markdown-text").then((made) => ({ default: made.MarkdownText })));
 
-/** A text as it reads, for pages beside the chat. */
+/** A Markdown text outside a chat. */
 export function Markdown({ text }: { text: string }) {
   return (
     <Suspense fallback={<p className="prose whitespace-pre-wrap">{text}</p>}>

@@ -9,7 +9,7 @@ type Props = {
   onCancel: () => void;
 };
 
-/** Other words for a message: what was there stays, beside the new. */
+/** Edit a message. The previous text is kept in its history. */
 export function MessageEditor({ message, onSave, onCancel }: Props) {
   const [text, setText] = useState(() => ownWords(message));
   const isPerson = message.role === "user";
@@ -72,7 +72,7 @@ export function MessageEditor({ message, onSave, onCancel }: Props) {
   );
 }
 
-/** The words of a message without the names of its files, which stay as they are. */
+/** Return the text of a message without its file names. */
 function ownWords(message: Message): string {
   return message.parts
     .flatMap((part) => (part.type === "text" ? [part.text] : part.type === "code" ? [part.code] : []))

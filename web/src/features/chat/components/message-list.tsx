@@ -16,7 +16,7 @@ const MARKED_MS = 1600;
 export type Pending = { key: string; content: string; files: number; isWaiting?: boolean };
 type Props = {
   chatId: string;
-  targetId: string | undefined; // the message that one came to see
+  targetId: string | undefined; // the message to scroll to
   messages: Message[]; // oldest first
   meId: string | undefined;
   canWrite: boolean;
@@ -30,7 +30,7 @@ type Props = {
   waitingWords: (message: Message) => ReactNode;
 };
 
-/** A branch to read: only what is near the screen is in the page; what one reads stays where it is. */
+/** A virtualized list of a branch. The scroll position stays when messages arrive. */
 export function MessageList({
   messages,
   pending,

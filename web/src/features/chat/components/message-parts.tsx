@@ -8,12 +8,12 @@ import { ToolSlot } from "../tool-slot";
 import { CodeBlock } from "./code-block";
 import { OwnFile, OwnPicture } from "./file-part";
 
-// Half of the code of these pages is for Markdown: it comes when the first reply is shown, and the words stand meanwhile.
+// Markdown is half of the code, so it is loaded with the first reply. Until then the plain text is shown.
 const MarkdownText = lazy(() => import("./markdown-text").then((made) => ({ default: made.MarkdownText })));
 
 type Part = Schemas["MessageRead"]["parts"][number] | LivePart;
 
-/** What a message consists of, in its order. `isMarkdown` is false for what a person wrote: it stands as typed. */
+/** The parts of a message in order. `isMarkdown` is false for a user's message, which is shown as typed. */
 export function MessageParts({
   parts,
   messageId,
@@ -104,7 +104,7 @@ function Elsewhere({ url, words }: { url: string | undefined; words: string | un
   );
 }
 
-/** How long it thought, where that is known. */
+/** How long the model reasoned, if known. */
 function thoughtWords(part: Part): string {
   const took = "duration_ms" in part ? part.duration_ms : null;
   if (!took) return "Thoughts";

@@ -43,7 +43,7 @@ export type MessageActions = {
   fork: (message: Message) => void;
   remove: (message: Message) => void;
 };
-/** What opens beside the messages. */
+/** The panels and dialogs that a message opens. */
 export type MessageDialogs = {
   compare: (message: Message) => void;
   askOthers: (message: Message) => void;
@@ -61,7 +61,7 @@ type Props = {
   waitingWords: (message: Message) => ReactNode;
 };
 
-/** One message with what can be done about it. A reply that is being written is followed from here. */
+/** One message with its actions. A streaming reply is followed here. */
 export const MessageRow = memo(function MessageRow({
   message,
   meId,
@@ -150,7 +150,7 @@ function Folded({
   );
 }
 
-/** How a reply ended, when that is not simply its end, and what can be done then. */
+/** How a reply ended if it did not end normally, and what to do next. */
 function Ending({ message, actions }: Pick<Props, "message" | "actions">) {
   const isBroken = message.status === "interrupted" || message.status === "error";
   return (
@@ -329,7 +329,7 @@ function moreEntries(
   return entries;
 }
 
-/** What a reply used and cost; of one that was cut off about, and an unknown cost is called so. */
+/** The tokens and cost of a reply. A cut-off reply is estimated, an unknown cost is named so. */
 function usedWords({ usage, cost }: Message): string | undefined {
   if (!usage) return undefined;
   const about = usage.estimated ? "about " : "";

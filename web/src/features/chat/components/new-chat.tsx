@@ -15,12 +15,12 @@ type Props = {
 
 const EXAMPLE = "Explain to me, as to a curious friend, why bread rises.";
 
-/** An empty page with one example; the chat is made when the first message is sent. */
+/** The page of a new chat. The chat is created with the first message. */
 export function NewChat({ onMade, menuButton, notice, modelChoice }: Props) {
   const client = useQueryClient();
   const [model, setModel] = useState<Model>();
   const [problem, setProblem] = useState<string>();
-  // A second try after a failure goes on with the chat of the first, so that none is left empty.
+  // A retry uses the chat of the first attempt, so that no empty chat remains.
   const made = useRef<{ chatId: string; content: string; key: string }>(undefined);
   const send = async (content: string, attachmentIds: string[] = []) => {
     setProblem(undefined);

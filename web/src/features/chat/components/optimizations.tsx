@@ -41,14 +41,14 @@ const REASON: Record<Optimization["trigger_reason"], string> = {
   user_request: "you wanted it",
 };
 
-/** From which share of the window on it is made shorter by itself; the whole is when nothing fits any more. */
+/** The share of the window at which compaction starts automatically. 1: only when it is full. */
 const WHEN = [
   { value: "1", label: "When it is full" },
   { value: "0.75", label: "At three quarters" },
   { value: "0.5", label: "At half" },
 ];
 
-/** What was done to send less of a chat, and what can be done. `counting`: what makes a difference on the branch on show. */
+/** The compactions of a chat and the actions for new ones. `counting`: the ids that apply to the shown branch. */
 export function Optimizations({
   chatId,
   canWrite,
@@ -164,7 +164,7 @@ export function Optimizations({
   );
 }
 
-/** What a summary would take, said before anybody asks for it. */
+/** The estimated cost of a summary, before it is requested. */
 function SummaryCost({ chatId }: { chatId: string }) {
   const { data } = useQuery(summaryForecastQuery(chatId));
   if (!data?.requests) return null;
@@ -269,7 +269,7 @@ function Made({
   );
 }
 
-/** What a summary cost, and after how many replies it has paid for itself. */
+/** Return the cost of a summary and after how many replies it pays off. */
 export function costWords(made: Pick<Optimization, "cost" | "saved_cost">): string {
   const cost = Number(made.cost ?? 0);
   const saved = Number(made.saved_cost ?? 0);
@@ -279,7 +279,7 @@ export function costWords(made: Pick<Optimization, "cost" | "saved_cost">): stri
   return ` · cost ${dollars(cost)}, ${replies <= 1 ? "less than it saves with the next reply" : `which it saves with ${replies} replies`}`;
 }
 
-/** Stands in the chat where what is before it is not sent as it is. */
+/** The line in a chat where a compaction ends. */
 export function BoundaryLine({ kind }: { kind: Kind | undefined }) {
   if (!kind) return null;
   const words =

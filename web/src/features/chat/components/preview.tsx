@@ -6,13 +6,13 @@ export function isPreviewable(language: string | undefined): boolean {
   return language !== undefined && LANGUAGES.has(language.toLowerCase());
 }
 
-/** A page that a model wrote, run apart: its frame has no origin, no network, and nothing of ours. */
+/** Run a page that a model wrote in a frame without an origin, a network or access to this page. */
 export function Preview({ code }: { code: string }) {
   const frame = useRef<HTMLIFrameElement>(null);
   const [isReady, setReady] = useState(false);
   useEffect(() => {
     const listen = (event: MessageEvent<unknown>) => {
-      // Only from this very frame, whose origin is none, and only the one word that it says.
+      // Accept only this frame, which has no origin, and only this message.
       if (event.source === frame.current?.contentWindow && event.origin === "null" && event.data === "ready")
         setReady(true);
     };
@@ -20,7 +20,7 @@ export function Preview({ code }: { code: string }) {
     return () => removeEventListener("message", listen);
   }, []);
   useEffect(() => {
-    // Its origin is none, so no other can be named; the frame is the one that said it is ready.
+    // The frame has no origin that could be named. It has just said that it is ready.
     if (isReady) frame.current?.contentWindow?.postMessage({ show: code }, "*");
   }, [isReady, code]);
   return (

@@ -3,7 +3,7 @@ import { wordsFor } from "@/api/words";
 import { useToast } from "@/ui/toast";
 import { type Chat, placeChat, updateChat } from "../queries";
 
-/** Whether everybody who knows a chat's address may read it. */
+/** Whether every user who knows the address of a chat may read it. */
 export function PublicChoice({ chat }: { chat: Chat }) {
   const client = useQueryClient();
   const { say } = useToast();

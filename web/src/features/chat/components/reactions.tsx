@@ -17,7 +17,7 @@ const OFFERED = [
 
 type Props = { message: Message; meId: string | undefined; onReact: (emoji: string, isOn: boolean) => void };
 
-/** What people set beside a message; a press joins in, or takes one's own back. */
+/** The reactions to a message. A click adds or removes the user's own. */
 export function Reactions({ message, meId, onReact }: Props) {
   if (message.reactions.length === 0) return null;
   return (

@@ -1,7 +1,7 @@
 import { useEffect } from "react";
 import { useLiveReply } from "../hooks/use-live-reply";
 
-/** Tells what a run has written so far, each time there is more; shows nothing. */
+/** Report the text of a run each time it grows. Renders nothing. */
 export function ReplyText({ runId, onText }: { runId: string; onText: (text: string) => void }) {
   const reply = useLiveReply(runId);
   useEffect(() => {

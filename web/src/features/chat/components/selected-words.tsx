@@ -5,7 +5,7 @@ import { Button } from "@/ui/button";
 
 type Selected = { messageId: string; words: string; left: number; top: number };
 
-/** Beside words that are selected in one message: what can be done with them. */
+/** The toolbar next to text that is selected in one message. */
 export function SelectedWords({ onDraft }: { onDraft: (messageId: string, words: string) => void }) {
   const [selected, setSelected] = useState<Selected>();
   useEffect(() => {
@@ -28,7 +28,7 @@ export function SelectedWords({ onDraft }: { onDraft: (messageId: string, words:
     <Button
       className="fixed z-40 bg-surface-raised shadow-float"
       style={{ left: selected.left, top: selected.top }}
-      // Pressing a button must not take the selection away before it is used.
+      // A press on a button must not clear the selection before it is used.
       onMouseDown={(event) => event.preventDefault()}
       onClick={() => {
         onDraft(selected.messageId, selected.words);

@@ -16,7 +16,7 @@ import { MessageParts } from "./message-parts";
 type SharedMessage = Schemas["SharedMessageRead"];
 const AGAIN_MS = 3000;
 
-/** What somebody without an account sees of a chat or a draft by its link: to read, and live while it goes on. */
+/** A chat or draft as visitors of a public link see it: read-only and live. */
 export function SharedChat({ token }: { token: string }) {
   const path = `/shared/${encodeURIComponent(token)}`;
   const chat = useQuery({
@@ -136,7 +136,7 @@ function SharedRow({ path, message }: { path: string; message: SharedMessage }) 
   );
 }
 
-/** Whatever changes in the chat is fetched anew; a stream that ends because the share did shows that. */
+/** Fetch again after each change. When the share ends, the stream ends and this shows it. */
 function useSharedEvents(token: string, path: string, isOpen: boolean): void {
   const client = useQueryClient();
   useEffect(() => {
@@ -149,7 +149,7 @@ function useSharedEvents(token: string, path: string, isOpen: boolean): void {
         const end = await readStream(
           `/api/v1${path}/events`,
           undefined,
-          // What was missed between two streams is fetched with the second.
+          // Events between two streams are missed, so fetch when the second is ready.
           (event) => (event.event === "change" || (event.event === "ready" && !isFirst)) && refresh(),
           stop.signal,
         );

@@ -24,11 +24,11 @@ import {
   updateTag,
 } from "../tags";
 
-/** Which tags a chat has, and what tags there are. */
+/** The tags of a chat, and all tags of the user. */
 export function TagDialog({ chat, onClose }: { chat: Chat; onClose: () => void }) {
   const client = useQueryClient();
   const { data: tags, error, refetch } = useQuery(tagsQuery);
-  const [own, setOwn] = useState(chat.tag_ids); // as they are now; the chat that was handed in is as it was
+  const [own, setOwn] = useState(chat.tag_ids); // current tags; the `chat` property does not change while the dialog is open
   const [problem, setProblem] = useState<string>();
   const act = async (work: () => Promise<unknown>) => {
     setProblem(undefined);

@@ -5,7 +5,7 @@ import { Dot } from "./tag-dialog";
 
 type Props = { chosen: string | undefined; onChoose: (tagId: string | undefined) => void };
 
-/** One's tags, to see only the chats of one; nothing is shown while there are none. */
+/** Filter chats by a tag. Hidden while there are no tags. */
 export function TagFilter({ chosen, onChoose }: Props) {
   const { data: tags = [] } = useQuery(tagsQuery);
   if (tags.length === 0) return null;

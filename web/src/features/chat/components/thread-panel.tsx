@@ -23,7 +23,7 @@ type Props = {
   waitingWords: (message: Message) => ReactNode;
 };
 
-/** The replies to one message, beside the chat: what is said here goes no further, and the model knows what led to it. */
+/** The thread of a message. Its replies are not part of the chat's branch; the model knows the messages before it. */
 export function ThreadPanel({
   chatId,
   parentId,

@@ -21,10 +21,10 @@ type Props = {
   onClose: () => void;
 };
 
-const EXCERPT = 80; // as the server cuts them
-const DEEPEST = 8; // steps of indentation: beyond it, a phone has no room
+const EXCERPT = 80; // the server's limit
+const DEEPEST = 8; // levels of indentation that fit on a phone
 
-/** The whole chat as stretches without a fork; the ones on show are marked, and any can be gone to. */
+/** All branches of a chat. Segments of the shown branch are marked, and a click shows another. */
 export function TreeMap({ chatId, shownIds, onShow, onClose }: Props) {
   const { data, error, refetch } = useQuery(treeQuery(chatId));
   const segments = data?.segments ?? [];

@@ -15,18 +15,18 @@ type Upload = {
   stop: AbortController;
   problem?: string;
 };
-/** A file beside what is being written. */
+/** A file of the message being written. */
 export type Attached = {
   key: string;
   name: string;
   size: number;
   state: "uploading" | "reading" | "ready" | "failed";
-  share: number; // of its bytes that are there
+  share: number; // uploaded share, 0 to 1
   problem?: string;
   attachment?: Attachment;
 };
 
-/** The files of a message that is being written: sent as they are chosen, kept over reloads until the message is sent. */
+/** The files of the message being written. They are uploaded when chosen and kept over reloads until the message is sent. */
 export function useAttached(place: string) {
   const client = useQueryClient();
   const kept = `${place}.files`;
@@ -74,7 +74,7 @@ export function useAttached(place: string) {
           signal: upload.stop.signal,
         })
           .then((made) => {
-            // An event may have told of it already, and of more than this answer knows.
+            // An event may already have brought a newer state than this answer.
             client.setQueryData<Attachment>(["attachment", made.id], (known) => known ?? made);
             setUploads((all) => all.filter((one) => one.key !== upload.key));
             store((before) => [...before, made.id]);
@@ -98,7 +98,7 @@ export function useAttached(place: string) {
     },
     [store],
   );
-  /** Take them out to be sent; `putBack` if that fails. */
+  /** Remove the files to send them; `putBack` restores them if sending fails. */
   const take = useCallback(() => {
     const taken = ids;
     store(() => []);

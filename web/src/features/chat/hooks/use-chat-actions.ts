@@ -28,11 +28,11 @@ import {
   showBranch,
 } from "../queries";
 
-/** What one can do in a chat; each answer of the server goes straight into what is loaded. */
+/** The actions of a chat. Answers of the server are placed into the cache. */
 export function useChatActions(
   chatId: string,
   openChat: (chatId: string) => void,
-  parentId?: string, // of the thread, if it is not the chat's own branch
+  parentId?: string, // the parent of a thread
 ): MessageActions {
   const client = useQueryClient();
   const { say, offerUndo } = useToast();
@@ -58,7 +58,7 @@ export function useChatActions(
       regenerate: (message, models) => start(regenerateMessage(message.id, models)),
       continueReply: (message) => start(continueMessage(message.id)),
       showSibling: (messageId) => {
-        // Whose chat it is decides what the others see first; a thread, and another's chat, one only looks through.
+        // The owner also moves the chat's head. In a thread or another user's chat only the view changes.
         const isOwner = client.getQueryData(chatQuery(chatId).queryKey)?.owner === null;
         const moved = isOwner && !parentId ? setHead(chatId, messageId) : Promise.resolve(undefined);
         moved
@@ -86,7 +86,7 @@ export function useChatActions(
           .then(async () => {
             offerUndo("Deleted.", () => void restore());
             const other = message.sibling_ids.findLast((id) => id !== message.id);
-            // At the end of a branch, another version comes into its place.
+            // At the end of a branch, show another version instead.
             if (parentId) await refresh();
             else if (other && newestShown(client, chatId) === message.previous_message_id)
               await showBranch(client, chatId, other);
@@ -100,12 +100,12 @@ export function useChatActions(
   }, [chatId, client, say, offerUndo, openChat, parentId]);
 }
 
-/** Sending: shown at once, stored by the server before it counts, and given back to the box when it fails. */
+/** Send messages: shown at once, confirmed when the server has stored them, and returned to the box on failure. */
 export function useSending(chatId: string, parentId?: string) {
   const client = useQueryClient();
   const [pending, setPending] = useState<Pending[]>([]);
   const [problem, setProblem] = useState<string>();
-  const before = useRef<Promise<unknown>>(Promise.resolve()); // each waits for the one before it, and follows it
+  const before = useRef<Promise<unknown>>(Promise.resolve()); // sends are sequential, and each message follows the previous one
   const send = useCallback(
     async (content: string, more: { models?: ModelRef[]; attachmentIds?: string[] } = {}) => {
       const key = crypto.randomUUID();
@@ -145,7 +145,7 @@ export function useSending(chatId: string, parentId?: string) {
 
 const TRY_AGAIN_MS = 3000;
 
-/** Ask until the server is there again; the key of the request sees to it that it is done once. */
+/** Retry while offline. The idempotency key prevents duplicates. */
 async function onceConnected<T>(ask: () => Promise<T>, waits: (isWaiting: boolean) => void): Promise<T> {
   for (;;) {
     try {

@@ -4,7 +4,7 @@ import { useRealtime } from "@/realtime/provider";
 import { placeMessage } from "../queries";
 import { applyRunEvent, type LiveReply, nothingYet } from "../reducer";
 
-/** Follow a run while it is asked for; the finished message goes into the cache, where it is kept. */
+/** Follow a run while it is shown. The finished message is placed into the cache. */
 export function useLiveReply(runId: string | undefined): LiveReply | undefined {
   const realtime = useRealtime();
   const client = useQueryClient();
@@ -20,7 +20,7 @@ export function useLiveReply(runId: string | undefined): LiveReply | undefined {
     const leave = realtime.follow(runId, (event) => {
       reply = applyRunEvent(reply, event);
       if (event.type === "message.finished") placeMessage(client, event.message);
-      // Several deltas that come within one frame are painted once.
+      // Deltas within one frame are painted together.
       if (!frame) frame = requestAnimationFrame(show);
     });
     return () => {

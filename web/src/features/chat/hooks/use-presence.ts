@@ -7,7 +7,7 @@ const GONE_MS = 32_000;
 const TYPING_MS = 4000;
 type Present = { id: string; name: string; isTyping: boolean; heardAt: number };
 
-/** Who else has the chat open, and who writes; and telling them the same. Only for chats that are shared. */
+/** Send and receive who has a shared chat open and who is typing. */
 export function usePresence(chatId: string, meId: string | undefined, isShared: boolean) {
   const realtime = useRealtime();
   const [others, setOthers] = useState<Present[]>([]);
@@ -18,7 +18,7 @@ export function usePresence(chatId: string, meId: string | undefined, isShared: 
     if (!isShared || !meId) return;
     const tell = (is_leaving = false) => {
       toldAt.current = Date.now();
-      // Nobody misses it if it is lost: it is told again soon.
+      // A lost message does not matter: presence is sent again soon.
       void tellPresence(chatId, {
         is_typing: !is_leaving && Date.now() - typedAt.current < TYPING_MS,
         is_leaving,
@@ -29,7 +29,7 @@ export function usePresence(chatId: string, meId: string | undefined, isShared: 
       const { user, is_typing, is_leaving } = message.presence;
       if (user.id === meId) return;
       setOthers((before) => {
-        // Somebody new does not know of us yet.
+        // A new participant does not know about us yet.
         if (!is_leaving && !before.some((one) => one.id === user.id)) tell();
         const rest = before.filter((one) => one.id !== user.id);
         return is_leaving ? rest : [...rest, { ...user, isTyping: is_typing, heardAt: Date.now() }];

@@ -34,7 +34,7 @@ type Props = {
   modelChoice: ReactNode;
 };
 
-/** Where one asks a model for a change, and decides on what it proposed. */
+/** Ask a model for a change, and decide on its proposals. */
 export function AskBar(props: Props) {
   const { draftId, text, selection, proposal, openEdits } = props;
   const place = `draft-ask.${draftId}`;

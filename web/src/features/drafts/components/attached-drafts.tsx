@@ -17,7 +17,7 @@ import {
   sharedDraftsQuery,
 } from "../queries";
 
-/** The drafts that the models of a chat are told of, each to be opened or taken away. */
+/** The drafts that a chat's prompts include, with links and remove buttons. */
 export function AttachedDrafts({ chatId }: { chatId: string }) {
   const client = useQueryClient();
   const { say } = useToast();
@@ -56,7 +56,7 @@ export function AttachedDrafts({ chatId }: { chatId: string }) {
   );
 }
 
-/** Lets one choose a draft that the models of a chat shall be told of. */
+/** Choose a draft for a chat's prompts. */
 export function AttachDraft({ chatId }: { chatId: string }) {
   const [isOpen, setOpen] = useState(false);
   return (

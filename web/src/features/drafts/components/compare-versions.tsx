@@ -16,14 +16,14 @@ type Props = {
   onClose: () => void;
 };
 
-/** Any two versions, word by word: in one text, or side by side. */
+/** Compare two versions by words, inline or next to each other. */
 export function CompareVersions({ draftId, newest, onClose, ...given }: Props) {
   const [number, setNumber] = useState(given.number);
   const [against, setAgainst] = useState(given.against);
   const isWide = useMedia("(min-width: 64rem)");
   const [isApart, setApart] = useState(isWide);
   const { data, error, refetch } = useQuery(diffQuery(draftId, number, against));
-  // The newest hundred can be chosen here; older ones from the panel.
+  // The newest hundred. Older ones are opened from the panel.
   const options = Array.from({ length: Math.min(newest, 100) }, (_, at) => newest - at)
     .concat([number, against].filter((one) => one <= newest - 100))
     .map((one) => ({ value: String(one), label: `Version ${one}` }));
@@ -89,7 +89,7 @@ function Text({ label, pieces }: { label: string; pieces: Piece[] }) {
   );
 }
 
-/** A line break that came or went is a change that can be seen. */
+/** Make an added or removed line break visible. */
 function visible(text: string): string {
   return /^\n+$/.test(text) ? text.replaceAll("\n", "¶\n") : text;
 }

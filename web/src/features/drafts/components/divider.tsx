@@ -5,7 +5,7 @@ const LEAST = 25;
 const MOST = 70;
 const STEP = 3;
 
-/** Where the two sides meet, in percent of the width; remembered in this browser. */
+/** The position of the divider in percent of the width, stored in this browser. */
 export function useDivided(): [number, (share: number) => void] {
   const [share, setShare] = useState(() => {
     try {
@@ -20,7 +20,7 @@ export function useDivided(): [number, (share: number) => void] {
     try {
       localStorage.setItem(KEY, String(kept));
     } catch {
-      // It is where it was put for as long as the page is open.
+      // Storage is turned off: the position lasts until the page is closed.
     }
   };
   return [share, move];

@@ -15,7 +15,7 @@ type Props = {
   onChoose: (chatId: string) => void;
 };
 
-/** The chats about a draft: to go to another, or to begin one. */
+/** The chats about a draft, and a button for a new one. */
 export function DraftChats({ draftId, chats, canWrite, onChoose }: Props) {
   const client = useQueryClient();
   const { say } = useToast();

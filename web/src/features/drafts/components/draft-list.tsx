@@ -8,7 +8,7 @@ import { Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
 import { deleteDraft, draftsQuery, type Listed, restoreDraft, sharedDraftsQuery } from "../queries";
 
-/** The drafts that others share with one. */
+/** Drafts that other users share with this user. */
 export function SharedDrafts() {
   const { data: drafts = [], error, refetch } = useQuery(sharedDraftsQuery);
   if (error) return <Failed words={wordsFor(error)} onRetry={() => void refetch()} />;
@@ -27,7 +27,7 @@ export function SharedDrafts() {
   );
 }
 
-/** All drafts, the one that changed last first. */
+/** All drafts, most recently changed first. */
 export function DraftList({ isTrash = false }: { isTrash?: boolean }) {
   const found = useInfiniteQuery(draftsQuery(isTrash));
   const drafts = found.data?.pages.flatMap((page) => page.items) ?? [];

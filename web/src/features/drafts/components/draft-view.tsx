@@ -19,10 +19,10 @@ type Slots = Omit<OfText, "draft"> & {
 };
 type Side = "chat" | "draft" | "both";
 
-/** A draft: the conversation on the left, the text on the right; on a phone one of them. */
+/** A draft: the chat on the left, the text on the right. A phone shows one of them. */
 export function DraftView({ draftId, ...slots }: { draftId: string } & Slots) {
   const { data: draft, error } = useSuspenseQuery({ ...draftQuery(draftId), refetchOnWindowFocus: false });
-  // It was deleted, or is not shared any more; what was typed and not stored stays in this browser.
+  // Deleted or no longer shared. Text that was not stored stays in this browser.
   if (error instanceof ApiError && error.status === 404) throw error;
   return <Sides key={draftId} draft={draft} {...slots} />;
 }
@@ -117,7 +117,7 @@ function TitleBar({
   children,
 }: { draft: Draft; children: ReactNode } & Pick<Slots, "onGone" | "shareDialog">) {
   const [isSharing, setSharing] = useState(false);
-  const [typed, setTyped] = useState<string>(); // while somebody types a title
+  const [typed, setTyped] = useState<string>(); // while the title is edited
   const client = useQueryClient();
   const { say, offerUndo } = useToast();
   const rename = async (title: string) => {

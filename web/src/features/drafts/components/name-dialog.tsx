@@ -3,7 +3,7 @@ import { Button } from "@/ui/button";
 import { Dialog } from "@/ui/dialog";
 import { Field } from "@/ui/field";
 
-/** Asks for the name of the version that what is typed becomes. */
+/** Ask for the name of the next version. */
 export function NameDialog({ onName, onClose }: { onName: (name: string) => void; onClose: () => void }) {
   const [name, setName] = useState("");
   return (

@@ -4,9 +4,9 @@ import { Dialog } from "@/ui/dialog";
 import type { Merged } from "../queries";
 
 type Choice = "mine" | "theirs" | "both";
-const CONTEXT = 240; // characters shown before and after a place
+const CONTEXT = 240; // characters shown before and after a conflict
 
-/** The same words were changed twice. Both are shown, and for each place the person chooses. */
+/** Resolve conflicts: both sides of each are shown, and the user chooses. */
 export function OverlapDialog({
   merged,
   onResolve,
@@ -98,7 +98,7 @@ function joined(mine: string, theirs: string): string {
   return mine && theirs && !/\s$/.test(mine) && !/^\s/.test(theirs) ? `${mine} ${theirs}` : mine + theirs;
 }
 
-/** What stands around the places; the middle of a long stretch is left out. */
+/** Return the text around conflicts, without the middle of long parts. */
 function shortened(text: string, isFirst: boolean, isLast: boolean): string {
   if (text.length <= 2 * CONTEXT) return text;
   const head = isFirst ? "" : text.slice(0, CONTEXT);

@@ -2,7 +2,7 @@ import { Button } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import type { Saving } from "../saver";
 
-/** How far what is typed has come, with what a person can do about it. */
+/** The saving state of a draft, and the action for it. */
 export function SavingWords({
   saving,
   onChoose,

@@ -44,7 +44,7 @@ import { VersionsPanel } from "./versions-panel";
 
 export type Props = {
   draft: Draft;
-  chatId: string | undefined; // where a change is asked for
+  chatId: string | undefined; // the ask bar
   markdown: (text: string) => ReactNode;
   choice: { provider: string; model_name: string } | undefined;
   modelChoice: ReactNode;
@@ -55,7 +55,7 @@ type Shown = "write" | "both" | "read";
 
 const icon = { size: 16, strokeWidth: 1.5, "aria-hidden": true } as const;
 
-/** The text of a draft: written and read, with what a model proposes, its versions, and who wrote what. */
+/** The text of a draft: editor and preview, proposals, versions and authorship. */
 export function TextSide(props: Props) {
   const { draft, chatId, markdown, choice, modelChoice, stopRun, replyText } = props;
   const canWrite = draft.permissions.can_write;
@@ -66,7 +66,7 @@ export function TextSide(props: Props) {
   const [isNaming, setNaming] = useState(false);
   const [isPanelOpen, setPanelOpen] = useState(false);
   const [compared, setCompared] = useState<{ number: number; against: number }>();
-  const [isAsked, setAsked] = useState(true); // whether the overlap is on the screen
+  const [isAsked, setAsked] = useState(true); // whether the conflict dialog is open
   const [areAuthorsShown, setAuthorsShown] = useState(false);
   const proposals = useQuery(proposalsQuery(draft.id));
   const newest = proposals.data?.items.find((one) => one.status !== "decided");
@@ -89,7 +89,7 @@ export function TextSide(props: Props) {
     if (!editor || !saver) return;
     const open = canWrite && proposal?.status === "open" ? proposal.edits : [];
     const placed = open.filter((edit) => edit.place);
-    const text = saver.stored; // the places are in what the server has
+    const text = saver.stored; // positions refer to the text of the server
     const ends = placed.flatMap(({ place }) => (place ? [place.start, place.end] : []));
     const sorted = [...new Set(ends)].toSorted((one, other) => one - other);
     const units = new Map(toUnits(text, sorted).map((at, index) => [sorted[index], at]));
@@ -118,14 +118,14 @@ export function TextSide(props: Props) {
       const [start = 0, end = start] = toUnits(saver.stored, [selected.start, selected.end]);
       place = { start, end };
     }
-    // Shown where it is only while nothing else moves the text: the server places it for good when it is whole.
+    // A preview only: the server places the edits when the reply is complete.
     editor.setLive(editor.text === saver.stored ? liveEdits(editor.text, reply, place) : []);
   }, [editor, saver, isWriting, reply, selected, canWrite]);
   const ask = async (instruction: string, where: Selection | undefined) => {
     if (!saver) return;
     const version_number = await saver.save();
     const text = saver.stored;
-    // What came from elsewhere with the save has moved the selection along.
+    // A merge during saving has moved the selection.
     const place = where && editor ? editor.selection : undefined;
     await askForEdits(draft.id, {
       instruction,

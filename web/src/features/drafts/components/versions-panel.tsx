@@ -20,10 +20,10 @@ type Props = {
 };
 
 const LANE = 14; // pixels
-const MIDDLE = 28; // of a row that is not open
-const MOST_LANES = 8; // drawn; more lie over the last
+const MIDDLE = 28; // of a collapsed row, in pixels
+const MOST_LANES = 8; // drawn; further lanes overlap the last
 
-/** Every version there ever was, as the tree that they are. Arrows walk it; nothing in it can be overwritten. */
+/** All versions as a tree, with arrow keys. Versions are never overwritten. */
 export function VersionsPanel({ draftId, canWrite, currentNumber, onCompare, onRestore, onClose }: Props) {
   const found = useInfiniteQuery(versionsQuery(draftId));
   const versions = useMemo(() => found.data?.pages.flatMap((page) => page.items) ?? [], [found.data]);
@@ -208,7 +208,7 @@ function Row(props: RowProps) {
   );
 }
 
-/** Who made it: a person, or a model that a person asked. */
+/** The author: a user, or a model that a user asked. */
 function Source({ version }: { version: VersionListed }) {
   const isModels = version.generation_source !== "user";
   const Icon = isModels ? Bot : PenLine;

@@ -6,7 +6,7 @@ import { Saver, type Saving } from "../saver";
 
 export type Selection = { start: number; end: number };
 
-/** The editor of a draft with its saving, for as long as the page shows it. */
+/** The editor of a draft and its saver, while the page shows it. */
 export function useDraftEditor(
   draft: Draft,
   onDecide: (editId: string, deciding: "accept" | "reject") => void,
@@ -20,7 +20,7 @@ export function useDraftEditor(
   });
   const [text, setText] = useState(draft.working_copy?.content ?? draft.current_version.content);
   const [selection, setSelection] = useState<Selection>({ start: 0, end: 0 });
-  const first = useRef(draft); // what is loaded again later comes in by the saver
+  const first = useRef(draft); // later loads reach the editor through the saver
   const decide = useRef(onDecide);
   decide.current = onDecide;
   const realtime = useRealtime();
@@ -36,7 +36,7 @@ export function useDraftEditor(
     const saves = new Saver(loaded.id, loaded, setSaving);
     let timer: ReturnType<typeof setTimeout> | undefined;
     const show = () => {
-      // Counting and drawing the preview of a long text waits for a moment's rest.
+      // Count and preview a long text only when typing pauses.
       clearTimeout(timer);
       timer = setTimeout(() => setText(made.text), 150);
     };
@@ -62,12 +62,12 @@ export function useDraftEditor(
         show();
       },
     });
-    // Where there are keys the text is what one came for; on a phone the keyboard would cover it.
+    // Focus the text where there is a keyboard. On a phone the keyboard would cover it.
     const focusing = matchMedia("(pointer: fine)").matches ? setTimeout(() => made.focus()) : undefined;
     setEditor(made);
     setSaver(saves);
     show();
-    // What was loaded may be from the cache of a moment ago.
+    // The loaded draft may be from the cache.
     void saves.heard(undefined);
     const leave = () => void saves.store(true);
     const hide = () => document.visibilityState === "hidden" && void saves.store(true);

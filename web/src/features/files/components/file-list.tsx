@@ -34,7 +34,7 @@ const ORDERS = [
   { value: "name", label: "By name" },
 ];
 
-/** All of one's files: how much they are, where they are used, and a way to let them go. */
+/** All files of the user: their total size, where they are used, and deletion. */
 export function FileList() {
   const client = useQueryClient();
   const { say, offerUndo } = useToast();
@@ -204,7 +204,7 @@ function Picture({ file }: { file: Attachment }) {
   );
 }
 
-/** What is known of its inside, in few words. */
+/** Return the known dimensions, pages and duration. */
 function measures({ metadata: { dimensions, pages, duration } }: Attachment): string[] {
   const found: string[] = [];
   if (dimensions) found.push(`${dimensions.width} × ${dimensions.height}`);

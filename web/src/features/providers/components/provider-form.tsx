@@ -9,7 +9,7 @@ import { createConfig, type ProviderConfig, updateConfig, type Vendor, vendorsQu
 
 type Props = { config?: ProviderConfig; onDone: (config: ProviderConfig) => void };
 
-/** What a provider needs: its key, and whatever else it asks for. Of one that is there, only what is filled in changes. */
+/** The form of a provider: its key and its own fields. For a stored provider only filled-in fields change. */
 export function ProviderForm({ config, onDone }: Props) {
   const { data: vendors } = useSuspenseQuery(vendorsQuery);
   const [vendorId, setVendorId] = useState(config?.provider ?? vendors[0]?.id ?? "");

@@ -20,7 +20,7 @@ import {
 } from "../queries";
 import { ProviderForm } from "./provider-form";
 
-/** One's own ways to models: added, tested, chosen, put aside, removed. */
+/** The user's providers: add, test, set as default, deactivate, remove. */
 export function ProviderList() {
   const configs = useInfiniteQuery(configsQuery);
   const [editing, setEditing] = useState<ProviderConfig | "new">();
@@ -183,7 +183,7 @@ function ProviderRow({ config, tested, onTest, onEdit, onChanged }: RowProps) {
   );
 }
 
-/** What the test said just now, else what went wrong when its list was read last. */
+/** The result of the latest test, or the last error of the model list. */
 function TestResult({
   tested,
   lastError,

@@ -18,7 +18,7 @@ import {
   type Who,
 } from "../queries";
 
-const PAUSE_MS = 150; // of typing, before it is asked for
+const PAUSE_MS = 150; // after the last key, before the search is sent
 const WHO = [
   { value: "anyone", label: "By anyone" },
   { value: "user", label: "By people" },
@@ -45,12 +45,12 @@ const HAS = [
 
 type Props = {
   typed: string;
-  chat: { id: string; title: string } | undefined; // the only one to look in
+  chat: { id: string; title: string } | undefined; // limits the search to one chat
   onType: (typed: string) => void;
   onLeaveChat: () => void;
 };
 
-/** Everything that was ever said, by its words and what they mean. What is typed is in the address, so that one comes back to it. */
+/** Search all messages by text and meaning. The text is in the address, so that going back restores it. */
 export function SearchView({ typed, chat, onType, onLeaveChat }: Props) {
   const [text, setText] = useState(typed);
   const [chosen, setChosen] = useState<Omit<Chosen, "chatId">>({
@@ -62,10 +62,10 @@ export function SearchView({ typed, chat, onType, onLeaveChat }: Props) {
   const choose = (fields: Partial<Chosen>) => setChosen((before) => ({ ...before, ...fields }));
   const box = useRef<HTMLInputElement>(null);
   useEffect(() => box.current?.focus(), []);
-  const told = useRef(typed); // what this page put into the address last
+  const told = useRef(typed); // what this page wrote into the address last
   useEffect(() => {
     if (typed !== told.current) {
-      // The address changed by another way, as by the palette: that is what is asked for now.
+      // The address was changed elsewhere, for example by the palette.
       told.current = typed;
       setText(typed);
       return;
@@ -169,7 +169,7 @@ export function SearchView({ typed, chat, onType, onLeaveChat }: Props) {
   );
 }
 
-/** How far the index of meanings is, while it is not whole: what is missing in it is found by its words. */
+/** The progress of the semantic index. Until it is complete, missing messages are found by text only. */
 function MeaningState() {
   const { data } = useQuery(meaningQuery);
   if (data?.phase !== "building" && data?.phase !== "fetching") return null;

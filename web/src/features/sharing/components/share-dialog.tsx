@@ -27,12 +27,12 @@ const MAY = [
 type Props = {
   thing: Thing;
   title: string;
-  linkShows: string; // what whoever has the link sees
+  linkShows: string; // what visitors of the link see
   onClose: () => void;
-  children?: ReactNode; // another way to share it
+  children?: ReactNode; // another way to share
 };
 
-/** Who else may see a chat or a draft: people by name, and whoever has a link. */
+/** Share a chat or a draft with users by name, or with a public link. */
 export function ShareDialog({ thing, title, linkShows, onClose, children }: Props) {
   const client = useQueryClient();
   const { data: shares = [], error: listError } = useQuery(sharesQuery(thing));

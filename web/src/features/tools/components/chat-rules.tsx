@@ -15,7 +15,7 @@ const SWITCHES: { name: Switch; label: string }[] = [
   { name: "low_risk_operations", label: "Tools of low risk" },
   { name: "require_approval_for_new_tools", label: "Tools not approved before" },
 ];
-/** Of the last, true means to ask. */
+/** For the last switch, true means to ask. */
 function choicesOf(name: Switch) {
   const asks = name === "require_approval_for_new_tools";
   return [
@@ -25,7 +25,7 @@ function choicesOf(name: Switch) {
   ];
 }
 
-/** What may run automatically in this chat, where that differs from the account. */
+/** What may run automatically in this chat, where it differs from the account. */
 export function ChatRules({ chatId }: { chatId: string }) {
   const client = useQueryClient();
   const { data: rules } = useQuery(chatRulesQuery(chatId));
@@ -76,7 +76,7 @@ export function ChatRules({ chatId }: { chatId: string }) {
   );
 }
 
-/** One call's highest cost here, where it is lower than everywhere. */
+/** The cost limit of one call in this chat. It can only lower the account's limit. */
 function CostLimit({ limit, onSave }: { limit: string | null; onSave: (limit: string | null) => void }) {
   const [typed, setTyped] = useState(limit === null ? "" : String(Number(limit)));
   return (

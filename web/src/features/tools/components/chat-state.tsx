@@ -3,7 +3,7 @@ import { relativeTime } from "@/lib/dates";
 import { stateQuery } from "../queries";
 import { Arguments } from "./values";
 
-/** What tools remember of a chat's task, as it is now; nothing where nothing is kept. */
+/** The current state that tools keep for a chat. Renders nothing if there is none. */
 export function ChatState({ chatId }: { chatId: string }) {
   const { data } = useQuery(stateQuery(chatId));
   if (!data?.updated_at || Object.keys(data.state).length === 0) return null;

@@ -7,7 +7,7 @@ import { CallCard } from "./tool-card";
 
 type Props = { meId: string | undefined; chatLink: (chatId: string, title: string) => ReactNode };
 
-/** What waits for one's decision in all chats, in one place. */
+/** All calls of all chats that await the user's decision. */
 export function PendingCalls({ meId, chatLink }: Props) {
   const waiting = useQuery(pendingQuery);
   if (waiting.error) return <Failed words={wordsFor(waiting.error)} onRetry={() => void waiting.refetch()} />;

@@ -33,7 +33,7 @@ type Value = Values[string];
 
 const INPUTS: Record<string, string> = { email: "email", uri: "url", date: "date" };
 
-/** What a tool asks while it runs: a form of its server, or a page to open. */
+/** A question of a running tool: a form of its server, or a page to open. */
 export function QuestionForm({ call, question }: { call: ToolCall; question: Question }) {
   const client = useQueryClient();
   const fields = Object.entries((question.form?.properties ?? {}) as Record<string, FieldSchema>);
@@ -204,7 +204,7 @@ function choicesOf(field: FieldSchema): { value: string; label: string }[] {
   }));
 }
 
-/** What was filled in, as its types; what was left empty is left out. */
+/** Convert the filled-in fields to their types. Empty fields are left out. */
 export function filled(fields: [string, FieldSchema][], values: Values): Values {
   return Object.fromEntries(
     fields.flatMap(([name, field]) => {

@@ -8,7 +8,7 @@ import { PlainText } from "./values";
 
 type Result = NonNullable<ToolCall["result"]>;
 
-/** What a tool gave, as what it is; a long one is fetched whole when it is asked for. */
+/** The result of a tool by its kind. A long result is fetched completely on request. */
 export function ResultView({ call, result }: { call: ToolCall; result: Result }) {
   const [isWhole, setWhole] = useState(false);
   const whole = useQuery({ ...callQuery(call.id), enabled: isWhole });
@@ -60,7 +60,7 @@ function Picture({ address }: { address: string }) {
   return <img src={address} alt="What the tool gave" className="max-w-full" />;
 }
 
-/** Words and pictures in the order in which the tool gave them. */
+/** Text and images in the order of the result. */
 function Mixed({ parts }: { parts: { kind?: unknown; content?: unknown }[] }) {
   return (
     <div className="flex flex-col gap-3">
@@ -85,7 +85,7 @@ function isTable(content: unknown): content is TableContent {
   return Array.isArray(table?.columns) && Array.isArray(table.rows) && table.rows.every(Array.isArray);
 }
 
-/** Pictures come in the result itself: none is fetched from elsewhere. */
+/** Images are part of the result. None is fetched from elsewhere. */
 function isPicture(content: string): boolean {
   return /^data:image\/(png|jpeg|gif|webp|avif);base64,/.test(content);
 }

@@ -10,7 +10,7 @@ import { createServer, type ToolServer, updateServer } from "../queries";
 
 type Header = { id: number; name: string; value: string };
 
-/** Adding a server, or changing one. */
+/** Add or change a server. */
 export function ServerForm({ server, onDone }: { server?: ToolServer; onDone: () => void }) {
   const [key] = useState(() => crypto.randomUUID());
   const [name, setName] = useState(server?.name ?? "");

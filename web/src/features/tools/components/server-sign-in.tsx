@@ -7,7 +7,7 @@ import { Field } from "@/ui/field";
 import { Lines } from "@/ui/states";
 import { beginSignIn, finishSignIn, type ToolServer } from "../queries";
 
-/** The way to who signs people in for a server: asked for first, so that one sees whom one will deal with. */
+/** Start the sign-in to a server. Its host is shown before the browser goes there. */
 export function ServerSignIn({ serverId, name }: { serverId: string; name: string }) {
   const [clientId, setClientId] = useState("");
   const [secret, setSecret] = useState("");
@@ -21,7 +21,7 @@ export function ServerSignIn({ serverId, name }: { serverId: string; name: strin
   const { mutate } = beginning;
   const hasBegun = useRef(false);
   useEffect(() => {
-    if (hasBegun.current) return; // drawn twice, it is asked for once
+    if (hasBegun.current) return; // React may run effects twice, so start only once
     hasBegun.current = true;
     mutate();
   }, [mutate]);
@@ -99,10 +99,10 @@ export function ServerSignIn({ serverId, name }: { serverId: string; name: strin
   );
 }
 
-/** What was brought back, by its state: it counts once, however often the page is drawn. */
+/** Finished sign-ins by state. Each is sent once, however often the page renders. */
 const sent = new Map<string, Promise<ToolServer>>();
 
-/** Where the browser comes back to. */
+/** The page that the authorization server redirects to. */
 export function SignInBack({ onDone }: { onDone: (name: string) => void }) {
   const client = useQueryClient();
   const [brought] = useState(() => new URLSearchParams(window.location.search));

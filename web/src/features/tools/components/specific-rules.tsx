@@ -16,7 +16,7 @@ const CHOICES = [
   { value: "never", label: "Is refused" },
 ];
 
-/** Rules for single tools, by their arguments too: of a tool the first that fits counts, and a refusal wherever it stands. */
+/** Rules for single tools and arguments. The first match of a tool applies, and a refusal applies wherever it is. */
 export function SpecificRules({
   specific,
   onSave,
@@ -72,7 +72,7 @@ export function SpecificRules({
           keys={tools.map((tool) => tool.key)}
           onAdd={(key, rule) => {
             const list = specific[key] ?? [];
-            // What is said of some arguments comes before what is said of all.
+            // A rule for some arguments comes before a rule for all.
             onSave({ ...specific, [key]: rule.arguments ? [rule, ...list] : [...list, rule] });
           }}
         />

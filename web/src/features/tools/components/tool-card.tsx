@@ -25,7 +25,7 @@ import { QuestionForm } from "./question";
 import { ResultView } from "./result";
 import { Arguments, Definition, PlainText } from "./values";
 
-/** A call of a tool in its reply: what the model asks, why it waits, and what came of it. */
+/** A tool call in its reply: the arguments, why it waits, and its result. */
 export function ToolCallCard({
   part,
   messageId,
@@ -62,7 +62,7 @@ export function CallCard({
   const isWaiting = call.status === "pending" || call.question !== null;
   const [isOpen, setOpen] = useState<boolean>();
   const shown = isOpen ?? (isWaiting && isMine);
-  // Once it was open it only hides: what one has typed into it is there when it opens again.
+  // After the first opening it is only hidden, so that typed text is kept.
   const [wasOpen, setWasOpen] = useState(shown);
   if (shown && !wasOpen) setWasOpen(true);
   const id = useId();
@@ -167,7 +167,7 @@ function Deciding({ call }: { call: ToolCall }) {
   const [problem, setProblem] = useState<string>();
   const [isBusy, setBusy] = useState(false);
   const tool = tools.find((one) => one.key === call.tool_key);
-  const [tried, setTried] = useState<string>(); // the edited arguments that one wanted to know of
+  const [tried, setTried] = useState<string>(); // the edited arguments of the dry run
   const dryRun = useQuery({
     ...dryRunQuery(call.id, edited === undefined ? undefined : tried),
     enabled: tool?.can_dry_run === true,
@@ -179,7 +179,7 @@ function Deciding({ call }: { call: ToolCall }) {
       placeCall(client, await work());
     } catch (error) {
       setProblem(wordsFor(error));
-      // Somebody, or another window, was first: what they decided is shown.
+      // Another user or window was first: load what they decided.
       if (error instanceof ApiError && error.status === 409) {
         void client.invalidateQueries(callsQuery(call.message_id));
         void client.invalidateQueries({ queryKey: ["pending-calls"] });

@@ -13,12 +13,12 @@ import { CallCard } from "./tool-card";
 
 type Props = {
   meId: string | undefined;
-  chatId: string | undefined; // of one chat alone
+  chatId: string | undefined; // of one chat only
   chatLink: (chatId: string, title: string) => ReactNode;
-  everywhere: ReactNode; // the way to the history of all chats
+  everywhere: ReactNode; // a link to the history of all chats
 };
 
-/** What tools did for this person, everywhere or in one chat: sums for each, and every call. */
+/** The user's tool calls in all chats or in one: sums by tool, and each call. */
 export function ToolHistory({ meId, chatId, chatLink, everywhere }: Props) {
   const usage = useQuery(usageByToolQuery(chatId));
   const [key, setKey] = useState("");

@@ -44,7 +44,7 @@ function RulesForm({ rules }: { rules: Rules }) {
   const client = useQueryClient();
   const { say } = useToast();
   const save = async (update: Partial<Update>) => {
-    // As they are known now, not as they were drawn: another window may have changed them.
+    // Another window may have changed the rules since they were rendered.
     const { spent_this_hour, updated_at, ...kept } = client.getQueryData(rulesQuery.queryKey) ?? rules;
     try {
       client.setQueryData(rulesQuery.queryKey, await putRules({ ...(kept as Update), ...update }));
@@ -123,7 +123,7 @@ function Limits({ rules, onSave }: PartProps) {
   );
 }
 
-/** An amount as one types it: without the zeros that say nothing. */
+/** Return an amount without trailing zeros. */
 function plain(amount: string): string {
   return String(Number(amount));
 }

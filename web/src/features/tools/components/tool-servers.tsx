@@ -22,7 +22,7 @@ import { ServerForm } from "./server-form";
 import { ServerSignIn } from "./server-sign-in";
 import { Definition, PlainText } from "./values";
 
-/** MCP servers: one's own are added, looked at and removed; the operator's are shown. */
+/** MCP servers: the user's can be added, refreshed and removed; the operator's are read-only. */
 export function ToolServers() {
   const servers = useQuery(toolServersQuery);
   const [editing, setEditing] = useState<ToolServer | "new">();

@@ -20,7 +20,7 @@ type Props = {
   onChoose: (keys: string[]) => Promise<unknown>;
 };
 
-/** Lets one choose which tools the models of a chat may ask for. */
+/** Choose the tools that the models of a chat may call. */
 export function ToolsChoice({ chatId, modelTakesTools, chosen, onChoose }: Props) {
   const [isOpen, setOpen] = useState(false);
   return (
@@ -133,7 +133,7 @@ function ToolsDialog({
   );
 }
 
-/** Those of Tertulia itself first, then each server's. */
+/** Group tools by server, built-in tools first. */
 function bySource(tools: Tool[]): [string | null, Tool[]][] {
   const found = new Map<string | null, Tool[]>();
   for (const tool of tools) found.set(tool.server, [...(found.get(tool.server) ?? []), tool]);

@@ -1,7 +1,7 @@
 import { useMemo } from "react";
 import { asText, parseExactly, pieces } from "../hidden";
 
-/** Text that somebody is to decide about: what would not be seen in it is shown. */
+/** Text that a user decides about. Hidden characters are shown. */
 export function PlainText({ text }: { text: string }) {
   return (
     <span className="whitespace-pre-wrap break-words">
@@ -23,7 +23,7 @@ export function PlainText({ text }: { text: string }) {
   );
 }
 
-/** The arguments of a call, one under the other; what is nested stands as JSON. */
+/** The arguments of a call as a list. Nested values are JSON. */
 export function Arguments({ json }: { json: string }) {
   const values = useMemo(() => parseExactly(json), [json]);
   const names = Object.keys(values);
@@ -46,7 +46,7 @@ export function Arguments({ json }: { json: string }) {
 
 type Described = { description: string; parameters: Record<string, unknown> };
 
-/** How a tool is described, and how its server describes it now where that is not what was accepted. */
+/** The description of a tool, next to the accepted one if its server has changed it. */
 export function Definition({ described, changed }: { described: Described; changed: Described | null }) {
   if (!changed)
     return (

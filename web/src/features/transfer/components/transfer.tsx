@@ -25,7 +25,7 @@ const SOURCES = {
   librechat: "LibreChat",
 };
 
-/** Everything out, and the chats of other places in. */
+/** Export all data, and import chats from other products. */
 export function Transfer() {
   const client = useQueryClient();
   const { data: jobs = [] } = useQuery(importsQuery);

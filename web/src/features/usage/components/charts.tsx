@@ -8,7 +8,7 @@ type Props = { bars: Bars; measure: Measure };
 
 const TICK = { fill: "var(--text-muted)", fontSize: 12 };
 
-/** One bar a day. The same numbers stand in a table below, for whoever reads rather than looks. */
+/** One bar per day. A table below has the same numbers. */
 export function DayChart({ bars, measure }: Props) {
   return (
     <div className="h-56" aria-hidden>
@@ -52,7 +52,7 @@ export function DayChart({ bars, measure }: Props) {
 
 const BAR_HEIGHT = 30;
 
-/** One bar for each of the largest, with its name beside it; the table below has them all. */
+/** One bar for each of the largest groups. The table below has all groups. */
 export function ShareChart({ bars, measure }: Props) {
   return (
     <div style={{ height: bars.length * BAR_HEIGHT + 8 }} aria-hidden>

@@ -22,7 +22,7 @@ const MEASURES = [
   { value: "tokens", label: "Tokens" },
 ];
 
-/** What one used and what it cost: by day, by model, by chat. */
+/** Tokens and cost by day, model and chat. */
 export function UsageView({ chatLink }: { chatLink: (chatId: string, title: string) => ReactNode }) {
   const [days, setDays] = useState("30");
   const [measure, setMeasure] = useState<Measure>("cost");
@@ -119,7 +119,7 @@ function ByDay({ groups, days, measure }: { groups: UsageGroup[]; days: number; 
   );
 }
 
-/** A bar for every day of the time, those without a reply included, oldest first. */
+/** Return a bar for every day, oldest first. Days without replies are 0. */
 function everyDay(groups: UsageGroup[], days: number, measure: Measure) {
   const known = new Map(
     groups.map((one) => [one.day, measure === "cost" ? Number(one.cost) : one.total_tokens]),
@@ -157,7 +157,7 @@ function Groups({ title, groups, measure, label, shown }: GroupsProps) {
   );
 }
 
-/** The groups that are worth a bar: those that have any of what is measured, the largest first. */
+/** Return bars of the groups that have a value, largest first. */
 function largest(groups: UsageGroup[], measure: Measure, label: (group: UsageGroup) => string): Bars {
   return groups
     .map((one) => ({ name: label(one), value: measure === "cost" ? Number(one.cost) : one.total_tokens }))

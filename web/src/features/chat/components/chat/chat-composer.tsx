@@ -6,7 +6,7 @@ import { Composer } from "../composer";
 import { useChat } from "./provider";
 
 type Props = {
-  modelChoice: ReactNode; // shown while no several models are chosen
+  modelChoice: ReactNode; // hidden while several models are chosen
   children?: ReactNode; // further controls left of the send button
 };
 

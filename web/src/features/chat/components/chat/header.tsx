@@ -7,7 +7,7 @@ import { useChat } from "./provider";
 
 const icon = { size: 18, strokeWidth: 1.5, "aria-hidden": true } as const;
 
-/** The title of the chat, who has it open, what it cost, and its actions. `children` are the page's own actions. */
+/** The title of the chat, who has it open, its cost and its actions. `children` are the page's own actions. */
 export function Header({ menu, children }: { menu: ReactNode; children?: ReactNode }) {
   const { chat, isOwn, presence, isContextShown, setContextShown, setThreadId, setDialog } = useChat();
   return (
@@ -53,7 +53,7 @@ export function Header({ menu, children }: { menu: ReactNode; children?: ReactNo
   );
 }
 
-/** Whose chat it is, who else has it open, and who is writing. */
+/** Return whose chat it is, who else has it open, and who is typing. */
 export function presenceLabel(
   owner: string | undefined,
   others: readonly { name: string; isTyping: boolean }[],

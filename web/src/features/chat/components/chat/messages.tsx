@@ -5,7 +5,7 @@ import type { Message } from "../../reducer";
 import { MessageList } from "../message-list";
 import { useChat } from "./provider";
 
-/** The messages of the branch on show, or what stands for them while they load, fail or are none. */
+/** The messages of the shown branch, with loading, error and empty states. */
 export function Messages() {
   const {
     chat,
@@ -55,7 +55,7 @@ export function Messages() {
   );
 }
 
-/** Tell screen readers in one line what is going on; tokens arrive silently. */
+/** Return one line for screen readers. Tokens are not announced. */
 export function Status({ needsApproval }: { needsApproval: boolean }) {
   const { messages, writing } = useChat();
   return (

@@ -9,7 +9,7 @@ import { ContextPanel } from "../context-panel";
 import { ThreadPanel } from "../thread-panel";
 import { useChat } from "./provider";
 
-/** The panel next to the messages: a thread, or what the model is sent. `children` stand above the latter's messages. */
+/** The panel next to the messages: a thread or the context. `children` come first in the context panel. */
 export function Panels({ children }: { children?: ReactNode }) {
   const client = useQueryClient();
   const { say } = useToast();

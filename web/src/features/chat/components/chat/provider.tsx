@@ -76,7 +76,7 @@ type Props = {
   chatId: string;
   targetId?: string; // the message to scroll to
   meId: string | undefined;
-  isShared: boolean; // with people by name
+  isShared: boolean; // shared with users by name
   slots: ChatSlots;
   children: ReactNode;
 };
