@@ -11,14 +11,15 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
-from tertulia.chat.compaction_records import mark_superseded
 from tertulia.chat.messages import set_context_rule
-from tertulia.chat.models import Chat, ChatSettings, ContextOptimization, ContextRule, Message, OptimizationType
+from tertulia.chat.models import Chat, ChatSettings, ContextRule, Message, OptimizationType
 from tertulia.context.branch import PromptSource, plan, read_back, read_branch
 from tertulia.context.compaction.compression import compress, shorten_text
 from tertulia.context.compaction.plan import BranchScan, find_boundary, load_active
+from tertulia.context.compaction.records import mark_superseded
 from tertulia.context.compaction.summaries import find_stale, find_to_summarize, try_summary, try_without
 from tertulia.context.messages import ContextMessage
+from tertulia.context.models import ContextOptimization
 from tertulia.context.service import fit, gather_context, plan_next, plan_requested_compaction, record
 from tertulia.ids import ChatId, MessageId, UserId, new_id
 from tests.factories.accounts import make_user

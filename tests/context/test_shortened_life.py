@@ -14,10 +14,11 @@ from hypothesis.stateful import (
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.chat.compaction_records import mark_superseded
-from tertulia.chat.models import Chat, ChatSettings, ContextOptimization, ContextRule, Message, OptimizationType
+from tertulia.chat.models import Chat, ChatSettings, ContextRule, Message, OptimizationType
 from tertulia.context.branch import PromptSource, plan, read_branch
+from tertulia.context.compaction.records import mark_superseded
 from tertulia.context.compaction.summaries import find_to_summarize, try_summary
+from tertulia.context.models import ContextOptimization
 from tertulia.context.service import fit, plan_requested_compaction, record
 from tertulia.context.window import plan_context
 from tertulia.ids import MessageId

@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.chat.access import may_write_chat
-from tertulia.chat.compaction_records import mark_superseded, move_places
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotYourMessage, StillWriting
 from tertulia.chat.events import MESSAGE
 from tertulia.chat.indexing import index_stored, index_title
 from tertulia.chat.message_files import copy_attachments, find_attachable, link_attachments
+from tertulia.chat.message_hooks import message_changed, message_removed
 from tertulia.chat.messages import (
     WRITING,
     LockedChat,
@@ -55,11 +55,11 @@ def delete_message(session: Session, actor: Actor, message_id: MessageId) -> Non
     if writing is not None:  # the message, or a reply that would then follow another message
         raise StillWriting
     deleted_message = get_message(session, actor, message_id)
-    mark_superseded(session, chat.id, message_id, is_deleted=True)
+    message_changed(session, chat.id, message_id, is_deleted=True)
     _relink(session, list(followers), message.previous_message_id)
     status_before, message.status = message.status, MessageStatus.DELETED
     index_stored(session, [message_id])
-    move_places(session, message_id, message.previous_message_id)
+    message_removed(session, message_id, message.previous_message_id)
     values: dict[str, object] = {"message_count": Chat.message_count - 1}
     was_head = chat.head_message_id == message_id
     next_head = _newest_below_or_at(session, chat.id, message.previous_message_id) if was_head else None
@@ -117,7 +117,7 @@ def restore_message(session: Session, actor: Actor, message_id: MessageId) -> Me
     message.details = message.details.model_copy(update={"deleted": None})
     index_stored(session, [message_id])
     _relink(session, list(followers), message_id)
-    mark_superseded(session, chat.id, message_id)
+    message_changed(session, chat.id, message_id)
     values: dict[str, object] = {"message_count": Chat.message_count + 1}
     # Move the head back only if it has not moved since the deletion.
     is_head = (before.was_head and chat.head_message_id == before.next_head) or chat.head_message_id is None

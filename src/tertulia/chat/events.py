@@ -1,17 +1,15 @@
 """The entities of chats: the kinds of objects whose changes are published."""
 
-from tertulia.chat.schemas import ChatRead, ContextOptimizationRead, MessageRead, StateRead, TagRead
+from tertulia.chat.schemas import ChatRead, MessageRead, StateRead, TagRead
 from tertulia.realtime.entities import Entity
 
 CHAT = Entity("chat", ChatRead, is_shared=True)
 MESSAGE = Entity("message", MessageRead, is_shared=True)
 TAG = Entity("tag", TagRead)
 CHAT_STATE = Entity("chat_state", StateRead, is_shared=True)
-CONTEXT_OPTIMIZATION = Entity("context_optimization", ContextOptimizationRead, is_shared=True)
 ENTITIES = (
     CHAT,
     MESSAGE,
     TAG,
     CHAT_STATE,
-    CONTEXT_OPTIMIZATION,
 )

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.chat.access import may_read_chat, may_write_chat
-from tertulia.chat.compaction_records import mark_superseded
 from tertulia.chat.indexing import index_file_anew
+from tertulia.chat.message_hooks import message_changed
 from tertulia.chat.models import Chat, Message, MessageStatus
 from tertulia.chat.used_in import is_used_in
 from tertulia.db import Id
@@ -100,4 +100,4 @@ def on_file_changed(session: Session, attachment_id: str) -> None:
     )
     uses = sa.select(Message.chat_id, Message.id).join(MessageAttachment, MessageAttachment.message_id == Message.id)
     for chat_id, message_id in session.execute(uses.where(MessageAttachment.attachment_id == attachment_id)).all():
-        mark_superseded(session, chat_id, message_id, is_deleted=is_deleted)
+        message_changed(session, chat_id, message_id, is_deleted=is_deleted)

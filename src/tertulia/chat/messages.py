@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.chat.compaction_records import mark_superseded
 from tertulia.chat.errors import (
     ChatNotFound,
     EmptyMessage,
@@ -24,6 +23,7 @@ from tertulia.chat.errors import (
 from tertulia.chat.events import MESSAGE
 from tertulia.chat.indexing import FINAL, forget_files, index_message, index_stored, index_title
 from tertulia.chat.message_files import AttachedFile, find_attachable, link_attachments, unlink_attachments
+from tertulia.chat.message_hooks import message_changed
 from tertulia.chat.models import (
     DEFAULT_TITLE,
     MAX_THREAD_LEVEL,
@@ -367,7 +367,7 @@ def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, wri
     message.details = message.details.model_copy(update={"edited": True})
     forget_files(session, [message_id])
     unlink_attachments(session, message_id)
-    mark_superseded(session, chat.id, message_id)
+    message_changed(session, chat.id, message_id)
     link_attachments(session, written.attached, message_id=message_id, chat_id=chat.id)
     index_stored(session, [message_id])
 
@@ -399,7 +399,7 @@ def set_context_rule(session: Session, actor: Actor, message_id: MessageId, rule
     old_rule = session.scalars(sa.select(Message.context_rule).where(Message.id == message_id)).one()
     session.execute(sa.update(Message).where(Message.id == message_id).values(context_rule=rule))
     if rule not in (old_rule, ContextRule.PINNED):  # a pinned message is sent whole, so summaries stay valid
-        mark_superseded(session, chat.id, message_id)
+        message_changed(session, chat.id, message_id)
     return announce_message(session, chat.owner_id, message_id, Operation.UPDATED, with_chat=False)
 
 

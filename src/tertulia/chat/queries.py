@@ -16,7 +16,6 @@ from tertulia.chat.models import (
     ChatKind,
     ChatSettings,
     ChatTag,
-    ContextOptimization,
     Message,
     MessageStatus,
     Reaction,
@@ -378,17 +377,17 @@ def _branch_to(oldest: sa.BindParameter[str]) -> sa.CTE:
     return start.union_all(step)
 
 
-_WALK_CTE = _branch_to(_bind("oldest", Message.id))
+BRANCH_SCAN = _branch_to(_bind("oldest", Message.id))
 _IS_PINNED = Message.context_rule == sa.literal_column("'pinned'")
 # The pinned messages of a chat that are on a branch, newest first. The database scans the branch, which costs little.
 PINNED_ON_BRANCH = Prepared(
-    sa.select(_WALK_CTE.c.id)
+    sa.select(BRANCH_SCAN.c.id)
     .where(
-        _WALK_CTE.c.id.in_(
+        BRANCH_SCAN.c.id.in_(
             sa.select(Message.id).where(Message.chat_id == _bind("chat_id", Message.chat_id), _IS_PINNED)
         )
     )
-    .order_by(_WALK_CTE.c.depth)
+    .order_by(BRANCH_SCAN.c.depth)
 )
 PINNED_TEXTS = Prepared(
     sa.select(Message.id, Message.role, Message.content)
@@ -399,28 +398,6 @@ PINNED_TEXTS = Prepared(
         Message.status != MessageStatus.DELETED,
     )
     .order_by(Message.id)
-)
-
-
-_TELLING = sa.select(ContextOptimization.boundary_message_id).where(
-    ContextOptimization.chat_id == _bind("chat_id", ContextOptimization.chat_id),
-    ContextOptimization.summary.is_not(None),
-)
-# Summaries that may cover a message, latest boundary first: they end at it or later and do not begin after it.
-SUMMARIES_AROUND = Prepared(
-    sa.select(ContextOptimization.id, ContextOptimization.boundary_message_id)
-    .where(
-        ContextOptimization.chat_id == _bind("chat_id", ContextOptimization.chat_id),
-        ContextOptimization.summary.is_not(None),
-        ContextOptimization.boundary_message_id >= _bind("message_id", Message.id),
-        ContextOptimization.oldest_covered_id.is_(None)
-        | (ContextOptimization.oldest_covered_id <= _bind("message_id", Message.id)),
-    )
-    .order_by(ContextOptimization.boundary_message_id.desc())
-)
-# Between `leaf` and an older message: that message, if it is on the branch, and the boundaries of summaries.
-ENDS_ON_BRANCH = Prepared(
-    sa.select(_WALK_CTE.c.id).where((_WALK_CTE.c.id == _bind("oldest", Message.id)) | _WALK_CTE.c.id.in_(_TELLING))
 )
 
 

@@ -8,8 +8,7 @@ from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
-from tertulia.chat.compaction_records import announce_compaction
-from tertulia.chat.models import ChatSettings, ContextOptimization, OptimizationType, TriggerReason
+from tertulia.chat.models import ChatSettings, OptimizationType
 from tertulia.context.branch import COUNT_AT_MOST, Branch, PromptSource, plan, read_back, read_branch
 from tertulia.context.compaction.plan import (
     KEPT_SHARE,
@@ -27,7 +26,9 @@ from tertulia.context.compaction.plan import (
     tokens_sent,
     trigger_of,
 )
+from tertulia.context.compaction.records import announce_compaction
 from tertulia.context.messages import ContextMessage
+from tertulia.context.models import ContextOptimization, TriggerReason
 from tertulia.context.told_files import pictures_of
 from tertulia.context.window import PlannedMessage, Why
 from tertulia.ids import new_id

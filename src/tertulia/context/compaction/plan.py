@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tertulia.chat.models import ContextOptimization, OptimizationType, TriggerReason
+from tertulia.chat.models import OptimizationType
 from tertulia.context.messages import ContextMessage
+from tertulia.context.models import ContextOptimization, TriggerReason
 from tertulia.context.window import PlannedMessage
 from tertulia.db import Prepared
 

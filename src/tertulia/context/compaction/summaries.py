@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
-from tertulia.chat.models import OptimizationType, TriggerReason
+from tertulia.chat.models import OptimizationType
 from tertulia.context.branch import Branch, PromptSource, plan, read_branch
 from tertulia.context.compaction.plan import (
     SUMMARIZED_SHARE,
@@ -17,6 +17,7 @@ from tertulia.context.compaction.plan import (
     trigger_of,
 )
 from tertulia.context.messages import ContextMessage
+from tertulia.context.models import TriggerReason
 from tertulia.context.service import DueCompaction, Fitting, try_compaction
 
 # Windows of text to read for a summary: messages that no longer fit are beyond the first.

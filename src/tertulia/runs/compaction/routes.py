@@ -10,9 +10,9 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.chat.errors import ChatNotFound
 from tertulia.chat.models import OptimizationType
-from tertulia.chat.schemas import ContextOptimizationRead
 from tertulia.chat.service import get_chat
 from tertulia.context.branch import PromptSource
+from tertulia.context.schemas import ContextOptimizationRead
 from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response

@@ -5,14 +5,15 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.chat.compaction_records import announce_compaction, read_optimization
 from tertulia.chat.errors import ChatNotFound
 from tertulia.chat.messages import lock_chat
-from tertulia.chat.models import ContextOptimization, OptimizationType
-from tertulia.chat.schemas import ContextOptimizationRead
+from tertulia.chat.models import OptimizationType
 from tertulia.chat.service import get_chat
 from tertulia.context.branch import PromptSource
+from tertulia.context.compaction.records import announce_compaction, read_optimization
 from tertulia.context.messages import estimate_tokens
+from tertulia.context.models import ContextOptimization
+from tertulia.context.schemas import ContextOptimizationRead
 from tertulia.context.service import Maker, Price, plan_requested_compaction, record
 from tertulia.ids import ChatId, ContextOptimizationId
 from tertulia.realtime.models import Operation

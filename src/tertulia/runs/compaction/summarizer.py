@@ -15,13 +15,14 @@ from typing_extensions import TypedDict
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.billing.ledger import RequestUsage, record_usage, release
-from tertulia.chat.compaction_records import announce_compaction
-from tertulia.chat.models import Chat, ContextOptimization, OptimizationType
+from tertulia.chat.models import Chat, OptimizationType
 from tertulia.context.branch import PromptSource, without_marks
 from tertulia.context.calls import in_words
+from tertulia.context.compaction.records import announce_compaction
 from tertulia.context.compaction.summaries import ToSummarize, find_stale, find_to_summarize, try_summary, try_without
 from tertulia.context.cutting import shorten
 from tertulia.context.messages import ContextMessage, estimate_tokens
+from tertulia.context.models import ContextOptimization
 from tertulia.context.service import Maker, record
 from tertulia.db import Database
 from tertulia.errors import AppError

@@ -4,12 +4,37 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.chat.events import CONTEXT_OPTIMIZATION
-from tertulia.chat.models import Chat, ContextOptimization
-from tertulia.chat.queries import ENDS_ON_BRANCH, SUMMARIES_AROUND
-from tertulia.chat.schemas import ContextOptimizationRead
+from tertulia.chat.models import Chat, Message
+from tertulia.chat.queries import BRANCH_SCAN
+from tertulia.context.events import CONTEXT_OPTIMIZATION
+from tertulia.context.models import ContextOptimization
+from tertulia.context.schemas import ContextOptimizationRead
+from tertulia.db import Prepared
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
+
+_BOUNDARIES = sa.select(ContextOptimization.boundary_message_id).where(
+    ContextOptimization.chat_id == sa.bindparam("chat_id", type_=ContextOptimization.chat_id.type),
+    ContextOptimization.summary.is_not(None),
+)
+# Summaries that may cover a message, latest boundary first: they end at it or later and do not begin after it.
+_SUMMARIES_AROUND = Prepared(
+    sa.select(ContextOptimization.id, ContextOptimization.boundary_message_id)
+    .where(
+        ContextOptimization.chat_id == sa.bindparam("chat_id", type_=ContextOptimization.chat_id.type),
+        ContextOptimization.summary.is_not(None),
+        ContextOptimization.boundary_message_id >= sa.bindparam("message_id", type_=Message.id.type),
+        ContextOptimization.oldest_covered_id.is_(None)
+        | (ContextOptimization.oldest_covered_id <= sa.bindparam("message_id", type_=Message.id.type)),
+    )
+    .order_by(ContextOptimization.boundary_message_id.desc())
+)
+# Between `leaf` and an older message: that message, if it is on the branch, and the boundaries of summaries.
+_ENDS_ON_BRANCH = Prepared(
+    sa.select(BRANCH_SCAN.c.id).where(
+        (BRANCH_SCAN.c.id == sa.bindparam("oldest", type_=Message.id.type)) | BRANCH_SCAN.c.id.in_(_BOUNDARIES)
+    )
+)
 
 
 def mark_superseded(session: Session, chat_id: str, message_id: str, *, is_deleted: bool = False) -> None:
@@ -18,7 +43,7 @@ def mark_superseded(session: Session, chat_id: str, message_id: str, *, is_delet
     If the message is deleted, also delete the text of these summaries, including reverted ones. Call it while the
     message is still in its place: summaries of other branches do not cover it.
     """
-    ids = _that_tell_of(session, chat_id, message_id)
+    ids = _summaries_of(session, chat_id, message_id)
     query = sa.select(ContextOptimization).where(ContextOptimization.id.in_(ids))
     if not is_deleted:
         query = query.where(ContextOptimization.reverted_at.is_(None), ContextOptimization.superseded_at.is_(None))
@@ -29,14 +54,14 @@ def mark_superseded(session: Session, chat_id: str, message_id: str, *, is_delet
         announce_compaction(session, row, Operation.UPDATED)
 
 
-def _that_tell_of(session: Session, chat_id: str, message_id: str) -> list[str]:
+def _summaries_of(session: Session, chat_id: str, message_id: str) -> list[str]:
     """Return the ids of the summaries that cover a message. One branch scan decides every boundary on that branch."""
-    around = SUMMARIES_AROUND.all(session, chat_id=chat_id, message_id=message_id)
+    around = _SUMMARIES_AROUND.all(session, chat_id=chat_id, message_id=message_id)
     is_covered: dict[str, bool] = {}  # by boundary: whether the message is on its branch
     for _, boundary in around:
         if boundary not in is_covered:
             ids_on_branch = {
-                row[0] for row in ENDS_ON_BRANCH.all(session, chat_id=chat_id, leaf=boundary, oldest=message_id)
+                row[0] for row in _ENDS_ON_BRANCH.all(session, chat_id=chat_id, leaf=boundary, oldest=message_id)
             }
             is_covered |= dict.fromkeys({*ids_on_branch, boundary}, message_id in ids_on_branch)
     return [row_id for row_id, boundary in around if is_covered[boundary]]
