@@ -300,3 +300,12 @@ def find_titles(session: Session, chat_ids: Collection[str]) -> dict[str, str]:
     """Return the titles of chats by id, without chats in the trash. It checks no permission: payers could read them."""
     rows = session.execute(sa.select(Chat.id, Chat.title).where(Chat.id.in_(chat_ids), Chat.deleted_at.is_(None)))
     return {chat_id: title for chat_id, title in rows}
+
+
+def add_to_totals(session: Session, chat_id: str, tokens: int, cost: Decimal | None) -> None:
+    """Add to the totals of a chat. An unknown cost adds nothing."""
+    session.execute(
+        sa.update(Chat)
+        .where(Chat.id == chat_id)
+        .values(total_tokens=Chat.total_tokens + tokens, total_cost=Chat.total_cost + (cost or Decimal(0)))
+    )

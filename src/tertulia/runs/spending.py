@@ -1,42 +1,28 @@
-"""Enter what a run used in the ledger and in the totals of its chat."""
+"""Enter what a run used in the ledger, and in the totals of the run, its reply and its chat."""
 
 from decimal import Decimal
-from typing import Protocol
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.billing.ledger import RequestUsage, record_usage
-from tertulia.chat.models import Chat, TokenCount
-from tertulia.ids import ChatId, MessageId, RunId
+from tertulia.chat.models import Message, TokenCount
+from tertulia.chat.service import add_to_totals
 from tertulia.providers.configs import split_key
+from tertulia.runs.calls.life import last_call
+from tertulia.runs.models import Run
 
 
-def add_costs(first: Decimal | None, second: Decimal | None) -> Decimal | None:
-    return second if first is None else first + (second or 0)
-
-
-class PayableRun(Protocol):
-    """The fields of a claimed or abandoned run that the ledger needs."""
-
-    @property
-    def id(self) -> RunId: ...
-    @property
-    def chat_id(self) -> ChatId: ...
-    @property
-    def message_id(self) -> MessageId: ...
-    @property
-    def payer_id(self) -> str: ...
-    @property
-    def provider(self) -> str: ...
-    @property
-    def model_name(self) -> str: ...
-
-
-def record_run_usage(
-    session: Session, run: PayableRun, tokens: TokenCount, cost: Decimal | None, *, call_id: str | None = None
-) -> None:
-    """Record usage in the ledger and in the totals of the chat. `call_id` is the call whose result was read, if any."""
+def count_usage(session: Session, run: Run, payer_id: str, tokens: TokenCount | None, cost: Decimal | None) -> None:
+    """Add the tokens and the cost of a request to the run, its reply, its chat and the ledger."""
+    run.usage, run.cost = add_counts(run.usage, tokens), _add_costs(run.cost, cost)
+    message = session.get_one(Message, run.message_id, populate_existing=True)
+    details = message.details
+    message.details = details.model_copy(
+        update={"tokens": add_counts(details.tokens, tokens), "cost": _add_costs(details.cost, cost)}
+    )
+    session.flush()
+    if tokens is None:
+        return
     used = RequestUsage(
         provider=split_key(run.provider)[0],
         model_name=run.model_name,
@@ -49,17 +35,13 @@ def record_run_usage(
     record_usage(
         session,
         used,
-        user_id=run.payer_id,
+        user_id=payer_id,
         chat_id=run.chat_id,
         message_id=run.message_id,
         run_id=run.id,
-        tool_execution_id=call_id,
+        tool_execution_id=last_call(session, run.id),  # the call whose result was read, if any
     )
-    session.execute(
-        sa.update(Chat)
-        .where(Chat.id == run.chat_id)
-        .values(total_tokens=Chat.total_tokens + tokens.total, total_cost=Chat.total_cost + (cost or Decimal(0)))
-    )
+    add_to_totals(session, run.chat_id, tokens.total, cost)
 
 
 def add_counts(first: TokenCount | None, second: TokenCount | None) -> TokenCount | None:
@@ -72,3 +54,7 @@ def add_counts(first: TokenCount | None, second: TokenCount | None) -> TokenCoun
         cached=first.cached + second.cached,
         estimated=first.estimated or second.estimated,
     )
+
+
+def _add_costs(first: Decimal | None, second: Decimal | None) -> Decimal | None:
+    return second if first is None else first + (second or 0)

@@ -12,7 +12,7 @@ from tertulia import clock
 from tertulia.accounts.models import User, UserStatus
 from tertulia.billing.ledger import ToolPayment, reserve, settle
 from tertulia.billing.models import UsageKind
-from tertulia.chat.models import Chat
+from tertulia.chat.service import add_to_totals
 from tertulia.db import rowcount, wake
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.reading import announce_call
@@ -293,4 +293,4 @@ def _pay(session: Session, call: ToolExecution, cost: Decimal) -> None:
     payment = ToolPayment(call.requested_by, call.chat_id, call.message_id, call.run_id, call.id)
     settle(session, payment, cost, tool_name=call.tool_name)
     if cost:
-        session.execute(sa.update(Chat).where(Chat.id == call.chat_id).values(total_cost=Chat.total_cost + cost))
+        add_to_totals(session, call.chat_id, 0, cost)

@@ -16,6 +16,7 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.billing.ledger import RequestUsage, record_usage, release
 from tertulia.chat.models import Chat, OptimizationType
+from tertulia.chat.service import add_to_totals
 from tertulia.context.branch import PromptSource, without_marks
 from tertulia.context.calls import in_words
 from tertulia.context.compaction.records import announce_compaction
@@ -339,12 +340,7 @@ def _pay(session: Session, wanted: ToSummarize, used: RequestUsage | None, askin
         tool_execution_id=asking.call_id,
         is_summary=True,
     )
-    tokens = used.input_tokens + used.output_tokens
-    session.execute(
-        sa.update(Chat)
-        .where(Chat.id == chat_id)
-        .values(total_tokens=Chat.total_tokens + tokens, total_cost=Chat.total_cost + (used.cost or Decimal(0)))
-    )
+    add_to_totals(session, chat_id, used.input_tokens + used.output_tokens, used.cost)
 
 
 def _store(

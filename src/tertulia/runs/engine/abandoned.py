@@ -1,7 +1,6 @@
 """End runs whose process died. Their stored text is kept, and the tokens the provider spent on them are counted."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -15,17 +14,17 @@ from tertulia.chat.parts import written_text
 from tertulia.context.messages import estimate_tokens
 from tertulia.db import utc_now
 from tertulia.drafts.proposals import finish_proposal
-from tertulia.ids import ChatId, MessageId, RunId
+from tertulia.ids import MessageId, RunId
 from tertulia.providers.configs import split_key
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Usage
 from tertulia.providers.vendors import BY_ID
 from tertulia.realtime.models import Operation
-from tertulia.runs.calls.life import close_calls, last_call
+from tertulia.runs.calls.life import close_calls
 from tertulia.runs.engine.steps import release_at_tool_calls
 from tertulia.runs.models import Run, RunStatus, Step
 from tertulia.runs.reading import announce_run, wake_followers
-from tertulia.runs.spending import add_counts, record_run_usage
+from tertulia.runs.spending import count_usage
 
 
 def has_abandoned(session: Session) -> bool:
@@ -74,23 +73,7 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
         )
         usage = Usage(tokens.prompt, tokens.completion)
         cost = cost_of(BY_ID.get(split_key(run.provider)[0]), run.model_name, usage, at=clock.now())
-        abandoned_run = _AbandonedRun(
-            RunId(run.id),
-            ChatId(run.chat_id),
-            MessageId(run.message_id),
-            run.requested_by or owner_id,
-            run.provider,
-            run.model_name,
-        )
-        run.usage, run.cost = add_counts(run.usage, tokens), cost if run.cost is None else run.cost + (cost or 0)
-        details = message.details
-        message.details = details.model_copy(
-            update={
-                "tokens": add_counts(details.tokens, tokens),
-                "cost": cost if details.cost is None else details.cost + (cost or 0),
-            }
-        )
-        record_run_usage(session, abandoned_run, tokens, cost, call_id=last_call(session, run.id))
+        count_usage(session, run, run.requested_by or owner_id, tokens, cost)
     release(session, run.id)
     close_calls(session, run.id, owner_id, was_cancelled=False)
     run.status, run.ended_at, run.lease_number = RunStatus.INTERRUPTED, clock.now(), run.lease_number + 1
@@ -99,13 +82,3 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
     finish_proposal(session, message.id, is_whole=False)
     announce_message(session, owner_id, MessageId(run.message_id), Operation.UPDATED)
     announce_run(session, owner_id, RunId(run.id), Operation.UPDATED)
-
-
-@dataclass(frozen=True)
-class _AbandonedRun:
-    id: RunId
-    chat_id: ChatId
-    message_id: MessageId
-    payer_id: str
-    provider: str
-    model_name: str

@@ -21,7 +21,7 @@ from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import MessageId, RunId
 from tertulia.providers.configs import touch_config
 from tertulia.realtime.models import Operation
-from tertulia.runs.calls.life import close_calls, has_pending, last_call, mark_outcomes_unknown
+from tertulia.runs.calls.life import close_calls, has_pending, mark_outcomes_unknown
 from tertulia.runs.calls.proposing import ProposedCall, record_calls
 from tertulia.runs.errors import CancelRequested
 from tertulia.runs.lease import ClaimedRun, hold_lease
@@ -29,7 +29,7 @@ from tertulia.runs.models import Run, RunError, RunStatus, Step
 from tertulia.runs.reading import RUN_PREFIX, RUNS, announce_run, wake_followers
 from tertulia.runs.schemas import RunRead
 from tertulia.runs.service import end_queued
-from tertulia.runs.spending import add_costs, add_counts, record_run_usage
+from tertulia.runs.spending import count_usage
 from tertulia.tools.models import ToolExecution, ToolStatus
 
 
@@ -147,18 +147,7 @@ def _record_step_usage(session: Session, run: ClaimedRun, outcome: Outcome) -> N
         .values(usage=outcome.tokens, finish_reason=outcome.finish_reason, ended_at=now)
     )
     row = session.get_one(Run, run.id, populate_existing=True)
-    row.usage, row.cost = add_counts(row.usage, outcome.tokens), add_costs(row.cost, outcome.cost)
-    message = session.get_one(Message, run.message_id, populate_existing=True)
-    details = message.details
-    message.details = details.model_copy(
-        update={
-            "tokens": add_counts(details.tokens, outcome.tokens),
-            "cost": add_costs(details.cost, outcome.cost),
-        }
-    )
-    session.flush()
-    if outcome.tokens is not None:
-        record_run_usage(session, run, outcome.tokens, outcome.cost, call_id=last_call(session, run.id))
+    count_usage(session, row, run.payer_id, outcome.tokens, outcome.cost)
     release(session, run.id)
     if outcome.config_id is not None:
         touch_config(session, outcome.config_id, now)
