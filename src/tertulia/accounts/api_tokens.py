@@ -15,7 +15,7 @@ from tertulia.accounts.schemas import ApiTokenCreate, ApiTokenCreated, ApiTokenR
 from tertulia.accounts.service import write_audit
 from tertulia.accounts.tokens import TOKEN_PREFIX, hash_token, new_api_token
 from tertulia.db import Prepared
-from tertulia.ids import ApiTokenId, UserId, new_id
+from tertulia.ids import ApiTokenId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
@@ -36,7 +36,10 @@ _BY_TOKEN = Prepared(
 
 def find_token_actor(session: Session, token_hash: bytes) -> Actor | None:
     row = _BY_TOKEN.first(session, token_hash=token_hash, now=clock.now())
-    return Actor(UserId(row[0]), row[1], token_id=row[2], scopes=frozenset(row[3])) if row else None
+    if row is None:
+        return None
+    user_id, role, token_id, scopes = row
+    return Actor(user_id, role, token_id=token_id, scopes=frozenset(scopes))
 
 
 def list_valid_tokens(session: Session, token_ids: set[str]) -> set[str]:

@@ -48,7 +48,7 @@ _BY_TOKEN = Prepared(
 def find_actor(session: DbSession, token_hash: bytes, life: SessionLifetime) -> Actor | None:
     now = clock.now()
     row = _BY_TOKEN.first(session, token_hash=token_hash, now=now, idle_since=now - life.idle)
-    return Actor(UserId(row[0]), row[1], row[2]) if row else None
+    return Actor(*row) if row else None
 
 
 def list_valid_sessions(session: DbSession, session_ids: Iterable[str], life: SessionLifetime) -> set[str]:
@@ -74,7 +74,10 @@ def find_credentials(session: DbSession, name: str) -> Credentials | None:
             (User.username_key == key) | (User.email_key == key), User.status == UserStatus.ACTIVE
         )
     ).first()
-    return Credentials(UserId(row[0]), row[1]) if row else None
+    if row is None:
+        return None
+    user_id, password_hash = row
+    return Credentials(UserId(user_id), password_hash)
 
 
 def require_unchanged(session: DbSession, compared: Credentials) -> None:

@@ -150,7 +150,7 @@ def fork_chat(session: Session, actor: Actor, message_id: MessageId, *, limit_by
     """Create a chat of the actor with a copy of the branch up to a message. Token and cost totals are not copied."""
     source = _readable_chat_of(session, actor, message_id)
     now = clock.now()
-    branch = [row[0] for row in BRANCH_IDS.all(session, chat_id=source.id, leaf=message_id, links=2**31 - 1)][::-1]
+    branch = [id_ for id_, *_ in BRANCH_IDS.all(session, chat_id=source.id, leaf=message_id, links=2**31 - 1)][::-1]
     chat_id = new_id()
     session.execute(
         sa.insert(Chat).values(

@@ -218,4 +218,4 @@ def previews_of(session: Session, attachment_ids: Sequence[str]) -> dict[str, by
         .join(BlobContent, BlobContent.blob_id == Attachment.blob_id)
         .where(Attachment.id.in_(list(attachment_ids)), BlobContent.preview.is_not(None))
     )
-    return {row[0]: row[1] for row in rows if row[1] is not None}
+    return {attachment_id: preview for attachment_id, preview in rows if preview is not None}

@@ -205,7 +205,8 @@ def list_messages(
     chat = READABLE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     if chat is None:
         raise ChatNotFound
-    end = chat[0] if parent is None else _end_of_thread(session, chat_id, parent)
+    (head_id,) = chat
+    end = head_id if parent is None else _end_of_thread(session, chat_id, parent)
     start = leaf or (_leaf_through(session, chat_id, through) if through else end)
     if start is None:
         return [], None
@@ -266,12 +267,12 @@ def get_message_with_history(session: Session, actor: Actor, message_id: Message
 def set_head(session: Session, actor: Actor, chat_id: ChatId, message_id: MessageId) -> ChatRead:
     """Show the branch through a message: the newest leaf below it becomes the head. Raises NotInChat."""
     own_chat(session, actor, chat_id)
-    row = session.execute(
+    level = session.scalar(
         sa.select(Message.thread_level).where(
             Message.id == message_id, Message.chat_id == chat_id, Message.status != MessageStatus.DELETED
         )
-    ).first()
-    if row is None or row[0] > 0:
+    )
+    if level is None or level > 0:
         raise NotInChat("message_id")
     leaf = newest_leaf_below(session, chat_id, message_id)
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(head_message_id=leaf))

@@ -162,7 +162,7 @@ def is_on_show(session: Session, link: PublicLink, message_id: str) -> bool:
     if head is None:
         return False
     rows = BRANCH_IDS.all(session, chat_id=link.chat_id, leaf=head, links=NEAR_THE_END)
-    return any(row[0] == message_id for row in rows)
+    return any(shown_id == message_id for shown_id, *_ in rows)
 
 
 def find_shared_attachment(session: Session, link: PublicLink, attachment_id: str) -> str:

@@ -66,10 +66,11 @@ def may_declare(session: Session, chat_id: str, schema: Mapping[str, Any]) -> bo
     row = session.execute(
         sa.select(ChatState.state, ChatState.state_schema).where(ChatState.chat_id == chat_id)
     ).one_or_none()
-    if (row is not None and row[1] is not None) or not is_modest_schema(dict(schema)):
+    state, stored_schema = row or ({}, None)
+    if stored_schema is not None or not is_modest_schema(dict(schema)):
         return False
     try:
-        check_arguments(schema, row[0] if row is not None else {}, limit_bytes=MAX_STATE)
+        check_arguments(schema, state, limit_bytes=MAX_STATE)
     except ArgumentsInvalid:
         return False
     return True

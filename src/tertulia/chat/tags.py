@@ -133,8 +133,8 @@ def _keep_name(session: Session, tag: Tag) -> None:
 
 
 def _check_chat(session: Session, actor: Actor, chat_id: ChatId) -> None:
-    row = LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
-    if row is None or row[1] != actor.user_id:
+    _, owner_id, *_ = LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id) or (None, None)
+    if owner_id != actor.user_id:
         raise ChatNotFound
 
 

@@ -195,15 +195,16 @@ def _read_older(session: Session, chat_id: str, leaf: str | None, walk: BranchSc
     """
     if leaf is None:
         return [], 0
-    rows = {row[0]: row for row in PINNED_TEXTS.all(session, chat_id=chat_id, upto=leaf)}
+    texts = {
+        message_id: (role, content)
+        for message_id, role, content in PINNED_TEXTS.all(session, chat_id=chat_id, upto=leaf)
+    }
     # Keep the pinned messages on this branch: the database scans back to the oldest of them without text.
-    own = (
-        [row[0] for row in PINNED_ON_BRANCH.all(session, leaf=leaf, chat_id=chat_id, oldest=min(rows))] if rows else []
-    )
+    on_branch = PINNED_ON_BRANCH.all(session, leaf=leaf, chat_id=chat_id, oldest=min(texts)) if texts else []
     pinned = [
-        _with_calls(session, message_id, rows[message_id][1], rows[message_id][2], ContextRule.PINNED)
-        for message_id in own
-        if message_id in rows
+        _with_calls(session, message_id, *texts[message_id], ContextRule.PINNED)
+        for message_id, *_ in on_branch
+        if message_id in texts
     ]
     messages = [message for message in pinned if message is not None]
     counted = BRANCH_RULES.all(session, leaf=leaf, links=COUNT_AT_MOST - 1)

@@ -21,8 +21,8 @@ def read_attachments(session: Session, ids: Sequence[str], uses: FileUses, *, fo
         .scalar_subquery()
     )
     rows = {
-        row[0].id: row
-        for row in session.execute(
+        attachment.id: (attachment, count, bool(has_small))
+        for attachment, count, has_small in session.execute(
             sa.select(Attachment, uses.count_readable(), has_thumbnail)
             .where(Attachment.id.in_(list(ids)))
             .execution_options(populate_existing=True),
@@ -31,9 +31,8 @@ def read_attachments(session: Session, ids: Sequence[str], uses: FileUses, *, fo
     }
     places = uses.find_newest(session, ids, for_id)
     return [
-        _read(rows[id_][0], rows[id_][1], bool(rows[id_][2]), places.get(id_), is_own=rows[id_][0].user_id == for_id)
-        for id_ in ids
-        if id_ in rows
+        _read(attachment, count, has_small, places.get(attachment.id), is_own=attachment.user_id == for_id)
+        for attachment, count, has_small in (rows[id_] for id_ in ids if id_ in rows)
     ]
 
 

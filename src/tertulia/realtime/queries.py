@@ -93,7 +93,7 @@ def list_changes(
         {"xid": str(since.xid) if dialect == "postgresql" else since.xid, "seq": since.seq, "limit": limit}
         | ({"owner_id": owner_id} if owner_id else {}),
     )
-    return [LoggedChange(Position(row[0], row[1]), *row[2:]) for row in rows]
+    return [LoggedChange(Position(xid, seq), *change) for xid, seq, *change in rows]
 
 
 def newest_position(session: Session) -> Position:
@@ -113,7 +113,7 @@ def _end(session: Session, direction: str) -> Position | None:
     row = session.execute(
         sa.text(f"SELECT {columns} FROM change {condition} ORDER BY xid {direction}, seq {direction} LIMIT 1")  # noqa: S608
     ).first()
-    return Position(row[0], row[1]) if row else None
+    return Position(*row) if row else None
 
 
 def has_hidden(session: Session) -> bool:

@@ -133,7 +133,7 @@ def search(
         near = looking.near(meaning, parsed, narrowed, conditions) if meaning is not None else []
         ids, starts = _fused(_best(matches, parsed.terms), near)
         return _read(session, ids[:limit], parsed.terms, starts), None
-    return _read(session, [row[0] for row in matches[:limit]], parsed.terms), next_id
+    return _read(session, [document_id for document_id, _ in matches[:limit]], parsed.terms), next_id
 
 
 def search_objects(
@@ -206,7 +206,7 @@ class _Looking:
                 rows = self.session.execute(query, {"actor_id": self.actor.user_id}).all()
         except TimeoutError as error:
             raise SearchTooSlow from error
-        return [(row[0], row[1]) for row in rows]
+        return [(document_id, words) for document_id, words in rows]
 
     def near(
         self, meaning: Meaning, parsed: ParsedQuery, narrowed: SearchFilters, conditions: list[sa.ColumnElement[bool]]
@@ -234,7 +234,9 @@ class _Looking:
         matches = self.matching(ParsedQuery(terms=parsed.terms), SearchFilters(), conditions, limit=RANKED)
         return list(
             self.session.scalars(
-                sa.select(SearchDocument.chat_id).where(SearchDocument.id.in_([row[0] for row in matches]))
+                sa.select(SearchDocument.chat_id).where(
+                    SearchDocument.id.in_([document_id for document_id, _ in matches])
+                )
             )
         )
 
@@ -314,16 +316,21 @@ def _best(matches: Sequence[tuple[int, str]], terms: Sequence[Term]) -> list[tup
             total += often * 2.2 / (often + 1.2 * (0.25 + 0.75 * len(words) / average))
         return total if " xr" in padded else 2 * total
 
-    return sorted(matches, key=lambda row: (-round(score(row[1]), 3), -row[0]))
+    def place(match: tuple[int, str]) -> tuple[float, int]:
+        document_id, words = match
+        return -round(score(words), 3), -document_id
+
+    return sorted(matches, key=place)
 
 
 def _fused(matches: Sequence[tuple[int, str]], near: Sequence[Near]) -> tuple[list[int], dict[int, int]]:
     """Return the ids of both lists by reciprocal rank, and where the passages of those found only by meaning begin."""
     scores: dict[int, float] = {}
-    for ranked in ([row[0] for row in matches], [passage.document_id for passage in near]):
+    matched_ids = [document_id for document_id, _ in matches]
+    for ranked in (matched_ids, [passage.document_id for passage in near]):
         for rank, document_id in enumerate(ranked):
             scores[document_id] = scores.get(document_id, 0.0) + 1 / (RANK_WEIGHT + rank)
-    by_words = {row[0] for row in matches}
+    by_words = set(matched_ids)
     starts = {passage.document_id: passage.start for passage in near if passage.document_id not in by_words}
     return sorted(scores, key=lambda document_id: -scores[document_id]), starts
 
@@ -336,10 +343,10 @@ def _read(
     rows = session.execute(
         sa.select(
             SearchDocument.id,
-            Chat.id,
+            Chat.id.label("chat_id"),
             Chat.title,
             Chat.is_archived,
-            Message.id,
+            Message.id.label("message_id"),
             Message.role,
             Message.created_at,
             sa.func.substr(Message.content, 1, SCANNED, type_=sa.Text()),
@@ -349,11 +356,13 @@ def _read(
         .outerjoin(Message, Message.id == SearchDocument.message_id)
         .where(SearchDocument.id.in_(ids))
     ).all()
-    files = _files(session, [(row[4], row[8] // PARTS_A_FILE - 1) for row in rows if row[8] >= PARTS_A_FILE])
-    drafts = _drafts(session, {row[1] for row in rows if row[4] is None and row[8] >= PARTS_OF_DRAFT})
+    files = _files(
+        session, [(row.message_id, row.part // PARTS_A_FILE - 1) for row in rows if row.part >= PARTS_A_FILE]
+    )
+    drafts = _drafts(session, {row.chat_id for row in rows if row.message_id is None and row.part >= PARTS_OF_DRAFT})
     hits: dict[tuple[str, str | None, int], SearchHit] = {}
     for document_id, chat_id, title, is_archived, message_id, role, created_at, content, part in sorted(
-        rows, key=lambda row: ids.index(row[0])
+        rows, key=lambda row: ids.index(row.id)
     ):
         place = (message_id, part // PARTS_A_FILE - 1)
         if part >= PARTS_A_FILE and place not in files:
@@ -405,7 +414,7 @@ def _files(session: Session, places: list[tuple[str, int]]) -> dict[tuple[str, i
         )
     )
     return {
-        (row[0], row[1]): (FoundFile(id=row[2] or "", file_name=row[3]), row[4] or "")
-        for row in rows
-        if (row[0], row[1]) in places
+        (message_id, position): (FoundFile(id=attachment_id or "", file_name=file_name), text or "")
+        for message_id, position, attachment_id, file_name, text in rows
+        if (message_id, position) in places
     }

@@ -29,7 +29,7 @@ def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[
         .order_by(Message.id)
     ).all()
     is_ours = chat.import_source == ImportSource.TERTULIA
-    ids = {row[0].id: _known_as(row[0].id, row[0].import_id, is_ours) for row in rows}
+    ids = {message.id: _known_as(message.id, message.import_id, is_ours) for message, _ in rows}
     files = _files(session, chat_id, ids)
     file_ids = {file["own_id"]: file["id"] for file in files}
     calls = export_calls(session, chat_id, ids)
@@ -47,8 +47,8 @@ def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[
             "pinned_at": chat.pinned_at if is_own else None,
             "head_message_id": ids.get(chat.head_message_id or ""),
             # Of the exported messages only. The usage also includes deleted replies.
-            "total_tokens": sum(row[0].details.tokens.total for row in rows if row[0].details.tokens),
-            "total_cost": sum((row[0].details.cost or Decimal(0) for row in rows), Decimal(0)),
+            "total_tokens": sum(message.details.tokens.total for message, _ in rows if message.details.tokens),
+            "total_cost": sum((message.details.cost or Decimal(0) for message, _ in rows), Decimal(0)),
             "created_at": chat.created_at,
             "last_message_at": chat.last_message_at,
             "tags": [

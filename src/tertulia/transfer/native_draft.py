@@ -101,7 +101,9 @@ def _chats(session: Session, ids: sa.Select[Any]) -> list[str]:
     rows = session.execute(
         sa.select(Chat.id, Chat.import_id, Chat.import_source).where(Chat.id.in_(ids), Chat.deleted_at.is_(None))
     )
-    return sorted(row[1] if row[1] and row[2] == ImportSource.TERTULIA else row[0] for row in rows)
+    return sorted(
+        import_id if import_id and source == ImportSource.TERTULIA else chat_id for chat_id, import_id, source in rows
+    )
 
 
 def _versions(session: Session, draft_id: str) -> list[dict[str, Any]]:
@@ -125,7 +127,7 @@ def _versions(session: Session, draft_id: str) -> list[dict[str, Any]]:
     )
     versions = []
     for row in rows:
-        version = row[0]
+        version = row.DraftVersion
         is_whole = version.delta_of_id is None
         versions.append(
             {

@@ -64,13 +64,14 @@ def _branch(session: Session, chat: ChatRead) -> list[_Said]:
     if chat["head_message_id"] is None:
         return []
     ids = [
-        row[0] for row in BRANCH_IDS.all(session, chat_id=chat["id"], leaf=chat["head_message_id"], links=2**31 - 1)
+        message_id
+        for message_id, *_ in BRANCH_IDS.all(session, chat_id=chat["id"], leaf=chat["head_message_id"], links=2**31 - 1)
     ][::-1]
     messages: list[_Said] = []
     for start in range(0, len(ids), READ_AT_ONCE):
         batch = ids[start : start + READ_AT_ONCE]
         rows = {
-            row[0]: row
+            row.id: row
             for row in session.execute(
                 sa.select(Message.id, Message.role, User.name, Message.details, Message.created_at, Message.parts)
                 .outerjoin(User, User.id == Message.user_id)

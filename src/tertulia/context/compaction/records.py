@@ -61,7 +61,7 @@ def _summaries_of(session: Session, chat_id: str, message_id: str) -> list[str]:
     for _, boundary in around:
         if boundary not in is_covered:
             ids_on_branch = {
-                row[0] for row in _ENDS_ON_BRANCH.all(session, chat_id=chat_id, leaf=boundary, oldest=message_id)
+                end_id for end_id, *_ in _ENDS_ON_BRANCH.all(session, chat_id=chat_id, leaf=boundary, oldest=message_id)
             }
             is_covered |= dict.fromkeys({*ids_on_branch, boundary}, message_id in ids_on_branch)
     return [row_id for row_id, boundary in around if is_covered[boundary]]

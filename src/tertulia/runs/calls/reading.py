@@ -26,8 +26,8 @@ def with_decider() -> sa.Select[ToolExecution, str]:
 
 def get_call(session: Session, actor: Actor, call_id: ToolExecutionId) -> ToolExecutionRead:
     """Return a call with its whole result. Raises ToolExecutionNotFound without read permission for its chat."""
-    row = _find(session, actor, call_id)
-    return read_call(row[0], row[1], viewer=actor.user_id, is_whole=True)
+    call, decider = _find(session, actor, call_id)
+    return read_call(call, decider, viewer=actor.user_id, is_whole=True)
 
 
 def get_execution(session: Session, actor: Actor, call_id: ToolExecutionId) -> ToolExecution:

@@ -121,4 +121,4 @@ def renew_leases(session: Session, run_ids: list[str], *, owner: str) -> tuple[s
     )
     is_gone = Run.requested_by.not_in(sa.select(User.id).where(User.status == UserStatus.ACTIVE))
     rows = session.execute(sa.select(Run.id, Run.cancel_requested_at.is_not(None) | is_gone).where(*mine)).all()
-    return {row[0] for row in rows}, {row[0] for row in rows if row[1]}
+    return {run_id for run_id, _ in rows}, {run_id for run_id, must_stop in rows if must_stop}

@@ -131,7 +131,7 @@ def sample_for_tokenizer(session: Session, leaf: str | None, model: TargetModel)
     if leaf is None or find_token_factor(session, leaf, model) is not None:
         return None
     rows = BRANCH_TEXTS.all(session, leaf=leaf, links=LINKS_BACK)
-    sample = "\n\n".join(row[2] for row in rows if row[2])[:MAX_COUNTED]
+    sample = "\n\n".join(text for _, _, text, *_ in rows if text)[:MAX_COUNTED]
     return sample if estimate_tokens(sample) >= MIN_MEASURED else None
 
 
@@ -150,7 +150,7 @@ def find_token_factor(
 
     Requests with pictures are skipped, because their tokens say little about text.
     """
-    before = [row[0] for row in BRANCH_RULES.all(session, leaf=leaf, links=LINKS_BACK)] if leaf else []
+    before = [message_id for message_id, *_ in BRANCH_RULES.all(session, leaf=leaf, links=LINKS_BACK)] if leaf else []
     rows = session.execute(
         sa.select(Step.request, Step.usage)
         .join(Run, Run.id == Step.run_id)

@@ -116,8 +116,8 @@ def _read_codes(session: Session, query: sa.Select[int, bytes | None], most: int
     import numpy as np
 
     rows = session.execute(query.order_by(SearchPassage.id.desc()).limit(most)).all()[::-1]
-    ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
-    codes = np.frombuffer(b"".join(row[1] or b"" for row in rows), dtype=np.uint64).reshape(-1, CODE_BYTES // 8)
+    ids = np.fromiter((passage_id for passage_id, _ in rows), dtype=np.int64, count=len(rows))
+    codes = np.frombuffer(b"".join(code or b"" for _, code in rows), dtype=np.uint64).reshape(-1, CODE_BYTES // 8)
     return _Codes(ids, codes, time.monotonic())
 
 
@@ -155,7 +155,9 @@ def _measure(
     ).all()
     if not rows:
         return []
-    vectors = np.frombuffer(b"".join(row[2] or b"" for row in rows), dtype=np.int8).reshape(-1, DIMENSIONS)
+    vectors = np.frombuffer(b"".join(embedding or b"" for _, _, embedding in rows), dtype=np.int8).reshape(
+        -1, DIMENSIONS
+    )
     query_vector = np.frombuffer(vector, dtype=np.int8).astype(np.float32)
     likeness = vectors.astype(np.float32) @ query_vector / 127**2
     best: dict[int, Near] = {}
