@@ -1,4 +1,4 @@
-"""Tests that a database that cannot be used is one sentence and exit code 1, at start and in each command."""
+"""Tests that a database that cannot be used is one sentence and exit code 1, at start and in these commands."""
 
 import sqlite3
 from collections.abc import Iterator
