@@ -11,8 +11,27 @@ from pathlib import Path
 # Tests write to memory if there is enough. Otherwise they wait for the disk for a third of their time.
 MEMORY = Path("/dev/shm")  # noqa: S108 - we create a separate folder in it
 ENOUGH_BYTES = 2 * 1024**3
-# What `--quick` leaves out: a real browser, killed processes, and programs of other projects.
-SLOW = ("tests/e2e", "tests/faults", "tests/server", "tests/tools/test_servers.py", "tests/transfer/test_backup.py")
+# What `--quick` leaves out: a real browser, timeouts, long histories, child processes, and programs of other projects.
+SLOW = (
+    "tests/context/test_next_request.py",
+    "tests/context/test_summaries.py",
+    "tests/contracts/test_openapi.py",
+    "tests/contracts/test_toy_domain.py",
+    "tests/drafts/test_drafts_stored.py",
+    "tests/drafts/test_files.py",
+    "tests/e2e",
+    "tests/faults",
+    "tests/files/test_files.py",
+    "tests/search/test_meaning.py",
+    "tests/server",
+    "tests/providers/test_local_model.py",
+    "tests/runs/test_faults.py",
+    "tests/runs/test_replies.py",
+    "tests/tools/test_servers.py",
+    "tests/tools/test_sign_in.py",
+    "tests/transfer/test_backup.py",
+    "tests/transfer/test_imports.py",
+)
 
 
 def main() -> int:
