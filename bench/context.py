@@ -88,4 +88,4 @@ def _timed(engine: sa.Engine, chat_id: str, leaf: str) -> list[float]:
 def _prepare(session: Session, chat_id: str, leaf: str) -> None:
     """Prepare a step as a run does: the model's properties, additional context, the branch."""
     model = TargetModel("openai", "model-a", WINDOW, False, (), READER)
-    gather_context(session, prepare_prompt(session, chat_id, leaf, model).reading)
+    gather_context(session, prepare_prompt(session, chat_id, leaf, model).source)

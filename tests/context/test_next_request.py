@@ -38,8 +38,8 @@ def test_the_preview_accounts_for_every_message(ana: Client, provider: ScriptedP
     assert shown["used"] + shown["reserve"] <= 512
     assert shown["used"] == shown["system_tokens"] + sum(item["sent_tokens"] for item in shown["items"])
     sent = [item for item in shown["items"] if item["sent_tokens"]]
-    assert [item["why"] for item in sent] == ["fits"] * (len(sent) - 2) + ["newest", "newest"]
-    assert {item["why"] for item in shown["items"] if not item["sent_tokens"]} == {"truncated"}
+    assert [item["reason"] for item in sent] == ["fits"] * (len(sent) - 2) + ["newest", "newest"]
+    assert {item["reason"] for item in shown["items"] if not item["sent_tokens"]} == {"truncated"}
     assert sent[-1]["excerpt"].startswith("Reply 5.")
     left_out = len(shown["items"]) - len(sent) + shown["older"]
     assert left_out + len(sent) == 12
@@ -53,8 +53,8 @@ def test_pinned_messages_are_always_sent_and_left_out_ones_never(ana: Client, pr
     rule(ana, last_question, "left_out")
     listener.wait_for(lambda: listener.changes.count(("message", "updated")) >= 2)
     shown = {item["message_id"]: item for item in ana.api("GET", f"/chats/{chat}/context")["items"]}
-    assert (shown[oldest]["why"], shown[oldest]["sent_tokens"]) == ("pinned", shown[oldest]["tokens"])
-    assert (shown[last_question]["why"], shown[last_question]["sent_tokens"]) == ("person", 0)
+    assert (shown[oldest]["reason"], shown[oldest]["sent_tokens"]) == ("pinned", shown[oldest]["tokens"])
+    assert (shown[last_question]["reason"], shown[last_question]["sent_tokens"]) == ("person", 0)
     provider.play([Text("Well."), Finish()])
     ana.finished(ana.say(chat, "And now?")["run"]["id"])
     texts = [message["content"] for message in provider.requests[-1]["messages"]]
@@ -64,7 +64,7 @@ def test_pinned_messages_are_always_sent_and_left_out_ones_never(ana: Client, pr
     assert texts[-1] == "And now?"
     rule(ana, oldest, "auto")
     rule(ana, last_question, "auto")
-    after = {item["message_id"]: item["why"] for item in ana.api("GET", f"/chats/{chat}/context")["items"]}
+    after = {item["message_id"]: item["reason"] for item in ana.api("GET", f"/chats/{chat}/context")["items"]}
     assert after.get(oldest, "truncated") == "truncated"
 
 
@@ -86,7 +86,7 @@ def test_the_preview_shows_old_pins_only_of_its_own_branch(ana: Client, provider
     for message_id in (first["id"], other["id"]):
         rule(ana, message_id, "pinned")
     shown = ana.api("GET", f"/chats/{chat}/context")
-    assert [item["message_id"] for item in shown["items"] if item["why"] == "pinned"] == [first["id"]]
+    assert [item["message_id"] for item in shown["items"] if item["reason"] == "pinned"] == [first["id"]]
     assert len(shown["items"]) + shown["older"] == 140
 
 
@@ -187,7 +187,7 @@ def test_the_tokenizer_count_applies_until_the_provider_reports_usage(session: S
     counted = prepare_prompt(session, chat, leaf, replace(model, counted=2.0))
     plain = prepare_prompt(session, chat, leaf, model)
     assert (counted.factor, plain.factor) == (2.0, 1.0)
-    assert counted.reading.scale == plain.reading.scale / 2
+    assert counted.source.scale == plain.source.scale / 2
     run = Run(
         id=new_id(),
         chat_id=chat,

@@ -133,8 +133,8 @@ def grown(session: Session, count: int, words: int = 60) -> tuple[str, list[Mess
 def test_truncation_frees_extra_room_and_can_be_reverted(session: Session) -> None:
     """Check facts S001-081 and S001-084."""
     chat, ids = grown(session, 21)
-    reading = PromptSource(chat, ids[-1], None)
-    first = gather_context(session, reading)
+    source = PromptSource(chat, ids[-1], None)
+    first = gather_context(session, source)
     (row,) = session.scalars(sa.select(ContextOptimization))
     assert (row.optimization_type, row.trigger_reason) == (OptimizationType.TRUNCATION, "token_limit")
     assert row.tokens_after < row.tokens_before
@@ -143,28 +143,28 @@ def test_truncation_frees_extra_room_and_can_be_reverted(session: Session) -> No
     assert kept == ids[-len(kept) :]
     assert row.boundary_message_id == ids[-len(kept) - 1]
     assert set(row.affected_messages).isdisjoint(kept)
-    assert gather_context(session, reading).messages == first.messages  # a repeat records nothing
+    assert gather_context(session, source).messages == first.messages  # a repeat records nothing
     assert session.scalar(sa.select(sa.func.count()).select_from(ContextOptimization)) == 1
     # The truncation does not apply to a branch that ends before its question.
     other = gather_context(session, PromptSource(chat, ids[8], None))
     assert [message.message_id for message in other.messages] == ids[:9]
-    before = plan(read_branch(session, reading, []))
+    before = plan(read_branch(session, source, []))
     row.reverted_at = clock.now()
     session.flush()
-    assert plan(read_branch(session, reading, load_active(session, chat))) == before
+    assert plan(read_branch(session, source, load_active(session, chat))) == before
 
 
 def test_pinned_messages_stay_and_the_scan_stops_at_the_truncation(session: Session) -> None:
     chat, ids = grown(session, 31)
     session.execute(sa.update(Message).where(Message.id == ids[1]).values(context_rule=ContextRule.PINNED))
-    reading = PromptSource(chat, ids[-1], None)
-    gather_context(session, reading)
-    context = gather_context(session, reading)
+    source = PromptSource(chat, ids[-1], None)
+    gather_context(session, source)
+    context = gather_context(session, source)
     assert context.messages[0].message_id == ids[1]
-    walk = BranchScan(load_active(session, chat))
-    assert not walk.meet(ids[-1])
-    stop = walk.active[0].boundary
-    assert walk.meet(stop)
+    scan = BranchScan(load_active(session, chat))
+    assert not scan.meet(ids[-1])
+    stop = scan.active[0].boundary
+    assert scan.meet(stop)
 
 
 @pytest.mark.parametrize("kind", list(OptimizationType))
@@ -174,49 +174,49 @@ def test_every_compaction_fits_and_reverts_to_the_same_plan(session: Session, ki
     repeated = "line\n" * 60
     session.execute(sa.update(Message).where(Message.id == ids[2]).values(content=repeated))
     session.flush()
-    reading = PromptSource(chat, ids[-1], None)
-    before = fit(session, reading)
+    source = PromptSource(chat, ids[-1], None)
+    before = fit(session, source)
     if kind is OptimizationType.SUMMARIZATION:
-        wanted = find_to_summarize(session, reading, is_wanted=True)
+        wanted = find_to_summarize(session, source, is_wanted=True)
         assert wanted is not None
         assert wanted.affected[0].message_id == ids[0]
         assert try_summary(session, wanted, "word " * 5000) is None  # longer than the messages it summarizes
         compaction = try_summary(session, wanted, "They said words.")
     else:
-        compaction = plan_requested_compaction(session, reading, kind)
+        compaction = plan_requested_compaction(session, source, kind)
     assert compaction is not None
     assert compaction.tokens_after < compaction.tokens_before
-    row_id = record(session, reading, compaction)
-    after = fit(session, reading)
+    row_id = record(session, source, compaction)
+    after = fit(session, source)
     assert sum(item.sent.tokens for item in after.planned if item.sent) <= after.branch.budget
     if kind is OptimizationType.SUMMARIZATION:
         assert "They said words." in after.branch.messages[0].content
     if kind is OptimizationType.COMPRESSION:
-        (shorter,) = [item for item in after.planned if item.why == "compressed"]
+        (shorter,) = [item for item in after.planned if item.reason == "compressed"]
         assert shorter.sent is not None
         assert (shorter.message.content, shorter.sent.content) == (repeated, "line\n[the line above 60 times in all]\n")
     session.get_one(ContextOptimization, row_id).reverted_at = clock.now()
     session.flush()
-    assert fit(session, reading).planned == before.planned
+    assert fit(session, source).planned == before.planned
 
 
 def test_a_failed_summary_keeps_the_earlier_summary(session: Session) -> None:
     chat, ids = grown(session, 12, words=20)
-    reading = PromptSource(chat, ids[8], None)
-    wanted = find_to_summarize(session, reading, is_wanted=True)
+    source = PromptSource(chat, ids[8], None)
+    wanted = find_to_summarize(session, source, is_wanted=True)
     summary = try_summary(session, wanted, "FACT.") if wanted is not None else None
     assert summary is not None
-    record(session, reading, summary)
-    reading = PromptSource(chat, ids[-1], None)
-    wanted = find_to_summarize(session, reading, is_wanted=True)
+    record(session, source, summary)
+    source = PromptSource(chat, ids[-1], None)
+    wanted = find_to_summarize(session, source, is_wanted=True)
     assert wanted is not None
     assert wanted.earlier is not None
     assert wanted.earlier.summary == "FACT."
     truncation = try_without(session, wanted)
     assert truncation is not None
-    record(session, reading, truncation)
-    fitting = fit(session, reading)
-    assert (fitting.branch.walk.stop is not None, fitting.branch.walk.summary) == (True, "FACT.")
+    record(session, source, truncation)
+    fitting = fit(session, source)
+    assert (fitting.branch.scan.stop is not None, fitting.branch.scan.summary) == (True, "FACT.")
     # The earlier summary changed while the model wrote, so the new one is rejected.
     session.execute(sa.update(ContextOptimization).values(summary="Changed."))
     assert try_summary(session, wanted, "New.") is None
@@ -227,10 +227,10 @@ def test_each_step_reads_little_however_long_the_chat_is(session: Session) -> No
     chat, ids = grown(session, 300, words=30)
     read: list[int] = []
     for leaf in ids[20::2]:
-        reading = PromptSource(chat, leaf, None)
-        fitting = fit(session, reading)
+        source = PromptSource(chat, leaf, None)
+        fitting = fit(session, source)
         for compaction in fitting.due:
-            record(session, reading, compaction)
+            record(session, source, compaction)
         assert sum(item.sent.tokens for item in fitting.planned if item.sent) <= fitting.branch.budget
         read.append(len(fitting.branch.messages))
     assert max(read[-20:]) <= max(read[:20])
@@ -247,7 +247,7 @@ def test_messages_truncated_for_a_small_window_are_sent_to_a_large_one(session: 
     large = fit(session, PromptSource(chat, ids[-1], 200_000))
     assert [item.message.message_id for item in large.planned if item.sent] == ids
     assert large.due == []
-    assert fit(session, PromptSource(chat, ids[-1], 1024)).branch.walk.counting() != []
+    assert fit(session, PromptSource(chat, ids[-1], 1024)).branch.scan.applied() != []
 
 
 def test_a_retry_with_a_smaller_context_records_nothing(session: Session) -> None:
@@ -257,36 +257,36 @@ def test_a_retry_with_a_smaller_context_records_nothing(session: Session) -> Non
     assert session.scalar(sa.select(sa.func.count()).select_from(ContextOptimization)) == 0
 
 
-def summarized(session: Session, reading: PromptSource, text: str) -> ContextOptimization:
-    wanted = find_to_summarize(session, reading, is_wanted=True)
+def summarized(session: Session, source: PromptSource, text: str) -> ContextOptimization:
+    wanted = find_to_summarize(session, source, is_wanted=True)
     summary = try_summary(session, wanted, text) if wanted is not None else None
     assert summary is not None
-    return session.get_one(ContextOptimization, record(session, reading, summary))
+    return session.get_one(ContextOptimization, record(session, source, summary))
 
 
 def test_a_later_truncation_follows_changes_to_its_summary(session: Session) -> None:
     """Check S001-082 and S001-084: a later truncation refers to the summary and does not copy it."""
     chat, ids = grown(session, 50, words=20)
     summary = summarized(session, PromptSource(chat, ids[8], None), "WRONG FACT.")
-    reading = PromptSource(chat, ids[-1], None)
-    for compaction in fit(session, reading).due:
-        record(session, reading, compaction)
-    branch = fit(session, reading).branch
-    assert branch.walk.stop is not None
-    assert (branch.walk.stop.kind, branch.walk.summary) == (OptimizationType.TRUNCATION, "WRONG FACT.")
-    assert [row.id for row in branch.walk.counting()] == [branch.walk.stop.id, summary.id]
+    source = PromptSource(chat, ids[-1], None)
+    for compaction in fit(session, source).due:
+        record(session, source, compaction)
+    branch = fit(session, source).branch
+    assert branch.scan.stop is not None
+    assert (branch.scan.stop.kind, branch.scan.summary) == (OptimizationType.TRUNCATION, "WRONG FACT.")
+    assert [row.id for row in branch.scan.applied()] == [branch.scan.stop.id, summary.id]
     summary.summary = "RIGHT FACT."
     session.flush()
-    assert "RIGHT FACT." in fit(session, reading).branch.messages[0].content
+    assert "RIGHT FACT." in fit(session, source).branch.messages[0].content
     summary.superseded_at = clock.now()
     session.flush()
-    assert fit(session, reading).branch.walk.summary is None
-    again = find_to_summarize(session, reading)  # due, although the truncation stops the scan before it
+    assert fit(session, source).branch.scan.summary is None
+    again = find_to_summarize(session, source)  # due, although the truncation stops the scan before it
     assert again is not None
-    assert set(again.replaces) == {summary.id, branch.walk.stop.id}
+    assert set(again.replaces) == {summary.id, branch.scan.stop.id}
     summary.superseded_at, summary.reverted_at = None, clock.now()
     session.flush()
-    assert fit(session, reading).branch.walk.summary is None
+    assert fit(session, source).branch.scan.summary is None
 
 
 def test_a_summary_notes_how_many_messages_it_omits(session: Session) -> None:
@@ -296,9 +296,11 @@ def test_a_summary_notes_how_many_messages_it_omits(session: Session) -> None:
     omitted = int(row.note.split()[0])
     assert ids[omitted] == row.oldest_covered_id
     plan = plan_next(session, PromptSource(chat, ids[-1], None), factor=1.0)
-    whys = {item.message.message_id: item.why for item in plan.planned if item.message.message_id}
+    reasons = {item.message.message_id: item.reason for item in plan.planned if item.message.message_id}
     assert {
-        why for key, why in whys.items() if why in ("summarized", "truncated") and key >= row.oldest_covered_id
+        reason
+        for key, reason in reasons.items()
+        if reason in ("summarized", "truncated") and key >= row.oldest_covered_id
     } == {"summarized"}
 
 
@@ -331,19 +333,19 @@ def test_a_superseded_summary_that_is_not_replaced_is_found(session: Session) ->
     """Prevent a superseded summary behind a later truncation from holding back messages that now fit."""
     chat, ids = grown(session, 50, words=20)
     summary = summarized(session, PromptSource(chat, ids[8], None), "Words.")
-    reading = PromptSource(chat, ids[-1], None)
-    for compaction in fit(session, reading).due:
-        record(session, reading, compaction)
+    source = PromptSource(chat, ids[-1], None)
+    for compaction in fit(session, source).due:
+        record(session, source, compaction)
     summary.superseded_at = clock.now()
     session.execute(sa.update(Message).where(Message.id.in_(ids[:40])).values(context_rule=ContextRule.LEFT_OUT))
     session.flush()
-    assert find_to_summarize(session, reading) is None
-    superseded_ids = find_stale(session, reading)
+    assert find_to_summarize(session, source) is None
+    superseded_ids = find_stale(session, source)
     assert summary.id in superseded_ids
     session.execute(
         sa.update(ContextOptimization).where(ContextOptimization.id.in_(superseded_ids)).values(reverted_at=clock.now())
     )
-    assert {message.message_id for message in fit(session, reading).branch.messages} >= set(ids[40:])
+    assert {message.message_id for message in fit(session, source).branch.messages} >= set(ids[40:])
 
 
 def test_a_missing_leaf_gives_an_empty_branch(session: Session) -> None:
@@ -381,11 +383,11 @@ def owner_of(session: Session, chat: str) -> Actor:
 
 def test_a_requested_truncation_applies_to_an_earlier_leaf(session: Session) -> None:
     chat, ids = grown(session, 9, words=10)
-    reading = PromptSource(chat, ids[-1], 8192)
-    truncation = plan_requested_compaction(session, reading, OptimizationType.TRUNCATION)
+    source = PromptSource(chat, ids[-1], 8192)
+    truncation = plan_requested_compaction(session, source, OptimizationType.TRUNCATION)
     assert truncation is not None
-    record(session, reading, truncation)
-    left = fit(session, reading).branch.messages
+    record(session, source, truncation)
+    left = fit(session, source).branch.messages
     earlier = fit(
         session, PromptSource(chat, ids[-2], 8192)
     ).branch.messages  # a leaf before the one it was requested for

@@ -47,7 +47,7 @@ class Shortened(RuleBasedStateMachine):
         return self.branches[-1]
 
     @property
-    def reading(self) -> PromptSource:
+    def source(self) -> PromptSource:
         return PromptSource(self.chat, self.branch[-1], None)
 
     @rule(words=st.integers(1, 120), is_same=st.booleans())
@@ -88,14 +88,14 @@ class Shortened(RuleBasedStateMachine):
     @precondition(lambda self: self.branch)
     @rule(kind=st.sampled_from([OptimizationType.TRUNCATION, OptimizationType.COMPRESSION]))
     def shorten(self, kind: OptimizationType) -> None:
-        compaction = plan_requested_compaction(self.session, self.reading, kind)
+        compaction = plan_requested_compaction(self.session, self.source, kind)
         if compaction is not None:
             assert compaction.tokens_after < compaction.tokens_before
-            before = fit(self.session, self.reading).planned
-            row = self.session.get_one(ContextOptimization, record(self.session, self.reading, compaction))
+            before = fit(self.session, self.source).planned
+            row = self.session.get_one(ContextOptimization, record(self.session, self.source, compaction))
             row.reverted_at = clock.now()
             self.session.flush()
-            assert fit(self.session, self.reading).planned == before  # reverting restores the plan
+            assert fit(self.session, self.source).planned == before  # reverting restores the plan
             row.reverted_at = None
             self.session.flush()
 
@@ -107,18 +107,18 @@ class Shortened(RuleBasedStateMachine):
     @precondition(lambda self: self.branch)
     @rule(is_wanted=st.booleans())
     def summarize(self, is_wanted: bool) -> None:
-        wanted = find_to_summarize(self.session, self.reading, is_wanted=is_wanted)
+        wanted = find_to_summarize(self.session, self.source, is_wanted=is_wanted)
         summary = try_summary(self.session, wanted, "In short.") if wanted is not None else None
         if summary is not None:
-            record(self.session, self.reading, summary)
+            record(self.session, self.source, summary)
 
     @precondition(lambda self: self.branch)
     @rule()
     def undo_all(self) -> None:
         """Revert everything, and expect the plan of a branch without compactions."""
         self.session.execute(sa.update(ContextOptimization).values(reverted_at=clock.now()))
-        untouched = read_branch(self.session, self.reading, [])
-        fitting = fit(self.session, self.reading)
+        untouched = read_branch(self.session, self.source, [])
+        fitting = fit(self.session, self.source)
         if not fitting.due:
             assert fitting.planned == plan(untouched) == plan_context(untouched.messages, untouched.budget)
 
@@ -126,15 +126,15 @@ class Shortened(RuleBasedStateMachine):
     def what_is_sent_fits_and_a_step_records_once(self) -> None:
         if not getattr(self, "branches", None) or not self.branch:
             return
-        fitting = fit(self.session, self.reading)
+        fitting = fit(self.session, self.source)
         sent = [item.sent for item in fitting.planned if item.sent is not None]
         assert sum(message.tokens for message in sent) <= fitting.branch.budget
         ids = {message.message_id for message in sent}
         assert self.branch[-1] in ids
         assert {key for key in self.branch if key in self.pinned} <= ids
         for compaction in fitting.due:
-            record(self.session, self.reading, compaction)
-        again = fit(self.session, self.reading)
+            record(self.session, self.source, compaction)
+        again = fit(self.session, self.source)
         assert again.planned == fitting.planned
         assert again.due == []
 

@@ -73,8 +73,8 @@ def test_a_full_window_is_summarized_and_the_summary_is_edited_and_replaced(
     usage = ana.api("GET", "/usage")
     assert usage["total"]["replies"] == 4
     shown = ana.api("GET", f"/chats/{chat}/context")
-    assert (shown["counting"], shown["summary"]) == ([compaction["id"]], compaction["summary"])
-    assert "summarized" in {item["why"] for item in shown["items"]}
+    assert (shown["applied"], shown["summary"]) == ([compaction["id"]], compaction["summary"])
+    assert "summarized" in {item["reason"] for item in shown["items"]}
     path = f"/chats/{chat}/context-optimizations/{compaction['id']}"
     edited = ana.api("PATCH", path, json={"summary": "They spoke of two questions."})
     assert (edited["is_edited"], edited["summary"]) == (True, "They spoke of two questions.")
@@ -134,7 +134,7 @@ def test_a_truncation_survives_deleting_its_boundary_and_leaf(ana: Client, provi
     before = ana.api("GET", f"/chats/{chat}/context")
     for message_id in (truncation["boundary_message_id"], truncation["leaf_message_id"]):
         ana.api("DELETE", f"/messages/{message_id}", expect=204)
-        assert ana.api("GET", f"/chats/{chat}/context")["items"][0]["why"] == "truncated"
+        assert ana.api("GET", f"/chats/{chat}/context")["items"][0]["reason"] == "truncated"
     after = ana.api("GET", f"/chats/{chat}/context")
     assert {item["message_id"] for item in after["items"] if item["sent_tokens"]} < {
         item["message_id"] for item in before["items"] if item["sent_tokens"]
@@ -160,7 +160,7 @@ def test_a_user_compacts_the_context_and_reverts_it(ana: Client, provider: Scrip
     assert (left_out["trigger_reason"], left_out["tokens_after"] < left_out["tokens_before"]) == ("user_request", True)
     shown = ana.api("GET", f"/chats/{chat}/context")
     assert shown["used"] < before["used"]
-    assert shown["items"][0]["why"] == "truncated"
+    assert shown["items"][0]["reason"] == "truncated"
     ana.api("DELETE", f"{path}/{left_out['id']}", expect=204)
     assert ana.api("GET", f"/chats/{chat}/context")["items"] == before["items"]
     provider.play([Text("Short."), Finish(usage=False)])
@@ -266,7 +266,7 @@ def test_reverting_all_compactions_sends_everything_again(ana: Client, provider:
     assert all(item["reverted_at"] is not None for item in all_of(ana, chat))
     ana.api("PATCH", f"/chats/{chat}", json={"context_window_size": 8192})
     shown = ana.api("GET", f"/chats/{chat}/context")
-    assert (shown["counting"], shown["older"]) == ([], 0)
+    assert (shown["applied"], shown["older"]) == ([], 0)
     assert all(item["sent_tokens"] for item in shown["items"])
 
 

@@ -92,13 +92,13 @@ def test_context_rules_apply_and_the_sent_messages_fit(branch: list[ContextMessa
     planned = plan_context(branch, budget)
     assert [item.message for item in planned] == branch
     assert sum(item.sent.tokens for item in planned if item.sent) <= budget
-    assert planned[-1].why == "newest"
+    assert planned[-1].reason == "newest"
     assert planned[-1].sent is not None
-    newest = [item for item in planned if item.why == "newest"]
+    newest = [item for item in planned if item.reason == "newest"]
     assert all(item.sent is not None for item in newest)
     pinned = [item for item in planned if item.message.rule == "pinned" and item not in newest]
     if budget // 2 >= MIN_PINNED * len(pinned):
-        assert all(item.sent is not None and item.why == "pinned" for item in pinned)
+        assert all(item.sent is not None and item.reason == "pinned" for item in pinned)
     assert not any(item.sent for item in planned if item.message.rule == "left_out" and item not in newest)
     # Messages without a rule are sent as one unbroken run up to the newest.
     auto = [item for item in planned if item.message.rule == "auto" and item not in newest]
@@ -121,7 +121,7 @@ def test_tool_results_are_cut_before_messages_are_left_out_oldest_first() -> Non
         ContextMessage("user", "What was the first?", "5"),
     ]
     planned = plan_context(branch, 600)
-    assert [item.why for item in planned] == ["fits", "shortened", "fits", "fits", "newest"]
+    assert [item.reason for item in planned] == ["fits", "shortened", "fits", "fits", "newest"]
     assert planned[1].sent is not None
     (call,) = planned[1].sent.turns[0].calls
     assert estimate_tokens(call.result) >= OLD_RESULT - 5  # the available room is used
@@ -148,7 +148,7 @@ def test_the_question_has_priority_over_pinned_messages_and_its_reply() -> None:
     assert planned_question.sent == question
     story = ContextMessage("assistant", "Once upon a time " * 400, "r")  # an interrupted reply to continue
     planned_question, planned_reply = plan_context([question, story], 500)
-    assert (planned_question.why, planned_question.sent) == ("newest", question)
+    assert (planned_question.reason, planned_question.sent) == ("newest", question)
     assert planned_reply.sent is not None
 
 
@@ -185,7 +185,7 @@ def test_pinned_messages_have_priority_and_only_long_ones_are_cut() -> None:
         ContextMessage("user", "newest"),
     ]
     planned = plan_context(branch, 200)
-    assert [item.why for item in planned] == ["pinned", "pinned", *["window"] * 5, "newest"]
+    assert [item.reason for item in planned] == ["pinned", "pinned", *["window"] * 5, "newest"]
     assert planned[0].sent == branch[0]
     assert planned[1].sent is not None
     assert "characters left out" in planned[1].sent.content

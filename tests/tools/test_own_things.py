@@ -98,10 +98,10 @@ def test_a_dry_run_previews_the_original_or_edited_arguments(
     (call,) = wait_for_pending_calls(ana)
     wait_for_approval(ana, sent)
     path = f"/tool-executions/{call['id']}/dry-run"
-    preview = ana.api("POST", path, json={})["would"]
+    preview = ana.api("POST", path, json={})["effect"]
     assert preview.startswith("1 of 2 edits can be placed in “Rye”.")
     other = f'{{"draft_id": "{draft["id"]}", "edits": [{{"find": "Rise", "replace": "Rest"}}]}}'
-    assert ana.api("POST", path, json={"arguments_json": other})["would"].startswith("1 of 1 edits")
+    assert ana.api("POST", path, json={"arguments_json": other})["effect"].startswith("1 of 1 edits")
     nowhere = other.replace("Rise", "Sink")
     assert "None of the text" in ana.api("POST", path, json={"arguments_json": nowhere}, expect=422)["detail"]
     for wrong in ("{", "[]", '{"draft_id": 7, "edits": []}'):
@@ -112,4 +112,4 @@ def test_a_dry_run_previews_the_original_or_edited_arguments(
     decide(ana, call, "deny")
     ana.finished(sent["run"]["id"])
     other_tool = call_tool(ana, provider, "list_drafts")
-    assert ana.api("POST", f"/tool-executions/{other_tool['id']}/dry-run", json={})["would"] is None
+    assert ana.api("POST", f"/tool-executions/{other_tool['id']}/dry-run", json={})["effect"] is None

@@ -13,16 +13,16 @@ class ActivityRecorder(Flusher):
     def __init__(self, db: Database, authenticator: Authenticator) -> None:
         super().__init__("touch-sessions", self._write)
         self._db = db
-        self._gate = authenticator
+        self._authenticator = authenticator
 
     async def _write(self) -> None:
-        sessions, tokens = self._gate.drain_session_uses(), self._gate.drain_token_uses()
+        sessions, tokens = self._authenticator.drain_session_uses(), self._authenticator.drain_token_uses()
         try:
             if sessions:
                 await self._db.write(touch_sessions, sessions)
             if tokens:
                 await self._db.write(touch_api_tokens, tokens)
         except Exception:
-            self._gate.seen = sessions | self._gate.seen
-            self._gate.tokens_last_used = tokens | self._gate.tokens_last_used
+            self._authenticator.seen = sessions | self._authenticator.seen
+            self._authenticator.tokens_last_used = tokens | self._authenticator.tokens_last_used
             raise

@@ -32,7 +32,7 @@ def feature() -> Feature:
             share_routes.routes,
             Provides(Shareables, lambda own: Shareables(own.get(Features).contributed(Shareable))),
             Provides(SessionLifetime, _session_life),
-            Provides(Authenticator, _gate),
+            Provides(Authenticator, _authenticator),
             Provides(ActivityRecorder, lambda own: ActivityRecorder(own.get(Database), own.get(Authenticator))),
             Provides(OpenStreams, lambda own: OpenStreams(own.get(Database), own.get(SessionLifetime))),
             Provides(ChangeFeed, _change_feed),
@@ -55,7 +55,7 @@ def _session_life(services: Services) -> SessionLifetime:
     return SessionLifetime(timedelta(days=settings.session_idle_days), timedelta(days=settings.session_absolute_days))
 
 
-def _gate(services: Services) -> Authenticator:
+def _authenticator(services: Services) -> Authenticator:
     settings, control_token = services.get(Settings), services.find(ControlToken)
     return Authenticator(
         services.get(Database),

@@ -13,8 +13,8 @@ from tertulia.context.calls import turns_of_messages
 from tertulia.context.compaction.compression import compress
 from tertulia.context.compaction.plan import ActiveCompaction, BranchScan
 from tertulia.context.cutting import shorten, with_short_results
+from tertulia.context.file_contents import with_files
 from tertulia.context.messages import ContextMessage, estimate_tokens
-from tertulia.context.told_files import with_files
 from tertulia.context.window import DEFAULT_WINDOW, MIN_ROOM, PlannedMessage, plan_context, reserve_for_answer
 
 CHUNK = 50  # messages loaded with their text at a time
@@ -55,24 +55,24 @@ class Branch:
     older: int  # messages that were not loaded, counted up to COUNT_AT_MOST
     settings: ChatSettings
     prompt: str | None
-    walk: BranchScan
+    scan: BranchScan
     whole: dict[str, ContextMessage]  # the originals of compressed messages, by id
 
 
-def read_branch(session: Session, reading: PromptSource, active: Sequence[ActiveCompaction]) -> Branch:
+def read_branch(session: Session, source: PromptSource, active: Sequence[ActiveCompaction]) -> Branch:
     prompt, chosen, settings = session.execute(
-        sa.select(Chat.system_prompt, Chat.context_window_size, Chat.settings).where(Chat.id == reading.chat_id)
+        sa.select(Chat.system_prompt, Chat.context_window_size, Chat.settings).where(Chat.id == source.chat_id)
     ).one()
-    window = smaller_window(chosen, reading.model_window)
+    window = smaller_window(chosen, source.model_window)
     reserve = reserve_for_answer(window, settings.max_tokens)
-    budget = max(int((window - reserve) * reading.scale) - reading.taken, MIN_ROOM)
-    walk = BranchScan([compaction for compaction in active if compaction.counts_in(window)])
-    newest_first, more = read_back(session, reading.leaf, budget * reading.depth, walk)
-    pinned, older = _read_older(session, reading.chat_id, more, walk)
-    messages = with_files(session, newest_first + pinned, budget, sees_pictures=reading.sees_pictures)[::-1]
-    messages, whole = _compressed(messages, walk)
-    system = _told(prompt, walk.summary, reading.about, budget)
-    return Branch(system + messages, window, reserve, budget, older, settings, prompt, walk, whole)
+    budget = max(int((window - reserve) * source.scale) - source.taken, MIN_ROOM)
+    scan = BranchScan([compaction for compaction in active if compaction.counts_in(window)])
+    newest_first, more = read_back(session, source.leaf, budget * source.depth, scan)
+    pinned, older = _read_older(session, source.chat_id, more, scan)
+    messages = with_files(session, newest_first + pinned, budget, sees_pictures=source.sees_pictures)[::-1]
+    messages, whole = _compressed(messages, scan)
+    system = _told(prompt, scan.summary, source.about, budget)
+    return Branch(system + messages, window, reserve, budget, older, settings, prompt, scan, whole)
 
 
 def smaller_window(chosen: int | None, of_model: int | None) -> int:
@@ -89,7 +89,7 @@ def _as_it_was(planned: PlannedMessage, branch: Branch) -> PlannedMessage:
     whole = branch.whole.get(planned.message.message_id or "")
     if whole is None:
         return planned
-    return PlannedMessage(whole, planned.sent, "compressed" if planned.why == "fits" else planned.why)
+    return PlannedMessage(whole, planned.sent, "compressed" if planned.reason == "fits" else planned.reason)
 
 
 def _told(
@@ -124,11 +124,11 @@ def without_marks(text: str) -> str:
 
 
 def _compressed(
-    messages: list[ContextMessage], walk: BranchScan
+    messages: list[ContextMessage], scan: BranchScan
 ) -> tuple[list[ContextMessage], dict[str, ContextMessage]]:
     """Compress the messages that a compression affects; also return the originals of the changed ones by id."""
     # Excluded messages are not sent, so no reference may point to them.
-    chosen = [message for message in messages if message.message_id in walk.compressed and message.rule != "left_out"]
+    chosen = [message for message in messages if message.message_id in scan.compressed and message.rule != "left_out"]
     if not chosen:
         return messages, {}
     shorter = {message.message_id: message for message in compress(chosen)}
@@ -141,7 +141,7 @@ def _compressed(
 
 
 def read_back(
-    session: Session, leaf: str | None, budget: int, walk: BranchScan
+    session: Session, leaf: str | None, budget: int, scan: BranchScan
 ) -> tuple[list[ContextMessage], str | None]:
     """Load messages with content, newest first, until the budget is spent or a compaction ends the scan.
 
@@ -156,7 +156,7 @@ def read_back(
         if not rows:  # permanently deleted meanwhile
             return messages, None
         for message_id, role, content, status, before, rule, has_calls in rows:
-            if walk.meet(message_id):
+            if scan.meet(message_id):
                 return messages, message_id
             next_leaf = before
             if status is MessageStatus.DELETED or not (content or has_calls):
@@ -169,7 +169,7 @@ def read_back(
             short = with_short_results(message) if messages and rule is ContextRule.AUTO else message
             messages.append(message if message.tokens <= budget - spent else short)
             if rule is not ContextRule.LEFT_OUT:
-                spent += compress([short])[0].tokens if walk.is_compressed else short.tokens
+                spent += compress([short])[0].tokens if scan.is_compressed else short.tokens
             if spent > budget:
                 break
         else:
@@ -188,7 +188,7 @@ def _with_calls(
     return ContextMessage(role.value, text, message_id, rule=rule.value, turns=turns)
 
 
-def _read_older(session: Session, chat_id: str, leaf: str | None, walk: BranchScan) -> tuple[list[ContextMessage], int]:
+def _read_older(session: Session, chat_id: str, leaf: str | None, scan: BranchScan) -> tuple[list[ContextMessage], int]:
     """Load the pinned messages further back, newest first, and count the other messages there.
 
     The scan continues to the boundary of a summary, which may be just beyond the loaded messages.
@@ -210,6 +210,6 @@ def _read_older(session: Session, chat_id: str, leaf: str | None, walk: BranchSc
     counted = BRANCH_RULES.all(session, leaf=leaf, links=COUNT_AT_MOST - 1)
     ids = {message.message_id for message in messages}
     for message_id, *_ in counted:
-        if walk.stop is not None or walk.meet(message_id):
+        if scan.stop is not None or scan.meet(message_id):
             break
     return messages, sum(bool(has_words) and message_id not in ids for message_id, has_words, _ in counted)

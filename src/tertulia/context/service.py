@@ -27,10 +27,10 @@ from tertulia.context.compaction.plan import (
     trigger_of,
 )
 from tertulia.context.compaction.records import announce_compaction
+from tertulia.context.file_contents import pictures_of
 from tertulia.context.messages import ContextMessage
 from tertulia.context.models import ContextOptimization, TriggerReason
-from tertulia.context.told_files import pictures_of
-from tertulia.context.window import PlannedMessage, Why
+from tertulia.context.window import PlannedMessage, Reason
 from tertulia.ids import new_id
 from tertulia.realtime.models import Operation
 
@@ -47,14 +47,14 @@ class Context:
     system_prompt: str | None  # the chat's own
 
 
-def gather_context(session: Session, reading: PromptSource, *, price: Price | None = None) -> Context:
+def gather_context(session: Session, source: PromptSource, *, price: Price | None = None) -> Context:
     """Return as much as fits of the branch that ends in `reading.leaf`, and record the compactions this needs.
 
     A thread is preceded by the branch up to the message that it answers.
     """
-    fitting = fit(session, reading)
-    for compaction in fitting.due if reading.records else ():
-        record(session, reading, compaction, price=price)
+    fitting = fit(session, source)
+    for compaction in fitting.due if source.records else ():
+        record(session, source, compaction, price=price)
     branch = fitting.branch
     fitted = [item.sent for item in fitting.planned if item.sent is not None]
     kept = sum(message.message_id is not None for message in fitted)
@@ -73,42 +73,42 @@ class ContextPlan:
     planned: list[PlannedMessage]  # system messages, then the newest part of the branch and earlier pinned messages
     older: int  # omitted messages further back, counted up to COUNT_AT_MOST
     taken: int  # estimated tokens sent in addition to the messages
-    walk: BranchScan  # with the compactions that apply on the branch
+    scan: BranchScan  # with the compactions that apply on the branch
 
 
-def plan_next(session: Session, reading: PromptSource, *, factor: float) -> ContextPlan:
-    fitting = fit(session, reading)
+def plan_next(session: Session, source: PromptSource, *, factor: float) -> ContextPlan:
+    fitting = fit(session, source)
     branch = fitting.branch
     beyond = _beyond(session, fitting)
     system = sum(item.message.message_id is None for item in fitting.planned)
     shown = [*fitting.planned[:system], *beyond, *fitting.planned[system:]]
     older = branch.older if branch.older >= COUNT_AT_MOST else max(0, branch.older - len(beyond))
-    return ContextPlan(factor, branch.window, branch.reserve, shown, older, reading.taken, branch.walk)
+    return ContextPlan(factor, branch.window, branch.reserve, shown, older, source.taken, branch.scan)
 
 
 def _beyond(session: Session, fitting: Fitting) -> list[PlannedMessage]:
     """Return the newest messages that a compaction omits, oldest first, to show where it begins."""
-    walk = fitting.branch.walk
-    if walk.stop is None:
+    scan = fitting.branch.scan
+    if scan.stop is None:
         return []
     sent = {item.message.message_id for item in fitting.planned}
-    newest_first, _ = read_back(session, walk.stop.boundary, fitting.branch.budget, BranchScan([]))
+    newest_first, _ = read_back(session, scan.stop.boundary, fitting.branch.budget, BranchScan([]))
     return [
-        PlannedMessage(message, None, _why_not(walk, message.message_id))
+        PlannedMessage(message, None, _why_not(scan, message.message_id))
         for message in reversed(newest_first)
         if message.message_id not in sent
     ]
 
 
-def _why_not(walk: BranchScan, message_id: str | None) -> Why:
+def _why_not(scan: BranchScan, message_id: str | None) -> Reason:
     """Return why a message is omitted.
 
     "summarized" from the summary's oldest message to its boundary, else "truncated".
     """
-    summary = walk.told
+    summary = scan.included
     if summary is None or message_id is None or message_id > summary.boundary:
         return "truncated"
-    return "summarized" if summary.oldest_told is None or message_id >= summary.oldest_told else "truncated"
+    return "summarized" if summary.oldest_covered is None or message_id >= summary.oldest_covered else "truncated"
 
 
 @dataclass(frozen=True)
@@ -134,26 +134,26 @@ class Fitting:
     due: list[DueCompaction]
 
 
-def fit(session: Session, reading: PromptSource) -> Fitting:
+def fit(session: Session, source: PromptSource) -> Fitting:
     """Return what is sent, with the compactions it needs. Summaries need a model: see runs/compaction/summarizer.py."""
-    active = load_active(session, reading.chat_id)
-    branch = read_branch(session, reading, active)
+    active = load_active(session, source.chat_id)
+    branch = read_branch(session, source, active)
     fitting = Fitting(branch, plan(branch), [])
     settings = branch.settings
     trigger = trigger_of(fitting.planned, branch.budget, settings.compact_at)
     if trigger is not None and settings.when_full is OptimizationType.COMPRESSION:
         boundary = newest_before_question(branch.messages)
-        done = try_compaction(session, reading, active, fitting, OptimizationType.COMPRESSION, boundary, trigger)
+        done = try_compaction(session, source, active, fitting, OptimizationType.COMPRESSION, boundary, trigger)
         if done is not None and done.due[-1].is_worth_it:
             fitting, active = done, [done.due[-1].compaction, *active]
             trigger = trigger_of(fitting.planned, branch.budget, settings.compact_at)
     if trigger is not None:
-        fitting = _truncate(session, reading, active, fitting, trigger) or fitting
+        fitting = _truncate(session, source, active, fitting, trigger) or fitting
     return fitting
 
 
 def _truncate(
-    session: Session, reading: PromptSource, active: Sequence[ActiveCompaction], before: Fitting, trigger: TriggerReason
+    session: Session, source: PromptSource, active: Sequence[ActiveCompaction], before: Fitting, trigger: TriggerReason
 ) -> Fitting | None:
     """Return what is sent after one truncation, or None if it saves nothing.
 
@@ -165,7 +165,7 @@ def _truncate(
     boundary = find_boundary(before.branch.messages, room)
     fitting = None
     while boundary is not None:
-        later = try_compaction(session, reading, active, before, OptimizationType.TRUNCATION, boundary, trigger)
+        later = try_compaction(session, source, active, before, OptimizationType.TRUNCATION, boundary, trigger)
         if later is None:
             break
         fitting = later
@@ -177,7 +177,7 @@ def _truncate(
 
 def try_compaction(
     session: Session,
-    reading: PromptSource,
+    source: PromptSource,
     active: Sequence[ActiveCompaction],
     before: Fitting,
     kind: OptimizationType,
@@ -185,10 +185,10 @@ def try_compaction(
     trigger: TriggerReason,
     *,
     summary: str | None = None,
-    oldest_told: str | None = None,
+    oldest_covered: str | None = None,
 ) -> Fitting | None:
     """Return what is sent after one more compaction; None if it affects no message or saves nothing."""
-    if boundary is None or reading.leaf is None:
+    if boundary is None or source.leaf is None:
         return None
     # Summaries and requested compactions apply to every branch from their boundary on. Other automatic ones apply
     # only to branches with the message that had no room.
@@ -197,14 +197,14 @@ def try_compaction(
     compaction = ActiveCompaction(
         kind,
         boundary,
-        after_it or reading.leaf,
+        after_it or source.leaf,
         summary,
-        oldest_told,
-        before.branch.walk.told if kind is OptimizationType.TRUNCATION else None,
+        oldest_covered,
+        before.branch.scan.included if kind is OptimizationType.TRUNCATION else None,
         trigger,
         before.branch.window,
     )
-    branch = read_branch(session, reading, [compaction, *active])
+    branch = read_branch(session, source, [compaction, *active])
     planned = plan(branch)
     sizes = size_of(before.branch.messages), size_of(branch.messages)
     if sizes[1] >= sizes[0]:
@@ -226,7 +226,7 @@ class Maker:
 
 def record(
     session: Session,
-    reading: PromptSource,
+    source: PromptSource,
     due: DueCompaction,
     *,
     maker: Maker | None = None,
@@ -239,7 +239,7 @@ def record(
     compaction = due.compaction
     row = ContextOptimization(
         id=new_id(),
-        chat_id=reading.chat_id,
+        chat_id=source.chat_id,
         created_by=maker.created_by if maker else None,
         trigger_reason=compaction.trigger,
         optimization_type=compaction.kind,
@@ -250,7 +250,7 @@ def record(
         tokens_after=due.tokens_after,
         summary=compaction.summary,
         summary_id=compaction.carried.id if compaction.carried else None,
-        oldest_covered_id=compaction.oldest_told,
+        oldest_covered_id=compaction.oldest_covered,
         affected_messages=[message.message_id for message in reversed(due.affected)][:MAX_AFFECTED],
         provider=maker.provider if maker else None,
         model_name=maker.model_name if maker else None,
@@ -263,18 +263,18 @@ def record(
     return row.id
 
 
-def plan_requested_compaction(session: Session, reading: PromptSource, kind: OptimizationType) -> DueCompaction | None:
+def plan_requested_compaction(session: Session, source: PromptSource, kind: OptimizationType) -> DueCompaction | None:
     """Plan a requested compaction: truncate half of the context, or compress all but the last question.
 
     Return None if nothing is saved.
     """
-    active = load_active(session, reading.chat_id)
-    branch = read_branch(session, reading, active)
+    active = load_active(session, source.chat_id)
+    branch = read_branch(session, source, active)
     boundary = (
         newest_before_question(branch.messages)
         if kind is OptimizationType.COMPRESSION
         else find_boundary(branch.messages, int(size_of(branch.messages) * SUMMARIZED_SHARE))
     )
     before = Fitting(branch, plan(branch), [])
-    done = try_compaction(session, reading, active, before, kind, boundary, TriggerReason.USER_REQUEST)
+    done = try_compaction(session, source, active, before, kind, boundary, TriggerReason.USER_REQUEST)
     return done.due[0] if done is not None else None

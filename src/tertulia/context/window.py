@@ -11,7 +11,7 @@ DEFAULT_WINDOW = 8192  # tokens, if neither the model nor the chat sets a window
 MIN_RESERVE, MAX_RESERVE, RESERVED_SHARE = 1024, 8192, 16
 MIN_ROOM = 64  # estimated tokens that the messages always have
 MIN_PINNED = 32  # fewest tokens of a pinned message that are worth sending
-Why = Literal["newest", "pinned", "fits", "shortened", "compressed", "window", "person", "truncated", "summarized"]
+Reason = Literal["newest", "pinned", "fits", "shortened", "compressed", "window", "person", "truncated", "summarized"]
 
 
 def reserve_for_answer(window: int, max_tokens: int | None) -> int:
@@ -26,7 +26,7 @@ class PlannedMessage:
 
     message: ContextMessage
     sent: ContextMessage | None
-    why: Why
+    reason: Reason
 
 
 def plan_context(messages: list[ContextMessage], max_tokens: int) -> list[PlannedMessage]:
@@ -38,7 +38,7 @@ def plan_context(messages: list[ContextMessage], max_tokens: int) -> list[Planne
     """
     system = [message for message in messages if message.role == "system" and message.rule != "left_out"]
     others = [message for message in messages if message.role != "system"]
-    first = _asked(others)
+    first = _newest_turn(others)
     sent = {
         id(message): cut
         for message, cut in zip(system, share(system, max_tokens * 3 // 4 if others else max_tokens), strict=True)
@@ -53,17 +53,17 @@ def plan_context(messages: list[ContextMessage], max_tokens: int) -> list[Planne
 
 
 def _planned(message: ContextMessage, sent: ContextMessage | None, *, is_asked: bool) -> PlannedMessage:
-    why: Why = "fits" if sent is message else "shortened"
+    reason: Reason = "fits" if sent is message else "shortened"
     if is_asked:
-        why = "newest"
+        reason = "newest"
     elif sent is None:
-        why = "person" if message.rule == "left_out" else "window"
+        reason = "person" if message.rule == "left_out" else "window"
     elif message.rule == "pinned" and message.role != "system":
-        why = "pinned"
-    return PlannedMessage(message, sent, why)
+        reason = "pinned"
+    return PlannedMessage(message, sent, reason)
 
 
-def _asked(others: Sequence[ContextMessage]) -> list[ContextMessage]:
+def _newest_turn(others: Sequence[ContextMessage]) -> list[ContextMessage]:
     """Return the newest message, and the last question before it unless it is excluded."""
     if not others:
         return []

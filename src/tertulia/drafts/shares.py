@@ -85,15 +85,15 @@ def resolve_public_link(session: Session, token: str, *, actor: Actor | None = N
     return PublicLink(ChatId(chat_id) if chat_id else None, owner_id, share.id, draft_id)
 
 
-def read_shared(session: Session, door: PublicLink) -> SharedRead:
+def read_shared(session: Session, link: PublicLink) -> SharedRead:
     """Return what strangers see. A draft has its current text, without versions and working copies."""
-    if door.draft_id is None:
-        return {**chat_shares.read_shared_chat(session, door), "draft": None}
-    draft = _read_shared_draft(session, door.draft_id)
-    if door.chat_id is not None:
-        chat = chat_shares.read_shared_chat(session, door)
+    if link.draft_id is None:
+        return {**chat_shares.read_shared_chat(session, link), "draft": None}
+    draft = _read_shared_draft(session, link.draft_id)
+    if link.chat_id is not None:
+        chat = chat_shares.read_shared_chat(session, link)
         return {**chat, "title": draft["title"] or "Untitled", "draft": draft}
-    owner = session.scalars(sa.select(User.name).where(User.id == door.owner_id)).one()
+    owner = session.scalars(sa.select(User.name).where(User.id == link.owner_id)).one()
     return {
         "title": draft["title"] or "Untitled",
         "owner_name": owner,

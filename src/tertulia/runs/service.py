@@ -117,7 +117,7 @@ def regenerate_message(
     place, chat = lock_place(session, actor, message_id)
     if place.role is not MessageRole.ASSISTANT or place.previous_message_id is None:
         raise NotAReply
-    choices = _choose(session, actor, chat, options.models(session, actor), wish=request, several=request.models)
+    choices = _choose(session, actor, chat, options.models(session, actor), requested=request, several=request.models)
     answers = _add_replies(session, actor, chat, place.previous_message_id, choices)
     message = announce_message(session, chat.owner_id, place.previous_message_id, Operation.UPDATED, with_chat=False)
     return {"message": message, **answers[0], "others": answers[1:]}
@@ -138,7 +138,7 @@ def continue_message(session: Session, actor: Actor, message_id: MessageId, opti
         actor,
         chat,
         message_id,
-        _choose(session, actor, chat, options.models(session, actor), wish=request)[0],
+        _choose(session, actor, chat, options.models(session, actor), requested=request)[0],
         continues=True,
     )
     session.execute(
@@ -196,14 +196,14 @@ def _choose(
     chat: LockedChat,
     known: KnownModels,
     *,
-    wish: Regenerate | None = None,
+    requested: Regenerate | None = None,
     several: list[ModelRef] | None = None,
 ) -> list[ModelChoice]:
     if several:
         return [known.choose(wanted.provider, wanted.model_name, None) for wanted in several]
     preferences = session.scalars(sa.select(User.preferences).where(User.id == actor.user_id)).one()
-    if wish is not None and (wish.provider or wish.model_name):
-        return [known.choose(wish.provider, wish.model_name, None)]
+    if requested is not None and (requested.provider or requested.model_name):
+        return [known.choose(requested.provider, requested.model_name, None)]
     try:
         return [known.choose(chat.provider, chat.model_name, preferences.default_model)]
     except ModelUnknown:

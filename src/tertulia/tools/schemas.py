@@ -129,7 +129,7 @@ class ToolUsage(TypedDict):
 class DryRunRead(TypedDict):
     """A description of what a call would do; null if the tool cannot give one."""
 
-    would: str | None
+    effect: str | None
 
 
 class _Request(BaseModel):

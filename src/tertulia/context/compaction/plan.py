@@ -53,7 +53,7 @@ class ActiveCompaction:
     boundary: str
     leaf: str
     summary: str | None = None
-    oldest_told: str | None = None  # of a summary: the oldest message that it covers
+    oldest_covered: str | None = None  # of a summary: the oldest message that it covers
     carried: "ActiveCompaction | None" = None  # of a truncation: the earlier summary that it keeps
     trigger: TriggerReason = TriggerReason.USER_REQUEST
     window: int | None = None  # tokens of the window that it was made for
@@ -72,13 +72,13 @@ def load_active(session: Session, chat_id: str) -> list[ActiveCompaction]:
     rows = ACTIVE.all(session, chat_id=chat_id)
     compactions: dict[str, ActiveCompaction] = {}
     for row in reversed(rows):  # a summary is older than the truncation that carries it
-        row_id, kind, trigger, boundary, leaf, summary, summary_id, oldest_told, window, superseded_at = row
+        row_id, kind, trigger, boundary, leaf, summary, summary_id, oldest_covered, window, superseded_at = row
         compactions[row_id] = ActiveCompaction(
             kind,
             boundary,
             leaf,
             summary if kind is OptimizationType.SUMMARIZATION else None,
-            oldest_told,
+            oldest_covered,
             compactions.get(summary_id),
             trigger,
             window,
@@ -119,7 +119,7 @@ class BranchScan:
         return self.stop is not None
 
     @property
-    def told(self) -> ActiveCompaction | None:
+    def included(self) -> ActiveCompaction | None:
         """Return the summary included in the prompt, or None. A truncation keeps the earlier summary."""
         if self.stop is None:
             return None
@@ -128,13 +128,13 @@ class BranchScan:
 
     @property
     def summary(self) -> str | None:
-        return self.told.summary if self.told is not None else None
+        return self.included.summary if self.included is not None else None
 
-    def counting(self) -> list[ActiveCompaction]:
+    def applied(self) -> list[ActiveCompaction]:
         """Return the recorded compactions that have an effect on this branch; reverting any other changes nothing."""
         applied = {
             compaction.id: compaction
-            for compaction in (self.stop, self.told, self.compression)
+            for compaction in (self.stop, self.included, self.compression)
             if compaction is not None
         }
         return [compaction for compaction in applied.values() if compaction.id is not None]
@@ -163,7 +163,7 @@ def size_of(messages: Sequence[ContextMessage]) -> int:
 
 def trigger_of(planned: Sequence[PlannedMessage], budget: int, compact_at: float | None) -> TriggerReason | None:
     """Return why the context must be compacted before this request, or None."""
-    if any(item.why == "window" and item.message.message_id is not None for item in planned):
+    if any(item.reason == "window" and item.message.message_id is not None for item in planned):
         return TriggerReason.TOKEN_LIMIT
     if compact_at is not None and tokens_sent(planned) > compact_at * budget:
         return TriggerReason.AUTO

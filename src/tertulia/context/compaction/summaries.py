@@ -28,7 +28,7 @@ WINDOWS_TOLD = 2
 class ToSummarize:
     """The messages that a summary is to cover. It replaces the summary `earlier`."""
 
-    reading: PromptSource
+    source: PromptSource
     trigger: TriggerReason
     boundary: str
     affected: list[ContextMessage]  # oldest first
@@ -39,27 +39,27 @@ class ToSummarize:
     untold: int  # earlier messages that no summary covers, as far as they are counted
 
     @property
-    def oldest_told(self) -> str | None:
+    def oldest_covered(self) -> str | None:
         """Return the oldest message that the summary covers, directly or through the summary that it replaces."""
-        if self.earlier is not None and self.earlier.oldest_told is not None:
-            return self.earlier.oldest_told
+        if self.earlier is not None and self.earlier.oldest_covered is not None:
+            return self.earlier.oldest_covered
         return self.affected[0].message_id
 
 
-def find_to_summarize(session: Session, reading: PromptSource, *, is_wanted: bool = False) -> ToSummarize | None:
+def find_to_summarize(session: Session, source: PromptSource, *, is_wanted: bool = False) -> ToSummarize | None:
     """Return the messages to summarise before the next request, or None.
 
     A summary is due when the context needs compaction and the chat's setting asks for one or one is superseded. It is
     always due when a person requests it (`is_wanted`).
     """
-    reading = replace(reading, depth=WINDOWS_TOLD)
-    active = load_active(session, reading.chat_id)
-    branch = read_branch(session, reading, active)
-    stale = branch.walk.stale()
+    source = replace(source, depth=WINDOWS_TOLD)
+    active = load_active(session, source.chat_id)
+    branch = read_branch(session, source, active)
+    stale = branch.scan.stale()
     if stale:  # read without them: their messages are summarised again
-        branch = read_branch(session, reading, _without(active, stale))
+        branch = read_branch(session, source, _without(active, stale))
     trigger = TriggerReason.USER_REQUEST if is_wanted else _due(branch)
-    if trigger is None or reading.leaf is None:
+    if trigger is None or source.leaf is None:
         return None
     is_chosen = branch.settings.when_full is OptimizationType.SUMMARIZATION
     if not (is_wanted or is_chosen or stale):
@@ -70,18 +70,18 @@ def find_to_summarize(session: Session, reading: PromptSource, *, is_wanted: boo
     affected = affected_by(branch.messages, boundary) if boundary is not None else []
     if boundary is None or not affected:
         return None
-    earlier = branch.walk.told
+    earlier = branch.scan.included
     untold = branch.older if earlier is None else 0
     replaced_ids = [compaction.id for compaction in stale if compaction.id is not None]
     return ToSummarize(
-        reading, trigger, boundary, affected, earlier, branch.budget, branch.reserve, replaced_ids, untold
+        source, trigger, boundary, affected, earlier, branch.budget, branch.reserve, replaced_ids, untold
     )
 
 
-def find_stale(session: Session, reading: PromptSource) -> list[str]:
+def find_stale(session: Session, source: PromptSource) -> list[str]:
     """Return the ids of the branch's superseded summaries, and of the compactions that carry one."""
-    branch = read_branch(session, reading, load_active(session, reading.chat_id))
-    return [compaction.id for compaction in branch.walk.stale() if compaction.id is not None]
+    branch = read_branch(session, source, load_active(session, source.chat_id))
+    return [compaction.id for compaction in branch.scan.stale() if compaction.id is not None]
 
 
 def _due(branch: Branch) -> TriggerReason | None:
@@ -110,26 +110,26 @@ def try_without(session: Session, wanted: ToSummarize) -> DueCompaction | None:
 def _in_its_place(
     session: Session, wanted: ToSummarize, kind: OptimizationType, summary: str | None
 ) -> DueCompaction | None:
-    compactions = load_active(session, wanted.reading.chat_id)
+    compactions = load_active(session, wanted.source.chat_id)
     active = [compaction for compaction in compactions if compaction.id not in wanted.replaces]
-    branch = read_branch(session, wanted.reading, active)
+    branch = read_branch(session, wanted.source, active)
     current = {message.message_id: message for message in branch.messages}
     # Messages, their rules and the earlier summary may have changed while the model wrote.
-    if branch.walk.told != wanted.earlier or any(
+    if branch.scan.included != wanted.earlier or any(
         current.get(message.message_id) != message for message in wanted.affected
     ):
         return None
     before = Fitting(branch, plan(branch), [])
-    oldest_covered = wanted.oldest_told if kind is OptimizationType.SUMMARIZATION else None
+    oldest_covered = wanted.oldest_covered if kind is OptimizationType.SUMMARIZATION else None
     fitting = try_compaction(
         session,
-        wanted.reading,
+        wanted.source,
         active,
         before,
         kind,
         wanted.boundary,
         wanted.trigger,
         summary=summary,
-        oldest_told=oldest_covered,
+        oldest_covered=oldest_covered,
     )
     return fitting.due[0] if fitting is not None else None

@@ -202,5 +202,5 @@ async def post_dry_run(caller: CallerDep, execution_id: ToolExecutionId, body: D
     execution = await caller.read(get_execution, execution_id)
     check_decides(execution, actor=actor)
     return json_response(
-        {"would": await caller.service(ToolRunner).dry_run(execution, body.arguments_json, actor=actor)}
+        {"effect": await caller.service(ToolRunner).dry_run(execution, body.arguments_json, actor=actor)}
     )

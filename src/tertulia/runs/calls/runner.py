@@ -46,7 +46,7 @@ from tertulia.tools.validation import parse_arguments
 
 P = ParamSpec("P")
 T = TypeVar("T")
-MOST_WORDS = 5000  # characters of the text of a dry run
+MAX_DRY_RUN_CHARACTERS = 5000  # characters of the text of a dry run
 SOURCES = 200  # newest results, and newest files, whose text is searched for in arguments
 log = logging.getLogger(__name__)
 
@@ -102,11 +102,11 @@ class ToolRunner:
         """Check proposed calls before the rules apply: validity, estimated cost, and untrusted sources."""
         by_name = {tool.wire_name: tool for tool in offered}
         # Not on the event loop: schemas and cost estimates come from third parties.
-        proposed = await asyncio.to_thread(lambda: [_asked(call, by_name.get(call.name)) for call in calls])
+        proposed = await asyncio.to_thread(lambda: [_proposed_call(call, by_name.get(call.name)) for call in calls])
         if not any(call.arguments for call in proposed):
             return proposed
-        heard = await self._db.read(_load_untrusted, run.chat_id, run.message_id)
-        return await asyncio.to_thread(_with_sources, proposed, heard)
+        untrusted_sources = await self._db.read(_load_untrusted, run.chat_id, run.message_id)
+        return await asyncio.to_thread(_with_sources, proposed, untrusted_sources)
 
     async def run_approved(self, run: ClaimedRun, live: LiveRun) -> None:
         """Execute the approved calls: in parallel where allowed, then the others in sequence. Raises LeaseLost."""
@@ -141,7 +141,7 @@ class ToolRunner:
             check_call(offered, arguments)
         context = CallContext(self._db, actor, execution.chat_id, execution.message_id, self._client, _cancel_question)
         async with asyncio.timeout(MAX_TIME_S):
-            return (await tool.dry_run(arguments, context))[:MOST_WORDS]
+            return (await tool.dry_run(arguments, context))[:MAX_DRY_RUN_CHARACTERS]
 
     def _on_wake(self, signal: str) -> None:
         if signal.startswith(CALL_PREFIX):
@@ -233,7 +233,7 @@ async def _cancel_question(_question: Question) -> Reply:
     return Reply("cancel")
 
 
-def _asked(call: ToolCall, offered: OfferedTool | None) -> ProposedCall:
+def _proposed_call(call: ToolCall, offered: OfferedTool | None) -> ProposedCall:
     try:
         arguments = parse_arguments(call.arguments)
     except ArgumentsInvalid as error:
@@ -256,9 +256,14 @@ class UntrustedSources:
     is_all: bool
 
 
-def _with_sources(proposed: Iterable[ProposedCall], heard: UntrustedSources) -> list[ProposedCall]:
+def _with_sources(proposed: Iterable[ProposedCall], untrusted_sources: UntrustedSources) -> list[ProposedCall]:
     return [
-        replace(call, untrusted=find_sources(call.arguments, heard.sources, heard.own_words, is_all=heard.is_all))
+        replace(
+            call,
+            untrusted=find_sources(
+                call.arguments, untrusted_sources.sources, untrusted_sources.own_words, is_all=untrusted_sources.is_all
+            ),
+        )
         for call in proposed
     ]
 

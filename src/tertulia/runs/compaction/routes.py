@@ -90,7 +90,7 @@ async def post_optimization(caller: CommandDep, chat_id: ChatId, body: OptimizeN
 
         def shorten(session: Session, actor: Actor) -> ContextOptimizationRead:
             prepared, _ = prepare_next(session, actor, chat_id, choice, resolved, catalogue, leaf=body.leaf)
-            return optimizations.optimize_now(session, actor, prepared.reading, body.optimization_type, price=price)
+            return optimizations.optimize_now(session, actor, prepared.source, body.optimization_type, price=price)
 
         return await caller.command(201, shorten)
     if (earlier_response := await caller.find_stored_answer()) is not None:
@@ -103,11 +103,11 @@ async def post_optimization(caller: CommandDep, chat_id: ChatId, body: OptimizeN
     def look(session: Session, actor: Actor) -> PromptSource:
         if not get_chat(session, actor, chat_id)["permissions"]["can_write"]:
             raise ChatNotFound
-        return prepare_next(session, actor, chat_id, choice, resolved, catalogue, leaf=body.leaf)[0].reading
+        return prepare_next(session, actor, chat_id, choice, resolved, catalogue, leaf=body.leaf)[0].source
 
-    reading = await caller.read(look)
+    source = await caller.read(look)
     row_id = await caller.service(Summarizer).summarize_now(
-        reading, resolved, choice.provider, choice.model_name, actor=actor
+        source, resolved, choice.provider, choice.model_name, actor=actor
     )
     return await caller.command(201, lambda session, _: optimizations.get_optimization(session, row_id))
 
@@ -127,8 +127,8 @@ async def get_forecast(caller: CallerDep, chat_id: AnyId, leaf: AnyId | None = N
 
     def look(session: Session, actor: Actor) -> SummaryForecast:
         prepared, _ = prepare_next(session, actor, chat_id, choice, resolved, caller.service(ToolCatalogue), leaf=leaf)
-        asking = SummaryRequest(resolved, choice.provider, choice.model_name, actor.user_id)
-        return forecast_summary(session, prepared.reading, asking)
+        summary_request = SummaryRequest(resolved, choice.provider, choice.model_name, actor.user_id)
+        return forecast_summary(session, prepared.source, summary_request)
 
     return json_response(await caller.read_long(look))
 

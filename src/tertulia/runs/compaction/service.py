@@ -23,17 +23,17 @@ from tertulia.runs.errors import CompactionNotFound, NothingToCompact
 def optimize_now(
     session: Session,
     actor: Actor,
-    reading: PromptSource,
+    source: PromptSource,
     kind: OptimizationType,
     *,
     price: Price | None,
 ) -> ContextOptimizationRead:
     """Truncate or compress the context now. Raises NothingToCompact."""
-    lock_chat(session, actor, ChatId(reading.chat_id))
-    compaction = plan_requested_compaction(session, reading, kind)
+    lock_chat(session, actor, ChatId(source.chat_id))
+    compaction = plan_requested_compaction(session, source, kind)
     if compaction is None:
         raise NothingToCompact
-    row_id = record(session, reading, compaction, maker=Maker(actor.user_id), price=price)
+    row_id = record(session, source, compaction, maker=Maker(actor.user_id), price=price)
     return read_optimization(session.get_one(ContextOptimization, row_id))
 
 

@@ -95,8 +95,8 @@ class Summarizer:
             return
         wanted, call_id = due
         try:
-            asking = SummaryRequest(resolved, run.provider, run.model_name, run.payer_id, run, call_id)
-            await self._summarize(wanted, asking)
+            summary_request = SummaryRequest(resolved, run.provider, run.model_name, run.payer_id, run, call_id)
+            await self._summarize(wanted, summary_request)
         except SummaryInProgress:
             return  # what does not fit is left out of this request
         except AppError as error:
@@ -105,44 +105,46 @@ class Summarizer:
             await self._db.write(_truncate_instead, wanted, note)
 
     async def summarize_now(
-        self, reading: PromptSource, resolved: ResolvedModel, provider: str, model_name: str, *, actor: Actor
+        self, source: PromptSource, resolved: ResolvedModel, provider: str, model_name: str, *, actor: Actor
     ) -> str:
         """Summarise at a user's request and return the compaction's id.
 
         Raises NothingToCompact, SummaryFailed, SummaryInProgress, and what the provider raises.
         """
-        wanted = await self._db.read(find_to_summarize, reading, is_wanted=True)
+        wanted = await self._db.read(find_to_summarize, source, is_wanted=True)
         if wanted is None:
             raise NothingToCompact
         return await self._summarize(wanted, SummaryRequest(resolved, provider, model_name, actor.user_id))
 
-    async def _summarize(self, wanted: ToSummarize, asking: SummaryRequest) -> str:
+    async def _summarize(self, wanted: ToSummarize, summary_request: SummaryRequest) -> str:
         """Summarise in one or more requests. Each includes the previous summary, and is charged when it ends."""
         summary = wanted.earlier.summary if wanted.earlier else None
         spent: list[RequestUsage] = []
-        with self._exclusive(wanted.reading.chat_id):
+        with self._exclusive(wanted.source.chat_id):
             for portion in _portions(wanted):
-                answer = await self._ask(wanted, _request(wanted, portion, summary, asking.model_name), asking)
+                answer = await self._ask(
+                    wanted, _request(wanted, portion, summary, summary_request.model_name), summary_request
+                )
                 summary = answer.words
                 spent.append(answer.used)
-            row_id = await self._db.write(_store, wanted, summary or "", spent, asking)
+            row_id = await self._db.write(_store, wanted, summary or "", spent, summary_request)
         if row_id is None:
             raise SummaryFailed("The summary is hardly shorter than its messages, or they changed meanwhile.")
         return row_id
 
-    async def _ask(self, wanted: ToSummarize, request: ModelRequest, asking: SummaryRequest) -> "_Summary":
+    async def _ask(self, wanted: ToSummarize, request: ModelRequest, summary_request: SummaryRequest) -> "_Summary":
         """Send one request and record its usage in any case. Raises SummaryFailed, CostLimit and provider errors."""
-        if asking.call_id is not None:
-            await self._db.write(_set_aside, request, asking)
+        if summary_request.call_id is not None:
+            await self._db.write(_set_aside, request, summary_request)
         answer = _PartialAnswer()
         try:
             async with asyncio.timeout(WITHIN_S):
-                await _read_answer(asking.resolved, request, answer)
+                await _read_answer(summary_request.resolved, request, answer)
         except TimeoutError:
             raise SummaryFailed(f"The model did not finish the summary within {WITHIN_S:.0f} seconds.") from None
         finally:
-            used = answer.used(request, asking)
-            await asyncio.shield(self._db.write(_pay, wanted, used, asking))
+            used = answer.used(request, summary_request)
+            await asyncio.shield(self._db.write(_pay, wanted, used, summary_request))
         if not answer.words or used is None:
             raise SummaryFailed("The model returned an empty summary.")
         if answer.is_cut or len(answer.words) > MAX_SUMMARY:
@@ -179,37 +181,37 @@ class _PartialAnswer:
     def words(self) -> str:
         return self.text.strip().replace("\x00", "\ufffd")
 
-    def used(self, request: ModelRequest, asking: SummaryRequest) -> RequestUsage | None:
+    def used(self, request: ModelRequest, summary_request: SummaryRequest) -> RequestUsage | None:
         """Return the usage to record, estimated if none was reported; None if the provider never began."""
         if not self.has_begun:
             return None
         usage = self.usage or Usage(_size_of(request), estimate_tokens(self.text))
         is_known = self.usage is not None
-        cost = cost_of(asking.resolved.vendor, request.model_name, usage, at=clock.now())
-        vendor = split_key(asking.provider)[0]
+        cost = cost_of(summary_request.resolved.vendor, request.model_name, usage, at=clock.now())
+        vendor = split_key(summary_request.provider)[0]
         return RequestUsage(
             vendor, request.model_name, usage.input_tokens, usage.output_tokens, usage.cached_tokens, not is_known, cost
         )
 
 
-def forecast_summary(session: Session, reading: PromptSource, asking: SummaryRequest) -> SummaryForecast:
+def forecast_summary(session: Session, source: PromptSource, summary_request: SummaryRequest) -> SummaryForecast:
     """Return the most that a summary requested now would take."""
-    wanted = find_to_summarize(session, reading, is_wanted=True)
+    wanted = find_to_summarize(session, source, is_wanted=True)
     sizes: list[int] = []
     if wanted is not None:
         with suppress(SummaryFailed):  # the window is too small: then it takes nothing
             earlier = wanted.earlier.summary if wanted.earlier else None
             for portion in _portions(wanted):
                 written_before = _longest(wanted) if sizes else 0  # the summary of the previous request
-                request = _request(wanted, portion, None if sizes else earlier, asking.model_name)
+                request = _request(wanted, portion, None if sizes else earlier, summary_request.model_name)
                 sizes.append(_size_of(request) + written_before)
-    answer = _asked(wanted) if wanted is not None else 0
-    price = asking.resolved.price(asking.model_name)
+    answer = _answer_tokens(wanted) if wanted is not None else 0
+    price = summary_request.resolved.price(summary_request.model_name)
     costs = [price(size, answer) for size in sizes]
     known = [cost for cost in costs if cost is not None]
     return {
-        "provider": asking.provider,
-        "model_name": asking.model_name,
+        "provider": summary_request.provider,
+        "model_name": summary_request.model_name,
         "requests": len(sizes),
         "input_tokens": sum(sizes),
         "output_tokens": answer * len(sizes),
@@ -231,10 +233,10 @@ def _find_due(session: Session, run: ClaimedRun, model: TargetModel) -> tuple[To
     if settings.when_full is not OptimizationType.SUMMARIZATION and not has_stale:
         return []
     prepared, _ = prepare_run(session, run, model)
-    wanted = find_to_summarize(session, prepared.reading)
+    wanted = find_to_summarize(session, prepared.source)
     if wanted is not None:
         return wanted, last_call(session, run.id)
-    return find_stale(session, prepared.reading) if has_stale else []
+    return find_stale(session, prepared.source) if has_stale else []
 
 
 def _has_stale(session: Session, chat_id: str) -> bool:
@@ -265,14 +267,14 @@ def _longest(wanted: ToSummarize) -> int:
     return max(MIN_TOKENS, min(MOST_TOKENS, wanted.room // 4))
 
 
-def _asked(wanted: ToSummarize) -> int:
+def _answer_tokens(wanted: ToSummarize) -> int:
     """Return the token limit of one request, which includes the model's reasoning."""
     return min(THINKING * _longest(wanted), max(_longest(wanted), wanted.room // 3))
 
 
 def _room(wanted: ToSummarize) -> int:
     """Return the tokens left for messages in one request. Raises SummaryFailed if the window is too small."""
-    of_answer = max(0, _asked(wanted) - wanted.reserve)
+    of_answer = max(0, _answer_tokens(wanted) - wanted.reserve)
     room = wanted.room - of_answer - estimate_tokens(INSTRUCTIONS) - _longest(wanted)
     if room < MIN_TOKENS:
         raise SummaryFailed("The window is too small for a summary. Choose a larger one, or another compaction.")
@@ -285,7 +287,7 @@ def _request(wanted: ToSummarize, text: str, earlier: str | None, model_name: st
     before = f"<summary_of_before>\n{known}\n</summary_of_before>\n\n" if known else ""
     material = f"{before}<conversation>\n{text}\n</conversation>\n\nAt most {most * 2 // 3} words."
     messages = (RequestMessage("system", INSTRUCTIONS), RequestMessage("user", material))
-    return ModelRequest(model_name, messages, max_tokens=_asked(wanted))
+    return ModelRequest(model_name, messages, max_tokens=_answer_tokens(wanted))
 
 
 def _in_words(message: ContextMessage) -> str:
@@ -314,37 +316,37 @@ async def _read_answer(resolved: ResolvedModel, request: ModelRequest, answer: _
             await aclose()
 
 
-def _set_aside(session: Session, request: ModelRequest, asking: SummaryRequest) -> None:
+def _set_aside(session: Session, request: ModelRequest, summary_request: SummaryRequest) -> None:
     """Reserve the cost of a summary request in a reply that uses tools, within the hourly limit. Raises CostLimit."""
-    assert asking.run is not None
-    assert asking.call_id is not None
-    cost = asking.resolved.price(asking.model_name)(_size_of(request), request.max_tokens or 0)
-    reserve_cost(session, asking.run, asking.call_id, cost)
+    assert summary_request.run is not None
+    assert summary_request.call_id is not None
+    cost = summary_request.resolved.price(summary_request.model_name)(_size_of(request), request.max_tokens or 0)
+    reserve_cost(session, summary_request.run, summary_request.call_id, cost)
 
 
-def _pay(session: Session, wanted: ToSummarize, used: RequestUsage | None, asking: SummaryRequest) -> None:
+def _pay(session: Session, wanted: ToSummarize, used: RequestUsage | None, summary_request: SummaryRequest) -> None:
     """Record the usage in the ledger and the chat's totals. Without usage, release the reservation."""
-    run = asking.run
+    run = summary_request.run
     if used is None:
-        if run is not None and asking.call_id is not None:
+        if run is not None and summary_request.call_id is not None:
             release(session, run.id)
         return
-    chat_id = wanted.reading.chat_id
+    chat_id = wanted.source.chat_id
     record_usage(
         session,
         used,
-        user_id=asking.payer_id,
+        user_id=summary_request.payer_id,
         chat_id=chat_id,
-        message_id=run.message_id if run and asking.call_id else None,
-        run_id=run.id if run and asking.call_id else None,
-        tool_execution_id=asking.call_id,
+        message_id=run.message_id if run and summary_request.call_id else None,
+        run_id=run.id if run and summary_request.call_id else None,
+        tool_execution_id=summary_request.call_id,
         is_summary=True,
     )
     add_to_totals(session, chat_id, used.input_tokens + used.output_tokens, used.cost)
 
 
 def _store(
-    session: Session, wanted: ToSummarize, text: str, spent: Sequence[RequestUsage], asking: SummaryRequest
+    session: Session, wanted: ToSummarize, text: str, spent: Sequence[RequestUsage], summary_request: SummaryRequest
 ) -> str | None:
     """Store the summary and return its id; None if it saves too little or its messages changed."""
     compaction = try_summary(session, wanted, text)
@@ -354,8 +356,14 @@ def _store(
     costs = [usage.cost for usage in spent]
     known = [cost for cost in costs if cost is not None]
     cost = sum(known, Decimal(0)) if len(known) == len(costs) else None
-    maker = Maker(asking.payer_id, asking.provider, asking.model_name, cost)
-    return record(session, wanted.reading, compaction, maker=maker, price=asking.resolved.price(asking.model_name))
+    maker = Maker(summary_request.payer_id, summary_request.provider, summary_request.model_name, cost)
+    return record(
+        session,
+        wanted.source,
+        compaction,
+        maker=maker,
+        price=summary_request.resolved.price(summary_request.model_name),
+    )
 
 
 def _truncate_instead(session: Session, wanted: ToSummarize, note: str) -> None:
@@ -363,7 +371,7 @@ def _truncate_instead(session: Session, wanted: ToSummarize, note: str) -> None:
     compaction = try_without(session, wanted)
     if compaction is not None:
         _undo_all(session, wanted.replaces)
-        record(session, wanted.reading, replace(compaction, note=note[:1000]))
+        record(session, wanted.source, replace(compaction, note=note[:1000]))
 
 
 def _undo_all(session: Session, ids: Sequence[str]) -> None:

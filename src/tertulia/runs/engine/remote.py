@@ -70,11 +70,11 @@ class RemoteRuns:
     def follow(self, run_id: str) -> Iterator[RemoteFollower]:
         followed = RemoteFollower()
         self._followed[run_id].add(followed)
-        asking = self._spawn(self._ask(run_id))
+        request_task = self._spawn(self._ask(run_id))
         try:
             yield followed
         finally:
-            asking.cancel()
+            request_task.cancel()
             self._followed[run_id].discard(followed)
             if not self._followed[run_id]:
                 del self._followed[run_id]

@@ -59,7 +59,7 @@ def start_step(
     output tokens, if it is known.
     """
     prepared, written_parts = prepare_run(session, run, model, shrink=shrink)
-    context = gather_context(session, prepared.reading, price=price)
+    context = gather_context(session, prepared.source, price=price)
     messages = list(context.messages)
     # After a tool result the model continues without being asked.
     if written_parts and not continues_prefix and not isinstance(written_parts[-1], ToolCallPart):
@@ -82,7 +82,7 @@ def start_step(
 
 def sample_for_run(session: Session, run: ClaimedRun, model: TargetModel) -> str | None:
     """Return text to count before the first request; None if there is too little or the factor is known."""
-    return sample_for_tokenizer(session, prepare_run(session, run, model)[0].reading.leaf, model)
+    return sample_for_tokenizer(session, prepare_run(session, run, model)[0].source.leaf, model)
 
 
 def prepare_run(

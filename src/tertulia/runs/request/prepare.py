@@ -41,7 +41,7 @@ class TargetModel:
 
 @dataclass(frozen=True)
 class PreparedPrompt:
-    reading: PromptSource
+    source: PromptSource
     factor: float  # the model's tokens per estimated token
     tools: Sequence[OfferedTool]  # those whose descriptions fit
     knows_window: bool
@@ -68,7 +68,7 @@ def prepare_prompt(
     scale = shrink / factor
     room = int((window - reserve_for_answer(window, settings.max_tokens)) * scale)
     tools = tools_within(model.tools, room // 2)
-    reading = PromptSource(
+    source = PromptSource(
         chat_id,
         leaf,
         model.window,
@@ -80,7 +80,7 @@ def prepare_prompt(
         tokens_of_tools(tools),
         records=shrink == 1.0,
     )
-    return PreparedPrompt(reading, factor, tools, knows_window=bool(chosen or model.window))
+    return PreparedPrompt(source, factor, tools, knows_window=bool(chosen or model.window))
 
 
 def tools_within(tools: Sequence[OfferedTool], room: int) -> list[OfferedTool]:

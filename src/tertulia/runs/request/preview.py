@@ -13,7 +13,7 @@ from tertulia.chat.models import Message, MessageRole
 from tertulia.chat.service import get_chat
 from tertulia.context.messages import ContextMessage, Rule
 from tertulia.context.service import ContextPlan, plan_next
-from tertulia.context.window import Why
+from tertulia.context.window import Reason
 from tertulia.ids import ChatId
 from tertulia.providers.catalogue import ModelChoice, ResolvedModel
 from tertulia.providers.prices import cost_of
@@ -25,7 +25,7 @@ EXCERPT = 120
 
 
 class ContextItem(TypedDict):
-    """A message of the context. `tokens` counts all of it, `sent_tokens` what is sent of it, `why` is the reason."""
+    """A message of the context. `tokens` counts all of it, `sent_tokens` what is sent of it, `reason` says why."""
 
     message_id: str
     role: MessageRole
@@ -33,7 +33,7 @@ class ContextItem(TypedDict):
     tokens: int
     sent_tokens: int
     context_rule: Rule
-    why: Why
+    reason: Reason
 
 
 class ContextRead(TypedDict):
@@ -42,7 +42,7 @@ class ContextRead(TypedDict):
     `forecast_cost` is the cost in dollars of the input and an answer that fills the reserve; null: unknown.
     `items` are the newest part of the branch and earlier pinned messages, oldest first. `older` counts the messages
     before them that are left out. `tools_left_out` counts chosen tools whose descriptions do not fit.
-    `counting` holds the ids of the compactions that apply here, and `summary` is the text of one of them.
+    `applied` holds the ids of the compactions that apply here, and `summary` is the text of one of them.
     """
 
     provider: str | None
@@ -55,7 +55,7 @@ class ContextRead(TypedDict):
     items: list[ContextItem]
     older: int
     tools_left_out: int
-    counting: list[str]
+    applied: list[str]
     summary: str | None
 
 
@@ -97,7 +97,7 @@ def read_context(
     choice: ModelChoice | None,
     resolved: ResolvedModel | None,
 ) -> ContextRead:
-    plan = plan_next(session, prepared.reading, factor=prepared.factor)
+    plan = plan_next(session, prepared.source, factor=prepared.factor)
     sent = [(item, round(plan.factor * item.sent.tokens) if item.sent else 0) for item in plan.planned]
     taken = round(plan.factor * plan.taken)
     used = sum(tokens for _, tokens in sent) + taken
@@ -117,15 +117,15 @@ def read_context(
                 "tokens": round(plan.factor * item.message.tokens),
                 "sent_tokens": tokens,
                 "context_rule": item.message.rule,
-                "why": item.why,
+                "reason": item.reason,
             }
             for item, tokens in sent
             if item.message.message_id is not None
         ],
         "older": plan.older,
         "tools_left_out": tools_left_out,
-        "counting": [row.id for row in plan.walk.counting() if row.id is not None],
-        "summary": plan.walk.summary,
+        "applied": [row.id for row in plan.scan.applied() if row.id is not None],
+        "summary": plan.scan.summary,
     }
 
 

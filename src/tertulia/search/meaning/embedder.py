@@ -46,7 +46,7 @@ class Embedder:
         self._sleeper: asyncio.TimerHandle | None = None
         self._sleeping: asyncio.Task[None] | None = None
         self._remembered: OrderedDict[str, bytes] = OrderedDict()
-        self._asked: dict[str, asyncio.Future[list[bytes]]] = {}  # running queries by text
+        self._queries: dict[str, asyncio.Future[list[bytes]]] = {}  # running queries by text
         self._rests_until = 0.0
         self.prepared = asyncio.Event()
         self.phase: EmbedderPhase = "fetching"
@@ -91,11 +91,11 @@ class Embedder:
             return self._remembered[text]
         if not self.prepared.is_set() or self.phase != "ready":
             return None
-        query = self._asked.get(text)
+        query = self._queries.get(text)
         if query is None:
-            if len(self._asked) >= MAX_QUERIED or asyncio.get_running_loop().time() < self._rests_until:
+            if len(self._queries) >= MAX_QUERIED or asyncio.get_running_loop().time() < self._rests_until:
                 return None
-            query = self._asked[text] = asyncio.ensure_future(self.embed([text]))
+            query = self._queries[text] = asyncio.ensure_future(self.embed([text]))
             query.add_done_callback(lambda done: self._remember(text, done))
         try:
             # Keep the call running after a timeout, so that the next one need not load the model again.
@@ -106,7 +106,7 @@ class Embedder:
         return vector
 
     def _remember(self, text: str, done: "asyncio.Future[list[bytes]]") -> None:
-        self._asked.pop(text, None)
+        self._queries.pop(text, None)
         if done.cancelled():
             return
         if done.exception() is not None:

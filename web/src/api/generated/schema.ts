@@ -2669,7 +2669,7 @@ export interface components {
         };
         /**
          * ContextItem
-         * @description A message of the context. `tokens` counts all of it, `sent_tokens` what is sent of it, `why` is the reason.
+         * @description A message of the context. `tokens` counts all of it, `sent_tokens` what is sent of it, `reason` says why.
          */
         ContextItem: {
             /**
@@ -2681,16 +2681,16 @@ export interface components {
             excerpt: string;
             /** Message Id */
             message_id: string;
+            /**
+             * Reason
+             * @enum {string}
+             */
+            reason: "newest" | "pinned" | "fits" | "shortened" | "compressed" | "window" | "person" | "truncated" | "summarized";
             role: components["schemas"]["MessageRole"];
             /** Sent Tokens */
             sent_tokens: number;
             /** Tokens */
             tokens: number;
-            /**
-             * Why
-             * @enum {string}
-             */
-            why: "newest" | "pinned" | "fits" | "shortened" | "compressed" | "window" | "person" | "truncated" | "summarized";
         };
         /**
          * ContextOptimizationChange
@@ -2769,11 +2769,11 @@ export interface components {
          *     `forecast_cost` is the cost in dollars of the input and an answer that fills the reserve; null: unknown.
          *     `items` are the newest part of the branch and earlier pinned messages, oldest first. `older` counts the messages
          *     before them that are left out. `tools_left_out` counts chosen tools whose descriptions do not fit.
-         *     `counting` holds the ids of the compactions that apply here, and `summary` is the text of one of them.
+         *     `applied` holds the ids of the compactions that apply here, and `summary` is the text of one of them.
          */
         ContextRead: {
-            /** Counting */
-            counting: string[];
+            /** Applied */
+            applied: string[];
             /** Forecast Cost */
             forecast_cost: string | null;
             /** Items */
@@ -3021,8 +3021,8 @@ export interface components {
          * @description A description of what a call would do; null if the tool cannot give one.
          */
         DryRunRead: {
-            /** Would */
-            would: string | null;
+            /** Effect */
+            effect: string | null;
         };
         /** EditRead */
         EditRead: {

@@ -5,9 +5,9 @@ type Kind = Optimization["optimization_type"];
 /** Return the messages after which compaction changes what is sent, for the compactions that apply to this branch. */
 export function boundaries(
   made: readonly Pick<Optimization, "id" | "boundary_message_id" | "optimization_type">[],
-  counting: readonly string[],
+  applied: readonly string[],
 ): Map<string, Kind> {
-  const here = made.filter((one) => counting.includes(one.id));
+  const here = made.filter((one) => applied.includes(one.id));
   const of = (kind: Kind) => here.filter((one) => one.optimization_type === kind);
   const leftOut = of("truncation");
   // A truncation hides a summary before it. Where two end at the same message, show the one that removes more.

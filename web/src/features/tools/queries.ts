@@ -111,7 +111,7 @@ export function dryRunQuery(callId: string, edited: string | undefined) {
           body: edited === undefined ? {} : { arguments_json: edited },
           signal,
         })
-      ).would,
+      ).effect,
     retry: false,
     staleTime: 10_000,
   });

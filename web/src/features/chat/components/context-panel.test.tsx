@@ -9,12 +9,12 @@ import { ContextPanel } from "./context-panel";
 type Context = Schemas["ContextRead"];
 type Made = Schemas["ContextOptimizationRead"];
 
-const item = (id: string, why: Schemas["ContextItem"]["why"], fields: object = {}) =>
+const item = (id: string, reason: Schemas["ContextItem"]["reason"], fields: object = {}) =>
   ({
     message_id: id,
     role: "user",
     excerpt: `Message ${id}`,
-    why,
+    reason,
     context_rule: "auto",
     tokens: 100,
     sent_tokens: 100,
@@ -31,7 +31,7 @@ function makeContext(fields: Partial<Context> = {}): Context {
     forecast_cost: "0.01",
     tools_left_out: 0,
     older: 0,
-    counting: ["o1"],
+    applied: ["o1"],
     items: [item("m1", "fits"), item("m2", "newest")],
     ...fields,
   } as Context;

@@ -38,7 +38,7 @@ export function ContextPanel({ chatId, canWrite, onShow, onClose, children }: Pr
         {context ? (
           <>
             <Gauge context={context} />
-            <Optimizations chatId={chatId} canWrite={canWrite} counting={context.counting} />
+            <Optimizations chatId={chatId} canWrite={canWrite} applied={context.applied} />
             {context.items.length === 0 ? (
               <p className="pt-4 text-text-muted">Nothing has been said yet.</p>
             ) : (
@@ -105,7 +105,7 @@ function Gauge({ context }: { context: Context }) {
   );
 }
 
-const WHY: Record<Item["why"], string> = {
+const REASONS: Record<Item["reason"], string> = {
   newest: "Always goes: it was asked or answered last",
   pinned: "Pinned: it always goes",
   fits: "Goes whole",
@@ -154,7 +154,7 @@ function Row({
           {item.excerpt}
         </span>
         <span className="block text-sm text-text-muted tabular-nums">
-          {WHY[item.why]} ·{" "}
+          {REASONS[item.reason]} ·{" "}
           {isShortened
             ? `${wholeNumber(item.sent_tokens)} of ${wholeNumber(item.tokens)} tokens`
             : `${wholeNumber(item.tokens)} tokens`}

@@ -47,7 +47,7 @@ export function MessageList({
   const isShorter = made?.some((one) => !one.reverted_at) ?? false;
   const { data: context } = useQuery({ ...contextQuery(chatId), enabled: isShorter });
   const ends = useMemo(
-    () => boundaries(made ?? [], isShorter ? (context?.counting ?? []) : []),
+    () => boundaries(made ?? [], isShorter ? (context?.applied ?? []) : []),
     [made, isShorter, context],
   );
   const virtualizer = useVirtualizer({

@@ -48,15 +48,15 @@ const WHEN = [
   { value: "0.5", label: "At half" },
 ];
 
-/** The compactions of a chat and the actions for new ones. `counting`: the ids that apply to the shown branch. */
+/** The compactions of a chat and the actions for new ones. `applied`: the ids that apply to the shown branch. */
 export function Optimizations({
   chatId,
   canWrite,
-  counting,
+  applied,
 }: {
   chatId: string;
   canWrite: boolean;
-  counting: readonly string[];
+  applied: readonly string[];
 }) {
   const client = useQueryClient();
   const { say } = useToast();
@@ -94,7 +94,7 @@ export function Optimizations({
     }
   };
   const active = made?.filter((one) => !one.reverted_at) ?? [];
-  const here = active.filter((one) => counting.includes(one.id));
+  const here = active.filter((one) => applied.includes(one.id));
   const elsewhere = active.length - here.length;
   const undone = (made?.length ?? 0) - active.length;
   return (

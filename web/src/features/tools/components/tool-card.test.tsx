@@ -163,14 +163,14 @@ describe("a dry run", () => {
   const DRY_RUN = "POST /tool-executions/t1/dry-run";
 
   it("says what the call would do", async () => {
-    show({}, { ...able, [DRY_RUN]: { would: "It would calculate 4." } });
+    show({}, { ...able, [DRY_RUN]: { effect: "It would calculate 4." } });
     expect(await screen.findByText("It would calculate 4.")).toBeTruthy();
   });
 
   it("is asked again for edited arguments", async () => {
     const view = show(
       {},
-      { ...able, [DRY_RUN]: ({ body }: { body: object }) => ({ would: JSON.stringify(body) }) },
+      { ...able, [DRY_RUN]: ({ body }: { body: object }) => ({ effect: JSON.stringify(body) }) },
     );
     await screen.findByText("{}");
     await view.user.click(screen.getByRole("button", { name: "Edit the arguments" }));
