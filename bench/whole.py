@@ -15,7 +15,7 @@ from tertulia.accounts.schemas import ShareCreate
 from tertulia.accounts.sessions import SessionLifetime, start_session
 from tertulia.chat.schemas import ChatCreate
 from tertulia.chat.service import create_chat
-from tertulia.chat.shares import create_share
+from tertulia.chat.shared_chats import create_share
 from tertulia.db.opening import plain_engine
 from tertulia.ids import ChatId, UserId, new_id
 from tertulia.settings import Settings

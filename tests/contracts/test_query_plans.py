@@ -17,7 +17,7 @@ from tertulia.accounts.sessions import _BY_TOKEN
 from tertulia.accounts.sharing import Shareables
 from tertulia.billing.ledger import _grouped, spent_on_tools
 from tertulia.billing.models import UsageLog
-from tertulia.chat import shares as chat_shares
+from tertulia.chat import shared_chats as chat_shares
 from tertulia.chat.file_uses import MessageFileUses
 from tertulia.chat.indexing import index_files
 from tertulia.chat.models import Chat, Message
@@ -34,12 +34,12 @@ from tertulia.chat.queries import (
 from tertulia.chat.service import list_messages, list_shared_chats
 from tertulia.context.calls import turns_of_messages
 from tertulia.context.compaction.plan import ACTIVE
-from tertulia.drafts import shares as draft_shares
+from tertulia.drafts import shared_drafts as draft_shares
 from tertulia.files.models import Attachment, Blob, BlobContent, MessageAttachment
-from tertulia.files.reading import take_file
+from tertulia.files.processing import take_file
 from tertulia.files.service import list_attachments
 from tertulia.ids import ChatId, MessageId, new_id
-from tertulia.providers.catalogue import _OWN as OWN_PROVIDERS
+from tertulia.providers.model_catalogue import _OWN as OWN_PROVIDERS
 from tertulia.runs.calls.approvals import (
     has_expired,
     list_of_chat,

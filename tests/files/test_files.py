@@ -22,7 +22,7 @@ from tertulia.db.opening import plain_engine
 from tertulia.files.errors import StorageFull
 from tertulia.files.kinds import safe_name
 from tertulia.files.models import MAX_FILE_BYTES, Attachment, AttachmentStatus, Blob
-from tertulia.files.reading import delete_unreferenced, sweep_files, take_file
+from tertulia.files.processing import delete_unreferenced, sweep_files, take_file
 from tertulia.files.service import ReceivedFile, begin_storing
 from tertulia.ids import UserId
 from tests.conftest import SignIn

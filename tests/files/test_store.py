@@ -9,7 +9,7 @@ import pytest
 
 from tertulia.errors import SettingsError
 from tertulia.files.errors import AttachmentNotFound, FileStoreUnavailable
-from tertulia.files.reading import look_into
+from tertulia.files.processing import look_into
 from tertulia.files.store import FileStore
 from tertulia.settings import Settings
 from tests.fakes.bucket import Bucket

@@ -17,7 +17,7 @@ from tertulia.accounts.models import Session as SignIn
 from tertulia.db.opening import plain_engine
 from tertulia.http.outbound import Timeouts, guarded_client, is_public, operator_client
 from tertulia.keyring import KeyRing, SealBroken, SealedFor, UnknownKey
-from tertulia.providers import catalogue
+from tertulia.providers import model_catalogue
 from tertulia.providers.models import ProviderConfig, ProviderModel
 from tertulia.providers.registry import refresh_catalogue
 from tertulia.secret_rotation import SEALED, require_keys, rewrap, rewrap_secrets
@@ -211,7 +211,7 @@ def test_only_globally_routable_addresses_are_public(address: str, public: bool)
 def test_a_silent_provider_does_not_block_other_users(
     start_server: ServerMaker, provider: ScriptedProvider, sign_in: conftest.SignIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogue, "FIRST_READ_S", 3600)
+    monkeypatch.setattr(model_catalogue, "FIRST_READ_S", 3600)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         origin = f"http://127.0.0.1:{silent.getsockname()[1]}"
         server = start_server(openai_base_url=provider.url, outbound_allow=(origin,))

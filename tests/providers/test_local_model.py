@@ -14,7 +14,7 @@ import pytest
 from tertulia.http.outbound import Timeouts
 from tertulia.providers.errors import ModelNotReady
 from tertulia.providers.local import fetch
-from tertulia.providers.local.catalogue import ModelFile, candidates, load_catalogue
+from tertulia.providers.local.known_models import ModelFile, candidates, load_catalogue
 from tertulia.providers.local.supervisor import LocalModel
 from tertulia.providers.protocol import ModelRequest, RequestMessage
 from tests.conftest import ServerMaker

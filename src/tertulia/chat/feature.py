@@ -3,13 +3,13 @@
 from datetime import timedelta
 
 from tertulia.billing.ledger import ChatTitles
-from tertulia.chat import events, routes, share_routes, shares, tag_routes
+from tertulia.chat import events, routes, share_routes, shared_chats, tag_routes
 from tertulia.chat.branches import purge_messages
+from tertulia.chat.chat_tools import ReadAttachment, ReadChat, ReadState, WriteState
 from tertulia.chat.file_uses import MessageFileUses
 from tertulia.chat.indexing import build_index, has_unindexed_files, index_files
 from tertulia.chat.service import find_titles, purge_trash
 from tertulia.chat.tags import purge_tags
-from tertulia.chat.tools import ReadAttachment, ReadChat, ReadState, WriteState
 from tertulia.features import Feature
 from tertulia.files.uses import FileUses
 from tertulia.jobs.service import MORE, Job, Jobs
@@ -26,7 +26,7 @@ def feature() -> Feature:
             routes.routes,
             share_routes.routes,
             tag_routes.routes,
-            shares.SHAREABLE,
+            shared_chats.SHAREABLE,
             Jobs(_jobs),
             OffersTools(ReadChat(), ReadAttachment(), ReadState(), WriteState()),
             Provides(FileUses, lambda _: MessageFileUses()),

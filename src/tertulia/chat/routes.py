@@ -26,7 +26,7 @@ from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, MessageId
-from tertulia.providers.catalogue import ModelCatalogue
+from tertulia.providers.model_catalogue import ModelCatalogue
 from tertulia.settings import Settings
 
 Emoji = Annotated[str, Path(min_length=1, max_length=32)]

@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from tertulia.drafts import events, routes, shares
+from tertulia.drafts import events, routes, shared_drafts
+from tertulia.drafts.draft_tools import EditDraft, ListDrafts, ReadDraft
 from tertulia.drafts.indexing import has_unindexed_drafts, index_next_draft
 from tertulia.drafts.service import purge_drafts
-from tertulia.drafts.tools import EditDraft, ListDrafts, ReadDraft
 from tertulia.drafts.working_copies import has_unsettled, settle_working_copy
 from tertulia.features import Feature
 from tertulia.jobs.service import MORE, Job, Jobs
@@ -22,7 +22,7 @@ def feature() -> Feature:
             routes.draft_routes,
             routes.version_routes,
             routes.draft_company_routes,
-            shares.SHAREABLE,
+            shared_drafts.SHAREABLE,
             Jobs(_jobs),
             OffersTools(ListDrafts(), ReadDraft(), EditDraft()),
         ),

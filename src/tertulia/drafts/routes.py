@@ -10,7 +10,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep, StatusOverride
 from tertulia.accounts.schemas import ShareCreate, ShareCreated, ShareRead
 from tertulia.chat.schemas import ChatRead
-from tertulia.drafts import attached, service, shares, working_copies
+from tertulia.drafts import attached, service, shared_drafts, working_copies
 from tertulia.drafts.errors import DraftChanged, IfMatchMissing
 from tertulia.drafts.schemas import (
     Authorship,
@@ -241,7 +241,7 @@ async def delete_attached(caller: CommandDep, chat_id: ChatId, draft_id: DraftId
 @draft_company_routes.add("GET", "/shared-drafts", access=Access.SIGNED_IN, gives=Page[DraftListed])
 async def get_shared_drafts(caller: CallerDep) -> Response:
     """Return the drafts that other users share with the caller."""
-    drafts = await caller.read(shares.list_shared_drafts)
+    drafts = await caller.read(shared_drafts.list_shared_drafts)
     return json_response({"items": drafts, "next_cursor": None})
 
 
@@ -249,7 +249,7 @@ async def get_shared_drafts(caller: CallerDep) -> Response:
     "GET", "/drafts/{draft_id}/shares", access=Access.SIGNED_IN, gives=Page[ShareRead], problems=(404,)
 )
 async def get_shares(caller: CallerDep, draft_id: DraftId) -> Response:
-    items = await caller.read(shares.list_shares, draft_id)
+    items = await caller.read(shared_drafts.list_shares, draft_id)
     return json_response({"items": items, "next_cursor": None})
 
 
@@ -257,4 +257,4 @@ async def get_shares(caller: CallerDep, draft_id: DraftId) -> Response:
     "POST", "/drafts/{draft_id}/shares", access=Access.SIGNED_IN, gives=ShareCreated, status=201, problems=(404,)
 )
 async def post_share(caller: CommandDep, draft_id: DraftId, new: ShareCreate) -> Response:
-    return await caller.command_with_secret(201, "token", shares.create_share, draft_id, new)
+    return await caller.command_with_secret(201, "token", shared_drafts.create_share, draft_id, new)

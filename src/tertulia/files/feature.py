@@ -5,7 +5,7 @@ from datetime import timedelta
 from tertulia.db import Database
 from tertulia.features import Feature
 from tertulia.files import events, routes
-from tertulia.files.reading import FileReader, sweep_files
+from tertulia.files.processing import FileReader, sweep_files
 from tertulia.files.store import FileStore
 from tertulia.files.uses import FileUses
 from tertulia.jobs.service import Job, Jobs

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from tertulia.db import Database
-from tertulia.drafts.shares import read_preview
+from tertulia.drafts.shared_drafts import read_preview
 from tertulia.errors import AppError
 from tertulia.features import Feature
 from tertulia.http.web import LinkPreviews, PageHead

@@ -14,12 +14,12 @@ from tertulia.accounts.caller import Caller, find_caller
 from tertulia.accounts.errors import ShareNotFound
 from tertulia.accounts.models import UserRole
 from tertulia.accounts.streams import OpenStreams
-from tertulia.chat import shares
+from tertulia.chat import shared_chats
 from tertulia.chat.schemas import SharedMessageRead
-from tertulia.chat.shares import PublicLink
+from tertulia.chat.shared_chats import PublicLink
 from tertulia.db import Database
 from tertulia.drafts.schemas import SharedRead
-from tertulia.drafts.shares import read_shared, resolve_public_link
+from tertulia.drafts.shared_drafts import read_shared, resolve_public_link
 from tertulia.files.routes import RangeHeader, send_file, send_thumbnail
 from tertulia.files.service import StoredFile, stored_file, stored_thumbnail
 from tertulia.files.store import FileStore
@@ -83,7 +83,7 @@ async def get_shared_messages(
     scope = f"shared.{link.chat_id}"
     key = cursors.decode(scope, cursor)
     messages, older = await service_of(request, Database).read_hot(
-        shares.list_shared_messages, link, leaf=str(key[0]) if key else None, limit=limit
+        shared_chats.list_shared_messages, link, leaf=str(key[0]) if key else None, limit=limit
     )
     return json_response({"items": messages, "next_cursor": cursors.encode(scope, [older]) if older else None})
 
@@ -110,7 +110,7 @@ async def get_shared_run_events(request: Request, token: str, run_id: RunId, cal
     link, actor = await opened(request, token, caller)
     owner = Actor(UserId(link.owner_id), UserRole.USER)
     run, message, _ = await db.read(read_run_and_message, owner, run_id)
-    is_shown = await db.read(shares.is_on_show, link, message["id"])
+    is_shown = await db.read(shared_chats.is_on_show, link, message["id"])
     if run["chat_id"] != link.chat_id or not is_shown:
         raise ShareNotFound
     return stream(
@@ -132,7 +132,7 @@ async def get_shared_content(
     link, _ = await opened(request, token, caller)
 
     def find(session: Session) -> StoredFile:
-        return stored_file(session, shares.find_shared_attachment(session, link, attachment_id))
+        return stored_file(session, shared_chats.find_shared_attachment(session, link, attachment_id))
 
     return await send_file(service_of(request, FileStore), await service_of(request, Database).read_hot(find), range)
 
@@ -142,7 +142,7 @@ async def get_shared_thumbnail(request: Request, token: str, attachment_id: AnyI
     link, _ = await opened(request, token, caller)
 
     def find(session: Session) -> bytes:
-        return stored_thumbnail(session, shares.find_shared_attachment(session, link, attachment_id))
+        return stored_thumbnail(session, shared_chats.find_shared_attachment(session, link, attachment_id))
 
     return send_thumbnail(await service_of(request, Database).read_hot(find))
 

@@ -9,8 +9,8 @@ from tertulia.jobs.service import Job, Jobs
 from tertulia.keyring import KeyRing
 from tertulia.providers import events, routes
 from tertulia.providers.adapters import Access
-from tertulia.providers.catalogue import ModelCatalogue, OperatorProvider, operator_provider
 from tertulia.providers.local.supervisor import LocalModel
+from tertulia.providers.model_catalogue import ModelCatalogue, OperatorProvider, operator_provider
 from tertulia.providers.prices import PriceLoader
 from tertulia.providers.registry import ModelRegistry, refresh_catalogue
 from tertulia.providers.vendors import BY_ID

@@ -16,7 +16,7 @@ from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ProviderConfigId
 from tertulia.keyring import KeyRing
 from tertulia.providers import configs
-from tertulia.providers.catalogue import ModelCatalogue
+from tertulia.providers.model_catalogue import ModelCatalogue
 from tertulia.providers.registry import refresh_catalogue
 from tertulia.providers.schemas import (
     ModelList,

@@ -4,7 +4,7 @@ from tertulia.db import Database
 from tertulia.features import Feature
 from tertulia.http.clients import OutboundClients
 from tertulia.jobs.service import Job, Jobs, ProcessId
-from tertulia.providers.catalogue import ModelCatalogue
+from tertulia.providers.model_catalogue import ModelCatalogue
 from tertulia.realtime.bus import Bus
 from tertulia.runs import draft_routes, events, routes
 from tertulia.runs.calls import routes as call_routes
@@ -17,7 +17,7 @@ from tertulia.runs.engine.remote import RemoteRuns
 from tertulia.runs.request import routes as request_routes
 from tertulia.services import Provides, Services
 from tertulia.settings import Settings
-from tertulia.tools.catalogue import ToolCatalogue
+from tertulia.tools.tool_catalogue import ToolCatalogue
 
 
 def feature() -> Feature:

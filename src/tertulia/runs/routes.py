@@ -16,7 +16,7 @@ from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.http.sse import EventStream
 from tertulia.ids import ChatId, MessageId, RunId
-from tertulia.providers.catalogue import ModelCatalogue
+from tertulia.providers.model_catalogue import ModelCatalogue
 from tertulia.runs import reading, service
 from tertulia.runs.engine.executor import RunExecutor
 from tertulia.runs.engine.follow import follow_run, read_run_and_message

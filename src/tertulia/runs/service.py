@@ -31,8 +31,8 @@ from tertulia.chat.models import Chat, Message, MessageMetadata, MessageRole, Me
 from tertulia.db import wake
 from tertulia.drafts.proposals import finish_proposal, reopen_proposal
 from tertulia.ids import ChatId, MessageId, RunId, new_id
-from tertulia.providers.catalogue import KnownModels, ModelChoice
 from tertulia.providers.errors import ModelUnknown
+from tertulia.providers.model_catalogue import KnownModels, ModelChoice
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import close_calls
 from tertulia.runs.errors import NotAReply, NothingToContinue, RunNotFound, TooManyRuns

@@ -5,7 +5,7 @@ from tertulia.features import Feature
 from tertulia.jobs.service import ProcessId
 from tertulia.search import routes
 from tertulia.search.meaning.search import MeaningSearch
-from tertulia.search.tools import SearchChats
+from tertulia.search.search_tools import SearchChats
 from tertulia.services import Provides, Services
 from tertulia.settings import Settings
 from tertulia.tools.protocol import OffersTools

@@ -10,10 +10,10 @@ from tertulia.tools import events
 from tertulia.tools.builtin.calculator import Calculate
 from tertulia.tools.builtin.calendar import CurrentTime
 from tertulia.tools.builtin.web_page import FetchPage
-from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.protocol import OffersTools
 from tertulia.tools.servers import routes, sign_in_routes
 from tertulia.tools.servers.operator import OperatorServer
+from tertulia.tools.tool_catalogue import ToolCatalogue
 from tertulia.tools.tool_set import installed_tools
 
 

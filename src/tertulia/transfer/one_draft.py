@@ -17,7 +17,7 @@ from tertulia.drafts.schemas import DraftCreate, DraftRead
 from tertulia.drafts.service import get_draft
 from tertulia.files.child import run_child
 from tertulia.files.kinds import kind_of, safe_name
-from tertulia.files.reading import look_into
+from tertulia.files.processing import look_into
 from tertulia.files.uploads import ReceivedForm
 from tertulia.ids import DraftId, new_id
 from tertulia.transfer.errors import DocumentNotMade, NotReadable, StillConverting

@@ -1,6 +1,6 @@
 """`python -m tertulia.files.reader FILE MEDIA_TYPE FOLDER`: write the results to the folder, `result.json` last.
 
-It is started by files/reading.py. If it exceeds the limits of memory or time, only this file cannot be read.
+It is started by files/processing.py. If it exceeds the limits of memory or time, only this file cannot be read.
 """
 
 import json

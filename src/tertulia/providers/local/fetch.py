@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tertulia.providers.local.catalogue import ModelFile
+from tertulia.providers.local.known_models import ModelFile
 
 CHUNK = 1024 * 1024
 CONNECT_S = 4.0

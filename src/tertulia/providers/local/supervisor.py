@@ -17,8 +17,8 @@ import httpx
 
 from tertulia.http.outbound import Timeouts, operator_client
 from tertulia.providers.errors import ModelNotReady
-from tertulia.providers.local.catalogue import ModelFile, candidates, load_catalogue
 from tertulia.providers.local.fetch import FetchFailed, FetchStopped, fetch_model, find_fetched
+from tertulia.providers.local.known_models import ModelFile, candidates, load_catalogue
 from tertulia.providers.openai_compatible import OpenAICompatible
 from tertulia.providers.protocol import ModelRequest, ProviderEvent
 from tertulia.providers.schemas import ModelRead, ModelState, Phase

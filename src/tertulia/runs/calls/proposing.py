@@ -12,7 +12,7 @@ from tertulia import clock
 from tertulia.billing.ledger import spent_on_tools
 from tertulia.chat.models import Chat
 from tertulia.chat.parts import ToolCallPart
-from tertulia.drafts.shares import has_other_readers
+from tertulia.drafts.shared_drafts import has_other_readers
 from tertulia.ids import new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.realtime.models import Operation

@@ -17,7 +17,6 @@ from tertulia.runs.calls import approvals
 from tertulia.runs.calls.questions import answer_question
 from tertulia.runs.calls.reading import check_decides, get_call, get_execution
 from tertulia.runs.calls.runner import ToolRunner
-from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.models import ChatApproval, ToolStatus
 from tertulia.tools.protocol import split_tool_key
 from tertulia.tools.rules import get_auto_approval, put_auto_approval
@@ -35,6 +34,7 @@ from tertulia.tools.schemas import (
     ToolRead,
     ToolUsage,
 )
+from tertulia.tools.tool_catalogue import ToolCatalogue
 from tertulia.tools.tool_set import read_tool
 
 tool_routes = Routes("tools")

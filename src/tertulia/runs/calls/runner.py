@@ -34,12 +34,12 @@ from tertulia.runs.calls.proposing import ProposedCall
 from tertulia.runs.calls.questions import CallClock, Questions
 from tertulia.runs.lease import ClaimedRun, with_lease
 from tertulia.runs.live import LiveRun
-from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.models import ToolExecution, ToolStatus
 from tertulia.tools.protocol import MAX_TIME_S, DryRun, OfferedTool, Question, Reply, ToolChanged, tool_key
 from tertulia.tools.results import as_cost, result_text, store_result
 from tertulia.tools.servers.port import ServerFailed
+from tertulia.tools.tool_catalogue import ToolCatalogue
 from tertulia.tools.tool_set import check_call, estimated_cost
 from tertulia.tools.untrusted import Source, find_sources
 from tertulia.tools.validation import parse_arguments

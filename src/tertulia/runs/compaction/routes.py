@@ -18,8 +18,8 @@ from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, ContextOptimizationId
-from tertulia.providers.catalogue import ModelCatalogue
 from tertulia.providers.errors import NoModel
+from tertulia.providers.model_catalogue import ModelCatalogue
 from tertulia.runs.compaction import service as optimizations
 from tertulia.runs.compaction.summarizer import (
     MAX_SUMMARY,
@@ -30,8 +30,8 @@ from tertulia.runs.compaction.summarizer import (
 )
 from tertulia.runs.request.preview import prepare_next
 from tertulia.runs.request.routes import next_model
-from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.models import storable
+from tertulia.tools.tool_catalogue import ToolCatalogue
 
 SUMMARIES_A_MINUTE = 10
 

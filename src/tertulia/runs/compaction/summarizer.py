@@ -27,8 +27,8 @@ from tertulia.context.models import ContextOptimization
 from tertulia.context.service import Maker, record
 from tertulia.db import Database
 from tertulia.errors import AppError
-from tertulia.providers.catalogue import ResolvedModel
 from tertulia.providers.configs import split_key
+from tertulia.providers.model_catalogue import ResolvedModel
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Finish, ModelRequest, RequestMessage, TextDelta, Usage
 from tertulia.realtime.models import Operation

@@ -12,7 +12,7 @@ from tertulia.chat.models import FinishReason
 from tertulia.context.messages import estimate_tokens
 from tertulia.db import Database
 from tertulia.errors import AppError, StorageUnavailable
-from tertulia.providers.catalogue import ModelCatalogue
+from tertulia.providers.model_catalogue import ModelCatalogue
 from tertulia.runs.calls.runner import ToolRunner
 from tertulia.runs.compaction.summarizer import Summarizer
 from tertulia.runs.engine.abandoned import has_abandoned, interrupt_abandoned

@@ -9,8 +9,8 @@ from tertulia.chat.models import FinishReason
 from tertulia.chat.parts import ReasoningPart, TextPart
 from tertulia.db import Database
 from tertulia.errors import AppError, StorageUnavailable
-from tertulia.providers.catalogue import ModelCatalogue, ResolvedModel
 from tertulia.providers.errors import ContextTooLong, ProviderError
+from tertulia.providers.model_catalogue import ModelCatalogue, ResolvedModel
 from tertulia.providers.protocol import (
     CountingProvider,
     Finish,

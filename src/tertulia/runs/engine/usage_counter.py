@@ -7,7 +7,7 @@ from typing import Literal
 from tertulia import clock
 from tertulia.chat.models import FinishReason, TokenCount
 from tertulia.context.messages import estimate_tokens
-from tertulia.providers.catalogue import ResolvedModel
+from tertulia.providers.model_catalogue import ResolvedModel
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import ToolCall, Usage
 from tertulia.runs.engine.steps import Outcome

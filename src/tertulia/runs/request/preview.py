@@ -15,11 +15,11 @@ from tertulia.context.messages import ContextMessage, Rule
 from tertulia.context.service import ContextPlan, plan_next
 from tertulia.context.window import Reason
 from tertulia.ids import ChatId
-from tertulia.providers.catalogue import ModelChoice, ResolvedModel
+from tertulia.providers.model_catalogue import ModelChoice, ResolvedModel
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Usage
 from tertulia.runs.request.prepare import PreparedPrompt, TargetModel, prepare_prompt
-from tertulia.tools.catalogue import ToolCatalogue
+from tertulia.tools.tool_catalogue import ToolCatalogue
 
 EXCERPT = 120
 

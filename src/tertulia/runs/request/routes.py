@@ -10,10 +10,10 @@ from tertulia.errors import AppError
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId
-from tertulia.providers.catalogue import ModelCatalogue, ModelChoice, ResolvedModel
+from tertulia.providers.model_catalogue import ModelCatalogue, ModelChoice, ResolvedModel
 from tertulia.providers.routes import get_default_model
 from tertulia.runs.request.preview import ContextRead, prepare_next, read_context
-from tertulia.tools.catalogue import ToolCatalogue
+from tertulia.tools.tool_catalogue import ToolCatalogue
 
 routes = Routes("context")
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tertulia.providers.local.catalogue import ModelFile
+from tertulia.providers.local.known_models import ModelFile
 
 NAME = "minilm-l6-v2"
 TOKENIZER = Path(__file__).with_name("tokenizer.json")  # from the model's publisher, Apache-2.0

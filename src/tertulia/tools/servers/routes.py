@@ -12,9 +12,9 @@ from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import ToolServerId
 from tertulia.keyring import KeyRing
-from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.servers import service
 from tertulia.tools.servers.schemas import ToolServerCreate, ToolServerRead, ToolServerUpdate
+from tertulia.tools.tool_catalogue import ToolCatalogue
 
 READS_A_MINUTE = 30
 

@@ -14,7 +14,6 @@ from tertulia.http.routing import Access, Routes, service_of
 from tertulia.ids import AnyId, ToolServerId
 from tertulia.keyring import KeyRing
 from tertulia.settings import Settings
-from tertulia.tools.catalogue import ToolCatalogue
 from tertulia.tools.servers import service
 from tertulia.tools.servers.grants import EnteredClient
 from tertulia.tools.servers.schemas import (
@@ -25,6 +24,7 @@ from tertulia.tools.servers.schemas import (
     ToolSignInRead,
 )
 from tertulia.tools.servers.sign_in import SignInRequest, read_sign_in_request, sign_out
+from tertulia.tools.tool_catalogue import ToolCatalogue
 
 TRIES_A_MINUTE = 30
 BACK = "/tool-servers/sign-in"  # the page that the browser returns to

@@ -13,9 +13,9 @@ from tertulia.accounts.errors import ShareNotFound
 from tertulia.accounts.models import Share, User, UserStatus
 from tertulia.accounts.schemas import ShareCreate, ShareCreated, ShareRead
 from tertulia.accounts.sharing import Shareable, ShareTarget
-from tertulia.chat import shares as chat_shares
+from tertulia.chat import shared_chats
 from tertulia.chat.models import Chat, DraftChat, Visibility
-from tertulia.chat.shares import PublicLink
+from tertulia.chat.shared_chats import PublicLink
 from tertulia.drafts.access import may_share_draft, shared_draft_ids
 from tertulia.drafts.errors import DraftNotFound
 from tertulia.drafts.models import Draft, DraftVersion
@@ -66,7 +66,7 @@ def resolve_public_link(session: Session, token: str, *, actor: Actor | None = N
     """Find what a public link opens: a chat, or a draft with its newest chat. Raises ShareNotFound."""
     share = sharing.find_by_token(session, token, actor=actor)
     if share is None or share.draft_id is None:
-        return chat_shares.open_chat(session, token, share)
+        return shared_chats.open_chat(session, token, share)
     draft_id = share.draft_id
     owner_id = session.scalar(
         sa.select(Draft.user_id)
@@ -88,10 +88,10 @@ def resolve_public_link(session: Session, token: str, *, actor: Actor | None = N
 def read_shared(session: Session, link: PublicLink) -> SharedRead:
     """Return what strangers see. A draft has its current text, without versions and working copies."""
     if link.draft_id is None:
-        return {**chat_shares.read_shared_chat(session, link), "draft": None}
+        return {**shared_chats.read_shared_chat(session, link), "draft": None}
     draft = _read_shared_draft(session, link.draft_id)
     if link.chat_id is not None:
-        chat = chat_shares.read_shared_chat(session, link)
+        chat = shared_chats.read_shared_chat(session, link)
         return {**chat, "title": draft["title"] or "Untitled", "draft": draft}
     owner = session.scalars(sa.select(User.name).where(User.id == link.owner_id)).one()
     return {
@@ -148,9 +148,9 @@ def read_preview(session: Session, token: str) -> tuple[str, str] | None:
     except ShareNotFound:
         return None
     if link.draft_id is None:
-        return chat_shares.read_preview(session, link)
+        return shared_chats.read_preview(session, link)
     shared = read_shared(session, replace(link, chat_id=None))
-    excerpt = " ".join((shared["draft"] or {"content": ""})["content"][: chat_shares.EXCERPT].split())
+    excerpt = " ".join((shared["draft"] or {"content": ""})["content"][: shared_chats.EXCERPT].split())
     return shared["title"], f"{shared['owner_name']}: {excerpt}" if excerpt else f"A draft of {shared['owner_name']}."
 
 

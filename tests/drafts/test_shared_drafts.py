@@ -13,12 +13,12 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.schemas import Permissions, ShareCreate
 from tertulia.accounts.sharing import Shareables, revoke_share
-from tertulia.chat import shares as chat_shares
-from tertulia.drafts import shares
+from tertulia.chat import shared_chats
+from tertulia.drafts import shared_drafts
 from tertulia.drafts.indexing import RESTED, index_next_draft
 from tertulia.drafts.models import Draft, DraftWorkingCopy
 from tertulia.drafts.service import get_draft
-from tertulia.drafts.shares import create_share
+from tertulia.drafts.shared_drafts import create_share
 from tertulia.drafts.working_copies import SETTLED_AFTER, settle_working_copy
 from tertulia.ids import ShareId
 from tertulia.realtime.feed import ChangeFeed
@@ -213,7 +213,7 @@ def test_a_working_copy_is_kept_while_its_writer_has_no_permission(session: Sess
     reading = ShareCreate(shared_with_user_id=bob.user_id)
     create_share(session, alice, draft_id, reading)
     store(session, draft_id, "One by Bob", 1, bob)
-    revoke_share(session, alice, ShareId(created["id"]), Shareables([chat_shares.SHAREABLE, shares.SHAREABLE]))
+    revoke_share(session, alice, ShareId(created["id"]), Shareables([shared_chats.SHAREABLE, shared_drafts.SHAREABLE]))
     session.execute(sa.update(DraftWorkingCopy).values(updated_at=clock.now() - 2 * SETTLED_AFTER))
     assert settle_working_copy(session)
     assert get_draft(session, alice, draft_id)["version_count"] == 1

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import override
 
 from tertulia.accounts.actor import Actor
-from tertulia.chat.tools import checked_id
+from tertulia.chat.chat_tools import checked_id
 from tertulia.drafts.proposals import propose_edits
 from tertulia.drafts.service import get_draft, list_drafts
 from tertulia.ids import DraftId
