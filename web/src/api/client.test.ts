@@ -42,7 +42,7 @@ describe("a call", () => {
     expect(error).toMatchObject({ status: 422, code: "invalid", message: "Some fields are not right." });
     expect(error.field("name")).toBe("Too long.");
     expect(error.field("other")).toBeUndefined();
-    expect(error.told.limit).toBe(100);
+    expect(error.details.limit).toBe(100);
   });
 
   it("says the status when the answer is no problem document", async () => {

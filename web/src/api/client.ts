@@ -11,7 +11,7 @@ export class ApiError extends Error {
     message: string,
     readonly fieldErrors: { field: string; message: string }[] = [],
     /** The whole problem document. */
-    readonly told: Readonly<Record<string, unknown>> = {},
+    readonly details: Readonly<Record<string, unknown>> = {},
   ) {
     super(message);
   }

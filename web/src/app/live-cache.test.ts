@@ -43,8 +43,8 @@ function live() {
     items: (key: unknown[]) =>
       client
         .getQueryData<ReturnType<typeof pages>>(key)
-        ?.pages.flatMap((one) => one.items as { id: string }[])
-        .map((one) => one.id),
+        ?.pages.flatMap((page) => page.items as { id: string }[])
+        .map((page) => page.id),
     isStale: (key: unknown[]) => client.getQueryState(key)?.isInvalidated,
   };
 }
@@ -53,17 +53,17 @@ describe("the connection", () => {
   function observed(known: Schemas["UserRead"] | undefined) {
     const page = live();
     if (known) page.set(["me"], known);
-    let asked = 0;
+    let requests = 0;
     new QueryObserver(page.client, {
       ...meQuery,
       queryFn: () => {
-        asked += 1;
+        requests += 1;
         return Promise.reject(new Error("not signed in"));
       },
       retry: false,
       staleTime: Number.POSITIVE_INFINITY,
     }).subscribe(() => {});
-    return { ...page, asked: () => asked };
+    return { ...page, asked: () => requests };
   }
 
   it("does not ask again who a visitor is, so that the sign-in form keeps what was typed", async () => {

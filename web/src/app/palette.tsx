@@ -112,14 +112,14 @@ export function Palette({ onClose, showShortcuts }: { onClose: () => void; showS
 
 function useEntries(typed: string, showShortcuts: () => void): Entry[] {
   const navigate = useNavigate();
-  const [asked, setAsked] = useState("");
+  const [searched, setSearched] = useState("");
   useEffect(() => {
-    const timer = setTimeout(() => setAsked(typed.trim()), PAUSE_MS);
+    const timer = setTimeout(() => setSearched(typed.trim()), PAUSE_MS);
     return () => clearTimeout(timer);
   }, [typed]);
-  const found = useQuery(titlesQuery(asked));
+  const query = useQuery(titlesQuery(searched));
   // Hide results of an earlier text: Enter would open a chat that does not match.
-  const titles = asked === typed.trim() ? (found.data ?? []) : [];
+  const titles = searched === typed.trim() ? (query.data ?? []) : [];
   const go =
     (to: "/" | "/settings" | "/settings/providers" | "/settings/usage" | "/settings/security") => () =>
       void navigate({ to });

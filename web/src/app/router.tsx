@@ -7,24 +7,30 @@ import { StoredChatsPage } from "@/routes/stored-chats-page";
 import { Shell } from "./shell";
 
 // Pages other than the chat are loaded when they are first opened.
-const FilesPage = lazy(() => import("@/routes/files-page").then((made) => ({ default: made.FilesPage })));
-const SearchPage = lazy(() => import("@/routes/search-page").then((made) => ({ default: made.SearchPage })));
-const SharedPage = lazy(() => import("@/routes/shared-page").then((made) => ({ default: made.SharedPage })));
-const AllChatsPage = lazy(() =>
-  import("@/routes/all-chats-page").then((made) => ({ default: made.AllChatsPage })),
+const FilesPage = lazy(() => import("@/routes/files-page").then((module) => ({ default: module.FilesPage })));
+const SearchPage = lazy(() =>
+  import("@/routes/search-page").then((module) => ({ default: module.SearchPage })),
 );
-const DraftPage = lazy(() => import("@/routes/draft-page").then((made) => ({ default: made.DraftPage })));
-const DraftsPage = lazy(() => import("@/routes/drafts-page").then((made) => ({ default: made.DraftsPage })));
+const SharedPage = lazy(() =>
+  import("@/routes/shared-page").then((module) => ({ default: module.SharedPage })),
+);
+const AllChatsPage = lazy(() =>
+  import("@/routes/all-chats-page").then((module) => ({ default: module.AllChatsPage })),
+);
+const DraftPage = lazy(() => import("@/routes/draft-page").then((module) => ({ default: module.DraftPage })));
+const DraftsPage = lazy(() =>
+  import("@/routes/drafts-page").then((module) => ({ default: module.DraftsPage })),
+);
 const settings = () => import("@/routes/settings-page");
-const GeneralPage = lazy(() => settings().then((made) => ({ default: made.GeneralPage })));
-const ProvidersPage = lazy(() => settings().then((made) => ({ default: made.ProvidersPage })));
-const ToolsPage = lazy(() => settings().then((made) => ({ default: made.ToolsPage })));
-const ToolSignInPage = lazy(() => settings().then((made) => ({ default: made.ToolSignInPage })));
-const ApprovalsPage = lazy(() => settings().then((made) => ({ default: made.ApprovalsPage })));
-const UsagePage = lazy(() => settings().then((made) => ({ default: made.UsagePage })));
-const SecurityPage = lazy(() => settings().then((made) => ({ default: made.SecurityPage })));
-const DataPage = lazy(() => settings().then((made) => ({ default: made.DataPage })));
-const PeoplePage = lazy(() => settings().then((made) => ({ default: made.PeoplePage })));
+const GeneralPage = lazy(() => settings().then((module) => ({ default: module.GeneralPage })));
+const ProvidersPage = lazy(() => settings().then((module) => ({ default: module.ProvidersPage })));
+const ToolsPage = lazy(() => settings().then((module) => ({ default: module.ToolsPage })));
+const ToolSignInPage = lazy(() => settings().then((module) => ({ default: module.ToolSignInPage })));
+const ApprovalsPage = lazy(() => settings().then((module) => ({ default: module.ApprovalsPage })));
+const UsagePage = lazy(() => settings().then((module) => ({ default: module.UsagePage })));
+const SecurityPage = lazy(() => settings().then((module) => ({ default: module.SecurityPage })));
+const DataPage = lazy(() => settings().then((module) => ({ default: module.DataPage })));
+const PeoplePage = lazy(() => settings().then((module) => ({ default: module.PeoplePage })));
 
 const topRoute = createRootRoute({ component: Outlet, notFoundComponent: NotFoundPage });
 /** All pages that need a sign-in. */

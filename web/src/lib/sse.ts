@@ -8,13 +8,13 @@ export class SseParser {
   #data: string[] = [];
 
   push(text: string): SseEvent[] {
-    const found: SseEvent[] = [];
+    const events: SseEvent[] = [];
     const lines = (this.#rest + text).split("\n");
     this.#rest = lines.pop() ?? "";
     for (const raw of lines) {
       const line = raw.endsWith("\r") ? raw.slice(0, -1) : raw;
       if (line === "") {
-        if (this.#data.length) found.push({ id: this.#id, event: this.#event, data: this.#data.join("\n") });
+        if (this.#data.length) events.push({ id: this.#id, event: this.#event, data: this.#data.join("\n") });
         this.#id = undefined;
         this.#event = "message";
         this.#data = [];
@@ -27,6 +27,6 @@ export class SseParser {
         else if (name === "data") this.#data.push(value);
       }
     }
-    return found;
+    return events;
   }
 }

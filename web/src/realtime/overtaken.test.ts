@@ -20,11 +20,11 @@ function change(chatId: string): ChangeEvent {
 /** A query on show whose answers come when they are given. */
 function shown(client: QueryClient, queryKey: string[]) {
   const waiting: ((answer: string) => void)[] = [];
-  let asked = 0;
+  let requests = 0;
   const observer = new QueryObserver(client, {
     queryKey,
     queryFn: () => {
-      asked += 1;
+      requests += 1;
       return new Promise<string>((answer) => waiting.push(answer));
     },
     staleTime: Number.POSITIVE_INFINITY,
@@ -32,7 +32,7 @@ function shown(client: QueryClient, queryKey: string[]) {
   });
   observer.subscribe(() => {});
   return {
-    asked: () => asked,
+    asked: () => requests,
     answer: async (words: string) => {
       waiting.shift()?.(words);
       await new Promise((done) => setTimeout(done, 0)); // answers are told in turns of their own

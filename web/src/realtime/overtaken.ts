@@ -32,6 +32,6 @@ export function refetchOvertaken(client: QueryClient): (change?: ChangeEvent) =>
 function isAbout(queryKey: readonly unknown[], change: ChangeEvent): boolean {
   const named = JSON.stringify(queryKey).match(ID);
   if (!named || !change.payload) return true;
-  const told = JSON.stringify(change);
-  return named.some((id) => told.includes(id));
+  const text = JSON.stringify(change);
+  return named.some((id) => text.includes(id));
 }

@@ -17,7 +17,7 @@ export function DraftPage({ draftId }: { draftId: string }) {
   const { data: draft } = useQuery({ ...draftQuery(draftId), enabled: false }); // the view loads it
   const canWrite = draft?.permissions.can_write ?? false;
   const [chosen, setChosen] = useState(chats.items[0]?.id); // a new chat of another user does not replace it
-  const chatId = chats.items.some((one) => one.id === chosen) ? chosen : chats.items[0]?.id;
+  const chatId = chats.items.some((item) => item.id === chosen) ? chosen : chats.items[0]?.id;
   const chat = useMemo(() => {
     const menu = (
       <DraftChats draftId={draftId} chats={chats.items} canWrite={canWrite} onChoose={setChosen} />

@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
 import { boundaries } from "./boundaries";
 
-const made = (id: string, kind: "truncation" | "compression" | "summarization") => ({
+const compaction = (id: string, kind: "truncation" | "compression" | "summarization") => ({
   id,
   boundary_message_id: `after-${id}`,
   optimization_type: kind,
 });
-const all = [made("1", "compression"), made("2", "summarization"), made("3", "truncation")];
+const all = [compaction("1", "compression"), compaction("2", "summarization"), compaction("3", "truncation")];
 
 test("what counts is shown where it ends, and nothing else", () => {
   expect([...boundaries(all, ["1", "2"])]).toEqual([

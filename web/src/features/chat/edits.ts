@@ -7,9 +7,9 @@ export function readableEdits(text: string): string {
   return text
     .replace(UNFINISHED, "…")
     .replace(BLOCK, (_, find: string, replacement: string) => {
-      const [gone, came] = [quoted(find), quoted(replacement)];
-      if (!came) return `\n- “${gone}” goes\n`;
-      return `\n- “${gone}” becomes “${came}”\n`;
+      const [removed, came] = [quoted(find), quoted(replacement)];
+      if (!came) return `\n- “${removed}” goes\n`;
+      return `\n- “${removed}” becomes “${came}”\n`;
     })
     .trim();
 }

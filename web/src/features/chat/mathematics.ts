@@ -16,10 +16,10 @@ function rehypeMathML() {
     visit(tree, "element", (node, index, parent) => {
       if (index === undefined || !parent || node.tagName !== "code" || !isFormula(node)) return;
       const isBlock = parent.type === "element" && parent.tagName === "pre";
-      const made = build(textOf(node), isBlock);
-      if (!made) return; // invalid formulas stay as source
-      if (isBlock) Object.assign(parent, { tagName: "div", properties: {}, children: [made] });
-      else parent.children[index] = made;
+      const tree = build(textOf(node), isBlock);
+      if (!tree) return; // invalid formulas stay as source
+      if (isBlock) Object.assign(parent, { tagName: "div", properties: {}, children: [tree] });
+      else parent.children[index] = tree;
     });
   };
 }
@@ -46,8 +46,8 @@ function build(formula: string, displayMode: boolean): Element | undefined {
 function find(built: Built): Built | undefined {
   if (built.type === "math") return built;
   for (const child of built.children ?? []) {
-    const found = find(child);
-    if (found) return found;
+    const formula = find(child);
+    if (formula) return formula;
   }
   return undefined;
 }

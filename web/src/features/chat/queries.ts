@@ -241,12 +241,12 @@ export async function showBranch(
   messageId?: string,
   parentId?: string,
 ): Promise<void> {
-  const asked = ++lastAsked;
+  const request = ++lastAsked;
   const queryKey = parentId ? ["thread", parentId] : ["messages", chatId];
   // A running request would bring the old branch.
   await client.cancelQueries({ queryKey });
   const page = await fetchMessages(chatId, { through: messageId, parent: parentId });
-  if (asked !== lastAsked) return;
+  if (request !== lastAsked) return;
   client.setQueryData<Pages<Message>>(queryKey, { pages: [page], pageParams: [undefined] });
   void client.invalidateQueries(contextQuery(chatId)); // another branch has another context
 }

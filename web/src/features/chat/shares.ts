@@ -9,5 +9,5 @@ export const sharedChatsQuery = queryOptions({
   staleTime: Number.POSITIVE_INFINITY,
 });
 
-export const tellPresence = (chatId: string, told: Schemas["PresenceTold"]) =>
-  api<void>("PUT", `/chats/${chatId}/presence`, { body: told });
+export const tellPresence = (chatId: string, presence: Schemas["PresenceTold"]) =>
+  api<void>("PUT", `/chats/${chatId}/presence`, { body: presence });

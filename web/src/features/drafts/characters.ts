@@ -14,7 +14,7 @@ export function toCharacters(text: string, units: number): number {
 /** Convert ascending positions in characters to UTF-16 units. */
 export function toUnits(text: string, characters: readonly number[]): number[] {
   if (!hasPairs(text)) return [...characters];
-  const found: number[] = [];
+  const positions: number[] = [];
   let units = 0;
   let counted = 0;
   for (const wanted of characters) {
@@ -22,7 +22,7 @@ export function toUnits(text: string, characters: readonly number[]): number[] {
       units += (text.codePointAt(units) ?? 0) > 0xffff ? 2 : 1;
       counted++;
     }
-    found.push(units);
+    positions.push(units);
   }
-  return found;
+  return positions;
 }

@@ -61,7 +61,7 @@ export class DraftEditor {
 
   constructor(options: Options) {
     const listen = EditorView.updateListener.of((update) => {
-      if (update.docChanged && !update.transactions.every((one) => one.annotation(remote)))
+      if (update.docChanged && !update.transactions.every((transaction) => transaction.annotation(remote)))
         options.onChange(update.state.doc.toString());
       if (update.selectionSet || update.docChanged) {
         const { from, to } = update.state.selection.main;

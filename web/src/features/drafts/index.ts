@@ -7,6 +7,6 @@ export { createDraft, draftChatsQuery, draftQuery, importDraft } from "./queries
 
 // The editor is most of this feature's code, so it is loaded with the first open draft.
 export const DraftView = lazy(() =>
-  import("./components/draft-view").then((made) => ({ default: made.DraftView })),
+  import("./components/draft-view").then((module) => ({ default: module.DraftView })),
 );
 export { draftChanges } from "./events";

@@ -16,15 +16,15 @@ export function liveEdits(
   if (!reply.trim()) return [];
   if (selection) return [{ ...selection, newText: reply.trimStart().replace(HALF_A_TAG, "") }];
   if (!text) return [{ start: 0, end: 0, newText: reply.trimStart() }];
-  const found: LiveEdit[] = [];
+  const edits: LiveEdit[] = [];
   let from = 0;
   for (const [, find = "", replacement = ""] of reply.matchAll(BLOCK)) {
-    const words = [find, find.trim()].find((one) => one && text.indexOf(one, from) >= 0);
+    const words = [find, find.trim()].find((candidate) => candidate && text.indexOf(candidate, from) >= 0);
     if (!words) continue;
     const start = text.indexOf(words, from);
     from = start + words.length;
     const newText = words === find ? replacement : replacement.trim();
-    found.push({ start, end: from, newText: newText.replace(HALF_A_TAG, "") });
+    edits.push({ start, end: from, newText: newText.replace(HALF_A_TAG, "") });
   }
-  return found;
+  return edits;
 }

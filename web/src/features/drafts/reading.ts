@@ -10,12 +10,12 @@ export const WORDS = /[\p{L}\p{N}]+(?:['’-][\p{L}\p{N}]+)*/gu;
 export function headingsOf(text: string): { level: number; words: string; at: number }[] {
   return [...text.matchAll(/^(#{1,6}) +(.+)$/gm)]
     .slice(0, 100)
-    .map((found) => ({ level: found[1]?.length ?? 1, words: found[2] ?? "", at: found.index }));
+    .map((match) => ({ level: match[1]?.length ?? 1, words: match[2] ?? "", at: match.index }));
 }
 
 /** Return each part of a version's text with its author and the version that added it. */
 export function authorsOf(text: string, { items, versions }: Schemas["Authorship"]): Authored[] {
-  const known = new Map(versions.map((one) => [one.version_number, one]));
+  const known = new Map(versions.map((version) => [version.version_number, version]));
   let counted = 0;
   const ends = toUnits(
     text,
@@ -38,13 +38,13 @@ export function authorsOf(text: string, { items, versions }: Schemas["Authorship
 
 /** Copy the text as HTML with headings, lists and links, and as Markdown for programs without HTML. */
 export async function copyRich(draftId: string, saver: Saver | undefined): Promise<void> {
-  const made = (async () => {
+  const blob = (async () => {
     await saver?.save();
     return getRichText(draftId);
   })();
   // A promise keeps the permission of the click until the server has answered.
   const as = (type: string, take: (rich: RichText) => string) =>
-    made.then((rich) => new Blob([take(rich)], { type }));
+    blob.then((rich) => new Blob([take(rich)], { type }));
   await navigator.clipboard.write([
     new ClipboardItem({
       "text/html": as("text/html", (rich) => rich.html),

@@ -22,15 +22,15 @@ function editorOf(first: string) {
 }
 
 function open(draft = makeDraft()) {
-  const told: Saving[] = [];
-  const saver = new Saver("d1", draft, (saving) => told.push(saving));
+  const states: Saving[] = [];
+  const saver = new Saver("d1", draft, (saving) => states.push(saving));
   const editor = editorOf(saver.first);
   saver.attach(editor);
   const type = (text: string) => {
     editor.text = text;
     saver.changed();
   };
-  return { saver, editor, type, told };
+  return { saver, editor, type, told: states };
 }
 
 const stored = (body: { content: string; base_version_number: number }, revision = 1) => ({
@@ -350,15 +350,15 @@ describe("leaving the page", () => {
       [VERSIONS]: ({ body }: { body: { content: string } }) =>
         makeVersion({ version_number: 2, content: body.content }),
     });
-    const { saver, type, told } = open();
+    const { saver, type, told: states } = open();
     type("last words");
-    const before = told.length;
+    const before = states.length;
     saver.close();
     saver.close();
     await vi.advanceTimersByTimeAsync(0);
     expect(server.calls.map((call) => `${call.method} ${call.path}`)).toEqual([WORKING_COPY, VERSIONS]);
     expect(server.calls[0]?.keepalive).toBe(true);
-    expect(told).toHaveLength(before); // the page is closed
+    expect(states).toHaveLength(before); // the page is closed
   });
 
   it("keeps the text in this browser when the server is away", async () => {

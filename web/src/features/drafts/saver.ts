@@ -54,10 +54,10 @@ export class Saver {
     this.#stored = working_copy?.content ?? current_version.content;
     this.#revision = working_copy?.revision ?? 0;
     this.#base = baseOf(draft);
-    const found = this.#readKept();
+    const local = this.#readKept();
     this.#mayWrite = draft.permissions.can_write;
-    this.unsent = this.#mayWrite ? undefined : found?.text;
-    const kept = this.#mayWrite ? found : undefined;
+    this.unsent = this.#mayWrite ? undefined : local?.text;
+    const kept = this.#mayWrite ? local : undefined;
     this.first = kept?.text ?? this.#stored;
     if (kept) {
       this.#base = { number: kept.base, content: undefined };
@@ -118,9 +118,9 @@ export class Saver {
         return this.#base.number;
       }
       try {
-        const made = await this.#saveVersion(text);
-        this.#take(text, made);
-        return made.version_number;
+        const saved = await this.#saveVersion(text);
+        this.#take(text, saved);
+        return saved.version_number;
       } catch (error) {
         this.#failed(error, text);
         throw error;
@@ -250,15 +250,15 @@ export class Saver {
   #failed(error: unknown, sent: string): void {
     this.#keep();
     if (error instanceof ApiError && error.code === "draft_version_conflict") {
-      const told = error.told as { merged: Merged; version_number: number; revision: number | null };
+      const conflict = error.details as { merged: Merged; version_number: number; revision: number | null };
       this.#say({
         state: "failed",
         problem: error.message,
         overlap: {
-          merged: told.merged,
+          merged: conflict.merged,
           sent,
-          versionNumber: told.version_number,
-          revision: told.revision ?? null,
+          versionNumber: conflict.version_number,
+          revision: conflict.revision ?? null,
         },
       });
       return;

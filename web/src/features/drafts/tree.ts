@@ -15,7 +15,7 @@ export function drawTree(newestFirst: VersionListed[]): Drawn[] {
     const coming = lanes.flatMap((parent, lane) => (parent === version.version_number ? [lane] : []));
     let lane = coming[0] ?? lanes.indexOf(undefined);
     if (lane < 0) lane = lanes.length;
-    for (const one of coming) lanes[one] = undefined;
+    for (const ending of coming) lanes[ending] = undefined;
     const passing = lanes.flatMap((parent, at) => (parent === undefined ? [] : [at]));
     lanes[lane] = version.parent_version_number ?? undefined;
     return { version, lane, passing, from: coming };

@@ -15,7 +15,7 @@ export function ModelsDialog({ verb, onChoose, onClose }: Props) {
   const { data: models = [] } = useQuery(modelsQuery);
   const [chosen, setChosen] = useState<string[]>([]);
   const toggle = (key: string, isOn: boolean) =>
-    setChosen((before) => (isOn ? [...before, key] : before.filter((one) => one !== key)));
+    setChosen((before) => (isOn ? [...before, key] : before.filter((model) => model !== key)));
   const wanted = models.filter((model) => chosen.includes(modelKey(model)));
   return (
     <Dialog title="Ask several models" isOpen onClose={onClose}>

@@ -61,15 +61,15 @@ export function titlesQuery(typed: string) {
     queryFn: async ({ signal }) => {
       const { items } = await api<Found>("GET", "/search", { query: { q: typed, limit: "40" }, signal });
       const titled = items.toSorted(
-        (one, other) => Number(one.message !== null) - Number(other.message !== null),
+        (item, other) => Number(item.message !== null) - Number(other.message !== null),
       );
-      const found = titled.map(
+      const hits = titled.map(
         ({ draft, chat }): Titled =>
           draft
             ? { id: draft.id, title: draft.title || "Untitled", is_archived: false, isDraft: true }
             : { ...chat, isDraft: false },
       );
-      return [...new Map(found.map((one) => [one.id, one])).values()];
+      return [...new Map(hits.map((hit) => [hit.id, hit])).values()];
     },
     enabled: typed.trim() !== "",
   });

@@ -6,16 +6,16 @@ const HIDDEN = /(?!\n|\t|\r\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code
 
 /** Split a text so that hidden characters are named, and users approve what they see. */
 export function pieces(text: string): Piece[] {
-  const found: Piece[] = [];
+  const parts: Piece[] = [];
   let at = 0;
   for (const match of text.matchAll(HIDDEN)) {
-    if (match.index > at) found.push({ text: text.slice(at, match.index), isHidden: false });
+    if (match.index > at) parts.push({ text: text.slice(at, match.index), isHidden: false });
     const code = match[0].codePointAt(0) ?? 0;
-    found.push({ text: `U+${code.toString(16).toUpperCase().padStart(4, "0")}`, isHidden: true });
+    parts.push({ text: `U+${code.toString(16).toUpperCase().padStart(4, "0")}`, isHidden: true });
     at = match.index + match[0].length;
   }
-  if (at < text.length) found.push({ text: text.slice(at), isHidden: false });
-  return found;
+  if (at < text.length) parts.push({ text: text.slice(at), isHidden: false });
+  return parts;
 }
 
 /** Return the same as one string, where only text is possible. */
@@ -59,13 +59,13 @@ export function asText(value: unknown): string {
   const exact = new Map<string, string>();
   const text = JSON.stringify(
     value,
-    (_, one: unknown) => {
-      if (!(one instanceof ExactNumber)) return one;
+    (_, part: unknown) => {
+      if (!(part instanceof ExactNumber)) return part;
       const mark = `\u0000${exact.size}`;
-      exact.set(JSON.stringify(mark), one.digits);
+      exact.set(JSON.stringify(mark), part.digits);
       return mark;
     },
     2,
   );
-  return [...exact].reduce((found, [mark, digits]) => found.replace(mark, digits), text);
+  return [...exact].reduce((result, [mark, digits]) => result.replace(mark, digits), text);
 }

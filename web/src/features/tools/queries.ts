@@ -152,7 +152,7 @@ export function placeCall(client: QueryClient, call: ToolCall): void {
   const { queryKey } = callsQuery(call.message_id);
   client.setQueryData<ToolCall[]>(queryKey, (calls) => {
     if (!calls) return calls;
-    const at = calls.findIndex((one) => one.id === call.id);
+    const at = calls.findIndex((item) => item.id === call.id);
     if (at < 0) return [...calls, call];
     const known = calls[at];
     return known && known.updated_at > call.updated_at ? calls : calls.with(at, call);
@@ -166,6 +166,6 @@ export function placeCall(client: QueryClient, call: ToolCall): void {
   else
     client.setQueryData<PendingCall[]>(
       pendingQuery.queryKey,
-      waiting?.filter((one) => one.id !== call.id),
+      waiting?.filter((item) => item.id !== call.id),
     );
 }

@@ -244,7 +244,7 @@ function TokenForm({ onDone }: { onDone: () => void }) {
               className="size-5 accent-(--accent)"
               checked={scopes.includes(scope)}
               onChange={(event) =>
-                setScopes(event.target.checked ? [...scopes, scope] : scopes.filter((one) => one !== scope))
+                setScopes(event.target.checked ? [...scopes, scope] : scopes.filter((item) => item !== scope))
               }
             />
             {words}

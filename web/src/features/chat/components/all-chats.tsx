@@ -28,8 +28,8 @@ export function AllChats({ shown }: { shown: Exclude<Shown, "pinned"> }) {
   const client = useQueryClient();
   const { say, offerUndo } = useToast();
   const { data: tags = [] } = useQuery(tagsQuery);
-  const found = useInfiniteQuery(chatsQuery(shown));
-  const chats = found.data?.pages.flatMap((page) => page.items) ?? [];
+  const query = useInfiniteQuery(chatsQuery(shown));
+  const chats = query.data?.pages.flatMap((page) => page.items) ?? [];
   const [chosenIds, setChosen] = useState<ReadonlySet<string>>(new Set());
   const [done, setDone] = useState<number>();
   const chosen = chats.filter((chat) => chosenIds.has(chat.id));
@@ -78,8 +78,8 @@ export function AllChats({ shown }: { shown: Exclude<Shown, "pinned"> }) {
       place({ ...chat, deleted_at: new Date().toISOString() });
     });
 
-  if (found.error) return <Failed words={wordsFor(found.error)} onRetry={() => void found.refetch()} />;
-  if (found.isPending) return <Lines widths={["w-full", "w-5/6", "w-full", "w-2/3"]} />;
+  if (query.error) return <Failed words={wordsFor(query.error)} onRetry={() => void query.refetch()} />;
+  if (query.isPending) return <Lines widths={["w-full", "w-5/6", "w-full", "w-2/3"]} />;
   if (chats.length === 0)
     return (
       <Empty level={2} title={shown === "trash" ? "The trash is empty" : "No chats"}>
@@ -161,11 +161,11 @@ export function AllChats({ shown }: { shown: Exclude<Shown, "pinned"> }) {
           </li>
         ))}
       </ul>
-      {found.hasNextPage && (
+      {query.hasNextPage && (
         <Button
           className="self-center"
-          disabled={found.isFetchingNextPage}
-          onClick={() => void found.fetchNextPage()}
+          disabled={query.isFetchingNextPage}
+          onClick={() => void query.fetchNextPage()}
         >
           Show more
         </Button>

@@ -46,7 +46,7 @@ const NOTHING: Record<Shown | "tagged", string> = {
 
 /** Chats grouped by the day of their last message. Scrolling loads more. */
 export function ChatList({ shown, onOpen }: { shown: Shown; onOpen?: () => void }) {
-  return <Chats found={useInfiniteQuery(chatsQuery(shown))} shown={shown} onOpen={onOpen} />;
+  return <Chats query={useInfiniteQuery(chatsQuery(shown))} shown={shown} onOpen={onOpen} />;
 }
 
 /** The list of the side bar: pinned chats first, or only chats with a tag. */
@@ -71,13 +71,13 @@ export function OwnChats({ onOpen }: { onOpen?: () => void }) {
 }
 
 function TaggedChats({ tagId, onOpen }: { tagId: string; onOpen?: () => void }) {
-  return <Chats found={useInfiniteQuery(taggedQuery(tagId))} shown="tagged" onOpen={onOpen} />;
+  return <Chats query={useInfiniteQuery(taggedQuery(tagId))} shown="tagged" onOpen={onOpen} />;
 }
 
-type Found = ReturnType<typeof useInfiniteQuery<Page<Chat>, Error, { pages: Page<Chat>[] }>>;
+type ListQuery = ReturnType<typeof useInfiniteQuery<Page<Chat>, Error, { pages: Page<Chat>[] }>>;
 
-function Chats({ found, shown, onOpen }: { found: Found; shown: Shown | "tagged"; onOpen?: () => void }) {
-  const { data, error, isPending, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } = found;
+function Chats({ query, shown, onOpen }: { query: ListQuery; shown: Shown | "tagged"; onOpen?: () => void }) {
+  const { data, error, isPending, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } = query;
   const end = useRef<HTMLDivElement>(null);
   useEffect(() => {
     if (!end.current || !hasNextPage || isFetchingNextPage) return;

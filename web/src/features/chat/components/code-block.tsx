@@ -69,19 +69,19 @@ export const CodeBlock = memo(function CodeBlock({
 });
 
 function useHighlighted(code: string, language: string | undefined): Root | undefined {
-  const [made, setMade] = useState<{ code: string; tree: Root | undefined }>();
+  const [highlighted, setHighlighted] = useState<{ code: string; tree: Root | undefined }>();
   useEffect(() => {
     if (!language) return;
     let isWanted = true;
     void import("../highlight")
       .then(({ highlight }) => highlight(code, language))
-      .then((tree) => isWanted && setMade({ code, tree }));
+      .then((tree) => isWanted && setHighlighted({ code, tree }));
     return () => {
       isWanted = false;
     };
   }, [code, language]);
   // While more code arrives, old highlighting would belong to another text.
-  return made?.code === code ? made.tree : undefined;
+  return highlighted?.code === code ? highlighted.tree : undefined;
 }
 
 function download(code: string, language: string | undefined): void {

@@ -54,7 +54,10 @@ function Version({ label, id, ids, onChoose, onShow }: VersionProps) {
         <Choice
           label={label}
           value={id}
-          options={ids.map((one, index) => ({ value: one, label: `Version ${index + 1} of ${ids.length}` }))}
+          options={ids.map((item, index) => ({
+            value: item,
+            label: `Version ${index + 1} of ${ids.length}`,
+          }))}
           onChoose={onChoose}
         />
         <span className="truncate text-sm text-text-muted">{data?.model_name}</span>

@@ -67,12 +67,12 @@ type Options = {
 
 function open({
   context,
-  made = [],
+  made: compactions = [],
   forecast = { requests: 0 },
   canWrite = true,
   routes = {},
 }: Options = {}) {
-  let stored = made;
+  let stored = compactions;
   const server = fakeServer({
     "GET /chats/c1": makeChat(),
     "GET /chats/c1/context": makeContext(context),
@@ -83,15 +83,15 @@ function open({
       return stored[0];
     },
     "PATCH /chats/c1/context-optimizations/o1": ({ body }: Call) => {
-      stored = stored.map((one) => ({ ...one, ...(body as Partial<Made>), is_edited: true }));
+      stored = stored.map((item) => ({ ...item, ...(body as Partial<Made>), is_edited: true }));
       return stored[0];
     },
     "DELETE /chats/c1/context-optimizations/o1": () => {
-      stored = stored.map((one) => ({ ...one, reverted_at: one.created_at }));
+      stored = stored.map((item) => ({ ...item, reverted_at: item.created_at }));
       return null;
     },
     "DELETE /chats/c1/context-optimizations": () => {
-      stored = stored.map((one) => ({ ...one, reverted_at: one.created_at }));
+      stored = stored.map((item) => ({ ...item, reverted_at: item.created_at }));
       return null;
     },
     "PATCH /messages/m1": ({ body }: Call) => makeMessage({ id: "m1", ...(body as object) }),
@@ -151,7 +151,7 @@ describe("what the model is sent", () => {
     expect(
       within(list)
         .getAllByRole("listitem")
-        .map((one) => one.textContent),
+        .map((item) => item.textContent),
     ).toEqual([
       "Person Message m3Pinned: it always goes · 100 tokens",
       "Person Message m2Goes with less of what tools gave · 40 of 100 tokens",

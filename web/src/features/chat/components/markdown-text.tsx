@@ -117,9 +117,9 @@ function useMathematics(isNeeded: boolean): Mathematics | undefined {
   const [, setLoaded] = useState(loaded);
   useEffect(() => {
     if (!isNeeded || loaded) return;
-    void import("../mathematics").then((made) => {
-      loaded = made;
-      setLoaded(made);
+    void import("../mathematics").then((module) => {
+      loaded = module;
+      setLoaded(module);
     });
   }, [isNeeded]);
   return isNeeded ? loaded : undefined;

@@ -1,6 +1,8 @@
 import { lazy, Suspense } from "react";
 
-const MarkdownText = lazy(() => import("./markdown-text").then((made) => ({ default: made.MarkdownText })));
+const MarkdownText = lazy(() =>
+  import("./markdown-text").then((module) => ({ default: module.MarkdownText })),
+);
 
 /** A Markdown text outside a chat. */
 export function Markdown({ text }: { text: string }) {

@@ -43,12 +43,12 @@ export function MessageList({
 }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const [isAtEnd, setAtEnd] = useState(true);
-  const { data: made } = useQuery(optimizationsQuery(chatId));
-  const isShorter = made?.some((one) => !one.reverted_at) ?? false;
+  const { data: compactions } = useQuery(optimizationsQuery(chatId));
+  const isShorter = compactions?.some((item) => !item.reverted_at) ?? false;
   const { data: context } = useQuery({ ...contextQuery(chatId), enabled: isShorter });
   const ends = useMemo(
-    () => boundaries(made ?? [], isShorter ? (context?.applied ?? []) : []),
-    [made, isShorter, context],
+    () => boundaries(compactions ?? [], isShorter ? (context?.applied ?? []) : []),
+    [compactions, isShorter, context],
   );
   const virtualizer = useVirtualizer({
     count: messages.length + pending.length,
@@ -148,7 +148,7 @@ export function MessageList({
       </section>
       <SelectedWords
         onDraft={(messageId, words) => {
-          const message = messages.find((one) => one.id === messageId);
+          const message = messages.find((item) => item.id === messageId);
           if (message) row.actions.toDraft(message, words);
         }}
       />

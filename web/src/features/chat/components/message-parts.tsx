@@ -9,7 +9,9 @@ import { CodeBlock } from "./code-block";
 import { OwnFile, OwnPicture } from "./file-part";
 
 // Markdown is half of the code, so it is loaded with the first reply. Until then the plain text is shown.
-const MarkdownText = lazy(() => import("./markdown-text").then((made) => ({ default: made.MarkdownText })));
+const MarkdownText = lazy(() =>
+  import("./markdown-text").then((module) => ({ default: module.MarkdownText })),
+);
 
 type Part = Schemas["MessageRead"]["parts"][number] | LivePart;
 

@@ -21,27 +21,27 @@ export function NewChat({ onMade, menuButton, notice, modelChoice }: Props) {
   const [model, setModel] = useState<Model>();
   const [problem, setProblem] = useState<string>();
   // A retry uses the chat of the first attempt, so that no empty chat remains.
-  const made = useRef<{ chatId: string; content: string; key: string }>(undefined);
+  const created = useRef<{ chatId: string; content: string; key: string }>(undefined);
   const send = async (content: string, attachmentIds: string[] = []) => {
     setProblem(undefined);
     try {
-      if (made.current?.content !== content) {
+      if (created.current?.content !== content) {
         const chat = await createChat(model ?? {}, crypto.randomUUID());
         placeChat(client, chat);
         client.setQueryData(["messages", chat.id], {
           pages: [{ items: [], next_cursor: null }],
           pageParams: [undefined],
         });
-        made.current = { chatId: chat.id, content, key: crypto.randomUUID() };
+        created.current = { chatId: chat.id, content, key: crypto.randomUUID() };
       }
       placeSent(
         client,
-        await sendMessage(made.current.chatId, content, made.current.key, {
+        await sendMessage(created.current.chatId, content, created.current.key, {
           attachment_ids: attachmentIds.length ? attachmentIds : undefined,
         }),
       );
       keepText("new", "");
-      onMade(made.current.chatId);
+      onMade(created.current.chatId);
     } catch (error) {
       setProblem(wordsFor(error));
       throw error;

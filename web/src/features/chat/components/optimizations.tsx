@@ -61,7 +61,7 @@ export function Optimizations({
   const client = useQueryClient();
   const { say } = useToast();
   const { data: chat } = useQuery(chatQuery(chatId));
-  const { data: made, error } = useQuery(optimizationsQuery(chatId));
+  const { data: compactions, error } = useQuery(optimizationsQuery(chatId));
   const [busy, setBusy] = useState<Kind>();
   const refresh = async () => {
     await client.invalidateQueries(optimizationsQuery(chatId));
@@ -93,10 +93,10 @@ export function Optimizations({
       say(wordsFor(problem));
     }
   };
-  const active = made?.filter((one) => !one.reverted_at) ?? [];
-  const here = active.filter((one) => applied.includes(one.id));
+  const active = compactions?.filter((item) => !item.reverted_at) ?? [];
+  const here = active.filter((item) => applied.includes(item.id));
   const elsewhere = active.length - here.length;
-  const undone = (made?.length ?? 0) - active.length;
+  const undone = (compactions?.length ?? 0) - active.length;
   return (
     <section aria-label="Compaction" className="flex flex-col gap-3 border-hairline border-b py-4">
       {canWrite && chat && !chat.owner && (
@@ -133,13 +133,13 @@ export function Optimizations({
       )}
       {error ? (
         <p className="text-danger">{wordsFor(error)}</p>
-      ) : !made ? (
+      ) : !compactions ? (
         <Lines widths={["w-2/3"]} />
       ) : (
         here.length > 0 && (
           <ul aria-label="What was made shorter, the newest first" className="flex flex-col gap-3">
-            {here.map((one) => (
-              <Made key={one.id} made={one} canWrite={canWrite} onChanged={refresh} />
+            {here.map((item) => (
+              <Made key={item.id} compaction={item} canWrite={canWrite} onChanged={refresh} />
             ))}
           </ul>
         )
@@ -169,20 +169,20 @@ function SummaryCost({ chatId }: { chatId: string }) {
   const { data } = useQuery(summaryForecastQuery(chatId));
   if (!data?.requests) return null;
   const cost = data.cost === null ? "its cost is unknown" : `at most ${dollars(data.cost)}`;
-  const asked = data.requests === 1 ? data.model_name : `${data.model_name} ${data.requests} times`;
+  const models = data.requests === 1 ? data.model_name : `${data.model_name} ${data.requests} times`;
   return (
     <p className="basis-full text-sm text-text-muted">
-      A summary asks {asked} and sends about {wholeNumber(data.input_tokens)} tokens: {cost}.
+      A summary asks {models} and sends about {wholeNumber(data.input_tokens)} tokens: {cost}.
     </p>
   );
 }
 
 function Made({
-  made,
+  compaction,
   canWrite,
   onChanged,
 }: {
-  made: Optimization;
+  compaction: Optimization;
   canWrite: boolean;
   onChanged: () => Promise<void>;
 }) {
@@ -191,7 +191,7 @@ function Made({
   const [problem, setProblem] = useState<string>();
   const undo = async () => {
     try {
-      await undoOptimization(made.chat_id, made.id);
+      await undoOptimization(compaction.chat_id, compaction.id);
       say("It is undone. What fits is sent again.");
       await onChanged();
     } catch (error) {
@@ -200,7 +200,7 @@ function Made({
   };
   const save = async () => {
     try {
-      await editSummary(made.chat_id, made.id, words ?? "");
+      await editSummary(compaction.chat_id, compaction.id, words ?? "");
       setWords(undefined);
       setProblem(undefined);
       await onChanged();
@@ -210,25 +210,25 @@ function Made({
   };
   return (
     <li className="rounded-card border border-hairline px-3 py-2">
-      <p className="font-medium">{WHAT[made.optimization_type]}</p>
+      <p className="font-medium">{WHAT[compaction.optimization_type]}</p>
       <p className="text-sm text-text-muted tabular-nums">
-        {wholeNumber(made.tokens_before)} tokens became {wholeNumber(made.tokens_after)}, as{" "}
-        {REASON[made.trigger_reason]} · {relativeTime(made.created_at)}
-        {costWords(made)}
+        {wholeNumber(compaction.tokens_before)} tokens became {wholeNumber(compaction.tokens_after)}, as{" "}
+        {REASON[compaction.trigger_reason]} · {relativeTime(compaction.created_at)}
+        {costWords(compaction)}
       </p>
-      {made.note && <p className="text-sm text-warning">{made.note}</p>}
-      {made.is_superseded && (
+      {compaction.note && <p className="text-sm text-warning">{compaction.note}</p>}
+      {compaction.is_superseded && (
         <p className="text-sm text-warning">
           A message that it tells of has changed. It is not sent any more, and made anew when it is needed.
         </p>
       )}
-      {made.summary !== null &&
+      {compaction.summary !== null &&
         (words === undefined ? (
           <details className="pt-1">
             <summary className="min-h-9 cursor-default py-1 text-sm">
-              The summary{made.is_edited && ", as a person changed it"}
+              The summary{compaction.is_edited && ", as a person changed it"}
             </summary>
-            <p className="max-h-72 overflow-y-auto whitespace-pre-wrap break-words">{made.summary}</p>
+            <p className="max-h-72 overflow-y-auto whitespace-pre-wrap break-words">{compaction.summary}</p>
           </details>
         ) : (
           <div className="pt-2">
@@ -247,8 +247,8 @@ function Made({
           {words === undefined ? (
             <>
               <Button onClick={() => void undo()}>Undo</Button>
-              {made.summary !== null && (
-                <Button look="plain" onClick={() => setWords(made.summary ?? "")}>
+              {compaction.summary !== null && (
+                <Button look="plain" onClick={() => setWords(compaction.summary ?? "")}>
                   Change the words
                 </Button>
               )}
@@ -270,9 +270,9 @@ function Made({
 }
 
 /** Return the cost of a summary and after how many replies it pays off. */
-export function costWords(made: Pick<Optimization, "cost" | "saved_cost">): string {
-  const cost = Number(made.cost ?? 0);
-  const saved = Number(made.saved_cost ?? 0);
+export function costWords(compaction: Pick<Optimization, "cost" | "saved_cost">): string {
+  const cost = Number(compaction.cost ?? 0);
+  const saved = Number(compaction.saved_cost ?? 0);
   if (cost <= 0) return saved > 0 ? ` · saves ${dollars(saved)} with each reply` : "";
   if (saved <= 0) return ` · cost ${dollars(cost)}`;
   const replies = Math.ceil(cost / saved);

@@ -39,7 +39,7 @@ export function SharedChat({ token }: { token: string }) {
   const [isChatShown, setChatShown] = useState(false); // of a draft
   const draft = chat.data?.draft;
   const messages = useMemo(
-    () => page.data?.pages.flatMap((one) => one.items).toReversed() ?? [],
+    () => page.data?.pages.flatMap((item) => item.items).toReversed() ?? [],
     [page.data],
   );
 

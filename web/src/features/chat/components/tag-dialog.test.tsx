@@ -25,7 +25,7 @@ function open(stored = [tag("t1", "Work"), tag("t2", "Home", "green")], own = ["
       return created;
     },
     "POST /tags/t1/merge": () => {
-      tags = tags.filter((one) => one.id !== "t1");
+      tags = tags.filter((item) => item.id !== "t1");
       return tags[0];
     },
   };
@@ -33,15 +33,15 @@ function open(stored = [tag("t1", "Work"), tag("t2", "Home", "green")], own = ["
     routes[`PUT /chats/c1/tags/${id}`] = set(id, true);
     routes[`DELETE /chats/c1/tags/${id}`] = set(id, false);
     routes[`PATCH /tags/${id}`] = ({ body }: Call) => {
-      tags = tags.map((one) => (one.id === id ? { ...one, ...(body as Tag) } : one));
-      return tags.find((one) => one.id === id);
+      tags = tags.map((item) => (item.id === id ? { ...item, ...(body as Tag) } : item));
+      return tags.find((item) => item.id === id);
     };
     routes[`DELETE /tags/${id}`] = () => {
-      tags = tags.filter((one) => one.id !== id);
+      tags = tags.filter((item) => item.id !== id);
       return null;
     };
     routes[`POST /tags/${id}/restore`] = () => {
-      tags = [...tags, ...stored.filter((one) => one.id === id)];
+      tags = [...tags, ...stored.filter((item) => item.id === id)];
       return tags.at(-1);
     };
   }

@@ -187,19 +187,19 @@ function NameAndColour({ label, verb, tag, onDone }: NameProps) {
       />
       <fieldset className="flex items-center gap-1">
         <legend className="sr-only">Colour</legend>
-        {COLOURS.map((one) => (
+        {COLOURS.map((item) => (
           <button
-            key={one}
+            key={item}
             type="button"
-            aria-label={one}
-            aria-pressed={one === colour}
-            onClick={() => setColour(one)}
+            aria-label={item}
+            aria-pressed={item === colour}
+            onClick={() => setColour(item)}
             className={cx(
               "flex size-8 items-center justify-center rounded-full border-2 pointer-coarse:size-10",
-              one === colour ? "border-accent" : "border-transparent",
+              item === colour ? "border-accent" : "border-transparent",
             )}
           >
-            <Dot colour={one} isLarge />
+            <Dot colour={item} isLarge />
           </button>
         ))}
       </fieldset>

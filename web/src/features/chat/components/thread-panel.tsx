@@ -40,8 +40,11 @@ export function ThreadPanel({
     threadQuery(chatId, parentId),
   );
   const messages = useMemo(() => data?.pages.flatMap((page) => page.items).toReversed() ?? [], [data]);
-  const made = useChatActions(chatId, openChat, parentId);
-  const actions = useMemo(() => ({ ...made, ...dialogs, openThread }), [made, dialogs, openThread]);
+  const chatActions = useChatActions(chatId, openChat, parentId);
+  const actions = useMemo(
+    () => ({ ...chatActions, ...dialogs, openThread }),
+    [chatActions, dialogs, openThread],
+  );
   const { pending, problem, send } = useSending(chatId, parentId);
   const [editingId, setEditingId] = useState<string>();
   const end = useRef<HTMLDivElement>(null);
@@ -50,7 +53,9 @@ export function ThreadPanel({
   useEffect(() => {
     end.current?.scrollIntoView({ block: "end" });
   }, [count]);
-  const writing = messages.findLast((one) => one.status === "sending" || one.status === "streaming");
+  const writing = messages.findLast(
+    (message) => message.status === "sending" || message.status === "streaming",
+  );
   return (
     <>
       <header className="flex min-h-14 items-center gap-2 border-hairline border-b px-3">

@@ -67,20 +67,21 @@ export function useAttached(place: string) {
           stop: new AbortController(),
         };
         const change = (fields: Partial<Upload>) =>
-          setUploads((all) => all.map((one) => (one.key === upload.key ? { ...one, ...fields } : one)));
+          setUploads((all) => all.map((item) => (item.key === upload.key ? { ...item, ...fields } : item)));
         setUploads((all) => [...all, upload]);
         sendFile("/attachments", file, {
           onProgress: (share) => change({ share }),
           signal: upload.stop.signal,
         })
-          .then((made) => {
+          .then((module) => {
             // An event may already have brought a newer state than this answer.
-            client.setQueryData<Attachment>(["attachment", made.id], (known) => known ?? made);
-            setUploads((all) => all.filter((one) => one.key !== upload.key));
-            store((before) => [...before, made.id]);
+            client.setQueryData<Attachment>(["attachment", module.id], (known) => known ?? module);
+            setUploads((all) => all.filter((item) => item.key !== upload.key));
+            store((before) => [...before, module.id]);
           })
           .catch((error) => {
-            if (upload.stop.signal.aborted) setUploads((all) => all.filter((one) => one.key !== upload.key));
+            if (upload.stop.signal.aborted)
+              setUploads((all) => all.filter((item) => item.key !== upload.key));
             else change({ problem: wordsFor(error) });
           });
       }
@@ -91,8 +92,8 @@ export function useAttached(place: string) {
     (key: string) => {
       setProblem(undefined);
       setUploads((all) => {
-        all.find((one) => one.key === key)?.stop.abort();
-        return all.filter((one) => one.key !== key);
+        all.find((item) => item.key === key)?.stop.abort();
+        return all.filter((item) => item.key !== key);
       });
       store((before) => before.filter((id) => id !== key));
     },
@@ -105,24 +106,24 @@ export function useAttached(place: string) {
     return { ids: taken, putBack: () => store((since) => [...taken, ...since]) };
   }, [ids, store]);
 
-  const found = useQueries({ queries: ids.map((id) => attachmentQuery(id)) });
+  const attachments = useQueries({ queries: ids.map((id) => attachmentQuery(id)) });
   const items = useMemo<Attached[]>(
     () => [
       ...ids.map((id, index): Attached => {
-        const one = found[index];
-        const attachment = one?.data;
+        const query = attachments[index];
+        const attachment = query?.data;
         return {
           key: id,
           name: attachment?.file_name ?? "File",
           size: attachment?.file_size ?? 0,
           share: 1,
           attachment,
-          problem: one?.error
+          problem: query?.error
             ? "It is not there any more."
             : attachment?.status === "error"
               ? `Kept, but models cannot read it. ${attachment.metadata.problem ?? ""}`
               : undefined,
-          state: one?.error
+          state: query?.error
             ? "failed"
             : !attachment || attachment.status === "processing"
               ? "reading"
@@ -140,7 +141,7 @@ export function useAttached(place: string) {
         }),
       ),
     ],
-    [ids, found, uploads],
+    [ids, attachments, uploads],
   );
   return { items, add, remove, take, problem };
 }

@@ -30,8 +30,8 @@ export function usePresence(chatId: string, meId: string | undefined, isShared: 
       if (user.id === meId) return;
       setOthers((before) => {
         // A new participant does not know about us yet.
-        if (!is_leaving && !before.some((one) => one.id === user.id)) tell();
-        const rest = before.filter((one) => one.id !== user.id);
+        if (!is_leaving && !before.some((item) => item.id === user.id)) tell();
+        const rest = before.filter((item) => item.id !== user.id);
         return is_leaving ? rest : [...rest, { ...user, isTyping: is_typing, heardAt: Date.now() }];
       });
     });
@@ -40,11 +40,11 @@ export function usePresence(chatId: string, meId: string | undefined, isShared: 
       if (!document.hidden && Date.now() - toldAt.current >= AGAIN_MS) tell();
       setOthers((before) => {
         const now = Date.now();
-        const still = before.filter((one) => now - one.heardAt < GONE_MS);
+        const still = before.filter((item) => now - item.heardAt < GONE_MS);
         return still.length === before.length &&
-          !still.some((one) => one.isTyping && now - one.heardAt > TYPING_MS)
+          !still.some((item) => item.isTyping && now - item.heardAt > TYPING_MS)
           ? before
-          : still.map((one) => ({ ...one, isTyping: one.isTyping && now - one.heardAt <= TYPING_MS }));
+          : still.map((item) => ({ ...item, isTyping: item.isTyping && now - item.heardAt <= TYPING_MS }));
       });
     }, 1000);
     const onHide = () => tell(document.hidden);

@@ -111,12 +111,12 @@ export function AskBar(props: Props) {
               <Wand size={18} strokeWidth={1.5} aria-hidden />
             </IconButton>
           }
-          entries={QUICK.filter((one) => text || one.isAtCursor).map((one) => ({
-            label: one.label,
+          entries={QUICK.filter((item) => text || item.isAtCursor).map((item) => ({
+            label: item.label,
             onChoose: () =>
               void ask(
-                one.words,
-                chosen ?? (one.isAtCursor ? { start: selection.end, end: selection.end } : undefined),
+                item.words,
+                chosen ?? (item.isAtCursor ? { start: selection.end, end: selection.end } : undefined),
               ),
           }))}
         />

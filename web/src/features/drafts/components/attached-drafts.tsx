@@ -77,7 +77,7 @@ function ChooseDraft({ chatId, onClose }: { chatId: string; onClose: () => void 
   const [typed, setTyped] = useState("");
   const [problem, setProblem] = useState<string>();
   const known = new Set(attached.map((draft) => draft.id));
-  const found = [...(own.data?.pages.flatMap((page) => page.items) ?? []), ...shared].filter(
+  const drafts = [...(own.data?.pages.flatMap((page) => page.items) ?? []), ...shared].filter(
     (draft) =>
       !known.has(draft.id) && (draft.title || "Untitled").toLowerCase().includes(typed.trim().toLowerCase()),
   );
@@ -111,13 +111,13 @@ function ChooseDraft({ chatId, onClose }: { chatId: string; onClose: () => void 
         <Failed words={wordsFor(own.error)} onRetry={() => void own.refetch()} />
       ) : own.isPending ? (
         <Lines widths={["w-full", "w-2/3"]} />
-      ) : found.length === 0 ? (
+      ) : drafts.length === 0 ? (
         <p className="py-4 text-center text-text-muted">
           {typed.trim() ? "No draft has this title." : "There is no draft to attach."}
         </p>
       ) : (
         <ul aria-label="Drafts to attach" className="flex max-h-80 flex-col overflow-y-auto">
-          {found.map((draft) => (
+          {drafts.map((draft) => (
             <li key={draft.id}>
               <button
                 type="button"

@@ -17,16 +17,16 @@ type Props = {
 };
 
 /** Compare two versions by words, inline or next to each other. */
-export function CompareVersions({ draftId, newest, onClose, ...given }: Props) {
-  const [number, setNumber] = useState(given.number);
-  const [against, setAgainst] = useState(given.against);
+export function CompareVersions({ draftId, newest, onClose, ...initial }: Props) {
+  const [number, setNumber] = useState(initial.number);
+  const [against, setAgainst] = useState(initial.against);
   const isWide = useMedia("(min-width: 64rem)");
   const [isApart, setApart] = useState(isWide);
   const { data, error, refetch } = useQuery(diffQuery(draftId, number, against));
   // The newest hundred. Older ones are opened from the panel.
   const options = Array.from({ length: Math.min(newest, 100) }, (_, at) => newest - at)
-    .concat([number, against].filter((one) => one <= newest - 100))
-    .map((one) => ({ value: String(one), label: `Version ${one}` }));
+    .concat([number, against].filter((version) => version <= newest - 100))
+    .map((version) => ({ value: String(version), label: `Version ${version}` }));
   return (
     <Dialog title="Compare versions" isOpen onClose={onClose} isWide>
       <div className="flex flex-wrap items-center gap-2 pb-3">
@@ -55,8 +55,11 @@ export function CompareVersions({ draftId, newest, onClose, ...given }: Props) {
         <p className="text-text-muted">These two are the same.</p>
       ) : isApart ? (
         <div className="grid grid-cols-2 gap-6">
-          <Text label={`Version ${against}`} pieces={data.pieces.filter((one) => one.kind !== "added")} />
-          <Text label={`Version ${number}`} pieces={data.pieces.filter((one) => one.kind !== "removed")} />
+          <Text label={`Version ${against}`} pieces={data.pieces.filter((piece) => piece.kind !== "added")} />
+          <Text
+            label={`Version ${number}`}
+            pieces={data.pieces.filter((piece) => piece.kind !== "removed")}
+          />
         </div>
       ) : (
         <Text label="Both in one text" pieces={data.pieces} />

@@ -29,10 +29,10 @@ export function SharedDrafts() {
 
 /** All drafts, most recently changed first. */
 export function DraftList({ isTrash = false }: { isTrash?: boolean }) {
-  const found = useInfiniteQuery(draftsQuery(isTrash));
-  const drafts = found.data?.pages.flatMap((page) => page.items) ?? [];
-  if (found.error) return <Failed words={wordsFor(found.error)} onRetry={() => void found.refetch()} />;
-  if (found.isPending) return <Lines widths={["w-2/3", "w-full", "w-1/2"]} />;
+  const query = useInfiniteQuery(draftsQuery(isTrash));
+  const drafts = query.data?.pages.flatMap((page) => page.items) ?? [];
+  if (query.error) return <Failed words={wordsFor(query.error)} onRetry={() => void query.refetch()} />;
+  if (query.isPending) return <Lines widths={["w-2/3", "w-full", "w-1/2"]} />;
   if (drafts.length === 0)
     return (
       <p className="py-6 text-center text-text-muted">
@@ -48,8 +48,8 @@ export function DraftList({ isTrash = false }: { isTrash?: boolean }) {
           <Row key={draft.id} draft={draft} isTrash={isTrash} />
         ))}
       </ul>
-      {found.hasNextPage && (
-        <Button disabled={found.isFetchingNextPage} onClick={() => void found.fetchNextPage()}>
+      {query.hasNextPage && (
+        <Button disabled={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
           Show more
         </Button>
       )}

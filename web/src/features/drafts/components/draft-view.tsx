@@ -61,26 +61,26 @@ function Sides({ draft, ...slots }: { draft: Draft } & Slots) {
         className="flex gap-1 border-hairline border-b px-3 py-1"
         onKeyDown={step}
       >
-        {tabs.map((one) => (
+        {tabs.map((tab) => (
           <button
-            key={one}
+            key={tab}
             type="button"
             role="tab"
-            id={`${id}-${one}`}
-            aria-selected={shown === one}
-            aria-controls={one === "both" ? undefined : `${id}-panel-${one}`}
-            tabIndex={shown === one ? 0 : -1}
-            onClick={() => setSide(one)}
+            id={`${id}-${tab}`}
+            aria-selected={shown === tab}
+            aria-controls={tab === "both" ? undefined : `${id}-panel-${tab}`}
+            tabIndex={shown === tab ? 0 : -1}
+            onClick={() => setSide(tab)}
             className="flex min-h-8 items-center gap-1.5 rounded-control px-2.5 text-sm text-text-muted hover:bg-surface-hover aria-selected:bg-accent-quiet aria-selected:text-accent pointer-coarse:min-h-11"
           >
-            {one === "both" ? (
+            {tab === "both" ? (
               <Columns2 {...icon} />
-            ) : one === "chat" ? (
+            ) : tab === "chat" ? (
               <MessageSquare {...icon} />
             ) : (
               <PenLine {...icon} />
             )}
-            {one === "both" ? "Both" : one === "chat" ? "Chat" : "Text"}
+            {tab === "both" ? "Both" : tab === "chat" ? "Chat" : "Text"}
           </button>
         ))}
       </div>

@@ -19,7 +19,7 @@ export function OverlapDialog({
   const places = merged.filter((piece) => piece.kind === "overlap").length;
   const [choices, setChoices] = useState<(Choice | undefined)[]>(() => Array(places).fill(undefined));
   const choose = (at: number, choice: Choice) =>
-    setChoices((before) => before.map((one, index) => (index === at ? choice : one)));
+    setChoices((before) => before.map((old, index) => (index === at ? choice : old)));
   const isDone = Array.from({ length: places }, (_, at) => choices[at]).every(
     (choice) => choice !== undefined,
   );

@@ -69,7 +69,7 @@ export function TextSide(props: Props) {
   const [isAsked, setAsked] = useState(true); // whether the conflict dialog is open
   const [areAuthorsShown, setAuthorsShown] = useState(false);
   const proposals = useQuery(proposalsQuery(draft.id));
-  const newest = proposals.data?.items.find((one) => one.status !== "decided");
+  const newest = proposals.data?.items.find((item) => item.status !== "decided");
   const proposal = newest?.status === "failed" && newest !== proposals.data?.items[0] ? undefined : newest;
   const decide = async (deciding: Deciding, editIds?: string[]) => {
     if (!proposal || !saver || !editor) return;
@@ -91,7 +91,7 @@ export function TextSide(props: Props) {
     const placed = open.filter((edit) => edit.place);
     const text = saver.stored; // positions refer to the text of the server
     const ends = placed.flatMap(({ place }) => (place ? [place.start, place.end] : []));
-    const sorted = [...new Set(ends)].toSorted((one, other) => one - other);
+    const sorted = [...new Set(ends)].toSorted((first, other) => first - other);
     const units = new Map(toUnits(text, sorted).map((at, index) => [sorted[index], at]));
     editor.setEdits(
       text,

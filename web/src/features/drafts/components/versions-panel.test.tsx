@@ -28,7 +28,7 @@ function open({ versions = NEWEST_FIRST, canWrite = true, routes = {}, onRestore
   const server = fakeServer({
     "GET /drafts/d1/versions": () => page(stored),
     "PATCH /drafts/d1/versions/3": ({ body }: Call) => {
-      stored = stored.map((one) => (one.version_number === 3 ? { ...one, ...(body as object) } : one));
+      stored = stored.map((item) => (item.version_number === 3 ? { ...item, ...(body as object) } : item));
       return stored[0];
     },
     ...routes,

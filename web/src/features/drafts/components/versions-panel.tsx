@@ -25,14 +25,14 @@ const MOST_LANES = 8; // drawn; further lanes overlap the last
 
 /** All versions as a tree, with arrow keys. Versions are never overwritten. */
 export function VersionsPanel({ draftId, canWrite, currentNumber, onCompare, onRestore, onClose }: Props) {
-  const found = useInfiniteQuery(versionsQuery(draftId));
-  const versions = useMemo(() => found.data?.pages.flatMap((page) => page.items) ?? [], [found.data]);
+  const query = useInfiniteQuery(versionsQuery(draftId));
+  const versions = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
   const rows = useMemo(() => drawTree(versions), [versions]);
   const [chosen, setChosen] = useState<number>();
   const list = useRef<HTMLUListElement>(null);
   const at = Math.max(
     0,
-    versions.findIndex((one) => one.version_number === (chosen ?? currentNumber)),
+    versions.findIndex((version) => version.version_number === (chosen ?? currentNumber)),
   );
   const step = (by: number) => {
     const next = versions[Math.min(versions.length - 1, Math.max(0, at + by))];
@@ -51,9 +51,9 @@ export function VersionsPanel({ draftId, canWrite, currentNumber, onCompare, onR
         </IconButton>
       </header>
       <div className="min-h-0 flex-1 overflow-y-auto p-2">
-        {found.error ? (
-          <Failed words={wordsFor(found.error)} onRetry={() => void found.refetch()} />
-        ) : found.isPending ? (
+        {query.error ? (
+          <Failed words={wordsFor(query.error)} onRetry={() => void query.refetch()} />
+        ) : query.isPending ? (
           <Lines widths={["w-full", "w-5/6", "w-full"]} />
         ) : (
           <ul
@@ -85,8 +85,8 @@ export function VersionsPanel({ draftId, canWrite, currentNumber, onCompare, onR
             ))}
           </ul>
         )}
-        {found.hasNextPage && (
-          <Button disabled={found.isFetchingNextPage} onClick={() => void found.fetchNextPage()}>
+        {query.hasNextPage && (
+          <Button disabled={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
             Show older ones
           </Button>
         )}

@@ -38,9 +38,9 @@ export function useDraftEditor(
     const show = () => {
       // Count and preview a long text only when typing pauses.
       clearTimeout(timer);
-      timer = setTimeout(() => setText(made.text), 150);
+      timer = setTimeout(() => setText(draftEditor.text), 150);
     };
-    const made = new DraftEditor({
+    const draftEditor = new DraftEditor({
       parent,
       text: saves.first,
       nonce: document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content,
@@ -55,16 +55,18 @@ export function useDraftEditor(
     });
     saves.attach({
       get text() {
-        return made.text;
+        return draftEditor.text;
       },
       applyRemote: (before, after, isOwn) => {
-        made.applyRemote(before, after, isOwn);
+        draftEditor.applyRemote(before, after, isOwn);
         show();
       },
     });
     // Focus the text where there is a keyboard. On a phone the keyboard would cover it.
-    const focusing = matchMedia("(pointer: fine)").matches ? setTimeout(() => made.focus()) : undefined;
-    setEditor(made);
+    const focusing = matchMedia("(pointer: fine)").matches
+      ? setTimeout(() => draftEditor.focus())
+      : undefined;
+    setEditor(draftEditor);
     setSaver(saves);
     show();
     // The loaded draft may be from the cache.
@@ -88,7 +90,7 @@ export function useDraftEditor(
       removeEventListener("pagehide", leave);
       document.removeEventListener("visibilitychange", hide);
       saves.close();
-      made.destroy();
+      draftEditor.destroy();
     };
   }, [realtime]);
   return { place, editor, saver, saving, text, selection };

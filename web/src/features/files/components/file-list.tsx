@@ -42,8 +42,8 @@ export function FileList() {
   const [order, setOrder] = useState<Order>("newest");
   const [isTrash, setTrash] = useState(false);
   const { data: storage } = useQuery(storageQuery);
-  const found = useInfiniteQuery(attachmentsQuery(kind, order, isTrash));
-  const files = found.data?.pages.flatMap((page) => page.items) ?? [];
+  const query = useInfiniteQuery(attachmentsQuery(kind, order, isTrash));
+  const files = query.data?.pages.flatMap((page) => page.items) ?? [];
   const refresh = () =>
     Promise.all(["attachments", "storage"].map((key) => client.invalidateQueries({ queryKey: [key] })));
   const restore = (file: Attachment) =>
@@ -67,9 +67,9 @@ export function FileList() {
           <Trash2 size={16} strokeWidth={1.5} aria-hidden /> {isTrash ? "Back to the files" : "Deleted files"}
         </Button>
       </div>
-      {found.error ? (
-        <Failed words={wordsFor(found.error)} onRetry={() => void found.refetch()} />
-      ) : found.isPending ? (
+      {query.error ? (
+        <Failed words={wordsFor(query.error)} onRetry={() => void query.refetch()} />
+      ) : query.isPending ? (
         <Lines widths={["w-full", "w-5/6", "w-full", "w-2/3"]} />
       ) : files.length === 0 ? (
         <Empty level={2} title={isTrash ? "No deleted files" : "No files"}>
@@ -82,11 +82,11 @@ export function FileList() {
           ))}
         </ul>
       )}
-      {found.hasNextPage && (
+      {query.hasNextPage && (
         <Button
           className="self-center"
-          disabled={found.isFetchingNextPage}
-          onClick={() => void found.fetchNextPage()}
+          disabled={query.isFetchingNextPage}
+          onClick={() => void query.fetchNextPage()}
         >
           Show more
         </Button>
@@ -206,10 +206,10 @@ function Picture({ file }: { file: Attachment }) {
 
 /** Return the known dimensions, pages and duration. */
 function measures({ metadata: { dimensions, pages, duration } }: Attachment): string[] {
-  const found: string[] = [];
-  if (dimensions) found.push(`${dimensions.width} × ${dimensions.height}`);
-  if (pages) found.push(pages === 1 ? "1 page" : `${wholeNumber(pages)} pages`);
+  const facts: string[] = [];
+  if (dimensions) facts.push(`${dimensions.width} × ${dimensions.height}`);
+  if (pages) facts.push(pages === 1 ? "1 page" : `${wholeNumber(pages)} pages`);
   if (duration)
-    found.push(`${Math.floor(duration / 60)}:${String(Math.round(duration % 60)).padStart(2, "0")} min`);
-  return found;
+    facts.push(`${Math.floor(duration / 60)}:${String(Math.round(duration % 60)).padStart(2, "0")} min`);
+  return facts;
 }

@@ -13,7 +13,7 @@ type Props = { config?: ProviderConfig; onDone: (config: ProviderConfig) => void
 export function ProviderForm({ config, onDone }: Props) {
   const { data: vendors } = useSuspenseQuery(vendorsQuery);
   const [vendorId, setVendorId] = useState(config?.provider ?? vendors[0]?.id ?? "");
-  const vendor = vendors.find((one) => one.id === vendorId);
+  const vendor = vendors.find((item) => item.id === vendorId);
   const [key] = useState(() => crypto.randomUUID());
   const [name, setName] = useState(config?.name ?? "");
   const [apiKey, setApiKey] = useState("");
@@ -35,7 +35,12 @@ export function ProviderForm({ config, onDone }: Props) {
   if (!vendor) return null;
   const problem = saving.error;
   const fieldError = (field: string) => (problem instanceof ApiError ? problem.field(field) : undefined);
-  const told = ["name", "api_key", "base_url", ...vendor.fields.map((one) => `settings.${one.name}`)];
+  const fieldNames = [
+    "name",
+    "api_key",
+    "base_url",
+    ...vendor.fields.map((field) => `settings.${field.name}`),
+  ];
   return (
     <form
       className="flex flex-col gap-4"
@@ -49,7 +54,7 @@ export function ProviderForm({ config, onDone }: Props) {
           label="Provider"
           showLabel
           value={vendorId}
-          options={vendors.map((one) => ({ value: one.id, label: one.display_name }))}
+          options={vendors.map((item) => ({ value: item.id, label: item.display_name }))}
           onChoose={(chosen) => {
             setVendorId(chosen);
             saving.reset();
@@ -57,15 +62,15 @@ export function ProviderForm({ config, onDone }: Props) {
         />
       )}
       {vendor.note && <p className="text-sm text-warning">{vendor.note}</p>}
-      {vendor.fields.map((one) => (
+      {vendor.fields.map((field) => (
         <Field
-          key={one.name}
-          label={one.label}
-          hint={one.help}
-          placeholder={one.placeholder}
-          value={fields[one.name] ?? ""}
-          error={fieldError(`settings.${one.name}`)}
-          onChange={(event) => setFields({ ...fields, [one.name]: event.target.value })}
+          key={field.name}
+          label={field.label}
+          hint={field.help}
+          placeholder={field.placeholder}
+          value={fields[field.name] ?? ""}
+          error={fieldError(`settings.${field.name}`)}
+          onChange={(event) => setFields({ ...fields, [field.name]: event.target.value })}
         />
       ))}
       <div className="flex flex-col gap-1">
@@ -107,7 +112,7 @@ export function ProviderForm({ config, onDone }: Props) {
         error={fieldError("name")}
         onChange={(event) => setName(event.target.value)}
       />
-      {problem && !told.some(fieldError) && (
+      {problem && !fieldNames.some(fieldError) && (
         <p role="alert" className="text-danger">
           {wordsFor(problem)}
         </p>
@@ -123,6 +128,6 @@ export function ProviderForm({ config, onDone }: Props) {
 }
 
 function ofVendor(vendor: Vendor | undefined, fields: Record<string, string>): Record<string, string> {
-  const known = vendor?.fields.map((one) => [one.name, fields[one.name]?.trim() ?? ""]) ?? [];
+  const known = vendor?.fields.map((field) => [field.name, fields[field.name]?.trim() ?? ""]) ?? [];
   return Object.fromEntries(known.filter(([, value]) => value));
 }

@@ -62,11 +62,11 @@ function open(stored: Config[] = [makeConfig()], routes: object = {}) {
       return configs.at(-1);
     },
     "PATCH /provider-configs/p1": ({ body }: Call) => {
-      configs = configs.map((one) => (one.id === "p1" ? { ...one, ...(body as Config) } : one));
+      configs = configs.map((config) => (config.id === "p1" ? { ...config, ...(body as Config) } : config));
       return configs[0];
     },
     "DELETE /provider-configs/p1": () => {
-      configs = configs.filter((one) => one.id !== "p1");
+      configs = configs.filter((config) => config.id !== "p1");
       return null;
     },
     "POST /provider-configs/p1/test": { ok: true, detail: "12 models." },
@@ -92,7 +92,7 @@ describe("the providers of a person", () => {
   ])("shows %s", async (_, fields, words) => {
     open([makeConfig(fields)]);
     const row = await screen.findByRole("listitem");
-    for (const one of words) expect(row.textContent).toContain(one);
+    for (const word of words) expect(row.textContent).toContain(word);
   });
 
   it("tests a provider and says what came of it", async () => {

@@ -105,7 +105,7 @@ type RowProps = {
 function ProviderRow({ config, tested, onTest, onEdit, onChanged }: RowProps) {
   const { say } = useToast();
   const { data: vendors } = useSuspenseQuery(vendorsQuery);
-  const vendor = vendors.find((one) => one.id === config.provider);
+  const vendor = vendors.find((item) => item.id === config.provider);
   const [isRemoving, setRemoving] = useState(false);
   const changing = useMutation({
     mutationFn: (update: Parameters<typeof updateConfig>[1]) => updateConfig(config.id, update),

@@ -62,23 +62,23 @@ export function SearchView({ typed, chat, onType, onLeaveChat }: Props) {
   const choose = (fields: Partial<Chosen>) => setChosen((before) => ({ ...before, ...fields }));
   const box = useRef<HTMLInputElement>(null);
   useEffect(() => box.current?.focus(), []);
-  const told = useRef(typed); // what this page wrote into the address last
+  const written = useRef(typed); // what this page wrote into the address last
   useEffect(() => {
-    if (typed !== told.current) {
+    if (typed !== written.current) {
       // The address was changed elsewhere, for example by the palette.
-      told.current = typed;
+      written.current = typed;
       setText(typed);
       return;
     }
     const timer = setTimeout(() => {
       if (text === typed) return;
-      told.current = text;
+      written.current = text;
       onType(text);
     }, PAUSE_MS);
     return () => clearTimeout(timer);
   }, [text, typed, onType]);
-  const found = useInfiniteQuery(searchQuery(typed, { ...chosen, chatId: chat?.id }));
-  const hits = found.data?.pages.flatMap((page) => page.items) ?? [];
+  const query = useInfiniteQuery(searchQuery(typed, { ...chosen, chatId: chat?.id }));
+  const hits = query.data?.pages.flatMap((page) => page.items) ?? [];
   const isAsked = typed.trim() !== "";
   return (
     <div className="flex flex-col gap-3">
@@ -130,13 +130,13 @@ export function SearchView({ typed, chat, onType, onLeaveChat }: Props) {
         </div>
       </search>
       <p role="status" className="sr-only">
-        {isAsked && found.data ? (hits.length === 0 ? "Nothing found." : `${hits.length} found.`) : ""}
+        {isAsked && query.data ? (hits.length === 0 ? "Nothing found." : `${hits.length} found.`) : ""}
       </p>
       {!isAsked ? (
         <Help />
-      ) : found.error ? (
-        <Failed words={wordsFor(found.error)} onRetry={() => void found.refetch()} />
-      ) : found.isPending ? (
+      ) : query.error ? (
+        <Failed words={wordsFor(query.error)} onRetry={() => void query.refetch()} />
+      ) : query.isPending ? (
         <Lines widths={["w-2/3", "w-full", "w-1/2", "w-5/6"]} />
       ) : hits.length === 0 ? (
         <div className="py-6 text-center text-text-muted">
@@ -153,11 +153,11 @@ export function SearchView({ typed, chat, onType, onLeaveChat }: Props) {
               />
             ))}
           </ul>
-          {found.hasNextPage && (
+          {query.hasNextPage && (
             <Button
               className="self-center"
-              disabled={found.isFetchingNextPage}
-              onClick={() => void found.fetchNextPage()}
+              disabled={query.isFetchingNextPage}
+              onClick={() => void query.fetchNextPage()}
             >
               Show more
             </Button>

@@ -62,11 +62,11 @@ export function ShareDialog({ thing, title, linkShows, onClose, children }: Prop
     });
   const makeLink = () =>
     attempt(async () => {
-      const made = await createShare(thing, {
+      const share = await createShare(thing, {
         permissions: { can_read: true, can_write: false, can_share: false },
         expires_at,
       });
-      setLink(`${location.origin}/shared/${made.token}`);
+      setLink(`${location.origin}/shared/${share.token}`);
     });
   return (
     <Dialog title={title} isOpen onClose={onClose}>

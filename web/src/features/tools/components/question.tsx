@@ -152,16 +152,16 @@ function OneField({ name, field, isRequired, value, onChange }: FieldProps) {
     return (
       <fieldset className="flex flex-col gap-1">
         <legend className="font-medium">{label}</legend>
-        {choices.map((one) => (
-          <div key={one.value} className="flex items-center gap-3">
+        {choices.map((choice) => (
+          <div key={choice.value} className="flex items-center gap-3">
             <Tick
-              label={one.label}
-              isOn={chosen.includes(one.value)}
+              label={choice.label}
+              isOn={chosen.includes(choice.value)}
               onChange={(isOn) =>
-                onChange(isOn ? [...chosen, one.value] : chosen.filter((other) => other !== one.value))
+                onChange(isOn ? [...chosen, choice.value] : chosen.filter((other) => other !== choice.value))
               }
             />
-            {one.label}
+            {choice.label}
           </div>
         ))}
       </fieldset>
@@ -197,7 +197,8 @@ function OneField({ name, field, isRequired, value, onChange }: FieldProps) {
 function choicesOf(field: FieldSchema): { value: string; label: string }[] {
   const from = field.type === "array" ? field.items : field;
   const titled = (from as FieldSchema | undefined)?.oneOf ?? field.items?.anyOf;
-  if (titled) return titled.map((one) => ({ value: one.const, label: named(one.title ?? one.const) }));
+  if (titled)
+    return titled.map((option) => ({ value: option.const, label: named(option.title ?? option.const) }));
   return (from?.enum ?? []).map((value, index) => ({
     value,
     label: named(field.enumNames?.[index] ?? value),

@@ -23,8 +23,8 @@ export function ServerForm({ server, onDone }: { server?: ToolServer; onDone: ()
   const rows = headers ?? [];
   const saving = useMutation({
     mutationFn: () => {
-      const given = Object.fromEntries(
-        rows.filter((one) => one.name.trim()).map((one) => [one.name.trim(), one.value]),
+      const sent = Object.fromEntries(
+        rows.filter((row) => row.name.trim()).map((row) => [row.name.trim(), row.value]),
       );
       const common = {
         name: name.trim(),
@@ -33,22 +33,22 @@ export function ServerForm({ server, onDone }: { server?: ToolServer; onDone: ()
         environment: isTest ? ("test" as const) : ("prod" as const),
       };
       return server?.id
-        ? updateServer(server.id, { ...common, ...(headers ? { headers: given } : {}) })
-        : createServer({ ...common, headers: given }, key);
+        ? updateServer(server.id, { ...common, ...(headers ? { headers: sent } : {}) })
+        : createServer({ ...common, headers: sent }, key);
     },
     onSuccess: onDone,
   });
   const problem = saving.error;
   const fieldError = (field: string) => (problem instanceof ApiError ? problem.field(field) : undefined);
-  const told = [
+  const fieldNames = [
     "name",
     "url",
     "cost_per_call",
     "headers",
-    ...rows.map((one) => `headers.${one.name.trim()}`),
+    ...rows.map((row) => `headers.${row.name.trim()}`),
   ];
   const change = (id: number, next: Partial<Header>) =>
-    setHeaders(rows.map((one) => (one.id === id ? { ...one, ...next } : one)));
+    setHeaders(rows.map((row) => (row.id === id ? { ...row, ...next } : row)));
   return (
     <form
       className="flex flex-col gap-4"
@@ -85,28 +85,28 @@ export function ServerForm({ server, onDone }: { server?: ToolServer; onDone: ()
             ? `It is sent ${server.header_names.join(", ")}. Add one to replace them all.`
             : "Only where it gave you a key to send, such as Authorization. Encrypted here, and never shown again. Where it wants you to sign in, it says so once it is added."}
         </p>
-        {rows.map((one) => (
-          <div key={one.id} className="flex flex-wrap items-end gap-2">
+        {rows.map((row) => (
+          <div key={row.id} className="flex flex-wrap items-end gap-2">
             <Field
               label="Header"
               placeholder="Authorization"
               className="min-w-32 flex-1"
               autoComplete="off"
-              value={one.name}
-              error={fieldError(`headers.${one.name.trim()}`)}
-              onChange={(event) => change(one.id, { name: event.target.value })}
+              value={row.name}
+              error={fieldError(`headers.${row.name.trim()}`)}
+              onChange={(event) => change(row.id, { name: event.target.value })}
             />
             <Field
               label="Value"
               type="password"
               autoComplete="off"
               className="min-w-40 flex-2"
-              value={one.value}
-              onChange={(event) => change(one.id, { value: event.target.value })}
+              value={row.value}
+              onChange={(event) => change(row.id, { value: event.target.value })}
             />
             <IconButton
-              label={`Leave out ${one.name || "this header"}`}
-              onClick={() => setHeaders(rows.filter((other) => other.id !== one.id))}
+              label={`Leave out ${row.name || "this header"}`}
+              onClick={() => setHeaders(rows.filter((other) => other.id !== row.id))}
             >
               <X size={16} strokeWidth={1.5} aria-hidden />
             </IconButton>
@@ -149,7 +149,7 @@ export function ServerForm({ server, onDone }: { server?: ToolServer; onDone: ()
           </p>
         </div>
       </div>
-      {problem && !told.some(fieldError) && (
+      {problem && !fieldNames.some(fieldError) && (
         <p role="alert" className="text-danger">
           {wordsFor(problem)}
         </p>

@@ -105,7 +105,7 @@ function AddRule({ keys, onAdd }: { keys: string[]; onAdd: (key: string, rule: R
           label="Tool"
           showLabel
           value={chosen}
-          options={keys.map((one) => ({ value: one, label: one }))}
+          options={keys.map((item) => ({ value: item, label: item }))}
           onChoose={setKey}
         />
         <Choice label="It" showLabel value={choice} options={CHOICES} onChoose={setChoice} />

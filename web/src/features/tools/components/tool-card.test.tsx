@@ -20,8 +20,8 @@ const tool = {
 
 function show(call: Partial<Schemas["ToolExecutionRead"]> = {}, routes: Record<string, object | null> = {}) {
   const server = fakeServer({ "GET /tools": page([tool]), ...routes });
-  const made = makeCall(call);
-  return { ...renderApp(<CallCard call={made} meId="me" />), server, call: made };
+  const created = makeCall(call);
+  return { ...renderApp(<CallCard call={created} meId="me" />), server, call: created };
 }
 
 describe("a call that waits", () => {
@@ -116,7 +116,7 @@ describe("a call that waits", () => {
     await user.click(await screen.findByRole("button", { name: "Approve once" }));
     await screen.findByText("Refused");
     expect(screen.queryByRole("button", { name: "Approve once" })).toBeNull();
-    expect(server.calls.filter((one) => one.path === "/messages/m1/tool-executions")).toHaveLength(2);
+    expect(server.calls.filter((item) => item.path === "/messages/m1/tool-executions")).toHaveLength(2);
   });
 });
 

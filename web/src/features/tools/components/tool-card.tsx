@@ -36,7 +36,7 @@ export function ToolCallCard({
   meId: string | undefined;
 }) {
   const { data: calls, isPending } = useQuery(callsQuery(messageId));
-  const call = calls?.find((one) => one.id === part.tool_execution_id);
+  const call = calls?.find((item) => item.id === part.tool_execution_id);
   if (call) return <CallCard call={call} meId={meId} />;
   return (
     <p className="flex min-h-11 items-center gap-2 rounded-card border border-hairline px-3 text-text-muted">
@@ -166,7 +166,7 @@ function Deciding({ call }: { call: ToolCall }) {
   const [note, setNote] = useState<string>();
   const [problem, setProblem] = useState<string>();
   const [isBusy, setBusy] = useState(false);
-  const tool = tools.find((one) => one.key === call.tool_key);
+  const tool = tools.find((item) => item.key === call.tool_key);
   const [tried, setTried] = useState<string>(); // the edited arguments of the dry run
   const dryRun = useQuery({
     ...dryRunQuery(call.id, edited === undefined ? undefined : tried),

@@ -46,9 +46,9 @@ function open(chatId?: string, routes: object = {}) {
       everywhere={<p>All chats</p>}
     />,
   );
-  const asked = () =>
+  const queries = () =>
     server.calls.filter((call) => call.path === "/tool-executions").map((call) => call.query);
-  return { server, asked, ...view };
+  return { server, asked: queries, ...view };
 }
 
 describe("the history of tools", () => {
@@ -72,17 +72,17 @@ describe("the history of tools", () => {
   });
 
   it("shows the calls of one tool", async () => {
-    const { user, asked } = open();
+    const { user, asked: queries } = open();
     await screen.findByRole("article");
     await chooseOption(user, "Show calls of", "issues/search");
-    await waitFor(() => expect(asked().at(-1)?.get("tool")).toBe("issues/search"));
+    await waitFor(() => expect(queries().at(-1)?.get("tool")).toBe("issues/search"));
   });
 
   it("stays within one chat, and leads to all", async () => {
-    const { server, asked } = open("c1");
+    const { server, asked: queries } = open("c1");
     await screen.findByRole("heading", { name: "Every call of this chat" });
     screen.getByText("All chats");
-    expect(asked()[0]?.get("chat_id")).toBe("c1");
+    expect(queries()[0]?.get("chat_id")).toBe("c1");
     expect(server.calls.find((call) => call.path === "/tools/usage")?.query.get("chat_id")).toBe("c1");
   });
 

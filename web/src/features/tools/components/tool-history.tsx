@@ -45,7 +45,7 @@ export function ToolHistory({ meId, chatId, chatLink, everywhere }: Props) {
         {chatId && everywhere}
       </p>
     );
-  const keys = usage.data.map((one) => (one.server ? `${one.server}/${one.tool_name}` : one.tool_name));
+  const keys = usage.data.map((tool) => (tool.server ? `${tool.server}/${tool.tool_name}` : tool.tool_name));
   return (
     <div className="flex flex-col gap-10">
       <Section title={chatId ? "By tool, in this chat" : "By tool"} action={chatId ? everywhere : undefined}>
@@ -57,7 +57,10 @@ export function ToolHistory({ meId, chatId, chatLink, everywhere }: Props) {
           <Choice
             label="Show calls of"
             value={key}
-            options={[{ value: "", label: "All tools" }, ...keys.map((one) => ({ value: one, label: one }))]}
+            options={[
+              { value: "", label: "All tools" },
+              ...keys.map((item) => ({ value: item, label: item })),
+            ]}
             onChoose={setKey}
           />
         }
@@ -103,20 +106,20 @@ function Sums({ usage }: { usage: ToolUsage[] }) {
           </tr>
         </thead>
         <tbody>
-          {usage.map((one) => (
-            <tr key={`${one.server ?? ""}/${one.tool_name}`}>
+          {usage.map((tool) => (
+            <tr key={`${tool.server ?? ""}/${tool.tool_name}`}>
               <th scope="row" className="border-hairline border-b py-2 pr-4 font-medium">
-                {one.tool_name}
-                {one.server && <span className="text-sm text-text-muted"> from {one.server}</span>}
+                {tool.tool_name}
+                {tool.server && <span className="text-sm text-text-muted"> from {tool.server}</span>}
               </th>
               {[
-                wholeNumber(one.calls),
-                wholeNumber(one.completed),
-                wholeNumber(one.failed),
-                wholeNumber(one.denied),
-                one.average_ms === null ? "–" : tookWords(one.average_ms),
-                one.longest_ms === null ? "–" : tookWords(one.longest_ms),
-                dollars(one.cost),
+                wholeNumber(tool.calls),
+                wholeNumber(tool.completed),
+                wholeNumber(tool.failed),
+                wholeNumber(tool.denied),
+                tool.average_ms === null ? "–" : tookWords(tool.average_ms),
+                tool.longest_ms === null ? "–" : tookWords(tool.longest_ms),
+                dollars(tool.cost),
               ].map((value, index) => (
                 // biome-ignore lint/suspicious/noArrayIndexKey: a cell is known by its column
                 <td key={index} className="border-hairline border-b py-2 pr-4">

@@ -43,13 +43,13 @@ function open(stored: Server[] = [makeServer()], routes: object = {}) {
       return servers.at(-1);
     },
     "PATCH /tool-servers/s1": ({ body }: Call) => {
-      servers = servers.map((one) => ({ ...one, ...(body as Server) }));
+      servers = servers.map((item) => ({ ...item, ...(body as Server) }));
       return servers[0];
     },
     "POST /tool-servers/s1/refresh": () => {
-      servers = servers.map((one) => ({
-        ...one,
-        tools: [...one.tools, { ...one.tools[0], name: "create" } as never],
+      servers = servers.map((item) => ({
+        ...item,
+        tools: [...item.tools, { ...item.tools[0], name: "create" } as never],
       }));
       return servers[0];
     },
@@ -58,7 +58,7 @@ function open(stored: Server[] = [makeServer()], routes: object = {}) {
       return null;
     },
     "DELETE /tool-servers/s1/sign-in": () => {
-      servers = servers.map((one) => ({ ...one, sign_in: null }));
+      servers = servers.map((item) => ({ ...item, sign_in: null }));
       return servers[0];
     },
     ...routes,

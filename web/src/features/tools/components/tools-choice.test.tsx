@@ -60,8 +60,8 @@ const isOn = (name: string) => screen.getByRole("checkbox", { name }).getAttribu
 describe("the tools of a chat", () => {
   it("lists the built-in tools first, then each server's, with their risk", async () => {
     await open({ chosen: ["calculate"] });
-    const sections = (await screen.findAllByRole("region", { name: /^Tools/ })).map((one) =>
-      one.getAttribute("aria-label"),
+    const sections = (await screen.findAllByRole("region", { name: /^Tools/ })).map((item) =>
+      item.getAttribute("aria-label"),
     );
     expect(sections).toEqual(["Tools", "Tools of issues"]);
     expect([isOn("calculate"), isOn("search")]).toEqual([true, false]);

@@ -135,9 +135,9 @@ function ToolsDialog({
 
 /** Group tools by server, built-in tools first. */
 function bySource(tools: Tool[]): [string | null, Tool[]][] {
-  const found = new Map<string | null, Tool[]>();
-  for (const tool of tools) found.set(tool.server, [...(found.get(tool.server) ?? []), tool]);
-  return [...found];
+  const groups = new Map<string | null, Tool[]>();
+  for (const tool of tools) groups.set(tool.server, [...(groups.get(tool.server) ?? []), tool]);
+  return [...groups];
 }
 
 function ToolRow({ tool, isOn, onChange }: { tool: Tool; isOn: boolean; onChange: (isOn: boolean) => void }) {

@@ -62,14 +62,14 @@ export function Definition({ described, changed }: { described: Described; chang
           ["Until now", described],
           ["Its server says now", changed],
         ] as const
-      ).map(([label, one]) => (
+      ).map(([label, definition]) => (
         <div key={label}>
           <dt className="text-warning">{label}</dt>
           <dd className="max-h-60 overflow-y-auto">
-            <PlainText text={one.description} />
+            <PlainText text={definition.description} />
             {isOther && (
               <span className="block font-mono text-xs">
-                <PlainText text={JSON.stringify(one.parameters, null, 1)} />
+                <PlainText text={JSON.stringify(definition.parameters, null, 1)} />
               </span>
             )}
           </dd>

@@ -54,14 +54,14 @@ export function UsageView({ chatLink }: { chatLink: (chatId: string, title: stri
             title="By model"
             groups={byModel.data?.items}
             measure={measure}
-            label={(one) => `${one.model_name} · ${one.provider}`}
+            label={(group) => `${group.model_name} · ${group.provider}`}
           />
           <Groups
             title="By chat"
             groups={byChat.data?.items}
             measure={measure}
-            label={(one) => one.chat_title ?? "Chats that are deleted"}
-            shown={(one) => one.chat_id && one.chat_title && chatLink(one.chat_id, one.chat_title)}
+            label={(group) => group.chat_title ?? "Chats that are deleted"}
+            shown={(group) => group.chat_id && group.chat_title && chatLink(group.chat_id, group.chat_title)}
           />
         </>
       )}
@@ -113,7 +113,7 @@ function ByDay({ groups, days, measure }: { groups: UsageGroup[]; days: number; 
       </Suspense>
       <details>
         <summary className="text-sm text-text-muted">The days as a table</summary>
-        <GroupTable groups={groups} name={(one) => shortDay(one.day ?? "")} heading="Day" />
+        <GroupTable groups={groups} name={(group) => shortDay(group.day ?? "")} heading="Day" />
       </details>
     </Section>
   );
@@ -122,7 +122,7 @@ function ByDay({ groups, days, measure }: { groups: UsageGroup[]; days: number; 
 /** Return a bar for every day, oldest first. Days without replies are 0. */
 function everyDay(groups: UsageGroup[], days: number, measure: Measure) {
   const known = new Map(
-    groups.map((one) => [one.day, measure === "cost" ? Number(one.cost) : one.total_tokens]),
+    groups.map((group) => [group.day, measure === "cost" ? Number(group.cost) : group.total_tokens]),
   );
   return Array.from({ length: days }, (_, back) => {
     const moment = new Date();
@@ -152,7 +152,7 @@ function Groups({ title, groups, measure, label, shown }: GroupsProps) {
   return (
     <Section title={title}>
       <Suspense fallback={null}>{bars.length > 0 && <ShareChart bars={bars} measure={measure} />}</Suspense>
-      <GroupTable groups={groups} name={(one) => shown?.(one) || label(one)} heading={title.slice(3)} />
+      <GroupTable groups={groups} name={(group) => shown?.(group) || label(group)} heading={title.slice(3)} />
     </Section>
   );
 }
@@ -160,9 +160,12 @@ function Groups({ title, groups, measure, label, shown }: GroupsProps) {
 /** Return bars of the groups that have a value, largest first. */
 function largest(groups: UsageGroup[], measure: Measure, label: (group: UsageGroup) => string): Bars {
   return groups
-    .map((one) => ({ name: label(one), value: measure === "cost" ? Number(one.cost) : one.total_tokens }))
+    .map((group) => ({
+      name: label(group),
+      value: measure === "cost" ? Number(group.cost) : group.total_tokens,
+    }))
     .filter((bar) => bar.value > 0)
-    .toSorted((one, other) => other.value - one.value)
+    .toSorted((group, other) => other.value - group.value)
     .slice(0, DRAWN);
 }
 
