@@ -102,52 +102,50 @@ export function AllChats({ shown }: { shown: Exclude<Shown, "pinned"> }) {
               ? `${wholeNumber(chosen.length)} chosen`
               : "Choose chats to deal with them together"}
         </p>
-        {chosen.length > 0 && done === undefined && (
-          <>
-            {shown === "trash" ? (
-              <Button onClick={() => void restore(chosen)}>
-                <RotateCcw {...icon} /> Restore
+        {chosen.length > 0 &&
+          done === undefined &&
+          (shown === "trash" ? (
+            <Button onClick={() => void restore(chosen)}>
+              <RotateCcw {...icon} /> Restore
+            </Button>
+          ) : (
+            <>
+              {tags.length > 0 && (
+                <Menu
+                  trigger={
+                    <Button>
+                      <TagIcon {...icon} /> Tag
+                    </Button>
+                  }
+                  entries={tags.map((tag) => ({
+                    label: tag.name,
+                    icon: <Dot colour={tag.colour} />,
+                    onChoose: () =>
+                      void each(chosen, async (chat) => place(await tagChat(chat.id, tag.id, true))),
+                  }))}
+                />
+              )}
+              <Button
+                onClick={() => {
+                  const isArchived = shown === "archived";
+                  void withUndo(
+                    isArchived ? "taken out of the archive" : "archived",
+                    archive(chosen, !isArchived),
+                    (some) => void archive(some, isArchived),
+                  );
+                }}
+              >
+                {shown === "archived" ? <ArchiveRestore {...icon} /> : <Archive {...icon} />}
+                {shown === "archived" ? "Take out" : "Archive"}
               </Button>
-            ) : (
-              <>
-                {tags.length > 0 && (
-                  <Menu
-                    trigger={
-                      <Button>
-                        <TagIcon {...icon} /> Tag
-                      </Button>
-                    }
-                    entries={tags.map((tag) => ({
-                      label: tag.name,
-                      icon: <Dot colour={tag.colour} />,
-                      onChoose: () =>
-                        void each(chosen, async (chat) => place(await tagChat(chat.id, tag.id, true))),
-                    }))}
-                  />
-                )}
-                <Button
-                  onClick={() => {
-                    const isArchived = shown === "archived";
-                    void withUndo(
-                      isArchived ? "taken out of the archive" : "archived",
-                      archive(chosen, !isArchived),
-                      (some) => void archive(some, isArchived),
-                    );
-                  }}
-                >
-                  {shown === "archived" ? <ArchiveRestore {...icon} /> : <Archive {...icon} />}
-                  {shown === "archived" ? "Take out" : "Archive"}
-                </Button>
-                <Button
-                  className="text-danger"
-                  onClick={() => void withUndo("deleted", remove(chosen), (some) => void restore(some))}
-                >
-                  <Trash2 {...icon} /> Delete
-                </Button>
-              </>
-            )}
-          </>
-        )}
+              <Button
+                className="text-danger"
+                onClick={() => void withUndo("deleted", remove(chosen), (some) => void restore(some))}
+              >
+                <Trash2 {...icon} /> Delete
+              </Button>
+            </>
+          ))}
       </div>
       <ul aria-label="Chats" className="flex flex-col">
         {chats.map((chat) => (
