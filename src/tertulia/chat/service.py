@@ -94,7 +94,8 @@ def get_chat(session: Session, actor: Actor, chat_id: ChatId, *, in_trash: bool 
     values = ONE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     if values is None:
         raise ChatNotFound
-    chat, owner_id = read_chat_row(values), values[-1]
+    chat = read_chat_row(values)
+    *_, owner_id = values
     is_own = owner_id == actor.user_id
     if chat["deleted_at"] is not None and not (in_trash and is_own):
         raise ChatNotFound
@@ -283,7 +284,8 @@ def announce_chat(session: Session, chat_id: str, operation: Operation) -> ChatR
     """Publish a chat as it is now, and return it."""
     values = CHAT_BY_ID.first(session, chat_id=chat_id)
     assert values is not None
-    chat, owner_id = read_chat_row(values), values[-1]
+    chat = read_chat_row(values)
+    *_, owner_id = values
     publish(
         session,
         owner_id=owner_id,

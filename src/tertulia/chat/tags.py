@@ -9,8 +9,8 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.chat.errors import ChatNotFound, TagExists, TagNotFound, TooManyTags
 from tertulia.chat.events import TAG
+from tertulia.chat.messages import lock_chat
 from tertulia.chat.models import ChatTag, Tag
-from tertulia.chat.queries import LOCK_CHAT
 from tertulia.chat.schemas import ChatRead, TagCreate, TagRead, TagUpdate
 from tertulia.chat.service import announce_chat
 from tertulia.db import insert_if_absent, rowcount
@@ -133,8 +133,7 @@ def _keep_name(session: Session, tag: Tag) -> None:
 
 
 def _check_chat(session: Session, actor: Actor, chat_id: ChatId) -> None:
-    _, owner_id, *_ = LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id) or (None, None)
-    if owner_id != actor.user_id:
+    if lock_chat(session, actor, chat_id).owner_id != actor.user_id:
         raise ChatNotFound
 
 

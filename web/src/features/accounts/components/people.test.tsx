@@ -1,7 +1,7 @@
 import { screen, waitFor } from "@testing-library/react";
 import { describe, expect, it } from "vitest";
 import type { Schemas } from "@/api/client";
-import { renderApp } from "@/test/render";
+import { chooseEntry, renderApp } from "@/test/render";
 import { type Call, fakeServer, problem } from "@/test/server";
 import { People } from "./people";
 
@@ -38,11 +38,6 @@ function open() {
   return { server, ...renderApp(<People />) };
 }
 
-async function choose(user: ReturnType<typeof open>["user"], name: string, action: string) {
-  await user.click(await screen.findByRole("button", { name: `What to do with ${name}` }));
-  await user.click(await screen.findByRole("menuitem", { name: action }));
-}
-
 describe("the people of a server", () => {
   it("marks the administrator and who you are", async () => {
     open();
@@ -54,7 +49,7 @@ describe("the people of a server", () => {
 
   it("deactivates a person and activates them again by undo", async () => {
     const { server, user } = open();
-    await choose(user, "Bob", "Deactivate");
+    await chooseEntry(user, "What to do with Bob", "Deactivate");
     await screen.findByText("Deactivated");
     await user.click(await screen.findByRole("button", { name: "Undo" }));
     await waitFor(() => expect(screen.queryByText("Deactivated")).toBeNull());
@@ -64,7 +59,7 @@ describe("the people of a server", () => {
   it("says why a change was refused", async () => {
     const { server, user } = open();
     server.set("PATCH /users/u2", problem(409, "last_admin", "One administrator must stay."));
-    await choose(user, "Bob", "Make an administrator");
+    await chooseEntry(user, "What to do with Bob", "Make an administrator");
     await screen.findByText("One administrator must stay.");
   });
 

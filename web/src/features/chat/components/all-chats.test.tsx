@@ -1,7 +1,7 @@
 import { screen, waitFor } from "@testing-library/react";
 import { describe, expect, it } from "vitest";
 import { makeChat } from "@/test/factories";
-import { renderApp } from "@/test/render";
+import { chooseEntry, renderApp } from "@/test/render";
 import { type Call, fakeServer, page, problem } from "@/test/server";
 import { AllChats } from "./all-chats";
 
@@ -97,8 +97,7 @@ describe("many chats at once", () => {
   it("gives a tag to all that are chosen", async () => {
     const { user, changes } = open();
     await user.click(await tick("Choose all that are shown"));
-    await user.click(screen.getByRole("button", { name: "Tag" }));
-    await user.click(await screen.findByRole("menuitem", { name: "Sweet" }));
+    await chooseEntry(user, "Tag", "Sweet");
     await waitFor(() => expect(changes()).toHaveLength(3));
     expect(changes().toSorted()).toEqual(CHATS.map((chat) => `PUT /chats/${chat.id}/tags/t1`));
   });

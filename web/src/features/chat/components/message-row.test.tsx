@@ -1,7 +1,7 @@
 import { act, screen, waitFor, within } from "@testing-library/react";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { makeMessage, makeReply } from "@/test/factories";
-import { renderApp } from "@/test/render";
+import { chooseEntry, renderApp } from "@/test/render";
 import { fakeServer } from "@/test/server";
 import type { Message } from "../reducer";
 import { MessageRow } from "./message-row";
@@ -270,8 +270,7 @@ describe("reactions", () => {
 
   it("are offered in a menu", async () => {
     const { user, actions } = show(makeReply({ id: "r" }));
-    await user.click(await screen.findByRole("button", { name: "React" }));
-    await user.click(await screen.findByRole("menuitem", { name: "Heart" }));
+    await chooseEntry(user, "React", "Heart");
     expect(actions.react).toHaveBeenCalledWith(expect.objectContaining({ id: "r" }), "❤️", true);
   });
 });
@@ -311,8 +310,7 @@ describe("the menu", () => {
     ["Ask other models", "askOthers"],
   ] as const)("%s calls %s", async (label, action) => {
     const { user, actions } = show(makeReply());
-    await openMore(user);
-    await user.click(screen.getByRole("menuitem", { name: label }));
+    await chooseEntry(user, "More", label);
     expect(actions[action]).toHaveBeenCalledOnce();
   });
 
