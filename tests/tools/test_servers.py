@@ -787,3 +787,10 @@ def test_a_pending_call_is_not_sent_to_a_changed_address(
 def test_invalid_server_configuration_is_reported(value: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=message):
         load_settings({"TERTULIA_TOOL_SERVERS": value}, tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("name", ["UPPER", "a b", "-a", "a/b", "a\n"])
+def test_a_name_with_other_characters_is_refused_with_what_to_do(ana: Client, name: str) -> None:
+    refused = ana.api("POST", "/tool-servers", json={"name": name, "url": "https://tools.example/mcp"}, expect=422)
+    message = "Use lower-case letters, digits and dashes, and begin with a letter or digit."
+    assert refused["errors"] == [{"field": "name", "message": message}]

@@ -87,7 +87,15 @@ def _key(value: str) -> str:
     return value
 
 
-ConfigName = Annotated[str, Field(max_length=40, pattern=r"^[^:/]*$"), AfterValidator(_one_line)]
+def _config_name(value: str) -> str:
+    if ":" in value or "/" in value:
+        raise ValueError("Use a name without colons and slashes.")
+    return _one_line(value)
+
+
+ConfigName = Annotated[
+    str, Field(max_length=40, json_schema_extra={"pattern": r"^[^:/]*$"}), AfterValidator(_config_name)
+]
 ApiKey = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_key)]
 BaseUrl = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_one_line)]
 VendorSettings = Annotated[

@@ -48,14 +48,24 @@ def _header_value(value: str) -> str:
     return value
 
 
+_SERVER_NAME = "^[a-z0-9][a-z0-9-]*$"
+
+
+def _server_name(value: str) -> str:
+    if not re.fullmatch(_SERVER_NAME, value):
+        raise ValueError("Use lower-case letters, digits and dashes, and begin with a letter or digit.")
+    return value
+
+
 ServerName = Annotated[
     str,
     Field(
         min_length=1,
         max_length=40,
-        pattern="^[a-z0-9][a-z0-9-]*$",
         description="Lower-case letters, digits and dashes. The keys of its tools are `name/tool`.",
+        json_schema_extra={"pattern": _SERVER_NAME},
     ),
+    AfterValidator(_server_name),
 ]
 ServerUrl = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_address)]
 Headers = Annotated[
