@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tertulia.errors import SettingsError, Unavailable
 
-Purpose = Literal["cursor", "idempotency", "secrets"]
+Purpose = Literal["cursor", "device", "idempotency", "secrets"]
 KEY_BYTES = 32
 SIGNATURE_BYTES = 16
 NONCE_BYTES = 12

@@ -17,7 +17,7 @@ from tertulia.data_folder import RunningServer, locked_data_folder, write_runnin
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.errors import SettingsError
-from tertulia.http.protocol import HeadTimeoutProtocol
+from tertulia.http.protocol import LimitedHeadProtocol
 from tertulia.keyring import UnknownKey, find_keyring
 from tertulia.logs import configure_logs
 from tertulia.secret_rotation import require_keys
@@ -129,7 +129,7 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=SHUTDOWN_S,
             timeout_keep_alive=30,
             loop="uvloop",
-            http=HeadTimeoutProtocol,
+            http=LimitedHeadProtocol,
             lifespan="on",
         )
         moved = f" (port {DEFAULT_PORT} is busy)" if settings.port is None and port != DEFAULT_PORT else ""

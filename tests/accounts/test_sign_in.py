@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session as DbSession
 from tertulia import clock
 from tertulia.accounts.errors import WeakPassword
 from tertulia.accounts.models import AuditLog, Session, User, UserStatus
+from tertulia.accounts.password_attempts import network_of
 from tertulia.accounts.passwords import check_password
-from tertulia.accounts.routes import _network
 from tertulia.db.opening import plain_engine
 from tertulia.settings import Settings
 from tests.conftest import ServerMaker, SignIn
@@ -113,17 +113,42 @@ def test_an_inactive_or_suspended_user_is_signed_out(ana: Client, settings: Sett
 
 
 def test_the_sixth_sign_in_attempt_in_a_minute_is_rejected(server: LiveServer, sign_in: SignIn) -> None:
-    sign_in("ana")  # the first of five attempts
+    sign_in("ana")
     with Client(server.url) as client:
         wrong = {"username": "ANA", "password": "wrong wrong wrong"}
-        assert [client.post("/session", json=wrong).status_code for _ in range(5)] == [
-            401,
-            401,
-            401,
-            401,
-            429,
-        ]
+        assert [client.post("/session", json=wrong).status_code for _ in range(6)] == [*[401] * 5, 429]
         assert client.post("/session", json=wrong).headers["retry-after"]
+
+
+def test_wrong_passwords_of_others_do_not_lock_out_a_known_device(server: LiveServer, ana: Client) -> None:
+    right, wrong = ({"username": "ana", "password": text} for text in ("correct horse battery", "wrong wrong wrong"))
+    with Client(server.url) as stranger:
+        while stranger.post("/session", json=wrong).status_code == 401:
+            pass
+        assert stranger.post("/session", json=right).status_code == 429
+    ana.api("DELETE", "/session", expect=204)
+    assert ana.post("/session", json=right).status_code == 201  # from the same network, with the device's cookie
+    failed = ana.api("GET", "/me/failed-sign-ins")
+    assert (failed["count"], failed["last_address"]) == (5, "127.0.0.1")
+
+
+def test_the_cookie_of_a_device_counts_for_its_own_account_only(server: LiveServer, sign_in: SignIn) -> None:
+    ana, _ = sign_in("ana"), sign_in("ben")
+    wrong = {"username": "ben", "password": "wrong wrong wrong"}
+    with Client(server.url) as stranger:
+        statuses = [stranger.post("/session", json=wrong).status_code for _ in range(6)]
+    assert statuses[-1] == 429
+    ana.cookies.delete("tertulia_session")
+    assert ana.post("/session", json=wrong).status_code == 429
+
+
+def test_a_token_of_one_kind_is_not_accepted_as_another(server: LiveServer, ana: Client) -> None:
+    session_token = ana.cookies["tertulia_session"]
+    api_token = ana.api("POST", "/api-tokens", json={"name": "script"}, expect=201)["token"]
+    with Client(server.url) as other:
+        assert other.get("/me", headers={"Authorization": f"Bearer {session_token}"}).status_code == 401
+        assert other.get("/me", headers={"Cookie": f"tertulia_session={api_token}"}).status_code == 401
+        assert other.get("/me", headers={"Authorization": f"Bearer {api_token}"}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -250,7 +275,7 @@ def test_changing_the_email_needs_a_recent_password(ana: Client, settings: Setti
     [("192.0.2.7", "192.0.2.7"), ("2001:db8::1", "2001:db8::/64"), ("2001:db8:0:0:a:1:1:1", "2001:db8::/64"), ("", "")],
 )
 def test_ipv6_addresses_are_grouped_by_their_64_bit_prefix(address: str, network: str) -> None:
-    assert _network(address) == network
+    assert network_of(address) == network
 
 
 def test_sign_ins_are_recorded_in_the_audit_log(ana: Client, settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -242,6 +243,30 @@ def test_a_stranger_with_a_link_follows_a_streaming_reply(
     other = ana.say(ana.chat()["id"], "hello")
     assert strangers(server, f"{token}/runs/{other['run']['id']}/events").status_code == 404
     ana.finished(other["run"]["id"])  # the test must not end in the middle of the provider's answer
+
+
+def test_an_expired_sign_in_counts_as_a_visitor(ana: Client, bob_client: Client, server: LiveServer) -> None:
+    chat = ana.chat(title="For everyone")
+    link = share(ana, chat["id"])
+    old_cookie = {"Cookie": f"tertulia_session={bob_client.cookies['tertulia_session']}"}
+    bob_client.api("DELETE", "/session", expect=204)
+    with Client(server.url) as visitor:
+        for path in ("", "/messages"):
+            assert visitor.get(f"/shared/{link['token']}{path}", headers=old_cookie).status_code == 200
+        with visitor.stream("GET", f"/shared/{link['token']}/events", headers=old_cookie) as events:
+            assert events.status_code == 200
+        assert visitor.get("/chats", headers=old_cookie).status_code == 401
+        token = {"Authorization": "Bearer tta_unknown"}
+        assert visitor.get(f"/shared/{link['token']}", headers=token).status_code == 401
+
+
+def test_visitors_behind_one_address_each_get_a_stream(ana: Client, server: LiveServer) -> None:
+    link = share(ana, ana.chat()["id"])
+    with ExitStack() as opened:
+        for _ in range(15):
+            visitor = opened.enter_context(Client(server.url))
+            events = opened.enter_context(visitor.stream("GET", f"/shared/{link['token']}/events"))
+            assert events.status_code == 200
 
 
 def test_link_opens_are_counted_and_written_in_batches(ana: Client, server: LiveServer) -> None:

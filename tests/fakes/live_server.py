@@ -12,6 +12,7 @@ import uvicorn
 
 from tertulia.app import create_app
 from tertulia.features import Feature
+from tertulia.http.protocol import LimitedHeadProtocol
 from tertulia.settings import Settings
 from tertulia.tools.protocol import Tool
 
@@ -41,7 +42,13 @@ class LiveServer:
         self.settings = settings
         self.app = create_app(settings, control_token=control_token, tools=tools, features=features)
         config = uvicorn.Config(
-            self.app, host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
+            self.app,
+            host="127.0.0.1",
+            port=0,
+            http=LimitedHeadProtocol,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
         )
         self._server = QuickServer(config)
         self._thread = threading.Thread(target=self._run, name="live-server", daemon=True)

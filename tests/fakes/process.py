@@ -46,6 +46,19 @@ class Process:
     def text(self) -> str:
         return "".join(self.output)
 
+    def memory_mib(self) -> float:
+        """Return the memory in use, and forget the peak until now."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        return self._memory_mib("VmRSS")
+
+    def peak_memory_mib(self) -> float:
+        """Return the highest memory use since `memory_mib`."""
+        return self._memory_mib("VmHWM")
+
+    def _memory_mib(self, field: str) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith(f"{field}:")).split()[1]) / 1024
+
     def kill(self) -> None:
         self.process.kill()
         self._ended()

@@ -4,6 +4,7 @@ So the check costs no extra round trip, and nothing can change between the check
 """
 
 import hmac
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,10 +19,12 @@ from tertulia.accounts.actor import OPERATOR_ID, Actor, require_scope
 from tertulia.accounts.api_tokens import find_token_actor
 from tertulia.accounts.idempotency import Answer, CallIdentity, find_answer, identify_call, run_once
 from tertulia.accounts.models import Scope, UserRole
+from tertulia.accounts.password_attempts import PasswordAttempts
 from tertulia.accounts.sessions import SessionLifetime, find_actor
-from tertulia.accounts.tokens import TOKEN_PREFIX, hash_token
+from tertulia.accounts.tokens import hash_token
 from tertulia.db import Database
 from tertulia.errors import Unauthenticated
+from tertulia.http.body import SignInCheck
 from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.middleware import SAFE_METHODS
 from tertulia.http.responses import encode, encoded_response
@@ -33,7 +36,6 @@ T = TypeVar("T")
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 P = ParamSpec("P")
-SIGN_IN_OF_ACCOUNT = RateLimit("sign-in of an account", 5, 60)
 SIGN_IN_OF_ADDRESS = RateLimit("sign-in of an address", 20, 60)
 COOKIE = "tertulia_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"
@@ -43,8 +45,12 @@ class ControlToken(str):
     """The secret that the command line of the same machine signs in with."""
 
 
+RECENT_S = 60.0
+MAX_RECENT = 10_000
+
+
 @dataclass
-class Authenticator:
+class Authenticator(SignInCheck):
     """Finds the actor of a credential, and limits password tries and calls."""
 
     db: Database
@@ -59,8 +65,11 @@ class Authenticator:
     tokens_last_used: dict[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.password_attempts = PasswordAttempts()
         # A program that loops must not slow down the server for others.
         self._token_calls = RateLimit("API token", self.calls_per_minute, 60)
+        # When a token hash was last valid. Used only to decide whether a body is worth receiving, never to do work.
+        self._recently_valid: dict[bytes, float] = {}
 
     def drain_session_uses(self) -> dict[str, datetime]:
         taken, self.seen = self.seen, {}
@@ -87,7 +96,17 @@ class Authenticator:
                 else "Your session has ended. Sign in again. What you typed is kept."
             )
         require_scope(actor, credential.needs)
+        if len(self._recently_valid) >= MAX_RECENT:
+            self._recently_valid.clear()
+        self._recently_valid[token_hash] = time.monotonic()
         return actor
+
+    async def require_sign_in(self, request: Request) -> None:
+        """Raise Unauthenticated or ScopeMissing, before a body is received. The work checks again in its transaction."""
+        credential = _credential(request)
+        known_at = self._recently_valid.get(credential.token_hash)
+        if known_at is None or time.monotonic() - known_at > RECENT_S:
+            await self.db.read_hot(self.resolve, credential)
 
     def count_call(self, actor: Actor) -> None:
         """Count a call of an API token. Raises TooManyAttempts if it calls more often than the operator allows."""
@@ -244,19 +263,41 @@ def _bearer(request: Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-async def get_caller(request: Request) -> Caller:
-    token = _bearer(request) or session_token(request)
+def _credential(request: Request) -> Credential:
+    """Return the credential: an API token in the Authorization header, or a session token in the cookie.
+
+    Each kind of token is accepted only in its own place. Raises Unauthenticated.
+    """
+    needs = Scope.READ if request.method in SAFE_METHODS else Scope.WRITE
+    bearer = _bearer(request)
+    if bearer is not None:
+        return Credential(hash_token(bearer), is_api_token=True, needs=needs)
+    token = session_token(request)
     if not token:
         raise Unauthenticated
-    needs = Scope.READ if request.method in SAFE_METHODS else Scope.WRITE
-    credential = Credential(hash_token(token), token.startswith(TOKEN_PREFIX), needs)
+    return Credential(hash_token(token), needs=needs)
+
+
+async def get_caller(request: Request) -> Caller:
+    credential = _credential(request)
     services: Services = request.app.state.services
     return Caller(services, services.get(Authenticator), credential, request.scope.get("client_address", ""))
 
 
-async def find_caller(request: Request) -> Caller | None:
-    """Return the caller, or None for a visitor without a credential."""
-    return await get_caller(request) if _bearer(request) or session_token(request) else None
+async def find_visitor(request: Request) -> Actor | None:
+    """Return the actor where anyone may read, or None for a visitor without a sign-in or with one that has ended.
+
+    Raises Unauthenticated for an API token that is not valid: a program should learn that.
+    """
+    if _bearer(request) is None and not session_token(request):
+        return None
+    caller = await get_caller(request)
+    try:
+        return await caller.actor()
+    except Unauthenticated:
+        if caller.credential.is_api_token:
+            raise
+        return None
 
 
 async def get_command_caller(

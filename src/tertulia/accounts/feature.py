@@ -12,6 +12,7 @@ from tertulia.accounts.streams import OpenStreams
 from tertulia.accounts.tokens import hash_token
 from tertulia.db import Database
 from tertulia.features import Feature, Features
+from tertulia.http.body import SignInCheck
 from tertulia.http.limits import RateLimits
 from tertulia.jobs.service import Job, Jobs
 from tertulia.keyring import KeyRing
@@ -33,6 +34,7 @@ def feature() -> Feature:
             Provides(Shareables, lambda own: Shareables(own.get(Features).contributed(Shareable))),
             Provides(SessionLifetime, _session_life),
             Provides(Authenticator, _authenticator),
+            Provides(SignInCheck, lambda own: own.get(Authenticator)),
             Provides(ActivityRecorder, lambda own: ActivityRecorder(own.get(Database), own.get(Authenticator))),
             Provides(OpenStreams, lambda own: OpenStreams(own.get(Database), own.get(SessionLifetime))),
             Provides(ChangeFeed, _change_feed),

@@ -1,7 +1,5 @@
 """Routes for the first account, sign-in and sign-out, and the user's own profile, devices and API tokens."""
 
-from ipaddress import ip_network
-
 from fastapi import Request
 from sqlalchemy.orm import Session as DbSession
 from starlette.responses import Response
@@ -12,7 +10,6 @@ from tertulia.accounts.administration import change_password
 from tertulia.accounts.caller import (
     COOKIE,
     SECURE_COOKIE,
-    SIGN_IN_OF_ACCOUNT,
     SIGN_IN_OF_ADDRESS,
     Authenticator,
     CallerDep,
@@ -22,7 +19,9 @@ from tertulia.accounts.caller import (
 )
 from tertulia.accounts.confirmation import confirm
 from tertulia.accounts.errors import AlreadySetUp, InsecureConnection, WrongCredentials, WrongPassword
+from tertulia.accounts.known_devices import find_known_device, set_known_device
 from tertulia.accounts.models import DeviceInfo
+from tertulia.accounts.password_attempts import network_of
 from tertulia.accounts.passwords import check_password, hash_password, password_matches
 from tertulia.accounts.schemas import (
     AccountCreate,
@@ -30,6 +29,7 @@ from tertulia.accounts.schemas import (
     ApiTokenCreated,
     ApiTokenRead,
     Confirmation,
+    FailedSignIns,
     MeUpdate,
     PasswordChange,
     SessionRead,
@@ -40,7 +40,7 @@ from tertulia.accounts.schemas import (
 from tertulia.accounts.streams import OpenStreams
 from tertulia.accounts.tokens import hash_token
 from tertulia.http.limits import RateLimit, RateLimits
-from tertulia.http.middleware import LOOPBACK
+from tertulia.http.middleware import is_loopback
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response, no_content
 from tertulia.http.routing import Access, Routes, service_of
@@ -60,7 +60,7 @@ async def get_setup(request: Request) -> Response:
 @routes.add("POST", "/setup", access=Access.PUBLIC, gives=UserRead, status=201, problems=(409, 429))
 async def post_setup(request: Request, account: AccountCreate) -> Response:
     authenticator = service_of(request, Authenticator)
-    secure = _is_secure(request)
+    require_secure(request)
     if not await authenticator.db.read(service.is_setup_required):
         raise AlreadySetUp
     check_password(account.password, names=(account.username, account.name, account.email or ""))
@@ -74,26 +74,33 @@ async def post_setup(request: Request, account: AccountCreate) -> Response:
         return service.get_user(session, user_id), token
 
     user, token = await authenticator.db.write(set_up)
-    return _with_cookie(json_response(user, 201), token, secure=secure, authenticator=authenticator)
+    return _signed_in(request, user, token, status=201, authenticator=authenticator)
 
 
 @routes.add("POST", "/session", access=Access.PUBLIC, gives=UserRead, status=201, problems=(401, 429))
 async def post_session(request: Request, sign_in: SignIn) -> Response:
     limits = service_of(request, RateLimits)
     authenticator = service_of(request, Authenticator)
-    secure = _is_secure(request)
-    limits.take(SIGN_IN_OF_ADDRESS, _network(request.scope["client_address"]))
+    secure = require_secure(request)
+    limits.take(SIGN_IN_OF_ADDRESS, network_of(request.scope["client_address"]))
     credentials = await authenticator.db.read(sessions.find_credentials, sign_in.username)
-    # An account has a user name and perhaps an address, and five tries for both together.
-    limits.take(SIGN_IN_OF_ACCOUNT, credentials.user_id if credentials else service.name_key(sign_in.username))
+    # An account has a user name and perhaps an address, and the same attempts for both together.
+    account = credentials.user_id if credentials else service.name_key(sign_in.username)
+    device_id = find_known_device(request, authenticator.keyring, account, secure=secure)
+    source = device_id or network_of(request.scope["client_address"])
+    authenticator.password_attempts.take(account, source)
     if (
         not await password_matches(sign_in.password, credentials.password_hash if credentials else None)
         or credentials is None
     ):
         await authenticator.db.write(
-            service.write_audit, None, "session.refused", ip_address=request.scope["client_address"]
+            service.write_audit,
+            credentials.user_id if credentials else None,
+            sessions.REFUSED,
+            ip_address=request.scope["client_address"],
         )
         raise WrongCredentials
+    authenticator.password_attempts.succeed(account, source)
     old_token = session_token(request)
     device = _device(request)
 
@@ -105,7 +112,7 @@ async def post_session(request: Request, sign_in: SignIn) -> Response:
         return service.get_user(session, user_id), token
 
     user, token = await authenticator.db.write(begin, credentials.user_id)
-    return _with_cookie(json_response(user, 201), token, secure=secure, authenticator=authenticator)
+    return _signed_in(request, user, token, status=201, authenticator=authenticator)
 
 
 @routes.add("DELETE", "/session", access=Access.SIGNED_IN, status=204)
@@ -143,7 +150,7 @@ async def post_confirmation(caller: CallerDep, confirmation: Confirmation) -> Re
 @routes.add("PUT", "/me/password", access=Access.SIGNED_IN, gives=UserRead, problems=(429,))
 async def put_password(request: Request, caller: CallerDep, change: PasswordChange) -> Response:
     authenticator = caller.service(Authenticator)
-    secure = _is_secure(request)
+    require_secure(request)
     actor = await caller.actor()
     if actor.session_id is None:
         raise SignInNeeded
@@ -156,7 +163,13 @@ async def put_password(request: Request, caller: CallerDep, change: PasswordChan
         change_password, actor, old_hash=old_hash, new_hash=new_hash, life=authenticator.life, device=device
     )
     await service_of(request, OpenStreams).check_now()
-    return _with_cookie(json_response(user), token, secure=secure, authenticator=authenticator)
+    return _signed_in(request, user, token, status=200, authenticator=authenticator)
+
+
+@routes.add("GET", "/me/failed-sign-ins", access=Access.SIGNED_IN, gives=FailedSignIns)
+async def get_failed_sign_ins(caller: CallerDep) -> Response:
+    """Return how often a wrong password was entered for your account in the last 30 days."""
+    return json_response(await caller.read(sessions.count_failed_sign_ins))
 
 
 @routes.add("GET", "/sessions", access=Access.SIGNED_IN, gives=Page[SessionRead])
@@ -198,24 +211,29 @@ async def delete_api_token(request: Request, caller: CommandDep, token_id: ApiTo
 
 async def _compare(authenticator: Authenticator, actor: Actor, password: str) -> str | None:
     """Verify the actor's password and return its stored hash. Raises WrongPassword, TooManyAttempts."""
-    authenticator.limits.take(SIGN_IN_OF_ACCOUNT, actor.user_id)
+    source = f"signed in {actor.session_id}"  # a stolen session must not keep the others out
+    authenticator.password_attempts.take(actor.user_id, source)
     stored = await authenticator.db.read(sessions.find_password_hash, actor.user_id)
     if not await password_matches(password, stored):
         raise WrongPassword
+    authenticator.password_attempts.succeed(actor.user_id, source)
     return stored
 
 
-def _is_secure(request: Request) -> bool:
+def require_secure(request: Request) -> bool:
     """Return whether the cookie must be Secure. Raises InsecureConnection if it would be sent unencrypted."""
     if is_over_tls(request):
         return True
     host = request.headers.get("host", "")
-    if host in LOOPBACK or host.rsplit(":", 1)[0] in LOOPBACK:
+    if is_loopback(host):
         return False
     raise InsecureConnection
 
 
-def _with_cookie(response: Response, token: str, *, secure: bool, authenticator: Authenticator) -> Response:
+def _signed_in(request: Request, user: UserRead, token: str, *, status: int, authenticator: Authenticator) -> Response:
+    """Answer with the user, the cookie of the session, and the cookie that recognises the device next time."""
+    secure = is_over_tls(request)
+    response = json_response(user, status)
     response.set_cookie(
         SECURE_COOKIE if secure else COOKIE,
         token,
@@ -225,16 +243,10 @@ def _with_cookie(response: Response, token: str, *, secure: bool, authenticator:
         httponly=True,
         samesite="lax",
     )
+    if find_known_device(request, authenticator.keyring, user["id"], secure=secure) is None:
+        set_known_device(response, authenticator.keyring, user["id"], secure=secure)
     return response
 
 
 def _device(request: Request) -> DeviceInfo:
     return sessions.describe_device(request.headers.get("user-agent", ""), request.scope["client_address"] or None)
-
-
-def _network(address: str) -> str:
-    """Return the /64 network of an IPv6 address, because a household has a whole one. Return others unchanged."""
-    try:
-        return str(ip_network((address, 64), strict=False)) if ":" in address else address
-    except ValueError:
-        return address

@@ -5,11 +5,12 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Literal, NotRequired
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import TypedDict
 
 from tertulia import clock
 from tertulia.accounts.models import Preferences, Scope, UserRole, UserStatus
+from tertulia.http.body import RequestModel, at_most
 from tertulia.http.times import UtcInput
 from tertulia.ids import AnyId
 
@@ -40,13 +41,7 @@ PersonName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(
 Email = Annotated[str, AfterValidator(_email)]
 
 
-class Request(BaseModel):
-    """A request body. Unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class AccountCreate(Request):
+class AccountCreate(RequestModel):
     username: Username
     name: PersonName
     password: str = Field(max_length=1000)
@@ -57,7 +52,7 @@ class UserCreate(AccountCreate):
     role: UserRole = UserRole.USER
 
 
-class SignIn(Request):
+class SignIn(RequestModel):
     username: str = Field(max_length=254, description="The user name or the e-mail address.")
     password: str = Field(max_length=1000)
 
@@ -66,22 +61,22 @@ class PreferencesUpdate(Preferences):
     """The preferences to change. `null` resets one to its default."""
 
 
-class MeUpdate(Request):
+class MeUpdate(RequestModel):
     name: PersonName | None = None
     email: Email | None = None
     preferences: PreferencesUpdate | None = None
 
 
-class Confirmation(Request):
+class Confirmation(RequestModel):
     password: str = Field(max_length=1000, description="Your current password.")
 
 
-class PasswordChange(Request):
+class PasswordChange(RequestModel):
     password: str = Field(max_length=1000, description="Your current password.")
     new_password: str = Field(max_length=1000)
 
 
-class UserUpdate(Request):
+class UserUpdate(RequestModel):
     """The fields to change. A user whose role or status changes is signed out everywhere."""
 
     name: PersonName | None = None
@@ -89,7 +84,7 @@ class UserUpdate(Request):
     status: UserStatus | None = None
 
 
-class PasswordReset(Request):
+class PasswordReset(RequestModel):
     password: str = Field(max_length=1000)
 
 
@@ -107,9 +102,9 @@ def _printable(value: str) -> str:
     return value.strip()
 
 
-class ApiTokenCreate(Request):
+class ApiTokenCreate(RequestModel):
     name: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
-    scopes: Annotated[set[Scope], Field(min_length=1)] = Field(
+    scopes: Annotated[set[Scope], Field(min_length=1), *at_most(len(Scope))] = Field(
         default_factory=lambda: {Scope.READ, Scope.WRITE},
         description="What the token may do: `read`, `write`, `admin`.",
     )
@@ -156,6 +151,14 @@ class SessionRead(TypedDict):
     expires_at: datetime
 
 
+class FailedSignIns(TypedDict):
+    """Wrong passwords for an account in the last 30 days. `count` is at most 1,000."""
+
+    count: int
+    last_at: datetime | None
+    last_address: str | None
+
+
 class ApiTokenRead(TypedDict):
     """An API token without its secret. `prefix` is its beginning, to recognise it."""
 
@@ -186,7 +189,7 @@ class PermissionsRead(TypedDict):
     can_share: bool
 
 
-class Permissions(Request):
+class Permissions(RequestModel):
     """Reading is always included."""
 
     can_read: Literal[True] = True
@@ -194,7 +197,7 @@ class Permissions(Request):
     can_share: bool = False
 
 
-class ShareCreate(Request):
+class ShareCreate(RequestModel):
     """A share with one user, by id or by name. With neither it is a public link, which only allows reading."""
 
     permissions: Permissions = Field(default_factory=Permissions)

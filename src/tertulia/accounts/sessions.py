@@ -12,14 +12,17 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import SessionNotFound, WrongCredentials
 from tertulia.accounts.events import SESSION
-from tertulia.accounts.models import DeviceInfo, Session, User, UserStatus
-from tertulia.accounts.schemas import SessionRead
+from tertulia.accounts.models import AuditLog, DeviceInfo, Session, User, UserStatus
+from tertulia.accounts.schemas import FailedSignIns, SessionRead
 from tertulia.accounts.service import name_key, write_audit
 from tertulia.accounts.tokens import hash_token, new_token
 from tertulia.db import Prepared, rowcount
 from tertulia.ids import SessionId, UserId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
+
+REFUSED = "session.refused"  # the action in the audit log
+MAX_FAILED_COUNTED = 1000
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,22 @@ def require_unchanged(session: DbSession, compared: Credentials) -> None:
     )
     if unchanged is None:
         raise WrongCredentials
+
+
+def count_failed_sign_ins(session: DbSession, actor: Actor) -> FailedSignIns:
+    """Count wrong passwords for the actor's account in the last 30 days, up to 1,000, and describe the latest."""
+    rows = session.execute(
+        sa.select(AuditLog.created_at, AuditLog.ip_address)
+        .where(
+            AuditLog.user_id == actor.user_id,
+            AuditLog.action == REFUSED,
+            AuditLog.created_at > clock.now() - timedelta(days=30),
+        )
+        .order_by(AuditLog.created_at.desc())
+        .limit(MAX_FAILED_COUNTED)
+    ).all()
+    last_at, last_address = rows[0] if rows else (None, None)
+    return {"count": len(rows), "last_at": last_at, "last_address": last_address}
 
 
 def find_password_hash(session: DbSession, user_id: UserId) -> str | None:

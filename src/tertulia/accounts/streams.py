@@ -17,6 +17,7 @@ from tertulia.db import Database
 from tertulia.realtime.publish import SHARES
 
 MAX_STREAMS = 10
+MAX_GUEST_STREAMS = 300  # per address, which a school or an office may share
 CHECK_EVERY_S = 3.0
 log = logging.getLogger(__name__)
 
@@ -56,16 +57,17 @@ class OpenStreams:
 
     @contextmanager
     def opened(
-        self, actor: Actor | None, *, is_still_allowed: StillAllowed | None = None, counted_as: str | None = None
+        self, actor: Actor | None, *, is_still_allowed: StillAllowed | None = None, guest_address: str | None = None
     ) -> Iterator[asyncio.Event]:
         """Count a stream while it is open. The event is set when it must close. Raises TooManyStreams.
 
-        `is_still_allowed(session)` returns whether the stream may still be read. `counted_as` is the key to count a visitor
-        without a session by, such as the address.
+        `is_still_allowed(session)` returns whether the stream may still be read. Visitors without a
+        sign-in are counted by address.
         """
-        counted = counted_as or (actor.user_id if actor else "")
-        if self._counts[counted] >= MAX_STREAMS:
-            raise TooManyStreams(MAX_STREAMS)
+        counted = actor.user_id if actor else f"guest {guest_address}"
+        limit = MAX_STREAMS if actor else MAX_GUEST_STREAMS
+        if self._counts[counted] >= limit:
+            raise TooManyStreams(limit)
         closed = asyncio.Event()
         self._open[closed] = WatchedStream(actor, is_still_allowed)
         self._counts[counted] += 1

@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import TypedDict
 
 from tertulia.accounts.schemas import AuthorRead, PermissionsRead
@@ -20,6 +20,7 @@ from tertulia.chat.models import (
     Visibility,
 )
 from tertulia.chat.parts import Part, WrittenPart
+from tertulia.http.body import RequestModel
 from tertulia.ids import AnyId
 
 
@@ -42,11 +43,7 @@ ProviderName = Annotated[str, Field(min_length=1, max_length=50)]
 ModelName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-
-class ChatCreate(Request):
+class ChatCreate(RequestModel):
     title: Title | None = None
     provider: ProviderName | None = None
     model_name: ModelName | None = None
@@ -54,7 +51,7 @@ class ChatCreate(Request):
     settings: ChatSettings = Field(default_factory=ChatSettings)
 
 
-class ChatUpdate(Request):
+class ChatUpdate(RequestModel):
     """Changes to a chat. Absent fields stay unchanged; null clears a choice."""
 
     title: Title | None = None
@@ -68,13 +65,15 @@ class ChatUpdate(Request):
     context_window_size: Annotated[int, Field(ge=256, le=10_000_000)] | None = None
 
 
-class Written(Request):
+class Written(RequestModel):
     """A person's message: plain `content`, or `parts`."""
 
     content: Words | None = None
     parts: Annotated[list[WrittenPart], Field(max_length=256)] | None = None
     attachment_ids: list[AnyId] = Field(
-        default_factory=list, description="Files to attach after the text. At most 20, including those in `parts`."
+        default_factory=list,
+        max_length=20,
+        description="Files to attach after the text. At most 20, including those in `parts`.",
     )
 
     @model_validator(mode="after")
@@ -86,31 +85,31 @@ class Written(Request):
         return self
 
 
-class HeadUpdate(Request):
+class HeadUpdate(RequestModel):
     message_id: AnyId
 
 
 TagName = Annotated[str, Field(min_length=1, max_length=50), AfterValidator(_no_nul), AfterValidator(_printable)]
 
 
-class PresenceTold(Request):
+class PresenceTold(RequestModel):
     is_typing: bool = False
     is_leaving: bool = False
 
 
-class TagCreate(Request):
+class TagCreate(RequestModel):
     name: TagName
     colour: TagColour = TagColour.GREY
 
 
-class TagUpdate(Request):
+class TagUpdate(RequestModel):
     """Changes to a tag. Absent fields stay unchanged."""
 
     name: TagName | None = None
     colour: TagColour | None = None
 
 
-class TagMerge(Request):
+class TagMerge(RequestModel):
     into_id: AnyId
 
 
@@ -268,7 +267,7 @@ class SharedMessageRead(TypedDict):
     updated_at: datetime
 
 
-class MessageUpdate(Request):
+class MessageUpdate(RequestModel):
     """Whether models receive the message: if it fits, always, or never."""
 
     context_rule: ContextRule

@@ -1,7 +1,7 @@
 """State that tools and agents keep for a chat between turns: a JSON object, checked against its schema."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import sqlalchemy as sa
@@ -14,9 +14,10 @@ from tertulia.chat.errors import StateInvalid, StateTooLarge
 from tertulia.chat.events import CHAT_STATE
 from tertulia.chat.messages import lock_chat
 from tertulia.chat.models import Chat, ChatState
-from tertulia.chat.schemas import Request, StateRead
+from tertulia.chat.schemas import StateRead
 from tertulia.chat.service import get_chat
 from tertulia.db import insert_if_absent
+from tertulia.http.body import RequestModel, at_most
 from tertulia.ids import ChatId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
@@ -24,13 +25,16 @@ from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.validation import check_arguments, check_plain, is_modest_schema
 
 MAX_STATE = 256 * 1024
+MAX_FIELDS = 10_000
 
 
-class StateWrite(Request):
+class StateWrite(RequestModel):
     """A new state. An absent `schema` stays unchanged; null removes it."""
 
-    state: dict[str, Any]
-    json_schema: dict[str, Any] | None = Field(None, alias="schema", description="JSON Schema of an object.")
+    state: Annotated[dict[str, Any], *at_most(MAX_FIELDS)]
+    json_schema: Annotated[dict[str, Any], *at_most(MAX_FIELDS)] | None = Field(
+        None, alias="schema", description="JSON Schema of an object."
+    )
 
 
 def get_state(session: Session, actor: Actor, chat_id: ChatId) -> StateRead:

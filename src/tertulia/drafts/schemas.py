@@ -8,9 +8,10 @@ from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from tertulia.accounts.schemas import AuthorRead, PermissionsRead
-from tertulia.chat.schemas import ModelName, ProviderName, Request, SharedChatRead
+from tertulia.chat.schemas import ModelName, ProviderName, SharedChatRead
 from tertulia.drafts.models import MAX_CONTENT, MAX_DESCRIPTION, MAX_TITLE, EditStatus, GenerationSource, ProposalStatus
 from tertulia.drafts.text import DiffPiece
+from tertulia.http.body import RequestModel
 from tertulia.ids import AnyId
 
 Content = Annotated[str, Field(max_length=MAX_CONTENT)]
@@ -23,7 +24,7 @@ def _one_line(value: str) -> str:
 Title = Annotated[str, AfterValidator(_one_line), Field(max_length=MAX_TITLE)]
 
 
-class DraftCreate(Request):
+class DraftCreate(RequestModel):
     """A new draft. With `message_id`, its text is that message, or the part of it in `content`."""
 
     title: Title | None = None
@@ -32,12 +33,12 @@ class DraftCreate(Request):
     message_id: AnyId | None = None
 
 
-class DraftUpdate(Request):
+class DraftUpdate(RequestModel):
     title: Title | None = None
     description: Annotated[str, Field(max_length=MAX_DESCRIPTION)] | None = None
 
 
-class VersionCreate(Request):
+class VersionCreate(RequestModel):
     """A text based on the version `parent_version_number`.
 
     If the draft has a newer version, both are merged. With `branch`, the text becomes a separate branch instead.
@@ -51,13 +52,13 @@ class VersionCreate(Request):
     working_copy_revision: Annotated[int, Field(ge=1)] | None = None
 
 
-class VersionUpdate(Request):
+class VersionUpdate(RequestModel):
     """The name of a version, or null to remove it. Nothing else of a version can change."""
 
     name: Title | None
 
 
-class WorkingCopyPut(Request):
+class WorkingCopyPut(RequestModel):
     """`revision` is the last one that this window saw, or 0. `window_id` identifies the window."""
 
     content: Content
@@ -176,14 +177,14 @@ class DiffRead(TypedDict):
 Shown = Literal["active", "trash"]
 
 
-class Selection(Request):
+class Selection(RequestModel):
     """Character offsets in the text of the version. They are equal for an insertion point."""
 
     start: Annotated[int, Field(ge=0)]
     end: Annotated[int, Field(ge=0)]
 
 
-class ProposalCreate(Request):
+class ProposalCreate(RequestModel):
     """A request to a model to edit the version, or the selection in it."""
 
     instruction: Annotated[str, Field(min_length=1, max_length=10_000)]
@@ -194,7 +195,7 @@ class ProposalCreate(Request):
     model_name: ModelName | None = None
 
 
-class Decision(Request):
+class Decision(RequestModel):
     """The edits to accept or reject. Null means all open edits."""
 
     edit_ids: Annotated[list[AnyId], Field(min_length=1, max_length=1000)] | None = None

@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,7 +15,7 @@ from tertulia.ids import new_id
 from tertulia.settings import Settings
 
 log = logging.getLogger("tertulia.access")
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_LOOPBACK = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -32,6 +32,7 @@ CSP = (
 )
 
 _HEADERS["Content-Security-Policy"] = CSP.format(nonce="")
+SECURITY_HEADERS = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
 
 
 class EdgeMiddleware:
@@ -43,7 +44,7 @@ class EdgeMiddleware:
         self.public_origin = settings.public_url
         self.public_host = urlsplit(settings.public_url).netloc if settings.public_url else None
         self.loopback_only = settings.host in ("127.0.0.1", "::1", "localhost")
-        self.headers = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+        self.headers = list(SECURITY_HEADERS)
         if settings.public_url is not None and settings.public_url.startswith("https://"):
             self.headers.append((b"strict-transport-security", b"max-age=31536000"))
 
@@ -104,6 +105,9 @@ class EdgeMiddleware:
                 title="Unknown host",
                 request_id=request_id,
             )
+        if not (_is_text(scope["raw_path"]) and _is_text(scope["query_string"])):
+            detail = "The address contains the character U+0000 or is not UTF-8. Remove that character."
+            return problem(422, "invalid_text", detail, request_id=request_id)
         if scope["method"] not in SAFE_METHODS and not self._is_same_site_call(headers, host):
             detail = "This call does not come from a page of this server, or does not have the header X-Tertulia: 1."
             return problem(403, "cross_site", detail, title="Not allowed", request_id=request_id)
@@ -124,7 +128,7 @@ class EdgeMiddleware:
         return ours and headers.get("sec-fetch-site") in (None, "same-origin", "none")
 
     def _known_host(self, host: str) -> bool:
-        return host == self.public_host or host.rsplit(":", 1)[0] in LOOPBACK or host in LOOPBACK
+        return host == self.public_host or is_loopback(host)
 
     def _is_same_site_call(self, headers: Mapping[str, str], host: str) -> bool:
         """Return whether the call comes from our page, or from a program: no origin headers and no cookie."""
@@ -145,3 +149,16 @@ class EdgeMiddleware:
             untrusted = [hop for hop in hops if hop not in self.settings.trusted_proxies]
             return untrusted[-1] if untrusted else peer
         return peer
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a Host header names this machine, with or without a port."""
+    return _LOOPBACK.fullmatch(host) is not None
+
+
+def _is_text(encoded: bytes) -> bool:
+    """Return whether a percent-encoded part of the address is UTF-8 without U+0000, which both databases can store."""
+    try:
+        return "\x00" not in unquote_to_bytes(encoded).decode("utf-8")
+    except UnicodeDecodeError:
+        return False

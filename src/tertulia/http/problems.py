@@ -14,6 +14,8 @@ from typing_extensions import TypedDict
 from tertulia import errors
 
 log = logging.getLogger(__name__)
+# Errors quote what was sent, such as the name of a field. The answer must not grow with it.
+MAX_NAME, MAX_DETAIL, MAX_FIELD_ERRORS = 100, 1000, 20
 
 STATUS: Mapping[type[errors.AppError], tuple[int, str]] = {
     errors.Unauthenticated: (401, "Not signed in"),
@@ -70,14 +72,17 @@ def problem(
         "type": f"urn:tertulia:error:{code}",
         "title": title or _PROBLEM_STATUSES.get(status, "Error"),
         "status": status,
-        "detail": detail,
+        "detail": _shortened(detail, MAX_DETAIL),
         "code": code,
         **(extra or {}),
     }
     if request_id:
         body["request_id"] = request_id
     if field_errors:
-        body["errors"] = field_errors
+        body["errors"] = [
+            {"field": _shortened(error["field"], MAX_NAME), "message": _shortened(error["message"], MAX_DETAIL)}
+            for error in field_errors[:MAX_FIELD_ERRORS]
+        ]
     headers = {"Retry-After": str(retry_after_s)} if retry_after_s is not None else None
     return Response(orjson.dumps(body), status, headers=headers, media_type="application/problem+json")
 
@@ -115,10 +120,12 @@ def install_problem_handlers(app: FastAPI) -> None:
     def _invalid(request: Request, error: RequestValidationError) -> Response:
         field_errors: list[FieldError] = [
             {"field": ".".join(map(str, part["loc"][1:])) or str(part["loc"][0]), "message": _plain(part)}
-            for part in error.errors()[:20]
+            for part in error.errors()[:MAX_FIELD_ERRORS]
         ]
         detail = (
-            f"{field_errors[0]['field']}: {field_errors[0]['message']}" if field_errors else "The request is not valid."
+            f"{_shortened(field_errors[0]['field'], MAX_NAME)}: {field_errors[0]['message']}"
+            if field_errors
+            else "The request is not valid."
         )
         return problem(422, "invalid", detail, request_id=request.scope.get("request_id"), field_errors=field_errors)
 
@@ -141,3 +148,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 def _plain(part: Mapping[str, object]) -> str:
     message = str(part["msg"]).removeprefix("Value error, ")
     return "This field is unknown. Remove it." if part["type"] == "extra_forbidden" else message
+
+
+def _shortened(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}…"

@@ -1,25 +1,22 @@
 """Declare routes with their access level, and limit the size of request bodies."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from typing import Any, TypeVar
 
-import orjson
 from fastapi import FastAPI, Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from tertulia.errors import AppError, Invalid, TooLarge, UnsupportedType
+from tertulia.errors import AppError, Invalid, UnsupportedType
+from tertulia.http.body import MAX_PUBLIC_BODY_BYTES, LimitedRequest, SignInCheck
 from tertulia.http.problems import problem_responses
 from tertulia.services import Services
 
 T = TypeVar("T")
-MAX_BODY_BYTES = 4 * 1024 * 1024
-MAX_DEPTH = 32
-BODY_S = 30.0
-BYTES_PER_EXTRA_S = 64 * 1024
 
 
 class Access(StrEnum):
@@ -31,73 +28,20 @@ class Access(StrEnum):
     OPERATOR = "operator"  # the command line on the server's machine
 
 
-class BodyTooLarge(TooLarge):
-    def __init__(self) -> None:
-        super().__init__(f"The body is larger than {MAX_BODY_BYTES} bytes. Send a smaller one.", limit=MAX_BODY_BYTES)
+class UnknownParameter(Invalid):
+    code = "unknown_parameter"
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        expected = ", ".join(known) or "none"
+        super().__init__(f"The query parameter is not known here. Known: {expected}.", field=name)
 
 
-class BodyTooSlow(Invalid):
-    code = "body_too_slow"
-
-    def __init__(self) -> None:
-        super().__init__("The body took too long to arrive. Send it again.", field="body")
+def _has_body(request: Request) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
-def _has_other_type(request: Request) -> bool:
-    """Return whether the request has a body that is not declared as JSON."""
-    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-    return has_body and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json"
-
-
-class LimitedRequest(Request):
-    """A request whose JSON body is at most 4 MiB long and 32 levels deep."""
-
-    async def body(self) -> bytes:
-        if not hasattr(self, "_body"):
-            declared = self.headers.get("content-length", "")
-            if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-                raise BodyTooLarge
-            chunks, size = [], 0
-            try:
-                async with asyncio.timeout(BODY_S) as limit:
-                    async for chunk in self.stream():
-                        size += len(chunk)
-                        if size > MAX_BODY_BYTES:
-                            raise BodyTooLarge
-                        chunks.append(chunk)
-                        if size % BYTES_PER_EXTRA_S < len(chunk):
-                            limit.reschedule((limit.when() or 0) + 1)
-            except TimeoutError:
-                raise BodyTooSlow from None
-            self._body = b"".join(chunks)
-        return self._body
-
-    async def json(self) -> Any:
-        value = orjson.loads(await self.body())
-        if _deeper_than(value, MAX_DEPTH):
-            raise Invalid(f"The body is nested deeper than {MAX_DEPTH} levels.", field="body", limit=MAX_DEPTH)
-        if b"\\u0000" in self._body and _holds_nul(value):
-            raise Invalid("The character U+0000 cannot be stored. Remove it.", field="body")
-        return value
-
-
-def _holds_nul(value: object) -> bool:
-    match value:
-        case str():
-            return "\x00" in value
-        case dict():
-            return any(_holds_nul(key) or _holds_nul(child) for key, child in value.items())
-        case list():
-            return any(map(_holds_nul, value))
-    return False
-
-
-def _deeper_than(value: object, levels: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    if levels == 0:
-        return True
-    return any(_deeper_than(child, levels - 1) for child in (value.values() if isinstance(value, dict) else value))
+def _is_json(request: Request) -> bool:
+    return request.headers.get("content-type", "").partition(";")[0].strip() == "application/json"
 
 
 def service_of(request: Request, kind: type[T]) -> T:
@@ -107,17 +51,31 @@ def service_of(request: Request, kind: type[T]) -> T:
 
 
 class LimitedRoute(APIRoute):
+    """A route that checks the query and the sign-in before it receives the body, and limits the body."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        takes_form = "requestBody" in (self.openapi_extra or {})
+        options = self.openapi_extra or {}
+        takes_form = "requestBody" in options
+        is_public = options["x-access"] == Access.PUBLIC
+        known = sorted(field.alias for field in get_flat_params(self.dependant) if isinstance(field.field_info, Query))
 
         async def limited(request: Request) -> Response:
-            if takes_form:
-                return await handle(request)  # the route streams the body itself, with its own limits
-            if _has_other_type(request):
+            if self.include_in_schema and request.url.path.startswith("/api/"):
+                for name in request.query_params:
+                    if name not in known:
+                        raise UnknownParameter(name, known)
+            if takes_form or not _has_body(request):
+                return await handle(request)  # a route with a form signs in, and streams the body with its own limits
+            if not _is_json(request):
                 raise UnsupportedType
+            received = LimitedRequest(request.scope, request.receive)
+            if is_public:
+                received.max_bytes = MAX_PUBLIC_BODY_BYTES
+            else:
+                await service_of(request, SignInCheck).require_sign_in(request)
             try:
-                return await handle(LimitedRequest(request.scope, request.receive))
+                return await handle(received)
             except HTTPException as error:
                 # FastAPI wraps every error while reading a body. Ours are more precise, so raise them again.
                 if isinstance(error.__cause__, AppError):

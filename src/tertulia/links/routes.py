@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.caller import Caller, find_caller
+from tertulia.accounts.caller import find_visitor
 from tertulia.accounts.errors import ShareNotFound
 from tertulia.accounts.models import UserRole
 from tertulia.accounts.streams import OpenStreams
@@ -38,7 +38,7 @@ from tertulia.runs.engine.remote import RemoteRuns
 LOOKS_A_MINUTE = 3000  # per address, which a whole office may share
 # The only events of a reply's stream that are sent through a public link.
 _WORDS = (b"text.delta", b"reasoning.delta", b"tool.requested", b"message.reset")
-OptionalCaller = Annotated[Caller | None, Depends(find_caller)]
+Visitor = Annotated[Actor | None, Depends(find_visitor)]
 
 
 routes = Routes("shared")
@@ -47,10 +47,9 @@ routes = Routes("shared")
 LOOKS = RateLimit("public links", LOOKS_A_MINUTE, 60)
 
 
-async def opened(request: Request, token: str, caller: Caller | None) -> tuple[PublicLink, Actor | None]:
+async def opened(request: Request, token: str, actor: Actor | None) -> PublicLink:
     service_of(request, RateLimits).take(LOOKS, request.scope.get("client_address", ""))
-    actor = await caller.actor() if caller is not None else None
-    return await service_of(request, Database).read_hot(resolve_public_link, token, actor=actor), actor
+    return await service_of(request, Database).read_hot(resolve_public_link, token, actor=actor)
 
 
 def stream(
@@ -61,25 +60,25 @@ def stream(
         service_of(request, OpenStreams).opened(
             actor,
             is_still_allowed=lambda session: _still_open(session, token, actor),
-            counted_as=_guest(request, actor),
+            guest_address=None if actor else request.scope.get("client_address", ""),
         )
     )
     return EventStream(source(closed), closed, held)
 
 
 @routes.add("GET", "/shared/{token}", access=Access.PUBLIC, gives=SharedRead, problems=(404, 429))
-async def get_shared(request: Request, token: str, caller: OptionalCaller) -> Response:
-    link, _ = await opened(request, token, caller)
+async def get_shared(request: Request, token: str, actor: Visitor) -> Response:
+    link = await opened(request, token, actor)
     service_of(request, LinkOpenCounts).add(link.share_id)
     return json_response(await service_of(request, Database).read_hot(read_shared, link))
 
 
 @routes.add("GET", "/shared/{token}/messages", access=Access.PUBLIC, gives=Page[SharedMessageRead], problems=(404, 429))
 async def get_shared_messages(
-    request: Request, token: str, caller: OptionalCaller, limit: Limit = 50, cursor: CursorText = None
+    request: Request, token: str, actor: Visitor, limit: Limit = 50, cursor: CursorText = None
 ) -> Response:
     cursors = service_of(request, Cursors)
-    link, _ = await opened(request, token, caller)
+    link = await opened(request, token, actor)
     scope = f"shared.{link.chat_id}"
     key = cursors.decode(scope, cursor)
     messages, older = await service_of(request, Database).read_hot(
@@ -89,8 +88,8 @@ async def get_shared_messages(
 
 
 @routes.add("GET", "/shared/{token}/events", access=Access.PUBLIC, problems=(404, 429), stream="SharedEvent")
-async def get_shared_events(request: Request, token: str, caller: OptionalCaller) -> EventStream:
-    link, actor = await opened(request, token, caller)
+async def get_shared_events(request: Request, token: str, actor: Visitor) -> EventStream:
+    link = await opened(request, token, actor)
     return stream(
         request,
         token,
@@ -104,10 +103,10 @@ async def get_shared_events(request: Request, token: str, caller: OptionalCaller
 @routes.add(
     "GET", "/shared/{token}/runs/{run_id}/events", access=Access.PUBLIC, problems=(404, 429), stream="SharedRunEvent"
 )
-async def get_shared_run_events(request: Request, token: str, run_id: RunId, caller: OptionalCaller) -> EventStream:
+async def get_shared_run_events(request: Request, token: str, run_id: RunId, actor: Visitor) -> EventStream:
     """Stream the text of a reply while it is written, until the run ends."""
     db = service_of(request, Database)
-    link, actor = await opened(request, token, caller)
+    link = await opened(request, token, actor)
     owner = Actor(UserId(link.owner_id), UserRole.USER)
     run, message, _ = await db.read(read_run_and_message, owner, run_id)
     is_shown = await db.read(shared_chats.is_on_show, link, message["id"])
@@ -127,9 +126,9 @@ async def get_shared_run_events(request: Request, token: str, run_id: RunId, cal
     "GET", "/shared/{token}/attachments/{attachment_id}/content", access=Access.PUBLIC, problems=(404, 416, 429)
 )
 async def get_shared_content(
-    request: Request, token: str, attachment_id: AnyId, caller: OptionalCaller, range: RangeHeader = None
+    request: Request, token: str, attachment_id: AnyId, actor: Visitor, range: RangeHeader = None
 ) -> Response:
-    link, _ = await opened(request, token, caller)
+    link = await opened(request, token, actor)
 
     def find(session: Session) -> StoredFile:
         return stored_file(session, shared_chats.find_shared_attachment(session, link, attachment_id))
@@ -138,17 +137,13 @@ async def get_shared_content(
 
 
 @routes.add("GET", "/shared/{token}/attachments/{attachment_id}/thumbnail", access=Access.PUBLIC, problems=(404, 429))
-async def get_shared_thumbnail(request: Request, token: str, attachment_id: AnyId, caller: OptionalCaller) -> Response:
-    link, _ = await opened(request, token, caller)
+async def get_shared_thumbnail(request: Request, token: str, attachment_id: AnyId, actor: Visitor) -> Response:
+    link = await opened(request, token, actor)
 
     def find(session: Session) -> bytes:
         return stored_thumbnail(session, shared_chats.find_shared_attachment(session, link, attachment_id))
 
     return send_thumbnail(await service_of(request, Database).read_hot(find))
-
-
-def _guest(request: Request, actor: Actor | None) -> str:
-    return actor.user_id if actor else f"guest {request.scope.get('client_address', '')}"
 
 
 def _still_open(session: Session, token: str, actor: Actor | None) -> bool:

@@ -4,8 +4,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
+
+from tertulia.http.body import RequestModel, at_most
 
 Phase = Literal["fetching", "loading", "ready", "asleep", "failed"]
 Source = Literal["built_in", "operator", "own"]
@@ -100,15 +102,11 @@ ApiKey = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_ke
 BaseUrl = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_one_line)]
 VendorSettings = Annotated[
     dict[Annotated[str, Field(max_length=50)], Annotated[str, Field(max_length=200), AfterValidator(_one_line)]],
-    Field(max_length=10),
+    *at_most(10),
 ]
 
 
-class Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ProviderConfigCreate(Request):
+class ProviderConfigCreate(RequestModel):
     provider: str = Field(max_length=50, description="A vendor's id, from GET /providers.")
     name: ConfigName = Field("", description="Distinguishes two keys of one vendor, such as `work`.")
     api_key: ApiKey | None = None
@@ -117,7 +115,7 @@ class ProviderConfigCreate(Request):
     is_default: bool | None = Field(None, description="Whether new chats use it. null: only if it is the first.")
 
 
-class ProviderConfigUpdate(Request):
+class ProviderConfigUpdate(RequestModel):
     """Absent fields stay unchanged. A new address needs its key again, so that no key reaches another server."""
 
     name: ConfigName | None = None

@@ -8,13 +8,14 @@ from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 from typing_extensions import TypedDict
 
 from tertulia.chat.parts import ToolCallPart
-from tertulia.chat.schemas import MessageRead, ModelName, ProviderName, Request, UsageRead, Written
+from tertulia.chat.schemas import MessageRead, ModelName, ProviderName, UsageRead, Written
+from tertulia.http.body import RequestModel
 from tertulia.ids import AnyId
 from tertulia.runs.models import RunStatus
 from tertulia.tools.models import ToolStatus
 
 
-class ModelRef(Request):
+class ModelRef(RequestModel):
     provider: ProviderName
     model_name: ModelName
 
@@ -51,7 +52,7 @@ class MessageEdit(Written):
     reply: bool = Field(True, description="Whether a model replies to the edited message.")
 
 
-class Regenerate(Request):
+class Regenerate(RequestModel):
     provider: ProviderName | None = None
     model_name: ModelName | None = None
     models: Models | None = None

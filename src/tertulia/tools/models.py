@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tertulia.db import Base, Id, JsonOf, Money, Timestamps, closed
+from tertulia.http.body import at_most
 from tertulia.ids import new_id
 from tertulia.tools.protocol import Environment, ResultKind, Risk
 
@@ -90,11 +91,13 @@ class ToolRule(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     rule: Literal["allow", "ask", "never"]
-    arguments: dict[Key, Annotated[Plain, Field(max_length=200)]] = Field(default_factory=dict, max_length=20)
+    arguments: Annotated[dict[Key, Annotated[Plain, Field(max_length=200)]], *at_most(20)] = Field(default_factory=dict)
     definition_digest: str | None = Field(None, pattern="^[0-9a-f]{64}$")
 
 
-ToolRules = dict[Key, list[ToolRule]]  # by tool key; a matching `never` wins, else the first match
+ToolRules = dict[
+    Key, Annotated[list[ToolRule], Field(max_length=100)]
+]  # by tool key; a matching `never` wins, else the first match
 
 
 class ChatApproval(BaseModel):
@@ -108,7 +111,7 @@ class ChatApproval(BaseModel):
     max_cost_per_tool: Decimal | None = Field(
         None, ge=0, le=1000, max_digits=12, decimal_places=6
     )  # can only lower the account's limit
-    specific_tools: ToolRules = Field(default_factory=dict, max_length=200)
+    specific_tools: Annotated[ToolRules, *at_most(200)] = Field(default_factory=dict)
 
 
 class ToolExecution(Timestamps, Base):

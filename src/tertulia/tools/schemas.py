@@ -4,17 +4,20 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from tertulia.accounts.schemas import AuthorRead
+from tertulia.http.body import RequestModel, at_most
 from tertulia.tools.models import DecidedBy, Key, Plain, ToolRules, ToolStatus
 from tertulia.tools.protocol import Environment, ResultKind, Risk
 from tertulia.tools.validation import MAX_ARGUMENTS
 
 MAX_RULES = 200
 Cost = Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=12, decimal_places=6, allow_inf_nan=False)]
-Rules = Annotated[ToolRules, Field(max_length=MAX_RULES)]
+MAX_PARAMETERS = 1000
+Rules = Annotated[ToolRules, *at_most(MAX_RULES)]
+FormValue = Plain | float | int | bool | Annotated[list[Plain], Field(max_length=1000)] | None
 
 
 class DefinitionRead(TypedDict):
@@ -132,36 +135,34 @@ class DryRunRead(TypedDict):
     effect: str | None
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Approve(_Request):
+class Approve(RequestModel):
     remember: Literal["none", "chat", "always"] = "none"
-    parameters: dict[str, Any] | None = Field(None, description="Arguments to use instead of the model's.")
+    parameters: Annotated[dict[str, Any], *at_most(MAX_PARAMETERS)] | None = Field(
+        None, description="Arguments to use instead of the model's."
+    )
     arguments_json: str | None = Field(
         None, max_length=MAX_ARGUMENTS, description="The same as JSON text, which keeps long numbers exact."
     )
 
 
-class DryRunCreate(_Request):
+class DryRunCreate(RequestModel):
     arguments_json: str | None = Field(
         None, max_length=MAX_ARGUMENTS, description="Arguments to use instead of the call's, as JSON text."
     )
 
 
-class Deny(_Request):
+class Deny(RequestModel):
     note: Plain | None = Field(
         None, max_length=1000, description="A note to the model: the reason, or what to do instead."
     )
 
 
-class AnswerQuestion(_Request):
+class AnswerQuestion(RequestModel):
     """A reply: `accept` with the form's content, `decline` to refuse, `cancel` to dismiss the question."""
 
     question_id: str = Field(max_length=40)
     action: Literal["accept", "decline", "cancel"]
-    content: dict[Key, Plain | float | int | bool | list[Plain] | None] | None = Field(None, max_length=100)
+    content: Annotated[dict[Key, FormValue], *at_most(100)] | None = None
 
 
 class AutoApprovalRead(TypedDict):
@@ -177,7 +178,7 @@ class AutoApprovalRead(TypedDict):
     updated_at: datetime | None
 
 
-class AutoApprovalUpdate(_Request):
+class AutoApprovalUpdate(RequestModel):
     """The complete automatic approval settings. Absent fields take their defaults."""
 
     read_only_operations: bool = False

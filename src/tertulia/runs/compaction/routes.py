@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
@@ -13,6 +13,7 @@ from tertulia.chat.models import OptimizationType
 from tertulia.chat.service import get_chat
 from tertulia.context.branch import PromptSource
 from tertulia.context.schemas import ContextOptimizationRead
+from tertulia.http.body import RequestModel
 from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
@@ -36,16 +37,12 @@ from tertulia.tools.tool_catalogue import ToolCatalogue
 SUMMARIES_A_MINUTE = 10
 
 
-class OptimizeNow(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class OptimizeNow(RequestModel):
     optimization_type: OptimizationType
     leaf: AnyId | None = None  # newest message of the branch; else the head
 
 
-class SummaryUpdate(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class SummaryUpdate(RequestModel):
     summary: Annotated[str, Field(min_length=1, max_length=MAX_SUMMARY), AfterValidator(storable)]
 
 

@@ -6,9 +6,10 @@ from decimal import Decimal
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
+from tertulia.http.body import RequestModel, at_most
 from tertulia.tools.protocol import Environment
 from tertulia.tools.schemas import DefinitionRead
 
@@ -73,20 +74,15 @@ Headers = Annotated[
         Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_header_name)],
         Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_header_value)],
     ],
-    Field(
-        max_length=MAX_HEADERS, description="Sent with every call, such as `Authorization`. They are never returned."
-    ),
+    *at_most(MAX_HEADERS),
+    Field(description="Sent with every call, such as `Authorization`. They are never returned."),
 ]
 
 
 CallCost = Annotated[Decimal, Field(ge=0, le=1000, decimal_places=6, allow_inf_nan=False)]
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ToolServerCreate(_Request):
+class ToolServerCreate(RequestModel):
     name: ServerName
     url: ServerUrl
     headers: Headers = Field(default_factory=dict)
@@ -96,7 +92,7 @@ class ToolServerCreate(_Request):
     )
 
 
-class ToolServerUpdate(_Request):
+class ToolServerUpdate(RequestModel):
     """Changes to a server. Absent fields stay. A new address needs its headers again, so that no secret leaks to it."""
 
     name: ServerName | None = None
@@ -112,14 +108,14 @@ class ToolServerUpdate(_Request):
     )
 
 
-class ToolSignInCreate(_Request):
+class ToolSignInCreate(RequestModel):
     """A client that you registered with the service, if the service does not register clients automatically."""
 
     client_id: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_header_value)] | None = None
     client_secret: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_header_value)] | None = None
 
 
-class ToolSignInFinish(_Request):
+class ToolSignInFinish(RequestModel):
     """The parameters that the service added to the redirect URL."""
 
     state: str = Field(min_length=1, max_length=500)

@@ -976,6 +976,26 @@ export interface paths {
         patch: operations["patch_me_api_v1_me_patch"];
         trace?: never;
     };
+    "/api/v1/me/failed-sign-ins": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Failed Sign Ins
+         * @description Return how often a wrong password was entered for your account in the last 30 days.
+         */
+        get: operations["get_failed_sign_ins_api_v1_me_failed_sign_ins_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/me/password": {
         parameters: {
             query?: never;
@@ -3045,6 +3065,18 @@ export interface components {
          * @enum {string}
          */
         Environment: "test" | "prod";
+        /**
+         * FailedSignIns
+         * @description Wrong passwords for an account in the last 30 days. `count` is at most 1,000.
+         */
+        FailedSignIns: {
+            /** Count */
+            count: number;
+            /** Last Address */
+            last_address: string | null;
+            /** Last At */
+            last_at: string | null;
+        };
         /** FieldError */
         FieldError: {
             /** Field */
@@ -11595,6 +11627,53 @@ export interface operations {
             };
             /** @description Unsupported type */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_failed_sign_ins_api_v1_me_failed_sign_ins_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };

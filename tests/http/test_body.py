@@ -1,0 +1,43 @@
+"""Test the limits of JSON bodies: number of values, levels, characters, and the order of the checks."""
+
+import json
+
+import pytest
+
+from tertulia.errors import Invalid
+from tertulia.http.body import MAX_VALUES, TooManyValues, ValueCounter, parse_json
+
+
+def count(text: bytes, *, piece_bytes: int) -> int:
+    counter = ValueCounter()
+    for start in range(0, len(text), piece_bytes):
+        counter.feed(text[start : start + piece_bytes])
+    return counter.count
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize(
+    ("value", "values"),
+    [
+        (0, 1),
+        ([1, 2, 3], 4),
+        ({"a": [1, {"b": 2}]}, 5),
+        ("commas, [brackets] and {braces} in a text", 1),
+        (['a quotation mark: " [1,2,3]', "a backslash: \\", 'both: \\"[,'], 4),
+        ({'"[,{': '\\\\"[,', "\\": "\\"}, 3),
+    ],
+)
+def test_values_are_counted_however_the_body_is_split(value: object, values: int, piece_bytes: int) -> None:
+    assert count(json.dumps(value).encode(), piece_bytes=piece_bytes) == values
+
+
+def test_a_body_holds_at_most_50000_values() -> None:
+    ValueCounter().feed(json.dumps([0] * (MAX_VALUES - 1)).encode())
+    with pytest.raises(TooManyValues):
+        ValueCounter().feed(json.dumps([0] * MAX_VALUES).encode())
+
+
+@pytest.mark.parametrize("text", [b'["a\\u0000b"]', b'{"a": {"\\u0000": 1}}'])
+def test_the_null_character_is_refused_at_any_depth(text: bytes) -> None:
+    with pytest.raises(Invalid, match=r"U\+0000"):
+        parse_json(text)
