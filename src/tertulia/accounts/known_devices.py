@@ -3,21 +3,18 @@
 import base64
 import binascii
 
-from fastapi import Request
-from starlette.responses import Response
-
 from tertulia.ids import new_id
 from tertulia.keyring import SIGNATURE_BYTES, KeyRing
 
-COOKIE = "tertulia_device"
-SECURE_COOKIE = f"__Host-{COOKIE}"
+DEVICE_COOKIE = "tertulia_device"
+SECURE_DEVICE_COOKIE = f"__Host-{DEVICE_COOKIE}"
 MAX_AGE_S = 365 * 24 * 3600
 
 
-def find_known_device(request: Request, keyring: KeyRing, user_id: str, *, secure: bool) -> str | None:
+def find_known_device(cookie: str, keyring: KeyRing, user_id: str) -> str | None:
     """Return the id of the device if it signed in to this account before, else None."""
     try:
-        raw = base64.urlsafe_b64decode(request.cookies.get(SECURE_COOKIE if secure else COOKIE, ""))
+        raw = base64.urlsafe_b64decode(cookie)
     except (binascii.Error, ValueError):
         return None
     signature, payload = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
@@ -27,9 +24,7 @@ def find_known_device(request: Request, keyring: KeyRing, user_id: str, *, secur
     return device.decode("ascii", "replace")
 
 
-def set_known_device(response: Response, keyring: KeyRing, user_id: str, *, secure: bool) -> None:
-    """Add the cookie of a new device id. It grants nothing but attempts of its own to enter the password."""
+def new_device_cookie(keyring: KeyRing, user_id: str) -> str:
+    """Create the cookie of a new device. It grants nothing but attempts of its own to enter the password."""
     payload = f"{user_id} {new_id()}".encode()
-    value = base64.urlsafe_b64encode(keyring.sign("device", payload) + payload).decode()
-    name = SECURE_COOKIE if secure else COOKIE
-    response.set_cookie(name, value, max_age=MAX_AGE_S, path="/", secure=secure, httponly=True, samesite="lax")
+    return base64.urlsafe_b64encode(keyring.sign("device", payload) + payload).decode()

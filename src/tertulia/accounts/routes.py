@@ -19,7 +19,13 @@ from tertulia.accounts.caller import (
 )
 from tertulia.accounts.confirmation import confirm
 from tertulia.accounts.errors import AlreadySetUp, InsecureConnection, WrongCredentials, WrongPassword
-from tertulia.accounts.known_devices import find_known_device, set_known_device
+from tertulia.accounts.known_devices import (
+    DEVICE_COOKIE,
+    MAX_AGE_S,
+    SECURE_DEVICE_COOKIE,
+    find_known_device,
+    new_device_cookie,
+)
 from tertulia.accounts.models import DeviceInfo
 from tertulia.accounts.password_attempts import network_of
 from tertulia.accounts.passwords import check_password, hash_password, password_matches
@@ -81,12 +87,12 @@ async def post_setup(request: Request, account: AccountCreate) -> Response:
 async def post_session(request: Request, sign_in: SignIn) -> Response:
     limits = service_of(request, RateLimits)
     authenticator = service_of(request, Authenticator)
-    secure = require_secure(request)
+    require_secure(request)
     limits.take(SIGN_IN_OF_ADDRESS, network_of(request.scope["client_address"]))
     credentials = await authenticator.db.read(sessions.find_credentials, sign_in.username)
     # An account has a user name and perhaps an address, and the same attempts for both together.
     account = credentials.user_id if credentials else service.name_key(sign_in.username)
-    device_id = find_known_device(request, authenticator.keyring, account, secure=secure)
+    device_id = find_known_device(_device_cookie(request), authenticator.keyring, account)
     source = device_id or network_of(request.scope["client_address"])
     authenticator.password_attempts.take(account, source)
     if (
@@ -220,32 +226,31 @@ async def _compare(authenticator: Authenticator, actor: Actor, password: str) ->
     return stored
 
 
-def require_secure(request: Request) -> bool:
-    """Return whether the cookie must be Secure. Raises InsecureConnection if it would be sent unencrypted."""
-    if is_over_tls(request):
-        return True
-    host = request.headers.get("host", "")
-    if is_loopback(host):
-        return False
-    raise InsecureConnection
+def require_secure(request: Request) -> None:
+    """Raise InsecureConnection if the cookie would be sent unencrypted to another machine."""
+    if not (is_over_tls(request) or is_loopback(request.headers.get("host", ""))):
+        raise InsecureConnection
 
 
 def _signed_in(request: Request, user: UserRead, token: str, *, status: int, authenticator: Authenticator) -> Response:
     """Answer with the user, the cookie of the session, and the cookie that recognises the device next time."""
     secure = is_over_tls(request)
     response = json_response(user, status)
-    response.set_cookie(
-        SECURE_COOKIE if secure else COOKIE,
-        token,
-        max_age=int(authenticator.life.absolute.total_seconds()),
-        path="/",
-        secure=secure,
-        httponly=True,
-        samesite="lax",
-    )
-    if find_known_device(request, authenticator.keyring, user["id"], secure=secure) is None:
-        set_known_device(response, authenticator.keyring, user["id"], secure=secure)
+    name, lifetime_s = (SECURE_COOKIE if secure else COOKIE), int(authenticator.life.absolute.total_seconds())
+    _set_cookie(response, name, token, max_age_s=lifetime_s, secure=secure)
+    if find_known_device(_device_cookie(request), authenticator.keyring, user["id"]) is None:
+        value = new_device_cookie(authenticator.keyring, user["id"])
+        name = SECURE_DEVICE_COOKIE if secure else DEVICE_COOKIE
+        _set_cookie(response, name, value, max_age_s=MAX_AGE_S, secure=secure)
     return response
+
+
+def _set_cookie(response: Response, name: str, value: str, *, max_age_s: int, secure: bool) -> None:
+    response.set_cookie(name, value, max_age=max_age_s, path="/", secure=secure, httponly=True, samesite="lax")
+
+
+def _device_cookie(request: Request) -> str:
+    return request.cookies.get(SECURE_DEVICE_COOKIE if is_over_tls(request) else DEVICE_COOKIE, "")
 
 
 def _device(request: Request) -> DeviceInfo:

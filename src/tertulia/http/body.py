@@ -8,7 +8,6 @@ import orjson
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
-from pydantic_core import PydanticCustomError
 
 from tertulia.errors import Invalid, TooLarge
 
@@ -64,9 +63,7 @@ class RequestModel(BaseModel):
         except ValidationError as error:
             if (count := error.error_count()) <= MAX_ERRORS:
                 raise
-        raise PydanticCustomError(
-            "too_many_errors", "It has {count} errors. Compare it with the API.", {"count": count}
-        )
+        raise ValueError(f"It has {count} errors. Compare it with the API.")
 
 
 def at_most(limit: int) -> tuple[Any, Any]:
@@ -74,7 +71,7 @@ def at_most(limit: int) -> tuple[Any, Any]:
 
     def check(value: object) -> object:
         if isinstance(value, Mapping | list) and len(value) > limit:
-            raise PydanticCustomError("too_long", "It may have at most {limit} entries.", {"limit": limit})
+            raise ValueError(f"It may have at most {limit} entries.")
         return value
 
     return Field(max_length=limit), BeforeValidator(check)
