@@ -100,8 +100,8 @@ class Excesses:
     def _resolve(self, schema: dict[str, Any]) -> dict[str, Any]:
         if "$ref" not in schema:
             return schema
-        found: dict[str, Any] = self._document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-        return found
+        target: dict[str, Any] = self._document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        return target
 
 
 def test_every_list_and_mapping_in_a_request_has_a_maximum(document: dict[str, Any]) -> None:

@@ -25,6 +25,6 @@ def find_known_device(cookie: str, keyring: KeyRing, user_id: str) -> str | None
 
 
 def new_device_cookie(keyring: KeyRing, user_id: str) -> str:
-    """Create the cookie of a new device. It grants nothing but attempts of its own to enter the password."""
+    """Create the cookie of a new device. It grants nothing but separate attempts to enter the password."""
     payload = f"{user_id} {new_id()}".encode()
     return base64.urlsafe_b64encode(keyring.sign("device", payload) + payload).decode()

@@ -33,7 +33,7 @@ class _Attempts:
 class PasswordAttempts:
     """Attempts of this process by account and source. After five, each further one waits twice as long as the last.
 
-    The source is a network, or a device that signed in to this account before. Each has attempts of its own.
+    The source is a network, or a device that signed in to this account before. The attempts of each are counted separately.
     """
 
     def __init__(self) -> None:

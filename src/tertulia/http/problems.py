@@ -114,7 +114,9 @@ def unexpected(request_id: str | None) -> Response:
 def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(errors.AppError)
     def _app_error(request: Request, error: errors.AppError) -> Response:
-        return from_app_error(error, request.scope.get("request_id"))
+        answer = from_app_error(error, request.scope.get("request_id"))
+        error.__traceback__ = None
+        return answer
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> Response:
@@ -127,6 +129,11 @@ def install_problem_handlers(app: FastAPI) -> None:
             if field_errors
             else "The request is not valid."
         )
+        # Frames in tracebacks refer to the errors and the body, which would stay in memory until the next collection.
+        causes = [part.get("ctx", {}).get("error") for part in error.errors()]
+        for raised in (error, *causes):
+            if isinstance(raised, BaseException):
+                raised.__traceback__ = None
         return problem(422, "invalid", detail, request_id=request.scope.get("request_id"), field_errors=field_errors)
 
     @app.exception_handler(HTTPException)

@@ -78,9 +78,13 @@ class LimitedRoute(APIRoute):
                 return await handle(received)
             except HTTPException as error:
                 # FastAPI wraps every error while reading a body. Ours are more precise, so raise them again.
-                if isinstance(error.__cause__, AppError):
-                    raise error.__cause__ from None
-                raise
+                precise, error.__cause__ = error.__cause__, None
+                if not isinstance(precise, AppError):
+                    raise
+            try:
+                raise precise
+            finally:
+                del precise  # else the error refers to this frame and itself, and the body stays in memory
 
         return limited
 
