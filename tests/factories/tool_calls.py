@@ -1,5 +1,6 @@
 """Script, send, find and decide tool calls in tests."""
 
+import json
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -37,7 +38,17 @@ def list_calls(client: Client, sent: dict[str, Any]) -> list[dict[str, Any]]:
     return items
 
 
-def decide(client: Client, call: dict[str, Any], decision: str = "approve", expect: int = 200, **body: Any) -> Any:
+def decide(
+    client: Client,
+    call: dict[str, Any],
+    decision: str = "approve",
+    expect: int = 200,
+    arguments: dict[str, Any] | None = None,
+    **body: Any,
+) -> Any:
+    """Decide about a call. `arguments` replaces the model's arguments."""
+    if arguments is not None:
+        body["arguments_json"] = json.dumps(arguments)
     return client.api("POST", f"/tool-executions/{call['id']}/{decision}", json=body, expect=expect)
 
 

@@ -18,8 +18,11 @@ class Recorder(Tool):
         "additionalProperties": False,
     }
 
-    def __init__(self, name: str = "record", *, timeout_s: float = 60.0, risk: Risk = Risk.HIGH) -> None:
+    def __init__(
+        self, name: str = "record", *, timeout_s: float = 60.0, risk: Risk = Risk.HIGH, sends_out: bool = False
+    ) -> None:
         self.name = name
+        self.sends_out = sends_out
         self.timeout_s = timeout_s
         self.risk = risk
         self.calls: list[dict[str, Any]] = []

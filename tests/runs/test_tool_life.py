@@ -109,7 +109,7 @@ class Life(RuleBasedStateMachine):
     def one_approves(self, place: int, edits: bool) -> None:
         call_id = self._some(place)
         was = self.known[call_id]
-        decision = Approve(parameters={"cost": "0", "text": "edited"} if edits else None)
+        decision = Approve(arguments_json='{"cost": "0", "text": "edited"}' if edits else None)
         try:
             approved = approve(self.session, self.alice, call_id, decision, lambda *_: ToolSet([self.offered]))
         except AlreadyDecided:

@@ -36,6 +36,7 @@ def rules(*specific: ToolRule, **changes: Any) -> Rules:
 ALLOW = ToolRule(rule="allow", definition_digest=DIGEST)
 ASK, NEVER = ToolRule(rule="ask"), ToolRule(rule="never")
 NOTES = ToolRule(rule="allow", arguments={"path": "/notes/*"}, definition_digest=DIGEST)
+ANYWHERE = ToolRule(rule="allow", arguments={"path": "*"}, definition_digest=DIGEST)
 KNOWN = {"is_new": False}
 
 
@@ -99,8 +100,11 @@ KNOWN = {"is_new": False}
         (rules(NEVER), call(cost=Decimal(5)), Decision("refuse", "never")),
         # These need approval regardless of the rules.
         (rules(ALLOW), call(was_cut_off=True), Decision("ask", "outcome_unknown")),
-        (rules(ALLOW), call(carries_untrusted=True), Decision("ask", "untrusted")),
-        (rules(ALLOW), call(carries_untrusted=True, sends_out=False), Decision("run", "allowed")),
+        (rules(ALLOW), call(has_read=True), Decision("ask", "untrusted")),
+        (rules(ALLOW), call(has_read=True, sends_out=False), Decision("run", "allowed")),
+        (rules(ALLOW), call(has_read=True, is_destination_named=True), Decision("run", "allowed")),
+        (rules(NOTES), call(has_read=True), Decision("run", "allowed")),  # the rule names the destination
+        (rules(ANYWHERE), call(has_read=True), Decision("ask", "untrusted")),
     ],
 )
 def test_each_rule_set_and_call_gives_the_expected_decision(
@@ -131,12 +135,13 @@ def test_no_combination_of_settings_runs_a_call_that_is_not_allowed() -> None:
     for values in product([False, True], repeat=3):
         for specific in SPECIFIC:
             rule_set = rules(*specific, **dict(zip(SWITCHES, values, strict=True)))
-            for risk, new, changed, untrusted, out, cut in product(Risk, *[[False, True]] * 5):
+            for risk, new, changed, has_read, named, out, cut in product(Risk, *[[False, True]] * 6):
                 proposed = call(
                     risk=risk,
                     is_new=new,
                     has_changed=changed,
-                    carries_untrusted=untrusted,
+                    has_read=has_read,
+                    is_destination_named=named,
                     sends_out=out,
                     was_cut_off=cut,
                 )
@@ -155,8 +160,9 @@ def test_no_combination_of_settings_runs_a_call_that_is_not_allowed() -> None:
                     is_known = not changed and not (new and rule_set.require_approval_for_new_tools)
                     assert allowed or (by_risk and is_known)
                     assert not cut
-                    assert not (untrusted and out)
-    assert count == 8 * len(SPECIFIC) * 3 * 32
+                    by_rule = bool(specific) and specific[0] is NOTES
+                    assert not (has_read and out) or named or by_rule
+    assert count == 8 * len(SPECIFIC) * 3 * 64
 
 
 @pytest.mark.parametrize("cost", [None, Decimal("-1"), Decimal("NaN"), Decimal("Infinity"), Decimal("-Infinity")])

@@ -277,6 +277,11 @@ OLD["0010"] = [
        VALUES (:share, :chat, :user, 'auto', 'truncation', :message, :message, 9, 4, {false}, '[]', :now, :now)""",
 ]
 OLD["0011"] = [*OLD["0010"], "UPDATE context_optimization SET stale_at = :now"]
+OLD["0012"] = [
+    *OLD["0010"],
+    "UPDATE context_optimization SET superseded_at = :now",
+    """UPDATE tool_execution SET tool_name = 'fetch_page', untrusted_sources = '["notes.txt"]'""",
+]
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])
@@ -318,7 +323,11 @@ def test_every_released_schema_is_upgraded_with_its_data(new_instance: NewInstan
         kept = connection.execute(sa.select(share.c.chat_id, share.c.draft_id, share.c.access_count)).all()
         assert [tuple(row) for row in kept] == ([(values["chat"], None, 3)] if revision >= "0006" else [])
         superseded = connection.scalars(sa.select(tables.metadata.tables["context_optimization"].c.superseded_at)).all()
-        assert superseded == {"0010": [None], "0011": [NOW]}.get(revision, [])
+        assert superseded == {"0010": [None], "0011": [NOW], "0012": [NOW]}.get(revision, [])
+        execution = tables.metadata.tables["tool_execution"]
+        read_from = connection.scalars(sa.select(execution.c.result_sources)).all()
+        kinds = [source["kind"] for sources in read_from for source in sources]
+        assert kinds == (["web"] if revision == "0012" else [])
     with Session(engine) as session, session.begin():
         while not build_index(session).is_built:
             pass

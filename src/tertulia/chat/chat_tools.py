@@ -44,7 +44,8 @@ class ReadChat(Tool):
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         chat_id = ChatId(checked_id(arguments["chat_id"]))
-        return ToolResult(await context.read(_read_chat, chat_id, arguments.get("limit", 20), context.actor))
+        text = await context.read(_read_chat, chat_id, arguments.get("limit", 20), context.actor)
+        return ToolResult(text, sources=[] if chat_id == context.chat_id else [{"kind": "chat", "name": chat_id}])
 
 
 def _read_chat(session: Session, chat_id: ChatId, limit: int, actor: Actor) -> str:
@@ -76,16 +77,17 @@ class ReadAttachment(Tool):
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         start = arguments.get("start", 0)
         file_id = AttachmentId(checked_id(arguments["attachment_id"]))
-        text = await context.read(_read_file, file_id, start + arguments.get("length", 20_000), context.actor)
-        return ToolResult(text[start:])
+        end = start + arguments.get("length", 20_000)
+        name, text = await context.read(_read_file, file_id, end, context.actor)
+        return ToolResult(text[start:], sources=[{"kind": "file", "name": name}])
 
 
-def _read_file(session: Session, attachment_id: AttachmentId, upto: int, actor: Actor) -> str:
-    get_attachment(session, actor, attachment_id, MessageFileUses())
+def _read_file(session: Session, attachment_id: AttachmentId, upto: int, actor: Actor) -> tuple[str, str]:
+    attachment = get_attachment(session, actor, attachment_id, MessageFileUses())
     text = text_of_file(session, attachment_id, upto)
     if not text:
         raise ToolFailed("This file has no readable text.")
-    return text
+    return attachment["file_name"], text
 
 
 class ReadState(Tool):
@@ -99,7 +101,7 @@ class ReadState(Tool):
     @override
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         kept = await context.read(lambda session: get_state(session, context.actor, ChatId(context.chat_id)))
-        return ToolResult({"state": kept["state"], "schema": kept["schema"]}, "json")
+        return ToolResult({"state": kept["state"], "schema": kept["schema"]}, "json", sources=[])
 
 
 class WriteState(Tool):
@@ -124,4 +126,4 @@ class WriteState(Tool):
             write = StateWrite(state=arguments["changes"])
             return merge_state(session, context.actor, ChatId(context.chat_id), write)["state"]
 
-        return ToolResult(await context.write(write), "json")
+        return ToolResult(await context.write(write), "json", sources=[])

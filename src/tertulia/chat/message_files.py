@@ -192,24 +192,13 @@ def text_of_file(session: Session, attachment_id: str, most: int) -> str:
     return text or ""
 
 
-TEXT_READ = 256 * 1024  # characters of each file
-
-
-def texts_of_chat(session: Session, chat_id: str, most: int) -> list[tuple[str, str]]:
-    """Return the names of a chat's newest files (at most `most`), with the beginning of their text."""
+def list_file_names(session: Session, chat_id: str) -> list[str]:
+    """Return the names of the files of a chat, including those of its messages, each once."""
     used = sa.select(MessageAttachment.attachment_id).join(Message, Message.id == MessageAttachment.message_id)
-    rows = session.execute(
-        sa.select(Attachment.file_name, sa.func.substr(BlobContent.text, 1, TEXT_READ, type_=sa.Text()))
-        .join(BlobContent, BlobContent.blob_id == Attachment.blob_id)
-        .where(
-            (Attachment.chat_id == chat_id) | Attachment.id.in_(used.where(Message.chat_id == chat_id)),
-            Attachment.deleted_at.is_(None),
-            BlobContent.text.is_not(None),
-        )
-        .order_by(Attachment.id.desc())
-        .limit(most)
+    names = sa.select(Attachment.file_name).where(
+        (Attachment.chat_id == chat_id) | Attachment.id.in_(used.where(Message.chat_id == chat_id))
     )
-    return [(name, text or "") for name, text in rows]
+    return list(session.scalars(names.distinct()))
 
 
 def previews_of(session: Session, attachment_ids: Sequence[str]) -> dict[str, bytes]:

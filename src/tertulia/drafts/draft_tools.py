@@ -12,6 +12,7 @@ from tertulia.drafts.proposals import propose_edits
 from tertulia.drafts.service import get_draft, list_drafts
 from tertulia.ids import DraftId
 from tertulia.tools.protocol import Risk, Tool, ToolContext, ToolFailed, ToolResult
+from tertulia.tools.provenance import Source
 
 MAX_CHARACTERS = 200_000
 MAX_EDITS = 50
@@ -29,11 +30,10 @@ class ListDrafts(Tool):
 
     @override
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
-        def read(session: Session) -> list[list[str]]:
-            drafts = list_drafts(session, context.actor, limit=50)
-            return [[draft["id"], draft["title"] or "Untitled", f"{draft['updated_at']:%Y-%m-%d}"] for draft in drafts]
-
-        return ToolResult({"columns": ["draft_id", "title", "changed"], "rows": await context.read(read)}, "table")
+        drafts = await context.read(lambda session: list_drafts(session, context.actor, limit=50))
+        rows = [[draft["id"], draft["title"] or "Untitled", f"{draft['updated_at']:%Y-%m-%d}"] for draft in drafts]
+        sources: list[Source] = [{"kind": "draft", "name": draft["id"]} for draft in drafts]
+        return ToolResult({"columns": ["draft_id", "title", "changed"], "rows": rows}, "table", sources=sources)
 
 
 class ReadDraft(Tool):
@@ -53,7 +53,8 @@ class ReadDraft(Tool):
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         draft_id = DraftId(checked_id(arguments["draft_id"]))
         draft = await context.read(lambda session: get_draft(session, context.actor, draft_id))
-        return ToolResult(draft["current_version"]["content"][:MAX_CHARACTERS])
+        text = draft["current_version"]["content"][:MAX_CHARACTERS]
+        return ToolResult(text, sources=[{"kind": "draft", "name": draft_id}])
 
 
 class EditDraft(Tool):
@@ -96,7 +97,8 @@ class EditDraft(Tool):
 
         count = await context.write(propose)
         return ToolResult(
-            f"{count} of {len(blocks)} edits are now proposals in the draft. The user accepts or rejects each."
+            f"{count} of {len(blocks)} edits are now proposals in the draft. The user accepts or rejects each.",
+            sources=[],
         )
 
     async def dry_run(self, arguments: Mapping[str, Any], context: ToolContext) -> str:

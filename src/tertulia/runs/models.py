@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from tertulia.chat.models import FinishReason, TokenCount
 from tertulia.db import Base, Id, JsonOf, Money, Timestamps, closed
 from tertulia.ids import new_id
+from tertulia.tools.provenance import Source
 
 
 class RunStatus(StrEnum):
@@ -73,6 +74,7 @@ class Run(Timestamps, Base):
     error: Mapped[RunError | None] = mapped_column(JsonOf(RunError))
     usage: Mapped[TokenCount | None] = mapped_column(JsonOf(TokenCount))
     cost: Mapped[Decimal | None] = mapped_column(Money())
+    sources: Mapped[list[Source]] = mapped_column(JsonOf(list[Source]), default=list)  # what it has read
 
 
 class Step(Timestamps, Base):

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.actor import Actor
 from tertulia.search.service import SearchFilters, SearchHit, search
 from tertulia.tools.protocol import Risk, Tool, ToolContext, ToolResult
+from tertulia.tools.provenance import Source
 
 MOST = 20
 
@@ -34,13 +35,16 @@ class SearchChats(Tool):
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         limit = arguments.get("limit", 8)
-        rows = await context.read(_find, arguments["query"], limit, context.actor)
-        return ToolResult({"columns": ["chat_id", "chat", "where", "excerpt"], "rows": rows}, "table")
+        hits = await context.read(_find, arguments["query"], limit, context.actor)
+        rows = [[hit["chat"]["id"], hit["chat"]["title"], _where(hit), _excerpt(hit)] for hit in hits]
+        others = {hit["chat"]["id"] for hit in hits} - {context.chat_id}
+        sources: list[Source] = [{"kind": "chat", "name": chat_id} for chat_id in sorted(others)]
+        return ToolResult({"columns": ["chat_id", "chat", "where", "excerpt"], "rows": rows}, "table", sources=sources)
 
 
-def _find(session: Session, query: str, limit: int, actor: Actor) -> list[list[str]]:
+def _find(session: Session, query: str, limit: int, actor: Actor) -> list[SearchHit]:
     hits, _ = search(session, actor, query, SearchFilters(), limit=limit)
-    return [[hit["chat"]["id"], hit["chat"]["title"], _where(hit), _excerpt(hit)] for hit in hits]
+    return hits
 
 
 def _where(hit: SearchHit) -> str:

@@ -13,6 +13,7 @@ from tertulia.db import Base, Id, JsonOf, Money, Timestamps, closed
 from tertulia.http.body import at_most
 from tertulia.ids import new_id
 from tertulia.tools.protocol import Environment, ResultKind, Risk
+from tertulia.tools.provenance import Source, SourceGroup
 
 MAX_COST_PER_TOOL = Decimal("1.00")
 MAX_COST_PER_HOUR = Decimal("10.00")
@@ -151,9 +152,9 @@ class ToolExecution(Timestamps, Base):
     reason: Mapped[str] = mapped_column(
         sa.String(40)
     )  # why it ran automatically, needed approval or was refused: policy.Reason
-    untrusted_sources: Mapped[list[str]] = mapped_column(
-        JsonOf(list[str]), default=list
-    )  # where untrusted text in its arguments comes from
+    # What its run had read when the call was proposed, and what its result was read from.
+    sources: Mapped[list[SourceGroup]] = mapped_column(JsonOf(list[SourceGroup]), default=list)
+    result_sources: Mapped[list[Source]] = mapped_column(JsonOf(list[Source]), default=list)
     decided_by: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))
     deny_note: Mapped[str | None] = mapped_column(sa.String(1000))
     approval_requested_at: Mapped[datetime | None]

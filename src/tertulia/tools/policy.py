@@ -10,6 +10,7 @@ import orjson
 from tertulia.tools.models import ChatApproval, ToolRule, ToolRules
 from tertulia.tools.patterns import matches
 from tertulia.tools.protocol import Risk
+from tertulia.tools.provenance import pattern_names_destination
 
 Verdict = Literal["run", "ask", "refuse"]
 Reason = Literal[
@@ -19,7 +20,7 @@ Reason = Literal[
     "asked_by_rule",  # a rule requires approval for this tool
     "outcome_unknown",  # the same call was interrupted before, and may have taken effect
     "seen_by_others",  # it reads private data of the person, and others can read the chat
-    "untrusted",  # its arguments contain untrusted text, and it can send them out
+    "untrusted",  # the run has read untrusted or private content, and this call can send it out
     "changed",  # the tool's definition is not the one that was allowed
     "new",  # the person has never approved this tool
     "not_allowed",  # no rule allows it
@@ -73,7 +74,8 @@ class Call:
     sends_out: bool = True
     is_new: bool = True  # the person has not approved a call of this tool yet
     has_changed: bool = False  # they approved one with a different definition
-    carries_untrusted: bool = False
+    has_read: bool = False  # the run has read something untrusted, or private beyond this chat
+    is_destination_named: bool = False  # the person wrote where it sends its arguments
     was_cut_off: bool = False
     is_seen_by_others: bool = False  # it reads private data of the person, and others can read the chat
 
@@ -99,7 +101,7 @@ def decide(rules: Rules, call: Call) -> Decision:
         return Decision("ask", "outcome_unknown")
     if call.is_seen_by_others:
         return Decision("ask", "seen_by_others")
-    if call.carries_untrusted and call.sends_out:
+    if call.has_read and call.sends_out and not (call.is_destination_named or _names_destination(matching)):
         return Decision("ask", "untrusted")
     if matching is not None and matching.definition_digest == call.definition_digest:
         return Decision("run", "allowed")
@@ -112,6 +114,10 @@ def decide(rules: Rules, call: Call) -> Decision:
     if call.risk is not Risk.HIGH and rules.low_risk_operations:
         return Decision("run", "low_risk")
     return Decision("ask", "not_allowed")
+
+
+def _names_destination(rule: ToolRule | None) -> bool:
+    return rule is not None and any(pattern_names_destination(pattern) for pattern in rule.arguments.values())
 
 
 def cost_to_reserve(estimated: Decimal | None, rules: Rules) -> Decimal:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.errors import Invalid
+from tertulia.tools.provenance import Source
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class ToolResult:
     content: Any
     kind: ResultKind = "text"
     cost: Decimal | None = None
+    sources: Sequence[Source] | None = None  # what was read for it; None: the tool itself
 
 
 class ToolFailed(Invalid):
@@ -119,6 +121,10 @@ class Tool(Protocol):
         """Return the highest cost of a call in US dollars. None (unknown) counts as the limit. Must be thread-safe."""
         return Decimal(0)
 
+    def destination(self, arguments: Mapping[str, Any]) -> str | None:  # noqa: ARG002 - for tools that have one
+        """Return the host that a call sends its arguments to. None: it does not depend on a host in the arguments."""
+        return None
+
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         """Run the tool. The arguments fit `parameters`. Raises ToolFailed. Cancelled after `timeout_s`."""
         ...
@@ -170,6 +176,13 @@ class OfferedTool:
     def key(self) -> str:
         """Return the key that rules and chat settings use."""
         return tool_key(self.server, self.tool.name)
+
+    @property
+    def default_sources(self) -> list[Source]:
+        """Return what a call without sources of its result, such as a failed one, counts as having read."""
+        if self.server is not None:
+            return [{"kind": "server", "name": self.server}]
+        return [] if self.tool.is_trusted else [{"kind": "tool", "name": self.tool.name}]
 
     @property
     def wire_name(self) -> str:

@@ -11,11 +11,11 @@ from tertulia.accounts.schemas import AuthorRead
 from tertulia.http.body import RequestModel, at_most
 from tertulia.tools.models import DecidedBy, Key, Plain, ToolRules, ToolStatus
 from tertulia.tools.protocol import Environment, ResultKind, Risk
+from tertulia.tools.provenance import SourceGroup
 from tertulia.tools.validation import MAX_ARGUMENTS
 
 MAX_RULES = 200
 Cost = Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=12, decimal_places=6, allow_inf_nan=False)]
-MAX_PARAMETERS = 1000
 Rules = Annotated[ToolRules, *at_most(MAX_RULES)]
 FormValue = Plain | float | int | bool | Annotated[list[Plain], Field(max_length=1000)] | None
 
@@ -66,7 +66,7 @@ class QuestionRead(TypedDict):
 
 
 class ToolExecutionRead(TypedDict):
-    """A tool call. `reason` names the rule that decided. `untrusted_sources`: where text in its arguments comes from.
+    """A tool call. `reason` names the rule that decided. `sources`: what its run had read before.
 
     `arguments_json` is the effective arguments as JSON text, one line per value. It keeps numbers exact that a client's
     JSON parser would round.
@@ -90,7 +90,7 @@ class ToolExecutionRead(TypedDict):
     status: ToolStatus
     decision: DecidedBy | None
     reason: str
-    untrusted_sources: list[str]
+    sources: list[SourceGroup]
     decided_by: AuthorRead | None
     deny_note: str | None
     approval_requested_at: datetime | None
@@ -137,11 +137,10 @@ class DryRunRead(TypedDict):
 
 class Approve(RequestModel):
     remember: Literal["none", "chat", "always"] = "none"
-    parameters: Annotated[dict[str, Any], *at_most(MAX_PARAMETERS)] | None = Field(
-        None, description="Arguments to use instead of the model's."
-    )
     arguments_json: str | None = Field(
-        None, max_length=MAX_ARGUMENTS, description="The same as JSON text, which keeps long numbers exact."
+        None,
+        max_length=MAX_ARGUMENTS,
+        description="Arguments to use instead of the model's, as JSON text, which keeps numbers exact.",
     )
 
 

@@ -1,6 +1,9 @@
 """Validate tool arguments and chat state against a JSON Schema. External references are never fetched."""
 
+import json
+import math
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +17,7 @@ from tertulia.tools.errors import ArgumentsInvalid
 
 MAX_ARGUMENTS = 64 * 1024  # bytes of JSON
 MAX_DEPTH = 32
+MIN_INT, MAX_INT = -(2**63), 2**64 - 1
 _ELSEWHERE = ("$ref", "$dynamicRef", "$recursiveRef")
 # Keywords whose cost can exceed the schema's length. Untrusted schemas with them are not checked here.
 _DEAR = {*_ELSEWHERE, "pattern", "patternProperties", "uniqueItems", "unevaluatedProperties", "unevaluatedItems"}
@@ -30,17 +34,52 @@ _VALUES = {"enum", "const", "default", "examples", "required", "title", "descrip
 
 
 def parse_arguments(text: str) -> dict[str, Any]:
-    """Parse a model's arguments. Raises ArgumentsInvalid if they are not a JSON object, too long or too deep."""
+    """Parse a model's arguments, exactly.
+
+    Raises ArgumentsInvalid if they are not a JSON object, are too long or too deep, give a key twice, or have a number
+    that cannot be kept exactly.
+    """
     if len(text.encode("utf-8", "replace")) > MAX_ARGUMENTS:
         raise _too_long(MAX_ARGUMENTS)
     try:
-        arguments = orjson.loads(text or "{}")
-    except orjson.JSONDecodeError as error:
+        orjson.loads(text or "{}")  # stricter than json: no NaN, no lone surrogates, limited depth
+        arguments = json.loads(
+            text or "{}", object_pairs_hook=_without_repeats, parse_int=_exact_int, parse_float=_exact_float
+        )
+    except (orjson.JSONDecodeError, RecursionError) as error:
         raise ArgumentsInvalid(f"The arguments are not valid JSON: {error}.") from None
     if not isinstance(arguments, dict):
         raise ArgumentsInvalid("The arguments must be a JSON object.")
     check_plain(arguments)
     return arguments
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ArgumentsInvalid(f"The key {repeated[:100]!r} is given twice. Give it once.")
+    return values
+
+
+def _exact_int(text: str) -> int:
+    """Parse an integer that JSON readers keep exactly. Raises ArgumentsInvalid beyond 64 bits."""
+    if len(text) > 20 or not MIN_INT <= (number := int(text)) <= MAX_INT:
+        raise _inexact(text)
+    return number
+
+
+def _exact_float(text: str) -> float:
+    """Parse a decimal number. Raises ArgumentsInvalid if the nearest float has another value."""
+    number = float(text)
+    if not math.isfinite(number) or Decimal(text) != Decimal(repr(number)):
+        raise _inexact(text)
+    return number
+
+
+def _inexact(text: str) -> ArgumentsInvalid:
+    return ArgumentsInvalid(f"The number {text[:40]} cannot be kept exactly. Give it as a string.")
 
 
 def check_plain(value: object) -> None:

@@ -13,6 +13,7 @@ from tertulia.ids import AnyId, new_id
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.models import OPEN, DecidedBy, StoredResult, ToolExecution, ToolStatus
 from tertulia.tools.protocol import Risk, digest_of
+from tertulia.tools.provenance import SourceGroup
 from tertulia.tools.results import MAX_COST, MAX_RESULT
 from tertulia.tools.validation import check_plain
 
@@ -35,7 +36,7 @@ class ExportedCall(BaseModel):
     status: ToolStatus
     decision: DecidedBy | None = None
     reason: str = Field(max_length=40)
-    untrusted_sources: list[str] = Field(default_factory=list, max_length=100)
+    sources: list[SourceGroup] = Field(default_factory=list, max_length=20)
     deny_note: str | None = Field(None, max_length=1000)
     approval_requested_at: datetime | None = None
     approved_at: datetime | None = None
@@ -109,6 +110,7 @@ def row_of(call: ExportedCall, *, chat_id: str, message_id: str, now: datetime) 
         "definition_digest": "",
         "arguments_digest": digest_of(edited),
         "is_untrusted": True,
+        "result_sources": [{"kind": "tool", "name": call.tool_name}],
         "expires_at": None,
         "updated_at": now,
     }

@@ -110,7 +110,7 @@ def test_calls_of_a_step_are_decided_separately_and_the_last_decision_resumes_th
     decide(ana, second, "deny", note="Not that one.")
     decide(ana, first)
     assert ana.api("GET", f"/runs/{sent['run']['id']}")["status"] == "awaiting_approval"
-    edited = decide(ana, third, parameters={"text": "C"})
+    edited = decide(ana, third, arguments={"text": "C"})
     assert edited["edited_parameters"] == {"text": "C"}
     ana.finished(sent["run"]["id"])
     assert sorted(call["text"] for call in recorder.calls) == ["C", "a"]
@@ -134,7 +134,7 @@ def test_a_decision_is_final_and_only_the_requester_decides(
     ana.api("POST", f"/chats/{call['chat_id']}/shares", json=body, expect=201)
     for action in ("approve", "deny", "cancel"):
         assert decide(bob, call, action, expect=403)["code"] == "not_yours_to_decide"
-    wrong = decide(ana, call, parameters={"text": 1}, expect=422)
+    wrong = decide(ana, call, arguments={"text": 1}, expect=422)
     assert wrong["code"] == "arguments_invalid"
     decide(ana, call, "deny")
     late = decide(ana, call, expect=409)
@@ -193,19 +193,20 @@ def test_an_approval_is_remembered_for_the_chat_or_always(
     assert ana.api("GET", f"/chats/{sent['message']['chat_id']}/auto-approval")["specific_tools"] == {}
 
 
-def test_a_call_that_sends_untrusted_text_out_needs_approval(
+def test_a_call_that_can_send_out_what_was_read_needs_approval(
     ana: Client, provider: ScriptedProvider, recorder: Recorder
 ) -> None:
     set_approval_rules(ana)
+    recorder.sends_out = True
     secret = "the meeting is moved to the old mill at midnight"
     provider.play(
         script_calls(Call("record", {"text": secret})),
-        script_calls(Call("record", {"text": f"tell them that {secret}"})),
+        script_calls(Call("record", {"text": "in other words"})),
         [Text("Told."), Finish()],
     )
     sent = send_with_tools(ana)
     (call,) = wait_for_pending_calls(ana)
-    assert (call["reason"], call["untrusted_sources"]) == ("untrusted", ["record"])
+    assert (call["reason"], call["sources"]) == ("untrusted", [{"kind": "tool", "names": ["record"], "count": 1}])
     assert len(recorder.calls) == 1
     decide(ana, call)
     ana.finished(sent["run"]["id"])
@@ -291,10 +292,10 @@ def test_edited_arguments_are_checked_against_rules_and_limits(
     provider.play(script_calls(Call("record", {"cost": "0.01"})), [Text("Done."), Finish()])
     sent = send_with_tools(ana)
     (call,) = wait_for_pending_calls(ana)
-    too_expensive = decide(ana, call, parameters={"cost": "1.01"}, expect=409)
+    too_expensive = decide(ana, call, arguments={"cost": "1.01"}, expect=409)
     assert (too_expensive["code"], "one call" in too_expensive["detail"]) == ("refused_by_rule", True)
-    assert decide(ana, call, parameters={"text": "bad"}, expect=409)["code"] == "refused_by_rule"
-    assert decide(ana, call, parameters={"cost": "0.40"})["estimated_cost"] == "0.400000"
+    assert decide(ana, call, arguments={"text": "bad"}, expect=409)["code"] == "refused_by_rule"
+    assert decide(ana, call, arguments={"cost": "0.40"})["estimated_cost"] == "0.400000"
     ana.finished(sent["run"]["id"])
     assert recorder.calls == [{"cost": "0.40"}]
     assert list_calls(ana, sent)[0]["cost"] == "0.400000"

@@ -122,7 +122,7 @@ export function makeCall(fields: Partial<Schemas["ToolExecutionRead"]> = {}): Sc
     decided_at: null,
     deny_note: null,
     requested_by: "me",
-    untrusted_sources: [],
+    sources: [],
     question: null,
     result: null,
     error_code: null,

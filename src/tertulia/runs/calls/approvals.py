@@ -45,7 +45,7 @@ def approve(
     """
     execution = _to_decide(session, actor, call_id)
     now = clock.now()
-    wanted = request.parameters if request.arguments_json is None else parse_arguments(request.arguments_json)
+    wanted = None if request.arguments_json is None else parse_arguments(request.arguments_json)
     edited = wanted if wanted not in (None, execution.parameters) else None
     cost = execution.estimated_cost
     offered = load_tools(session, actor.user_id).find(execution.tool_name, execution.server)

@@ -1,5 +1,6 @@
 """Change the status of tool calls. Each transition is one guarded UPDATE, so that only one of two decisions applies."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -19,6 +20,7 @@ from tertulia.runs.calls.reading import announce_call
 from tertulia.runs.lease import RunRef
 from tertulia.runs.models import Run
 from tertulia.tools.models import OPEN, StoredResult, ToolExecution, ToolStatus
+from tertulia.tools.provenance import Source
 from tertulia.tools.rules import HOUR, load_rules
 
 APPROVAL_VALID_FOR = timedelta(hours=24)
@@ -55,6 +57,7 @@ class CallOutcome:
     is_cost_invalid: bool = False  # the reported cost is no amount: the maximum per call is charged
     error_code: str | None = None
     error_message: str | None = None
+    sources: Sequence[Source] | None = None  # what the result was read from; None: unchanged since the start
 
 
 def list_approved(session: Session, run_id: str) -> list[Ready]:
@@ -157,6 +160,7 @@ def finish_execution(session: Session, run_ref: RunRef, call_id: str, outcome: C
         cost=cost,
         error_code=outcome.error_code,
         error_message=outcome.error_message,
+        **({} if outcome.sources is None else {"result_sources": list(outcome.sources)}),
     )
     if moved:
         _pay(session, execution, cost)

@@ -1,7 +1,7 @@
 """Record the tool calls that a model proposes. Rules approve or refuse each call, or leave it to the user."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -18,11 +18,13 @@ from tertulia.providers.protocol import ToolCall
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import APPROVAL_VALID_FOR, HOURLY_LIMIT_MESSAGE, count_calls
 from tertulia.runs.calls.reading import announce_call, owner_of
+from tertulia.runs.calls.sources import gather_sources
 from tertulia.runs.lease import RunRef
 from tertulia.tools.errors import RefusedByRule
 from tertulia.tools.models import OPEN, DecidedBy, ToolExecution, ToolStatus
 from tertulia.tools.policy import Call, Decision, Rules, cost_to_reserve, decide
 from tertulia.tools.protocol import OfferedTool, Risk, digest_of, tool_key
+from tertulia.tools.provenance import OwnWords, group_sources
 from tertulia.tools.rules import HOUR, load_rules
 
 MAX_CALLS = 25  # of one run
@@ -46,7 +48,20 @@ class ProposedCall:
     arguments: dict[str, Any]
     problem: str | None = None  # why the call is invalid; sent to the model
     estimated: Decimal | None = None
-    untrusted: Sequence[str] = ()
+    destination: str | None = None  # the host that gets the arguments, if the tool depends on one
+    is_destination_named: bool = False  # by the person
+
+
+def with_destination(call: ProposedCall, own_words: OwnWords) -> ProposedCall:
+    """Add the host that a call sends its arguments to, and whether the person named the destination."""
+    if call.offered is None or call.problem is not None:
+        return call
+    tool = call.offered.tool
+    host = tool.destination(call.arguments)
+    is_named = (
+        own_words.name_host(host) if host is not None else own_words.name_destination(call.arguments, tool.parameters)
+    )
+    return replace(call, destination=host, is_destination_named=is_named)
 
 
 def record_calls(session: Session, run_ref: RunRef, step: int, proposed: Sequence[ProposedCall]) -> list[ToolCallPart]:
@@ -57,16 +72,17 @@ def record_calls(session: Session, run_ref: RunRef, step: int, proposed: Sequenc
     rules = _rules_of(session, run_ref)
     spent = spent_on_tools(session, run_ref.payer_id, since=clock.now() - HOUR)
     before = count_calls(session, run_ref.run_id)
+    sources = gather_sources(session, run_ref)
     parts = []
     for number, call in enumerate(proposed, start=before + 1):
         values = (
-            _decided_values(session, run_ref, rules, spent, call)
+            _decided_values(session, run_ref, rules, spent, call, has_read=bool(sources))
             if number <= MAX_CALLS
             else _refused(call, "too_many_calls")
         )
         if values["status"] in OPEN:
             spent += values["estimated_cost"]
-        parts.append(_insert(session, run_ref, step, call, values))
+        parts.append(_insert(session, run_ref, step, call, values | {"sources": group_sources(sources)}))
     return parts
 
 
@@ -78,12 +94,13 @@ def _rules_of(session: Session, run_ref: RunRef) -> Rules:
 
 
 def _decided_values(
-    session: Session, run_ref: RunRef, rules: Rules, spent: Decimal, proposed: ProposedCall
+    session: Session, run_ref: RunRef, rules: Rules, spent: Decimal, proposed: ProposedCall, *, has_read: bool
 ) -> dict[str, Any]:
     if proposed.offered is None or proposed.problem is not None:
         return _refused(proposed, "unknown_tool" if proposed.offered is None else "arguments_invalid")
     cost = cost_to_reserve(proposed.estimated, rules)
-    decision = decide(rules, _as_call(session, run_ref, proposed, proposed.offered, cost, spent))
+    call = _as_call(session, run_ref, proposed, proposed.offered, cost, spent)
+    decision = decide(rules, replace(call, has_read=has_read))
     values: dict[str, Any] = {"estimated_cost": cost, "reason": decision.reason}
     now = clock.now()
     match decision:
@@ -113,7 +130,7 @@ def _as_call(
     ).all()
     return Call(
         key=offered.key,
-        risk=offered.tool.risk,
+        risk=_risk_of(proposed, offered),
         arguments=proposed.arguments,
         definition_digest=offered.digest,
         cost=cost,
@@ -121,11 +138,17 @@ def _as_call(
         sends_out=offered.tool.sends_out,
         is_new=not approved,
         has_changed=bool(approved) and offered.digest not in approved,
-        carries_untrusted=bool(proposed.untrusted),
+        is_destination_named=proposed.is_destination_named,
         was_cut_off=offered.tool.risk is not Risk.READ_ONLY
         and _had_unknown_outcome(session, run_ref, offered, proposed),
         is_seen_by_others=offered.tool.reads_private and has_other_readers(session, run_ref.chat_id, run_ref.payer_id),
     )
+
+
+def _risk_of(proposed: ProposedCall, offered: OfferedTool) -> Risk:
+    """Return the tool's risk, or high risk if the call goes to a host that the person did not name."""
+    is_unnamed = proposed.destination is not None and not proposed.is_destination_named
+    return Risk.HIGH if is_unnamed else offered.tool.risk
 
 
 def _had_unknown_outcome(session: Session, run_ref: RunRef, offered: OfferedTool, proposed: ProposedCall) -> bool:
@@ -197,11 +220,11 @@ def _insert(
         tool_name=name,
         server=offered.server if offered else None,
         environment=offered.environment if offered else None,
-        risk=offered.tool.risk if offered else Risk.HIGH,
+        risk=_risk_of(proposed, offered) if offered else Risk.HIGH,
         parameters=proposed.arguments,
         definition_digest=offered.digest if offered else "",
         arguments_digest=digest_of(proposed.arguments),
-        untrusted_sources=list(proposed.untrusted),
+        result_sources=offered.default_sources if offered else [],
         is_untrusted=not (offered and offered.tool.is_trusted),
         **values,
     )

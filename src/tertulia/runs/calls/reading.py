@@ -102,7 +102,7 @@ def read_call(
         "status": row.status,
         "decision": row.decision,
         "reason": row.reason,
-        "untrusted_sources": row.untrusted_sources,
+        "sources": row.sources,
         "decided_by": {"id": by, "name": decided_by_name or ""} if by else None,
         "deny_note": row.deny_note,
         "approval_requested_at": row.approval_requested_at,

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -14,8 +14,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
-from tertulia.chat.message_files import texts_of_chat
-from tertulia.chat.models import Chat, Message
+from tertulia.chat.models import Chat
 from tertulia.chat.state import declare_schema, may_declare
 from tertulia.db import Database
 from tertulia.errors import AppError
@@ -30,24 +29,23 @@ from tertulia.runs.calls.life import (
     list_approved,
     start_execution,
 )
-from tertulia.runs.calls.proposing import ProposedCall
+from tertulia.runs.calls.proposing import ProposedCall, with_destination
 from tertulia.runs.calls.questions import CallClock, Questions
+from tertulia.runs.calls.sources import load_own_words
 from tertulia.runs.lease import ClaimedRun, with_lease
 from tertulia.runs.live import LiveRun
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.models import ToolExecution, ToolStatus
-from tertulia.tools.protocol import MAX_TIME_S, DryRun, OfferedTool, Question, Reply, ToolChanged, tool_key
-from tertulia.tools.results import as_cost, result_text, store_result
+from tertulia.tools.protocol import MAX_TIME_S, DryRun, OfferedTool, Question, Reply, ToolChanged
+from tertulia.tools.results import as_cost, store_result
 from tertulia.tools.servers.port import ServerFailed
 from tertulia.tools.tool_catalogue import ToolCatalogue
 from tertulia.tools.tool_set import check_call, estimated_cost
-from tertulia.tools.untrusted import Source, find_sources
 from tertulia.tools.validation import parse_arguments
 
 P = ParamSpec("P")
 T = TypeVar("T")
 MAX_DRY_RUN_CHARACTERS = 5000  # characters of the text of a dry run
-SOURCES = 200  # newest results, and newest files, whose text is searched for in arguments
 log = logging.getLogger(__name__)
 
 
@@ -99,14 +97,14 @@ class ToolRunner:
     async def prepare(
         self, run: ClaimedRun, calls: Sequence[ToolCall], offered: Sequence[OfferedTool]
     ) -> list[ProposedCall]:
-        """Check proposed calls before the rules apply: validity, estimated cost, and untrusted sources."""
+        """Check proposed calls before the rules apply: validity, estimated cost, and whether the person named their destination."""
         by_name = {tool.wire_name: tool for tool in offered}
         # Not on the event loop: schemas and cost estimates come from third parties.
         proposed = await asyncio.to_thread(lambda: [_proposed_call(call, by_name.get(call.name)) for call in calls])
-        if not any(call.arguments for call in proposed):
+        if not any(call.offered is not None and call.offered.tool.sends_out for call in proposed):
             return proposed
-        untrusted_sources = await self._db.read(_load_untrusted, run.chat_id, run.message_id)
-        return await asyncio.to_thread(_with_sources, proposed, untrusted_sources)
+        own_words = await self._db.read(load_own_words, run.chat_id, run.payer_id)
+        return await asyncio.to_thread(lambda: [with_destination(call, own_words) for call in proposed])
 
     async def run_approved(self, run: ClaimedRun, live: LiveRun) -> None:
         """Execute the approved calls: in parallel where allowed, then the others in sequence. Raises LeaseLost."""
@@ -203,9 +201,10 @@ class ToolRunner:
             async with time_left.limit:
                 returned = await offered.tool.call(ready.arguments, context)
             result = await asyncio.to_thread(store_result, returned)
+            sources = offered.default_sources if returned.sources is None else returned.sources
             cost = as_cost(returned.cost)
             is_absurd = returned.cost is not None and cost is None
-            return CallOutcome(ToolStatus.COMPLETED, took(), result, cost, is_cost_invalid=is_absurd)
+            return CallOutcome(ToolStatus.COMPLETED, took(), result, cost, is_cost_invalid=is_absurd, sources=sources)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -247,27 +246,6 @@ def _proposed_call(call: ToolCall, offered: OfferedTool | None) -> ProposedCall:
     return ProposedCall(call, offered, arguments, estimated=estimated_cost(offered, arguments))
 
 
-@dataclass(frozen=True)
-class UntrustedSources:
-    """Untrusted texts of a chat, and the user's last message, which is trusted. `is_all`: no sources were left out."""
-
-    sources: Sequence[Source]
-    own_words: str
-    is_all: bool
-
-
-def _with_sources(proposed: Iterable[ProposedCall], untrusted_sources: UntrustedSources) -> list[ProposedCall]:
-    return [
-        replace(
-            call,
-            untrusted=find_sources(
-                call.arguments, untrusted_sources.sources, untrusted_sources.own_words, is_all=untrusted_sources.is_all
-            ),
-        )
-        for call in proposed
-    ]
-
-
 def _chosen(session: Session, chat_id: str) -> list[str] | None:
     return session.scalars(sa.select(Chat.settings).where(Chat.id == chat_id)).one().tools
 
@@ -284,26 +262,3 @@ def _actor_of(session: Session, user_id: str) -> Actor:
     """Return the user as an actor with their current role."""
     role = session.scalars(sa.select(User.role).where(User.id == user_id)).one()
     return Actor(UserId(user_id), role)
-
-
-def _load_untrusted(session: Session, chat_id: str, message_id: str) -> UntrustedSources:
-    """Load tool results, error messages and file texts, newest first, and the user's last message."""
-    results = session.execute(
-        sa.select(ToolExecution.tool_name, ToolExecution.server, ToolExecution.result, ToolExecution.error_message)
-        .where(
-            ToolExecution.chat_id == chat_id,
-            ToolExecution.is_untrusted,
-            ToolExecution.status.in_((ToolStatus.COMPLETED, ToolStatus.FAILED, ToolStatus.TIMEOUT)),
-        )
-        .order_by(ToolExecution.id.desc())
-        .limit(SOURCES + 1)
-    ).all()
-    files = texts_of_chat(session, chat_id, SOURCES + 1)
-    sources = [
-        Source(tool_key(server, name), result_text(result) if result else error or "")
-        for name, server, result, error in results[:SOURCES]
-    ]
-    sources += [Source(name, text) for name, text in files[:SOURCES]]
-    question_id = session.scalar(sa.select(Message.previous_message_id).where(Message.id == message_id))
-    own = session.scalar(sa.select(Message.content).where(Message.id == question_id)) if question_id else None
-    return UntrustedSources(sources, own or "", is_all=len(results) <= SOURCES and len(files) <= SOURCES)

@@ -9,9 +9,11 @@ from urllib.parse import urljoin, urlsplit
 
 import charset_normalizer
 import httpx
+from typing_extensions import override
 
 from tertulia.files.child import run_child
 from tertulia.tools.protocol import Risk, Tool, ToolContext, ToolFailed, ToolResult
+from tertulia.tools.provenance import host_of
 
 MAX_PAGE = 10 * 1024 * 1024
 MAX_REDIRECTS = 3
@@ -30,8 +32,14 @@ class FetchPage(Tool):
         "required": ["url"],
         "additionalProperties": False,
     }
-    risk = Risk.LOW  # it changes nothing here, but a URL can carry data out
+    risk = (
+        Risk.LOW
+    )  # it changes nothing here, but a URL can carry data out: high for a host that the person did not name
     timeout_s = 30.0
+
+    @override
+    def destination(self, arguments: Mapping[str, Any]) -> str | None:
+        return host_of(arguments["url"])
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         try:
@@ -42,7 +50,8 @@ class FetchPage(Tool):
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ToolFailed(f"The page could not be fetched: {error}.") from None
         text = await (_as_text(content) if "html" in kind else asyncio.to_thread(_decoded, content))
-        return ToolResult(f"{address}\n\n{text}".rstrip())
+        host = host_of(address) or address
+        return ToolResult(f"{address}\n\n{text}".rstrip(), sources=[{"kind": "web", "name": host}])
 
 
 async def _fetch(client: httpx.AsyncClient, url: str) -> tuple[str, str, bytes]:

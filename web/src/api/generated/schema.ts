@@ -2245,16 +2245,9 @@ export interface components {
         Approve: {
             /**
              * Arguments Json
-             * @description The same as JSON text, which keeps long numbers exact.
+             * @description Arguments to use instead of the model's, as JSON text, which keeps numbers exact.
              */
             arguments_json?: string | null;
-            /**
-             * Parameters
-             * @description Arguments to use instead of the model's.
-             */
-            parameters?: {
-                [key: string]: unknown;
-            } | null;
             /**
              * Remember
              * @default none
@@ -3884,6 +3877,8 @@ export interface components {
             run_id: string | null;
             /** Server */
             server: string | null;
+            /** Sources */
+            sources: components["schemas"]["SourceGroup"][];
             status: components["schemas"]["ToolStatus"];
             /** Step */
             step: number;
@@ -3893,8 +3888,6 @@ export interface components {
             tool_key: string;
             /** Tool Name */
             tool_name: string;
-            /** Untrusted Sources */
-            untrusted_sources: string[];
             /**
              * Updated At
              * Format: date-time
@@ -4833,6 +4826,21 @@ export interface components {
             /** Text */
             text: string;
         };
+        /**
+         * SourceGroup
+         * @description The things of one kind that a run has read: their number, and the names of the first few.
+         */
+        SourceGroup: {
+            /** Count */
+            count: number;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "web" | "server" | "tool" | "file" | "person" | "import" | "chat" | "draft";
+            /** Names */
+            names: string[];
+        };
         /** SourcePart */
         SourcePart: {
             /** Title */
@@ -5040,7 +5048,7 @@ export interface components {
         };
         /**
          * ToolExecutionRead
-         * @description A tool call. `reason` names the rule that decided. `untrusted_sources`: where text in its arguments comes from.
+         * @description A tool call. `reason` names the rule that decided. `sources`: what its run had read before.
          *
          *     `arguments_json` is the effective arguments as JSON text, one line per value. It keeps numbers exact that a client's
          *     JSON parser would round.
@@ -5105,6 +5113,8 @@ export interface components {
             run_id: string | null;
             /** Server */
             server: string | null;
+            /** Sources */
+            sources: components["schemas"]["SourceGroup"][];
             status: components["schemas"]["ToolStatus"];
             /** Step */
             step: number;
@@ -5114,8 +5124,6 @@ export interface components {
             tool_key: string;
             /** Tool Name */
             tool_name: string;
-            /** Untrusted Sources */
-            untrusted_sources: string[];
             /**
              * Updated At
              * Format: date-time

@@ -26,7 +26,7 @@ const REASONS: Record<string, string> = {
   asked_by_rule: "A rule of yours says to ask about this tool.",
   outcome_unknown:
     "The same call was cut off before, and may have had its effect. It is not repeated without asking.",
-  untrusted: "Its arguments carry words that came from elsewhere, and it could send them out.",
+  untrusted: "It can send data out, and you did not name where it goes.",
   seen_by_others:
     "It looks into what is yours alone, and others read this chat: what it finds, they will see.",
   changed: "The tool is not described as it was when you allowed it.",
@@ -48,6 +48,36 @@ export function statusWords(call: ToolCall, isMine: boolean): string {
 
 export function reasonWords(call: ToolCall): string {
   return REASONS[call.reason] ?? call.reason;
+}
+
+type SourceGroup = ToolCall["sources"][number];
+
+/** Name what a run had read, such as "example.org, invoice.pdf and 3 of your chats". */
+export function sourceWords(sources: SourceGroup[]): string {
+  const names = sources.flatMap(namesOf);
+  return new Intl.ListFormat("en", { type: "conjunction" }).format(names);
+}
+
+function namesOf({ kind, names, count }: SourceGroup): string[] {
+  switch (kind) {
+    case "chat":
+      return [count === 1 ? "another of your chats" : `${count} of your chats`];
+    case "draft":
+      return [count === 1 ? "one of your drafts" : `${count} of your drafts`];
+    case "person":
+      return withRest(
+        names.map((name) => `messages of ${name}`),
+        count,
+      );
+    case "import":
+      return ["imported messages"];
+    default:
+      return withRest(names, count);
+  }
+}
+
+function withRest(names: string[], count: number): string[] {
+  return count > names.length ? [...names, `${count - names.length} more`] : names;
 }
 
 /** Return what a call may cost, as far as it is known. */

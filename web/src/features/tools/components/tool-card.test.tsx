@@ -40,9 +40,17 @@ describe("a call that waits", () => {
     expect(await screen.findByText("U+202E")).toBeTruthy();
   });
 
-  it("warns of untrusted text in the arguments", async () => {
-    show({ untrusted_sources: ["example.org"] });
-    expect(await screen.findByText(/example\.org/)).toBeTruthy();
+  it("says what was read before the request was built", async () => {
+    show({
+      sources: [
+        { kind: "web", names: ["example.org"], count: 1 },
+        { kind: "file", names: ["a.pdf", "b.pdf"], count: 9 },
+        { kind: "chat", names: ["x", "y", "z"], count: 3 },
+        { kind: "person", names: ["Bob"], count: 1 },
+      ],
+    });
+    const text = "example.org, a.pdf, b.pdf, 7 more, 3 of your chats, and messages of Bob";
+    expect(await screen.findByText(text)).toBeTruthy();
   });
 
   it("is closed and cannot be decided by anybody but the person who asked", async () => {

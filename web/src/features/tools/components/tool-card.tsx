@@ -20,7 +20,7 @@ import {
   type ToolCall,
   toolsQuery,
 } from "../queries";
-import { costWords, endWords, RISKS, reasonWords, statusWords } from "../words";
+import { costWords, endWords, RISKS, reasonWords, sourceWords, statusWords } from "../words";
 import { QuestionForm } from "./question";
 import { ResultView } from "./result";
 import { Arguments, Definition, PlainText } from "./values";
@@ -146,12 +146,11 @@ function Facts({ call }: { call: ToolCall }) {
         <span className="text-text-muted">{costWords(call)}</span>
       </p>
       {call.decision !== "person" && <p className="text-text-muted">{reasonWords(call)}</p>}
-      {call.untrusted_sources.length > 0 && (
+      {call.sources.length > 0 && (
         <p className="flex items-start gap-2 rounded-control bg-warning-quiet px-3 py-2 text-warning">
           <TriangleAlert size={16} strokeWidth={1.5} aria-hidden className="mt-0.5 shrink-0" />
           <span>
-            These arguments carry words from <PlainText text={call.untrusted_sources.join(", ")} />. Nobody
-            here wrote them.
+            This request was built after reading <PlainText text={sourceWords(call.sources)} />.
           </span>
         </p>
       )}

@@ -1,0 +1,87 @@
+"""Load what a run has read, and what its person wrote, to decide about calls that send data out."""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.models import User
+from tertulia.chat.message_files import list_file_names
+from tertulia.chat.models import Chat, DraftChat, Message, MessageRole
+from tertulia.chat.parts import CodePart, TextPart
+from tertulia.drafts.models import AttachedDraft
+from tertulia.runs.lease import RunRef
+from tertulia.runs.models import Run
+from tertulia.tools.models import ToolExecution, ToolStatus
+from tertulia.tools.provenance import OwnWords, Source, merge_sources
+
+ENDED = (ToolStatus.COMPLETED, ToolStatus.FAILED, ToolStatus.TIMEOUT)
+OWN_MESSAGES = 200  # newest messages of the person that can name a destination
+
+
+def gather_sources(session: Session, run_ref: RunRef) -> list[Source]:
+    """Return everything untrusted or private that a run has read, and store it with the run.
+
+    A model reads the whole chat, so this is what all calls, files, drafts and other people brought into it. What was
+    deleted since the run read it stays in the run's sources.
+    """
+    chat_id = run_ref.chat_id
+    stored = session.scalars(sa.select(Run.sources).where(Run.id == run_ref.run_id)).one_or_none() or []
+    results = session.scalars(
+        sa.select(ToolExecution.result_sources).where(ToolExecution.chat_id == chat_id, ToolExecution.status.in_(ENDED))
+    )
+    sources = merge_sources(
+        stored, *results, _files(session, chat_id), _people(session, run_ref), _drafts(session, chat_id)
+    )
+    if sources != stored:
+        session.execute(sa.update(Run).where(Run.id == run_ref.run_id).values(sources=sources))
+    return sources
+
+
+def load_own_words(session: Session, chat_id: str, user_id: str) -> OwnWords:
+    """Return the newest texts that the person wrote in this chat, without file names, imports and quoted files."""
+    parts_of_messages = session.scalars(
+        sa.select(Message.parts)
+        .where(
+            Message.chat_id == chat_id,
+            Message.user_id == user_id,
+            Message.role == MessageRole.USER,
+            Message.imported.is_(False),
+        )
+        .order_by(Message.id.desc())
+        .limit(OWN_MESSAGES)
+    )
+    texts = []
+    for parts in parts_of_messages:
+        texts += [
+            part.text if isinstance(part, TextPart) else part.code
+            for part in parts
+            if isinstance(part, TextPart | CodePart)
+        ]
+    return OwnWords.of(texts)
+
+
+def _files(session: Session, chat_id: str) -> list[Source]:
+    return [{"kind": "file", "name": name} for name in list_file_names(session, chat_id)]
+
+
+def _people(session: Session, run_ref: RunRef) -> list[Source]:
+    """Return the other people whose text the model reads: authors, the owner, and the source of imported messages."""
+    in_chat = Message.chat_id == run_ref.chat_id
+    names = session.scalars(
+        sa.select(User.name)
+        .where(
+            User.id.in_(sa.select(Message.user_id).where(in_chat, Message.user_id != run_ref.payer_id))
+            | ((User.id == run_ref.owner_id) & (User.id != run_ref.payer_id))
+        )
+        .distinct()
+    )
+    sources: list[Source] = [{"kind": "person", "name": name} for name in names]
+    if session.scalar(sa.select(Message.id).where(in_chat, Message.imported).limit(1)) is not None:
+        origin = session.scalar(sa.select(Chat.import_source).where(Chat.id == run_ref.chat_id))
+        sources.append({"kind": "import", "name": origin or "another chat"})
+    return sources
+
+
+def _drafts(session: Session, chat_id: str) -> list[Source]:
+    about = sa.select(DraftChat.draft_id).where(DraftChat.chat_id == chat_id)
+    attached = sa.select(AttachedDraft.draft_id).where(AttachedDraft.chat_id == chat_id)
+    return [{"kind": "draft", "name": draft_id} for draft_id in session.scalars(sa.union(about, attached))]
