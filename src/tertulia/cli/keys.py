@@ -33,7 +33,7 @@ def rotate_command() -> None:
     with locked_data_folder(settings):
         upgrade(settings)
         ring = open_keyring(settings.secret_keys, settings.data)
-        engine = plain_engine(settings)
+        engine = plain_engine(settings, while_serving=True)
         try:
             require_keys(engine, ring)
             if not settings.secret_keys:

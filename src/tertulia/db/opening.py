@@ -1,9 +1,11 @@
 """Open the configured database: a live one for the server, a plain engine for migrations and the command line."""
 
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 
 from tertulia.db.database import Database
-from tertulia.db.postgres import PostgresDatabase
+from tertulia.db.postgres import SESSION_SETTINGS, PostgresDatabase
 from tertulia.db.sqlite import SqliteDatabase, sqlite_engine
 from tertulia.settings import Settings
 
@@ -19,14 +21,21 @@ def open_database(settings: Settings) -> Database:
 PATIENCE_S = 30
 
 
-def plain_engine(settings: Settings, *, writes: bool = True) -> sa.Engine:
-    """Create a synchronous engine, which the caller disposes of. One that only reads may run while the server does."""
+def plain_engine(settings: Settings, *, writes: bool = True, while_serving: bool = False) -> sa.Engine:
+    """Create a synchronous engine, which the caller disposes of. One that only reads may run while the server does.
+
+    With `while_serving`, its transactions have the time limits of the server, because others wait for them.
+    """
     if settings.sqlite_path is not None:
         settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
         return sqlite_engine(settings.sqlite_path, writes=writes, busy_timeout_s=PATIENCE_S)
     assert settings.database_url is not None
     return sa.create_engine(
         settings.database_url.replace("postgresql://", "postgresql+psycopg://", 1),
-        connect_args={"connect_timeout": 5},
+        connect_args={"connect_timeout": 5} | ({"options": _as_options(SESSION_SETTINGS)} if while_serving else {}),
         poolclass=sa.NullPool,
     )
+
+
+def _as_options(settings: Mapping[str, str]) -> str:
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())

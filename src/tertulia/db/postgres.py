@@ -17,10 +17,28 @@ P = ParamSpec("P")
 T = TypeVar("T")
 CHANNEL = "tertulia"
 MESSAGES = "tertulia_messages"
-# Serialization failure and deadlock: the work was rolled back and can be run again.
-RETRIABLE = ("40001", "40P01")
+# Serialization failure, deadlock, a lock or the next statement that took too long: the work was rolled back and can be
+# run again.
+RETRIABLE = ("40001", "40P01", "55P03", "25P03")
 TRIES = 4
 CLOSE_S = 10
+# A process that is frozen or cut off within a transaction holds up the live updates of all others, because they read
+# only below the oldest running transaction. So the server ends transactions of ours that do not go on. No unit of work
+# waits for anything else within its transaction.
+SESSION_SETTINGS = {
+    "application_name": "tertulia",
+    "idle_in_transaction_session_timeout": "2s",
+    "statement_timeout": "5s",
+    "lock_timeout": "2s",  # statements of a frozen process that wait for one another's locks must not add up
+    "tcp_keepalives_idle": "2",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "5s",
+}
+COMMAND_S = 10.0  # the longest wait for an answer of a server that is frozen itself
+_NOTIFY = sa.text("SELECT pg_notify(:channel, signal) FROM unnest(CAST(:signals AS text[])) AS signal").bindparams(
+    sa.bindparam("signals", type_=sa.ARRAY(sa.Text()))
+)
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +54,7 @@ class PostgresDatabase(Database):
             max_overflow=10,
             pool_timeout=10,
             pool_pre_ping=True,
-            connect_args={"timeout": 5, "server_settings": {"application_name": "tertulia"}},
+            connect_args={"timeout": 5, "command_timeout": COMMAND_S, "server_settings": SESSION_SETTINGS},
         )
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._listening: asyncio.Task[None] | None = None
@@ -126,7 +144,8 @@ def _one_unit(connection: sa.Connection, work: Callable[[Session], T]) -> T:
     session = Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False)
     result = work(session)
     session.flush()
-    for signal in sorted(signals_of(session)):
+    signals = sorted(signals_of(session))
+    if signals:
         # Part of the transaction: delivered when it commits, and never without it.
-        session.execute(sa.text("SELECT pg_notify(:channel, :signal)"), {"channel": CHANNEL, "signal": signal})
+        session.execute(_NOTIFY, {"channel": CHANNEL, "signals": signals})
     return result

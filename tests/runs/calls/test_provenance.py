@@ -352,7 +352,7 @@ TASKS = [
         "Tell bob@home.example what we decided about the roof",
         [chats("roof decided"), READ_CHAT, mail("bob@home.example", "We take the offer")],
     ),
-    Task("Send my draft to bob@home.example", [DRAFTS, DRAFT, mail("bob@home.example", "Dear Bob")]),
+    Task("Send my draft to bob@home.example", [DRAFTS, DRAFT, mail("bob@home.example", "Good morning")]),
     Task("What time is it in Lisbon?", [NOW]),
     Task("What is the square root of 2?", [compute("sqrt(2)")]),
     Task("Open https://shop.example/cart and add up the prices", [page("https://shop.example/cart"), compute("3+4")]),
