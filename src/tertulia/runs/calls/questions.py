@@ -13,7 +13,7 @@ from tertulia.db import Database, rowcount, wake
 from tertulia.ids import ToolExecutionId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.reading import announce_call, check_decides, get_call, get_execution, owner_of
-from tertulia.runs.lease import RunRef
+from tertulia.runs.lease import ClaimedRun, RunRef, with_lease
 from tertulia.tools.errors import QuestionGone
 from tertulia.tools.models import StoredQuestion, StoredReply, ToolExecution, ToolStatus
 from tertulia.tools.protocol import Question, Reply
@@ -57,8 +57,8 @@ class Questions:
         self._answered: dict[str, asyncio.Event] = {}
         db.on_wake(self._on_wake)
 
-    async def ask(self, run_ref: RunRef, call_id: str, question: Question, within_s: float) -> Reply:
-        """Ask the user who requested the call and wait for the answer. No answer in time counts as `cancel`."""
+    async def ask(self, run: ClaimedRun, call_id: str, question: Question, within_s: float) -> Reply:
+        """Ask the user who requested the call and wait for the answer. No answer in time counts as `cancel`. Raises LeaseLost."""
         stored_question = StoredQuestion(
             id=new_id(),
             message=question.message,
@@ -68,7 +68,7 @@ class Questions:
         )
         event = self._answered[call_id] = asyncio.Event()
         try:
-            if not await self._db.write(put_question, run_ref, call_id, stored_question):
+            if not await self._db.write(with_lease, run, put_question, call_id, stored_question):
                 return Reply("cancel")  # it was stopped meanwhile
             async with asyncio.timeout(within_s):
                 while True:
@@ -82,7 +82,7 @@ class Questions:
                     except TimeoutError:
                         continue
         except TimeoutError:
-            await self._db.write(remove_question, run_ref, call_id, stored_question)
+            await self._db.write(with_lease, run, remove_question, call_id, stored_question)
             # An answer may have been stored at the last moment.
             return await self._db.read(_find_reply, call_id, stored_question.id) or Reply("cancel")
         finally:

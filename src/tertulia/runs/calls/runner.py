@@ -18,7 +18,7 @@ from tertulia.chat.models import Chat
 from tertulia.chat.state import declare_schema, may_declare
 from tertulia.db import Database
 from tertulia.errors import AppError
-from tertulia.ids import UserId
+from tertulia.ids import ChatId, UserId
 from tertulia.providers.protocol import ToolCall
 from tertulia.runs.calls.life import (
     CALL_PREFIX,
@@ -32,7 +32,7 @@ from tertulia.runs.calls.life import (
 from tertulia.runs.calls.proposing import ProposedCall, with_destination
 from tertulia.runs.calls.questions import CallClock, Questions
 from tertulia.runs.calls.sources import load_own_words
-from tertulia.runs.lease import ClaimedRun, with_lease
+from tertulia.runs.lease import ClaimedRun, RunRef, with_lease
 from tertulia.runs.live import LiveRun
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.models import ToolExecution, ToolStatus
@@ -91,7 +91,7 @@ class ToolRunner:
         offered = (await self.catalogue.of(run.payer_id)).chosen(keys)
         declared = next((tool.tool.state_schema for tool in offered if tool.tool.state_schema is not None), None)
         if declared is not None and await self._db.read(may_declare, run.chat_id, declared):
-            await self._db.write(_declare, run, declared)
+            await self._db.write(with_lease, run, _declare, declared)
         return offered
 
     async def prepare(
@@ -166,7 +166,7 @@ class ToolRunner:
                 work.cancel()  # the run itself is stopped: its end records the outcome of its calls
                 del self._working[ready.id]
             if not work.cancelled():
-                await self._db.write(finish_execution, run.ref, ready.id, work.result())
+                await self._db.write(with_lease, run, finish_execution, ready.id, work.result())
         status = await self._db.read(_status_of, ready.id)
         live.publish_call_event(
             {
@@ -194,7 +194,7 @@ class ToolRunner:
                     if time_left.questions_left <= 0 or time_left.asking_left_s <= 0:
                         return Reply("cancel")
                     with time_left.stopped():
-                        return await self._questions.ask(run.ref, ready.id, question, time_left.asking_left_s)
+                        return await self._questions.ask(run, ready.id, question, time_left.asking_left_s)
 
             one_at_a_time = asyncio.Lock()
             context = CallContext(self._db, actor, run.chat_id, run.message_id, self._client, ask)
@@ -250,8 +250,8 @@ def _chosen(session: Session, chat_id: str) -> list[str] | None:
     return session.scalars(sa.select(Chat.settings).where(Chat.id == chat_id)).one().tools
 
 
-def _declare(session: Session, run: ClaimedRun, schema: Mapping[str, Any]) -> None:
-    declare_schema(session, _actor_of(session, run.payer_id), run.chat_id, schema)
+def _declare(session: Session, run_ref: RunRef, schema: Mapping[str, Any]) -> None:
+    declare_schema(session, _actor_of(session, run_ref.payer_id), ChatId(run_ref.chat_id), schema)
 
 
 def _status_of(session: Session, call_id: str) -> ToolStatus | None:

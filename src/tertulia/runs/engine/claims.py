@@ -1,6 +1,7 @@
 """Claim queued runs under a lease: which run is next, which process executes it, and how long the lease lasts."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -110,15 +111,20 @@ def has_queued_runs(session: Session) -> bool:
     return session.scalar(sa.select(Run.id).where(Run.status == RunStatus.QUEUED).limit(1)) is not None
 
 
-def renew_leases(session: Session, run_ids: list[str], *, owner: str) -> tuple[set[str], set[str]]:
-    """Renew the leases of this process. Return the ids that it still holds and, of those, the ids to stop.
+def renew_leases(session: Session, runs: Sequence[ClaimedRun]) -> tuple[set[str], set[str]]:
+    """Renew the leases of runs that this process executes. Return the ids that it still holds and, of those, the ids to stop.
 
-    A run must stop if its cancellation was requested or its requester may no longer sign in.
+    A lease is held by its owner and number: the same process may have lost the run and claimed it again. A run must stop
+    if its cancellation was requested or its requester may no longer sign in.
     """
-    mine = (Run.id.in_(run_ids), Run.lease_owner == owner, Run.status == RunStatus.RUNNING)
+    leases = [(run.id, run.lease_owner, run.lease_number) for run in runs]
+    held = (
+        sa.tuple_(Run.id, Run.lease_owner, Run.lease_number).in_(leases),
+        Run.status == RunStatus.RUNNING,
+    )
     session.execute(
-        sa.update(Run).where(*mine).values(lease_expires_at=seconds_from_now(LEASE_S), updated_at=Run.updated_at)
+        sa.update(Run).where(*held).values(lease_expires_at=seconds_from_now(LEASE_S), updated_at=Run.updated_at)
     )
     is_gone = Run.requested_by.not_in(sa.select(User.id).where(User.status == UserStatus.ACTIVE))
-    rows = session.execute(sa.select(Run.id, Run.cancel_requested_at.is_not(None) | is_gone).where(*mine)).all()
+    rows = session.execute(sa.select(Run.id, Run.cancel_requested_at.is_not(None) | is_gone).where(*held)).all()
     return {run_id for run_id, _ in rows}, {run_id for run_id, must_stop in rows if must_stop}

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import NamedTuple
 
 from tertulia import clock
 from tertulia.chat.models import FinishReason
@@ -43,6 +44,14 @@ KEEP_FINISHED_S = 60.0
 log = logging.getLogger(__name__)
 
 
+class _Work(NamedTuple):
+    """A run that is being executed, with the reasons for stopping it."""
+
+    task: asyncio.Task[Outcome | None]
+    reasons: list[str]
+    run: ClaimedRun
+
+
 class RunExecutor:
     """The runs that this process executes. Their stored state survives the process (steps.py)."""
 
@@ -63,7 +72,7 @@ class RunExecutor:
         self._process_id = process_id
         self._at_once = at_once
         self._live: dict[str, LiveRun] = {}
-        self._working: dict[str, tuple[asyncio.Task[Outcome | None], list[str]]] = {}  # and the reasons for stopping it
+        self._working: dict[str, _Work] = {}
         self._executing: set[asyncio.Task[None]] = set()
         self._cancelled_early: set[str] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -154,9 +163,8 @@ class RunExecutor:
 
     def _stop(self, run_id: str, reason: str) -> None:
         if run_id in self._working:
-            task, reasons = self._working[run_id]
-            reasons.append(reason)
-            task.cancel()
+            self._working[run_id].reasons.append(reason)
+            self._working[run_id].task.cancel()
 
     async def _dispatch_forever(self) -> None:
         """Claim and begin queued runs until draining starts. Every claimed run is begun, so that none is left over."""
@@ -195,14 +203,15 @@ class RunExecutor:
         while True:
             await asyncio.sleep(RENEW_S)
             try:
-                run_ids = list(self._working)  # a run that begins meanwhile is not included, and not lost
-                if run_ids:
-                    held, unwanted = await self._db.write(renew_leases, run_ids, owner=self._process_id)
-                    for run_id in run_ids:
-                        if run_id not in held:
-                            self._stop(run_id, "lost")
-                        elif run_id in unwanted:
-                            self._stop(run_id, "cancelled")
+                # A run that begins meanwhile is not included, and not lost.
+                runs = [work.run for work in self._working.values()]
+                if runs:
+                    held, unwanted = await self._db.write(renew_leases, runs)
+                    for run in runs:
+                        if run.id not in held:
+                            self._stop(run.id, "lost")
+                        elif run.id in unwanted:
+                            self._stop(run.id, "cancelled")
             except AppError as error:
                 log.warning("leases cannot be renewed: %s", error.detail)
             except Exception:
@@ -229,7 +238,7 @@ class RunExecutor:
         )
         work = asyncio.create_task(generation.generate())
         reasons: list[str] = []
-        self._working[run.id] = (work, reasons)
+        self._working[run.id] = _Work(work, reasons, run)
         if run.id in self._cancelled_early:
             self._stop(run.id, "cancelled")
         try:
@@ -256,7 +265,7 @@ class RunExecutor:
             log.exception("the end of a run could not be stored", extra={"run_id": run.id})
         finally:
             # A suspended run may have been claimed again by this process.
-            if self._working[run.id][0] is work:
+            if self._working[run.id].task is work:
                 del self._working[run.id]
             if live.is_finished:
                 asyncio.get_running_loop().call_later(KEEP_FINISHED_S, self._live.pop, run.id, None)

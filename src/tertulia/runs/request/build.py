@@ -21,7 +21,7 @@ from tertulia.providers.configs import split_key
 from tertulia.providers.protocol import ModelRequest, RequestMessage, ToolCall, ToolSpec
 from tertulia.runs.calls.life import last_call
 from tertulia.runs.errors import CostLimit
-from tertulia.runs.lease import ClaimedRun
+from tertulia.runs.lease import ClaimedRun, hold_lease
 from tertulia.runs.models import Step, StepRequest
 from tertulia.runs.request.prepare import (
     PreparedPrompt,
@@ -53,11 +53,12 @@ def start_step(
     shrink: float = 1.0,
     price: Price | None = None,
 ) -> PreparedStep:
-    """Record the next request of a run and return it. Raises CostLimit if reading tool results could cost too much.
+    """Record the next request of a run and return it.
 
-    `shrink` is below 1 after a provider rejected the request as too long. `price` gives the maximum cost of input and
+    Raises CostLimit if reading tool results could cost too much, and LeaseLost. `shrink` is below 1 after a provider rejected the request as too long. `price` gives the maximum cost of input and
     output tokens, if it is known.
     """
+    hold_lease(session, run)
     prepared, written_parts = prepare_run(session, run, model, shrink=shrink)
     context = gather_context(session, prepared.source, price=price)
     messages = list(context.messages)

@@ -1,0 +1,145 @@
+"""Test that each write of a run needs its lease: the owner and the number."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.chat.models import FinishReason, Message
+from tertulia.chat.parts import TextPart
+from tertulia.ids import new_id
+from tertulia.providers.protocol import ToolCall
+from tertulia.runs.calls.life import CallOutcome, fail_approved, finish_execution, start_execution
+from tertulia.runs.calls.proposing import ProposedCall
+from tertulia.runs.calls.questions import put_question, remove_question
+from tertulia.runs.engine import steps
+from tertulia.runs.engine.abandoned import interrupt_abandoned
+from tertulia.runs.engine.claims import claim_runs, renew_leases
+from tertulia.runs.engine.steps import (
+    Outcome,
+    begin_streaming,
+    checkpoint,
+    end_step,
+    finish_run,
+    release_run,
+    suspend_run,
+)
+from tertulia.runs.errors import LeaseLost
+from tertulia.runs.lease import ClaimedRun, with_lease
+from tertulia.runs.models import Run, RunStatus, Step, StepRequest
+from tertulia.runs.request.build import start_step
+from tertulia.tools.models import StoredQuestion, ToolExecution, ToolStatus
+from tertulia.tools.protocol import OfferedTool
+from tests.factories.chats import add_message, make_chat
+from tests.fakes.tools import Recorder
+
+PROCESS = "this-process"
+LATE = [TextPart(text="Too late")]
+ENDED = Outcome(RunStatus.COMPLETED, FinishReason.STOP)
+QUESTION = StoredQuestion(id=new_id(), message="?", form=None, url=None, asked_at=clock.now())
+
+
+def make_run(session: Session, owner: Actor) -> str:
+    chat_id = make_chat(session, owner=owner)
+    question = add_message(session, chat_id, "Do it", owner=owner)
+    reply = add_message(session, chat_id, "", owner=owner, is_reply=True, after=question)
+    run = {"id": new_id(), "chat_id": chat_id, "message_id": reply, "requested_by": owner.user_id}
+    session.add(Run(**run, provider="p", model_name="m"))
+    session.flush()
+    return str(run["id"])
+
+
+def claim(session: Session) -> ClaimedRun:
+    (run,) = claim_runs(session, owner=PROCESS, at_once=4)
+    return run
+
+
+@pytest.fixture
+def attempts(session: Session, alice: Actor) -> tuple[ClaimedRun, ClaimedRun]:
+    """Return two attempts of one process at one run: it lost the first at a tool call, and claimed the run again."""
+    make_run(session, alice)
+    first = claim(session)
+    request = StepRequest(provider="p", model_name="m", message_ids=[], left_out=0, continues=False)
+    session.add(Step(id=new_id(), run_id=first.id, number=1, request=request))
+    session.flush()
+    proposed = ProposedCall(ToolCall("1", "record", "{}"), OfferedTool(Recorder()), {})
+    end_step(session, first, [], [proposed], Outcome(RunStatus.COMPLETED, FinishReason.TOOL_CALLS))
+    session.execute(sa.update(ToolExecution).values(status=ToolStatus.APPROVED, approved_at=clock.now()))
+    session.execute(sa.update(Run).values(lease_expires_at=clock.now() - timedelta(seconds=1)))
+    session.expire_all()
+    assert interrupt_abandoned(session, everything=False) == 1
+    second = claim(session)
+    assert (first.id, first.lease_owner) == (second.id, second.lease_owner)
+    session.flush()
+    return first, second
+
+
+WRITES: dict[str, Callable[[Session, ClaimedRun, str], object]] = {
+    "checkpoint": lambda session, run, _: checkpoint(session, run, list(LATE)),
+    "begin_streaming": lambda session, run, _: begin_streaming(session, run, list(LATE)),
+    "start_step": lambda session, run, _: start_step(session, run, None, continues_prefix=False),  # type: ignore[arg-type]
+    "end_step": lambda session, run, _: end_step(session, run, list(LATE), [], ENDED),
+    "suspend_run": lambda session, run, _: suspend_run(session, run),
+    "release_run": lambda session, run, _: release_run(session, run),
+    "finish_run": lambda session, run, _: finish_run(session, run, list(LATE), ENDED, started_at=clock.now()),
+    "start_execution": lambda session, run, call: with_lease(session, run, start_execution, call),
+    "finish_execution": lambda session, run, call: with_lease(
+        session, run, finish_execution, call, CallOutcome(ToolStatus.COMPLETED, 1)
+    ),
+    "fail_approved": lambda session, run, call: with_lease(session, run, fail_approved, call, "code", "Too late"),
+    "put_question": lambda session, run, call: with_lease(session, run, put_question, call, QUESTION),
+    "remove_question": lambda session, run, call: with_lease(session, run, remove_question, call, QUESTION),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_late_write_of_an_earlier_attempt_of_the_same_process_is_refused(
+    session: Session, attempts: tuple[ClaimedRun, ClaimedRun], write: str
+) -> None:
+    first, _ = attempts
+    call_id = session.scalars(sa.select(ToolExecution.id)).one()
+    with pytest.raises(LeaseLost):
+        WRITES[write](session, first, call_id)
+    assert session.scalars(sa.select(Message.content).where(Message.id == first.message_id)).one() == ""
+    assert session.scalars(sa.select(Run.status)).one() is RunStatus.RUNNING
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_write_of_another_process_is_refused(
+    session: Session, attempts: tuple[ClaimedRun, ClaimedRun], write: str
+) -> None:
+    _, second = attempts
+    call_id = session.scalars(sa.select(ToolExecution.id)).one()
+    with pytest.raises(LeaseLost):
+        WRITES[write](session, replace(second, lease_owner="another-process"), call_id)
+
+
+def test_the_current_attempt_may_write(session: Session, attempts: tuple[ClaimedRun, ClaimedRun]) -> None:
+    _, second = attempts
+    checkpoint(session, second, [TextPart(text="In time")])
+    assert session.scalars(sa.select(Message.content).where(Message.id == second.message_id)).one() == "In time"
+
+
+def test_renewing_an_earlier_attempt_reports_it_as_lost(
+    session: Session, attempts: tuple[ClaimedRun, ClaimedRun]
+) -> None:
+    first, second = attempts
+    assert renew_leases(session, [first]) == (set(), set())
+    assert renew_leases(session, [second]) == ({second.id}, set())
+    assert renew_leases(session, [replace(second, lease_owner="another-process")]) == (set(), set())
+
+
+def test_every_write_of_a_run_is_listed_here() -> None:
+    """Find the functions that take a claimed run first, so that a new one joins the tests above."""
+    functions = vars(steps).items()
+    takes_run = {
+        name
+        for name, function in functions
+        if not name.startswith("_") and getattr(function, "__annotations__", {}).get("run") is ClaimedRun
+    }
+    assert takes_run - {"hold_lease"} <= set(WRITES)
