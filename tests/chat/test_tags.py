@@ -81,7 +81,7 @@ def test_tags_are_per_user(ana: Client, sign_in: SignIn) -> None:
     bob.api("PUT", f"/chats/{chat['id']}/tags/{tag['id']}", expect=404)
     bob.api("POST", f"/tags/{own['id']}/merge", json={"into_id": tag["id"]}, expect=404)
     bob.api("PUT", f"/chats/{ana.chat()['id']}/tags/{own['id']}", expect=404)
-    assert tagged(bob, tag["id"]) == []
+    bob.api("GET", f"/chats?tag={tag['id']}", expect=422)
 
 
 @pytest.mark.parametrize(("length", "status"), [(50, 201), (51, 422)])
@@ -105,3 +105,12 @@ def test_old_deleted_tags_are_purged(session: Session, alice: Actor) -> None:
     assert purge_tags(session, timedelta(days=1)) == 0
     assert purge_tags(session, timedelta(days=-1)) == 1
     assert list_tags(session, alice) == []
+
+
+def test_lists_are_filtered_only_by_ids_that_the_user_may_use(ana: Client, sign_in: SignIn) -> None:
+    bob = sign_in("bob")
+    tag = bob.api("POST", "/tags", json={"name": "His"}, expect=201)
+    chat = bob.chat()
+    assert ana.api("GET", f"/chats?tag={tag['id']}", expect=422)["errors"][0]["field"] == "tag"
+    refused = ana.api("GET", f"/tool-executions?chat_id={chat['id']}", expect=422)
+    assert refused["errors"][0]["field"] == "chat_id"

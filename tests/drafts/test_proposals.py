@@ -204,6 +204,21 @@ def test_edits_of_a_proposal_are_accepted_and_rejected_separately(ana: Client, p
     )
 
 
+def test_an_edit_of_another_proposal_is_refused(ana: Client, provider: ScriptedProvider) -> None:
+    drafts = [draft_of(ana), draft_of(ana)]
+    proposals = []
+    for draft in drafts:
+        provider.play([Text(block("good", "superb")), Finish()])
+        proposals.append(proposed(ana, draft, ask(ana, draft)))
+    ids = [proposal["edits"][0]["id"] for proposal in proposals]
+    for decision in ("accept", "reject"):
+        body = {"edit_ids": ids}
+        refused = ana.api("POST", f"/proposals/{proposals[0]['id']}/{decision}", json=body, expect=422)
+        assert refused["code"] == "edit_not_in_proposal"
+    [unchanged] = ana.api("GET", f"/drafts/{drafts[0]}/proposals")["items"]
+    assert [edit["status"] for edit in unchanged["edits"]] == ["open"]
+
+
 def test_only_accepted_text_is_attributed_to_the_model(ana: Client, provider: ScriptedProvider) -> None:
     provider.play([Text(block("good", "superb")), Finish()])
     draft = draft_of(ana)

@@ -58,6 +58,12 @@ def require_admin(actor: Actor) -> None:
         raise AdminOnly
 
 
+def require_session(actor: Actor) -> None:
+    """Raise SignInNeeded for an API token: only a person who signed in may widen what runs automatically."""
+    if actor.token_id is not None:
+        raise SignInNeeded
+
+
 def require_scope(actor: Actor, scope: Scope) -> None:
     if not actor.has_scope(scope):
         raise ScopeMissing(scope)

@@ -18,7 +18,7 @@ from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat, NotYo
 from tertulia.chat.events import CHAT
 from tertulia.chat.indexing import index_title
 from tertulia.chat.message_files import release_files
-from tertulia.chat.models import DEFAULT_TITLE, Chat, ChatKind, Message, MessageStatus, Visibility
+from tertulia.chat.models import DEFAULT_TITLE, Chat, ChatKind, Message, MessageStatus, Tag, Visibility
 from tertulia.chat.queries import (
     BRANCH_PAGE,
     CHAT_BY_ID,
@@ -36,6 +36,7 @@ from tertulia.chat.queries import (
 from tertulia.chat.schemas import ChatCreate, ChatRead, ChatUpdate, MessageRead, MessageWithHistory, Shown
 from tertulia.db import rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
+from tertulia.errors import Invalid
 from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish
@@ -74,11 +75,17 @@ def list_chats(
     after: ChatKey | None = None,
     limit: int = 50,
 ) -> list[ChatRead]:
-    """Return chats newest first, after the key of the last one seen; with a tag only active chats that have it."""
+    """Return chats newest first, after the key of the last one seen; with a tag only active chats that have it.
+
+    Raises Invalid for a tag that is not the actor's.
+    """
     values: dict[str, Any] = {"actor_id": actor.user_id, "limit": limit}
     if after is not None:
         values |= {"moment": EPOCH + timedelta(microseconds=after[0]), "last_id": after[1]}
     if tag_id is not None:
+        own = sa.select(Tag.id).where(Tag.id == tag_id, Tag.user_id == actor.user_id, Tag.deleted_at.is_(None))
+        if session.scalar(own) is None:
+            raise Invalid("This tag does not exist, or is not yours.", field="tag")
         rows = TAGGED_CHATS[after is not None].all(session, **values, tag_id=tag_id)
     else:
         rows = CHAT_LISTS[shown, after is not None].all(session, **values)

@@ -85,6 +85,13 @@ class ProposalStillWritten(Conflict):
         super().__init__("The model is still writing this proposal. Wait until it has finished, or stop it.")
 
 
+class EditNotInProposal(Invalid):
+    code = "edit_not_in_proposal"
+
+    def __init__(self) -> None:
+        super().__init__("An edit is not part of this proposal. Read the proposal again.", field="edit_ids")
+
+
 class SelectionOutside(Invalid):
     code = "selection_outside"
 

@@ -11,7 +11,13 @@ from tertulia.chat.models import Message
 from tertulia.drafts.access import may_write_draft
 from tertulia.drafts.announce import announce_version
 from tertulia.drafts.edits import MovedEdit, PlacedEdit, edits_of_blocks, edits_of_reply
-from tertulia.drafts.errors import DraftTooLong, NothingToPropose, ProposalNotFound, ProposalStillWritten
+from tertulia.drafts.errors import (
+    DraftTooLong,
+    EditNotInProposal,
+    NothingToPropose,
+    ProposalNotFound,
+    ProposalStillWritten,
+)
 from tertulia.drafts.events import PROPOSAL
 from tertulia.drafts.models import (
     MAX_CONTENT,
@@ -243,13 +249,17 @@ def _locked(session: Session, actor: Actor, proposal_id: ProposalId) -> Proposal
 
 
 def _chosen(session: Session, proposal: Proposal, edit_ids: Collection[str] | None) -> list[ProposalEdit]:
-    """Return the open edits among the given ones, or all open edits. Decided edits do not change."""
+    """Return the open edits among the given ones, or all open edits. Decided edits do not change.
+
+    Raises EditNotInProposal for an id of another proposal.
+    """
     edits = session.scalars(
-        sa.select(ProposalEdit)
-        .where(ProposalEdit.proposal_id == proposal.id, ProposalEdit.status == EditStatus.OPEN)
-        .order_by(ProposalEdit.position)
+        sa.select(ProposalEdit).where(ProposalEdit.proposal_id == proposal.id).order_by(ProposalEdit.position)
     ).all()
-    return [edit for edit in edits if edit_ids is None or edit.id in edit_ids]
+    if edit_ids is not None and not set(edit_ids) <= {edit.id for edit in edits}:
+        raise EditNotInProposal
+    chosen = [edit for edit in edits if edit_ids is None or edit.id in edit_ids]
+    return [edit for edit in chosen if edit.status is EditStatus.OPEN]
 
 
 def _decide(edit: ProposalEdit, status: EditStatus) -> None:

@@ -10,9 +10,11 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from typing_extensions import override
 
 from tertulia.errors import Invalid
 from tertulia.http.transport import HttpTransport
@@ -49,7 +51,7 @@ class Timeouts:
 
 def operator_client(timeouts: Timeouts) -> httpx.AsyncClient:
     """Create a client for addresses of the operator, which may be internal. Never for those of users or models."""
-    return httpx.AsyncClient(
+    return CheckedClient(
         transport=HttpTransport(_look_up),
         trust_env=False,
         follow_redirects=False,
@@ -60,13 +62,30 @@ def operator_client(timeouts: Timeouts) -> httpx.AsyncClient:
 
 def guarded_client(timeouts: Timeouts, allowed: Iterable[str] = ()) -> httpx.AsyncClient:
     """Create a client for addresses of users and models. `allowed` are internal origins that the operator lists."""
-    return httpx.AsyncClient(
+    return CheckedClient(
         transport=HttpTransport(_Guard(allowed).find_addresses),
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(timeouts.first_byte_s, connect=timeouts.connect_s),
         cookies=_no_cookies(),
     )
+
+
+class CheckedClient(httpx.AsyncClient):
+    """A client that reports a broken domain name as an error of the address, which httpx itself fails to read."""
+
+    @override
+    def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
+        """Build a request. Raises LocalProtocolError if the host is no domain name, such as `xn--a`."""
+        address = httpx.URL(url)
+        raw_host = address.raw_host.decode("ascii", "replace")
+        try:
+            is_valid = ":" in raw_host or all(0 < len(label) < 64 for label in address.host.rstrip(".").split("."))
+        except UnicodeError:
+            is_valid = False
+        if not is_valid:
+            raise httpx.LocalProtocolError(f"{raw_host[:100]} is not a valid domain name. Check the address")
+        return super().build_request(method, url, **options)
 
 
 def _no_cookies() -> CookieJar:

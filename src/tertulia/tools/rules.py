@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.actor import Actor
+from tertulia.accounts.actor import Actor, require_session
 from tertulia.billing.ledger import spent_on_tools
 from tertulia.db import insert_if_absent
 from tertulia.ids import UserId, new_id
@@ -53,6 +53,7 @@ def put_auto_approval(
     session: Session, actor: Actor, update: AutoApprovalUpdate, load_digests: LoadDigests
 ) -> AutoApprovalRead:
     """Replace the settings. Each new `allow` is bound to the tool's current definition, which `load_digests` gives by tool key."""
+    require_session(actor)
     check_size(update.specific_tools)
     update = update.model_copy(
         update={"specific_tools": as_described(update.specific_tools, load_digests(session, actor))}

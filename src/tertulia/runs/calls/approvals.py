@@ -11,11 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.actor import Actor
+from tertulia.accounts.actor import Actor, require_session
 from tertulia.chat.access import may_read_chat
 from tertulia.chat.models import Chat
+from tertulia.chat.queries import READABLE_CHAT
 from tertulia.chat.service import announce_chat, get_chat, own_chat
 from tertulia.db import wake
+from tertulia.errors import Invalid
 from tertulia.ids import ChatId, RunId, ToolExecutionId
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import cancel_call, decide_pending, expire, has_pending
@@ -43,6 +45,8 @@ def approve(
 
     Raises AlreadyDecided, and for edited arguments ArgumentsInvalid, ToolGone and RefusedByRule.
     """
+    if request.remember != "none":
+        require_session(actor)
     execution = _to_decide(session, actor, call_id)
     now = clock.now()
     wanted = None if request.arguments_json is None else parse_arguments(request.arguments_json)
@@ -171,6 +175,7 @@ def get_chat_approval(session: Session, actor: Actor, chat_id: ChatId) -> ChatAp
 def put_chat_approval(
     session: Session, actor: Actor, chat_id: ChatId, request: ChatApproval, load_digests: LoadDigests
 ) -> ChatApprovalRead:
+    require_session(actor)
     own_chat(session, actor, chat_id)
     check_size(request.specific_tools)
     request = request.model_copy(
@@ -287,6 +292,8 @@ def list_own(
         server, name = tool
         query = query.where(ToolExecution.tool_name == name, ToolExecution.server.is_not_distinct_from(server))
     if chat_id is not None:
+        if READABLE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id) is None:
+            raise Invalid("This chat does not exist, or you do not have access to it.", field="chat_id")
         query = query.where(ToolExecution.chat_id == chat_id)
     is_oldest_first = status is ToolStatus.PENDING
     if last is not None:

@@ -9,7 +9,7 @@ from sqlalchemy import exc
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.actor import Actor
+from tertulia.accounts.actor import Actor, require_session
 from tertulia.accounts.models import User
 from tertulia.accounts.service import write_audit
 from tertulia.errors import AppError
@@ -116,6 +116,8 @@ def update_server(
     taken: Sequence[str],
 ) -> ToolServerRead:
     row = get_server(session, actor, server_id, lock=True)
+    if update.accept_changes is not None:
+        require_session(actor)
     before = account_of(row)
     if update.url is not None and update.url != row.url:
         if row.header_names and update.headers is None:
