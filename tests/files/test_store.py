@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from tertulia.errors import SettingsError
 from tertulia.files.errors import AttachmentNotFound, FileStoreUnavailable
 from tertulia.files.processing import look_into
 from tertulia.files.store import FileStore
+from tertulia.files.uploads import receive_form
 from tertulia.settings import Settings
 from tests.fakes.bucket import Bucket
 
@@ -79,3 +80,18 @@ def test_files_are_read_from_a_relative_data_folder(tmp_path: Path, monkeypatch:
     uploads.mkdir(parents=True)
     (uploads / "file").write_text("words")
     assert asyncio.run(look_into(uploads, "text/plain")).text == "words"
+
+
+async def _chunks() -> AsyncIterator[bytes]:
+    yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nHello\r\n--b--\r\n'
+
+
+def test_a_folder_that_cannot_be_made_is_an_unavailable_store(tmp_path: Path) -> None:
+    (tmp_path / "uploads").write_text("a file where the folder should be")
+
+    async def receive() -> None:
+        async with receive_form(_chunks(), "multipart/form-data; boundary=b", tmp_path / "uploads" / "new"):
+            pytest.fail("nothing can be received")
+
+    with pytest.raises(FileStoreUnavailable):
+        asyncio.run(receive())

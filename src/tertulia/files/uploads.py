@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -56,21 +56,22 @@ async def receive_form(
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
         raise FileMissing
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     path = folder / new_id()
     try:
         try:
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
             with await asyncio.to_thread(path.open, "xb") as file:
                 form = _Form(file, boundary, most_bytes)
                 await _read_all(form, chunks)
                 received = await asyncio.to_thread(form.finish, path)
         except FormParserError as error:
             raise FileMissing("The form is malformed. Send one file as the field `file`.") from error
-        except OSError as error:  # the disk is full or unavailable
+        except OSError as error:  # the disk is full or unavailable, or the folder cannot be made
             raise FileStoreUnavailable from error
         yield received
     finally:
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        with suppress(NotADirectoryError):  # the folder could not be made
+            await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
 async def _read_all(form: "_Form", chunks: AsyncIterator[bytes]) -> None:

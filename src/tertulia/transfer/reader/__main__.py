@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import ijson
 
-from tertulia.transfer.found import FoundDraft, FoundFile, FoundLine
+from tertulia.transfer.found import FoundChat, FoundDraft, FoundFile, FoundLine
 from tertulia.transfer.reader import chatgpt, claude, librechat, native, native_draft, openwebui
 
 MEMORY_BYTES = 2 * 1024 * 1024 * 1024
@@ -20,6 +20,9 @@ MAX_ENTRIES = 100_000
 MAX_UNPACKED = 2 * 1024 * 1024 * 1024
 MAX_RATIO = 100
 FREE_RATIO_BYTES = 10 * 1024 * 1024  # below this size the ratio is not checked
+MAX_ITEMS = 100_000  # chats and drafts of one file
+# Beyond this number of entries that are empty or unknown, and more of them than usable ones, the file is no export.
+MAX_UNUSABLE = 1_000
 READERS = (native, native_draft, chatgpt, claude, openwebui, librechat)
 
 
@@ -73,15 +76,24 @@ def _holds_chats(name: str) -> bool:
 
 
 def _read_json(file: Any, folder: Path, package: "Package | None", done: Any) -> Iterator[FoundLine]:
-    understood = 0
-    for item in _items(file):
+    understood = unusable = 0
+    for number, item in enumerate(_items(file), start=1):
+        if number > MAX_ITEMS:
+            raise Unreadable(
+                f"The file has more than {MAX_ITEMS:,} entries. The first {MAX_ITEMS:,} were read. Split the file to import the rest."
+            )
+        if unusable > max(MAX_UNUSABLE, number - unusable):
+            raise Unreadable(f"Reading stopped: {unusable:,} of the first {number:,} entries are empty or unknown.")
         reader = next((candidate for candidate in READERS if isinstance(item, dict) and candidate.knows(item)), None)
         if reader is None:
+            unusable += 1
             yield FoundLine(problem="An item in the file is not a chat in a known format.", done=done())
             continue
         understood += 1
         try:
             chat = reader.read(item)
+            if isinstance(chat, FoundChat) and not chat.messages:
+                unusable += 1
             if isinstance(chat, FoundDraft):
                 yield FoundLine(draft=chat, done=done())
                 continue
@@ -92,6 +104,7 @@ def _read_json(file: Any, folder: Path, package: "Package | None", done: Any) ->
             raise
         except Exception:
             # Old exports contain many irregularities. Each one costs only its chat, and is reported.
+            unusable += 1
             yield FoundLine(problem=f"“{_title(item)}” could not be read.", done=done())
     if understood == 0:
         raise Unreadable(
