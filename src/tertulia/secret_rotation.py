@@ -1,12 +1,12 @@
 """Find the keys that stored secrets need, and move the secrets to the primary key in small batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from tertulia.db import rowcount
+from tertulia.db import rowcount, table_of
 from tertulia.keyring import KeyRing, SealedFor, UnknownKey, key_id_of
 from tertulia.providers.models import ProviderConfig
 from tertulia.tools.servers.models import ToolCredential, ToolServer, ToolSignIn
@@ -53,6 +53,17 @@ def require_keys(engine: sa.Engine, ring: KeyRing | None) -> None:
         missing = list_key_ids(Session(connection)) - set(ring.key_ids if ring else ())
         if missing:
             raise UnknownKey(min(missing))
+
+
+def drop_secrets(connection: sa.Connection, key_ids: Collection[str]) -> None:
+    """Remove the secrets that are encrypted with these keys: clear their columns, or delete rows that need them."""
+    for sealed in SEALED:
+        is_lost = sa.func.substr(sealed.column, 3, 12).in_(list(key_ids))
+        table = table_of(sealed.model)
+        if table.columns[sealed.column.key].nullable:
+            connection.execute(sa.update(table).where(is_lost).values({sealed.column.key: None}))
+        else:
+            connection.execute(sa.delete(table).where(is_lost))
 
 
 def rewrap_secrets(engine: sa.Engine, ring: KeyRing, on_progress: Callable[[int], None]) -> int:

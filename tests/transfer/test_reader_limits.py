@@ -14,7 +14,7 @@ EMPTY_CHAT = '{"mapping":{}}'
 
 def chat(number: int) -> str:
     message = {"author": {"role": "user"}, "content": {"content_type": "text", "parts": ["Hello"]}}
-    node = {"id": "a", "message": message | {"id": "a"}, "parent": None, "children": []}
+    node: dict[str, object] = {"id": "a", "message": message | {"id": "a"}, "parent": None, "children": []}
     return json.dumps({"id": str(number), "title": "A chat", "mapping": {"a": node}, "current_node": "a"})
 
 

@@ -6,6 +6,7 @@ from tertulia.accounts import admin_routes, event_routes, events, routes, share_
 from tertulia.accounts.activity import ActivityRecorder
 from tertulia.accounts.caller import Authenticator, ControlToken
 from tertulia.accounts.idempotency import sweep_idempotency_keys
+from tertulia.accounts.revocations import RevocationJournal
 from tertulia.accounts.sessions import SessionLifetime, sweep_sessions
 from tertulia.accounts.sharing import Shareable, Shareables
 from tertulia.accounts.streams import OpenStreams
@@ -36,6 +37,7 @@ def feature() -> Feature:
             Provides(Authenticator, _authenticator),
             Provides(SignInCheck, lambda own: own.get(Authenticator)),
             Provides(ActivityRecorder, lambda own: ActivityRecorder(own.get(Database), own.get(Authenticator))),
+            Provides(RevocationJournal, lambda own: RevocationJournal(own.get(Database), own.get(Settings).data)),
             Provides(OpenStreams, lambda own: OpenStreams(own.get(Database), own.get(SessionLifetime))),
             Provides(ChangeFeed, _change_feed),
             Jobs(_jobs),

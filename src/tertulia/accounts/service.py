@@ -12,7 +12,9 @@ from tertulia.accounts.confirmation import require_confirmed
 from tertulia.accounts.errors import AlreadySetUp, UsernameTaken, UserNotFound
 from tertulia.accounts.events import USER
 from tertulia.accounts.models import AuditLog, Preferences, User, UserRole
+from tertulia.accounts.revocations import ACTIONS, Revocation
 from tertulia.accounts.schemas import AccountCreate, MeUpdate, PreferencesRead, UserCreate, UserRead
+from tertulia.db import wake
 from tertulia.ids import UserId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
@@ -131,6 +133,8 @@ def write_audit(
             ip_address=ip_address,
         )
     )
+    if action in ACTIONS and entity_id is not None:
+        wake(session, Revocation(action, entity_id, clock.now()).signal())
 
 
 def read_user(user: User) -> UserRead:

@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
+from tertulia.accounts.revocations import Revocation
 from tertulia.chat.counters import find_wrong_counters, find_wrong_totals
 from tertulia.cli.running import upgrade
 from tertulia.clock import now
 from tertulia.data_folder import locked_data_folder
 from tertulia.db.check import check_database
 from tertulia.db.opening import plain_engine
-from tertulia.keyring import UnknownKey, find_keyring
-from tertulia.secret_rotation import require_keys
 from tertulia.settings import load_settings
 from tertulia.transfer.backup import back_up, restore
 
@@ -55,19 +54,46 @@ def backup_command(
     )
 
 
-def restore_command(path: Annotated[Path, typer.Argument(help="A file written by `tertulia backup`.")]) -> None:
-    """Fill an empty instance from a backup of this or an older version and either database, and check it."""
+def restore_command(
+    path: Annotated[Path, typer.Argument(help="A file written by `tertulia backup`.")],
+    journal: Annotated[
+        Path | None,
+        typer.Option(help="The `revocations.jsonl` of the old data folder. Default: the one in this data folder."),
+    ] = None,
+    drop_secrets: Annotated[
+        bool, typer.Option(help="Restore without the secrets whose key is lost, such as provider keys.")
+    ] = False,
+) -> None:
+    """Fill an empty instance from a backup of this or an older version and either database, and check it.
+
+    All users must sign in again. What was revoked since the backup is revoked again.
+    """
     settings = load_settings()
     with locked_data_folder(settings):
-        summary = restore(settings, path, RECOUNTS, now=now())
-        engine = plain_engine(settings, writes=False)
-        try:
-            require_keys(engine, find_keyring(settings.secret_keys, settings.data))
-        except UnknownKey:
-            typer.echo("Note: the provider keys need the key ring that they were encrypted with. Restore it too.")
-        finally:
-            engine.dispose()
+        restored = restore(settings, path, RECOUNTS, now=now(), journal=journal, drops_secrets=drop_secrets)
+    summary = restored.summary
     typer.echo(
         f"Restored {sum(summary.rows.values())} rows and {summary.files} files from the backup of "
         f"{summary.made_at:%Y-%m-%d %H:%M}."
     )
+    typer.echo("All sessions and API tokens are over. Users sign in again.")
+    if not restored.has_journal:
+        typer.echo(
+            "There is no revocation journal, so what was revoked since the backup is not known. Review passwords, "
+            f"deactivated users and the {restored.links} public links, or restore again with --journal."
+        )
+    for revocation in restored.revocations:
+        typer.echo(f"  revoked again: {_describe(revocation)} ({revocation.at:%Y-%m-%d %H:%M})")
+
+
+def _describe(revocation: Revocation) -> str:
+    what = {
+        "session.revoke": "session",
+        "api_token.revoke": "API token",
+        "share.revoke": "share",
+        "user.inactive": "deactivated user",
+        "user.suspended": "suspended user",
+        "user.password": "old password (set a new one with `tertulia user reset-password`) of user",
+        "user.role": "changed role, which you must check, of user",
+    }
+    return f"{what[revocation.action]} {revocation.entity_id}"

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import OPERATOR_ID, Actor
 from tertulia.accounts.models import User, UserRole
+from tertulia.accounts.revocations import RevocationJournal
 from tertulia.accounts.service import name_key
 from tertulia.clock import now
 from tertulia.data_folder import DataFolderInUse, RunningServer, locked_data_folder
@@ -55,6 +56,7 @@ def write_or_ask(
 
 async def _write(settings: Settings, work: Callable[[Session], T]) -> T:
     db = open_database(settings)
+    RevocationJournal(db, settings.data)
     await db.start()
     try:
         return await db.write(work)

@@ -10,7 +10,7 @@ import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -21,6 +21,8 @@ import orjson
 import sqlalchemy as sa
 
 from tertulia import __version__
+from tertulia.accounts.models import Share
+from tertulia.accounts.revocations import FILE_NAME, Revocation, end_restored_access, read_revocations
 from tertulia.chat.indexing import SETTING
 from tertulia.db.check import Recount, check_database
 from tertulia.db.migrate import known_revisions, migrate_to, upgrade_schema
@@ -30,6 +32,8 @@ from tertulia.drafts.models import Draft
 from tertulia.errors import SettingsError
 from tertulia.files.store import FileStore
 from tertulia.jobs.models import InstanceSetting
+from tertulia.keyring import find_keyring, key_id_of
+from tertulia.secret_rotation import SEALED, drop_secrets
 from tertulia.settings import Settings
 from tertulia.tables import metadata
 
@@ -124,9 +128,40 @@ def verify_backup(path: Path) -> Summary:
     return Summary(path, manifest["revision"], made_at, counts, len(manifest["files"]))
 
 
-def restore(settings: Settings, path: Path, recounts: Sequence[Recount], *, now: datetime) -> Summary:
-    """Fill an empty instance from a backup, upgrade it to this version, and check it. Raises BackupError."""
+@dataclass(frozen=True)
+class Restored:
+    """The backup that was restored, what was revoked since it was made, and how many public links work again."""
+
+    summary: Summary
+    revocations: list[Revocation]
+    has_journal: bool
+    links: int
+
+
+def restore(
+    settings: Settings,
+    path: Path,
+    recounts: Sequence[Recount],
+    *,
+    now: datetime,
+    journal: Path | None = None,
+    drops_secrets: bool = False,
+) -> Restored:
+    """Fill an empty instance from a backup, upgrade it to this version, end all access, and check it.
+
+    `journal` is the revocation journal, by default the one in the data folder. Raises BackupError. The key ring must have
+    the keys of the secrets in the backup, unless `drops_secrets` removes those secrets.
+    """
     summary = verify_backup(path)
+    journal = journal or settings.data / FILE_NAME
+    revocations = read_revocations(journal, since=summary.made_at)
+    missing = _key_ids(path) - set(_ring_ids(settings))
+    if missing and not drops_secrets:
+        raise BackupError(
+            f"The backup has secrets that are encrypted with the key {min(missing)}, which is not in the key ring. Put the "
+            "key ring (`secret_keys` or TERTULIA_SECRET_KEYS) in place first. If it is lost, add --drop-secrets: provider "
+            "keys and sign-ins to tool servers must then be entered again."
+        )
     engine = plain_engine(settings)
     try:
         if summary.revision not in known_revisions():
@@ -144,6 +179,7 @@ def restore(settings: Settings, path: Path, recounts: Sequence[Recount], *, now:
     finally:
         engine.dispose()
     upgrade_schema(settings, now=now)
+    links = _end_access(settings, revocations, missing)
     _rebuild_index(settings)
     checked = plain_engine(settings, writes=False)
     try:
@@ -152,7 +188,39 @@ def restore(settings: Settings, path: Path, recounts: Sequence[Recount], *, now:
         checked.dispose()
     if findings:
         raise BackupError("The restored database is inconsistent:\n" + "\n".join(findings))
-    return summary
+    return Restored(summary, revocations, journal.exists(), links)
+
+
+def _ring_ids(settings: Settings) -> tuple[str, ...]:
+    ring = find_keyring(settings.secret_keys, settings.data)
+    return ring.key_ids if ring is not None else ()
+
+
+def _key_ids(path: Path) -> set[str]:
+    """Return the ids of the keys that the secrets in a backup are encrypted with."""
+    key_ids: set[str] = set()
+    with zipfile.ZipFile(path) as archive:
+        tables = _read_manifest(archive, path)["tables"]
+        for sealed in SEALED:
+            name, column = sealed.model.__tablename__, sealed.column.key
+            if name not in tables or column not in tables[name]["columns"]:
+                continue
+            place = list(tables[name]["columns"]).index(column)
+            with archive.open(f"tables/{name}.jsonl") as part:
+                key_ids.update(key_id_of(value) for line in part if (value := orjson.loads(line)[place]) is not None)
+    return key_ids
+
+
+def _end_access(settings: Settings, revocations: Sequence[Revocation], missing_keys: Collection[str]) -> int:
+    """End all sessions and tokens, repeat revocations, and drop secrets without a key. Return the number of links."""
+    engine = plain_engine(settings)
+    with engine.begin() as connection:
+        end_restored_access(connection, revocations)
+        drop_secrets(connection, missing_keys)
+        is_link = Share.is_active & Share.shared_with_user_id.is_(None)
+        links = connection.scalar(sa.select(sa.func.count()).select_from(Share).where(is_link))
+    engine.dispose()
+    return links or 0
 
 
 def _rebuild_index(settings: Settings) -> None:
