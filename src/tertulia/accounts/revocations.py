@@ -18,7 +18,7 @@ from tertulia.db import Database
 
 FILE_NAME = "revocations.jsonl"
 SIGNAL = "revoked:"
-# Actions of the audit log that end access of somebody.
+# Actions of the audit log that end someone's access.
 ACTIONS = (
     "session.revoke",
     "api_token.revoke",

@@ -10,8 +10,10 @@ from tertulia.chat.counters import find_wrong_counters, find_wrong_totals
 from tertulia.cli.running import upgrade
 from tertulia.clock import now
 from tertulia.data_folder import locked_data_folder
-from tertulia.db.check import check_database
+from tertulia.db.check import Report, check_database
 from tertulia.db.opening import plain_engine
+from tertulia.db.sqlite_file import DatabaseDamaged, remove_checksums
+from tertulia.errors import SettingsError
 from tertulia.settings import load_settings
 from tertulia.transfer.backup import back_up, restore
 
@@ -31,17 +33,33 @@ def upgrade_command() -> None:
 @app.command("check")
 def check_command() -> None:
     """Check foreign keys, indexes, counters and, on SQLite, the file. Exits with 1 if there is a fault."""
-    engine = plain_engine(load_settings(), writes=False)
+    settings = load_settings()
     try:
-        report = check_database(engine, RECOUNTS)
-    finally:
-        engine.dispose()
+        engine = plain_engine(settings, writes=False)
+    except DatabaseDamaged as error:
+        report = Report(findings=[str(error)])
+    else:
+        try:
+            report = check_database(engine, RECOUNTS, sqlite_path=settings.sqlite_path)
+        finally:
+            engine.dispose()
     for note in report.notes:
         typer.echo(f"Note: {note}")
     for finding in report.findings:
         typer.echo(f"Fault: {finding}")
     typer.echo("No faults." if not report.findings else f"{len(report.findings)} faults.")
     raise typer.Exit(1 if report.findings else 0)
+
+
+@app.command("accept")
+def accept_command() -> None:
+    """Accept an SQLite file that was changed while the server was stopped, by a program or by a fault of the disk."""
+    settings = load_settings()
+    if settings.sqlite_path is None:
+        raise SettingsError("PostgreSQL checks its own pages. There is nothing to accept.")
+    with locked_data_folder(settings):
+        remove_checksums(settings.sqlite_path)
+    typer.echo("The file is accepted as it is. Run `tertulia db check` to see what is wrong with it.")
 
 
 def backup_command(

@@ -1,7 +1,9 @@
 """The application of all commands, and how their errors become one sentence and an exit code."""
 
 import os
+import sqlite3
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +13,9 @@ from tertulia import __version__
 from tertulia.cli import data, database, health, keys, registry, serve, users
 from tertulia.data_folder import DataFolderInUse
 from tertulia.db.errors import describe_unreachable
+from tertulia.db.sqlite_file import DatabaseDamaged
 from tertulia.errors import AppError, SettingsError
+from tertulia.settings import load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,6 +64,13 @@ def main() -> None:
         sys.exit(1)
     except (exc.OperationalError, exc.InterfaceError) as error:
         print(describe_unreachable(error), file=sys.stderr)
+        sys.exit(1)
+    except (exc.DatabaseError, sqlite3.DatabaseError) as error:
+        problem = getattr(error, "orig", None) or error
+        if type(problem) is not sqlite3.DatabaseError:  # its subclasses are faults of a statement
+            raise
+        path = load_settings().sqlite_path
+        print(DatabaseDamaged(path or Path("of this instance"), f"{problem}."), file=sys.stderr)
         sys.exit(1)
     except ValueError as error:  # pydantic's, for a wrong argument
         print(error, file=sys.stderr)

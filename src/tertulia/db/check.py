@@ -3,12 +3,14 @@
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.db.base import Base
 from tertulia.db.migrate import schema_state
+from tertulia.db.sqlite_file import describe_pages, find_changed_pages, has_checksums
 
 SAFE_SQLITE = (3, 51, 3)
 Recount = Callable[[Session], list[str]]
@@ -20,14 +22,40 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
 
-def check_database(engine: sa.Engine, recounts: Iterable[Recount]) -> Report:
-    """Check schema version, foreign keys, indexes, the engine's own check and the counters, in one transaction."""
+def check_database(engine: sa.Engine, recounts: Iterable[Recount], *, sqlite_path: Path | None = None) -> Report:
+    """Check schema version, foreign keys, indexes, the engine's own check and the counters, in one transaction.
+
+    With `sqlite_path`, also check the file page by page.
+    """
     report = Report()
+    if sqlite_path is not None:
+        _check_pages(sqlite_path, report)
+    try:
+        _check_content(engine, recounts, report)
+    except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+        problem = getattr(error, "orig", None) or error
+        if type(problem) is not sqlite3.DatabaseError:  # such as a locked file
+            raise
+        report.findings.append(f"The database is damaged: {problem}.")
+    return report
+
+
+def _check_pages(path: Path, report: Report) -> None:
+    if not has_checksums(path):
+        report.notes.append(
+            "There are no checksums of the pages, so a flipped bit in a text is not found. They are written when the "
+            "server stops. Stop it, and check again."
+        )
+    elif pages := find_changed_pages(path):
+        report.findings.append(describe_pages(pages))
+
+
+def _check_content(engine: sa.Engine, recounts: Iterable[Recount], report: Report) -> None:
     with engine.connect() as connection:
         state = schema_state(connection)
         if state != "current":
             report.findings.append(f"The schema is {state}: run `tertulia db upgrade` with the right version.")
-            return report
+            return
         _check_structure(connection, report)
         if connection.dialect.name == "sqlite":
             _check_sqlite(connection, report)
@@ -35,7 +63,6 @@ def check_database(engine: sa.Engine, recounts: Iterable[Recount]) -> Report:
         session = Session(connection)
         for recount in recounts:
             report.findings += recount(session)
-    return report
 
 
 def _check_structure(connection: sa.Connection, report: Report) -> None:

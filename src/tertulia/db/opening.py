@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from tertulia.db.database import Database
 from tertulia.db.postgres import SESSION_SETTINGS, PostgresDatabase
 from tertulia.db.sqlite import SqliteDatabase, sqlite_engine
+from tertulia.db.sqlite_file import remove_checksums, require_sound
 from tertulia.settings import Settings
 
 
@@ -22,12 +23,17 @@ PATIENCE_S = 30
 
 
 def plain_engine(settings: Settings, *, writes: bool = True, while_serving: bool = False) -> sa.Engine:
-    """Create a synchronous engine, which the caller disposes of. One that only reads may run while the server does.
+    """Create a synchronous engine, which the caller disposes of. Raises DatabaseDamaged for a damaged SQLite file.
+
+    One that only reads may run while the server does.
 
     With `while_serving`, its transactions have the time limits of the server, because others wait for them.
     """
     if settings.sqlite_path is not None:
         settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
+        require_sound(settings.sqlite_path, checks_pages=writes)
+        if writes:
+            remove_checksums(settings.sqlite_path)
         return sqlite_engine(settings.sqlite_path, writes=writes, busy_timeout_s=PATIENCE_S)
     assert settings.database_url is not None
     return sa.create_engine(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import queue
+import secrets
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from tertulia.db.database import Database, signals_of, to_storage_error
+from tertulia.db.sqlite_file import remove_checksums, require_sound, write_checksums
 from tertulia.errors import StorageUnavailable
 
 P = ParamSpec("P")
@@ -86,6 +88,7 @@ class SqliteDatabase(Database):
         self._local = threading.local()
         self._connections: list[sa.Connection] = []
         self._writer: threading.Thread | None = None
+        self._is_damaged = True  # until it was checked: a damaged file gets no checksums
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
 
     @property
@@ -93,6 +96,10 @@ class SqliteDatabase(Database):
         return self._writer is not None and self._writer.is_alive()
 
     async def start(self) -> None:
+        """Start the writer. Raises DatabaseDamaged, before anything is written."""
+        await asyncio.to_thread(require_sound, self.path, checks_pages=True)
+        remove_checksums(self.path)
+        self._is_damaged = False
         self._reading = sqlite_engine(self.path, writes=False)
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writer = threading.Thread(
@@ -109,6 +116,8 @@ class SqliteDatabase(Database):
         self._readers.shutdown(wait=True)
         for connection in self._connections:
             connection.close()
+        if not self._is_damaged:
+            await asyncio.to_thread(write_checksums, self.path)
 
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(
@@ -141,6 +150,7 @@ class SqliteDatabase(Database):
     def _write_forever(self, loop: asyncio.AbstractEventLoop, ready: "asyncio.Future[None]") -> None:
         try:
             connection = sqlite_engine(self.path, writes=True).connect()
+            _identify(_driver_of(connection))
         except Exception as error:
             loop.call_soon_threadsafe(ready.set_exception, error)
             return
@@ -234,6 +244,13 @@ class SqliteDatabase(Database):
                 unit.future.set_exception(unit.error)
                 unit.future.exception()  # mark it as retrieved: a cancelled caller never does
         self._tell(signals)
+
+
+def _identify(driver: sqlite3.Connection) -> None:
+    """Give a new database a random id, by which its log is told from that of another database."""
+    if driver.execute("PRAGMA application_id").fetchone() == (0,):
+        driver.execute(f"PRAGMA application_id = {secrets.randbits(30) + 1}")
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _driver_of(connection: sa.Connection) -> sqlite3.Connection:
