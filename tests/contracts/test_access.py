@@ -11,7 +11,7 @@ from tertulia.http.routing import Access, require_declared_access
 from tertulia.settings import Settings
 from tests.conftest import SignIn
 from tests.factories.accounts import make_admin
-from tests.fakes.live_server import Client, LiveServer
+from tests.fakes.live_server import Client, LiveServer, parse_events
 from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Text
 from tests.waiting import until
 
@@ -197,13 +197,22 @@ def test_hidden_objects_look_missing_to_others(
     assert wrong == []
 
 
-@pytest.mark.parametrize("may", [READERS, WRITERS], ids=["reader", "writer"])
+@pytest.mark.parametrize(
+    ("may", "is_admin"),
+    [(READERS, False), (WRITERS, False), (READERS, True)],
+    ids=["reader", "writer", "reader who is an administrator"],
+)
 def test_guests_may_call_only_the_listed_routes(
-    ana: Client, sign_in: SignIn, provider: ScriptedProvider, may: set[tuple[str, str]]
+    ana: Client,
+    server: LiveServer,
+    sign_in: SignIn,
+    provider: ScriptedProvider,
+    may: set[tuple[str, str]],
+    is_admin: bool,
 ) -> None:
     wrong = []
-    guest = sign_in("bob")
-    body = {"shared_with_username": "bob", "permissions": {"can_write": may is WRITERS}}
+    guest = make_admin(server, sign_in) if is_admin else sign_in("bob")
+    body = {"shared_with_username": guest.user["username"], "permissions": {"can_write": may is WRITERS}}
     things: dict[str, str] = {}
     # Reads come first, on one complete set. Each later call gets the objects that its path names.
     for method, path in sorted(WITH_IDS, key=lambda pair: pair[0] != "GET"):
@@ -384,3 +393,38 @@ def _tag(client: Client) -> str:
 def _config(client: Client) -> Any:
     known = client.api("GET", "/provider-configs")["items"]
     return known[0] if known else client.api("POST", "/provider-configs", json={"provider": "ollama"}, expect=201)
+
+
+MARK = "quincunx"
+
+
+def test_an_administrator_finds_nothing_of_others(
+    ana: Client, server: LiveServer, sign_in: SignIn, provider: ScriptedProvider
+) -> None:
+    """Try every list, search, export and stream without an id, as an administrator with nothing of their own."""
+    names = "{attachment_id}{token_id}{draft_id}{execution_id}{share_id}{server_id}"
+    things = _things(ana, provider, names)
+    ana.api("PATCH", f"/chats/{things['chat_id']}", json={"title": MARK})
+    ana.say(things["chat_id"], f"{MARK} is a word", reply=False)
+    version = {"content": f"The {MARK}", "parent_version_number": 1}
+    ana.api("POST", f"/drafts/{things['draft_id']}/versions", json=version, expect=201)
+    admin = make_admin(server, sign_in)
+    queries = {"/search": f"?q={MARK}", "/tool-executions": "?status=pending"}
+    shown = []
+    for method, path in PROTECTED:
+        if method != "GET" or "{" in path or path in ("/events", "/users"):  # administrators may list users
+            continue
+        answer = admin.request(method, f"{path}{queries.get(path, '')}")
+        assert answer.status_code in (200, 403), (path, answer.text)
+        if MARK in answer.text or any(thing in answer.text for thing in things.values() if len(thing) > 8):
+            shown.append(path)
+    assert shown == []
+    with admin.stream("GET", "/events") as stream:
+        events = parse_events(stream)
+        assert next(events)[1] == "ready"
+        ana.say(things["chat_id"], f"More about the {MARK}", reply=False)
+        own = admin.chat(title="Own")["id"]
+        seen: list[str] = []
+        while not seen or own not in seen[-1]:
+            seen.append(str(next(events)))
+    assert [event for event in seen if things["chat_id"] in event or MARK in event] == []
