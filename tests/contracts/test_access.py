@@ -10,6 +10,7 @@ from tertulia.app import create_app
 from tertulia.http.routing import Access, require_declared_access
 from tertulia.settings import Settings
 from tests.conftest import SignIn
+from tests.contracts.answers import Answers
 from tests.factories.accounts import make_admin
 from tests.fakes.live_server import Client, LiveServer, parse_events
 from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Text
@@ -246,6 +247,7 @@ def test_an_unknown_link_is_not_found_on_every_shared_route(server: LiveServer) 
 )  # refusals are tested on both engines, allowed calls in every other test
 def test_the_owner_may_call_every_route_with_ids(ana: Client, provider: ScriptedProvider) -> None:
     wrong = []
+    answers = Answers(ana.api("GET", "/openapi.json"))
     shown = _things(ana, provider, "".join(path for method, path in WITH_IDS if method == "GET"))
     # Last, because it ends this session.
     for method, path in sorted(WITH_IDS, key=lambda pair: "{session_id}" in pair[1]):
@@ -253,10 +255,17 @@ def test_the_owner_may_call_every_route_with_ids(ana: Client, provider: Scripted
             continue
         things = shown if method == "GET" else _things(ana, provider, path)
         answer = ana.request(method, path.format(**things), json=_body(method, path, things))
+        answers.check(method, path, answer)
         is_let_in = answer.status_code == STATE.get((method, path), answer.status_code)
         if not is_let_in or (answer.status_code >= 300 and (method, path) not in STATE):
             wrong.append((method, path, answer.text[:200]))
+    for method, path in PROTECTED:
+        if method == "GET" and "{" not in path and path not in ("/events", "/export"):
+            query = "?q=hello" if path == "/search" else ""
+            answers.check(method, path, ana.get(f"{path}{query}"))
     assert wrong == []
+    assert answers.wrong == []
+    assert answers.checked > 80
 
 
 @pytest.mark.parametrize(("method", "path"), ADMINISTRATION)

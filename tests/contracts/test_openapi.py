@@ -1,10 +1,14 @@
-"""Test all OpenAPI operations with generated input: no 5xx, and no undocumented status or content type."""
+"""Test all OpenAPI operations with generated input: no 5xx, and no undocumented status, content type or shape."""
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from tests.conftest import SignIn
 from tests.factories.accounts import make_admin
@@ -50,7 +54,13 @@ def test_no_operation_gives_an_undocumented_answer(server: LiveServer, admin: Cl
         def ask(case: schemathesis.Case) -> None:
             response = case.call(base_url=server.url, headers=headers, timeout=20)
             case.validate_response(
-                response, checks=[not_a_server_error, status_code_conformance, content_type_conformance]
+                response,
+                checks=[
+                    not_a_server_error,
+                    status_code_conformance,
+                    content_type_conformance,
+                    response_schema_conformance,
+                ],
             )
 
         try:
@@ -58,3 +68,16 @@ def test_no_operation_gives_an_undocumented_answer(server: LiveServer, admin: Cl
         except Exception as error:  # report all operations
             wrong.append(f"{operation.method.upper()} {operation.path}: {error}"[:600])
     assert wrong == [], "\n\n".join(wrong)
+
+
+def test_every_json_answer_is_described(server: LiveServer, admin: Client) -> None:
+    document = admin.get(f"{server.url}/api/v1/openapi.json").json()
+    vague = [
+        f"{method} {path} {status}"
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        for status, response in operation["responses"].items()
+        for kind, content in response.get("content", {}).items()
+        if "json" in kind and not ({"$ref", "properties", "anyOf", "oneOf", "items"} & set(content.get("schema", {})))
+    ]
+    assert vague == []

@@ -9,7 +9,7 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from tertulia.errors import AppError, Invalid, UnsupportedType
 from tertulia.http.body import MAX_PUBLIC_BODY_BYTES, LimitedRequest, SignInCheck
@@ -180,8 +180,8 @@ def _form_body(fields: dict[str, str]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
-class _Json(Response):
-    media_type = "application/json"
+class _Json(JSONResponse):
+    """Marks that a route answers with JSON, so that the OpenAPI document describes the answer."""
 
 
 def require_declared_access(app: FastAPI) -> None:
