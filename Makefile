@@ -7,7 +7,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 # Run a command in web/ with the system's Node or, if that is missing or old, with the one from a wheel.
 IN_WEB := $(BIN)/python scripts/build_web.py
 
-.PHONY: help run test coverage test-quick check bench fmt web api wheel hooks tools clean
+.PHONY: help run test coverage test-quick check bench fmt web api wheel sbom hooks tools clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -58,6 +58,12 @@ api: $(DEV_STAMP) web  ## Generate the web's types from the server's OpenAPI doc
 
 wheel: $(DEV_STAMP)  ## Build the wheel, with the pages inside, into dist/
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+sbom: $(DEV_STAMP) web  ## Write the bills of materials (CycloneDX) of the server and the pages into dist/
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-format JSON -o dist/sbom-server.cdx.json
+	@$(IN_WEB) npm sbom --sbom-format cyclonedx --omit dev > dist/sbom-web.cdx.json
+	@echo "dist/sbom-server.cdx.json and dist/sbom-web.cdx.json list every dependency with its version."
 
 hooks:
 	@if [ -e .git ]; then git config core.hooksPath .githooks; fi

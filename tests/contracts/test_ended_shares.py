@@ -1,4 +1,4 @@
-"""Test that each list, search and object that goes by shares refuses revoked and expired ones.
+"""Test that each list, search and object that depends on shares refuses revoked and expired ones.
 
 The row of the share is changed directly, one condition at a time, so that a query that forgets a condition is noticed.
 """
