@@ -17,6 +17,11 @@ export const setupQuery = queryOptions({
   queryFn: ({ signal }) => api<Schemas["SetupRead"]>("GET", "/setup", { signal }),
 });
 
+export const failedSignInsQuery = queryOptions({
+  queryKey: ["failed-sign-ins"],
+  queryFn: ({ signal }) => api<Schemas["FailedSignIns"]>("GET", "/me/failed-sign-ins", { signal }),
+});
+
 /** A paged list that is loaded completely. */
 function pagesOf<T>(key: string, path: string) {
   return infiniteQueryOptions({

@@ -28,11 +28,30 @@ const token = (id: string, fields: object = {}) => ({
 });
 
 function show(routes: Record<string, object | null> = {}, role: "user" | "admin" = "user") {
-  const server = fakeServer({ "GET /sessions": page([]), "GET /api-tokens": page([]), ...routes });
+  const server = fakeServer({
+    "GET /sessions": page([]),
+    "GET /api-tokens": page([]),
+    "GET /me/failed-sign-ins": { count: 0, last_at: null, last_address: null },
+    ...routes,
+  });
   const client = newClient();
   client.setQueryData(meQuery.queryKey, makeUser({ role }));
   return { ...renderApp(<Security />, client), server };
 }
+
+describe("wrong passwords of others", () => {
+  it("are told with their number, time and address", async () => {
+    const failed = { count: 12, last_at: MOMENT, last_address: "203.0.113.9" };
+    show({ "GET /me/failed-sign-ins": failed });
+    expect(await screen.findByText(/12 wrong passwords were entered.*203\.0\.113\.9/)).toBeTruthy();
+  });
+
+  it("are not mentioned if there are none", async () => {
+    show();
+    await screen.findByText("Devices");
+    expect(screen.queryByText(/wrong password/)).toBeNull();
+  });
+});
 
 describe("the password", () => {
   const change = async (view: ReturnType<typeof show>) => {

@@ -1,5 +1,5 @@
-import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
-import { Copy, KeyRound, MonitorSmartphone } from "lucide-react";
+import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { Copy, KeyRound, MonitorSmartphone, TriangleAlert } from "lucide-react";
 import { useState } from "react";
 import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
@@ -17,6 +17,7 @@ import {
   createApiToken,
   type Device,
   devicesQuery,
+  failedSignInsQuery,
   meQuery,
   revokeApiToken,
   revokeDevice,
@@ -95,6 +96,26 @@ function Password() {
   );
 }
 
+/** Tell the owner of wrong passwords that were entered for the account. */
+function FailedSignIns() {
+  const { data } = useQuery(failedSignInsQuery);
+  if (!data?.count || !data.last_at) return null;
+  const times = data.count === 1 ? "A wrong password was" : `${data.count} wrong passwords were`;
+  return (
+    <p className="mb-3 flex items-start gap-2 rounded-control bg-warning-quiet px-3 py-2 text-warning">
+      <TriangleAlert size={16} strokeWidth={1.5} aria-hidden className="mt-1 shrink-0" />
+      <span>
+        {times} entered for your account in the last 30 days, the last one{" "}
+        <time dateTime={data.last_at} title={exactTime(data.last_at)}>
+          {relativeTime(data.last_at)}
+        </time>
+        {data.last_address && ` from ${data.last_address}`}. If that was not you, choose a long password that
+        you use nowhere else.
+      </span>
+    </p>
+  );
+}
+
 function Devices() {
   const client = useQueryClient();
   const { say } = useToast();
@@ -109,6 +130,7 @@ function Devices() {
       title="Devices"
       hint="Where you are signed in. Sign out what you do not know, and change your password."
     >
+      <FailedSignIns />
       <Listed query={devices}>
         {(items) =>
           items.map((device: Device) => (
