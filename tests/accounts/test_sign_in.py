@@ -132,6 +132,16 @@ def test_wrong_passwords_of_others_do_not_lock_out_a_known_device(server: LiveSe
     assert (failed["count"], failed["last_address"]) == (5, "127.0.0.1")
 
 
+def test_others_behind_the_same_address_do_not_keep_a_known_device_out(server: LiveServer, ana: Client) -> None:
+    with Client(server.url) as stranger:
+        for number in range(25):
+            stranger.post("/session", json={"username": f"unknown-{number}", "password": "wrong wrong wrong"})
+        right = {"username": "ana", "password": "correct horse battery"}
+        assert stranger.post("/session", json=right).status_code == 429
+    ana.api("DELETE", "/session", expect=204)
+    assert ana.post("/session", json=right).status_code == 201
+
+
 def test_the_cookie_of_a_device_counts_for_its_own_account_only(server: LiveServer, sign_in: SignIn) -> None:
     ana, _ = sign_in("ana"), sign_in("ben")
     wrong = {"username": "ben", "password": "wrong wrong wrong"}

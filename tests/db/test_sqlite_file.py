@@ -133,6 +133,52 @@ def test_its_own_log_is_read_after_a_crash(path: Path, tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (3 * ROWS,)
 
 
+def test_a_file_in_the_middle_of_a_checkpoint_is_sound(path: Path, tmp_path: Path) -> None:
+    """Copy only the first page of the log into the file, as a crash within a checkpoint can leave it."""
+    crashed = tmp_path / "crashed.db"
+    path.with_name(f"{path.name}-checksums").unlink()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        for _ in range(ROWS):
+            connection.execute("INSERT INTO t VALUES ('new', ?)", ("x" * 1000,))
+        connection.commit()
+        shutil.copy(path, crashed)
+        shutil.copy(f"{path}-wal", f"{crashed}-wal")
+    log = Path(f"{crashed}-wal").read_bytes()
+    frames = [log[at : at + 24 + 4096] for at in range(32, len(log), 24 + 4096)]
+    first_page = next(frame[24:] for frame in reversed(frames) if frame[:4] == b"\x00\x00\x00\x01")
+    with crashed.open("r+b") as file:
+        file.write(first_page)
+    require_sound(crashed, checks_pages=True)
+    asyncio.run(_fill(crashed))
+
+
+def test_an_empty_or_missing_file_is_no_new_database(path: Path) -> None:
+    path.write_bytes(b"")
+    with pytest.raises(DatabaseDamaged, match="missing or empty"):
+        asyncio.run(_fill(path))
+    path.unlink()
+    with pytest.raises(DatabaseDamaged, match="missing or empty"):
+        asyncio.run(_fill(path))
+
+
+def test_an_intact_copy_may_take_the_place_of_the_file(path: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(path, tmp_path / "copy.db"))
+    asyncio.run(_fill(path))
+    copy.rename(path)
+    require_sound(path, checks_pages=True)
+    asyncio.run(_fill(path))
+
+
+@pytest.mark.parametrize("name", ["50%41.db", "c#50.db", "a b?c.db"])
+def test_special_characters_in_the_path(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"")
+    asyncio.run(_fill(path))
+    require_sound(path, checks_pages=True)
+    assert sorted(item.name for item in tmp_path.iterdir()) == [name, f"{name}-checksums"]
+
+
 def test_checksums_exist_only_while_nothing_writes(path: Path) -> None:
     assert has_checksums(path)
 

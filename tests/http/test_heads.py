@@ -100,6 +100,20 @@ def test_endless_heads_take_no_memory_and_keep_nobody_waiting(process: Process, 
     assert process.peak_memory_mib() - before <= 20
 
 
+def test_pipelined_requests_are_limited(process: Process) -> None:
+    before = process.memory_mib()
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answers = send(process, *[request * 1000] * 500)
+    assert answers.count(b"HTTP/1.1 200") < 500_000
+    assert process.peak_memory_mib() - before <= 20
+
+
+def test_a_few_pipelined_requests_are_answered_in_order(process: Process) -> None:
+    requests = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 9
+    answers = send(process, requests + b"GET /readyz HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert (answers.count(b'{"status":"ok"}'), answers.endswith(b'{"status":"ready"}')) == (9, True)
+
+
 def test_a_slow_head_is_ended_after_ten_seconds(process: Process) -> None:
     began = time.monotonic()
     assert send(process, b"GET /healthz HTTP/1.1\r\nX: ") == b""

@@ -28,8 +28,10 @@ def update_user(session: DbSession, actor: Actor, user_id: UserId, update: UserU
     if (role, status) != (user.role, user.status):
         # Their permissions changed, so every open session ends and they sign in again.
         end_sessions(session, Session.user_id == user_id)
-        action = "user.role" if role is not user.role else f"user.{status}"
-        write_audit(session, actor.user_id, action, entity="user", entity_id=user_id)
+        if role is not user.role:
+            write_audit(session, actor.user_id, "user.role", entity="user", entity_id=user_id)
+        if status is not user.status:
+            write_audit(session, actor.user_id, f"user.{status}", entity="user", entity_id=user_id)
     user.role, user.status, user.name = role, status, update.name or user.name
     session.flush()
     return announce_user(session, user)

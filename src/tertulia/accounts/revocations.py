@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from tertulia import clock
 from tertulia.accounts.models import ApiToken, Session, Share, User, UserStatus
-from tertulia.db import Database
+from tertulia.db import Database, table_of
 
 FILE_NAME = "revocations.jsonl"
 SIGNAL = "revoked:"
@@ -25,6 +25,7 @@ ACTIONS = (
     "share.revoke",
     "user.inactive",
     "user.suspended",
+    "user.active",  # not a revocation, but it ends one
     "user.role",
     "user.password",
 )
@@ -77,17 +78,23 @@ def _read_lines(path: Path) -> Iterator[Revocation]:
                 continue
 
 
-def end_restored_access(connection: sa.Connection, revocations: Iterable[Revocation]) -> None:
-    """End all sessions and API tokens of a restored database, and repeat the revocations made since its backup."""
+def end_sessions_and_tokens(connection: sa.Connection) -> None:
+    """End all sessions and API tokens of a database of any version that is being restored."""
     now = clock.now()
-    connection.execute(sa.update(Session).where(Session.is_active).values(is_active=False, ended_at=now))
-    connection.execute(sa.update(ApiToken).where(ApiToken.revoked_at.is_(None)).values(revoked_at=now))
+    session, token = table_of(Session), table_of(ApiToken)
+    connection.execute(sa.update(session).where(session.c.is_active).values(is_active=False, ended_at=now))
+    if sa.inspect(connection).has_table(token.name):
+        connection.execute(sa.update(token).where(token.c.revoked_at.is_(None)).values(revoked_at=now))
+
+
+def repeat_revocations(connection: sa.Connection, revocations: Iterable[Revocation]) -> None:
+    """Repeat the revocations made since the backup, oldest first."""
     for revocation in revocations:
         match revocation.action:
             case "share.revoke":
                 share = sa.update(Share).where(Share.id == revocation.entity_id)
                 connection.execute(share.values(is_active=False))
-            case "user.inactive" | "user.suspended":
+            case "user.inactive" | "user.suspended" | "user.active":
                 status = UserStatus(revocation.action.partition(".")[2])
                 connection.execute(sa.update(User).where(User.id == revocation.entity_id).values(status=status))
             case "user.password":  # the old password must not work; the operator sets a new one

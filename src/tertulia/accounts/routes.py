@@ -88,12 +88,13 @@ async def post_session(request: Request, sign_in: SignIn) -> Response:
     limits = service_of(request, RateLimits)
     authenticator = service_of(request, Authenticator)
     require_secure(request)
-    limits.take(SIGN_IN_OF_ADDRESS, network_of(request.scope["client_address"]))
     credentials = await authenticator.db.read(sessions.find_credentials, sign_in.username)
     # An account has a user name and perhaps an address, and the same attempts for both together.
     account = credentials.user_id if credentials else service.name_key(sign_in.username)
     device_id = find_known_device(_device_cookie(request), authenticator.keyring, account)
     source = device_id or network_of(request.scope["client_address"])
+    if device_id is None:  # others behind the same address must not keep a known device out
+        limits.take(SIGN_IN_OF_ADDRESS, source)
     authenticator.password_attempts.take(account, source)
     if (
         not await password_matches(sign_in.password, credentials.password_hash if credentials else None)

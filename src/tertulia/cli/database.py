@@ -111,6 +111,7 @@ def _describe(revocation: Revocation) -> str:
         "share.revoke": "share",
         "user.inactive": "deactivated user",
         "user.suspended": "suspended user",
+        "user.active": "nothing, but activated again: user",
         "user.password": "old password (set a new one with `tertulia user reset-password`) of user",
         "user.role": "changed role, which you must check, of user",
     }

@@ -36,7 +36,7 @@ def sqlite_engine(path: Path, *, writes: bool, busy_timeout_s: int = 5) -> sa.En
     The driver's own transactions start too late and lose updates, so it runs in autocommit mode.
     """
     engine = sa.create_engine(
-        f"sqlite:///{path}",
+        sa.URL.create("sqlite", database=str(path)),  # a path may contain % and ?
         poolclass=NullPool,
         connect_args={"isolation_level": None, "check_same_thread": False},
     )

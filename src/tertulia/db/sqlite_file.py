@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 from tertulia.errors import SettingsError
 
@@ -20,6 +21,9 @@ WAL_MAGICS = (0x377F0682, 0x377F0683)
 WAL_HEADER, FRAME_HEADER = 32, 24
 APPLICATION_ID = slice(68, 72)  # in page 1: a random number that identifies the database
 PAGES_AT_ONCE = 4096
+# Errors that are not about the content of the file.
+NOT_DAMAGE = ("SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PERM", "SQLITE_READONLY")
+INODE = ">Q"  # begins the checksums: the file that they belong to
 # Larger files are not checked page by page at each start, only by `tertulia db check`.
 CHECKED_AT_START_BYTES = 512 * 1024 * 1024
 
@@ -41,24 +45,34 @@ def require_sound(path: Path, *, checks_pages: bool = False) -> None:
     Reads the header and the log, and with `checks_pages` every page of a file that is not very large.
     """
     if not path.exists() or path.stat().st_size == 0:
+        if has_checksums(path):
+            raise DatabaseDamaged(path, "it is missing or empty.")
         return
     with path.open("rb") as file:
         header = file.read(100)
     if not header.startswith(MAGIC):
         raise DatabaseDamaged(path, "it is not an SQLite file.")
-    page_size = _page_size(header)
-    if path.stat().st_size % page_size or path.stat().st_size < _page_count(header) * page_size:
-        raise DatabaseDamaged(path, "it is shorter than it should be.")
     if _has_foreign_log(path, header):
         log = _log_of(path).name
         raise DatabaseDamaged(path, f"{log} belongs to another database or another state of this one. Move it away.")
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise DatabaseDamaged(path, f"{error}.") from None
+    if not _has_log(path):  # with a log, the file may be in the middle of a checkpoint, and SQLite completes it
+        _require_complete(path, header)
     if checks_pages and path.stat().st_size <= CHECKED_AT_START_BYTES and (pages := find_changed_pages(path)):
         raise DatabaseDamaged(path, f"{describe_pages(pages)}")
+
+
+def _require_complete(path: Path, header: bytes) -> None:
+    """Raise DatabaseDamaged if a file without a log is too short, or its schema cannot be read."""
+    page_size = _page_size(header)
+    if path.stat().st_size % page_size or path.stat().st_size < _page_count(header) * page_size:
+        raise DatabaseDamaged(path, "it is shorter than it should be.")
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorname.startswith(NOT_DAMAGE):
+            raise
+        raise DatabaseDamaged(path, f"{error}.") from None
 
 
 def describe_pages(pages: list[int]) -> str:
@@ -67,14 +81,19 @@ def describe_pages(pages: list[int]) -> str:
 
 
 def has_checksums(path: Path) -> bool:
-    return _checksums_of(path).exists()
+    """Return whether there are checksums of this very file. Those of a file that was replaced since do not count."""
+    checksums = _checksums_of(path)
+    if not checksums.exists():
+        return False
+    inode = struct.unpack(INODE, checksums.read_bytes()[: struct.calcsize(INODE)])[0]
+    return not path.exists() or inode == path.stat().st_ino
 
 
 def find_changed_pages(path: Path) -> list[int]:
     """Return the numbers of the pages that do not match their checksum. Empty if there are no checksums."""
     if not has_checksums(path):
         return []
-    expected = array("I", _checksums_of(path).read_bytes())
+    expected = array("I", _checksums_of(path).read_bytes()[struct.calcsize(INODE) :])
     actual = array("I", (zlib.crc32(page) for page in _pages(path)))
     changed = [
         number for number, (before, now) in enumerate(zip(expected, actual, strict=False), start=1) if before != now
@@ -84,19 +103,31 @@ def find_changed_pages(path: Path) -> list[int]:
 
 def write_checksums(path: Path) -> None:
     """Write the checksum of each page. Only for a database that no process has open, and whose log is empty."""
-    if not path.exists() or (_log_of(path).exists() and _log_of(path).stat().st_size):
+    if not path.exists() or path.stat().st_size == 0 or _has_log(path):
         return
     partial = _checksums_of(path).with_suffix(".partial")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(struct.pack(INODE, path.stat().st_ino))
         file.write(array("I", (zlib.crc32(page) for page in _pages(path))).tobytes())
         file.flush()
         os.fsync(file.fileno())
     partial.rename(_checksums_of(path))
+    _sync_folder(path)
 
 
 def remove_checksums(path: Path) -> None:
     """Remove the checksums, before anything writes to the database."""
-    _checksums_of(path).unlink(missing_ok=True)
+    if _checksums_of(path).exists():
+        _checksums_of(path).unlink()
+        _sync_folder(path)  # checksums that come back after a power cut would call the log foreign
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _pages(path: Path) -> Iterator[bytes]:
@@ -143,6 +174,11 @@ def _has_foreign_log(path: Path, header: bytes) -> bool:
                 return own != other and any(own) and any(other)
             file.seek(page_size, os.SEEK_CUR)
     return False
+
+
+def _has_log(path: Path) -> bool:
+    log = _log_of(path)
+    return log.exists() and log.stat().st_size > 0
 
 
 def _log_of(path: Path) -> Path:

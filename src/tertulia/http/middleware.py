@@ -124,7 +124,7 @@ class EdgeMiddleware:
     def _may_open_stream(self, headers: Mapping[str, str], host: str) -> bool:
         """Return whether the page may open a stream. A GET that stays open for hours needs this check too."""
         origin = headers.get("origin")
-        ours = origin is None or origin == self.public_origin or urlsplit(origin).netloc == host
+        ours = origin is None or origin == self.public_origin or _netloc(origin) == host
         return ours and headers.get("sec-fetch-site") in (None, "same-origin", "none")
 
     def _known_host(self, host: str) -> bool:
@@ -139,7 +139,7 @@ class EdgeMiddleware:
             return False
         if site is not None:
             return site in ("same-origin", "none")
-        return origin is None or origin == self.public_origin or urlsplit(origin).netloc == host
+        return origin is None or origin == self.public_origin or _netloc(origin) == host
 
     def _client_address(self, scope: Scope) -> str:
         peer = scope["client"][0] if scope.get("client") else ""
@@ -149,6 +149,14 @@ class EdgeMiddleware:
             untrusted = [hop for hop in hops if hop not in self.settings.trusted_proxies]
             return untrusted[-1] if untrusted else peer
         return peer
+
+
+def _netloc(origin: str) -> str | None:
+    """Return the host and port of an origin, or None if it is not a URL."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def is_loopback(host: str) -> bool:

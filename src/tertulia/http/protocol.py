@@ -11,10 +11,15 @@ from tertulia.http.problems import problem
 HEAD_S = 10.0
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
+MAX_PIPELINED = 10  # requests of a connection that wait for the answer to an earlier one
 
 
 class HeadTooLarge(Exception):
     """The head of a request is beyond a limit. Raised inside the parser, to stop it."""
+
+
+class TooManyPipelined(Exception):
+    """A connection sent more requests than it waits for. Raised inside the parser, to stop it."""
 
 
 class LimitedHeadProtocol(HttpToolsProtocol):
@@ -60,6 +65,8 @@ class LimitedHeadProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise TooManyPipelined
         self._cancel_timer()
         self._bytes_without_body = 0
         super().on_headers_complete()
@@ -90,7 +97,8 @@ class LimitedHeadProtocol(HttpToolsProtocol):
         self._cancel_timer()
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        is_answering = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if not is_answering and not self.pipeline:
             lines = [b"HTTP/1.1 %d %s" % (answer.status_code, reason), b"connection: close"]
             lines += [b"%s: %s" % header for header in [*answer.raw_headers, *SECURITY_HEADERS]]
             self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))

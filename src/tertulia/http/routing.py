@@ -41,7 +41,7 @@ def _has_body(request: Request) -> bool:
 
 
 def _is_json(request: Request) -> bool:
-    return request.headers.get("content-type", "").partition(";")[0].strip() == "application/json"
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
 def service_of(request: Request, kind: type[T]) -> T:

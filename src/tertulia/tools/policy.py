@@ -76,6 +76,7 @@ class Call:
     has_changed: bool = False  # they approved one with a different definition
     has_read: bool = False  # the run has read something untrusted, or private beyond this chat
     is_destination_named: bool = False  # the person wrote where it sends its arguments
+    has_host: bool = False  # it sends its arguments to a host that is one of them
     was_cut_off: bool = False
     is_seen_by_others: bool = False  # it reads private data of the person, and others can read the chat
 
@@ -101,7 +102,7 @@ def decide(rules: Rules, call: Call) -> Decision:
         return Decision("ask", "outcome_unknown")
     if call.is_seen_by_others:
         return Decision("ask", "seen_by_others")
-    if call.has_read and call.sends_out and not (call.is_destination_named or _names_destination(matching)):
+    if call.has_read and call.sends_out and not (call.is_destination_named or _names_destination(matching, call)):
         return Decision("ask", "untrusted")
     if matching is not None and matching.definition_digest == call.definition_digest:
         return Decision("run", "allowed")
@@ -116,8 +117,10 @@ def decide(rules: Rules, call: Call) -> Decision:
     return Decision("ask", "not_allowed")
 
 
-def _names_destination(rule: ToolRule | None) -> bool:
-    return rule is not None and any(pattern_names_destination(pattern) for pattern in rule.arguments.values())
+def _names_destination(rule: ToolRule | None, call: Call) -> bool:
+    return rule is not None and any(
+        pattern_names_destination(name, pattern, has_host=call.has_host) for name, pattern in rule.arguments.items()
+    )
 
 
 def cost_to_reserve(estimated: Decimal | None, rules: Rules) -> Decimal:

@@ -25,8 +25,43 @@ SourceKind = Literal[
     "draft",  # a draft of the person: its id
 ]
 MAX_NAMES = 5  # of each kind that a card shows
-_WORD = re.compile(r"[\w.\-]+")
-_ADDRESS_LIKE = re.compile(r"\w[@/:.]\w|^[@#]\w")
+# What separates the words of a message: spaces, quotation marks, brackets, and signs around addresses.
+_BETWEEN = re.compile(r"[\s\"'`«»„“”‘’<>()\[\]{}|,;*]+")
+_CJK = re.compile(r"([\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]+)")
+_URL = re.compile(r"https?://[^\s\"'<>()«»„“”‘’]+", re.IGNORECASE)
+# Parts of any text that are a destination: mail addresses, web addresses, people and channels.
+_ADDRESSES = re.compile(
+    r"https?://[^\s\"'<>()«»„“”‘’]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?<!\w)[@#][\w-]{2,}", re.IGNORECASE
+)
+_ADDRESS_LIKE = re.compile(r"\w[@/]\w|^[@#]\w|^[\w-]+(?:\.[\w-]+)+$")
+# Names of arguments that say where something goes.
+_RECIPIENTS = re.compile(
+    r"^(to|cc|bcc|recipients?|e_?mails?|address(es)?|channels?|chat|users?|usernames?|people|groups?|rooms?|"
+    r"repo(sitory)?|owner|url|uri|host|domain|webhook|destination|target|path|project)$",
+    re.IGNORECASE,
+)
+# Words such as README.md and setup.py look like hosts, and are only hosts after http:// or www.
+_FILE_ENDINGS = (
+    "md",
+    "py",
+    "sh",
+    "zip",
+    "rs",
+    "js",
+    "ts",
+    "txt",
+    "pdf",
+    "csv",
+    "json",
+    "html",
+    "htm",
+    "xml",
+    "doc",
+    "docx",
+    "xlsx",
+    "png",
+    "jpg",
+)
 _URL_PATTERN = re.compile(r"^https?://(\[[^\]]*\]|[^/?#:]*)", re.IGNORECASE)
 
 
@@ -69,79 +104,109 @@ def host_of(url: str) -> str | None:
 
 @dataclass(frozen=True)
 class OwnWords:
-    """The words that the person wrote in a chat, without those of other people, imports and file names."""
+    """What the person wrote in a chat, without the text of other people, imports, quotes and file names."""
 
-    words: frozenset[str]
+    tokens: frozenset[str]
+    hosts: frozenset[str]
     text: str
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> "OwnWords":
-        text = "\n".join(texts).casefold()
-        return cls(frozenset(word.strip(".") for word in _WORD.findall(text)), text)
+        # In texts without spaces between words, an address can touch other letters.
+        text = _CJK.sub(r" \1 ", "\n".join(texts).lower())
+        tokens = frozenset(word.strip("_~.:!?") for word in _BETWEEN.split(text))
+        hosts = {host_of(url.rstrip(".:!?")) for url in _URL.findall(text)} | {_bare_host(token) for token in tokens}
+        return cls(tokens, frozenset(host for host in hosts if host), text)
 
     def name_host(self, host: str) -> bool:
         """Return whether the person wrote this host, with or without `www.`."""
-        if ":" in host:
-            return f"[{host}]" in self.text
         bare = host.removeprefix("www.")
-        return any(_as_ascii(word) in (bare, f"www.{bare}") for word in self.words if _may_be_host(word, bare))
+        return bare in self.hosts or f"www.{bare}" in self.hosts
 
     def name_destination(self, arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:
         """Return whether the person named where a call of a tool without a host sends its arguments.
 
-        Each value without spaces must be something that the person wrote, because it may be a destination. Longer texts
-        can carry data, so one of those values must then look like an address: a person, channel, repository or host.
-        True, false, null and values that the tool's schema lists count as written.
+        - Each address in any value, and each value without spaces, is something that the person wrote.
+        - So is each value of an argument whose name says where something goes, such as `to` or `channel`.
+        - Longer texts can carry data, so one of those arguments must then be an address.
+
+        True, false, null and values that the tool's schema lists carry nothing, and name nothing.
         """
         listed = {orjson.dumps(value) for value in _listed_values(parameters)}
-        values = [str(value).strip() for value in _leaves(arguments) if orjson.dumps(value) not in listed]
-        short = [value for value in values if value and not re.search(r"\s", value)]
-        if not all(self._hold(value) for value in short):
+        values = [
+            (name, str(value).strip()) for name, value in _leaves(arguments, "") if orjson.dumps(value) not in listed
+        ]
+        values = [(name, value) for name, value in values if value]
+        if not values or not all(self._hold_addresses(value) for _, value in values):
             return False
-        return all(self._hold(value) for value in values) or any(_ADDRESS_LIKE.search(value) for value in short)
+        destinations = [value for name, value in values if _RECIPIENTS.match(name)]
+        short = [value for _, value in values if not re.search(r"\s", value)]
+        if not all(self._hold(value) for value in (*destinations, *short)):
+            return False
+        is_named = any(_ADDRESS_LIKE.search(value) for value in destinations)
+        return is_named or all(self._hold(value) for _, value in values)
+
+    def _hold_addresses(self, value: str) -> bool:
+        for address in _ADDRESSES.findall(value):
+            written = address.rstrip(".:!?")
+            is_url = written.lower().startswith("http")
+            if not (self.name_host(host_of(written) or "") if is_url else self._hold(written)):
+                return False
+        return True
 
     def _hold(self, value: str) -> bool:
-        written = re.escape(value.casefold())
-        return re.search(rf"(?<!\w){written}(?!\w)", self.text) is not None
+        """Return whether the person wrote a value: as a whole word, or a text with spaces as it is."""
+        written = value.lower()
+        if not re.search(r"\s", written):
+            return written in self.tokens
+        return re.search(rf"(?<![\w.@/:+-]){re.escape(written)}(?![\w@/+-])", self.text) is not None
 
 
-def _may_be_host(word: str, bare: str) -> bool:
-    return word.endswith(bare[-3:]) or not word.isascii()
+def _bare_host(token: str) -> str | None:
+    """Return the host of a word without a scheme, such as `example.org/a`, or None."""
+    host = re.split(r"[/?#]", token, maxsplit=1)[0]
+    name = host.partition(":")[0]
+    if "@" in host or "." not in name or (name.rpartition(".")[2] in _FILE_ENDINGS and not name.startswith("www.")):
+        return None
+    return host_of(f"http://{host}/")
 
 
-def _as_ascii(word: str) -> str:
-    return word if word.isascii() else host_of(f"http://{word}/") or ""
+def pattern_names_destination(name: str, pattern: str, *, has_host: bool) -> bool:
+    """Return whether a rule's pattern for an argument says where data goes, unlike `*` or `https://*`.
 
-
-def pattern_names_destination(pattern: str) -> bool:
-    """Return whether a rule's pattern for an argument limits where data goes, unlike `*` or `https://*`.
-
-    In a URL the host must be written out; `*.example.org` covers the hosts of a domain.
+    In a URL the host must be written out. `has_host` says that the tool sends its arguments to a host in them, so that only
+    URLs count. Otherwise an address, or an argument that names a destination, may end with `*`; `*@example.org` names a domain.
     """
     url = _URL_PATTERN.match(pattern)
     if url is not None:
-        host = url[1].removeprefix("*.")
-        return "*" not in host and ("." in host or ":" in host or host.casefold() == "localhost")
-    literal = pattern.strip("*")
-    starts_a_url = "*" in pattern and "https://".startswith(literal.casefold().split("*")[0][:8])
-    return bool(re.search(r"\w{2}", literal)) and not starts_a_url
+        is_whole = len(url[0]) == len(pattern)
+        host = url[1].removesuffix("*") if is_whole else url[1]
+        return "*" not in host and ("." in host or ":" in host or host.lower() == "localhost")
+    if has_host:
+        return False
+    if re.fullmatch(r"\*@[\w-]+(\.[\w-]+)+", pattern):
+        return True
+    literal = pattern.removesuffix("*")
+    starts_a_url = "https://".startswith(literal.lower()[:8])
+    if "*" in literal or not re.search(r"\w{2}", literal) or (literal != pattern and starts_a_url):
+        return False
+    return bool(_RECIPIENTS.match(name) or _ADDRESS_LIKE.search(literal))
 
 
-def _leaves(value: object) -> Iterator[str | int | float]:
+def _leaves(value: object, name: str) -> Iterator[tuple[str, str | int | float]]:
+    """Yield each text and number with the name of its argument. Names inside are values too."""
     match value:
-        case str():
-            yield value
         case bool():
             return
-        case int() | float():
-            yield value
+        case str() | int() | float():
+            yield name, value
         case Mapping():
             for key, item in value.items():
-                yield str(key)
-                yield from _leaves(item)
+                yield "", str(key)
+                yield from _leaves(item, str(key))
         case list():
             for item in value:
-                yield from _leaves(item)
+                yield from _leaves(item, name)
 
 
 def _listed_values(schema: object) -> Iterator[object]:

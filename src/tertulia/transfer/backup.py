@@ -22,7 +22,13 @@ import sqlalchemy as sa
 
 from tertulia import __version__
 from tertulia.accounts.models import Share
-from tertulia.accounts.revocations import FILE_NAME, Revocation, end_restored_access, read_revocations
+from tertulia.accounts.revocations import (
+    FILE_NAME,
+    Revocation,
+    end_sessions_and_tokens,
+    read_revocations,
+    repeat_revocations,
+)
 from tertulia.chat.indexing import SETTING
 from tertulia.db.check import Recount, check_database
 from tertulia.db.migrate import known_revisions, migrate_to, upgrade_schema
@@ -174,6 +180,7 @@ def restore(
             manifest = _read_manifest(archive, path)
             with engine.begin() as connection:
                 _load_tables(connection, archive, manifest["tables"])
+                end_sessions_and_tokens(connection)  # in the same transaction: a restore can stop at any point
             for name in manifest["files"]:
                 _restore_file(settings, archive, name)
     finally:
@@ -215,7 +222,7 @@ def _end_access(settings: Settings, revocations: Sequence[Revocation], missing_k
     """End all sessions and tokens, repeat revocations, and drop secrets without a key. Return the number of links."""
     engine = plain_engine(settings)
     with engine.begin() as connection:
-        end_restored_access(connection, revocations)
+        repeat_revocations(connection, revocations)
         drop_secrets(connection, missing_keys)
         is_link = Share.is_active & Share.shared_with_user_id.is_(None)
         links = connection.scalar(sa.select(sa.func.count()).select_from(Share).where(is_link))

@@ -121,6 +121,7 @@ def start_execution(session: Session, run_ref: RunRef, call_id: str) -> bool:
             completed_at=now,
             error_code="cost_limit",
             error_message=HOURLY_LIMIT_MESSAGE,
+            result_sources=[],
         )
     announce_call(session, call_id, Operation.UPDATED, owner_id=run_ref.owner_id)
     return fits
@@ -178,6 +179,7 @@ def fail_approved(session: Session, run_ref: RunRef, call_id: str, code: str, me
         completed_at=clock.now(),
         error_code=code,
         error_message=message,
+        result_sources=[],  # nothing was called, and the message is ours
     )
     if moved:
         announce_call(session, call_id, Operation.UPDATED, owner_id=run_ref.owner_id)

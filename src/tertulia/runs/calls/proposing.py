@@ -139,6 +139,7 @@ def _as_call(
         is_new=not approved,
         has_changed=bool(approved) and offered.digest not in approved,
         is_destination_named=proposed.is_destination_named,
+        has_host=proposed.destination is not None,
         was_cut_off=offered.tool.risk is not Risk.READ_ONLY
         and _had_unknown_outcome(session, run_ref, offered, proposed),
         is_seen_by_others=offered.tool.reads_private and has_other_readers(session, run_ref.chat_id, run_ref.payer_id),

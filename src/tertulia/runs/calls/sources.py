@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.models import User
 from tertulia.chat.message_files import list_file_names
 from tertulia.chat.models import Chat, DraftChat, Message, MessageRole
-from tertulia.chat.parts import CodePart, TextPart
+from tertulia.chat.parts import TextPart
 from tertulia.drafts.models import AttachedDraft
 from tertulia.runs.lease import RunRef
 from tertulia.runs.models import Run
@@ -37,7 +37,7 @@ def gather_sources(session: Session, run_ref: RunRef) -> list[Source]:
 
 
 def load_own_words(session: Session, chat_id: str, user_id: str) -> OwnWords:
-    """Return the newest texts that the person wrote in this chat, without file names, imports and quoted files."""
+    """Return the newest texts that the person wrote in this chat, without file names, code, quotes and imports."""
     parts_of_messages = session.scalars(
         sa.select(Message.parts)
         .where(
@@ -51,12 +51,13 @@ def load_own_words(session: Session, chat_id: str, user_id: str) -> OwnWords:
     )
     texts = []
     for parts in parts_of_messages:
-        texts += [
-            part.text if isinstance(part, TextPart) else part.code
-            for part in parts
-            if isinstance(part, TextPart | CodePart)
-        ]
+        texts += [_unquoted(part.text) for part in parts if isinstance(part, TextPart)]
     return OwnWords.of(texts)
+
+
+def _unquoted(text: str) -> str:
+    """Return a text without the lines that quote another text."""
+    return "\n".join(line for line in text.split("\n") if not line.lstrip().startswith(">"))
 
 
 def _files(session: Session, chat_id: str) -> list[Source]:
@@ -66,10 +67,13 @@ def _files(session: Session, chat_id: str) -> list[Source]:
 def _people(session: Session, run_ref: RunRef) -> list[Source]:
     """Return the other people whose text the model reads: authors, the owner, and the source of imported messages."""
     in_chat = Message.chat_id == run_ref.chat_id
+    requested = sa.select(Run.requested_by).where(Run.chat_id == run_ref.chat_id)
     names = session.scalars(
         sa.select(User.name)
         .where(
             User.id.in_(sa.select(Message.user_id).where(in_chat, Message.user_id != run_ref.payer_id))
+            # Someone who has a reply written by their own model writes in the chat, too.
+            | User.id.in_(requested.where(Run.requested_by != run_ref.payer_id))
             | ((User.id == run_ref.owner_id) & (User.id != run_ref.payer_id))
         )
         .distinct()

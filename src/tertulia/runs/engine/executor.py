@@ -208,6 +208,9 @@ class RunExecutor:
                 if runs:
                     held, unwanted = await self._db.write(renew_leases, runs)
                     for run in runs:
+                        work = self._working.get(run.id)
+                        if work is None or work.run is not run:
+                            continue  # it ended meanwhile, or was claimed again
                         if run.id not in held:
                             self._stop(run.id, "lost")
                         elif run.id in unwanted:
