@@ -61,7 +61,9 @@ wheel: $(DEV_STAMP)  ## Build the wheel, with the pages inside, into dist/
 
 sbom: $(DEV_STAMP) web  ## Write the bills of materials (CycloneDX) of the server and the pages into dist/
 	@mkdir -p dist
-	@$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-format JSON -o dist/sbom-server.cdx.json
+	@test -x $(VENV)/sbom/bin/cyclonedx-py || { $(PYTHON) -m venv $(VENV)/sbom && \
+	  $(VENV)/sbom/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-sbom.lock; }
+	@$(VENV)/sbom/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-format JSON -o dist/sbom-server.cdx.json
 	@$(IN_WEB) npm sbom --sbom-format cyclonedx --omit dev > dist/sbom-web.cdx.json
 	@echo "dist/sbom-server.cdx.json and dist/sbom-web.cdx.json list every dependency with its version."
 

@@ -35,6 +35,7 @@ class Report:
     sent: set[str] = field(default_factory=set)
     seen: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
+    breaks: list[str] = field(default_factory=list)  # of Bob's stream, which he opens again
 
 
 class Freezes:
@@ -121,7 +122,8 @@ class Freezes:
                                 self.report.seen[data["entity_id"]] += 1
                             if over.is_set():
                                 return
-                except httpx.HTTPError:
+                except httpx.HTTPError as error:
+                    self.report.breaks.append(f"{type(error).__name__}: {error}")
                     time.sleep(0.05)
 
     def _check(self) -> None:

@@ -72,7 +72,7 @@ class Written(RequestModel):
     parts: Annotated[list[WrittenPart], Field(max_length=256)] | None = None
     attachment_ids: list[AnyId] = Field(
         default_factory=list,
-        max_length=20,
+        max_length=256,
         description="Files to attach after the text. At most 20, including those in `parts`.",
     )
 

@@ -83,7 +83,7 @@ def list_chats(
     if after is not None:
         values |= {"moment": EPOCH + timedelta(microseconds=after[0]), "last_id": after[1]}
     if tag_id is not None:
-        own = sa.select(Tag.id).where(Tag.id == tag_id, Tag.user_id == actor.user_id, Tag.deleted_at.is_(None))
+        own = sa.select(Tag.id).where(Tag.id == tag_id, Tag.user_id == actor.user_id)
         if session.scalar(own) is None:
             raise Invalid("This tag does not exist, or is not yours.", field="tag")
         rows = TAGGED_CHATS[after is not None].all(session, **values, tag_id=tag_id)

@@ -27,7 +27,7 @@ CLOSE_S = 10
 # waits for anything else within its transaction.
 SESSION_SETTINGS = {
     "application_name": "tertulia",
-    "idle_in_transaction_session_timeout": "2s",
+    "idle_in_transaction_session_timeout": "3s",
     "statement_timeout": "5s",
     "lock_timeout": "2s",  # statements of a frozen process that wait for one another's locks must not add up
     "tcp_keepalives_idle": "2",
@@ -75,12 +75,15 @@ class PostgresDatabase(Database):
         await self._engine.dispose()
 
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            async with self._reading.connect() as connection:
-                return await connection.run_sync(lambda sync: work(Session(sync, autoflush=False), *args, **kwargs))
-        except Exception as error:
-            seen = to_storage_error(error)
-            raise seen from seen.__cause__
+        for attempt in range(TRIES):
+            try:
+                async with self._reading.connect() as connection:
+                    return await connection.run_sync(lambda sync: work(Session(sync, autoflush=False), *args, **kwargs))
+            except Exception as error:
+                if not _was_cut_off(error) or attempt == TRIES - 1:
+                    seen = to_storage_error(error)
+                    raise seen from seen.__cause__
+        raise AssertionError("unreachable: the last try returns or raises")
 
     async def write(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         # Shielded: once started, a unit is committed or rolled back, even if its caller is cancelled.
@@ -91,11 +94,17 @@ class PostgresDatabase(Database):
 
     async def _write(self, work: Callable[[Session], T]) -> T:
         for attempt in range(TRIES):
+            is_committing = False
             try:
                 async with self._engine.begin() as connection:
-                    return await connection.run_sync(_one_unit, work)
+                    result = await connection.run_sync(_one_unit, work)
+                    is_committing = True
+                return result
             except exc.DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in RETRIABLE or attempt == TRIES - 1:
+                # If the connection was lost before the commit was sent, nothing was stored.
+                is_rolled_back = not is_committing and _was_cut_off(error)
+                is_retriable = is_rolled_back or getattr(error.orig, "sqlstate", None) in RETRIABLE
+                if not is_retriable or attempt == TRIES - 1:
                     seen = to_storage_error(error)
                     raise seen from seen.__cause__
             except Exception as error:
@@ -138,6 +147,11 @@ class PostgresDatabase(Database):
         except Exception as error:
             seen = to_storage_error(error)
             raise seen from seen.__cause__
+
+
+def _was_cut_off(error: Exception) -> bool:
+    """Return whether the server ended the connection, as it does with a transaction that did not go on in time."""
+    return isinstance(error, exc.DBAPIError) and error.connection_invalidated
 
 
 def _one_unit(connection: sa.Connection, work: Callable[[Session], T]) -> T:

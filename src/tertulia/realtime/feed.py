@@ -22,9 +22,11 @@ from tertulia.realtime.bus import Bus, Message
 from tertulia.realtime.publish import CHANGES, SHARES
 from tertulia.realtime.queries import (
     PAGE,
+    STUCK_S,
     LoggedChange,
     Position,
     can_resume,
+    end_stuck_transactions,
     has_hidden,
     list_changes,
     newest_position,
@@ -81,6 +83,7 @@ class ChangeFeed:
         self._guests: defaultdict[str, set[Subscriber]] = defaultdict(set)  # by chat or draft id
         self._shared: dict[str, Mapping[str, datetime | None]] = {}  # by user id
         self._shared_with: dict[str, set[str]] = {}  # user ids by chat or draft id
+        self._hidden_since: float | None = None  # since when changes wait for an older transaction
         self._woken = asyncio.Event()
         self._shares_changed = asyncio.Event()
         self._refreshing = asyncio.Lock()
@@ -281,9 +284,22 @@ class ChangeFeed:
             self._position = changes[-1].position
             full = len(changes) == PAGE
             changes = await self._db.read_hot(list_changes, self._position) if full else []
-        if self._db.dialect_name == "postgresql" and await self._db.read(has_hidden):
-            await asyncio.sleep(HIDDEN_RETRY_S)
-            self._woken.set()
+        if self._db.dialect_name == "postgresql":
+            await self._wait_for_hidden()
+
+    async def _wait_for_hidden(self) -> None:
+        """Look again soon if changes wait for an older transaction, and end it if its process does not go on."""
+        if not await self._db.read(has_hidden):
+            self._hidden_since = None
+            return
+        now = asyncio.get_running_loop().time()
+        self._hidden_since = self._hidden_since or now
+        if now - self._hidden_since > STUCK_S:
+            if ended := await self._db.read(end_stuck_transactions):
+                log.warning("ended %d transactions of a process that does not go on", ended)
+            self._hidden_since = None
+        await asyncio.sleep(HIDDEN_RETRY_S)
+        self._woken.set()
 
     def _deliver_one(self, change: LoggedChange) -> None:
         _put(self._subscribers.get(change.owner_id, ()), change.position, lambda: _encode(change))

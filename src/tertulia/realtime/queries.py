@@ -126,6 +126,27 @@ def has_hidden(session: Session) -> bool:
     return row is not None
 
 
+STUCK_S = 2
+
+
+def end_stuck_transactions(session: Session) -> int:
+    """End transactions of our processes that wait for their process within a statement. Return how many there were.
+
+    The server ends transactions that are idle between two statements, but not those of a process that was frozen while it
+    sent a statement in several messages.
+    """
+    return len(
+        session.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND usename = current_user AND application_name = 'tertulia' AND backend_xid IS NOT NULL "
+                "AND wait_event = 'ClientRead' AND state_change < now() - make_interval(secs => :seconds)"
+            ),
+            {"seconds": STUCK_S},
+        ).all()
+    )
+
+
 def can_resume(session: Session, since: Position) -> bool:
     """Return whether the position belongs to this log, and all changes after it are still stored."""
     if since > newest_position(session):
