@@ -115,18 +115,16 @@ def test_one_more_of_everything_is_refused_quickly_and_briefly(
 ) -> None:
     bodies = list(Excesses(document).bodies())
     wrong: list[str] = []
-
-    def send_all() -> None:
-        for method, path, what, body in bodies:
-            answer = ada.request(
-                method, f"{process.url}{path}", content=body, headers={"Content-Type": "application/json"}
-            )
-            if answer.status_code not in (401, 403, 404, 413, 422) or len(answer.content) > MAX_ANSWER_BYTES:
-                wrong.append(f"{method} {path} {what}: {answer.status_code}, {len(answer.content)} bytes")
-
+    waits_s: list[float] = []  # how long the event loop works on each body, which is what others wait at most
     before = process.memory_mib()
-    assert longest_wait_s(process.url, send_all) <= 0.05
+    for method, path, what, body in bodies:
+        used_s = process.loop_cpu_s()
+        answer = ada.request(method, f"{process.url}{path}", content=body, headers={"Content-Type": "application/json"})
+        waits_s.append(process.loop_cpu_s() - used_s)
+        if answer.status_code not in (401, 403, 404, 413, 422) or len(answer.content) > MAX_ANSWER_BYTES:
+            wrong.append(f"{method} {path} {what}: {answer.status_code}, {len(answer.content)} bytes")
     assert wrong == []
+    assert max(waits_s) <= 0.05
     assert process.peak_memory_mib() - before <= 30
 
 

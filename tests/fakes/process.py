@@ -46,6 +46,11 @@ class Process:
     def text(self) -> str:
         return "".join(self.output)
 
+    def loop_cpu_s(self) -> float:
+        """Return the processor time of the event loop's thread so far. While it works, no other request is served."""
+        pid = self.process.pid
+        return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
+
     def memory_mib(self) -> float:
         """Return the memory in use, and forget the peak until now."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
