@@ -5,7 +5,6 @@ The row of the share is changed directly, one condition at a time, so that a que
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -112,7 +111,6 @@ def test_ended_shares_send_no_events(shared: Shared, server: LiveServer, end: Ca
         shared.ana.say(shared.chat_id, f"Another {WORD}", reply=False)
         marker = shared.bob.chat(title="Marker")["id"]
         until(lambda: any(marker in line for line in heard))
-        time.sleep(0.2)
     assert [line for line in heard if shared.chat_id in line or WORD in line] == []
 
 

@@ -117,8 +117,9 @@ def test_the_log_of_another_database_is_refused(path: Path, tmp_path: Path, clos
     assert path.read_bytes() == before
 
 
-def test_its_own_log_is_read_after_a_crash(path: Path, tmp_path: Path) -> None:
-    crashed = tmp_path / "crashed.db"
+def crash_of(path: Path) -> Path:
+    """Return a copy of the database with committed rows that are only in its log."""
+    crashed = path.with_name("crashed.db")
     path.with_name(f"{path.name}-checksums").unlink()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -127,23 +128,20 @@ def test_its_own_log_is_read_after_a_crash(path: Path, tmp_path: Path) -> None:
         connection.commit()
         shutil.copy(path, crashed)
         shutil.copy(f"{path}-wal", f"{crashed}-wal")
+    return crashed
+
+
+def test_its_own_log_is_read_after_a_crash(path: Path) -> None:
+    crashed = crash_of(path)
     require_sound(crashed, checks_pages=True)
     asyncio.run(_fill(crashed))
     with closing(sqlite3.connect(crashed)) as connection:
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (3 * ROWS,)
 
 
-def test_a_file_in_the_middle_of_a_checkpoint_is_sound(path: Path, tmp_path: Path) -> None:
+def test_a_file_in_the_middle_of_a_checkpoint_is_sound(path: Path) -> None:
     """Copy only the first page of the log into the file, as a crash within a checkpoint can leave it."""
-    crashed = tmp_path / "crashed.db"
-    path.with_name(f"{path.name}-checksums").unlink()
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        for _ in range(ROWS):
-            connection.execute("INSERT INTO t VALUES ('new', ?)", ("x" * 1000,))
-        connection.commit()
-        shutil.copy(path, crashed)
-        shutil.copy(f"{path}-wal", f"{crashed}-wal")
+    crashed = crash_of(path)
     log = Path(f"{crashed}-wal").read_bytes()
     frames = [log[at : at + 24 + 4096] for at in range(32, len(log), 24 + 4096)]
     first_page = next(frame[24:] for frame in reversed(frames) if frame[:4] == b"\x00\x00\x00\x01")

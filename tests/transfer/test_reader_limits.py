@@ -18,13 +18,13 @@ def chat(number: int) -> str:
     return json.dumps({"id": str(number), "title": "A chat", "mapping": {"a": node}, "current_node": "a"})
 
 
-def read(tmp_path: Path, entries: Callable[[], str]) -> tuple[list[FoundLine], str]:
+def read(tmp_path: Path, entries: Callable[[], str], *, max_items: int = MAX_ITEMS) -> tuple[list[FoundLine], str]:
     """Read a file, and return the lines and the sentence with which reading stopped, if it did."""
     path = tmp_path / "conversations.json"
     path.write_text(entries())
     lines: list[FoundLine] = []
     try:
-        lines.extend(read_export(path, tmp_path))
+        lines.extend(read_export(path, tmp_path, max_items=max_items))
     except Unreadable as error:
         return lines, str(error)
     return lines, ""
@@ -44,9 +44,11 @@ def test_a_few_empty_entries_cost_only_themselves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_a_file_has_at_most_100000_chats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int) -> None:
-    monkeypatch.setattr("tertulia.transfer.reader.__main__.MAX_ITEMS", 50)  # the number itself takes a minute
+def test_a_file_has_at_most_100000_chats(tmp_path: Path, more: int) -> None:
+    """Read with a limit of 50, because reading 100,000 chats takes a minute."""
     assert MAX_ITEMS == 100_000
-    lines, problem = read(tmp_path, lambda: "[" + ",".join(chat(number) for number in range(50 + more)) + "]")
+    lines, problem = read(
+        tmp_path, lambda: "[" + ",".join(chat(number) for number in range(50 + more)) + "]", max_items=50
+    )
     assert len(lines) == 50
     assert ("more than 50 entries" in problem) is bool(more)

@@ -104,7 +104,7 @@ def host_of(url: str) -> str | None:
 
 @dataclass(frozen=True)
 class OwnWords:
-    """What the person wrote in a chat, without the text of other people, imports, quotes and file names."""
+    """The words, hosts and text that the person wrote in a chat. The caller leaves out everything by others."""
 
     tokens: frozenset[str]
     hosts: frozenset[str]

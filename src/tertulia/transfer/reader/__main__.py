@@ -46,11 +46,11 @@ def main(path: Path, folder: Path) -> None:
         print(FoundLine(problem="A chat in the file is too large to read.", is_fatal=True).model_dump_json())
 
 
-def read_export(path: Path, folder: Path) -> Iterator[FoundLine]:
+def read_export(path: Path, folder: Path, *, max_items: int = MAX_ITEMS) -> Iterator[FoundLine]:
     if not zipfile.is_zipfile(path):
         size = max(1, path.stat().st_size)
         with path.open("rb") as file:
-            yield from _read_json(file, folder, None, lambda: file.tell() / size)
+            yield from _read_json(file, folder, None, lambda: file.tell() / size, max_items)
         return
     with zipfile.ZipFile(path) as archive:
         package = Package(archive)
@@ -64,7 +64,11 @@ def read_export(path: Path, folder: Path) -> Iterator[FoundLine]:
             with package.open(name) as member:
                 start = before
                 yield from _read_json(
-                    member, folder, package, lambda start=start, member=member: (start + member.count) / total
+                    member,
+                    folder,
+                    package,
+                    lambda start=start, member=member: (start + member.count) / total,
+                    max_items,
                 )
             before += archive.getinfo(name).file_size
 
@@ -75,12 +79,12 @@ def _holds_chats(name: str) -> bool:
     return is_of_others or (name.startswith(("chats/", "drafts/")) and name.endswith(".json"))
 
 
-def _read_json(file: Any, folder: Path, package: "Package | None", done: Any) -> Iterator[FoundLine]:
+def _read_json(file: Any, folder: Path, package: "Package | None", done: Any, max_items: int) -> Iterator[FoundLine]:
     understood = unusable = 0
     for number, item in enumerate(_items(file), start=1):
-        if number > MAX_ITEMS:
+        if number > max_items:
             raise Unreadable(
-                f"The file has more than {MAX_ITEMS:,} entries. The first {MAX_ITEMS:,} were read. Split the file to import the rest."
+                f"The file has more than {max_items:,} entries. The first {max_items:,} were read. Split the file to import the rest."
             )
         if unusable > max(MAX_UNUSABLE, number - unusable):
             raise Unreadable(f"Reading stopped: {unusable:,} of the first {number:,} entries are empty or unknown.")
