@@ -24,6 +24,7 @@ from bench.load import Figure, cpu_seconds, measure, request_bytes
 from bench.streams import PAUSE_MS, TOKENS, Asker, Reply, listen_idly, relay_bare, resident_kib, stream
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import DeviceInfo, User, UserRole
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.accounts.sessions import SessionLifetime, start_session
 from tertulia.chat.messages import append_message, lock_chat
 from tertulia.chat.models import MessageRole, MessageStatus
@@ -59,7 +60,9 @@ def seed(folder: Path) -> tuple[str, dict[str, str], list[Asker]]:
         sizes = {**{f"chat {n}": 4 for n in range(200)}, "appended": 4, "50": 50, "10000": 10_000}
         ids = {}
         for title, size in sizes.items():
-            chat_id = ids[title] = create_chat(session, ChatCreate(title=title), owner_id=owner.user_id)["id"]
+            chat_id = ids[title] = create_chat(session, ChatCreate(title=title), RowLimits(), owner_id=owner.user_id)[
+                "id"
+            ]
             for number in range(size):
                 chat = lock_chat(session, owner, ChatId(chat_id))
                 append_message(
@@ -81,7 +84,9 @@ def seed(folder: Path) -> tuple[str, dict[str, str], list[Asker]]:
             session.flush()
             own = start_session(session, person.user_id, life=life, device=device)
             askers += [
-                Asker(own, create_chat(session, ChatCreate(title=f"{turn}"), owner_id=person.user_id)["id"])
+                Asker(
+                    own, create_chat(session, ChatCreate(title=f"{turn}"), RowLimits(), owner_id=person.user_id)["id"]
+                )
                 for turn in range(2)
             ]
         session.commit()

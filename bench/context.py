@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User, UserRole
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.chat.models import Chat, ContextRule, Message
 from tertulia.chat.schemas import ChatCreate
 from tertulia.chat.service import create_chat
@@ -49,7 +50,7 @@ def measure(folder: Path) -> list[tuple[int, list[float], list[float]]]:
 
 def _chat(engine: sa.Engine, actor: Actor, length: int) -> tuple[str, list[str]]:
     with Session(engine) as session:
-        chat_id = create_chat(session, ChatCreate(title=f"{length}"), owner_id=actor.user_id)["id"]
+        chat_id = create_chat(session, ChatCreate(title=f"{length}"), RowLimits(), owner_id=actor.user_id)["id"]
         now, ids = clock.now(), [new_id() for _ in range(length)]
         rows: list[dict[str, object]] = [
             {

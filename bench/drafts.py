@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User, UserRole
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.db.migrate import upgrade_schema
 from tertulia.db.opening import plain_engine
 from tertulia.drafts.models import DraftVersion
@@ -77,7 +78,7 @@ def _draft(
     engine: sa.Engine, actor: Actor, text: str, versions: int, chance: random.Random
 ) -> tuple[DraftId, str, list[float]]:
     with Session(engine) as session:
-        draft_id = DraftId(create_draft(session, actor, DraftCreate(title="Bench", content=text))["id"])
+        draft_id = DraftId(create_draft(session, actor, DraftCreate(title="Bench", content=text), RowLimits())["id"])
         session.commit()
     took = []
     for number in range(1, versions):

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User, UserRole
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.chat.indexing import index_message
 from tertulia.chat.models import Message, MessageRole, MessageStatus
 from tertulia.chat.parts import TextPart
@@ -51,7 +52,7 @@ def fill(folder: Path) -> tuple[Settings, Actor]:
         session.commit()
     for start in range(0, MESSAGES, A_CHAT):
         with Session(engine) as session:
-            chat_id = create_chat(session, ChatCreate(title=f"chat {start}"), owner_id=actor.user_id)["id"]
+            chat_id = create_chat(session, ChatCreate(title=f"chat {start}"), RowLimits(), owner_id=actor.user_id)["id"]
             now, rows = clock.now(), []
             for number in range(start, start + A_CHAT):
                 words = chance.choices(vocabulary, k=12) + ([RARE] if number % EVERY == 0 else [])

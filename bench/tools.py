@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User, UserRole
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.chat.models import Message
 from tertulia.chat.schemas import ChatCreate
 from tertulia.chat.service import create_chat
@@ -61,7 +62,7 @@ def measure(folder: Path) -> tuple[list[float], list[tuple[int, list[float]]]]:
 
 def _caller(engine: sa.Engine, actor: Actor) -> RunRef:
     with Session(engine) as session:
-        chat_id = create_chat(session, ChatCreate(title="bench"), owner_id=actor.user_id)["id"]
+        chat_id = create_chat(session, ChatCreate(title="bench"), RowLimits(), owner_id=actor.user_id)["id"]
         message_id, run_id = new_id(), new_id()
         session.execute(
             sa.insert(Message).values(

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from bench.load import Figure, measure, request_bytes
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import DeviceInfo, User, UserRole
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.accounts.schemas import ShareCreate
 from tertulia.accounts.sessions import SessionLifetime, start_session
 from tertulia.chat.schemas import ChatCreate
@@ -43,7 +44,7 @@ def fill(folder: Path, life: SessionLifetime, chat_id: str) -> Seeded:
             session.add(User(id=actor.user_id, username=name, username_key=name, name=name))
             session.flush()
             for number in range(count):
-                create_chat(session, ChatCreate(title=f"Chat {number}"), owner_id=actor.user_id)
+                create_chat(session, ChatCreate(title=f"Chat {number}"), RowLimits(), owner_id=actor.user_id)
             tokens.append(start_session(session, actor.user_id, life=life, device=device))
         owner = session.query(User).filter(User.username == "bench").one()
         share = create_share(session, Actor(UserId(owner.id), UserRole.USER), ChatId(chat_id), ShareCreate())

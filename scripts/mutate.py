@@ -138,14 +138,18 @@ def is_noticed(mutant: Mutant, folder: Path) -> bool:
     path.write_text(mutant.source)
     try:
         ast.parse(mutant.source)
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TARGETS[mutant.file]]
-        environment = {"PYTHONPATH": str(folder / "src"), "TERTULIA_TEST_ENGINES": "sqlite", "PATH": "/usr/bin:/bin"}
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=600, check=False)
-        return done.returncode != 0
+        return not passes(mutant.file, folder)
     except (SyntaxError, subprocess.TimeoutExpired):
         return True
     finally:
         path.write_text(original)
+
+
+def passes(file: str, folder: Path) -> bool:
+    """Run the tests of a file in a copy of the repository, and return whether all of them pass."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TARGETS[file]]
+    environment = {"PYTHONPATH": str(folder / "src"), "TERTULIA_TEST_ENGINES": "sqlite", "PATH": "/usr/bin:/bin"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=600).returncode == 0
 
 
 def main() -> int:
@@ -164,6 +168,18 @@ def main() -> int:
         folders = [Path(temporary) / str(number) for number in range(arguments.jobs)]
         for folder in folders:
             shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".venv", "node_modules", ".git", "data"))
+
+        # Tests that fail without a change would count as having noticed every change.
+        needed = sorted({mutant.file for mutant in chosen})
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            results = pool.map(
+                lambda number: [(file, passes(file, folders[number])) for file in needed[number :: arguments.jobs]],
+                range(arguments.jobs),
+            )
+        failing = [file for part in results for file, passed in part if not passed]
+        if failing:
+            print(f"The tests of these files fail without a change: {', '.join(failing)}.")
+            return 1
 
         def run(number: int) -> list[Mutant]:
             own = chosen[number :: arguments.jobs]

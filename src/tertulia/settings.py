@@ -156,6 +156,17 @@ class Settings(BaseModel):
         "`AWS_…` variables. If unset: `files` in the data folder.",
     )
     storage_per_user_mib: int = Field(5120, ge=1, description="MiB of files that each user may store.")
+    chats_per_user: int = Field(
+        100_000, ge=0, description="Chats that each user may have, including those in the trash. 0: no limit."
+    )
+    drafts_per_user: int = Field(
+        20_000, ge=0, description="Drafts that each user may have, including those in the trash. 0: no limit."
+    )
+    files_per_user: int = Field(100_000, ge=0, description="Files that each user may store. 0: no limit.")
+    messages_per_minute: int = Field(
+        600, ge=0, description="Messages, edits and new replies of each user per minute. 0: no limit."
+    )
+    exports_at_once: int = Field(2, ge=1, le=64, description="Exports of each user that run at the same time.")
     sign_up: Literal["closed", "open"] = Field("closed", description="Reserved: whether strangers may create accounts.")
 
     @field_validator("trusted_proxies", "openai_models", "outbound_allow", mode="before")
@@ -241,6 +252,11 @@ class Settings(BaseModel):
     def imports_folder(self) -> Path:
         """Return the folder of files that wait to be imported."""
         return self.data / "imports"
+
+    @property
+    def rows_per_user(self) -> dict[str, int]:
+        """Return the largest number of rows of each user by kind. 0: no limit."""
+        return {"chats": self.chats_per_user, "drafts": self.drafts_per_user, "files": self.files_per_user}
 
     @property
     def storage_per_user_bytes(self) -> int:

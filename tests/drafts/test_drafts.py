@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.drafts.errors import DraftTooLong
 from tertulia.drafts.models import MAX_CONTENT
 from tertulia.drafts.schemas import DraftCreate, VersionCreate
@@ -175,7 +176,7 @@ def test_a_blank_draft_has_no_title(ana: Client, content: str) -> None:
 def test_a_reply_too_long_for_a_draft_is_refused(session: Session, alice: Actor) -> None:
     message = add_message(session, make_chat(session, owner=alice), "x" * (MAX_CONTENT + 1), owner=alice, is_reply=True)
     with pytest.raises(DraftTooLong):
-        create_draft(session, alice, DraftCreate(message_id=message))
+        create_draft(session, alice, DraftCreate(message_id=message), RowLimits())
 
 
 def test_saving_an_equal_text_may_name_the_version(ana: Client) -> None:

@@ -3,6 +3,7 @@
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.chat.messages import append_message, find_thread, lock_chat
 from tertulia.chat.models import MessageRole, MessageStatus
 from tertulia.chat.parts import TextPart
@@ -13,7 +14,7 @@ from tertulia.ids import ChatId, MessageId
 
 def make_chat(session: Session, *, owner: Actor, messages: int = 0, **fields: object) -> ChatId:
     """Create a chat with messages `message 0`, `message 1`, …, alternating between its owner and a model."""
-    chat_id = ChatId(create_chat(session, ChatCreate.model_validate(fields), owner_id=owner.user_id)["id"])
+    chat_id = ChatId(create_chat(session, ChatCreate.model_validate(fields), RowLimits(), owner_id=owner.user_id)["id"])
     for number in range(messages):
         add_message(session, chat_id, f"message {number}", owner=owner, is_reply=bool(number % 2))
     return chat_id

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.chat.file_uses import MessageFileUses
 from tertulia.clock import now
 from tertulia.db.opening import plain_engine
@@ -162,7 +163,7 @@ def test_the_storage_limit_is_counted_to_the_byte(session: Session, alice: Actor
     def store(size: int) -> None:
         received = ReceivedFile("a.txt", "a.txt", "text/plain", size, hashlib.sha256(os.urandom(8)).hexdigest())
         with session.begin_nested():
-            begin_storing(session, alice, received, MessageFileUses(), limit_bytes=10)
+            begin_storing(session, alice, received, MessageFileUses(), RowLimits(), limit_bytes=10)
 
     store(4)
     with pytest.raises(StorageFull):

@@ -7,6 +7,7 @@ from tertulia.accounts.activity import ActivityRecorder
 from tertulia.accounts.caller import Authenticator, ControlToken
 from tertulia.accounts.idempotency import sweep_idempotency_keys
 from tertulia.accounts.revocations import RevocationJournal
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.accounts.sessions import SessionLifetime, sweep_sessions
 from tertulia.accounts.sharing import Shareable, Shareables
 from tertulia.accounts.streams import OpenStreams
@@ -40,6 +41,7 @@ def feature() -> Feature:
             Provides(RevocationJournal, lambda own: RevocationJournal(own.get(Database), own.get(Settings).data)),
             Provides(OpenStreams, lambda own: OpenStreams(own.get(Database), own.get(SessionLifetime))),
             Provides(ChangeFeed, _change_feed),
+            Provides(RowLimits, lambda own: RowLimits(own.get(Settings).rows_per_user)),
             Jobs(_jobs),
             *events.ENTITIES,
         ),

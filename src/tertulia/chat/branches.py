@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.chat.access import may_write_chat
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotYourMessage, StillWriting
 from tertulia.chat.events import MESSAGE
@@ -146,9 +147,15 @@ def purge_messages(session: Session, kept: timedelta) -> int:
     return rowcount(session, sa.delete(Message).where(Message.id.in_(old)))
 
 
-def fork_chat(session: Session, actor: Actor, message_id: MessageId, *, limit_bytes: int) -> ChatRead:
-    """Create a chat of the actor with a copy of the branch up to a message. Token and cost totals are not copied."""
+def fork_chat(
+    session: Session, actor: Actor, message_id: MessageId, limits: RowLimits, *, limit_bytes: int
+) -> ChatRead:
+    """Create a chat of the actor with a copy of the branch up to a message. Token and cost totals are not copied.
+
+    Raises TooManyRows and StorageFull.
+    """
     source = _readable_chat_of(session, actor, message_id)
+    limits.take(session, Chat.user_id, actor.user_id, "chats")
     now = clock.now()
     branch = [id_ for id_, *_ in BRANCH_IDS.all(session, chat_id=source.id, leaf=message_id, links=2**31 - 1)][::-1]
     chat_id = new_id()
@@ -174,7 +181,7 @@ def fork_chat(session: Session, actor: Actor, message_id: MessageId, *, limit_by
         batch = branch[start : start + COPIED_AT_ONCE]
         originals = {row.id: row for row in session.scalars(sa.select(Message).where(Message.id.in_(batch)))}
         attachment_ids = [file_id for row in originals.values() for file_id in attachments_in(row.parts)]
-        files = copy_attachments(session, actor, attachment_ids, chat_id=chat_id, limit_bytes=limit_bytes)
+        files = copy_attachments(session, actor, attachment_ids, limits, chat_id=chat_id, limit_bytes=limit_bytes)
         new_ids = {file_id: new_id() for file_id in batch}
         copies = []
         for original in (originals[original_id] for original_id in batch):

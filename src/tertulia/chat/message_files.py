@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.chat.models import Chat, Message
 from tertulia.chat.used_in import is_used_in
 from tertulia.db import table_of
@@ -104,9 +105,12 @@ def unlink_attachments(session: Session, message_id: str) -> None:
 
 
 def copy_attachments(
-    session: Session, actor: Actor, ids: Iterable[str], *, chat_id: str, limit_bytes: int
+    session: Session, actor: Actor, ids: Iterable[str], limits: RowLimits, *, chat_id: str, limit_bytes: int
 ) -> dict[str, str]:
-    """Copy files for copied messages, with the same bytes. Return the new id by old id. Raises StorageFull."""
+    """Copy files for copied messages, with the same bytes. Return the new id by old id.
+
+    Raises StorageFull and TooManyRows.
+    """
     originals = session.scalars(
         sa.select(Attachment).where(
             Attachment.id.in_(list(ids)),
@@ -114,6 +118,8 @@ def copy_attachments(
             Attachment.deleted_at.is_(None),
         )
     ).all()
+    if originals:
+        limits.take(session, Attachment.user_id, actor.user_id, "files", len(originals))
     now, copied = clock.now(), {original.id: new_id() for original in originals}
     for original in originals:
         values = {column.name: getattr(original, key) for key, column in sa.inspect(Attachment).c.items()}

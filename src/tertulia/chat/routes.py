@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.chat import branches, messages, reactions, service, state
 from tertulia.chat.schemas import (
     ChatCreate,
@@ -61,7 +62,7 @@ async def get_chats(
 async def post_chat(caller: CommandDep, new: ChatCreate) -> Response:
     def create(session: Session, actor: Actor) -> ChatRead:
         caller.service(ModelCatalogue).check_choice(session, actor, new.provider, new.model_name)
-        return service.create_chat(session, new, owner_id=actor.user_id)
+        return service.create_chat(session, new, caller.service(RowLimits), owner_id=actor.user_id)
 
     return await caller.command(201, create)
 
@@ -146,7 +147,11 @@ async def get_tree(caller: CallerDep, chat_id: ChatId) -> Response:
 async def fork_chat(caller: CommandDep, message_id: MessageId) -> Response:
     """Create a chat that continues from a message."""
     return await caller.command(
-        201, branches.fork_chat, message_id, limit_bytes=caller.service(Settings).storage_per_user_bytes
+        201,
+        branches.fork_chat,
+        message_id,
+        caller.service(RowLimits),
+        limit_bytes=caller.service(Settings).storage_per_user_bytes,
     )
 
 

@@ -12,6 +12,7 @@ from tertulia import clock
 from tertulia.accounts.access import actor_id
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.accounts.sharing import permissions_of
 from tertulia.chat.access import is_share_of_chat, shared_chat_ids
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat, NotYourChat, ShareTheDraft
@@ -44,7 +45,11 @@ from tertulia.realtime.publish import SHARES, publish
 ChatKey = tuple[int, str]  # microseconds since 1970 of the last message, id
 
 
-def create_chat(session: Session, new: ChatCreate, *, owner_id: str, kind: ChatKind = ChatKind.DIRECT) -> ChatRead:
+def create_chat(
+    session: Session, new: ChatCreate, limits: RowLimits, *, owner_id: str, kind: ChatKind = ChatKind.DIRECT
+) -> ChatRead:
+    """Create a chat without messages. Raises TooManyRows."""
+    limits.take(session, Chat.user_id, owner_id, "chats")
     now = clock.now()
     chat_id = new_id()
     session.execute(

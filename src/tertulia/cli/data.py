@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.cli.running import find_user_id
 from tertulia.data_folder import locked_data_folder
 from tertulia.db.opening import open_database, plain_engine
@@ -103,7 +104,8 @@ async def _import(settings: Settings, username: str, path: Path, size: int) -> I
         folder.mkdir(parents=True, exist_ok=True)
         job_id = new_id()
         shutil.copyfile(path, folder / job_id)
-        importer = Importer(db, FileStore(settings), folder, limit_bytes=settings.storage_per_user_bytes)
+        limits = RowLimits(settings.rows_per_user)
+        importer = Importer(db, FileStore(settings), folder, limits, limit_bytes=settings.storage_per_user_bytes)
         owner = Actor(UserId(await db.read(find_user_id, username)), UserRole.USER)
         await db.write(create_import, owner, job_id, file_name=path.name[:255], path=job_id, size=size)
         claimed = await db.write(claim_import, [job_id])

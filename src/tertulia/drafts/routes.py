@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep, StatusOverride
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.accounts.schemas import ShareCreate, ShareCreated, ShareRead
 from tertulia.chat.schemas import ChatRead
 from tertulia.drafts import attached, service, shared_drafts, working_copies
@@ -59,7 +60,7 @@ async def get_drafts(
 
 @draft_routes.add("POST", "/drafts", access=Access.SIGNED_IN, gives=DraftRead, status=201, problems=(404,))
 async def post_draft(caller: CommandDep, new: DraftCreate) -> Response:
-    return await caller.command(201, service.create_draft, new)
+    return await caller.command(201, service.create_draft, new, caller.service(RowLimits))
 
 
 @draft_routes.add("GET", "/drafts/{draft_id}", access=Access.SIGNED_IN, gives=DraftRead, problems=(404,))
@@ -206,7 +207,7 @@ async def post_chat(caller: CommandDep, draft_id: DraftId) -> Response:
 
     def add(session: Session, actor: Actor) -> ChatRead:
         draft = lock_draft(session, actor, draft_id)
-        return service.add_chat(session, actor, draft)
+        return service.add_chat(session, actor, draft, caller.service(RowLimits))
 
     return await caller.command(201, add)
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.accounts.sharing import permissions_of
 from tertulia.chat.message_files import release_files
 from tertulia.chat.models import Chat, ChatKind, DraftChat, MessageRole
@@ -58,8 +59,9 @@ DraftKey = tuple[int, str]  # microseconds since 1970 of the last change, id
 TITLE_OF_TEXT = 80  # characters
 
 
-def create_draft(session: Session, actor: Actor, new: DraftCreate) -> DraftRead:
-    """Create a draft with a chat and with version 1, which is empty if no text is given."""
+def create_draft(session: Session, actor: Actor, new: DraftCreate, limits: RowLimits) -> DraftRead:
+    """Create a draft with a chat and with version 1, which is empty if no text is given. Raises TooManyRows."""
+    limits.take(session, Draft.user_id, actor.user_id, "drafts")
     draft_id, now = DraftId(new_id()), clock.now()
     content, origin = _first_text(session, actor, new)
     title = new.title or _title_of(content)
@@ -76,7 +78,7 @@ def create_draft(session: Session, actor: Actor, new: DraftCreate) -> DraftRead:
     )
     draft = LockedDraft(draft_id, actor.user_id, 0, 0)
     add_version(session, draft, content, parent=None, origin=origin)
-    begin_chat(session, draft, title)
+    begin_chat(session, draft, title, limits)
     announce_draft(session, draft_id, Operation.CREATED)
     return get_draft(session, actor, draft_id)
 
@@ -105,17 +107,17 @@ def _title_of(content: str) -> str | None:
     return next((line[:TITLE_OF_TEXT].strip() for line in lines if line), None)
 
 
-def begin_chat(session: Session, draft: LockedDraft, title: str | None) -> ChatId:
+def begin_chat(session: Session, draft: LockedDraft, title: str | None, limits: RowLimits) -> ChatId:
     """Create a chat about the draft. It always belongs to the draft's owner, who shares the draft."""
     new = ChatCreate(title=title[:200] if title else None)
-    chat_id = ChatId(create_chat(session, new, kind=ChatKind.DRAFT, owner_id=draft.owner_id)["id"])
+    chat_id = ChatId(create_chat(session, new, limits, kind=ChatKind.DRAFT, owner_id=draft.owner_id)["id"])
     session.execute(sa.insert(DraftChat).values(chat_id=chat_id, draft_id=draft.id, created_at=clock.now()))
     return chat_id
 
 
-def add_chat(session: Session, actor: Actor, draft: LockedDraft) -> ChatRead:
+def add_chat(session: Session, actor: Actor, draft: LockedDraft, limits: RowLimits) -> ChatRead:
     """Create another chat about a draft, and notify everyone who may read the draft."""
-    chat_id = begin_chat(session, draft, None)
+    chat_id = begin_chat(session, draft, None, limits)
     wake(session, SHARES)  # readers of the draft may read this chat too
     announce_draft(session, draft.id, Operation.UPDATED)  # their permission for the chat is loaded later
     return get_chat(session, actor, chat_id)

@@ -9,6 +9,7 @@ from fastapi import Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from tertulia.accounts.caller import CallerDep, CommandDep
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.db import Database
 from tertulia.errors import Invalid, RangeNotSatisfiable
 from tertulia.files import service
@@ -59,6 +60,7 @@ async def post_attachment(caller: CallerDep, request: Request) -> Response:
             store,
             received,
             caller.service(FileUses),
+            caller.service(RowLimits),
             actor=actor,
             limit_bytes=caller.service(Settings).storage_per_user_bytes,
             chat_id=chat_id,

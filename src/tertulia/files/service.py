@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.db import Id, insert_if_absent, rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
 from tertulia.files.errors import (
@@ -67,6 +68,7 @@ def begin_storing(
     actor: Actor,
     received: ReceivedFile,
     uses: FileUses,
+    limits: RowLimits,
     *,
     limit_bytes: int,
     chat_id: str | None = None,
@@ -74,13 +76,14 @@ def begin_storing(
 ) -> StoringFile:
     """Insert the rows of a file before its bytes are stored. It is not visible before `finish_storing`.
 
-    Raises StorageFull, and AttachmentNotFound for a chat that the actor may not write to.
+    Raises StorageFull, TooManyRows, and AttachmentNotFound for a chat that the actor may not write to.
 
     The user's row is locked, so that concurrent uploads are counted together.
     """
     if chat_id is not None and not session.scalar(sa.select(uses.may_write(chat_id)), {"actor_id": actor.user_id}):
         raise AttachmentNotFound("The chat does not exist, or you cannot write in it.")
     session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
+    limits.take(session, Attachment.user_id, actor.user_id, "files")
     now, blob_id = clock.now(), new_id()
     insert_if_absent(
         session,

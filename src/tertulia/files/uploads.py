@@ -14,6 +14,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.db import Database
 from tertulia.files.errors import FileEmpty, FileMissing, FileStoreUnavailable, FileTooLarge
 from tertulia.files.kinds import HEAD_BYTES, kind_of, safe_name
@@ -208,6 +209,7 @@ async def store_upload(
     store: FileStore,
     received: ReceivedForm,
     uses: FileUses,
+    limits: RowLimits,
     *,
     actor: Actor,
     limit_bytes: int,
@@ -222,6 +224,6 @@ async def store_upload(
         received.size_bytes,
         received.content_hash,
     )
-    storing = await db.write(begin_storing, actor, file, uses, limit_bytes=limit_bytes, chat_id=chat_id)
+    storing = await db.write(begin_storing, actor, file, uses, limits, limit_bytes=limit_bytes, chat_id=chat_id)
     await store.put(storing.storage_path, received.path)
     return await db.write(finish_storing, actor, storing.attachment_id, uses)

@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.chat.models import Chat, DraftChat
 from tertulia.drafts.errors import NotADraftsChat, SelectionOutside
 from tertulia.drafts.proposals import open_proposal
@@ -39,7 +40,7 @@ def ask_for_edits(
         selection = (new.selection.start, new.selection.end)
         if not selection[0] <= selection[1] <= len(base.content):
             raise SelectionOutside
-    chat_id = _chat_of(session, actor, draft, new.chat_id)
+    chat_id = _chat_of(session, actor, draft, new.chat_id, options.limits)
     models = [ModelRef(provider=new.provider, model_name=new.model_name)] if new.provider and new.model_name else None
     quoted = base.content[selection[0] : selection[1]][:QUOTED] if selection else ""
     content = (
@@ -59,7 +60,7 @@ def ask_for_edits(
     return {"proposal": proposal, "sent": sent}
 
 
-def _chat_of(session: Session, actor: Actor, draft: LockedDraft, requested_id: str | None) -> ChatId:
+def _chat_of(session: Session, actor: Actor, draft: LockedDraft, requested_id: str | None, limits: RowLimits) -> ChatId:
     """Return the requested chat, else the newest chat about the draft, else a new one. Raises NotADraftsChat."""
     query = (
         sa.select(DraftChat.chat_id)
@@ -71,4 +72,4 @@ def _chat_of(session: Session, actor: Actor, draft: LockedDraft, requested_id: s
     existing_id = session.scalar(query.order_by(DraftChat.chat_id.desc()).limit(1))
     if existing_id is None and requested_id is not None:
         raise NotADraftsChat
-    return ChatId(existing_id or add_chat(session, actor, draft)["id"])
+    return ChatId(existing_id or add_chat(session, actor, draft, limits)["id"])

@@ -9,9 +9,11 @@ from fastapi import Header
 from starlette.responses import Response
 
 from tertulia.accounts.caller import Caller, CallerDep, CommandDep
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.accounts.streams import OpenStreams
 from tertulia.chat import branches
 from tertulia.db import Database
+from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.http.sse import EventStream
@@ -34,12 +36,17 @@ routes = Routes("runs")
 async def run_options(caller: Caller) -> service.RunOptions:
     """Return what the caller may request. The models are looked up in the transaction that chooses one.
 
-    Wait for the first reading of the caller's models, if it is under way.
+    Count one message of this minute, and wait for the first reading of the caller's models, if it is under way.
+    Raises TooManyAttempts.
     """
+    per_minute = caller.service(Settings).messages_per_minute
+    if per_minute:
+        limit = RateLimit("messages", per_minute, 60)
+        caller.service(RateLimits).take(limit, (await caller.actor()).user_id)
     catalogue = caller.service(ModelCatalogue)
     if catalogue.may_wait:
         await catalogue.first_read(await caller.actor())
-    return service.RunOptions(catalogue.known, caller.service(Settings).messages_per_day)
+    return service.RunOptions(catalogue.known, caller.service(Settings).messages_per_day, caller.service(RowLimits))
 
 
 async def _stop(caller: Caller, run_id: str) -> None:

@@ -1,7 +1,7 @@
 """Request replies: send, edit, regenerate, continue, cancel. A request is committed before it is executed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.billing.counts import count_message
 from tertulia.billing.ledger import lock_payer
 from tertulia.chat.access import may_write_chat
@@ -51,10 +52,11 @@ from tertulia.runs.schemas import (
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The models a user may choose, loaded only when needed, and the messages allowed per day (None: unlimited)."""
+    """The models a user may choose, loaded only when needed, and their limits (None: unlimited)."""
 
     models: Callable[[Session, Actor], KnownModels]
     messages_per_day: int | None = None
+    limits: RowLimits = field(default_factory=RowLimits)
 
 
 MAX_QUEUED = 20

@@ -37,6 +37,15 @@ class DocumentNotMade(Invalid):
         super().__init__("This text is too complex for a Word document. Save it as Markdown or as a web page.")
 
 
+class TooManyExports(TooMany):
+    code = "too_many_exports"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} of your exports are still running. Wait until one ends, then try again.", retry_after_s=5
+        )
+
+
 class StillConverting(TooMany):
     code = "still_converting"
 

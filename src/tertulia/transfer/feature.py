@@ -1,5 +1,6 @@
 """What import and export contribute to the app."""
 
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.db import Database
 from tertulia.features import Feature
 from tertulia.files.store import FileStore
@@ -7,11 +8,22 @@ from tertulia.services import Provides, Services
 from tertulia.settings import Settings
 from tertulia.transfer import events, routes
 from tertulia.transfer.everything import CHATS, DRAFTS
+from tertulia.transfer.exporting import Exporting
 from tertulia.transfer.importer import Importer
 
 
 def feature() -> Feature:
-    return Feature("transfer", (*events.ENTITIES, routes.routes, CHATS, DRAFTS, Provides(Importer, _importer)))
+    return Feature(
+        "transfer",
+        (
+            *events.ENTITIES,
+            routes.routes,
+            CHATS,
+            DRAFTS,
+            Provides(Importer, _importer),
+            Provides(Exporting, lambda own: Exporting(own.get(Settings).exports_at_once)),
+        ),
+    )
 
 
 def _importer(services: Services) -> Importer:
@@ -20,5 +32,6 @@ def _importer(services: Services) -> Importer:
         services.get(Database),
         services.get(FileStore),
         settings.imports_folder,
+        services.get(RowLimits),
         limit_bytes=settings.storage_per_user_bytes,
     )

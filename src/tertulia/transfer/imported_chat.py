@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.chat.indexing import index_stored, index_title
 from tertulia.chat.message_files import AttachedFile, link_attachments
 from tertulia.chat.models import (
@@ -63,9 +64,18 @@ def is_known(session: Session, user_id: str, chat: FoundChat) -> bool:
 
 
 def import_chat(
-    session: Session, actor: Actor, job_id: str, chat: FoundChat, files: dict[str, AttachedFile]
+    session: Session,
+    actor: Actor,
+    job_id: str,
+    chat: FoundChat,
+    files: dict[str, AttachedFile],
+    limits: RowLimits,
 ) -> list[str] | None:
-    """Import a chat with all its branches. Return sentences on what was changed, or None if the chat exists."""
+    """Import a chat with all its branches. Return sentences on what was changed, or None if the chat exists.
+
+    Raises TooManyRows.
+    """
+    limits.take(session, Chat.user_id, actor.user_id, "chats")
     problems = list(chat.problems)
     now, chat_id = clock.now(), new_id()
     created_at = time_from_microseconds(chat.created_at) or now

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.chat.file_uses import MessageFileUses
 from tertulia.chat.import_sources import ImportSource
 from tertulia.chat.message_files import AttachedFile
@@ -49,11 +50,12 @@ class _Progress:
 
 
 class Importer:
-    def __init__(self, db: Database, store: FileStore, folder: Path, *, limit_bytes: int) -> None:
+    def __init__(self, db: Database, store: FileStore, folder: Path, limits: RowLimits, *, limit_bytes: int) -> None:
         """Take files to import from `folder`."""
         self.folder = folder
         self._db = db
         self._store = store
+        self._limits = limits
         self._limit_bytes = limit_bytes
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -157,7 +159,7 @@ class Importer:
                 report.already_there += 1
                 return
             files = await self._store_files(chat, unpacked, actor, report)
-            problems = await self._db.write(import_chat, actor, job.id, chat, files)
+            problems = await self._db.write(import_chat, actor, job.id, chat, files, self._limits)
         except AppError as error:
             if error.code in ("storage_unavailable", "file_store_unavailable"):
                 raise
@@ -181,7 +183,7 @@ class Importer:
         title = draft.title or "Untitled"
         try:
             is_known = await self._db.read(is_known_draft, job.user_id, draft)
-            if is_known or not await self._db.write(import_draft, actor, job.id, draft):
+            if is_known or not await self._db.write(import_draft, actor, job.id, draft, self._limits):
                 report.already_there += 1
             else:
                 report.drafts += 1
@@ -217,7 +219,13 @@ class Importer:
         name = safe_name(file.file_name)
         received = ReceivedFile(name, file.file_name, kind_of(head, name), size, digest)
         pending = await self._db.write(
-            begin_storing, actor, received, MessageFileUses(), limit_bytes=self._limit_bytes, import_id=file.id[:200]
+            begin_storing,
+            actor,
+            received,
+            MessageFileUses(),
+            self._limits,
+            limit_bytes=self._limit_bytes,
+            import_id=file.id[:200],
         )
         await self._store.put(pending.storage_path, path)
 

@@ -11,6 +11,7 @@ from tertulia import clock
 from tertulia.accounts.access import is_valid_share
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import Share, User
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.chat.import_sources import ImportSource
 from tertulia.chat.models import Chat, ChatKind, DraftChat, Message, Visibility
 from tertulia.chat.service import announce_chat
@@ -156,11 +157,12 @@ def _known(user_id: str, import_id: str) -> sa.Select[str]:
     return sa.select(Draft.id).where(Draft.user_id == user_id, Draft.import_id == import_id[:200])
 
 
-def import_draft(session: Session, actor: Actor, job_id: str, parsed: FoundDraft) -> bool:
+def import_draft(session: Session, actor: Actor, job_id: str, parsed: FoundDraft, limits: RowLimits) -> bool:
     """Import a draft with all its versions, and link the imported chats about it. Return False if it already exists.
 
-    Raises DraftDamaged or DraftTooLarge. Nothing is written then.
+    Raises DraftDamaged, DraftTooLarge or TooManyRows. Nothing is written then.
     """
+    limits.take(session, Draft.user_id, actor.user_id, "drafts")
     now, draft_id = clock.now(), DraftId(new_id())
     is_new = insert_if_absent(
         session,
@@ -182,7 +184,7 @@ def import_draft(session: Session, actor: Actor, job_id: str, parsed: FoundDraft
         )
     )
     draft = LockedDraft(draft_id, actor.user_id, 0, 0)
-    messages = _link_chats(session, actor, draft, parsed)
+    messages = _link_chats(session, actor, draft, parsed, limits)
     versions = _write_versions(session, actor, draft, parsed, messages)
     current = versions.get(parsed.current_version_number)
     if current is None:
@@ -289,7 +291,9 @@ def _past(seconds: float | None, now: datetime) -> datetime:
     return min(time_from_microseconds(seconds) or now, now)
 
 
-def _link_chats(session: Session, actor: Actor, draft: LockedDraft, parsed: FoundDraft) -> dict[str, str]:
+def _link_chats(
+    session: Session, actor: Actor, draft: LockedDraft, parsed: FoundDraft, limits: RowLimits
+) -> dict[str, str]:
     """Link the imported chats about the draft. Return the ids of their messages by the ids of the export."""
     now = clock.now()
     about = _imported(session, parsed.chat_ids, actor.user_id)
@@ -298,7 +302,7 @@ def _link_chats(session: Session, actor: Actor, draft: LockedDraft, parsed: Foun
         session.execute(sa.insert(DraftChat).values(chat_id=chat_id, draft_id=draft.id, created_at=now))
         announce_chat(session, chat_id, Operation.UPDATED)
     if not about:
-        begin_chat(session, draft, one_line(parsed.title) or None)
+        begin_chat(session, draft, one_line(parsed.title) or None, limits)
     for chat_id in _imported(session, parsed.attached_to, actor.user_id, of_none=False):
         attached = sa.select(sa.func.count()).where(AttachedDraft.chat_id == chat_id)
         if (session.scalar(attached) or 0) >= MAX_ATTACHED:

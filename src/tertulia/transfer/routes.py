@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from datetime import UTC
 from typing import Annotated
 
 from fastapi import Query, Request
 from sqlalchemy.orm import Session
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.confirmation import require_confirmed
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.accounts.service import write_audit
 from tertulia.db import Database
 from tertulia.drafts.schemas import DraftRead
@@ -24,12 +26,13 @@ from tertulia.files.kinds import safe_name
 from tertulia.files.store import FileStore
 from tertulia.files.uploads import receive_form
 from tertulia.http.paging import Page
-from tertulia.http.responses import json_response
+from tertulia.http.responses import HeldStream, json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import ChatId, DraftId, ImportJobId, new_id
 from tertulia.settings import Settings
 from tertulia.transfer import imports, one_draft
 from tertulia.transfer.everything import export_everything
+from tertulia.transfer.exporting import Exporting
 from tertulia.transfer.one_chat import ChatFormat, export_chat
 from tertulia.transfer.one_draft import (
     MEDIA,
@@ -55,7 +58,7 @@ routes = Routes("transfer")
 converting = Converting()
 
 
-@routes.add("GET", "/chats/{chat_id}/export", access=Access.SIGNED_IN, problems=(404,))
+@routes.add("GET", "/chats/{chat_id}/export", access=Access.SIGNED_IN, problems=(404, 429))
 async def get_export(
     caller: CallerDep,
     chat_id: ChatId,
@@ -64,7 +67,8 @@ async def get_export(
     ] = "markdown",
 ) -> Response:
     """Download a chat as a file."""
-    exported = await caller.read_long(export_chat, chat_id, format)
+    with caller.service(Exporting).of(await caller.actor()):
+        exported = await caller.read_long(export_chat, chat_id, format)
     return download(exported.file_name, exported.media_type, exported.content)
 
 
@@ -74,15 +78,17 @@ async def get_draft_export(
     draft_id: DraftId,
     format: Annotated[DraftFormat, Query(description="The format of the current text.")] = "markdown",
 ) -> Response:
-    draft = await caller.read(get_draft, draft_id)
-    match format:
-        case "markdown":
-            content = draft["current_version"]["content"].encode("utf-8", "replace")
-        case "html":
-            content = await asyncio.to_thread(as_page, draft)
-        case "docx":
-            async with converting.of(await caller.actor()):
-                content = await as_word(draft, caller.service(FileStore).uploads)
+    actor = await caller.actor()
+    with caller.service(Exporting).of(actor):
+        draft = await caller.read(get_draft, draft_id)
+        match format:
+            case "markdown":
+                content = draft["current_version"]["content"].encode("utf-8", "replace")
+            case "html":
+                content = await asyncio.to_thread(as_page, draft)
+            case "docx":
+                async with converting.of(actor):
+                    content = await as_word(draft, caller.service(FileStore).uploads)
     return download(named(draft, format), MEDIA[format][1], content)
 
 
@@ -102,7 +108,7 @@ async def post_draft_import(caller: CallerDep, request: Request) -> Response:
     )
     async with form as received, converting.of(actor):
         new = await read_file(received, store.uploads)
-    return json_response(await caller.service(Database).write(create_draft, actor, new), 201)
+    return json_response(await caller.service(Database).write(create_draft, actor, new, caller.service(RowLimits)), 201)
 
 
 @routes.add("POST", "/export/confirm", access=Access.SIGNED_IN, status=204)
@@ -112,20 +118,23 @@ async def confirm_export(caller: CallerDep) -> Response:
     return Response(status_code=204)
 
 
-@routes.add("GET", "/export", access=Access.SIGNED_IN, problems=(403,))
+@routes.add("GET", "/export", access=Access.SIGNED_IN, problems=(403, 429))
 async def get_everything(caller: CallerDep) -> Response:
     """Download all your chats and drafts as a zip that Tertulia can import. Requires a recent password entry."""
     db = caller.service(Database)
     await caller.read(require_confirmed)
     actor = await caller.actor()
-    await db.write(_note_export, actor)
     exportables = caller.service(Features).contributed(Exportable)
     name = f"tertulia-{clock.now().astimezone(UTC):%Y-%m-%d}.zip"
-    return StreamingResponse(
-        _pieces(export_everything(db.read, caller.service(FileStore), exportables, actor=actor)),
-        media_type="application/zip",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
+    with ExitStack() as held:
+        held.enter_context(caller.service(Exporting).of(actor))
+        await db.write(_note_export, actor)
+        return HeldStream(
+            _pieces(export_everything(db.read, caller.service(FileStore), exportables, actor=actor)),
+            held.pop_all(),
+            media_type="application/zip",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
 
 
 @routes.add("POST", "/imports", access=Access.SIGNED_IN, gives=ImportJobRead, status=201, form={}, problems=(429,))
