@@ -147,7 +147,17 @@ def is_noticed(mutant: Mutant, folder: Path) -> bool:
 
 def passes(file: str, folder: Path) -> bool:
     """Run the tests of a file in a copy of the repository, and return whether all of them pass."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TARGETS[file]]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--basetemp={folder / 'tmp'}",
+        *TARGETS[file],
+    ]
     environment = {"PYTHONPATH": str(folder / "src"), "TERTULIA_TEST_ENGINES": "sqlite", "PATH": "/usr/bin:/bin"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=600).returncode == 0
 

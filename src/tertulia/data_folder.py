@@ -43,6 +43,17 @@ def locked_data_folder(settings: Settings) -> Iterator[None]:
         yield
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a small file of the data folder, which is complete or unchanged."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
 def _lock(file: IO[str], settings: Settings) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
 """`tertulia db`, `backup` and `restore`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,8 +14,9 @@ from tertulia.db.check import Report, check_database
 from tertulia.db.opening import plain_engine
 from tertulia.db.sqlite_file import DatabaseDamaged, remove_checksums
 from tertulia.errors import SettingsError
-from tertulia.settings import load_settings
-from tertulia.transfer.backup import back_up, restore
+from tertulia.settings import Settings, load_settings
+from tertulia.transfer.backup import Summary, back_up, restore, try_restore
+from tertulia.transfer.backup_record import note_backup
 
 app = typer.Typer(no_args_is_help=True, help="Upgrade and check the database.")
 RECOUNTS = (find_wrong_counters, find_wrong_totals)
@@ -66,7 +67,9 @@ def backup_command(
     path: Annotated[Path, typer.Argument(help="The file to write, such as tertulia-2026-11-22.zip.")],
 ) -> None:
     """Write everything to one file and verify it. The server may run. The key ring is not included: keep a copy of it."""
-    summary = back_up(load_settings(), path, now=now())
+    settings = load_settings()
+    summary = back_up(settings, path, now=now())
+    _note(settings, "last_backup", path, summary)
     typer.echo(
         f"{path}: {sum(summary.rows.values())} rows in {len(summary.rows)} tables, {summary.files} files, verified."
     )
@@ -81,12 +84,23 @@ def restore_command(
     drop_secrets: Annotated[
         bool, typer.Option(help="Restore without the secrets whose key is lost, such as provider keys.")
     ] = False,
+    is_test: Annotated[
+        bool, typer.Option("--test", help="Restore into a temporary folder, check it, and delete it again.")
+    ] = False,
 ) -> None:
     """Fill an empty instance from a backup of this or an older version and either database, and check it.
 
-    All users must sign in again. What was revoked since the backup is revoked again.
+    All users must sign in again. What was revoked since the backup is revoked again. With --test the server may run.
     """
     settings = load_settings()
+    if is_test:
+        summary = try_restore(settings, path, RECOUNTS, now=now(), drops_secrets=drop_secrets)
+        _note(settings, "last_tested_restore", path, summary)
+        typer.echo(
+            f"{path} can be restored: {sum(summary.rows.values())} rows and {summary.files} files from "
+            f"{summary.made_at:%Y-%m-%d %H:%M} were restored, checked and deleted again."
+        )
+        return
     with locked_data_folder(settings):
         restored = restore(settings, path, RECOUNTS, now=now(), journal=journal, drops_secrets=drop_secrets)
     summary = restored.summary
@@ -102,6 +116,13 @@ def restore_command(
         )
     for revocation in restored.revocations:
         typer.echo(f"  revoked again: {_describe(revocation)} ({revocation.at:%Y-%m-%d %H:%M})")
+
+
+def _note(
+    settings: Settings, kind: Literal["last_backup", "last_tested_restore"], path: Path, summary: Summary
+) -> None:
+    rows = sum(summary.rows.values())
+    note_backup(settings.data, kind, path, at=now(), made_at=summary.made_at, rows=rows, files=summary.files)
 
 
 def _describe(revocation: Revocation) -> str:

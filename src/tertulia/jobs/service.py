@@ -26,13 +26,15 @@ class Job:
     """A periodic unit of work, which may be run again at any time.
 
     Work that is too much for one transaction does a part and returns `MORE`. A frequent job has `is_due`: this check
-    only reads, so nothing is written while there is no work.
+    only reads, so nothing is written while there is no work. What takes long to read is read by `measure` outside the
+    transaction that writes, and `work` gets it.
     """
 
     name: str
     every_s: float
-    work: Callable[[Session], object]
+    work: Callable[..., object]
     is_due: Callable[[Session], bool] | None = None
+    measure: Callable[[Session], object] | None = None
 
 
 class ProcessId(str):
@@ -68,7 +70,8 @@ class Scheduler:
             result: object = None
             try:
                 if job.is_due is None or await self._db.read(job.is_due):
-                    result = await self._db.write(run_under_lease, job, owner=self._owner)
+                    measured = [await self._db.read(job.measure)] if job.measure else []
+                    result = await self._db.write(run_under_lease, job, *measured, owner=self._owner)
             except AppError as error:
                 log.warning("job %s: %s", job.name, error.detail)
             except Exception:
@@ -76,7 +79,7 @@ class Scheduler:
             await asyncio.sleep(REPEAT_DELAY_S if result is MORE else job.every_s)
 
 
-def run_under_lease(session: Session, job: Job, *, owner: str) -> object:
+def run_under_lease(session: Session, job: Job, *measured: object, owner: str) -> object:
     """Run the job if no other process holds its lease. Return the result of the work, or None if it did not run."""
     held_s = max(1, int(job.every_s * 0.9))
     now = clock.now()
@@ -85,4 +88,4 @@ def run_under_lease(session: Session, job: Job, *, owner: str) -> object:
     take = sa.update(Lease).where(Lease.name == job.name, free_or_mine)
     if rowcount(session, take.values(owner=owner, expires_at=seconds_from_now(held_s), updated_at=now)) == 0:
         return None
-    return job.work(session)
+    return job.work(session, *measured)

@@ -8,6 +8,7 @@ before anything is restored. The key ring is not included, so a lost backup reve
 import base64
 import hashlib
 import os
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
@@ -38,7 +39,7 @@ from tertulia.drafts.models import Draft
 from tertulia.errors import SettingsError
 from tertulia.files.store import FileStore
 from tertulia.jobs.models import InstanceSetting
-from tertulia.keyring import find_keyring, key_id_of
+from tertulia.keyring import find_keyring, key_id_of, ring_path
 from tertulia.secret_rotation import SEALED, drop_secrets
 from tertulia.settings import Settings
 from tertulia.tables import metadata
@@ -196,6 +197,24 @@ def restore(
     if findings:
         raise BackupError("The restored database is inconsistent:\n" + "\n".join(findings))
     return Restored(summary, revocations, journal.exists(), links)
+
+
+def try_restore(
+    settings: Settings, path: Path, recounts: Sequence[Recount], *, now: datetime, drops_secrets: bool = False
+) -> Summary:
+    """Restore into an SQLite database in a temporary folder, check it, and delete it. Raises BackupError.
+
+    The folder is next to the data folder's files, because it needs as much space as they do.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="restore-test-", dir=settings.data) as temporary:
+        folder = Path(temporary)
+        ring = ring_path(settings.data)
+        if ring.exists():
+            ring_path(folder).write_bytes(ring.read_bytes())
+            ring_path(folder).chmod(0o600)
+        trial = settings.model_copy(update={"data": folder, "database_url": None, "files_url": None})
+        return restore(trial, path, recounts, now=now, drops_secrets=drops_secrets).summary
 
 
 def _ring_ids(settings: Settings) -> tuple[str, ...]:

@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useCallback } from "react";
 import { meQuery, People, Security, SettingsForm } from "@/features/accounts";
+import { LargestUsers, SecurityReport } from "@/features/instance";
 import { ModelChoice } from "@/features/models";
 import { ProviderList } from "@/features/providers";
 import { PendingCalls, SignInBack, ToolHistory, ToolRules, ToolServers } from "@/features/tools";
@@ -137,7 +138,18 @@ export function DataPage() {
 export function PeoplePage() {
   return (
     <SettingsFrame title="People">
-      <People />
+      <div className="flex flex-col gap-10">
+        <People />
+        <LargestUsers />
+      </div>
+    </SettingsFrame>
+  );
+}
+
+export function ServerPage() {
+  return (
+    <SettingsFrame title="Server security">
+      <SecurityReport />
     </SettingsFrame>
   );
 }

@@ -958,6 +958,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/largest-users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Largest
+         * @description Return the users with the most files or messages, counted once an hour.
+         */
+        get: operations["get_largest_api_v1_largest_users_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/me": {
         parameters: {
             query?: never;
@@ -1391,6 +1411,26 @@ export interface paths {
          * @description Return the progress of the meaning index.
          */
         get: operations["get_meaning_state_api_v1_search_meaning_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/security-report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Security Report
+         * @description Return what the administrator should know about the security of the instance.
+         */
+        get: operations["get_security_report_api_v1_security_report_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2446,6 +2486,28 @@ export interface components {
             };
         };
         /**
+         * BackupNote
+         * @description A backup file, and when it was made or its restore was tested.
+         */
+        BackupNote: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** File */
+            file: string;
+            /** Files */
+            files: number;
+            /**
+             * Made At
+             * Format: date-time
+             */
+            made_at: string;
+            /** Rows */
+            rows: number;
+        };
+        /**
          * CapabilitiesRead
          * @description What a model supports. `null` means unknown.
          */
@@ -2458,6 +2520,18 @@ export interface components {
             vision: boolean | null;
         };
         ChangeEvent: components["schemas"]["UserChange"] | components["schemas"]["SessionChange"] | components["schemas"]["ApiTokenChange"] | components["schemas"]["ShareChange"] | components["schemas"]["ChatChange"] | components["schemas"]["MessageChange"] | components["schemas"]["TagChange"] | components["schemas"]["ChatStateChange"] | components["schemas"]["ContextOptimizationChange"] | components["schemas"]["DraftChange"] | components["schemas"]["DraftVersionChange"] | components["schemas"]["DraftWorkingCopyChange"] | components["schemas"]["ProposalChange"] | components["schemas"]["AttachedDraftChange"] | components["schemas"]["AttachmentChange"] | components["schemas"]["ProviderConfigChange"] | components["schemas"]["RunChange"] | components["schemas"]["ToolExecutionChange"] | components["schemas"]["ToolServerChange"] | components["schemas"]["AutoApprovalSettingChange"] | components["schemas"]["ImportJobChange"];
+        /**
+         * ChangedLimit
+         * @description A limit that the operator changed, by the name of its setting.
+         */
+        ChangedLimit: {
+            /** Default */
+            default: string;
+            /** Setting */
+            setting: string;
+            /** Value */
+            value: string;
+        };
         /**
          * ChatApproval
          * @description Automatic approval settings of one chat, made by its owner. None inherits the account setting.
@@ -3059,6 +3133,21 @@ export interface components {
          */
         Environment: "test" | "prod";
         /**
+         * FailedAccount
+         * @description Wrong passwords for an account in the last 30 days.
+         */
+        FailedAccount: {
+            /** Count */
+            count: number;
+            /**
+             * Last At
+             * Format: date-time
+             */
+            last_at: string;
+            /** Username */
+            username: string;
+        };
+        /**
          * FailedSignIns
          * @description Wrong passwords for an account in the last 30 days. `count` is at most 1,000.
          */
@@ -3271,6 +3360,32 @@ export interface components {
          * @enum {string}
          */
         ImportStatus: "queued" | "running" | "completed" | "failed" | "cancelled" | "undone";
+        /**
+         * KnownVulnerabilities
+         * @description Vulnerabilities of installed packages, and when the advisories were stored. None: never, or unreadable.
+         */
+        KnownVulnerabilities: {
+            /** Found */
+            found: components["schemas"]["Vulnerability"][];
+            /** Packages */
+            packages: number;
+            /** Problem */
+            problem: string | null;
+            /** Refreshed At */
+            refreshed_at: string | null;
+            /** Source */
+            source: string | null;
+        };
+        /**
+         * LargestUsers
+         * @description The users with the most files or messages, and when they were counted. None: not counted yet.
+         */
+        LargestUsers: {
+            /** Counted At */
+            counted_at: string | null;
+            /** Users */
+            users: components["schemas"]["UserSize"][];
+        };
         /** LastMessage */
         LastMessage: {
             /** Excerpt */
@@ -4483,6 +4598,35 @@ export interface components {
             objects: components["schemas"]["FoundObject"][];
         };
         /**
+         * SecurityReport
+         * @description The security of the instance. `exposure` says who can reach it, and whether over TLS.
+         */
+        SecurityReport: {
+            /** Changed Limits */
+            changed_limits: components["schemas"]["ChangedLimit"][];
+            /**
+             * Database
+             * @enum {string}
+             */
+            database: "sqlite" | "postgresql";
+            /**
+             * Exposure
+             * @enum {string}
+             */
+            exposure: "this_machine" | "tls" | "without_tls";
+            /** Failed Sign Ins */
+            failed_sign_ins: components["schemas"]["FailedAccount"][];
+            last_backup: components["schemas"]["BackupNote"] | null;
+            last_tested_restore: components["schemas"]["BackupNote"] | null;
+            /** Python Version */
+            python_version: string;
+            /** Unused Tokens */
+            unused_tokens: components["schemas"]["UnusedTokens"][];
+            /** Version */
+            version: string;
+            vulnerabilities: components["schemas"]["KnownVulnerabilities"];
+        };
+        /**
          * Segment
          * @description A stretch of messages without a fork; `follows` is the index, from 0, of the segment that it continues.
          */
@@ -5418,6 +5562,18 @@ export interface components {
          */
         TriggerReason: "token_limit" | "user_request" | "auto";
         /**
+         * UnusedTokens
+         * @description How many tokens of a user were not used for 90 days, and when the latest of them was used.
+         */
+        UnusedTokens: {
+            /** Count */
+            count: number;
+            /** Last Used At */
+            last_used_at: string | null;
+            /** Username */
+            username: string;
+        };
+        /**
          * UsageGroup
          * @description Sums of one group. Fields that are not grouped by are null, and a permanently deleted chat is null.
          */
@@ -5579,6 +5735,30 @@ export interface components {
          * @enum {string}
          */
         UserRole: "user" | "admin";
+        /**
+         * UserSize
+         * @description What a user stores, including the trash.
+         */
+        UserSize: {
+            /** Chats */
+            chats: number;
+            /** Drafts */
+            drafts: number;
+            /** File Bytes */
+            file_bytes: number;
+            /** Files */
+            files: number;
+            /** Id */
+            id: string;
+            /** Messages */
+            messages: number;
+            /** Name */
+            name: string;
+            /** Username */
+            username: string;
+            /** Versions */
+            versions: number;
+        };
         /**
          * UserStatus
          * @enum {string}
@@ -5775,6 +5955,24 @@ export interface components {
          * @enum {string}
          */
         Visibility: "private" | "public";
+        /**
+         * Vulnerability
+         * @description A vulnerability of an installed package.
+         */
+        Vulnerability: {
+            /** Fixed In */
+            fixed_in: string | null;
+            /** Id */
+            id: string;
+            /** Package */
+            package: string;
+            /** Severity */
+            severity: string | null;
+            /** Summary */
+            summary: string;
+            /** Version */
+            version: string;
+        };
         /**
          * WorkingCopyMoved
          * @description The number of the newest stored text of the user. Fetch the draft to get it.
@@ -11543,6 +11741,62 @@ export interface operations {
             };
         };
     };
+    get_largest_api_v1_largest_users_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LargestUsers"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_me_api_v1_me_get: {
         parameters: {
             query?: never;
@@ -13851,6 +14105,62 @@ export interface operations {
             };
             /** @description Not signed in */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_security_report_api_v1_security_report_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecurityReport"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,0 +1,1 @@
+"""The instance as its administrator sees it: whether it is secure, and which users are the largest."""

@@ -1,0 +1,2 @@
+export { LargestUsers } from "./components/largest-users";
+export { SecurityReport } from "./components/security-report";
