@@ -79,7 +79,7 @@ def test_stored_advisories_are_compared_with_what_is_installed(server: LiveServe
     admin = make_admin(server, sign_in)
     stored = Advisory(id="GHSA-1", package="sqlalchemy", summary="Bad", ranges=[[("introduced", "0")]])
     store_advisories(server.settings.data, Advisories(refreshed_at=now(), source="test", advisories=[stored]))
-    assert [found["id"] for found in report(admin)["vulnerabilities"]["found"]] == ["GHSA-1"]
+    assert [item["id"] for item in report(admin)["vulnerabilities"]["affected"]] == ["GHSA-1"]
     (server.settings.data / "advisories.json").write_text("{")
     assert "Delete it" in report(admin)["vulnerabilities"]["problem"]
 

@@ -19,6 +19,7 @@ from tertulia.chat.models import Message
 from tertulia.chat.schemas import ChatUpdate
 from tertulia.chat.service import delete_chat, update_chat
 from tertulia.db import Database
+from tertulia.errors import Invalid
 from tertulia.ids import ChatId, MessageId
 from tertulia.providers.local.fetch import FetchFailed
 from tertulia.search.meaning import embedder as embedding
@@ -145,7 +146,8 @@ def test_a_result_shows_the_matching_passage(session: Session, alice: Actor) -> 
 
 def test_a_user_does_not_find_texts_of_others(session: Session, alice: Actor, bob: Actor, library: ChatId) -> None:
     assert found(session, "feline", bob) == []
-    assert found(session, "feline", bob, chat_id=library) == []
+    with pytest.raises(Invalid, match="This chat does not exist"):
+        found(session, "feline", bob, chat_id=library)
     meanings = Meanings()
     assert found(session, "feline", alice, meanings=meanings) == [TEXTS[1]]
     assert found(session, "feline", bob, meanings=meanings) == []

@@ -16,6 +16,7 @@ from tertulia.chat.indexing import BATCH_SIZE, SETTING, build_index
 from tertulia.chat.models import Message
 from tertulia.chat.schemas import ChatUpdate
 from tertulia.chat.service import delete_chat, update_chat
+from tertulia.errors import Invalid
 from tertulia.ids import ChatId, MessageId
 from tertulia.jobs.models import InstanceSetting
 from tertulia.search.errors import SearchTooSlow
@@ -103,7 +104,8 @@ def test_titles_are_found_and_follow_renames(session: Session, alice: Actor, lib
 def test_a_user_does_not_find_texts_of_others(session: Session, alice: Actor, bob: Actor, library: ChatId) -> None:
     for typed in ("bread", "kitchen", f"xu{alice.user_id.replace('-', '')}", f"xc{library.replace('-', '')} bread"):
         assert found(session, typed, bob) == []
-    assert found(session, "bread", bob, chat_id=library) == []
+    with pytest.raises(Invalid, match="This chat does not exist"):
+        found(session, "bread", bob, chat_id=library)
 
 
 def test_deleted_messages_are_not_found_until_restored(session: Session, alice: Actor, library: ChatId) -> None:

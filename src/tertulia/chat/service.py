@@ -114,6 +114,12 @@ def get_chat(session: Session, actor: Actor, chat_id: ChatId, *, in_trash: bool 
     return chat if is_own else _as_shared(session, actor, chat, owner_id)
 
 
+def require_named_chat(session: Session, actor: Actor, chat_id: str) -> None:
+    """Check a chat that narrows a list. Raises Invalid for `chat_id` if the actor may not read it."""
+    if READABLE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id) is None:
+        raise Invalid("This chat does not exist, or you do not have access to it.", field="chat_id")
+
+
 def _as_shared(session: Session, actor: Actor, chat: ChatRead, owner_id: str) -> ChatRead:
     name = session.scalars(sa.select(User.name).where(User.id == owner_id)).one()
     return chat | {

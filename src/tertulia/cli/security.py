@@ -41,11 +41,11 @@ def refresh_command(
     else:
         advisories = asyncio.run(fetch_advisories(installed, now=now(), address=address.rstrip("/")))
     store_advisories(settings.data, advisories)
-    found = find_vulnerabilities(advisories, installed)
-    for vulnerability in found:
+    vulnerabilities = find_vulnerabilities(advisories, installed)
+    for vulnerability in vulnerabilities:
         fix = f"fixed in {vulnerability['fixed_in']}" if vulnerability["fixed_in"] else "no fix is known"
         typer.echo(
             f"{vulnerability['package']} {vulnerability['version']}: {vulnerability['summary']} "
             f"({vulnerability['id']}, {fix})"
         )
-    typer.echo(f"{len(found)} known vulnerabilities in {len(installed)} packages.")
+    typer.echo(f"{len(vulnerabilities)} known vulnerabilities in {len(installed)} packages.")

@@ -13,6 +13,7 @@ from tertulia.accounts.models import User
 from tertulia.accounts.row_limits import RowLimits
 from tertulia.db import Id, insert_if_absent, rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
+from tertulia.errors import Invalid
 from tertulia.files.errors import (
     AttachmentNotFound,
     FileStoreUnavailable,
@@ -204,17 +205,21 @@ def list_attachments(
     after: FileKey | None = None,
     limit: int = 50,
 ) -> list[AttachmentRead]:
-    """Return the actor's files, or those of a chat that they may read, after the key of the last file seen."""
+    """Return the actor's files, or those of a chat that they may read, after the key of the last file seen.
+
+    Raises Invalid for a chat that they may not read.
+    """
     column, is_descending = _ORDERS[order]
     query = sa.select(Attachment.id).where(
         SEEN, Attachment.deleted_at.is_not(None) if in_trash else Attachment.deleted_at.is_(None)
     )
     if chat_id is not None:
+        if not session.scalar(sa.select(uses.may_read(chat_id)), {"actor_id": actor.user_id}):
+            raise Invalid("This chat does not exist, or you do not have access to it.", field="chat_id")
         # Include other users' files only if a message shows them. Unsent and deleted files stay private.
         is_shown = uses.is_used_in(chat_id) & Attachment.deleted_at.is_(None)
         query = query.where(
             Attachment.chat_id == chat_id,
-            uses.may_read(chat_id),
             (Attachment.user_id == actor.user_id) | is_shown,
         )
     else:

@@ -82,7 +82,7 @@ class Vulnerability(TypedDict):
 
 def installed_packages(root: str = "tertulia") -> dict[str, str]:
     """Return the versions of the packages that the server needs, by name."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     waiting = [(root, frozenset[str]())]
     seen = set(waiting)
     while waiting:
@@ -92,7 +92,7 @@ def installed_packages(root: str = "tertulia") -> dict[str, str]:
         except metadata.PackageNotFoundError:  # for another platform
             continue
         if name != root:
-            found[canonicalize_name(name)] = package.version
+            versions[canonicalize_name(name)] = package.version
         for line in package.requires or ():
             needed = Requirement(line)
             marker = needed.marker
@@ -102,12 +102,12 @@ def installed_packages(root: str = "tertulia") -> dict[str, str]:
             if item not in seen:
                 seen.add(item)
                 waiting.append(item)
-    return found
+    return versions
 
 
 def find_vulnerabilities(stored: Advisories, installed: Mapping[str, str]) -> list[Vulnerability]:
     """Return the vulnerabilities of installed versions, by package, each once under its preferred id."""
-    found: list[Vulnerability] = []
+    vulnerabilities: list[Vulnerability] = []
     known: set[tuple[str, str]] = set()
     for advisory in sorted(stored.advisories, key=lambda advisory: (advisory.package, advisory.severity is None)):
         version = _version(installed.get(advisory.package, ""))
@@ -115,7 +115,7 @@ def find_vulnerabilities(stored: Advisories, installed: Mapping[str, str]) -> li
         if version is None or known & ids or not advisory.affects(version):
             continue
         known |= ids
-        found.append(
+        vulnerabilities.append(
             {
                 "id": advisory.id,
                 "package": advisory.package,
@@ -125,7 +125,7 @@ def find_vulnerabilities(stored: Advisories, installed: Mapping[str, str]) -> li
                 "fixed_in": advisory.fixed_in(version),
             }
         )
-    return found
+    return vulnerabilities
 
 
 def load_advisories(folder: Path) -> Advisories | None:

@@ -64,7 +64,7 @@ def count_users(session: Session) -> list[UserSize]:
         for user_id in sorted(sizes, key=lambda user_id: -sizes[user_id].get(name, 0))[:MAX_USERS]
     }
     users = session.execute(sa.select(User.id, User.username, User.name).where(User.id.in_(largest))).all()
-    found: list[UserSize] = [
+    largest_users: list[UserSize] = [
         {
             "id": user_id,
             "username": username,
@@ -78,7 +78,7 @@ def count_users(session: Session) -> list[UserSize]:
         }
         for user_id, username, name in users
     ]
-    return sorted(found, key=lambda size: (-size["file_bytes"], -size["messages"], size["username"]))
+    return sorted(largest_users, key=lambda size: (-size["file_bytes"], -size["messages"], size["username"]))
 
 
 def store_largest_users(session: Session, users: list[UserSize]) -> None:

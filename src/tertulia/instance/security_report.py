@@ -69,7 +69,7 @@ class KnownVulnerabilities(TypedDict):
     source: str | None
     problem: str | None
     packages: int
-    found: list[Vulnerability]
+    affected: list[Vulnerability]
 
 
 class SecurityReport(TypedDict):
@@ -183,7 +183,7 @@ def _vulnerabilities(settings: Settings) -> KnownVulnerabilities:
         "source": stored.source if stored else None,
         "problem": problem,
         "packages": len(installed),
-        "found": find_vulnerabilities(stored, installed) if stored else [],
+        "affected": find_vulnerabilities(stored, installed) if stored else [],
     }
 
 

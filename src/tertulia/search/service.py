@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from tertulia.accounts.actor import Actor
 from tertulia.chat.access import may_read_chat, shared_chat_ids
 from tertulia.chat.models import Chat, DraftChat, Message, MessageRole
+from tertulia.chat.service import require_named_chat
 from tertulia.db import limited_time
 from tertulia.drafts.access import shared_draft_ids
 from tertulia.drafts.models import Draft
@@ -112,8 +113,11 @@ def search(
 ) -> tuple[list[SearchHit], int | None]:
     """Return the hits, and the document to continue after. By relevance there is only one page, by words and `meaning`.
 
-    Without any word to search for there are no hits. Raises SearchTooSlow.
+    Without any word to search for there are no hits. Raises SearchTooSlow, and Invalid for a chat that the actor may not
+    read.
     """
+    if narrowed.chat_id is not None:
+        require_named_chat(session, actor, narrowed.chat_id)
     parsed = understand(typed)
     if not parsed.terms:
         return [], None

@@ -14,10 +14,8 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor, require_session
 from tertulia.chat.access import may_read_chat
 from tertulia.chat.models import Chat
-from tertulia.chat.queries import READABLE_CHAT
-from tertulia.chat.service import announce_chat, get_chat, own_chat
+from tertulia.chat.service import announce_chat, get_chat, own_chat, require_named_chat
 from tertulia.db import wake
-from tertulia.errors import Invalid
 from tertulia.ids import ChatId, RunId, ToolExecutionId
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import cancel_call, decide_pending, expire, has_pending
@@ -292,8 +290,7 @@ def list_own(
         server, name = tool
         query = query.where(ToolExecution.tool_name == name, ToolExecution.server.is_not_distinct_from(server))
     if chat_id is not None:
-        if READABLE_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id) is None:
-            raise Invalid("This chat does not exist, or you do not have access to it.", field="chat_id")
+        require_named_chat(session, actor, chat_id)
         query = query.where(ToolExecution.chat_id == chat_id)
     is_oldest_first = status is ToolStatus.PENDING
     if last is not None:
@@ -304,7 +301,9 @@ def list_own(
 
 
 def sum_by_tool(session: Session, actor: Actor, *, chat_id: str | None = None) -> list[ToolUsage]:
-    """Return totals of the actor's calls per tool, in all chats or one, most recently used first."""
+    """Return totals of the actor's calls per tool, in all chats or one, most recently used first. Raises Invalid."""
+    if chat_id is not None:
+        require_named_chat(session, actor, chat_id)
     of_chat = () if chat_id is None else (ToolExecution.chat_id == chat_id,)
 
     def count(*statuses: ToolStatus) -> sa.ColumnElement[int]:

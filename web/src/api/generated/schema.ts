@@ -3365,8 +3365,8 @@ export interface components {
          * @description Vulnerabilities of installed packages, and when the advisories were stored. None: never, or unreadable.
          */
         KnownVulnerabilities: {
-            /** Found */
-            found: components["schemas"]["Vulnerability"][];
+            /** Affected */
+            affected: components["schemas"]["Vulnerability"][];
             /** Packages */
             packages: number;
             /** Problem */

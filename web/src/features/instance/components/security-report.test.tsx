@@ -14,7 +14,7 @@ const GOOD: Report = {
   python_version: "3.11.7",
   database: "sqlite",
   exposure: "tls",
-  vulnerabilities: { refreshed_at: ago(1), source: "osv", problem: null, packages: 60, found: [] },
+  vulnerabilities: { refreshed_at: ago(1), source: "osv", problem: null, packages: 60, affected: [] },
   changed_limits: [],
   unused_tokens: [],
   failed_sign_ins: [],
@@ -45,7 +45,7 @@ describe("the security of a server", () => {
   it("says what was never done, and how to do it", async () => {
     open({
       exposure: "without_tls",
-      vulnerabilities: { refreshed_at: null, source: null, problem: null, packages: 60, found: [] },
+      vulnerabilities: { refreshed_at: null, source: null, problem: null, packages: 60, affected: [] },
       last_backup: null,
       last_tested_restore: null,
     });
@@ -77,7 +77,7 @@ describe("the security of a server", () => {
     open({
       vulnerabilities: {
         ...GOOD.vulnerabilities,
-        found: [
+        affected: [
           {
             id: "GHSA-1",
             package: "parser",

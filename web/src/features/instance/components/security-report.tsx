@@ -86,7 +86,7 @@ function Exposure({ exposure }: { exposure: Report["exposure"] }) {
 
 function Vulnerabilities({ known }: { known: Report["vulnerabilities"] }) {
   const isGood =
-    known.refreshed_at !== null && known.found.length === 0 && isRecent(known.refreshed_at, ADVISORY_DAYS);
+    known.refreshed_at !== null && known.affected.length === 0 && isRecent(known.refreshed_at, ADVISORY_DAYS);
   return (
     <Item title="Known vulnerabilities" isGood={isGood}>
       {known.problem ? (
@@ -97,9 +97,9 @@ function Vulnerabilities({ known }: { known: Report["vulnerabilities"] }) {
         </>
       ) : (
         <>
-          {known.found.length === 0
+          {known.affected.length === 0
             ? `None in ${wholeNumber(known.packages)} packages.`
-            : `${known.found.length} in ${wholeNumber(known.packages)} packages. Install the newest version of Tertulia.`}{" "}
+            : `${known.affected.length} in ${wholeNumber(known.packages)} packages. Install the newest version of Tertulia.`}{" "}
           Advisories of <When moment={known.refreshed_at} />
           {isRecent(known.refreshed_at, ADVISORY_DAYS) ? (
             "."
@@ -108,9 +108,9 @@ function Vulnerabilities({ known }: { known: Report["vulnerabilities"] }) {
               : run <Command>tertulia security refresh</Command> on the server.
             </>
           )}
-          {known.found.length > 0 && (
+          {known.affected.length > 0 && (
             <ul className="mt-2 flex flex-col gap-2">
-              {known.found.map((found) => (
+              {known.affected.map((found) => (
                 <li key={`${found.package} ${found.id}`}>
                   <span className="text-text">
                     {found.package} {found.version}
