@@ -7,7 +7,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 # Run a command in web/ with the system's Node or, if that is missing or old, with the one from a wheel.
 IN_WEB := $(BIN)/python scripts/build_web.py
 
-.PHONY: help run test coverage test-quick check bench fmt web api wheel sbom hooks tools clean
+.PHONY: help run test coverage test-quick check bench fmt web api wheel sbom hooks tools clients clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,12 +21,14 @@ test: $(DEV_STAMP) hooks  ## Run everything, or one file or folder: make test T=
 else
 test: $(DEV_STAMP) hooks web tools
 	@$(BIN)/python scripts/install_test_servers.py
+	@$(BIN)/python scripts/generate_clients.py --install
 	$(IN_WEB) npx vitest run
 	$(BIN)/python scripts/run_tests.py
 endif
 
 coverage: $(DEV_STAMP) hooks web tools  ## Run the Python tests and measure branch coverage, which must not fall
 	@$(BIN)/python scripts/install_test_servers.py
+	@$(BIN)/python scripts/generate_clients.py --install
 	$(BIN)/python scripts/run_tests.py --cov
 
 test-quick: $(DEV_STAMP) hooks web  ## Run the web's unit tests and the fast tests on SQLite, in under two minutes
@@ -66,6 +68,9 @@ sbom: $(DEV_STAMP) web  ## Write the bills of materials (CycloneDX) of the serve
 	@$(VENV)/sbom/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-format JSON -o dist/sbom-server.cdx.json
 	@$(IN_WEB) npm sbom --sbom-format cyclonedx --omit dev > dist/sbom-web.cdx.json
 	@echo "dist/sbom-server.cdx.json and dist/sbom-web.cdx.json list every dependency with its version."
+
+clients: $(DEV_STAMP)  ## Generate a Python and a TypeScript client from the OpenAPI document into dist/clients/
+	@$(BIN)/python scripts/generate_clients.py
 
 hooks:
 	@if [ -e .git ]; then git config core.hooksPath .githooks; fi

@@ -1,5 +1,7 @@
 """Build the OpenAPI document: the routes, and the shapes they only refer to (problems and stream events)."""
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -21,7 +23,7 @@ from tertulia.services import Services
 def build_openapi(app: FastAPI) -> dict[str, Any]:
     """Build the document once. web/src/api/generated is generated from it, and `make check` compares them."""
     if app.openapi_schema is None:
-        described = FastAPI(openapi_url=None)
+        described = FastAPI(openapi_url=None, generate_unique_id_function=lambda route: route.name)
         services: Services = app.state.services
         for routes in services.get(Features).contributed(Routes):
             routes.describe_in(described)
@@ -55,10 +57,37 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
             "token": {"type": "http", "scheme": "bearer"},
         }
         document["security"] = [{"session": []}, {"token": []}]
-        app.openapi_schema = document
+        app.openapi_schema = _with_plain_names(document)
     return app.openapi_schema
 
 
+def _with_plain_names(document: dict[str, Any]) -> dict[str, Any]:
+    """Name shapes such as `Page_ChatRead_` like `ChatReadPage`, and title all by their names, as generators need it."""
+    schemas = document["components"]["schemas"]
+    new_names = {name: _GENERIC.sub(r"\2\1", name) for name in schemas}
+    document["components"]["schemas"] = {
+        new_names[name]: schema | {"title": new_names[name]} for name, schema in schemas.items()
+    }
+    for part in _parts(document):
+        if isinstance(part.get("$ref"), str):
+            prefix, _, name = part["$ref"].rpartition("/")
+            part["$ref"] = f"{prefix}/{new_names.get(name, name)}"
+    return document
+
+
+def _parts(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object within a document."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield part
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+
+
+_GENERIC = re.compile(r"([A-Za-z]+)_([A-Za-z]+)_")
 routes = Routes("server", prefix="")
 
 

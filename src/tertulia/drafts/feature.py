@@ -21,7 +21,7 @@ def feature() -> Feature:
             *events.ENTITIES,
             routes.draft_routes,
             routes.version_routes,
-            routes.draft_company_routes,
+            routes.draft_sharing_routes,
             shared_drafts.SHAREABLE,
             Jobs(_jobs),
             OffersTools(ListDrafts(), ReadDraft(), EditDraft()),

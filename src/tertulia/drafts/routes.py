@@ -188,21 +188,21 @@ async def get_diff(
     return json_response(await caller.read_long(service.diff_versions, draft_id, number, against))
 
 
-draft_company_routes = Routes("draft company")
+draft_sharing_routes = Routes("drafts")
 
 
-@draft_company_routes.add(
+@draft_sharing_routes.add(
     "GET", "/drafts/{draft_id}/chats", access=Access.SIGNED_IN, gives=Page[ChatRead], problems=(404,)
 )
-async def get_chats(caller: CallerDep, draft_id: DraftId) -> Response:
+async def get_draft_chats(caller: CallerDep, draft_id: DraftId) -> Response:
     chats = await caller.read(service.list_chats, draft_id)
     return json_response({"items": chats, "next_cursor": None})
 
 
-@draft_company_routes.add(
+@draft_sharing_routes.add(
     "POST", "/drafts/{draft_id}/chats", access=Access.SIGNED_IN, gives=ChatRead, status=201, problems=(404,)
 )
-async def post_chat(caller: CommandDep, draft_id: DraftId) -> Response:
+async def post_draft_chat(caller: CommandDep, draft_id: DraftId) -> Response:
     """Create another chat about the draft."""
 
     def add(session: Session, actor: Actor) -> ChatRead:
@@ -212,7 +212,7 @@ async def post_chat(caller: CommandDep, draft_id: DraftId) -> Response:
     return await caller.command(201, add)
 
 
-@draft_company_routes.add(
+@draft_sharing_routes.add(
     "GET", "/chats/{chat_id}/drafts", access=Access.SIGNED_IN, gives=Page[DraftListed], problems=(404,)
 )
 async def get_attached(caller: CallerDep, chat_id: ChatId) -> Response:
@@ -221,7 +221,7 @@ async def get_attached(caller: CallerDep, chat_id: ChatId) -> Response:
     return json_response({"items": drafts, "next_cursor": None})
 
 
-@draft_company_routes.add(
+@draft_sharing_routes.add(
     "PUT", "/chats/{chat_id}/drafts/{draft_id}", access=Access.SIGNED_IN, gives=Page[DraftListed], problems=(404,)
 )
 async def put_attached(caller: CommandDep, chat_id: ChatId, draft_id: DraftId) -> Response:
@@ -232,30 +232,30 @@ async def put_attached(caller: CommandDep, chat_id: ChatId, draft_id: DraftId) -
     return await caller.command(200, attach)
 
 
-@draft_company_routes.add(
+@draft_sharing_routes.add(
     "DELETE", "/chats/{chat_id}/drafts/{draft_id}", access=Access.SIGNED_IN, status=204, problems=(404,)
 )
 async def delete_attached(caller: CommandDep, chat_id: ChatId, draft_id: DraftId) -> Response:
     return await caller.command(204, attached.detach_draft, chat_id, draft_id)
 
 
-@draft_company_routes.add("GET", "/shared-drafts", access=Access.SIGNED_IN, gives=Page[DraftListed])
+@draft_sharing_routes.add("GET", "/shared-drafts", access=Access.SIGNED_IN, gives=Page[DraftListed])
 async def get_shared_drafts(caller: CallerDep) -> Response:
     """Return the drafts that other users share with the caller."""
     drafts = await caller.read(shared_drafts.list_shared_drafts)
     return json_response({"items": drafts, "next_cursor": None})
 
 
-@draft_company_routes.add(
+@draft_sharing_routes.add(
     "GET", "/drafts/{draft_id}/shares", access=Access.SIGNED_IN, gives=Page[ShareRead], problems=(404,)
 )
-async def get_shares(caller: CallerDep, draft_id: DraftId) -> Response:
+async def get_draft_shares(caller: CallerDep, draft_id: DraftId) -> Response:
     items = await caller.read(shared_drafts.list_shares, draft_id)
     return json_response({"items": items, "next_cursor": None})
 
 
-@draft_company_routes.add(
+@draft_sharing_routes.add(
     "POST", "/drafts/{draft_id}/shares", access=Access.SIGNED_IN, gives=ShareCreated, status=201, problems=(404,)
 )
-async def post_share(caller: CommandDep, draft_id: DraftId, new: ShareCreate) -> Response:
+async def post_draft_share(caller: CommandDep, draft_id: DraftId, new: ShareCreate) -> Response:
     return await caller.command_with_secret(201, "token", shared_drafts.create_share, draft_id, new)

@@ -12,10 +12,10 @@ export interface paths {
             cookie?: never;
         };
         /** Get Api Tokens */
-        get: operations["get_api_tokens_api_v1_api_tokens_get"];
+        get: operations["get_api_tokens"];
         put?: never;
         /** Post Api Token */
-        post: operations["post_api_token_api_v1_api_tokens_post"];
+        post: operations["post_api_token"];
         delete?: never;
         options?: never;
         head?: never;
@@ -33,7 +33,7 @@ export interface paths {
         put?: never;
         post?: never;
         /** Delete Api Token */
-        delete: operations["delete_api_token_api_v1_api_tokens__token_id__delete"];
+        delete: operations["delete_api_token"];
         options?: never;
         head?: never;
         patch?: never;
@@ -47,13 +47,13 @@ export interface paths {
             cookie?: never;
         };
         /** Get Attachments */
-        get: operations["get_attachments_api_v1_attachments_get"];
+        get: operations["get_attachments"];
         put?: never;
         /**
          * Post Attachment
          * @description Upload one file of at most 100 MiB. It is `processing` while it is read, then `ready` or `error`.
          */
-        post: operations["post_attachment_api_v1_attachments_post"];
+        post: operations["post_attachment"];
         delete?: never;
         options?: never;
         head?: never;
@@ -68,11 +68,11 @@ export interface paths {
             cookie?: never;
         };
         /** Get Attachment */
-        get: operations["get_attachment_api_v1_attachments__attachment_id__get"];
+        get: operations["get_attachment"];
         put?: never;
         post?: never;
         /** Delete Attachment */
-        delete: operations["delete_attachment_api_v1_attachments__attachment_id__delete"];
+        delete: operations["delete_attachment"];
         options?: never;
         head?: never;
         patch?: never;
@@ -89,7 +89,7 @@ export interface paths {
          * Get Content
          * @description Return the original bytes, or the part of them given by `Range`.
          */
-        get: operations["get_content_api_v1_attachments__attachment_id__content_get"];
+        get: operations["get_content"];
         put?: never;
         post?: never;
         delete?: never;
@@ -108,7 +108,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Restore Attachment */
-        post: operations["restore_attachment_api_v1_attachments__attachment_id__restore_post"];
+        post: operations["restore_attachment"];
         delete?: never;
         options?: never;
         head?: never;
@@ -126,7 +126,7 @@ export interface paths {
          * Get Thumbnail
          * @description Return a WebP image of at most 320 pixels, or 404 if there is none.
          */
-        get: operations["get_thumbnail_api_v1_attachments__attachment_id__thumbnail_get"];
+        get: operations["get_thumbnail"];
         put?: never;
         post?: never;
         delete?: never;
@@ -143,9 +143,9 @@ export interface paths {
             cookie?: never;
         };
         /** Get Settings */
-        get: operations["get_settings_api_v1_auto_approval_settings_get"];
+        get: operations["get_settings"];
         /** Put Settings */
-        put: operations["put_settings_api_v1_auto_approval_settings_put"];
+        put: operations["put_settings"];
         post?: never;
         delete?: never;
         options?: never;
@@ -161,10 +161,10 @@ export interface paths {
             cookie?: never;
         };
         /** Get Chats */
-        get: operations["get_chats_api_v1_chats_get"];
+        get: operations["get_chats"];
         put?: never;
         /** Post Chat */
-        post: operations["post_chat_api_v1_chats_post"];
+        post: operations["post_chat"];
         delete?: never;
         options?: never;
         head?: never;
@@ -179,15 +179,15 @@ export interface paths {
             cookie?: never;
         };
         /** Get Chat */
-        get: operations["get_chat_api_v1_chats__chat_id__get"];
+        get: operations["get_chat"];
         put?: never;
         post?: never;
         /** Delete Chat */
-        delete: operations["delete_chat_api_v1_chats__chat_id__delete"];
+        delete: operations["delete_chat"];
         options?: never;
         head?: never;
         /** Patch Chat */
-        patch: operations["patch_chat_api_v1_chats__chat_id__patch"];
+        patch: operations["patch_chat"];
         trace?: never;
     };
     "/api/v1/chats/{chat_id}/auto-approval": {
@@ -198,12 +198,12 @@ export interface paths {
             cookie?: never;
         };
         /** Get Chat Approval */
-        get: operations["get_chat_approval_api_v1_chats__chat_id__auto_approval_get"];
+        get: operations["get_chat_approval"];
         /**
          * Put Chat Approval
          * @description Set what runs automatically in this chat. It applies only to runs that the owner requests.
          */
-        put: operations["put_chat_approval_api_v1_chats__chat_id__auto_approval_put"];
+        put: operations["put_chat_approval"];
         post?: never;
         delete?: never;
         options?: never;
@@ -222,7 +222,7 @@ export interface paths {
          * Get Context
          * @description Return what the next request would send, without the next message. `leaf` ends the branch; else the head.
          */
-        get: operations["get_context_api_v1_chats__chat_id__context_get"];
+        get: operations["get_context"];
         put?: never;
         post?: never;
         delete?: never;
@@ -242,18 +242,18 @@ export interface paths {
          * Get Optimizations
          * @description List the compactions of the chat, newest first, including reverted ones.
          */
-        get: operations["get_optimizations_api_v1_chats__chat_id__context_optimizations_get"];
+        get: operations["get_optimizations"];
         put?: never;
         /**
          * Post Optimization
          * @description Compact the context now. A summary is written by the chat's model, which can take minutes and uses tokens.
          */
-        post: operations["post_optimization_api_v1_chats__chat_id__context_optimizations_post"];
+        post: operations["post_optimization"];
         /**
          * Delete Optimizations
          * @description Revert all compactions. All messages are sent again, as far as they fit.
          */
-        delete: operations["delete_optimizations_api_v1_chats__chat_id__context_optimizations_delete"];
+        delete: operations["delete_optimizations"];
         options?: never;
         head?: never;
         patch?: never;
@@ -270,7 +270,7 @@ export interface paths {
          * Get Forecast
          * @description Return what a summary would take now. `leaf` is the newest message of the branch; else the chat's head.
          */
-        get: operations["get_forecast_api_v1_chats__chat_id__context_optimizations_forecast_get"];
+        get: operations["get_forecast"];
         put?: never;
         post?: never;
         delete?: never;
@@ -293,14 +293,14 @@ export interface paths {
          * Delete Optimization
          * @description Revert a compaction. Its messages are sent again, as far as they fit.
          */
-        delete: operations["delete_optimization_api_v1_chats__chat_id__context_optimizations__optimization_id__delete"];
+        delete: operations["delete_optimization"];
         options?: never;
         head?: never;
         /**
          * Patch Optimization
          * @description Replace the text of a summary.
          */
-        patch: operations["patch_optimization_api_v1_chats__chat_id__context_optimizations__optimization_id__patch"];
+        patch: operations["patch_optimization"];
         trace?: never;
     };
     "/api/v1/chats/{chat_id}/drafts": {
@@ -314,7 +314,7 @@ export interface paths {
          * Get Attached
          * @description Return the drafts attached to the chat. Its prompts include their text.
          */
-        get: operations["get_attached_api_v1_chats__chat_id__drafts_get"];
+        get: operations["get_attached"];
         put?: never;
         post?: never;
         delete?: never;
@@ -332,10 +332,10 @@ export interface paths {
         };
         get?: never;
         /** Put Attached */
-        put: operations["put_attached_api_v1_chats__chat_id__drafts__draft_id__put"];
+        put: operations["put_attached"];
         post?: never;
         /** Delete Attached */
-        delete: operations["delete_attached_api_v1_chats__chat_id__drafts__draft_id__delete"];
+        delete: operations["delete_attached"];
         options?: never;
         head?: never;
         patch?: never;
@@ -352,7 +352,7 @@ export interface paths {
          * Get Export
          * @description Download a chat as a file.
          */
-        get: operations["get_export_api_v1_chats__chat_id__export_get"];
+        get: operations["get_export"];
         put?: never;
         post?: never;
         delete?: never;
@@ -370,7 +370,7 @@ export interface paths {
         };
         get?: never;
         /** Put Head */
-        put: operations["put_head_api_v1_chats__chat_id__head_put"];
+        put: operations["put_head"];
         post?: never;
         delete?: never;
         options?: never;
@@ -386,10 +386,10 @@ export interface paths {
             cookie?: never;
         };
         /** Get Messages */
-        get: operations["get_messages_api_v1_chats__chat_id__messages_get"];
+        get: operations["get_messages"];
         put?: never;
         /** Post Message */
-        post: operations["post_message_api_v1_chats__chat_id__messages_post"];
+        post: operations["post_message"];
         delete?: never;
         options?: never;
         head?: never;
@@ -408,7 +408,7 @@ export interface paths {
          * Put Presence
          * @description Report that the caller has the chat open. Repeat it every 15 seconds; nothing is stored.
          */
-        put: operations["put_presence_api_v1_chats__chat_id__presence_put"];
+        put: operations["put_presence"];
         post?: never;
         delete?: never;
         options?: never;
@@ -426,7 +426,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Restore Chat */
-        post: operations["restore_chat_api_v1_chats__chat_id__restore_post"];
+        post: operations["restore_chat"];
         delete?: never;
         options?: never;
         head?: never;
@@ -441,10 +441,10 @@ export interface paths {
             cookie?: never;
         };
         /** Get Shares */
-        get: operations["get_shares_api_v1_chats__chat_id__shares_get"];
+        get: operations["get_shares"];
         put?: never;
         /** Post Share */
-        post: operations["post_share_api_v1_chats__chat_id__shares_post"];
+        post: operations["post_share"];
         delete?: never;
         options?: never;
         head?: never;
@@ -459,12 +459,12 @@ export interface paths {
             cookie?: never;
         };
         /** Get State */
-        get: operations["get_state_api_v1_chats__chat_id__state_get"];
+        get: operations["get_state"];
         /**
          * Put State
          * @description Replace the stored state of the chat's task, checked against its schema.
          */
-        put: operations["put_state_api_v1_chats__chat_id__state_put"];
+        put: operations["put_state"];
         post?: never;
         delete?: never;
         options?: never;
@@ -481,10 +481,10 @@ export interface paths {
         };
         get?: never;
         /** Put Chat Tag */
-        put: operations["put_chat_tag_api_v1_chats__chat_id__tags__tag_id__put"];
+        put: operations["put_chat_tag"];
         post?: never;
         /** Delete Chat Tag */
-        delete: operations["delete_chat_tag_api_v1_chats__chat_id__tags__tag_id__delete"];
+        delete: operations["delete_chat_tag"];
         options?: never;
         head?: never;
         patch?: never;
@@ -498,7 +498,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Of Chat */
-        get: operations["get_of_chat_api_v1_chats__chat_id__tool_executions_get"];
+        get: operations["get_of_chat"];
         put?: never;
         post?: never;
         delete?: never;
@@ -518,7 +518,7 @@ export interface paths {
          * Get Tree
          * @description Return the map of a chat as segments without a fork.
          */
-        get: operations["get_tree_api_v1_chats__chat_id__tree_get"];
+        get: operations["get_tree"];
         put?: never;
         post?: never;
         delete?: never;
@@ -540,7 +540,7 @@ export interface paths {
          * Post Draft Import
          * @description Create a draft from a file of at most 20 MiB: Markdown, text, Word, PDF, OpenDocument or other text.
          */
-        post: operations["post_draft_import_api_v1_draft_imports_post"];
+        post: operations["post_draft_import"];
         delete?: never;
         options?: never;
         head?: never;
@@ -555,10 +555,10 @@ export interface paths {
             cookie?: never;
         };
         /** Get Drafts */
-        get: operations["get_drafts_api_v1_drafts_get"];
+        get: operations["get_drafts"];
         put?: never;
         /** Post Draft */
-        post: operations["post_draft_api_v1_drafts_post"];
+        post: operations["post_draft"];
         delete?: never;
         options?: never;
         head?: never;
@@ -573,18 +573,18 @@ export interface paths {
             cookie?: never;
         };
         /** Get Draft */
-        get: operations["get_draft_api_v1_drafts__draft_id__get"];
+        get: operations["get_draft"];
         put?: never;
         post?: never;
         /** Delete Draft */
-        delete: operations["delete_draft_api_v1_drafts__draft_id__delete"];
+        delete: operations["delete_draft"];
         options?: never;
         head?: never;
         /**
          * Patch Draft
          * @description Update title and description, unless they were changed since they were read.
          */
-        patch: operations["patch_draft_api_v1_drafts__draft_id__patch"];
+        patch: operations["patch_draft"];
         trace?: never;
     };
     "/api/v1/drafts/{draft_id}/chats": {
@@ -594,14 +594,14 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get Chats */
-        get: operations["get_chats_api_v1_drafts__draft_id__chats_get"];
+        /** Get Draft Chats */
+        get: operations["get_draft_chats"];
         put?: never;
         /**
-         * Post Chat
+         * Post Draft Chat
          * @description Create another chat about the draft.
          */
-        post: operations["post_chat_api_v1_drafts__draft_id__chats_post"];
+        post: operations["post_draft_chat"];
         delete?: never;
         options?: never;
         head?: never;
@@ -616,7 +616,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Draft Export */
-        get: operations["get_draft_export_api_v1_drafts__draft_id__export_get"];
+        get: operations["get_draft_export"];
         put?: never;
         post?: never;
         delete?: never;
@@ -636,13 +636,13 @@ export interface paths {
          * Get Proposals
          * @description List proposals, newest first, with edits positioned in the caller's working copy.
          */
-        get: operations["get_proposals_api_v1_drafts__draft_id__proposals_get"];
+        get: operations["get_proposals"];
         put?: never;
         /**
          * Post Proposal
          * @description Ask a model for edits. Its reply is parsed into edits when the run ends.
          */
-        post: operations["post_proposal_api_v1_drafts__draft_id__proposals_post"];
+        post: operations["post_proposal"];
         delete?: never;
         options?: never;
         head?: never;
@@ -659,7 +659,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Restore Draft */
-        post: operations["restore_draft_api_v1_drafts__draft_id__restore_post"];
+        post: operations["restore_draft"];
         delete?: never;
         options?: never;
         head?: never;
@@ -677,7 +677,7 @@ export interface paths {
          * Get Rich Text
          * @description Return the current text for a clipboard.
          */
-        get: operations["get_rich_text_api_v1_drafts__draft_id__rich_text_get"];
+        get: operations["get_rich_text"];
         put?: never;
         post?: never;
         delete?: never;
@@ -693,11 +693,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get Shares */
-        get: operations["get_shares_api_v1_drafts__draft_id__shares_get"];
+        /** Get Draft Shares */
+        get: operations["get_draft_shares"];
         put?: never;
-        /** Post Share */
-        post: operations["post_share_api_v1_drafts__draft_id__shares_post"];
+        /** Post Draft Share */
+        post: operations["post_draft_share"];
         delete?: never;
         options?: never;
         head?: never;
@@ -715,13 +715,13 @@ export interface paths {
          * Get Versions
          * @description Return the tree of versions without their texts, newest first.
          */
-        get: operations["get_versions_api_v1_drafts__draft_id__versions_get"];
+        get: operations["get_versions"];
         put?: never;
         /**
          * Post Version
          * @description Save a text. Returns 200 if the current version already contains it, and 409 with both sides on conflict.
          */
-        post: operations["post_version_api_v1_drafts__draft_id__versions_post"];
+        post: operations["post_version"];
         delete?: never;
         options?: never;
         head?: never;
@@ -736,14 +736,14 @@ export interface paths {
             cookie?: never;
         };
         /** Get Version */
-        get: operations["get_version_api_v1_drafts__draft_id__versions__number__get"];
+        get: operations["get_version"];
         put?: never;
         post?: never;
         delete?: never;
         options?: never;
         head?: never;
         /** Patch Version */
-        patch: operations["patch_version_api_v1_drafts__draft_id__versions__number__patch"];
+        patch: operations["patch_version"];
         trace?: never;
     };
     "/api/v1/drafts/{draft_id}/versions/{number}/authorship": {
@@ -757,7 +757,7 @@ export interface paths {
          * Get Authorship
          * @description Return the version that each part of the text came from.
          */
-        get: operations["get_authorship_api_v1_drafts__draft_id__versions__number__authorship_get"];
+        get: operations["get_authorship"];
         put?: never;
         post?: never;
         delete?: never;
@@ -777,7 +777,7 @@ export interface paths {
          * Get Diff
          * @description Return the unchanged, removed and added text from the version `against` to this one.
          */
-        get: operations["get_diff_api_v1_drafts__draft_id__versions__number__diff_get"];
+        get: operations["get_diff"];
         put?: never;
         post?: never;
         delete?: never;
@@ -796,7 +796,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Restore Version */
-        post: operations["restore_version_api_v1_drafts__draft_id__versions__number__restore_post"];
+        post: operations["restore_version"];
         delete?: never;
         options?: never;
         head?: never;
@@ -815,7 +815,7 @@ export interface paths {
          * Put Working Copy
          * @description Store unsaved text, merged with what another window of the same user has stored since.
          */
-        put: operations["put_working_copy_api_v1_drafts__draft_id__working_copy_put"];
+        put: operations["put_working_copy"];
         post?: never;
         delete?: never;
         options?: never;
@@ -831,7 +831,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Events */
-        get: operations["get_events_api_v1_events_get"];
+        get: operations["get_events"];
         put?: never;
         post?: never;
         delete?: never;
@@ -851,7 +851,7 @@ export interface paths {
          * Get Everything
          * @description Download all your chats and drafts as a zip that Tertulia can import. Requires a recent password entry.
          */
-        get: operations["get_everything_api_v1_export_get"];
+        get: operations["get_everything"];
         put?: never;
         post?: never;
         delete?: never;
@@ -873,7 +873,7 @@ export interface paths {
          * Confirm Export
          * @description Check that the password was entered recently, as `GET /export` requires. A download cannot ask for it.
          */
-        post: operations["confirm_export_api_v1_export_confirm_post"];
+        post: operations["confirm_export"];
         delete?: never;
         options?: never;
         head?: never;
@@ -888,13 +888,13 @@ export interface paths {
             cookie?: never;
         };
         /** Get Imports */
-        get: operations["get_imports_api_v1_imports_get"];
+        get: operations["get_imports"];
         put?: never;
         /**
          * Post Import
          * @description Import an export of ChatGPT, Claude, Open WebUI, LibreChat or Tertulia: JSON or zip of at most 2 GiB.
          */
-        post: operations["post_import_api_v1_imports_post"];
+        post: operations["post_import"];
         delete?: never;
         options?: never;
         head?: never;
@@ -909,7 +909,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Import */
-        get: operations["get_import_api_v1_imports__import_id__get"];
+        get: operations["get_import"];
         put?: never;
         post?: never;
         delete?: never;
@@ -931,7 +931,7 @@ export interface paths {
          * Cancel Import
          * @description Stop after the current chat. Imported chats stay until the import is undone.
          */
-        post: operations["cancel_import_api_v1_imports__import_id__cancel_post"];
+        post: operations["cancel_import"];
         delete?: never;
         options?: never;
         head?: never;
@@ -951,7 +951,7 @@ export interface paths {
          * Undo Import
          * @description Delete what an import created, except chats and drafts changed since.
          */
-        post: operations["undo_import_api_v1_imports__import_id__undo_post"];
+        post: operations["undo_import"];
         delete?: never;
         options?: never;
         head?: never;
@@ -969,7 +969,7 @@ export interface paths {
          * Get Largest
          * @description Return the users with the most files or messages, counted once an hour.
          */
-        get: operations["get_largest_api_v1_largest_users_get"];
+        get: operations["get_largest"];
         put?: never;
         post?: never;
         delete?: never;
@@ -986,14 +986,14 @@ export interface paths {
             cookie?: never;
         };
         /** Get Me */
-        get: operations["get_me_api_v1_me_get"];
+        get: operations["get_me"];
         put?: never;
         post?: never;
         delete?: never;
         options?: never;
         head?: never;
         /** Patch Me */
-        patch: operations["patch_me_api_v1_me_patch"];
+        patch: operations["patch_me"];
         trace?: never;
     };
     "/api/v1/me/failed-sign-ins": {
@@ -1007,7 +1007,7 @@ export interface paths {
          * Get Failed Sign Ins
          * @description Return how often a wrong password was entered for your account in the last 30 days.
          */
-        get: operations["get_failed_sign_ins_api_v1_me_failed_sign_ins_get"];
+        get: operations["get_failed_sign_ins"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1025,7 +1025,7 @@ export interface paths {
         };
         get?: never;
         /** Put Password */
-        put: operations["put_password_api_v1_me_password_put"];
+        put: operations["put_password"];
         post?: never;
         delete?: never;
         options?: never;
@@ -1041,21 +1041,21 @@ export interface paths {
             cookie?: never;
         };
         /** Get Message */
-        get: operations["get_message_api_v1_messages__message_id__get"];
+        get: operations["get_message"];
         put?: never;
         post?: never;
         /**
          * Delete Message
          * @description Delete a message. Runs that write it or a reply to it are stopped first.
          */
-        delete: operations["delete_message_api_v1_messages__message_id__delete"];
+        delete: operations["delete_message"];
         options?: never;
         head?: never;
         /**
          * Patch Message
          * @description Set whether models receive the message.
          */
-        patch: operations["patch_message_api_v1_messages__message_id__patch"];
+        patch: operations["patch_message"];
         trace?: never;
     };
     "/api/v1/messages/{message_id}/continue": {
@@ -1068,7 +1068,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Continue Message */
-        post: operations["continue_message_api_v1_messages__message_id__continue_post"];
+        post: operations["continue_message"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1085,7 +1085,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Edit Message */
-        post: operations["edit_message_api_v1_messages__message_id__edit_post"];
+        post: operations["edit_message"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1105,7 +1105,7 @@ export interface paths {
          * Fork Chat
          * @description Create a chat that continues from a message.
          */
-        post: operations["fork_chat_api_v1_messages__message_id__fork_post"];
+        post: operations["fork_chat"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1121,10 +1121,10 @@ export interface paths {
         };
         get?: never;
         /** Put Reaction */
-        put: operations["put_reaction_api_v1_messages__message_id__reactions__emoji__put"];
+        put: operations["put_reaction"];
         post?: never;
         /** Delete Reaction */
-        delete: operations["delete_reaction_api_v1_messages__message_id__reactions__emoji__delete"];
+        delete: operations["delete_reaction"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1140,7 +1140,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Regenerate */
-        post: operations["regenerate_api_v1_messages__message_id__regenerate_post"];
+        post: operations["regenerate"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1157,7 +1157,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Restore Message */
-        post: operations["restore_message_api_v1_messages__message_id__restore_post"];
+        post: operations["restore_message"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1172,7 +1172,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Of Message */
-        get: operations["get_of_message_api_v1_messages__message_id__tool_executions_get"];
+        get: operations["get_of_message"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1189,7 +1189,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Models */
-        get: operations["get_models_api_v1_models_get"];
+        get: operations["get_models"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1209,7 +1209,7 @@ export interface paths {
          * Get Client Document
          * @description Return the OAuth Client ID Metadata Document, which describes Tertulia to authorization servers.
          */
-        get: operations["get_client_document_api_v1_oauth_client_get"];
+        get: operations["get_client_document"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1231,7 +1231,7 @@ export interface paths {
          * Accept
          * @description Accept edits into a new version. An edit whose text has changed since is marked as misplaced instead.
          */
-        post: operations["accept_api_v1_proposals__proposal_id__accept_post"];
+        post: operations["accept"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1248,7 +1248,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Reject */
-        post: operations["reject_api_v1_proposals__proposal_id__reject_post"];
+        post: operations["reject"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1263,10 +1263,10 @@ export interface paths {
             cookie?: never;
         };
         /** Get Provider Configs */
-        get: operations["get_provider_configs_api_v1_provider_configs_get"];
+        get: operations["get_provider_configs"];
         put?: never;
         /** Post Provider Config */
-        post: operations["post_provider_config_api_v1_provider_configs_post"];
+        post: operations["post_provider_config"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1284,11 +1284,11 @@ export interface paths {
         put?: never;
         post?: never;
         /** Delete Provider Config */
-        delete: operations["delete_provider_config_api_v1_provider_configs__config_id__delete"];
+        delete: operations["delete_provider_config"];
         options?: never;
         head?: never;
         /** Patch Provider Config */
-        patch: operations["patch_provider_config_api_v1_provider_configs__config_id__patch"];
+        patch: operations["patch_provider_config"];
         trace?: never;
     };
     "/api/v1/provider-configs/{config_id}/test": {
@@ -1301,7 +1301,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Test Provider Config */
-        post: operations["test_provider_config_api_v1_provider_configs__config_id__test_post"];
+        post: operations["test_provider_config"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1316,7 +1316,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Providers */
-        get: operations["get_providers_api_v1_providers_get"];
+        get: operations["get_providers"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1333,7 +1333,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Run */
-        get: operations["get_run_api_v1_runs__run_id__get"];
+        get: operations["get_run"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1352,7 +1352,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Cancel Run */
-        post: operations["cancel_run_api_v1_runs__run_id__cancel_post"];
+        post: operations["cancel_run"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1367,7 +1367,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Run Events */
-        get: operations["get_run_events_api_v1_runs__run_id__events_get"];
+        get: operations["get_run_events"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1390,7 +1390,7 @@ export interface paths {
          *     By relevance: one page with the best of the thousand newest matches. With `order=newest`: all matches by words,
          *     page by page.
          */
-        get: operations["get_search_api_v1_search_get"];
+        get: operations["get_search"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1410,7 +1410,7 @@ export interface paths {
          * Get Meaning State
          * @description Return the progress of the meaning index.
          */
-        get: operations["get_meaning_state_api_v1_search_meaning_get"];
+        get: operations["get_meaning_state"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1430,7 +1430,7 @@ export interface paths {
          * Get Security Report
          * @description Return what the administrator should know about the security of the instance.
          */
-        get: operations["get_security_report_api_v1_security_report_get"];
+        get: operations["get_security_report"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1449,9 +1449,9 @@ export interface paths {
         get?: never;
         put?: never;
         /** Post Session */
-        post: operations["post_session_api_v1_session_post"];
+        post: operations["post_session"];
         /** Delete Session */
-        delete: operations["delete_session_api_v1_session_delete"];
+        delete: operations["delete_session"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1467,7 +1467,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Post Confirmation */
-        post: operations["post_confirmation_api_v1_session_confirm_post"];
+        post: operations["post_confirmation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1482,7 +1482,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Sessions */
-        get: operations["get_sessions_api_v1_sessions_get"];
+        get: operations["get_sessions"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1502,7 +1502,7 @@ export interface paths {
         put?: never;
         post?: never;
         /** Delete Device */
-        delete: operations["delete_device_api_v1_sessions__session_id__delete"];
+        delete: operations["delete_device"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1516,10 +1516,10 @@ export interface paths {
             cookie?: never;
         };
         /** Get Setup */
-        get: operations["get_setup_api_v1_setup_get"];
+        get: operations["get_setup"];
         put?: never;
         /** Post Setup */
-        post: operations["post_setup_api_v1_setup_post"];
+        post: operations["post_setup"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1537,7 +1537,7 @@ export interface paths {
          * Get Shared Chats
          * @description List the chats that others share with the caller.
          */
-        get: operations["get_shared_chats_api_v1_shared_chats_get"];
+        get: operations["get_shared_chats"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1557,7 +1557,7 @@ export interface paths {
          * Get Shared Drafts
          * @description Return the drafts that other users share with the caller.
          */
-        get: operations["get_shared_drafts_api_v1_shared_drafts_get"];
+        get: operations["get_shared_drafts"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1574,7 +1574,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Shared */
-        get: operations["get_shared_api_v1_shared__token__get"];
+        get: operations["get_shared"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1591,7 +1591,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Shared Content */
-        get: operations["get_shared_content_api_v1_shared__token__attachments__attachment_id__content_get"];
+        get: operations["get_shared_content"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1608,7 +1608,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Shared Thumbnail */
-        get: operations["get_shared_thumbnail_api_v1_shared__token__attachments__attachment_id__thumbnail_get"];
+        get: operations["get_shared_thumbnail"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1625,7 +1625,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Shared Events */
-        get: operations["get_shared_events_api_v1_shared__token__events_get"];
+        get: operations["get_shared_events"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1642,7 +1642,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Shared Messages */
-        get: operations["get_shared_messages_api_v1_shared__token__messages_get"];
+        get: operations["get_shared_messages"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1662,7 +1662,7 @@ export interface paths {
          * Get Shared Run Events
          * @description Stream the text of a reply while it is written, until the run ends.
          */
-        get: operations["get_shared_run_events_api_v1_shared__token__runs__run_id__events_get"];
+        get: operations["get_shared_run_events"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1682,7 +1682,7 @@ export interface paths {
         put?: never;
         post?: never;
         /** Delete Share */
-        delete: operations["delete_share_api_v1_shares__share_id__delete"];
+        delete: operations["delete_share"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1696,7 +1696,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Storage */
-        get: operations["get_storage_api_v1_storage_get"];
+        get: operations["get_storage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1713,10 +1713,10 @@ export interface paths {
             cookie?: never;
         };
         /** Get Tags */
-        get: operations["get_tags_api_v1_tags_get"];
+        get: operations["get_tags"];
         put?: never;
         /** Post Tag */
-        post: operations["post_tag_api_v1_tags_post"];
+        post: operations["post_tag"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1734,11 +1734,11 @@ export interface paths {
         put?: never;
         post?: never;
         /** Delete Tag */
-        delete: operations["delete_tag_api_v1_tags__tag_id__delete"];
+        delete: operations["delete_tag"];
         options?: never;
         head?: never;
         /** Patch Tag */
-        patch: operations["patch_tag_api_v1_tags__tag_id__patch"];
+        patch: operations["patch_tag"];
         trace?: never;
     };
     "/api/v1/tags/{tag_id}/merge": {
@@ -1754,7 +1754,7 @@ export interface paths {
          * Merge Tag
          * @description Add another tag to all chats of this tag, then delete this tag.
          */
-        post: operations["merge_tag_api_v1_tags__tag_id__merge_post"];
+        post: operations["merge_tag"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1771,7 +1771,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Restore Tag */
-        post: operations["restore_tag_api_v1_tags__tag_id__restore_post"];
+        post: operations["restore_tag"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1789,7 +1789,7 @@ export interface paths {
          * Get Own
          * @description List calls of the caller's own runs, newest first; with `status=pending` those that wait, oldest first.
          */
-        get: operations["get_own_api_v1_tool_executions_get"];
+        get: operations["get_own"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1809,7 +1809,7 @@ export interface paths {
          * Get One
          * @description Return a call with its whole result.
          */
-        get: operations["get_one_api_v1_tool_executions__execution_id__get"];
+        get: operations["get_one"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1831,7 +1831,7 @@ export interface paths {
          * Answer
          * @description Answer the question of an executing call.
          */
-        post: operations["answer_api_v1_tool_executions__execution_id__answer_post"];
+        post: operations["answer"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1848,7 +1848,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Approve */
-        post: operations["approve_api_v1_tool_executions__execution_id__approve_post"];
+        post: operations["approve"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1868,7 +1868,7 @@ export interface paths {
          * Cancel
          * @description Cancel a call that waits or is executing.
          */
-        post: operations["cancel_api_v1_tool_executions__execution_id__cancel_post"];
+        post: operations["cancel"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1885,7 +1885,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Deny */
-        post: operations["deny_api_v1_tool_executions__execution_id__deny_post"];
+        post: operations["deny"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1905,7 +1905,7 @@ export interface paths {
          * Post Dry Run
          * @description Describe what a call would do, with its own or other arguments; null if the tool cannot tell.
          */
-        post: operations["post_dry_run_api_v1_tool_executions__execution_id__dry_run_post"];
+        post: operations["post_dry_run"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1923,13 +1923,13 @@ export interface paths {
          * Get Tool Servers
          * @description List the operator's servers, which have no id, then the caller's own servers, oldest first.
          */
-        get: operations["get_tool_servers_api_v1_tool_servers_get"];
+        get: operations["get_tool_servers"];
         put?: never;
         /**
          * Post Tool Server
          * @description Add a server, then ask for its tools. A later GET returns the result in `tools` and `last_error`.
          */
-        post: operations["post_tool_server_api_v1_tool_servers_post"];
+        post: operations["post_tool_server"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1949,7 +1949,7 @@ export interface paths {
          * Post Back
          * @description Finish signing in with the parameters of the redirect. Works once, for the user who started it.
          */
-        post: operations["post_back_api_v1_tool_servers_sign_in_post"];
+        post: operations["post_back"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1967,11 +1967,11 @@ export interface paths {
         put?: never;
         post?: never;
         /** Delete Tool Server */
-        delete: operations["delete_tool_server_api_v1_tool_servers__server_id__delete"];
+        delete: operations["delete_tool_server"];
         options?: never;
         head?: never;
         /** Patch Tool Server */
-        patch: operations["patch_tool_server_api_v1_tool_servers__server_id__patch"];
+        patch: operations["patch_tool_server"];
         trace?: never;
     };
     "/api/v1/tool-servers/{server_id}/refresh": {
@@ -1987,7 +1987,7 @@ export interface paths {
          * Refresh Tool Server
          * @description Ask the server for its tools again. Changed tools are not used before they are accepted.
          */
-        post: operations["refresh_tool_server_api_v1_tool_servers__server_id__refresh_post"];
+        post: operations["refresh_tool_server"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2007,12 +2007,12 @@ export interface paths {
          * Post Sign In
          * @description Start signing in. The browser opens `url`, the authorization server, and must return within ten minutes.
          */
-        post: operations["post_sign_in_api_v1_tool_servers__server_id__sign_in_post"];
+        post: operations["post_sign_in"];
         /**
          * Delete Sign In
          * @description Delete the tokens. The service may list Tertulia as connected until the user removes it there.
          */
-        delete: operations["delete_sign_in_api_v1_tool_servers__server_id__sign_in_delete"];
+        delete: operations["delete_sign_in"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2029,7 +2029,7 @@ export interface paths {
          * Get Tools
          * @description List every tool that a chat can offer to its model.
          */
-        get: operations["get_tools_api_v1_tools_get"];
+        get: operations["get_tools"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2046,7 +2046,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Tool Usage */
-        get: operations["get_tool_usage_api_v1_tools_usage_get"];
+        get: operations["get_tool_usage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2063,7 +2063,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Usage */
-        get: operations["get_usage_api_v1_usage_get"];
+        get: operations["get_usage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2080,10 +2080,10 @@ export interface paths {
             cookie?: never;
         };
         /** Get Users */
-        get: operations["get_users_api_v1_users_get"];
+        get: operations["get_users"];
         put?: never;
         /** Post User */
-        post: operations["post_user_api_v1_users_post"];
+        post: operations["post_user"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2104,7 +2104,7 @@ export interface paths {
         options?: never;
         head?: never;
         /** Patch User */
-        patch: operations["patch_user_api_v1_users__user_id__patch"];
+        patch: operations["patch_user"];
         trace?: never;
     };
     "/healthz": {
@@ -2115,7 +2115,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Health */
-        get: operations["get_health_healthz_get"];
+        get: operations["get_health"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2132,7 +2132,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get Ready */
-        get: operations["get_ready_readyz_get"];
+        get: operations["get_ready"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2266,6 +2266,13 @@ export interface components {
             /** Scopes */
             scopes: components["schemas"]["Scope"][];
         };
+        /** ApiTokenReadPage */
+        ApiTokenReadPage: {
+            /** Items */
+            items: components["schemas"]["ApiTokenRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /**
          * ApprovalRequested
          * @description The run waits until the user has decided this call.
@@ -2384,6 +2391,13 @@ export interface components {
             used_in: components["schemas"]["UsedIn"] | null;
             /** Uses */
             uses: number;
+        };
+        /** AttachmentReadPage */
+        AttachmentReadPage: {
+            /** Items */
+            items: components["schemas"]["AttachmentRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * AttachmentStatus
@@ -2519,6 +2533,7 @@ export interface components {
             /** Vision */
             vision: boolean | null;
         };
+        /** ChangeEvent */
         ChangeEvent: components["schemas"]["UserChange"] | components["schemas"]["SessionChange"] | components["schemas"]["ApiTokenChange"] | components["schemas"]["ShareChange"] | components["schemas"]["ChatChange"] | components["schemas"]["MessageChange"] | components["schemas"]["TagChange"] | components["schemas"]["ChatStateChange"] | components["schemas"]["ContextOptimizationChange"] | components["schemas"]["DraftChange"] | components["schemas"]["DraftVersionChange"] | components["schemas"]["DraftWorkingCopyChange"] | components["schemas"]["ProposalChange"] | components["schemas"]["AttachedDraftChange"] | components["schemas"]["AttachmentChange"] | components["schemas"]["ProviderConfigChange"] | components["schemas"]["RunChange"] | components["schemas"]["ToolExecutionChange"] | components["schemas"]["ToolServerChange"] | components["schemas"]["AutoApprovalSettingChange"] | components["schemas"]["ImportJobChange"];
         /**
          * ChangedLimit
@@ -2658,6 +2673,13 @@ export interface components {
              */
             updated_at: string;
             visibility: components["schemas"]["Visibility"];
+        };
+        /** ChatReadPage */
+        ChatReadPage: {
+            /** Items */
+            items: components["schemas"]["ChatRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * ChatSettings
@@ -2849,6 +2871,13 @@ export interface components {
              */
             updated_at: string;
         };
+        /** ContextOptimizationReadPage */
+        ContextOptimizationReadPage: {
+            /** Items */
+            items: components["schemas"]["ContextOptimizationRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /**
          * ContextRead
          * @description The context of the next request. Tokens are estimates, corrected by the provider's last count.
@@ -3015,6 +3044,13 @@ export interface components {
             version_count: number;
             /** Words */
             words: number;
+        };
+        /** DraftListedPage */
+        DraftListedPage: {
+            /** Items */
+            items: components["schemas"]["DraftListed"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * DraftRead
@@ -3333,6 +3369,13 @@ export interface components {
             source: components["schemas"]["ImportSource"] | null;
             status: components["schemas"]["ImportStatus"];
         };
+        /** ImportJobReadPage */
+        ImportJobReadPage: {
+            /** Items */
+            items: components["schemas"]["ImportJobRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /** ImportReportRead */
         ImportReportRead: {
             /** Already There */
@@ -3580,6 +3623,13 @@ export interface components {
             usage: components["schemas"]["UsageRead"] | null;
             user: components["schemas"]["AuthorRead"] | null;
         };
+        /** MessageReadPage */
+        MessageReadPage: {
+            /** Items */
+            items: components["schemas"]["MessageRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /**
          * MessageReset
          * @description Discard the received text of this message: it is sent again from the beginning.
@@ -3779,146 +3829,6 @@ export interface components {
             /** Version Number */
             version_number: number;
         };
-        /** Page */
-        Page_ApiTokenRead_: {
-            /** Items */
-            items: components["schemas"]["ApiTokenRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_AttachmentRead_: {
-            /** Items */
-            items: components["schemas"]["AttachmentRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_ChatRead_: {
-            /** Items */
-            items: components["schemas"]["ChatRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_ContextOptimizationRead_: {
-            /** Items */
-            items: components["schemas"]["ContextOptimizationRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_DraftListed_: {
-            /** Items */
-            items: components["schemas"]["DraftListed"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_ImportJobRead_: {
-            /** Items */
-            items: components["schemas"]["ImportJobRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_MessageRead_: {
-            /** Items */
-            items: components["schemas"]["MessageRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_PendingToolExecution_: {
-            /** Items */
-            items: components["schemas"]["PendingToolExecution"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_ProposalRead_: {
-            /** Items */
-            items: components["schemas"]["ProposalRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_ProviderConfigRead_: {
-            /** Items */
-            items: components["schemas"]["ProviderConfigRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_SessionRead_: {
-            /** Items */
-            items: components["schemas"]["SessionRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_ShareRead_: {
-            /** Items */
-            items: components["schemas"]["ShareRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_SharedMessageRead_: {
-            /** Items */
-            items: components["schemas"]["SharedMessageRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_TagRead_: {
-            /** Items */
-            items: components["schemas"]["TagRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_ToolExecutionRead_: {
-            /** Items */
-            items: components["schemas"]["ToolExecutionRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_ToolRead_: {
-            /** Items */
-            items: components["schemas"]["ToolRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_ToolServerRead_: {
-            /** Items */
-            items: components["schemas"]["ToolServerRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_ToolUsage_: {
-            /** Items */
-            items: components["schemas"]["ToolUsage"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_UserRead_: {
-            /** Items */
-            items: components["schemas"]["UserRead"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
-        /** Page */
-        Page_VersionListed_: {
-            /** Items */
-            items: components["schemas"]["VersionListed"][];
-            /** Next Cursor */
-            next_cursor: string | null;
-        };
         /** PasswordChange */
         PasswordChange: {
             /** New Password */
@@ -4008,6 +3918,13 @@ export interface components {
              * Format: date-time
              */
             updated_at: string;
+        };
+        /** PendingToolExecutionPage */
+        PendingToolExecutionPage: {
+            /** Items */
+            items: components["schemas"]["PendingToolExecution"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * Permissions
@@ -4231,6 +4148,13 @@ export interface components {
             /** Total Tokens */
             total_tokens: number | null;
         };
+        /** ProposalReadPage */
+        ProposalReadPage: {
+            /** Items */
+            items: components["schemas"]["ProposalRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /**
          * ProposalRequested
          * @description A proposal, with the message and run that produce it.
@@ -4335,6 +4259,13 @@ export interface components {
              * Format: date-time
              */
             updated_at: string;
+        };
+        /** ProviderConfigReadPage */
+        ProviderConfigReadPage: {
+            /** Items */
+            items: components["schemas"]["ProviderConfigRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * ProviderConfigUpdate
@@ -4485,6 +4416,7 @@ export interface components {
             /** Detail */
             detail: string;
         };
+        /** RunEvent */
         RunEvent: components["schemas"]["RunStarted"] | components["schemas"]["MessageReset"] | components["schemas"]["TextDeltaEvent"] | components["schemas"]["ReasoningDeltaEvent"] | components["schemas"]["ToolRequested"] | components["schemas"]["ApprovalRequested"] | components["schemas"]["ToolFinished"] | components["schemas"]["MessageFinished"] | components["schemas"]["RunFinished"] | components["schemas"]["RunFailed"];
         /** RunFailed */
         RunFailed: {
@@ -4674,6 +4606,7 @@ export interface components {
             reply: components["schemas"]["MessageRead"] | null;
             run: components["schemas"]["RunRead"] | null;
         };
+        /** ServerEvent */
         ServerEvent: components["schemas"]["Ready"] | components["schemas"]["Reload"] | components["schemas"]["ChangeEvent"] | components["schemas"]["PresenceEvent"];
         /**
          * ServerToolRead
@@ -4746,6 +4679,13 @@ export interface components {
             started_at: string;
             /** User Agent */
             user_agent: string | null;
+        };
+        /** SessionReadPage */
+        SessionReadPage: {
+            /** Items */
+            items: components["schemas"]["SessionRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /** SettingsRead */
         SettingsRead: {
@@ -4852,6 +4792,13 @@ export interface components {
             permissions: components["schemas"]["PermissionsRead"];
             shared_with: components["schemas"]["AuthorRead"] | null;
         };
+        /** ShareReadPage */
+        ShareReadPage: {
+            /** Items */
+            items: components["schemas"]["ShareRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /**
          * SharedChange
          * @description Sent to strangers: the chat or draft changed. Fetch it again as strangers see it.
@@ -4881,6 +4828,7 @@ export interface components {
             /** Words */
             words: number;
         };
+        /** SharedEvent */
         SharedEvent: components["schemas"]["Ready"] | components["schemas"]["SharedChange"];
         /**
          * SharedMessageRead
@@ -4910,6 +4858,13 @@ export interface components {
              */
             updated_at: string;
         };
+        /** SharedMessageReadPage */
+        SharedMessageReadPage: {
+            /** Items */
+            items: components["schemas"]["SharedMessageRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /**
          * SharedRead
          * @description A shared chat, or with `draft` a shared draft: `title` is the draft's, the rest its newest chat's.
@@ -4933,6 +4888,7 @@ export interface components {
             /** Title */
             title: string;
         };
+        /** SharedRunEvent */
         SharedRunEvent: components["schemas"]["MessageReset"] | components["schemas"]["TextDeltaEvent"] | components["schemas"]["ReasoningDeltaEvent"] | components["schemas"]["ToolRequested"];
         /** SignIn */
         SignIn: {
@@ -5117,6 +5073,13 @@ export interface components {
             /** Name */
             name: string;
         };
+        /** TagReadPage */
+        TagReadPage: {
+            /** Items */
+            items: components["schemas"]["TagRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /**
          * TagUpdate
          * @description Changes to a tag. Absent fields stay unchanged.
@@ -5274,6 +5237,13 @@ export interface components {
              */
             updated_at: string;
         };
+        /** ToolExecutionReadPage */
+        ToolExecutionReadPage: {
+            /** Items */
+            items: components["schemas"]["ToolExecutionRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /** ToolFinished */
         ToolFinished: {
             /** Message Id */
@@ -5320,6 +5290,13 @@ export interface components {
             server: string | null;
             /** Title */
             title: string | null;
+        };
+        /** ToolReadPage */
+        ToolReadPage: {
+            /** Items */
+            items: components["schemas"]["ToolRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * ToolRequested
@@ -5455,6 +5432,13 @@ export interface components {
             /** Url */
             url: string | null;
         };
+        /** ToolServerReadPage */
+        ToolServerReadPage: {
+            /** Items */
+            items: components["schemas"]["ToolServerRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /**
          * ToolServerUpdate
          * @description Changes to a server. Absent fields stay. A new address needs its headers again, so that no secret leaks to it.
@@ -5555,6 +5539,13 @@ export interface components {
             server: string | null;
             /** Tool Name */
             tool_name: string;
+        };
+        /** ToolUsagePage */
+        ToolUsagePage: {
+            /** Items */
+            items: components["schemas"]["ToolUsage"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * TriggerReason
@@ -5730,6 +5721,13 @@ export interface components {
             /** Username */
             username: string;
         };
+        /** UserReadPage */
+        UserReadPage: {
+            /** Items */
+            items: components["schemas"]["UserRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /**
          * UserRole
          * @enum {string}
@@ -5868,6 +5866,13 @@ export interface components {
             version_number: number;
             /** Words */
             words: number;
+        };
+        /** VersionListedPage */
+        VersionListedPage: {
+            /** Items */
+            items: components["schemas"]["VersionListed"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * VersionMade
@@ -6041,7 +6046,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    get_api_tokens_api_v1_api_tokens_get: {
+    get_api_tokens: {
         parameters: {
             query?: {
                 /** @description The maximum number of items. */
@@ -6061,7 +6066,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ApiTokenRead_"];
+                    "application/json": components["schemas"]["ApiTokenReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -6093,7 +6098,7 @@ export interface operations {
             };
         };
     };
-    post_api_token_api_v1_api_tokens_post: {
+    post_api_token: {
         parameters: {
             query?: never;
             header?: {
@@ -6183,7 +6188,7 @@ export interface operations {
             };
         };
     };
-    delete_api_token_api_v1_api_tokens__token_id__delete: {
+    delete_api_token: {
         parameters: {
             query?: never;
             header?: {
@@ -6269,7 +6274,7 @@ export interface operations {
             };
         };
     };
-    get_attachments_api_v1_attachments_get: {
+    get_attachments: {
         parameters: {
             query?: {
                 /** @description Files of one chat. Default: your own files. */
@@ -6294,7 +6299,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_AttachmentRead_"];
+                    "application/json": components["schemas"]["AttachmentReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -6326,7 +6331,7 @@ export interface operations {
             };
         };
     };
-    post_attachment_api_v1_attachments_post: {
+    post_attachment: {
         parameters: {
             query?: never;
             header?: never;
@@ -6417,7 +6422,7 @@ export interface operations {
             };
         };
     };
-    get_attachment_api_v1_attachments__attachment_id__get: {
+    get_attachment: {
         parameters: {
             query?: never;
             header?: never;
@@ -6475,7 +6480,7 @@ export interface operations {
             };
         };
     };
-    delete_attachment_api_v1_attachments__attachment_id__delete: {
+    delete_attachment: {
         parameters: {
             query?: never;
             header?: {
@@ -6561,7 +6566,7 @@ export interface operations {
             };
         };
     };
-    get_content_api_v1_attachments__attachment_id__content_get: {
+    get_content: {
         parameters: {
             query?: {
                 /** @description Save the file, even if the browser could show it. */
@@ -6631,7 +6636,7 @@ export interface operations {
             };
         };
     };
-    restore_attachment_api_v1_attachments__attachment_id__restore_post: {
+    restore_attachment: {
         parameters: {
             query?: never;
             header?: {
@@ -6719,7 +6724,7 @@ export interface operations {
             };
         };
     };
-    get_thumbnail_api_v1_attachments__attachment_id__thumbnail_get: {
+    get_thumbnail: {
         parameters: {
             query?: never;
             header?: never;
@@ -6775,7 +6780,7 @@ export interface operations {
             };
         };
     };
-    get_settings_api_v1_auto_approval_settings_get: {
+    get_settings: {
         parameters: {
             query?: never;
             header?: never;
@@ -6822,7 +6827,7 @@ export interface operations {
             };
         };
     };
-    put_settings_api_v1_auto_approval_settings_put: {
+    put_settings: {
         parameters: {
             query?: never;
             header?: {
@@ -6912,7 +6917,7 @@ export interface operations {
             };
         };
     };
-    get_chats_api_v1_chats_get: {
+    get_chats: {
         parameters: {
             query?: {
                 /** @description Archived chats instead. */
@@ -6940,7 +6945,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ChatRead_"];
+                    "application/json": components["schemas"]["ChatReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -6972,7 +6977,7 @@ export interface operations {
             };
         };
     };
-    post_chat_api_v1_chats_post: {
+    post_chat: {
         parameters: {
             query?: never;
             header?: {
@@ -7053,7 +7058,7 @@ export interface operations {
             };
         };
     };
-    get_chat_api_v1_chats__chat_id__get: {
+    get_chat: {
         parameters: {
             query?: never;
             header?: never;
@@ -7111,7 +7116,7 @@ export interface operations {
             };
         };
     };
-    delete_chat_api_v1_chats__chat_id__delete: {
+    delete_chat: {
         parameters: {
             query?: never;
             header?: {
@@ -7197,7 +7202,7 @@ export interface operations {
             };
         };
     };
-    patch_chat_api_v1_chats__chat_id__patch: {
+    patch_chat: {
         parameters: {
             query?: never;
             header?: {
@@ -7289,7 +7294,7 @@ export interface operations {
             };
         };
     };
-    get_chat_approval_api_v1_chats__chat_id__auto_approval_get: {
+    get_chat_approval: {
         parameters: {
             query?: never;
             header?: never;
@@ -7347,7 +7352,7 @@ export interface operations {
             };
         };
     };
-    put_chat_approval_api_v1_chats__chat_id__auto_approval_put: {
+    put_chat_approval: {
         parameters: {
             query?: never;
             header?: {
@@ -7439,7 +7444,7 @@ export interface operations {
             };
         };
     };
-    get_context_api_v1_chats__chat_id__context_get: {
+    get_context: {
         parameters: {
             query?: {
                 leaf?: string | null;
@@ -7499,7 +7504,7 @@ export interface operations {
             };
         };
     };
-    get_optimizations_api_v1_chats__chat_id__context_optimizations_get: {
+    get_optimizations: {
         parameters: {
             query?: {
                 /** @description The maximum number of items. */
@@ -7521,7 +7526,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ContextOptimizationRead_"];
+                    "application/json": components["schemas"]["ContextOptimizationReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -7562,7 +7567,7 @@ export interface operations {
             };
         };
     };
-    post_optimization_api_v1_chats__chat_id__context_optimizations_post: {
+    post_optimization: {
         parameters: {
             query?: never;
             header?: {
@@ -7672,7 +7677,7 @@ export interface operations {
             };
         };
     };
-    delete_optimizations_api_v1_chats__chat_id__context_optimizations_delete: {
+    delete_optimizations: {
         parameters: {
             query?: never;
             header?: {
@@ -7758,7 +7763,7 @@ export interface operations {
             };
         };
     };
-    get_forecast_api_v1_chats__chat_id__context_optimizations_forecast_get: {
+    get_forecast: {
         parameters: {
             query?: {
                 leaf?: string | null;
@@ -7827,7 +7832,7 @@ export interface operations {
             };
         };
     };
-    delete_optimization_api_v1_chats__chat_id__context_optimizations__optimization_id__delete: {
+    delete_optimization: {
         parameters: {
             query?: never;
             header?: {
@@ -7914,7 +7919,7 @@ export interface operations {
             };
         };
     };
-    patch_optimization_api_v1_chats__chat_id__context_optimizations__optimization_id__patch: {
+    patch_optimization: {
         parameters: {
             query?: never;
             header?: {
@@ -8016,7 +8021,7 @@ export interface operations {
             };
         };
     };
-    get_attached_api_v1_chats__chat_id__drafts_get: {
+    get_attached: {
         parameters: {
             query?: never;
             header?: never;
@@ -8033,7 +8038,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_DraftListed_"];
+                    "application/json": components["schemas"]["DraftListedPage"];
                 };
             };
             /** @description Not signed in */
@@ -8074,7 +8079,7 @@ export interface operations {
             };
         };
     };
-    put_attached_api_v1_chats__chat_id__drafts__draft_id__put: {
+    put_attached: {
         parameters: {
             query?: never;
             header?: {
@@ -8095,7 +8100,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_DraftListed_"];
+                    "application/json": components["schemas"]["DraftListedPage"];
                 };
             };
             /** @description Not signed in */
@@ -8163,7 +8168,7 @@ export interface operations {
             };
         };
     };
-    delete_attached_api_v1_chats__chat_id__drafts__draft_id__delete: {
+    delete_attached: {
         parameters: {
             query?: never;
             header?: {
@@ -8250,7 +8255,7 @@ export interface operations {
             };
         };
     };
-    get_export_api_v1_chats__chat_id__export_get: {
+    get_export: {
         parameters: {
             query?: {
                 /** @description The current branch to read, or the whole chat as JSON. */
@@ -8318,7 +8323,7 @@ export interface operations {
             };
         };
     };
-    put_head_api_v1_chats__chat_id__head_put: {
+    put_head: {
         parameters: {
             query?: never;
             header?: {
@@ -8410,7 +8415,7 @@ export interface operations {
             };
         };
     };
-    get_messages_api_v1_chats__chat_id__messages_get: {
+    get_messages: {
         parameters: {
             query?: {
                 /** @description The newest message of the page. Default: the chat's head. */
@@ -8438,7 +8443,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_MessageRead_"];
+                    "application/json": components["schemas"]["MessageReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -8479,7 +8484,7 @@ export interface operations {
             };
         };
     };
-    post_message_api_v1_chats__chat_id__messages_post: {
+    post_message: {
         parameters: {
             query?: never;
             header?: {
@@ -8589,7 +8594,7 @@ export interface operations {
             };
         };
     };
-    put_presence_api_v1_chats__chat_id__presence_put: {
+    put_presence: {
         parameters: {
             query?: never;
             header?: never;
@@ -8676,7 +8681,7 @@ export interface operations {
             };
         };
     };
-    restore_chat_api_v1_chats__chat_id__restore_post: {
+    restore_chat: {
         parameters: {
             query?: never;
             header?: {
@@ -8764,7 +8769,7 @@ export interface operations {
             };
         };
     };
-    get_shares_api_v1_chats__chat_id__shares_get: {
+    get_shares: {
         parameters: {
             query?: never;
             header?: never;
@@ -8781,7 +8786,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ShareRead_"];
+                    "application/json": components["schemas"]["ShareReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -8822,7 +8827,7 @@ export interface operations {
             };
         };
     };
-    post_share_api_v1_chats__chat_id__shares_post: {
+    post_share: {
         parameters: {
             query?: never;
             header?: {
@@ -8914,7 +8919,7 @@ export interface operations {
             };
         };
     };
-    get_state_api_v1_chats__chat_id__state_get: {
+    get_state: {
         parameters: {
             query?: never;
             header?: never;
@@ -8972,7 +8977,7 @@ export interface operations {
             };
         };
     };
-    put_state_api_v1_chats__chat_id__state_put: {
+    put_state: {
         parameters: {
             query?: never;
             header?: {
@@ -9064,7 +9069,7 @@ export interface operations {
             };
         };
     };
-    put_chat_tag_api_v1_chats__chat_id__tags__tag_id__put: {
+    put_chat_tag: {
         parameters: {
             query?: never;
             header?: {
@@ -9153,7 +9158,7 @@ export interface operations {
             };
         };
     };
-    delete_chat_tag_api_v1_chats__chat_id__tags__tag_id__delete: {
+    delete_chat_tag: {
         parameters: {
             query?: never;
             header?: {
@@ -9242,7 +9247,7 @@ export interface operations {
             };
         };
     };
-    get_of_chat_api_v1_chats__chat_id__tool_executions_get: {
+    get_of_chat: {
         parameters: {
             query?: {
                 status?: components["schemas"]["ToolStatus"] | null;
@@ -9265,7 +9270,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ToolExecutionRead_"];
+                    "application/json": components["schemas"]["ToolExecutionReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -9306,7 +9311,7 @@ export interface operations {
             };
         };
     };
-    get_tree_api_v1_chats__chat_id__tree_get: {
+    get_tree: {
         parameters: {
             query?: never;
             header?: never;
@@ -9364,7 +9369,7 @@ export interface operations {
             };
         };
     };
-    post_draft_import_api_v1_draft_imports_post: {
+    post_draft_import: {
         parameters: {
             query?: never;
             header?: never;
@@ -9453,7 +9458,7 @@ export interface operations {
             };
         };
     };
-    get_drafts_api_v1_drafts_get: {
+    get_drafts: {
         parameters: {
             query?: {
                 /** @description List drafts in the trash instead. */
@@ -9475,7 +9480,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_DraftListed_"];
+                    "application/json": components["schemas"]["DraftListedPage"];
                 };
             };
             /** @description Not signed in */
@@ -9507,7 +9512,7 @@ export interface operations {
             };
         };
     };
-    post_draft_api_v1_drafts_post: {
+    post_draft: {
         parameters: {
             query?: never;
             header?: {
@@ -9597,7 +9602,7 @@ export interface operations {
             };
         };
     };
-    get_draft_api_v1_drafts__draft_id__get: {
+    get_draft: {
         parameters: {
             query?: never;
             header?: never;
@@ -9655,7 +9660,7 @@ export interface operations {
             };
         };
     };
-    delete_draft_api_v1_drafts__draft_id__delete: {
+    delete_draft: {
         parameters: {
             query?: never;
             header?: {
@@ -9741,7 +9746,7 @@ export interface operations {
             };
         };
     };
-    patch_draft_api_v1_drafts__draft_id__patch: {
+    patch_draft: {
         parameters: {
             query?: never;
             header?: {
@@ -9853,7 +9858,7 @@ export interface operations {
             };
         };
     };
-    get_chats_api_v1_drafts__draft_id__chats_get: {
+    get_draft_chats: {
         parameters: {
             query?: never;
             header?: never;
@@ -9870,7 +9875,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ChatRead_"];
+                    "application/json": components["schemas"]["ChatReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -9911,7 +9916,7 @@ export interface operations {
             };
         };
     };
-    post_chat_api_v1_drafts__draft_id__chats_post: {
+    post_draft_chat: {
         parameters: {
             query?: never;
             header?: {
@@ -9999,7 +10004,7 @@ export interface operations {
             };
         };
     };
-    get_draft_export_api_v1_drafts__draft_id__export_get: {
+    get_draft_export: {
         parameters: {
             query?: {
                 /** @description The format of the current text. */
@@ -10067,7 +10072,7 @@ export interface operations {
             };
         };
     };
-    get_proposals_api_v1_drafts__draft_id__proposals_get: {
+    get_proposals: {
         parameters: {
             query?: {
                 /** @description Most proposals to return, with their edits. */
@@ -10089,7 +10094,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ProposalRead_"];
+                    "application/json": components["schemas"]["ProposalReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -10130,7 +10135,7 @@ export interface operations {
             };
         };
     };
-    post_proposal_api_v1_drafts__draft_id__proposals_post: {
+    post_proposal: {
         parameters: {
             query?: never;
             header?: {
@@ -10240,7 +10245,7 @@ export interface operations {
             };
         };
     };
-    restore_draft_api_v1_drafts__draft_id__restore_post: {
+    restore_draft: {
         parameters: {
             query?: never;
             header?: {
@@ -10328,7 +10333,7 @@ export interface operations {
             };
         };
     };
-    get_rich_text_api_v1_drafts__draft_id__rich_text_get: {
+    get_rich_text: {
         parameters: {
             query?: never;
             header?: never;
@@ -10386,7 +10391,7 @@ export interface operations {
             };
         };
     };
-    get_shares_api_v1_drafts__draft_id__shares_get: {
+    get_draft_shares: {
         parameters: {
             query?: never;
             header?: never;
@@ -10403,7 +10408,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ShareRead_"];
+                    "application/json": components["schemas"]["ShareReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -10444,7 +10449,7 @@ export interface operations {
             };
         };
     };
-    post_share_api_v1_drafts__draft_id__shares_post: {
+    post_draft_share: {
         parameters: {
             query?: never;
             header?: {
@@ -10536,7 +10541,7 @@ export interface operations {
             };
         };
     };
-    get_versions_api_v1_drafts__draft_id__versions_get: {
+    get_versions: {
         parameters: {
             query?: {
                 /** @description The maximum number of items. */
@@ -10558,7 +10563,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_VersionListed_"];
+                    "application/json": components["schemas"]["VersionListedPage"];
                 };
             };
             /** @description Not signed in */
@@ -10599,7 +10604,7 @@ export interface operations {
             };
         };
     };
-    post_version_api_v1_drafts__draft_id__versions_post: {
+    post_version: {
         parameters: {
             query?: never;
             header?: {
@@ -10700,7 +10705,7 @@ export interface operations {
             };
         };
     };
-    get_version_api_v1_drafts__draft_id__versions__number__get: {
+    get_version: {
         parameters: {
             query?: never;
             header?: never;
@@ -10760,7 +10765,7 @@ export interface operations {
             };
         };
     };
-    patch_version_api_v1_drafts__draft_id__versions__number__patch: {
+    patch_version: {
         parameters: {
             query?: never;
             header?: {
@@ -10854,7 +10859,7 @@ export interface operations {
             };
         };
     };
-    get_authorship_api_v1_drafts__draft_id__versions__number__authorship_get: {
+    get_authorship: {
         parameters: {
             query?: never;
             header?: never;
@@ -10914,7 +10919,7 @@ export interface operations {
             };
         };
     };
-    get_diff_api_v1_drafts__draft_id__versions__number__diff_get: {
+    get_diff: {
         parameters: {
             query?: {
                 /** @description The version to compare with. Defaults to the parent. */
@@ -10977,7 +10982,7 @@ export interface operations {
             };
         };
     };
-    restore_version_api_v1_drafts__draft_id__versions__number__restore_post: {
+    restore_version: {
         parameters: {
             query?: never;
             header?: {
@@ -11067,7 +11072,7 @@ export interface operations {
             };
         };
     };
-    put_working_copy_api_v1_drafts__draft_id__working_copy_put: {
+    put_working_copy: {
         parameters: {
             query?: never;
             header?: {
@@ -11168,7 +11173,7 @@ export interface operations {
             };
         };
     };
-    get_events_api_v1_events_get: {
+    get_events: {
         parameters: {
             query?: never;
             header?: {
@@ -11227,7 +11232,7 @@ export interface operations {
             };
         };
     };
-    get_everything_api_v1_export_get: {
+    get_everything: {
         parameters: {
             query?: never;
             header?: never;
@@ -11290,7 +11295,7 @@ export interface operations {
             };
         };
     };
-    confirm_export_api_v1_export_confirm_post: {
+    confirm_export: {
         parameters: {
             query?: never;
             header?: never;
@@ -11362,7 +11367,7 @@ export interface operations {
             };
         };
     };
-    get_imports_api_v1_imports_get: {
+    get_imports: {
         parameters: {
             query?: never;
             header?: never;
@@ -11377,7 +11382,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ImportJobRead_"];
+                    "application/json": components["schemas"]["ImportJobReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -11409,7 +11414,7 @@ export interface operations {
             };
         };
     };
-    post_import_api_v1_imports_post: {
+    post_import: {
         parameters: {
             query?: never;
             header?: never;
@@ -11498,7 +11503,7 @@ export interface operations {
             };
         };
     };
-    get_import_api_v1_imports__import_id__get: {
+    get_import: {
         parameters: {
             query?: never;
             header?: never;
@@ -11556,7 +11561,7 @@ export interface operations {
             };
         };
     };
-    cancel_import_api_v1_imports__import_id__cancel_post: {
+    cancel_import: {
         parameters: {
             query?: never;
             header?: {
@@ -11644,7 +11649,7 @@ export interface operations {
             };
         };
     };
-    undo_import_api_v1_imports__import_id__undo_post: {
+    undo_import: {
         parameters: {
             query?: never;
             header?: {
@@ -11741,7 +11746,7 @@ export interface operations {
             };
         };
     };
-    get_largest_api_v1_largest_users_get: {
+    get_largest: {
         parameters: {
             query?: never;
             header?: never;
@@ -11797,7 +11802,7 @@ export interface operations {
             };
         };
     };
-    get_me_api_v1_me_get: {
+    get_me: {
         parameters: {
             query?: never;
             header?: never;
@@ -11844,7 +11849,7 @@ export interface operations {
             };
         };
     };
-    patch_me_api_v1_me_patch: {
+    patch_me: {
         parameters: {
             query?: never;
             header?: {
@@ -11934,7 +11939,7 @@ export interface operations {
             };
         };
     };
-    get_failed_sign_ins_api_v1_me_failed_sign_ins_get: {
+    get_failed_sign_ins: {
         parameters: {
             query?: never;
             header?: never;
@@ -11981,7 +11986,7 @@ export interface operations {
             };
         };
     };
-    put_password_api_v1_me_password_put: {
+    put_password: {
         parameters: {
             query?: never;
             header?: never;
@@ -12068,7 +12073,7 @@ export interface operations {
             };
         };
     };
-    get_message_api_v1_messages__message_id__get: {
+    get_message: {
         parameters: {
             query?: never;
             header?: never;
@@ -12126,7 +12131,7 @@ export interface operations {
             };
         };
     };
-    delete_message_api_v1_messages__message_id__delete: {
+    delete_message: {
         parameters: {
             query?: never;
             header?: {
@@ -12221,7 +12226,7 @@ export interface operations {
             };
         };
     };
-    patch_message_api_v1_messages__message_id__patch: {
+    patch_message: {
         parameters: {
             query?: never;
             header?: {
@@ -12313,7 +12318,7 @@ export interface operations {
             };
         };
     };
-    continue_message_api_v1_messages__message_id__continue_post: {
+    continue_message: {
         parameters: {
             query?: never;
             header?: {
@@ -12419,7 +12424,7 @@ export interface operations {
             };
         };
     };
-    edit_message_api_v1_messages__message_id__edit_post: {
+    edit_message: {
         parameters: {
             query?: never;
             header?: {
@@ -12529,7 +12534,7 @@ export interface operations {
             };
         };
     };
-    fork_chat_api_v1_messages__message_id__fork_post: {
+    fork_chat: {
         parameters: {
             query?: never;
             header?: {
@@ -12617,7 +12622,7 @@ export interface operations {
             };
         };
     };
-    put_reaction_api_v1_messages__message_id__reactions__emoji__put: {
+    put_reaction: {
         parameters: {
             query?: never;
             header?: {
@@ -12706,7 +12711,7 @@ export interface operations {
             };
         };
     };
-    delete_reaction_api_v1_messages__message_id__reactions__emoji__delete: {
+    delete_reaction: {
         parameters: {
             query?: never;
             header?: {
@@ -12795,7 +12800,7 @@ export interface operations {
             };
         };
     };
-    regenerate_api_v1_messages__message_id__regenerate_post: {
+    regenerate: {
         parameters: {
             query?: never;
             header?: {
@@ -12896,7 +12901,7 @@ export interface operations {
             };
         };
     };
-    restore_message_api_v1_messages__message_id__restore_post: {
+    restore_message: {
         parameters: {
             query?: never;
             header?: {
@@ -12984,7 +12989,7 @@ export interface operations {
             };
         };
     };
-    get_of_message_api_v1_messages__message_id__tool_executions_get: {
+    get_of_message: {
         parameters: {
             query?: never;
             header?: never;
@@ -13001,7 +13006,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ToolExecutionRead_"];
+                    "application/json": components["schemas"]["ToolExecutionReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -13042,7 +13047,7 @@ export interface operations {
             };
         };
     };
-    get_models_api_v1_models_get: {
+    get_models: {
         parameters: {
             query?: never;
             header?: never;
@@ -13089,7 +13094,7 @@ export interface operations {
             };
         };
     };
-    get_client_document_api_v1_oauth_client_get: {
+    get_client_document: {
         parameters: {
             query?: never;
             header?: never;
@@ -13136,7 +13141,7 @@ export interface operations {
             };
         };
     };
-    accept_api_v1_proposals__proposal_id__accept_post: {
+    accept: {
         parameters: {
             query?: never;
             header?: {
@@ -13237,7 +13242,7 @@ export interface operations {
             };
         };
     };
-    reject_api_v1_proposals__proposal_id__reject_post: {
+    reject: {
         parameters: {
             query?: never;
             header?: {
@@ -13338,7 +13343,7 @@ export interface operations {
             };
         };
     };
-    get_provider_configs_api_v1_provider_configs_get: {
+    get_provider_configs: {
         parameters: {
             query?: {
                 /** @description The maximum number of items. */
@@ -13358,7 +13363,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ProviderConfigRead_"];
+                    "application/json": components["schemas"]["ProviderConfigReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -13390,7 +13395,7 @@ export interface operations {
             };
         };
     };
-    post_provider_config_api_v1_provider_configs_post: {
+    post_provider_config: {
         parameters: {
             query?: never;
             header?: {
@@ -13480,7 +13485,7 @@ export interface operations {
             };
         };
     };
-    delete_provider_config_api_v1_provider_configs__config_id__delete: {
+    delete_provider_config: {
         parameters: {
             query?: never;
             header?: {
@@ -13566,7 +13571,7 @@ export interface operations {
             };
         };
     };
-    patch_provider_config_api_v1_provider_configs__config_id__patch: {
+    patch_provider_config: {
         parameters: {
             query?: never;
             header?: {
@@ -13667,7 +13672,7 @@ export interface operations {
             };
         };
     };
-    test_provider_config_api_v1_provider_configs__config_id__test_post: {
+    test_provider_config: {
         parameters: {
             query?: never;
             header?: never;
@@ -13761,7 +13766,7 @@ export interface operations {
             };
         };
     };
-    get_providers_api_v1_providers_get: {
+    get_providers: {
         parameters: {
             query?: never;
             header?: never;
@@ -13808,7 +13813,7 @@ export interface operations {
             };
         };
     };
-    get_run_api_v1_runs__run_id__get: {
+    get_run: {
         parameters: {
             query?: never;
             header?: never;
@@ -13866,7 +13871,7 @@ export interface operations {
             };
         };
     };
-    cancel_run_api_v1_runs__run_id__cancel_post: {
+    cancel_run: {
         parameters: {
             query?: never;
             header?: {
@@ -13954,7 +13959,7 @@ export interface operations {
             };
         };
     };
-    get_run_events_api_v1_runs__run_id__events_get: {
+    get_run_events: {
         parameters: {
             query?: never;
             header?: {
@@ -14024,7 +14029,7 @@ export interface operations {
             };
         };
     };
-    get_search_api_v1_search_get: {
+    get_search: {
         parameters: {
             query?: {
                 /** @description Words, "phrases", -without, from:me, in:title, before:2026-11, has:code. */
@@ -14085,7 +14090,7 @@ export interface operations {
             };
         };
     };
-    get_meaning_state_api_v1_search_meaning_get: {
+    get_meaning_state: {
         parameters: {
             query?: never;
             header?: never;
@@ -14132,7 +14137,7 @@ export interface operations {
             };
         };
     };
-    get_security_report_api_v1_security_report_get: {
+    get_security_report: {
         parameters: {
             query?: never;
             header?: never;
@@ -14188,7 +14193,7 @@ export interface operations {
             };
         };
     };
-    post_session_api_v1_session_post: {
+    post_session: {
         parameters: {
             query?: never;
             header?: never;
@@ -14275,7 +14280,7 @@ export interface operations {
             };
         };
     };
-    delete_session_api_v1_session_delete: {
+    delete_session: {
         parameters: {
             query?: never;
             header?: never;
@@ -14347,7 +14352,7 @@ export interface operations {
             };
         };
     };
-    post_confirmation_api_v1_session_confirm_post: {
+    post_confirmation: {
         parameters: {
             query?: never;
             header?: never;
@@ -14432,7 +14437,7 @@ export interface operations {
             };
         };
     };
-    get_sessions_api_v1_sessions_get: {
+    get_sessions: {
         parameters: {
             query?: {
                 /** @description The maximum number of items. */
@@ -14452,7 +14457,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_SessionRead_"];
+                    "application/json": components["schemas"]["SessionReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -14484,7 +14489,7 @@ export interface operations {
             };
         };
     };
-    delete_device_api_v1_sessions__session_id__delete: {
+    delete_device: {
         parameters: {
             query?: never;
             header?: {
@@ -14570,7 +14575,7 @@ export interface operations {
             };
         };
     };
-    get_setup_api_v1_setup_get: {
+    get_setup: {
         parameters: {
             query?: never;
             header?: never;
@@ -14608,7 +14613,7 @@ export interface operations {
             };
         };
     };
-    post_setup_api_v1_setup_post: {
+    post_setup: {
         parameters: {
             query?: never;
             header?: never;
@@ -14695,7 +14700,7 @@ export interface operations {
             };
         };
     };
-    get_shared_chats_api_v1_shared_chats_get: {
+    get_shared_chats: {
         parameters: {
             query?: never;
             header?: never;
@@ -14710,7 +14715,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ChatRead_"];
+                    "application/json": components["schemas"]["ChatReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -14742,7 +14747,7 @@ export interface operations {
             };
         };
     };
-    get_shared_drafts_api_v1_shared_drafts_get: {
+    get_shared_drafts: {
         parameters: {
             query?: never;
             header?: never;
@@ -14757,7 +14762,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_DraftListed_"];
+                    "application/json": components["schemas"]["DraftListedPage"];
                 };
             };
             /** @description Not signed in */
@@ -14789,7 +14794,7 @@ export interface operations {
             };
         };
     };
-    get_shared_api_v1_shared__token__get: {
+    get_shared: {
         parameters: {
             query?: never;
             header?: never;
@@ -14847,7 +14852,7 @@ export interface operations {
             };
         };
     };
-    get_shared_content_api_v1_shared__token__attachments__attachment_id__content_get: {
+    get_shared_content: {
         parameters: {
             query?: never;
             header?: {
@@ -14915,7 +14920,7 @@ export interface operations {
             };
         };
     };
-    get_shared_thumbnail_api_v1_shared__token__attachments__attachment_id__thumbnail_get: {
+    get_shared_thumbnail: {
         parameters: {
             query?: never;
             header?: never;
@@ -14972,7 +14977,7 @@ export interface operations {
             };
         };
     };
-    get_shared_events_api_v1_shared__token__events_get: {
+    get_shared_events: {
         parameters: {
             query?: never;
             header?: never;
@@ -15030,7 +15035,7 @@ export interface operations {
             };
         };
     };
-    get_shared_messages_api_v1_shared__token__messages_get: {
+    get_shared_messages: {
         parameters: {
             query?: {
                 /** @description The maximum number of items. */
@@ -15052,7 +15057,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_SharedMessageRead_"];
+                    "application/json": components["schemas"]["SharedMessageReadPage"];
                 };
             };
             /** @description Not found */
@@ -15093,7 +15098,7 @@ export interface operations {
             };
         };
     };
-    get_shared_run_events_api_v1_shared__token__runs__run_id__events_get: {
+    get_shared_run_events: {
         parameters: {
             query?: never;
             header?: never;
@@ -15152,7 +15157,7 @@ export interface operations {
             };
         };
     };
-    delete_share_api_v1_shares__share_id__delete: {
+    delete_share: {
         parameters: {
             query?: never;
             header?: {
@@ -15238,7 +15243,7 @@ export interface operations {
             };
         };
     };
-    get_storage_api_v1_storage_get: {
+    get_storage: {
         parameters: {
             query?: never;
             header?: never;
@@ -15285,7 +15290,7 @@ export interface operations {
             };
         };
     };
-    get_tags_api_v1_tags_get: {
+    get_tags: {
         parameters: {
             query?: never;
             header?: never;
@@ -15300,7 +15305,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_TagRead_"];
+                    "application/json": components["schemas"]["TagReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -15332,7 +15337,7 @@ export interface operations {
             };
         };
     };
-    post_tag_api_v1_tags_post: {
+    post_tag: {
         parameters: {
             query?: never;
             header?: {
@@ -15422,7 +15427,7 @@ export interface operations {
             };
         };
     };
-    delete_tag_api_v1_tags__tag_id__delete: {
+    delete_tag: {
         parameters: {
             query?: never;
             header?: {
@@ -15508,7 +15513,7 @@ export interface operations {
             };
         };
     };
-    patch_tag_api_v1_tags__tag_id__patch: {
+    patch_tag: {
         parameters: {
             query?: never;
             header?: {
@@ -15609,7 +15614,7 @@ export interface operations {
             };
         };
     };
-    merge_tag_api_v1_tags__tag_id__merge_post: {
+    merge_tag: {
         parameters: {
             query?: never;
             header?: {
@@ -15701,7 +15706,7 @@ export interface operations {
             };
         };
     };
-    restore_tag_api_v1_tags__tag_id__restore_post: {
+    restore_tag: {
         parameters: {
             query?: never;
             header?: {
@@ -15798,7 +15803,7 @@ export interface operations {
             };
         };
     };
-    get_own_api_v1_tool_executions_get: {
+    get_own: {
         parameters: {
             query?: {
                 status?: components["schemas"]["ToolStatus"] | null;
@@ -15822,7 +15827,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_PendingToolExecution_"];
+                    "application/json": components["schemas"]["PendingToolExecutionPage"];
                 };
             };
             /** @description Not signed in */
@@ -15854,7 +15859,7 @@ export interface operations {
             };
         };
     };
-    get_one_api_v1_tool_executions__execution_id__get: {
+    get_one: {
         parameters: {
             query?: never;
             header?: never;
@@ -15912,7 +15917,7 @@ export interface operations {
             };
         };
     };
-    answer_api_v1_tool_executions__execution_id__answer_post: {
+    answer: {
         parameters: {
             query?: never;
             header?: {
@@ -16013,7 +16018,7 @@ export interface operations {
             };
         };
     };
-    approve_api_v1_tool_executions__execution_id__approve_post: {
+    approve: {
         parameters: {
             query?: never;
             header?: {
@@ -16114,7 +16119,7 @@ export interface operations {
             };
         };
     };
-    cancel_api_v1_tool_executions__execution_id__cancel_post: {
+    cancel: {
         parameters: {
             query?: never;
             header?: {
@@ -16211,7 +16216,7 @@ export interface operations {
             };
         };
     };
-    deny_api_v1_tool_executions__execution_id__deny_post: {
+    deny: {
         parameters: {
             query?: never;
             header?: {
@@ -16312,7 +16317,7 @@ export interface operations {
             };
         };
     };
-    post_dry_run_api_v1_tool_executions__execution_id__dry_run_post: {
+    post_dry_run: {
         parameters: {
             query?: never;
             header?: never;
@@ -16410,7 +16415,7 @@ export interface operations {
             };
         };
     };
-    get_tool_servers_api_v1_tool_servers_get: {
+    get_tool_servers: {
         parameters: {
             query?: never;
             header?: never;
@@ -16425,7 +16430,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ToolServerRead_"];
+                    "application/json": components["schemas"]["ToolServerReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -16457,7 +16462,7 @@ export interface operations {
             };
         };
     };
-    post_tool_server_api_v1_tool_servers_post: {
+    post_tool_server: {
         parameters: {
             query?: never;
             header?: {
@@ -16556,7 +16561,7 @@ export interface operations {
             };
         };
     };
-    post_back_api_v1_tool_servers_sign_in_post: {
+    post_back: {
         parameters: {
             query?: never;
             header?: never;
@@ -16652,7 +16657,7 @@ export interface operations {
             };
         };
     };
-    delete_tool_server_api_v1_tool_servers__server_id__delete: {
+    delete_tool_server: {
         parameters: {
             query?: never;
             header?: {
@@ -16738,7 +16743,7 @@ export interface operations {
             };
         };
     };
-    patch_tool_server_api_v1_tool_servers__server_id__patch: {
+    patch_tool_server: {
         parameters: {
             query?: never;
             header?: {
@@ -16848,7 +16853,7 @@ export interface operations {
             };
         };
     };
-    refresh_tool_server_api_v1_tool_servers__server_id__refresh_post: {
+    refresh_tool_server: {
         parameters: {
             query?: never;
             header?: never;
@@ -16942,7 +16947,7 @@ export interface operations {
             };
         };
     };
-    post_sign_in_api_v1_tool_servers__server_id__sign_in_post: {
+    post_sign_in: {
         parameters: {
             query?: never;
             header?: never;
@@ -17040,7 +17045,7 @@ export interface operations {
             };
         };
     };
-    delete_sign_in_api_v1_tool_servers__server_id__sign_in_delete: {
+    delete_sign_in: {
         parameters: {
             query?: never;
             header?: {
@@ -17128,7 +17133,7 @@ export interface operations {
             };
         };
     };
-    get_tools_api_v1_tools_get: {
+    get_tools: {
         parameters: {
             query?: never;
             header?: never;
@@ -17143,7 +17148,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ToolRead_"];
+                    "application/json": components["schemas"]["ToolReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -17175,7 +17180,7 @@ export interface operations {
             };
         };
     };
-    get_tool_usage_api_v1_tools_usage_get: {
+    get_tool_usage: {
         parameters: {
             query?: {
                 chat_id?: string | null;
@@ -17192,7 +17197,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ToolUsage_"];
+                    "application/json": components["schemas"]["ToolUsagePage"];
                 };
             };
             /** @description Not signed in */
@@ -17224,7 +17229,7 @@ export interface operations {
             };
         };
     };
-    get_usage_api_v1_usage_get: {
+    get_usage: {
         parameters: {
             query?: {
                 /** @description Start of the period. Defaults to 30 days ago. */
@@ -17280,7 +17285,7 @@ export interface operations {
             };
         };
     };
-    get_users_api_v1_users_get: {
+    get_users: {
         parameters: {
             query?: {
                 /** @description The maximum number of items. */
@@ -17300,7 +17305,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_UserRead_"];
+                    "application/json": components["schemas"]["UserReadPage"];
                 };
             };
             /** @description Not signed in */
@@ -17341,7 +17346,7 @@ export interface operations {
             };
         };
     };
-    post_user_api_v1_users_post: {
+    post_user: {
         parameters: {
             query?: never;
             header?: {
@@ -17431,7 +17436,7 @@ export interface operations {
             };
         };
     };
-    patch_user_api_v1_users__user_id__patch: {
+    patch_user: {
         parameters: {
             query?: never;
             header?: {
@@ -17532,7 +17537,7 @@ export interface operations {
             };
         };
     };
-    get_health_healthz_get: {
+    get_health: {
         parameters: {
             query?: never;
             header?: never;
@@ -17570,7 +17575,7 @@ export interface operations {
             };
         };
     };
-    get_ready_readyz_get: {
+    get_ready: {
         parameters: {
             query?: never;
             header?: never;
