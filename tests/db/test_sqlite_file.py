@@ -117,6 +117,12 @@ def test_the_log_of_another_database_is_refused(path: Path, tmp_path: Path, clos
     assert path.read_bytes() == before
 
 
+def test_a_log_that_sqlite_ignores_is_accepted(path: Path) -> None:
+    path.with_name(f"{path.name}-checksums").unlink()
+    Path(f"{path}-wal").write_bytes(b"rubbish" * 1000)
+    asyncio.run(_fill(path))
+
+
 def crash_of(path: Path) -> Path:
     """Return a copy of the database with committed rows that are only in its log."""
     crashed = path.with_name("crashed.db")

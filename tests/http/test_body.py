@@ -3,9 +3,10 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from tertulia.errors import Invalid
-from tertulia.http.body import MAX_VALUES, TooManyValues, ValueCounter, parse_json
+from tertulia.http.body import MAX_ERRORS, MAX_VALUES, RequestModel, TooManyValues, ValueCounter, parse_json
 
 
 def count(text: bytes, *, piece_bytes: int) -> int:
@@ -35,6 +36,21 @@ def test_a_body_holds_at_most_50000_values() -> None:
     ValueCounter().feed(json.dumps([0] * (MAX_VALUES - 1)).encode())
     with pytest.raises(TooManyValues):
         ValueCounter().feed(json.dumps([0] * MAX_VALUES).encode())
+
+
+class _Body(RequestModel):
+    numbers: list[int]
+
+
+@pytest.mark.parametrize("count", [MAX_ERRORS, MAX_ERRORS + 1])
+def test_many_errors_of_a_body_are_counted_and_not_listed(count: int) -> None:
+    with pytest.raises(ValidationError) as raised:
+        _Body.model_validate({"numbers": ["x"] * count})
+    if count == MAX_ERRORS:
+        assert raised.value.error_count() == MAX_ERRORS
+    else:
+        assert raised.value.error_count() == 1
+        assert f"It has {count} errors" in str(raised.value)
 
 
 @pytest.mark.parametrize("text", [b'["a\\u0000b"]', b'{"a": {"\\u0000": 1}}'])

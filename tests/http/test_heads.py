@@ -114,6 +114,34 @@ def test_a_few_pipelined_requests_are_answered_in_order(process: Process) -> Non
     assert (answers.count(b'{"status":"ok"}'), answers.endswith(b'{"status":"ready"}')) == (9, True)
 
 
+@pytest.mark.parametrize("count", [10, 11])
+def test_at_most_ten_requests_wait_behind_the_answered_one(process: Process, count: int) -> None:
+    requests = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * count
+    answers = send(process, requests + b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert (answers.count(b'{"status":"ok"}') == count + 1) is (count == 10)
+
+
+def test_a_slow_second_head_is_ended_too(process: Process) -> None:
+    url = httpx.URL(process.url)
+    with closing(socket.create_connection((url.host, url.port or 80), timeout=30)) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b""
+        while b'{"status":"ok"}' not in answer:
+            answer += connection.recv(65536)
+        began = time.monotonic()
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
+        assert connection.recv(65536) == b""
+    assert 9 < time.monotonic() - began < 20
+
+
+def test_a_body_whose_declared_length_is_too_large_is_refused_before_it_arrives(process: Process) -> None:
+    began = time.monotonic()
+    head = b"POST /api/v1/session HTTP/1.1\r\n" + HOST + b"X-Tertulia: 1\r\nContent-Type: application/json\r\n"
+    answer = send(process, head + b"Content-Length: 65537\r\n\r\n")
+    assert (status_of(answer), b'"code":"body_too_large"' in answer) == (413, True)
+    assert time.monotonic() - began < 5
+
+
 def test_a_slow_head_is_ended_after_ten_seconds(process: Process) -> None:
     began = time.monotonic()
     assert send(process, b"GET /healthz HTTP/1.1\r\nX: ") == b""

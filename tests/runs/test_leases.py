@@ -119,6 +119,17 @@ def test_a_write_of_another_process_is_refused(
         WRITES[write](session, replace(second, lease_owner="another-process"), call_id)
 
 
+def test_a_run_keeps_the_time_of_its_first_start(session: Session, attempts: tuple[ClaimedRun, ClaimedRun]) -> None:
+    first = attempts[0]
+    run = session.get_one(Run, first.id)
+    assert run.started_at is not None
+    began = run.started_at
+    run.status, run.lease_expires_at = RunStatus.QUEUED, None
+    session.flush()
+    claim(session)
+    assert session.get_one(Run, first.id, populate_existing=True).started_at == began
+
+
 def test_the_current_attempt_may_write(session: Session, attempts: tuple[ClaimedRun, ClaimedRun]) -> None:
     _, second = attempts
     checkpoint(session, second, [TextPart(text="In time")])

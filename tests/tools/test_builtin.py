@@ -211,6 +211,12 @@ def test_a_schema_with_references_or_expensive_checks_is_not_modest(schema: dict
     assert not is_modest_schema(schema)
 
 
+@pytest.mark.parametrize(("size", "is_modest"), [(MAX_ARGUMENTS, True), (MAX_ARGUMENTS + 1, False)])
+def test_a_schema_has_at_most_the_size_of_arguments(size: int, is_modest: bool) -> None:
+    empty = len(orjson.dumps({"type": "object", "description": ""}))
+    assert is_modest_schema({"type": "object", "description": "x" * (size - empty)}) is is_modest
+
+
 @pytest.mark.parametrize("reference", ["http://127.0.0.1:9/inside", "file:///etc/hostname", "#"])
 def test_a_schema_reference_is_refused_without_fetching(reference: str) -> None:
     schema: dict[str, Any] = {"type": "object", "properties": {"x": {"$ref": reference}}}

@@ -5,7 +5,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tertulia.tools.models import ChatApproval, ToolRule
@@ -171,6 +171,9 @@ def test_an_unknown_cost_reserves_the_limit(cost: Decimal | None) -> None:
     assert cost_to_reserve(Decimal("0.25"), SAFE) == Decimal("0.25")
 
 
+@example(pattern="ab*ba", text="abba")
+@example(pattern="ab*ba", text="aba")
+@example(pattern="a*", text="a")
 @given(pattern=st.text("ab*.[", max_size=12), text=st.text("ab.[", max_size=12))
 def test_a_star_matches_any_text_and_other_characters_are_literal(pattern: str, text: str) -> None:
     rule_set = rules(ToolRule(rule="allow", arguments={"path": pattern}, definition_digest=DIGEST))

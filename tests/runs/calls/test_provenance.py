@@ -6,7 +6,7 @@ The calls go through the same functions as those of a model: own words, sources,
 import codecs
 from base64 import b32encode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import product
 from typing import Any
@@ -20,7 +20,7 @@ from typing_extensions import override
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.chat.chat_tools import ReadAttachment, ReadChat
-from tertulia.chat.models import Message
+from tertulia.chat.models import DraftChat, Message
 from tertulia.drafts.attached import attach_draft
 from tertulia.drafts.draft_tools import EditDraft, ListDrafts, ReadDraft
 from tertulia.files.models import Attachment
@@ -28,7 +28,7 @@ from tertulia.ids import ChatId, DraftId, RunId, new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.runs.calls.life import CallOutcome, finish_execution, start_execution
 from tertulia.runs.calls.proposing import ProposedCall, record_calls, with_destination
-from tertulia.runs.calls.sources import load_own_words
+from tertulia.runs.calls.sources import gather_sources, load_own_words
 from tertulia.runs.lease import RunRef
 from tertulia.runs.models import Run, RunStatus
 from tertulia.search.search_tools import SearchChats
@@ -515,6 +515,8 @@ def test_quotes_in_a_message_name_nothing(session: Session, alice: Actor) -> Non
         ("to", "bob@example.org", False, True),
         ("repo", "acme/*", False, True),
         ("text", "*a*", False, False),
+        ("to", "htt*", False, False),
+        ("to", "http", False, True),
     ],
 )
 def test_a_pattern_names_a_destination_or_not(name: str, pattern: str, has_host: bool, is_named: bool) -> None:
@@ -536,6 +538,41 @@ def test_a_rule_counts_if_it_names_the_destination(session: Session, alice: Acto
     chat = Chat(session, alice, AutoApprovalUpdate(specific_tools={"fetch_page": [rule]}), "Look it up")
     read_file(chat)
     assert chat.runs("fetch_page", url="https://other.example/a") is runs
+
+
+def test_a_reply_that_the_person_edited_names_no_destination(session: Session, alice: Actor) -> None:
+    chat = Chat(session, alice, LOW_RISK_ALLOWED, "Look it up")
+    reply = add_message(session, chat.id, "It is at evil.example", owner=alice, is_reply=True)
+    session.execute(sa.update(Message).where(Message.id == reply).values(user_id=alice.user_id))
+    assert not chat.runs("fetch_page", url="https://evil.example/")
+
+
+def sources_of(chat: Chat) -> list[Source]:
+    return [source for source in gather_sources(chat.session, chat.ref)]
+
+
+def test_the_owner_counts_as_another_person_only_for_others(session: Session, alice: Actor, bob: Actor) -> None:
+    chat = Chat(session, alice, LOW_RISK_ALLOWED, "Look it up")
+    assert sources_of(chat) == []
+    chat.ref = replace(chat.ref, payer_id=bob.user_id)
+    assert {"kind": "person", "name": "Alice"} in sources_of(chat)
+
+
+def test_someone_whose_model_wrote_in_the_chat_counts_as_another_person(
+    session: Session, alice: Actor, bob: Actor
+) -> None:
+    chat = Chat(session, alice, LOW_RISK_ALLOWED, "Look it up")
+    session.execute(sa.update(Run).where(Run.chat_id == chat.id).values(requested_by=bob.user_id))
+    assert sources_of(chat) == [{"kind": "person", "name": "Bob"}]
+
+
+def test_the_draft_that_a_chat_is_about_counts_as_a_source(session: Session, alice: Actor) -> None:
+    make_draft(session, owner=alice)  # whose chat is another
+    draft_id = make_draft(session, owner=alice)
+    chat = Chat(session, alice, LOW_RISK_ALLOWED, "Look it up")
+    session.add(DraftChat(chat_id=chat.id, draft_id=draft_id))
+    session.flush()
+    assert sources_of(chat) == [{"kind": "draft", "name": draft_id}]
 
 
 def test_a_page_of_a_host_that_nobody_named_is_not_low_risk(session: Session, alice: Actor) -> None:
