@@ -1,12 +1,13 @@
 """Test the limits of JSON bodies: number of values, levels, characters, and the order of the checks."""
 
 import json
+from typing import Annotated
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
 
 from tertulia.errors import Invalid
-from tertulia.http.body import MAX_ERRORS, MAX_VALUES, RequestModel, TooManyValues, ValueCounter, parse_json
+from tertulia.http.body import MAX_ERRORS, MAX_VALUES, RequestModel, TooManyValues, ValueCounter, at_most, parse_json
 
 
 def count(text: bytes, *, piece_bytes: int) -> int:
@@ -40,6 +41,21 @@ def test_a_body_holds_at_most_50000_values() -> None:
 
 class _Body(RequestModel):
     numbers: list[int]
+
+
+def test_a_list_that_is_too_long_is_refused_before_its_entries_are_read() -> None:
+    read = list[int]()
+
+    class Body(RequestModel):
+        entries: Annotated[
+            list[Annotated[int, BeforeValidator(lambda value: read.append(value) or value)]], *at_most(2)
+        ]
+
+    Body.model_validate({"entries": [1, 2]})
+    assert read == [1, 2]
+    with pytest.raises(ValidationError, match="at most 2 entries"):
+        Body.model_validate({"entries": [1, 2, 3]})
+    assert read == [1, 2]
 
 
 @pytest.mark.parametrize("count", [MAX_ERRORS, MAX_ERRORS + 1])

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import User, UserStatus
 from tertulia.chat.models import FinishReason, Message
 from tertulia.chat.parts import TextPart
 from tertulia.ids import new_id
@@ -134,6 +135,25 @@ def test_the_current_attempt_may_write(session: Session, attempts: tuple[Claimed
     _, second = attempts
     checkpoint(session, second, [TextPart(text="In time")])
     assert session.scalars(sa.select(Message.content).where(Message.id == second.message_id)).one() == "In time"
+
+
+def test_two_runs_of_one_process_keep_their_own_leases(session: Session, alice: Actor) -> None:
+    for _ in range(2):
+        make_run(session, alice)
+    first, second = claim_runs(session, owner=PROCESS, at_once=4)
+    late = clock.now() - timedelta(seconds=1)
+    session.execute(sa.update(Run).values(lease_expires_at=late))
+    checkpoint(session, first, [TextPart(text="In time")])
+    assert session.scalars(sa.select(Run.id).where(Run.lease_expires_at > late)).all() == [first.id]
+    assert session.scalars(sa.select(Run.id).where(Run.lease_expires_at == late)).all() == [second.id]
+
+
+def test_a_run_that_its_user_may_no_longer_write_is_cancelled_alone(session: Session, alice: Actor, bob: Actor) -> None:
+    kept, ended = make_run(session, alice), make_run(session, bob)
+    session.execute(sa.update(User).where(User.id == bob.user_id).values(status=UserStatus.INACTIVE))
+    assert [run.id for run in claim_runs(session, owner=PROCESS, at_once=4)] == [kept]
+    assert session.get_one(Run, ended, populate_existing=True).status is RunStatus.CANCELLED
+    assert session.get_one(Run, kept, populate_existing=True).status is RunStatus.RUNNING
 
 
 def test_renewing_an_earlier_attempt_reports_it_as_lost(

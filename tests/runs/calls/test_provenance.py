@@ -566,6 +566,13 @@ def test_someone_whose_model_wrote_in_the_chat_counts_as_another_person(
     assert sources_of(chat) == [{"kind": "person", "name": "Bob"}]
 
 
+def test_the_results_of_another_chat_are_no_source(session: Session, alice: Actor) -> None:
+    other = Chat(session, alice, LOW_RISK_ALLOWED, "Read https://news.example/today")
+    read_page(other)
+    assert sources_of(other) != []
+    assert sources_of(Chat(session, alice, LOW_RISK_ALLOWED, "Look it up")) == []
+
+
 def test_the_draft_that_a_chat_is_about_counts_as_a_source(session: Session, alice: Actor) -> None:
     make_draft(session, owner=alice)  # whose chat is another
     draft_id = make_draft(session, owner=alice)
