@@ -39,7 +39,7 @@ def payment(session: Session, alice: Actor) -> ToolPayment:
 
 
 def make_payment(session: Session, user: Actor, run_id: str | None = None) -> ToolPayment:
-    """Create a tool call, in a run of its own or an earlier one, and return how it is paid."""
+    """Create a tool call, in a new run or an earlier one, and return how it is paid."""
     chat_id = make_chat(session, owner=user)
     message_id = add_message(session, chat_id, "", owner=user, is_reply=True)
     if run_id is None:
@@ -161,7 +161,7 @@ def test_settling_changes_only_the_reservation_of_the_call(
         [(UsageStatus.SETTLED, Decimal("0.05")), (UsageStatus.RESERVED, None), (UsageStatus.RESERVED, None)], key=str
     )
     assert spent(session, payment) == Decimal("0.45")
-    settle(session, payment, Decimal("0.07"), tool_name="record")  # a second result is a cost of its own
+    settle(session, payment, Decimal("0.07"), tool_name="record")  # a second result is another cost
     assert spent(session, payment) == Decimal("0.52")
 
 
