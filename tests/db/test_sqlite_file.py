@@ -227,7 +227,7 @@ def test_every_command_says_in_one_sentence_that_the_file_is_damaged(tmp_path: P
     assert run_cli(process.environment, "db", "accept").returncode == 0
     again = Process(tmp_path)
     assert again.url
-    assert again.terminate() == 0
+    assert again.terminate() == 0, again.text
 
 
 def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class OsvService:
         self._page_size = page_size
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def query(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         queries = body.get("queries", [])

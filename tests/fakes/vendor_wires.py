@@ -324,6 +324,7 @@ WIRES: dict[str, VendorWire] = {
                 {"name": "embed-v4", "endpoints": ["embed"], "context_length": 128000.0},
             ]
         },
+        window=128_000,
         refusal=(401, {"id": "x", "message": "invalid api token"}, KeyRefused),
     ),
     "azure": VendorWire(

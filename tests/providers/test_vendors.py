@@ -1,6 +1,7 @@
 """Test each vendor against a fake of its documented API: text, reasoning, images, tool calls, usage, errors."""
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -108,7 +109,12 @@ def test_the_request_is_in_the_vendors_form(provider: ScriptedProvider, vendor_i
     assert ("frequency_penalty" in body) is ("frequency_penalty" not in dialect.refuses)
     assert body["messages"][1]["content"][1] == {"type": "image_url", "image_url": {"url": PICTURE}}
     assert body["messages"][2]["tool_calls"][0]["function"] == {"name": "weather", "arguments": '{"city":"Rome"}'}
-    assert body["messages"][3] == {"role": "tool", "content": "sunny", "tool_call_id": "call_0"}
+    call_id = body["messages"][2]["tool_calls"][0]["id"]
+    assert body["messages"][3] == {"role": "tool", "content": "sunny", "tool_call_id": call_id}
+    if vendor_id == "mistral":
+        assert re.fullmatch("[a-zA-Z0-9]{9}", call_id)  # it refuses any other
+    else:
+        assert call_id == "call_0"
     assert body["tools"][0]["function"]["parameters"] == WEATHER.parameters
 
 

@@ -18,13 +18,12 @@ from tertulia.providers.protocol import (
     ToolCall,
     Usage,
 )
-from tertulia.providers.wire import MAX_LISTED, Wire, count_of, read_all
+from tertulia.providers.request_rules import LEFT_OUT, CallIds
+from tertulia.providers.wire import END, MAX_LISTED, Wire, count_of, is_error, read_all
 
 VERSION = "2023-06-01"
 MAX_TEMPERATURE = 1.0
 MAX_PAGES = 20
-# The API requires a user message first. This text replaces earlier messages if the branch starts with a reply.
-LEFT_OUT = "(Earlier messages were left out.)"
 _WITH_SHORT_ANSWERS = ("claude-3-opus", "claude-3-sonnet", "claude-3-haiku", "claude-2")
 # Models that reject any temperature or top_p other than their default.
 _WITHOUT_SAMPLING = (
@@ -44,6 +43,9 @@ _FINISH: dict[str, FinishReason] = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
+
+
+_CALL_IDS = CallIds()
 
 
 class Anthropic:
@@ -146,12 +148,14 @@ def _messages(messages: tuple[RequestMessage, ...]) -> list[dict[str, object]]:
 
 def _blocks(message: RequestMessage) -> list[dict[str, object]]:
     if message.tool_call_id is not None:
-        return [{"type": "tool_result", "tool_use_id": message.tool_call_id, "content": message.content}]
+        call_id = _CALL_IDS.fit(message.tool_call_id)
+        return [{"type": "tool_result", "tool_use_id": call_id, "content": message.content}]
     blocks: list[dict[str, object]] = [{"type": "image", "source": _source(url)} for url in message.images]
     if message.content.strip():
         blocks.append({"type": "text", "text": message.content})
     for call in message.tool_calls:
-        blocks.append({"type": "tool_use", "id": call.id, "name": call.name, "input": orjson.loads(call.arguments)})
+        call_id = _CALL_IDS.fit(call.id)
+        blocks.append({"type": "tool_use", "id": call_id, "name": call.name, "input": orjson.loads(call.arguments)})
     return blocks
 
 
@@ -168,6 +172,7 @@ class _Reading:
     def __init__(self, wire: Wire) -> None:
         self.is_finished = False
         self.has_begun = False
+        self._has_reason = False
         self._wire = wire
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
         self._usage: dict[str, int] = {}
@@ -175,8 +180,15 @@ class _Reading:
     def read(self, payload: bytes) -> list[ProviderEvent]:
         if self.is_finished:
             return []
+        if payload == END:
+            self.is_finished = self._has_reason  # some proxies leave the last event out
+            return []
         self.has_begun = True
         event = self._wire.parse(payload)
+        if is_error(event):
+            raise self._wire.told_error(event)
+        if event.get("type") == "message":
+            return self._take_whole(event)
         index = event.get("index") if isinstance(event.get("index"), int) else 0
         assert isinstance(index, int)
         match event.get("type"):
@@ -192,12 +204,27 @@ class _Reading:
             case "message_delta":
                 counts = self._count(_part(event, "usage"), is_final=True)
                 reason = _part(event, "delta").get("stop_reason")
+                self._has_reason = self._has_reason or isinstance(reason, str)
                 return [*counts, *([Finish(_FINISH.get(reason, "other"))] if isinstance(reason, str) else [])]
             case "message_stop":
                 self.is_finished = True
-            case "error":
-                raise self._wire.told_error(event)
         return []
+
+    def _take_whole(self, message: dict[str, Any]) -> list[ProviderEvent]:
+        """Return the events of a reply that came as a whole instead of a stream."""
+        events: list[ProviderEvent] = []
+        for block in message.get("content") or ():
+            match block:
+                case {"type": "text", "text": str(text)} if text:
+                    events.append(TextDelta(text))
+                case {"type": "thinking", "thinking": str(text)} if text:
+                    events.append(ReasoningDelta(text))
+                case {"type": "tool_use", "id": str(call_id), "name": str(name)}:
+                    events.append(ToolCall(call_id, name, orjson.dumps(block.get("input") or {}).decode()))
+        reason = message.get("stop_reason")
+        self.is_finished = True
+        finish = [Finish(_FINISH.get(reason, "other"))] if isinstance(reason, str) else []
+        return [*events, *self._count(_part(message, "usage"), is_final=True), *finish]
 
     def _begin(self, index: int, block: dict[str, Any]) -> list[ProviderEvent]:
         if block.get("type") == "tool_use":

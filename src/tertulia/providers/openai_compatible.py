@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from tertulia.providers.errors import MalformedReply
+from tertulia.providers.event_stream import DONE
 from tertulia.providers.models import ListedModel
 from tertulia.providers.protocol import (
     Finish,
@@ -20,7 +21,9 @@ from tertulia.providers.protocol import (
     ToolCall,
     Usage,
 )
-from tertulia.providers.wire import MAX_LISTED, Wire, count_of, read_all
+from tertulia.providers.request_rules import CallIds, alternating
+from tertulia.providers.thoughts import ThoughtReader
+from tertulia.providers.wire import END, MAX_LISTED, Wire, count_of, is_error, read_all
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -53,6 +56,7 @@ class Dialect:
     has_stream_options: bool = True
     refuses: frozenset[str] = frozenset()  # parameters that it rejects
     models_address: str | None = "/models"  # below the base URL, or a full URL; None: no list
+    call_ids: CallIds = field(default_factory=CallIds)
 
 
 class OpenAICompatible:
@@ -84,15 +88,15 @@ class OpenAICompatible:
                     break
         finally:
             await arrivals.aclose()  # type: ignore[attr-defined]
-        if calls := reading.tool_calls():
-            yield calls
+        if events := reading.end():
+            yield events
         if not reading.is_finished:
             raise self._wire.broken_off(is_safe=not reading.has_begun)
 
     def _body(self, request: ModelRequest) -> bytes:
         body: dict[str, object] = {
             "model": request.model_name,
-            "messages": [_message(message) for message in request.messages],
+            "messages": [self._message(message) for message in alternating(request.messages)],
             "stream": True,
         }
         if request.max_tokens is not None:
@@ -113,20 +117,24 @@ class OpenAICompatible:
                 body[name] = value
         return orjson.dumps(body)
 
-
-def _message(message: RequestMessage) -> dict[str, object]:
-    body: dict[str, object] = {"role": message.role, "content": message.content}
-    if message.images:
-        pictures = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
-        body["content"] = [{"type": "text", "text": message.content}, *pictures]
-    if message.tool_calls:
-        body["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id is not None:
-        body["tool_call_id"] = message.tool_call_id
-    return body
+    def _message(self, message: RequestMessage) -> dict[str, object]:
+        valid_id = self._dialect.call_ids.fit
+        body: dict[str, object] = {"role": message.role, "content": message.content}
+        if message.images:
+            pictures = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
+            body["content"] = [{"type": "text", "text": message.content}, *pictures]
+        if message.tool_calls:
+            body["tool_calls"] = [
+                {
+                    "id": valid_id(call.id),
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in message.tool_calls
+            ]
+        if message.tool_call_id is not None:
+            body["tool_call_id"] = valid_id(message.tool_call_id)
+        return body
 
 
 def _listed(entry: dict[str, Any]) -> ListedModel | None:
@@ -175,23 +183,34 @@ class _Reading:
         self.has_begun = False
         self._wire = wire
         self._calls: dict[int, _Call] = {}
+        self._thoughts = ThoughtReader()
+        self._has_words = False
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
+        if payload == END:
+            # The answer ended as its length says. Some servers send neither a finish reason nor an end mark.
+            self.is_finished = self.is_finished or self._has_words or bool(self._calls)
+            return []
         self.has_begun = True
-        if payload == b"[DONE]":
+        if payload == DONE:
             self.is_finished = self.is_done = True
         if self.is_done:
             return []
         chunk = self._wire.parse(payload)
-        if chunk.get("error"):
+        if is_error(chunk):
             raise self._wire.told_error(chunk)
         events: list[ProviderEvent] = []
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-        delta = choice.get("delta")
+        if isinstance(choice.get("error"), dict):  # OpenRouter reports what its provider said
+            raise self._wire.told_error(choice)
+        delta, message = choice.get("delta"), choice.get("message")
         if isinstance(delta, dict):
-            events += _words(delta)
-            self._gather_calls(delta.get("tool_calls"))
+            events += self._take(delta)
+        if isinstance(message, dict):  # a whole reply, or a summary at the end of a stream
+            missing = {"content", "reasoning", "reasoning_content"} if self._has_words else set[str]()
+            missing |= {"tool_calls", "function_call"} if self._calls else set()
+            events += self._take({name: value for name, value in message.items() if name not in missing})
         # Groq reports usage in `x_groq`, Moonshot in the choice.
         x_groq = chunk.get("x_groq")
         usage = chunk.get("usage") or choice.get("usage") or (x_groq.get("usage") if isinstance(x_groq, dict) else None)
@@ -200,36 +219,71 @@ class _Reading:
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
             self.is_finished = True
-            events.append(Finish(_FINISH.get(reason.lower(), "other")))
+            kind = _FINISH.get(reason.lower(), "other")
+            events.append(Finish("tool_calls" if kind == "stop" and self._calls else kind))
         return events
 
-    def tool_calls(self) -> list[ToolCall]:
-        return [
-            ToolCall(call.id or f"call_{index}", call.name, "".join(call.arguments) or "{}")
-            for index, call in sorted(self._calls.items())
-            if call.name
-        ]
+    def end(self) -> list[ProviderEvent]:
+        """Return the rest of the text and the tool calls, whose ids are made unique."""
+        events = self._thoughts.end()
+        ids = set[str]()
+        for index, call in sorted(self._calls.items()):
+            if not call.name:
+                continue
+            call_id = call.id if call.id and call.id not in ids else f"{call.id or 'call'}_{index}"
+            ids.add(call_id)
+            events.append(ToolCall(call_id, call.name, "".join(call.arguments) or "{}"))
+        return events
+
+    def _take(self, delta: dict[str, Any]) -> list[ProviderEvent]:
+        """Return the words of a delta, and keep its calls."""
+        events: list[ProviderEvent] = []
+        for event in _words(delta):
+            self._has_words = True
+            events += self._thoughts.feed(event.text) if isinstance(event, TextDelta) else [event]
+        calls = delta.get("tool_calls")
+        if not calls and isinstance(delta.get("function_call"), dict):  # the form before tool calls
+            calls = [{"index": 0, "function": delta["function_call"]}]
+        self._gather_calls(calls)
+        return events
 
     def _gather_calls(self, deltas: object) -> None:
         """Collect pieces of calls by their index. If it is missing or always 0, a new id begins a new call."""
         for delta in deltas if isinstance(deltas, list) else []:
             if not isinstance(delta, dict):
                 continue
-            call_id = delta.get("id") if isinstance(delta.get("id"), str) else ""
-            index = delta.get("index")
-            last = max(self._calls, default=-1)
-            if not isinstance(index, int):
-                index = last + 1 if call_id or last < 0 else last
-            elif call_id and index in self._calls and self._calls[index].id not in ("", call_id):
-                index = last + 1
-            call = self._calls.setdefault(index, _Call())
             function = delta.get("function")
             function = function if isinstance(function, dict) else {}
+            name, arguments = function.get("name"), function.get("arguments")
+            call_id = str(delta["id"]) if isinstance(delta.get("id"), str) else ""
+            call = self._calls.setdefault(self._index_of(delta, call_id, begins=isinstance(name, str)), _Call())
             call.id = call_id or call.id
-            if isinstance(function.get("name"), str):
-                call.name = call.name or function["name"]
-            if isinstance(function.get("arguments"), str):
-                call.arguments.append(function["arguments"])
+            if isinstance(name, str):
+                call.name = call.name or name
+            if isinstance(arguments, str):
+                call.arguments.append(arguments)
+            elif isinstance(arguments, dict):  # an object instead of its text
+                call.arguments[:] = [orjson.dumps(arguments).decode()]
+
+    def _index_of(self, delta: dict[str, Any], call_id: str, *, begins: bool) -> int:
+        """Return which call a piece belongs to. `begins`: it has a name, as the first piece of a call has."""
+        index = delta.get("index")
+        last = max(self._calls, default=-1)
+        if not isinstance(index, int):
+            same = [at for at, call in self._calls.items() if call_id and call.id == call_id]
+            if same and not (begins and _is_complete(self._calls[same[-1]])):
+                return same[-1]
+            return last + 1 if call_id or last < 0 or (begins and self._calls[last].name) else last
+        is_other = index in self._calls and self._calls[index].id not in ("", call_id)
+        return last + 1 if call_id and is_other else index
+
+
+def _is_complete(call: _Call) -> bool:
+    """Return whether the arguments of a call are whole, so that another piece with its id is another call."""
+    try:
+        return isinstance(orjson.loads("".join(call.arguments)), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _words(delta: dict[str, Any]) -> list[ProviderEvent]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tertulia.providers.openai_compatible import Dialect
+from tertulia.providers.request_rules import CallIds
 
 WireFormat = Literal["openai", "anthropic"]
 KeyHeader = Literal["authorization", "api-key", "x-api-key"]
@@ -84,7 +85,7 @@ VENDORS: tuple[Vendor, ...] = (
         "https://api.mistral.ai/v1",
         "On console.mistral.ai under API keys.",
         "https://console.mistral.ai/api-keys",
-        dialect=_NO_STREAM_OPTIONS,
+        dialect=Dialect(has_stream_options=False, call_ids=CallIds("[a-zA-Z0-9]{9}", 9)),
         prices_id="mistral",
     ),
     Vendor(

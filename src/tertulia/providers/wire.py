@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,9 +23,19 @@ from tertulia.providers.errors import (
     RateLimited,
     RequestRefused,
 )
+from tertulia.providers.event_stream import (
+    MAX_EVENT_BYTES,
+    EventDecoder,
+    EventTooLarge,
+    UnknownEncoding,
+    unpacker_of,
+)
 from tertulia.providers.protocol import ProviderEvent
 
-MAX_LINE_BYTES = 4 * 1024 * 1024
+# The last payload of a body whose end is certain: by its length, or by its last chunk.
+END = b""
+TOO_MANY = 429
+MIN_SECRET = 8  # characters; a shorter key, such as `none`, is a dummy, and its letters occur in ordinary words
 MAX_ERROR_BYTES = 16 * 1024
 MAX_LIST_BYTES = 16 * 1024 * 1024
 MAX_LISTED = 2000  # models of one provider: more than any offers, and few enough to show
@@ -88,17 +99,16 @@ class Wire:
         try:
             async with asyncio.timeout_at(ends_at):
                 response = await self._begin(path, body)
-            arriving = self._lines(response)
+            arriving = self._payloads(response)
             try:
                 while True:
                     # Not around the yield: the timeout would cancel the caller's own work.
                     async with asyncio.timeout_at(ends_at):
-                        lines = await anext(arriving, None)
-                    if lines is None:
+                        payloads = await anext(arriving, None)
+                    if payloads is None:
                         break
-                    if payloads := [line[5:].strip() for line in lines if line.startswith(b"data:")]:
-                        has_begun = True
-                        yield payloads
+                    has_begun = True
+                    yield payloads
             finally:
                 await arriving.aclose()
                 await response.aclose()
@@ -138,13 +148,13 @@ class Wire:
         """Build the error that a provider sent inside a reply."""
         message, code = error_words(body)
         kind: type[ProviderError] = ContextTooLong if _is_too_long(message, code) else ProviderUnavailable
-        if code in ("rate_limit_error", "rate_limit_exceeded"):
+        if code in ("rate_limit_error", "rate_limit_exceeded", str(TOO_MANY)):
             kind = RateLimited
         return kind(f"{self.name} stopped with an error: {self.redact(message) or 'no reason'}")
 
     def redact(self, text: str) -> str:
         """Remove keys and control characters, and cut to 300 characters."""
-        if self.secret:
+        if self.secret and len(self.secret) >= MIN_SECRET:
             text = text.replace(self.secret, "…")
         printable = "".join(character for character in text if character.isprintable())
         return _KEY_LIKE.sub(r"\1-…", printable)[:300]
@@ -200,22 +210,63 @@ class Wire:
                 break
         return b"".join(chunks)
 
-    async def _lines(self, response: httpx.Response) -> AsyncGenerator[list[bytes], None]:
-        """Yield the lines that each piece of a body completes. A line has at most 4 MiB."""
-        pending: list[bytes] = []  # pieces of an unfinished line, joined only once
-        size = 0
-        async for piece in response.aiter_raw():
-            *lines, rest = piece.split(b"\n")
-            if lines:
-                lines[0] = b"".join([*pending, lines[0]])
-                pending, size = [], 0
-                yield lines
-            pending.append(rest)
-            size += len(rest)
-            if size > MAX_LINE_BYTES:
-                raise MalformedReply(f"{self.name} sent a line of more than {MAX_LINE_BYTES} bytes.")
-        if size:
-            yield [b"".join(pending)]
+    async def _payloads(self, response: httpx.Response) -> AsyncGenerator[list[bytes], None]:
+        """Yield the data of the events that arrived together, then END if the body ended as announced.
+
+        A body of JSON instead of events, such as an error or a whole reply, is one payload.
+        """
+        decoder: EventDecoder | None = None
+        whole: list[bytes] = []
+        try:
+            async for piece in self._unpacked(response):
+                if decoder is None and not whole and _is_events(response, piece):
+                    decoder = EventDecoder()
+                if decoder is None:
+                    whole.append(piece)
+                    if sum(map(len, whole)) > MAX_EVENT_BYTES:
+                        raise EventTooLarge
+                elif payloads := decoder.feed(piece):
+                    yield payloads
+            payloads = decoder.end() if decoder else [self._body_of_json(b"".join(whole))] if whole else []
+        except EventTooLarge:
+            raise MalformedReply(f"{self.name} sent an event of more than {MAX_EVENT_BYTES} bytes.") from None
+        if "content-length" in response.headers or "transfer-encoding" in response.headers:
+            payloads.append(END)
+        if payloads:
+            yield payloads
+
+    async def _unpacked(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        """Yield the pieces of a body. It is unpacked if the server compressed it although that was not requested."""
+        encoding = response.headers.get("content-encoding", "")
+        try:
+            unpacker = unpacker_of(encoding)
+            async for piece in response.aiter_raw():
+                for unpacked in unpacker.feed(piece) if unpacker else (piece,):
+                    yield unpacked
+        except UnknownEncoding:
+            raise MalformedReply(
+                f"{self.name} compresses its answer as {self.redact(encoding)}, which was not requested. Switch that off "
+                "in its server or proxy."
+            ) from None
+        except zlib.error as error:
+            raise MalformedReply(f"{self.name} sent an answer whose compression is damaged.") from error
+
+    def _body_of_json(self, body: bytes) -> bytes:
+        """Return a body that came instead of events. Raises MalformedReply if it is no JSON object."""
+        text = body.strip()
+        if text.startswith(b"<"):
+            raise MalformedReply(
+                f"{self.name} answered with a web page instead of a reply. Check its address: most end in /v1."
+            )
+        if text.startswith(b"["):  # Google wraps its error in a list
+            text = text.removeprefix(b"[").removesuffix(b"]").strip()
+        try:
+            if isinstance(orjson.loads(text), dict):
+                return text
+        except orjson.JSONDecodeError:
+            pass
+        quoted = self.redact(text.decode("utf-8", "replace"))
+        raise MalformedReply(f"{self.name} did not answer with a reply. It says: {quoted or 'nothing'}")
 
     def _silent(self) -> ProviderError:
         return ProviderTimeout(f"{self.name} did not respond in time. Try again, or choose another model.")
@@ -249,6 +300,13 @@ class Wire:
         return RequestRefused(f"{self.name} refused the request (status {status}).{quoted}")
 
 
+def _is_events(response: httpx.Response, piece: bytes) -> bool:
+    """Return whether a body whose first piece this is holds events. Servers often name another type."""
+    if response.headers.get("content-type", "").startswith("text/event-stream"):
+        return True
+    return piece.lstrip()[:1] not in (b"{", b"[", b"<")
+
+
 def read_all(
     read: Callable[[bytes], list[ProviderEvent]], payloads: Iterable[bytes]
 ) -> Iterator[Sequence[ProviderEvent]]:
@@ -268,7 +326,19 @@ def read_all(
 
 def count_of(value: object) -> int:
     """Return a token count, or 0 if the value is not one."""
-    return min(value, MAX_TOKENS_TOLD) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS_TOLD:
+        return MAX_TOKENS_TOLD if isinstance(value, int) and value > MAX_TOKENS_TOLD else 0
+    return int(value)  # some servers count in fractions, such as 12.0
+
+
+def is_error(event: dict[str, Any]) -> bool:
+    """Return whether an event, or an answer, is an error in any of the known forms."""
+    if event.get("error") or event.get("object") == "error" or event.get("type") == "error":
+        return True
+    is_told = any(isinstance(event.get(name), str) for name in ("message", "detail")) or isinstance(
+        event.get("detail"), list
+    )
+    return is_told and "choices" not in event and "content" not in event
 
 
 def error_words(body: object) -> tuple[str, str]:
@@ -289,6 +359,8 @@ def error_words(body: object) -> tuple[str, str]:
     value = next((body[name] for name in ("message", "detail", "Message", "title") if body.get(name)), "")
     message = value if isinstance(value, str) else orjson.dumps(value).decode()  # Mistral nests the places of the error
     code = next((body[name] for name in ("code", "type", "status") if isinstance(body.get(name), str)), "")
+    if isinstance(body.get("code"), int) and (not code or body["code"] == TOO_MANY):
+        code = str(body["code"])
     return message, code
 
 

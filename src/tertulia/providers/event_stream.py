@@ -1,0 +1,149 @@
+"""Split server-sent events into their data, by the letter of the specification, and where servers deviate from it."""
+
+import zlib
+from collections.abc import Iterator
+
+import orjson
+
+MAX_EVENT_BYTES = 4 * 1024 * 1024
+DONE = b"[DONE]"
+_MARK = b"\xef\xbb\xbf"  # a byte order mark, which may come first
+_PIECE_BYTES = 64 * 1024
+
+
+class EventTooLarge(Exception):
+    """An event, or a line of it, has more than MAX_EVENT_BYTES."""
+
+
+class UnknownEncoding(Exception):
+    """A body is compressed in a way that was not requested and is not known."""
+
+
+class EventDecoder:
+    """Lines end with LF, CR or both, and an event with an empty line. Its lines of data are joined by line feeds.
+
+    Servers deviate: an event whose data is whole is passed on before its empty line arrives. Data lines that are whole
+    by themselves are events by themselves. An event named `error` becomes an object with `error`.
+    """
+
+    def __init__(self) -> None:
+        self._line: list[bytes] = []  # pieces of an unfinished line, joined only once
+        self._line_bytes = 0
+        self._data: list[bytes] = []
+        self._data_bytes = 0
+        self._event = b""
+        self._is_first = True
+        self._after_cr = False
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Return the data of the events that a piece completes. Raises EventTooLarge."""
+        if b"\r" in piece or self._after_cr:
+            piece = self._without_returns(piece)
+        *lines, rest = piece.split(b"\n")
+        payloads: list[bytes] = []
+        if lines:
+            if self._line:
+                lines[0] = b"".join([*self._line, lines[0]])
+                self._line, self._line_bytes = [], 0
+            for line in lines:
+                if line.startswith(b"data:"):
+                    self._add(line[5:].strip(), payloads)
+                elif not line:
+                    self._dispatch(payloads)
+                else:
+                    self._take_other(line, payloads)
+            if len(self._data) == 1 and _is_whole(self._data[0]):
+                self._dispatch(payloads)
+        if rest:
+            self._line.append(rest)
+            self._line_bytes += len(rest)
+            self._check(self._line_bytes)
+        return payloads
+
+    def end(self) -> list[bytes]:
+        """Return the data of the event that was not ended by an empty line."""
+        payloads = self.feed(b"\n") if self._line else []
+        self._dispatch(payloads)
+        return payloads
+
+    def _without_returns(self, piece: bytes) -> bytes:
+        if self._after_cr and piece.startswith(b"\n"):
+            piece = piece[1:]
+            self._after_cr = False
+        if piece:
+            self._after_cr = piece.endswith(b"\r")
+        return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _take_other(self, line: bytes, payloads: list[bytes]) -> None:
+        """Take a line that is neither data nor empty: a name, a comment, or what no specification knows."""
+        if self._is_first and line.startswith(_MARK):
+            self._is_first = False
+            line = line.removeprefix(_MARK)
+            if line.startswith(b"data:"):
+                self._add(line[5:].strip(), payloads)
+                return
+        if line.startswith(b"event:"):
+            self._event = line[6:].strip()
+
+    def _add(self, data: bytes, payloads: list[bytes]) -> None:
+        self._is_first = False
+        if len(self._data) == 1 and _is_whole(self._data[0]):
+            event = self._event
+            self._dispatch(payloads)
+            self._event = event
+        self._data.append(data)
+        self._data_bytes += len(data)
+        self._check(self._data_bytes)
+
+    def _dispatch(self, payloads: list[bytes]) -> None:
+        data, event = self._data, self._event
+        if data or event:
+            self._data, self._data_bytes, self._event = [], 0, b""
+        payload = data[0] if len(data) == 1 else b"\n".join(data)
+        if payload and event == b"error" and b'"error"' not in payload:
+            message = payload if _is_whole(payload) else orjson.dumps(payload.decode("utf-8", "replace"))
+            payload = b'{"error":%s}' % message
+        if payload:
+            payloads.append(payload)
+
+    @staticmethod
+    def _check(size: int) -> None:
+        if size > MAX_EVENT_BYTES:
+            raise EventTooLarge
+
+
+def unpacker_of(encoding: str) -> "Unpacker | None":
+    """Return what unpacks a body that is compressed although that was not requested. Raises UnknownEncoding."""
+    match encoding.strip().lower():
+        case "" | "identity":
+            return None
+        case "gzip" | "x-gzip" | "deflate":
+            return Unpacker()
+    raise UnknownEncoding(encoding)
+
+
+class Unpacker:
+    """Unpacks gzip and zlib in pieces of at most 64 KiB, so that a small body cannot fill the memory."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # finds out which of the two it is
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """Yield what a piece unpacks to. Raises zlib.error."""
+        while piece:
+            if unpacked := self._stream.decompress(piece, _PIECE_BYTES):
+                yield unpacked
+            piece = self._stream.unconsumed_tail
+
+
+def _is_whole(data: bytes) -> bool:
+    """Return whether the data of an event is complete: a JSON object or the end mark."""
+    if data == DONE:
+        return True
+    if not (data.startswith(b"{") and data.endswith(b"}")):
+        return False
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True

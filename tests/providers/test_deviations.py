@@ -1,0 +1,437 @@
+"""Test that servers that deviate from the wire give a whole reply, or one error that says what is wrong."""
+
+import asyncio
+import gzip
+import json
+import random
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tertulia.http.outbound import Timeouts, operator_client
+from tertulia.providers.anthropic import Anthropic
+from tertulia.providers.errors import (
+    ContextTooLong,
+    MalformedReply,
+    ProviderError,
+    ProviderUnavailable,
+    RateLimited,
+)
+from tertulia.providers.event_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLarge
+from tertulia.providers.openai_compatible import OpenAICompatible
+from tertulia.providers.protocol import (
+    Finish,
+    ModelRequest,
+    ProviderEvent,
+    ReasoningDelta,
+    RequestMessage,
+    TextDelta,
+    ToolCall,
+    Usage,
+)
+from tertulia.providers.request_rules import LEFT_OUT, CallIds, alternating
+from tertulia.providers.thoughts import ThoughtReader
+from tertulia.providers.wire import Wire
+from tests.fakes.raw_provider import RawProvider
+from tests.fakes.vendor_wires import chunk
+
+SECRET = "sk-secret-key"
+REQUEST = ModelRequest("m", (RequestMessage("user", "Hi"),), max_tokens=100)
+
+
+@pytest.fixture
+def raw() -> Iterator[RawProvider]:
+    provider = RawProvider()
+    yield provider
+    provider.close()
+
+
+def ask(
+    raw: RawProvider,
+    *pieces: bytes,
+    request: ModelRequest = REQUEST,
+    kind: type[OpenAICompatible | Anthropic] = OpenAICompatible,
+    secret: str = SECRET,
+) -> list[ProviderEvent]:
+    """Return the events of one reply, in which texts and thoughts are joined."""
+    raw.pieces = pieces
+
+    async def main() -> list[ProviderEvent]:
+        async with operator_client(Timeouts()) as client:
+            adapter = kind(Wire("Server", raw.url, {"Content-Type": "application/json"}, client, Timeouts(), secret))
+            return [event async for events in adapter.stream(request) for event in events]
+
+    return joined(asyncio.run(main()))
+
+
+def joined(events: Sequence[ProviderEvent]) -> list[ProviderEvent]:
+    result: list[ProviderEvent] = []
+    for event in events:
+        last = result[-1] if result else None
+        if isinstance(event, TextDelta) and isinstance(last, TextDelta):
+            result[-1] = TextDelta(last.text + event.text)
+        elif isinstance(event, ReasoningDelta) and isinstance(last, ReasoningDelta):
+            result[-1] = ReasoningDelta(last.text + event.text)
+        else:
+            result.append(event)
+    return result
+
+
+def sse(*events: Any, newline: str = "\n", done: bool = True) -> bytes:
+    texts = [event if isinstance(event, str) else json.dumps(event) for event in events]
+    texts += ["[DONE]"] if done else []
+    return "".join(f"data: {text}{newline}{newline}" for text in texts).encode()
+
+
+WORDS = [chunk({"role": "assistant", "content": ""}), chunk({"content": "All "}), chunk({"content": "is said."})]
+SAID: list[ProviderEvent] = [TextDelta("All is said."), Finish("stop")]
+STREAM = sse(*WORDS, chunk({}, "stop"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        STREAM,
+        STREAM.replace(b"\n", b"\r\n"),
+        STREAM.replace(b"\n", b"\r"),
+        STREAM.replace(b"data: ", b"data:"),
+        STREAM.replace(b"\n\n", b"\n"),  # no empty lines
+        b"\xef\xbb\xbf" + STREAM,
+        b": WAITING\n\n: WAITING\n\nevent: message\nid: 1\nretry: 10\n" + STREAM,
+        STREAM.removesuffix(b"\n\n"),
+        "".join(
+            "".join(f"data: {line}\n" for line in json.dumps(event, indent=1).split("\n")) + "\n"
+            for event in [*WORDS, chunk({}, "stop")]
+        ).encode()
+        + b"data: [DONE]\n\n",
+    ],
+    ids=["LF", "CRLF", "CR", "no space", "no empty lines", "mark", "comments", "no end", "several lines"],
+)
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_event_streams_are_read_by_the_specification(raw: RawProvider, body: bytes, size: int) -> None:
+    raw.framing = "chunked"
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    assert ask(raw, *pieces) == SAID
+
+
+@given(
+    cuts=st.lists(st.integers(0, 2000), max_size=30), newline=st.sampled_from(["\n", "\r\n", "\r"]), seed=st.integers()
+)
+def test_any_split_gives_the_same_events(cuts: list[int], newline: str, seed: int) -> None:
+    pick = random.Random(seed)
+    objects = [{"n": number, "text": "x" * pick.randrange(40), "line": "a\nb"} for number in range(8)]
+    lines = []
+    for item in objects:
+        indent = pick.choice([None, 1])
+        lines += [pick.choice([": comment", "id: 3", "event: message"])] * pick.randrange(2)
+        lines += [f"data:{pick.choice(['', ' '])}{line}" for line in json.dumps(item, indent=indent).split("\n")] + [""]
+    body = "".join(f"{line}{newline}" for line in lines).encode()
+    decoder = EventDecoder()
+    edges = sorted({0, len(body), *(cut % len(body) for cut in cuts)})
+    payloads = [payload for a, b in pairwise(edges) for payload in decoder.feed(body[a:b])]
+    assert [json.loads(payload) for payload in [*payloads, *decoder.end()]] == objects
+
+
+@pytest.mark.parametrize("line", [b"data: ", b"x"])
+def test_an_endless_event_takes_bounded_memory(line: bytes) -> None:
+    decoder = EventDecoder()
+    with pytest.raises(EventTooLarge):
+        for _ in range(MAX_EVENT_BYTES // 65_536 + 2):
+            decoder.feed(b"data: " + b"x" * 65_536 + b"\n" if line != b"x" else b"x" * 65_536)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("end", [[chunk({}, "stop")], []], ids=["no end mark", "no reason either"])
+def test_a_reply_whose_body_ended_as_announced_is_whole(raw: RawProvider, framing: str, end: list[Any]) -> None:
+    raw.framing = framing
+    assert ask(raw, sse(*WORDS, *end, done=False)) == SAID[: 1 + len(end)]
+
+
+def test_a_reply_that_the_connection_ended_without_a_reason_is_broken_off(raw: RawProvider) -> None:
+    raw.framing = "close"
+    with pytest.raises(ProviderUnavailable, match="in the middle"):
+        ask(raw, sse(*WORDS, done=False))
+
+
+def test_an_announced_end_without_any_output_is_broken_off(raw: RawProvider) -> None:
+    with pytest.raises(ProviderUnavailable, match="in the middle"):
+        ask(raw, sse(chunk({"role": "assistant", "content": ""}), done=False))
+
+
+WHOLE = {
+    "id": "c",
+    "object": "chat.completion",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "All is said.", "reasoning_content": "Hm."},
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25},
+}
+COUNTED = Usage(20, 5)
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "text/event-stream"])
+def test_a_whole_reply_instead_of_a_stream_is_read(raw: RawProvider, content_type: str) -> None:
+    raw.headers = {"Content-Type": content_type}
+    body = json.dumps(WHOLE, indent=1).encode()
+    events = ask(raw, sse(WHOLE) if "event" in content_type else body)
+    assert events == [ReasoningDelta("Hm."), TextDelta("All is said."), COUNTED, Finish("stop")]
+
+
+def test_a_summary_at_the_end_of_a_stream_is_not_repeated(raw: RawProvider) -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    last = {"choices": [{"message": {"content": "All is said.", "tool_calls": [call]}, "finish_reason": "stop"}]}
+    assert ask(raw, sse(*WORDS, last)) == [TextDelta("All is said."), Finish("tool_calls"), ToolCall("a", "f", "{}")]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress], ids=["gzip", "deflate"])
+@pytest.mark.parametrize("size", [3, 10_000])
+def test_a_compressed_stream_is_unpacked(raw: RawProvider, pack: Any, size: int) -> None:
+    body = pack(STREAM)
+    encoding = "gzip" if pack is gzip.compress else "deflate"
+    raw.headers = {"Content-Type": "text/event-stream", "Content-Encoding": encoding}
+    assert ask(raw, *(body[start : start + size] for start in range(0, len(body), size))) == SAID
+
+
+def test_a_small_body_that_unpacks_to_a_huge_one_is_refused(raw: RawProvider) -> None:
+    raw.headers = {"Content-Type": "text/event-stream", "Content-Encoding": "gzip"}
+    with pytest.raises(MalformedReply, match="4194304 bytes"):
+        ask(raw, gzip.compress(b"data: " + b"x" * 200_000_000, 1))
+
+
+@pytest.mark.parametrize(("encoding", "words"), [("br", "compresses its answer as br"), ("gzip", "is damaged")])
+def test_an_unreadable_compression_is_named(raw: RawProvider, encoding: str, words: str) -> None:
+    raw.headers = {"Content-Type": "text/event-stream", "Content-Encoding": encoding}
+    with pytest.raises(MalformedReply, match=words):
+        ask(raw, STREAM)
+
+
+TOO_LONG = "This model's maximum context length is 4096 tokens."
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        (json.dumps({"error": {"message": "No balance", "code": "x"}}).encode(), ProviderUnavailable, "No balance"),
+        (b'{"detail": "Not authenticated"}', ProviderUnavailable, "Not authenticated"),
+        (b'[{"error": {"code": 429, "message": "Quota", "status": "X"}}]', RateLimited, "Quota"),
+        (b"<html><body>Welcome</body></html>", MalformedReply, "web page.*most end in /v1"),
+        (b"upstream timed out", MalformedReply, "no reply|did not answer|in the middle"),
+        (sse({"object": "error", "message": TOO_LONG, "code": 400}), ContextTooLong, "maximum context"),
+        (sse({"error": "unexpected EOF"}), ProviderUnavailable, "unexpected EOF"),
+        (
+            b'event: error\ndata: {"error":{"message":"The model crashed"}}\n\n',
+            ProviderUnavailable,
+            "The model crashed",
+        ),
+        (b'event: error\ndata: {"message":"The model crashed"}\n\n', ProviderUnavailable, "The model crashed"),
+        (b"event: error\ndata: out of memory\n\n", ProviderUnavailable, "out of memory"),
+        (
+            sse({"choices": [{"delta": {}, "error": {"message": "Provider failed", "code": 502}}]}),
+            ProviderUnavailable,
+            "Provider failed",
+        ),
+        (sse({"type": "error", "error": {"type": "overloaded_error", "message": "Full"}}), ProviderUnavailable, "Full"),
+    ],
+)
+def test_every_form_of_an_error_is_told_once_and_not_paid_again(
+    raw: RawProvider, body: bytes, kind: type[ProviderError], words: str
+) -> None:
+    raw.headers = {"Content-Type": "application/json"} if body[:1] in b"{[" else {"Content-Type": "text/html"}
+    with pytest.raises(ProviderError, match=words) as raised:
+        ask(raw, body)
+    if body != b"upstream timed out":
+        assert type(raised.value) is kind
+        assert not raised.value.is_safe
+    assert len(raw.requests) == 1
+
+
+def test_words_before_an_error_are_kept(raw: RawProvider) -> None:
+    raw.pieces = [sse(*WORDS, {"object": "error", "message": "Lost"}, done=False)]
+    events: list[ProviderEvent] = []
+
+    async def main() -> None:
+        async with operator_client(Timeouts()) as client:
+            async for batch in OpenAICompatible(Wire("Server", raw.url, {}, client, Timeouts())).stream(REQUEST):
+                events.extend(batch)
+
+    with pytest.raises(ProviderUnavailable, match="Lost"):
+        asyncio.run(main())
+    assert joined(events) == [TextDelta("All is said.")]
+
+
+def call(index: int | None = None, id_: str | None = None, name: str | None = None, *arguments: Any) -> Any:
+    function: dict[str, Any] = {} if name is None else {"name": name}
+    function |= {"arguments": arguments[0]} if arguments else {}
+    piece: dict[str, Any] = {"type": "function", "function": function}
+    piece |= {} if index is None else {"index": index}
+    return chunk({"tool_calls": [piece | ({} if id_ is None else {"id": id_})]})
+
+
+@pytest.mark.parametrize(
+    ("chunks", "calls"),
+    [
+        ([call(0, "a", "f", {"x": 1})], [("a", {"x": 1})]),
+        ([call(0, "a", "f", "")], [("a", {})]),
+        ([call(0, "a", "f", None)], [("a", {})]),
+        ([call(0, "a", "f")], [("a", {})]),
+        ([call(None, "a", "f", ""), call(None, "a", None, '{"x"'), call(None, "a", None, ":1}")], [("a", {"x": 1})]),
+        ([call(None, "a", "f", '{"x":1}'), call(None, "a", "f", '{"x":2}')], [("a", {"x": 1}), ("a_1", {"x": 2})]),
+        (
+            [call(None, None, "f", '{"x":1}'), call(None, None, "f", '{"x":2}')],
+            [("call_0", {"x": 1}), ("call_1", {"x": 2})],
+        ),
+        ([call(0, "a", "f", '{"x":1}'), call(0, "b", "f", '{"x":2}')], [("a", {"x": 1}), ("b", {"x": 2})]),
+        ([call(0, None, "f", '{"x":1}'), call(1, None, "f", '{"x":2}')], [("call_0", {"x": 1}), ("call_1", {"x": 2})]),
+        (
+            [
+                chunk({"function_call": {"name": "f", "arguments": '{"x":'}}),
+                chunk({"function_call": {"arguments": "1}"}}),
+            ],
+            [("call_0", {"x": 1})],
+        ),
+    ],
+    ids=[
+        "object",
+        "empty",
+        "null",
+        "missing",
+        "id repeated",
+        "same id",
+        "no ids",
+        "same index",
+        "index only",
+        "old form",
+    ],
+)
+@pytest.mark.parametrize("reason", ["tool_calls", "stop", "function_call"])
+def test_tool_calls_are_read_in_every_form(
+    raw: RawProvider, chunks: list[Any], calls: list[tuple[str, Any]], reason: str
+) -> None:
+    finish, *read = ask(raw, sse(*chunks, chunk({}, reason)))
+    assert finish == Finish("tool_calls")
+    assert [(item.id, json.loads(item.arguments)) for item in read if isinstance(item, ToolCall)] == calls
+
+
+@pytest.mark.parametrize(
+    ("text", "events"),
+    [
+        ("<think>\nFirst.\n</think>\n\nThen.", [ReasoningDelta("First.\n"), TextDelta("Then.")]),
+        ("  \n<thinking>First.</thinking>Then.", [ReasoningDelta("First."), TextDelta("Then.")]),
+        ("<think></think>Then.", [TextDelta("Then.")]),
+        ("<think>First", [ReasoningDelta("First")]),
+        ("<think>a </thin b", [ReasoningDelta("a </thin b")]),
+        ("Write <think>like this</think>.", [TextDelta("Write <think>like this</think>.")]),
+        ("<thin", [TextDelta("<thin")]),
+        ("<thinker> is no tag", [TextDelta("<thinker> is no tag")]),
+        ("\n  ", [TextDelta("\n  ")]),
+    ],
+)
+def test_thoughts_in_the_text_are_separated_however_it_is_split(text: str, events: list[ProviderEvent]) -> None:
+    for size in range(1, len(text) + 1):
+        reader = ThoughtReader()
+        pieces = [text[start : start + size] for start in range(0, len(text), size)]
+        read = [event for piece in pieces for event in reader.feed(piece)] + reader.end()
+        assert joined(read) == events, size
+
+
+def test_counts_in_fractions_are_read(raw: RawProvider) -> None:
+    usage = {"prompt_tokens": 20.0, "completion_tokens": 5.0, "total_tokens": 25.0}
+    assert Usage(20, 5) in ask(raw, sse(*WORDS, chunk({}, "stop", usage=usage)))
+
+
+def test_a_dummy_key_does_not_redact_ordinary_words(raw: RawProvider) -> None:
+    raw.status = 400
+    with pytest.raises(ProviderError, match="none of the models"):
+        ask(raw, b'{"error": {"message": "none of the models fit"}}', secret="none")
+
+
+def test_half_a_surrogate_pair_does_not_end_the_reply(raw: RawProvider) -> None:
+    halves = b'data: {"choices":[{"delta":{"content":"a\\ud83d"}}]}\n\n'
+    text = ask(raw, halves + sse(chunk({"content": "b"}), chunk({}, "stop")))[0]
+    assert isinstance(text, TextDelta)
+    assert (text.text[0], text.text[-1]) == ("a", "b")
+
+
+def user(text: str) -> RequestMessage:
+    return RequestMessage("user", text)
+
+
+def reply(text: str, *calls: ToolCall) -> RequestMessage:
+    return RequestMessage("assistant", text, tool_calls=calls)
+
+
+CALL = ToolCall("a", "f", "{}")
+RESULT = RequestMessage("tool", "42", tool_call_id="a")
+
+
+@pytest.mark.parametrize(
+    ("messages", "sent"),
+    [
+        ([user("a"), user("b")], [user("a\n\nb")]),
+        ([user("a"), reply(""), user("b")], [user("a\n\nb")]),
+        ([reply("a"), user("b")], [user(LEFT_OUT), reply("a"), user("b")]),
+        ([user("a"), reply("b"), reply("c")], [user("a"), reply("b\n\nc")]),
+        ([user("a"), reply("", CALL), RESULT, reply("b")], [user("a"), reply("", CALL), RESULT, reply("b")]),
+        ([user("a"), reply("b", CALL), RESULT, user("c")], [user("a"), reply("b", CALL), RESULT, user("c")]),
+        ([user("a"), reply("b"), reply("c", CALL), RESULT], [user("a"), reply("b\n\nc", CALL), RESULT]),
+        (
+            [RequestMessage("system", "x"), user("a"), RequestMessage("system", "y")],
+            [RequestMessage("system", "x\n\ny"), user("a")],
+        ),
+    ],
+)
+def test_roles_alternate(messages: list[RequestMessage], sent: list[RequestMessage]) -> None:
+    assert alternating(messages) == sent
+
+
+@given(st.text(max_size=80))
+def test_call_ids_fit_the_vendor_and_stay_distinct(call_id: str) -> None:
+    mistral = CallIds("[a-zA-Z0-9]{9}", 9)
+    for rule in (CallIds(), mistral):
+        fitted = rule.fit(call_id)
+        assert rule.fit(call_id) == fitted
+        assert rule.fit(fitted) == fitted
+    assert mistral.fit(call_id) != mistral.fit(f"{call_id}x")
+
+
+ANTHROPIC_WHOLE = {
+    "type": "message",
+    "content": [
+        {"type": "thinking", "thinking": "Hm.", "signature": "x"},
+        {"type": "text", "text": "Said."},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {"x": 1}},
+    ],
+    "stop_reason": "tool_use",
+    "usage": {"input_tokens": 20, "output_tokens": 5},
+}
+
+
+def test_a_whole_reply_of_anthropic_is_read(raw: RawProvider) -> None:
+    raw.headers = {"Content-Type": "application/json"}
+    assert ask(raw, json.dumps(ANTHROPIC_WHOLE).encode(), kind=Anthropic) == [
+        ReasoningDelta("Hm."),
+        TextDelta("Said."),
+        ToolCall("t", "f", '{"x":1}'),
+        COUNTED,
+        Finish("tool_calls"),
+    ]
+
+
+def test_a_reply_of_anthropic_without_its_last_event_is_whole_if_the_body_is(raw: RawProvider) -> None:
+    events = [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Said."}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 5}},
+    ]
+    said = [TextDelta("Said."), Usage(0, 5), Finish("stop")]
+    assert ask(raw, sse(*events, done=False), kind=Anthropic) == said
+    with pytest.raises(ProviderUnavailable):
+        ask(raw, sse(events[0], done=False), kind=Anthropic)
