@@ -152,7 +152,7 @@ def is_noticed(mutant: Mutant, folder: Path) -> bool:
         path.write_text(original)
 
 
-def passes(file: str, folder: Path) -> bool:
+def passes(file: str, folder: Path, *, shows_failure: bool = False) -> bool:
     """Run the tests of a file in a copy of the repository, and return whether all of them pass."""
     command = [
         sys.executable,
@@ -166,7 +166,10 @@ def passes(file: str, folder: Path) -> bool:
         *TARGETS[file],
     ]
     environment = {"PYTHONPATH": str(folder / "src"), "TERTULIA_TEST_ENGINES": "sqlite", "PATH": "/usr/bin:/bin"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=600).returncode == 0
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    if shows_failure and done.returncode:
+        print(done.stdout[-3000:])
+    return done.returncode == 0
 
 
 def main() -> int:
@@ -190,7 +193,10 @@ def main() -> int:
         needed = sorted({mutant.file for mutant in chosen})
         with ThreadPoolExecutor(arguments.jobs) as pool:
             results = pool.map(
-                lambda number: [(file, passes(file, folders[number])) for file in needed[number :: arguments.jobs]],
+                lambda number: [
+                    (file, passes(file, folders[number], shows_failure=True))
+                    for file in needed[number :: arguments.jobs]
+                ],
                 range(arguments.jobs),
             )
         failing = [file for part in results for file, passed in part if not passed]

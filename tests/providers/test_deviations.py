@@ -6,14 +6,18 @@ import json
 import random
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from tertulia.http.outbound import Timeouts, operator_client
+from tertulia.providers.adapters import check_base_url
 from tertulia.providers.anthropic import Anthropic
 from tertulia.providers.errors import (
     ContextTooLong,
@@ -21,6 +25,7 @@ from tertulia.providers.errors import (
     ProviderError,
     ProviderUnavailable,
     RateLimited,
+    RequestRefused,
 )
 from tertulia.providers.event_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLarge
 from tertulia.providers.openai_compatible import OpenAICompatible
@@ -34,7 +39,7 @@ from tertulia.providers.protocol import (
     ToolCall,
     Usage,
 )
-from tertulia.providers.request_rules import LEFT_OUT, CallIds, alternating
+from tertulia.providers.request_rules import LEFT_OUT, CallIds, RefusedParameters, alternating
 from tertulia.providers.thoughts import ThoughtReader
 from tertulia.providers.wire import Wire
 from tests.fakes.raw_provider import RawProvider
@@ -359,6 +364,110 @@ def test_half_a_surrogate_pair_does_not_end_the_reply(raw: RawProvider) -> None:
     text = ask(raw, halves + sse(chunk({"content": "b"}), chunk({}, "stop")))[0]
     assert isinstance(text, TextDelta)
     assert (text.text[0], text.text[-1]) == ("a", "b")
+
+
+class PickyProvider(RawProvider):
+    """Refuses some parameters with a vendor's own words, and answers a request without them."""
+
+    def __init__(self, refusals: dict[str, str]) -> None:
+        super().__init__()
+        self._refusals = refusals
+
+    @override
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        told = next((words for name, words in self._refusals.items() if name in self.requests[-1]), None)
+        self.status = 400 if told else 200
+        self.pieces = [json.dumps({"error": {"message": told}}).encode()] if told else [STREAM]
+        super().answer(handler)
+
+
+def answer_of_picky(refusals: dict[str, str], request: ModelRequest, times: int = 1) -> tuple[list[Any], list[Any]]:
+    """Ask with the same memory of what is refused, and return the events of the last reply and all requests."""
+    picky = PickyProvider(refusals)
+
+    async def main() -> list[ProviderEvent]:
+        async with operator_client(Timeouts()) as client:
+            adapter = OpenAICompatible(Wire("Server", picky.url, {}, client, Timeouts()), refused=RefusedParameters())
+            for _ in range(times):
+                events = [event async for events in adapter.stream(request) for event in events]
+            return events
+
+    try:
+        return joined(asyncio.run(main())), picky.requests
+    finally:
+        picky.close()
+
+
+SAMPLING = replace(REQUEST, temperature=0.5, top_p=0.9, frequency_penalty=0.1)
+REFUSALS = {
+    "temperature": "Unsupported value: 'temperature' does not support 0.5 with this model. Only the default (1) is supported.",
+    "max_tokens": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+    "stream_options": "stream_options: Extra inputs are not permitted",
+    "frequency_penalty": "Unknown name frequency_penalty: Cannot find field.",
+}
+
+
+@pytest.mark.parametrize("names", [[name] for name in REFUSALS] + [list(REFUSALS)])
+def test_a_parameter_that_a_model_refuses_is_left_out_and_remembered(names: list[str]) -> None:
+    said, requests = answer_of_picky({name: REFUSALS[name] for name in names}, SAMPLING, times=2)
+    assert said == SAID
+    assert len(requests) == len(names) + 2
+    assert requests[-1].keys().isdisjoint(names)
+    if "max_tokens" in names:
+        assert requests[-1]["max_completion_tokens"] == 100
+
+
+@pytest.mark.parametrize(
+    ("refusals", "words", "count"),
+    [
+        ({"messages": "The content is not allowed"}, "The content is not allowed", 1),
+        ({"model": "temperature is nice today"}, "temperature is nice today", 1),
+        ({"model": "'temperature' is not supported"}, "is not supported", 2),  # refused even without it
+    ],
+)
+def test_a_refusal_for_another_reason_is_told(refusals: dict[str, str], words: str, count: int) -> None:
+    picky = PickyProvider(refusals)
+
+    async def main() -> None:
+        async with operator_client(Timeouts()) as client:
+            adapter = OpenAICompatible(Wire("Server", picky.url, {}, client, Timeouts()))
+            async for _ in adapter.stream(SAMPLING):
+                pass
+
+    try:
+        with pytest.raises(RequestRefused, match=words):
+            asyncio.run(main())
+        assert len(picky.requests) == count
+    finally:
+        picky.close()
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("registry.ollama.ai/library/gemma:2b does not support tools", "m takes no tools. Switch off the tools"),
+        ('"auto" tool choice requires --enable-auto-tool-choice', "m takes no tools"),
+        ("This model does not support image inputs", "m takes no pictures"),
+    ],
+)
+def test_what_a_model_cannot_do_is_told_with_the_next_step(raw: RawProvider, told: str, words: str) -> None:
+    raw.status = 400
+    with pytest.raises(RequestRefused, match=words):
+        ask(raw, json.dumps({"error": {"message": told}}).encode())
+    assert len(raw.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "entered", ["http://a.example/v1/chat/completions", "http://a.example/v1/", "http://a.example/v1/models"]
+)
+def test_the_address_of_a_route_becomes_the_address_of_the_api(entered: str) -> None:
+    assert check_base_url(entered) == "http://a.example/v1"
+
+
+def test_an_address_without_a_version_says_what_is_missing(raw: RawProvider) -> None:
+    raw.status, raw.url = 404, raw.url.removesuffix("/v1")
+    with pytest.raises(RequestRefused, match="Most addresses end in /v1"):
+        ask(raw, b"<html>Not found</html>")
 
 
 def user(text: str) -> RequestMessage:

@@ -11,10 +11,12 @@ from tertulia.providers.anthropic import VERSION, Anthropic
 from tertulia.providers.errors import ProviderFieldInvalid
 from tertulia.providers.openai_compatible import Dialect, OpenAICompatible
 from tertulia.providers.protocol import ListingProvider
+from tertulia.providers.request_rules import RefusedParameters
 from tertulia.providers.vendors import Vendor
 from tertulia.providers.wire import Wire
 
 MAX_URL = 2000
+_ROUTES = ("/chat/completions", "/completions", "/messages", "/models")
 _DNS_LABEL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -28,9 +30,15 @@ class Access:
 
 
 def build_adapter(
-    vendor: Vendor, access: Access, client: httpx.AsyncClient, timeouts: Timeouts, *, shown_as: str
+    vendor: Vendor,
+    access: Access,
+    client: httpx.AsyncClient,
+    timeouts: Timeouts,
+    *,
+    shown_as: str,
+    refused: RefusedParameters | None = None,
 ) -> ListingProvider:
-    """Build an adapter. Raises ProviderFieldInvalid if a setting is missing or invalid."""
+    """Build an adapter. `refused` is what was learned about models before. Raises ProviderFieldInvalid if a setting is missing or invalid."""
     headers = {"Content-Type": "application/json"}
     if access.api_key:
         headers |= {"Authorization": f"Bearer {access.api_key}"} if vendor.key_header == "authorization" else {}
@@ -39,7 +47,7 @@ def build_adapter(
         headers["anthropic-version"] = VERSION
     wire = Wire(shown_as, resolve_base_url(vendor, access), headers, client, timeouts, secret=access.api_key)
     if vendor.wire == "anthropic":
-        return Anthropic(wire)
+        return Anthropic(wire, refused)
     dialect = vendor.dialect
     if access.base_url and vendor.id == "openai":
         # Other servers expect the common name of the token limit, not OpenAI's newer one.
@@ -47,7 +55,7 @@ def build_adapter(
     if access.base_url and dialect.models_address and dialect.models_address.startswith("http"):
         # The key is for the entered address, so it must not be sent to the vendor's separate list address.
         dialect = replace(dialect, models_address="/models")
-    return OpenAICompatible(wire, dialect)
+    return OpenAICompatible(wire, dialect, refused=refused)
 
 
 def resolve_base_url(vendor: Vendor, access: Access) -> str:
@@ -89,4 +97,6 @@ def check_base_url(url: str) -> str:
         host = b""
     if not host:
         raise ProviderFieldInvalid("base_url", "The host name of this address is not valid.")
+    for ending in _ROUTES:  # the address of one route, as some documentation shows it
+        url = url.rstrip("/").removesuffix(ending)
     return url.rstrip("/")

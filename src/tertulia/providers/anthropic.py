@@ -1,11 +1,12 @@
 """Call Anthropic's Messages API with our own thin client (docs/adr/0006)."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import orjson
 
-from tertulia.providers.errors import MalformedReply
+from tertulia.providers.errors import MalformedReply, RequestRefused
 from tertulia.providers.models import ListedModel
 from tertulia.providers.protocol import (
     Finish,
@@ -18,7 +19,14 @@ from tertulia.providers.protocol import (
     ToolCall,
     Usage,
 )
-from tertulia.providers.request_rules import LEFT_OUT, CallIds
+from tertulia.providers.request_rules import (
+    DROPPABLE,
+    LEFT_OUT,
+    MAX_DROPS,
+    CallIds,
+    RefusedParameters,
+    explained,
+)
 from tertulia.providers.wire import END, MAX_LISTED, Wire, count_of, is_error, read_all
 
 VERSION = "2023-06-01"
@@ -51,9 +59,10 @@ _CALL_IDS = CallIds()
 class Anthropic:
     continues_prefix = False
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, refused: RefusedParameters | None = None) -> None:
         self.name = wire.name
         self._wire = wire
+        self._refused = refused or RefusedParameters()
 
     async def list_models(self) -> list[ListedModel]:
         """List the models of all pages, newest first. Raises a ProviderError."""
@@ -85,8 +94,25 @@ class Anthropic:
         return int(answer["input_tokens"])
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
+        """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
+        address, model_name = self._wire.base_url, request.model_name
+        for attempt in range(MAX_DROPS + 1):
+            body = _body(request)
+            for name in self._refused.of(address, model_name) & set(DROPPABLE):
+                body.pop(name, None)
+            try:
+                async with aclosing(self._stream(body)) as arriving:
+                    async for events in arriving:
+                        yield events
+                return
+            except RequestRefused as refusal:
+                is_last = attempt == MAX_DROPS
+                if is_last or not self._refused.learn(address, model_name, refusal, body.keys() & set(DROPPABLE)):
+                    raise explained(refusal, model_name) from refusal
+
+    async def _stream(self, body: dict[str, object]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         reading = _Reading(self._wire)
-        arrivals = self._wire.stream("/messages", _body(request))
+        arrivals = self._wire.stream("/messages", orjson.dumps(body))
         try:
             async for payloads in arrivals:
                 for events in read_all(reading.read, payloads):
@@ -104,7 +130,7 @@ def _most_tokens(model_name: str) -> int:
     return 4096 if model_name.startswith(_WITH_SHORT_ANSWERS) else 8192
 
 
-def _body(request: ModelRequest) -> bytes:
+def _body(request: ModelRequest) -> dict[str, object]:
     body: dict[str, object] = {
         "model": request.model_name,
         "messages": _messages(request.messages),
@@ -121,12 +147,12 @@ def _body(request: ModelRequest) -> bytes:
         ]
     # Many models accept only one of the two, so the temperature wins. The API has no penalties.
     if request.model_name.startswith(_WITHOUT_SAMPLING):
-        return orjson.dumps(body)
+        return body
     if request.temperature is not None:
         body["temperature"] = min(request.temperature, MAX_TEMPERATURE)
     elif request.top_p is not None:
         body["top_p"] = request.top_p
-    return orjson.dumps(body)
+    return body
 
 
 def _messages(messages: tuple[RequestMessage, ...]) -> list[dict[str, object]]:

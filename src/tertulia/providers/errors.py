@@ -6,14 +6,16 @@ from tertulia.errors import Conflict, Invalid, NotFound, Unavailable
 class ProviderError(Unavailable):
     """A reply that failed or was interrupted. `detail` is stored on the message and shown.
 
-    `is_safe` means that no output was received, so the same request may be retried automatically.
+    `is_safe` means that no output was received, so the same request may be retried automatically. `said` is the
+    provider's own message.
     """
 
     code = "provider_error"
 
-    def __init__(self, detail: str, *, retry_after_s: int | None = None, is_safe: bool = False) -> None:
+    def __init__(self, detail: str, *, retry_after_s: int | None = None, is_safe: bool = False, said: str = "") -> None:
         super().__init__(detail, retry_after_s=retry_after_s)
         self.is_safe = is_safe
+        self.said = said
 
 
 class ProviderUnavailable(ProviderError):

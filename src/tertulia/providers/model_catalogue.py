@@ -26,6 +26,7 @@ from tertulia.providers.models import ListedModel, ProviderConfig
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import ListingProvider, Provider, Usage
 from tertulia.providers.registry import KnownModel, ModelRegistry
+from tertulia.providers.request_rules import RefusedParameters
 from tertulia.providers.schemas import ModelRead, ProviderTest, Source
 from tertulia.providers.vendors import BY_ID, Vendor
 
@@ -181,6 +182,7 @@ class ModelCatalogue:
         self._operator = {provider.vendor.id: provider for provider in operator}
         self._client = client
         self._timeouts = timeouts
+        self._refused = RefusedParameters()
         self._reading: dict[_Reading, asyncio.Task[ProviderTest]] = {}
         self._names: dict[str, tuple[datetime, tuple[str, ...]]] = {}  # by config: its `updated_at` and model names
         self._keeping: list[asyncio.Task[None]] = []
@@ -316,7 +318,9 @@ class ModelCatalogue:
 
     def _adapter(self, opened: OpenedConfig) -> ListingProvider:
         shown = opened.vendor.display_name + (f" ({split_key(opened.key)[1]})" if split_key(opened.key)[1] else "")
-        return build_adapter(opened.vendor, opened.access, self._client, self._timeouts, shown_as=shown)
+        return build_adapter(
+            opened.vendor, opened.access, self._client, self._timeouts, shown_as=shown, refused=self._refused
+        )
 
     def _own(self, session: Session, user_id: str) -> list[tuple[KnownProvider, bool]]:
         """List the user's active configs, and whether each is the default. Names are parsed once per config state."""

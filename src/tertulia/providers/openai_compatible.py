@@ -1,13 +1,14 @@
 """Call OpenAI-compatible chat completions with our own thin client (docs/adr/0006)."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from tertulia.providers.errors import MalformedReply
+from tertulia.providers.errors import MalformedReply, RequestRefused
 from tertulia.providers.event_stream import DONE
 from tertulia.providers.models import ListedModel
 from tertulia.providers.protocol import (
@@ -21,7 +22,14 @@ from tertulia.providers.protocol import (
     ToolCall,
     Usage,
 )
-from tertulia.providers.request_rules import CallIds, alternating
+from tertulia.providers.request_rules import (
+    MAX_DROPS,
+    TOKEN_LIMITS,
+    CallIds,
+    RefusedParameters,
+    alternating,
+    explained,
+)
 from tertulia.providers.thoughts import ThoughtReader
 from tertulia.providers.wire import END, MAX_LISTED, Wire, count_of, is_error, read_all
 
@@ -60,8 +68,16 @@ class Dialect:
 
 
 class OpenAICompatible:
-    def __init__(self, wire: Wire, dialect: Dialect | None = None, *, continues_prefix: bool = False) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        dialect: Dialect | None = None,
+        *,
+        continues_prefix: bool = False,
+        refused: RefusedParameters | None = None,
+    ) -> None:
         self.name = wire.name
+        self._refused = refused or RefusedParameters()
         self.continues_prefix = continues_prefix
         self._wire = wire
         self._dialect = dialect or Dialect()
@@ -78,8 +94,23 @@ class OpenAICompatible:
         return [model for model in models if model is not None][:MAX_LISTED]
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
+        """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
+        address, model_name = self._wire.base_url, request.model_name
+        for attempt in range(MAX_DROPS + 1):
+            body = self._body(request, self._refused.of(address, model_name))
+            try:
+                async with aclosing(self._stream(body)) as arriving:
+                    async for events in arriving:
+                        yield events
+                return
+            except RequestRefused as refusal:
+                is_last = attempt == MAX_DROPS
+                if is_last or not self._refused.learn(address, model_name, refusal, body):
+                    raise explained(refusal, model_name) from refusal
+
+    async def _stream(self, body: dict[str, object]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         reading = _Reading(self._wire)
-        arrivals = self._wire.stream("/chat/completions", self._body(request))
+        arrivals = self._wire.stream("/chat/completions", orjson.dumps(body))
         try:
             async for payloads in arrivals:
                 for events in read_all(reading.read, payloads):
@@ -93,15 +124,19 @@ class OpenAICompatible:
         if not reading.is_finished:
             raise self._wire.broken_off(is_safe=not reading.has_begun)
 
-    def _body(self, request: ModelRequest) -> bytes:
+    def _body(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
         body: dict[str, object] = {
             "model": request.model_name,
             "messages": [self._message(message) for message in alternating(request.messages)],
             "stream": True,
         }
         if request.max_tokens is not None:
-            body[self._dialect.max_tokens_field] = request.max_tokens
-        if self._dialect.has_stream_options:
+            usual = self._dialect.max_tokens_field
+            for name in sorted(TOKEN_LIMITS, key=lambda name: name != usual):
+                if name not in refused:
+                    body[name] = request.max_tokens
+                    break
+        if self._dialect.has_stream_options and "stream_options" not in refused:
             body["stream_options"] = {"include_usage": True}
         if request.tools:
             body["tools"] = [
@@ -113,9 +148,9 @@ class OpenAICompatible:
             ]
         for name in _OPTIONS:
             value = getattr(request, name)
-            if value is not None and name not in self._dialect.refuses:
+            if value is not None and name not in self._dialect.refuses and name not in refused:
                 body[name] = value
-        return orjson.dumps(body)
+        return body
 
     def _message(self, message: RequestMessage) -> dict[str, object]:
         valid_id = self._dialect.call_ids.fit

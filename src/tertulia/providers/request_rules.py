@@ -3,13 +3,76 @@
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from tertulia.providers.errors import RequestRefused
 from tertulia.providers.protocol import RequestMessage
 
 # Many servers require a user message first. This text replaces earlier messages if the branch begins with a reply.
 LEFT_OUT = "(Earlier messages were left out.)"
+
+
+# Parameters that a request can go without. The two names of the token limit replace each other.
+DROPPABLE = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "stream_options")
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+MAX_DROPS = 4  # requests that are repeated without a parameter
+MAX_REMEMBERED = 1000
+_COMPLAINS = re.compile(
+    r"support|unknown|unrecogni[sz]ed|unexpected|extra|not permitted|not allowed|deprecated|only the default|invalid|must be|"
+    r"cannot|not compatible|instead",
+    re.IGNORECASE,
+)
+_NO_TOOLS = re.compile(
+    r"(not|n't) support (\w+ ){0,2}(tool|function)|(tools?|functions?|tool use)( \w+){0,3} (is|are) not supported|"
+    r"enable-auto-tool-choice",
+    re.IGNORECASE,
+)
+_NO_PICTURES = re.compile(
+    r"(not|n't) support (\w+ ){0,3}(image|vision|picture)|images?( \w+){0,3} (is|are) not supported|image_url",
+    re.IGNORECASE,
+)
+
+
+class RefusedParameters:
+    """Parameters that models refuse, learned from their answers. Held in memory, for the models used last."""
+
+    def __init__(self) -> None:
+        self._names: OrderedDict[tuple[str, str], frozenset[str]] = OrderedDict()
+
+    def of(self, address: str, model_name: str) -> frozenset[str]:
+        return self._names.get((address, model_name), frozenset())
+
+    def learn(self, address: str, model_name: str, refusal: RequestRefused, sent: Collection[str]) -> bool:
+        """Find in a refusal the sent parameter that it is about. Return False if it is about none."""
+        name = _refused_name(refusal.said, sent)
+        if name is None:
+            return False
+        key = (address, model_name)
+        self._names[key] = self.of(address, model_name) | {name}
+        self._names.move_to_end(key)
+        while len(self._names) > MAX_REMEMBERED:
+            self._names.popitem(last=False)
+        return True
+
+
+def _refused_name(said: str, sent: Collection[str]) -> str | None:
+    if not _COMPLAINS.search(said):
+        return None
+    named = [name for name in (*TOKEN_LIMITS, *DROPPABLE) if re.search(rf"\b{name}\b", said)]
+    return next((name for name in named if name in sent), None)
+
+
+def explained(refusal: RequestRefused, model_name: str) -> RequestRefused:
+    """Return a refusal of tools or pictures with what to do about it. Others are returned unchanged."""
+    if _NO_TOOLS.search(refusal.said):
+        advice = f"{model_name} takes no tools. Switch off the tools of this chat, or choose another model."
+    elif _NO_PICTURES.search(refusal.said):
+        advice = f"{model_name} takes no pictures. Remove them, or choose another model."
+    else:
+        return refusal
+    return RequestRefused(f"{advice} {refusal.detail}", said=refusal.said)
 
 
 @dataclass(frozen=True)

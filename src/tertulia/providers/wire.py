@@ -90,7 +90,9 @@ class Wire:
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise MalformedReply(f"{self.name} did not answer with JSON. Check its address.") from error
+            raise MalformedReply(
+                f"{self.name} did not answer with JSON. Check its address: most end in /v1."
+            ) from error
 
     async def stream(self, path: str, body: bytes) -> AsyncIterator[list[bytes]]:
         """Yield the data of server-sent events that arrived together. Every failure raises a ProviderError."""
@@ -294,10 +296,11 @@ class Wire:
             case 400 | 413 | 422 if _is_too_long(message, code):
                 return ContextTooLong(f"The chat is too long for this model.{quoted}")
             case 404:
-                return RequestRefused(f"{self.name} does not have this model, or its address is wrong.{quoted}")
+                hint = "" if re.search(r"/v\d", self.base_url) else " Most addresses end in /v1."
+                return RequestRefused(f"{self.name} does not have this model, or its address is wrong.{hint}{quoted}")
             case status if status >= 500:
                 return ProviderUnavailable(f"{self.name} failed (status {status}). Try again.{quoted}", is_safe=True)
-        return RequestRefused(f"{self.name} refused the request (status {status}).{quoted}")
+        return RequestRefused(f"{self.name} refused the request (status {status}).{quoted}", said=message)
 
 
 def _is_events(response: httpx.Response, piece: bytes) -> bool:
