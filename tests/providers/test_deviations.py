@@ -375,9 +375,9 @@ class PickyProvider(RawProvider):
 
     @override
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        told = next((words for name, words in self._refusals.items() if name in self.requests[-1]), None)
-        self.status = 400 if told else 200
-        self.pieces = [json.dumps({"error": {"message": told}}).encode()] if told else [STREAM]
+        refusal = next((words for name, words in self._refusals.items() if name in self.requests[-1]), None)
+        self.status = 400 if refusal else 200
+        self.pieces = [json.dumps({"error": {"message": refusal}}).encode()] if refusal else [STREAM]
         super().answer(handler)
 
 
