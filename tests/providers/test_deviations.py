@@ -443,17 +443,17 @@ def test_a_refusal_for_another_reason_is_told(refusals: dict[str, str], words: s
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("refusal", "words"),
     [
         ("registry.ollama.ai/library/gemma:2b does not support tools", "m takes no tools. Switch off the tools"),
         ('"auto" tool choice requires --enable-auto-tool-choice', "m takes no tools"),
         ("This model does not support image inputs", "m takes no pictures"),
     ],
 )
-def test_what_a_model_cannot_do_is_told_with_the_next_step(raw: RawProvider, told: str, words: str) -> None:
+def test_what_a_model_cannot_do_is_told_with_the_next_step(raw: RawProvider, refusal: str, words: str) -> None:
     raw.status = 400
     with pytest.raises(RequestRefused, match=words):
-        ask(raw, json.dumps({"error": {"message": told}}).encode())
+        ask(raw, json.dumps({"error": {"message": refusal}}).encode())
     assert len(raw.requests) == 1
 
 
