@@ -120,7 +120,7 @@ class ScriptedProvider:
         self._scripts.extend(scripts)
 
     def play_for(self, content: str, script: Sequence[Step]) -> None:
-        """Set the script of the next request whose last message is `content`, regardless of other requests."""
+        """Set the script of the next request whose last message is `content` or ends with it, regardless of other requests."""
         self._for_content[content] = script
 
     def release(self) -> None:
@@ -191,8 +191,10 @@ class ScriptedProvider:
 
     def _next_script(self) -> Sequence[Step]:
         said = self.requests[-1]["messages"][-1]["content"]
-        if isinstance(said, str) and said in self._for_content:
-            return self._for_content.pop(said)
+        # Messages of a person that follow each other arrive as one.
+        last = said.rpartition("\n\n")[2] if isinstance(said, str) else None
+        if last in self._for_content:
+            return self._for_content.pop(last)
         return self._scripts.popleft() if self._scripts else self.default or self._echo()
 
     def _echo(self) -> list[Step]:

@@ -25,13 +25,13 @@ class ThoughtReader:
         text, self._held = self._held + text, ""
         if self._closing:
             return self._within(text)
-        begun = text.lstrip()
-        opening = next((tag for tag in _OPENINGS if begun.startswith(tag)), None)
+        start = text.lstrip()
+        opening = next((tag for tag in _OPENINGS if start.startswith(tag)), None)
         if opening is not None:
             self._is_open_to_thoughts = False
             self._closing = f"</{opening[1:]}"
-            return self._within(self._after_tag(begun.removeprefix(opening)))
-        if not begun or any(tag.startswith(begun) for tag in _OPENINGS):
+            return self._within(self._after_tag(start.removeprefix(opening)))
+        if not start or any(tag.startswith(start) for tag in _OPENINGS):
             self._held = text
             return []
         self._is_open_to_thoughts = False
