@@ -17,9 +17,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 CHANNEL = "tertulia"
 MESSAGES = "tertulia_messages"
-# Serialization failure, deadlock, a lock or the next statement that took too long: the work was rolled back and can be
+# Serialization failure, deadlock, a lock, the next statement or a statement that took too long: the work was rolled back and can be
 # run again.
-RETRIABLE = ("40001", "40P01", "55P03", "25P03")
+RETRIABLE = ("40001", "40P01", "55P03", "25P03", "57014")
 TRIES = 4
 CLOSE_S = 10
 # A process that is frozen or cut off within a transaction holds up the live updates of all others, because they read
