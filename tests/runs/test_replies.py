@@ -285,8 +285,8 @@ def test_a_chat_longer_than_the_window_is_truncated_and_counts_left_out_messages
         ana.say(chat["id"], f"{number} " + "x" * 300, reply=False)
     sent = ana.say(chat["id"], "And now?")
     ana.finished(sent["run"]["id"])
-    system, asked = provider.requests[-1]["messages"]
-    *earlier, last = asked["content"].split("\n\n")  # messages of a person that follow each other arrive as one
+    system, question = provider.requests[-1]["messages"]
+    *earlier, last = question["content"].split("\n\n")  # messages of a person that follow each other arrive as one
     assert (system["role"], last) == ("system", "And now?")
     assert ana.api("GET", f"/messages/{sent['reply']['id']}")["left_out"] == 6 - len(earlier)
 
