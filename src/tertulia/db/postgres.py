@@ -12,13 +12,14 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
 from tertulia.db.database import Database, signals_of, to_storage_error
+from tertulia.errors import StorageUnavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
 CHANNEL = "tertulia"
 MESSAGES = "tertulia_messages"
-# Serialization failure, deadlock, a lock, the next statement or a statement that took too long: the work was rolled back and can be
-# run again.
+# Serialization failure, deadlock, or a lock, a statement or a pause that took too long: the work was rolled back and can
+# be run again.
 RETRIABLE = ("40001", "40P01", "55P03", "25P03", "57014")
 TRIES = 4
 CLOSE_S = 10
@@ -104,9 +105,12 @@ class PostgresDatabase(Database):
                 # If the connection was lost before the commit was sent, nothing was stored.
                 is_rolled_back = not is_committing and _was_cut_off(error)
                 is_retriable = is_rolled_back or getattr(error.orig, "sqlstate", None) in RETRIABLE
-                if not is_retriable or attempt == TRIES - 1:
+                if not is_retriable:
                     seen = to_storage_error(error)
                     raise seen from seen.__cause__
+                if attempt == TRIES - 1:
+                    log.warning("a unit was ended %d times", TRIES, exc_info=error)
+                    raise StorageUnavailable from error
             except Exception as error:
                 seen = to_storage_error(error)
                 raise seen from seen.__cause__
