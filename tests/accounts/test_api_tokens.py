@@ -1,5 +1,6 @@
 """Test API tokens: their limit, whose they are, and when they are valid."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -27,13 +28,9 @@ DEVICE = DeviceInfo(user_agent="", platform="", browser="")
 LIFE = SessionLifetime(timedelta(days=7), timedelta(days=30))
 
 
-@pytest.fixture(autouse=True)
-def _confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_tokens, "require_confirmed", lambda _session, _actor: None)
-
-
 def create(session: Session, owner: Actor, **fields: object) -> str:
-    """Create a token, and return it."""
+    """Create a token in a new session of its owner, and return it."""
+    owner = replace(owner, session_id=begin(session, owner))
     new = ApiTokenCreate.model_validate({"name": "a"} | fields)
     return str(api_tokens.create_api_token(session, owner, new)["token"])
 
