@@ -1,12 +1,11 @@
 """Call Anthropic's Messages API with our own thin client (docs/adr/0006)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from typing import Any
 
 import orjson
 
-from tertulia.providers.errors import MalformedReply, RequestRefused
+from tertulia.providers.errors import MalformedReply
 from tertulia.providers.models import ListedModel
 from tertulia.providers.protocol import (
     Finish,
@@ -20,12 +19,10 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.providers.request_rules import (
-    DROPPABLE,
     LEFT_OUT,
-    MAX_DROPS,
     CallIds,
     RefusedParameters,
-    explained,
+    repeat_without_refused,
 )
 from tertulia.providers.wire import END, MAX_LISTED, Wire, count_of, is_error, read_all
 
@@ -93,22 +90,14 @@ class Anthropic:
             raise MalformedReply(f"{self.name} does not count tokens in Anthropic's format.")
         return int(answer["input_tokens"])
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
+    def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
-        address, model_name = self._wire.base_url, request.model_name
-        for attempt in range(MAX_DROPS + 1):
-            body = _body(request)
-            for name in self._refused.of(address, model_name) & set(DROPPABLE):
-                body.pop(name, None)
-            try:
-                async with aclosing(self._stream(body)) as arriving:
-                    async for events in arriving:
-                        yield events
-                return
-            except RequestRefused as refusal:
-                is_last = attempt == MAX_DROPS
-                if is_last or not self._refused.learn(address, model_name, refusal, body.keys() & set(DROPPABLE)):
-                    raise explained(refusal, model_name) from refusal
+
+        def send(refused: frozenset[str]) -> tuple[Collection[str], AsyncGenerator[Sequence[ProviderEvent], None]]:
+            body = _body(request, refused)
+            return body, self._stream(body)
+
+        return repeat_without_refused(send, self._refused, self._wire.base_url, request.model_name)
 
     async def _stream(self, body: dict[str, object]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         reading = _Reading(self._wire)
@@ -130,7 +119,7 @@ def _most_tokens(model_name: str) -> int:
     return 4096 if model_name.startswith(_WITH_SHORT_ANSWERS) else 8192
 
 
-def _body(request: ModelRequest) -> dict[str, object]:
+def _body(request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
     body: dict[str, object] = {
         "model": request.model_name,
         "messages": _messages(request.messages),
@@ -148,9 +137,9 @@ def _body(request: ModelRequest) -> dict[str, object]:
     # Many models accept only one of the two, so the temperature wins. The API has no penalties.
     if request.model_name.startswith(_WITHOUT_SAMPLING):
         return body
-    if request.temperature is not None:
+    if request.temperature is not None and "temperature" not in refused:
         body["temperature"] = min(request.temperature, MAX_TEMPERATURE)
-    elif request.top_p is not None:
+    elif request.top_p is not None and "top_p" not in refused:
         body["top_p"] = request.top_p
     return body
 

@@ -7,7 +7,9 @@ import orjson
 
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 DONE = b"[DONE]"
-_MARK = b"\xef\xbb\xbf"  # a byte order mark, which may come first
+MARK = b"\xef\xbb\xbf"  # a byte order mark, which may come first
+# How the lines of events begin. A comment begins with a colon.
+EVENT_FIELDS = (b"data", b"event", b"id", b"retry", b":")
 _PIECE_BYTES = 64 * 1024
 
 
@@ -76,9 +78,9 @@ class EventDecoder:
 
     def _take_other(self, line: bytes, payloads: list[bytes]) -> None:
         """Take a line that is neither data nor empty: a name, a comment, or what no specification knows."""
-        if self._is_first and line.startswith(_MARK):
+        if self._is_first and line.startswith(MARK):
             self._is_first = False
-            line = line.removeprefix(_MARK)
+            line = line.removeprefix(MARK)
             if line.startswith(b"data:"):
                 self._add(line[5:].strip(), payloads)
                 return

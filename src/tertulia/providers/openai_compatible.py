@@ -1,14 +1,13 @@
 """Call OpenAI-compatible chat completions with our own thin client (docs/adr/0006)."""
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from tertulia.providers.errors import MalformedReply, RequestRefused
+from tertulia.providers.errors import MalformedReply
 from tertulia.providers.event_stream import DONE
 from tertulia.providers.models import ListedModel
 from tertulia.providers.protocol import (
@@ -23,12 +22,11 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.providers.request_rules import (
-    MAX_DROPS,
     TOKEN_LIMITS,
     CallIds,
     RefusedParameters,
     alternating,
-    explained,
+    repeat_without_refused,
 )
 from tertulia.providers.thoughts import ThoughtReader
 from tertulia.providers.wire import END, MAX_LISTED, Wire, count_of, is_error, read_all
@@ -93,20 +91,14 @@ class OpenAICompatible:
         models = [_listed(entry) for entry in entries[: 2 * MAX_LISTED] if isinstance(entry, dict)]
         return [model for model in models if model is not None][:MAX_LISTED]
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
+    def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
-        address, model_name = self._wire.base_url, request.model_name
-        for attempt in range(MAX_DROPS + 1):
-            body = self._body(request, self._refused.of(address, model_name))
-            try:
-                async with aclosing(self._stream(body)) as arriving:
-                    async for events in arriving:
-                        yield events
-                return
-            except RequestRefused as refusal:
-                is_last = attempt == MAX_DROPS
-                if is_last or not self._refused.learn(address, model_name, refusal, body):
-                    raise explained(refusal, model_name) from refusal
+
+        def send(refused: frozenset[str]) -> tuple[Collection[str], AsyncGenerator[Sequence[ProviderEvent], None]]:
+            body = self._body(request, refused)
+            return body, self._stream(body)
+
+        return repeat_without_refused(send, self._refused, self._wire.base_url, request.model_name)
 
     async def _stream(self, body: dict[str, object]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         reading = _Reading(self._wire)

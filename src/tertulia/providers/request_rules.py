@@ -4,11 +4,12 @@ import base64
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from tertulia.providers.errors import RequestRefused
-from tertulia.providers.protocol import RequestMessage
+from tertulia.providers.protocol import ProviderEvent, RequestMessage
 
 # Many servers require a user message first. This text replaces earlier messages if the branch begins with a reply.
 LEFT_OUT = "(Earlier messages were left out.)"
@@ -20,8 +21,7 @@ TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 MAX_DROPS = 4  # requests that are repeated without a parameter
 MAX_REMEMBERED = 1000
 _COMPLAINS = re.compile(
-    r"support|unknown|unrecogni[sz]ed|unexpected|extra|not permitted|not allowed|deprecated|only the default|invalid|must be|"
-    r"cannot|not compatible|instead",
+    r"support|unknown|unrecogni[sz]ed|unexpected|extra inputs|not permitted|deprecated|cannot both|not compatible",
     re.IGNORECASE,
 )
 _NO_TOOLS = re.compile(
@@ -30,7 +30,8 @@ _NO_TOOLS = re.compile(
     re.IGNORECASE,
 )
 _NO_PICTURES = re.compile(
-    r"(not|n't) support (\w+ ){0,3}(image|vision|picture)|images?( \w+){0,3} (is|are) not supported|image_url",
+    r"(not|n't) support (\w+ ){0,3}(image|vision|picture)|images?( \w+){0,3} (is|are) not supported|"
+    r"unknown variant .image_url",
     re.IGNORECASE,
 )
 
@@ -62,6 +63,28 @@ def _refused_name(said: str, sent: Collection[str]) -> str | None:
         return None
     named = [name for name in (*TOKEN_LIMITS, *DROPPABLE) if re.search(rf"\b{name}\b", said)]
     return next((name for name in named if name in sent), None)
+
+
+async def repeat_without_refused(
+    send: Callable[[frozenset[str]], tuple[Collection[str], AsyncGenerator[Sequence[ProviderEvent], None]]],
+    refused: RefusedParameters,
+    address: str,
+    model_name: str,
+) -> AsyncIterator[Sequence[ProviderEvent]]:
+    """Yield the reply of a request, which is sent once more without a parameter that the model refuses.
+
+    `send` gets the refused names, and returns the names of the parameters it sent and the reply. Raises a ProviderError.
+    """
+    for attempt in range(MAX_DROPS + 1):
+        sent, reply = send(refused.of(address, model_name))
+        try:
+            async with aclosing(reply):
+                async for events in reply:
+                    yield events
+            return
+        except RequestRefused as refusal:
+            if attempt == MAX_DROPS or not refused.learn(address, model_name, refusal, sent):
+                raise explained(refusal, model_name) from refusal
 
 
 def explained(refusal: RequestRefused, model_name: str) -> RequestRefused:

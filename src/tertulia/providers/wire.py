@@ -24,6 +24,8 @@ from tertulia.providers.errors import (
     RequestRefused,
 )
 from tertulia.providers.event_stream import (
+    EVENT_FIELDS,
+    MARK,
     MAX_EVENT_BYTES,
     EventDecoder,
     EventTooLarge,
@@ -218,18 +220,18 @@ class Wire:
         A body of JSON instead of events, such as an error or a whole reply, is one payload.
         """
         decoder: EventDecoder | None = None
-        whole: list[bytes] = []
+        whole = bytearray()
         try:
             async for piece in self._unpacked(response):
                 if decoder is None and not whole and _is_events(response, piece):
                     decoder = EventDecoder()
                 if decoder is None:
-                    whole.append(piece)
-                    if sum(map(len, whole)) > MAX_EVENT_BYTES:
+                    whole += piece
+                    if len(whole) > MAX_EVENT_BYTES:
                         raise EventTooLarge
                 elif payloads := decoder.feed(piece):
                     yield payloads
-            payloads = decoder.end() if decoder else [self._body_of_json(b"".join(whole))] if whole else []
+            payloads = decoder.end() if decoder else [self._body_of_json(bytes(whole))] if whole else []
         except EventTooLarge:
             raise MalformedReply(f"{self.name} sent an event of more than {MAX_EVENT_BYTES} bytes.") from None
         if "content-length" in response.headers or "transfer-encoding" in response.headers:
@@ -307,7 +309,8 @@ def _is_events(response: httpx.Response, piece: bytes) -> bool:
     """Return whether a body whose first piece this is holds events. Servers often name another type."""
     if response.headers.get("content-type", "").startswith("text/event-stream"):
         return True
-    return piece.lstrip()[:1] not in (b"{", b"[", b"<")
+    begin = piece.removeprefix(MARK).lstrip()
+    return any(begin.startswith(name) or name.startswith(begin) for name in EVENT_FIELDS)
 
 
 def read_all(
