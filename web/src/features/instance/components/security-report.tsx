@@ -5,6 +5,7 @@ import { wordsFor } from "@/api/words";
 import { exactTime, relativeTime, wholeNumber } from "@/lib/dates";
 import { Rows } from "@/ui/section";
 import { Failed, Lines } from "@/ui/states";
+import { Table } from "@/ui/table";
 import { type Report, securityReportQuery } from "../queries";
 
 const DAY_MS = 86_400_000;
@@ -175,7 +176,7 @@ function FailedSignIns({ accounts }: { accounts: Report["failed_sign_ins"] }) {
         "No wrong passwords in the last 30 days."
       ) : (
         <Table
-          head={["User name", "Wrong passwords in 30 days", "Last"]}
+          columns={[{ title: "User name" }, { title: "Wrong passwords in 30 days" }, { title: "Last" }]}
           rows={accounts.map(({ username, count, last_at }) => ({
             key: username,
             cells: [username, wholeNumber(count), <When key="last" moment={last_at} />],
@@ -190,12 +191,12 @@ function UnusedTokens({ tokens }: { tokens: Report["unused_tokens"] }) {
   return (
     <Item title="Unused API tokens" isGood={tokens.length === 0}>
       {tokens.length === 0 ? (
-        "Every API token was used in the last 90 days."
+        "No API token is unused for 90 days."
       ) : (
         <>
           Ask their owners to revoke them under Password and devices.
           <Table
-            head={["User name", "Tokens unused for 90 days", "Last used"]}
+            columns={[{ title: "User name" }, { title: "Tokens unused for 90 days" }, { title: "Last used" }]}
             rows={tokens.map(({ username, count, last_used_at }) => ({
               key: username,
               cells: [
@@ -218,7 +219,7 @@ function Limits({ changed }: { changed: Report["changed_limits"] }) {
         "All limits have their default."
       ) : (
         <Table
-          head={["Setting", "Value", "Default"]}
+          columns={[{ title: "Setting" }, { title: "Value" }, { title: "Default" }]}
           rows={changed.map((limit) => ({
             key: limit.setting,
             cells: [limit.setting, limit.value, limit.default],
@@ -226,34 +227,5 @@ function Limits({ changed }: { changed: Report["changed_limits"] }) {
         />
       )}
     </Item>
-  );
-}
-
-function Table({ head, rows }: { head: string[]; rows: { key: string; cells: ReactNode[] }[] }) {
-  return (
-    <div className="mt-2 overflow-x-auto">
-      <table className="w-full text-sm tabular-nums">
-        <thead>
-          <tr className="border-hairline border-b text-left">
-            {head.map((title) => (
-              <th key={title} scope="col" className="py-1 pr-4 font-medium">
-                {title}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map(({ key, cells }) => (
-            <tr key={key} className="border-hairline border-b last:border-0">
-              {cells.map((cell, index) => (
-                <td key={head[index]} className="break-all py-1 pr-4 text-text">
-                  {cell}
-                </td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
   );
 }

@@ -6,6 +6,7 @@ import { dollars } from "@/lib/money";
 import { Choice } from "@/ui/choice";
 import { Section } from "@/ui/section";
 import { Empty, Failed, Lines } from "@/ui/states";
+import { Table } from "@/ui/table";
 import { type Usage, type UsageGroup, usageQuery } from "../queries";
 import type { Bars, Measure } from "./charts";
 
@@ -174,55 +175,40 @@ type TableProps = { groups: UsageGroup[]; name: (group: UsageGroup) => ReactNode
 
 function GroupTable({ groups, name, heading }: TableProps) {
   return (
-    <div className="overflow-x-auto">
-      <table className="w-full min-w-96 border-collapse tabular-nums">
-        <thead>
-          <tr className="border-hairline border-b text-left text-sm text-text-muted">
-            <th scope="col" className="py-2 pr-3 font-medium capitalize">
-              {heading}
-            </th>
-            <th scope="col" className="py-2 pr-3 text-right font-medium">
-              Replies
-            </th>
-            <th scope="col" className="py-2 pr-3 text-right font-medium">
-              Tokens
-            </th>
-            <th scope="col" className="py-2 text-right font-medium">
-              Cost
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {groups.slice(0, SHOWN).map((group) => (
-            <tr
-              key={[group.day, group.provider, group.model_name, group.chat_id].join()}
-              className="border-hairline border-b"
-            >
-              <th scope="row" className="max-w-64 truncate py-2 pr-3 text-left font-normal">
-                {name(group)}
-              </th>
-              <td className="py-2 pr-3 text-right">{wholeNumber(group.replies)}</td>
-              <td className="py-2 pr-3 text-right">{wholeNumber(group.total_tokens)}</td>
-              <td className="py-2 text-right">
-                {group.unknown_cost_replies === group.replies ? (
-                  <span className="text-text-muted">unknown</span>
-                ) : (
-                  dollars(group.cost)
-                )}
-                {group.unknown_cost_replies > 0 && group.unknown_cost_replies < group.replies && (
-                  <span className="block text-text-muted text-xs">
-                    {unknownWords(group.unknown_cost_replies)}
-                  </span>
-                )}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+    <>
+      <Table
+        columns={[
+          { title: heading },
+          { title: "Replies", isNumber: true },
+          { title: "Tokens", isNumber: true },
+          { title: "Cost", isNumber: true },
+        ]}
+        rows={groups.slice(0, SHOWN).map((group) => ({
+          key: [group.day, group.provider, group.model_name, group.chat_id].join(),
+          cells: [
+            name(group),
+            wholeNumber(group.replies),
+            wholeNumber(group.total_tokens),
+            <GroupCost key="cost" group={group} />,
+          ],
+        }))}
+      />
       {groups.length > SHOWN && (
         <p className="pt-2 text-sm text-text-muted">and {wholeNumber(groups.length - SHOWN)} more</p>
       )}
-    </div>
+    </>
+  );
+}
+
+function GroupCost({ group }: { group: UsageGroup }) {
+  if (group.unknown_cost_replies === group.replies) return <span className="text-text-muted">unknown</span>;
+  return (
+    <>
+      {dollars(group.cost)}
+      {group.unknown_cost_replies > 0 && (
+        <span className="block text-text-muted text-xs">{unknownWords(group.unknown_cost_replies)}</span>
+      )}
+    </>
   );
 }
 
