@@ -44,10 +44,11 @@ def locked_data_folder(settings: Settings) -> Iterator[None]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a small file of the data folder, which is complete or unchanged."""
+    """Write a small file of the data folder, which is complete or unchanged. Only its own user can read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -68,9 +69,5 @@ def read_running(settings: Settings) -> RunningServer | None:
 
 def write_running(settings: Settings, running: RunningServer) -> Path:
     path = settings.data / "server.json"
-    partial = path.with_suffix(".partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(orjson.dumps(asdict(running)))
-    partial.rename(path)
+    replace_file(path, orjson.dumps(asdict(running)))
     return path

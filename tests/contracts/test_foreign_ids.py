@@ -16,7 +16,7 @@ Place = tuple[str, str, str]  # method, path, name
 CHOSEN = {
     ("PUT", "/drafts/{draft_id}/working-copy", "window_id"),
     ("POST", "/tool-servers/{server_id}/sign-in", "client_id"),
-    # The question of the call itself: any other is refused by tests/tools/test_questions.py.
+    # Another question than the open one is 409: tests/tools/test_servers.py.
     ("POST", "/tool-executions/{execution_id}/answer", "question_id"),
 }
 

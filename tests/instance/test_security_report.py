@@ -150,13 +150,13 @@ def test_the_largest_users_are_counted_by_a_job(session: Session, request: pytes
     assert list(sizes)[:2] == ["bob", "alice"]
 
 
-def test_users_are_counted_once_an_hour(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_are_counted_once_an_hour(session: Session) -> None:
     assert is_count_due(session)
     store_largest_users(session, count_users(session))
     assert not is_count_due(session)
-    later = now() + timedelta(minutes=61)
-    monkeypatch.setattr("tertulia.instance.largest_users.clock.now", lambda: later)
-    assert is_count_due(session)
+    for minutes, is_due in ((59, False), (61, True)):
+        session.execute(sa.update(InstanceSetting).values(updated_at=now() - timedelta(minutes=minutes)))
+        assert is_count_due(session) is is_due
 
 
 def test_only_the_largest_are_kept(session: Session) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.db.opening import plain_engine
 from tertulia.errors import SettingsError
+from tertulia.ids import new_id
 from tertulia.runs.calls.questions import MAX_QUESTIONS, CallClock
 from tertulia.settings import ToolServerConfig, load_settings
 from tertulia.tools.models import ToolExecution
@@ -389,6 +390,8 @@ def test_a_question_of_a_server_is_answered_as_a_form(
         assert call["status"] == "executing"
         assert set(content) <= set(question["form"]["properties"])
         wrong = dict(content) | {next(iter(content)): 7}
+        other: dict[str, Any] = {"question_id": new_id(), "action": "accept", "content": content}
+        assert decide(ana, call, "answer", 409, **other)["code"] == "question_gone"
         answer = {"question_id": question["id"], "action": "accept"}
         assert decide(ana, call, "answer", 422, **answer, content=wrong)["code"] == "arguments_invalid"
         answered = decide(ana, call, "answer", **answer, content=content)
