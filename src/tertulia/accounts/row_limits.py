@@ -17,7 +17,7 @@ class TooManyRows(Conflict):
 
     def __init__(self, name: str, limit: int) -> None:
         super().__init__(
-            f"Each user may have {limit:,} {name} on this server, including those in the trash. Delete some for good, or "
+            f"Each user may have {limit:,} {name} on this server. Delete some, which count until they leave the trash, or "
             f"ask the administrator to raise the limit ({name}_per_user).",
             limit=limit,
         )

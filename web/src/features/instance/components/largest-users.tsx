@@ -34,7 +34,7 @@ export function LargestUsers() {
       ) : !data.counted_at ? (
         <p className="text-text-muted">Not counted yet. The server counts once an hour.</p>
       ) : data.users.length === 0 ? (
-        <p className="text-text-muted">Nothing is stored yet.</p>
+        <p className="text-text-muted">Nothing was stored then. The server counts once an hour.</p>
       ) : (
         <Table
           columns={[
