@@ -165,7 +165,11 @@ def passes(file: str, folder: Path, *, shows_failure: bool = False) -> bool:
         f"--basetemp={folder / 'tmp'}",
         *TARGETS[file],
     ]
-    environment = {"PYTHONPATH": str(folder / "src"), "TERTULIA_TEST_ENGINES": "sqlite", "PATH": "/usr/bin:/bin"}
+    environment = {
+        "PYTHONPATH": str(folder / "src"),
+        "TERTULIA_TEST_ENGINES": "sqlite",
+        "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
+    }
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     if shows_failure and done.returncode:
         print(done.stdout[-3000:])

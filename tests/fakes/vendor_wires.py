@@ -19,6 +19,7 @@ class VendorWire:
     usage: tuple[int, int, int]  # input tokens, output tokens, cached input tokens
     reasoning: str = ""
     calls_a_tool: bool = True
+    call_echo: Any = None
     listing: Any = None
     listed: tuple[str, ...] = ("model-a",)
     window: int | None = None
@@ -159,6 +160,7 @@ WIRES: dict[str, VendorWire] = {
             "[DONE]",
         ],
         (20, 9, 0),
+        call_echo={"extra_content": {"google": {"thought_signature": "sig"}}},
         listing=openai_list({"id": "models/model-a", "owned_by": "google"}, {"id": "models/text-embedding-004"}),
         refusal=(
             400,

@@ -37,6 +37,7 @@ from tertulia.providers.protocol import (
     RequestMessage,
     TextDelta,
     ToolCall,
+    TurnEcho,
     Usage,
 )
 from tertulia.providers.request_rules import LEFT_OUT, CallIds, RefusedParameters, alternating
@@ -535,6 +536,13 @@ def test_a_whole_reply_of_anthropic_is_read(raw: RawProvider) -> None:
         ToolCall("t", "f", '{"x":1}'),
         COUNTED,
         Finish("tool_calls"),
+        TurnEcho(
+            [
+                {"type": "thinking", "thinking": "Hm.", "signature": "x"},
+                {"type": "text", "length": 5},
+                {"type": "tool_use"},
+            ]
+        ),
     ]
 
 

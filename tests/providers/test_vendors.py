@@ -75,7 +75,7 @@ def test_a_reply_is_read_whole(provider: ScriptedProvider, vendor_id: str) -> No
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Hello there"
     assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == wire.reasoning
     calls = [event for event in events if isinstance(event, ToolCall)]
-    assert calls == ([ToolCall("call_1", "weather", '{"city":"Lima"}')] if wire.calls_a_tool else [])
+    assert calls == ([ToolCall("call_1", "weather", '{"city":"Lima"}', wire.call_echo)] if wire.calls_a_tool else [])
     counted = [event for event in events if isinstance(event, Usage)][-1]
     assert (counted.input_tokens, counted.output_tokens, counted.cached_tokens) == wire.usage
     assert any(isinstance(event, Finish) for event in events)

@@ -155,6 +155,7 @@ def fork_chat(
     Raises TooManyRows and StorageFull.
     """
     source = _readable_chat_of(session, actor, message_id)
+    is_own = source.user_id == actor.user_id
     limits.take(session, Chat.user_id, actor.user_id, "chats")
     now = clock.now()
     branch = [id_ for id_, *_ in BRANCH_IDS.all(session, chat_id=source.id, leaf=message_id, links=2**31 - 1)][::-1]
@@ -166,8 +167,8 @@ def fork_chat(
             title=f"Branch of {source.title}"[:MAX_TITLE],
             provider=source.provider,
             model_name=source.model_name,
-            # Another user's system prompt is private, so it is not copied.
-            system_prompt=source.system_prompt if source.user_id == actor.user_id else None,
+            # Another user's system prompt is private, so it is not copied; nor are hidden thoughts.
+            system_prompt=source.system_prompt if is_own else None,
             settings=source.settings,
             context_window_size=source.context_window_size,
             message_count=len(branch),
@@ -186,10 +187,11 @@ def fork_chat(
         copies = []
         for original in (originals[original_id] for original_id in batch):
             parts = with_other_files(original.parts, files)
-            copies.append(_copy_of(original, new_ids[original.id], chat_id, previous) | {"parts": parts})
+            copy = _copy_of(original, new_ids[original.id], chat_id, previous) | {"parts": parts}
+            copies.append(copy if is_own else copy | {"provider_metadata": None})
             previous = new_ids[original.id]
         session.execute(sa.insert(table_of(Message)), copies)
-        calls = copy_calls(session, new_ids, chat_id=chat_id)
+        calls = copy_calls(session, new_ids, chat_id=chat_id, with_echoes=is_own)
         links: list[tuple[str, list[Part]]] = [(str(copy["id"]), copy["parts"]) for copy in copies]  # type: ignore[misc]
         for copied_id, parts in links:
             if calls and any(isinstance(part, ToolCallPart) for part in parts):

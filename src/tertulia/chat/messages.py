@@ -364,6 +364,7 @@ def edit_in_place(session: Session, chat: LockedChat, message_id: MessageId, wri
         -MAX_EDITS_KEPT:
     ]
     message.content, message.parts = flatten(written.parts), written.parts
+    message.provider_metadata = None  # it belongs to the text before
     message.details = message.details.model_copy(update={"edited": True})
     forget_files(session, [message_id])
     unlink_attachments(session, message_id)

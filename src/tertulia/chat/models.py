@@ -13,6 +13,7 @@ from tertulia import clock
 from tertulia.chat.parts import Part
 from tertulia.db import Base, CreatedAt, Id, JsonOf, Money, Timestamps, closed
 from tertulia.ids import new_id
+from tertulia.providers.echo import ProviderEcho
 from tertulia.tools.models import ChatApproval, Key
 
 DEFAULT_TITLE = "New Chat"
@@ -245,6 +246,10 @@ class ChatTag(CreatedAt, Base):
     tag_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("tag.id", ondelete="CASCADE"), primary_key=True, index=True)
 
 
+class ProviderMetadata(BaseModel):
+    echo: ProviderEcho | None = None
+
+
 class Message(Timestamps, Base):
     __tablename__ = "message"
     __table_args__ = (
@@ -304,7 +309,8 @@ class Message(Timestamps, Base):
     thread_level: Mapped[int] = mapped_column(default=0)
     token_count: Mapped[int | None]
     details: Mapped[MessageMetadata] = mapped_column("metadata", JsonOf(MessageMetadata), default=MessageMetadata)
-    provider_metadata: Mapped[dict[str, Any] | None] = mapped_column(JsonOf(dict[str, Any]))
+    # What the vendor requires back with the text after the last tool call.
+    provider_metadata: Mapped[ProviderMetadata | None] = mapped_column(JsonOf(ProviderMetadata))
     # Separate from the metadata, which every page of messages reads: earlier texts are rarely needed.
     edit_history: Mapped[list[Edit]] = mapped_column(JsonOf(list[Edit]), default=list)
     context_rule: Mapped[ContextRule] = mapped_column(

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tertulia.chat.models import Chat, ChatSettings, ContextRule, MessageRole, MessageStatus
+from tertulia.chat.models import Chat, ChatSettings, ContextRule, Message, MessageRole, MessageStatus
 from tertulia.chat.queries import BRANCH_RULES, BRANCH_TEXTS, PINNED_ON_BRANCH, PINNED_TEXTS
 from tertulia.context.calls import turns_of_messages
 from tertulia.context.compaction.compression import compress
@@ -16,6 +16,7 @@ from tertulia.context.cutting import shorten, with_short_results
 from tertulia.context.file_contents import with_files
 from tertulia.context.messages import ContextMessage, estimate_tokens
 from tertulia.context.window import DEFAULT_WINDOW, MIN_ROOM, PlannedMessage, plan_context, reserve_for_answer
+from tertulia.providers.echo import EchoTarget
 
 CHUNK = 50  # messages loaded with their text at a time
 # The number of omitted messages is exact up to here; counting further back would cost more with every message.
@@ -30,7 +31,7 @@ class PromptSource:
     `scale`: estimated tokens per token of the model; less after a provider found the request too long. `taken`:
     estimated tokens that something else takes, such as tool descriptions. `about`: describes within so many tokens what
     else the chat is about, such as a draft. `records`: whether compactions are recorded; false if a request is retried
-    with fewer tokens than the window has. `depth`: windows to load with text.
+    with fewer tokens than the window has. `depth`: windows to load with text. `target`: gets back the echoes that it gave.
     """
 
     chat_id: str
@@ -42,6 +43,7 @@ class PromptSource:
     taken: int = 0
     records: bool = True
     depth: int = 1
+    target: EchoTarget | None = None
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,10 @@ def read_branch(session: Session, source: PromptSource, active: Sequence[ActiveC
     reserve = reserve_for_answer(window, settings.max_tokens)
     budget = max(int((window - reserve) * source.scale) - source.taken, MIN_ROOM)
     scan = BranchScan([compaction for compaction in active if compaction.counts_in(window)])
-    newest_first, more = read_back(session, source.leaf, budget * source.depth, scan)
+    newest_first, more = read_back(session, source.leaf, budget * source.depth, scan, source.target)
     pinned, older = _read_older(session, source.chat_id, more, scan)
-    messages = with_files(session, newest_first + pinned, budget, sees_pictures=source.sees_pictures)[::-1]
+    loaded = _with_echoes(session, newest_first, source.target) + pinned
+    messages = with_files(session, loaded, budget, sees_pictures=source.sees_pictures)[::-1]
     messages, whole = _compressed(messages, scan)
     system = _told(prompt, scan.summary, source.about, budget)
     return Branch(system + messages, window, reserve, budget, older, settings, prompt, scan, whole)
@@ -141,7 +144,7 @@ def _compressed(
 
 
 def read_back(
-    session: Session, leaf: str | None, budget: int, scan: BranchScan
+    session: Session, leaf: str | None, budget: int, scan: BranchScan, target: EchoTarget | None = None
 ) -> tuple[list[ContextMessage], str | None]:
     """Load messages with content, newest first, until the budget is spent or a compaction ends the scan.
 
@@ -163,7 +166,7 @@ def read_back(
                 continue
             message: ContextMessage | None = ContextMessage(role.value, content, message_id, rule=rule.value)
             if has_calls:
-                message = _with_calls(session, message_id, role, content, rule)
+                message = _with_calls(session, message_id, role, content, rule, target)
             if message is None:
                 continue
             short = with_short_results(message) if messages and rule is ContextRule.AUTO else message
@@ -178,11 +181,33 @@ def read_back(
     return messages, next_leaf
 
 
+def _with_echoes(
+    session: Session, messages: Sequence[ContextMessage], target: EchoTarget | None
+) -> list[ContextMessage]:
+    """Add what the target gave with the last text of replies."""
+    ids = [message.message_id for message in messages if message.role == "assistant"]
+    if target is None or not ids:
+        return list(messages)
+    rows = session.execute(
+        sa.select(Message.id, Message.provider_metadata).where(
+            Message.id.in_(ids), Message.provider_metadata.is_not(None)
+        )
+    )
+    kept_echoes = {message_id: kept.echo for message_id, kept in rows if kept is not None and kept.echo is not None}
+    echoes = {message_id: echo.turn for message_id, echo in kept_echoes.items() if target.accepts(echo)}
+    return [replace(message, echo=echoes.get(message.message_id or "")) for message in messages]
+
+
 def _with_calls(
-    session: Session, message_id: str, role: MessageRole, content: str, rule: ContextRule
+    session: Session,
+    message_id: str,
+    role: MessageRole,
+    content: str,
+    rule: ContextRule,
+    target: EchoTarget | None = None,
 ) -> ContextMessage | None:
     """Build a message with its tool calls, or None if it has neither calls nor text."""
-    turns, text = turns_of_messages(session, [message_id]).get(message_id, ((), content))
+    turns, text = turns_of_messages(session, [message_id], target).get(message_id, ((), content))
     if not turns and not text:
         return None
     return ContextMessage(role.value, text, message_id, rule=rule.value, turns=turns)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import orjson
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 from tertulia.chat.models import Message
 from tertulia.chat.parts import CodePart, Part, TextPart, ToolCallPart
 from tertulia.context.messages import SentCall, Turn
+from tertulia.providers.echo import EchoTarget
 from tertulia.tools.models import ToolExecution, ToolStatus
 from tertulia.tools.results import result_text
 
@@ -18,8 +20,13 @@ _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _WAITING = "[no result yet: the person has not decided]"
 
 
-def turns_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str, tuple[tuple[Turn, ...], str]]:
-    """Return the turns of each reply that called tools, and the text after the last one, by message id."""
+def turns_of_messages(
+    session: Session, message_ids: Sequence[str], target: EchoTarget | None = None
+) -> dict[str, tuple[tuple[Turn, ...], str]]:
+    """Return the turns of each reply that called tools, and the text after the last one, by message id.
+
+    They have the echoes that `target` gave.
+    """
     if not message_ids:
         return {}
     calls = {
@@ -31,10 +38,12 @@ def turns_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str,
     parts = session.execute(
         sa.select(Message.id, Message.parts).where(Message.id.in_({row.message_id for row in calls.values()}))
     )
-    return {message_id: _turns(message_parts, calls) for message_id, message_parts in parts}
+    return {message_id: _turns(message_parts, calls, target) for message_id, message_parts in parts}
 
 
-def _turns(parts: Iterable[Part], calls: dict[str, ToolExecution]) -> tuple[tuple[Turn, ...], str]:
+def _turns(
+    parts: Iterable[Part], calls: dict[str, ToolExecution], target: EchoTarget | None
+) -> tuple[tuple[Turn, ...], str]:
     """Group the calls of one step into a turn; text between two calls begins another turn."""
     turns: list[Turn] = []
     texts: list[str] = []
@@ -45,19 +54,22 @@ def _turns(parts: Iterable[Part], calls: dict[str, ToolExecution]) -> tuple[tupl
             step = None
         elif isinstance(part, ToolCallPart) and part.tool_execution_id in calls:
             call = calls[part.tool_execution_id]
+            echo = call.echo if target is not None and target.accepts(call.echo) else None
+            sent = _sent(call, echo.call if echo else None)
             if call.step == step:
-                turns[-1] = Turn(turns[-1].text, (*turns[-1].calls, _sent(call)))
+                turns[-1] = replace(turns[-1], calls=(*turns[-1].calls, sent))
             else:
-                turns.append(Turn("\n\n".join(texts), (_sent(call),)))
+                turns.append(Turn("\n\n".join(texts), (sent,), echo.turn if echo else None))
                 texts, step = [], call.step
     return tuple(turns), "\n\n".join(texts)
 
 
-def _sent(call: ToolExecution) -> SentCall:
+def _sent(call: ToolExecution, echo: str | None) -> SentCall:
     """Convert a call, with our own id: a model may repeat an id, or use a form that another provider rejects."""
     name = f"{call.server}__{call.tool_name}" if call.server else call.tool_name
     name = _NOT_IN_NAMES.sub("_", name)[:64] or "tool"
-    return SentCall(call.id.replace("-", ""), name, orjson.dumps(call.sent_parameters).decode(), told_result(call))
+    arguments = orjson.dumps(call.sent_parameters).decode()
+    return SentCall(call.id.replace("-", ""), name, arguments, told_result(call), echo)
 
 
 def in_words(turn: Turn) -> str:

@@ -9,6 +9,7 @@ from tertulia.context.messages import (
     ContextMessage,
     SentCall,
     Turn,
+    echo_tokens,
     estimate_tokens,
 )
 
@@ -31,7 +32,7 @@ def within(message: ContextMessage, room: int) -> ContextMessage:
     # Pictures take at most half of the room, so that text stays.
     pictures = message.pictures[: max(0, room // 2 // TOKENS_A_PICTURE)]
     text = shorten(message.content, room - TOKENS_A_PICTURE * len(pictures))
-    return replace(message, content=text, pictures=pictures)
+    return replace(message, content=text, pictures=pictures, echo=None)
 
 
 def with_short_results(message: ContextMessage) -> ContextMessage:
@@ -70,6 +71,7 @@ def _with_shorter_turns(message: ContextMessage, room: int) -> ContextMessage:
     The last turn stays while there is any room for it: without it a model would make the same call again.
     """
     text_tokens = estimate_tokens(message.content) if message.content else OVERHEAD_PER_MESSAGE
+    text_tokens += echo_tokens(message.echo)
     if text_tokens > room // 2 and _fitting(message.turns, room - text_tokens) is None:
         text_tokens = max(OVERHEAD_PER_MESSAGE, room // 2)
     turns = list(message.turns)
@@ -82,13 +84,13 @@ def _with_shorter_turns(message: ContextMessage, room: int) -> ContextMessage:
         turns.pop(0)
     sent = tuple(fitting or ()) if turns else ()
     content = shorten(message.content, room - sum(turn.tokens for turn in sent))
-    return replace(message, turns=sent, content=content)
+    return replace(message, turns=sent, content=content, echo=message.echo if content == message.content else None)
 
 
 def _fitting(turns: Sequence[Turn], room: int) -> list[Turn] | None:
     """Return the turns with tool results cut to the room; None if not even their text and calls fit."""
     calls = [call for turn in turns for call in turn.calls]
-    fixed = sum(estimate_tokens(turn.text) for turn in turns) + sum(call.fixed_tokens for call in calls)
+    fixed = sum(turn.own_tokens for turn in turns) + sum(call.fixed_tokens for call in calls)
     if fixed + MIN_RESULT * len(calls) > room:
         return None
     lengths = iter(_shares([estimate_tokens(call.result) for call in calls], room - fixed))

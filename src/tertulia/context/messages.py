@@ -16,16 +16,17 @@ Rule = Literal["auto", "pinned", "left_out"]
 
 @dataclass(frozen=True)
 class SentCall:
-    """A tool call with its result, as a model receives both."""
+    """A tool call with its result, as a model receives both. `echo` is JSON text that its vendor requires back."""
 
     id: str
     name: str
     arguments: str  # JSON
     result: str
+    echo: str | None = None
 
     @cached_property
     def fixed_tokens(self) -> int:
-        return estimate_tokens(self.name + self.arguments)
+        return estimate_tokens(self.name + self.arguments) + echo_tokens(self.echo)
 
     @cached_property
     def tokens(self) -> int:
@@ -38,15 +39,23 @@ class Turn:
 
     text: str
     calls: tuple[SentCall, ...]
+    echo: str | None = None
+
+    @cached_property
+    def own_tokens(self) -> int:
+        return estimate_tokens(self.text) + echo_tokens(self.echo)
 
     @cached_property
     def tokens(self) -> int:
-        return estimate_tokens(self.text) + sum(call.tokens for call in self.calls)
+        return self.own_tokens + sum(call.tokens for call in self.calls)
 
 
 @dataclass(frozen=True)
 class ContextMessage:
-    """A message in a prompt. `turns` are those of a reply with tool calls, `content` is its text after them."""
+    """A message in a prompt. `turns` are those of a reply with tool calls, `content` is its text after them.
+
+    `echo` belongs to the whole content, and is left out if that is shortened.
+    """
 
     role: Role
     content: str
@@ -54,14 +63,21 @@ class ContextMessage:
     pictures: tuple[str, ...] = ()  # attachment ids of the images that the model sees
     rule: Rule = "auto"
     turns: tuple[Turn, ...] = ()
+    echo: str | None = None
 
     @cached_property
     def tokens(self) -> int:
         return (
             estimate_tokens(self.content)
+            + echo_tokens(self.echo)
             + TOKENS_A_PICTURE * len(self.pictures)
             + sum(turn.tokens for turn in self.turns)
         )
+
+
+def echo_tokens(echo: str | None) -> int:
+    """Estimate the tokens of what is returned to a vendor: mostly thoughts, or fewer if they are encrypted."""
+    return len(echo) // 4 if echo else 0
 
 
 def estimate_tokens(text: str) -> int:

@@ -16,9 +16,11 @@ from tertulia.providers.protocol import (
     RequestMessage,
     TextDelta,
     ToolCall,
+    TurnEcho,
     Usage,
 )
 from tertulia.providers.request_rules import (
+    ECHO,
     LEFT_OUT,
     CallIds,
     RefusedParameters,
@@ -51,6 +53,8 @@ _FINISH: dict[str, FinishReason] = {
 
 
 _CALL_IDS = CallIds()
+# Blocks of a reply that come back as they are.
+KEPT_BLOCKS = ("thinking", "redacted_thinking")
 
 
 class Anthropic:
@@ -58,6 +62,7 @@ class Anthropic:
 
     def __init__(self, wire: Wire, refused: RefusedParameters | None = None) -> None:
         self.name = wire.name
+        self.origin = wire.origin
         self._wire = wire
         self._refused = refused or RefusedParameters()
 
@@ -95,7 +100,8 @@ class Anthropic:
 
         def send(refused: frozenset[str]) -> tuple[Collection[str], AsyncGenerator[Sequence[ProviderEvent], None]]:
             body = _body(request, refused)
-            return body, self._stream(body)
+            has_echoes = ECHO not in refused and any(message.echo for message in request.messages)
+            return {*body, *([ECHO] if has_echoes else ())}, self._stream(body)
 
         return repeat_without_refused(send, self._refused, self._wire.base_url, request.model_name)
 
@@ -122,7 +128,7 @@ def _most_tokens(model_name: str) -> int:
 def _body(request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
     body: dict[str, object] = {
         "model": request.model_name,
-        "messages": _messages(request.messages),
+        "messages": _messages(request.messages, with_echoes=ECHO not in refused),
         "max_tokens": request.max_tokens or _most_tokens(request.model_name),
         "stream": True,
     }
@@ -144,11 +150,13 @@ def _body(request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
     return body
 
 
-def _messages(messages: tuple[RequestMessage, ...]) -> list[dict[str, object]]:
+def _messages(messages: tuple[RequestMessage, ...], *, with_echoes: bool) -> list[dict[str, object]]:
     """Merge neighbours of one role, and put a user message first, as the API requires."""
     merged: list[tuple[str, list[dict[str, object]]]] = []
     for message in messages:
         blocks = _blocks(message)
+        if with_echoes and isinstance(message.echo, list):
+            blocks = _in_first_order(message, blocks)
         if message.role == "system" or not blocks:
             continue
         role = "assistant" if message.role == "assistant" else "user"
@@ -174,6 +182,44 @@ def _blocks(message: RequestMessage) -> list[dict[str, object]]:
     return blocks
 
 
+def _in_first_order(message: RequestMessage, blocks: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Put the thoughts of a turn back where they were. Of texts and calls the echo has the places only."""
+    assert isinstance(message.echo, list)
+    calls = [block for block in blocks if block["type"] == "tool_use"]
+    texts = _texts_in_places(message.content, [item.get("length") for item in message.echo if _is(item, "text")])
+    ordered: list[dict[str, object]] = []
+    for item in message.echo:
+        if _is(item, "text") and texts:
+            text = texts.pop(0)
+            ordered += [{"type": "text", "text": text}] if text.strip() else []
+        elif _is(item, "tool_use") and calls:
+            ordered.append(calls.pop(0))
+        elif isinstance(item, dict) and item.get("type") in KEPT_BLOCKS:
+            ordered.append(item)
+    if any(text.strip() for text in texts):
+        ordered.append({"type": "text", "text": "\n\n".join(texts)})
+    return [*ordered, *calls]
+
+
+def _is(item: object, kind: str) -> bool:
+    return isinstance(item, dict) and item.get("type") == kind
+
+
+def _texts_in_places(text: str, lengths: list[Any]) -> list[str]:
+    """Cut a text into the pieces that it was joined from, or return it as one if it was changed since."""
+    if not all(isinstance(length, int) and length >= 0 for length in lengths):
+        return [text]
+    gaps = len(lengths) - 1
+    gap = (len(text) - sum(lengths)) // gaps if gaps > 0 else 0
+    if sum(lengths) + gap * gaps != len(text) or gap not in (0, len("\n\n")):
+        return [text]
+    pieces, at = [], 0
+    for length in lengths:
+        pieces.append(text[at : at + length])
+        at += length + gap
+    return pieces
+
+
 def _source(url: str) -> dict[str, str]:
     if url.startswith("data:"):
         head, _, encoded = url.removeprefix("data:").partition(",")
@@ -190,6 +236,7 @@ class _Reading:
         self._has_reason = False
         self._wire = wire
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
+        self._blocks: dict[int, dict[str, Any]] = {}  # of the reply in order: thoughts whole, else only the place
         self._usage: dict[str, int] = {}
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
@@ -197,7 +244,7 @@ class _Reading:
             return []
         if payload == END:
             self.is_finished = self._has_reason  # some proxies leave the last event out
-            return []
+            return self._echo() if self.is_finished else []
         self.has_begun = True
         event = self._wire.parse(payload)
         if is_error(event):
@@ -223,12 +270,21 @@ class _Reading:
                 return [*counts, *([Finish(_FINISH.get(reason, "other"))] if isinstance(reason, str) else [])]
             case "message_stop":
                 self.is_finished = True
+                return self._echo()
         return []
+
+    def _echo(self) -> list[ProviderEvent]:
+        """Return what must come back with the turn, if there are thoughts in it. Unsigned ones would be refused."""
+        blocks = [block for _, block in sorted(self._blocks.items()) if block.get("signature") != ""]
+        return [TurnEcho(blocks)] if any(block["type"] in KEPT_BLOCKS for block in blocks) else []
 
     def _take_whole(self, message: dict[str, Any]) -> list[ProviderEvent]:
         """Return the events of a reply that came as a whole instead of a stream."""
         events: list[ProviderEvent] = []
-        for block in message.get("content") or ():
+        content = message.get("content")
+        for index, block in enumerate(content if isinstance(content, list) else ()):
+            if isinstance(block, dict):
+                self._place(index, block)
             match block:
                 case {"type": "text", "text": str(text)} if text:
                     events.append(TextDelta(text))
@@ -239,20 +295,41 @@ class _Reading:
         reason = message.get("stop_reason")
         self.is_finished = True
         finish = [Finish(_FINISH.get(reason, "other"))] if isinstance(reason, str) else []
-        return [*events, *self._count(_part(message, "usage"), is_final=True), *finish]
+        return [*events, *self._count(_part(message, "usage"), is_final=True), *finish, *self._echo()]
+
+    def _place(self, index: int, block: dict[str, Any]) -> None:
+        match block:
+            case {"type": "thinking"}:
+                self._blocks[index] = {
+                    "type": "thinking",
+                    "thinking": str(block.get("thinking") or ""),
+                    "signature": str(block.get("signature") or ""),
+                }
+            case {"type": "redacted_thinking", "data": str()}:
+                self._blocks[index] = block
+            case {"type": "text"}:
+                self._blocks[index] = {"type": "text", "length": len(str(block.get("text") or ""))}
+            case {"type": "tool_use"}:
+                self._blocks[index] = {"type": "tool_use"}
 
     def _begin(self, index: int, block: dict[str, Any]) -> list[ProviderEvent]:
+        self._place(index, block)
         if block.get("type") == "tool_use":
             self._calls[index] = (str(block.get("id", "")), str(block.get("name", "")), [])
         text = block.get("text")
         return [TextDelta(text)] if isinstance(text, str) and text else []
 
     def _add(self, index: int, delta: dict[str, Any]) -> list[ProviderEvent]:
+        kept = self._blocks.get(index, {})
         match delta:
             case {"type": "text_delta", "text": str(text)} if text:
+                kept["length"] = kept.get("length", 0) + len(text)
                 return [TextDelta(text)]
             case {"type": "thinking_delta", "thinking": str(text)} if text:
+                kept["thinking"] = kept.get("thinking", "") + text
                 return [ReasoningDelta(text)]
+            case {"type": "signature_delta", "signature": str(signature)}:
+                kept["signature"] = kept.get("signature", "") + signature
             case {"type": "input_json_delta", "partial_json": str(piece)} if index in self._calls:
                 self._calls[index][2].append(piece)
         return []

@@ -21,6 +21,7 @@ from tertulia.ids import ProviderConfigId
 from tertulia.keyring import KeyRing
 from tertulia.providers.adapters import Access, build_adapter
 from tertulia.providers.configs import OpenedConfig, find_opened, open_config, provider_key, split_key, store_reading
+from tertulia.providers.echo import EchoTarget, model_family
 from tertulia.providers.errors import ModelUnknown, NoModel
 from tertulia.providers.models import ListedModel, ProviderConfig
 from tertulia.providers.prices import cost_of
@@ -117,6 +118,9 @@ class ResolvedModel:
     context_window: int | None
     sees_pictures: bool | None = None  # None: unknown
     takes_tools: bool | None = None
+
+    def echo_target(self, model_name: str) -> EchoTarget:
+        return EchoTarget(self.adapter.origin, model_family(model_name))
 
     def price(self, model_name: str) -> Callable[[int, int], Decimal | None]:
         """Return a function of input and output tokens that gives the most they cost, or None if unknown."""

@@ -1,7 +1,7 @@
 """Call OpenAI-compatible chat completions with our own thin client (docs/adr/0006)."""
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,11 @@ from tertulia.providers.protocol import (
     RequestMessage,
     TextDelta,
     ToolCall,
+    TurnEcho,
     Usage,
 )
 from tertulia.providers.request_rules import (
+    ECHO,
     TOKEN_LIMITS,
     CallIds,
     RefusedParameters,
@@ -63,6 +65,11 @@ class Dialect:
     refuses: frozenset[str] = frozenset()  # parameters that it rejects
     models_address: str | None = "/models"  # below the base URL, or a full URL; None: no list
     call_ids: CallIds = field(default_factory=CallIds)
+    echoes: frozenset[str] = frozenset()  # fields of a reply's message that are returned as they came
+    needs_reasoning: bool = False  # a turn with calls must have `reasoning_content`, if only an empty one
+    # Models whose calls must carry a signature, and what replaces it in calls of another vendor or model.
+    signing_models: str | None = None
+    foreign_signature: Mapping[str, Any] = field(default_factory=dict)
 
 
 class OpenAICompatible:
@@ -75,6 +82,7 @@ class OpenAICompatible:
         refused: RefusedParameters | None = None,
     ) -> None:
         self.name = wire.name
+        self.origin = wire.origin
         self._refused = refused or RefusedParameters()
         self.continues_prefix = continues_prefix
         self._wire = wire
@@ -96,12 +104,14 @@ class OpenAICompatible:
 
         def send(refused: frozenset[str]) -> tuple[Collection[str], AsyncGenerator[Sequence[ProviderEvent], None]]:
             body = self._body(request, refused)
-            return body, self._stream(body)
+            has_echoes = ECHO not in refused and has_echo(request.messages)
+            returned = self._dialect.echoes if has_echoes else ()
+            return {*body, *returned, *([ECHO] if has_echoes else ())}, self._stream(body)
 
         return repeat_without_refused(send, self._refused, self._wire.base_url, request.model_name)
 
     async def _stream(self, body: dict[str, object]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
-        reading = _Reading(self._wire)
+        reading = _Reading(self._wire, self._dialect.echoes)
         arrivals = self._wire.stream("/chat/completions", orjson.dumps(body))
         try:
             async for payloads in arrivals:
@@ -119,7 +129,9 @@ class OpenAICompatible:
     def _body(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
         body: dict[str, object] = {
             "model": request.model_name,
-            "messages": [self._message(message) for message in alternating(request.messages)],
+            "messages": [
+                self._message(message, request.model_name, refused) for message in alternating(request.messages)
+            ],
             "stream": True,
         }
         if request.max_tokens is not None:
@@ -144,24 +156,47 @@ class OpenAICompatible:
                 body[name] = value
         return body
 
-    def _message(self, message: RequestMessage) -> dict[str, object]:
-        valid_id = self._dialect.call_ids.fit
+    def _message(self, message: RequestMessage, model_name: str, refused: frozenset[str]) -> dict[str, object]:
+        dialect = self._dialect
+        valid_id = dialect.call_ids.fit
+        with_echo = ECHO not in refused
         body: dict[str, object] = {"role": message.role, "content": message.content}
         if message.images:
             pictures = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
             body["content"] = [{"type": "text", "text": message.content}, *pictures]
+        if with_echo and isinstance(message.echo, dict):
+            body |= {name: value for name, value in message.echo.items() if name in dialect.echoes - refused}
         if message.tool_calls:
+            if dialect.needs_reasoning:
+                body.setdefault("reasoning_content", "")
             body["tool_calls"] = [
                 {
                     "id": valid_id(call.id),
                     "type": "function",
                     "function": {"name": call.name, "arguments": call.arguments},
                 }
+                | (call.echo if with_echo and isinstance(call.echo, dict) else {})
                 for call in message.tool_calls
             ]
+            self._sign(body["tool_calls"], model_name)
         if message.tool_call_id is not None:
             body["tool_call_id"] = valid_id(message.tool_call_id)
         return body
+
+    def _sign(self, calls: object, model_name: str) -> None:
+        """Put the foreign signature on the first of a turn's calls if none of them has its own."""
+        dialect = self._dialect
+        if dialect.signing_models is None or not re.match(dialect.signing_models, model_name):
+            return
+        if isinstance(calls, list) and not any("extra_content" in call for call in calls):
+            calls[0] |= dialect.foreign_signature
+
+
+def has_echo(messages: Iterable[RequestMessage]) -> bool:
+    """Return whether a request returns anything to the vendor that gave it."""
+    return any(
+        message.echo is not None or any(call.echo is not None for call in message.tool_calls) for message in messages
+    )
 
 
 def _listed(entry: dict[str, Any]) -> ListedModel | None:
@@ -199,12 +234,15 @@ class _Call:
     id: str = ""
     name: str = ""
     arguments: list[str] = field(default_factory=list)
+    echo: dict[str, Any] | None = None
 
 
 class _Reading:
     """The state of one streamed reply. Fields that are missing or of a wrong type are ignored."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, echoes: frozenset[str]) -> None:
+        self._echoes = echoes
+        self._echo: dict[str, Any] = {}
         self.is_finished = False  # a finish reason arrived: the reply is complete even if the stream is cut off
         self.is_done = False
         self.has_begun = False
@@ -235,7 +273,8 @@ class _Reading:
         if isinstance(delta, dict):
             events += self._take(delta)
         if isinstance(message, dict):  # a whole reply, or a summary at the end of a stream
-            missing = {"content", "reasoning", "reasoning_content"} if self._has_words else set[str]()
+            missing = {"content", "reasoning", *self._echoes} if self._has_words else set[str]()
+            missing |= {"reasoning_content"} if self._has_words else set()
             missing |= {"tool_calls", "function_call"} if self._calls else set()
             events += self._take({name: value for name, value in message.items() if name not in missing})
         # Groq reports usage in `x_groq`, Moonshot in the choice.
@@ -259,8 +298,8 @@ class _Reading:
                 continue
             call_id = call.id if call.id and call.id not in ids else f"{call.id or 'call'}_{index}"
             ids.add(call_id)
-            events.append(ToolCall(call_id, call.name, "".join(call.arguments) or "{}"))
-        return events
+            events.append(ToolCall(call_id, call.name, "".join(call.arguments) or "{}", call.echo))
+        return [*events, TurnEcho(self._echo)] if self._echo else events
 
     def _take(self, delta: dict[str, Any]) -> list[ProviderEvent]:
         """Return the words of a delta, and keep its calls."""
@@ -268,11 +307,21 @@ class _Reading:
         for event in _words(delta):
             self._has_words = True
             events += self._thoughts.feed(event.text) if isinstance(event, TextDelta) else [event]
+        if self._echoes:
+            self._keep_echoes(delta)
         calls = delta.get("tool_calls")
         if not calls and isinstance(delta.get("function_call"), dict):  # the form before tool calls
             calls = [{"index": 0, "function": delta["function_call"]}]
         self._gather_calls(calls)
         return events
+
+    def _keep_echoes(self, delta: dict[str, Any]) -> None:
+        for name in self._echoes & delta.keys():
+            value = delta[name]
+            if isinstance(value, str):
+                self._echo[name] = self._echo.get(name, "") + value
+            elif isinstance(value, list):
+                join_details(self._echo.setdefault(name, []), value)
 
     def _gather_calls(self, deltas: object) -> None:
         """Collect pieces of calls by their index. If it is missing or always 0, a new id begins a new call."""
@@ -285,6 +334,8 @@ class _Reading:
             call_id = str(delta["id"]) if isinstance(delta.get("id"), str) else ""
             call = self._calls.setdefault(self._index_of(delta, call_id, begins=isinstance(name, str)), _Call())
             call.id = call_id or call.id
+            if isinstance(delta.get("extra_content"), dict):  # Google's signature of the thoughts before the call
+                call.echo = {"extra_content": delta["extra_content"]}
             if isinstance(name, str):
                 call.name = call.name or name
             if isinstance(arguments, str):
@@ -303,6 +354,21 @@ class _Reading:
             return last + 1 if call_id or last < 0 or (begins and self._calls[last].name) else last
         is_other = index in self._calls and self._calls[index].id not in ("", call_id)
         return last + 1 if call_id and is_other else index
+
+
+def join_details(details: list[Any], pieces: list[Any]) -> None:
+    """Add the streamed pieces of `reasoning_details`: a piece with the index and type of the last one continues it."""
+    for piece in pieces:
+        last = details[-1] if details else None
+        if not isinstance(piece, dict):
+            continue
+        if last is None or any(last.get(name) != piece.get(name) for name in ("type", "index")):
+            details.append(dict(piece))
+            continue
+        for name, value in piece.items():
+            is_text = name in ("text", "summary", "data") and isinstance(value, str)
+            if value is not None:
+                last[name] = (last.get(name) or "") + value if is_text else value
 
 
 def _is_complete(call: _Call) -> bool:

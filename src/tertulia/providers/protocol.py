@@ -11,22 +11,30 @@ FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "other"
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool call that a model proposes. `arguments` is JSON text as the model wrote it."""
+    """A tool call that a model proposes. `arguments` is JSON text as the model wrote it.
+
+    `echo` is what its vendor requires back with the call, opaque to everything but the wire.
+    """
 
     id: str
     name: str
     arguments: str
+    echo: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class RequestMessage:
-    """A message of a request. `images` are http(s) or data URLs. A `tool` message answers `tool_call_id`."""
+    """A message of a request. `images` are http(s) or data URLs. A `tool` message answers `tool_call_id`.
+
+    `echo` is what the same vendor gave with this assistant turn (TurnEcho).
+    """
 
     role: Literal["user", "assistant", "system", "tool"]
     content: str
     images: tuple[str, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    echo: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +84,20 @@ class Finish:
     reason: FinishReason
 
 
-ProviderEvent = TextDelta | ReasoningDelta | ToolCall | Usage | Finish
+@dataclass(frozen=True, slots=True)
+class TurnEcho:
+    """What the vendor requires back with this turn, such as signed thoughts: JSON, opaque to everything but the wire."""
+
+    value: Any
+
+
+ProviderEvent = TextDelta | ReasoningDelta | ToolCall | Usage | Finish | TurnEcho
 
 
 class Provider(Protocol):
     name: str
+    # Identifies the server, so that what it gave is returned to no other (echo.py).
+    origin: str
     # Whether a request that ends with an assistant message is answered by continuing its text.
     continues_prefix: bool
 

@@ -16,8 +16,19 @@ LEFT_OUT = "(Earlier messages were left out.)"
 
 
 # Parameters that a request can go without. The two names of the token limit replace each other.
-DROPPABLE = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "stream_options")
+DROPPABLE = (
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "stream_options",
+    "reasoning_content",
+    "reasoning_details",
+)
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+# The name of the echoes among the names of the parameters that were sent.
+ECHO = "echo"
+_BAD_ECHO = re.compile(r"signature|encrypted|thinking.{0,60}block|reasoning.{0,20}item", re.IGNORECASE)
 MAX_DROPS = 4  # requests that are repeated without a parameter
 MAX_REMEMBERED = 1000
 _COMPLAINS = re.compile(
@@ -73,16 +84,20 @@ async def repeat_without_refused(
 ) -> AsyncIterator[Sequence[ProviderEvent]]:
     """Yield the reply of a request, which is sent once more without a parameter that the model refuses.
 
-    `send` gets the refused names, and returns the names of the parameters it sent and the reply. Raises a ProviderError.
+    So is one whose echoes are refused, such as thoughts that another key of the same vendor encrypted. `send` gets the refused names, and returns the names of the parameters it sent and the reply. Raises a ProviderError.
     """
+    dropped = frozenset[str]()
     for attempt in range(MAX_DROPS + 1):
-        sent, reply = send(refused.of(address, model_name))
+        sent, reply = send(refused.of(address, model_name) | dropped)
         try:
             async with aclosing(reply):
                 async for events in reply:
                     yield events
             return
         except RequestRefused as refusal:
+            if attempt < MAX_DROPS and ECHO in sent and _BAD_ECHO.search(refusal.said):
+                dropped |= {ECHO}  # for this request only: the next one may be accepted
+                continue
             if attempt == MAX_DROPS or not refused.learn(address, model_name, refusal, sent):
                 raise explained(refusal, model_name) from refusal
 
@@ -128,7 +143,7 @@ def alternating(messages: Iterable[RequestMessage]) -> list[RequestMessage]:
         elif _can_merge(merged[-1], message):
             before = merged.pop()
             content = "\n\n".join(filter(None, (before.content, message.content)))
-            message = replace(message, content=content, images=before.images + message.images)
+            message = replace(message, content=content, images=before.images + message.images, echo=None)
         merged.append(message)
     return merged
 

@@ -41,7 +41,7 @@ class Vendor:
     note: str | None = None
 
 
-_NO_STREAM_OPTIONS = Dialect(has_stream_options=False)
+_REASONING = frozenset({"reasoning_content"})
 _REGION = VendorField("region", "Region", "The AWS region whose models you use.", "us-east-1")
 _RESOURCE = VendorField(
     "resource",
@@ -76,7 +76,11 @@ VENDORS: tuple[Vendor, ...] = (
         "https://generativelanguage.googleapis.com/v1beta/openai",
         "In Google AI Studio under Get API key. It begins with AIza or AQ.",
         "https://aistudio.google.com/apikey",
-        dialect=Dialect(refuses=frozenset({"frequency_penalty", "presence_penalty"})),
+        dialect=Dialect(
+            refuses=frozenset({"frequency_penalty", "presence_penalty"}),
+            signing_models="(models/)?gemini-([3-9]|[1-9][0-9])",
+            foreign_signature={"extra_content": {"google": {"thought_signature": "skip_thought_signature_validator"}}},
+        ),
         prices_id="google",
     ),
     Vendor(
@@ -103,6 +107,7 @@ VENDORS: tuple[Vendor, ...] = (
         "https://api.deepseek.com",
         "On platform.deepseek.com under API keys. It begins with sk-.",
         "https://platform.deepseek.com/api_keys",
+        dialect=Dialect(echoes=_REASONING, needs_reasoning=True),
         prices_id="deepseek",
     ),
     Vendor(
@@ -120,6 +125,7 @@ VENDORS: tuple[Vendor, ...] = (
         "https://openrouter.ai/api/v1",
         "On openrouter.ai under Settings, Keys. It begins with sk-or-.",
         "https://openrouter.ai/settings/keys",
+        dialect=Dialect(echoes=frozenset({"reasoning_details"})),
         prices_id="openrouter",
     ),
     Vendor(
@@ -136,6 +142,7 @@ VENDORS: tuple[Vendor, ...] = (
         "https://api.fireworks.ai/inference/v1",
         "On app.fireworks.ai under Settings, API keys. It begins with fw_.",
         "https://app.fireworks.ai/settings/users/api-keys",
+        dialect=Dialect(echoes=_REASONING),
         prices_id="fireworks",
     ),
     Vendor(
@@ -195,6 +202,7 @@ VENDORS: tuple[Vendor, ...] = (
         "https://api.moonshot.ai/v1",
         "On platform.kimi.ai under API keys. It begins with sk-.",
         "https://platform.kimi.ai/console/api-keys",
+        dialect=Dialect(echoes=_REASONING, needs_reasoning=True),
         prices_id="moonshotai",
     ),
     Vendor(
@@ -203,6 +211,7 @@ VENDORS: tuple[Vendor, ...] = (
         "https://integrate.api.nvidia.com/v1",
         "On build.nvidia.com under API keys. It begins with nvapi-.",
         "https://build.nvidia.com/settings/api-keys",
+        dialect=Dialect(echoes=_REASONING),
     ),
     Vendor(
         "github",
@@ -230,6 +239,7 @@ VENDORS: tuple[Vendor, ...] = (
         None,
         needs_key=False,
         is_own_machine=True,
+        dialect=Dialect(echoes=_REASONING),
     ),
     Vendor(
         "vllm",
@@ -239,6 +249,7 @@ VENDORS: tuple[Vendor, ...] = (
         None,
         needs_key=False,
         is_own_machine=True,
+        dialect=Dialect(echoes=_REASONING),
     ),
     Vendor(
         "custom",
@@ -247,6 +258,7 @@ VENDORS: tuple[Vendor, ...] = (
         "See the server's documentation. Leave it empty if no key is required.",
         None,
         needs_key=False,
+        dialect=Dialect(echoes=_REASONING),
     ),
 )
 BY_ID = {vendor.id: vendor for vendor in VENDORS}

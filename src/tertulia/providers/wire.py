@@ -1,6 +1,7 @@
 """Send HTTP requests for all wire formats: time limits, server-sent events, and errors as sentences."""
 
 import asyncio
+import hashlib
 import json
 import logging
 import re
@@ -59,6 +60,11 @@ class Wire:
     client: httpx.AsyncClient
     timeouts: Timeouts
     secret: str | None = field(default=None, repr=False)
+
+    @property
+    def origin(self) -> str:
+        """Return what identifies the address without revealing it."""
+        return hashlib.sha256(self.base_url.encode("utf-8", "replace")).hexdigest()[:16]
 
     async def get_json(self, address: str) -> Any:
         """Get JSON from a path below the base URL, or a full URL. Raises a ProviderError."""

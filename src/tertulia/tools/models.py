@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from tertulia.db import Base, Id, JsonOf, Money, Timestamps, closed
 from tertulia.http.body import at_most
 from tertulia.ids import new_id
+from tertulia.providers.echo import ProviderEcho
 from tertulia.tools.protocol import Environment, ResultKind, Risk
 from tertulia.tools.provenance import Source, SourceGroup
 
@@ -170,6 +171,8 @@ class ToolExecution(Timestamps, Base):
     is_untrusted: Mapped[bool] = mapped_column(default=True)  # whether the result is untrusted text
     error_code: Mapped[str | None] = mapped_column(sa.String(40))
     error_message: Mapped[str | None] = mapped_column(sa.Text())
+    # What the model's vendor requires back with this call. The turn's own is with its first call.
+    echo: Mapped[ProviderEcho | None] = mapped_column(JsonOf(ProviderEcho))
     question: Mapped[StoredQuestion | None] = mapped_column(JsonOf(StoredQuestion))
     reply: Mapped[StoredReply | None] = mapped_column(JsonOf(StoredReply))
 

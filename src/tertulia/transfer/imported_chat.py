@@ -30,6 +30,7 @@ from tertulia.chat.models import (
     MessageMetadata,
     MessageRole,
     MessageStatus,
+    ProviderMetadata,
     Reaction,
     TagColour,
 )
@@ -43,7 +44,9 @@ from tertulia.db import insert_if_absent, table_of
 from tertulia.errors import AppError
 from tertulia.ids import ChatId, new_id
 from tertulia.realtime.models import Operation
+from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.models import ToolExecution
+from tertulia.tools.validation import check_plain
 from tertulia.transfer.found import FoundChat, FoundMessage
 from tertulia.transfer.models import ImportJobChat
 from tertulia.transfer.native_calls import imported_calls, row_of
@@ -251,7 +254,7 @@ def _row(
         "token_count": native.get("token_count"),
         "context_rule": _rule(native.get("context_rule")),
         "metadata": details,
-        "provider_metadata": None,
+        "provider_metadata": _provider_metadata(native.get("provider_metadata"), problems),
         "edit_history": _edits(native.get("edit_history")),
         "imported": True,
         "import_id": message.id[:200],
@@ -260,6 +263,17 @@ def _row(
         "created_at": created_at,
         "updated_at": _native_moment(native.get("updated_at")) or created_at,
     }
+
+
+def _provider_metadata(entry: object, problems: list[str]) -> ProviderMetadata | None:
+    if not isinstance(entry, dict):
+        return None
+    try:
+        check_plain(entry)
+        return ProviderMetadata.model_validate(entry)
+    except (ValidationError, ArgumentsInvalid):
+        problems.append("What a vendor gave with a reply could not be read and was left out.")
+        return None
 
 
 def _parts(message: FoundMessage, problems: list[str]) -> list[Part]:

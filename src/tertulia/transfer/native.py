@@ -32,7 +32,7 @@ def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[
     ids = {message.id: _known_as(message.id, message.import_id, is_ours) for message, _ in rows}
     files = _files(session, chat_id, ids)
     file_ids = {file["own_id"]: file["id"] for file in files}
-    calls = export_calls(session, chat_id, ids)
+    calls = export_calls(session, chat_id, ids, is_own=is_own)
     return {
         "format": FORMAT,
         "chat": {
@@ -65,7 +65,7 @@ def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[
         | _state(session, chat_id),
         "messages": [
             _message(session, message, name, ids, file_ids, calls.get(message.id, []))
-            | ({} if is_own else {"edit_history": []})
+            | ({} if is_own else {"edit_history": [], "provider_metadata": None})
             for message, name in rows
         ],
         "files": [
@@ -118,6 +118,9 @@ def _message(
         "parts": [part.model_dump(mode="json", exclude_none=True) for part in parts],
         "token_count": message.token_count,
         "metadata": details,
+        "provider_metadata": message.provider_metadata.model_dump(exclude_none=True)
+        if message.provider_metadata
+        else None,
         "edit_history": [edit.model_dump(mode="json") for edit in message.edit_history],
         "reactions": sorted(
             session.scalars(sa.select(Reaction.emoji).where(Reaction.message_id == message.id).distinct())

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.orm import Session
 
 from tertulia.ids import AnyId, new_id
+from tertulia.providers.echo import ProviderEcho
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.models import OPEN, DecidedBy, StoredResult, ToolExecution, ToolStatus
 from tertulia.tools.protocol import Risk, digest_of
@@ -49,11 +50,16 @@ class ExportedCall(BaseModel):
     result: StoredResult | None = None
     error_code: str | None = Field(None, max_length=40)
     error_message: str | None = Field(None, max_length=4000)
+    echo: ProviderEcho | None = None
     created_at: datetime
 
 
-def export_calls(session: Session, chat_id: str, known: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
+def export_calls(
+    session: Session, chat_id: str, known: dict[str, str], *, is_own: bool
+) -> dict[str, list[dict[str, Any]]]:
     """Return each message's calls in order, by message id. `known` maps message ids to their ids in the export.
+
+    Hidden thoughts are only for the owner.
 
     A call's id is derived from its message and position, so that it survives an import and a new export.
     """
@@ -63,7 +69,9 @@ def export_calls(session: Session, chat_id: str, known: dict[str, str]) -> dict[
         if row.message_id not in known:
             continue
         calls = calls_by_message.setdefault(row.message_id, [])
-        exported = ExportedCall.model_validate(row, from_attributes=True).model_dump(mode="json", exclude_none=True)
+        exported = ExportedCall.model_validate(row, from_attributes=True).model_dump(
+            mode="json", exclude_none=True, exclude=None if is_own else {"echo"}
+        )
         calls.append(exported | {"id": _named(known[row.message_id], len(calls)), "own_id": row.id})
     return calls_by_message
 

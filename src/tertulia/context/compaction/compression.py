@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tertulia.context.messages import ContextMessage, Turn
+from tertulia.context.messages import ContextMessage
 
 MIN_REPEATS = 3  # of a line
 MIN_CODE = 80  # characters of a block that is worth replacing by a reference
@@ -25,13 +25,16 @@ def compress(messages: Iterable[ContextMessage]) -> list[ContextMessage]:
 
 def _compressed(message: ContextMessage, seen: set[str]) -> ContextMessage:
     turns = tuple(
-        Turn(
-            shorten_text(turn.text, seen),
-            tuple(replace(call, result=shorten_text(call.result, seen)) for call in turn.calls),
+        replace(
+            turn,
+            text=shorten_text(turn.text, seen),
+            calls=tuple(replace(call, result=shorten_text(call.result, seen)) for call in turn.calls),
         )
         for turn in message.turns
     )
-    compressed = replace(message, content=shorten_text(message.content, seen), turns=turns)
+    content = shorten_text(message.content, seen)
+    echo = message.echo if content == message.content else None
+    compressed = replace(message, content=content, turns=turns, echo=echo)
     return compressed if compressed.tokens < message.tokens else message
 
 

@@ -35,6 +35,7 @@ class LocalModel:
     """The built-in model. `chosen` is a name of the catalogue or the path of a GGUF file."""
 
     name = "local"
+    origin = "local"
     continues_prefix = True
 
     def __init__(

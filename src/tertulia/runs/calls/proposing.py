@@ -14,6 +14,7 @@ from tertulia.chat.models import Chat
 from tertulia.chat.parts import ToolCallPart
 from tertulia.drafts.shared_drafts import has_other_readers
 from tertulia.ids import new_id
+from tertulia.providers.echo import EchoTarget, ProviderEcho
 from tertulia.providers.protocol import ToolCall
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import APPROVAL_VALID_FOR, HOURLY_LIMIT_MESSAGE, count_calls
@@ -50,6 +51,7 @@ class ProposedCall:
     estimated: Decimal | None = None
     destination: str | None = None  # the host that gets the arguments, if the tool depends on one
     is_destination_named: bool = False  # by the person
+    echo: ProviderEcho | None = None
 
 
 def with_destination(call: ProposedCall, own_words: OwnWords) -> ProposedCall:
@@ -62,6 +64,13 @@ def with_destination(call: ProposedCall, own_words: OwnWords) -> ProposedCall:
         own_words.name_host(host) if host is not None else own_words.name_destination(call.arguments, tool.parameters)
     )
     return replace(call, destination=host, is_destination_named=is_named)
+
+
+def with_echo(calls: Sequence[ProposedCall], target: EchoTarget, turn: object) -> list[ProposedCall]:
+    """Add to each call what the vendor requires back with it; to the first, also what it requires with the turn."""
+    return [
+        replace(call, echo=target.mark(None if number else turn, call.call.echo)) for number, call in enumerate(calls)
+    ]
 
 
 def record_calls(session: Session, run_ref: RunRef, step: int, proposed: Sequence[ProposedCall]) -> list[ToolCallPart]:
@@ -226,6 +235,7 @@ def _insert(
         definition_digest=offered.digest if offered else "",
         arguments_digest=digest_of(proposed.arguments),
         result_sources=offered.default_sources if offered else [],
+        echo=proposed.echo,
         is_untrusted=not (offered and offered.tool.is_trusted),
         **values,
     )

@@ -20,10 +20,11 @@ from tertulia.providers.protocol import (
     ReasoningDelta,
     TextDelta,
     ToolCall,
+    TurnEcho,
     Usage,
 )
 from tertulia.runs.calls.life import count_calls, list_approved
-from tertulia.runs.calls.proposing import MAX_CALLS
+from tertulia.runs.calls.proposing import MAX_CALLS, with_echo
 from tertulia.runs.calls.runner import ToolRunner
 from tertulia.runs.compaction.summarizer import Summarizer
 from tertulia.runs.engine.steps import (
@@ -129,7 +130,10 @@ class Generation:
 
     async def _add_calls(self, offered: Sequence[OfferedTool]) -> None:
         """Record the proposed calls, each decided by the rules or left pending."""
-        proposed = await self._tools.prepare(self._run, self._usage.calls, offered)
+        prepared = await self._tools.prepare(self._run, self._usage.calls, offered)
+        assert self._usage.resolved is not None
+        target = self._usage.resolved.echo_target(self._run.model_name)
+        proposed = with_echo(prepared, target, self._usage.turn_echo)
         self._live.flush()
         outcome = self._usage.step_outcome(self._live.text())
         for part in await self._db.write(end_step, self._run, self._live.parts(), proposed, outcome):
@@ -150,6 +154,7 @@ class Generation:
             sees_pictures,
             offered,
             self._run.payer_id,
+            resolved.echo_target(self._run.model_name),
         )
         model = await self._with_token_factor(resolved, model)
         await self._summarizer.summarize_if_due(self._run, resolved, model)
@@ -252,6 +257,8 @@ class Generation:
                 self._usage.usage = event
             case Finish(reason):
                 self._usage.finish_reason = FinishReason(reason)
+            case TurnEcho(value):
+                self._usage.turn_echo = value
             case ToolCall():
                 # Keep one call above the limit, so that it is refused with a message; drop later ones.
                 if len(self._usage.calls) <= MAX_CALLS:

@@ -13,13 +13,22 @@ from tertulia import clock
 from tertulia.billing.ledger import lock_payer, release
 from tertulia.chat.indexing import index_stored
 from tertulia.chat.messages import announce_message
-from tertulia.chat.models import Chat, FinishReason, Message, MessageError, MessageStatus, TokenCount
+from tertulia.chat.models import (
+    Chat,
+    FinishReason,
+    Message,
+    MessageError,
+    MessageStatus,
+    ProviderMetadata,
+    TokenCount,
+)
 from tertulia.chat.parts import Part, ToolCallPart, flatten
 from tertulia.chat.schemas import MessageRead
 from tertulia.db import Prepared, rowcount, wake
 from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import MessageId, RunId
 from tertulia.providers.configs import touch_config
+from tertulia.providers.echo import ProviderEcho
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import close_calls, has_pending, mark_outcomes_unknown
 from tertulia.runs.calls.proposing import ProposedCall, record_calls
@@ -43,6 +52,7 @@ class Outcome:
     tokens: TokenCount | None = None  # None: the provider did nothing chargeable
     cost: Decimal | None = None
     config_id: str | None = None  # of the user's own provider, if it was used
+    echo: ProviderEcho | None = None  # what the vendor requires back with the last text
 
 
 _MESSAGE_STATUS = {
@@ -206,6 +216,9 @@ def finish_run(
         }
     )
     message.token_count = tokens.completion if tokens else None
+    # The text of a continued reply is not what the vendor gave the echo with.
+    is_kept = outcome.echo is not None and not run.continues
+    message.provider_metadata = ProviderMetadata(echo=outcome.echo) if is_kept else None
     message.status = _MESSAGE_STATUS[outcome.status]
     # A run that was stopped while its calls were recorded does not have their parts.
     known = {part.tool_execution_id for part in parts if isinstance(part, ToolCallPart)}

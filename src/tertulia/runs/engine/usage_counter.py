@@ -1,8 +1,8 @@
 """Count the usage of a reply while it is generated, and build its outcome however it ends."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 from tertulia import clock
 from tertulia.chat.models import FinishReason, TokenCount
@@ -29,13 +29,14 @@ class UsageCounter:
     has_words: bool = False
     sent_tokens: int = 0  # our estimate for the request
     calls: list[ToolCall] = field(default_factory=list)  # proposed by the model in this step
+    turn_echo: Any = None  # what the vendor requires back with this step
     is_executing_tools: bool = False  # the last request is counted; its calls are being decided or executed
 
     def begin_step(self, written: str) -> None:
         """Reset the counters for the next request of the same reply, which is counted separately."""
         self.earlier_tokens = estimate_tokens(written) if written else 0
         self.usage, self.finish_reason, self.has_begun, self.sent_tokens = None, None, False, 0
-        self.calls, self.is_executing_tools = [], False
+        self.calls, self.turn_echo, self.is_executing_tools = [], None, False
 
     def step_outcome(self, written: str) -> Outcome:
         """Return the outcome of a step that ended with tool calls. The reply continues."""
@@ -45,7 +46,10 @@ class UsageCounter:
         if not self.has_words:
             detail = "The model returned an empty reply. Try again, or rephrase your message."
             return self.failed_outcome(RunError(code="empty_reply", detail=detail), written)
-        return self._outcome(RunStatus.COMPLETED, self.finish_reason, None, written)
+        outcome = self._outcome(RunStatus.COMPLETED, self.finish_reason, None, written)
+        if self.resolved is None or self.turn_echo is None:
+            return outcome
+        return replace(outcome, echo=self.resolved.echo_target(self.model_name).mark(self.turn_echo))
 
     def failed_outcome(self, error: RunError, written: str) -> Outcome:
         return self._outcome(RunStatus.FAILED, FinishReason.ERROR, error, written)

@@ -1,8 +1,10 @@
 """Build the next model request of a run, record it by reference, and reserve its maximum cost."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -149,13 +151,17 @@ def _wire_messages(message: ContextMessage, pictures: Mapping[str, str], has_too
         yield RequestMessage(message.role, "\n\n".join(filter(None, [*texts, message.content])))
         return
     for turn in message.turns:
-        calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in turn.calls)
-        yield RequestMessage("assistant", turn.text, tool_calls=calls)
+        calls = tuple(ToolCall(call.id, call.name, call.arguments, _opened(call.echo)) for call in turn.calls)
+        yield RequestMessage("assistant", turn.text, tool_calls=calls, echo=_opened(turn.echo))
         for call in turn.calls:
             yield RequestMessage("tool", call.result, tool_call_id=call.id)
     if message.content or not message.turns:
         images = tuple(pictures[picture] for picture in message.pictures if picture in pictures)
-        yield RequestMessage(message.role, message.content, images=images)
+        yield RequestMessage(message.role, message.content, images=images, echo=_opened(message.echo))
+
+
+def _opened(echo: str | None) -> Any:
+    return None if echo is None else json.loads(echo)
 
 
 def reserve_cost(session: Session, run: ClaimedRun, call_id: str, cost: Decimal | None) -> None:

@@ -85,6 +85,7 @@ def prepare_next(
         resolved is None or resolved.sees_pictures is not False,
         tools_of.load(session, actor.user_id).chosen(keys) if keys else (),
         actor.user_id,
+        resolved.echo_target(choice.model_name) if choice and resolved else None,
     )
     prepared = prepare_prompt(session, chat_id, leaf or chat["head_message_id"], model)
     return prepared, len(model.tools) - len(prepared.tools)

@@ -1,0 +1,66 @@
+"""Keep what a vendor requires back with a reply, such as signatures of thoughts, and return it to that vendor only."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from tertulia.providers.errors import MalformedReply
+
+# Endings of model names that name an edition of the same model: a date, a number, `latest`, `preview`, a route's option.
+_EDITION = re.compile(r"([-@]\d{8}|-\d{4}-\d{2}-\d{2}|-\d{3}|-latest|-preview(-[\d-]+)?|-exp(-[\d-]+)?|:[a-z]+)$")
+MAX_ECHO = 4 * 1024 * 1024  # characters of one turn; encrypted thoughts have some thousands
+
+
+def _json(text: str) -> str:
+    try:
+        json.loads(text)
+    except RecursionError as error:
+        raise ValueError("It is nested too deeply.") from error
+    return text
+
+
+# Imported ones may be anything.
+JsonText = Annotated[str, Field(max_length=MAX_ECHO), AfterValidator(_json)]
+
+
+class ProviderEcho(BaseModel):
+    """What a vendor gave with an assistant turn and one of its calls, as JSON text, so that not a byte changes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    origin: str = Field(max_length=64)  # of the server that gave it
+    family: str = Field(max_length=200)
+    turn: JsonText | None = None
+    call: JsonText | None = None
+
+
+@dataclass(frozen=True)
+class EchoTarget:
+    """The server and model that a request goes to."""
+
+    origin: str
+    family: str
+
+    def accepts(self, echo: ProviderEcho | None) -> bool:
+        """Return whether the target gave this echo itself. Other vendors and models reject it, or may not see it."""
+        return echo is not None and (echo.origin, echo.family) == (self.origin, self.family)
+
+    def mark(self, turn: object, call: object = None) -> ProviderEcho | None:
+        """Return the echo to store of what this target gave; None for nothing. Raises MalformedReply if it is huge."""
+        if turn is None and call is None:
+            return None
+        texts = [None if value is None else json.dumps(value, separators=(",", ":")) for value in (turn, call)]
+        if any(text is not None and len(text) > MAX_ECHO for text in texts):
+            raise MalformedReply(f"The reply came with more than {MAX_ECHO} characters of thoughts to keep.")
+        return ProviderEcho(origin=self.origin, family=self.family, turn=texts[0], call=texts[1])
+
+
+def model_family(model_name: str) -> str:
+    """Return the name of a model without its edition. Signatures are valid within it."""
+    name = model_name.lower()
+    while (shorter := _EDITION.sub("", name)) != name:
+        name = shorter
+    return name

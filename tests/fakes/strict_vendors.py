@@ -1,0 +1,504 @@
+"""Vendors that refuse what their documentation says they refuse, over whole conversations.
+
+Each gives thoughts, signatures and ids of its own, remembers them, and checks that they come back where they must and
+nowhere else. A message with the words "call twice" is answered with two turns of tool calls, then with a text.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count, pairwise
+from typing import Any, ClassVar
+
+from tertulia.settings import OperatorConfig
+
+Body = dict[str, Any]
+CALLS = "call twice"
+THOUGHT = "I consider it."
+
+
+class Refused(Exception):
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class StrictVendor:
+    """One vendor. `given` is what it gave with each turn, by the text of the turn's first call or by its answer."""
+
+    name: ClassVar[str]
+    path: ClassVar[str] = "/chat/completions"
+    model: ClassVar[str] = "model-a"
+    other_model: ClassVar[str | None] = None
+
+    def __init__(self) -> None:
+        self.given: dict[str, Any] = {}
+        self.returned = 0  # times that something given came back
+        self.refusals: list[str] = []
+        self.requests: list[Body] = []
+        self._numbers = count(1)
+
+    def answer(self, body: Body) -> list[Any]:
+        """Return the events of a reply. Raises Refused."""
+        self.check(body)
+        step, is_calling = self.place(body)
+        number = next(self._numbers)
+        if is_calling and body.get("tools") and step < 2:
+            texts = [f"{self.name} {number} {letter}" for letter in ("ab" if step == 0 else "c")]
+            return self.calls(body, texts)
+        return self.text(body, f"Answer {number} of {self.name}.")
+
+    def place(self, body: Body) -> tuple[int, bool]:
+        """Return the number of turns with calls since the last question, and whether it asks for calls."""
+        messages = body["messages"]
+        last = max(at for at, message in enumerate(messages) if message["role"] == "user")
+        step = sum(bool(message.get("tool_calls")) for message in messages[last:])
+        return step, str(messages[last]["content"]).endswith(CALLS)
+
+    def check(self, body: Body) -> None:
+        raise NotImplementedError
+
+    def calls(self, body: Body, texts: list[str]) -> list[Any]:
+        raise NotImplementedError
+
+    def text(self, body: Body, text: str) -> list[Any]:
+        raise NotImplementedError
+
+    def error(self, message: str) -> Any:
+        return {"error": {"message": message, "type": "invalid_request_error", "code": None}}
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    return {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+def function_call(index: int, call_id: str, text: str, **extra: Any) -> dict[str, Any]:
+    function = {"name": "record", "arguments": json.dumps({"text": text})}
+    return {"index": index, "id": call_id, "type": "function", "function": function, **extra}
+
+
+def said(call: dict[str, Any]) -> str:
+    """Return the text in a call's arguments, which names the turn that proposed it."""
+    return str(json.loads(call["function"]["arguments"]).get("text"))
+
+
+def with_calls(body: Body) -> Iterator[tuple[int, dict[str, Any]]]:
+    for at, message in enumerate(body["messages"]):
+        if message.get("tool_calls"):
+            yield at, message
+
+
+class ChatCompletions(StrictVendor):
+    """The rules of chat completions that OpenAI documents for messages with `tool_calls`."""
+
+    name = "custom"
+    fields: ClassVar[frozenset[str]] = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
+    call_fields: ClassVar[frozenset[str]] = frozenset({"id", "type", "function"})
+
+    def check(self, body: Body) -> None:
+        messages = body["messages"]
+        open_ids: list[str] = []
+        for at, message in enumerate(messages):
+            if message["role"] == "tool":
+                if message["tool_call_id"] not in open_ids:
+                    raise Refused(
+                        "messages with role 'tool' must be a response to a preceeding message with 'tool_calls'."
+                    )
+                open_ids.remove(message["tool_call_id"])
+                continue
+            if open_ids:
+                raise Refused(
+                    "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
+                    f"'tool_call_id'. The following tool_call_ids did not have response messages: {open_ids}"
+                )
+            open_ids = [call["id"] for call in message.get("tool_calls", ())]
+            if len(set(open_ids)) < len(open_ids):
+                raise Refused(f"Duplicate tool call ids at messages[{at}]")
+            self.check_message(at, message)
+        if open_ids:
+            raise Refused(f"No tool output found for {open_ids}")
+
+    def check_message(self, at: int, message: dict[str, Any]) -> None:
+        unknown = message.keys() - self.fields
+        if unknown:
+            raise Refused(f"Unknown parameter: 'messages[{at}].{min(unknown)}'.")
+        for call in message.get("tool_calls", ()):
+            if call.keys() - self.call_fields:
+                raise Refused(
+                    f"Unknown parameter: 'messages[{at}].tool_calls[0].{min(call.keys() - self.call_fields)}'."
+                )
+
+    def ids(self, texts: list[str]) -> list[str]:
+        return [f"call_{text.replace(' ', '')}" for text in texts]
+
+    def calls(self, body: Body, texts: list[str]) -> list[Any]:
+        calls = [
+            chunk({"tool_calls": [function_call(index, call_id, text)]})
+            for index, (call_id, text) in enumerate(zip(self.ids(texts), texts, strict=True))
+        ]
+        return [chunk({"role": "assistant", "content": "Let me see."}), *calls, chunk({}, "tool_calls"), "[DONE]"]
+
+    def text(self, body: Body, text: str) -> list[Any]:
+        return [chunk({"role": "assistant", "content": text}), chunk({}, "stop"), "[DONE]"]
+
+
+class Mistral(ChatCompletions):
+    """docs.mistral.ai: ids of nine letters or digits, no unknown field, no user message after a result."""
+
+    name = "mistral"
+
+    def check_message(self, at: int, message: dict[str, Any]) -> None:
+        super().check_message(at, message)
+        for call in message.get("tool_calls", ()):
+            if not re.fullmatch("[a-zA-Z0-9]{9}", call["id"]):
+                raise Refused(f"Tool call id was {call['id']} but must be a-z, A-Z, 0-9, with a length of 9.")
+
+    def check(self, body: Body) -> None:
+        super().check(body)
+        for before, after in pairwise(message["role"] for message in body["messages"]):
+            if (before, after) in (("tool", "user"), ("user", "user"), ("user", "system")):
+                raise Refused(f"Unexpected role '{after}' after role '{before}'")
+
+    def ids(self, texts: list[str]) -> list[str]:
+        return [f"{abs(hash(text)) % 10**9:09d}" for text in texts]
+
+    def error(self, message: str) -> Any:
+        return {"object": "error", "message": message, "type": "invalid_request_error", "code": "3051"}
+
+
+class Google(ChatCompletions):
+    """ai.google.dev/gemini-api/docs/thought-signatures, over the OpenAI-compatible route.
+
+    The first call of each turn since the last question must carry its signature; a signature of another model is
+    refused. Calls of other models may carry `skip_thought_signature_validator`.
+    """
+
+    name = "google"
+    model = "gemini-3-pro-preview"
+    other_model = "gemini-3.5-flash"
+    call_fields = ChatCompletions.call_fields | {"extra_content"}
+    FOREIGN = "skip_thought_signature_validator"
+
+    def check(self, body: Body) -> None:
+        super().check(body)
+        last = max(at for at, message in enumerate(body["messages"]) if message["role"] == "user")
+        for at, message in with_calls(body):
+            first, *others = message["tool_calls"]
+            signature = first.get("extra_content", {}).get("google", {}).get("thought_signature")
+            mine = self.given.get(said(first))
+            if any("extra_content" in call for call in others):
+                raise Refused("Only the first of parallel calls has a signature.")
+            if signature is None and at > last:
+                raise Refused("Function call is missing a thought_signature in functionCall parts. This is required.")
+            if mine == (body["model"], signature):
+                self.returned += 1
+            elif signature not in (None, self.FOREIGN):
+                raise Refused("Invalid thought signature.")
+            elif mine is not None and mine[0] == body["model"]:
+                raise Refused("The signature that was given for this call did not come back.")
+
+    def calls(self, body: Body, texts: list[str]) -> list[Any]:
+        signature = f"secret-of-google-{texts[0]}"
+        self.given[texts[0]] = (body["model"], signature)
+        events = super().calls(body, texts)
+        events[1]["choices"][0]["delta"]["tool_calls"][0]["extra_content"] = {
+            "google": {"thought_signature": signature}
+        }
+        return events
+
+    def error(self, message: str) -> Any:
+        return [{"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}}]
+
+
+class DeepSeek(ChatCompletions):
+    """api-docs.deepseek.com/guides/thinking_mode: turns with calls must come back with their `reasoning_content`."""
+
+    name = "deepseek"
+    model = "deepseek-v4-pro"
+    fields = ChatCompletions.fields | {"reasoning_content"}
+
+    def check(self, body: Body) -> None:
+        super().check(body)
+        for _, message in with_calls(body):
+            thoughts = message.get("reasoning_content")
+            if thoughts is None:
+                raise Refused("The `reasoning_content` in the thinking mode must be passed back to the API.")
+            mine = self.given.get(said(message["tool_calls"][0]), "")
+            if thoughts != mine:
+                raise Refused(f"Not the thoughts of this turn: {thoughts}")
+            self.returned += bool(mine)
+
+    def calls(self, body: Body, texts: list[str]) -> list[Any]:
+        self.given[texts[0]] = f"secret-of-{self.name} before {texts[0]}"
+        pieces = re.findall(".{1,9}", self.given[texts[0]])
+        return [*(chunk({"reasoning_content": piece}) for piece in pieces), *super().calls(body, texts)]
+
+    def text(self, body: Body, text: str) -> list[Any]:
+        return [chunk({"reasoning_content": THOUGHT}), *super().text(body, text)]
+
+
+class Moonshot(DeepSeek):
+    """platform.kimi.ai/docs: the same rule, with another sentence."""
+
+    name = "moonshot"
+    model = "kimi-k2.6"
+
+    def check(self, body: Body) -> None:
+        for at, message in with_calls(body):
+            if message.get("reasoning_content") is None:
+                raise Refused(
+                    f"thinking is enabled but reasoning_content is missing in assistant tool call message at index {at}"
+                )
+        super().check(body)
+
+
+class OpenRouter(ChatCompletions):
+    """openrouter.ai/docs: `reasoning_details` come back in full and in order, or not at all."""
+
+    name = "openrouter"
+    model = "anthropic/claude-opus-5"
+    other_model = "google/gemini-3-pro"
+    fields = ChatCompletions.fields | {"reasoning_details"}
+
+    def check(self, body: Body) -> None:
+        super().check(body)
+        for message in body["messages"]:
+            calls = message.get("tool_calls")
+            mine = self.given.get(said(calls[0]) if calls else str(message["content"]))
+            details = message.get("reasoning_details")
+            if mine is not None and mine[0] == body["model"]:
+                if details != mine[1]:
+                    raise Refused(f"The reasoning_details were changed: {details}")
+                self.returned += 1
+            elif details is not None:
+                raise Refused("Invalid `signature` in `thinking` block")
+
+    def _with_details(self, body: Body, key: str, events: list[Any]) -> list[Any]:
+        first = {"type": "reasoning.text", "format": "anthropic-claude-v1", "index": 0}
+        second = {"type": "reasoning.encrypted", "data": f"secret-of-openrouter {key}", "index": 1, "id": "r1"}
+        self.given[key] = (body["model"], [first | {"text": "I consider it.", "signature": f"S {key}"}, second])
+        return [
+            chunk(
+                {"role": "assistant", "content": "", "reasoning": "I ", "reasoning_details": [first | {"text": "I "}]}
+            ),
+            chunk({"reasoning": "consider it.", "reasoning_details": [first | {"text": "consider it."}]}),
+            chunk({"reasoning_details": [first | {"text": "", "signature": f"S {key}"}]}),
+            chunk({"reasoning_details": [second]}),
+            *events,
+        ]
+
+    def calls(self, body: Body, texts: list[str]) -> list[Any]:
+        return self._with_details(body, texts[0], super().calls(body, texts))
+
+    def text(self, body: Body, text: str) -> list[Any]:
+        return self._with_details(body, text, super().text(body, text))
+
+
+class Anthropic(StrictVendor):
+    """platform.claude.com/docs: roles alternate, results follow their calls, thinking blocks stay as they were."""
+
+    name = "anthropic"
+    path = "/messages"
+    model = "claude-opus-5"
+    other_model = "claude-sonnet-5"
+
+    def place(self, body: Body) -> tuple[int, bool]:
+        texts = [
+            (at, block["text"])
+            for at, message in enumerate(body["messages"])
+            for block in message["content"]
+            if message["role"] == "user" and block["type"] == "text"
+        ]
+        last, text = texts[-1]
+        return sum(message["role"] == "assistant" for message in body["messages"][last:]), text.endswith(CALLS)
+
+    def check(self, body: Body) -> None:
+        messages = body["messages"]
+        if messages[0]["role"] != "user":
+            raise Refused('messages: first message must use the "user" role')
+        for at, (before, message) in enumerate(pairwise([{"role": "assistant", "content": []}, *messages])):
+            if before["role"] == message["role"]:
+                raise Refused('messages: roles must alternate between "user" and "assistant"')
+            used = [block["id"] for block in before["content"] if block["type"] == "tool_use"]
+            answered = [block["tool_use_id"] for block in message["content"] if block["type"] == "tool_result"]
+            if used != answered:
+                raise Refused(
+                    f"messages.{at}: `tool_use` ids were found without `tool_result` blocks immediately after: {used}"
+                )
+            kinds = [block["type"] for block in message["content"]]
+            if sorted(kinds, key=lambda kind: kind != "tool_result") != kinds and answered:
+                raise Refused(f"messages.{at}: tool_result blocks must come first")
+            if message["role"] == "assistant":
+                self._check_thoughts(at, message["content"], body["model"])
+            if any(block["type"] == "text" and not block["text"].strip() for block in message["content"]):
+                raise Refused(f"messages.{at}: text content blocks must contain non-whitespace text")
+
+    def _check_thoughts(self, at: int, content: list[dict[str, Any]], model: str) -> None:
+        uses = [block["input"].get("text") for block in content if block["type"] == "tool_use"]
+        texts = [block["text"] for block in content if block["type"] == "text"]
+        key = uses[0] if uses else texts[-1]
+        mine = self.given.get(key)
+        shape = [block if "thinking" in block["type"] else block["type"] for block in content]
+        if mine is not None and mine[0] == model:
+            if shape != mine[1]:
+                raise Refused(
+                    f"messages.{at}: `thinking` or `redacted_thinking` blocks in the latest assistant message cannot "
+                    f"be modified: {shape} instead of {mine[1]}"
+                )
+            self.returned += 1
+        elif any(isinstance(block, dict) for block in shape):
+            raise Refused(f"messages.{at}: Invalid `signature` in `thinking` block")
+
+    def _blocks(self, body: Body, key: str, blocks: list[dict[str, Any]], reason: str) -> list[Any]:
+        self.given[key] = (
+            body["model"],
+            [block if "thinking" in block["type"] else block["type"] for block in blocks],
+        )
+        usage = {"input_tokens": 10, "output_tokens": 1}
+        message = {"id": "m", "type": "message", "role": "assistant", "content": [], "usage": usage}
+        events: list[Any] = [{"type": "message_start", "message": message}]
+        for index, block in enumerate(blocks):
+            events.append({"type": "content_block_start", "index": index, "content_block": self._empty(block)})
+            events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in self._deltas(block)]
+            events.append({"type": "content_block_stop", "index": index})
+        return [
+            *events,
+            {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 9}},
+            {"type": "message_stop"},
+        ]
+
+    @staticmethod
+    def _empty(block: dict[str, Any]) -> dict[str, Any]:
+        emptied: dict[str, dict[str, Any]] = {
+            "thinking": {"thinking": "", "signature": ""},
+            "text": {"text": ""},
+            "tool_use": {"input": {}},
+        }
+        return block | emptied.get(block["type"], {})
+
+    @staticmethod
+    def _deltas(block: dict[str, Any]) -> list[dict[str, Any]]:
+        match block["type"]:
+            case "thinking":
+                thoughts = [
+                    {"type": "thinking_delta", "thinking": piece} for piece in re.findall(".{1,7}", block["thinking"])
+                ]
+                return [*thoughts, {"type": "signature_delta", "signature": block["signature"]}]
+            case "text":
+                return [{"type": "text_delta", "text": piece} for piece in re.findall(".{1,7}", block["text"])]
+            case "tool_use":
+                return [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
+        return []
+
+    def _thinking(self, key: str) -> dict[str, Any]:
+        return {"type": "thinking", "thinking": THOUGHT, "signature": f"secret-of-anthropic {key}"}
+
+    def calls(self, body: Body, texts: list[str]) -> list[Any]:
+        blocks = [
+            self._thinking(texts[0]),
+            {"type": "redacted_thinking", "data": f"secret-of-anthropic-too {texts[0]}"},
+            {"type": "text", "text": "Let me see."},
+            self._thinking(texts[0] + " again"),
+            *(
+                {"type": "tool_use", "id": f"toolu_{text.replace(' ', '')}", "name": "record", "input": {"text": text}}
+                for text in texts
+            ),
+        ]
+        return self._blocks(body, texts[0], blocks, "tool_use")
+
+    def text(self, body: Body, text: str) -> list[Any]:
+        return self._blocks(body, text, [self._thinking(text), {"type": "text", "text": text}], "end_turn")
+
+    def error(self, message: str) -> Any:
+        return {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
+
+
+VENDORS: tuple[Callable[[], StrictVendor], ...] = (
+    ChatCompletions,
+    Mistral,
+    Google,
+    DeepSeek,
+    Moonshot,
+    OpenRouter,
+    Anthropic,
+)
+
+
+class StrictVendors:
+    """All of them on one port, each below its name."""
+
+    def __init__(self) -> None:
+        self.vendors = {vendor.name: vendor for vendor in (make() for make in VENDORS)}
+        vendors = self.vendors
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                with suppress(ConnectionError):
+                    _serve(self, vendors, raw)
+
+            def do_GET(self) -> None:
+                _send(self, 200, "application/json", json.dumps({"data": [], "has_more": False}).encode())
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def configs(self) -> list[OperatorConfig]:
+        """Return the settings of an operator who offers all of them."""
+        return [
+            OperatorConfig(
+                provider=name,
+                api_key=f"key-of-{name}",
+                base_url=f"{self.origin}/{name}",
+                models=tuple(model for model in (vendor.model, vendor.other_model) if model),
+            )
+            for name, vendor in self.vendors.items()
+        ]
+
+    @property
+    def refusals(self) -> dict[str, list[str]]:
+        return {name: vendor.refusals for name, vendor in self.vendors.items() if vendor.refusals}
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _serve(handler: BaseHTTPRequestHandler, vendors: dict[str, StrictVendor], raw: bytes) -> None:
+    name, _, path = handler.path.removeprefix("/").partition("/")
+    vendor = vendors[name]
+    if f"/{path}" != vendor.path:
+        _send(handler, 404, "application/json", json.dumps(vendor.error("Unknown route")).encode())
+        return
+    body = json.loads(raw)
+    vendor.requests.append(body)
+    try:
+        foreign = [other for other in vendors if other != name and f"secret-of-{other}" in raw.decode()]
+        if foreign:
+            raise Refused(f"This was given by {foreign}, and is not for {name}.")
+        events = vendor.answer(body)
+    except Refused as refusal:
+        vendor.refusals.append(str(refusal))
+        _send(handler, refusal.status, "application/json", json.dumps(vendor.error(str(refusal))).encode())
+        return
+    lines = [f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n" for event in events]
+    _send(handler, 200, "text/event-stream", "".join(lines).encode())
+
+
+def _send(handler: BaseHTTPRequestHandler, status: int, kind: str, body: bytes) -> None:
+    handler.send_response(status)
+    handler.send_header("Connection", "close")
+    handler.send_header("Content-Type", kind)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+    handler.close_connection = True
