@@ -190,15 +190,20 @@ class ScriptedProvider:
             writer.close()
 
     def _next_script(self) -> Sequence[Step]:
-        said = self.requests[-1]["messages"][-1]["content"]
+        said = self._last_message()["content"]
         # Messages of a person that follow each other arrive as one.
         last = said.rpartition("\n\n")[2] if isinstance(said, str) else None
         if last in self._for_content:
             return self._for_content.pop(last)
         return self._scripts.popleft() if self._scripts else self.default or self._echo()
 
+    def _last_message(self) -> dict[str, Any]:
+        request = self.requests[-1]
+        last: dict[str, Any] = (request.get("messages") or request["input"])[-1]
+        return last | {"content": last.get("content")}
+
     def _echo(self) -> list[Step]:
-        said = self.requests[-1]["messages"][-1]["content"]
+        said = self._last_message()["content"]
         answer = f"You said: {said}"
         return [*(Text(answer[at : at + 5]) for at in range(0, len(answer), 5)), Finish()]
 

@@ -416,6 +416,115 @@ class Anthropic(StrictVendor):
         return {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
 
 
+class Responses(StrictVendor):
+    """platform.openai.com/docs/guides/reasoning, docs.x.ai: without state on the server.
+
+    Each call has its output. Reasoning must be followed by the item that it led to, and be whole. Nothing is stored, so
+    an item cannot be named by its id alone. Thinking models have no temperature.
+    """
+
+    path = "/responses"
+    model = "gpt-5.5"
+    PLAIN: ClassVar[frozenset[str]] = frozenset(
+        {"model", "input", "stream", "store", "tools", "include", "reasoning", "max_output_tokens", "prompt_cache_key"}
+    )
+
+    def place(self, body: Body) -> tuple[int, bool]:
+        items = body["input"]
+        last = max(at for at, item in enumerate(items) if item.get("role") == "user")
+        kinds = [item["type"] for item in items[last:]]
+        turns = sum(
+            kind == "function_call" and before != "function_call" for before, kind in pairwise(["message", *kinds])
+        )
+        return turns, items[last]["content"][-1]["text"].endswith(CALLS)
+
+    def check(self, body: Body) -> None:
+        if body["store"] is not False or body.get("include") != ["reasoning.encrypted_content"]:
+            raise Refused("Conversations are not to be stored here.")
+        if unknown := body.keys() - self.PLAIN:
+            raise Refused(f"Unsupported parameter: '{min(unknown)}' is not supported with this model.")
+        items = body["input"]
+        called = [item["call_id"] for item in items if item["type"] == "function_call"]
+        answered = [item["call_id"] for item in items if item["type"] == "function_call_output"]
+        if called != answered:
+            raise Refused(f"No tool output found for function call {set(called) - set(answered)}.")
+        for at, item in enumerate(items):
+            if item["type"] == "reasoning":
+                self._check_thoughts(item, items[at + 1] if at + 1 < len(items) else {}, body["model"])
+        own_turns = [self.given[key] for key in self._keys(items)]
+        expected = [thoughts for model, thoughts in own_turns if model == body["model"]]
+        if expected != [item for item in items if item["type"] == "reasoning"]:
+            raise Refused("Thoughts that were given did not come back.")
+        self.returned += len(expected)
+
+    def _keys(self, items: list[dict[str, Any]]) -> list[str]:
+        """Return what names each turn that this vendor gave: its first call, or its text if there is none."""
+        texts = [
+            json.loads(item["arguments"]).get("text") if item["type"] == "function_call" else item["content"][0]["text"]
+            for item in items
+            if item["type"] == "function_call" or item.get("role") == "assistant"
+        ]
+        return [text for text in texts if text in self.given]
+
+    def _check_thoughts(self, item: dict[str, Any], following: dict[str, Any], model: str) -> None:
+        if not item.get("encrypted_content"):
+            raise Refused(f"Item with id '{item['id']}' not found. Items are not persisted when `store` is false.", 404)
+        if following.get("type") not in ("message", "function_call") or following.get("role") == "user":
+            raise Refused(f"Item '{item['id']}' of type 'reasoning' was provided without its required following item.")
+        if (model, item) not in self.given.values():
+            raise Refused("The encrypted content could not be verified.")
+
+    def _events(self, body: Body, key: str, items: list[dict[str, Any]]) -> list[Any]:
+        thoughts = {
+            "type": "reasoning",
+            "id": f"rs_{len(self.given)}",
+            "summary": [{"type": "summary_text", "text": THOUGHT}],
+            "encrypted_content": f"secret-of-{self.name} {key}",
+        }
+        self.given[key] = (body["model"], thoughts)
+        events: list[Any] = [{"type": "response.created", "response": {"object": "response", "error": None}}]
+        for index, item in enumerate([thoughts, *items]):
+            events.append({"type": "response.output_item.added", "output_index": index, "item": {"type": item["type"]}})
+            if item["type"] == "message":
+                text = item["content"][0]["text"]
+                events += [
+                    {"type": "response.output_text.delta", "output_index": index, "delta": piece}
+                    for piece in re.findall(".{1,7}", text)
+                ]
+            events.append({"type": "response.output_item.done", "output_index": index, "item": item})
+        return [*events, {"type": "response.completed", "response": {"status": "completed", "output": []}}]
+
+    def calls(self, body: Body, texts: list[str]) -> list[Any]:
+        calls = [
+            {
+                "type": "function_call",
+                "id": f"fc_{text.replace(' ', '')}",
+                "call_id": f"call_{text.replace(' ', '')}",
+                "name": "record",
+                "arguments": json.dumps({"text": text}),
+            }
+            for text in texts
+        ]
+        return self._events(body, texts[0], calls)
+
+    def text(self, body: Body, text: str) -> list[Any]:
+        content = [{"type": "output_text", "text": text, "annotations": []}]
+        return self._events(body, text, [{"type": "message", "id": "msg_1", "role": "assistant", "content": content}])
+
+    def error(self, message: str) -> Any:
+        return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+
+
+class Azure(Responses):
+    name = "azure"
+
+
+class XAI(Responses):
+    name = "xai"
+    model = "grok-4.3"
+    other_model = "grok-5"
+
+
 VENDORS: tuple[Callable[[], StrictVendor], ...] = (
     ChatCompletions,
     Mistral,
@@ -424,6 +533,8 @@ VENDORS: tuple[Callable[[], StrictVendor], ...] = (
     Moonshot,
     OpenRouter,
     Anthropic,
+    Azure,
+    XAI,
 )
 
 

@@ -119,6 +119,62 @@ ANTHROPIC: list[Any] = [
     {"type": "message_stop"},
 ]
 
+THOUGHTS = {
+    "type": "reasoning",
+    "id": "rs_1",
+    "summary": [{"type": "summary_text", "text": "Let me think."}],
+    "encrypted_content": "gAAAA",
+}
+SAID = {
+    "type": "message",
+    "id": "msg_1",
+    "role": "assistant",
+    "status": "completed",
+    "content": [{"type": "output_text", "text": "Hello there", "annotations": []}],
+}
+CALLED = {
+    "type": "function_call",
+    "id": "fc_1",
+    "call_id": "call_1",
+    "name": "weather",
+    "arguments": '{"city":"Lima"}',
+    "status": "completed",
+}
+COUNTED = {
+    "input_tokens": 20,
+    "input_tokens_details": {"cached_tokens": 6},
+    "output_tokens": 9,
+    "output_tokens_details": {"reasoning_tokens": 4},
+    "total_tokens": 29,
+}
+RESPONSE: dict[str, Any] = {"id": "resp_1", "object": "response", "status": "in_progress", "error": None, "output": []}
+# As platform.openai.com/docs/api-reference/responses-streaming describes it.
+RESPONSES: list[Any] = [
+    {"type": "response.created", "sequence_number": 0, "response": RESPONSE},
+    {"type": "response.in_progress", "sequence_number": 1, "response": RESPONSE},
+    {
+        "type": "response.output_item.added",
+        "output_index": 0,
+        "item": THOUGHTS | {"summary": [], "encrypted_content": ""},
+    },
+    {"type": "response.reasoning_summary_part.added", "item_id": "rs_1", "output_index": 0, "summary_index": 0},
+    {"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": 0, "delta": "Let me "},
+    {"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": 0, "delta": "think."},
+    {"type": "response.output_item.done", "output_index": 0, "item": THOUGHTS | {"status": "completed"}},
+    {"type": "response.output_item.added", "output_index": 1, "item": SAID | {"content": [], "status": "in_progress"}},
+    {"type": "response.output_text.delta", "output_index": 1, "content_index": 0, "delta": "Hello"},
+    {"type": "response.output_text.delta", "output_index": 1, "content_index": 0, "delta": " there"},
+    {"type": "response.output_item.done", "output_index": 1, "item": SAID},
+    {"type": "response.output_item.added", "output_index": 2, "item": CALLED | {"arguments": ""}},
+    {"type": "response.function_call_arguments.delta", "output_index": 2, "delta": '{"city":"Lima"}'},
+    {"type": "response.output_item.done", "output_index": 2, "item": CALLED},
+    {"type": "response.some_new_event"},
+    {
+        "type": "response.completed",
+        "response": RESPONSE | {"status": "completed", "output": [THOUGHTS, SAID, CALLED], "usage": COUNTED},
+    },
+]
+
 WIRES: dict[str, VendorWire] = {
     "openai": VendorWire(
         [
@@ -233,18 +289,8 @@ WIRES: dict[str, VendorWire] = {
         ),
     ),
     "xai": VendorWire(
-        # Reasoning tokens are only in the total.
-        plain(
-            reasoning="reasoning_content",
-            used={
-                "prompt_tokens": 20,
-                "completion_tokens": 4,
-                "total_tokens": 29,
-                "prompt_tokens_details": {"cached_tokens": 3},
-                "completion_tokens_details": {"reasoning_tokens": 5},
-            },
-        ),
-        (20, 9, 3),
+        RESPONSES,
+        (20, 9, 6),
         reasoning="Let me think.",
         listing=openai_list({"id": "model-a"}),
         refusal=(
@@ -330,16 +376,9 @@ WIRES: dict[str, VendorWire] = {
         refusal=(401, {"id": "x", "message": "invalid api token"}, KeyRefused),
     ),
     "azure": VendorWire(
-        [
-            chunk(None, prompt_filter_results=[{"prompt_index": 0, "content_filter_results": {}}]),
-            chunk({"role": "assistant"}),
-            *map(chunk, HELLO),
-            *PIECES,
-            chunk({}, "tool_calls", content_filter_results={}),
-            chunk(None, usage=usage()),
-            "[DONE]",
-        ],
-        (20, 9, 0),
+        RESPONSES,
+        (20, 9, 6),
+        reasoning="Let me think.",
         listing=openai_list({"id": "model-a", "status": "succeeded", "capabilities": {"chat_completion": True}}),
         refusal=(
             401,
@@ -409,13 +448,6 @@ WIRES: dict[str, VendorWire] = {
             {"status": 404, "title": "Not Found", "detail": "Function not found for account"},
             RequestRefused,
         ),
-    ),
-    "github": VendorWire(
-        plain(),
-        (20, 9, 0),
-        listing=[{"id": "openai/model-a", "name": "Model A", "limits": {"max_input_tokens": 128000}}],
-        listed=("openai/model-a",),
-        refusal=(410, {"error": {"message": "GitHub Models is retired"}}, RequestRefused),
     ),
     "ollama": VendorWire(
         [

@@ -20,10 +20,12 @@ from tertulia.keyring import KeyRing, SealBroken, SealedFor, UnknownKey
 from tertulia.providers import model_catalogue
 from tertulia.providers.models import ProviderConfig, ProviderModel
 from tertulia.providers.registry import refresh_catalogue
+from tertulia.providers.vendors import BY_ID
 from tertulia.secret_rotation import SEALED, require_keys, rewrap, rewrap_secrets
-from tertulia.settings import Settings
+from tertulia.settings import OperatorConfig, Settings
 from tests import conftest
 from tests.conftest import ServerMaker
+from tests.factories.tool_calls import signed_in
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import Hold, ScriptedProvider, Status, words
 
@@ -357,3 +359,28 @@ def test_a_refused_key_is_reported_on_the_run(ana: Client, own: ScriptedProvider
     failed = ana.finished(sent["run"]["id"])
     assert failed["error"]["code"] == "provider_key_refused"
     assert KEY not in str(failed)
+
+
+def test_a_service_that_has_ended_says_so_to_those_who_have_it(
+    start_server: ServerMaker, provider: ScriptedProvider
+) -> None:
+    """GitHub Models has ended. The server starts, and stored settings lead to a sentence instead of an error."""
+    ended = OperatorConfig(provider="github", api_key=KEY, models=("openai/gpt-5",))
+    server = start_server(openai_base_url=provider.url, providers=(ended,))
+    ana = signed_in(server)
+    assert "github" not in {vendor["id"] for vendor in ana.api("GET", "/providers")["items"]}
+    refused = ana.api("POST", "/provider-configs", json={"provider": "github", "api_key": KEY}, expect=422)
+    assert "ended on 30 July 2026" in refused["errors"][0]["message"]
+    config = ana.api("POST", "/provider-configs", json={"provider": "mistral", "api_key": KEY}, expect=201)
+    engine = plain_engine(server.settings)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE provider_config SET provider = 'github'"))
+    engine.dispose()
+    assert [row["id"] for row in ana.api("GET", "/provider-configs")["items"]] == [config["id"]]
+    assert "github" not in {model["provider"] for model in ana.api("GET", "/models")["items"]}
+    chat = ana.chat()
+    sent = ana.say(chat["id"], "Hello", models=[{"provider": "github", "model_name": "openai/gpt-5"}])
+    run = ana.finished(sent["run"]["id"])
+    assert run["error"] == {"code": "provider_ended", "detail": BY_ID["github"].ended}
+    ana.api("DELETE", f"/provider-configs/{config['id']}", expect=204)
+    ana.close()

@@ -11,7 +11,6 @@ from tertulia.http.outbound import Timeouts, operator_client
 from tertulia.providers.adapters import Access, build_adapter, resolve_base_url
 from tertulia.providers.errors import ProviderError, ProviderFieldInvalid
 from tertulia.providers.models import ListedModel
-from tertulia.providers.openai_compatible import Dialect, OpenAICompatible
 from tertulia.providers.protocol import (
     CountingProvider,
     Finish,
@@ -26,7 +25,6 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.providers.vendors import BY_ID, VENDORS, Vendor
-from tertulia.providers.wire import Wire
 from tests.fakes.scripted_provider import Raw, ScriptedProvider, Status
 from tests.fakes.vendor_wires import WIRES, chunk, encode
 
@@ -102,8 +100,11 @@ def test_the_request_is_in_the_vendors_form(provider: ScriptedProvider, vendor_i
         assert third["content"] == [{"type": "tool_result", "tool_use_id": "call_0", "content": "sunny"}]
         assert body["tools"][0]["input_schema"] == WEATHER.parameters
         return
+    if vendor.wire == "responses" and vendor_id != "openai":
+        check_responses(path, body)
+        return
     assert path == "/v1/chat/completions"
-    dialect = vendor.dialect if vendor_id != "openai" else Dialect()  # at a custom address
+    dialect = vendor.dialect
     assert body[dialect.max_tokens_field] == 100
     assert ("stream_options" in body) is dialect.has_stream_options
     assert ("frequency_penalty" in body) is ("frequency_penalty" not in dialect.refuses)
@@ -116,6 +117,24 @@ def test_the_request_is_in_the_vendors_form(provider: ScriptedProvider, vendor_i
     else:
         assert call_id == "call_0"
     assert body["tools"][0]["function"]["parameters"] == WEATHER.parameters
+
+
+def check_responses(path: str, body: dict[str, Any]) -> None:
+    assert (path, body["store"], body["max_output_tokens"]) == ("/v1/responses", False, 100)
+    assert "frequency_penalty" not in body
+    assert (body["include"], body["reasoning"]) == (["reasoning.encrypted_content"], {"summary": "auto"})
+    system, question, call, result = body["input"]
+    assert (system["role"], system["content"][0]["text"]) == ("system", "Be brief.")
+    assert question["content"][1] == {"type": "input_image", "image_url": PICTURE, "detail": "auto"}
+    assert call == {"type": "function_call", "call_id": "call_0", "name": "weather", "arguments": '{"city":"Rome"}'}
+    assert result == {"type": "function_call_output", "call_id": "call_0", "output": "sunny"}
+    assert body["tools"][0] == {
+        "type": "function",
+        "name": "weather",
+        "description": WEATHER.description,
+        "parameters": WEATHER.parameters,
+        "strict": False,
+    }
 
 
 @pytest.mark.parametrize("vendor_id", ALL)
@@ -198,21 +217,6 @@ def test_anthropic_models_that_refuse_temperature_do_not_receive_it(provider: Sc
 
         with_adapter(BY_ID["anthropic"], provider, ask_for)
         assert ("temperature" in provider.requests[-1]) is has_temperature
-
-
-def test_openai_receives_max_completion_tokens(provider: ScriptedProvider) -> None:
-    """Send max_completion_tokens: reasoning models refuse max_tokens."""
-
-    async def main() -> None:
-        async with operator_client(Timeouts()) as client:
-            wire = Wire("OpenAI", provider.url, {}, client, Timeouts())
-            async for _ in OpenAICompatible(wire, BY_ID["openai"].dialect).stream(REQUEST):
-                continue
-
-    provider.play([Raw(encode(WIRES["openai"].chunks))])
-    asyncio.run(main())
-    assert provider.requests[-1]["max_completion_tokens"] == 100
-    assert "max_tokens" not in provider.requests[-1]
 
 
 def test_base_urls_are_built_from_the_vendor_fields() -> None:

@@ -1,5 +1,6 @@
 """Build adapters from vendors and the settings of users or the operator."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
@@ -8,15 +9,20 @@ import httpx
 
 from tertulia.http.outbound import Timeouts
 from tertulia.providers.anthropic import VERSION, Anthropic
+from tertulia.providers.ended import EndedProvider
 from tertulia.providers.errors import ProviderFieldInvalid
-from tertulia.providers.openai_compatible import Dialect, OpenAICompatible
+from tertulia.providers.openai_compatible import OpenAICompatible
+from tertulia.providers.openai_responses import OpenAIResponses
 from tertulia.providers.protocol import ListingProvider
 from tertulia.providers.request_rules import RefusedParameters
 from tertulia.providers.vendors import Vendor
 from tertulia.providers.wire import Wire
 
 MAX_URL = 2000
-_ROUTES = ("/chat/completions", "/completions", "/messages", "/models")
+_ROUTES = ("/chat/completions", "/responses", "/completions", "/messages", "/models")
+_RESPONSES_HOSTS = re.compile(
+    r"https://(([a-z]{2}\.)?api\.openai\.com|[^/]+\.(openai|cognitiveservices|services\.ai)\.azure\.com)(:443)?(/|$)"
+)
 _DNS_LABEL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -39,6 +45,8 @@ def build_adapter(
     refused: RefusedParameters | None = None,
 ) -> ListingProvider:
     """Build an adapter. `refused` is what was learned about models before. Raises ProviderFieldInvalid if a setting is missing or invalid."""
+    if vendor.ended is not None:
+        return EndedProvider(shown_as, vendor.ended)
     headers = {"Content-Type": "application/json"}
     if access.api_key:
         headers |= {"Authorization": f"Bearer {access.api_key}"} if vendor.key_header == "authorization" else {}
@@ -48,10 +56,11 @@ def build_adapter(
     wire = Wire(shown_as, resolve_base_url(vendor, access), headers, client, timeouts, secret=access.api_key)
     if vendor.wire == "anthropic":
         return Anthropic(wire, refused)
+    # An address of the user's own for OpenAI is some compatible server, unless it is OpenAI's or Azure's.
+    is_compatible = vendor.id == "openai" and access.base_url and not _RESPONSES_HOSTS.match(wire.base_url)
+    if vendor.wire == "responses" and not is_compatible:
+        return OpenAIResponses(wire, refused)
     dialect = vendor.dialect
-    if access.base_url and vendor.id == "openai":
-        # Other servers expect the common name of the token limit, not OpenAI's newer one.
-        dialect = Dialect()
     if access.base_url and dialect.models_address and dialect.models_address.startswith("http"):
         # The key is for the entered address, so it must not be sent to the vendor's separate list address.
         dialect = replace(dialect, models_address="/models")

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from tertulia.providers.echo import rebuild_turn
 from tertulia.providers.errors import MalformedReply
 from tertulia.providers.models import ListedModel
 from tertulia.providers.protocol import (
@@ -155,8 +156,9 @@ def _messages(messages: tuple[RequestMessage, ...], *, with_echoes: bool) -> lis
     merged: list[tuple[str, list[dict[str, object]]]] = []
     for message in messages:
         blocks = _blocks(message)
-        if with_echoes and isinstance(message.echo, list):
-            blocks = _in_first_order(message, blocks)
+        if with_echoes and message.echo is not None:
+            calls = [block for block in blocks if block["type"] == "tool_use"]
+            blocks = rebuild_turn(message.echo, message.content, calls, as_text=_text_block, kept_types=KEPT_BLOCKS)
         if message.role == "system" or not blocks:
             continue
         role = "assistant" if message.role == "assistant" else "user"
@@ -169,55 +171,21 @@ def _messages(messages: tuple[RequestMessage, ...], *, with_echoes: bool) -> lis
     return [{"role": role, "content": blocks} for role, blocks in merged]
 
 
+def _text_block(text: str, _place: object = None) -> dict[str, object]:
+    return {"type": "text", "text": text}
+
+
 def _blocks(message: RequestMessage) -> list[dict[str, object]]:
     if message.tool_call_id is not None:
         call_id = _CALL_IDS.fit(message.tool_call_id)
         return [{"type": "tool_result", "tool_use_id": call_id, "content": message.content}]
     blocks: list[dict[str, object]] = [{"type": "image", "source": _source(url)} for url in message.images]
     if message.content.strip():
-        blocks.append({"type": "text", "text": message.content})
+        blocks.append(_text_block(message.content))
     for call in message.tool_calls:
         call_id = _CALL_IDS.fit(call.id)
         blocks.append({"type": "tool_use", "id": call_id, "name": call.name, "input": orjson.loads(call.arguments)})
     return blocks
-
-
-def _in_first_order(message: RequestMessage, blocks: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Put the thoughts of a turn back where they were. Of texts and calls the echo has the places only."""
-    assert isinstance(message.echo, list)
-    calls = [block for block in blocks if block["type"] == "tool_use"]
-    texts = _texts_in_places(message.content, [item.get("length") for item in message.echo if _is(item, "text")])
-    ordered: list[dict[str, object]] = []
-    for item in message.echo:
-        if _is(item, "text") and texts:
-            text = texts.pop(0)
-            ordered += [{"type": "text", "text": text}] if text.strip() else []
-        elif _is(item, "tool_use") and calls:
-            ordered.append(calls.pop(0))
-        elif isinstance(item, dict) and item.get("type") in KEPT_BLOCKS:
-            ordered.append(item)
-    if any(text.strip() for text in texts):
-        ordered.append({"type": "text", "text": "\n\n".join(texts)})
-    return [*ordered, *calls]
-
-
-def _is(item: object, kind: str) -> bool:
-    return isinstance(item, dict) and item.get("type") == kind
-
-
-def _texts_in_places(text: str, lengths: list[Any]) -> list[str]:
-    """Cut a text into the pieces that it was joined from, or return it as one if it was changed since."""
-    if not all(isinstance(length, int) and length >= 0 for length in lengths):
-        return [text]
-    gaps = len(lengths) - 1
-    gap = (len(text) - sum(lengths)) // gaps if gaps > 0 else 0
-    if sum(lengths) + gap * gaps != len(text) or gap not in (0, len("\n\n")):
-        return [text]
-    pieces, at = [], 0
-    for length in lengths:
-        pieces.append(text[at : at + length])
-        at += length + gap
-    return pieces
 
 
 def _source(url: str) -> dict[str, str]:
@@ -310,7 +278,7 @@ class _Reading:
             case {"type": "text"}:
                 self._blocks[index] = {"type": "text", "length": len(str(block.get("text") or ""))}
             case {"type": "tool_use"}:
-                self._blocks[index] = {"type": "tool_use"}
+                self._blocks[index] = {"type": "call"}
 
     def _begin(self, index: int, block: dict[str, Any]) -> list[ProviderEvent]:
         self._place(index, block)

@@ -56,6 +56,8 @@ def create_config(session: Session, actor: Actor, new: ProviderConfigCreate, rin
         raise ProviderFieldInvalid(
             "provider", f"There is no provider {new.provider!r}. GET /api/v1/providers lists them."
         )
+    if vendor.ended is not None:
+        raise ProviderFieldInvalid("provider", vendor.ended)
     _check_name(vendor, new.name)
     access = Access(new.api_key, new.base_url, new.settings)
     _check(vendor, access)

@@ -2,8 +2,9 @@
 
 import json
 import re
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -11,6 +12,7 @@ from tertulia.providers.errors import MalformedReply
 
 # Endings of model names that name an edition of the same model: a date, a number, `latest`, `preview`, a route's option.
 _EDITION = re.compile(r"([-@]\d{8}|-\d{4}-\d{2}-\d{2}|-\d{3}|-latest|-preview(-[\d-]+)?|-exp(-[\d-]+)?|:[a-z]+)$")
+GAP = "\n\n"  # between the texts of a turn, as they are stored
 MAX_ECHO = 4 * 1024 * 1024  # characters of one turn; encrypted thoughts have some thousands
 
 
@@ -64,3 +66,46 @@ def model_family(model_name: str) -> str:
     while (shorter := _EDITION.sub("", name)) != name:
         name = shorter
     return name
+
+
+def rebuild_turn(
+    echo: object,
+    text: str,
+    calls: Sequence[dict[str, object]],
+    *,
+    as_text: Callable[[str, dict[str, Any]], dict[str, object]],
+    kept_types: Collection[str],
+) -> list[dict[str, object]]:
+    """Return the text and calls of a turn, with what the vendor gave in the places where it was.
+
+    An echo is a list of what came, in order: pieces of `kept_types` whole, `{"type": "text", "length": …}`, and
+    `{"type": "call"}`. Without an echo the text is before the calls. Empty texts are left out.
+    """
+    places = [place for place in echo if isinstance(place, dict)] if isinstance(echo, list) else []
+    texts = _pieces(text, [place.get("length") for place in places if place.get("type") == "text"])
+    left = list(calls)
+    turn: list[dict[str, object]] = []
+    for place in places:
+        if place.get("type") == "text" and texts:
+            piece = texts.pop(0)
+            turn += [as_text(piece, place)] if piece.strip() else []
+        elif place.get("type") == "call" and left:
+            turn.append(left.pop(0))
+        elif place.get("type") in kept_types:
+            turn.append(place)
+    return [*turn, *(as_text(piece, {}) for piece in texts if piece.strip()), *left]
+
+
+def _pieces(text: str, lengths: Sequence[object]) -> list[str]:
+    """Cut a text into the pieces that it was joined from, or return it as one if it was changed since."""
+    sizes = [length for length in lengths if isinstance(length, int) and length >= 0]
+    gaps = len(sizes) - 1
+    gap = (len(text) - sum(sizes)) // gaps if gaps > 0 else 0
+    is_same = len(sizes) == len(lengths) and sum(sizes) + gap * max(gaps, 0) == len(text) and gap in (0, len(GAP))
+    if not is_same:
+        return [text]
+    pieces, at = [], 0
+    for size in sizes:
+        pieces.append(text[at : at + size])
+        at += size + gap
+    return pieces

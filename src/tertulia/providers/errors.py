@@ -30,6 +30,10 @@ class RateLimited(ProviderError):
     code = "provider_rate_limited"
 
 
+class ProviderEnded(ProviderError):
+    code = "provider_ended"
+
+
 class KeyRefused(ProviderError):
     code = "provider_key_refused"
 

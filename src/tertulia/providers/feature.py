@@ -1,5 +1,7 @@
 """What providers contribute to the app: the model registry, the built-in model, and the operator's providers."""
 
+import logging
+
 from tertulia.db import Database
 from tertulia.errors import AppError, SettingsError
 from tertulia.features import Feature
@@ -18,6 +20,8 @@ from tertulia.services import Provides, Services
 from tertulia.settings import Settings
 
 LOCAL_TIMEOUTS = Timeouts(connect_s=5, first_byte_s=600, idle_s=300, whole_s=3600)
+
+log = logging.getLogger(__name__)
 
 
 def feature() -> Feature:
@@ -62,6 +66,9 @@ def _operator_providers(settings: Settings, clients: OutboundClients) -> list[Op
         if vendor is None or config.provider in providers:
             problem = "is named twice" if vendor else "is not a provider. docs/reference/providers.md lists them"
             raise SettingsError(f"TERTULIA_PROVIDERS: {config.provider} {problem}.")
+        if vendor.ended is not None:
+            log.warning("TERTULIA_PROVIDERS: %s", vendor.ended)
+            continue
         access = Access(config.api_key, config.base_url, config.settings)
         try:
             providers[config.provider] = operator_provider(

@@ -361,6 +361,8 @@ class ModelCatalogue:
 
     async def _list_offer(self, offer: _Offer) -> list[ModelRead]:
         """List the provider's models with facts of the catalogue, or the catalogue alone if it has no list."""
+        if offer.vendor.ended is not None:
+            return []
         if offer.models:
             listed = {model.model_name: model for model in offer.models}
             return [

@@ -90,14 +90,8 @@ class OpenAICompatible:
 
     async def list_models(self) -> list[ListedModel]:
         """List the models in the vendor's order, none if it has no list. Raises a ProviderError."""
-        if self._dialect.models_address is None:
-            return []
-        listed = await self._wire.get_json(self._dialect.models_address)
-        entries = listed.get("data", listed.get("models")) if isinstance(listed, dict) else listed
-        if not isinstance(entries, list):
-            raise MalformedReply(f"{self.name} does not list its models in OpenAI's format.")
-        models = [_listed(entry) for entry in entries[: 2 * MAX_LISTED] if isinstance(entry, dict)]
-        return [model for model in models if model is not None][:MAX_LISTED]
+        address = self._dialect.models_address
+        return [] if address is None else await list_openai_models(self._wire, address)
 
     def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
@@ -190,6 +184,16 @@ class OpenAICompatible:
             return
         if isinstance(calls, list) and not any("extra_content" in call for call in calls):
             calls[0] |= dialect.foreign_signature
+
+
+async def list_openai_models(wire: Wire, address: str) -> list[ListedModel]:
+    """List the models in the vendor's order. Raises a ProviderError."""
+    listed = await wire.get_json(address)
+    entries = listed.get("data", listed.get("models")) if isinstance(listed, dict) else listed
+    if not isinstance(entries, list):
+        raise MalformedReply(f"{wire.name} does not list its models in OpenAI's format.")
+    models = [_listed(entry) for entry in entries[: 2 * MAX_LISTED] if isinstance(entry, dict)]
+    return [model for model in models if model is not None][:MAX_LISTED]
 
 
 def has_echo(messages: Iterable[RequestMessage]) -> bool:

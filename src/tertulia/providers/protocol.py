@@ -56,6 +56,7 @@ class ModelRequest:
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     tools: tuple[ToolSpec, ...] = field(default=())
+    cache_key: str | None = None  # the same for all requests of a conversation
 
 
 @dataclass(frozen=True, slots=True)

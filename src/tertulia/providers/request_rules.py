@@ -24,7 +24,15 @@ DROPPABLE = (
     "stream_options",
     "reasoning_content",
     "reasoning_details",
+    "include",
+    "reasoning",
+    "prompt_cache_key",
 )
+# Refusals that do not name the parameter.
+_UNNAMED = {
+    "include": re.compile("encrypted content is not supported", re.IGNORECASE),
+    "reasoning": re.compile("generate reasoning summar", re.IGNORECASE),
+}
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 # The name of the echoes among the names of the parameters that were sent.
 ECHO = "echo"
@@ -70,8 +78,9 @@ class RefusedParameters:
 
 
 def _refused_name(said: str, sent: Collection[str]) -> str | None:
-    if not _COMPLAINS.search(said):
-        return None
+    unnamed = next((name for name, words in _UNNAMED.items() if name in sent and words.search(said)), None)
+    if unnamed is not None or not _COMPLAINS.search(said):
+        return unnamed
     named = [name for name in (*TOKEN_LIMITS, *DROPPABLE) if re.search(rf"\b{name}\b", said)]
     return next((name for name in named if name in sent), None)
 

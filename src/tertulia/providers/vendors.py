@@ -6,7 +6,7 @@ from typing import Literal
 from tertulia.providers.openai_compatible import Dialect
 from tertulia.providers.request_rules import CallIds
 
-WireFormat = Literal["openai", "anthropic"]
+WireFormat = Literal["openai", "responses", "anthropic"]
 KeyHeader = Literal["authorization", "api-key", "x-api-key"]
 
 
@@ -39,6 +39,7 @@ class Vendor:
     # Recommended models, best first. They are also offered until the vendor's list has been read.
     models: tuple[str, ...] = ()
     note: str | None = None
+    ended: str | None = None  # a sentence, if the service has ended
 
 
 _REASONING = frozenset({"reasoning_content"})
@@ -57,7 +58,7 @@ VENDORS: tuple[Vendor, ...] = (
         "https://api.openai.com/v1",
         "On platform.openai.com under API keys. It begins with sk-.",
         "https://platform.openai.com/api-keys",
-        dialect=Dialect(max_tokens_field="max_completion_tokens"),
+        wire="responses",
         prices_id="openai",
     ),
     Vendor(
@@ -116,7 +117,7 @@ VENDORS: tuple[Vendor, ...] = (
         "https://api.x.ai/v1",
         "On console.x.ai, in your team, under API keys. It begins with xai-.",
         "https://console.x.ai",
-        dialect=Dialect(refuses=frozenset({"frequency_penalty", "presence_penalty"})),
+        wire="responses",
         prices_id="x-ai",
     ),
     Vendor(
@@ -164,8 +165,8 @@ VENDORS: tuple[Vendor, ...] = (
         "In the Azure portal, in your resource, under Keys and Endpoint.",
         "https://portal.azure.com",
         key_header="api-key",
+        wire="responses",
         fields=(_RESOURCE,),
-        dialect=Dialect(max_tokens_field="max_completion_tokens"),
         prices_id="azure",
         note="Use the name of your deployment as the model. The list shows the region's models. Type yours if missing.",
     ),
@@ -214,15 +215,6 @@ VENDORS: tuple[Vendor, ...] = (
         dialect=Dialect(echoes=_REASONING),
     ),
     Vendor(
-        "github",
-        "GitHub Models",
-        "https://models.github.ai/inference",
-        "On github.com under Settings, Developer settings, as a token with the permission models:read.",
-        "https://github.com/settings/personal-access-tokens",
-        dialect=Dialect(models_address="https://models.github.ai/catalog/models"),
-        note="GitHub announced the end of this service for 30 July 2026. It may answer with status 410.",
-    ),
-    Vendor(
         "ollama",
         "Ollama",
         "http://localhost:11434/v1",
@@ -261,4 +253,15 @@ VENDORS: tuple[Vendor, ...] = (
         dialect=Dialect(echoes=_REASONING),
     ),
 )
-BY_ID = {vendor.id: vendor for vendor in VENDORS}
+# Services that have ended. Stored settings may still name them.
+ENDED = (
+    Vendor(
+        "github",
+        "GitHub Models",
+        "https://models.github.ai/inference",
+        "",
+        None,
+        ended="GitHub Models ended on 30 July 2026. Choose another model, and remove this provider in the settings.",
+    ),
+)
+BY_ID = {vendor.id: vendor for vendor in (*VENDORS, *ENDED)}

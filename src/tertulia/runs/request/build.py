@@ -79,7 +79,9 @@ def start_step(
     _record(session, run, prepared, context, messages, estimated, max_tokens, bool(written_parts), options)
     tools = tuple(ToolSpec(tool.wire_name, tool.tool.description, tool.tool.parameters) for tool in prepared.tools)
     wired = tuple(part for message in messages for part in _wire_messages(message, context.pictures, bool(tools)))
-    request = ModelRequest(run.model_name, wired, max_tokens=max_tokens, tools=tools, **options)
+    # The id says nothing to the vendor, and a chat's requests share their beginning.
+    cache_key = run.chat_id.replace("-", "")
+    request = ModelRequest(run.model_name, wired, max_tokens=max_tokens, tools=tools, cache_key=cache_key, **options)
     return PreparedStep(request, estimated)
 
 

@@ -1,0 +1,255 @@
+"""Call OpenAI's Responses API, which Azure and xAI also have, without state on the server (docs/adr/0033)."""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from typing import Any
+
+import orjson
+
+from tertulia.providers.echo import rebuild_turn
+from tertulia.providers.models import ListedModel
+from tertulia.providers.openai_compatible import has_echo, list_openai_models
+from tertulia.providers.protocol import (
+    Finish,
+    FinishReason,
+    ModelRequest,
+    ProviderEvent,
+    ReasoningDelta,
+    RequestMessage,
+    TextDelta,
+    ToolCall,
+    TurnEcho,
+    Usage,
+)
+from tertulia.providers.request_rules import ECHO, CallIds, RefusedParameters, alternating, repeat_without_refused
+from tertulia.providers.wire import END, Wire, count_of, is_error, read_all
+
+MIN_OUTPUT = 16  # tokens; fewer are refused
+# Models that do not think, and refuse parameters about it. Others that refuse them are remembered.
+_WITHOUT_THOUGHTS = re.compile(
+    r"gpt-[34]|gpt-5(\.\d)?-chat|chatgpt-4o|non-reasoning|grok-[23]($|-(?!mini))", re.IGNORECASE
+)
+_INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_CALL_IDS = CallIds()
+
+
+class OpenAIResponses:
+    continues_prefix = False
+
+    def __init__(self, wire: Wire, refused: RefusedParameters | None = None) -> None:
+        self.name = wire.name
+        self.origin = wire.origin
+        self._wire = wire
+        self._refused = refused or RefusedParameters()
+
+    async def list_models(self) -> list[ListedModel]:
+        """List the models in the vendor's order. Raises a ProviderError."""
+        return await list_openai_models(self._wire, "/models")
+
+    def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
+        """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
+
+        def send(refused: frozenset[str]) -> tuple[Collection[str], AsyncGenerator[Sequence[ProviderEvent], None]]:
+            body = _body(request, refused)
+            has_echoes = ECHO not in refused and has_echo(request.messages)
+            return {*body, *([ECHO] if has_echoes else ())}, self._stream(body)
+
+        return repeat_without_refused(send, self._refused, self._wire.base_url, request.model_name)
+
+    async def _stream(self, body: dict[str, object]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
+        reading = _Reading(self._wire)
+        arrivals = self._wire.stream("/responses", orjson.dumps(body))
+        try:
+            async for payloads in arrivals:
+                for events in read_all(reading.read, payloads):
+                    yield events
+                if reading.is_finished:
+                    break
+        finally:
+            await arrivals.aclose()  # type: ignore[attr-defined]
+        if not reading.is_finished:
+            raise self._wire.broken_off(is_safe=not reading.has_begun)
+
+
+def _body(request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
+    body: dict[str, object] = {
+        "model": request.model_name,
+        "input": _input(request.messages, with_echoes=ECHO not in refused),
+        "stream": True,
+        "store": False,
+    }
+    if request.max_tokens is not None:
+        body["max_output_tokens"] = max(request.max_tokens, MIN_OUTPUT)
+    if request.tools:
+        body["tools"] = [
+            {
+                "type": "function",
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": tool.parameters,
+                "strict": False,
+            }
+            for tool in request.tools
+        ]
+    if request.cache_key is not None:
+        body["prompt_cache_key"] = request.cache_key
+    if not _WITHOUT_THOUGHTS.search(request.model_name):
+        body["include"] = ["reasoning.encrypted_content"]
+        body["reasoning"] = {"summary": "auto"}
+    body |= {name: getattr(request, name) for name in ("temperature", "top_p") if getattr(request, name) is not None}
+    return {name: value for name, value in body.items() if name not in refused}
+
+
+def _input(messages: Sequence[RequestMessage], *, with_echoes: bool) -> list[dict[str, object]]:
+    items: list[dict[str, object]] = []
+    for message in alternating(messages):
+        if message.tool_call_id is not None:
+            call_id = _CALL_IDS.fit(message.tool_call_id)
+            items.append({"type": "function_call_output", "call_id": call_id, "output": message.content})
+        elif message.role == "assistant":
+            items += _turn(message, with_echo=with_echoes)
+        else:
+            content: list[dict[str, object]] = []
+            if message.content:
+                content.append({"type": "input_text", "text": message.content})
+            content += [{"type": "input_image", "image_url": url, "detail": "auto"} for url in message.images]
+            items.append({"type": "message", "role": message.role, "content": content})
+    return items
+
+
+def _turn(message: RequestMessage, *, with_echo: bool) -> list[dict[str, object]]:
+    """Return the items of an assistant turn; thoughts go before the item that they led to."""
+    calls: list[dict[str, object]] = [
+        {
+            "type": "function_call",
+            "call_id": _CALL_IDS.fit(call.id),
+            "name": call.name,
+            "arguments": call.arguments,
+        }
+        for call in message.tool_calls
+    ]
+
+    def as_text(text: str, place: dict[str, Any]) -> dict[str, object]:
+        phase = {"phase": place["phase"]} if isinstance(place.get("phase"), str) else {}
+        content = [{"type": "output_text", "text": text}]
+        return {"type": "message", "role": "assistant", "content": content, **phase}
+
+    echo = message.echo if with_echo else None
+    return rebuild_turn(echo, message.content, calls, as_text=as_text, kept_types=("reasoning",))
+
+
+class _Reading:
+    """The state of one streamed reply. Fields that are missing or of a wrong type are ignored."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.is_finished = False
+        self.has_begun = False
+        self._wire = wire
+        self._items: dict[int, dict[str, Any]] = {}  # in order: thoughts whole, else only the place
+        self._lengths: dict[int, int] = {}  # of the text that was streamed of each item
+        self._has_calls = False
+        self._is_refusal = False
+        self._has_thoughts = False
+
+    def read(self, payload: bytes) -> list[ProviderEvent]:
+        if self.is_finished or payload == END:
+            return []
+        self.has_begun = True
+        event = self._wire.parse(payload)
+        kind = event.get("type")
+        if event.get("object") == "response":  # a whole reply instead of a stream
+            return self._end(event)
+        if is_error(event):
+            raise self._wire.told_error(event)
+        index = event["output_index"] if isinstance(event.get("output_index"), int) else 0
+        match kind:
+            case "response.output_text.delta" | "response.refusal.delta":
+                self._is_refusal = self._is_refusal or kind == "response.refusal.delta"
+                return self._text(index, event.get("delta"))
+            case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
+                return self._thought(event.get("delta"))
+            case "response.reasoning_summary_part.added" if self._has_thoughts:
+                return [ReasoningDelta("\n\n")]
+            case "response.output_item.done":
+                return self._take(index, _part(event, "item"))
+            case "response.completed" | "response.incomplete" | "response.done":
+                return self._end(_part(event, "response"))
+            case "response.failed":
+                raise self._wire.told_error(_part(event, "response"))
+        return []
+
+    def _text(self, index: int, text: object) -> list[ProviderEvent]:
+        if not isinstance(text, str) or not text:
+            return []
+        self._lengths[index] = self._lengths.get(index, 0) + len(text)
+        return [TextDelta(text)]
+
+    def _thought(self, text: object) -> list[ProviderEvent]:
+        if not isinstance(text, str) or not text:
+            return []
+        self._has_thoughts = True
+        return [ReasoningDelta(text)]
+
+    def _take(self, index: int, item: dict[str, Any]) -> list[ProviderEvent]:
+        """Return what an item has that was not streamed, and keep its place in the turn."""
+        if index in self._items:
+            return []
+        match item:
+            case {"type": "function_call", "name": str(name)}:
+                self._items[index] = {"type": "call"}
+                self._has_calls = True
+                call_id = str(item.get("call_id") or item.get("id") or f"call_{index}")
+                return [ToolCall(call_id, name, str(item.get("arguments") or "{}"))]
+            case {"type": "message"}:
+                return self._take_message(index, item)
+            case {"type": "reasoning"}:
+                # Without encrypted thoughts the server would look for the item, and it stores none.
+                if isinstance(item.get("encrypted_content"), str):
+                    self._items[index] = {name: value for name, value in item.items() if name != "status"}
+                summary = item.get("summary") or item.get("content")
+                if self._has_thoughts or not isinstance(summary, list):
+                    return []
+                texts = [part.get("text") for part in summary if isinstance(part, dict)]
+                return self._thought("\n\n".join(text for text in texts if isinstance(text, str)))
+        return []
+
+    def _take_message(self, index: int, item: dict[str, Any]) -> list[ProviderEvent]:
+        content = item.get("content")
+        parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+        self._is_refusal = self._is_refusal or any(part.get("type") == "refusal" for part in parts)
+        text = "".join(str(part.get("text") or part.get("refusal") or "") for part in parts)
+        events = [] if index in self._lengths else self._text(index, text)
+        phase = {"phase": item["phase"]} if isinstance(item.get("phase"), str) else {}
+        self._items[index] = {"type": "text", "length": self._lengths.get(index, 0), **phase}
+        return events
+
+    def _end(self, response: dict[str, Any]) -> list[ProviderEvent]:
+        if response.get("status") == "failed" or response.get("error"):
+            raise self._wire.told_error(response)
+        events: list[ProviderEvent] = []
+        output = response.get("output")
+        for index, item in enumerate(output if isinstance(output, list) else ()):
+            if isinstance(item, dict):
+                events += self._take(index, item)
+        self.is_finished = True
+        usage = response.get("usage")
+        if isinstance(usage, dict):
+            events.append(_usage(usage))
+        reason: FinishReason = "tool_calls" if self._has_calls else "content_filter" if self._is_refusal else "stop"
+        if response.get("status") == "incomplete":
+            reason = _INCOMPLETE.get(str(_part(response, "incomplete_details").get("reason")), "other")
+        places = [place for _, place in sorted(self._items.items())]
+        is_needed = any(place["type"] == "reasoning" or "phase" in place for place in places)
+        return [*events, Finish(reason), *([TurnEcho(places)] if is_needed else [])]
+
+
+def _usage(usage: dict[str, Any]) -> Usage:
+    sent = count_of(usage.get("input_tokens"))
+    cached = count_of(_part(usage, "input_tokens_details").get("cached_tokens"))
+    written = max(count_of(usage.get("output_tokens")), count_of(usage.get("total_tokens")) - sent)
+    return Usage(sent, written, min(cached, sent))
+
+
+def _part(event: dict[str, Any], name: str) -> dict[str, Any]:
+    part = event.get(name)
+    return part if isinstance(part, dict) else {}
