@@ -22,7 +22,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "accounts/access.py": ("tests/contracts/test_ended_shares.py", "tests/contracts/test_access.py"),
     "chat/access.py": ("tests/contracts/test_ended_shares.py", "tests/chat/test_shared_chats.py"),
     "drafts/access.py": ("tests/contracts/test_ended_shares.py", "tests/drafts/test_shared_drafts.py"),
-    "accounts/sessions.py": ("tests/accounts/test_api_tokens.py", "tests/accounts"),
+    "accounts/sessions.py": ("tests/accounts/test_sessions.py", "tests/accounts"),
     "accounts/api_tokens.py": ("tests/accounts/test_api_tokens.py", "tests/tools/test_tokens_and_rules.py"),
     "accounts/row_limits.py": ("tests/accounts/test_row_limits.py",),
     "accounts/password_attempts.py": ("tests/accounts/test_password_attempts.py", "tests/accounts/test_sign_in.py"),
@@ -30,13 +30,26 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "accounts/revocations.py": ("tests/transfer/test_restored_access.py",),
     "runs/lease.py": ("tests/runs/test_leases.py",),
     "runs/engine/claims.py": ("tests/runs/test_leases.py", "tests/runs/test_replies.py"),
-    "runs/calls/life.py": ("tests/runs/test_tool_safety.py", "tests/runs/test_tool_life.py", "tests/runs/calls"),
-    "runs/calls/sources.py": ("tests/runs/calls/test_provenance.py",),
-    "runs/calls/proposing.py": ("tests/runs/calls", "tests/runs/test_tool_safety.py"),
+    "runs/calls/life.py": (
+        "tests/runs/test_leases.py",
+        "tests/runs/test_tool_safety.py",
+        "tests/runs/test_tool_life.py",
+        "tests/runs/calls",
+    ),
+    "runs/calls/sources.py": ("tests/runs/calls/test_sources.py", "tests/runs/calls/test_provenance.py"),
+    "runs/calls/proposing.py": (
+        "tests/runs/calls/test_earlier_calls.py",
+        "tests/runs/calls",
+        "tests/runs/test_tool_safety.py",
+    ),
     "tools/policy.py": ("tests/tools/test_policy.py", "tests/runs/calls/test_provenance.py"),
     "tools/provenance.py": ("tests/runs/calls/test_provenance.py",),
     "tools/patterns.py": ("tests/tools/test_policy.py",),
-    "tools/validation.py": ("tests/tools/test_builtin.py", "tests/runs/test_tool_safety.py"),
+    "tools/validation.py": (
+        "tests/tools/test_validation.py",
+        "tests/tools/test_builtin.py",
+        "tests/runs/test_tool_safety.py",
+    ),
     "billing/ledger.py": (
         "tests/billing/test_ledger.py",
         "tests/billing",
@@ -45,7 +58,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     "billing/counts.py": ("tests/billing/test_ledger.py", "tests/billing"),
     "http/body.py": ("tests/http", "tests/contracts/test_body_limits.py"),
-    "http/protocol.py": ("tests/http/test_heads.py",),
+    "http/protocol.py": ("tests/http/test_head_timer.py", "tests/http/test_heads.py"),
     "db/sqlite_file.py": ("tests/db/test_sqlite_file.py",),
 }
 COMPARISONS: dict[type[ast.cmpop], str] = {

@@ -1,5 +1,6 @@
 """Test what the ledger sets aside and settles, and whose messages are counted."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,9 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
+from tertulia.billing import ledger
 from tertulia.billing.counts import count_message, get_message_count
+from tertulia.billing.errors import TooManyGroups
 from tertulia.billing.ledger import (
     RequestUsage,
     ToolPayment,
@@ -171,3 +174,26 @@ def test_messages_are_counted_for_their_author_alone(session: Session, alice: Ac
     count_message(session, bob.user_id, limit=1)
     counts = [get_message_count(session, actor, limit=None)["count"] for actor in (alice, bob)]
     assert counts == [2, 1]
+
+
+@pytest.mark.parametrize(("groups", "is_refused"), [(3, False), (4, True)])
+def test_a_sum_has_at_most_the_groups_of_the_limit(
+    session: Session, alice: Actor, monkeypatch: pytest.MonkeyPatch, groups: int, is_refused: bool
+) -> None:
+    monkeypatch.setattr(ledger, "MAX_GROUPS", 3)
+    for number in range(groups):
+        payment = make_payment(session, alice)
+        used = replace(USED, model_name=f"model-{number}")
+        place: dict[str, Any] = {"user_id": alice.user_id, "chat_id": payment.chat_id, "message_id": payment.message_id}
+        record_usage(session, used, tool_execution_id=None, run_id=payment.run_id, **place)
+    hour = timedelta(hours=1)
+    since, until = clock.now() - hour, clock.now() + hour
+
+    def group() -> int:
+        return len(ledger.group_usage(session, alice, since=since, until=until, by=["model"], chat_titles=None))  # type: ignore[arg-type]
+
+    if is_refused:
+        with pytest.raises(TooManyGroups):
+            group()
+    else:
+        assert group() == groups

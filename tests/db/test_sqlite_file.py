@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.db.sqlite import SqliteDatabase
-from tertulia.db.sqlite_file import DatabaseDamaged, find_changed_pages, has_checksums, require_sound
+from tertulia.db.sqlite_file import DatabaseDamaged, find_changed_pages, has_checksums, require_sound, write_checksums
 from tests.fakes.process import Process, run_cli
 
 ROWS = 400
@@ -243,3 +243,12 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
             assert (answer.returncode != 0, "Traceback" in said) == (True, False), (command, said)
             assert command[0] == "backup" or "tertulia restore" in said, command
             assert database.read_bytes() == content
+
+
+def test_an_empty_or_missing_file_gets_no_checksums(tmp_path: Path) -> None:
+    path = tmp_path / "tertulia.db"
+    write_checksums(path)
+    assert list(tmp_path.iterdir()) == []
+    path.touch()
+    write_checksums(path)
+    assert list(tmp_path.iterdir()) == [path]

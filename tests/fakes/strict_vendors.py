@@ -1,6 +1,6 @@
 """Vendors that refuse what their documentation says they refuse, over whole conversations.
 
-Each gives thoughts, signatures and ids of its own, remembers them, and checks that they come back where they must and
+Each gives thoughts, signatures and ids, remembers them, and checks that they come back where they must and
 nowhere else. A message with the words "call twice" is answered with two turns of tool calls, then with a text.
 """
 

@@ -364,7 +364,7 @@ def test_a_refused_key_is_reported_on_the_run(ana: Client, own: ScriptedProvider
 def test_a_service_that_has_ended_says_so_to_those_who_have_it(
     start_server: ServerMaker, provider: ScriptedProvider
 ) -> None:
-    """GitHub Models has ended. The server starts, and stored settings lead to a sentence instead of an error."""
+    """Start a server whose settings name GitHub Models: stored settings lead to a sentence instead of an error."""
     ended = OperatorConfig(provider="github", api_key=KEY, models=("openai/gpt-5",))
     server = start_server(openai_base_url=provider.url, providers=(ended,))
     ana = signed_in(server)

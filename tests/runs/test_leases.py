@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.models import User, UserStatus
+from tertulia.accounts.models import Share, User, UserStatus
 from tertulia.chat.models import FinishReason, Message
 from tertulia.chat.parts import TextPart
 from tertulia.ids import new_id
 from tertulia.providers.protocol import ToolCall
-from tertulia.runs.calls.life import CallOutcome, fail_approved, finish_execution, start_execution
+from tertulia.runs.calls.life import CallOutcome, close_calls, fail_approved, finish_execution, start_execution
 from tertulia.runs.calls.proposing import ProposedCall
 from tertulia.runs.calls.questions import put_question, remove_question
 from tertulia.runs.engine import steps
@@ -146,6 +146,38 @@ def test_two_runs_of_one_process_keep_their_own_leases(session: Session, alice: 
     checkpoint(session, first, [TextPart(text="In time")])
     assert session.scalars(sa.select(Run.id).where(Run.lease_expires_at > late)).all() == [first.id]
     assert session.scalars(sa.select(Run.id).where(Run.lease_expires_at == late)).all() == [second.id]
+
+
+def test_a_run_that_is_not_running_cannot_be_renewed(session: Session, alice: Actor) -> None:
+    make_run(session, alice)
+    run = claim(session)
+    session.execute(sa.update(Run).where(Run.id == run.id).values(status=RunStatus.AWAITING_APPROVAL))
+    with pytest.raises(LeaseLost):
+        checkpoint(session, run, list(LATE))
+    assert renew_leases(session, [run]) == (set(), set())
+
+
+def test_a_guest_pays_for_a_reply_in_a_shared_chat(session: Session, alice: Actor, bob: Actor) -> None:
+    run_id = make_run(session, alice)
+    chat_id = session.scalars(sa.select(Run.chat_id).where(Run.id == run_id)).one()
+    share = {"owner_id": alice.user_id, "shared_with_user_id": bob.user_id, "can_write": True, "can_share": False}
+    session.add(Share(id=new_id(), chat_id=chat_id, token_hash=b"t" * 32, **share))
+    session.execute(sa.update(Run).values(requested_by=bob.user_id))
+    session.flush()
+    run = claim(session)
+    assert (run.payer_id, run.owner_id) == (bob.user_id, alice.user_id)
+
+
+def test_the_calls_of_another_run_stay_open(
+    session: Session, alice: Actor, attempts: tuple[ClaimedRun, ClaimedRun]
+) -> None:
+    _, run = attempts
+    other = make_run(session, alice)
+    close_calls(session, other, alice.user_id, was_cancelled=True)
+    assert session.scalars(sa.select(ToolExecution.status)).all() == [ToolStatus.APPROVED]
+    close_calls(session, run.id, alice.user_id, was_cancelled=True)
+    session.expire_all()
+    assert session.scalars(sa.select(ToolExecution.status)).all() == [ToolStatus.CANCELLED]
 
 
 def test_a_run_that_its_user_may_no_longer_write_is_cancelled_alone(session: Session, alice: Actor, bob: Actor) -> None:

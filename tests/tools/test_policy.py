@@ -12,6 +12,7 @@ from tertulia.tools.models import ChatApproval, ToolRule
 from tertulia.tools.patterns import matches
 from tertulia.tools.policy import Call, Decision, Rules, cost_to_reserve, decide
 from tertulia.tools.protocol import Risk
+from tertulia.tools.provenance import pattern_names_destination
 
 KEY, DIGEST = "files/write", "d" * 64
 SAFE = Rules(False, False, (), Decimal("1.00"), Decimal("10.00"), True)
@@ -111,6 +112,49 @@ def test_each_rule_set_and_call_gives_the_expected_decision(
     rule_set: Rules, proposed: Call, expected: Decision
 ) -> None:
     assert decide(rule_set, proposed) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "verdict"),
+    [
+        ("allow", "/notes/a", "run"),
+        ("allow", "/NOTES/a", "ask"),  # an allowing pattern is exact
+        ("never", "/notes/a", "refuse"),
+        ("never", "/NOTES/a", "refuse"),  # a refusing one is broad
+        ("never", "/other/a", "ask"),
+    ],
+)
+def test_a_rule_matches_exactly_if_it_allows_and_broadly_if_it_refuses(kind: Any, path: str, verdict: str) -> None:
+    rule = ToolRule(rule=kind, arguments={"path": "/notes/*"}, definition_digest=DIGEST)
+    assert decide(rules(rule), call(arguments={"path": path})).verdict == verdict
+    assert decide(rules(rule), call(arguments={})).verdict == "ask"
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "has_host", "names"),
+    [
+        ("to", "bob@example.com", False, True),
+        ("to", "*@example.com", False, True),
+        ("to", "*bob*", False, False),
+        ("to", "*", False, False),
+        ("to", "b*", False, False),
+        ("to", "bob*", False, True),
+        ("to", "https*", False, False),
+        ("to", "https:/", False, True),
+        ("note", "bob", False, False),
+        ("note", "bob@example.com", False, True),
+        ("to", "bob@example.com", True, False),  # the host decides
+        ("url", "https://example.com/*", True, True),
+        ("url", "https://*.example.com/*", True, False),
+        ("url", "https://example.com*", True, True),
+        ("url", "https://localhost/*", True, True),
+        ("url", "https://intranet/*", True, False),
+    ],
+)
+def test_a_pattern_names_a_destination_if_no_star_can_change_it(
+    name: str, pattern: str, has_host: bool, names: bool
+) -> None:
+    assert pattern_names_destination(name, pattern, has_host=has_host) is names
 
 
 def test_rules_of_a_chat_override_global_rules_except_never() -> None:
@@ -229,6 +273,9 @@ def test_matching_many_stars_against_a_long_text_ends() -> None:
         ("/etc/*", "/srv/../etc/passwd", False, True),
         ("*secret*", "the SECRET plan", False, True),
         ("*", "anything at all", True, True),
+        ("HTTPS://docs.python.org/*", "https://docs.python.org/3", True, True),
+        ("https://docs.python.org/*", "HTTPS://docs.python.org/3", True, True),
+        ("https://docs.python.org/a\n*", "https://docs.python.org/a\nb", False, True),
         ("exact", "exact", True, True),
         ("exact", "exactly", False, False),
     ],
