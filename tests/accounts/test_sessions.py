@@ -60,24 +60,24 @@ def change(session: DbSession, session_id: str, **values: object) -> None:
 def test_credentials_are_those_of_an_active_user(session: DbSession, name: str) -> None:
     carol = make_user(session, username="carol", email="carol@example.com", password_hash="hash")
     make_user(session, username="dora", password_hash="other")
-    found = find_credentials(session, name)
-    assert found is not None
-    assert (found.user_id, found.password_hash) == (carol.user_id, "hash")
-    require_unchanged(session, found)
+    credentials = find_credentials(session, name)
+    assert credentials is not None
+    assert (credentials.user_id, credentials.password_hash) == (carol.user_id, "hash")
+    require_unchanged(session, credentials)
     session.execute(sa.update(User).where(User.id == carol.user_id).values(status=UserStatus.INACTIVE))
     assert find_credentials(session, name) is None
     with pytest.raises(WrongCredentials):
-        require_unchanged(session, found)
+        require_unchanged(session, credentials)
 
 
 def test_a_password_that_changed_meanwhile_is_refused(session: DbSession) -> None:
     carol = make_user(session, username="carol", password_hash="hash")
     make_user(session, username="dora", password_hash="hash")
-    found = find_credentials(session, "carol")
-    assert found is not None
+    credentials = find_credentials(session, "carol")
+    assert credentials is not None
     session.execute(sa.update(User).where(User.id == carol.user_id).values(password_hash="new"))
     with pytest.raises(WrongCredentials):
-        require_unchanged(session, found)
+        require_unchanged(session, credentials)
 
 
 def test_only_the_users_own_session_can_be_ended(session: DbSession, alice: Actor, bob: Actor) -> None:

@@ -198,6 +198,27 @@ def text_of_file(session: Session, attachment_id: str, most: int) -> str:
     return text or ""
 
 
+def ends_of_file(session: Session, attachment_id: str, most: int) -> tuple[str, str, int]:
+    """Return the beginning, the end and the length of a file's text, in characters.
+
+    A text of at most `most` characters is returned whole as the beginning, and the end is then empty. Of a longer one
+    each end has half of `most`.
+    """
+    text, length = BlobContent.text, sa.func.length(BlobContent.text, type_=sa.Integer())
+    is_long = length > most
+    half = most // 2
+    row = session.execute(
+        sa.select(
+            sa.func.substr(text, 1, sa.case((is_long, half), else_=most), type_=sa.Text()),
+            sa.case((is_long, sa.func.substr(text, length - half + 1, half, type_=sa.Text())), else_=""),
+            length,
+        )
+        .join(Attachment, Attachment.blob_id == BlobContent.blob_id)
+        .where(Attachment.id == attachment_id, text.is_not(None))
+    ).first()
+    return (row[0], row[1], row[2]) if row is not None else ("", "", 0)
+
+
 def list_file_names(session: Session, chat_id: str) -> list[str]:
     """Return the names of the files of a chat, including those of its messages, each once."""
     used = sa.select(MessageAttachment.attachment_id).join(Message, Message.id == MessageAttachment.message_id)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
@@ -112,6 +112,17 @@ class Deleted(BaseModel):
     followers: list[str]  # ids of the messages that followed it
 
 
+OmittedKind = Literal["system", "message", "file", "result", "picture"]
+
+
+class Omission(BaseModel):
+    """What was missing of something that was sent to the model: characters, or pictures."""
+
+    kind: OmittedKind
+    name: str | None = Field(None, max_length=1000)  # of the file or the tool
+    amount: int = Field(ge=1)
+
+
 class MessageMetadata(BaseModel):
     """Details of a message, mostly about how a reply was generated."""
 
@@ -124,6 +135,7 @@ class MessageMetadata(BaseModel):
     processing_time: float | None = None  # seconds
     temperature: float | None = None
     left_out: int | None = None  # messages of the branch that were not sent
+    omissions: list[Omission] | None = None  # what was missing of the messages that were sent
     error: MessageError | None = None
     edited: bool | None = None
     author: str | None = None  # name of an imported message's author without an account

@@ -451,6 +451,7 @@ def read_message_row(row: Sequence[Any]) -> MessageRead:
         "reactions": _reactions(reactions) if reactions else [],
         "run_id": details.get("run_id"),
         "left_out": details.get("left_out") or 0,
+        "omissions": details.get("omissions") or [],
         "edited": bool(details.get("edited")),
         "imported": bool(imported),
         "created_at": created_at,

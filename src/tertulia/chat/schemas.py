@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import TypedDict
@@ -15,6 +15,7 @@ from tertulia.chat.models import (
     FinishReason,
     MessageRole,
     MessageStatus,
+    OmittedKind,
     OptimizationType,
     TagColour,
     Visibility,
@@ -186,6 +187,14 @@ class ReactionRead(TypedDict):
     user_ids: list[str]
 
 
+class OmissionRead(TypedDict):
+    """What was missing of something that was sent to the model, as it had no room."""
+
+    kind: OmittedKind
+    name: NotRequired[str]  # of the file or the tool
+    amount: int  # characters; pictures if `kind` is `picture`
+
+
 class MessageRead(TypedDict):
     id: str
     chat_id: str
@@ -211,6 +220,7 @@ class MessageRead(TypedDict):
     reactions: list[ReactionRead]
     run_id: str | None
     left_out: int
+    omissions: list[OmissionRead]
     edited: bool
     imported: bool
     created_at: datetime

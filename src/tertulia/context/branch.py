@@ -12,7 +12,7 @@ from tertulia.chat.queries import BRANCH_RULES, BRANCH_TEXTS, PINNED_ON_BRANCH, 
 from tertulia.context.calls import turns_of_messages
 from tertulia.context.compaction.compression import compress
 from tertulia.context.compaction.plan import ActiveCompaction, BranchScan
-from tertulia.context.cutting import shorten, with_short_results
+from tertulia.context.cutting import cut, shorten, with_short_results
 from tertulia.context.file_contents import with_files
 from tertulia.context.messages import ContextMessage, estimate_tokens
 from tertulia.context.window import DEFAULT_WINDOW, MIN_ROOM, PlannedMessage, plan_context, reserve_for_answer
@@ -100,13 +100,14 @@ def _told(
 ) -> list[ContextMessage]:
     """Build the system message: the chat's prompt, the summary, and the chat's subject, in this order of priority."""
     most = budget // 2
-    texts = [shorten(prompt, most)] if prompt else []
+    own, omitted = cut(prompt or "", most)
+    texts = [own] if own else []
     if summary is not None:
         texts.append(_summary_block(summary, min(budget // 3, max(0, most - _size(texts)))))
     if about is not None:
         texts.append(about(max(0, budget * 2 // 3 - _size(texts))))
     text = "\n\n".join(filter(None, texts))
-    return [ContextMessage("system", text)] if text else []
+    return [ContextMessage("system", text, omitted=omitted)] if text else []
 
 
 def _size(texts: Iterable[str]) -> int:
@@ -148,13 +149,14 @@ def read_back(
 ) -> tuple[list[ContextMessage], str | None]:
     """Load messages with content, newest first, until the budget is spent or a compaction ends the scan.
 
-    Also return where the rest begins. Tool results of earlier replies are cut, unless the message fits: a result can be
+    The last question is loaded in any case. Also return where the rest begins. Tool results of earlier replies are cut, unless the message fits: a result can be
     many times the window.
     """
     messages: list[ContextMessage] = []
     spent = 0
     next_leaf = leaf
-    while next_leaf is not None and spent <= budget:
+    has_question = False  # the last question is loaded even if a result after it takes the whole budget
+    while next_leaf is not None and (spent <= budget or not has_question) and len(messages) < budget + CHUNK:
         rows = BRANCH_TEXTS.all(session, leaf=next_leaf, links=CHUNK - 1)
         if not rows:  # permanently deleted meanwhile
             return messages, None
@@ -173,7 +175,8 @@ def read_back(
             messages.append(message if message.tokens <= budget - spent else short)
             if rule is not ContextRule.LEFT_OUT:
                 spent += compress([short])[0].tokens if scan.is_compressed else short.tokens
-            if spent > budget:
+            has_question = has_question or role is MessageRole.USER
+            if spent > budget and has_question:
                 break
         else:
             continue

@@ -1,13 +1,18 @@
-"""Shorten texts, messages and tool results to a number of tokens; the beginning and the end stay."""
+"""Shorten texts, messages, files and tool results to a number of tokens; the beginning and the end stay.
 
-from collections.abc import Sequence
+A note in the text names the characters that are left out, counted from the whole text. The same number is reported.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from tertulia.chat.models import Omission, OmittedKind
 from tertulia.context.messages import (
     OVERHEAD_PER_MESSAGE,
     TOKENS_A_PICTURE,
     ContextMessage,
     SentCall,
+    SentFile,
     Turn,
     echo_tokens,
     estimate_tokens,
@@ -19,9 +24,38 @@ WITHOUT_ARGUMENTS = '{"left_out": "they were too long"}'
 
 
 def share(messages: Sequence[ContextMessage], room: int) -> list[ContextMessage]:
-    """Return the messages unchanged if all fit; else the shortest whole, and the longer ones cut to the remaining room."""
-    rooms = _shares([message.tokens for message in messages], room)
+    """Return the messages unchanged if all fit; else the shortest whole, and the longer ones cut to the remaining room.
+
+    Words have priority over files and tool results: these share what the words leave.
+    """
+    least = [least_tokens(message) for message in messages]
+    if sum(least) > room:
+        rooms = _shares([message.tokens for message in messages], room)
+    else:
+        wanted = [message.tokens - tokens for message, tokens in zip(messages, least, strict=True)]
+        rooms = [tokens + more for tokens, more in zip(least, _shares(wanted, room - sum(least)), strict=True)]
     return [within(message, most) for message, most in zip(messages, rooms, strict=True)]
+
+
+def least_tokens(message: ContextMessage) -> int:
+    """Return the tokens of a message without what can be cut first: the words of a person are not cut.
+
+    Of a reply the last turn stays with the beginning and end of its results.
+    """
+    if message.role == "user":
+        return min(message.tokens, _tokens_of_words(message) + sum(map(_least_of_file, message.files)))
+    last = message.turns[-1:]
+    calls = [call for turn in last for call in turn.calls]
+    fixed = sum(turn.own_tokens for turn in last) + sum(call.fixed_tokens + MIN_RESULT for call in calls)
+    return min(message.tokens, fixed + MIN_RESULT)
+
+
+def _least_of_file(file: SentFile) -> int:
+    return min(file.tokens, estimate_tokens(file.note))
+
+
+def _tokens_of_words(message: ContextMessage) -> int:
+    return (estimate_tokens(message.content) if message.content or not message.files else 0) + echo_tokens(message.echo)
 
 
 def within(message: ContextMessage, room: int) -> ContextMessage:
@@ -29,40 +63,90 @@ def within(message: ContextMessage, room: int) -> ContextMessage:
         return message
     if message.turns:
         return _with_shorter_turns(message, room)
-    # Pictures take at most half of the room, so that text stays.
-    pictures = message.pictures[: max(0, room // 2 // TOKENS_A_PICTURE)]
-    text = shorten(message.content, room - TOKENS_A_PICTURE * len(pictures))
-    return replace(message, content=text, pictures=pictures, echo=None)
+    words = _tokens_of_words(message)
+    least_of_files = sum(map(_least_of_file, message.files))
+    left = room - min(words, room) - least_of_files
+    # Pictures take at most half of the room, and none of what the words take.
+    count = min(len(message.pictures), max(0, min(room // 2, left) // TOKENS_A_PICTURE))
+    room -= TOKENS_A_PICTURE * count
+    # Words that do not fit leave the files at least half of the room for their names.
+    of_files = _shares([file.tokens for file in message.files], max(room - words, min(least_of_files, room // 2)))
+    files = tuple(cut_file(file, most) for file, most in zip(message.files, of_files, strict=True))
+    content, omitted = cut(message.content, room - sum(file.tokens for file in files))
+    return replace(
+        message,
+        content=content,
+        omitted=message.omitted + omitted,
+        files=files,
+        pictures=message.pictures[:count],
+        omitted_pictures=message.omitted_pictures + len(message.pictures) - count,
+        echo=None if omitted else message.echo,
+    )
 
 
 def with_short_results(message: ContextMessage) -> ContextMessage:
     """Shorten each tool result of an old reply to its beginning and end: results are needed least."""
     turns = tuple(
-        replace(turn, calls=tuple(replace(call, result=shorten(call.result, OLD_RESULT)) for call in turn.calls))
-        for turn in message.turns
+        replace(turn, calls=tuple(_cut_call(call, OLD_RESULT) for call in turn.calls)) for turn in message.turns
     )
     return message if turns == message.turns else replace(message, turns=turns)
 
 
 def shorten(text: str, max_tokens: int) -> str:
     """Return the beginning and the end of a text within max_tokens, with a note of how much is missing between them."""
+    return cut(text, max_tokens)[0]
+
+
+def cut(text: str, max_tokens: int) -> tuple[str, int]:
+    """Return a shortened text as `shorten` does, and the number of characters that it lacks."""
     # A text with more than four characters a token never fits, so its tokens are not estimated.
     if len(text) <= 4 * max_tokens and estimate_tokens(text) <= max_tokens:
-        return text
-    low, high = 0, min(len(text) // 2, 2 * max_tokens)
+        return text, 0
+    return _ends_of(text, text, len(text), max_tokens)
+
+
+def cut_file(file: SentFile, max_tokens: int) -> SentFile:
+    """Return a file whose text takes at most max_tokens: both ends, or its note, or nothing if not even that fits."""
+    if file.length == 0:
+        return file if file.tokens <= max_tokens else replace(file, text="")
+    whole = f'<file name="{file.name}">\n{file.head}\n</file>'
+    if not file.tail and len(file.head) <= 4 * max_tokens and estimate_tokens(whole) <= max_tokens:
+        return replace(file, text=whole, omitted=0)
+    opening, closing = f'<file name="{file.name}" attachment_id="{file.attachment_id}">\n', "\n</file>"
+    room = max_tokens - estimate_tokens(opening + closing)
+    text, omitted = _ends_of(file.head, file.tail or file.head, file.length, max(room, 0))
+    if omitted < file.length:
+        return replace(file, text=opening + text + closing, omitted=omitted)
+    return replace(file, text=file.note if estimate_tokens(file.note) <= max_tokens else "", omitted=file.length)
+
+
+def _cut_call(call: SentCall, max_tokens: int) -> SentCall:
+    whole = call.result if call.whole is None else call.whole
+    result, omitted = cut(whole, max_tokens)
+    return replace(call, result=result, omitted=omitted, whole=whole if omitted else None)
+
+
+def _ends_of(head: str, tail: str, length: int, max_tokens: int) -> tuple[str, int]:
+    """Return the longest equal ends that fit with a note between them, and the number of characters left out.
+
+    `head` begins and `tail` ends a text of `length` characters.
+    """
+    low, high = 0, min(len(head), len(tail), length // 2, 2 * max_tokens)
     while low < high:  # find the most characters at either end that still fit
         middle = (low + high + 1) // 2
-        if estimate_tokens(_with_gap(text, middle)) <= max_tokens:
+        if estimate_tokens(_with_gap(head, tail, length, middle)) <= max_tokens:
             low = middle
         else:
             high = middle - 1
-    short = _with_gap(text, low)
-    return short if estimate_tokens(short) <= max_tokens else text[:low]
+    short = _with_gap(head, tail, length, low)
+    if estimate_tokens(short) <= max_tokens:
+        return short, length - 2 * low
+    return "", length
 
 
-def _with_gap(text: str, each_end: int) -> str:
-    missing = len(text) - 2 * each_end
-    return f"{text[:each_end]}\n[… {missing} characters left out …]\n{text[len(text) - each_end :]}"
+def _with_gap(head: str, tail: str, length: int, each_end: int) -> str:
+    missing = length - 2 * each_end
+    return f"{head[:each_end]}\n[… {missing} characters left out …]\n{tail[len(tail) - each_end :]}"
 
 
 def _with_shorter_turns(message: ContextMessage, room: int) -> ContextMessage:
@@ -83,8 +167,20 @@ def _with_shorter_turns(message: ContextMessage, room: int) -> ContextMessage:
             break
         turns.pop(0)
     sent = tuple(fitting or ()) if turns else ()
-    content = shorten(message.content, room - sum(turn.tokens for turn in sent))
-    return replace(message, turns=sent, content=content, echo=message.echo if content == message.content else None)
+    content, omitted = cut(message.content, room - sum(turn.tokens for turn in sent))
+    dropped = message.turns[: len(message.turns) - len(sent)]
+    omitted += sum(_characters_of(turn) for turn in dropped)
+    return replace(
+        message,
+        turns=sent,
+        content=content,
+        omitted=message.omitted + omitted,
+        echo=message.echo if content == message.content else None,
+    )
+
+
+def _characters_of(turn: Turn) -> int:
+    return len(turn.text) + sum(len(call.result if call.whole is None else call.whole) for call in turn.calls)
 
 
 def _fitting(turns: Sequence[Turn], room: int) -> list[Turn] | None:
@@ -93,19 +189,21 @@ def _fitting(turns: Sequence[Turn], room: int) -> list[Turn] | None:
     fixed = sum(turn.own_tokens for turn in turns) + sum(call.fixed_tokens for call in calls)
     if fixed + MIN_RESULT * len(calls) > room:
         return None
-    lengths = iter(_shares([estimate_tokens(call.result) for call in calls], room - fixed))
-    return [
-        replace(turn, calls=tuple(replace(call, result=shorten(call.result, next(lengths))) for call in turn.calls))
-        for turn in turns
-    ]
+    lengths = iter(_shares([_tokens_of_result(call) for call in calls], room - fixed))
+    return [replace(turn, calls=tuple(_cut_call(call, next(lengths)) for call in turn.calls)) for turn in turns]
+
+
+def _tokens_of_result(call: SentCall) -> int:
+    return estimate_tokens(call.result if call.whole is None else call.whole)
 
 
 def _without_arguments(turn: Turn) -> Turn:
-    def cut(call: SentCall) -> SentCall:
+    def cut_arguments(call: SentCall) -> SentCall:
         is_long = len(call.arguments) > len(WITHOUT_ARGUMENTS)
         return replace(call, arguments=WITHOUT_ARGUMENTS) if is_long else call
 
-    return Turn(shorten(turn.text, MIN_RESULT), tuple(cut(call) for call in turn.calls))
+    text, omitted = cut(turn.text, MIN_RESULT)
+    return Turn(text, tuple(map(cut_arguments, turn.calls)), omitted=omitted)
 
 
 def _shares(wanted: Sequence[int], room: int) -> list[int]:
@@ -115,3 +213,13 @@ def _shares(wanted: Sequence[int], room: int) -> list[int]:
         shares[index] = min(wanted[index], room // (len(wanted) - place))
         room -= shares[index]
     return shares
+
+
+def omissions_of(messages: Iterable[ContextMessage]) -> list[Omission]:
+    """Return what is missing of the sent messages, summed by kind and name."""
+    sums: dict[tuple[OmittedKind, str | None], int] = {}
+    for message in messages:
+        for omission in message.omissions():
+            key = (omission.kind, omission.name)
+            sums[key] = sums.get(key, 0) + omission.amount
+    return [Omission(kind=kind, name=name, amount=amount) for (kind, name), amount in sums.items()]

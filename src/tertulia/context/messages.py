@@ -6,6 +6,8 @@ from math import ceil
 from string import ascii_letters
 from typing import Literal
 
+from tertulia.chat.models import Omission, OmittedKind
+
 OVERHEAD_PER_MESSAGE = 4
 TOKENS_A_PICTURE = 1500  # about what providers count for a picture of the size that is sent
 _NOT_ASCII = bytes(range(128, 256))
@@ -16,13 +18,18 @@ Rule = Literal["auto", "pinned", "left_out"]
 
 @dataclass(frozen=True)
 class SentCall:
-    """A tool call with its result, as a model receives both. `echo` is JSON text that its vendor requires back."""
+    """A tool call with its result, as a model receives both. `echo` is JSON text that its vendor requires back.
+
+    `whole` is the result before it was shortened by `omitted` characters; None if it was not.
+    """
 
     id: str
     name: str
     arguments: str  # JSON
     result: str
     echo: str | None = None
+    whole: str | None = None
+    omitted: int = 0
 
     @cached_property
     def fixed_tokens(self) -> int:
@@ -40,6 +47,7 @@ class Turn:
     text: str
     calls: tuple[SentCall, ...]
     echo: str | None = None
+    omitted: int = 0  # characters of the text
 
     @cached_property
     def own_tokens(self) -> int:
@@ -48,6 +56,32 @@ class Turn:
     @cached_property
     def tokens(self) -> int:
         return self.own_tokens + sum(call.tokens for call in self.calls)
+
+
+@dataclass(frozen=True)
+class SentFile:
+    """A file of a message as text between tags. `head` and `tail` are what was loaded of its text of `length` characters.
+
+    `tail` is empty if `head` is the whole text. The id is named to the model if something is left out, so that it can
+    read on with a tool.
+    """
+
+    attachment_id: str
+    name: str
+    head: str
+    tail: str
+    length: int
+    text: str
+    omitted: int = 0  # characters that `text` lacks
+
+    @cached_property
+    def tokens(self) -> int:
+        return estimate_tokens(self.text) if self.text else 0
+
+    @cached_property
+    def note(self) -> str:
+        """Return what is sent if nothing of the text is."""
+        return f'<file name="{self.name}">[{self.length} characters left out]</file>' if self.length else self.text
 
 
 @dataclass(frozen=True)
@@ -64,11 +98,31 @@ class ContextMessage:
     rule: Rule = "auto"
     turns: tuple[Turn, ...] = ()
     echo: str | None = None
+    files: tuple[SentFile, ...] = ()
+    omitted: int = 0  # characters of the content
+    omitted_pictures: int = 0
+
+    @property
+    def whole_text(self) -> str:
+        """Return the content with the files after it."""
+        return "\n\n".join(filter(None, [self.content, *(file.text for file in self.files)]))
+
+    def omissions(self) -> list[Omission]:
+        """Return what is missing of the message: characters of its text, files and results, and pictures."""
+        of_text = self.omitted + sum(turn.omitted for turn in self.turns)
+        missing: list[tuple[OmittedKind, str | None, int]] = [
+            ("system" if self.role == "system" else "message", None, of_text),
+            ("picture", None, self.omitted_pictures),
+            *(("file", file.name, file.omitted) for file in self.files),
+            *(("result", call.name, call.omitted) for turn in self.turns for call in turn.calls),
+        ]
+        return [Omission(kind=kind, name=name, amount=amount) for kind, name, amount in missing if amount]
 
     @cached_property
     def tokens(self) -> int:
         return (
             estimate_tokens(self.content)
+            + sum(file.tokens for file in self.files)
             + echo_tokens(self.echo)
             + TOKENS_A_PICTURE * len(self.pictures)
             + sum(turn.tokens for turn in self.turns)

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
-from tertulia.chat.models import ChatSettings, OptimizationType
+from tertulia.chat.models import ChatSettings, Omission, OptimizationType
 from tertulia.context.branch import COUNT_AT_MOST, Branch, PromptSource, plan, read_back, read_branch
 from tertulia.context.compaction.plan import (
     KEPT_SHARE,
@@ -27,6 +27,7 @@ from tertulia.context.compaction.plan import (
     trigger_of,
 )
 from tertulia.context.compaction.records import announce_compaction
+from tertulia.context.cutting import omissions_of
 from tertulia.context.file_contents import pictures_of
 from tertulia.context.messages import ContextMessage
 from tertulia.context.models import ContextOptimization, TriggerReason
@@ -45,6 +46,7 @@ class Context:
     settings: ChatSettings
     pictures: dict[str, str]  # data URLs of the pictures in the messages, by attachment id
     system_prompt: str | None  # the chat's own
+    omissions: list[Omission]  # what is missing of the messages that are sent
 
 
 def gather_context(session: Session, source: PromptSource, *, price: Price | None = None) -> Context:
@@ -60,7 +62,9 @@ def gather_context(session: Session, source: PromptSource, *, price: Price | Non
     kept = sum(message.message_id is not None for message in fitted)
     stored = sum(message.message_id is not None for message in branch.messages)
     left_out = stored - kept + branch.older
-    return Context(fitted, left_out, branch.window, branch.settings, pictures_of(session, fitted), branch.prompt)
+    omissions = omissions_of(fitted)
+    pictures = pictures_of(session, fitted)
+    return Context(fitted, left_out, branch.window, branch.settings, pictures, branch.prompt, omissions)
 
 
 @dataclass(frozen=True)

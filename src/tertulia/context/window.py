@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tertulia.context.cutting import share, with_short_results, within
+from tertulia.context.cutting import least_tokens, share, with_short_results, within
 from tertulia.context.messages import ContextMessage
 
 DEFAULT_WINDOW = 8192  # tokens, if neither the model nor the chat sets a window
@@ -32,9 +32,10 @@ class PlannedMessage:
 def plan_context(messages: list[ContextMessage], max_tokens: int) -> list[PlannedMessage]:
     """Decide what is sent of each message, in order, with at most max_tokens estimated tokens in total.
 
-    System messages take at most three quarters of the room. The newest message and the last question are always sent,
-    then pinned messages, each shortened in the middle if needed. Of the others, tool results are shortened, oldest
-    first, then the oldest messages are omitted. The newest message is sent regardless of its rule.
+    System messages take at most three quarters of the room. The newest message, the last question and pinned messages
+    are always sent. The words of people are shortened only if they alone do not fit; files and tool results share what
+    the words leave. Of the other messages, tool results are shortened, oldest first, then the oldest messages are
+    omitted. The newest message is sent regardless of its rule.
     """
     system = [message for message in messages if message.role == "system" and message.rule != "left_out"]
     others = [message for message in messages if message.role != "system"]
@@ -81,12 +82,15 @@ def _always_sent(
         for message in reversed(others)
         if message.rule == "pinned" and all(message is not required for required in first)
     ]
-    # The question has priority over pinned messages, but each can have at least half of the room.
+    required = [*first, *pinned]
+    if sum(map(least_tokens, required)) <= room:
+        return {id(message): shorter for message, shorter in zip(required, share(required, room), strict=True)}
+    # Not even the words fit. The question has priority over pinned messages, but each can have half of the room.
     of_first = min(tokens_of(first), max(room - tokens_of(pinned), room // 2))
-    sent = {id(message): cut for message, cut in zip(first, share(first, of_first), strict=True)}
+    sent = {id(message): shorter for message, shorter in zip(first, share(first, of_first), strict=True)}
     left = room - tokens_of(sent.values())
     pinned = _worth_it(pinned, left)
-    return sent | {id(message): cut for message, cut in zip(pinned, share(pinned, left), strict=True)}
+    return sent | {id(message): shorter for message, shorter in zip(pinned, share(pinned, left), strict=True)}
 
 
 def _worth_it(pinned: list[ContextMessage], room: int) -> list[ContextMessage]:

@@ -5,10 +5,10 @@ from decimal import Decimal
 from enum import StrEnum
 
 import sqlalchemy as sa
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tertulia.chat.models import FinishReason, TokenCount
+from tertulia.chat.models import FinishReason, Omission, TokenCount
 from tertulia.db import Base, Id, JsonOf, Money, Timestamps, closed
 from tertulia.ids import new_id
 from tertulia.tools.provenance import Source
@@ -37,6 +37,7 @@ class StepRequest(BaseModel):
     message_ids: list[str]
     system_prompt: str | None = None
     left_out: int
+    omissions: list[Omission] = Field(default_factory=list)
     continues: bool
     max_tokens: int | None = None  # None: the model's own limit
     estimated_tokens: int = 0  # of the whole request; used if the provider reports no usage

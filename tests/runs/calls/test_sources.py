@@ -1,4 +1,4 @@
-"""Test what counts as read by a run and as the person's own words, each beside the same thing in another chat."""
+"""Test what counts as read by a run and as the person's own words, next to the same in another chat."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session

@@ -85,6 +85,7 @@ export function makeMessage(fields: Partial<Schemas["MessageRead"]> = {}): Schem
     error: null,
     finish_reason: null,
     left_out: 0,
+    omissions: [],
     token_count: null,
     context_rule: "auto",
     edited: false,

@@ -210,6 +210,7 @@ def finish_run(
             "processing_time": round((details.processing_time or 0) + (now - started_at).total_seconds(), 3),
             "temperature": step.temperature if step else None,
             "left_out": step.left_out if step else None,
+            "omissions": step.omissions or None if step else None,
             "error": MessageError(code=outcome.error.code, message=outcome.error.detail, timestamp=now)
             if outcome.error
             else None,

@@ -132,6 +132,7 @@ def _record(
         message_ids=[message.message_id for message in messages if message.message_id is not None],
         system_prompt=context.system_prompt,
         left_out=context.left_out,
+        omissions=context.omissions,
         continues=continues,
         max_tokens=max_tokens,
         estimated_tokens=estimated,
@@ -150,16 +151,16 @@ def _wire_messages(message: ContextMessage, pictures: Mapping[str, str], has_too
     """
     if message.turns and not has_tools:
         texts = [in_words(turn) for turn in message.turns]
-        yield RequestMessage(message.role, "\n\n".join(filter(None, [*texts, message.content])))
+        yield RequestMessage(message.role, "\n\n".join(filter(None, [*texts, message.whole_text])))
         return
     for turn in message.turns:
         calls = tuple(ToolCall(call.id, call.name, call.arguments, _opened(call.echo)) for call in turn.calls)
         yield RequestMessage("assistant", turn.text, tool_calls=calls, echo=_opened(turn.echo))
         for call in turn.calls:
             yield RequestMessage("tool", call.result, tool_call_id=call.id)
-    if message.content or not message.turns:
+    if message.whole_text or not message.turns:
         images = tuple(pictures[picture] for picture in message.pictures if picture in pictures)
-        yield RequestMessage(message.role, message.content, images=images, echo=_opened(message.echo))
+        yield RequestMessage(message.role, message.whole_text, images=images, echo=_opened(message.echo))
 
 
 def _opened(echo: str | None) -> Any:

@@ -25,13 +25,17 @@ EXCERPT = 120
 
 
 class ContextItem(TypedDict):
-    """A message of the context. `tokens` counts all of it, `sent_tokens` what is sent of it, `reason` says why."""
+    """A message of the context. `tokens` counts all of it, `sent_tokens` what is sent of it, `reason` says why.
+
+    `omitted`: characters that are missing of its text, its files and its results.
+    """
 
     message_id: str
     role: MessageRole
     excerpt: str
     tokens: int
     sent_tokens: int
+    omitted: int
     context_rule: Rule
     reason: Reason
 
@@ -117,6 +121,9 @@ def read_context(
                 "excerpt": _excerpt(item.message),
                 "tokens": round(plan.factor * item.message.tokens),
                 "sent_tokens": tokens,
+                "omitted": sum(part.amount for part in item.sent.omissions() if part.kind != "picture")
+                if item.sent
+                else 0,
                 "context_rule": item.message.rule,
                 "reason": item.reason,
             }
@@ -132,7 +139,7 @@ def read_context(
 
 def _excerpt(message: ContextMessage) -> str:
     """Return the beginning of a message, or the names of the tools if it only calls tools."""
-    text = "\n".join(filter(None, [*(turn.text for turn in message.turns), message.content]))
+    text = "\n".join(filter(None, [*(turn.text for turn in message.turns), message.whole_text]))
     names = ", ".join(call.name for turn in message.turns for call in turn.calls)
     return " ".join((text or f"[{names}]")[: 2 * EXCERPT].split())[:EXCERPT]
 

@@ -2779,6 +2779,8 @@ export interface components {
         /**
          * ContextItem
          * @description A message of the context. `tokens` counts all of it, `sent_tokens` what is sent of it, `reason` says why.
+         *
+         *     `omitted`: characters that are missing of its text, its files and its results.
          */
         ContextItem: {
             /**
@@ -2790,6 +2792,8 @@ export interface components {
             excerpt: string;
             /** Message Id */
             message_id: string;
+            /** Omitted */
+            omitted: number;
             /**
              * Reason
              * @enum {string}
@@ -3593,6 +3597,8 @@ export interface components {
             left_out: number;
             /** Model Name */
             model_name: string | null;
+            /** Omissions */
+            omissions: components["schemas"]["OmissionRead"][];
             /** Parent Message Id */
             parent_message_id: string | null;
             /** Parts */
@@ -3690,6 +3696,8 @@ export interface components {
             left_out: number;
             /** Model Name */
             model_name: string | null;
+            /** Omissions */
+            omissions: components["schemas"]["OmissionRead"][];
             /** Parent Message Id */
             parent_message_id: string | null;
             /** Parts */
@@ -3801,6 +3809,21 @@ export interface components {
             response_types: string[];
             /** Token Endpoint Auth Method */
             token_endpoint_auth_method: string;
+        };
+        /**
+         * OmissionRead
+         * @description What was missing of something that was sent to the model, as it had no room.
+         */
+        OmissionRead: {
+            /** Amount */
+            amount: number;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "system" | "message" | "file" | "result" | "picture";
+            /** Name */
+            name?: string;
         };
         /**
          * Operation

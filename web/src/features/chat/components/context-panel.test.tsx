@@ -18,6 +18,7 @@ const item = (id: string, reason: Schemas["ContextItem"]["reason"], fields: obje
     context_rule: "auto",
     tokens: 100,
     sent_tokens: 100,
+    omitted: 0,
     ...fields,
   }) as Schemas["ContextItem"];
 
@@ -130,6 +131,11 @@ describe("what the model is sent", () => {
     ["a chat without messages", { items: [] }, "Nothing has been said yet."],
     ["one older message", { older: 1 }, "One older message is left out."],
     ["many older messages", { older: 1000 }, "1,000 or more older messages are left out."],
+    [
+      "what has no room",
+      { items: [item("m1", "newest", { tokens: 9000, sent_tokens: 3000, omitted: 24_500 })] },
+      "3,000 of 9,000 tokens · 24,500 characters have no room",
+    ],
     ["a tool without room", { tools_left_out: 1 }, "One tool is not offered"],
     ["tools without room", { tools_left_out: 3 }, "3 tools are not offered"],
   ])("tells of %s", async (_, context, words) => {

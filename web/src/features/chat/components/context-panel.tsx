@@ -158,6 +158,7 @@ function Row({
           {isShortened
             ? `${wholeNumber(item.sent_tokens)} of ${wholeNumber(item.tokens)} tokens`
             : `${wholeNumber(item.tokens)} tokens`}
+          {item.omitted > 0 && ` · ${wholeNumber(item.omitted)} characters have no room`}
         </span>
       </button>
       {canWrite && (

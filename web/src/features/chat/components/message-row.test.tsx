@@ -1,5 +1,6 @@
 import { act, screen, waitFor, within } from "@testing-library/react";
 import { beforeEach, describe, expect, it, vi } from "vitest";
+import type { Schemas } from "@/api/client";
 import { makeMessage, makeReply } from "@/test/factories";
 import { chooseEntry, renderApp } from "@/test/render";
 import { fakeServer } from "@/test/server";
@@ -206,6 +207,21 @@ describe("a reply", () => {
   ])("says that %i messages were left out", async (left_out, text) => {
     show(makeReply({ left_out }));
     expect(await screen.findByText(new RegExp(text))).toBeTruthy();
+  });
+
+  it.each([
+    [{ kind: "file", name: "long.txt", amount: 57_300 }, "57,300 characters of long.txt had no room"],
+    [
+      { kind: "result", name: "fetch_page", amount: 1 },
+      "One character of what fetch_page returned had no room",
+    ],
+    [{ kind: "picture", amount: 2 }, "2 pictures had no room"],
+    [{ kind: "picture", amount: 1 }, "One picture had no room"],
+    [{ kind: "system", amount: 1000 }, "1,000 characters of the instructions had no room"],
+    [{ kind: "message", amount: 20 }, "20 characters of messages had no room"],
+  ] as [Schemas["OmissionRead"], string][])("says what was missing: %o", async (omission, words) => {
+    show(makeReply({ omissions: [omission] }));
+    expect(await screen.findByText(`${words} and did not reach the model.`)).toBeTruthy();
   });
 
   it("waits with a label until the first token, then shows what arrives", async () => {

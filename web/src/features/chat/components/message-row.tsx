@@ -19,6 +19,7 @@ import {
   Trash2,
 } from "lucide-react";
 import { memo, type ReactNode, useState } from "react";
+import type { Schemas } from "@/api/client";
 import { exactTime, relativeTime, wholeNumber } from "@/lib/dates";
 import { dollars } from "@/lib/money";
 import { Button, IconButton } from "@/ui/button";
@@ -179,6 +180,13 @@ function Ending({ message, actions }: Pick<Props, "message" | "actions">) {
       {message.finish_reason === "length" && (
         <p className="text-sm text-warning">The reply reached its longest length and stops here.</p>
       )}
+      {message.omissions.length > 0 && (
+        <ul className="text-sm text-text-muted">
+          {message.omissions.map((omission) => (
+            <li key={`${omission.kind} ${omission.name ?? ""}`}>{wordsForOmission(omission)}</li>
+          ))}
+        </ul>
+      )}
       {message.left_out > 0 && (
         <p className="text-sm text-text-muted">
           {message.left_out === 1
@@ -188,6 +196,24 @@ function Ending({ message, actions }: Pick<Props, "message" | "actions">) {
       )}
     </>
   );
+}
+
+/** Say what the model did not get of something that was sent to it. */
+function wordsForOmission({ kind, name, amount }: Schemas["OmissionRead"]): string {
+  const characters = amount === 1 ? "One character" : `${wholeNumber(amount)} characters`;
+  const reason = "had no room and did not reach the model.";
+  switch (kind) {
+    case "file":
+      return `${characters} of ${name ?? "a file"} ${reason}`;
+    case "result":
+      return `${characters} of what ${name ?? "a tool"} returned ${reason}`;
+    case "picture":
+      return `${amount === 1 ? "One picture" : `${wholeNumber(amount)} pictures`} ${reason}`;
+    case "system":
+      return `${characters} of the instructions ${reason}`;
+    case "message":
+      return `${characters} of messages ${reason}`;
+  }
 }
 
 function Actions({
