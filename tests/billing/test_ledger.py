@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import UserRole
 from tertulia.billing import ledger
 from tertulia.billing.counts import count_message, get_message_count
 from tertulia.billing.errors import TooManyGroups
@@ -24,7 +25,7 @@ from tertulia.billing.ledger import (
     spent_on_tools,
 )
 from tertulia.billing.models import UsageKind, UsageLog, UsageStatus
-from tertulia.ids import new_id
+from tertulia.ids import UserId, new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.runs.calls.proposing import ProposedCall, record_calls
 from tertulia.runs.lease import RunRef
@@ -174,6 +175,17 @@ def test_messages_are_counted_for_their_author_alone(session: Session, alice: Ac
     count_message(session, bob.user_id, limit=1)
     counts = [get_message_count(session, actor, limit=None)["count"] for actor in (alice, bob)]
     assert counts == [2, 1]
+
+
+def test_what_is_written_to_a_cache_and_what_it_saved_is_summed(session: Session, payment: ToolPayment) -> None:
+    saved = replace(USED, cache_write_tokens=5, cache_savings=Decimal("0.02"))
+    for used in (saved, replace(saved, cache_savings=Decimal("-0.005")), replace(saved, cache_savings=None)):
+        place: dict[str, Any] = {"user_id": payment.user_id, "chat_id": payment.chat_id, "message_id": None}
+        record_usage(session, used, run_id=None, **place)
+    hour = timedelta(hours=1)
+    actor = Actor(UserId(payment.user_id), UserRole.USER)
+    total = ledger.sum_usage(session, actor, since=clock.now() - hour, until=clock.now() + hour)
+    assert (total["cache_write_tokens"], total["cache_savings"]) == (15, Decimal("0.015"))
 
 
 @pytest.mark.parametrize(("groups", "is_refused"), [(3, False), (4, True)])

@@ -317,6 +317,12 @@ class Anthropic(StrictVendor):
 
     def check(self, body: Body) -> None:
         messages = body["messages"]
+        blocks = [*body.get("system", ()), *body.get("tools", ()), *(b for m in messages for b in m["content"])]
+        marked = [block for block in blocks if block.pop("cache_control", None)]
+        if len(marked) > 4:
+            raise Refused(f"A maximum of 4 blocks with cache_control may be provided. Found {len(marked)}.")
+        if any("thinking" in block.get("type", "") for block in marked):
+            raise Refused("cache_control cannot be set on thinking blocks")
         if messages[0]["role"] != "user":
             raise Refused('messages: first message must use the "user" role')
         for at, (before, message) in enumerate(pairwise([{"role": "assistant", "content": []}, *messages])):

@@ -540,7 +540,7 @@ def test_a_whole_reply_of_anthropic_is_read(raw: RawProvider) -> None:
             [
                 {"type": "thinking", "thinking": "Hm.", "signature": "x"},
                 {"type": "text", "length": 5},
-                {"type": "tool_use"},
+                {"type": "call"},
             ]
         ),
     ]

@@ -92,12 +92,14 @@ def test_the_request_is_in_the_vendors_form(provider: ScriptedProvider, vendor_i
         assert "authorization" not in headers
     if vendor.wire == "anthropic":
         assert (path, headers["anthropic-version"]) == ("/v1/messages", "2023-06-01")
-        assert (body["system"], body["max_tokens"], "frequency_penalty" in body) == ("Be brief.", 100, False)
+        assert (body["system"][0]["text"], body["max_tokens"]) == ("Be brief.", 100)
+        assert "frequency_penalty" not in body
         first, second, third = body["messages"]
         picture = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
+        mark = {"cache_control": {"type": "ephemeral"}}
         assert first["content"][0] == {"type": "image", "source": picture}
         assert second["content"] == [{"type": "tool_use", "id": "call_0", "name": "weather", "input": {"city": "Rome"}}]
-        assert third["content"] == [{"type": "tool_result", "tool_use_id": "call_0", "content": "sunny"}]
+        assert third["content"] == [{"type": "tool_result", "tool_use_id": "call_0", "content": "sunny", **mark}]
         assert body["tools"][0]["input_schema"] == WEATHER.parameters
         return
     if vendor.wire == "responses" and vendor_id != "openai":

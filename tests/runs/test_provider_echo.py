@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -85,6 +86,20 @@ def test_a_conversation_with_tools_goes_on_through_every_turn(talk: Talk, name: 
     talk.say("Thank you", name, vendor.other_model)
     if name in GIVING:
         assert vendor.returned > 8
+
+
+@pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("name", NAMES)
+def test_each_request_begins_with_the_whole_one_before_byte_for_byte(talk: Talk, name: str) -> None:
+    """Keep the prefix, so that the vendor's cache serves it."""
+    for content in ("Hello", f"Please {CALLS}", "And now?", f"Once more {CALLS}", "Thank you"):
+        talk.say(content, name)
+    requests = talk.vendors.vendors[name].requests
+    assert len(requests) == 9
+    for before, after in pairwise(requests):
+        items = "input" if "input" in before else "messages"
+        assert {**before, items: None} == {**after, items: None}
+        assert json.dumps(after[items]).startswith(json.dumps(before[items]).removesuffix("]"))
 
 
 @pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)

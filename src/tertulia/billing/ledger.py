@@ -46,6 +46,8 @@ class RequestUsage:
     cached_tokens: int
     is_estimated: bool
     cost: Decimal | None
+    cache_write_tokens: int = 0
+    cache_savings: Decimal | None = None
 
 
 def record_usage(
@@ -71,6 +73,8 @@ def record_usage(
         "input_tokens": used.input_tokens,
         "output_tokens": used.output_tokens,
         "cached_tokens": used.cached_tokens,
+        "cache_write_tokens": used.cache_write_tokens,
+        "cache_savings": used.cache_savings,
         "is_estimated": used.is_estimated,
         "cost": used.cost,
         "is_summary": is_summary,
@@ -231,6 +235,8 @@ _SUMS = (
     sa.func.coalesce(sa.func.sum(UsageLog.input_tokens), 0),
     sa.func.coalesce(sa.func.sum(UsageLog.output_tokens), 0),
     sa.func.coalesce(sa.func.sum(UsageLog.cached_tokens), 0),
+    sa.func.coalesce(sa.func.sum(UsageLog.cache_write_tokens), 0),
+    sa.type_coerce(sa.func.coalesce(sa.func.sum(UsageLog.cache_savings), 0), UsageLog.cost.type),
     sa.type_coerce(sa.func.coalesce(sa.func.sum(UsageLog.cost), 0), UsageLog.cost.type),
     sa.func.count().filter(UsageLog.cost.is_(None)),
     sa.func.count().filter(UsageLog.is_estimated),
@@ -314,13 +320,15 @@ def _read_group(row: Sequence[Any], by: Sequence[GroupBy], titles: dict[str, str
 
 
 def _read_sum(row: Sequence[Any]) -> UsageSum:
-    replies, input_tokens, output_tokens, cached_tokens, cost, unknown, estimated = row
+    replies, input_tokens, output_tokens, cached_tokens, written_tokens, savings, cost, unknown, estimated = row
     return {
         "replies": replies,
         "input_tokens": int(input_tokens),
         "output_tokens": int(output_tokens),
         "total_tokens": int(input_tokens) + int(output_tokens),
         "cached_tokens": int(cached_tokens),
+        "cache_write_tokens": int(written_tokens),
+        "cache_savings": savings,
         "cost": cost,
         "unknown_cost_replies": unknown,
         "estimated_replies": estimated,

@@ -49,6 +49,9 @@ class UsageLog(Timestamps, Base):
     input_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     output_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     cached_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)  # included in input_tokens
+    cache_write_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0, server_default="0")  # included, too
+    # What the cache saved, below 0 if writing to it cost more. None: unknown.
+    cache_savings: Mapped[Decimal | None] = mapped_column(Money())
     # A request that compacts the context. It is not a reply.
     is_summary: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     # True if the provider reported no usage, as for a reply that was cut off. Then the tokens are our own count.

@@ -9,7 +9,8 @@ from typing_extensions import TypedDict
 class UsageSum(TypedDict):
     """`cost` is the known cost in dollars. `unknown_cost_replies` is the number of replies that it leaves out.
 
-    Cached tokens are included in the input tokens. For estimated replies the provider reported no usage.
+    Tokens read from a vendor's cache and written to it are included in the input tokens. `cache_savings` is what the
+    cache saved in dollars where the price is known, below 0 if writing cost more than reading saved. For estimated replies the provider reported no usage.
     """
 
     replies: int
@@ -17,6 +18,8 @@ class UsageSum(TypedDict):
     output_tokens: int
     total_tokens: int
     cached_tokens: int
+    cache_write_tokens: int
+    cache_savings: Decimal
     cost: Decimal
     unknown_cost_replies: int
     estimated_replies: int

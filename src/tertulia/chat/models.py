@@ -94,6 +94,8 @@ class TokenCount(BaseModel):
     completion: int
     total: int
     cached: int = 0  # included in prompt
+    cache_written: int = 0  # included in prompt
+    cache_savings: Decimal | None = None  # dollars that the cache saved, below 0 if writing cost more; None: unknown
     estimated: bool = False  # our estimate, because the provider reported none
 
 

@@ -1,6 +1,7 @@
 """Call Anthropic's Messages API with our own thin client (docs/adr/0006)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -32,7 +33,15 @@ from tertulia.providers.wire import END, MAX_LISTED, Wire, count_of, is_error, r
 VERSION = "2023-06-01"
 MAX_TEMPERATURE = 1.0
 MAX_PAGES = 20
-_WITH_SHORT_ANSWERS = ("claude-3-opus", "claude-3-sonnet", "claude-3-haiku", "claude-2")
+# The longest replies of older models in tokens (platform.claude.com/docs/en/about-claude/models/overview).
+_LONGEST = (
+    (r"claude-(2|3-(opus|sonnet|haiku))", 4096),
+    (r"claude-3-5", 8192),
+    (r"claude-opus-4(-[01](-|$)|-\d{8}|$)", 32_000),
+    (r"claude-(3-7|sonnet-4|haiku-4|opus-4-5)", 64_000),
+)
+LONGEST_OF_NEWEST = 128_000
+CACHE_CONTROL = "cache_control"
 # Models that reject any temperature or top_p other than their default.
 _WITHOUT_SAMPLING = (
     "claude-opus-4-7",
@@ -100,11 +109,18 @@ class Anthropic:
         """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
 
         def send(refused: frozenset[str]) -> tuple[Collection[str], AsyncGenerator[Sequence[ProviderEvent], None]]:
-            body = _body(request, refused)
+            body = _body(request, refused, self._longest_reply(request))
             has_echoes = ECHO not in refused and any(message.echo for message in request.messages)
-            return {*body, *([ECHO] if has_echoes else ())}, self._stream(body)
+            return {*body, CACHE_CONTROL, *([ECHO] if has_echoes else ())}, self._stream(body)
 
         return repeat_without_refused(send, self._refused, self._wire.base_url, request.model_name)
+
+    def _longest_reply(self, request: ModelRequest) -> int:
+        """Return the limit that the API requires: the chat's, else the model's own, within the window."""
+        if request.max_tokens is not None:
+            return request.max_tokens
+        most = self._refused.longest_reply(self._wire.base_url, request.model_name, _most_tokens(request.model_name))
+        return most if request.room is None else max(min(most, request.room), 1)
 
     async def _stream(self, body: dict[str, object]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         reading = _Reading(self._wire)
@@ -122,25 +138,30 @@ class Anthropic:
 
 
 def _most_tokens(model_name: str) -> int:
-    """Return the `max_tokens` that the API requires: the limit of older models, else a moderate default."""
-    return 4096 if model_name.startswith(_WITH_SHORT_ANSWERS) else 8192
+    """Return the longest reply of a model in tokens, as far as it is known. A refusal names it for the others."""
+    return next((most for name, most in _LONGEST if re.search(name, model_name)), LONGEST_OF_NEWEST)
 
 
-def _body(request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
+def _body(request: ModelRequest, refused: frozenset[str], longest: int) -> dict[str, object]:
+    marks = {} if CACHE_CONTROL in refused else {CACHE_CONTROL: {"type": "ephemeral"}}
+    messages = _messages(request.messages, with_echoes=ECHO not in refused)
+    _mark_for_cache(messages, marks)
     body: dict[str, object] = {
         "model": request.model_name,
-        "messages": _messages(request.messages, with_echoes=ECHO not in refused),
-        "max_tokens": request.max_tokens or _most_tokens(request.model_name),
+        "messages": messages,
+        "max_tokens": longest,
         "stream": True,
     }
     system = "\n\n".join(message.content for message in request.messages if message.role == "system")
     if system:
-        body["system"] = system
+        body["system"] = [{"type": "text", "text": system, **marks}]
     if request.tools:
-        body["tools"] = [
+        tools: list[dict[str, object]] = [
             {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
             for tool in request.tools
         ]
+        tools[-1] |= marks
+        body["tools"] = tools
     # Many models accept only one of the two, so the temperature wins. The API has no penalties.
     if request.model_name.startswith(_WITHOUT_SAMPLING):
         return body
@@ -151,7 +172,7 @@ def _body(request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
     return body
 
 
-def _messages(messages: tuple[RequestMessage, ...], *, with_echoes: bool) -> list[dict[str, object]]:
+def _messages(messages: tuple[RequestMessage, ...], *, with_echoes: bool) -> list[dict[str, Any]]:
     """Merge neighbours of one role, and put a user message first, as the API requires."""
     merged: list[tuple[str, list[dict[str, object]]]] = []
     for message in messages:
@@ -169,6 +190,13 @@ def _messages(messages: tuple[RequestMessage, ...], *, with_echoes: bool) -> lis
         else:
             merged.append((role, blocks))
     return [{"role": role, "content": blocks} for role, blocks in merged]
+
+
+def _mark_for_cache(messages: list[dict[str, Any]], marks: Mapping[str, object]) -> None:
+    """Mark the ends of the last two user messages: the next request finds there what this one has stored."""
+    ends = [message["content"] for message in messages if message["role"] == "user" and message["content"]]
+    for content in ends[-2:]:
+        content[-1] |= marks
 
 
 def _text_block(text: str, _place: object = None) -> dict[str, object]:

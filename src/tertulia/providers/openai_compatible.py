@@ -129,10 +129,11 @@ class OpenAICompatible:
             "stream": True,
         }
         if request.max_tokens is not None:
+            longest = self._refused.longest_reply(self._wire.base_url, request.model_name, request.max_tokens)
             usual = self._dialect.max_tokens_field
             for name in sorted(TOKEN_LIMITS, key=lambda name: name != usual):
                 if name not in refused:
-                    body[name] = request.max_tokens
+                    body[name] = longest
                     break
         if self._dialect.has_stream_options and "stream_options" not in refused:
             body["stream_options"] = {"include_usage": True}

@@ -51,6 +51,9 @@ class OpenAIResponses:
 
         def send(refused: frozenset[str]) -> tuple[Collection[str], AsyncGenerator[Sequence[ProviderEvent], None]]:
             body = _body(request, refused)
+            if request.max_tokens is not None:
+                longest = self._refused.longest_reply(self._wire.base_url, request.model_name, request.max_tokens)
+                body["max_output_tokens"] = max(longest, MIN_OUTPUT)
             has_echoes = ECHO not in refused and has_echo(request.messages)
             return {*body, *([ECHO] if has_echoes else ())}, self._stream(body)
 
@@ -78,8 +81,6 @@ def _body(request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
         "stream": True,
         "store": False,
     }
-    if request.max_tokens is not None:
-        body["max_output_tokens"] = max(request.max_tokens, MIN_OUTPUT)
     if request.tools:
         body["tools"] = [
             {

@@ -72,3 +72,13 @@ def cost_of(vendor: Vendor | None, model_name: str, usage: Usage, *, at: datetim
         log.warning("%s/%s cannot be priced: %s", vendor.id, model_name, error)
         return None
     return min(priced.total_price.quantize(MILLIONTH, ROUND_HALF_UP), MAX_COST)
+
+
+def savings_of_cache(
+    vendor: Vendor | None, model_name: str, usage: Usage, cost: Decimal | None, *, at: datetime
+) -> Decimal | None:
+    """Return what the vendor's cache saved, below 0 if writing to it cost more. None if the cost is unknown."""
+    if cost is None or not (usage.cached_tokens or usage.cache_write_tokens):
+        return cost if cost is None else Decimal(0)
+    without = cost_of(vendor, model_name, Usage(usage.input_tokens, usage.output_tokens), at=at)
+    return None if without is None else without - cost

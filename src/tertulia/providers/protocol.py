@@ -57,6 +57,7 @@ class ModelRequest:
     presence_penalty: float | None = None
     tools: tuple[ToolSpec, ...] = field(default=())
     cache_key: str | None = None  # the same for all requests of a conversation
+    room: int | None = None  # tokens that the window leaves for the reply; None: unknown
 
 
 @dataclass(frozen=True, slots=True)

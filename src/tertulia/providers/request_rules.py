@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from tertulia.providers.errors import RequestRefused
 from tertulia.providers.protocol import ProviderEvent, RequestMessage
@@ -27,6 +28,7 @@ DROPPABLE = (
     "include",
     "reasoning",
     "prompt_cache_key",
+    "cache_control",
 )
 # Refusals that do not name the parameter.
 _UNNAMED = {
@@ -34,6 +36,11 @@ _UNNAMED = {
     "reasoning": re.compile("generate reasoning summar", re.IGNORECASE),
 }
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+# A limit of the reply that is above the model's own, such as `max_tokens: 128000 > 64000`.
+_TOO_MANY_TOKENS = re.compile(
+    r"max_(completion_|output_)?tokens.{0,80}(>|too large|less than or equal|maximum|at most|exceed)", re.IGNORECASE
+)
+MIN_LONGEST = 256  # tokens; smaller numbers in a refusal are something else
 # The name of the echoes among the names of the parameters that were sent.
 ECHO = "echo"
 _BAD_ECHO = re.compile(r"signature|encrypted|thinking.{0,60}block|reasoning.{0,20}item", re.IGNORECASE)
@@ -55,26 +62,52 @@ _NO_PICTURES = re.compile(
 )
 
 
+T = TypeVar("T")
+
+
 class RefusedParameters:
     """Parameters that models refuse, learned from their answers. Held in memory, for the models used last."""
 
     def __init__(self) -> None:
         self._names: OrderedDict[tuple[str, str], frozenset[str]] = OrderedDict()
+        self._longest: OrderedDict[tuple[str, str], int] = OrderedDict()  # tokens of a reply
 
     def of(self, address: str, model_name: str) -> frozenset[str]:
         return self._names.get((address, model_name), frozenset())
 
     def learn(self, address: str, model_name: str, refusal: RequestRefused, sent: Collection[str]) -> bool:
         """Find in a refusal the sent parameter that it is about. Return False if it is about none."""
+        key = (address, model_name)
+        most = _most_tokens(refusal.said, self._longest.get(key))
+        if most is not None:
+            _remember(self._longest, key, most)
+            return True
         name = _refused_name(refusal.said, sent)
         if name is None:
             return False
-        key = (address, model_name)
-        self._names[key] = self.of(address, model_name) | {name}
-        self._names.move_to_end(key)
-        while len(self._names) > MAX_REMEMBERED:
-            self._names.popitem(last=False)
+        _remember(self._names, key, self.of(address, model_name) | {name})
         return True
+
+    def longest_reply(self, address: str, model_name: str, wanted: int) -> int:
+        """Return the wanted limit of a reply in tokens, or the most that the model accepts if that is known and less."""
+        return min(wanted, self._longest.get((address, model_name), wanted))
+
+
+def _remember(values: OrderedDict[tuple[str, str], T], key: tuple[str, str], value: T) -> None:
+    values[key] = value
+    values.move_to_end(key)
+    while len(values) > MAX_REMEMBERED:
+        values.popitem(last=False)
+
+
+def _most_tokens(said: str, known: int | None) -> int | None:
+    """Return the longest reply that a refusal names: its only number, or the largest one below what was refused."""
+    if not _TOO_MANY_TOKENS.search(said):
+        return None
+    numbers = sorted({int(number) for number in re.findall(r"\d{2,7}(?![\w-])", said.replace(",", ""))})
+    named = [number for number in (numbers[:-1] or numbers) if number >= MIN_LONGEST]
+    most = named[-1] if named else None
+    return most if most is not None and (known is None or most < known) else None
 
 
 def _refused_name(said: str, sent: Collection[str]) -> str | None:

@@ -31,6 +31,8 @@ def count_usage(session: Session, run: Run, payer_id: str, tokens: TokenCount | 
         cached_tokens=tokens.cached,
         is_estimated=tokens.estimated,
         cost=cost,
+        cache_write_tokens=tokens.cache_written,
+        cache_savings=tokens.cache_savings,
     )
     record_usage(
         session,
@@ -52,6 +54,8 @@ def add_counts(first: TokenCount | None, second: TokenCount | None) -> TokenCoun
         completion=first.completion + second.completion,
         total=first.total + second.total,
         cached=first.cached + second.cached,
+        cache_written=first.cache_written + second.cache_written,
+        cache_savings=_add_costs(first.cache_savings, second.cache_savings),
         estimated=first.estimated or second.estimated,
     )
 

@@ -29,7 +29,7 @@ from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.providers.configs import split_key
 from tertulia.providers.model_catalogue import ResolvedModel
-from tertulia.providers.prices import cost_of
+from tertulia.providers.prices import cost_of, savings_of_cache
 from tertulia.providers.protocol import Finish, ModelRequest, RequestMessage, TextDelta, Usage
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import last_call
@@ -187,10 +187,19 @@ class _PartialAnswer:
             return None
         usage = self.usage or Usage(_size_of(request), estimate_tokens(self.text))
         is_known = self.usage is not None
-        cost = cost_of(summary_request.resolved.vendor, request.model_name, usage, at=clock.now())
+        now = clock.now()
+        cost = cost_of(summary_request.resolved.vendor, request.model_name, usage, at=now)
         vendor = split_key(summary_request.provider)[0]
         return RequestUsage(
-            vendor, request.model_name, usage.input_tokens, usage.output_tokens, usage.cached_tokens, not is_known, cost
+            vendor,
+            request.model_name,
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cached_tokens,
+            not is_known,
+            cost,
+            usage.cache_write_tokens,
+            savings_of_cache(summary_request.resolved.vendor, request.model_name, usage, cost, at=now),
         )
 
 

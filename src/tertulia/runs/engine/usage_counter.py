@@ -8,7 +8,7 @@ from tertulia import clock
 from tertulia.chat.models import FinishReason, TokenCount
 from tertulia.context.messages import estimate_tokens
 from tertulia.providers.model_catalogue import ResolvedModel
-from tertulia.providers.prices import cost_of
+from tertulia.providers.prices import cost_of, savings_of_cache
 from tertulia.providers.protocol import ToolCall, Usage
 from tertulia.runs.engine.steps import Outcome
 from tertulia.runs.models import RunError, RunStatus
@@ -72,11 +72,15 @@ class UsageCounter:
             partial = usage or Usage(self.sent_tokens, 0)
             output = max(partial.output_tokens, estimate_tokens(written) - self.earlier_tokens)
             usage = Usage(partial.input_tokens, output, partial.cached_tokens, partial.cache_write_tokens)
+        now = clock.now()
+        cost = cost_of(self.resolved.vendor, self.model_name, usage, at=now)
         tokens = TokenCount(
             prompt=usage.input_tokens,
             completion=usage.output_tokens,
             total=usage.input_tokens + usage.output_tokens,
             cached=usage.cached_tokens,
+            cache_written=usage.cache_write_tokens,
+            cache_savings=savings_of_cache(self.resolved.vendor, self.model_name, usage, cost, at=now),
             estimated=estimated,
         )
-        return tokens, cost_of(self.resolved.vendor, self.model_name, usage, at=clock.now())
+        return tokens, cost

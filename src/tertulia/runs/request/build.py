@@ -17,6 +17,7 @@ from tertulia.chat.parts import Part, ToolCallPart
 from tertulia.context.calls import in_words
 from tertulia.context.messages import ContextMessage
 from tertulia.context.service import Context, Price, gather_context
+from tertulia.context.window import reserve_for_answer
 from tertulia.db import Id
 from tertulia.ids import new_id
 from tertulia.providers.configs import split_key
@@ -36,8 +37,6 @@ from tertulia.tools.rules import HOUR, load_rules
 
 CONTINUE_PROMPT = "Continue your last reply exactly where it stops. Repeat nothing of it, and add no introduction."
 MIN_ANSWER = 16  # tokens; providers reject a limit of zero
-# Default limit of an answer after a tool call. Its cost is reserved in advance, and every model can write this much.
-MAX_AFTER_TOOLS = 4096
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,14 @@ def start_step(
         messages.append(ContextMessage("user", CONTINUE_PROMPT))
     estimated = sum(message.tokens for message in messages) + tokens_of_tools(prepared.tools)
     call_id = last_call(session, run.id)
-    max_tokens = _longest_answer(context, prepared, estimated, is_priced=call_id is not None and price is not None)
+    room = max(context.window - round(estimated * prepared.factor), MIN_ANSWER) if prepared.knows_window else None
+    max_tokens = context.settings.max_tokens
+    if max_tokens is not None and room is not None:
+        max_tokens = min(max_tokens, room)
     if call_id is not None:
-        reserve_cost(session, run, call_id, price(estimated, max_tokens) if price and max_tokens else None)
+        # The reply may use the model's own maximum. Its cost is reserved by forecast.
+        forecast = reserve_for_answer(context.window, max_tokens)
+        reserve_cost(session, run, call_id, price(estimated, forecast) if price else None)
     options = {
         name: getattr(context.settings, name)
         for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty")
@@ -81,7 +85,9 @@ def start_step(
     wired = tuple(part for message in messages for part in _wire_messages(message, context.pictures, bool(tools)))
     # The id says nothing to the vendor, and a chat's requests share their beginning.
     cache_key = run.chat_id.replace("-", "")
-    request = ModelRequest(run.model_name, wired, max_tokens=max_tokens, tools=tools, cache_key=cache_key, **options)
+    request = ModelRequest(
+        run.model_name, wired, max_tokens=max_tokens, tools=tools, cache_key=cache_key, room=room, **options
+    )
     return PreparedStep(request, estimated)
 
 
@@ -104,15 +110,6 @@ def prepare_run(
     leaf = run.message_id if continues else row.before
     prepared = prepare_prompt(session, run.chat_id, leaf, model, reply_id=run.message_id, shrink=shrink)
     return prepared, row.parts if continues else ()
-
-
-def _longest_answer(context: Context, prepared: PreparedPrompt, estimated: int, *, is_priced: bool) -> int | None:
-    """Return the token limit of the answer: the chat's setting, within the window; None leaves it to the model."""
-    limit = context.settings.max_tokens or (MAX_AFTER_TOOLS if is_priced else None)
-    if limit is None or not prepared.knows_window:
-        return limit
-    room = context.window - round(estimated * prepared.factor)
-    return min(limit, max(room, MIN_ANSWER))
 
 
 def _record(

@@ -5592,6 +5592,10 @@ export interface components {
          * @description Sums of one group. Fields that are not grouped by are null, and a permanently deleted chat is null.
          */
         UsageGroup: {
+            /** Cache Savings */
+            cache_savings: string;
+            /** Cache Write Tokens */
+            cache_write_tokens: number;
             /** Cached Tokens */
             cached_tokens: number;
             /** Chat Id */
@@ -5656,9 +5660,14 @@ export interface components {
          * UsageSum
          * @description `cost` is the known cost in dollars. `unknown_cost_replies` is the number of replies that it leaves out.
          *
-         *     Cached tokens are included in the input tokens. For estimated replies the provider reported no usage.
+         *     Tokens read from a vendor's cache and written to it are included in the input tokens. `cache_savings` is what the
+         *     cache saved in dollars where the price is known, below 0 if writing cost more than reading saved. For estimated replies the provider reported no usage.
          */
         UsageSum: {
+            /** Cache Savings */
+            cache_savings: string;
+            /** Cache Write Tokens */
+            cache_write_tokens: number;
             /** Cached Tokens */
             cached_tokens: number;
             /** Cost */

@@ -18,6 +18,8 @@ function group(fields: Partial<Group> = {}): Group {
     input_tokens: 100,
     output_tokens: 50,
     cached_tokens: 0,
+    cache_write_tokens: 0,
+    cache_savings: "0",
     total_tokens: 150,
     cost: "0.25",
     unknown_cost_replies: 0,
@@ -74,6 +76,14 @@ describe("the usage", () => {
     expect(await fact("Tokens in")).toContain("1,200 from a cache");
     expect(await fact("Replies")).toContain("1 cut off, estimated");
     expect(await fact("Messages today")).toContain("3 of 10");
+  });
+
+  it.each([
+    ["0.31", "1,200 from a cache, which saved $0.31"],
+    ["-0.05", "1,200 from a cache"],
+  ])("says what the cache saved: %s", async (cache_savings, words) => {
+    open({ total: group({ cached_tokens: 1200, cache_savings }) });
+    expect(await fact("Tokens in")).toBe(`Tokens in100${words}`);
   });
 
   it("asks for another time when one is chosen", async () => {

@@ -70,15 +70,16 @@ export function UsageView({ chatLink }: { chatLink: (chatId: string, title: stri
   );
 }
 
+function cacheWords({ cached_tokens, cache_savings }: Usage["total"]): string {
+  const read = `${wholeNumber(cached_tokens)} from a cache`;
+  return Number(cache_savings) > 0 ? `${read}, which saved ${dollars(cache_savings)}` : read;
+}
+
 function Totals({ usage }: { usage: Usage }) {
   const { total, messages_today: today } = usage;
   const facts: [string, string, string?][] = [
     ["Cost", dollars(total.cost), unknownWords(total.unknown_cost_replies)],
-    [
-      "Tokens in",
-      wholeNumber(total.input_tokens),
-      total.cached_tokens ? `${wholeNumber(total.cached_tokens)} from a cache` : undefined,
-    ],
+    ["Tokens in", wholeNumber(total.input_tokens), total.cached_tokens ? cacheWords(total) : undefined],
     ["Tokens out", wholeNumber(total.output_tokens)],
     [
       "Replies",
