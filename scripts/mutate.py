@@ -19,8 +19,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # Files, and the tests that must notice a change of them.
 TARGETS: dict[str, tuple[str, ...]] = {
-    "accounts/access.py": ("tests/contracts/test_ended_shares.py", "tests/contracts/test_access.py"),
-    "chat/access.py": ("tests/contracts/test_ended_shares.py", "tests/chat/test_shared_chats.py"),
+    "accounts/access.py": (
+        "tests/accounts/test_granted.py",
+        "tests/contracts/test_ended_shares.py",
+        "tests/contracts/test_access.py",
+    ),
+    "chat/access.py": (
+        "tests/accounts/test_granted.py",
+        "tests/contracts/test_ended_shares.py",
+        "tests/chat/test_shared_chats.py",
+    ),
     "drafts/access.py": ("tests/contracts/test_ended_shares.py", "tests/drafts/test_shared_drafts.py"),
     "accounts/sessions.py": ("tests/accounts/test_sessions.py", "tests/accounts"),
     "accounts/api_tokens.py": ("tests/accounts/test_api_tokens.py", "tests/tools/test_tokens_and_rules.py"),
@@ -43,7 +51,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/runs/test_tool_safety.py",
     ),
     "tools/policy.py": ("tests/tools/test_policy.py", "tests/runs/calls/test_provenance.py"),
-    "tools/provenance.py": ("tests/runs/calls/test_provenance.py",),
+    "tools/provenance.py": ("tests/tools/test_policy.py", "tests/runs/calls/test_provenance.py"),
     "tools/patterns.py": ("tests/tools/test_policy.py",),
     "tools/validation.py": (
         "tests/tools/test_validation.py",

@@ -73,6 +73,18 @@ def test_only_the_named_token_is_revoked_and_only_by_its_owner(session: Session,
     assert api_tokens.list_valid_tokens(session, {first_id, second_id, other_id}) == {first_id, other_id}
 
 
+def test_a_list_goes_on_after_a_token_and_use_is_noted_alone(session: Session, alice: Actor) -> None:
+    for _ in range(3):
+        create(session, alice)
+    first, second, third = listed(session, alice)
+    assert [row["id"] for row in api_tokens.list_api_tokens(session, alice, after=first)] == [second, third]
+    assert [row["id"] for row in api_tokens.list_api_tokens(session, alice, after=first, limit=1)] == [second]
+    api_tokens.touch_api_tokens(session, {second: clock.now()})
+    session.expire_all()
+    used = [row["last_used_at"] is not None for row in api_tokens.list_api_tokens(session, alice)]
+    assert used == [False, True, False]
+
+
 @pytest.mark.parametrize("status", [UserStatus.INACTIVE, UserStatus.SUSPENDED])
 def test_tokens_of_a_deactivated_user_are_not_valid(session: Session, alice: Actor, status: UserStatus) -> None:
     token = create(session, alice)

@@ -125,6 +125,14 @@ def test_the_limit_may_be_reached_and_not_passed(
     assert len(rows(session)) == 1 + fits
 
 
+def test_what_was_spent_at_the_first_moment_counts(session: Session, payment: ToolPayment) -> None:
+    now = clock.now()
+    with clock.frozen(now):
+        assert set_aside(session, payment)
+    assert spent_on_tools(session, payment.user_id, since=now) == Decimal("0.50")
+    assert spent_on_tools(session, payment.user_id, since=now + timedelta(microseconds=1)) == 0
+
+
 def test_nothing_is_set_aside_for_what_is_free(session: Session, payment: ToolPayment) -> None:
     assert set_aside(session, payment, "1.00")
     assert set_aside(session, payment, "0")

@@ -245,6 +245,16 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
             assert database.read_bytes() == content
 
 
+@pytest.mark.parametrize("missing", [1, 4096])
+def test_a_file_that_lost_its_end_is_refused_without_checksums(path: Path, missing: int) -> None:
+    for checksums in path.parent.glob("*checksums*"):
+        checksums.unlink()
+    require_sound(path)
+    path.write_bytes(path.read_bytes()[:-missing])
+    with pytest.raises(DatabaseDamaged, match="shorter than it should be"):
+        require_sound(path)
+
+
 def test_an_empty_or_missing_file_gets_no_checksums(tmp_path: Path) -> None:
     path = tmp_path / "tertulia.db"
     write_checksums(path)

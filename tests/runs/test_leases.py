@@ -15,6 +15,7 @@ from tertulia.chat.models import FinishReason, Message
 from tertulia.chat.parts import TextPart
 from tertulia.ids import new_id
 from tertulia.providers.protocol import ToolCall
+from tertulia.realtime.models import Change
 from tertulia.runs.calls.life import CallOutcome, close_calls, fail_approved, finish_execution, start_execution
 from tertulia.runs.calls.proposing import ProposedCall
 from tertulia.runs.calls.questions import put_question, remove_question
@@ -168,6 +169,14 @@ def test_a_guest_pays_for_a_reply_in_a_shared_chat(session: Session, alice: Acto
     assert (run.payer_id, run.owner_id) == (bob.user_id, alice.user_id)
 
 
+def test_a_run_needs_write_permission_in_its_own_chat(session: Session, alice: Actor, bob: Actor) -> None:
+    make_chat(session, owner=bob)
+    kept, ended = make_run(session, bob), make_run(session, alice)
+    session.execute(sa.update(Run).where(Run.id == ended).values(requested_by=bob.user_id))
+    assert [run.id for run in claim_runs(session, owner=PROCESS, at_once=4)] == [kept]
+    assert session.get_one(Run, ended, populate_existing=True).status is RunStatus.CANCELLED
+
+
 def test_the_calls_of_another_run_stay_open(
     session: Session, alice: Actor, attempts: tuple[ClaimedRun, ClaimedRun]
 ) -> None:
@@ -186,6 +195,10 @@ def test_a_run_that_its_user_may_no_longer_write_is_cancelled_alone(session: Ses
     assert [run.id for run in claim_runs(session, owner=PROCESS, at_once=4)] == [kept]
     assert session.get_one(Run, ended, populate_existing=True).status is RunStatus.CANCELLED
     assert session.get_one(Run, kept, populate_existing=True).status is RunStatus.RUNNING
+    owners = {
+        run: session.scalars(sa.select(Change.owner_id).where(Change.entity_id == run)).all() for run in (kept, ended)
+    }
+    assert owners == {kept: [alice.user_id], ended: [bob.user_id]}
 
 
 def test_renewing_an_earlier_attempt_reports_it_as_lost(

@@ -12,7 +12,7 @@ from tertulia.tools.models import ChatApproval, ToolRule
 from tertulia.tools.patterns import matches
 from tertulia.tools.policy import Call, Decision, Rules, cost_to_reserve, decide
 from tertulia.tools.protocol import Risk
-from tertulia.tools.provenance import pattern_names_destination
+from tertulia.tools.provenance import OwnWords, pattern_names_destination
 
 KEY, DIGEST = "files/write", "d" * 64
 SAFE = Rules(False, False, (), Decimal("1.00"), Decimal("10.00"), True)
@@ -155,6 +155,34 @@ def test_a_pattern_names_a_destination_if_no_star_can_change_it(
     name: str, pattern: str, has_host: bool, names: bool
 ) -> None:
     assert pattern_names_destination(name, pattern, has_host=has_host) is names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_named"),
+    [
+        ({"url": "https://a.example/x"}, True),
+        ({"url": "https://b.example/x"}, False),
+        ({"text": "see https://a.example/x. Thanks", "to": "bob@example.com"}, True),
+        ({"text": "see https://b.example/x", "to": "bob@example.com"}, False),
+        ({"text": "tell eve@example.com", "to": "bob@example.com"}, False),
+        ({"to": "bob@example.com"}, True),
+        ({"to": "eve@example.com"}, False),
+        ({"to": "Bob"}, True),
+        ({"to": "Eve"}, False),
+        ({"text": "some long text", "to": "Bob"}, False),  # the text is not the person's
+        ({"text": "the green one"}, True),
+        ({"text": "the green two"}, False),
+        ({"mode": "fast", "to": "bob@example.com"}, True),  # a value that the schema lists
+        ({"mode": "other", "to": "bob@example.com"}, False),
+        ({"channel": "Bob"}, False),  # the name of an argument that the schema lacks can carry data
+        ({}, False),
+        ({"to": " "}, False),
+    ],
+)
+def test_a_destination_is_named_if_the_person_wrote_it(arguments: dict[str, Any], is_named: bool) -> None:
+    words = OwnWords.of(["Post the green one to https://a.example/x, and tell Bob (bob@example.com)."])
+    schema = {"type": "object", "properties": {"mode": {"enum": ["fast", "slow"]}, "url": {}, "text": {}, "to": {}}}
+    assert words.name_destination(arguments, schema) is is_named
 
 
 def test_rules_of_a_chat_override_global_rules_except_never() -> None:

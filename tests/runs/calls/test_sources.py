@@ -1,5 +1,6 @@
 """Test what counts as read by a run and as the person's own words, next to the same in another chat."""
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -9,9 +10,10 @@ from tertulia.ids import ChatId, RunId, new_id
 from tertulia.runs.calls.sources import gather_sources, load_own_words
 from tertulia.runs.lease import RunRef
 from tertulia.runs.models import Run
+from tertulia.tools.models import ToolStatus
 from tertulia.tools.provenance import Source
 from tests.factories.chats import add_message
-from tests.factories.tool_calls import make_run
+from tests.factories.tool_calls import make_run, propose
 
 
 def add_run(session: Session, chat_id: ChatId, reply: str, user: Actor) -> RunId:
@@ -38,6 +40,16 @@ def test_a_chat_of_ones_own_has_no_sources(session: Session, alice: Actor) -> No
     run = make_run(session, alice)
     write(session, run, "Mine", owner=alice)
     assert gather_sources(session, run) == []
+
+
+@pytest.mark.parametrize("status", list(ToolStatus))
+def test_results_of_calls_that_ended_are_sources(session: Session, alice: Actor, status: ToolStatus) -> None:
+    run = make_run(session, alice)
+    page: Source = {"kind": "web", "name": "a.example"}
+    propose(session, run, status=status, result_sources=[page])
+    propose(session, make_run(session, alice), status=status, result_sources=[{"kind": "web", "name": "b.example"}])
+    has_result = status in (ToolStatus.COMPLETED, ToolStatus.FAILED, ToolStatus.TIMEOUT)
+    assert gather_sources(session, run) == ([page] if has_result else [])
 
 
 def test_what_others_write_in_the_chat_is_a_source(session: Session, alice: Actor, bob: Actor) -> None:
