@@ -94,6 +94,7 @@ class ScriptedProvider:
 
     models: list[str] = field(default_factory=lambda: ["scripted", "scripted-2"])
     requests: list[dict[str, Any]] = field(default_factory=list)
+    shown: dict[str, Any] = field(default_factory=dict)  # what Ollama's /api/show says, by model
     calls: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # method, path, headers
     default: Sequence["Step"] | None = None  # played when no script is queued; None echoes
     listing: Any = None  # answers GET instead of `models` in OpenAI's format
@@ -181,9 +182,12 @@ class ScriptedProvider:
             elif path.endswith("/count_tokens"):  # about four characters per token
                 said = json.loads(body)["messages"][0]["content"]
                 await self._whole(writer, 200, {"input_tokens": len(said) // 4})
+            elif path == "/api/show":
+                shown = self.shown.get(json.loads(body)["model"])
+                await self._whole(writer, 200 if shown else 404, shown or {"error": "model not found"})
             else:
                 self.requests.append(json.loads(body) | {"_authorization": headers.get("authorization")})
-                await self._stream(writer, self._next_script())
+                await self._stream(writer, self._next_script(), is_lines=path == "/api/chat")
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
@@ -207,7 +211,7 @@ class ScriptedProvider:
         answer = f"You said: {said}"
         return [*(Text(answer[at : at + 5]) for at in range(0, len(answer), 5)), Finish()]
 
-    async def _stream(self, writer: asyncio.StreamWriter, script: Sequence[Step]) -> None:
+    async def _stream(self, writer: asyncio.StreamWriter, script: Sequence[Step], *, is_lines: bool) -> None:
         if script and isinstance(script[0], Status):
             status = script[0]
             error: Any = {"error": {"message": status.message, "code": status.error_code, "type": "error"}}
@@ -215,14 +219,16 @@ class ScriptedProvider:
                 error = status.body
             await self._whole(writer, status.code, error, status.headers)
             return
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        kind = b"application/x-ndjson" if is_lines else b"text/event-stream"
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nConnection: close\r\n\r\n" % kind)
         self.open_streams += 1
         try:
             for step in script:
                 if await self._play_step(writer, step):
                     return
                 await writer.drain()
-            writer.write(b"data: [DONE]\n\n")
+            if not is_lines:
+                writer.write(b"data: [DONE]\n\n")
             await writer.drain()
         finally:
             self.open_streams -= 1

@@ -33,6 +33,7 @@ class StrictVendor:
     path: ClassVar[str] = "/chat/completions"
     model: ClassVar[str] = "model-a"
     other_model: ClassVar[str | None] = None
+    is_lines: ClassVar[bool] = False  # of JSON, instead of events
 
     def __init__(self) -> None:
         self.given: dict[str, Any] = {}
@@ -531,6 +532,55 @@ class XAI(Responses):
     other_model = "grok-5"
 
 
+class Ollama(StrictVendor):
+    """docs.ollama.com/capabilities: calls and results without ids, thoughts of a turn come back with its calls.
+
+    A request without `num_ctx` would be cut to 4,096 tokens silently.
+    """
+
+    name = "ollama"
+    path = "/api/chat"
+    model = "qwen3.5"
+    is_lines = True
+    fields: ClassVar[frozenset[str]] = frozenset({"role", "content", "thinking", "images", "tool_calls", "tool_name"})
+
+    def check(self, body: Body) -> None:
+        if not body["options"].get("num_ctx"):
+            raise Refused("The window is not named.")
+        waiting: list[str] = []
+        for at, message in enumerate(body["messages"]):
+            if unknown := message.keys() - self.fields:
+                raise Refused(f"json: unknown field {min(unknown)}")
+            if message["role"] == "tool":
+                if not waiting or message["tool_name"] != waiting.pop(0):
+                    raise Refused(f"A result at {at} without its call")
+                continue
+            if waiting:
+                raise Refused(f"A call before {at} without its result")
+            calls = message.get("tool_calls", ())
+            waiting = [call["function"]["name"] for call in calls]
+            key = calls[0]["function"]["arguments"].get("text") if calls else message["content"]
+            if message.get("thinking") != self.given.get(key):
+                raise Refused(f"Not the thoughts of the turn at {at}")
+            self.returned += key in self.given
+
+    def _lines(self, key: str, *messages: dict[str, Any]) -> list[Any]:
+        self.given[key] = f"secret-of-ollama {key}"
+        thoughts = [{"thinking": piece} for piece in re.findall(".{1,7}", self.given[key])]
+        lines = [{"message": {"role": "assistant", "content": "", **message}} for message in (*thoughts, *messages)]
+        return [*lines, {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}]
+
+    def calls(self, body: Body, texts: list[str]) -> list[Any]:
+        calls = [{"tool_calls": [{"function": {"name": "record", "arguments": {"text": text}}}]} for text in texts]
+        return self._lines(texts[0], {"content": "Let me see."}, *calls)
+
+    def text(self, body: Body, text: str) -> list[Any]:
+        return self._lines(text, {"content": text})
+
+    def error(self, message: str) -> Any:
+        return {"error": message}
+
+
 VENDORS: tuple[Callable[[], StrictVendor], ...] = (
     ChatCompletions,
     Mistral,
@@ -541,6 +591,7 @@ VENDORS: tuple[Callable[[], StrictVendor], ...] = (
     Anthropic,
     Azure,
     XAI,
+    Ollama,
 )
 
 
@@ -560,7 +611,7 @@ class StrictVendors:
                     _serve(self, vendors, raw)
 
             def do_GET(self) -> None:
-                _send(self, 200, "application/json", json.dumps({"data": [], "has_more": False}).encode())
+                _send(self, 200, "application/json", b'{"data": [], "models": [], "has_more": false}')
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -606,6 +657,9 @@ def _serve(handler: BaseHTTPRequestHandler, vendors: dict[str, StrictVendor], ra
     except Refused as refusal:
         vendor.refusals.append(str(refusal))
         _send(handler, refusal.status, "application/json", json.dumps(vendor.error(str(refusal))).encode())
+        return
+    if vendor.is_lines:
+        _send(handler, 200, "application/x-ndjson", "".join(f"{json.dumps(event)}\n" for event in events).encode())
         return
     lines = [f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n" for event in events]
     _send(handler, 200, "text/event-stream", "".join(lines).encode())

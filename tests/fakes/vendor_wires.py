@@ -175,6 +175,31 @@ RESPONSES: list[Any] = [
     },
 ]
 
+
+def ollama(message: dict[str, Any], **extra: Any) -> dict[str, Any]:
+    return {"model": "m", "created_at": "2026-11-28T12:00:00Z", "message": {"role": "assistant"} | message} | extra
+
+
+# As docs.ollama.com/api/chat describes it: lines of JSON.
+OLLAMA: list[Any] = [
+    ollama({"content": "", "thinking": "Let me "}, done=False),
+    ollama({"content": "", "thinking": "think."}, done=False),
+    ollama({"content": "Hello"}, done=False),
+    ollama({"content": " there"}, done=False),
+    ollama(
+        {"content": "", "tool_calls": [{"function": {"name": "weather", "arguments": {"city": "Lima"}}}]}, done=False
+    ),
+    ollama({"content": ""}, done=True, done_reason="stop", prompt_eval_count=20, eval_count=9, total_duration=1),
+]
+# What /api/show says, by model.
+OLLAMA_MODELS: dict[str, Any] = {
+    "model-a": {
+        "model_info": {"general.architecture": "llama", "llama.context_length": 131072},
+        "capabilities": ["completion", "tools", "thinking"],
+    },
+    "embedder": {"model_info": {"bert.context_length": 512}, "capabilities": ["embedding"]},
+}
+
 WIRES: dict[str, VendorWire] = {
     "openai": VendorWire(
         [
@@ -450,23 +475,17 @@ WIRES: dict[str, VendorWire] = {
         ),
     ),
     "ollama": VendorWire(
-        [
-            chunk({"role": "assistant", "content": "", "reasoning": "Let me think."}),
-            *map(chunk, HELLO),
-            # Parallel calls all have index 0, so a new id means a new call.
-            chunk({"tool_calls": [CALL | {"index": 0}]}),
-            chunk({}, "stop"),
-            chunk(None, usage=usage()),
-            "[DONE]",
-        ],
+        OLLAMA,
         (20, 9, 0),
         reasoning="Let me think.",
-        listing=openai_list({"id": "model-a", "owned_by": "library"}),
-        refusal=(
-            404,
-            {"error": {"message": "model 'x' not found, try pulling it first", "type": "api_error"}},
-            RequestRefused,
-        ),
+        listing={
+            "models": [
+                {"name": "model-a", "model": "model-a", "details": {"family": "llama"}},
+                {"name": "embedder", "model": "embedder", "details": {"family": "bert"}},
+            ]
+        },
+        window=131072,
+        refusal=(404, {"error": "model 'x' not found"}, RequestRefused),
     ),
     "lmstudio": VendorWire(
         plain(reasoning="reasoning_content"),
@@ -487,7 +506,9 @@ WIRES: dict[str, VendorWire] = {
 }
 
 
-def encode(chunks: list[Any]) -> bytes:
+def encode(chunks: list[Any], *, is_lines: bool = False) -> bytes:
+    if is_lines:
+        return b"".join(json.dumps(item).encode() + b"\n" for item in chunks)
     return b"".join(
         b"data: " + (item if isinstance(item, str) else json.dumps(item)).encode() + b"\n\n" for item in chunks
     )

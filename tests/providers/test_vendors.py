@@ -26,7 +26,7 @@ from tertulia.providers.protocol import (
 )
 from tertulia.providers.vendors import BY_ID, VENDORS, Vendor
 from tests.fakes.scripted_provider import Raw, ScriptedProvider, Status
-from tests.fakes.vendor_wires import WIRES, chunk, encode
+from tests.fakes.vendor_wires import OLLAMA_MODELS, WIRES, chunk, encode
 
 KEY = "sk-very-secret-key-0123456789"
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
@@ -68,7 +68,7 @@ def test_there_are_over_twenty_vendors_with_a_fake_for_each() -> None:
 @pytest.mark.parametrize("vendor_id", ALL)
 def test_a_reply_is_read_whole(provider: ScriptedProvider, vendor_id: str) -> None:
     wire = WIRES[vendor_id]
-    provider.play([Raw(encode(wire.chunks))])
+    provider.play([Raw(encode(wire.chunks, is_lines=vendor_id == "ollama"))])
     events = with_adapter(BY_ID[vendor_id], provider, ask)
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Hello there"
     assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == wire.reasoning
@@ -82,7 +82,7 @@ def test_a_reply_is_read_whole(provider: ScriptedProvider, vendor_id: str) -> No
 @pytest.mark.parametrize("vendor_id", ALL)
 def test_the_request_is_in_the_vendors_form(provider: ScriptedProvider, vendor_id: str) -> None:
     vendor = BY_ID[vendor_id]
-    provider.play([Raw(encode(WIRES[vendor_id].chunks))])
+    provider.play([Raw(encode(WIRES[vendor_id].chunks, is_lines=vendor_id == "ollama"))])
     with_adapter(vendor, provider, ask)
     body, (_, path, headers) = provider.requests[0], provider.calls[0]
     if vendor.key_header == "authorization":
@@ -102,6 +102,9 @@ def test_the_request_is_in_the_vendors_form(provider: ScriptedProvider, vendor_i
         assert third["content"] == [{"type": "tool_result", "tool_use_id": "call_0", "content": "sunny", **mark}]
         assert body["tools"][0]["input_schema"] == WEATHER.parameters
         return
+    if vendor.wire == "ollama":
+        check_ollama(path, body)
+        return
     if vendor.wire == "responses" and vendor_id != "openai":
         check_responses(path, body)
         return
@@ -118,6 +121,17 @@ def test_the_request_is_in_the_vendors_form(provider: ScriptedProvider, vendor_i
         assert re.fullmatch("[a-zA-Z0-9]{9}", call_id)  # it refuses any other
     else:
         assert call_id == "call_0"
+    assert body["tools"][0]["function"]["parameters"] == WEATHER.parameters
+
+
+def check_ollama(path: str, body: dict[str, Any]) -> None:
+    assert path == "/api/chat"
+    assert body["options"] == {"temperature": 0.5, "frequency_penalty": 0.1, "num_predict": 100}
+    system, question, call, result = body["messages"]
+    assert system == {"role": "system", "content": "Be brief."}
+    assert question == {"role": "user", "content": "What is this?", "images": ["iVBORw0KGgo="]}
+    assert call["tool_calls"] == [{"function": {"name": "weather", "arguments": {"city": "Rome"}}}]
+    assert result == {"role": "tool", "content": "sunny", "tool_name": "weather"}
     assert body["tools"][0]["function"]["parameters"] == WEATHER.parameters
 
 
@@ -142,7 +156,7 @@ def check_responses(path: str, body: dict[str, Any]) -> None:
 @pytest.mark.parametrize("vendor_id", ALL)
 def test_the_model_list_is_read_without_models_that_cannot_chat(provider: ScriptedProvider, vendor_id: str) -> None:
     wire = WIRES[vendor_id]
-    provider.listing = wire.listing
+    provider.listing, provider.shown = wire.listing, OLLAMA_MODELS
 
     async def list_models(adapter: ListingProvider) -> list[ListedModel]:
         return await adapter.list_models()
@@ -196,7 +210,7 @@ def test_tool_calls_with_the_same_index_are_distinguished_by_id(provider: Script
             )
         ]
     )
-    calls = [event for event in with_adapter(BY_ID["ollama"], provider, ask) if isinstance(event, ToolCall)]
+    calls = [event for event in with_adapter(BY_ID["vllm"], provider, ask) if isinstance(event, ToolCall)]
     assert [call.id for call in calls] == ["a", "b"]
 
 

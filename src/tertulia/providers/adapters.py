@@ -11,6 +11,7 @@ from tertulia.http.outbound import Timeouts
 from tertulia.providers.anthropic import VERSION, Anthropic
 from tertulia.providers.ended import EndedProvider
 from tertulia.providers.errors import ProviderFieldInvalid
+from tertulia.providers.ollama import Ollama
 from tertulia.providers.openai_compatible import OpenAICompatible
 from tertulia.providers.openai_responses import OpenAIResponses
 from tertulia.providers.protocol import ListingProvider
@@ -60,6 +61,8 @@ def build_adapter(
     is_compatible = vendor.id == "openai" and access.base_url and not _RESPONSES_HOSTS.match(wire.base_url)
     if vendor.wire == "responses" and not is_compatible:
         return OpenAIResponses(wire, refused)
+    if vendor.wire == "ollama":
+        return Ollama(replace(wire, base_url=wire.base_url.removesuffix("/v1")), refused)
     dialect = vendor.dialect
     if access.base_url and dialect.models_address and dialect.models_address.startswith("http"):
         # The key is for the entered address, so it must not be sent to the vendor's separate list address.

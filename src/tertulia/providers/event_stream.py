@@ -114,6 +114,31 @@ class EventDecoder:
             raise EventTooLarge
 
 
+class LineDecoder:
+    """Lines of JSON (application/x-ndjson), each of which is one event. Empty lines are skipped."""
+
+    def __init__(self) -> None:
+        self._line: list[bytes] = []
+        self._line_bytes = 0
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Return the lines that a piece completes. Raises EventTooLarge."""
+        first, *others = piece.split(b"\n")
+        self._line.append(first)
+        self._line_bytes += len(first)
+        if self._line_bytes > MAX_EVENT_BYTES:
+            raise EventTooLarge
+        if not others:
+            return []
+        lines = [b"".join(self._line), *others]
+        self._line, self._line_bytes = [lines.pop()], len(others[-1])
+        return [line.strip() for line in lines if line.strip()]
+
+    def end(self) -> list[bytes]:
+        """Return the last line, if no line end followed it."""
+        return self.feed(b"\n")
+
+
 def unpacker_of(encoding: str) -> "Unpacker | None":
     """Return what unpacks a body that is compressed although that was not requested. Raises UnknownEncoding."""
     match encoding.strip().lower():

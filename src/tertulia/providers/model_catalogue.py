@@ -259,13 +259,16 @@ class ModelCatalogue:
         else:
             raise ModelUnknown(f"{key} is no longer set up. Choose another model.")
         described = await self.book.find(vendor.id, model_name)
-        listed_window = next((model.context_window for model in listed if model.model_name == model_name), None)
+        own = next((model for model in listed if model.model_name == model_name), None)
+        capabilities = (own.capabilities if own else None) or (described.capabilities if described else None)
         return ResolvedModel(
             adapter,
             vendor,
             opened.id if opened else None,
-            listed_window or (described.context_window if described else None),
-            described.capabilities.vision if described else None,
+            (own.context_window if own else None) or (described.context_window if described else None),
+            capabilities.vision if capabilities else None,
+            # The catalogue guesses by name. Only what the server says keeps tools from being sent.
+            own.capabilities.tools if own and own.capabilities else None,
         )
 
     async def list_models(self, default: str | None, *, actor: Actor) -> list[ModelRead]:
@@ -412,7 +415,7 @@ def _in_order(vendor: Vendor, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _shown(offer: _Offer, listed: ListedModel, described: KnownModel | None) -> ModelRead:
-    capabilities = described.capabilities if described else None
+    capabilities = listed.capabilities or (described.capabilities if described else None)
     return {
         "provider": offer.key,
         "model_name": listed.model_name,

@@ -11,6 +11,14 @@ from tertulia.db import Base, Id, JsonOf, Money, Timestamps
 from tertulia.ids import new_id
 
 
+class Capabilities(BaseModel):
+    """What a model supports. None means unknown."""
+
+    vision: bool | None = None
+    tools: bool | None = None
+    reasoning: bool | None = None
+
+
 class ListedModel(BaseModel):
     """A model in a provider's own list. Facts that the list lacks are None."""
 
@@ -19,14 +27,7 @@ class ListedModel(BaseModel):
     model_name: str
     display_name: str | None = None
     context_window: int | None = None
-
-
-class Capabilities(BaseModel):
-    """What a model supports. None means unknown."""
-
-    vision: bool | None = None
-    tools: bool | None = None
-    reasoning: bool | None = None
+    capabilities: Capabilities | None = None
 
 
 class ProviderConfig(Timestamps, Base):

@@ -1,7 +1,7 @@
 """Call OpenAI-compatible chat completions with our own thin client (docs/adr/0006)."""
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ from tertulia.providers.request_rules import (
     CallIds,
     RefusedParameters,
     alternating,
+    has_echo,
     repeat_without_refused,
 )
 from tertulia.providers.thoughts import ThoughtReader
@@ -195,13 +196,6 @@ async def list_openai_models(wire: Wire, address: str) -> list[ListedModel]:
         raise MalformedReply(f"{wire.name} does not list its models in OpenAI's format.")
     models = [_listed(entry) for entry in entries[: 2 * MAX_LISTED] if isinstance(entry, dict)]
     return [model for model in models if model is not None][:MAX_LISTED]
-
-
-def has_echo(messages: Iterable[RequestMessage]) -> bool:
-    """Return whether a request returns anything to the vendor that gave it."""
-    return any(
-        message.echo is not None or any(call.echo is not None for call in message.tool_calls) for message in messages
-    )
 
 
 def _listed(entry: dict[str, Any]) -> ListedModel | None:

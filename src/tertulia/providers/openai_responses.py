@@ -8,7 +8,7 @@ import orjson
 
 from tertulia.providers.echo import rebuild_turn
 from tertulia.providers.models import ListedModel
-from tertulia.providers.openai_compatible import has_echo, list_openai_models
+from tertulia.providers.openai_compatible import list_openai_models
 from tertulia.providers.protocol import (
     Finish,
     FinishReason,
@@ -21,7 +21,14 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
-from tertulia.providers.request_rules import ECHO, CallIds, RefusedParameters, alternating, repeat_without_refused
+from tertulia.providers.request_rules import (
+    ECHO,
+    CallIds,
+    RefusedParameters,
+    alternating,
+    has_echo,
+    repeat_without_refused,
+)
 from tertulia.providers.wire import END, Wire, count_of, is_error, read_all
 
 MIN_OUTPUT = 16  # tokens; fewer are refused

@@ -57,6 +57,8 @@ class ModelRequest:
     presence_penalty: float | None = None
     tools: tuple[ToolSpec, ...] = field(default=())
     cache_key: str | None = None  # the same for all requests of a conversation
+    tokens: int = 0  # of the request, as far as they can be estimated
+    window: int | None = None  # tokens that the request was fitted into
     room: int | None = None  # tokens that the window leaves for the reply; None: unknown
 
 

@@ -200,3 +200,10 @@ def _with_content(messages: Iterable[RequestMessage]) -> Iterator[RequestMessage
 def _can_merge(before: RequestMessage, message: RequestMessage) -> bool:
     """Return whether two neighbours become one. The results of calls stay with the calls before them."""
     return message.role == before.role and message.role != "tool" and not before.tool_calls
+
+
+def has_echo(messages: Iterable[RequestMessage]) -> bool:
+    """Return whether a request returns anything to the vendor that gave it."""
+    return any(
+        message.echo is not None or any(call.echo is not None for call in message.tool_calls) for message in messages
+    )

@@ -6,7 +6,7 @@ from typing import Literal
 from tertulia.providers.openai_compatible import Dialect
 from tertulia.providers.request_rules import CallIds
 
-WireFormat = Literal["openai", "responses", "anthropic"]
+WireFormat = Literal["openai", "responses", "anthropic", "ollama"]
 KeyHeader = Literal["authorization", "api-key", "x-api-key"]
 
 
@@ -217,9 +217,10 @@ VENDORS: tuple[Vendor, ...] = (
     Vendor(
         "ollama",
         "Ollama",
-        "http://localhost:11434/v1",
+        "http://localhost:11434",
         "Not needed for your own server. For ollama.com, create a key there under Settings, Keys.",
         None,
+        wire="ollama",
         needs_key=False,
         is_own_machine=True,
     ),

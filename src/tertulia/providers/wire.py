@@ -30,6 +30,7 @@ from tertulia.providers.event_stream import (
     MAX_EVENT_BYTES,
     EventDecoder,
     EventTooLarge,
+    LineDecoder,
     UnknownEncoding,
     unpacker_of,
 )
@@ -225,7 +226,8 @@ class Wire:
 
         A body of JSON instead of events, such as an error or a whole reply, is one payload.
         """
-        decoder: EventDecoder | None = None
+        is_lines = response.headers.get("content-type", "").startswith("application/x-ndjson")
+        decoder: EventDecoder | LineDecoder | None = LineDecoder() if is_lines else None
         whole = bytearray()
         try:
             async for piece in self._unpacked(response):

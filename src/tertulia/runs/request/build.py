@@ -68,9 +68,10 @@ def start_step(
         messages.append(ContextMessage("user", CONTINUE_PROMPT))
     estimated = sum(message.tokens for message in messages) + tokens_of_tools(prepared.tools)
     call_id = last_call(session, run.id)
-    room = max(context.window - round(estimated * prepared.factor), MIN_ANSWER) if prepared.knows_window else None
+    tokens = round(estimated * prepared.factor)
+    room = max(context.window - tokens, MIN_ANSWER)
     max_tokens = context.settings.max_tokens
-    if max_tokens is not None and room is not None:
+    if max_tokens is not None and prepared.knows_window:
         max_tokens = min(max_tokens, room)
     if call_id is not None:
         # The reply may use the model's own maximum. Its cost is reserved by forecast.
@@ -86,7 +87,15 @@ def start_step(
     # The id says nothing to the vendor, and a chat's requests share their beginning.
     cache_key = run.chat_id.replace("-", "")
     request = ModelRequest(
-        run.model_name, wired, max_tokens=max_tokens, tools=tools, cache_key=cache_key, room=room, **options
+        run.model_name,
+        wired,
+        max_tokens=max_tokens,
+        tools=tools,
+        cache_key=cache_key,
+        window=context.window,
+        tokens=tokens,
+        room=room if prepared.knows_window else None,
+        **options,
     )
     return PreparedStep(request, estimated)
 
