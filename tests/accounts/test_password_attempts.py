@@ -3,7 +3,7 @@
 import pytest
 
 from tertulia.accounts import password_attempts
-from tertulia.accounts.password_attempts import PasswordAttempts, TooManyPasswords
+from tertulia.accounts.password_attempts import FORGET_AFTER_S, PasswordAttempts, TooManyPasswords
 
 
 class Clock:
@@ -55,4 +55,28 @@ def test_the_right_password_and_a_day_clear_the_attempts(clock: Clock) -> None:
     attempts.succeed("ana", "192.0.2.1")
     attempts_after(attempts, 5)
     clock.now += 24 * 3600 + 1
+    attempts_after(attempts, 5)
+
+
+@pytest.mark.parametrize(("passed", "is_forgotten"), [(FORGET_AFTER_S, False), (FORGET_AFTER_S + 1, True)])
+def test_attempts_are_forgotten_after_a_day(clock: Clock, passed: float, is_forgotten: bool) -> None:
+    attempts = PasswordAttempts()
+    attempts_after(attempts, 5)
+    clock.now += passed
+    attempts_after(attempts, 1)
+    if is_forgotten:
+        attempts_after(attempts, 4)
+    with pytest.raises(TooManyPasswords):
+        attempts_after(attempts, 1)
+
+
+def test_the_oldest_sources_are_forgotten_if_there_are_too_many(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(password_attempts, "MAX_KEYS", 2)
+    attempts = PasswordAttempts()
+    attempts_after(attempts, 5)
+    attempts.take("ana", "192.0.2.2")
+    with pytest.raises(TooManyPasswords):  # two are kept
+        attempts_after(attempts, 1)
+    attempts.take("ana", "192.0.2.2")
+    attempts.take("ana", "192.0.2.3")
     attempts_after(attempts, 5)

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from tertulia.db import sqlite_file
 from tertulia.db.sqlite import SqliteDatabase
 from tertulia.db.sqlite_file import DatabaseDamaged, find_changed_pages, has_checksums, require_sound, write_checksums
 from tests.fakes.process import Process, run_cli
@@ -62,6 +63,20 @@ def test_every_single_flipped_bit_is_found(path: Path) -> None:
             require_sound(path, checks_pages=True)
         flip(path, place)
     assert find_changed_pages(path) == []
+
+
+@pytest.mark.parametrize(("spare", "is_checked"), [(0, True), (-1, False)])
+def test_pages_are_checked_at_the_start_up_to_a_size(
+    path: Path, monkeypatch: pytest.MonkeyPatch, spare: int, is_checked: bool
+) -> None:
+    flip(path, (path.stat().st_size - 100) * 8)
+    monkeypatch.setattr(sqlite_file, "CHECKED_AT_START_BYTES", path.stat().st_size + spare)
+    if is_checked:
+        with pytest.raises(DatabaseDamaged):
+            require_sound(path, checks_pages=True)
+    else:
+        require_sound(path, checks_pages=True)
+    require_sound(path)
 
 
 def test_a_damaged_file_is_refused_before_anything_is_written(path: Path) -> None:

@@ -78,7 +78,7 @@ def record_calls(session: Session, run_ref: RunRef, step: int, proposed: Sequenc
 
     Calls above a run's limit are refused, which stops a model that never ends. The caller holds the payer's row lock.
     """
-    rules = _rules_of(session, run_ref)
+    rules = _rules_of(session, run_ref.chat_id, owner_id=run_ref.owner_id, payer_id=run_ref.payer_id)
     spent = spent_on_tools(session, run_ref.payer_id, since=clock.now() - HOUR)
     before = count_calls(session, run_ref.run_id)
     sources = gather_sources(session, run_ref)
@@ -95,11 +95,11 @@ def record_calls(session: Session, run_ref: RunRef, step: int, proposed: Sequenc
     return parts
 
 
-def _rules_of(session: Session, run_ref: RunRef) -> Rules:
-    rules = load_rules(session, run_ref.payer_id)
-    if run_ref.payer_id != run_ref.owner_id:
+def _rules_of(session: Session, chat_id: str, *, owner_id: str, payer_id: str) -> Rules:
+    rules = load_rules(session, payer_id)
+    if payer_id != owner_id:
         return rules  # the rules of a chat apply only to its owner's runs
-    return rules.in_chat(session.scalars(sa.select(Chat.auto_approval).where(Chat.id == run_ref.chat_id)).one())
+    return rules.in_chat(session.scalars(sa.select(Chat.auto_approval).where(Chat.id == chat_id)).one())
 
 
 def _decided_values(
@@ -183,10 +183,7 @@ def check_edited_arguments(
 ) -> Decimal:
     """Return the cost to reserve for edited arguments. Raises RefusedByRule if a rule or a limit refuses them."""
     assert call.requested_by is not None
-    run_ref = RunRef(
-        call.chat_id, call.message_id, call.run_id or "", owner_of(session, call.chat_id), call.requested_by
-    )
-    rules = _rules_of(session, run_ref)
+    rules = _rules_of(session, call.chat_id, owner_id=owner_of(session, call.chat_id), payer_id=call.requested_by)
     cost = cost_to_reserve(estimated, rules)
     spent = spent_on_tools(session, call.requested_by, since=clock.now() - HOUR)
     key = tool_key(call.server, call.tool_name)
