@@ -7,6 +7,7 @@ on a copy of the repository, and lists the changes that no test noticed. It take
 import argparse
 import ast
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -197,6 +198,16 @@ def passes(file: str, folder: Path, *, shows_failure: bool = False) -> bool:
     return done.returncode == 0
 
 
+def unnoticed_in(output: str, everything: list[Mutant]) -> Iterator[Mutant]:
+    """Yield the changes that an earlier run did not notice. Their lines may have moved since."""
+    for file, line, what in re.findall(r"not noticed: src/tertulia/(\S+?):(\d+): (.*?)\.*$", output, re.MULTILINE):
+        same = [mutant for mutant in everything if mutant.file == file and mutant.what.rstrip(".").startswith(what)]
+        if same:
+            yield min(same, key=lambda mutant: abs(mutant.line - int(line)))
+        else:
+            print(f"{file}:{line}: there is no such place any more: {what}")
+
+
 def main() -> int:
     """Run the mutants and report those that no test noticed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -204,11 +215,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=14)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", help="one of the files, such as tools/policy.py")
+    parser.add_argument(
+        "--again", type=Path, help="the output of an earlier run, whose unnoticed changes are tried again"
+    )
     arguments = parser.parse_args()
     files = [arguments.only] if arguments.only else list(TARGETS)
     everything = [mutant for file in files for mutant in mutants_of(file)]
     pick = random.Random(arguments.seed)  # noqa: S311 - a choice of mutants, not a secret
     chosen = pick.sample(everything, min(arguments.count, len(everything)))
+    if arguments.again is not None:
+        chosen = list(unnoticed_in(arguments.again.read_text(), everything))
     with tempfile.TemporaryDirectory() as temporary:
         folders = [Path(temporary) / str(number) for number in range(arguments.jobs)]
         for folder in folders:

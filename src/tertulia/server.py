@@ -6,6 +6,7 @@ import secrets
 import signal
 import socket
 import sys
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -57,6 +58,9 @@ def bind(settings: Settings) -> socket.socket:
     raise SettingsError(f"The ports {first} to {first + PORTS_TRIED - 1} are all busy. Set PORT to a free one.")
 
 
+STOPPING = "\nStopping. Running replies have ten seconds to finish …\n".encode()
+
+
 class TertuliaServer(uvicorn.Server):
     """A server that prints its address when ready, and closes open streams as soon as it is asked to stop."""
 
@@ -73,7 +77,9 @@ class TertuliaServer(uvicorn.Server):
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
-            print("\nStopping. Running replies have ten seconds to finish …", flush=True)
+            # Written past the buffer of stdout: the signal may interrupt a print, which cannot be entered again.
+            with suppress(OSError, ValueError):
+                os.write(sys.__stdout__.fileno() if sys.__stdout__ else 1, STOPPING)
         # The signal is not raised again: a requested stop that succeeds ends with exit code 0.
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True

@@ -12,7 +12,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Message, Omission
 from tertulia.chat.parts import TextPart, ToolCallPart
 from tertulia.context.branch import PromptSource
-from tertulia.context.cutting import cut_file, least_tokens, omissions_of
+from tertulia.context.cutting import cut_file, loaded_file, omissions_of
 from tertulia.context.messages import ContextMessage, SentCall, SentFile, Turn, estimate_tokens
 from tertulia.context.service import gather_context
 from tertulia.context.window import MIN_ROOM, plan_context
@@ -38,9 +38,13 @@ texts = st.builds(
     lambda word, count: word * count, st.sampled_from(["word ", "日本", "x", "1.5\n"]), st.integers(0, 3000)
 )
 files = st.lists(st.builds(file_of, texts.filter(bool), st.sampled_from([None, 500])), max_size=3).map(tuple)
-calls = st.builds(SentCall, st.just("c"), st.just("look"), st.just("{}"), texts)
-turns = st.lists(st.builds(Turn, st.text(max_size=30), st.lists(calls, min_size=1, max_size=3).map(tuple)), max_size=3)
-replies = st.builds(ContextMessage, st.just("assistant"), st.text(max_size=300), turns=turns.map(tuple))
+echoes = st.none() | st.integers(0, 40_000).map(lambda count: "e" * count)
+arguments = st.integers(0, 9000).map(lambda count: '{"a":"' + "x" * count + '"}')
+calls = st.builds(SentCall, st.just("c"), st.just("look"), arguments, texts, echoes)
+turns = st.lists(
+    st.builds(Turn, st.text(max_size=30), st.lists(calls, min_size=1, max_size=3).map(tuple), echoes), max_size=3
+)
+replies = st.builds(ContextMessage, st.just("assistant"), st.text(max_size=300), turns=turns.map(tuple), echo=echoes)
 questions = st.builds(ContextMessage, st.just("user"), st.text("abc ", min_size=1, max_size=400), files=files)
 
 
@@ -55,12 +59,52 @@ def test_the_words_of_the_question_are_sent_whole_and_everything_fits(
     assert sum(message.tokens for message in sent) <= room
     sent_question = next(item.sent for item in planned if item.message is question)
     assert sent_question is not None
-    required = [question, *([newest] if newest is not None else [])]
-    if sum(map(least_tokens, required)) <= room - room * 3 // 4:
+    # Words, names of files, and for each call of the last turn its name, the note about its arguments and its result.
+    names = sum(min(file.tokens, estimate_tokens(file.note)) for file in question.files)
+    last = newest.turns[-1:] if newest is not None else ()
+    of_calls = sum(30 + 100 * len(turn.calls) for turn in last) + (40 if newest is not None else 0)
+    if estimate_tokens(question.content) + names + of_calls <= room - room * 3 // 4:
         assert (sent_question.content, sent_question.omitted) == (question.content, 0)
     for item in planned:
         if item.sent is not None:
             check_omissions(item.message, item.sent)
+
+
+def exchange(number: int, echo: str | None = None) -> list[ContextMessage]:
+    return [
+        ContextMessage("user", "word " * 30, f"q{number}"),
+        ContextMessage("assistant", "word " * 30, f"r{number}", echo=echo),
+    ]
+
+
+def test_a_long_file_leaves_the_history_half_of_the_room() -> None:
+    file = loaded_file(SentFile("id", "long.txt", "word " * 5000, "word " * 5000, 72_000, ""))
+    history = [message for number in range(10) for message in exchange(number)]
+    planned = plan_context([*history, ContextMessage("user", "What does it say?", "q", files=(file,))], 7168)
+    assert [item.reason for item in planned] == ["fits"] * 20 + ["newest"]
+    assert planned[-1].sent is not None
+    assert planned[-1].sent.files[0].omitted < 60_000
+
+
+def test_old_thoughts_are_left_out_before_any_message() -> None:
+    history = [message for number in range(20) for message in exchange(number, "x" * 8000)]
+    planned = plan_context([*history, ContextMessage("user", "And now?", "q")], 7168)
+    assert all(item.sent is not None for item in planned)
+    kept = [
+        item.sent is not None and item.sent.echo is not None for item in planned if item.message.role == "assistant"
+    ]
+    assert kept == sorted(kept)  # the newest are kept
+    assert any(kept)
+
+
+def test_thoughts_and_long_arguments_give_way_to_the_question() -> None:
+    question = ContextMessage("user", "word " * 3400, "q")
+    call = SentCall("c", "write", '{"text":"' + "x" * 15_000 + '"}', "done", "signature" * 500)
+    reply = ContextMessage("assistant", "", "r", turns=(Turn("", (call,), "y" * 20_000),))
+    first, second = plan_context([question, reply], 7168)
+    assert first.sent == question
+    assert second.sent is not None
+    assert [call.result for turn in second.sent.turns for call in turn.calls] == ["done"]
 
 
 def check_omissions(message: ContextMessage, sent: ContextMessage) -> None:

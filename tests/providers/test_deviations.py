@@ -28,7 +28,7 @@ from tertulia.providers.errors import (
     RequestRefused,
 )
 from tertulia.providers.event_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLarge
-from tertulia.providers.openai_compatible import OpenAICompatible
+from tertulia.providers.openai_compatible import Dialect, OpenAICompatible
 from tertulia.providers.protocol import (
     Finish,
     ModelRequest,
@@ -555,3 +555,63 @@ def test_a_reply_of_anthropic_without_its_last_event_is_whole_if_the_body_is(raw
     assert ask(raw, sse(*events, done=False), kind=Anthropic) == said
     with pytest.raises(ProviderUnavailable):
         ask(raw, sse(events[0], done=False), kind=Anthropic)
+
+
+def echo_of(raw: RawProvider, *deltas: dict[str, Any]) -> Any:
+    """Return what a reply with these deltas leaves to be returned."""
+    raw.pieces = [sse(*map(chunk, deltas), chunk({"content": "Done."}), chunk({}, "stop"))]
+
+    async def main() -> list[ProviderEvent]:
+        async with operator_client(Timeouts()) as client:
+            dialect = Dialect(echoes=frozenset({"reasoning_content", "reasoning_details"}))
+            adapter = OpenAICompatible(Wire("Server", raw.url, {}, client, Timeouts()), dialect)
+            return [event async for events in adapter.stream(REQUEST) for event in events]
+
+    return next((event.value for event in asyncio.run(main()) if isinstance(event, TurnEcho)), None)
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        (["I ", "think"], "I think"),
+        (["I ", [{"type": "a"}], "think"], "I think"),
+        ([[{"type": "a", "text": "x"}], "I"], [{"type": "a", "text": "x"}]),
+        ([5, None, {"a": 1}], None),
+        ([[1, None, "x"]], None),
+        (
+            [[{"type": "a", "index": 0, "text": "x"}], [{"type": "a", "index": 0, "text": {"y": 1}}]],
+            [{"type": "a", "index": 0, "text": {"y": 1}}],
+        ),
+    ],
+)
+def test_thoughts_of_changing_types_do_not_end_the_reply(raw: RawProvider, values: list[Any], kept: Any) -> None:
+    echo = echo_of(raw, *({"reasoning_content": value} for value in values))
+    assert echo == (None if kept is None else {"reasoning_content": kept})
+
+
+def test_encrypted_pieces_with_ids_stay_apart(raw: RawProvider) -> None:
+    details = [
+        {"type": "reasoning.encrypted", "index": 0, "id": "a", "data": "AAA"},
+        {"type": "reasoning.encrypted", "index": 0, "id": "b", "data": "BBB"},
+        {"type": "reasoning.text", "index": 1, "text": "I "},
+        {"type": "reasoning.text", "index": 1, "text": "think", "signature": "S"},
+    ]
+    echo = echo_of(raw, *({"reasoning_details": [detail]} for detail in details))
+    joined_text = {"type": "reasoning.text", "index": 1, "text": "I think", "signature": "S"}
+    assert echo == {"reasoning_details": [*details[:2], joined_text]}
+
+
+def test_a_parameter_that_stays_refused_is_not_asked_for_again(raw: RawProvider) -> None:
+    raw.status = 400
+    with pytest.raises(RequestRefused):
+        ask(raw, b'{"error": {"message": "temperature is not supported"}}', request=SAMPLING)
+    assert len(raw.requests) == 2
+
+
+def test_an_unexplained_refusal_is_repeated_once_without_thoughts(raw: RawProvider) -> None:
+    raw.status = 400
+    turn = RequestMessage("assistant", "Said", echo=[{"type": "thinking", "thinking": "t", "signature": "s"}])
+    request = replace(REQUEST, messages=(RequestMessage("user", "a"), turn, RequestMessage("user", "b")))
+    with pytest.raises(RequestRefused):
+        ask(raw, b'{"error": {"message": "The final block in a message is wrong"}}', request=request, kind=Anthropic)
+    assert ["thinking" in json.dumps(body) for body in raw.requests] == [True, False]

@@ -117,6 +117,20 @@ def test_the_longest_reply_of_a_model_is_learned_from_its_refusal(kind: Kind) ->
     assert [body[name] for body in bodies] == [first, 64_000, 64_000]
 
 
+@pytest.mark.parametrize(
+    ("words", "wanted", "longest"),
+    [
+        ("max_tokens: 100000 > 64000, the maximum for claude-x-6-20270115", 100_000, 64_000),
+        ("max_tokens: 100000 > 64000, the maximum for claude-x-6-2027", 100_000, 64_000),
+        ("max_tokens is too large: 100000. At most 16,384 are possible", 100_000, 16_384),
+    ],
+)
+def test_the_limit_is_told_apart_from_other_numbers(words: str, wanted: int, longest: int) -> None:
+    request = replace(REQUEST, max_tokens=wanted)
+    bodies = requests_of(Limited(Anthropic, words, longest), Anthropic, request)
+    assert [body["max_tokens"] for body in bodies] == [wanted, longest]
+
+
 def test_a_refusal_that_names_no_smaller_limit_is_told() -> None:
     provider = Limited(OpenAICompatible, "max_tokens is too large: {}", 50)
     with pytest.raises(RequestRefused, match="too large"):

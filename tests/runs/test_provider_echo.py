@@ -6,8 +6,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from tertulia.providers.echo import EchoTarget, ProviderEcho, model_family
+from tertulia.providers.echo import MAX_ECHO, EchoTarget, ProviderEcho, model_family, rebuild_turn
+from tertulia.providers.errors import MalformedReply
 from tertulia.runs.request import build
 from tertulia.tools.protocol import Tool
 from tests.conftest import ServerMaker, SignIn
@@ -218,11 +220,64 @@ def test_editions_of_a_model_are_one_family(name: str, family: str) -> None:
     assert model_family(name) == family
 
 
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [nested(2000), "x" * MAX_ECHO], ids=["depth", "length"])
+def test_thoughts_that_could_not_be_sent_again_are_refused(value: Any) -> None:
+    with pytest.raises(MalformedReply, match="cannot be kept"):
+        EchoTarget("here", "model-a").mark(value)
+
+
+@pytest.mark.parametrize("text", ["rubbish", '"\\ud800"', "[" * 2000 + "]" * 2000])
+def test_an_imported_echo_is_json_that_can_be_sent_again(text: str) -> None:
+    with pytest.raises(ValidationError):
+        ProviderEcho(origin="here", family="m", turn=text)
+
+
+def as_text(text: str, _place: object) -> dict[str, object]:
+    return {"type": "text", "text": text}
+
+
+@pytest.mark.parametrize("gap", ["", " ", "\n\n"])
+def test_a_turn_is_rebuilt_in_its_first_order(gap: str) -> None:
+    echo = [
+        {"type": "thinking", "signature": "1", "forged": True},
+        {"type": "text", "length": 3},
+        {"type": "call"},
+        {"type": "unknown"},
+        {"type": "thinking", "signature": "2"},
+        {"type": "text", "length": 4},
+    ]
+    kept = {"thinking": ("signature",)}
+    turn = rebuild_turn(echo, f"One{gap}Four", [{"n": 1}, {"n": 2}], as_text=as_text, kept=kept)
+    assert turn == [
+        {"type": "thinking", "signature": "1"},
+        {"type": "text", "text": "One"},
+        {"n": 1},
+        {"type": "thinking", "signature": "2"},
+        {"type": "text", "text": "Four"},
+        {"n": 2},
+    ]
+
+
+@pytest.mark.parametrize("echo", [None, "text", 5, [], [1, None], [{"type": ["a"]}], [{"type": "text", "length": "x"}]])
+def test_an_odd_echo_leaves_the_text_and_the_calls(echo: object) -> None:
+    assert rebuild_turn(echo, "One", [{"n": 1}], as_text=as_text, kept={}) == [
+        {"type": "text", "text": "One"},
+        {"n": 1},
+    ]
+
+
 def test_only_the_giver_gets_an_echo() -> None:
     target = EchoTarget("here", "model-a")
     echo = target.mark({"b": 1, "a": "\ud800\x00"})
     assert isinstance(echo, ProviderEcho)
-    assert echo.turn == '{"b":1,"a":"\\ud800\\u0000"}'
+    assert echo.turn == '{"b":1,"a":"?\\u0000"}'  # half a surrogate pair cannot be sent again
     assert target.accepts(echo)
     assert target.mark(None) is None
     others = [EchoTarget("there", "model-a"), EchoTarget("here", "model-b")]

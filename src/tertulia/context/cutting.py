@@ -40,11 +40,11 @@ def share(messages: Sequence[ContextMessage], room: int) -> list[ContextMessage]
 def least_tokens(message: ContextMessage) -> int:
     """Return the tokens of a message without what can be cut first: the words of a person are not cut.
 
-    Of a reply the last turn stays with the beginning and end of its results.
+    Of a reply the last turn stays, without long arguments, with the beginning and end of its results.
     """
     if message.role == "user":
         return min(message.tokens, _tokens_of_words(message) + sum(map(_least_of_file, message.files)))
-    last = message.turns[-1:]
+    last = [_without_arguments(turn) for turn in message.turns[-1:]]
     calls = [call for turn in last for call in turn.calls]
     fixed = sum(turn.own_tokens for turn in last) + sum(call.fixed_tokens + MIN_RESULT for call in calls)
     return min(message.tokens, fixed + MIN_RESULT)
@@ -63,6 +63,9 @@ def within(message: ContextMessage, room: int) -> ContextMessage:
         return message
     if message.turns:
         return _with_shorter_turns(message, room)
+    message = message.without_echoes()
+    if message.tokens <= room:
+        return message
     words = _tokens_of_words(message)
     least_of_files = sum(map(_least_of_file, message.files))
     left = room - min(words, room) - least_of_files
@@ -80,16 +83,16 @@ def within(message: ContextMessage, room: int) -> ContextMessage:
         files=files,
         pictures=message.pictures[:count],
         omitted_pictures=message.omitted_pictures + len(message.pictures) - count,
-        echo=None if omitted else message.echo,
     )
 
 
 def with_short_results(message: ContextMessage) -> ContextMessage:
-    """Shorten each tool result of an old reply to its beginning and end: results are needed least."""
+    """Shorten each tool result of an old reply to its beginning and end, without echoes: they are needed least."""
+    plain = message.without_echoes()
     turns = tuple(
-        replace(turn, calls=tuple(_cut_call(call, OLD_RESULT) for call in turn.calls)) for turn in message.turns
+        replace(turn, calls=tuple(_cut_call(call, OLD_RESULT) for call in turn.calls)) for turn in plain.turns
     )
-    return message if turns == message.turns else replace(message, turns=turns)
+    return plain if turns == plain.turns else replace(plain, turns=turns)
 
 
 def shorten(text: str, max_tokens: int) -> str:
@@ -132,7 +135,8 @@ def _ends_of(head: str, tail: str, length: int, max_tokens: int) -> tuple[str, i
     `head` begins and `tail` ends a text of `length` characters.
     """
     low, high = 0, min(len(head), len(tail), length // 2, 2 * max_tokens)
-    while low < high:  # find the most characters at either end that still fit
+    # Find the most characters at either end that still fit, to about one in a hundred.
+    while high - low > low // 128:
         middle = (low + high + 1) // 2
         if estimate_tokens(_with_gap(head, tail, length, middle)) <= max_tokens:
             low = middle
@@ -150,15 +154,17 @@ def _with_gap(head: str, tail: str, length: int, each_end: int) -> str:
 
 
 def _with_shorter_turns(message: ContextMessage, room: int) -> ContextMessage:
-    """Shorten tool results before text, then omit the oldest turns, each call with its result.
+    """Shorten tool results before text, then leave out echoes, then the oldest turns, each call with its result.
 
     The last turn stays while there is any room for it: without it a model would make the same call again.
     """
     text_tokens = estimate_tokens(message.content) if message.content else OVERHEAD_PER_MESSAGE
-    text_tokens += echo_tokens(message.echo)
     if text_tokens > room // 2 and _fitting(message.turns, room - text_tokens) is None:
         text_tokens = max(OVERHEAD_PER_MESSAGE, room // 2)
     turns = list(message.turns)
+    if _fitting(turns, room - text_tokens) is None:
+        message = message.without_echoes()
+        turns = list(message.turns)
     while turns and (fitting := _fitting(turns, room - text_tokens)) is None:
         if len(turns) == 1:
             last = _without_arguments(turns[0])
@@ -175,7 +181,7 @@ def _with_shorter_turns(message: ContextMessage, room: int) -> ContextMessage:
         turns=sent,
         content=content,
         omitted=message.omitted + omitted,
-        echo=message.echo if content == message.content else None,
+        echo=None,
     )
 
 
@@ -203,7 +209,9 @@ def _without_arguments(turn: Turn) -> Turn:
         return replace(call, arguments=WITHOUT_ARGUMENTS) if is_long else call
 
     text, omitted = cut(turn.text, MIN_RESULT)
-    return Turn(text, tuple(map(cut_arguments, turn.calls)), omitted=omitted)
+    calls = tuple(map(cut_arguments, turn.without_echoes().calls))
+    lost = sum(len(call.arguments) for call in turn.calls) - sum(len(call.arguments) for call in calls)
+    return Turn(text, calls, omitted=omitted + max(lost, 0))
 
 
 def _shares(wanted: Sequence[int], room: int) -> list[int]:
@@ -223,3 +231,12 @@ def omissions_of(messages: Iterable[ContextMessage]) -> list[Omission]:
             key = (omission.kind, omission.name)
             sums[key] = sums.get(key, 0) + omission.amount
     return [Omission(kind=kind, name=name, amount=amount) for (kind, name), amount in sums.items()]
+
+
+def loaded_file(file: SentFile) -> SentFile:
+    """Return a file with everything that was loaded of it as its text."""
+    if not file.tail:
+        return replace(file, text=f'<file name="{file.name}">\n{file.head}\n</file>')
+    text = _with_gap(file.head, file.tail, file.length, len(file.head))
+    opening = f'<file name="{file.name}" attachment_id="{file.attachment_id}">\n'
+    return replace(file, text=f"{opening}{text}\n</file>", omitted=file.length - 2 * len(file.head))

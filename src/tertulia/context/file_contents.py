@@ -6,7 +6,7 @@ from dataclasses import replace
 from sqlalchemy.orm import Session
 
 from tertulia.chat.message_files import FileContent, ends_of_file, files_of_messages, previews_of
-from tertulia.context.cutting import cut_file
+from tertulia.context.cutting import cut_file, loaded_file
 from tertulia.context.messages import ContextMessage, SentFile
 
 CHARACTERS_A_TOKEN = 4  # upper bound
@@ -30,18 +30,22 @@ def with_files(
     spent = 0
     messages = []
     for message in newest_first:
-        is_read = spent <= budget or message is question
-        own = files.get(message.message_id or "", []) if is_read else []
+        own = files.get(message.message_id or "", [])
+        is_question = message is question
+        is_read = spent <= budget or is_question or message.rule == "pinned"
         loaded, pictures = [], []
-        room = budget if message is question else max(budget // 2 // max(len(own), 1), MIN_PER_FILE)
+        # Of a message with several files each may take its part, of other messages of one half.
+        room = max((budget if is_question else budget // 2) // max(len(own), 1), MIN_PER_FILE)
         for file in own:
             if file.is_picture and pictures_left > 0 and file.has_preview:
                 pictures.append(file.attachment_id)
                 pictures_left -= 1
             else:
-                loaded.append(_loaded(session, file, room))
+                content = _loaded(session, file, room if is_read else 0)
+                # The files of the question share what its words leave, which is not known yet.
+                loaded.append(content if is_question else cut_file(content, room))
         expanded = replace(message, files=tuple(loaded), pictures=tuple(pictures)) if own else message
-        spent += expanded.tokens
+        spent += min(expanded.tokens, budget // 2) if is_question else expanded.tokens
         messages.append(expanded)
     return messages
 
@@ -59,16 +63,22 @@ def pictures_of(session: Session, messages: list[ContextMessage]) -> dict[str, s
 def _loaded(session: Session, file: FileContent, room: int) -> SentFile:
     """Load a file as text between tags, so that a model does not take it for the person's message.
 
-    Of a text that is longer than the room only both ends are loaded.
+    Of a text that is longer than the room only both ends are loaded. Without room only its name is sent.
     """
     name = file.file_name.replace('"', "'")
+
+    def noted(note: str) -> SentFile:
+        return SentFile(file.attachment_id, name, "", "", 0, f'<file name="{name}">[{note}]</file>')
+
     if not file.has_text:
-        reason = "a picture that this model cannot see" if file.is_picture else "no readable text"
-        return SentFile(file.attachment_id, name, "", "", 0, f'<file name="{name}">[{reason}]</file>')
+        return noted("a picture that this model cannot see" if file.is_picture else "no readable text")
+    if room == 0:
+        return noted("left out: no room")
     head, tail, length = ends_of_file(session, file.attachment_id, room * CHARACTERS_A_TOKEN)
-    loaded = SentFile(file.attachment_id, name, _without_marks(head), _without_marks(tail), length, "")
-    return cut_file(loaded, room)
+    if length == 0:
+        return noted("empty")
+    return loaded_file(SentFile(file.attachment_id, name, _without_marks(head), _without_marks(tail), length, ""))
 
 
 def _without_marks(text: str) -> str:
-    return text.replace("</file>", "</ file>")
+    return text.replace("</file>", "‹/file>")  # of the same length, so that the count of what is left out is exact

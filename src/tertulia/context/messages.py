@@ -1,6 +1,6 @@
 """Plain values of the messages in a prompt, with estimates of their tokens."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 from string import ascii_letters
@@ -52,6 +52,9 @@ class Turn:
     @cached_property
     def own_tokens(self) -> int:
         return estimate_tokens(self.text) + echo_tokens(self.echo)
+
+    def without_echoes(self) -> "Turn":
+        return replace(self, echo=None, calls=tuple(replace(call, echo=None) for call in self.calls))
 
     @cached_property
     def tokens(self) -> int:
@@ -107,6 +110,12 @@ class ContextMessage:
         """Return the content with the files after it."""
         return "\n\n".join(filter(None, [self.content, *(file.text for file in self.files)]))
 
+    def without_echoes(self) -> "ContextMessage":
+        """Return the message without what its vendor gave, which can be left out if there is no room."""
+        if self.echo is None and all(turn.echo is None and not _has_echo(turn) for turn in self.turns):
+            return self
+        return replace(self, echo=None, turns=tuple(turn.without_echoes() for turn in self.turns))
+
     def omissions(self) -> list[Omission]:
         """Return what is missing of the message: characters of its text, files and results, and pictures."""
         of_text = self.omitted + sum(turn.omitted for turn in self.turns)
@@ -127,6 +136,10 @@ class ContextMessage:
             + TOKENS_A_PICTURE * len(self.pictures)
             + sum(turn.tokens for turn in self.turns)
         )
+
+
+def _has_echo(turn: Turn) -> bool:
+    return any(call.echo is not None for call in turn.calls)
 
 
 def echo_tokens(echo: str | None) -> int:

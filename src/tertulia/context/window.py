@@ -44,7 +44,8 @@ def plan_context(messages: list[ContextMessage], max_tokens: int) -> list[Planne
         id(message): cut
         for message, cut in zip(system, share(system, max_tokens * 3 // 4 if others else max_tokens), strict=True)
     }
-    sent |= _always_sent(first, others, max_tokens - tokens_of(sent.values()))
+    left = max_tokens - tokens_of(sent.values())
+    sent |= _always_sent(first, others, left, history=_tokens_of_history(first, others))
     rest = [message for message in others if id(message) not in sent and message.rule == "auto"]
     sent |= _that_fit(rest, max_tokens - tokens_of(sent.values()))
     return [
@@ -73,18 +74,33 @@ def _newest_turn(others: Sequence[ContextMessage]) -> list[ContextMessage]:
     return [newest] if question is newest or question.rule == "left_out" else [newest, question]
 
 
+def _tokens_of_history(first: Sequence[ContextMessage], others: Sequence[ContextMessage]) -> int:
+    """Sum the tokens of the messages that are sent if there is room, with their results shortened."""
+    required = {id(message) for message in first}
+    return sum(
+        with_short_results(message).tokens
+        for message in others
+        if message.rule == "auto" and id(message) not in required
+    )
+
+
 def _always_sent(
-    first: Sequence[ContextMessage], others: Sequence[ContextMessage], room: int
+    first: Sequence[ContextMessage], others: Sequence[ContextMessage], room: int, *, history: int
 ) -> dict[int, ContextMessage]:
-    """Return what is sent of the required and the pinned messages, by object id."""
+    """Return what is sent of the required and the pinned messages, by object id.
+
+    Of what their words leave, `history` is kept free for other messages, but at most half.
+    """
     pinned = [
         message
         for message in reversed(others)
         if message.rule == "pinned" and all(message is not required for required in first)
     ]
     required = [*first, *pinned]
-    if sum(map(least_tokens, required)) <= room:
-        return {id(message): shorter for message, shorter in zip(required, share(required, room), strict=True)}
+    least = sum(map(least_tokens, required))
+    if least <= room:
+        kept = share(required, room - min(history, (room - least) // 2))
+        return {id(message): shorter for message, shorter in zip(required, kept, strict=True)}
     # Not even the words fit. The question has priority over pinned messages, but each can have half of the room.
     of_first = min(tokens_of(first), max(room - tokens_of(pinned), room // 2))
     sent = {id(message): shorter for message, shorter in zip(first, share(first, of_first), strict=True)}

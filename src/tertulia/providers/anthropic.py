@@ -64,7 +64,7 @@ _FINISH: dict[str, FinishReason] = {
 
 _CALL_IDS = CallIds()
 # Blocks of a reply that come back as they are.
-KEPT_BLOCKS = ("thinking", "redacted_thinking")
+KEPT_BLOCKS = {"thinking": ("thinking", "signature"), "redacted_thinking": ("data",)}
 
 
 class Anthropic:
@@ -117,10 +117,11 @@ class Anthropic:
 
     def _longest_reply(self, request: ModelRequest) -> int:
         """Return the limit that the API requires: the chat's, else the model's own, within the window."""
-        if request.max_tokens is not None:
-            return request.max_tokens
-        most = self._refused.longest_reply(self._wire.base_url, request.model_name, _most_tokens(request.model_name))
-        return most if request.room is None else max(min(most, request.room), 1)
+        wanted = request.max_tokens
+        if wanted is None:
+            wanted = _most_tokens(request.model_name)
+            wanted = wanted if request.room is None else max(min(wanted, request.room), 1)
+        return self._refused.longest_reply(self._wire.base_url, request.model_name, wanted)
 
     async def _stream(self, body: dict[str, object]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         reading = _Reading(self._wire)
@@ -179,7 +180,7 @@ def _messages(messages: tuple[RequestMessage, ...], *, with_echoes: bool) -> lis
         blocks = _blocks(message)
         if with_echoes and message.echo is not None:
             calls = [block for block in blocks if block["type"] == "tool_use"]
-            blocks = rebuild_turn(message.echo, message.content, calls, as_text=_text_block, kept_types=KEPT_BLOCKS)
+            blocks = rebuild_turn(message.echo, message.content, calls, as_text=_text_block, kept=KEPT_BLOCKS)
         if message.role == "system" or not blocks:
             continue
         role = "assistant" if message.role == "assistant" else "user"

@@ -2,25 +2,23 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from tertulia.providers.errors import MalformedReply
 
 # Endings of model names that name an edition of the same model: a date, a number, `latest`, `preview`, a route's option.
 _EDITION = re.compile(r"([-@]\d{8}|-\d{4}-\d{2}-\d{2}|-\d{3}|-latest|-preview(-[\d-]+)?|-exp(-[\d-]+)?|:[a-z]+)$")
-GAP = "\n\n"  # between the texts of a turn, as they are stored
+GAPS = (0, 1, 2)  # characters between the texts of a turn, as they are joined
 MAX_ECHO = 4 * 1024 * 1024  # characters of one turn; encrypted thoughts have some thousands
 
 
 def _json(text: str) -> str:
-    try:
-        json.loads(text)
-    except RecursionError as error:
-        raise ValueError("It is nested too deeply.") from error
+    orjson.loads(text)  # what it accepts it can write again: no lone surrogates, no huge numbers, limited depth
     return text
 
 
@@ -51,13 +49,22 @@ class EchoTarget:
         return echo is not None and (echo.origin, echo.family) == (self.origin, self.family)
 
     def mark(self, turn: object, call: object = None) -> ProviderEcho | None:
-        """Return the echo to store of what this target gave; None for nothing. Raises MalformedReply if it is huge."""
+        """Return the echo to store of what this target gave; None for nothing. Raises MalformedReply if it is odd."""
         if turn is None and call is None:
             return None
-        texts = [None if value is None else json.dumps(value, separators=(",", ":")) for value in (turn, call)]
-        if any(text is not None and len(text) > MAX_ECHO for text in texts):
-            raise MalformedReply(f"The reply came with more than {MAX_ECHO} characters of thoughts to keep.")
-        return ProviderEcho(origin=self.origin, family=self.family, turn=texts[0], call=texts[1])
+        try:
+            texts = [None if value is None else _text_of(value) for value in (turn, call)]
+            return ProviderEcho(origin=self.origin, family=self.family, turn=texts[0], call=texts[1])
+        except (ValueError, RecursionError) as error:
+            raise MalformedReply(
+                f"The reply came with thoughts that cannot be kept: not plain JSON of at most {MAX_ECHO} characters."
+            ) from error
+
+
+def _text_of(value: object) -> str:
+    """Return a value as JSON text. Half a surrogate pair, which a server may send, becomes a question mark."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "replace").decode()
 
 
 def model_family(model_name: str) -> str:
@@ -74,12 +81,12 @@ def rebuild_turn(
     calls: Sequence[dict[str, object]],
     *,
     as_text: Callable[[str, dict[str, Any]], dict[str, object]],
-    kept_types: Collection[str],
+    kept: Mapping[str, Collection[str]],
 ) -> list[dict[str, object]]:
     """Return the text and calls of a turn, with what the vendor gave in the places where it was.
 
-    An echo is a list of what came, in order: pieces of `kept_types` whole, `{"type": "text", "length": …}`, and
-    `{"type": "call"}`. Without an echo the text is before the calls. Empty texts are left out.
+    An echo is a list of what came, in order: pieces of the types in `kept`, of which the fields named there are sent,
+    `{"type": "text", "length": …}`, and `{"type": "call"}`. Without an echo the text is before the calls. Empty texts are left out.
     """
     places = [place for place in echo if isinstance(place, dict)] if isinstance(echo, list) else []
     texts = _pieces(text, [place.get("length") for place in places if place.get("type") == "text"])
@@ -91,8 +98,8 @@ def rebuild_turn(
             turn += [as_text(piece, place)] if piece.strip() else []
         elif place.get("type") == "call" and left:
             turn.append(left.pop(0))
-        elif place.get("type") in kept_types:
-            turn.append(place)
+        elif isinstance(kind := place.get("type"), str) and kind in kept:
+            turn.append({name: value for name, value in place.items() if name == "type" or name in kept[kind]})
     return [*turn, *(as_text(piece, {}) for piece in texts if piece.strip()), *left]
 
 
@@ -101,7 +108,7 @@ def _pieces(text: str, lengths: Sequence[object]) -> list[str]:
     sizes = [length for length in lengths if isinstance(length, int) and length >= 0]
     gaps = len(sizes) - 1
     gap = (len(text) - sum(sizes)) // gaps if gaps > 0 else 0
-    is_same = len(sizes) == len(lengths) and sum(sizes) + gap * max(gaps, 0) == len(text) and gap in (0, len(GAP))
+    is_same = len(sizes) == len(lengths) and sum(sizes) + gap * max(gaps, 0) == len(text) and gap in GAPS
     if not is_same:
         return [text]
     pieces, at = [], 0

@@ -100,7 +100,7 @@ class OpenAICompatible:
         def send(refused: frozenset[str]) -> tuple[Collection[str], AsyncGenerator[Sequence[ProviderEvent], None]]:
             body = self._body(request, refused)
             has_echoes = ECHO not in refused and has_echo(request.messages)
-            returned = self._dialect.echoes if has_echoes else ()
+            returned = self._dialect.echoes - refused if has_echoes else ()
             return {*body, *returned, *([ECHO] if has_echoes else ())}, self._stream(body)
 
         return repeat_without_refused(send, self._refused, self._wire.base_url, request.model_name)
@@ -163,7 +163,7 @@ class OpenAICompatible:
         if with_echo and isinstance(message.echo, dict):
             body |= {name: value for name, value in message.echo.items() if name in dialect.echoes - refused}
         if message.tool_calls:
-            if dialect.needs_reasoning:
+            if dialect.needs_reasoning and "reasoning_content" not in refused:
                 body.setdefault("reasoning_content", "")
             body["tool_calls"] = [
                 {
@@ -171,7 +171,7 @@ class OpenAICompatible:
                     "type": "function",
                     "function": {"name": call.name, "arguments": call.arguments},
                 }
-                | (call.echo if with_echo and isinstance(call.echo, dict) else {})
+                | _extra_content(call, with_echo=with_echo)
                 for call in message.tool_calls
             ]
             self._sign(body["tool_calls"], model_name)
@@ -186,6 +186,11 @@ class OpenAICompatible:
             return
         if isinstance(calls, list) and not any("extra_content" in call for call in calls):
             calls[0] |= dialect.foreign_signature
+
+
+def _extra_content(call: ToolCall, *, with_echo: bool) -> dict[str, object]:
+    has_extra = with_echo and isinstance(call.echo, dict) and isinstance(call.echo.get("extra_content"), dict)
+    return {"extra_content": call.echo["extra_content"]} if has_extra else {}
 
 
 async def list_openai_models(wire: Wire, address: str) -> list[ListedModel]:
@@ -298,7 +303,8 @@ class _Reading:
             call_id = call.id if call.id and call.id not in ids else f"{call.id or 'call'}_{index}"
             ids.add(call_id)
             events.append(ToolCall(call_id, call.name, "".join(call.arguments) or "{}", call.echo))
-        return [*events, TurnEcho(self._echo)] if self._echo else events
+        kept = {name: value for name, value in self._echo.items() if value}
+        return [*events, TurnEcho(kept)] if kept else events
 
     def _take(self, delta: dict[str, Any]) -> list[ProviderEvent]:
         """Return the words of a delta, and keep its calls."""
@@ -317,10 +323,11 @@ class _Reading:
     def _keep_echoes(self, delta: dict[str, Any]) -> None:
         for name in self._echoes & delta.keys():
             value = delta[name]
-            if isinstance(value, str):
-                self._echo[name] = self._echo.get(name, "") + value
-            elif isinstance(value, list):
-                join_details(self._echo.setdefault(name, []), value)
+            before = self._echo.setdefault(name, "" if isinstance(value, str) else [])
+            if isinstance(value, str) and isinstance(before, str):
+                self._echo[name] = before + value
+            elif isinstance(value, list) and isinstance(before, list):
+                join_details(before, value)
 
     def _gather_calls(self, deltas: object) -> None:
         """Collect pieces of calls by their index. If it is missing or always 0, a new id begins a new call."""
@@ -361,13 +368,15 @@ def join_details(details: list[Any], pieces: list[Any]) -> None:
         last = details[-1] if details else None
         if not isinstance(piece, dict):
             continue
-        if last is None or any(last.get(name) != piece.get(name) for name in ("type", "index")):
+        is_other = last is None or any(last.get(name) != piece.get(name) for name in ("type", "index"))
+        if last is None or is_other or (last.get("id") and piece.get("id") and last["id"] != piece["id"]):
             details.append(dict(piece))
             continue
         for name, value in piece.items():
-            is_text = name in ("text", "summary", "data") and isinstance(value, str)
+            before = last.get(name) or ""
+            is_text = name in ("text", "summary", "data") and isinstance(value, str) and isinstance(before, str)
             if value is not None:
-                last[name] = (last.get(name) or "") + value if is_text else value
+                last[name] = before + value if is_text else value
 
 
 def _is_complete(call: _Call) -> bool:

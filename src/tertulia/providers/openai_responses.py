@@ -38,6 +38,7 @@ _WITHOUT_THOUGHTS = re.compile(
 )
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _CALL_IDS = CallIds()
+KEPT_ITEMS = {"reasoning": ("id", "summary", "content", "encrypted_content")}
 
 
 class OpenAIResponses:
@@ -143,7 +144,7 @@ def _turn(message: RequestMessage, *, with_echo: bool) -> list[dict[str, object]
         return {"type": "message", "role": "assistant", "content": content, **phase}
 
     echo = message.echo if with_echo else None
-    return rebuild_turn(echo, message.content, calls, as_text=as_text, kept_types=("reasoning",))
+    return rebuild_turn(echo, message.content, calls, as_text=as_text, kept=KEPT_ITEMS)
 
 
 class _Reading:

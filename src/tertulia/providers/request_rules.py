@@ -71,6 +71,7 @@ class RefusedParameters:
     def __init__(self) -> None:
         self._names: OrderedDict[tuple[str, str], frozenset[str]] = OrderedDict()
         self._longest: OrderedDict[tuple[str, str], int] = OrderedDict()  # tokens of a reply
+        self._wanted: OrderedDict[tuple[str, str], int] = OrderedDict()  # the limit of the last request
 
     def of(self, address: str, model_name: str) -> frozenset[str]:
         return self._names.get((address, model_name), frozenset())
@@ -78,19 +79,21 @@ class RefusedParameters:
     def learn(self, address: str, model_name: str, refusal: RequestRefused, sent: Collection[str]) -> bool:
         """Find in a refusal the sent parameter that it is about. Return False if it is about none."""
         key = (address, model_name)
-        most = _most_tokens(refusal.said, self._longest.get(key))
+        most = _most_tokens(refusal.said, self._wanted.get(key, 0))
         if most is not None:
             _remember(self._longest, key, most)
             return True
         name = _refused_name(refusal.said, sent)
-        if name is None:
+        if name is None or name in self.of(address, model_name):
             return False
         _remember(self._names, key, self.of(address, model_name) | {name})
         return True
 
     def longest_reply(self, address: str, model_name: str, wanted: int) -> int:
         """Return the wanted limit of a reply in tokens, or the most that the model accepts if that is known and less."""
-        return min(wanted, self._longest.get((address, model_name), wanted))
+        longest = min(wanted, self._longest.get((address, model_name), wanted))
+        _remember(self._wanted, (address, model_name), longest)
+        return longest
 
 
 def _remember(values: OrderedDict[tuple[str, str], T], key: tuple[str, str], value: T) -> None:
@@ -100,14 +103,12 @@ def _remember(values: OrderedDict[tuple[str, str], T], key: tuple[str, str], val
         values.popitem(last=False)
 
 
-def _most_tokens(said: str, known: int | None) -> int | None:
-    """Return the longest reply that a refusal names: its only number, or the largest one below what was refused."""
+def _most_tokens(said: str, wanted: int) -> int | None:
+    """Return the longest reply that a refusal names: the largest number below the one that was refused."""
     if not _TOO_MANY_TOKENS.search(said):
         return None
-    numbers = sorted({int(number) for number in re.findall(r"\d{2,7}(?![\w-])", said.replace(",", ""))})
-    named = [number for number in (numbers[:-1] or numbers) if number >= MIN_LONGEST]
-    most = named[-1] if named else None
-    return most if most is not None and (known is None or most < known) else None
+    numbers = map(int, re.findall(r"(?<![\w.-])\d{2,7}(?![\w-])", said.replace(",", "")))
+    return max((number for number in numbers if MIN_LONGEST <= number < wanted), default=None)
 
 
 def _refused_name(said: str, sent: Collection[str]) -> str | None:
@@ -137,11 +138,14 @@ async def repeat_without_refused(
                     yield events
             return
         except RequestRefused as refusal:
-            if attempt < MAX_DROPS and ECHO in sent and _BAD_ECHO.search(refusal.said):
-                dropped |= {ECHO}  # for this request only: the next one may be accepted
-                continue
-            if attempt == MAX_DROPS or not refused.learn(address, model_name, refusal, sent):
+            if attempt == MAX_DROPS:
                 raise explained(refusal, model_name) from refusal
+            is_about_echo = ECHO in sent and _BAD_ECHO.search(refusal.said)
+            if not is_about_echo and refused.learn(address, model_name, refusal, sent):
+                continue
+            if ECHO not in sent:
+                raise explained(refusal, model_name) from refusal
+            dropped |= {ECHO}  # it may be the reason, and is for this request only: the next one may be accepted
 
 
 def explained(refusal: RequestRefused, model_name: str) -> RequestRefused:

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tertulia.context.messages import ContextMessage
+from tertulia.context.cutting import loaded_file
+from tertulia.context.messages import ContextMessage, SentFile
 
 MIN_REPEATS = 3  # of a line
 MIN_CODE = 80  # characters of a block that is worth replacing by a reference
@@ -34,8 +35,17 @@ def _compressed(message: ContextMessage, seen: set[str]) -> ContextMessage:
     )
     content = shorten_text(message.content, seen)
     echo = message.echo if content == message.content else None
-    compressed = replace(message, content=content, turns=turns, echo=echo)
+    files = tuple(_compressed_file(file, seen) for file in message.files)
+    compressed = replace(message, content=content, turns=turns, echo=echo, files=files)
     return compressed if compressed.tokens < message.tokens else message
+
+
+def _compressed_file(file: SentFile, seen: set[str]) -> SentFile:
+    """Compress a file of which the whole text was loaded."""
+    if file.tail or not file.length:
+        return file
+    head = shorten_text(file.head, seen)
+    return loaded_file(replace(file, head=head, length=len(head)))
 
 
 def shorten_text(text: str, seen: set[str]) -> str:

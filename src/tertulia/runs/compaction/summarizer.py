@@ -300,7 +300,7 @@ def _request(wanted: ToSummarize, text: str, earlier: str | None, model_name: st
 
 
 def _in_words(message: ContextMessage) -> str:
-    text = "\n\n".join([*(in_words(turn) for turn in message.turns), message.content])
+    text = "\n\n".join([*(in_words(turn) for turn in message.turns), message.whole_text])
     return f'<message from="{message.role}">\n{without_marks(text.strip())}\n</message>'
 
 

@@ -1,11 +1,11 @@
 """Build the next model request of a run, record it by reference, and reserve its maximum cost."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -170,7 +170,7 @@ def _wire_messages(message: ContextMessage, pictures: Mapping[str, str], has_too
 
 
 def _opened(echo: str | None) -> Any:
-    return None if echo is None else json.loads(echo)
+    return None if echo is None else orjson.loads(echo)
 
 
 def reserve_cost(session: Session, run: ClaimedRun, call_id: str, cost: Decimal | None) -> None:
