@@ -288,6 +288,14 @@ OLD["0012"] = [
     "UPDATE context_optimization SET superseded_at = :now",
     """UPDATE tool_execution SET tool_name = 'fetch_page', untrusted_sources = '["notes.txt"]'""",
 ]
+OLD["0013"] = [
+    *(statement.replace("untrusted_sources", "sources") for statement in OLD["0010"]),
+    "UPDATE context_optimization SET superseded_at = :now",
+]
+OLD["0014"] = [
+    *OLD["0013"],
+    """UPDATE tool_execution SET echo = '{{"origin": "here", "family": "m", "call": "1"}}'""",
+]
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])
@@ -329,7 +337,7 @@ def test_every_released_schema_is_upgraded_with_its_data(new_instance: NewInstan
         kept = connection.execute(sa.select(share.c.chat_id, share.c.draft_id, share.c.access_count)).all()
         assert [tuple(row) for row in kept] == ([(values["chat"], None, 3)] if revision >= "0006" else [])
         superseded = connection.scalars(sa.select(tables.metadata.tables["context_optimization"].c.superseded_at)).all()
-        assert superseded == {"0010": [None], "0011": [NOW], "0012": [NOW]}.get(revision, [])
+        assert superseded == {"0010": [None]}.get(revision, [NOW] if revision > "0010" else [])
         execution = tables.metadata.tables["tool_execution"]
         read_from = connection.scalars(sa.select(execution.c.result_sources)).all()
         kinds = [source["kind"] for sources in read_from for source in sources]
