@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from bench import context, drafts, search, tools, whole
+from bench import context, drafts, search, tools, whole, wires
 from bench.load import Figure, cpu_seconds, measure, request_bytes
 from bench.streams import PAUSE_MS, TOKENS, Asker, Reply, listen_idly, relay_bare, resident_kib, stream
 from tertulia.accounts.actor import Actor
@@ -119,7 +119,7 @@ def free_port() -> int:
         return port
 
 
-PARTS = ("calls", "whole", "streams", "idle", "start", "search", "drafts", "context", "tools")
+PARTS = ("calls", "whole", "streams", "idle", "start", "search", "drafts", "context", "tools", "wires")
 
 
 def main() -> None:
@@ -176,6 +176,18 @@ def main() -> None:
         if "tools" in parts:
             (folder / "tools").mkdir()
             report_tools(folder / "tools")
+        if "wires" in parts:
+            report_wires()
+
+
+def report_wires() -> None:
+    port = free_port()
+    print(f"\n{'wire at 50 streams':32}{'CPU us a token':>16}{'first token ms':>16}")
+    with serving([sys.executable, "-m", "bench.wires", str(port)], {}, port):
+        for name, (cpu_us, first_ms) in wires.cpu_us_per_token(port).items():
+            print(f"{name:32}{cpu_us:>16.1f}{first_ms:>16.1f}", flush=True)
+    plain, cached = wires.cost_of_long_chat()
+    print(f"input of 40 turns at Anthropic: {plain:,.0f} tokens, priced as {cached:,.0f} with the cache", flush=True)
 
 
 def report_whole(ours: tuple[int, int], seeded: whole.Seeded, own_page: bytes, folder: Path) -> None:

@@ -22,6 +22,8 @@ from tests.transfer.test_imports import take
 NAMES = [make().name for make in VENDORS]
 # Vendors that give something with a turn.
 GIVING = [name for name in NAMES if name not in ("custom", "mistral")]
+# What is stored does not depend on the vendor, so the second database tries one.
+STORED = [*(("sqlite", name) for name in GIVING), ("postgresql", "anthropic")]
 
 
 @pytest.fixture
@@ -115,8 +117,7 @@ def test_a_chat_can_change_vendor_at_any_message(ana: Client, vendors: StrictVen
         talk.say(f"Please {CALLS}", first)
         talk.say(f"Please {CALLS}", second)
         before = vendors.vendors[first].returned
-        talk.say(f"Please {CALLS}", first)
-        talk.say("Thank you", second)
+        talk.say("Thank you", first)
         if first in GIVING:
             assert vendors.vendors[first].returned > before
 
@@ -133,7 +134,7 @@ def test_the_fakes_refuse_a_request_that_lacks_what_they_gave(
     assert (run["status"], run["error"]["code"]) == ("failed", "provider_request_refused")
 
 
-@pytest.mark.parametrize("name", GIVING)
+@pytest.mark.parametrize(("engine_kind", "name"), STORED, indirect=["engine_kind"])
 def test_what_a_vendor_gave_survives_approval_and_a_restart(
     start_server: ServerMaker, vendors: StrictVendors, name: str
 ) -> None:
@@ -155,7 +156,7 @@ def test_what_a_vendor_gave_survives_approval_and_a_restart(
     again.close()
 
 
-@pytest.mark.parametrize("name", GIVING)
+@pytest.mark.parametrize(("engine_kind", "name"), STORED, indirect=["engine_kind"])
 def test_forks_exports_and_imports_keep_it_for_its_owner_only(
     talk: Talk, sign_in: SignIn, server: LiveServer, name: str
 ) -> None:

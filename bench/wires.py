@@ -1,0 +1,176 @@
+"""Measure each wire to vendors alone: CPU per token at 50 streams, and what a long chat costs with a prompt cache."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+
+from tertulia.http.outbound import Timeouts, operator_client
+from tertulia.providers.anthropic import Anthropic
+from tertulia.providers.errors import ProviderError
+from tertulia.providers.ollama import Ollama
+from tertulia.providers.openai_compatible import OpenAICompatible
+from tertulia.providers.openai_responses import OpenAIResponses
+from tertulia.providers.protocol import ListingProvider, ModelRequest, RequestMessage, TextDelta
+from tertulia.providers.wire import Wire
+
+STREAMS = 50
+TOKENS = 400
+PAUSE_S = 0.02
+TURNS = 40
+WORDS = "A message of ordinary length, as people and models write them to one another. " * 8
+READ, WRITTEN = 0.1, 1.25  # prices of cached tokens at Anthropic, where other input tokens cost 1
+WIRES: dict[str, tuple[type[OpenAICompatible | OpenAIResponses | Anthropic | Ollama], str]] = {
+    "chat completions": (OpenAICompatible, "/chat/completions"),
+    "responses": (OpenAIResponses, "/responses"),
+    "anthropic": (Anthropic, "/messages"),
+    "ollama": (Ollama, "/api/chat"),
+}
+
+
+def _sse(*events: dict[str, Any]) -> bytes:
+    return b"".join(b"event: %s\ndata: %s\n\n" % (event["type"].encode(), orjson.dumps(event)) for event in events)
+
+
+# The beginning, one token and the end of a stream, by the end of its path.
+STREAMED: dict[str, tuple[bytes, bytes, bytes]] = {
+    "/chat/completions": (
+        b"",
+        b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"word "},"finish_reason":null}]}\n\n',
+        b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
+    ),
+    "/responses": (
+        _sse({"type": "response.created", "response": {"object": "response", "error": None}}),
+        _sse({"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "word "}),
+        _sse({"type": "response.completed", "response": {"status": "completed", "output": []}}),
+    ),
+    "/messages": (
+        _sse(
+            {"type": "message_start", "message": {"usage": {"input_tokens": 10, "output_tokens": 1}}},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        ),
+        _sse({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "word "}}),
+        _sse(
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": TOKENS}},
+            {"type": "message_stop"},
+        ),
+    ),
+    "/api/chat": (
+        b"",
+        b'{"model":"m","created_at":"2026-11-28T12:00:00Z","message":{"role":"assistant","content":"word "},"done":false}\n',
+        b'{"model":"m","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop"}\n',
+    ),
+}
+
+
+async def serve(port: int) -> None:
+    """Send a stream at an even pace for each request."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0] or b"0")
+            await reader.readexactly(length)
+            path = head.split(b" ", 2)[1].decode()
+            begin, token, end = next(parts for ending, parts in STREAMED.items() if path.endswith(ending))
+            kind = b"application/x-ndjson" if path.endswith("/api/chat") else b"text/event-stream"
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nConnection: close\r\n\r\n" % kind + begin)
+            loop = asyncio.get_running_loop()
+            due = loop.time()
+            for _ in range(TOKENS):
+                writer.write(token)
+                due += PAUSE_S
+                await asyncio.sleep(max(0, due - loop.time()))
+            writer.write(end)
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", port, backlog=1000)
+    await server.serve_forever()
+
+
+def cpu_us_per_token(port: int) -> dict[str, tuple[float, float]]:
+    """Return the CPU microseconds per token of each wire, and the milliseconds to the first token of the median stream."""
+    return {name: asyncio.run(_measure(port, kind)) for name, (kind, _) in WIRES.items()}
+
+
+async def _measure(port: int, kind: Any) -> tuple[float, float]:
+    request = ModelRequest("m", (RequestMessage("user", "go on"),), max_tokens=None)
+    firsts: list[float] = []
+
+    async def read(adapter: ListingProvider) -> int:
+        began, count = time.perf_counter(), 0
+        async for events in adapter.stream(request):
+            words = sum(isinstance(event, TextDelta) for event in events)
+            if words and not count:
+                firsts.append(time.perf_counter() - began)
+            count += words
+        return count
+
+    async with operator_client(Timeouts()) as client:
+        headers = {"Content-Type": "application/json"}
+        adapter = kind(Wire("bench", f"http://127.0.0.1:{port}", headers, client, Timeouts()))
+        await read(adapter)  # what is only loaded once is loaded now
+        firsts.clear()
+        used = time.process_time()
+        counts = await asyncio.gather(*(read(adapter) for _ in range(STREAMS)))
+        used = time.process_time() - used
+    assert counts == [TOKENS] * STREAMS, counts
+    return used / (STREAMS * TOKENS) * 1e6, sorted(firsts)[STREAMS // 2] * 1000
+
+
+class _Capturing(Wire):
+    """Keeps the requests, and answers none."""
+
+    bodies: list[Any] = []  # noqa: RUF012 - one measurement at a time
+
+    async def stream(self, path: str, body: bytes) -> AsyncIterator[list[bytes]]:  # noqa: ARG002
+        self.bodies.append(orjson.loads(body))
+        for payloads in list[list[bytes]]():
+            yield payloads
+
+
+def cost_of_long_chat() -> tuple[float, float]:
+    """Return the price of the input of a chat of 40 turns at Anthropic without and with its cache, in uncached tokens.
+
+    A token has four characters. What is before a mark of one request is written, and read by the next.
+    """
+    _Capturing.bodies = []
+    asyncio.run(_ask_in_turns())
+    plain = cached = 0.0
+    known = ""
+    for body in _Capturing.bodies:
+        blocks = [*body["system"], *(block for message in body["messages"] for block in message["content"])]
+        marks = [bool(block.pop("cache_control", None)) for block in blocks]
+        texts = [orjson.dumps(block).decode() for block in blocks]
+        whole, marked = "".join(texts), "".join(texts[: len(marks) - marks[::-1].index(True)])
+        read = len(known) if whole.startswith(known) else 0
+        plain += len(whole) / 4
+        cached += (read * READ + (len(marked) - read) * WRITTEN + len(whole) - len(marked)) / 4
+        known = marked
+    return plain, cached
+
+
+async def _ask_in_turns() -> None:
+    messages = [RequestMessage("system", WORDS)]
+    async with operator_client(Timeouts()) as client:
+        adapter = Anthropic(_Capturing("bench", "http://bench", {}, client, Timeouts()))
+        for _ in range(TURNS):
+            messages.append(RequestMessage("user", WORDS))
+            try:
+                async for _ in adapter.stream(ModelRequest("m", tuple(messages), max_tokens=None)):
+                    pass
+            except ProviderError:
+                pass  # nothing is answered
+            messages.append(RequestMessage("assistant", WORDS))
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1])))
