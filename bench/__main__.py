@@ -140,6 +140,7 @@ def main() -> None:
             "PORT": str(port),
             "TERTULIA_LOCAL_MODEL": "none",
             "TERTULIA_EMBEDDING_MODEL": "none",
+            "TERTULIA_MESSAGES_PER_MINUTE": "0",
             "TERTULIA_OPENAI_BASE_URL": f"http://127.0.0.1:{provider_port}/v1",
         }
         command = [sys.executable, "-m", "tertulia", "serve"]
