@@ -1,6 +1,7 @@
 """Test the rule of assembly: the question reaches the model, everything fits, and what is missing is reported exactly."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,17 +12,26 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Message, Omission
 from tertulia.chat.parts import TextPart, ToolCallPart
-from tertulia.context.branch import PromptSource
+from tertulia.context.branch import CHUNK, PromptSource, read_back
+from tertulia.context.compaction.plan import BranchScan
 from tertulia.context.cutting import cut_file, loaded_file, omissions_of
 from tertulia.context.messages import ContextMessage, SentCall, SentFile, Turn, estimate_tokens
 from tertulia.context.service import gather_context
 from tertulia.context.window import MIN_ROOM, plan_context
 from tertulia.tools.models import StoredResult, ToolStatus
-from tests.factories.chats import add_message
-from tests.factories.tool_calls import ALL_TOOLS, make_run, propose, script_calls, set_approval_rules
+from tertulia.tools.protocol import Tool
+from tests.factories.chats import add_message, make_chat
+from tests.factories.tool_calls import make_run, propose, script_calls, set_approval_rules
 from tests.fakes.live_server import Client
 from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Text
+from tests.fakes.tools import Recorder
 from tests.files.test_files import ready
+
+
+@pytest.fixture
+def tools() -> Sequence[Tool]:
+    return [Recorder()]
+
 
 NOTE = re.compile(r"\[… (\d+) characters left out …\]")
 
@@ -190,14 +200,28 @@ def test_both_ends_of_a_long_file_are_sent_and_the_rest_is_reported(ana: Client,
 
 
 def test_a_long_result_is_reported_with_the_reply(ana: Client, provider: ScriptedProvider) -> None:
-    chat = ana.chat(settings={"tools": ALL_TOOLS})
+    chat = ana.chat(settings={"tools": ["record"]})
     ana.api("PATCH", f"/chats/{chat['id']}", json={"context_window_size": 2048})
-    set_approval_rules(ana, specific_tools={"calculate": [{"rule": "allow"}]})
-    expression = "+".join(["1234567"] * 200)
-    provider.play(script_calls(Call("calculate", {"expression": expression})), [Text("Done."), Finish()])
-    sent = ana.say(chat["id"], "Add them up")
+    set_approval_rules(ana)
+    provider.play(script_calls(Call("record", {"text": "y" * 30_000})), [Text("Done."), Finish()])
+    sent = ana.say(chat["id"], "Write it down")
     ana.finished(sent["run"]["id"])
-    assert "Add them up" in sent_texts(provider)
+    prompt = sent_texts(provider)
+    assert "Write it down" in prompt
+    (missing,) = [int(number) for number in NOTE.findall(prompt)]
+    omissions = ana.api("GET", f"/messages/{sent['reply']['id']}")["omissions"]
+    assert {"kind": "result", "name": "record", "amount": missing} in omissions
+    assert missing > 20_000
+
+
+def test_the_question_is_searched_within_a_bounded_number_of_replies(session: Session, alice: Actor) -> None:
+    chat_id = make_chat(session, owner=alice)
+    add_message(session, chat_id, "Where is it?", owner=alice)
+    ids = [add_message(session, chat_id, "word " * 100, owner=alice, is_reply=True) for _ in range(CHUNK + 20)]
+    for replies, has_question in ((CHUNK // 2, True), (CHUNK + 20, False)):
+        messages, _ = read_back(session, ids[replies - 1], 64, BranchScan([]))
+        assert any(message.content == "Where is it?" for message in messages) is has_question
+        assert len(messages) <= CHUNK + 1
 
 
 def test_omissions_of_a_kind_are_summed() -> None:

@@ -149,14 +149,16 @@ def read_back(
 ) -> tuple[list[ContextMessage], str | None]:
     """Load messages with content, newest first, until the budget is spent or a compaction ends the scan.
 
-    The last question is loaded in any case. Also return where the rest begins. Tool results of earlier replies are cut, unless the message fits: a result can be
-    many times the window.
+    The last question is loaded even if a result after it takes the whole budget, unless more than CHUNK replies follow
+    it. Also return where the rest begins. Tool results of earlier replies are cut, unless the message fits: a result can
+    be many times the window.
     """
     messages: list[ContextMessage] = []
     spent = 0
     next_leaf = leaf
-    has_question = False  # the last question is loaded even if a result after it takes the whole budget
-    while next_leaf is not None and (spent <= budget or not has_question) and len(messages) < budget + CHUNK:
+    has_question = False
+    beyond = 0  # messages that were loaded without room, in search of the question
+    while next_leaf is not None and (spent <= budget or (not has_question and beyond < CHUNK)):
         rows = BRANCH_TEXTS.all(session, leaf=next_leaf, links=CHUNK - 1)
         if not rows:  # permanently deleted meanwhile
             return messages, None
@@ -176,7 +178,8 @@ def read_back(
             if rule is not ContextRule.LEFT_OUT:
                 spent += compress([short])[0].tokens if scan.is_compressed else short.tokens
             has_question = has_question or role is MessageRole.USER
-            if spent > budget and has_question:
+            beyond += spent > budget
+            if spent > budget and (has_question or beyond >= CHUNK):
                 break
         else:
             continue
