@@ -1,7 +1,7 @@
 """Call Anthropic's Messages API with our own thin client (docs/adr/0006)."""
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -28,7 +28,7 @@ from tertulia.providers.request_rules import (
     RefusedParameters,
     repeat_without_refused,
 )
-from tertulia.providers.wire import END, MAX_LISTED, Wire, count_of, is_error, read_all
+from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is_error, part_of, read_reply
 
 VERSION = "2023-06-01"
 MAX_TEMPERATURE = 1.0
@@ -107,13 +107,14 @@ class Anthropic:
 
     def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
-
-        def send(refused: frozenset[str]) -> tuple[Collection[str], AsyncGenerator[Sequence[ProviderEvent], None]]:
-            body = _body(request, refused, self._longest_reply(request))
-            has_echoes = ECHO not in refused and any(message.echo for message in request.messages)
-            return {*body, CACHE_CONTROL, *([ECHO] if has_echoes else ())}, self._stream(body)
-
-        return repeat_without_refused(send, self._refused, self._wire.base_url, request.model_name)
+        return repeat_without_refused(
+            request,
+            self._refused,
+            self._wire.base_url,
+            lambda refused: _body(request, refused, self._longest_reply(request)),
+            lambda body: read_reply(self._wire, "/messages", body, _Reading(self._wire)),
+            inner=(CACHE_CONTROL,),
+        )
 
     def _longest_reply(self, request: ModelRequest) -> int:
         """Return the limit that the API requires: the chat's, else the model's own, within the window."""
@@ -122,20 +123,6 @@ class Anthropic:
             wanted = _most_tokens(request.model_name)
             wanted = wanted if request.room is None else max(min(wanted, request.room), 1)
         return self._refused.longest_reply(self._wire.base_url, request.model_name, wanted)
-
-    async def _stream(self, body: dict[str, object]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
-        reading = _Reading(self._wire)
-        arrivals = self._wire.stream("/messages", orjson.dumps(body))
-        try:
-            async for payloads in arrivals:
-                for events in read_all(reading.read, payloads):
-                    yield events
-                if reading.is_finished:
-                    break
-        finally:
-            await arrivals.aclose()  # type: ignore[attr-defined]
-        if not reading.is_finished:
-            raise self._wire.broken_off(is_safe=not reading.has_begun)
 
 
 def _most_tokens(model_name: str) -> int:
@@ -224,14 +211,10 @@ def _source(url: str) -> dict[str, str]:
     return {"type": "url", "url": url}
 
 
-class _Reading:
-    """The state of one streamed reply. Fields that are missing or of a wrong type are ignored."""
-
+class _Reading(Reading):
     def __init__(self, wire: Wire) -> None:
-        self.is_finished = False
-        self.has_begun = False
+        super().__init__(wire)
         self._has_reason = False
-        self._wire = wire
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
         self._blocks: dict[int, dict[str, Any]] = {}  # of the reply in order: thoughts whole, else only the place
         self._usage: dict[str, int] = {}
@@ -252,17 +235,17 @@ class _Reading:
         assert isinstance(index, int)
         match event.get("type"):
             case "message_start":
-                return self._count(_part(_part(event, "message"), "usage"), is_final=False)
+                return self._count(part_of(part_of(event, "message"), "usage"), is_final=False)
             case "content_block_start":
-                return self._begin(index, _part(event, "content_block"))
+                return self._begin(index, part_of(event, "content_block"))
             case "content_block_delta":
-                return self._add(index, _part(event, "delta"))
+                return self._add(index, part_of(event, "delta"))
             case "content_block_stop" if index in self._calls:
                 call_id, name, pieces = self._calls.pop(index)
                 return [ToolCall(call_id, name, "".join(pieces) or "{}")]
             case "message_delta":
-                counts = self._count(_part(event, "usage"), is_final=True)
-                reason = _part(event, "delta").get("stop_reason")
+                counts = self._count(part_of(event, "usage"), is_final=True)
+                reason = part_of(event, "delta").get("stop_reason")
                 self._has_reason = self._has_reason or isinstance(reason, str)
                 return [*counts, *([Finish(_FINISH.get(reason, "other"))] if isinstance(reason, str) else [])]
             case "message_stop":
@@ -292,7 +275,7 @@ class _Reading:
         reason = message.get("stop_reason")
         self.is_finished = True
         finish = [Finish(_FINISH.get(reason, "other"))] if isinstance(reason, str) else []
-        return [*events, *self._count(_part(message, "usage"), is_final=True), *finish, *self._echo()]
+        return [*events, *self._count(part_of(message, "usage"), is_final=True), *finish, *self._echo()]
 
     def _place(self, index: int, block: dict[str, Any]) -> None:
         match block:
@@ -340,8 +323,3 @@ class _Reading:
         written = self._usage.get("cache_creation_input_tokens", 0)
         whole = self._usage.get("input_tokens", 0) + read + written
         return [Usage(whole, self._usage.get("output_tokens", 0), read, written, is_final)]
-
-
-def _part(event: dict[str, Any], name: str) -> dict[str, Any]:
-    part = event.get(name)
-    return part if isinstance(part, dict) else {}

@@ -1,7 +1,7 @@
 """Call Ollama's own API: its OpenAI-compatible route takes no window, and cuts longer requests silently."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import orjson
@@ -20,8 +20,8 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
-from tertulia.providers.request_rules import ECHO, RefusedParameters, alternating, has_echo, repeat_without_refused
-from tertulia.providers.wire import END, MAX_LISTED, Wire, count_of, is_error, read_all
+from tertulia.providers.request_rules import ECHO, RefusedParameters, alternating, repeat_without_refused
+from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is_error, part_of, read_reply
 
 MIN_WINDOW = 4096  # tokens
 MIN_REPLY = 1024  # tokens of the window that are kept free for a reply without a limit
@@ -61,7 +61,7 @@ class Ollama:
             except ProviderError:
                 return ListedModel(model_name=name)  # it was removed meanwhile, or the server is older
         shown = shown if isinstance(shown, dict) else {}
-        info = _part(shown, "model_info")
+        info = part_of(shown, "model_info")
         window = next((count_of(value) for key, value in info.items() if key.endswith(".context_length")), 0)
         able = shown.get("capabilities")
         if not isinstance(able, list):
@@ -73,27 +73,13 @@ class Ollama:
 
     def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
-
-        def send(refused: frozenset[str]) -> tuple[Collection[str], AsyncGenerator[Sequence[ProviderEvent], None]]:
-            body = _body(request, with_echoes=ECHO not in refused)
-            has_echoes = ECHO not in refused and has_echo(request.messages)
-            return {*body, *([ECHO] if has_echoes else ())}, self._stream(body)
-
-        return repeat_without_refused(send, self._refused, self._wire.base_url, request.model_name)
-
-    async def _stream(self, body: dict[str, object]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
-        reading = _Reading(self._wire)
-        arrivals = self._wire.stream("/api/chat", orjson.dumps(body))
-        try:
-            async for payloads in arrivals:
-                for events in read_all(reading.read, payloads):
-                    yield events
-                if reading.is_finished:
-                    break
-        finally:
-            await arrivals.aclose()  # type: ignore[attr-defined]
-        if not reading.is_finished:
-            raise self._wire.broken_off(is_safe=not reading.has_begun)
+        return repeat_without_refused(
+            request,
+            self._refused,
+            self._wire.base_url,
+            lambda refused: _body(request, with_echoes=ECHO not in refused),
+            lambda body: read_reply(self._wire, "/api/chat", body, _Reading(self._wire)),
+        )
 
 
 def _body(request: ModelRequest, *, with_echoes: bool) -> dict[str, object]:
@@ -156,13 +142,9 @@ def _messages(messages: Sequence[RequestMessage], *, with_echoes: bool) -> list[
     return result
 
 
-class _Reading:
-    """The state of one streamed reply. Fields that are missing or of a wrong type are ignored."""
-
+class _Reading(Reading):
     def __init__(self, wire: Wire) -> None:
-        self.is_finished = False
-        self.has_begun = False
-        self._wire = wire
+        super().__init__(wire)
         self._thoughts: list[str] = []
         self._calls = 0
 
@@ -173,7 +155,7 @@ class _Reading:
         event = self._wire.parse(payload)
         if "message" not in event and is_error(event):
             raise self._wire.told_error(event)
-        message = _part(event, "message")
+        message = part_of(event, "message")
         events: list[ProviderEvent] = []
         thought, text = message.get("thinking"), message.get("content")
         if isinstance(thought, str) and thought:
@@ -187,7 +169,7 @@ class _Reading:
         return events + (self._end(event) if event.get("done") is True else [])
 
     def _call(self, call: object) -> list[ProviderEvent]:
-        function = _part(call, "function") if isinstance(call, dict) else {}
+        function = part_of(call, "function") if isinstance(call, dict) else {}
         name, arguments = function.get("name"), function.get("arguments")
         if not isinstance(name, str) or not name:
             return []
@@ -205,8 +187,3 @@ class _Reading:
         if self._thoughts:
             events.append(TurnEcho({"thinking": "".join(self._thoughts)}))
         return events
-
-
-def _part(event: dict[str, Any], name: str) -> dict[str, Any]:
-    part = event.get(name)
-    return part if isinstance(part, dict) else {}

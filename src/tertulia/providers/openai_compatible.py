@@ -1,11 +1,12 @@
 """Call OpenAI-compatible chat completions with our own thin client (docs/adr/0006)."""
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from typing_extensions import override
 
 from tertulia.providers.errors import MalformedReply
 from tertulia.providers.event_stream import DONE
@@ -28,11 +29,10 @@ from tertulia.providers.request_rules import (
     CallIds,
     RefusedParameters,
     alternating,
-    has_echo,
     repeat_without_refused,
 )
 from tertulia.providers.thoughts import ThoughtReader
-from tertulia.providers.wire import END, MAX_LISTED, Wire, count_of, is_error, read_all
+from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is_error, read_reply
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -96,30 +96,14 @@ class OpenAICompatible:
 
     def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
-
-        def send(refused: frozenset[str]) -> tuple[Collection[str], AsyncGenerator[Sequence[ProviderEvent], None]]:
-            body = self._body(request, refused)
-            has_echoes = ECHO not in refused and has_echo(request.messages)
-            returned = self._dialect.echoes - refused if has_echoes else ()
-            return {*body, *returned, *([ECHO] if has_echoes else ())}, self._stream(body)
-
-        return repeat_without_refused(send, self._refused, self._wire.base_url, request.model_name)
-
-    async def _stream(self, body: dict[str, object]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
-        reading = _Reading(self._wire, self._dialect.echoes)
-        arrivals = self._wire.stream("/chat/completions", orjson.dumps(body))
-        try:
-            async for payloads in arrivals:
-                for events in read_all(reading.read, payloads):
-                    yield events
-                if reading.is_done:
-                    break
-        finally:
-            await arrivals.aclose()  # type: ignore[attr-defined]
-        if events := reading.end():
-            yield events
-        if not reading.is_finished:
-            raise self._wire.broken_off(is_safe=not reading.has_begun)
+        return repeat_without_refused(
+            request,
+            self._refused,
+            self._wire.base_url,
+            lambda refused: self._body(request, refused),
+            lambda body: read_reply(self._wire, "/chat/completions", body, _Reading(self._wire, self._dialect.echoes)),
+            inner=self._dialect.echoes,
+        )
 
     def _body(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
         body: dict[str, object] = {
@@ -241,19 +225,20 @@ class _Call:
     echo: dict[str, Any] | None = None
 
 
-class _Reading:
-    """The state of one streamed reply. Fields that are missing or of a wrong type are ignored."""
-
+class _Reading(Reading):
     def __init__(self, wire: Wire, echoes: frozenset[str]) -> None:
+        super().__init__(wire)
         self._echoes = echoes
         self._echo: dict[str, Any] = {}
-        self.is_finished = False  # a finish reason arrived: the reply is complete even if the stream is cut off
-        self.is_done = False
-        self.has_begun = False
-        self._wire = wire
+        self._has_end_mark = False
         self._calls: dict[int, _Call] = {}
         self._thoughts = ThoughtReader()
         self._has_words = False
+
+    @property
+    @override
+    def is_done(self) -> bool:
+        return self._has_end_mark
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
         if payload == END:
@@ -262,8 +247,8 @@ class _Reading:
             return []
         self.has_begun = True
         if payload == DONE:
-            self.is_finished = self.is_done = True
-        if self.is_done:
+            self.is_finished = self._has_end_mark = True
+        if self._has_end_mark:
             return []
         chunk = self._wire.parse(payload)
         if is_error(chunk):

@@ -1,10 +1,8 @@
 """Call OpenAI's Responses API, which Azure and xAI also have, without state on the server (docs/adr/0033)."""
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
-
-import orjson
 
 from tertulia.providers.echo import rebuild_turn
 from tertulia.providers.models import ListedModel
@@ -26,10 +24,9 @@ from tertulia.providers.request_rules import (
     CallIds,
     RefusedParameters,
     alternating,
-    has_echo,
     repeat_without_refused,
 )
-from tertulia.providers.wire import END, Wire, count_of, is_error, read_all
+from tertulia.providers.wire import END, Reading, Wire, count_of, is_error, part_of, read_reply
 
 MIN_OUTPUT = 16  # tokens; fewer are refused
 # Models that do not think, and refuse parameters about it. Others that refuse them are remembered.
@@ -56,39 +53,29 @@ class OpenAIResponses:
 
     def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
+        return repeat_without_refused(
+            request,
+            self._refused,
+            self._wire.base_url,
+            lambda refused: _body(request, refused, self._longest_reply(request)),
+            lambda body: read_reply(self._wire, "/responses", body, _Reading(self._wire)),
+        )
 
-        def send(refused: frozenset[str]) -> tuple[Collection[str], AsyncGenerator[Sequence[ProviderEvent], None]]:
-            body = _body(request, refused)
-            if request.max_tokens is not None:
-                longest = self._refused.longest_reply(self._wire.base_url, request.model_name, request.max_tokens)
-                body["max_output_tokens"] = max(longest, MIN_OUTPUT)
-            has_echoes = ECHO not in refused and has_echo(request.messages)
-            return {*body, *([ECHO] if has_echoes else ())}, self._stream(body)
-
-        return repeat_without_refused(send, self._refused, self._wire.base_url, request.model_name)
-
-    async def _stream(self, body: dict[str, object]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
-        reading = _Reading(self._wire)
-        arrivals = self._wire.stream("/responses", orjson.dumps(body))
-        try:
-            async for payloads in arrivals:
-                for events in read_all(reading.read, payloads):
-                    yield events
-                if reading.is_finished:
-                    break
-        finally:
-            await arrivals.aclose()  # type: ignore[attr-defined]
-        if not reading.is_finished:
-            raise self._wire.broken_off(is_safe=not reading.has_begun)
+    def _longest_reply(self, request: ModelRequest) -> int | None:
+        if request.max_tokens is None:
+            return None
+        return self._refused.longest_reply(self._wire.base_url, request.model_name, request.max_tokens)
 
 
-def _body(request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
+def _body(request: ModelRequest, refused: frozenset[str], longest: int | None) -> dict[str, object]:
     body: dict[str, object] = {
         "model": request.model_name,
         "input": _input(request.messages, with_echoes=ECHO not in refused),
         "stream": True,
         "store": False,
     }
+    if longest is not None:
+        body["max_output_tokens"] = max(longest, MIN_OUTPUT)
     if request.tools:
         body["tools"] = [
             {
@@ -147,13 +134,9 @@ def _turn(message: RequestMessage, *, with_echo: bool) -> list[dict[str, object]
     return rebuild_turn(echo, message.content, calls, as_text=as_text, kept=KEPT_ITEMS)
 
 
-class _Reading:
-    """The state of one streamed reply. Fields that are missing or of a wrong type are ignored."""
-
+class _Reading(Reading):
     def __init__(self, wire: Wire) -> None:
-        self.is_finished = False
-        self.has_begun = False
-        self._wire = wire
+        super().__init__(wire)
         self._items: dict[int, dict[str, Any]] = {}  # in order: thoughts whole, else only the place
         self._lengths: dict[int, int] = {}  # of the text that was streamed of each item
         self._has_calls = False
@@ -180,11 +163,11 @@ class _Reading:
             case "response.reasoning_summary_part.added" if self._has_thoughts:
                 return [ReasoningDelta("\n\n")]
             case "response.output_item.done":
-                return self._take(index, _part(event, "item"))
+                return self._take(index, part_of(event, "item"))
             case "response.completed" | "response.incomplete" | "response.done":
-                return self._end(_part(event, "response"))
+                return self._end(part_of(event, "response"))
             case "response.failed":
-                raise self._wire.told_error(_part(event, "response"))
+                raise self._wire.told_error(part_of(event, "response"))
         return []
 
     def _text(self, index: int, text: object) -> list[ProviderEvent]:
@@ -246,7 +229,7 @@ class _Reading:
             events.append(_usage(usage))
         reason: FinishReason = "tool_calls" if self._has_calls else "content_filter" if self._is_refusal else "stop"
         if response.get("status") == "incomplete":
-            reason = _INCOMPLETE.get(str(_part(response, "incomplete_details").get("reason")), "other")
+            reason = _INCOMPLETE.get(str(part_of(response, "incomplete_details").get("reason")), "other")
         places = [place for _, place in sorted(self._items.items())]
         is_needed = any(place["type"] == "reasoning" or "phase" in place for place in places)
         return [*events, Finish(reason), *([TurnEcho(places)] if is_needed else [])]
@@ -254,11 +237,6 @@ class _Reading:
 
 def _usage(usage: dict[str, Any]) -> Usage:
     sent = count_of(usage.get("input_tokens"))
-    cached = count_of(_part(usage, "input_tokens_details").get("cached_tokens"))
+    cached = count_of(part_of(usage, "input_tokens_details").get("cached_tokens"))
     written = max(count_of(usage.get("output_tokens")), count_of(usage.get("total_tokens")) - sent)
     return Usage(sent, written, min(cached, sent))
-
-
-def _part(event: dict[str, Any], name: str) -> dict[str, Any]:
-    part = event.get(name)
-    return part if isinstance(part, dict) else {}

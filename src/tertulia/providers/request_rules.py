@@ -4,13 +4,13 @@ import base64
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tertulia.providers.errors import RequestRefused
-from tertulia.providers.protocol import ProviderEvent, RequestMessage
+from tertulia.providers.protocol import ModelRequest, ProviderEvent, RequestMessage
 
 # Many servers require a user message first. This text replaces earlier messages if the branch begins with a reply.
 LEFT_OUT = "(Earlier messages were left out.)"
@@ -120,18 +120,27 @@ def _refused_name(said: str, sent: Collection[str]) -> str | None:
 
 
 async def repeat_without_refused(
-    send: Callable[[frozenset[str]], tuple[Collection[str], AsyncGenerator[Sequence[ProviderEvent], None]]],
+    request: ModelRequest,
     refused: RefusedParameters,
     address: str,
-    model_name: str,
+    build: Callable[[frozenset[str]], Mapping[str, object]],
+    send: Callable[[Mapping[str, object]], AsyncGenerator[Sequence[ProviderEvent], None]],
+    *,
+    inner: Collection[str] = (),
 ) -> AsyncIterator[Sequence[ProviderEvent]]:
     """Yield the reply of a request, which is sent once more without a parameter that the model refuses.
 
-    So is one whose echoes are refused, such as thoughts that another key of the same vendor encrypted. `send` gets the refused names, and returns the names of the parameters it sent and the reply. Raises a ProviderError.
+    So is one whose echoes are refused, such as thoughts that another key of the same vendor encrypted. `build` returns the
+    body without the refused parameters, and `send` its reply. `inner`: names within the body that may be refused, too.
+    Raises a ProviderError.
     """
+    model_name, has_echoes = request.model_name, has_echo(request.messages)
     dropped = frozenset[str]()
     for attempt in range(MAX_DROPS + 1):
-        sent, reply = send(refused.of(address, model_name) | dropped)
+        without = refused.of(address, model_name) | dropped
+        body = build(without)
+        sent = {*body, *(set(inner) - without), *({ECHO} - dropped if has_echoes else ())}
+        reply = send(body)
         try:
             async with aclosing(reply):
                 async for events in reply:

@@ -6,7 +6,8 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -336,6 +337,53 @@ def read_all(
         yield events
     if failure is not None:
         raise failure
+
+
+class Reading(ABC):
+    """The state of one streamed reply. Fields that are missing or of a wrong type are ignored."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.is_finished = False  # the reply is complete, even if the stream is cut off
+        self.has_begun = False
+        self._wire = wire
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether nothing more is to be read."""
+        return self.is_finished
+
+    @abstractmethod
+    def read(self, payload: bytes) -> list[ProviderEvent]:
+        """Return the events of one payload. Raises a ProviderError."""
+
+    def end(self) -> list[ProviderEvent]:
+        """Return what was held back when the reply ended."""
+        return []
+
+
+async def read_reply(
+    wire: Wire, path: str, body: Mapping[str, object], reading: Reading
+) -> AsyncGenerator[Sequence[ProviderEvent], None]:
+    """Post a request and yield the events of its reply. Raises a ProviderError, also if the reply is not complete."""
+    arrivals = wire.stream(path, orjson.dumps(body))
+    try:
+        async for payloads in arrivals:
+            for events in read_all(reading.read, payloads):
+                yield events
+            if reading.is_done:
+                break
+    finally:
+        await arrivals.aclose()  # type: ignore[attr-defined]
+    if rest := reading.end():
+        yield rest
+    if not reading.is_finished:
+        raise wire.broken_off(is_safe=not reading.has_begun)
+
+
+def part_of(event: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a field that is an object, or an empty one."""
+    part = event.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def count_of(value: object) -> int:
