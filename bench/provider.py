@@ -1,7 +1,9 @@
-"""Simulate a provider with OpenAI's format at an even pace: tokens at fixed intervals, for any number of requests."""
+"""Simulate providers at an even pace: tokens at fixed intervals, for any number of requests."""
 
 import asyncio
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 
 CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"tok%04d "},"finish_reason":null}]}\n\n'
 END = (
@@ -12,7 +14,18 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close
 MODELS = b'{"object":"list","data":[{"id":"bench","object":"model"}]}'
 
 
-async def main(port: int, tokens: int, pause_ms: float) -> None:
+@dataclass(frozen=True)
+class Stream:
+    """A reply as bytes: its head and beginning, each token by its number, and its end."""
+
+    head: bytes
+    token: Callable[[int], bytes]
+    end: bytes
+
+
+async def serve(port: int, stream_of: Callable[[str], Stream], *, tokens: int, pause_s: float) -> None:
+    """Send the stream of its path for each request, and the list of models for each GET."""
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -22,14 +35,15 @@ async def main(port: int, tokens: int, pause_ms: float) -> None:
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(MODELS) + MODELS)
                 await writer.drain()
                 return
-            writer.write(HEAD)
+            stream = stream_of(head.split(b" ", 2)[1].decode())
+            writer.write(stream.head)
             loop = asyncio.get_running_loop()
             due = loop.time()
             for number in range(tokens):
-                writer.write(CHUNK % number)
-                due += pause_ms / 1000
+                writer.write(stream.token(number))
+                due += pause_s
                 await asyncio.sleep(max(0, due - loop.time()))
-            writer.write(END % tokens)
+            writer.write(stream.end)
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             return
@@ -38,6 +52,11 @@ async def main(port: int, tokens: int, pause_ms: float) -> None:
 
     server = await asyncio.start_server(answer, "127.0.0.1", port, backlog=1000)
     await server.serve_forever()
+
+
+async def main(port: int, tokens: int, pause_ms: float) -> None:
+    stream = Stream(HEAD, lambda number: CHUNK % number, END % tokens)
+    await serve(port, lambda _path: stream, tokens=tokens, pause_s=pause_ms / 1000)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
+import httpx
 import orjson
 
+from bench.provider import Stream, serve
 from tertulia.http.outbound import Timeouts, operator_client
 from tertulia.providers.anthropic import Anthropic
 from tertulia.providers.errors import ProviderError
@@ -67,33 +69,12 @@ STREAMED: dict[str, tuple[bytes, bytes, bytes]] = {
 }
 
 
-async def serve(port: int) -> None:
-    """Send a stream at an even pace for each request."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0] or b"0")
-            await reader.readexactly(length)
-            path = head.split(b" ", 2)[1].decode()
-            begin, token, end = next(parts for ending, parts in STREAMED.items() if path.endswith(ending))
-            kind = b"application/x-ndjson" if path.endswith("/api/chat") else b"text/event-stream"
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nConnection: close\r\n\r\n" % kind + begin)
-            loop = asyncio.get_running_loop()
-            due = loop.time()
-            for _ in range(TOKENS):
-                writer.write(token)
-                due += PAUSE_S
-                await asyncio.sleep(max(0, due - loop.time()))
-            writer.write(end)
-            await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            return
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", port, backlog=1000)
-    await server.serve_forever()
+def stream_of(path: str) -> Stream:
+    """Return the stream of a wire by the end of its path."""
+    begin, token, end = next(parts for ending, parts in STREAMED.items() if path.endswith(ending))
+    kind = b"application/x-ndjson" if path.endswith("/api/chat") else b"text/event-stream"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nConnection: close\r\n\r\n" % kind
+    return Stream(head + begin, lambda _number: token, end)
 
 
 def cpu_us_per_token(port: int) -> dict[str, tuple[float, float]]:
@@ -126,27 +107,14 @@ async def _measure(port: int, kind: Any) -> tuple[float, float]:
     return used / (STREAMS * TOKENS) * 1e6, sorted(firsts)[STREAMS // 2] * 1000
 
 
-class _Capturing(Wire):
-    """Keeps the requests, and answers none."""
-
-    bodies: list[Any] = []  # noqa: RUF012 - one measurement at a time
-
-    async def stream(self, path: str, body: bytes) -> AsyncIterator[list[bytes]]:  # noqa: ARG002
-        self.bodies.append(orjson.loads(body))
-        for payloads in list[list[bytes]]():
-            yield payloads
-
-
 def cost_of_long_chat() -> tuple[float, float]:
     """Return the price of the input of a chat of 40 turns at Anthropic without and with its cache, in uncached tokens.
 
     A token has four characters. What is before a mark of one request is written, and read by the next.
     """
-    _Capturing.bodies = []
-    asyncio.run(_ask_in_turns())
     plain = cached = 0.0
     known = ""
-    for body in _Capturing.bodies:
+    for body in asyncio.run(_bodies_in_turns()):
         blocks = [*body["system"], *(block for message in body["messages"] for block in message["content"])]
         marks = [bool(block.pop("cache_control", None)) for block in blocks]
         texts = [orjson.dumps(block).decode() for block in blocks]
@@ -158,19 +126,24 @@ def cost_of_long_chat() -> tuple[float, float]:
     return plain, cached
 
 
-async def _ask_in_turns() -> None:
+async def _bodies_in_turns() -> list[Any]:
+    """Return the requests of a chat, none of which is answered."""
+    bodies: list[Any] = []
+
+    def keep(request: httpx.Request) -> NoReturn:
+        bodies.append(orjson.loads(request.content))
+        raise httpx.ConnectError("kept instead of sent")
+
     messages = [RequestMessage("system", WORDS)]
-    async with operator_client(Timeouts()) as client:
-        adapter = Anthropic(_Capturing("bench", "http://bench", {}, client, Timeouts()))
+    async with httpx.AsyncClient(transport=httpx.MockTransport(keep)) as client:
+        adapter = Anthropic(Wire("bench", "http://bench", {}, client, Timeouts()))
         for _ in range(TURNS):
             messages.append(RequestMessage("user", WORDS))
-            try:
-                async for _ in adapter.stream(ModelRequest("m", tuple(messages), max_tokens=None)):
-                    pass
-            except ProviderError:
-                pass  # nothing is answered
+            with suppress(ProviderError):
+                await anext(adapter.stream(ModelRequest("m", tuple(messages), max_tokens=None)))
             messages.append(RequestMessage("assistant", WORDS))
+    return bodies
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    asyncio.run(serve(int(sys.argv[1]), stream_of, tokens=TOKENS, pause_s=PAUSE_S))
