@@ -195,7 +195,11 @@ def test_both_ends_of_a_long_file_are_sent_and_the_rest_is_reported(ana: Client,
     length = len(lines) + len("The last word is MARZIPAN.")
     assert missing == length - len(NOTE.sub("", kept[1])) + 2  # the two line ends around the note
     items = ana.api("GET", f"/chats/{chat['id']}/context")["items"]
-    assert [item["omitted"] > 0 for item in items] == [True, False]
+    assert [(item["omitted"] > 0, item["reason"]) for item in items] == [(True, "newest"), (False, "newest")]
+    assert "<file" not in items[0]["excerpt"]
+    ana.finished(ana.say(chat["id"], "And now?")["run"]["id"])
+    items = ana.api("GET", f"/chats/{chat['id']}/context")["items"]
+    assert [(item["omitted"] > 0, item["reason"]) for item in items][:2] == [(True, "shortened"), (False, "fits")]
     assert ana.api("GET", f"/messages/{sent['message']['id']}")["omissions"] == []
 
 

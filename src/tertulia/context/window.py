@@ -55,7 +55,7 @@ def plan_context(messages: list[ContextMessage], max_tokens: int) -> list[Planne
 
 
 def _planned(message: ContextMessage, sent: ContextMessage | None, *, is_asked: bool) -> PlannedMessage:
-    reason: Reason = "fits" if sent is message else "shortened"
+    reason: Reason = "fits" if sent is message and not message.omissions() else "shortened"
     if is_asked:
         reason = "newest"
     elif sent is None:

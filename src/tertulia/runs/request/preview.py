@@ -138,9 +138,11 @@ def read_context(
 
 
 def _excerpt(message: ContextMessage) -> str:
-    """Return the beginning of a message, or the names of the tools if it only calls tools."""
-    text = "\n".join(filter(None, [*(turn.text for turn in message.turns), message.whole_text]))
-    names = ", ".join(call.name for turn in message.turns for call in turn.calls)
+    """Return the beginning of a message, or the names of its tools and files if it has no words."""
+    text = "\n".join(filter(None, [*(turn.text for turn in message.turns), message.content]))
+    names = ", ".join(
+        [call.name for turn in message.turns for call in turn.calls] + [file.name for file in message.files]
+    )
     return " ".join((text or f"[{names}]")[: 2 * EXCERPT].split())[:EXCERPT]
 
 

@@ -160,7 +160,7 @@ describe("what the model is sent", () => {
         .map((item) => item.textContent),
     ).toEqual([
       "Person Message m3Pinned: it always goes · 100 tokens",
-      "Person Message m2Goes with less of what tools gave · 40 of 100 tokens",
+      "Person Message m2Goes, but not all of it · 40 of 100 tokens",
       "Person Message m1Left out: no room · 100 tokens",
     ]);
   });

@@ -109,7 +109,7 @@ const REASONS: Record<Item["reason"], string> = {
   newest: "Always goes: it was asked or answered last",
   pinned: "Pinned: it always goes",
   fits: "Goes whole",
-  shortened: "Goes with less of what tools gave",
+  shortened: "Goes, but not all of it",
   compressed: "Goes without its repetitions",
   window: "Left out: no room",
   truncated: "Left out, with all before it",
