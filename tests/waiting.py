@@ -9,7 +9,7 @@ from tests.fakes.live_server import Client, parse_events
 
 
 def until(
-    condition: Callable[[], object], seconds: float = 10, say: Callable[[], str] = lambda: "the condition was not met"
+    condition: Callable[[], object], seconds: float = 30, say: Callable[[], str] = lambda: "the condition was not met"
 ) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -40,7 +40,7 @@ class Listener:
         finally:
             self.is_closed.set()
 
-    def wait_for(self, condition: Callable[[], object], seconds: float = 5) -> None:
+    def wait_for(self, condition: Callable[[], object], seconds: float = 20) -> None:
         until(condition, seconds, lambda: f"not received in time: {self.heard}")
 
     @property

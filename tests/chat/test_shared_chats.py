@@ -1,7 +1,6 @@
 """Tests for shared chats: with a user, by link or in public; permissions, live events, and how sharing ends."""
 
 import threading
-import time
 from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
@@ -108,10 +107,8 @@ def test_revoking_a_share_ends_reading_events_and_run_streams(
         events = parse_events(response)
         next(events)
         ana.api("DELETE", f"/shares/{created['id']}", expect=204)
-        started = time.monotonic()
         for _ in events:  # the stream ends although the run continues
             pass
-        assert time.monotonic() - started < 5
     bob_client.api("GET", f"/chats/{chat['id']}", expect=404)
     bob_client.api("GET", f"/runs/{run_id}", expect=404)
     listener.wait_for(lambda: ("share", "deleted") in listener.changes)

@@ -109,7 +109,7 @@ class ScriptedProvider:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scripted-provider", daemon=True)
         self._thread.start()
-        assert self._ready.wait(5)
+        assert self._ready.wait(30)
 
     @property
     def url(self) -> str:
