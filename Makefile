@@ -54,8 +54,9 @@ fmt: $(DEV_STAMP) web  ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(IN_WEB) npx biome check --write .
 
-api: $(DEV_STAMP) web  ## Generate the web's types from the server's OpenAPI document
+api: $(DEV_STAMP) web  ## Generate the web's types from the server's OpenAPI document, and the tables of providers
 	$(BIN)/python scripts/export_openapi.py
+	$(BIN)/python scripts/export_providers.py
 	$(IN_WEB) npx openapi-typescript src/api/generated/openapi.json -o src/api/generated/schema.ts
 
 wheel: $(DEV_STAMP)  ## Build the wheel, with the pages inside, into dist/

@@ -1,18 +1,24 @@
-"""Check that the web's generated client matches the server's OpenAPI document. `make api` regenerates it."""
+"""Check that the web's generated client and the tables of providers match the code. `make api` regenerates them."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import export_openapi
+import export_providers
 
-GENERATED = ("web/src/api/generated/openapi.json", "web/src/api/generated/schema.ts")
+GENERATED = (
+    "web/src/api/generated/openapi.json",
+    "web/src/api/generated/schema.ts",
+    "docs/reference/providers.md",
+)
 
 
 def main() -> int:
     root = Path(__file__).resolve().parent.parent
     before = {name: (root / name).read_bytes() for name in GENERATED}
     export_openapi.main()
+    export_providers.main()
     process = subprocess.run(
         [
             sys.executable,

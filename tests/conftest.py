@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 # Fixtures import what they need: a test of a pure function starts without loading the whole application.
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from tertulia.tools.protocol import Tool
     from tests.fakes.live_server import Client, LiveServer
     from tests.fakes.scripted_provider import ScriptedProvider
+
+
+# How long a test takes depends on the machine.
+hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_collection_finish() -> None:

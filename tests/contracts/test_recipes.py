@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from export_providers import with_tables
 from tertulia.features import Feature
 from tertulia.providers.vendors import VENDORS
 from tertulia.tools.protocol import OffersTools, Risk, Tool, ToolContext, ToolResult
@@ -54,6 +55,7 @@ def test_a_tool_made_by_the_recipe_is_listed(start_server: ServerMaker, session:
 def test_every_provider_is_in_the_reference() -> None:
     reference = (ROOT / "docs/reference/providers.md").read_text()
     assert [vendor.id for vendor in VENDORS if f"| `{vendor.id}` | {vendor.display_name} |" not in reference] == []
+    assert with_tables(reference) == reference, "Run `make api`."
 
 
 def test_every_export_format_has_a_writer_and_is_offered_in_the_page() -> None:

@@ -15,7 +15,7 @@ from tertulia.ids import ChatId, UserId
 from tests.e2e.conftest import Complaints, ContextMaker, SignedIn, accessibility_faults, say
 from tests.factories.chats import add_message, make_chat
 from tests.fakes.live_server import LiveServer
-from tests.fakes.scripted_provider import Finish, Hold, Pause, Reasoning, ScriptedProvider, Status, Text, words
+from tests.fakes.scripted_provider import Finish, Hold, Reasoning, ScriptedProvider, Status, Text, words
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 MARKDOWN = """Bread rises because **yeast** breathes.
@@ -236,7 +236,7 @@ def test_scrolling_up_during_a_reply_keeps_the_scroll_position(
 ) -> None:
     page.goto(f"/c/{_long_chat(server, 60)}")
     expect(page.get_by_text("message 59", exact=True)).to_be_visible()
-    provider.play([Text("long line\n\n" * 5), Pause(0.3), *[Text("more\n\n") for _ in range(60)], Pause(0.3), Finish()])
+    provider.play([Text("long line\n\n" * 5), Hold(), *[Text("more\n\n") for _ in range(60)], Finish()])
     say(page, "Write a lot")
     expect(page.get_by_text("long line").first).to_be_visible()
     page.mouse.move(700, 300)
@@ -244,9 +244,10 @@ def test_scrolling_up_during_a_reply_keeps_the_scroll_position(
     page.wait_for_timeout(150)
     box = page.get_by_role("region", name="Messages")
     before = box.evaluate("(e) => e.scrollTop")
-    page.wait_for_timeout(900)
-    assert abs(box.evaluate("(e) => e.scrollTop") - before) < 3
+    provider.release()
     expect(page.get_by_role("button", name="New below")).to_be_visible()
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    assert abs(box.evaluate("(e) => e.scrollTop") - before) < 3
 
 
 def test_settings_apply_immediately_and_on_other_devices(

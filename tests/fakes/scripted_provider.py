@@ -203,7 +203,7 @@ class ScriptedProvider:
 
     def _last_message(self) -> dict[str, Any]:
         request = self.requests[-1]
-        last: dict[str, Any] = (request.get("messages") or request["input"])[-1]
+        last: dict[str, Any] = (request.get("messages") or request.get("contents") or request["input"])[-1]
         return last | {"content": last.get("content")}
 
     def _echo(self) -> list[Step]:

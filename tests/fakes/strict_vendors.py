@@ -42,6 +42,10 @@ class StrictVendor:
         self.requests: list[Body] = []
         self._numbers = count(1)
 
+    def model_of(self, path: str, body: Body) -> str | None:
+        """Return the model that a request is for, or None if the path is not this vendor's."""
+        return str(body["model"]) if path == self.path else None
+
     def answer(self, body: Body) -> list[Any]:
         """Return the events of a reply. Raises Refused."""
         self.check(body)
@@ -170,48 +174,147 @@ class Mistral(ChatCompletions):
         return {"object": "error", "message": message, "type": "invalid_request_error", "code": "3051"}
 
 
-class Google(ChatCompletions):
-    """ai.google.dev/gemini-api/docs/thought-signatures, over the OpenAI-compatible route.
+class Google(StrictVendor):
+    """ai.google.dev/gemini-api/docs/thought-signatures and /function-calling.
 
-    The first call of each turn since the last question must carry its signature; a signature of another model is
-    refused. Calls of other models may carry `skip_thought_signature_validator`.
+    Roles alternate, and each call has its result in the next content. The first call of each turn since the last
+    question must carry its signature, in its own part; a signature of another model is refused. Calls of other models
+    may carry `skip_thought_signature_validator`. The level of thinking is one that the model has.
     """
 
     name = "google"
     model = "gemini-3-pro-preview"
     other_model = "gemini-3.5-flash"
-    call_fields = ChatCompletions.call_fields | {"extra_content"}
     FOREIGN = "skip_thought_signature_validator"
+    LEVELS: ClassVar[dict[str, set[str]]] = {
+        "gemini-3-pro-preview": {"LOW", "HIGH"},
+        "gemini-3.5-flash": {"MINIMAL", "LOW", "MEDIUM", "HIGH"},
+    }
+
+    def model_of(self, path: str, body: Body) -> str | None:
+        match = re.fullmatch(r"/models/([^/:]+):streamGenerateContent\?alt=sse", path)
+        return match[1] if match else None
+
+    def place(self, body: Body) -> tuple[int, bool]:
+        contents = body["contents"]
+        last = max(
+            at for at, content in enumerate(contents) if content["role"] == "user" and "text" in content["parts"][0]
+        )
+        turns = sum(content["role"] == "model" for content in contents[last:])
+        return turns, contents[last]["parts"][0]["text"].endswith(CALLS)
 
     def check(self, body: Body) -> None:
-        super().check(body)
-        last = max(at for at, message in enumerate(body["messages"]) if message["role"] == "user")
-        for at, message in with_calls(body):
-            first, *others = message["tool_calls"]
-            signature = first.get("extra_content", {}).get("google", {}).get("thought_signature")
-            mine = self.given.get(said(first))
-            if any("extra_content" in call for call in others):
-                raise Refused("Only the first of parallel calls has a signature.")
-            if signature is None and at > last:
-                raise Refused("Function call is missing a thought_signature in functionCall parts. This is required.")
-            if mine == (body["model"], signature):
-                self.returned += 1
-            elif signature not in (None, self.FOREIGN):
-                raise Refused("Invalid thought signature.")
-            elif mine is not None and mine[0] == body["model"]:
-                raise Refused("The signature that was given for this call did not come back.")
+        thinking = body.get("generationConfig", {}).get("thinkingConfig", {})
+        if thinking.get("thinkingLevel", "HIGH") not in self.LEVELS[body["model"]] or "thinkingBudget" in thinking:
+            raise Refused(f"Thinking level {thinking} is not supported for this model.")
+        contents = body["contents"]
+        if contents[0]["role"] != "user":
+            raise Refused("Please ensure that the first content has the role 'user'.")
+        for before, content in pairwise([*contents, {"role": "", "parts": []}]):
+            if before["role"] == content["role"]:
+                raise Refused("Please ensure that multiturn requests alternate between user and model.")
+            called = [part["functionCall"]["id"] for part in before["parts"] if "functionCall" in part]
+            answered = [part["functionResponse"]["id"] for part in content["parts"] if "functionResponse" in part]
+            if called != answered:
+                raise Refused(
+                    "Please ensure that the number of function response parts is equal to the number of function call "
+                    "parts of the function call turn."
+                )
+        last = max(at for at, content in enumerate(contents) if "text" in content["parts"][0] and not at % 2)
+        for at, content in enumerate(contents):
+            if content["role"] == "model":
+                self._check_signature(at > last, content["parts"], body["model"])
+
+    def _check_signature(self, is_recent: bool, parts: list[dict[str, Any]], model: str) -> None:
+        calls = [part for part in parts if "functionCall" in part]
+        texts = [part["text"] for part in parts if part.get("text")]
+        key = calls[0]["functionCall"]["args"].get("text") if calls else "".join(texts)
+        signed = [part["thoughtSignature"] for part in parts if "thoughtSignature" in part]
+        mine = self.given.get(key)
+        if calls and is_recent and "thoughtSignature" not in calls[0]:
+            raise Refused("Function call is missing a thought_signature in functionCall parts. This is required.")
+        if len(signed) > 1:
+            raise Refused("Only the first of parallel calls has a signature.")
+        if mine is not None and mine[0] == model:
+            if signed != [mine[1]]:
+                raise Refused("The signature that was given for this turn did not come back.")
+            self.returned += 1
+        elif signed not in ([], [self.FOREIGN]):
+            raise Refused("Thought signature is not valid.")
 
     def calls(self, body: Body, texts: list[str]) -> list[Any]:
         signature = f"secret-of-google-{texts[0]}"
         self.given[texts[0]] = (body["model"], signature)
-        events = super().calls(body, texts)
-        events[1]["choices"][0]["delta"]["tool_calls"][0]["extra_content"] = {
-            "google": {"thought_signature": signature}
-        }
-        return events
+        parts = [
+            {"functionCall": {"id": f"g{text.replace(' ', '')}", "name": "record", "args": {"text": text}}}
+            for text in texts
+        ]
+        parts[0]["thoughtSignature"] = signature  # type: ignore[assignment]
+        return [self._chunk({"text": "Let me see."}), self._chunk(*parts, finishReason="STOP")]
+
+    def text(self, body: Body, text: str) -> list[Any]:
+        signature = f"secret-of-google-{text}"
+        self.given[text] = (body["model"], signature)
+        pieces = [self._chunk({"text": piece}) for piece in re.findall(".{1,7}", text)]
+        thought = self._chunk({"text": THOUGHT, "thought": True})
+        return [thought, *pieces, self._chunk({"text": "", "thoughtSignature": signature}, finishReason="STOP")]
+
+    @staticmethod
+    def _chunk(*parts: dict[str, Any], **extra: Any) -> dict[str, Any]:
+        return {"candidates": [{"content": {"role": "model", "parts": list(parts)}, **extra}]}
 
     def error(self, message: str) -> Any:
-        return [{"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}}]
+        return {"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}}
+
+
+class Cohere(StrictVendor):
+    """docs.cohere.com/v2/reference/chat-stream: each result follows its call, and the plan comes back with the calls."""
+
+    name = "cohere"
+    path = "/chat"
+    model = "command-a-reasoning-08-2025"
+
+    def check(self, body: Body) -> None:
+        waiting: list[str] = []
+        for at, message in enumerate(body["messages"]):
+            if message["role"] == "tool":
+                if message["tool_call_id"] not in waiting:
+                    raise Refused(f"invalid request: tool message at messages[{at}] without its call")
+                waiting.remove(message["tool_call_id"])
+                continue
+            if waiting:
+                raise Refused(f"invalid request: tool calls {waiting} without results")
+            waiting = [call["id"] for call in message.get("tool_calls", ())]
+            if not waiting:
+                continue
+            mine = self.given.get(said(message["tool_calls"][0]))
+            if mine is not None and message.get("tool_plan") != mine:
+                raise Refused("The plan of this turn did not come back.")
+            self.returned += mine is not None
+
+    def calls(self, body: Body, texts: list[str]) -> list[Any]:
+        self.given[texts[0]] = f"secret-of-cohere {texts[0]}"
+        events: list[Any] = [
+            {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": piece}}}
+            for piece in re.findall(".{1,7}", self.given[texts[0]])
+        ]
+        for index, text in enumerate(texts):
+            call = function_call(index, f"record_{text.replace(' ', '')}", text)
+            del call["index"]
+            events.append({"type": "tool-call-start", "index": index, "delta": {"message": {"tool_calls": call}}})
+            events.append({"type": "tool-call-end", "index": index})
+        return [*events, {"type": "message-end", "delta": {"finish_reason": "TOOL_CALL"}}]
+
+    def text(self, body: Body, text: str) -> list[Any]:
+        contents = [{"thinking": THOUGHT}, *({"text": piece} for piece in re.findall(".{1,7}", text))]
+        events: list[Any] = [
+            {"type": "content-delta", "index": "text" in content, "delta": {"message": {"content": content}}}
+            for content in contents
+        ]
+        return [*events, {"type": "message-end", "delta": {"finish_reason": "COMPLETE"}}]
+
+    def error(self, message: str) -> Any:
+        return {"id": "e", "message": message}
 
 
 class DeepSeek(ChatCompletions):
@@ -591,6 +694,7 @@ VENDORS: tuple[Callable[[], StrictVendor], ...] = (
     Anthropic,
     Azure,
     XAI,
+    Cohere,
     Ollama,
 )
 
@@ -644,10 +748,12 @@ class StrictVendors:
 def _serve(handler: BaseHTTPRequestHandler, vendors: dict[str, StrictVendor], raw: bytes) -> None:
     name, _, path = handler.path.removeprefix("/").partition("/")
     vendor = vendors[name]
-    if f"/{path}" != vendor.path:
+    body = json.loads(raw)
+    model = vendor.model_of(f"/{path}", body)
+    if model is None:
         _send(handler, 404, "application/json", json.dumps(vendor.error("Unknown route")).encode())
         return
-    body = json.loads(raw)
+    body["model"] = model
     vendor.requests.append(body)
     try:
         foreign = [other for other in vendors if other != name and f"secret-of-{other}" in raw.decode()]

@@ -46,6 +46,23 @@ def usage(prompt: int = 20, completion: int = 9, **extra: Any) -> dict[str, Any]
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion} | extra
 
 
+PAGE = {"title": "A page", "url": "https://example.org/page", "date": "2026-11-01"}
+
+
+def google_chunk(part: dict[str, Any], *, usage: Any = None, **extra: Any) -> dict[str, Any]:
+    candidate = {"index": 0, "content": {"role": "model", "parts": [part]}} | extra
+    counted = {"usageMetadata": usage} if usage else {"usageMetadata": {"promptTokenCount": 20}}
+    return {"candidates": [candidate], "modelVersion": "m", "responseId": "r"} | counted
+
+
+def cohere_text(kind: str, index: int, **content: Any) -> dict[str, Any]:
+    return {"type": kind, "index": index, "delta": {"message": {"content": content}}}
+
+
+def cohere_call(kind: str, **call: Any) -> dict[str, Any]:
+    return {"type": kind, "index": 0, "delta": {"message": {"tool_calls": call}}}
+
+
 def plain(*, reasoning: str | None = None, call: Any = CALL | {"index": 0}, used: Any = None) -> list[Any]:
     """Return a stream: role, optional reasoning, text, a tool call in one chunk, the end, and usage on its own."""
     thoughts = [chunk({reasoning: "Let me think."})] if reasoning else []
@@ -234,26 +251,50 @@ WIRES: dict[str, VendorWire] = {
     ),
     "google": VendorWire(
         [
-            *map(chunk, HELLO),
-            # No index, the arguments in one chunk, and the finish reason is `stop` despite the call.
-            chunk({"tool_calls": [CALL | {"extra_content": {"google": {"thought_signature": "sig"}}}]}, "stop"),
-            chunk({}, "stop", usage={"prompt_tokens": 20, "completion_tokens": 4, "total_tokens": 29}),
-            "[DONE]",
+            google_chunk({"text": "Let me think.", "thought": True}),
+            google_chunk({"text": "Hello"}),
+            google_chunk({"text": " there"}),
+            google_chunk(
+                {
+                    "functionCall": {"id": "call_1", "name": "weather", "args": {"city": "Lima"}},
+                    "thoughtSignature": "sig",
+                },
+                finishReason="STOP",
+                usage={
+                    "promptTokenCount": 20,
+                    "cachedContentTokenCount": 5,
+                    "candidatesTokenCount": 4,
+                    "thoughtsTokenCount": 5,
+                    "totalTokenCount": 29,
+                },
+            ),
         ],
-        (20, 9, 0),
-        call_echo={"extra_content": {"google": {"thought_signature": "sig"}}},
-        listing=openai_list({"id": "models/model-a", "owned_by": "google"}, {"id": "models/text-embedding-004"}),
+        (20, 9, 5),
+        reasoning="Let me think.",
+        call_echo={"thoughtSignature": "sig"},
+        listing={
+            "models": [
+                {
+                    "name": "models/model-a",
+                    "displayName": "Model A",
+                    "inputTokenLimit": 1048576,
+                    "supportedGenerationMethods": ["generateContent", "countTokens"],
+                    "thinking": True,
+                },
+                {"name": "models/gemini-embedding-001", "supportedGenerationMethods": ["embedContent"]},
+                {"name": "models/gemini-3-flash-tts", "supportedGenerationMethods": ["generateContent"]},
+            ]
+        },
+        window=1048576,
         refusal=(
             400,
-            [
-                {
-                    "error": {
-                        "code": 400,
-                        "message": "API key not valid. Please pass a valid API key.",
-                        "status": "INVALID_ARGUMENT",
-                    }
+            {
+                "error": {
+                    "code": 400,
+                    "message": "API key not valid. Please pass a valid API key.",
+                    "status": "INVALID_ARGUMENT",
                 }
-            ],
+            },
             KeyRefused,
         ),
     ),
@@ -389,11 +430,36 @@ WIRES: dict[str, VendorWire] = {
         ),
     ),
     "cohere": VendorWire(
-        [*plain()[:-3], chunk({}, "tool_calls", usage=usage()), "[DONE]"],
-        (20, 9, 0),
+        [
+            {"type": "message-start", "id": "m", "delta": {"message": {"role": "assistant", "content": []}}},
+            cohere_text("content-start", 0, thinking="Let me "),
+            cohere_text("content-delta", 0, thinking="think."),
+            {"type": "content-end", "index": 0},
+            cohere_text("content-start", 1, text=""),
+            cohere_text("content-delta", 1, text="Hello"),
+            cohere_text("content-delta", 1, text=" there"),
+            {"type": "content-end", "index": 1},
+            cohere_call("tool-call-start", id="call_1", type="function", function={"name": "weather", "arguments": ""}),
+            cohere_call("tool-call-delta", function={"arguments": '{"city":'}),
+            cohere_call("tool-call-delta", function={"arguments": '"Lima"}'}),
+            {"type": "tool-call-end", "index": 0},
+            {
+                "type": "message-end",
+                "delta": {
+                    "finish_reason": "TOOL_CALL",
+                    "usage": {
+                        "billed_units": {"input_tokens": 10, "output_tokens": 9},
+                        "tokens": {"input_tokens": 20.0, "output_tokens": 9.0},
+                        "cached_tokens": 5,
+                    },
+                },
+            },
+        ],
+        (20, 9, 5),
+        reasoning="Let me think.",
         listing={
             "models": [
-                {"name": "model-a", "endpoints": ["chat"], "context_length": 128000.0},
+                {"name": "model-a", "endpoints": ["chat"], "context_length": 128000.0, "features": ["tools"]},
                 {"name": "embed-v4", "endpoints": ["embed"], "context_length": 128000.0},
             ]
         },
@@ -420,6 +486,21 @@ WIRES: dict[str, VendorWire] = {
         listed=("vendor.model-a",),
         refusal=(403, {"Message": "Authentication failed: Please make sure your API Key is valid."}, KeyRefused),
         settings={"region": "eu-central-1"},
+    ),
+    "perplexity": VendorWire(
+        [
+            chunk({"role": "assistant", "content": "Hello"}, search_results=[PAGE], citations=[PAGE["url"]]),
+            chunk(
+                {"content": " there"},
+                "stop",
+                search_results=[PAGE],
+                usage=usage(num_search_queries=1, search_context_size="low"),
+            ),
+            "[DONE]",
+        ],
+        (20, 9, 0),
+        calls_a_tool=False,
+        listed=(),
     ),
     "huggingface": VendorWire(
         plain(reasoning="reasoning"),

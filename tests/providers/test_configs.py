@@ -267,7 +267,16 @@ def test_the_catalogue_lists_models_when_the_provider_list_was_not_read(ana: Cli
     models = [model for model in ana.api("GET", "/models")["items"] if model["provider"] == "anthropic"]
     known = next(model for model in models if model["model_name"] == "claude-sonnet-4-5")
     assert known["input_price"] == "3.000000"
-    assert known["capabilities"] == {"vision": True, "tools": True, "reasoning": True}
+    assert known["capabilities"] == {
+        "vision": True,
+        "tools": True,
+        "reasoning": True,
+        "efforts": ["none", "low", "medium", "high"],
+        "verbosity": False,
+        "web_search": "offered",
+        "inputs": ["pdf"],
+        "draws": False,
+    }
     assert not any(model["deprecated"] for model in models)
     assert ana.chat(provider="anthropic", model_name="claude-next")["model_name"] == "claude-next"
 

@@ -101,7 +101,7 @@ def test_each_request_begins_with_the_whole_one_before_byte_for_byte(talk: Talk,
     requests = talk.vendors.vendors[name].requests
     assert len(requests) == 9
     for before, after in pairwise(requests):
-        items = "input" if "input" in before else "messages"
+        items = next(name for name in ("input", "contents", "messages") if name in before)
         assert {**before, items: None} == {**after, items: None}
         assert json.dumps(after[items]).startswith(json.dumps(before[items]).removesuffix("]"))
 

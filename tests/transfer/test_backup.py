@@ -296,6 +296,7 @@ OLD["0014"] = [
     *OLD["0013"],
     """UPDATE tool_execution SET echo = '{{"origin": "here", "family": "m", "call": "1"}}'""",
 ]
+OLD["0015"] = [*OLD["0014"], "UPDATE usage_log SET cache_write_tokens = 5"]
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])

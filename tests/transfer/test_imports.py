@@ -360,7 +360,7 @@ def test_a_chatgpt_export_is_imported(ana: Client) -> None:
     assert [(message["role"], message["content"]) for message in shown] == [
         ("user", "Name a bird."),
         ("assistant", ""),
-        ("assistant", "The **heron**. Heron"),
+        ("assistant", "The **heron**."),
         ("user", "What is this? [A picture that is not in the export]"),
         ("assistant", "print(1)"),
         ("assistant", "1"),

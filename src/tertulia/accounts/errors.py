@@ -24,6 +24,13 @@ class UsernameTaken(Conflict):
         super().__init__("This user name or e-mail address is already taken. Choose another.")
 
 
+class TooManyFavourites(Conflict):
+    code = "too_many_favourites"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"You have {most} favourite models already. Remove one first.")
+
+
 class WeakPassword(Invalid):
     code = "weak_password"
 

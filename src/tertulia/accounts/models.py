@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
@@ -37,6 +37,9 @@ class VerificationPurpose(StrEnum):
     PASSWORD_RESET = "password_reset"  # noqa: S105 - a purpose, not a password
 
 
+MAX_FAVOURITES = 100
+
+
 class Preferences(BaseModel):
     """A user's preferences. An absent one uses the default."""
 
@@ -46,6 +49,9 @@ class Preferences(BaseModel):
     language: str | None = Field(None, min_length=2, max_length=35, description="A BCP 47 tag, such as `pt-BR`.")
     default_model: str | None = Field(None, max_length=151, pattern=r"^[^/]+/.+$", description="`provider/model_name`.")
     enable_notifications: bool | None = None
+    favourite_models: list[Annotated[str, Field(max_length=151, pattern=r"^[^/]+/.+$")]] | None = Field(
+        None, max_length=MAX_FAVOURITES, description="Shown first where a model is chosen, as `provider/model_name`."
+    )
 
 
 class DeviceInfo(BaseModel):

@@ -118,6 +118,7 @@ class PreferencesRead(TypedDict):
     language: str | None
     default_model: str | None
     enable_notifications: bool
+    favourite_models: list[str]
 
 
 class UserRead(TypedDict):

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session as DbSession
 from tertulia import clock
 from tertulia.accounts.actor import OPERATOR_ID, Actor, require_admin
 from tertulia.accounts.confirmation import require_confirmed
-from tertulia.accounts.errors import AlreadySetUp, UsernameTaken, UserNotFound
+from tertulia.accounts.errors import AlreadySetUp, TooManyFavourites, UsernameTaken, UserNotFound
 from tertulia.accounts.events import USER
-from tertulia.accounts.models import AuditLog, Preferences, User, UserRole
+from tertulia.accounts.models import MAX_FAVOURITES, AuditLog, Preferences, User, UserRole
 from tertulia.accounts.revocations import ACTIONS, Revocation
 from tertulia.accounts.schemas import AccountCreate, MeUpdate, PreferencesRead, UserCreate, UserRead
 from tertulia.db import wake
@@ -100,6 +100,20 @@ def update_me(session: DbSession, actor: Actor, update: MeUpdate) -> UserRead:
     return announce_user(session, user)
 
 
+def set_favourite_model(session: DbSession, actor: Actor, key: str, *, is_favourite: bool) -> None:
+    """Add `provider/model_name` to the actor's favourites, or remove it. Raises TooManyFavourites."""
+    user = session.get(User, actor.user_id, with_for_update=True)
+    if user is None:
+        raise UserNotFound
+    others = [other for other in user.preferences.favourite_models or [] if other != key]
+    if is_favourite and len(others) >= MAX_FAVOURITES:
+        raise TooManyFavourites(MAX_FAVOURITES)
+    favourites = [*others, key] if is_favourite else others
+    user.preferences = user.preferences.model_copy(update={"favourite_models": favourites})
+    session.flush()
+    announce_user(session, user)
+
+
 def announce_user(session: DbSession, user: User) -> UserRead:
     """Publish the current profile to the user's clients, and return it."""
     read = read_user(user)
@@ -158,6 +172,7 @@ def read_preferences(chosen: Preferences) -> PreferencesRead:
         "language": chosen.language,
         "default_model": chosen.default_model,
         "enable_notifications": bool(chosen.enable_notifications),
+        "favourite_models": chosen.favourite_models or [],
     }
 
 

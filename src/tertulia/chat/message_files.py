@@ -73,8 +73,10 @@ def find_attachable(session: Session, actor: Actor, ids: Sequence[str], *, chat_
     return attached
 
 
-def link_attachments(session: Session, attached: Sequence[AttachedFile], *, message_id: str, chat_id: str) -> None:
-    """Record that a message uses files. A file belongs to the first message that uses it."""
+def link_attachments(
+    session: Session, attached: Sequence[AttachedFile], *, message_id: str, chat_id: str, first: int = 0
+) -> None:
+    """Record that a message uses files, from the place `first` on. A file belongs to the first message that uses it."""
     now = clock.now()
     if not attached:
         return
@@ -90,7 +92,7 @@ def link_attachments(session: Session, attached: Sequence[AttachedFile], *, mess
                 "indexed_at": None,
                 "created_at": now,
             }
-            for position, file in enumerate(attached)
+            for position, file in enumerate(attached, first)
         ],
     )
     session.execute(

@@ -13,6 +13,7 @@ from tertulia import clock
 from tertulia.chat.parts import Part
 from tertulia.db import Base, CreatedAt, Id, JsonOf, Money, Timestamps, closed
 from tertulia.ids import new_id
+from tertulia.providers.abilities import Effort, ToolChoice, Verbosity
 from tertulia.providers.echo import ProviderEcho
 from tertulia.tools.models import ChatApproval, Key
 
@@ -79,7 +80,18 @@ class ChatSettings(BaseModel):
     top_p: float | None = Field(None, ge=0, le=1)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
+    reasoning_effort: Effort | None = Field(
+        None, description="How long the model thinks. The nearest that it has is used; `null`: its own choice."
+    )
+    verbosity: Verbosity | None = Field(None, description="How long its replies are, for models that can be asked.")
+    web_search: bool | None = Field(None, description="Whether the model may use its vendor's web search.")
     tools: list[Key] | None = Field(None, max_length=50, description="The keys of the tools that the model may call.")
+    tool_choice: ToolChoice | None = Field(
+        None, description="`none`: it may call no tool. `required`: it must call one first. `null`: as it likes."
+    )
+    parallel_tool_calls: bool | None = Field(
+        None, description="Whether one step may have several tool calls. `null`: as the vendor does it."
+    )
     when_full: OptimizationType | None = Field(
         None,
         description="How to compact the context when the window is full. `null`: omit the oldest messages.",
@@ -95,6 +107,7 @@ class TokenCount(BaseModel):
     total: int
     cached: int = 0  # included in prompt
     cache_written: int = 0  # included in prompt
+    web_searches: int = 0  # of the vendor's own search, included in the cost
     cache_savings: Decimal | None = None  # dollars that the cache saved, below 0 if writing cost more; None: unknown
     estimated: bool = False  # our estimate, because the provider reported none
 

@@ -59,10 +59,23 @@ class ReasoningPart(_Part):
     duration_ms: int | None = Field(None, ge=0)
 
 
+MAX_PASSAGES = 100
+
+
 class SourcePart(_Part):
+    """A page that a reply cites. `passages` are the texts of the reply that cite it, if its vendor names them."""
+
     type: Literal["source"] = "source"
     url: str = Field(max_length=2000, pattern=r"^https?://")
     title: str | None = Field(None, max_length=500)
+    passages: list[str] = Field(default_factory=list, max_length=MAX_PASSAGES)
+
+
+class RefusalPart(_Part):
+    """The words with which a model refused to answer; empty if it gave none."""
+
+    type: Literal["refusal"] = "refusal"
+    text: str
 
 
 class ToolCallPart(_Part):
@@ -75,8 +88,11 @@ class ToolCallPart(_Part):
 
 
 Part = Annotated[
-    TextPart | CodePart | ImagePart | FilePart | ReasoningPart | SourcePart | ToolCallPart, Field(discriminator="type")
+    TextPart | CodePart | ImagePart | FilePart | ReasoningPart | SourcePart | RefusalPart | ToolCallPart,
+    Field(discriminator="type"),
 ]
+# The kinds that come to a reply as a whole, and are shown at once.
+WholePart = Annotated[ImagePart | FilePart | SourcePart | RefusalPart, Field(discriminator="type")]
 # The kinds that a person may send; the others come from models and tools.
 WrittenPart = Annotated[TextPart | CodePart | ImagePart | FilePart, Field(discriminator="type")]
 
@@ -88,7 +104,7 @@ def flatten(parts: list[Part]) -> str:
 
 def _words(part: Part) -> str:
     match part:
-        case TextPart():
+        case TextPart() | RefusalPart():
             return part.text
         case CodePart():
             return part.code
@@ -96,9 +112,8 @@ def _words(part: Part) -> str:
             return part.alt or ""
         case FilePart():
             return part.file_name
-        case SourcePart():
-            return part.title or ""
-        case ReasoningPart() | ToolCallPart():
+        # A model that cited pages receives its own words back exactly.
+        case SourcePart() | ReasoningPart() | ToolCallPart():
             return ""
 
 

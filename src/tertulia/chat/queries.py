@@ -30,6 +30,7 @@ from tertulia.chat.schemas import (
     UsageRead,
 )
 from tertulia.db import Id, Prepared, UtcTime
+from tertulia.files.models import MessageAttachment
 from tertulia.ids import format_id
 from tertulia.tools.models import ToolExecution
 
@@ -346,6 +347,8 @@ BRANCH_TEXTS = Prepared(
         sa.func.coalesce(Message.previous_message_id, Message.parent_message_id, type_=Id()),
         Message.context_rule,
         sa.exists().where(ToolExecution.message_id == Message.id),
+        # A reply may be a picture only.
+        (Message.content == "") & sa.exists().where(MessageAttachment.message_id == Message.id),
     )
     .select_from(_PAGE_CTE.join(Message, Message.id == _PAGE_CTE.c.id))
     .order_by(_PAGE_CTE.c.depth)

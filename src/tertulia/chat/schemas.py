@@ -23,6 +23,7 @@ from tertulia.chat.models import (
 from tertulia.chat.parts import Part, WrittenPart
 from tertulia.http.body import RequestModel
 from tertulia.ids import AnyId
+from tertulia.providers.abilities import Effort, ToolChoice, Verbosity
 
 
 def _printable(value: str) -> str:
@@ -133,7 +134,12 @@ class SettingsRead(TypedDict):
     top_p: float | None
     frequency_penalty: float | None
     presence_penalty: float | None
+    reasoning_effort: Effort | None
+    verbosity: Verbosity | None
+    web_search: bool | None
     tools: list[str] | None
+    tool_choice: ToolChoice | None
+    parallel_tool_calls: bool | None
     when_full: OptimizationType | None
     compact_at: float | None
 

@@ -162,11 +162,11 @@ def read_back(
         rows = BRANCH_TEXTS.all(session, leaf=next_leaf, links=CHUNK - 1)
         if not rows:  # permanently deleted meanwhile
             return messages, None
-        for message_id, role, content, status, before, rule, has_calls in rows:
+        for message_id, role, content, status, before, rule, has_calls, is_files in rows:
             if scan.meet(message_id):
                 return messages, message_id
             next_leaf = before
-            if status is MessageStatus.DELETED or not (content or has_calls):
+            if status is MessageStatus.DELETED or not (content or has_calls or is_files):
                 continue
             message: ContextMessage | None = ContextMessage(role.value, content, message_id, rule=rule.value)
             if has_calls:

@@ -9,8 +9,11 @@ import httpx
 
 from tertulia.http.outbound import Timeouts
 from tertulia.providers.anthropic import VERSION, Anthropic
+from tertulia.providers.bedrock import Bedrock
+from tertulia.providers.cohere import Cohere
 from tertulia.providers.ended import EndedProvider
 from tertulia.providers.errors import ProviderFieldInvalid
+from tertulia.providers.google import Google
 from tertulia.providers.ollama import Ollama
 from tertulia.providers.openai_compatible import OpenAICompatible
 from tertulia.providers.openai_responses import OpenAIResponses
@@ -54,20 +57,30 @@ def build_adapter(
         headers |= {vendor.key_header: access.api_key} if vendor.key_header != "authorization" else {}
     if vendor.wire == "anthropic":
         headers["anthropic-version"] = VERSION
-    wire = Wire(shown_as, resolve_base_url(vendor, access), headers, client, timeouts, secret=access.api_key)
+    wire = Wire(
+        shown_as,
+        resolve_base_url(vendor, access),
+        headers,
+        client,
+        timeouts,
+        secret=access.api_key,
+        vendor_id=vendor.id,
+    )
     if vendor.wire == "anthropic":
         return Anthropic(wire, refused)
     # An address of the user's own for OpenAI is some compatible server, unless it is OpenAI's or Azure's.
     is_compatible = vendor.id == "openai" and access.base_url and not _RESPONSES_HOSTS.match(wire.base_url)
     if vendor.wire == "responses" and not is_compatible:
         return OpenAIResponses(wire, refused)
+    if vendor.wire == "google":
+        return Google(replace(wire, base_url=wire.base_url.removesuffix("/openai")), refused)
+    if vendor.wire == "cohere":
+        return Cohere(replace(wire, base_url=re.sub(r"/compatibility/v1$", "/v2", wire.base_url)), refused)
+    if vendor.wire == "bedrock":
+        return Bedrock(wire, vendor.dialect, refused)
     if vendor.wire == "ollama":
         return Ollama(replace(wire, base_url=wire.base_url.removesuffix("/v1")), refused)
-    dialect = vendor.dialect
-    if access.base_url and dialect.models_address and dialect.models_address.startswith("http"):
-        # The key is for the entered address, so it must not be sent to the vendor's separate list address.
-        dialect = replace(dialect, models_address="/models")
-    return OpenAICompatible(wire, dialect, refused=refused)
+    return OpenAICompatible(wire, vendor.dialect, refused=refused)
 
 
 def resolve_base_url(vendor: Vendor, access: Access) -> str:

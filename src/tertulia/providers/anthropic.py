@@ -6,15 +6,18 @@ from typing import Any
 
 import orjson
 
+from tertulia.providers.abilities import abilities_of
 from tertulia.providers.echo import rebuild_turn
 from tertulia.providers.errors import MalformedReply
 from tertulia.providers.models import ListedModel
 from tertulia.providers.protocol import (
+    Citation,
     Finish,
     FinishReason,
     ModelRequest,
     ProviderEvent,
     ReasoningDelta,
+    Refusal,
     RequestMessage,
     TextDelta,
     ToolCall,
@@ -42,6 +45,17 @@ _LONGEST = (
 )
 LONGEST_OF_NEWEST = 128_000
 CACHE_CONTROL = "cache_control"
+# Models that decide for themselves how long they think, and those of them that think without being asked to.
+_ADAPTIVE = re.compile(r"claude-((fable|mythos)|(opus|sonnet)-4-[6-9]|(opus|sonnet|haiku)-[5-9])")
+_THINKS_UNASKED = re.compile(r"claude-((fable|mythos)|(opus|sonnet|haiku)-[5-9])")
+# Tokens of thoughts for models that take a number; the reply needs room too.
+_BUDGETS = {"low": 2048, "medium": 8192, "high": 24_576}
+MIN_BUDGET = 1024
+MIN_AFTER_THOUGHTS = 1024
+THINKING = "thinking"
+OUTPUT_CONFIG = "output_config"
+WEB_SEARCH = "web_search"
+WEB_SEARCH_TOOL = {"type": "web_search_20250305", "name": WEB_SEARCH, "max_uses": 5}
 # Models that reject any temperature or top_p other than their default.
 _WITHOUT_SAMPLING = (
     "claude-opus-4-7",
@@ -64,7 +78,12 @@ _FINISH: dict[str, FinishReason] = {
 
 _CALL_IDS = CallIds()
 # Blocks of a reply that come back as they are.
-KEPT_BLOCKS = {"thinking": ("thinking", "signature"), "redacted_thinking": ("data",)}
+KEPT_BLOCKS = {
+    "thinking": ("thinking", "signature"),
+    "redacted_thinking": ("data",),
+    "server_tool_use": ("id", "name", "input"),
+    "web_search_tool_result": ("tool_use_id", "content"),
+}
 
 
 class Anthropic:
@@ -111,9 +130,9 @@ class Anthropic:
             request,
             self._refused,
             self._wire.base_url,
-            lambda refused: _body(request, refused, self._longest_reply(request)),
+            lambda refused: _body(request, refused, self._longest_reply(request), self._wire.vendor_id),
             lambda body: read_reply(self._wire, "/messages", body, _Reading(self._wire)),
-            inner=(CACHE_CONTROL,),
+            inner=(CACHE_CONTROL, WEB_SEARCH),
         )
 
     def _longest_reply(self, request: ModelRequest) -> int:
@@ -130,7 +149,7 @@ def _most_tokens(model_name: str) -> int:
     return next((most for name, most in _LONGEST if re.search(name, model_name)), LONGEST_OF_NEWEST)
 
 
-def _body(request: ModelRequest, refused: frozenset[str], longest: int) -> dict[str, object]:
+def _body(request: ModelRequest, refused: frozenset[str], longest: int, vendor_id: str) -> dict[str, object]:
     marks = {} if CACHE_CONTROL in refused else {CACHE_CONTROL: {"type": "ephemeral"}}
     messages = _messages(request.messages, with_echoes=ECHO not in refused)
     _mark_for_cache(messages, marks)
@@ -143,21 +162,64 @@ def _body(request: ModelRequest, refused: frozenset[str], longest: int) -> dict[
     system = "\n\n".join(message.content for message in request.messages if message.role == "system")
     if system:
         body["system"] = [{"type": "text", "text": system, **marks}]
-    if request.tools:
-        tools: list[dict[str, object]] = [
-            {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
-            for tool in request.tools
-        ]
-        tools[-1] |= marks
-        body["tools"] = tools
+    body |= _thinking(request, longest, vendor_id)
+    if request.response_schema is not None:
+        config = body.get(OUTPUT_CONFIG)
+        form = {"format": {"type": "json_schema", "schema": request.response_schema}}
+        body[OUTPUT_CONFIG] = (config if isinstance(config, dict) else {}) | form
+    body |= _tools(request, refused, marks, vendor_id, has_budget=_has_budget(body))
+    body = {name: value for name, value in body.items() if name not in refused}
     # Many models accept only one of the two, so the temperature wins. The API has no penalties.
-    if request.model_name.startswith(_WITHOUT_SAMPLING):
+    if request.model_name.removeprefix("anthropic.").startswith(_WITHOUT_SAMPLING) or _has_budget(body):
         return body
     if request.temperature is not None and "temperature" not in refused:
         body["temperature"] = min(request.temperature, MAX_TEMPERATURE)
     elif request.top_p is not None and "top_p" not in refused:
         body["top_p"] = request.top_p
     return body
+
+
+def _thinking(request: ModelRequest, longest: int, vendor_id: str) -> dict[str, object]:
+    """Return how long the model thinks, in the form that it takes, and that its thoughts are shown."""
+    word = abilities_of(vendor_id, request.model_name).word_for(request.effort)
+    thinks_unasked = bool(_THINKS_UNASKED.search(request.model_name))
+    shown: dict[str, object] = {THINKING: {"type": "adaptive", "display": "summarized"}}
+    if word == "none":
+        off = "between_tools" if "claude-sonnet-5-5" in request.model_name else "disabled"
+        return {THINKING: {"type": off}} if thinks_unasked else {}
+    if _ADAPTIVE.search(request.model_name):
+        if word is not None:
+            return shown | {OUTPUT_CONFIG: {"effort": word}}
+        return shown if thinks_unasked else {}
+    budget = min(_BUDGETS.get(word or "", 0), longest - MIN_AFTER_THOUGHTS)
+    return {THINKING: {"type": "enabled", "budget_tokens": budget}} if budget >= MIN_BUDGET else {}
+
+
+def _has_budget(body: Mapping[str, object]) -> bool:
+    """Return whether the model thinks for a number of tokens, in which case it takes no other temperature."""
+    thinking = body.get(THINKING)
+    return isinstance(thinking, dict) and thinking["type"] == "enabled"
+
+
+def _tools(
+    request: ModelRequest, refused: frozenset[str], marks: Mapping[str, object], vendor_id: str, *, has_budget: bool
+) -> dict[str, object]:
+    tools: list[dict[str, object]] = [
+        {"name": tool.name, "description": tool.description, "input_schema": tool.parameters} for tool in request.tools
+    ]
+    abilities = abilities_of(vendor_id, request.model_name)
+    if request.web_search and abilities.searches and WEB_SEARCH not in refused:
+        tools.append(dict(WEB_SEARCH_TOOL))
+    if not tools:
+        return {}
+    tools[-1] |= marks
+    choice: dict[str, object] = {}
+    is_forced = request.tool_choice == "required" and abilities.can_be_forced and not has_budget
+    if request.tools and request.tool_choice is not None:
+        choice["type"] = "any" if is_forced else "none" if request.tool_choice == "none" else "auto"
+    if request.tools and request.parallel_tool_calls is False and choice.get("type") != "none":
+        choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
+    return {"tools": tools} | ({"tool_choice": choice} if choice else {})
 
 
 def _messages(messages: tuple[RequestMessage, ...], *, with_echoes: bool) -> list[dict[str, Any]]:
@@ -196,6 +258,7 @@ def _blocks(message: RequestMessage) -> list[dict[str, object]]:
         call_id = _CALL_IDS.fit(message.tool_call_id)
         return [{"type": "tool_result", "tool_use_id": call_id, "content": message.content}]
     blocks: list[dict[str, object]] = [{"type": "image", "source": _source(url)} for url in message.images]
+    blocks += [{"type": "document", "source": _source(file.url), "title": file.name[:500]} for file in message.files]
     if message.content.strip():
         blocks.append(_text_block(message.content))
     for call in message.tool_calls:
@@ -218,6 +281,10 @@ class _Reading(Reading):
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
         self._blocks: dict[int, dict[str, Any]] = {}  # of the reply in order: thoughts whole, else only the place
         self._usage: dict[str, int] = {}
+        self._searches = 0
+        self._texts: dict[int, list[str]] = {}  # of the blocks, which citations belong to
+        self._inputs: dict[int, list[str]] = {}  # of the vendor's own tools
+        self._cited: dict[int, list[dict[str, Any]]] = {}
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
         if self.is_finished:
@@ -243,11 +310,13 @@ class _Reading(Reading):
             case "content_block_stop" if index in self._calls:
                 call_id, name, pieces = self._calls.pop(index)
                 return [ToolCall(call_id, name, "".join(pieces) or "{}")]
+            case "content_block_stop":
+                return self._end_block(index)
             case "message_delta":
                 counts = self._count(part_of(event, "usage"), is_final=True)
-                reason = part_of(event, "delta").get("stop_reason")
-                self._has_reason = self._has_reason or isinstance(reason, str)
-                return [*counts, *([Finish(_FINISH.get(reason, "other"))] if isinstance(reason, str) else [])]
+                delta = part_of(event, "delta")
+                self._has_reason = self._has_reason or isinstance(delta.get("stop_reason"), str)
+                return [*counts, *self._finish(delta)]
             case "message_stop":
                 self.is_finished = True
                 return self._echo()
@@ -257,6 +326,29 @@ class _Reading(Reading):
         """Return what must come back with the turn, if there are thoughts in it. Unsigned ones would be refused."""
         blocks = [block for _, block in sorted(self._blocks.items()) if block.get("signature") != ""]
         return [TurnEcho(blocks)] if any(block["type"] in KEPT_BLOCKS for block in blocks) else []
+
+    def _finish(self, message: dict[str, Any]) -> list[ProviderEvent]:
+        reason = message.get("stop_reason")
+        if not isinstance(reason, str):
+            return []
+        explanation = part_of(message, "stop_details").get("explanation")
+        refusal = [Refusal(explanation if isinstance(explanation, str) else "")] if reason == "refusal" else []
+        return [*refusal, Finish(_FINISH.get(reason, "other"))]
+
+    def _end_block(self, index: int) -> list[ProviderEvent]:
+        """Return the pages that a text block cites, and complete what the vendor's own tool was asked."""
+        block = self._blocks.get(index, {})
+        if block.get("type") == "server_tool_use" and index in self._inputs:
+            try:
+                block["input"] = orjson.loads("".join(self._inputs[index]) or "{}")
+            except orjson.JSONDecodeError:
+                block["input"] = {}
+        text = "".join(self._texts.get(index, ()))
+        return [
+            Citation(note["url"], note["title"] if isinstance(note.get("title"), str) else None, text)
+            for note in self._cited.get(index, ())
+            if isinstance(note.get("url"), str)
+        ]
 
     def _take_whole(self, message: dict[str, Any]) -> list[ProviderEvent]:
         """Return the events of a reply that came as a whole instead of a stream."""
@@ -268,14 +360,16 @@ class _Reading(Reading):
             match block:
                 case {"type": "text", "text": str(text)} if text:
                     events.append(TextDelta(text))
+                    self._texts[index] = [text]
+                    self._cited[index] = [note for note in block.get("citations") or () if isinstance(note, dict)]
+                    events += self._end_block(index)
                 case {"type": "thinking", "thinking": str(text)} if text:
                     events.append(ReasoningDelta(text))
                 case {"type": "tool_use", "id": str(call_id), "name": str(name)}:
                     events.append(ToolCall(call_id, name, orjson.dumps(block.get("input") or {}).decode()))
-        reason = message.get("stop_reason")
         self.is_finished = True
-        finish = [Finish(_FINISH.get(reason, "other"))] if isinstance(reason, str) else []
-        return [*events, *self._count(part_of(message, "usage"), is_final=True), *finish, *self._echo()]
+        counts = self._count(part_of(message, "usage"), is_final=True)
+        return [*events, *counts, *self._finish(message), *self._echo()]
 
     def _place(self, index: int, block: dict[str, Any]) -> None:
         match block:
@@ -285,8 +379,10 @@ class _Reading(Reading):
                     "thinking": str(block.get("thinking") or ""),
                     "signature": str(block.get("signature") or ""),
                 }
-            case {"type": "redacted_thinking", "data": str()}:
+            case {"type": "redacted_thinking", "data": str()} | {"type": "web_search_tool_result"}:
                 self._blocks[index] = block
+            case {"type": "server_tool_use"}:
+                self._blocks[index] = dict(block)
             case {"type": "text"}:
                 self._blocks[index] = {"type": "text", "length": len(str(block.get("text") or ""))}
             case {"type": "tool_use"}:
@@ -304,7 +400,10 @@ class _Reading(Reading):
         match delta:
             case {"type": "text_delta", "text": str(text)} if text:
                 kept["length"] = kept.get("length", 0) + len(text)
+                self._texts.setdefault(index, []).append(text)
                 return [TextDelta(text)]
+            case {"type": "citations_delta", "citation": dict(note)}:
+                self._cited.setdefault(index, []).append(note)
             case {"type": "thinking_delta", "thinking": str(text)} if text:
                 kept["thinking"] = kept.get("thinking", "") + text
                 return [ReasoningDelta(text)]
@@ -312,14 +411,17 @@ class _Reading(Reading):
                 kept["signature"] = kept.get("signature", "") + signature
             case {"type": "input_json_delta", "partial_json": str(piece)} if index in self._calls:
                 self._calls[index][2].append(piece)
+            case {"type": "input_json_delta", "partial_json": str(piece)}:
+                self._inputs.setdefault(index, []).append(piece)
         return []
 
     def _count(self, usage: dict[str, Any], *, is_final: bool) -> list[ProviderEvent]:
         """Update the named counts and return the totals. Anthropic's `input_tokens` excludes cached tokens."""
         self._usage |= {name: count_of(value) for name, value in usage.items() if isinstance(value, int)}
+        self._searches = max(self._searches, count_of(part_of(usage, "server_tool_use").get("web_search_requests")))
         if not self._usage:
             return []
         read = self._usage.get("cache_read_input_tokens", 0)
         written = self._usage.get("cache_creation_input_tokens", 0)
         whole = self._usage.get("input_tokens", 0) + read + written
-        return [Usage(whole, self._usage.get("output_tokens", 0), read, written, is_final)]
+        return [Usage(whole, self._usage.get("output_tokens", 0), read, written, is_final, self._searches)]

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -19,6 +19,7 @@ from tertulia.errors import AppError
 from tertulia.http.outbound import Timeouts
 from tertulia.ids import ProviderConfigId
 from tertulia.keyring import KeyRing
+from tertulia.providers.abilities import abilities_of
 from tertulia.providers.adapters import Access, build_adapter
 from tertulia.providers.configs import OpenedConfig, find_opened, open_config, provider_key, split_key, store_reading
 from tertulia.providers.echo import EchoTarget, model_family
@@ -271,8 +272,8 @@ class ModelCatalogue:
             own.capabilities.tools if own and own.capabilities else None,
         )
 
-    async def list_models(self, default: str | None, *, actor: Actor) -> list[ModelRead]:
-        """List every model to choose from. The default of new chats is marked."""
+    async def list_models(self, default: str | None, favourites: Collection[str], *, actor: Actor) -> list[ModelRead]:
+        """List every model to choose from. The default of new chats and the favourites are marked."""
         known, own = await self._db.read(self._read_offers, actor)
         offers = {offer.key: offer for offer in own}
         for provider in self._operator.values():
@@ -286,6 +287,8 @@ class ModelCatalogue:
                 models.append(self._local.read())
             elif known_provider.key in offers:
                 models += await self._list_offer(offers[known_provider.key])
+        for model in models:
+            model["is_favourite"] = f"{model['provider']}/{model['model_name']}" in favourites
         try:
             chosen = known.choose(None, None, default)
         except NoModel:
@@ -416,6 +419,7 @@ def _in_order(vendor: Vendor, names: Iterable[str]) -> tuple[str, ...]:
 
 def _shown(offer: _Offer, listed: ListedModel, described: KnownModel | None) -> ModelRead:
     capabilities = listed.capabilities or (described.capabilities if described else None)
+    abilities = abilities_of(offer.vendor.id, listed.model_name)
     return {
         "provider": offer.key,
         "model_name": listed.model_name,
@@ -427,11 +431,17 @@ def _shown(offer: _Offer, listed: ListedModel, described: KnownModel | None) -> 
         "capabilities": {
             "vision": capabilities.vision if capabilities else None,
             "tools": capabilities.tools if capabilities else None,
-            "reasoning": capabilities.reasoning if capabilities else None,
+            "reasoning": capabilities.reasoning if capabilities else bool(abilities.words) or None,
+            "efforts": list(abilities.efforts),
+            "verbosity": abilities.has_verbosity,
+            "web_search": abilities.web_search,
+            "inputs": sorted(abilities.inputs),
+            "draws": abilities.draws,
         },
         "source": offer.source,
         "available": True,
         "deprecated": bool(described and described.is_deprecated),
         "is_default": False,
+        "is_favourite": False,
         "state": None,
     }

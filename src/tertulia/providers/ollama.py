@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from tertulia.providers.abilities import abilities_of
 from tertulia.providers.errors import MalformedReply, ProviderError
 from tertulia.providers.models import Capabilities, ListedModel
 from tertulia.providers.protocol import (
@@ -77,12 +78,12 @@ class Ollama:
             request,
             self._refused,
             self._wire.base_url,
-            lambda refused: _body(request, with_echoes=ECHO not in refused),
+            lambda refused: _body(request, refused),
             lambda body: read_reply(self._wire, "/api/chat", body, _Reading(self._wire)),
         )
 
 
-def _body(request: ModelRequest, *, with_echoes: bool) -> dict[str, object]:
+def _body(request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
     options: dict[str, object] = {
         name: getattr(request, name) for name in _OPTIONS if getattr(request, name) is not None
     }
@@ -92,10 +93,16 @@ def _body(request: ModelRequest, *, with_echoes: bool) -> dict[str, object]:
         options["num_ctx"] = window_to_load(request)
     body: dict[str, object] = {
         "model": request.model_name,
-        "messages": _messages(request.messages, with_echoes=with_echoes),
+        "messages": _messages(request.messages, with_echoes=ECHO not in refused),
         "stream": True,
         "options": options,
     }
+    word = abilities_of("ollama", request.model_name).word_for(request.effort)
+    if word is not None:
+        # Models of one family take a level, all others a switch.
+        body["think"] = word if "gpt-oss" in request.model_name else word != "none"
+    if request.response_schema is not None:
+        body["format"] = request.response_schema
     if request.tools:
         body["tools"] = [
             {
@@ -104,7 +111,7 @@ def _body(request: ModelRequest, *, with_echoes: bool) -> dict[str, object]:
             }
             for tool in request.tools
         ]
-    return body
+    return {name: value for name, value in body.items() if name not in refused}
 
 
 def window_to_load(request: ModelRequest) -> int:

@@ -3,26 +3,13 @@
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-import orjson
-from typing_extensions import override
-
+from tertulia.providers.abilities import abilities_of
 from tertulia.providers.errors import MalformedReply
-from tertulia.providers.event_stream import DONE
 from tertulia.providers.models import ListedModel
-from tertulia.providers.protocol import (
-    Finish,
-    FinishReason,
-    ModelRequest,
-    ProviderEvent,
-    ReasoningDelta,
-    RequestMessage,
-    TextDelta,
-    ToolCall,
-    TurnEcho,
-    Usage,
-)
+from tertulia.providers.openai_reading import ChatReading
+from tertulia.providers.protocol import ModelRequest, ProviderEvent, RequestMessage, ToolCall
 from tertulia.providers.request_rules import (
     ECHO,
     TOKEN_LIMITS,
@@ -31,23 +18,8 @@ from tertulia.providers.request_rules import (
     alternating,
     repeat_without_refused,
 )
-from tertulia.providers.thoughts import ThoughtReader
-from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is_error, read_reply
+from tertulia.providers.wire import MAX_LISTED, Wire, count_of, read_reply
 
-_FINISH: dict[str, FinishReason] = {
-    "stop": "stop",
-    "end_turn": "stop",
-    "eos": "stop",
-    "complete": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "content_filter": "content_filter",
-    "safety": "content_filter",
-    "tool_calls": "tool_calls",
-    "tool_call": "tool_calls",
-    "function_call": "tool_calls",
-}
 _OPTIONS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 # Listed models that do not chat.
 _SILENT = re.compile(
@@ -57,6 +29,10 @@ _SILENT = re.compile(
 _WINDOW_FIELDS = ("context_length", "context_window", "max_context_length", "max_model_len", "max_input_tokens")
 
 
+# `reasoning_effort` with the model's word; `thinking` on or off, and the word if there are several; `reasoning.effort`.
+EffortForm = Literal["reasoning_effort", "thinking", "reasoning"]
+
+
 @dataclass(frozen=True)
 class Dialect:
     """The differences of a vendor's chat completions from OpenAI's."""
@@ -64,13 +40,14 @@ class Dialect:
     max_tokens_field: str = "max_tokens"
     has_stream_options: bool = True
     refuses: frozenset[str] = frozenset()  # parameters that it rejects
-    models_address: str | None = "/models"  # below the base URL, or a full URL; None: no list
+    models_address: str | None = "/models"  # below the base URL; None: no list
     call_ids: CallIds = field(default_factory=CallIds)
     echoes: frozenset[str] = frozenset()  # fields of a reply's message that are returned as they came
     needs_reasoning: bool = False  # a turn with calls must have `reasoning_content`, if only an empty one
     # Models whose calls must carry a signature, and what replaces it in calls of another vendor or model.
     signing_models: str | None = None
     foreign_signature: Mapping[str, Any] = field(default_factory=dict)
+    effort_form: EffortForm = "reasoning_effort"
 
 
 class OpenAICompatible:
@@ -101,8 +78,10 @@ class OpenAICompatible:
             self._refused,
             self._wire.base_url,
             lambda refused: self._body(request, refused),
-            lambda body: read_reply(self._wire, "/chat/completions", body, _Reading(self._wire, self._dialect.echoes)),
-            inner=self._dialect.echoes,
+            lambda body: read_reply(
+                self._wire, "/chat/completions", body, ChatReading(self._wire, self._dialect.echoes)
+            ),
+            inner={*self._dialect.echoes},
         )
 
     def _body(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
@@ -130,10 +109,30 @@ class OpenAICompatible:
                 }
                 for tool in request.tools
             ]
-        for name in _OPTIONS:
-            value = getattr(request, name)
-            if value is not None and name not in self._dialect.refuses and name not in refused:
-                body[name] = value
+            if request.tool_choice is not None:
+                body["tool_choice"] = request.tool_choice
+            if request.parallel_tool_calls is not None:
+                body["parallel_tool_calls"] = request.parallel_tool_calls
+        body |= {name: getattr(request, name) for name in _OPTIONS if getattr(request, name) is not None}
+        body |= self._asked_for(request)
+        return {name: value for name, value in body.items() if name not in refused | self._dialect.refuses}
+
+    def _asked_for(self, request: ModelRequest) -> dict[str, object]:
+        """Return how long to think, whether to search, and the form of the reply."""
+        abilities = abilities_of(self._wire.vendor_id, request.model_name)
+        body: dict[str, object] = {}
+        word = abilities.word_for(request.effort)
+        if word is not None:
+            body |= _effort(self._dialect.effort_form, word, abilities.words)
+        if self._wire.vendor_id == "openai" and request.web_search and abilities.searches:
+            body["web_search_options"] = {}
+        if self._wire.vendor_id == "openrouter":
+            body |= {"verbosity": request.verbosity} if request.verbosity is not None else {}
+            body |= {"plugins": [{"id": "web"}]} if request.web_search else {}
+            body |= {"modalities": ["image", "text"]} if abilities.draws else {}
+        if request.response_schema is not None:
+            schema = {"name": "reply", "schema": request.response_schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body
 
     def _message(self, message: RequestMessage, model_name: str, refused: frozenset[str]) -> dict[str, object]:
@@ -141,9 +140,10 @@ class OpenAICompatible:
         valid_id = dialect.call_ids.fit
         with_echo = ECHO not in refused
         body: dict[str, object] = {"role": message.role, "content": message.content}
-        if message.images:
+        if message.images or message.files:
             pictures = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
-            body["content"] = [{"type": "text", "text": message.content}, *pictures]
+            files = [{"type": "file", "file": {"filename": file.name, "file_data": file.url}} for file in message.files]
+            body["content"] = [{"type": "text", "text": message.content}, *pictures, *files]
         if with_echo and isinstance(message.echo, dict):
             body |= {name: value for name, value in message.echo.items() if name in dialect.echoes - refused}
         if message.tool_calls:
@@ -170,6 +170,17 @@ class OpenAICompatible:
             return
         if isinstance(calls, list) and not any("extra_content" in call for call in calls):
             calls[0] |= dialect.foreign_signature
+
+
+def _effort(form: EffortForm, word: str, words: Sequence[str]) -> dict[str, object]:
+    if form == "reasoning":
+        return {"reasoning": {"effort": word}}
+    if form == "reasoning_effort":
+        return {"reasoning_effort": word}
+    if word == "none":
+        return {"thinking": {"type": "disabled"}}
+    switch: dict[str, object] = {"thinking": {"type": "enabled"}} if "none" in words else {}
+    return switch | ({"reasoning_effort": word} if len(words) > 2 else {})
 
 
 def _extra_content(call: ToolCall, *, with_echo: bool) -> dict[str, object]:
@@ -215,186 +226,3 @@ def _talks(entry: dict[str, Any], name: str) -> bool:
     if kind in ("image", "embedding", "moderation", "rerank", "audio", "video", "transcribe"):  # Together
         return False
     return not _SILENT.search(name.lower())
-
-
-@dataclass
-class _Call:
-    id: str = ""
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
-    echo: dict[str, Any] | None = None
-
-
-class _Reading(Reading):
-    def __init__(self, wire: Wire, echoes: frozenset[str]) -> None:
-        super().__init__(wire)
-        self._echoes = echoes
-        self._echo: dict[str, Any] = {}
-        self._has_end_mark = False
-        self._calls: dict[int, _Call] = {}
-        self._thoughts = ThoughtReader()
-        self._has_words = False
-
-    @property
-    @override
-    def is_done(self) -> bool:
-        return self._has_end_mark
-
-    def read(self, payload: bytes) -> list[ProviderEvent]:
-        if payload == END:
-            # The answer ended as its length says. Some servers send neither a finish reason nor an end mark.
-            self.is_finished = self.is_finished or self._has_words or bool(self._calls)
-            return []
-        self.has_begun = True
-        if payload == DONE:
-            self.is_finished = self._has_end_mark = True
-        if self._has_end_mark:
-            return []
-        chunk = self._wire.parse(payload)
-        if is_error(chunk):
-            raise self._wire.told_error(chunk)
-        events: list[ProviderEvent] = []
-        choices = chunk.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-        if isinstance(choice.get("error"), dict):  # OpenRouter reports what its provider said
-            raise self._wire.told_error(choice)
-        delta, message = choice.get("delta"), choice.get("message")
-        if isinstance(delta, dict):
-            events += self._take(delta)
-        if isinstance(message, dict):  # a whole reply, or a summary at the end of a stream
-            missing = {"content", "reasoning", *self._echoes} if self._has_words else set[str]()
-            missing |= {"reasoning_content"} if self._has_words else set()
-            missing |= {"tool_calls", "function_call"} if self._calls else set()
-            events += self._take({name: value for name, value in message.items() if name not in missing})
-        # Groq reports usage in `x_groq`, Moonshot in the choice.
-        x_groq = chunk.get("x_groq")
-        usage = chunk.get("usage") or choice.get("usage") or (x_groq.get("usage") if isinstance(x_groq, dict) else None)
-        if isinstance(usage, dict):
-            events.append(_usage(usage))
-        reason = choice.get("finish_reason")
-        if isinstance(reason, str) and reason:
-            self.is_finished = True
-            kind = _FINISH.get(reason.lower(), "other")
-            events.append(Finish("tool_calls" if kind == "stop" and self._calls else kind))
-        return events
-
-    def end(self) -> list[ProviderEvent]:
-        """Return the rest of the text and the tool calls, whose ids are made unique."""
-        events = self._thoughts.end()
-        ids = set[str]()
-        for index, call in sorted(self._calls.items()):
-            if not call.name:
-                continue
-            call_id = call.id if call.id and call.id not in ids else f"{call.id or 'call'}_{index}"
-            ids.add(call_id)
-            events.append(ToolCall(call_id, call.name, "".join(call.arguments) or "{}", call.echo))
-        kept = {name: value for name, value in self._echo.items() if value}
-        return [*events, TurnEcho(kept)] if kept else events
-
-    def _take(self, delta: dict[str, Any]) -> list[ProviderEvent]:
-        """Return the words of a delta, and keep its calls."""
-        events: list[ProviderEvent] = []
-        for event in _words(delta):
-            self._has_words = True
-            events += self._thoughts.feed(event.text) if isinstance(event, TextDelta) else [event]
-        if self._echoes:
-            self._keep_echoes(delta)
-        calls = delta.get("tool_calls")
-        if not calls and isinstance(delta.get("function_call"), dict):  # the form before tool calls
-            calls = [{"index": 0, "function": delta["function_call"]}]
-        self._gather_calls(calls)
-        return events
-
-    def _keep_echoes(self, delta: dict[str, Any]) -> None:
-        for name in self._echoes & delta.keys():
-            value = delta[name]
-            before = self._echo.setdefault(name, "" if isinstance(value, str) else [])
-            if isinstance(value, str) and isinstance(before, str):
-                self._echo[name] = before + value
-            elif isinstance(value, list) and isinstance(before, list):
-                join_details(before, value)
-
-    def _gather_calls(self, deltas: object) -> None:
-        """Collect pieces of calls by their index. If it is missing or always 0, a new id begins a new call."""
-        for delta in deltas if isinstance(deltas, list) else []:
-            if not isinstance(delta, dict):
-                continue
-            function = delta.get("function")
-            function = function if isinstance(function, dict) else {}
-            name, arguments = function.get("name"), function.get("arguments")
-            call_id = str(delta["id"]) if isinstance(delta.get("id"), str) else ""
-            call = self._calls.setdefault(self._index_of(delta, call_id, begins=isinstance(name, str)), _Call())
-            call.id = call_id or call.id
-            if isinstance(delta.get("extra_content"), dict):  # Google's signature of the thoughts before the call
-                call.echo = {"extra_content": delta["extra_content"]}
-            if isinstance(name, str):
-                call.name = call.name or name
-            if isinstance(arguments, str):
-                call.arguments.append(arguments)
-            elif isinstance(arguments, dict):  # an object instead of its text
-                call.arguments[:] = [orjson.dumps(arguments).decode()]
-
-    def _index_of(self, delta: dict[str, Any], call_id: str, *, begins: bool) -> int:
-        """Return which call a piece belongs to. `begins`: it has a name, as the first piece of a call has."""
-        index = delta.get("index")
-        last = max(self._calls, default=-1)
-        if not isinstance(index, int):
-            same = [at for at, call in self._calls.items() if call_id and call.id == call_id]
-            if same and not (begins and _is_complete(self._calls[same[-1]])):
-                return same[-1]
-            return last + 1 if call_id or last < 0 or (begins and self._calls[last].name) else last
-        is_other = index in self._calls and self._calls[index].id not in ("", call_id)
-        return last + 1 if call_id and is_other else index
-
-
-def join_details(details: list[Any], pieces: list[Any]) -> None:
-    """Add the streamed pieces of `reasoning_details`: a piece with the index and type of the last one continues it."""
-    for piece in pieces:
-        last = details[-1] if details else None
-        if not isinstance(piece, dict):
-            continue
-        is_other = last is None or any(last.get(name) != piece.get(name) for name in ("type", "index"))
-        if last is None or is_other or (last.get("id") and piece.get("id") and last["id"] != piece["id"]):
-            details.append(dict(piece))
-            continue
-        for name, value in piece.items():
-            before = last.get(name) or ""
-            is_text = name in ("text", "summary", "data") and isinstance(value, str) and isinstance(before, str)
-            if value is not None:
-                last[name] = before + value if is_text else value
-
-
-def _is_complete(call: _Call) -> bool:
-    """Return whether the arguments of a call are whole, so that another piece with its id is another call."""
-    try:
-        return isinstance(orjson.loads("".join(call.arguments)), dict)
-    except orjson.JSONDecodeError:
-        return False
-
-
-def _words(delta: dict[str, Any]) -> list[ProviderEvent]:
-    events: list[ProviderEvent] = []
-    reasoning = delta.get("reasoning_content") or delta.get("reasoning")
-    if isinstance(reasoning, str) and reasoning:
-        events.append(ReasoningDelta(reasoning))
-    content = delta.get("content")
-    if isinstance(content, str) and content:
-        events.append(TextDelta(content))
-    elif isinstance(content, list):  # Mistral's reasoning models send typed pieces
-        for piece in content:
-            if isinstance(piece, dict) and isinstance(piece.get("text"), str) and piece["text"]:
-                events.append(TextDelta(piece["text"]))
-            elif isinstance(piece, dict) and isinstance(piece.get("thinking"), list):
-                thought = "".join(str(part.get("text", "")) for part in piece["thinking"] if isinstance(part, dict))
-                events += [ReasoningDelta(thought)] if thought else []
-    return events
-
-
-def _usage(usage: dict[str, Any]) -> Usage:
-    """Convert a vendor's usage. Reasoning tokens that only its total includes count as output, as they are charged."""
-    details = usage.get("prompt_tokens_details")
-    cached = count_of(details.get("cached_tokens")) if isinstance(details, dict) else 0
-    cached = cached or count_of(usage.get("prompt_cache_hit_tokens")) or count_of(usage.get("cached_tokens"))
-    prompt = count_of(usage.get("prompt_tokens"))
-    completion = max(count_of(usage.get("completion_tokens")), count_of(usage.get("total_tokens")) - prompt)
-    return Usage(prompt, completion, min(cached, prompt))

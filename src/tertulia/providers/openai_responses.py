@@ -4,15 +4,18 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from tertulia.providers.abilities import abilities_of
 from tertulia.providers.echo import rebuild_turn
 from tertulia.providers.models import ListedModel
 from tertulia.providers.openai_compatible import list_openai_models
 from tertulia.providers.protocol import (
+    Citation,
     Finish,
     FinishReason,
     ModelRequest,
     ProviderEvent,
     ReasoningDelta,
+    Refusal,
     RequestMessage,
     TextDelta,
     ToolCall,
@@ -26,7 +29,7 @@ from tertulia.providers.request_rules import (
     alternating,
     repeat_without_refused,
 )
-from tertulia.providers.wire import END, Reading, Wire, count_of, is_error, part_of, read_reply
+from tertulia.providers.wire import END, Reading, Wire, count_of, decode_file, is_error, part_of, read_reply
 
 MIN_OUTPUT = 16  # tokens; fewer are refused
 # Models that do not think, and refuse parameters about it. Others that refuse them are remembered.
@@ -35,7 +38,11 @@ _WITHOUT_THOUGHTS = re.compile(
 )
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _CALL_IDS = CallIds()
-KEPT_ITEMS = {"reasoning": ("id", "summary", "content", "encrypted_content")}
+KEPT_ITEMS = {
+    "reasoning": ("id", "summary", "content", "encrypted_content"),
+    "web_search_call": ("id", "status", "action"),
+}
+WEB_SEARCH = "web_search"
 
 
 class OpenAIResponses:
@@ -57,8 +64,9 @@ class OpenAIResponses:
             request,
             self._refused,
             self._wire.base_url,
-            lambda refused: _body(request, refused, self._longest_reply(request)),
+            lambda refused: _body(request, refused, self._longest_reply(request), self._wire.vendor_id),
             lambda body: read_reply(self._wire, "/responses", body, _Reading(self._wire)),
+            inner=(WEB_SEARCH,),
         )
 
     def _longest_reply(self, request: ModelRequest) -> int | None:
@@ -67,7 +75,8 @@ class OpenAIResponses:
         return self._refused.longest_reply(self._wire.base_url, request.model_name, request.max_tokens)
 
 
-def _body(request: ModelRequest, refused: frozenset[str], longest: int | None) -> dict[str, object]:
+def _body(request: ModelRequest, refused: frozenset[str], longest: int | None, vendor_id: str) -> dict[str, object]:
+    abilities = abilities_of(vendor_id, request.model_name)
     body: dict[str, object] = {
         "model": request.model_name,
         "input": _input(request.messages, with_echoes=ECHO not in refused),
@@ -76,22 +85,38 @@ def _body(request: ModelRequest, refused: frozenset[str], longest: int | None) -
     }
     if longest is not None:
         body["max_output_tokens"] = max(longest, MIN_OUTPUT)
-    if request.tools:
-        body["tools"] = [
-            {
-                "type": "function",
-                "name": tool.name,
-                "description": tool.description,
-                "parameters": tool.parameters,
-                "strict": False,
-            }
-            for tool in request.tools
-        ]
+    tools: list[dict[str, object]] = [
+        {
+            "type": "function",
+            "name": tool.name,
+            "description": tool.description,
+            "parameters": tool.parameters,
+            "strict": False,
+        }
+        for tool in request.tools
+    ]
+    if tools:
+        if request.tool_choice is not None:
+            body["tool_choice"] = request.tool_choice
+        if request.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
+    if request.web_search and abilities.searches and WEB_SEARCH not in refused:
+        tools.append({"type": WEB_SEARCH})
+    if tools:
+        body["tools"] = tools
+    text: dict[str, object] = {}
+    if request.verbosity is not None and abilities.has_verbosity:
+        text["verbosity"] = request.verbosity
+    if request.response_schema is not None:
+        text["format"] = {"type": "json_schema", "name": "reply", "schema": request.response_schema, "strict": False}
+    if text:
+        body["text"] = text
     if request.cache_key is not None:
         body["prompt_cache_key"] = request.cache_key
     if not _WITHOUT_THOUGHTS.search(request.model_name):
         body["include"] = ["reasoning.encrypted_content"]
-        body["reasoning"] = {"summary": "auto"}
+        effort = abilities.word_for(request.effort)
+        body["reasoning"] = {"summary": "auto"} | ({"effort": effort} if effort else {})
     body |= {name: getattr(request, name) for name in ("temperature", "top_p") if getattr(request, name) is not None}
     return {name: value for name, value in body.items() if name not in refused}
 
@@ -109,6 +134,7 @@ def _input(messages: Sequence[RequestMessage], *, with_echoes: bool) -> list[dic
             if message.content:
                 content.append({"type": "input_text", "text": message.content})
             content += [{"type": "input_image", "image_url": url, "detail": "auto"} for url in message.images]
+            content += [{"type": "input_file", "filename": file.name, "file_data": file.url} for file in message.files]
             items.append({"type": "message", "role": message.role, "content": content})
     return items
 
@@ -140,7 +166,8 @@ class _Reading(Reading):
         self._items: dict[int, dict[str, Any]] = {}  # in order: thoughts whole, else only the place
         self._lengths: dict[int, int] = {}  # of the text that was streamed of each item
         self._has_calls = False
-        self._is_refusal = False
+        self._refusal: list[str] = []
+        self._searches = 0
         self._has_thoughts = False
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
@@ -155,9 +182,11 @@ class _Reading(Reading):
             raise self._wire.told_error(event)
         index = event["output_index"] if isinstance(event.get("output_index"), int) else 0
         match kind:
-            case "response.output_text.delta" | "response.refusal.delta":
-                self._is_refusal = self._is_refusal or kind == "response.refusal.delta"
+            case "response.output_text.delta":
                 return self._text(index, event.get("delta"))
+            case "response.refusal.delta" if isinstance(event.get("delta"), str):
+                self._refusal.append(event["delta"])
+                return []
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
                 return self._thought(event.get("delta"))
             case "response.reasoning_summary_part.added" if self._has_thoughts:
@@ -194,6 +223,11 @@ class _Reading(Reading):
                 return [ToolCall(call_id, name, str(item.get("arguments") or "{}"))]
             case {"type": "message"}:
                 return self._take_message(index, item)
+            case {"type": "web_search_call"}:
+                self._searches += 1
+                self._items[index] = {name: item[name] for name in ("type", "id", "status", "action") if name in item}
+            case {"type": "image_generation_call", "result": str(result)}:
+                return [decode_file(self._wire.name, f"image/{item.get('output_format') or 'png'}", result)]
             case {"type": "reasoning"}:
                 # Without encrypted thoughts the server would look for the item, and it stores none.
                 if isinstance(item.get("encrypted_content"), str):
@@ -208,9 +242,11 @@ class _Reading(Reading):
     def _take_message(self, index: int, item: dict[str, Any]) -> list[ProviderEvent]:
         content = item.get("content")
         parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-        self._is_refusal = self._is_refusal or any(part.get("type") == "refusal" for part in parts)
-        text = "".join(str(part.get("text") or part.get("refusal") or "") for part in parts)
+        if not self._refusal:
+            self._refusal += [str(part.get("refusal") or "") for part in parts if part.get("type") == "refusal"]
+        text = "".join(str(part.get("text") or "") for part in parts)
         events = [] if index in self._lengths else self._text(index, text)
+        events += [citation for part in parts for citation in _citations(part)]
         phase = {"phase": item["phase"]} if isinstance(item.get("phase"), str) else {}
         self._items[index] = {"type": "text", "length": self._lengths.get(index, 0), **phase}
         return events
@@ -226,17 +262,30 @@ class _Reading(Reading):
         self.is_finished = True
         usage = response.get("usage")
         if isinstance(usage, dict):
-            events.append(_usage(usage))
-        reason: FinishReason = "tool_calls" if self._has_calls else "content_filter" if self._is_refusal else "stop"
+            events.append(_usage(usage, self._searches))
+        if self._refusal:
+            events.append(Refusal("".join(self._refusal)))
+        reason: FinishReason = "tool_calls" if self._has_calls else "content_filter" if self._refusal else "stop"
         if response.get("status") == "incomplete":
             reason = _INCOMPLETE.get(str(part_of(response, "incomplete_details").get("reason")), "other")
         places = [place for _, place in sorted(self._items.items())]
-        is_needed = any(place["type"] == "reasoning" or "phase" in place for place in places)
+        is_needed = any(place["type"] in KEPT_ITEMS or "phase" in place for place in places)
         return [*events, Finish(reason), *([TurnEcho(places)] if is_needed else [])]
 
 
-def _usage(usage: dict[str, Any]) -> Usage:
+def _citations(part: dict[str, Any]) -> list[Citation]:
+    """Return the pages that a text cites. OpenAI writes links into the text, so no passage is named."""
+    annotations = part.get("annotations")
+    notes = [note for note in annotations if isinstance(note, dict)] if isinstance(annotations, list) else []
+    return [
+        Citation(note["url"], note["title"] if isinstance(note.get("title"), str) else None)
+        for note in notes
+        if note.get("type") == "url_citation" and isinstance(note.get("url"), str)
+    ]
+
+
+def _usage(usage: dict[str, Any], searches: int) -> Usage:
     sent = count_of(usage.get("input_tokens"))
     cached = count_of(part_of(usage, "input_tokens_details").get("cached_tokens"))
     written = max(count_of(usage.get("output_tokens")), count_of(usage.get("total_tokens")) - sent)
-    return Usage(sent, written, min(cached, sent))
+    return Usage(sent, written, min(cached, sent), web_searches=searches)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
@@ -61,6 +62,7 @@ def cost_of(vendor: Vendor | None, model_name: str, usage: Usage, *, at: datetim
                 output_tokens=usage.output_tokens,
                 cache_read_tokens=usage.cached_tokens,
                 cache_write_tokens=usage.cache_write_tokens,
+                web_searches=usage.web_searches,
             ),
             model_ref=model_name,
             provider_id=vendor.prices_id,
@@ -80,5 +82,6 @@ def savings_of_cache(
     """Return what the vendor's cache saved, below 0 if writing to it cost more. None if the cost is unknown."""
     if cost is None or not (usage.cached_tokens or usage.cache_write_tokens):
         return cost if cost is None else Decimal(0)
-    without = cost_of(vendor, model_name, Usage(usage.input_tokens, usage.output_tokens), at=at)
+    uncached = replace(usage, cached_tokens=0, cache_write_tokens=0)
+    without = cost_of(vendor, model_name, uncached, at=at)
     return None if without is None else without - cost

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from tertulia.providers.abilities import Effort, ToolChoice, Verbosity
 from tertulia.providers.models import ListedModel
 
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "other"]
@@ -23,6 +24,15 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file that the model takes as it is, as a data URL."""
+
+    name: str
+    media_type: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestMessage:
     """A message of a request. `images` are http(s) or data URLs. A `tool` message answers `tool_call_id`.
 
@@ -32,6 +42,7 @@ class RequestMessage:
     role: Literal["user", "assistant", "system", "tool"]
     content: str
     images: tuple[str, ...] = ()
+    files: tuple[InputFile, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     echo: Any = None
@@ -56,6 +67,12 @@ class ModelRequest:
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     tools: tuple[ToolSpec, ...] = field(default=())
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    effort: Effort | None = None  # how long the model thinks
+    verbosity: Verbosity | None = None
+    web_search: bool = False  # whether the model may search with its vendor's own search
+    response_schema: Mapping[str, Any] | None = None  # JSON Schema that the whole reply must fit
     cache_key: str | None = None  # the same for all requests of a conversation
     tokens: int = 0  # of the request, as far as they can be estimated
     window: int | None = None  # tokens that the request was fitted into
@@ -81,6 +98,7 @@ class Usage:
     cached_tokens: int = 0  # read from the provider's cache, at a lower price
     cache_write_tokens: int = 0  # written to the cache, for which some charge more
     is_final: bool = True  # False for counts sent before the reply is complete
+    web_searches: int = 0  # of the vendor's own search, which are charged each
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +113,31 @@ class TurnEcho:
     value: Any
 
 
-ProviderEvent = TextDelta | ReasoningDelta | ToolCall | Usage | Finish | TurnEcho
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A page that the reply cites. `text` is the passage of the reply that cites it; empty if the vendor names none."""
+
+    url: str
+    title: str | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutput:
+    """A picture or sound that the model made."""
+
+    media_type: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Words with which the model refuses to answer; empty if its vendor gives none."""
+
+    text: str
+
+
+ProviderEvent = TextDelta | ReasoningDelta | ToolCall | Usage | Finish | TurnEcho | Citation | FileOutput | Refusal
 
 
 class Provider(Protocol):

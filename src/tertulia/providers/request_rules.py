@@ -29,11 +29,38 @@ DROPPABLE = (
     "reasoning",
     "prompt_cache_key",
     "cache_control",
+    "reasoning_effort",
+    "thinking",
+    "think",
+    "output_config",
+    "verbosity",
+    "text",
+    "tool_choice",
+    "parallel_tool_calls",
+    "web_search_options",
+    "web_search",
+    "googleSearch",
+    "plugins",
+    "modalities",
+    "thinkingConfig",
+    "frequencyPenalty",
+    "presencePenalty",
+    "topP",
 )
 # Refusals that do not name the parameter.
 _UNNAMED = {
     "include": re.compile("encrypted content is not supported", re.IGNORECASE),
     "reasoning": re.compile("generate reasoning summar", re.IGNORECASE),
+    "web_search": re.compile("web.?search.{0,80}(support|enabled|available|permitted|allowed)", re.IGNORECASE),
+    "googleSearch": re.compile(
+        "(search.{0,20}(grounding|tool)|google.?search).{0,60}not supported|tool use with function calling is unsupported",
+        re.IGNORECASE,
+    ),
+    "thinkingConfig": re.compile(
+        "thinking.{0,60}(not (enabled|supported)|is invalid)|budget .{0,20}invalid", re.IGNORECASE
+    ),
+    "frequencyPenalty": re.compile("penalty is not enabled", re.IGNORECASE),
+    "presencePenalty": re.compile("penalty is not enabled", re.IGNORECASE),
 }
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 # A limit of the reply that is above the model's own, such as `max_tokens: 128000 > 64000`.

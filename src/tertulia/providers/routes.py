@@ -8,7 +8,8 @@ from typing_extensions import TypedDict
 from tertulia.accounts.actor import Actor, AdminOnly
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.confirmation import require_confirmed
-from tertulia.accounts.models import User
+from tertulia.accounts.models import Preferences, User
+from tertulia.accounts.service import set_favourite_model
 from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
@@ -19,6 +20,7 @@ from tertulia.providers import configs
 from tertulia.providers.model_catalogue import ModelCatalogue
 from tertulia.providers.registry import refresh_catalogue
 from tertulia.providers.schemas import (
+    FavouriteModel,
     ModelList,
     ProviderConfigCreate,
     ProviderConfigRead,
@@ -36,9 +38,13 @@ class RegistryRefresh(TypedDict):
     models: int
 
 
-def get_default_model(session: Session, actor: Actor) -> str | None:
-    preferences = session.scalars(select(User.preferences).where(User.id == actor.user_id)).one_or_none()
-    return preferences.default_model if preferences else None
+def get_preferences(session: Session, actor: Actor) -> Preferences:
+    return session.scalars(select(User.preferences).where(User.id == actor.user_id)).one_or_none() or Preferences()
+
+
+def put_favourite(session: Session, actor: Actor, favourite: FavouriteModel) -> None:
+    key = f"{favourite.provider}/{favourite.model_name}"
+    set_favourite_model(session, actor, key, is_favourite=favourite.is_favourite)
 
 
 routes = Routes("providers")
@@ -52,8 +58,15 @@ async def get_models(caller: CallerDep) -> Response:
     catalogue = caller.service(ModelCatalogue)
     actor = await caller.actor()
     await catalogue.first_read(actor)
-    default = await caller.read(get_default_model)
-    return json_response({"items": await catalogue.list_models(default, actor=actor)})
+    preferences = await caller.read(get_preferences)
+    favourites = frozenset(preferences.favourite_models or ())
+    models = await catalogue.list_models(preferences.default_model, favourites, actor=actor)
+    return json_response({"items": models})
+
+
+@routes.add("PUT", "/models/favourite", access=Access.SIGNED_IN, status=204, problems=(409,))
+async def put_favourite_model(caller: CommandDep, favourite: FavouriteModel) -> Response:
+    return await caller.command(204, put_favourite, favourite)
 
 
 @routes.add("GET", "/providers", access=Access.SIGNED_IN, gives=VendorList)

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from tertulia.http.body import RequestModel, at_most
+from tertulia.providers.abilities import Effort, InputKind, WebSearch
 
 Phase = Literal["fetching", "loading", "ready", "asleep", "failed"]
 Source = Literal["built_in", "operator", "own"]
@@ -22,11 +23,20 @@ class ModelState(TypedDict):
 
 
 class CapabilitiesRead(TypedDict):
-    """What a model supports. `null` means unknown."""
+    """What a model supports. `null` means unknown.
+
+    `efforts` are the choices of how long it thinks, none if it has no choice. `inputs` are the kinds of files that it
+    takes as they are; of others it gets the extracted text.
+    """
 
     vision: bool | None
     tools: bool | None
     reasoning: bool | None
+    efforts: list[Effort]
+    verbosity: bool
+    web_search: WebSearch
+    inputs: list[InputKind]
+    draws: bool
 
 
 class ModelRead(TypedDict):
@@ -44,11 +54,18 @@ class ModelRead(TypedDict):
     available: bool
     deprecated: bool
     is_default: bool
+    is_favourite: bool
     state: ModelState | None
 
 
 class ModelList(TypedDict):
     items: list[ModelRead]
+
+
+class FavouriteModel(RequestModel):
+    provider: str = Field(min_length=1, max_length=50, pattern=r"^[^/]+$")
+    model_name: str = Field(min_length=1, max_length=100)
+    is_favourite: bool
 
 
 class VendorFieldRead(TypedDict):

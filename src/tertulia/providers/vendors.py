@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tertulia.providers.google import FOREIGN_SIGNATURE
 from tertulia.providers.openai_compatible import Dialect
 from tertulia.providers.request_rules import CallIds
 
-WireFormat = Literal["openai", "responses", "anthropic", "ollama"]
-KeyHeader = Literal["authorization", "api-key", "x-api-key"]
+WireFormat = Literal["openai", "responses", "anthropic", "google", "cohere", "bedrock", "ollama"]
+KeyHeader = Literal["authorization", "api-key", "x-api-key", "x-goog-api-key"]
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,11 @@ VENDORS: tuple[Vendor, ...] = (
     Vendor(
         "google",
         "Google Gemini",
-        "https://generativelanguage.googleapis.com/v1beta/openai",
+        "https://generativelanguage.googleapis.com/v1beta",
         "In Google AI Studio under Get API key. It begins with AIza or AQ.",
         "https://aistudio.google.com/apikey",
-        dialect=Dialect(
-            refuses=frozenset({"frequency_penalty", "presence_penalty"}),
-            signing_models="(models/)?gemini-([3-9]|[1-9][0-9])",
-            foreign_signature={"extra_content": {"google": {"thought_signature": "skip_thought_signature_validator"}}},
-        ),
+        wire="google",
+        key_header="x-goog-api-key",
         prices_id="google",
     ),
     Vendor(
@@ -108,7 +106,7 @@ VENDORS: tuple[Vendor, ...] = (
         "https://api.deepseek.com",
         "On platform.deepseek.com under API keys. It begins with sk-.",
         "https://platform.deepseek.com/api_keys",
-        dialect=Dialect(echoes=_REASONING, needs_reasoning=True),
+        dialect=Dialect(echoes=_REASONING, needs_reasoning=True, effort_form="thinking"),
         prices_id="deepseek",
     ),
     Vendor(
@@ -126,8 +124,19 @@ VENDORS: tuple[Vendor, ...] = (
         "https://openrouter.ai/api/v1",
         "On openrouter.ai under Settings, Keys. It begins with sk-or-.",
         "https://openrouter.ai/settings/keys",
-        dialect=Dialect(echoes=frozenset({"reasoning_details"})),
+        dialect=Dialect(echoes=frozenset({"reasoning_details"}), effort_form="reasoning"),
         prices_id="openrouter",
+    ),
+    Vendor(
+        "perplexity",
+        "Perplexity",
+        "https://api.perplexity.ai",
+        "On perplexity.ai under Settings, API. It begins with pplx-.",
+        "https://www.perplexity.ai/account/api",
+        dialect=Dialect(models_address=None, has_stream_options=False),
+        prices_id="perplexity",
+        models=("sonar-pro", "sonar", "sonar-reasoning-pro", "sonar-deep-research"),
+        note="Its models search the web for each reply.",
     ),
     Vendor(
         "together",
@@ -149,13 +158,10 @@ VENDORS: tuple[Vendor, ...] = (
     Vendor(
         "cohere",
         "Cohere",
-        "https://api.cohere.ai/compatibility/v1",
+        "https://api.cohere.com/v2",
         "On dashboard.cohere.com under API keys.",
         "https://dashboard.cohere.com/api-keys",
-        dialect=Dialect(
-            has_stream_options=False,
-            models_address="https://api.cohere.com/v1/models?endpoint=chat&page_size=1000",
-        ),
+        wire="cohere",
         prices_id="cohere",
     ),
     Vendor(
@@ -176,6 +182,7 @@ VENDORS: tuple[Vendor, ...] = (
         "https://bedrock-mantle.{region}.api.aws/v1",
         "In the AWS console, in Amazon Bedrock, under API keys.",
         "https://console.aws.amazon.com/bedrock",
+        wire="bedrock",
         fields=(_REGION,),
         prices_id="aws",
     ),
@@ -203,7 +210,7 @@ VENDORS: tuple[Vendor, ...] = (
         "https://api.moonshot.ai/v1",
         "On platform.kimi.ai under API keys. It begins with sk-.",
         "https://platform.kimi.ai/console/api-keys",
-        dialect=Dialect(echoes=_REASONING, needs_reasoning=True),
+        dialect=Dialect(echoes=_REASONING, needs_reasoning=True, effort_form="thinking"),
         prices_id="moonshotai",
     ),
     Vendor(
@@ -251,7 +258,12 @@ VENDORS: tuple[Vendor, ...] = (
         "See the server's documentation. Leave it empty if no key is required.",
         None,
         needs_key=False,
-        dialect=Dialect(echoes=_REASONING),
+        # Gateways to Gemini have the compatible form of Google's rule for signatures.
+        dialect=Dialect(
+            echoes=_REASONING,
+            signing_models="([a-z]+/)?gemini-([3-9]|[1-9][0-9])",
+            foreign_signature={"extra_content": {"google": {"thought_signature": FOREIGN_SIGNATURE}}},
+        ),
     ),
 )
 # Services that have ended. Stored settings may still name them.

@@ -1,6 +1,8 @@
 """Send HTTP requests for all wire formats: time limits, server-sent events, and errors as sentences."""
 
 import asyncio
+import base64
+import binascii
 import hashlib
 import json
 import logging
@@ -35,7 +37,7 @@ from tertulia.providers.event_stream import (
     UnknownEncoding,
     unpacker_of,
 )
-from tertulia.providers.protocol import ProviderEvent
+from tertulia.providers.protocol import FileOutput, ProviderEvent
 
 # The last payload of a body whose end is certain: by its length, or by its last chunk.
 END = b""
@@ -62,6 +64,7 @@ class Wire:
     client: httpx.AsyncClient
     timeouts: Timeouts
     secret: str | None = field(default=None, repr=False)
+    vendor_id: str = "custom"
 
     @property
     def origin(self) -> str:
@@ -378,6 +381,14 @@ async def read_reply(
         yield rest
     if not reading.is_finished:
         raise wire.broken_off(is_safe=not reading.has_begun)
+
+
+def decode_file(shown_as: str, media_type: str, encoded: str) -> FileOutput:
+    """Return a picture or sound that came as base64. Raises MalformedReply."""
+    try:
+        return FileOutput(media_type, base64.b64decode(encoded, validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise MalformedReply(f"{shown_as} sent a picture or sound that cannot be read.") from error
 
 
 def part_of(event: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """What runs contribute to the app: asking for replies, executing runs, tool calls, and compaction."""
 
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.db import Database
 from tertulia.features import Feature
+from tertulia.files.store import FileStore
+from tertulia.files.uses import FileUses
 from tertulia.http.clients import OutboundClients
 from tertulia.jobs.service import Job, Jobs, ProcessId
 from tertulia.providers.model_catalogue import ModelCatalogue
@@ -13,6 +16,7 @@ from tertulia.runs.calls.runner import ToolRunner
 from tertulia.runs.compaction import routes as compaction_routes
 from tertulia.runs.compaction.summarizer import Summarizer
 from tertulia.runs.engine.executor import RunExecutor
+from tertulia.runs.engine.made_files import MadeFiles
 from tertulia.runs.engine.remote import RemoteRuns
 from tertulia.runs.request import routes as request_routes
 from tertulia.services import Provides, Services
@@ -33,6 +37,7 @@ def feature() -> Feature:
             call_routes.tool_execution_routes,
             Provides(ToolRunner, _tool_runner),
             Provides(Summarizer, lambda services: Summarizer(services.get(Database))),
+            Provides(MadeFiles, _made_files),
             Provides(RunExecutor, _executor),
             Provides(RemoteRuns, lambda services: RemoteRuns(services.get(Bus), services.get(RunExecutor))),
             Jobs(lambda _: [Job("expire-approvals", 30, expire_approvals, has_expired)]),
@@ -44,12 +49,23 @@ def _tool_runner(services: Services) -> ToolRunner:
     return ToolRunner(services.get(Database), services.get(ToolCatalogue), services.get(OutboundClients).guarded)
 
 
+def _made_files(services: Services) -> MadeFiles:
+    return MadeFiles(
+        services.get(Database),
+        services.get(FileStore),
+        services.get(FileUses),
+        services.get(RowLimits),
+        limit_bytes=services.get(Settings).storage_per_user_bytes,
+    )
+
+
 def _executor(services: Services) -> RunExecutor:
     return RunExecutor(
         services.get(Database),
         services.get(ModelCatalogue),
         services.get(ToolRunner),
         services.get(Summarizer),
+        services.get(MadeFiles),
         process_id=services.get(ProcessId),
         at_once=services.get(Settings).runs_at_once,
     )

@@ -12,7 +12,7 @@ from tertulia.chat.parts import Part
 from tertulia.db import Prepared, seconds_from_now
 from tertulia.ids import ChatId, MessageId, RunId
 from tertulia.runs.errors import LeaseLost
-from tertulia.runs.models import Run, RunStatus
+from tertulia.runs.models import ReplyOptions, Run, RunStatus
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class ClaimedRun:
     lease_owner: str
     lease_number: int
     parts: tuple[Part, ...]  # already stored in the message
+    options: ReplyOptions
 
     @property
     def ref(self) -> RunRef:

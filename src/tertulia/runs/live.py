@@ -12,9 +12,11 @@ from tertulia.chat.parts import (
     ImagePart,
     Part,
     ReasoningPart,
+    RefusalPart,
     SourcePart,
     TextPart,
     ToolCallPart,
+    WholePart,
     written_text,
 )
 from tertulia.http.sse import sse, wait_or_keep_alive
@@ -84,8 +86,8 @@ class LiveRun:
     def has_calls(self) -> bool:
         return any(isinstance(part, ToolCallPart) for part in self._parts)
 
-    def add_call(self, part: ToolCallPart) -> None:
-        """Add a recorded tool call. Text after it becomes a new part."""
+    def add_part(self, part: ToolCallPart | WholePart) -> None:
+        """Add a whole part, such as a recorded tool call. Text after it becomes a new part."""
         self.flush()
         self._parts.append(part)
         self._texts.append([])
@@ -113,7 +115,7 @@ class LiveRun:
                     duration = {"duration_ms": round((ended - began) * 1000)} if index in self._reasoning_times else {}
                     if text:
                         parts.append(part.model_copy(update={"text": text, **duration}))
-                case CodePart() | ImagePart() | FilePart() | SourcePart() | ToolCallPart():
+                case CodePart() | ImagePart() | FilePart() | SourcePart() | RefusalPart() | ToolCallPart():
                     parts.append(part)
         return parts
 
@@ -182,8 +184,8 @@ class LiveRun:
 
     def _delta(self, index: int, text: str) -> dict[str, object]:
         part = self._parts[index]
-        if isinstance(part, ToolCallPart):
-            return requested(self.message_id, index, part)
+        if isinstance(part, ToolCallPart | ImagePart | FilePart | SourcePart | RefusalPart):
+            return added(self.message_id, index, part)
         kind = "reasoning.delta" if isinstance(part, ReasoningPart) else "text.delta"
         return {"type": kind, "message_id": self.message_id, "part_index": index, "text": text}
 
@@ -201,10 +203,10 @@ class LiveRun:
         self._changed = asyncio.Event()
 
 
-def requested(message_id: str, part_index: int, part: ToolCallPart) -> dict[str, object]:
-    """Build the event for a tool call part of a message."""
+def added(message_id: str, part_index: int, part: ToolCallPart | WholePart) -> dict[str, object]:
+    """Build the event for a whole part of a message."""
     fields = {"message_id": message_id, "part_index": part_index, "part": part.model_dump()}
-    return {"type": "tool.requested", **fields}
+    return {"type": "tool.requested" if isinstance(part, ToolCallPart) else "part.added", **fields}
 
 
 def _text_of(part: Part) -> str:
@@ -213,5 +215,5 @@ def _text_of(part: Part) -> str:
             return part.text
         case CodePart():
             return part.code
-        case ImagePart() | FilePart() | SourcePart() | ToolCallPart():
+        case ImagePart() | FilePart() | SourcePart() | RefusalPart() | ToolCallPart():
             return ""

@@ -5,12 +5,13 @@ from decimal import Decimal
 from enum import StrEnum
 
 import sqlalchemy as sa
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tertulia.chat.models import FinishReason, Omission, TokenCount
 from tertulia.db import Base, Id, JsonOf, Money, Timestamps, closed
 from tertulia.ids import new_id
+from tertulia.providers.abilities import Effort, ToolChoice, Verbosity
 from tertulia.tools.provenance import Source
 
 
@@ -27,6 +28,15 @@ class RunStatus(StrEnum):
 class RunError(BaseModel):
     code: str
     detail: str
+
+
+class ReplyOptions(BaseModel):
+    """What a message asks of the model for its reply only. Absent values are those of the chat."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reasoning_effort: Effort | None = None
+    web_search: bool | None = None
 
 
 class StepRequest(BaseModel):
@@ -47,6 +57,11 @@ class StepRequest(BaseModel):
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     tools: list[str] = []  # keys of the offered tools
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Effort | None = None
+    verbosity: Verbosity | None = None
+    web_search: bool = False
 
 
 class Run(Timestamps, Base):
@@ -65,6 +80,7 @@ class Run(Timestamps, Base):
     status: Mapped[RunStatus] = mapped_column(closed(RunStatus), default=RunStatus.QUEUED)
     provider: Mapped[str] = mapped_column(sa.String(50))
     model_name: Mapped[str] = mapped_column(sa.String(100))
+    options: Mapped[ReplyOptions | None] = mapped_column(JsonOf(ReplyOptions))
     continues: Mapped[bool] = mapped_column(default=False)  # appends to an interrupted message
     lease_owner: Mapped[str | None] = mapped_column(sa.String(60))
     lease_number: Mapped[int] = mapped_column(default=0)

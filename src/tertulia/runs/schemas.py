@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 from typing_extensions import TypedDict
 
-from tertulia.chat.parts import ToolCallPart
+from tertulia.chat.parts import ToolCallPart, WholePart
 from tertulia.chat.schemas import MessageRead, ModelName, ProviderName, UsageRead, Written
 from tertulia.http.body import RequestModel
 from tertulia.ids import AnyId
-from tertulia.runs.models import RunStatus
+from tertulia.runs.models import ReplyOptions, RunStatus
 from tertulia.tools.models import ToolStatus
 
 
@@ -34,11 +34,18 @@ Models = Annotated[
 ]
 
 
+Options = Annotated[
+    ReplyOptions | None,
+    Field(description="What is asked of the model for this reply, instead of the chat's settings."),
+]
+
+
 class MessageCreate(Written):
     previous_message_id: AnyId | None = Field(None, description="The message before this one; else the chat's head.")
     parent_message_id: AnyId | None = Field(None, description="The message whose thread this one is appended to.")
     reply: bool = Field(True, description="Whether a model replies.")
     models: Models | None = None
+    options: Options = None
 
     @model_validator(mode="after")
     def _models_answer(self) -> "MessageCreate":
@@ -50,12 +57,14 @@ class MessageCreate(Written):
 class MessageEdit(Written):
     in_place: bool = Field(False, description="Change the text in place and keep the old text. Starts no run.")
     reply: bool = Field(True, description="Whether a model replies to the edited message.")
+    options: Options = None
 
 
 class Regenerate(RequestModel):
     provider: ProviderName | None = None
     model_name: ModelName | None = None
     models: Models | None = None
+    options: Options = None
 
     @model_validator(mode="after")
     def _one_way_to_choose(self) -> "Regenerate":
@@ -128,6 +137,15 @@ class ReasoningDeltaEvent(TypedDict):
     text: str
 
 
+class PartAdded(TypedDict):
+    """A part that came as a whole: a picture, a file, a source or a refusal."""
+
+    type: Literal["part.added"]
+    message_id: str
+    part_index: int
+    part: WholePart
+
+
 class ToolRequested(TypedDict):
     """A tool call, as a part of the message. The tool execution has its arguments."""
 
@@ -175,6 +193,7 @@ RunEvent = (
     | MessageReset
     | TextDeltaEvent
     | ReasoningDeltaEvent
+    | PartAdded
     | ToolRequested
     | ApprovalRequested
     | ToolFinished
@@ -184,6 +203,5 @@ RunEvent = (
 )
 RUN_EVENT: TypeAdapter[RunEvent] = TypeAdapter(RunEvent)
 # The events that a public link shows of a run: the text of its reply.
-SHARED_RUN_EVENT: TypeAdapter[MessageReset | TextDeltaEvent | ReasoningDeltaEvent | ToolRequested] = TypeAdapter(
-    MessageReset | TextDeltaEvent | ReasoningDeltaEvent | ToolRequested
-)
+SharedRunEvent = MessageReset | TextDeltaEvent | ReasoningDeltaEvent | PartAdded | ToolRequested
+SHARED_RUN_EVENT: TypeAdapter[SharedRunEvent] = TypeAdapter(SharedRunEvent)

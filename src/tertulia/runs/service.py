@@ -37,7 +37,7 @@ from tertulia.providers.model_catalogue import KnownModels, ModelChoice
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import close_calls
 from tertulia.runs.errors import NotAReply, NothingToContinue, RunNotFound, TooManyRuns
-from tertulia.runs.models import Run, RunStatus
+from tertulia.runs.models import ReplyOptions, Run, RunStatus
 from tertulia.runs.reading import RUNS, announce_run, read_run, wake_followers
 from tertulia.runs.schemas import (
     Answer,
@@ -72,7 +72,7 @@ def send_message(session: Session, actor: Actor, chat_id: ChatId, new: MessageCr
     previous = MessageId(new.previous_message_id) if new.previous_message_id else None
     parent = MessageId(new.parent_message_id) if new.parent_message_id else None
     message_id = post_message(session, actor, chat, written, previous_message_id=previous, parent_message_id=parent)
-    sent = _answered(session, actor, chat, message_id, choices)
+    sent = _answered(session, actor, chat, message_id, choices, new.options)
     if parent is not None:  # it has one reply more
         announce_message(session, chat.owner_id, parent, Operation.UPDATED, with_chat=False)
     return sent
@@ -106,7 +106,7 @@ def edit_message(session: Session, actor: Actor, message_id: MessageId, edit: Me
         author_id=actor.user_id,
         thread=place.thread,
     )
-    sent = _answered(session, actor, chat, sibling_id, choices)
+    sent = _answered(session, actor, chat, sibling_id, choices, edit.options)
     if place.parent_message_id is not None:
         announce_message(session, chat.owner_id, place.parent_message_id, Operation.UPDATED, with_chat=False)
     return sent
@@ -120,7 +120,7 @@ def regenerate_message(
     if place.role is not MessageRole.ASSISTANT or place.previous_message_id is None:
         raise NotAReply
     choices = _choose(session, actor, chat, options.models(session, actor), requested=request, several=request.models)
-    answers = _add_replies(session, actor, chat, place.previous_message_id, choices)
+    answers = _add_replies(session, actor, chat, place.previous_message_id, choices, request.options)
     message = announce_message(session, chat.owner_id, place.previous_message_id, Operation.UPDATED, with_chat=False)
     return {"message": message, **answers[0], "others": answers[1:]}
 
@@ -134,6 +134,9 @@ def continue_message(session: Session, actor: Actor, message_id: MessageId, opti
     ):
         raise NothingToContinue
     details = session.scalars(sa.select(Message.details).where(Message.id == message_id)).one()
+    options_before = session.scalars(
+        sa.select(Run.options).where(Run.message_id == message_id).order_by(Run.id.desc()).limit(1)
+    ).first()
     request = Regenerate(provider=details.provider, model_name=details.model)
     run_id = _queue_run(
         session,
@@ -142,6 +145,7 @@ def continue_message(session: Session, actor: Actor, message_id: MessageId, opti
         message_id,
         _choose(session, actor, chat, options.models(session, actor), requested=request)[0],
         continues=True,
+        options=options_before,
     )
     session.execute(
         sa.update(Message)
@@ -216,22 +220,32 @@ def _choose(
 
 
 def _answered(
-    session: Session, actor: Actor, chat: LockedChat, message_id: MessageId, choices: list[ModelChoice]
+    session: Session,
+    actor: Actor,
+    chat: LockedChat,
+    message_id: MessageId,
+    choices: list[ModelChoice],
+    options: ReplyOptions | None,
 ) -> Sent:
     """Announce a new message, then add a reply of each chosen model and announce it."""
     message = announce_message(session, chat.owner_id, message_id, Operation.CREATED, with_chat=not choices)
     if not choices:
         return {"message": message, "reply": None, "run": None, "others": []}
-    answers = _add_replies(session, actor, chat, message_id, choices)
+    answers = _add_replies(session, actor, chat, message_id, choices, options)
     return {"message": message, **answers[0], "others": answers[1:]}
 
 
 def _add_replies(
-    session: Session, actor: Actor, chat: LockedChat, previous_message_id: MessageId, choices: list[ModelChoice]
+    session: Session,
+    actor: Actor,
+    chat: LockedChat,
+    previous_message_id: MessageId,
+    choices: list[ModelChoice],
+    options: ReplyOptions | None,
 ) -> list[Answer]:
     """Add a reply of each model; the first is the one shown. All exist before any is announced, so each sees all."""
     thread = find_place(session, previous_message_id).thread
-    replies = [_add_reply(session, actor, chat, previous_message_id, choice, thread) for choice in choices]
+    replies = [_add_reply(session, actor, chat, previous_message_id, choice, thread, options) for choice in choices]
     if len(replies) > 1 and thread is None:
         session.execute(sa.update(Chat).where(Chat.id == chat.id).values(head_message_id=replies[0][0]))
     answers: list[Answer] = []
@@ -250,6 +264,7 @@ def _add_reply(
     previous_message_id: MessageId,
     choice: ModelChoice,
     thread: ThreadPlace | None,
+    options: ReplyOptions | None,
 ) -> tuple[MessageId, RunId]:
     """Add an empty reply to a message, and queue the run that will write it."""
     run_id = RunId(new_id())
@@ -263,7 +278,7 @@ def _add_reply(
         metadata=MessageMetadata(provider=choice.provider, model=choice.model_name, run_id=run_id),
         thread=thread,
     )
-    _queue_run(session, actor, chat, reply_id, choice, run_id=run_id)
+    _queue_run(session, actor, chat, reply_id, choice, run_id=run_id, options=options)
     return reply_id, run_id
 
 
@@ -276,6 +291,7 @@ def _queue_run(
     *,
     run_id: RunId | None = None,
     continues: bool = False,
+    options: ReplyOptions | None = None,
 ) -> RunId:
     """Queue a run for a reply. Raises TooManyRuns. Locks the user's row, so that the count is exact."""
     lock_payer(session, actor.user_id)
@@ -294,6 +310,7 @@ def _queue_run(
             provider=choice.provider,
             model_name=choice.model_name,
             continues=continues,
+            options=options,
         )
     )
     session.flush()

@@ -21,6 +21,7 @@ from tertulia.chat.parts import (
     ImagePart,
     Part,
     ReasoningPart,
+    RefusalPart,
     SourcePart,
     TextPart,
     ToolCallPart,
@@ -109,6 +110,8 @@ def _part_as_markdown(part: Part) -> str:
             return "\n".join(f"> {line}" for line in part.text.splitlines())
         case SourcePart():
             return f"[{part.title or part.url}]({part.url})"
+        case RefusalPart():
+            return f"*The model refused to answer.* {part.text}".rstrip()
         case ToolCallPart():
             return f"*[called {part.tool_name}]*"
 
@@ -143,6 +146,8 @@ def _part_as_html(part: Part, pictures: Mapping[str, str]) -> str:
             return f"<p><em>{html.escape(part.file_name)}</em></p>"
         case SourcePart():
             return f'<p><a href="{html.escape(part.url)}">{html.escape(part.title or part.url)}</a></p>'
+        case RefusalPart():
+            return f"<p><em>The model refused to answer.</em> {html.escape(part.text)}</p>"
         case ToolCallPart():
             return f"<p><em>called {html.escape(part.tool_name)}</em></p>"
 

@@ -6,7 +6,14 @@ import { wordsFor } from "@/api/words";
 import { meQuery } from "@/features/accounts";
 import { Chat, chatQuery, PublicChoice, WaitingWords } from "@/features/chat";
 import { AttachDraft, AttachedDrafts, createDraft } from "@/features/drafts";
-import { ModelChoice, ModelsDialog, modelStateWords, modelsQuery } from "@/features/models";
+import {
+  EffortChoice,
+  ModelPicker,
+  ModelsDialog,
+  modelStateWords,
+  modelsQuery,
+  SearchSwitch,
+} from "@/features/models";
 import { ShareDialog, sharesQuery } from "@/features/sharing";
 import { ChatState, pendingQuery, ToolCallCard, ToolsChoice } from "@/features/tools";
 import { IconButton } from "@/ui/button";
@@ -52,6 +59,7 @@ export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
           <ModelNotice />
           {isAlone && <Attached />}
           <Chat.Composer modelChoice={<ChatModel />}>
+            <ReplyChoices />
             <Tools />
             {isAlone && <AttachDraft chatId={chatId} />}
           </Chat.Composer>
@@ -139,20 +147,48 @@ function ChatModel() {
   if (!isOwn) return null;
   const { provider, model_name } = chat;
   return (
-    <ModelChoice
+    <ModelPicker
       value={provider && model_name ? { provider, model_name } : undefined}
       onChoose={(provider, model_name) => void save({ provider, model_name })}
     />
   );
 }
 
+/** The model of the chat, or the default. */
+function useModel() {
+  const { chat } = Chat.useChat();
+  const { data: models = [] } = useQuery(modelsQuery);
+  return (
+    models.find((item) => item.provider === chat.provider && item.model_name === chat.model_name) ??
+    models.find((item) => item.is_default)
+  );
+}
+
+/** How the model answers: how long it thinks, and whether it searches the web. */
+function ReplyChoices() {
+  const { chat, isOwn, save } = Chat.useChat();
+  const model = useModel();
+  if (!isOwn) return null;
+  return (
+    <>
+      <EffortChoice
+        model={model}
+        value={chat.settings.reasoning_effort}
+        onChoose={(reasoning_effort) => void save({ settings: { reasoning_effort } })}
+      />
+      <SearchSwitch
+        model={model}
+        isOn={chat.settings.web_search === true}
+        onToggle={(web_search) => void save({ settings: { web_search } })}
+      />
+    </>
+  );
+}
+
 function Tools() {
   const { chat, isOwn, save } = Chat.useChat();
-  const { data: models = [] } = useQuery(modelsQuery);
+  const model = useModel();
   if (!isOwn) return null;
-  const model =
-    models.find((item) => item.provider === chat.provider && item.model_name === chat.model_name) ??
-    models.find((item) => item.is_default);
   return (
     <ToolsChoice
       chatId={chat.id}

@@ -3,7 +3,7 @@ import { useNavigate } from "@tanstack/react-router";
 import { useCallback, useMemo, useState } from "react";
 import { cancelRun, Markdown, ReplyText } from "@/features/chat";
 import { DraftChats, DraftView, draftChatsQuery, draftQuery } from "@/features/drafts";
-import { ModelChoice } from "@/features/models";
+import { ModelPicker } from "@/features/models";
 import { ShareDialog } from "@/features/sharing";
 import { MenuButton } from "@/ui/menu-button";
 import { Empty } from "@/ui/states";
@@ -50,7 +50,7 @@ export function DraftPage({ draftId }: { draftId: string }) {
       markdown={(text) => <Markdown text={text} />}
       choice={choice}
       modelChoice={
-        <ModelChoice
+        <ModelPicker
           value={choice}
           onChoose={(provider, model_name) => setChoice({ provider, model_name })}
         />

@@ -1,12 +1,14 @@
+import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect } from "react";
 import { NewChat } from "@/features/chat";
-import { ModelChoice } from "@/features/models";
+import { EffortChoice, ModelPicker, modelsQuery, SearchSwitch } from "@/features/models";
 import { MenuButton } from "@/ui/menu-button";
 import { ModelNotice } from "./model-notice";
 
 export function NewChatPage() {
   const navigate = useNavigate();
+  const { data: models = [] } = useQuery(modelsQuery);
   useEffect(() => {
     document.title = "Tertulia";
   }, []);
@@ -15,7 +17,28 @@ export function NewChatPage() {
       menuButton={<MenuButton />}
       notice={<ModelNotice />}
       onMade={(chatId) => void navigate({ to: "/c/$chatId", params: { chatId } })}
-      modelChoice={(value, choose) => <ModelChoice value={value} onChoose={choose} />}
+      modelChoice={(value, choose) => <ModelPicker value={value} onChoose={choose} />}
+      replyChoices={(chosen, settings, change) => {
+        const model = models.find((item) =>
+          chosen
+            ? item.provider === chosen.provider && item.model_name === chosen.model_name
+            : item.is_default,
+        );
+        return (
+          <>
+            <EffortChoice
+              model={model}
+              value={settings.reasoning_effort}
+              onChoose={(reasoning_effort) => change({ ...settings, reasoning_effort })}
+            />
+            <SearchSwitch
+              model={model}
+              isOn={settings.web_search === true}
+              onToggle={(web_search) => change({ ...settings, web_search })}
+            />
+          </>
+        );
+      }}
     />
   );
 }

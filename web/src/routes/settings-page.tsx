@@ -3,7 +3,7 @@ import { Link, useNavigate } from "@tanstack/react-router";
 import { useCallback } from "react";
 import { meQuery, People, Security, SettingsForm } from "@/features/accounts";
 import { LargestUsers, SecurityReport } from "@/features/instance";
-import { ModelChoice } from "@/features/models";
+import { ModelPicker } from "@/features/models";
 import { ProviderList } from "@/features/providers";
 import { PendingCalls, SignInBack, ToolHistory, ToolRules, ToolServers } from "@/features/tools";
 import { Transfer } from "@/features/transfer";
@@ -17,7 +17,7 @@ export function GeneralPage() {
     <SettingsFrame title="Settings">
       <SettingsForm
         modelChoice={(value, choose) => (
-          <ModelChoice
+          <ModelPicker
             label="Model of new chats"
             showLabel
             value={value ? split(value) : undefined}

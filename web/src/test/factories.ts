@@ -174,3 +174,32 @@ export function makeVersion(fields: Partial<Schemas["VersionRead"]> = {}): Schem
     ...fields,
   } as Schemas["VersionRead"];
 }
+
+export function makeModel(fields: Partial<Schemas["ModelRead"]> = {}): Schemas["ModelRead"] {
+  return {
+    provider: "openai",
+    model_name: "model-a",
+    display_name: "Model A",
+    context_window: null,
+    max_output: null,
+    input_price: null,
+    output_price: null,
+    capabilities: {
+      vision: null,
+      tools: null,
+      reasoning: null,
+      efforts: [],
+      verbosity: false,
+      web_search: "no",
+      inputs: [],
+      draws: false,
+    },
+    source: "operator",
+    available: true,
+    deprecated: false,
+    is_default: false,
+    is_favourite: false,
+    state: null,
+    ...fields,
+  };
+}

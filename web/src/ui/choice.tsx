@@ -7,7 +7,7 @@ export type Option = { value: string; label: string; note?: string; disabled?: b
 type Props = {
   label: string;
   value: string;
-  options: Option[];
+  options: readonly Option[];
   onChoose: (value: string) => void;
   showLabel?: boolean;
   className?: string;
@@ -18,7 +18,7 @@ type Props = {
 export function Choice({ label, value, options, onChoose, showLabel = false, className, icon }: Props) {
   return (
     <Select.Root
-      items={options}
+      items={[...options]}
       value={value}
       onValueChange={(chosen) => typeof chosen === "string" && chosen !== value && onChoose(chosen)}
     >

@@ -85,11 +85,21 @@ class LocalModel:
             "max_output": None,
             "input_price": Decimal(0),
             "output_price": Decimal(0),
-            "capabilities": {"vision": False, "tools": False, "reasoning": False},
+            "capabilities": {
+                "vision": False,
+                "tools": False,
+                "reasoning": False,
+                "efforts": [],
+                "verbosity": False,
+                "web_search": "no",
+                "inputs": [],
+                "draws": False,
+            },
             "source": "built_in",
             "deprecated": False,
             "available": self._phase in ("loading", "ready", "asleep"),
             "is_default": False,
+            "is_favourite": False,
             "state": state,
         }
 

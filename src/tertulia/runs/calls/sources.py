@@ -17,6 +17,18 @@ ENDED = (ToolStatus.COMPLETED, ToolStatus.FAILED, ToolStatus.TIMEOUT)
 OWN_MESSAGES = 200  # newest messages of the person that can name a destination
 
 
+# What a model reads when its vendor searches the web for it.
+VENDOR_SEARCH: Source = {"kind": "web", "name": "the web search of the model's provider"}
+
+
+def note_vendor_search(session: Session, run_id: str) -> None:
+    """Record that a run may read any page, before its request is sent."""
+    stored = session.scalars(sa.select(Run.sources).where(Run.id == run_id)).one_or_none() or []
+    if VENDOR_SEARCH not in stored:
+        values = {"sources": merge_sources(stored, [VENDOR_SEARCH])}
+        session.execute(sa.update(Run).where(Run.id == run_id).values(values))
+
+
 def gather_sources(session: Session, run_ref: RunRef) -> list[Source]:
     """Return everything untrusted or private that a run has read, and store it with the run.
 
@@ -28,8 +40,10 @@ def gather_sources(session: Session, run_ref: RunRef) -> list[Source]:
     results = session.scalars(
         sa.select(ToolExecution.result_sources).where(ToolExecution.chat_id == chat_id, ToolExecution.status.in_(ENDED))
     )
+    searched = session.scalars(sa.select(Run.sources).where(Run.chat_id == chat_id, Run.id != run_ref.run_id))
+    earlier = ([source for source in sources if source == VENDOR_SEARCH] for sources in searched)
     sources = merge_sources(
-        stored, *results, _files(session, chat_id), _people(session, run_ref), _drafts(session, chat_id)
+        stored, *earlier, *results, _files(session, chat_id), _people(session, run_ref), _drafts(session, chat_id)
     )
     if sources != stored:
         session.execute(sa.update(Run).where(Run.id == run_ref.run_id).values(sources=sources))

@@ -14,7 +14,7 @@ from tertulia.db import seconds_from_now
 from tertulia.ids import ChatId, MessageId, RunId
 from tertulia.realtime.models import Operation
 from tertulia.runs.lease import LEASE_S, ClaimedRun
-from tertulia.runs.models import Run, RunStatus
+from tertulia.runs.models import ReplyOptions, Run, RunStatus
 from tertulia.runs.reading import announce_run
 from tertulia.runs.service import end_queued
 
@@ -104,6 +104,7 @@ def _claim(session: Session, run_id: str, owner: str) -> ClaimedRun:
         owner,
         run.lease_number,
         tuple(parts),
+        run.options or ReplyOptions(),
     )
 
 

@@ -19,6 +19,7 @@ from tertulia.runs.compaction.summarizer import Summarizer
 from tertulia.runs.engine.abandoned import has_abandoned, interrupt_abandoned
 from tertulia.runs.engine.claims import MAX_CLAIMED, claim_runs, has_queued_runs, renew_leases
 from tertulia.runs.engine.generation import UNEXPECTED, Generation
+from tertulia.runs.engine.made_files import MadeFiles
 from tertulia.runs.engine.steps import (
     Outcome,
     finish_run,
@@ -61,6 +62,7 @@ class RunExecutor:
         catalogue: ModelCatalogue,
         tools: ToolRunner,
         summarizer: Summarizer,
+        files: MadeFiles,
         *,
         process_id: str,
         at_once: int,
@@ -69,6 +71,7 @@ class RunExecutor:
         self._catalogue = catalogue
         self._tools = tools
         self._summarizer = summarizer
+        self._files = files
         self._process_id = process_id
         self._at_once = at_once
         self._live: dict[str, LiveRun] = {}
@@ -237,7 +240,7 @@ class RunExecutor:
         started_at = clock.now()
         usage = UsageCounter(run.model_name, earlier_tokens=estimate_tokens(live.text()) if run.parts else 0)
         generation = Generation(
-            self._db, self._catalogue, self._tools, self._summarizer, run, live, usage, pace_s=self._pace
+            self._db, self._catalogue, self._tools, self._summarizer, self._files, run, live, usage, pace_s=self._pace
         )
         work = asyncio.create_task(generation.generate())
         reasons: list[str] = []

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Message
-from tertulia.chat.parts import Part, ReasoningPart, TextPart, ToolCallPart
+from tertulia.chat.parts import CodePart, Part, ReasoningPart, TextPart
 from tertulia.chat.schemas import MessageRead
 from tertulia.chat.service import get_message
 from tertulia.db import Database
@@ -16,7 +16,7 @@ from tertulia.http.sse import KEEP_ALIVE, KEEP_ALIVE_S, sse
 from tertulia.ids import MessageId, RunId
 from tertulia.runs.engine.executor import RunExecutor
 from tertulia.runs.engine.remote import Piece, RemoteRuns
-from tertulia.runs.live import requested
+from tertulia.runs.live import added
 from tertulia.runs.models import RunStatus
 from tertulia.runs.reading import get_run
 from tertulia.runs.schemas import RunRead
@@ -132,10 +132,12 @@ class _StoredStream:
             chunks.append(self._event({"type": "run.started", "run_id": run["id"], **started}))
         for index, part in enumerate(parts):
             self._lengths += [0] * (index + 1 - len(self._lengths))
-            if isinstance(part, ToolCallPart) and self._lengths[index] == 0:
-                chunks.append(self._event(requested(run["message_id"], index, part)))
-                self._lengths[index] = 1
+            if isinstance(part, CodePart):
+                continue
             if not isinstance(part, TextPart | ReasoningPart):
+                if self._lengths[index] == 0:
+                    chunks.append(self._event(added(run["message_id"], index, part)))
+                self._lengths[index] = 1
                 continue
             if len(part.text) > self._lengths[index]:
                 kind = "reasoning.delta" if isinstance(part, ReasoningPart) else "text.delta"

@@ -6,18 +6,21 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from tertulia.chat.models import FinishReason
-from tertulia.chat.parts import ReasoningPart, TextPart
+from tertulia.chat.parts import ReasoningPart, RefusalPart, TextPart
 from tertulia.db import Database
 from tertulia.errors import AppError, StorageUnavailable
 from tertulia.providers.errors import ContextTooLong, ProviderError
 from tertulia.providers.model_catalogue import ModelCatalogue, ResolvedModel
 from tertulia.providers.protocol import (
+    Citation,
     CountingProvider,
+    FileOutput,
     Finish,
     ModelRequest,
     Provider,
     ProviderEvent,
     ReasoningDelta,
+    Refusal,
     TextDelta,
     ToolCall,
     TurnEcho,
@@ -27,6 +30,7 @@ from tertulia.runs.calls.life import count_calls, list_approved
 from tertulia.runs.calls.proposing import MAX_CALLS, with_echo
 from tertulia.runs.calls.runner import ToolRunner
 from tertulia.runs.compaction.summarizer import Summarizer
+from tertulia.runs.engine.made_files import MadeFiles
 from tertulia.runs.engine.steps import (
     Outcome,
     begin_streaming,
@@ -53,6 +57,7 @@ SHRINKS = (1.0, 0.6, 0.3)
 # Pauses before retrying a busy or unavailable provider. It is not retried if it wants more than MAX_PAUSE_S.
 RETRY_PAUSES_S = (0.5, 2.0)
 MAX_PAUSE_S = 20.0
+MAX_REFUSAL = 10_000  # characters
 UNEXPECTED = RunError(code="internal_error", detail="Something went wrong on the server. The text so far is kept.")
 log = logging.getLogger(__name__)
 
@@ -66,6 +71,7 @@ class Generation:
         catalogue: ModelCatalogue,
         tools: ToolRunner,
         summarizer: Summarizer,
+        files: MadeFiles,
         run: ClaimedRun,
         live: LiveRun,
         usage: UsageCounter,
@@ -76,6 +82,7 @@ class Generation:
         self._catalogue = catalogue
         self._tools = tools
         self._summarizer = summarizer
+        self._files = files
         self._run = run
         self._live = live
         self._usage = usage
@@ -137,7 +144,7 @@ class Generation:
         self._live.flush()
         outcome = self._usage.step_outcome(self._live.text())
         for part in await self._db.write(end_step, self._run, self._live.parts(), proposed, outcome):
-            self._live.add_call(part)
+            self._live.add_part(part)
         self._usage.begin_step(self._live.text())  # the usage recorded above is not counted again
 
     async def _ask(self, resolved: ResolvedModel, offered: Sequence[OfferedTool]) -> None:
@@ -208,7 +215,11 @@ class Generation:
         ended = asyncio.Event()
         try:
             async for events in stream:
-                has_room = all([self._apply(event) for event in events])
+                has_room = True
+                for event in events:
+                    has_room = self._apply(event) and has_room
+                    if isinstance(event, FileOutput):
+                        self._live.add_part(await self._files.keep(self._run, event))
                 self._live.flush()
                 if saving is None:
                     saving = asyncio.create_task(self._save_checkpoints(ended))
@@ -221,6 +232,8 @@ class Generation:
                     await asyncio.sleep(self._pace_s())
         finally:
             await _close(stream)
+            for part in self._usage.cited_pages():
+                self._live.add_part(part)
             if saving is not None:
                 ended.set()  # wait for a write in progress: the end of the run must come after it
                 results = await asyncio.gather(saving, return_exceptions=True)
@@ -259,6 +272,13 @@ class Generation:
                 self._usage.finish_reason = FinishReason(reason)
             case TurnEcho(value):
                 self._usage.turn_echo = value
+            case Citation():
+                self._usage.citations.append(event)
+            case FileOutput():
+                self._usage.has_words = True  # the caller stores it
+            case Refusal(text):
+                self._usage.has_words = True
+                self._live.add_part(RefusalPart(text=text[:MAX_REFUSAL]))
             case ToolCall():
                 # Keep one call above the limit, so that it is refused with a message; drop later ones.
                 if len(self._usage.calls) <= MAX_CALLS:

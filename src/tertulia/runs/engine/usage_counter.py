@@ -1,18 +1,21 @@
 """Count the usage of a reply while it is generated, and build its outcome however it ends."""
 
+import re
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
 from tertulia import clock
 from tertulia.chat.models import FinishReason, TokenCount
+from tertulia.chat.parts import MAX_PASSAGES, SourcePart
 from tertulia.context.messages import estimate_tokens
 from tertulia.providers.model_catalogue import ResolvedModel
 from tertulia.providers.prices import cost_of, savings_of_cache
-from tertulia.providers.protocol import ToolCall, Usage
+from tertulia.providers.protocol import Citation, ToolCall, Usage
 from tertulia.runs.engine.steps import Outcome
 from tertulia.runs.models import RunError, RunStatus
 
+MAX_URL, MAX_TITLE, MAX_PAGES = 2000, 500, 200
 Ending = Literal[RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED]
 
 
@@ -30,6 +33,7 @@ class UsageCounter:
     sent_tokens: int = 0  # our estimate for the request
     calls: list[ToolCall] = field(default_factory=list)  # proposed by the model in this step
     turn_echo: Any = None  # what the vendor requires back with this step
+    citations: list[Citation] = field(default_factory=list)  # of this step, in order
     is_executing_tools: bool = False  # the last request is counted; its calls are being decided or executed
 
     def begin_step(self, written: str) -> None:
@@ -37,6 +41,20 @@ class UsageCounter:
         self.earlier_tokens = estimate_tokens(written) if written else 0
         self.usage, self.finish_reason, self.has_begun, self.sent_tokens = None, None, False, 0
         self.calls, self.turn_echo, self.is_executing_tools = [], None, False
+        self.citations = []
+
+    def cited_pages(self) -> list[SourcePart]:
+        """Return the pages that this step cites, each once, with the passages that cite it. Return them only once."""
+        pages: dict[str, SourcePart] = {}
+        for citation in self.citations:
+            if not re.match("https?://", citation.url) or len(citation.url) > MAX_URL:
+                continue
+            title = citation.title[:MAX_TITLE] if citation.title else None
+            page = pages.setdefault(citation.url, SourcePart(url=citation.url, title=title))
+            if citation.text and len(page.passages) < MAX_PASSAGES and citation.text not in page.passages:
+                page.passages.append(citation.text)
+        self.citations = []
+        return list(pages.values())[:MAX_PAGES]
 
     def step_outcome(self, written: str) -> Outcome:
         """Return the outcome of a step that ended with tool calls. The reply continues."""
@@ -71,7 +89,13 @@ class UsageCounter:
             # It ended before the final usage arrived: count the request and the text written so far.
             partial = usage or Usage(self.sent_tokens, 0)
             output = max(partial.output_tokens, estimate_tokens(written) - self.earlier_tokens)
-            usage = Usage(partial.input_tokens, output, partial.cached_tokens, partial.cache_write_tokens)
+            usage = Usage(
+                partial.input_tokens,
+                output,
+                partial.cached_tokens,
+                partial.cache_write_tokens,
+                web_searches=partial.web_searches,
+            )
         now = clock.now()
         cost = cost_of(self.resolved.vendor, self.model_name, usage, at=now)
         tokens = TokenCount(
@@ -80,6 +104,7 @@ class UsageCounter:
             total=usage.input_tokens + usage.output_tokens,
             cached=usage.cached_tokens,
             cache_written=usage.cache_write_tokens,
+            web_searches=usage.web_searches,
             cache_savings=savings_of_cache(self.resolved.vendor, self.model_name, usage, cost, at=now),
             estimated=estimated,
         )

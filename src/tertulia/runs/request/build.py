@@ -1,7 +1,7 @@
 """Build the next model request of a run, record it by reference, and reserve its maximum cost."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.billing.ledger import ToolPayment, release, reserve
 from tertulia.billing.models import UsageKind
-from tertulia.chat.models import Message
+from tertulia.chat.models import ChatSettings, Message
 from tertulia.chat.parts import Part, ToolCallPart
 from tertulia.context.calls import in_words
 from tertulia.context.messages import ContextMessage
@@ -20,12 +20,14 @@ from tertulia.context.service import Context, Price, gather_context
 from tertulia.context.window import reserve_for_answer
 from tertulia.db import Id
 from tertulia.ids import new_id
+from tertulia.providers.abilities import abilities_of
 from tertulia.providers.configs import split_key
 from tertulia.providers.protocol import ModelRequest, RequestMessage, ToolCall, ToolSpec
 from tertulia.runs.calls.life import last_call
+from tertulia.runs.calls.sources import note_vendor_search
 from tertulia.runs.errors import CostLimit
 from tertulia.runs.lease import ClaimedRun, hold_lease
-from tertulia.runs.models import Step, StepRequest
+from tertulia.runs.models import ReplyOptions, Step, StepRequest
 from tertulia.runs.request.prepare import (
     PreparedPrompt,
     TargetModel,
@@ -77,13 +79,15 @@ def start_step(
         # The reply may use the model's own maximum. Its cost is reserved by forecast.
         forecast = reserve_for_answer(context.window, max_tokens)
         reserve_cost(session, run, call_id, price(estimated, forecast) if price else None)
-    options = {
-        name: getattr(context.settings, name)
-        for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty")
-    }
-    _record(session, run, prepared, context, messages, estimated, max_tokens, bool(written_parts), options)
+    wishes = _asked_for(context.settings, run.options, has_tools=bool(prepared.tools), has_called=call_id is not None)
+    _record(session, run, prepared, context, messages, estimated, max_tokens, bool(written_parts), wishes)
+    abilities = abilities_of(split_key(run.provider)[0], run.model_name)
+    if (wishes["web_search"] and abilities.searches) or abilities.always_searches:
+        note_vendor_search(session, run.id)
     tools = tuple(ToolSpec(tool.wire_name, tool.tool.description, tool.tool.parameters) for tool in prepared.tools)
-    wired = tuple(part for message in messages for part in _wire_messages(message, context.pictures, bool(tools)))
+    wired = _pictures_to_people(
+        part for message in messages for part in _wire_messages(message, context.pictures, bool(tools))
+    )
     # The id says nothing to the vendor, and a chat's requests share their beginning.
     cache_key = run.chat_id.replace("-", "")
     request = ModelRequest(
@@ -95,9 +99,34 @@ def start_step(
         window=context.window,
         tokens=tokens,
         room=room if prepared.knows_window else None,
-        **options,
+        tool_choice=wishes["tool_choice"],
+        parallel_tool_calls=wishes["parallel_tool_calls"],
+        effort=wishes["reasoning_effort"],
+        verbosity=wishes["verbosity"],
+        web_search=wishes["web_search"],
+        temperature=wishes["temperature"],
+        top_p=wishes["top_p"],
+        frequency_penalty=wishes["frequency_penalty"],
+        presence_penalty=wishes["presence_penalty"],
     )
     return PreparedStep(request, estimated)
+
+
+def _asked_for(settings: ChatSettings, options: ReplyOptions, *, has_tools: bool, has_called: bool) -> dict[str, Any]:
+    """Return what the request asks of the model: the settings of the chat, and of this reply instead of them.
+
+    A call is required only once for each reply: otherwise it would never end.
+    """
+    names = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "verbosity", "parallel_tool_calls")
+    wishes = {name: getattr(settings, name) for name in names}
+    choice = "auto" if settings.tool_choice == "required" and has_called else settings.tool_choice
+    searches = settings.web_search if options.web_search is None else options.web_search
+    return wishes | {
+        "tool_choice": choice if has_tools else None,
+        "parallel_tool_calls": wishes["parallel_tool_calls"] if has_tools else None,
+        "reasoning_effort": options.reasoning_effort or settings.reasoning_effort,
+        "web_search": bool(searches),
+    }
 
 
 def sample_for_run(session: Session, run: ClaimedRun, model: TargetModel) -> str | None:
@@ -130,7 +159,7 @@ def _record(
     estimated: int,
     max_tokens: int | None,
     continues: bool,
-    options: Mapping[str, float | None],
+    wishes: Mapping[str, Any],
 ) -> None:
     request = StepRequest(
         provider=run.provider,
@@ -144,7 +173,7 @@ def _record(
         estimated_tokens=estimated,
         pictures=sum(len(message.pictures) for message in messages),
         tools=[tool.key for tool in prepared.tools],
-        **options,
+        **wishes,
     )
     number = session.scalar(sa.select(sa.func.coalesce(sa.func.max(Step.number), 0)).where(Step.run_id == run.id)) or 0
     session.add(Step(id=new_id(), run_id=run.id, number=number + 1, request=request))
@@ -167,6 +196,21 @@ def _wire_messages(message: ContextMessage, pictures: Mapping[str, str], has_too
     if message.whole_text or not message.turns:
         images = tuple(pictures[picture] for picture in message.pictures if picture in pictures)
         yield RequestMessage(message.role, message.whole_text, images=images, echo=_opened(message.echo))
+
+
+def _pictures_to_people(messages: Iterable[RequestMessage]) -> tuple[RequestMessage, ...]:
+    """Move the pictures that a model made to the next message of a person: no vendor takes them in a reply."""
+    moved: list[RequestMessage] = []
+    waiting: tuple[str, ...] = ()
+    for message in messages:
+        if message.role == "assistant":
+            waiting += message.images
+            message = replace(message, images=())
+        elif message.role == "user" and waiting:
+            message = replace(message, images=waiting + message.images)
+            waiting = ()
+        moved.append(message)
+    return tuple(moved)
 
 
 def _opened(echo: str | None) -> Any:

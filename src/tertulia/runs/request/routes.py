@@ -11,7 +11,7 @@ from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId
 from tertulia.providers.model_catalogue import ModelCatalogue, ModelChoice, ResolvedModel
-from tertulia.providers.routes import get_default_model
+from tertulia.providers.routes import get_preferences
 from tertulia.runs.request.preview import ContextRead, prepare_next, read_context
 from tertulia.tools.tool_catalogue import ToolCatalogue
 
@@ -39,7 +39,7 @@ async def next_model(
 
     def find(session: Session, actor: Actor) -> ModelChoice | None:
         chat = get_chat(session, actor, ChatId(chat_id))
-        default = get_default_model(session, actor)
+        default = get_preferences(session, actor).default_model
         try:
             models = catalogue.known(session, actor)
             return models.choose(chat["provider"], chat["model_name"], default)

@@ -1198,6 +1198,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/favourite": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Put Favourite Model */
+        put: operations["put_favourite_model"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/oauth/client": {
         parameters: {
             query?: never;
@@ -2524,14 +2541,30 @@ export interface components {
         /**
          * CapabilitiesRead
          * @description What a model supports. `null` means unknown.
+         *
+         *     `efforts` are the choices of how long it thinks, none if it has no choice. `inputs` are the kinds of files that it
+         *     takes as they are; of others it gets the extracted text.
          */
         CapabilitiesRead: {
+            /** Draws */
+            draws: boolean;
+            /** Efforts */
+            efforts: ("none" | "minimal" | "low" | "medium" | "high" | "max")[];
+            /** Inputs */
+            inputs: ("picture" | "pdf" | "audio" | "video")[];
             /** Reasoning */
             reasoning: boolean | null;
             /** Tools */
             tools: boolean | null;
+            /** Verbosity */
+            verbosity: boolean;
             /** Vision */
             vision: boolean | null;
+            /**
+             * Web Search
+             * @enum {string}
+             */
+            web_search: "no" | "offered" | "always";
         };
         /** ChangeEvent */
         ChangeEvent: components["schemas"]["UserChange"] | components["schemas"]["SessionChange"] | components["schemas"]["ApiTokenChange"] | components["schemas"]["ShareChange"] | components["schemas"]["ChatChange"] | components["schemas"]["MessageChange"] | components["schemas"]["TagChange"] | components["schemas"]["ChatStateChange"] | components["schemas"]["ContextOptimizationChange"] | components["schemas"]["DraftChange"] | components["schemas"]["DraftVersionChange"] | components["schemas"]["DraftWorkingCopyChange"] | components["schemas"]["ProposalChange"] | components["schemas"]["AttachedDraftChange"] | components["schemas"]["AttachmentChange"] | components["schemas"]["ProviderConfigChange"] | components["schemas"]["RunChange"] | components["schemas"]["ToolExecutionChange"] | components["schemas"]["ToolServerChange"] | components["schemas"]["AutoApprovalSettingChange"] | components["schemas"]["ImportJobChange"];
@@ -2695,10 +2728,25 @@ export interface components {
             frequency_penalty?: number | null;
             /** Max Tokens */
             max_tokens?: number | null;
+            /**
+             * Parallel Tool Calls
+             * @description Whether one step may have several tool calls. `null`: as the vendor does it.
+             */
+            parallel_tool_calls?: boolean | null;
             /** Presence Penalty */
             presence_penalty?: number | null;
+            /**
+             * Reasoning Effort
+             * @description How long the model thinks. The nearest that it has is used; `null`: its own choice.
+             */
+            reasoning_effort?: ("none" | "minimal" | "low" | "medium" | "high" | "max") | null;
             /** Temperature */
             temperature?: number | null;
+            /**
+             * Tool Choice
+             * @description `none`: it may call no tool. `required`: it must call one first. `null`: as it likes.
+             */
+            tool_choice?: ("auto" | "none" | "required") | null;
             /**
              * Tools
              * @description The keys of the tools that the model may call.
@@ -2706,6 +2754,16 @@ export interface components {
             tools?: string[] | null;
             /** Top P */
             top_p?: number | null;
+            /**
+             * Verbosity
+             * @description How long its replies are, for models that can be asked.
+             */
+            verbosity?: ("low" | "medium" | "high") | null;
+            /**
+             * Web Search
+             * @description Whether the model may use its vendor's web search.
+             */
+            web_search?: boolean | null;
             /** @description How to compact the context when the window is full. `null`: omit the oldest messages. */
             when_full?: components["schemas"]["OptimizationType"] | null;
         };
@@ -3199,6 +3257,15 @@ export interface components {
             /** Last At */
             last_at: string | null;
         };
+        /** FavouriteModel */
+        FavouriteModel: {
+            /** Is Favourite */
+            is_favourite: boolean;
+            /** Model Name */
+            model_name: string;
+            /** Provider */
+            provider: string;
+        };
         /** FieldError */
         FieldError: {
             /** Field */
@@ -3505,6 +3572,8 @@ export interface components {
             content?: string | null;
             /** Models */
             models?: components["schemas"]["ModelRef"][] | null;
+            /** @description What is asked of the model for this reply, instead of the chat's settings. */
+            options?: components["schemas"]["ReplyOptions"] | null;
             /**
              * Parent Message Id
              * @description The message whose thread this one is appended to.
@@ -3539,6 +3608,8 @@ export interface components {
              * @default false
              */
             in_place: boolean;
+            /** @description What is asked of the model for this reply, instead of the chat's settings. */
+            options?: components["schemas"]["ReplyOptions"] | null;
             /** Parts */
             parts?: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"])[] | null;
             /**
@@ -3602,7 +3673,7 @@ export interface components {
             /** Parent Message Id */
             parent_message_id: string | null;
             /** Parts */
-            parts: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["SourcePart"] | components["schemas"]["ToolCallPart"])[];
+            parts: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["SourcePart"] | components["schemas"]["RefusalPart"] | components["schemas"]["ToolCallPart"])[];
             /** Previous Message Id */
             previous_message_id: string | null;
             /** Provider */
@@ -3701,7 +3772,7 @@ export interface components {
             /** Parent Message Id */
             parent_message_id: string | null;
             /** Parts */
-            parts: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["SourcePart"] | components["schemas"]["ToolCallPart"])[];
+            parts: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["SourcePart"] | components["schemas"]["RefusalPart"] | components["schemas"]["ToolCallPart"])[];
             /** Previous Message Id */
             previous_message_id: string | null;
             /** Provider */
@@ -3751,6 +3822,8 @@ export interface components {
             input_price: string | null;
             /** Is Default */
             is_default: boolean;
+            /** Is Favourite */
+            is_favourite: boolean;
             /** Max Output */
             max_output: number | null;
             /** Model Name */
@@ -3851,6 +3924,23 @@ export interface components {
             length: number;
             /** Version Number */
             version_number: number;
+        };
+        /**
+         * PartAdded
+         * @description A part that came as a whole: a picture, a file, a source or a refusal.
+         */
+        PartAdded: {
+            /** Message Id */
+            message_id: string;
+            /** Part */
+            part: components["schemas"]["ImagePart"] | components["schemas"]["FilePart"] | components["schemas"]["SourcePart"] | components["schemas"]["RefusalPart"];
+            /** Part Index */
+            part_index: number;
+            /**
+             * Type
+             * @constant
+             */
+            type: "part.added";
         };
         /** PasswordChange */
         PasswordChange: {
@@ -3996,6 +4086,8 @@ export interface components {
             default_model: string | null;
             /** Enable Notifications */
             enable_notifications: boolean;
+            /** Favourite Models */
+            favourite_models: string[];
             /** Language */
             language: string | null;
             /**
@@ -4016,6 +4108,11 @@ export interface components {
             default_model?: string | null;
             /** Enable Notifications */
             enable_notifications?: boolean | null;
+            /**
+             * Favourite Models
+             * @description Shown first where a model is chosen, as `provider/model_name`.
+             */
+            favourite_models?: string[] | null;
             /**
              * Language
              * @description A BCP 47 tag, such as `pt-BR`.
@@ -4386,12 +4483,27 @@ export interface components {
              */
             type: "reasoning";
         };
+        /**
+         * RefusalPart
+         * @description The words with which a model refused to answer; empty if it gave none.
+         */
+        RefusalPart: {
+            /** Text */
+            text: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "refusal";
+        };
         /** Regenerate */
         Regenerate: {
             /** Model Name */
             model_name?: string | null;
             /** Models */
             models?: components["schemas"]["ModelRef"][] | null;
+            /** @description What is asked of the model for this reply, instead of the chat's settings. */
+            options?: components["schemas"]["ReplyOptions"] | null;
             /** Provider */
             provider?: string | null;
         };
@@ -4400,6 +4512,16 @@ export interface components {
          * @description The given event id is too old to resume from. Fetch everything again.
          */
         Reload: Record<string, never>;
+        /**
+         * ReplyOptions
+         * @description What a message asks of the model for its reply only. Absent values are those of the chat.
+         */
+        ReplyOptions: {
+            /** Reasoning Effort */
+            reasoning_effort?: ("none" | "minimal" | "low" | "medium" | "high" | "max") | null;
+            /** Web Search */
+            web_search?: boolean | null;
+        };
         /**
          * RichText
          * @description The current text of a draft as Markdown, and as HTML for programs that accept it.
@@ -4440,7 +4562,7 @@ export interface components {
             detail: string;
         };
         /** RunEvent */
-        RunEvent: components["schemas"]["RunStarted"] | components["schemas"]["MessageReset"] | components["schemas"]["TextDeltaEvent"] | components["schemas"]["ReasoningDeltaEvent"] | components["schemas"]["ToolRequested"] | components["schemas"]["ApprovalRequested"] | components["schemas"]["ToolFinished"] | components["schemas"]["MessageFinished"] | components["schemas"]["RunFinished"] | components["schemas"]["RunFailed"];
+        RunEvent: components["schemas"]["RunStarted"] | components["schemas"]["MessageReset"] | components["schemas"]["TextDeltaEvent"] | components["schemas"]["ReasoningDeltaEvent"] | components["schemas"]["PartAdded"] | components["schemas"]["ToolRequested"] | components["schemas"]["ApprovalRequested"] | components["schemas"]["ToolFinished"] | components["schemas"]["MessageFinished"] | components["schemas"]["RunFinished"] | components["schemas"]["RunFailed"];
         /** RunFailed */
         RunFailed: {
             /** Code */
@@ -4718,14 +4840,24 @@ export interface components {
             frequency_penalty: number | null;
             /** Max Tokens */
             max_tokens: number | null;
+            /** Parallel Tool Calls */
+            parallel_tool_calls: boolean | null;
             /** Presence Penalty */
             presence_penalty: number | null;
+            /** Reasoning Effort */
+            reasoning_effort: ("none" | "minimal" | "low" | "medium" | "high" | "max") | null;
             /** Temperature */
             temperature: number | null;
+            /** Tool Choice */
+            tool_choice: ("auto" | "none" | "required") | null;
             /** Tools */
             tools: string[] | null;
             /** Top P */
             top_p: number | null;
+            /** Verbosity */
+            verbosity: ("low" | "medium" | "high") | null;
+            /** Web Search */
+            web_search: boolean | null;
             when_full: components["schemas"]["OptimizationType"] | null;
         };
         /** SetupRead */
@@ -4870,7 +5002,7 @@ export interface components {
             /** Name */
             name: string | null;
             /** Parts */
-            parts: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["SourcePart"] | components["schemas"]["ToolCallPart"])[];
+            parts: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["SourcePart"] | components["schemas"]["RefusalPart"] | components["schemas"]["ToolCallPart"])[];
             role: components["schemas"]["MessageRole"];
             /** Run Id */
             run_id: string | null;
@@ -4912,7 +5044,7 @@ export interface components {
             title: string;
         };
         /** SharedRunEvent */
-        SharedRunEvent: components["schemas"]["MessageReset"] | components["schemas"]["TextDeltaEvent"] | components["schemas"]["ReasoningDeltaEvent"] | components["schemas"]["ToolRequested"];
+        SharedRunEvent: components["schemas"]["MessageReset"] | components["schemas"]["TextDeltaEvent"] | components["schemas"]["ReasoningDeltaEvent"] | components["schemas"]["PartAdded"] | components["schemas"]["ToolRequested"];
         /** SignIn */
         SignIn: {
             /** Password */
@@ -4964,8 +5096,13 @@ export interface components {
             /** Names */
             names: string[];
         };
-        /** SourcePart */
+        /**
+         * SourcePart
+         * @description A page that a reply cites. `passages` are the texts of the reply that cite it, if its vendor names them.
+         */
         SourcePart: {
+            /** Passages */
+            passages?: string[];
             /** Title */
             title?: string | null;
             /**
@@ -13099,6 +13236,94 @@ export interface operations {
             };
             /** @description Not signed in */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_favourite_model: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FavouriteModel"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -21,6 +21,8 @@ function partAsMarkdown(part: Message["parts"][number]): string {
       return `*[${part.file_name}]*`;
     case "source":
       return `[${part.title ?? part.url}](${part.url})`;
+    case "refusal":
+      return part.text || "*The model refused to answer.*";
     case "tool_call":
       return `*[called ${part.tool_name}]*`;
     case "reasoning":

@@ -3,7 +3,8 @@ import type { RunEvent } from "@/realtime/protocol";
 
 export type Message = Schemas["MessageRead"];
 export type ToolCallPart = Schemas["ToolCallPart"];
-export type LivePart = { type: "text" | "reasoning"; text: string } | ToolCallPart;
+type WholePart = Extract<RunEvent, { type: "part.added" }>["part"];
+export type LivePart = { type: "text" | "reasoning"; text: string } | ToolCallPart | WholePart;
 
 /** A reply while it is being written. */
 export type LiveReply = {
@@ -31,6 +32,7 @@ export function applyRunEvent(reply: LiveReply, event: RunEvent): LiveReply {
     case "reasoning.delta":
       return withText(reply, event.part_index, "reasoning", event.text);
     case "tool.requested":
+    case "part.added":
       return withPart(reply, event.part_index, event.part);
     case "approval.requested":
     case "tool.finished":
@@ -48,7 +50,7 @@ export function applyRunEvent(reply: LiveReply, event: RunEvent): LiveReply {
 
 function withText(reply: LiveReply, index: number, type: "text" | "reasoning", text: string): LiveReply {
   const known = reply.parts[index];
-  const before = known && "text" in known ? known.text : "";
+  const before = known?.type === type ? known.text : "";
   return withPart(reply, index, { type, text: before + text });
 }
 

@@ -1,3 +1,4 @@
-export { ModelChoice } from "./model-choice";
+export { ModelPicker } from "./model-picker";
 export { ModelsDialog } from "./models-dialog";
 export { modelStateWords, modelsQuery } from "./queries";
+export { EffortChoice, SearchSwitch } from "./reply-choices";

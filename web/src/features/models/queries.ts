@@ -1,5 +1,7 @@
-import { queryOptions } from "@tanstack/react-query";
+import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 import { api, type Schemas } from "@/api/client";
+import { wordsFor } from "@/api/words";
+import { useToast } from "@/ui/toast";
 
 export type Model = Schemas["ModelRead"];
 
@@ -13,6 +15,28 @@ export const modelsQuery = queryOptions({
     return phase === "fetching" || phase === "loading" ? 1000 : false;
   },
 });
+
+/** Add a model to the favourites or remove it, at once on the screen. */
+export function useFavourite() {
+  const client = useQueryClient();
+  const { say } = useToast();
+  const { mutate } = useMutation({
+    mutationFn: ({ provider, model_name, is_favourite }: Schemas["FavouriteModel"]) =>
+      api("PUT", "/models/favourite", { body: { provider, model_name, is_favourite } }),
+    onMutate: (wanted) =>
+      client.setQueryData<Model[]>(["models"], (models) =>
+        models?.map((model) =>
+          modelKey(model) === modelKey(wanted) ? { ...model, is_favourite: wanted.is_favourite } : model,
+        ),
+      ),
+    onError: (error) => {
+      say(wordsFor(error));
+      void client.invalidateQueries({ queryKey: ["models"] });
+    },
+  });
+  return ({ provider, model_name, is_favourite }: Model) =>
+    mutate({ provider, model_name, is_favourite: !is_favourite });
+}
 
 export const modelKey = (model: { provider: string; model_name: string }) =>
   `${model.provider}/${model.model_name}`;

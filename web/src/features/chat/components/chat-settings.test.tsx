@@ -20,6 +20,9 @@ const EMPTY = {
   top_p: null,
   frequency_penalty: null,
   presence_penalty: null,
+  verbosity: null,
+  tool_choice: null,
+  parallel_tool_calls: null,
 };
 
 describe("the settings of a chat", () => {

@@ -1,6 +1,7 @@
 import { useState } from "react";
 import { wordsFor } from "@/api/words";
 import { Button } from "@/ui/button";
+import { Choice } from "@/ui/choice";
 import { Field, TextField } from "@/ui/field";
 import { Sheet } from "@/ui/sheet";
 import type { Chat, ChatUpdate } from "../queries";
@@ -12,7 +13,7 @@ type Props = {
   onSave: (update: ChatUpdate) => Promise<unknown>;
 };
 
-type Parameter = Exclude<keyof Chat["settings"], "tools" | "when_full" | "compact_at">;
+type Parameter = "temperature" | "max_tokens" | "top_p" | "frequency_penalty" | "presence_penalty";
 const PARAMETERS: { name: Parameter; label: string; hint: string; min: number; max: number; step: number }[] =
   [
     {
@@ -57,6 +58,38 @@ const PARAMETERS: { name: Parameter; label: string; hint: string; min: number; m
     },
   ];
 
+type Settings = Chat["settings"];
+const CHOICES = [
+  {
+    name: "verbosity",
+    label: "Length of replies",
+    options: [
+      { value: "", label: "As the model likes" },
+      { value: "low", label: "Short" },
+      { value: "medium", label: "Medium" },
+      { value: "high", label: "Long" },
+    ],
+  },
+  {
+    name: "tool_choice",
+    label: "Use of tools",
+    options: [
+      { value: "", label: "As the model likes" },
+      { value: "required", label: "Calls a tool first" },
+      { value: "none", label: "Calls none", note: "It still knows them" },
+    ],
+  },
+  {
+    name: "parallel_tool_calls",
+    label: "Several tool calls at once",
+    options: [
+      { value: "", label: "As the vendor does it" },
+      { value: "true", label: "Allowed" },
+      { value: "false", label: "One after another" },
+    ],
+  },
+] as const;
+
 function shownNumbers(chat: Chat): Record<Parameter, string> {
   const shown = PARAMETERS.map(({ name }) => [name, chat.settings[name]?.toString() ?? ""]);
   return Object.fromEntries(shown) as Record<Parameter, string>;
@@ -74,6 +107,12 @@ export function ChatSettings({ chat, isOpen, onClose, onSave }: Props) {
 function SettingsForm({ chat, onClose, onSave }: Omit<Props, "isOpen">) {
   const [prompt, setPrompt] = useState(chat.system_prompt ?? "");
   const [numbers, setNumbers] = useState<Record<Parameter, string>>(() => shownNumbers(chat));
+  const [choices, setChoices] = useState({
+    verbosity: chat.settings.verbosity ?? "",
+    tool_choice: chat.settings.tool_choice ?? "",
+    parallel_tool_calls:
+      chat.settings.parallel_tool_calls === null ? "" : String(chat.settings.parallel_tool_calls ?? ""),
+  });
   const [window, setWindow] = useState(chat.context_window_size?.toString() ?? "");
   const [problem, setProblem] = useState<string>();
   const save = async () => {
@@ -81,9 +120,14 @@ function SettingsForm({ chat, onClose, onSave }: Omit<Props, "isOpen">) {
       await onSave({
         system_prompt: prompt.trim() ? prompt : null,
         context_window_size: window === "" ? null : Number(window),
-        settings: Object.fromEntries(
-          PARAMETERS.map(({ name }) => [name, numbers[name] === "" ? null : Number(numbers[name])]),
-        ),
+        settings: {
+          ...Object.fromEntries(
+            PARAMETERS.map(({ name }) => [name, numbers[name] === "" ? null : Number(numbers[name])]),
+          ),
+          verbosity: (choices.verbosity || null) as Settings["verbosity"],
+          tool_choice: (choices.tool_choice || null) as Settings["tool_choice"],
+          parallel_tool_calls: choices.parallel_tool_calls ? choices.parallel_tool_calls === "true" : null,
+        },
       });
       onClose();
     } catch (error) {
@@ -112,6 +156,16 @@ function SettingsForm({ chat, onClose, onSave }: Omit<Props, "isOpen">) {
           {...field}
           value={numbers[name]}
           onChange={(event) => setNumbers({ ...numbers, [name]: event.target.value })}
+        />
+      ))}
+      {CHOICES.map(({ name, label, options }) => (
+        <Choice
+          key={name}
+          showLabel
+          label={label}
+          value={choices[name]}
+          options={options}
+          onChoose={(value) => setChoices({ ...choices, [name]: value })}
         />
       ))}
       <Field

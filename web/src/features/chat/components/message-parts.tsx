@@ -1,12 +1,14 @@
 import { ChevronRight } from "lucide-react";
-import { lazy, Suspense, use } from "react";
+import { lazy, Suspense, use, useMemo } from "react";
 import type { Schemas } from "@/api/client";
 import { allowedLink } from "@/lib/links";
 import { readableEdits } from "../edits";
 import type { LivePart } from "../reducer";
+import { type Source, withReferences } from "../references";
 import { ToolSlot } from "../tool-slot";
 import { CodeBlock } from "./code-block";
 import { OwnFile, OwnPicture } from "./file-part";
+import { Sources } from "./sources";
 
 // Markdown is half of the code, so it is loaded with the first reply. Until then the plain text is shown.
 const MarkdownText = lazy(() =>
@@ -27,6 +29,7 @@ export function MessageParts({
   isMarkdown: boolean;
   isStreaming: boolean;
 }) {
+  const sources = useMemo(() => parts.filter((part) => part.type === "source"), [parts]);
   return (
     <div className="flex min-w-0 flex-col gap-3">
       {parts.map((part, index) => (
@@ -34,22 +37,26 @@ export function MessageParts({
           // biome-ignore lint/suspicious/noArrayIndexKey: a part is known by its place in the message
           key={index}
           part={part}
+          sources={sources}
           messageId={messageId}
           isMarkdown={isMarkdown}
           isStreaming={isStreaming && index === parts.length - 1}
         />
       ))}
+      {sources.length > 0 && <Sources sources={sources} />}
     </div>
   );
 }
 
 function OnePart({
   part,
+  sources,
   messageId,
   isMarkdown,
   isStreaming,
 }: {
   part: Part;
+  sources: Source[];
   messageId: string;
   isMarkdown: boolean;
   isStreaming: boolean;
@@ -62,7 +69,7 @@ function OnePart({
       if (part.text === "") return null;
       return isMarkdown ? (
         <Suspense fallback={<p className="prose whitespace-pre-wrap">{part.text}</p>}>
-          <MarkdownText text={readableEdits(part.text)} isStreaming={isStreaming} />
+          <MarkdownText text={withReferences(readableEdits(part.text), sources)} isStreaming={isStreaming} />
         </Suspense>
       ) : (
         <p className="prose whitespace-pre-wrap">{part.text}</p>
@@ -91,8 +98,14 @@ function OnePart({
     case "image":
       if (part.attachment_id) return <OwnPicture part={{ ...part, attachment_id: part.attachment_id }} />;
       return <Elsewhere url={part.url ?? undefined} words={part.alt || "Picture"} />;
+    case "refusal":
+      return (
+        <p className="rounded-card bg-surface-quiet px-3 py-2">
+          <span className="text-text-muted">The model refused to answer.</span> {part.text}
+        </p>
+      );
     case "source":
-      return <Elsewhere url={part.url} words={part.title ?? undefined} />;
+      return null; // all of them are listed at the end
   }
 }
 

@@ -1,5 +1,6 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useRef, useState } from "react";
+import type { Schemas } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { keepText } from "@/lib/kept-text";
 import { createChat, placeChat, placeSent, sendMessage } from "../queries";
@@ -11,14 +12,22 @@ type Props = {
   menuButton: ReactNode;
   notice: ReactNode;
   modelChoice: (value: Model | undefined, choose: (provider: string, modelName: string) => void) => ReactNode;
+  replyChoices: (
+    model: Model | undefined,
+    settings: NewSettings,
+    change: (settings: NewSettings) => void,
+  ) => ReactNode;
 };
+
+export type NewSettings = Pick<Schemas["SettingsRead"], "reasoning_effort" | "web_search">;
 
 const EXAMPLE = "Explain to me, as to a curious friend, why bread rises.";
 
 /** The page of a new chat. The chat is created with the first message. */
-export function NewChat({ onMade, menuButton, notice, modelChoice }: Props) {
+export function NewChat({ onMade, menuButton, notice, modelChoice, replyChoices }: Props) {
   const client = useQueryClient();
   const [model, setModel] = useState<Model>();
+  const [settings, setSettings] = useState<NewSettings>({ reasoning_effort: null, web_search: null });
   const [problem, setProblem] = useState<string>();
   // A retry uses the chat of the first attempt, so that no empty chat remains.
   const created = useRef<{ chatId: string; content: string; key: string }>(undefined);
@@ -26,7 +35,7 @@ export function NewChat({ onMade, menuButton, notice, modelChoice }: Props) {
     setProblem(undefined);
     try {
       if (created.current?.content !== content) {
-        const chat = await createChat(model ?? {}, crypto.randomUUID());
+        const chat = await createChat({ ...model, settings }, crypto.randomUUID());
         placeChat(client, chat);
         client.setQueryData(["messages", chat.id], {
           pages: [{ items: [], next_cursor: null }],
@@ -63,6 +72,7 @@ export function NewChat({ onMade, menuButton, notice, modelChoice }: Props) {
       {notice}
       <Composer place="new" problem={problem} onSend={send}>
         {modelChoice(model, (provider, model_name) => setModel({ provider, model_name }))}
+        {replyChoices(model, settings, setSettings)}
       </Composer>
     </>
   );

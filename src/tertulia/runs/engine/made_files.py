@@ -1,0 +1,92 @@
+"""Keep the pictures and sounds that a model makes as files of the chat, shown in the reply."""
+
+import asyncio
+import hashlib
+from mimetypes import guess_extension
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import UserRole
+from tertulia.accounts.row_limits import RowLimits
+from tertulia.chat.message_files import AttachedFile, link_attachments
+from tertulia.chat.parts import FilePart, ImagePart
+from tertulia.db import Database
+from tertulia.files.errors import FileStoreUnavailable
+from tertulia.files.kinds import HEAD_BYTES, SHOWN_INLINE
+from tertulia.files.models import MessageAttachment
+from tertulia.files.schemas import AttachmentRead
+from tertulia.files.store import FileStore
+from tertulia.files.uploads import ReceivedForm, store_upload
+from tertulia.files.uses import FileUses
+from tertulia.ids import AttachmentId, UserId, new_id
+from tertulia.providers.protocol import FileOutput
+from tertulia.runs.lease import ClaimedRun, hold_lease
+
+
+class MadeFiles:
+    """Service: store what models make. It counts as the requester's storage."""
+
+    def __init__(self, db: Database, store: FileStore, uses: FileUses, limits: RowLimits, *, limit_bytes: int) -> None:
+        self._db = db
+        self._store = store
+        self._uses = uses
+        self._limits = limits
+        self._limit_bytes = limit_bytes
+
+    async def keep(self, run: ClaimedRun, output: FileOutput) -> ImagePart | FilePart:
+        """Store a picture or sound, and return the part that shows it.
+
+        Raises LeaseLost, FileTypeNotAllowed, FileStoreUnavailable, StorageFull and TooManyRows.
+        """
+        kind, _, subtype = output.media_type.partition("/")
+        name = f"{'picture' if kind == 'image' else kind}{guess_extension(output.media_type) or f'.{subtype}'}"
+        path = self._store.uploads / new_id()
+        content = output.content
+        digest = hashlib.sha256(content).hexdigest()
+        received = ReceivedForm(path, name, len(content), digest, content[:HEAD_BYTES])
+        try:
+            try:
+                await asyncio.to_thread(_write, received, content)
+            except OSError as error:
+                raise FileStoreUnavailable from error
+            stored = await store_upload(
+                self._db,
+                self._store,
+                received,
+                self._uses,
+                self._limits,
+                actor=Actor(UserId(run.payer_id), UserRole.USER),
+                limit_bytes=self._limit_bytes,
+                chat_id=run.chat_id,
+            )
+        finally:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+        await self._db.write(_link, run, stored)
+        if stored["mime_type"] in SHOWN_INLINE:
+            return ImagePart(attachment_id=stored["id"])
+        return FilePart(
+            attachment_id=stored["id"],
+            file_name=stored["file_name"],
+            file_type=stored["mime_type"],
+            file_size=stored["file_size"],
+        )
+
+
+def _write(received: ReceivedForm, content: bytes) -> None:
+    received.path.parent.mkdir(parents=True, exist_ok=True)
+    received.path.write_bytes(content)
+
+
+def _link(session: Session, run: ClaimedRun, stored: AttachmentRead) -> None:
+    hold_lease(session, run)
+    position = session.scalar(
+        sa.select(sa.func.coalesce(sa.func.max(MessageAttachment.position) + 1, 0)).where(
+            MessageAttachment.message_id == run.message_id
+        )
+    )
+    file = AttachedFile(
+        AttachmentId(stored["id"]), stored["file_name"], stored["mime_type"], stored["file_size"], None, None
+    )
+    link_attachments(session, [file], message_id=run.message_id, chat_id=run.chat_id, first=position or 0)

@@ -1,0 +1,229 @@
+"""Test what a reply can have with words, and what a person can ask of it: effort, search, pictures, refusals."""
+
+import base64
+import io
+import json
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from PIL import Image
+from sqlalchemy.orm import Session
+
+from tertulia.db.opening import plain_engine
+from tertulia.runs.models import Run
+from tests.conftest import ServerMaker
+from tests.factories.tool_calls import set_approval_rules, wait_for_pending_calls
+from tests.fakes.live_server import Client, LiveServer
+from tests.fakes.scripted_provider import Call, Finish, Hold, Raw, ScriptedProvider, Text
+from tests.fakes.tools import Recorder
+from tests.waiting import until
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return b"data: " + json.dumps({"object": "chat.completion.chunk", "choices": [choice]}).encode() + b"\n\n"
+
+
+def picture() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), "teal").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def data_url(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+@pytest.fixture
+def server(start_server: ServerMaker, provider: ScriptedProvider) -> LiveServer:
+    provider.models = ["gpt-5.5"]
+    return start_server(openai_base_url=provider.url, tools=[Recorder()])
+
+
+def reply_of(ana: Client, sent: dict[str, Any]) -> dict[str, Any]:
+    assert ana.finished(sent["run"]["id"])["error"] is None
+    read: dict[str, Any] = ana.api("GET", f"/messages/{sent['reply']['id']}")
+    return read
+
+
+def test_a_chat_and_a_message_choose_how_long_the_model_thinks(ana: Client, provider: ScriptedProvider) -> None:
+    chat = ana.chat(settings={"reasoning_effort": "high", "web_search": True})
+    reply_of(ana, ana.say(chat["id"], "One"))
+    assert (provider.requests[-1]["reasoning_effort"], provider.requests[-1]["web_search_options"]) == ("high", {})
+    sent = ana.say(chat["id"], "Two", options={"reasoning_effort": "none", "web_search": False})
+    reply = reply_of(ana, sent)
+    assert provider.requests[-1]["reasoning_effort"] == "none"
+    assert "web_search_options" not in provider.requests[-1]
+    again = ana.api(
+        "POST", f"/messages/{reply['id']}/regenerate", json={"options": {"reasoning_effort": "max"}}, expect=201
+    )
+    reply_of(ana, again)
+    assert (provider.requests[-1]["reasoning_effort"], provider.requests[-1]["web_search_options"]) == ("xhigh", {})
+    edited = ana.api(
+        "POST",
+        f"/messages/{sent['message']['id']}/edit",
+        json={"content": "Three", "options": {"reasoning_effort": "low"}},
+        expect=201,
+    )
+    reply_of(ana, edited)
+    assert provider.requests[-1]["reasoning_effort"] == "low"
+    reply_of(ana, ana.say(chat["id"], "Four"))
+    assert provider.requests[-1]["reasoning_effort"] == "high"
+
+
+def test_a_continued_reply_keeps_what_its_message_asked_for(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("Half"), Hold()])
+    sent = ana.say(ana.chat()["id"], "Go", options={"reasoning_effort": "low"})
+    until(lambda: provider.requests)
+    ana.api("POST", f"/runs/{sent['run']['id']}/cancel")
+    ana.finished(sent["run"]["id"])
+    provider.release()
+    reply_of(ana, ana.api("POST", f"/messages/{sent['reply']['id']}/continue", expect=201))
+    assert [request["reasoning_effort"] for request in provider.requests] == ["low", "low"]
+
+
+@pytest.mark.parametrize("options", [{"reasoning_effort": "huge"}, {"temperature": 1}, {"web_search": "maybe"}])
+def test_unknown_options_are_refused(ana: Client, options: dict[str, Any]) -> None:
+    chat = ana.chat()
+    ana.api("POST", f"/chats/{chat['id']}/messages", json={"content": "Hi", "options": options}, expect=422)
+
+
+def test_a_required_call_is_asked_for_once(ana: Client, provider: ScriptedProvider) -> None:
+    chat = ana.chat(settings={"tools": ["record"], "tool_choice": "required", "parallel_tool_calls": False})
+    set_approval_rules(ana)
+    provider.play([Call("record", {"text": "x"}), Finish("tool_calls")], [Text("Done."), Finish()])
+    sent = ana.say(chat["id"], "Go")
+    reply_of(ana, sent)
+    choices = [(request["tool_choice"], request["parallel_tool_calls"]) for request in provider.requests]
+    assert choices == [("required", False), ("auto", False)]
+
+
+def test_the_pages_that_a_reply_cites_are_its_sources(ana: Client, provider: ScriptedProvider) -> None:
+    def cited(url: str, title: str) -> dict[str, Any]:
+        return {"annotations": [{"type": "url_citation", "url_citation": {"url": url, "title": title}}]}
+
+    provider.play(
+        [
+            Raw(chunk({"content": "Bread rises ([one](https://example.org/a))."})),
+            Raw(chunk(cited("https://example.org/a", "A page"))),
+            Raw(chunk(cited("javascript:alert(1)", "Not a page"))),
+            Raw(chunk(cited("https://example.org/b", "B" * 600) | {"content": " And falls."}, "stop")),
+            Raw(b"data: [DONE]\n\n"),
+        ]
+    )
+    sent = ana.say(ana.chat()["id"], "Why?")
+    events = ana.run_events(sent["run"]["id"])
+    text, first, second = reply_of(ana, sent)["parts"]
+    assert text == {"type": "text", "text": "Bread rises ([one](https://example.org/a)). And falls."}
+    assert first == {"type": "source", "url": "https://example.org/a", "title": "A page", "passages": []}
+    assert (second["url"], second["title"]) == ("https://example.org/b", "B" * 500)
+    added = [data["part"] for _, kind, data in events if kind == "part.added"]
+    assert added == [first, second]
+
+
+def test_a_refusal_is_shown_as_what_it_is(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play(
+        [
+            Raw(chunk({"role": "assistant", "content": None, "refusal": "I cannot "})),
+            Raw(chunk({"refusal": "help with that."}, "stop")),
+            Raw(b"data: [DONE]\n\n"),
+        ]
+    )
+    chat = ana.chat()
+    reply = reply_of(ana, ana.say(chat["id"], "Do harm"))
+    assert reply["parts"] == [{"type": "refusal", "text": "I cannot help with that."}]
+    assert (reply["content"], reply["finish_reason"]) == ("I cannot help with that.", "content_filter")
+    reply_of(ana, ana.say(chat["id"], "Then not"))  # the chat goes on
+    assert provider.requests[-1]["messages"][1]["content"] == "I cannot help with that."
+
+
+def test_a_picture_that_a_model_makes_is_a_file_shown_in_the_reply(ana: Client, provider: ScriptedProvider) -> None:
+    drawn = picture()
+    provider.play(
+        [
+            Raw(chunk({"content": "Here it is."})),
+            Raw(chunk({"images": [{"type": "image_url", "image_url": {"url": data_url(drawn)}}]}, "stop")),
+            Raw(b"data: [DONE]\n\n"),
+        ]
+    )
+    chat = ana.chat()
+    sent = ana.say(chat["id"], "Draw")
+    reply = reply_of(ana, sent)
+    text, shown = reply["parts"]
+    assert (text["text"], shown["type"]) == ("Here it is.", "image")
+    assert ana.get(f"/attachments/{shown['attachment_id']}/content").content == drawn
+    (listed,) = ana.api("GET", "/attachments")["items"]
+    assert (listed["file_name"], listed["mime_type"]) == ("picture.png", "image/png")
+    until(lambda: ana.api("GET", f"/attachments/{shown['attachment_id']}")["status"] == "ready")
+    reply_of(ana, ana.say(chat["id"], "Make it blue"))
+    _, answer, question = provider.requests[-1]["messages"]
+    assert answer == {"role": "assistant", "content": "Here it is."}
+    assert [piece["type"] for piece in question["content"]] == ["text", "image_url"]
+
+
+def test_a_reply_of_a_picture_only_goes_on_in_the_chat(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play(
+        [
+            Raw(chunk({"images": [{"image_url": {"url": data_url(picture())}}]}, "stop")),
+            Raw(b"data: [DONE]\n\n"),
+        ]
+    )
+    chat = ana.chat()
+    (shown,) = reply_of(ana, ana.say(chat["id"], "Draw"))["parts"]
+    until(lambda: ana.api("GET", f"/attachments/{shown['attachment_id']}")["status"] == "ready")
+    reply_of(ana, ana.say(chat["id"], "Make it blue"))
+    (question,) = provider.requests[-1]["messages"]
+    assert question["content"][0]["text"] == "Draw\n\nMake it blue"
+    assert question["content"][1]["type"] == "image_url"
+
+
+def test_a_picture_within_the_content_and_a_sound_are_kept_too(ana: Client, provider: ScriptedProvider) -> None:
+    sound = base64.b64encode(bytes(4800)).decode()
+    provider.play(
+        [
+            Raw(chunk({"content": [{"type": "image_url", "image_url": {"url": data_url(picture())}}]})),
+            Raw(chunk({"audio": {"id": "a", "transcript": "Hello"}})),
+            Raw(chunk({"audio": {"data": sound}})),
+            Raw(chunk({}, "stop")),
+            Raw(b"data: [DONE]\n\n"),
+        ]
+    )
+    image, text, audio = reply_of(ana, ana.say(ana.chat()["id"], "Sing"))["parts"]
+    assert (image["type"], text["text"], audio["type"]) == ("image", "Hello", "file")
+    assert (audio["file_name"], audio["file_type"], audio["file_size"]) == ("audio.wav", "audio/wav", 4844)
+
+
+def test_a_file_that_cannot_be_stored_fails_the_reply_and_keeps_its_words(
+    ana: Client, provider: ScriptedProvider
+) -> None:
+    bad = "data:application/x-msdownload;base64,TVqQAAMAAAAEAAAA"
+    provider.play(
+        [
+            Raw(chunk({"content": "Here."})),
+            Raw(chunk({"images": [{"image_url": {"url": bad}}]}, "stop")),
+            Raw(b"data: [DONE]\n\n"),
+        ]
+    )
+    sent = ana.say(ana.chat()["id"], "Draw")
+    run = ana.finished(sent["run"]["id"])
+    assert (run["status"], run["error"]["code"]) == ("failed", "file_type_not_allowed")
+    assert ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "Here."
+
+
+def test_a_search_of_the_vendor_counts_as_reading_the_web(
+    ana: Client, provider: ScriptedProvider, server: LiveServer
+) -> None:
+    """Ask about later calls of the chat, because a page may have told the model what to do."""
+    chat = ana.chat(settings={"web_search": True})
+    reply_of(ana, ana.say(chat["id"], "What is new?"))
+    engine = plain_engine(server.settings)
+    with Session(engine) as session:
+        sources = session.scalars(sa.select(Run.sources)).all()
+    engine.dispose()
+    assert sources == [[{"kind": "web", "name": "the web search of the model's provider"}]]
+    ana.api("PATCH", f"/chats/{chat['id']}", json={"settings": {"web_search": False, "tools": ["record"]}})
+    provider.play([Call("record", {"text": "x"}), Finish("tool_calls")])
+    ana.say(chat["id"], "Go")
+    (call,) = wait_for_pending_calls(ana)
+    assert [group["kind"] for group in call["sources"]] == ["web"]

@@ -1,0 +1,196 @@
+import { screen, waitFor } from "@testing-library/react";
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import { makeModel } from "@/test/factories";
+import { renderApp } from "@/test/render";
+import { fakeServer } from "@/test/server";
+import { abilityWords, priceWords, windowWords } from "./abilities";
+import { groupModels, matches, rememberUsed } from "./groups";
+import { ModelPicker } from "./model-picker";
+import { EffortChoice, nearest, SearchSwitch } from "./reply-choices";
+
+const able = (fields: object) => ({ ...makeModel().capabilities, ...fields });
+const sonnet = makeModel({
+  provider: "anthropic",
+  model_name: "claude-sonnet-5",
+  display_name: "Claude Sonnet 5",
+});
+const gpt = makeModel({
+  provider: "openai",
+  model_name: "gpt-5.5",
+  display_name: "GPT-5.5",
+  is_default: true,
+});
+const liked = makeModel({
+  provider: "openai",
+  model_name: "o4-mini",
+  display_name: "o4 mini",
+  is_favourite: true,
+});
+const away = makeModel({ provider: "local", model_name: "small", display_name: "Small", available: false });
+
+beforeEach(() => localStorage.clear());
+
+describe("the groups of models", () => {
+  const labels = (query: string, limit = 100, used: string[] = []) =>
+    groupModels([sonnet, gpt, liked, away], used, query, limit).map(({ label, items }) => [
+      label,
+      items.map((model) => model.model_name).join(" "),
+    ]);
+
+  it("are favourites, those used last, then each vendor, with each model once", () => {
+    expect(labels("", 100, ["anthropic/claude-sonnet-5", "gone/model"])).toEqual([
+      ["Favourites", "o4-mini"],
+      ["Recently used", "claude-sonnet-5"],
+      ["openai", "gpt-5.5"],
+    ]);
+  });
+
+  it("have the models whose names have every word", () => {
+    expect(labels("claude 5")).toEqual([["anthropic", "claude-sonnet-5"]]);
+    expect(labels("openai")).toEqual([
+      ["Favourites", "o4-mini"],
+      ["openai", "gpt-5.5"],
+    ]);
+    expect(matches(gpt, "gpt sonnet")).toBe(false);
+  });
+
+  it("end at the limit", () => {
+    expect(labels("", 1)).toEqual([["Favourites", "o4-mini"]]);
+    expect(labels("", 2).flat()).not.toContain("claude-sonnet-5 gpt-5.5");
+  });
+
+  it("stay quick with two thousand models", () => {
+    const many = Array.from({ length: 2000 }, (_, number) => makeModel({ model_name: `model-${number}` }));
+    expect(groupModels(many, [], "", 100)[0]?.items).toHaveLength(100);
+    expect(groupModels(many, [], "model-1999", 100)[0]?.items).toHaveLength(1);
+  });
+});
+
+describe("the words of a model", () => {
+  it.each([
+    [{}, []],
+    [{ vision: true, reasoning: true, tools: true }, ["sees", "thinks", "tools"]],
+    [{ web_search: "always", draws: true }, ["searches", "draws"]],
+    [{ inputs: ["pdf", "audio"] }, ["reads PDF, audio"]],
+  ])("for %o are %o", (capabilities, words) => {
+    expect(abilityWords(makeModel({ capabilities: able(capabilities) }))).toEqual(words);
+  });
+
+  it.each([
+    [null, undefined],
+    [8192, "8 k tokens"],
+    [200_000, "200 k tokens"],
+    [1_048_576, "1 M tokens"],
+    [1_500_000, "1.5 M tokens"],
+  ])("for a window of %s are %s", (context_window, words) => {
+    expect(windowWords(makeModel({ context_window }))).toBe(words);
+  });
+
+  it.each([
+    [null, null, undefined],
+    ["0", "0", "free"],
+    ["2.5", "10", "$2.50 / $10.00 per million"],
+  ])("for prices %s and %s are %s", (input_price, output_price, words) => {
+    expect(priceWords(makeModel({ input_price, output_price }))).toBe(words);
+  });
+});
+
+describe("the picker", () => {
+  const show = (models = [sonnet, gpt, liked]) => {
+    const server = fakeServer({ "GET /models": { items: models }, "PUT /models/favourite": null });
+    const onChoose = vi.fn();
+    return { ...renderApp(<ModelPicker value={undefined} onChoose={onChoose} />), server, onChoose };
+  };
+
+  it("shows the default, and finds another by a part of its name", async () => {
+    const { user, onChoose } = show();
+    await user.click(await screen.findByRole("combobox", { name: "Model: GPT-5.5" }));
+    await user.type(await screen.findByRole("combobox", { name: "Search models" }), "sonnet");
+    await waitFor(() => expect(screen.getAllByRole("option")).toHaveLength(1));
+    await user.click(screen.getByRole("option", { name: /Claude Sonnet 5/ }));
+    expect(onChoose).toHaveBeenCalledWith("anthropic", "claude-sonnet-5");
+  });
+
+  it("says that nothing has the name", async () => {
+    const { user } = show();
+    await user.click(await screen.findByRole("combobox", { name: "Model: GPT-5.5" }));
+    await user.type(await screen.findByRole("combobox", { name: "Search models" }), "zzz");
+    expect(await screen.findByText(/No model has this name/)).toBeTruthy();
+  });
+
+  it("adds a favourite without choosing it", async () => {
+    const { user, server, onChoose } = show();
+    await user.click(await screen.findByRole("combobox", { name: "Model: GPT-5.5" }));
+    await user.click(
+      (await screen.findAllByRole("button", { name: "Add to favourites", hidden: true }))[0] as Element,
+    );
+    expect(onChoose).not.toHaveBeenCalled();
+    await waitFor(() =>
+      expect(server.bodies("PUT /models/favourite")).toEqual([
+        { provider: "anthropic", model_name: "claude-sonnet-5", is_favourite: true },
+      ]),
+    );
+  });
+
+  it("remembers what was used", () => {
+    rememberUsed("a/one");
+    rememberUsed("b/two");
+    rememberUsed("a/one");
+    expect(groupModels([makeModel({ provider: "b", model_name: "two" })], ["b/two"], "", 9)[0]?.label).toBe(
+      "Recently used",
+    );
+  });
+});
+
+describe("how long a model thinks", () => {
+  it("is hidden for a model without a choice", async () => {
+    renderApp(<EffortChoice model={gpt} value={null} onChoose={vi.fn()} />);
+    await screen.findByRole("region", { name: "Notifications" });
+    expect(screen.queryByRole("combobox")).toBeNull();
+  });
+
+  it("is chosen from what the model has", async () => {
+    const onChoose = vi.fn();
+    const model = makeModel({ capabilities: able({ efforts: ["low", "high"] }) });
+    const { user } = renderApp(<EffortChoice model={model} value="medium" onChoose={onChoose} />);
+    const button = await screen.findByRole("combobox", { name: "How long it thinks" });
+    expect(button.textContent).toContain("Think a little");
+    await user.click(button);
+    await user.click(await screen.findByRole("option", { name: "Think long" }));
+    expect(onChoose).toHaveBeenCalledWith("high");
+  });
+
+  it.each([
+    ["medium", ["low", "high"], "low"],
+    ["none", ["low", "high"], "low"],
+    ["minimal", ["none", "medium"], "medium"],
+    ["max", ["none", "high"], "high"],
+  ] as const)("of %s is for %o the nearest, %s", (wanted, efforts, taken) => {
+    expect(nearest(wanted, efforts)).toBe(taken);
+  });
+});
+
+describe("the search of the vendor", () => {
+  it("is a switch where it is offered", async () => {
+    const onToggle = vi.fn();
+    const model = makeModel({ capabilities: able({ web_search: "offered" }) });
+    const { user } = renderApp(<SearchSwitch model={model} isOn={false} onToggle={onToggle} />);
+    const button = await screen.findByRole("button", { name: "Search the web" });
+    expect(button.getAttribute("aria-pressed")).toBe("false");
+    await user.click(button);
+    expect(onToggle).toHaveBeenCalledWith(true);
+  });
+
+  it("is hidden where there is none", async () => {
+    renderApp(<SearchSwitch model={gpt} isOn={false} onToggle={vi.fn()} />);
+    await screen.findByRole("region", { name: "Notifications" });
+    expect(screen.queryByRole("button")).toBeNull();
+  });
+
+  it("is on and fixed for models that always search", async () => {
+    const model = makeModel({ capabilities: able({ web_search: "always" }) });
+    renderApp(<SearchSwitch model={model} isOn={false} onToggle={vi.fn()} />);
+    const button = await screen.findByRole("button", { name: "This model searches the web for each reply" });
+    expect([button.getAttribute("aria-pressed"), button.hasAttribute("disabled")]).toEqual(["true", true]);
+  });
+});
