@@ -151,7 +151,7 @@ def test_a_picture_that_a_model_makes_is_a_file_shown_in_the_reply(ana: Client, 
     sent = ana.say(chat["id"], "Draw")
     reply = reply_of(ana, sent)
     text, shown = reply["parts"]
-    assert (text["text"], shown["type"]) == ("Here it is.", "image")
+    assert (text["text"], shown["type"], shown["width"], shown["height"]) == ("Here it is.", "image", 40, 30)
     assert ana.get(f"/attachments/{shown['attachment_id']}/content").content == drawn
     (listed,) = ana.api("GET", "/attachments")["items"]
     assert (listed["file_name"], listed["mime_type"]) == ("picture.png", "image/png")

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from dataclasses import dataclass
 from mimetypes import guess_extension
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from tertulia.chat.parts import FilePart, ImagePart
 from tertulia.db import Database
 from tertulia.files.errors import FileStoreUnavailable
 from tertulia.files.kinds import HEAD_BYTES, SHOWN_INLINE
-from tertulia.files.models import MessageAttachment
+from tertulia.files.models import Attachment, AttachmentMetadata, AttachmentStatus, MessageAttachment
 from tertulia.files.schemas import AttachmentRead
 from tertulia.files.store import FileStore
 from tertulia.files.uploads import ReceivedForm, store_upload
@@ -23,6 +24,16 @@ from tertulia.files.uses import FileUses
 from tertulia.ids import AttachmentId, UserId, new_id
 from tertulia.providers.protocol import FileOutput
 from tertulia.runs.lease import ClaimedRun, hold_lease
+
+READ_PAUSE_S, READ_TRIES = 0.1, 30
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of a picture in pixels; None if it is unknown."""
+
+    width: int | None = None
+    height: int | None = None
 
 
 class MadeFiles:
@@ -65,13 +76,28 @@ class MadeFiles:
             await asyncio.to_thread(path.unlink, missing_ok=True)
         await self._db.write(_link, run, stored)
         if stored["mime_type"] in SHOWN_INLINE:
-            return ImagePart(attachment_id=stored["id"])
+            size = await self._size_of(stored["id"])
+            return ImagePart(attachment_id=stored["id"], width=size.width, height=size.height)
         return FilePart(
             attachment_id=stored["id"],
             file_name=stored["file_name"],
             file_type=stored["mime_type"],
             file_size=stored["file_size"],
         )
+
+    async def _size_of(self, attachment_id: str) -> Size:
+        """Wait a moment until the picture was read, so that its place is known and its thumbnail is there."""
+        for _ in range(READ_TRIES):
+            status, details = await self._db.read(_read_state, attachment_id)
+            if status is not AttachmentStatus.PROCESSING:
+                return Size(details.dimensions.width, details.dimensions.height) if details.dimensions else Size()
+            await asyncio.sleep(READ_PAUSE_S)
+        return Size()
+
+
+def _read_state(session: Session, attachment_id: str) -> tuple[AttachmentStatus, AttachmentMetadata]:
+    row = session.execute(sa.select(Attachment.status, Attachment.details).where(Attachment.id == attachment_id)).one()
+    return row.status, row.details
 
 
 def _write(received: ReceivedForm, content: bytes) -> None:

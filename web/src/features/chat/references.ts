@@ -4,7 +4,7 @@ import { allowedLink } from "@/lib/links";
 export type Source = Schemas["SourcePart"];
 
 /**
- * Put the numbers of the sources behind the passages that cite them, as links. Vendors that name no passages write links
+ * Put the numbers of the sources behind the passages that cite them, as links, which are shown as small numbers. Vendors that name no passages write links
  * or numbers themselves: `[2]` becomes a link to the second source.
  */
 export function withReferences(text: string, sources: readonly Source[]): string {
@@ -20,7 +20,7 @@ export function withReferences(text: string, sources: readonly Source[]): string
   let shown = text;
   for (const [end, numbers] of [...marks].sort(([a], [b]) => b - a))
     if (!isInCode(text, end))
-      shown = `${shown.slice(0, end)} ${numbers.map((number) => reference(number, sources)).join("")}${shown.slice(end)}`;
+      shown = `${shown.slice(0, end)}${numbers.map((number) => reference(number, sources)).join("")}${shown.slice(end)}`;
   if (marks.size > 0 || sources.length === 0) return shown;
   return shown.replace(/\[(\d{1,3})\](?![(:])/g, (whole, digits, at: number) => {
     const number = Number(digits) - 1;
@@ -30,7 +30,7 @@ export function withReferences(text: string, sources: readonly Source[]): string
 
 function reference(index: number, sources: readonly Source[]): string {
   const link = allowedLink(sources[index]?.url);
-  return link ? `[\\[${index + 1}\\]](<${link.href}>)` : `\\[${index + 1}\\]`;
+  return link ? `[${index + 1}](<${link.href}>)` : `(${index + 1})`;
 }
 
 /** Return whether a place is within code, where a link would be shown as text. */

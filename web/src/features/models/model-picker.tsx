@@ -124,7 +124,7 @@ function Row({ model, onFavourite }: { model: Model; onFavourite: () => void }) 
       </Combobox.ItemIndicator>
       <span className="col-start-2 min-w-0">
         <span className="block truncate">{model.display_name}</span>
-        <span className="block truncate text-text-muted text-xs">{facts.join(" · ")}</span>
+        <span className="block text-text-muted text-xs">{facts.join(" · ")}</span>
       </span>
       <button
         type="button"

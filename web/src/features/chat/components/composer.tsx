@@ -142,7 +142,7 @@ export function Composer({
           <IconButton label="Attach files" onClick={() => picker.current?.click()}>
             <Paperclip size={18} strokeWidth={1.5} aria-hidden />
           </IconButton>
-          <div className="flex min-w-0 flex-1 items-center gap-1">{children}</div>
+          <div className="flex min-w-0 flex-1 flex-wrap items-center gap-1">{children}</div>
           {onStop ? (
             <RoundButton label="Stop" onClick={onStop}>
               <Square size={14} strokeWidth={1.5} fill="currentColor" aria-hidden />

@@ -9,9 +9,10 @@ import { useFileAddress } from "../files";
 export function OwnPicture({ part }: { part: Schemas["ImagePart"] & { attachment_id: string } }) {
   const address = useFileAddress(part.attachment_id);
   const [isOpen, setOpen] = useState(false);
-  const [isGone, setGone] = useState(false);
+  // A picture that was just made may have no thumbnail yet.
+  const [shown, setShown] = useState<"thumbnail" | "content" | "none">("thumbnail");
   const name = part.alt || "Picture";
-  if (isGone) return <Gone name={name} isPicture />;
+  if (shown === "none") return <Gone name={name} isPicture />;
   const [width, height] = [part.width ?? 320, part.height ?? 240];
   const scale = Math.min(1, 320 / width, 320 / height);
   return (
@@ -24,11 +25,11 @@ export function OwnPicture({ part }: { part: Schemas["ImagePart"] & { attachment
       >
         <img
           alt={name}
-          src={address.thumbnail}
+          src={address[shown]}
           width={Math.max(1, Math.round(width * scale))}
           height={Math.max(1, Math.round(height * scale))}
           className="h-auto max-w-full"
-          onError={() => setGone(true)}
+          onError={() => setShown(shown === "thumbnail" ? "content" : "none")}
         />
       </button>
       <Dialog title={name} isOpen={isOpen} onClose={() => setOpen(false)} isWide>

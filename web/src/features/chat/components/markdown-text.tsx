@@ -21,8 +21,16 @@ const components: Components = {
   a: ({ href, children }) => {
     const link = allowedLink(href);
     if (!link) return <>{children}</>;
+    const isReference = typeof children === "string" && /^\d{1,3}$/.test(children);
     return (
-      <a href={link.href} target="_blank" rel="noopener noreferrer nofollow" title={link.host}>
+      <a
+        href={link.href}
+        target="_blank"
+        rel="noopener noreferrer nofollow"
+        title={link.host}
+        aria-label={isReference ? `Source ${children}: ${link.host}` : undefined}
+        className={isReference ? "ml-0.5 align-super text-xs no-underline" : undefined}
+      >
         {children}
       </a>
     );
