@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tertulia.chat.parts import TextPart, ToolCallPart
 from tertulia.context.branch import CHUNK, PromptSource, read_back
 from tertulia.context.compaction.plan import BranchScan
 from tertulia.context.cutting import cut_file, loaded_file, omissions_of
-from tertulia.context.messages import ContextMessage, SentCall, SentFile, Turn, estimate_tokens
+from tertulia.context.messages import ContextMessage, SentCall, SentFile, Turn, WholeFile, estimate_tokens
 from tertulia.context.service import gather_context
 from tertulia.context.window import MIN_ROOM, plan_context
 from tertulia.tools.models import StoredResult, ToolStatus
@@ -47,7 +48,12 @@ def file_of(text: str, loaded: int | None = None) -> SentFile:
 texts = st.builds(
     lambda word, count: word * count, st.sampled_from(["word ", "日本", "x", "1.5\n"]), st.integers(0, 3000)
 )
-files = st.lists(st.builds(file_of, texts.filter(bool), st.sampled_from([None, 500])), max_size=3).map(tuple)
+as_text = st.builds(file_of, texts.filter(bool), st.sampled_from([None, 500]))
+# The model takes some files as they are, if there is room.
+as_file = st.builds(
+    lambda file, tokens: replace(file, whole=WholeFile("application/pdf", tokens)), as_text, st.integers(1, 9000)
+)
+files = st.lists(as_text | as_file, max_size=3).map(tuple)
 echoes = st.none() | st.integers(0, 40_000).map(lambda count: "e" * count)
 arguments = st.integers(0, 9000).map(lambda count: '{"a":"' + "x" * count + '"}')
 calls = st.builds(SentCall, st.just("c"), st.just("look"), arguments, texts, echoes)

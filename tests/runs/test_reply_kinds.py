@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -12,11 +14,14 @@ from sqlalchemy.orm import Session
 
 from tertulia.db.opening import plain_engine
 from tertulia.runs.models import Run
+from tertulia.settings import OperatorConfig
 from tests.conftest import ServerMaker
-from tests.factories.tool_calls import set_approval_rules, wait_for_pending_calls
+from tests.factories.tool_calls import set_approval_rules, signed_in, wait_for_pending_calls
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import Call, Finish, Hold, Raw, ScriptedProvider, Text
 from tests.fakes.tools import Recorder
+from tests.files import samples
+from tests.files.test_files import ready
 from tests.waiting import until
 
 
@@ -227,3 +232,35 @@ def test_a_search_of_the_vendor_counts_as_reading_the_web(
     ana.say(chat["id"], "Go")
     (call,) = wait_for_pending_calls(ana)
     assert [group["kind"] for group in call["sources"]] == ["web"]
+
+
+@pytest.fixture
+def routed(start_server: ServerMaker, provider: ScriptedProvider) -> Iterator[Client]:
+    """Offer models that take PDF as it is, and one that does not."""
+    names = ("openai/gpt-5.5", "some/model")
+    provider.models = list(names)
+    own = OperatorConfig(provider="openrouter", api_key="key-of-router", base_url=provider.url, models=names)
+    with closing(signed_in(start_server(providers=(own,), provider_connect_s=30.0))) as client:
+        yield client
+
+
+def test_a_pdf_reaches_a_model_that_reads_it_as_it_is_and_others_as_text(
+    routed: Client, provider: ScriptedProvider
+) -> None:
+    content = samples.PDF
+    file = ready(routed, "paper.pdf", content)
+    chat = routed.chat(provider="openrouter", model_name="openai/gpt-5.5")
+    reply_of(routed, routed.say(chat["id"], "What does it say?", attachment_ids=[file["id"]]))
+    (message,) = provider.requests[-1]["messages"]
+    text, document = message["content"]
+    assert "walrus" not in text["text"]
+    encoded = base64.b64encode(content).decode()
+    url = f"data:application/pdf;base64,{encoded}"
+    assert document == {"type": "file", "file": {"filename": "paper.pdf", "file_data": url}}
+    items = routed.api("GET", f"/chats/{chat['id']}/context")["items"]
+    assert items[0]["files"] == [{"name": "paper.pdf", "as_file": True}]
+    routed.api("PATCH", f"/chats/{chat['id']}", json={"model_name": "some/model"})
+    reply_of(routed, routed.say(chat["id"], "And now?"))
+    assert "The quick brown walrus" in provider.requests[-1]["messages"][0]["content"]
+    items = routed.api("GET", f"/chats/{chat['id']}/context")["items"]
+    assert items[0]["files"] == [{"name": "paper.pdf", "as_file": False}]

@@ -15,7 +15,7 @@ from tertulia.chat.used_in import is_used_in
 from tertulia.db import table_of
 from tertulia.files.errors import AttachmentGone, AttachmentNotReady, StorageFull, TooManyAttachments
 from tertulia.files.kinds import SHOWN_INLINE
-from tertulia.files.models import Attachment, AttachmentStatus, BlobContent, MessageAttachment
+from tertulia.files.models import Attachment, AttachmentStatus, Blob, BlobContent, MessageAttachment
 from tertulia.files.queries import SEEN, used_bytes
 from tertulia.ids import AttachmentId, new_id
 
@@ -163,6 +163,10 @@ class FileContent:
     is_picture: bool
     has_preview: bool
     has_text: bool
+    media_type: str = ""
+    size_bytes: int = 0
+    pages: int | None = None
+    duration_s: float | None = None
 
 
 def files_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str, list[FileContent]]:
@@ -177,15 +181,26 @@ def files_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str,
                 Attachment.mime_type,
                 BlobContent.preview.is_not(None),
                 BlobContent.text.is_not(None),
+                Attachment.file_size,
+                Attachment.details,
             )
             .join(Attachment, Attachment.id == MessageAttachment.attachment_id)
             .outerjoin(BlobContent, BlobContent.blob_id == Attachment.blob_id)
             .where(MessageAttachment.message_id.in_(message_ids[start : start + 500]), Attachment.deleted_at.is_(None))
             .order_by(MessageAttachment.message_id, MessageAttachment.position)
         )
-        for message_id, attachment_id, name, mime_type, has_preview, has_text in rows:
-            is_picture = mime_type in SHOWN_INLINE
-            content = FileContent(attachment_id or "", name, is_picture, bool(has_preview), bool(has_text))
+        for message_id, attachment_id, name, mime_type, has_preview, has_text, size, details in rows:
+            content = FileContent(
+                attachment_id or "",
+                name,
+                mime_type in SHOWN_INLINE,
+                bool(has_preview),
+                bool(has_text),
+                mime_type,
+                size,
+                details.pages,
+                details.duration,
+            )
             files.setdefault(message_id, []).append(content)
     return files
 
@@ -228,6 +243,16 @@ def list_file_names(session: Session, chat_id: str) -> list[str]:
         (Attachment.chat_id == chat_id) | Attachment.id.in_(used.where(Message.chat_id == chat_id))
     )
     return list(session.scalars(names.distinct()))
+
+
+def stored_paths(session: Session, attachment_ids: Sequence[str]) -> dict[str, str]:
+    """Return where the bytes of files are stored, by attachment id."""
+    rows = session.execute(
+        sa.select(Attachment.id, Blob.storage_path)
+        .join(Blob, Blob.id == Attachment.blob_id)
+        .where(Attachment.id.in_(list(attachment_ids)), Attachment.deleted_at.is_(None))
+    )
+    return {attachment_id: path for attachment_id, path in rows}
 
 
 def previews_of(session: Session, attachment_ids: Sequence[str]) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ from tertulia.context.cutting import cut, shorten, with_short_results
 from tertulia.context.file_contents import with_files
 from tertulia.context.messages import ContextMessage, estimate_tokens
 from tertulia.context.window import DEFAULT_WINDOW, MIN_ROOM, PlannedMessage, plan_context, reserve_for_answer
+from tertulia.providers.abilities import InputKind
 from tertulia.providers.echo import EchoTarget
 
 CHUNK = 50  # messages loaded with their text at a time
@@ -31,7 +32,7 @@ class PromptSource:
     `scale`: estimated tokens per token of the model; less after a provider found the request too long. `taken`:
     estimated tokens that something else takes, such as tool descriptions. `about`: describes within so many tokens what
     else the chat is about, such as a draft. `records`: whether compactions are recorded; false if a request is retried
-    with fewer tokens than the window has. `depth`: windows to load with text. `target`: gets back the echoes that it gave.
+    with fewer tokens than the window has. `inputs`: kinds of files that the model takes as they are. `depth`: windows to load with text. `target`: gets back the echoes that it gave.
     """
 
     chat_id: str
@@ -44,6 +45,7 @@ class PromptSource:
     records: bool = True
     depth: int = 1
     target: EchoTarget | None = None
+    inputs: frozenset[InputKind] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def read_branch(session: Session, source: PromptSource, active: Sequence[ActiveC
     newest_first, more = read_back(session, source.leaf, budget * source.depth, scan, source.target)
     pinned, older = _read_older(session, source.chat_id, more, scan)
     loaded = _with_echoes(session, newest_first, source.target) + pinned
-    messages = with_files(session, loaded, budget, sees_pictures=source.sees_pictures)[::-1]
+    messages = with_files(session, loaded, budget, sees_pictures=source.sees_pictures, inputs=source.inputs)[::-1]
     messages, whole = _compressed(messages, scan)
     system = _told(prompt, scan.summary, source.about, budget)
     return Branch(system + messages, window, reserve, budget, older, settings, prompt, scan, whole)

@@ -110,6 +110,10 @@ def cut(text: str, max_tokens: int) -> tuple[str, int]:
 
 def cut_file(file: SentFile, max_tokens: int) -> SentFile:
     """Return a file whose text takes at most max_tokens: both ends, or its note, or nothing if not even that fits."""
+    if file.whole is not None:
+        if file.whole.tokens <= max_tokens:
+            return file
+        file = replace(file, whole=None)  # there is room for its text only
     if file.length == 0:
         return file if file.tokens <= max_tokens else replace(file, text="")
     whole = f'<file name="{file.name}">\n{file.head}\n</file>'

@@ -1,23 +1,42 @@
 """Include attached files in messages: their text between tags, the newest pictures as images."""
 
 from base64 import b64encode
+from collections.abc import Collection
 from dataclasses import replace
+from math import ceil
 
 from sqlalchemy.orm import Session
 
-from tertulia.chat.message_files import FileContent, ends_of_file, files_of_messages, previews_of
+from tertulia.chat.message_files import FileContent, ends_of_file, files_of_messages, previews_of, stored_paths
 from tertulia.context.cutting import cut_file, loaded_file
-from tertulia.context.messages import ContextMessage, SentFile
+from tertulia.context.messages import ContextMessage, SentFile, WholeFile
+from tertulia.providers.abilities import InputKind
 
 CHARACTERS_A_TOKEN = 4  # upper bound
 MIN_PER_FILE = 64  # tokens
 MAX_PICTURES = 10  # the newest; earlier ones are only mentioned in text
 
 
+# What vendors count for files that they read, roughly.
+TOKENS_A_PAGE = 2000
+TOKENS_A_SECOND = {"audio": 32, "video": 300}
+BYTES_A_PAGE, BYTES_A_SECOND = 50_000, {"audio": 16_000, "video": 125_000}  # if it is not known how long a file is
+MAX_WHOLE_FILES = 10
+MAX_WHOLE_BYTES = 20 * 1024 * 1024  # of all together; vendors take 20 to 50 MB
+MAX_WHOLE_PAGES = 100
+
+
 def with_files(
-    session: Session, newest_first: list[ContextMessage], budget: int, *, sees_pictures: bool
+    session: Session,
+    newest_first: list[ContextMessage],
+    budget: int,
+    *,
+    sees_pictures: bool,
+    inputs: Collection[InputKind] = (),
 ) -> list[ContextMessage]:
     """Add their files to messages, and the newest pictures.
+
+    Files of the kinds in `inputs` are sent as they are, as far as there is room, and others as text.
 
     The files of the last question may take the whole budget, those of another message half of it. Once the budget is
     spent no more files are read: older messages are omitted anyway.
@@ -27,6 +46,7 @@ def with_files(
         return newest_first
     question = next((message for message in newest_first if message.role == "user"), None)
     pictures_left = MAX_PICTURES if sees_pictures else 0
+    whole_left, bytes_left = MAX_WHOLE_FILES, MAX_WHOLE_BYTES
     spent = 0
     messages = []
     for message in newest_first:
@@ -42,12 +62,34 @@ def with_files(
                 pictures_left -= 1
             else:
                 content = _loaded(session, file, room if is_read else 0)
+                whole = _whole(file, inputs) if message.role == "user" and is_read else None
+                if whole is not None and whole.tokens <= room and whole_left and file.size_bytes <= bytes_left:
+                    content = replace(content, whole=whole)
+                    whole_left, bytes_left = whole_left - 1, bytes_left - file.size_bytes
                 # The files of the question share what its words leave, which is not known yet.
                 loaded.append(content if is_question else cut_file(content, room))
         expanded = replace(message, files=tuple(loaded), pictures=tuple(pictures)) if own else message
         spent += min(expanded.tokens, budget // 2) if is_question else expanded.tokens
         messages.append(expanded)
     return messages
+
+
+def _whole(file: FileContent, inputs: Collection[InputKind]) -> WholeFile | None:
+    """Return how a file counts if the model takes it as it is; None if it does not."""
+    kind = "pdf" if file.media_type == "application/pdf" else file.media_type.partition("/")[0]
+    if kind not in inputs or kind == "picture":
+        return None
+    if kind == "pdf":
+        pages = file.pages or ceil(file.size_bytes / BYTES_A_PAGE)
+        return WholeFile(file.media_type, pages * TOKENS_A_PAGE) if pages <= MAX_WHOLE_PAGES else None
+    seconds = file.duration_s or file.size_bytes / BYTES_A_SECOND[kind]
+    return WholeFile(file.media_type, ceil(seconds * TOKENS_A_SECOND[kind]))
+
+
+def paths_of(session: Session, messages: list[ContextMessage]) -> dict[str, str]:
+    """Return where the bytes of the files are that are sent as they are, by attachment id."""
+    ids = [file.attachment_id for message in messages for file in message.files if file.whole is not None]
+    return stored_paths(session, ids) if ids else {}
 
 
 def pictures_of(session: Session, messages: list[ContextMessage]) -> dict[str, str]:

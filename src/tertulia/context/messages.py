@@ -62,8 +62,16 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class WholeFile:
+    """A file that the model receives as it is. `tokens` is an estimate of what its vendor counts for it."""
+
+    media_type: str
+    tokens: int
+
+
+@dataclass(frozen=True)
 class SentFile:
-    """A file of a message as text between tags. `head` and `tail` are what was loaded of its text of `length` characters.
+    """A file of a message: as it is (`whole`), or as text between tags. `head` and `tail` are what was loaded of its text of `length` characters.
 
     `tail` is empty if `head` is the whole text. The id is named to the model if something is left out, so that it can
     read on with a tool.
@@ -76,9 +84,16 @@ class SentFile:
     length: int
     text: str
     omitted: int = 0  # characters that `text` lacks
+    whole: WholeFile | None = None
+
+    @property
+    def sent_text(self) -> str:
+        return "" if self.whole else self.text
 
     @cached_property
     def tokens(self) -> int:
+        if self.whole is not None:
+            return self.whole.tokens
         return estimate_tokens(self.text) if self.text else 0
 
     @cached_property
@@ -108,7 +123,7 @@ class ContextMessage:
     @property
     def whole_text(self) -> str:
         """Return the content with the files after it."""
-        return "\n\n".join(filter(None, [self.content, *(file.text for file in self.files)]))
+        return "\n\n".join(filter(None, [self.content, *(file.sent_text for file in self.files)]))
 
     def without_echoes(self) -> "ContextMessage":
         """Return the message without what its vendor gave, which can be left out if there is no room."""

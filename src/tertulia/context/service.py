@@ -28,7 +28,7 @@ from tertulia.context.compaction.plan import (
 )
 from tertulia.context.compaction.records import announce_compaction
 from tertulia.context.cutting import omissions_of
-from tertulia.context.file_contents import pictures_of
+from tertulia.context.file_contents import paths_of, pictures_of
 from tertulia.context.messages import ContextMessage
 from tertulia.context.models import ContextOptimization, TriggerReason
 from tertulia.context.window import PlannedMessage, Reason
@@ -47,6 +47,7 @@ class Context:
     pictures: dict[str, str]  # data URLs of the pictures in the messages, by attachment id
     system_prompt: str | None  # the chat's own
     omissions: list[Omission]  # what is missing of the messages that are sent
+    paths: dict[str, str]  # where the files are stored that are sent as they are, by attachment id
 
 
 def gather_context(session: Session, source: PromptSource, *, price: Price | None = None) -> Context:
@@ -63,8 +64,8 @@ def gather_context(session: Session, source: PromptSource, *, price: Price | Non
     stored = sum(message.message_id is not None for message in branch.messages)
     left_out = stored - kept + branch.older
     omissions = omissions_of(fitted)
-    pictures = pictures_of(session, fitted)
-    return Context(fitted, left_out, branch.window, branch.settings, pictures, branch.prompt, omissions)
+    pictures, paths = pictures_of(session, fitted), paths_of(session, fitted)
+    return Context(fitted, left_out, branch.window, branch.settings, pictures, branch.prompt, omissions, paths)
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,12 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file that the model takes as it is, as a data URL."""
+    """A file that the model takes as it is, as a data URL, or empty until it is read from where it is stored."""
 
     name: str
     media_type: str
     url: str
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

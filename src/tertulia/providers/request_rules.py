@@ -225,14 +225,20 @@ def alternating(messages: Iterable[RequestMessage]) -> list[RequestMessage]:
         elif _can_merge(merged[-1], message):
             before = merged.pop()
             content = "\n\n".join(filter(None, (before.content, message.content)))
-            message = replace(message, content=content, images=before.images + message.images, echo=None)
+            message = replace(
+                message,
+                content=content,
+                images=before.images + message.images,
+                files=before.files + message.files,
+                echo=None,
+            )
         merged.append(message)
     return merged
 
 
 def _with_content(messages: Iterable[RequestMessage]) -> Iterator[RequestMessage]:
     for message in messages:
-        has_content = message.content.strip() or message.images or message.tool_calls
+        has_content = message.content.strip() or message.images or message.files or message.tool_calls
         if message.role != "system" and (has_content or message.tool_call_id is not None):
             yield message
 

@@ -16,8 +16,8 @@ from tertulia.runs.calls.runner import ToolRunner
 from tertulia.runs.compaction import routes as compaction_routes
 from tertulia.runs.compaction.summarizer import Summarizer
 from tertulia.runs.engine.executor import RunExecutor
-from tertulia.runs.engine.made_files import MadeFiles
 from tertulia.runs.engine.remote import RemoteRuns
+from tertulia.runs.engine.reply_files import ReplyFiles
 from tertulia.runs.request import routes as request_routes
 from tertulia.services import Provides, Services
 from tertulia.settings import Settings
@@ -37,7 +37,7 @@ def feature() -> Feature:
             call_routes.tool_execution_routes,
             Provides(ToolRunner, _tool_runner),
             Provides(Summarizer, lambda services: Summarizer(services.get(Database))),
-            Provides(MadeFiles, _made_files),
+            Provides(ReplyFiles, _reply_files),
             Provides(RunExecutor, _executor),
             Provides(RemoteRuns, lambda services: RemoteRuns(services.get(Bus), services.get(RunExecutor))),
             Jobs(lambda _: [Job("expire-approvals", 30, expire_approvals, has_expired)]),
@@ -49,8 +49,8 @@ def _tool_runner(services: Services) -> ToolRunner:
     return ToolRunner(services.get(Database), services.get(ToolCatalogue), services.get(OutboundClients).guarded)
 
 
-def _made_files(services: Services) -> MadeFiles:
-    return MadeFiles(
+def _reply_files(services: Services) -> ReplyFiles:
+    return ReplyFiles(
         services.get(Database),
         services.get(FileStore),
         services.get(FileUses),
@@ -65,7 +65,7 @@ def _executor(services: Services) -> RunExecutor:
         services.get(ModelCatalogue),
         services.get(ToolRunner),
         services.get(Summarizer),
-        services.get(MadeFiles),
+        services.get(ReplyFiles),
         process_id=services.get(ProcessId),
         at_once=services.get(Settings).runs_at_once,
     )

@@ -39,6 +39,13 @@ class ReplyOptions(BaseModel):
     web_search: bool | None = None
 
 
+class SentAs(BaseModel):
+    """A file of a request, and whether it was sent as it is, or as text."""
+
+    name: str
+    as_file: bool
+
+
 class StepRequest(BaseModel):
     """The request of a step, by reference: message ids identify the text, which never changes (docs/adr/0007)."""
 
@@ -51,6 +58,7 @@ class StepRequest(BaseModel):
     continues: bool
     max_tokens: int | None = None  # None: the model's own limit
     estimated_tokens: int = 0  # of the whole request; used if the provider reports no usage
+    files: list[SentAs] = []
     pictures: int = 0  # number of pictures sent; vendors count their tokens differently
     temperature: float | None = None
     top_p: float | None = None

@@ -19,7 +19,7 @@ from tertulia.runs.compaction.summarizer import Summarizer
 from tertulia.runs.engine.abandoned import has_abandoned, interrupt_abandoned
 from tertulia.runs.engine.claims import MAX_CLAIMED, claim_runs, has_queued_runs, renew_leases
 from tertulia.runs.engine.generation import UNEXPECTED, Generation
-from tertulia.runs.engine.made_files import MadeFiles
+from tertulia.runs.engine.reply_files import ReplyFiles
 from tertulia.runs.engine.steps import (
     Outcome,
     finish_run,
@@ -62,7 +62,7 @@ class RunExecutor:
         catalogue: ModelCatalogue,
         tools: ToolRunner,
         summarizer: Summarizer,
-        files: MadeFiles,
+        files: ReplyFiles,
         *,
         process_id: str,
         at_once: int,

@@ -9,6 +9,8 @@ from tertulia.chat.models import FinishReason
 from tertulia.chat.parts import ReasoningPart, RefusalPart, TextPart
 from tertulia.db import Database
 from tertulia.errors import AppError, StorageUnavailable
+from tertulia.providers.abilities import abilities_of
+from tertulia.providers.configs import split_key
 from tertulia.providers.errors import ContextTooLong, ProviderError
 from tertulia.providers.model_catalogue import ModelCatalogue, ResolvedModel
 from tertulia.providers.protocol import (
@@ -30,7 +32,7 @@ from tertulia.runs.calls.life import count_calls, list_approved
 from tertulia.runs.calls.proposing import MAX_CALLS, with_echo
 from tertulia.runs.calls.runner import ToolRunner
 from tertulia.runs.compaction.summarizer import Summarizer
-from tertulia.runs.engine.made_files import MadeFiles
+from tertulia.runs.engine.reply_files import ReplyFiles
 from tertulia.runs.engine.steps import (
     Outcome,
     begin_streaming,
@@ -71,7 +73,7 @@ class Generation:
         catalogue: ModelCatalogue,
         tools: ToolRunner,
         summarizer: Summarizer,
-        files: MadeFiles,
+        files: ReplyFiles,
         run: ClaimedRun,
         live: LiveRun,
         usage: UsageCounter,
@@ -162,6 +164,7 @@ class Generation:
             offered,
             self._run.payer_id,
             resolved.echo_target(self._run.model_name),
+            abilities_of(split_key(self._run.provider)[0], self._run.model_name).inputs,
         )
         model = await self._with_token_factor(resolved, model)
         await self._summarizer.summarize_if_due(self._run, resolved, model)
@@ -177,7 +180,7 @@ class Generation:
             )
             self._usage.sent_tokens = step.estimated_tokens
             try:
-                await self._relay(resolved.adapter, step.request)
+                await self._relay(resolved.adapter, await self._files.load(step.request))
                 return
             except ContextTooLong:
                 if self._usage.has_begun or len(shrinks) == 1:

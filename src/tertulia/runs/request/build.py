@@ -22,12 +22,12 @@ from tertulia.db import Id
 from tertulia.ids import new_id
 from tertulia.providers.abilities import abilities_of
 from tertulia.providers.configs import split_key
-from tertulia.providers.protocol import ModelRequest, RequestMessage, ToolCall, ToolSpec
+from tertulia.providers.protocol import InputFile, ModelRequest, RequestMessage, ToolCall, ToolSpec
 from tertulia.runs.calls.life import last_call
 from tertulia.runs.calls.sources import note_vendor_search
 from tertulia.runs.errors import CostLimit
 from tertulia.runs.lease import ClaimedRun, hold_lease
-from tertulia.runs.models import ReplyOptions, Step, StepRequest
+from tertulia.runs.models import ReplyOptions, SentAs, Step, StepRequest
 from tertulia.runs.request.prepare import (
     PreparedPrompt,
     TargetModel,
@@ -85,9 +85,7 @@ def start_step(
     if (wishes["web_search"] and abilities.searches) or abilities.always_searches:
         note_vendor_search(session, run.id)
     tools = tuple(ToolSpec(tool.wire_name, tool.tool.description, tool.tool.parameters) for tool in prepared.tools)
-    wired = _pictures_to_people(
-        part for message in messages for part in _wire_messages(message, context.pictures, bool(tools))
-    )
+    wired = _pictures_to_people(part for message in messages for part in _wire_messages(message, context, bool(tools)))
     # The id says nothing to the vendor, and a chat's requests share their beginning.
     cache_key = run.chat_id.replace("-", "")
     request = ModelRequest(
@@ -172,6 +170,7 @@ def _record(
         max_tokens=max_tokens,
         estimated_tokens=estimated,
         pictures=sum(len(message.pictures) for message in messages),
+        files=[SentAs(name=file.name, as_file=file.whole is not None) for item in messages for file in item.files],
         tools=[tool.key for tool in prepared.tools],
         **wishes,
     )
@@ -179,7 +178,7 @@ def _record(
     session.add(Step(id=new_id(), run_id=run.id, number=number + 1, request=request))
 
 
-def _wire_messages(message: ContextMessage, pictures: Mapping[str, str], has_tools: bool) -> Iterator[RequestMessage]:
+def _wire_messages(message: ContextMessage, context: Context, has_tools: bool) -> Iterator[RequestMessage]:
     """Yield the wire messages of a message: each turn with tool calls and their results, then the text.
 
     If no tools are offered, calls are written as text: many providers reject tool messages without tools.
@@ -194,8 +193,14 @@ def _wire_messages(message: ContextMessage, pictures: Mapping[str, str], has_too
         for call in turn.calls:
             yield RequestMessage("tool", call.result, tool_call_id=call.id)
     if message.whole_text or not message.turns:
+        pictures, paths = context.pictures, context.paths
         images = tuple(pictures[picture] for picture in message.pictures if picture in pictures)
-        yield RequestMessage(message.role, message.whole_text, images=images, echo=_opened(message.echo))
+        files = tuple(
+            InputFile(file.name, file.whole.media_type, "", paths[file.attachment_id])
+            for file in message.files
+            if file.whole is not None and file.attachment_id in paths
+        )
+        yield RequestMessage(message.role, message.whole_text, images, files, echo=_opened(message.echo))
 
 
 def _pictures_to_people(messages: Iterable[RequestMessage]) -> tuple[RequestMessage, ...]:

@@ -13,6 +13,7 @@ from tertulia.context.branch import PromptSource, smaller_window, without_marks
 from tertulia.context.cutting import shorten
 from tertulia.context.messages import estimate_tokens
 from tertulia.context.window import reserve_for_answer
+from tertulia.providers.abilities import InputKind
 from tertulia.providers.echo import EchoTarget
 from tertulia.runs.models import Run, Step
 from tertulia.runs.request.drafts import drafts_renderer
@@ -38,6 +39,7 @@ class TargetModel:
     tools: Sequence[OfferedTool]
     reader_id: str
     echo: EchoTarget | None = None
+    inputs: frozenset[InputKind] = frozenset()  # kinds of files that it takes as they are
     counted: float | None = None  # its tokens per estimated token, according to its tokenizer
 
 
@@ -82,6 +84,7 @@ def prepare_prompt(
         tokens_of_tools(tools),
         records=shrink == 1.0,
         target=model.echo,
+        inputs=model.inputs,
     )
     return PreparedPrompt(source, factor, tools, knows_window=bool(chosen or model.window))
 

@@ -15,6 +15,8 @@ from tertulia.context.messages import ContextMessage, Rule
 from tertulia.context.service import ContextPlan, plan_next
 from tertulia.context.window import Reason
 from tertulia.ids import ChatId
+from tertulia.providers.abilities import abilities_of
+from tertulia.providers.configs import split_key
 from tertulia.providers.model_catalogue import ModelChoice, ResolvedModel
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Usage
@@ -22,6 +24,13 @@ from tertulia.runs.request.prepare import PreparedPrompt, TargetModel, prepare_p
 from tertulia.tools.tool_catalogue import ToolCatalogue
 
 EXCERPT = 120
+
+
+class SentAsRead(TypedDict):
+    """A file of a message. `as_file`: the model gets it as it is, and otherwise its text."""
+
+    name: str
+    as_file: bool
 
 
 class ContextItem(TypedDict):
@@ -36,6 +45,7 @@ class ContextItem(TypedDict):
     tokens: int
     sent_tokens: int
     omitted: int
+    files: list[SentAsRead]
     context_rule: Rule
     reason: Reason
 
@@ -90,6 +100,7 @@ def prepare_next(
         tools_of.load(session, actor.user_id).chosen(keys) if keys else (),
         actor.user_id,
         resolved.echo_target(choice.model_name) if choice and resolved else None,
+        abilities_of(split_key(choice.provider)[0], choice.model_name).inputs if choice else frozenset(),
     )
     prepared = prepare_prompt(session, chat_id, leaf or chat["head_message_id"], model)
     return prepared, len(model.tools) - len(prepared.tools)
@@ -124,6 +135,9 @@ def read_context(
                 "omitted": sum(part.amount for part in item.sent.omissions() if part.kind != "picture")
                 if item.sent
                 else 0,
+                "files": [
+                    {"name": file.name, "as_file": file.whole is not None} for file in (item.sent or item.message).files
+                ],
                 "context_rule": item.message.rule,
                 "reason": item.reason,
             }

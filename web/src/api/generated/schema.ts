@@ -2848,6 +2848,8 @@ export interface components {
             context_rule: "auto" | "pinned" | "left_out";
             /** Excerpt */
             excerpt: string;
+            /** Files */
+            files: components["schemas"]["SentAsRead"][];
             /** Message Id */
             message_id: string;
             /** Omitted */
@@ -4750,6 +4752,16 @@ export interface components {
             others: components["schemas"]["Answer"][];
             reply: components["schemas"]["MessageRead"] | null;
             run: components["schemas"]["RunRead"] | null;
+        };
+        /**
+         * SentAsRead
+         * @description A file of a message. `as_file`: the model gets it as it is, and otherwise its text.
+         */
+        SentAsRead: {
+            /** As File */
+            as_file: boolean;
+            /** Name */
+            name: string;
         };
         /** ServerEvent */
         ServerEvent: components["schemas"]["Ready"] | components["schemas"]["Reload"] | components["schemas"]["ChangeEvent"] | components["schemas"]["PresenceEvent"];

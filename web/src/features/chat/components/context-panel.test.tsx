@@ -19,6 +19,7 @@ const item = (id: string, reason: Schemas["ContextItem"]["reason"], fields: obje
     tokens: 100,
     sent_tokens: 100,
     omitted: 0,
+    files: [],
     ...fields,
   }) as Schemas["ContextItem"];
 

@@ -159,6 +159,7 @@ function Row({
             ? `${wholeNumber(item.sent_tokens)} of ${wholeNumber(item.tokens)} tokens`
             : `${wholeNumber(item.tokens)} tokens`}
           {item.omitted > 0 && ` · ${wholeNumber(item.omitted)} characters have no room`}
+          {item.files.map((file) => ` · ${file.name} as ${file.as_file ? "a file" : "text"}`)}
         </span>
       </button>
       {canWrite && (

@@ -1,8 +1,9 @@
-"""Keep the pictures and sounds that a model makes as files of the chat, shown in the reply."""
+"""Read the files that a request sends as they are, and keep the pictures and sounds that a model makes."""
 
 import asyncio
+import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from mimetypes import guess_extension
 
 import sqlalchemy as sa
@@ -22,7 +23,7 @@ from tertulia.files.store import FileStore
 from tertulia.files.uploads import ReceivedForm, store_upload
 from tertulia.files.uses import FileUses
 from tertulia.ids import AttachmentId, UserId, new_id
-from tertulia.providers.protocol import FileOutput
+from tertulia.providers.protocol import FileOutput, InputFile, ModelRequest
 from tertulia.runs.lease import ClaimedRun, hold_lease
 
 READ_PAUSE_S, READ_TRIES = 0.1, 30
@@ -36,8 +37,8 @@ class Size:
     height: int | None = None
 
 
-class MadeFiles:
-    """Service: store what models make. It counts as the requester's storage."""
+class ReplyFiles:
+    """Service: the files of requests and replies. What models make counts as the requester's storage."""
 
     def __init__(self, db: Database, store: FileStore, uses: FileUses, limits: RowLimits, *, limit_bytes: int) -> None:
         self._db = db
@@ -84,6 +85,21 @@ class MadeFiles:
             file_type=stored["mime_type"],
             file_size=stored["file_size"],
         )
+
+    async def load(self, request: ModelRequest) -> ModelRequest:
+        """Return a request with the bytes of the files that it sends as they are. Raises FileStoreUnavailable."""
+        if not any(message.files for message in request.messages):
+            return request
+        messages = []
+        for message in request.messages:
+            files = [replace(file, url=await self._data_url(file)) for file in message.files]
+            messages.append(replace(message, files=tuple(files)) if files else message)
+        return replace(request, messages=tuple(messages))
+
+    async def _data_url(self, file: InputFile) -> str:
+        content = await self._store.read(file.path)
+        encoded = await asyncio.to_thread(base64.b64encode, content)
+        return f"data:{file.media_type};base64,{encoded.decode()}"
 
     async def _size_of(self, attachment_id: str) -> Size:
         """Wait a moment until the picture was read, so that its place is known and its thumbnail is there."""
