@@ -36,6 +36,7 @@ from tertulia.providers.protocol import (
     ReasoningDelta,
     RequestMessage,
     TextDelta,
+    TextWasThought,
     ToolCall,
     TurnEcho,
     Usage,
@@ -338,6 +339,14 @@ def test_tool_calls_are_read_in_every_form(
         ("<thin", [TextDelta("<thin")]),
         ("<thinker> is no tag", [TextDelta("<thinker> is no tag")]),
         ("\n  ", [TextDelta("\n  ")]),
+        ("First.\n</think>\n\nThen.", [TextDelta("First.\n"), TextWasThought(), TextDelta("Then.")]),
+        ("First.\n</thought>", [TextDelta("First.\n"), TextWasThought()]),
+        ("First.\n</think> closes it.\n", [TextDelta("First.\n</think> closes it.\n")]),
+        ("```\n</think>\n```\n", [TextDelta("```\n</think>\n```\n")]),
+        (
+            "A\n</think>\nB\n</think>\nC",
+            [TextDelta("A\n"), TextWasThought(), TextDelta("B\n</think>\nC")],
+        ),
     ],
 )
 def test_thoughts_in_the_text_are_separated_however_it_is_split(text: str, events: list[ProviderEvent]) -> None:
@@ -449,7 +458,7 @@ def test_a_refusal_for_another_reason_is_told(refusals: dict[str, str], words: s
 @pytest.mark.parametrize(
     ("refusal", "words"),
     [
-        ("registry.ollama.ai/library/gemma:2b does not support tools", "m takes no tools. Switch off the tools"),
+        ("registry.ollama.ai/library/gemma:2b does not support tools", "m takes no tools. Answer without them"),
         ('"auto" tool choice requires --enable-auto-tool-choice', "m takes no tools"),
         ("This model does not support image inputs", "m takes no pictures"),
     ],

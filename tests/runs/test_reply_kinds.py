@@ -18,7 +18,7 @@ from tertulia.settings import OperatorConfig
 from tests.conftest import ServerMaker
 from tests.factories.tool_calls import set_approval_rules, signed_in, wait_for_pending_calls
 from tests.fakes.live_server import Client, LiveServer
-from tests.fakes.scripted_provider import Call, Finish, Hold, Raw, ScriptedProvider, Text
+from tests.fakes.scripted_provider import Call, Finish, Hold, Raw, ScriptedProvider, Status, Text
 from tests.fakes.tools import Recorder
 from tests.files import samples
 from tests.files.test_files import ready
@@ -264,3 +264,41 @@ def test_a_pdf_reaches_a_model_that_reads_it_as_it_is_and_others_as_text(
     assert "The quick brown walrus" in provider.requests[-1]["messages"][0]["content"]
     items = routed.api("GET", f"/chats/{chat['id']}/context")["items"]
     assert items[0]["files"] == [{"name": "paper.pdf", "as_file": False}]
+
+
+def test_thoughts_without_their_opening_tag_become_thoughts(ana: Client, provider: ScriptedProvider) -> None:
+    """Expect followers to get all parts again, so that nothing of the thoughts stays in the text."""
+    provider.play([Text("I wonder.\n"), Text("</think>\n"), Text("\nBecause."), Finish()])
+    sent = ana.say(ana.chat()["id"], "Why?")
+    shown: dict[int, tuple[str, str]] = {}
+    for _, kind, data in ana.run_events(sent["run"]["id"]):
+        if kind == "message.reset":
+            shown.clear()
+        elif kind.endswith(".delta"):
+            shown[data["part_index"]] = (kind, shown.get(data["part_index"], ("", ""))[1] + data["text"])
+    assert list(shown.values()) == [("reasoning.delta", "I wonder.\n"), ("text.delta", "Because.")]
+    thought, text = reply_of(ana, sent)["parts"]
+    assert (thought["type"], thought["text"], text["text"]) == ("reasoning", "I wonder.\n", "Because.")
+
+
+def test_what_a_model_refused_is_named_as_ignored(ana: Client, provider: ScriptedProvider) -> None:
+    def ignored() -> list[str]:
+        (model,) = [model for model in ana.api("GET", "/models")["items"] if model["model_name"] == "gpt-5.5"]
+        names: list[str] = model["ignores"]
+        return names
+
+    assert ignored() == []
+    provider.play([Status(400, "Unsupported parameter: 'temperature' is not supported with this model.")])
+    reply_of(ana, ana.say(ana.chat(settings={"temperature": 0.5})["id"], "Hi"))
+    assert ignored() == ["temperature"]
+
+
+def test_a_model_without_tools_answers_without_them_if_asked_to(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Status(400, "gemma2 does not support tools")])
+    sent = ana.say(ana.chat(settings={"tools": ["record"]})["id"], "Hi")
+    assert ana.finished(sent["run"]["id"])["error"]["code"] == "model_takes_no_tools"
+    again = ana.api(
+        "POST", f"/messages/{sent['reply']['id']}/regenerate", json={"options": {"tools": False}}, expect=201
+    )
+    assert reply_of(ana, again)["content"] == "You said: Hi"
+    assert ["tools" in request for request in provider.requests] == [True, False]

@@ -153,6 +153,26 @@ def abilities_of(vendor_id: str, model_name: str) -> Abilities:
     )
 
 
+_PENALTIES = frozenset({"frequency_penalty", "presence_penalty"})
+_SAMPLING = frozenset({"temperature", "top_p"})
+_IGNORED: dict[str, frozenset[str]] = {
+    "anthropic": _PENALTIES,
+    "openai": _PENALTIES,
+    "azure": _PENALTIES,
+    "xai": _PENALTIES,
+}
+# Models that reject any temperature or top_p other than their default.
+WITHOUT_SAMPLING = re.compile(r"claude-(opus-4-[78]|(opus|sonnet|haiku|fable|mythos)-[5-9])")
+
+
+def settings_ignored(vendor_id: str, model_name: str) -> frozenset[str]:
+    """Return the settings of a chat that are never sent to a model, by its vendor's rules."""
+    ignored = _IGNORED.get(vendor_id, frozenset())
+    is_claude = vendor_id in ("anthropic", "bedrock") and "claude" in model_name
+    ignored |= _PENALTIES if is_claude else frozenset()
+    return ignored | (_SAMPLING if is_claude and WITHOUT_SAMPLING.search(model_name) else frozenset())
+
+
 def words_of(table: Sequence[tuple[str, str]], name: str) -> tuple[str, ...]:
     """Return the words of the first rule that a name fits; a maker's name before it, as gateways write it, is skipped."""
     return next((tuple(words.split()) for pattern, words in table if _fits(pattern, name)), ())

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from tertulia.providers.abilities import abilities_of
+from tertulia.providers.abilities import WITHOUT_SAMPLING, abilities_of
 from tertulia.providers.echo import rebuild_turn
 from tertulia.providers.errors import MalformedReply
 from tertulia.providers.models import ListedModel
@@ -56,16 +56,6 @@ THINKING = "thinking"
 OUTPUT_CONFIG = "output_config"
 WEB_SEARCH = "web_search"
 WEB_SEARCH_TOOL = {"type": "web_search_20250305", "name": WEB_SEARCH, "max_uses": 5}
-# Models that reject any temperature or top_p other than their default.
-_WITHOUT_SAMPLING = (
-    "claude-opus-4-7",
-    "claude-opus-4-8",
-    "claude-opus-5",
-    "claude-sonnet-5",
-    "claude-haiku-5",
-    "claude-fable-5",
-    "claude-mythos-5",
-)
 _FINISH: dict[str, FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -129,7 +119,7 @@ class Anthropic:
         return repeat_without_refused(
             request,
             self._refused,
-            self._wire.base_url,
+            self._wire,
             lambda refused: _body(request, refused, self._longest_reply(request), self._wire.vendor_id),
             lambda body: read_reply(self._wire, "/messages", body, _Reading(self._wire)),
             inner=(CACHE_CONTROL, WEB_SEARCH),
@@ -170,7 +160,7 @@ def _body(request: ModelRequest, refused: frozenset[str], longest: int, vendor_i
     body |= _tools(request, refused, marks, vendor_id, has_budget=_has_budget(body))
     body = {name: value for name, value in body.items() if name not in refused}
     # Many models accept only one of the two, so the temperature wins. The API has no penalties.
-    if request.model_name.removeprefix("anthropic.").startswith(_WITHOUT_SAMPLING) or _has_budget(body):
+    if WITHOUT_SAMPLING.search(request.model_name) or _has_budget(body):
         return body
     if request.temperature is not None and "temperature" not in refused:
         body["temperature"] = min(request.temperature, MAX_TEMPERATURE)

@@ -59,7 +59,7 @@ class Cohere:
         return repeat_without_refused(
             request,
             self._refused,
-            self._wire.base_url,
+            self._wire,
             lambda refused: self._body(request, refused),
             lambda body: read_reply(self._wire, "/chat", body, _Reading(self._wire)),
         )

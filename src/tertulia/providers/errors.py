@@ -46,6 +46,14 @@ class RequestRefused(ProviderError):
     code = "provider_request_refused"
 
 
+class ToolsRefused(RequestRefused):
+    code = "model_takes_no_tools"
+
+
+class PicturesRefused(RequestRefused):
+    code = "model_takes_no_pictures"
+
+
 class MalformedReply(ProviderError):
     code = "provider_malformed_reply"
 

@@ -15,6 +15,7 @@ from tertulia.providers.local.supervisor import LocalModel
 from tertulia.providers.model_catalogue import ModelCatalogue, OperatorProvider, operator_provider
 from tertulia.providers.prices import PriceLoader
 from tertulia.providers.registry import ModelRegistry, refresh_catalogue
+from tertulia.providers.request_rules import RefusedParameters
 from tertulia.providers.vendors import BY_ID
 from tertulia.services import Provides, Services
 from tertulia.settings import Settings
@@ -46,19 +47,22 @@ def _local_model(services: Services) -> LocalModel | None:
 
 
 def _catalogue(services: Services) -> ModelCatalogue:
-    db, clients = services.get(Database), services.get(OutboundClients)
+    db, clients, refused = services.get(Database), services.get(OutboundClients), RefusedParameters()
     return ModelCatalogue(
         db,
         services.get(KeyRing),
         ModelRegistry(db),
         local=services.find(LocalModel),
-        operator=_operator_providers(services.get(Settings), clients),
+        operator=_operator_providers(services.get(Settings), clients, refused),
         client=clients.guarded,
         timeouts=clients.timeouts,
+        refused=refused,
     )
 
 
-def _operator_providers(settings: Settings, clients: OutboundClients) -> list[OperatorProvider]:
+def _operator_providers(
+    settings: Settings, clients: OutboundClients, refused: RefusedParameters
+) -> list[OperatorProvider]:
     """Build the operator's providers. Raises SettingsError that names the provider and the problem."""
     providers: dict[str, OperatorProvider] = {}
     for config in settings.operator_providers():
@@ -72,7 +76,7 @@ def _operator_providers(settings: Settings, clients: OutboundClients) -> list[Op
         access = Access(config.api_key, config.base_url, config.settings)
         try:
             providers[config.provider] = operator_provider(
-                vendor, access, clients.operator, clients.timeouts, config.models
+                vendor, access, clients.operator, clients.timeouts, config.models, refused
             )
         except AppError as error:
             raise SettingsError(f"The provider {config.provider}: {error.detail}") from None

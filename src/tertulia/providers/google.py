@@ -108,7 +108,7 @@ class Google:
         return repeat_without_refused(
             request,
             self._refused,
-            self._wire.base_url,
+            self._wire,
             lambda refused: self._body(request, refused),
             lambda body: read_reply(self._wire, path, body, _Reading(self._wire)),
             inner=(*_OPTIONS.values(), "thinkingConfig", "googleSearch"),

@@ -19,12 +19,13 @@ from tertulia.errors import AppError
 from tertulia.http.outbound import Timeouts
 from tertulia.ids import ProviderConfigId
 from tertulia.keyring import KeyRing
-from tertulia.providers.abilities import abilities_of
+from tertulia.providers.abilities import abilities_of, settings_ignored
 from tertulia.providers.adapters import Access, build_adapter
 from tertulia.providers.configs import OpenedConfig, find_opened, open_config, provider_key, split_key, store_reading
 from tertulia.providers.echo import EchoTarget, model_family
 from tertulia.providers.errors import ModelUnknown, NoModel
 from tertulia.providers.models import ListedModel, ProviderConfig
+from tertulia.providers.openai_compatible import OpenAICompatible
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import ListingProvider, Provider, Usage
 from tertulia.providers.registry import KnownModel, ModelRegistry
@@ -165,6 +166,7 @@ class _Offer:
     source: Source
     models: Sequence[ListedModel]
     is_read: bool
+    ignoring: str | None = None  # the vendor whose rules say what is never sent, if it is another
 
 
 class ModelCatalogue:
@@ -178,6 +180,7 @@ class ModelCatalogue:
         operator: Sequence[OperatorProvider],
         client: httpx.AsyncClient,
         timeouts: Timeouts,
+        refused: RefusedParameters | None = None,
     ) -> None:
         """Use `client` for addresses that users enter: it refuses internal ones (http/outbound.py)."""
         self.book = book
@@ -187,7 +190,7 @@ class ModelCatalogue:
         self._operator = {provider.vendor.id: provider for provider in operator}
         self._client = client
         self._timeouts = timeouts
-        self._refused = RefusedParameters()
+        self._refused = refused or RefusedParameters()
         self._reading: dict[_Reading, asyncio.Task[ProviderTest]] = {}
         self._names: dict[str, tuple[datetime, tuple[str, ...]]] = {}  # by config: its `updated_at` and model names
         self._keeping: list[asyncio.Task[None]] = []
@@ -279,7 +282,15 @@ class ModelCatalogue:
         for provider in self._operator.values():
             offers.setdefault(
                 provider.vendor.id,
-                _Offer(provider.vendor.id, provider.vendor, "operator", provider.models, provider.is_read),
+                _Offer(
+                    provider.vendor.id,
+                    provider.vendor,
+                    "operator",
+                    provider.models,
+                    provider.is_read,
+                    # A compatible server under OpenAI's name takes what chat completions have.
+                    ignoring="custom" if isinstance(provider.adapter, OpenAICompatible) else provider.vendor.id,
+                ),
             )
         models: list[ModelRead] = []
         for known_provider in known.providers:
@@ -372,13 +383,18 @@ class ModelCatalogue:
         if offer.models:
             listed = {model.model_name: model for model in offer.models}
             return [
-                _shown(offer, listed[name], await self.book.find(offer.vendor.id, name))
+                _shown(offer, listed[name], await self.book.find(offer.vendor.id, name), self._refused)
                 for name in _in_order(offer.vendor, listed)
             ]
         described = await self.book.of_vendor(offer.vendor.id)
         current = [name for name, model in described.items() if not model.is_deprecated]
         return [
-            _shown(offer, ListedModel(model_name=name, display_name=described[name].display_name), described[name])
+            _shown(
+                offer,
+                ListedModel(model_name=name, display_name=described[name].display_name),
+                described[name],
+                self._refused,
+            )
             for name in _in_order(offer.vendor, current)
         ]
 
@@ -398,10 +414,15 @@ class ModelCatalogue:
 
 
 def operator_provider(
-    vendor: Vendor, access: Access, client: httpx.AsyncClient, timeouts: Timeouts, models: Iterable[str] = ()
+    vendor: Vendor,
+    access: Access,
+    client: httpx.AsyncClient,
+    timeouts: Timeouts,
+    models: Iterable[str] = (),
+    refused: RefusedParameters | None = None,
 ) -> OperatorProvider:
     """Build an operator's provider. Raises ProviderFieldInvalid if a setting is invalid."""
-    adapter = build_adapter(vendor, access, client, timeouts, shown_as=vendor.id)
+    adapter = build_adapter(vendor, access, client, timeouts, shown_as=vendor.id, refused=refused)
     return OperatorProvider(vendor, adapter, [ListedModel(model_name=name) for name in models])
 
 
@@ -417,9 +438,10 @@ def _in_order(vendor: Vendor, names: Iterable[str]) -> tuple[str, ...]:
     return listed
 
 
-def _shown(offer: _Offer, listed: ListedModel, described: KnownModel | None) -> ModelRead:
+def _shown(offer: _Offer, listed: ListedModel, described: KnownModel | None, refused: RefusedParameters) -> ModelRead:
+    vendor_id, name = offer.vendor.id, listed.model_name
     capabilities = listed.capabilities or (described.capabilities if described else None)
-    abilities = abilities_of(offer.vendor.id, listed.model_name)
+    abilities = abilities_of(vendor_id, name)
     return {
         "provider": offer.key,
         "model_name": listed.model_name,
@@ -438,6 +460,11 @@ def _shown(offer: _Offer, listed: ListedModel, described: KnownModel | None) -> 
             "inputs": sorted(abilities.inputs),
             "draws": abilities.draws,
         },
+        "ignores": sorted(
+            settings_ignored(offer.ignoring or vendor_id, name)
+            | offer.vendor.dialect.refuses
+            | refused.ignored_by(vendor_id, name)
+        ),
         "source": offer.source,
         "available": True,
         "deprecated": bool(described and described.is_deprecated),

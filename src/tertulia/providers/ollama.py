@@ -77,7 +77,7 @@ class Ollama:
         return repeat_without_refused(
             request,
             self._refused,
-            self._wire.base_url,
+            self._wire,
             lambda refused: _body(request, refused),
             lambda body: read_reply(self._wire, "/api/chat", body, _Reading(self._wire)),
         )

@@ -76,7 +76,7 @@ class OpenAICompatible:
         return repeat_without_refused(
             request,
             self._refused,
-            self._wire.base_url,
+            self._wire,
             lambda refused: self._body(request, refused),
             lambda body: read_reply(
                 self._wire, "/chat/completions", body, ChatReading(self._wire, self._dialect.echoes)

@@ -132,7 +132,11 @@ class ChatReading(Reading):
         events: list[ProviderEvent] = []
         for event in _words(delta):
             self._has_words = True
-            events += self._thoughts.feed(event.text) if isinstance(event, TextDelta) else [event]
+            if isinstance(event, TextDelta):
+                events += self._thoughts.feed(event.text)
+            else:
+                self._thoughts.end_thoughts()
+                events.append(event)
         if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             self._refusal.append(delta["refusal"])
         events += self._files(delta)

@@ -91,6 +91,11 @@ class ReasoningDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class TextWasThought:
+    """All text of this reply so far was thought: its server left out the tag that opens thoughts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens as counted by the provider so far. A later count replaces an earlier one. Input includes cached tokens."""
 
@@ -138,7 +143,9 @@ class Refusal:
     text: str
 
 
-ProviderEvent = TextDelta | ReasoningDelta | ToolCall | Usage | Finish | TurnEcho | Citation | FileOutput | Refusal
+ProviderEvent = (
+    TextDelta | ReasoningDelta | TextWasThought | ToolCall | Usage | Finish | TurnEcho | Citation | FileOutput | Refusal
+)
 
 
 class Provider(Protocol):

@@ -9,8 +9,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from tertulia.providers.errors import RequestRefused
+from tertulia.providers.errors import PicturesRefused, RequestRefused, ToolsRefused
 from tertulia.providers.protocol import ModelRequest, ProviderEvent, RequestMessage
+from tertulia.providers.wire import Wire
 
 # Many servers require a user message first. This text replaces earlier messages if the branch begins with a reply.
 LEFT_OUT = "(Earlier messages were left out.)"
@@ -62,6 +63,20 @@ _UNNAMED = {
     "frequencyPenalty": re.compile("penalty is not enabled", re.IGNORECASE),
     "presencePenalty": re.compile("penalty is not enabled", re.IGNORECASE),
 }
+# The setting of a chat that a parameter belongs to.
+SETTINGS = {
+    "temperature": "temperature",
+    **dict.fromkeys(("top_p", "topP", "p"), "top_p"),
+    **dict.fromkeys(("frequency_penalty", "frequencyPenalty"), "frequency_penalty"),
+    **dict.fromkeys(("presence_penalty", "presencePenalty"), "presence_penalty"),
+    **dict.fromkeys(
+        ("reasoning", "reasoning_effort", "thinking", "think", "output_config", "thinkingConfig"), "reasoning_effort"
+    ),
+    **dict.fromkeys(("verbosity", "text"), "verbosity"),
+    "tool_choice": "tool_choice",
+    "parallel_tool_calls": "parallel_tool_calls",
+    **dict.fromkeys(("web_search", "web_search_options", "googleSearch", "plugins"), "web_search"),
+}
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 # A limit of the reply that is above the model's own, such as `max_tokens: 128000 > 64000`.
 _TOO_MANY_TOKENS = re.compile(
@@ -97,13 +112,21 @@ class RefusedParameters:
 
     def __init__(self) -> None:
         self._names: OrderedDict[tuple[str, str], frozenset[str]] = OrderedDict()
+        self._by_vendor: OrderedDict[tuple[str, str], frozenset[str]] = OrderedDict()
         self._longest: OrderedDict[tuple[str, str], int] = OrderedDict()  # tokens of a reply
         self._wanted: OrderedDict[tuple[str, str], int] = OrderedDict()  # the limit of the last request
 
     def of(self, address: str, model_name: str) -> frozenset[str]:
         return self._names.get((address, model_name), frozenset())
 
-    def learn(self, address: str, model_name: str, refusal: RequestRefused, sent: Collection[str]) -> bool:
+    def ignored_by(self, vendor_id: str, model_name: str) -> frozenset[str]:
+        """Return the settings of a chat that a model was seen to refuse, at any address of its vendor."""
+        names = self._by_vendor.get((vendor_id, model_name), frozenset())
+        return frozenset(SETTINGS[name] for name in names if name in SETTINGS)
+
+    def learn(
+        self, address: str, model_name: str, refusal: RequestRefused, sent: Collection[str], *, vendor_id: str = ""
+    ) -> bool:
         """Find in a refusal the sent parameter that it is about. Return False if it is about none."""
         key = (address, model_name)
         most = _most_tokens(refusal.said, self._wanted.get(key, 0))
@@ -114,6 +137,8 @@ class RefusedParameters:
         if name is None or name in self.of(address, model_name):
             return False
         _remember(self._names, key, self.of(address, model_name) | {name})
+        known = self._by_vendor.get((vendor_id, model_name), frozenset())
+        _remember(self._by_vendor, (vendor_id, model_name), known | {name})
         return True
 
     def longest_reply(self, address: str, model_name: str, wanted: int) -> int:
@@ -149,7 +174,7 @@ def _refused_name(said: str, sent: Collection[str]) -> str | None:
 async def repeat_without_refused(
     request: ModelRequest,
     refused: RefusedParameters,
-    address: str,
+    wire: Wire,
     build: Callable[[frozenset[str]], Mapping[str, object]],
     send: Callable[[Mapping[str, object]], AsyncGenerator[Sequence[ProviderEvent], None]],
     *,
@@ -161,7 +186,7 @@ async def repeat_without_refused(
     body without the refused parameters, and `send` its reply. `inner`: names within the body that may be refused, too.
     Raises a ProviderError.
     """
-    model_name, has_echoes = request.model_name, has_echo(request.messages)
+    address, model_name, has_echoes = wire.base_url, request.model_name, has_echo(request.messages)
     dropped = frozenset[str]()
     for attempt in range(MAX_DROPS + 1):
         without = refused.of(address, model_name) | dropped
@@ -177,7 +202,7 @@ async def repeat_without_refused(
             if attempt == MAX_DROPS:
                 raise explained(refusal, model_name) from refusal
             is_about_echo = ECHO in sent and _BAD_ECHO.search(refusal.said)
-            if not is_about_echo and refused.learn(address, model_name, refusal, sent):
+            if not is_about_echo and refused.learn(address, model_name, refusal, sent, vendor_id=wire.vendor_id):
                 continue
             if ECHO not in sent:
                 raise explained(refusal, model_name) from refusal
@@ -187,12 +212,12 @@ async def repeat_without_refused(
 def explained(refusal: RequestRefused, model_name: str) -> RequestRefused:
     """Return a refusal of tools or pictures with what to do about it. Others are returned unchanged."""
     if _NO_TOOLS.search(refusal.said):
-        advice = f"{model_name} takes no tools. Switch off the tools of this chat, or choose another model."
-    elif _NO_PICTURES.search(refusal.said):
+        advice = f"{model_name} takes no tools. Answer without them, or choose another model."
+        return ToolsRefused(f"{advice} {refusal.detail}", said=refusal.said)
+    if _NO_PICTURES.search(refusal.said):
         advice = f"{model_name} takes no pictures. Remove them, or choose another model."
-    else:
-        return refusal
-    return RequestRefused(f"{advice} {refusal.detail}", said=refusal.said)
+        return PicturesRefused(f"{advice} {refusal.detail}", said=refusal.said)
+    return refusal
 
 
 @dataclass(frozen=True)

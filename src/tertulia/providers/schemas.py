@@ -40,7 +40,10 @@ class CapabilitiesRead(TypedDict):
 
 
 class ModelRead(TypedDict):
-    """A model. `provider` is a vendor, or `vendor:name` for a named config. Prices are for a million tokens."""
+    """A model. `provider` is a vendor, or `vendor:name` for a named config. Prices are for a million tokens.
+
+    `ignores`: settings of a chat that its vendor does not know, or that it was seen to refuse; they are not sent.
+    """
 
     provider: str
     model_name: str
@@ -50,6 +53,7 @@ class ModelRead(TypedDict):
     input_price: Decimal | None
     output_price: Decimal | None
     capabilities: CapabilitiesRead
+    ignores: list[str]
     source: Source
     available: bool
     deprecated: bool

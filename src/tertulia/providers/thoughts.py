@@ -1,48 +1,90 @@
 """Separate the thoughts that some servers leave in the text of a reply, between `<think>` and `</think>`."""
 
-from tertulia.providers.protocol import ProviderEvent, ReasoningDelta, TextDelta
+from tertulia.providers.protocol import ProviderEvent, ReasoningDelta, TextDelta, TextWasThought
 
 TAGS = ("think", "thinking", "thought", "reasoning")
 _OPENINGS = tuple(f"<{tag}>" for tag in TAGS)
+_CLOSINGS = tuple(f"</{tag}>" for tag in TAGS)
 
 
 class ThoughtReader:
-    """Reads the text of one reply. Only a tag at its beginning opens thoughts, so that a reply may write about tags."""
+    """Reads the text of one reply. Only a tag at its beginning opens thoughts, so that a reply may write about tags.
+
+    A first closing tag that is alone in its line, outside of code, ends thoughts that no tag opened.
+    """
 
     def __init__(self) -> None:
         self._held = ""  # text that may become a tag
         self._closing = ""  # the tag that ends the thoughts; empty outside of them
         self._is_open_to_thoughts = True
         self._skips_lines = False  # the empty lines after a tag
+        self._may_close = True  # thoughts that no tag opened
+        self._is_line_start = True
+        self._is_code = False
 
     def feed(self, text: str) -> list[ProviderEvent]:
         """Return the events of a piece of text. A piece that may belong to a tag is held back."""
         if self._skips_lines:
             text = text.lstrip("\n")
             self._skips_lines = not text
-        if not self._held and not self._is_open_to_thoughts and not self._closing:
+        if not self._may_close and not self._held and not self._closing:
             return [TextDelta(text)] if text else []
         text, self._held = self._held + text, ""
         if self._closing:
             return self._within(text)
+        if not self._is_open_to_thoughts:
+            return self._text(text)
         start = text.lstrip()
         opening = next((tag for tag in _OPENINGS if start.startswith(tag)), None)
         if opening is not None:
-            self._is_open_to_thoughts = False
+            self._is_open_to_thoughts = self._may_close = False
             self._closing = f"</{opening[1:]}"
             return self._within(self._after_tag(start.removeprefix(opening)))
         if not start or any(tag.startswith(start) for tag in _OPENINGS):
             self._held = text
             return []
         self._is_open_to_thoughts = False
-        return [TextDelta(text)]
+        return self._text(text)
+
+    def end_thoughts(self) -> None:
+        """Note that the server separates thoughts itself, so that the text has none."""
+        self._may_close = False
 
     def end(self) -> list[ProviderEvent]:
         """Return what was held back when the reply ended."""
         text, self._held = self._held, ""
         if not text:
             return []
+        if self._may_close and text.strip() in _CLOSINGS:
+            return [TextWasThought()]
         return [ReasoningDelta(text) if self._closing else TextDelta(text)]
+
+    def _text(self, text: str) -> list[ProviderEvent]:
+        """Return the events of text, in which a closing tag may follow, alone in its line."""
+        if not self._may_close:
+            return [TextDelta(text)] if text else []
+        at = 0
+        while at < len(text):
+            end = text.find("\n", at)
+            line = text[at : end + 1] if end >= 0 else text[at:]
+            word = line.strip() if self._is_line_start else ""
+            if end < 0:
+                # A tag may be complete only with the next piece, and its line too.
+                if word and any(tag.startswith(word) for tag in (*_CLOSINGS, "``")):
+                    self._held = line
+                    return [TextDelta(text[:at])] if at else []
+                self._is_code ^= word.startswith("```")
+                self._is_line_start = self._is_line_start and not word
+                break
+            if word in _CLOSINGS and not self._is_code:
+                self._may_close = False
+                rest = self._after_tag(text[end + 1 :])
+                thoughts: list[ProviderEvent] = [TextDelta(text[:at])] if at else []
+                return [*thoughts, TextWasThought(), *([TextDelta(rest)] if rest else [])]
+            self._is_code ^= word.startswith("```")
+            self._is_line_start = True
+            at = end + 1
+        return [TextDelta(text)]
 
     def _within(self, text: str) -> list[ProviderEvent]:
         thought, tag, rest = text.partition(self._closing)

@@ -82,6 +82,16 @@ class LiveRun:
         self._pending.setdefault(index, []).append(text)
         return self.size_bytes <= MAX_REPLY
 
+    def turn_text_into_thoughts(self) -> None:
+        """Turn the last text into thoughts, and send all parts again."""
+        if not self._parts or not isinstance(self._parts[-1], TextPart):
+            return
+        self.flush()
+        self._parts[-1] = ReasoningPart(text="")
+        self._emit({"type": "message.reset", "message_id": self.message_id})
+        for index, pieces in enumerate(self._texts):
+            self._emit(self._delta(index, "".join(pieces)))
+
     @property
     def has_calls(self) -> bool:
         return any(isinstance(part, ToolCallPart) for part in self._parts)

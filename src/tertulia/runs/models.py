@@ -37,6 +37,7 @@ class ReplyOptions(BaseModel):
 
     reasoning_effort: Effort | None = None
     web_search: bool | None = None
+    tools: bool | None = Field(None, description="`false`: the reply is written without the chat's tools.")
 
 
 class SentAs(BaseModel):

@@ -93,9 +93,13 @@ function useSlots(meId: string | undefined): Chat.ChatSlots {
           modelWords={message.provider === "local" ? modelStateWords(local) : undefined}
         />
       ),
+      ignoredSettings: ({ provider, model_name }) =>
+        models?.find((model) =>
+          provider ? model.provider === provider && model.model_name === model_name : model.is_default,
+        )?.ignores ?? [],
       modelsDialog: (dialog) => <ModelsDialog {...dialog} />,
     }),
-    [navigate, say, meId, local],
+    [navigate, say, meId, local, models],
   );
 }
 

@@ -194,6 +194,7 @@ export function makeModel(fields: Partial<Schemas["ModelRead"]> = {}): Schemas["
       inputs: [],
       draws: false,
     },
+    ignores: [],
     source: "operator",
     available: true,
     deprecated: false,

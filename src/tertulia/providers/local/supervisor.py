@@ -95,6 +95,7 @@ class LocalModel:
                 "inputs": [],
                 "draws": False,
             },
+            "ignores": [],
             "source": "built_in",
             "deprecated": False,
             "available": self._phase in ("loading", "ready", "asleep"),

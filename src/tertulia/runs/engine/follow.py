@@ -115,6 +115,7 @@ class _StoredStream:
     def __init__(self, run_id: str) -> None:
         self._id = f"stored{run_id[:8]}-0"  # no stream resumes after this id: a reader that reconnects starts again
         self._lengths: list[int] = []
+        self._kinds: dict[int, str] = {}  # of the parts that were sent
         self._message_id = ""
         self.has_begun = False
         self.has_ended = False
@@ -132,6 +133,9 @@ class _StoredStream:
             chunks.append(self._event({"type": "run.started", "run_id": run["id"], **started}))
         for index, part in enumerate(parts):
             self._lengths += [0] * (index + 1 - len(self._lengths))
+            if self._kinds.setdefault(index, part.type) != part.type:  # its text turned out to be thoughts
+                self._kinds, self._lengths = {}, []
+                return b"".join((*chunks, self.reset(run["message_id"]), self.grow(run, parts)))
             if isinstance(part, CodePart):
                 continue
             if not isinstance(part, TextPart | ReasoningPart):

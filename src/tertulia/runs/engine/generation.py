@@ -24,6 +24,7 @@ from tertulia.providers.protocol import (
     ReasoningDelta,
     Refusal,
     TextDelta,
+    TextWasThought,
     ToolCall,
     TurnEcho,
     Usage,
@@ -107,7 +108,8 @@ class Generation:
                     raise TooManyToolCalls(MAX_CALLS)
                 self._usage.begin_step(self._live.text())
                 # Loaded for each request: a changed tool description may have been accepted meanwhile.
-                offered = await self._tools.offered(self._run, resolved.takes_tools)
+                takes_tools = False if self._run.options.tools is False else resolved.takes_tools
+                offered = await self._tools.offered(self._run, takes_tools)
                 await self._ask(resolved, offered)
                 if not self._usage.calls:
                     return self._usage.completed_outcome(self._live.text())
@@ -267,6 +269,9 @@ class Generation:
             case TextDelta(text):
                 self._usage.has_words = True
                 return self._live.append(TextPart, text)
+            case TextWasThought():
+                self._usage.has_words = False
+                self._live.turn_text_into_thoughts()
             case ReasoningDelta(text):
                 return self._live.append(ReasoningPart, text)
             case Usage():

@@ -3809,6 +3809,8 @@ export interface components {
         /**
          * ModelRead
          * @description A model. `provider` is a vendor, or `vendor:name` for a named config. Prices are for a million tokens.
+         *
+         *     `ignores`: settings of a chat that its vendor does not know, or that it was seen to refuse; they are not sent.
          */
         ModelRead: {
             /** Available */
@@ -3820,6 +3822,8 @@ export interface components {
             deprecated: boolean;
             /** Display Name */
             display_name: string;
+            /** Ignores */
+            ignores: string[];
             /** Input Price */
             input_price: string | null;
             /** Is Default */
@@ -4521,6 +4525,11 @@ export interface components {
         ReplyOptions: {
             /** Reasoning Effort */
             reasoning_effort?: ("none" | "minimal" | "low" | "medium" | "high" | "max") | null;
+            /**
+             * Tools
+             * @description `false`: the reply is written without the chat's tools.
+             */
+            tools?: boolean | null;
             /** Web Search */
             web_search?: boolean | null;
         };

@@ -297,6 +297,7 @@ export const createChat = (fields: Schemas["ChatCreate"], key: string) =>
   api<Chat>("POST", "/chats", { body: fields, key });
 
 export type ModelRef = Schemas["ModelRef"];
+export type ReplyOptions = Schemas["ReplyOptions"];
 
 export const sendMessage = (
   chatId: string,
@@ -323,8 +324,8 @@ export const react = (messageId: string, emoji: string, isOn: boolean) =>
 export const getHistory = (messageId: string) =>
   api<Schemas["MessageWithHistory"]>("GET", `/messages/${messageId}`);
 
-export const regenerateMessage = (messageId: string, models?: ModelRef[]) =>
-  api<Sent>("POST", `/messages/${messageId}/regenerate`, { body: models ? { models } : {} });
+export const regenerateMessage = (messageId: string, models?: ModelRef[], options?: ReplyOptions) =>
+  api<Sent>("POST", `/messages/${messageId}/regenerate`, { body: { models, options } });
 
 export const deleteMessage = (messageId: string) => api<void>("DELETE", `/messages/${messageId}`);
 export const restoreMessage = (messageId: string) => api<Message>("POST", `/messages/${messageId}/restore`);

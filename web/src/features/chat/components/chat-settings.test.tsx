@@ -9,7 +9,15 @@ import { ChatSettings } from "./chat-settings";
 function open(fields: Partial<Schemas["ChatRead"]> = {}, save: () => Promise<unknown> = async () => {}) {
   const onSave = vi.fn(save);
   const onClose = vi.fn();
-  const view = renderApp(<ChatSettings chat={makeChat(fields)} isOpen onClose={onClose} onSave={onSave} />);
+  const view = renderApp(
+    <ChatSettings
+      ignored={["top_p", "verbosity"]}
+      chat={makeChat(fields)}
+      isOpen
+      onClose={onClose}
+      onSave={onSave}
+    />,
+  );
   return { onSave, onClose, ...view };
 }
 
@@ -36,6 +44,14 @@ describe("the settings of a chat", () => {
     expect((await field("Temperature")).value).toBe("0.5");
     expect((await field("Top p")).value).toBe("");
     expect((await field("Window to use, in tokens")).value).toBe("4096");
+  });
+
+  it("marks what the chat's model ignores", async () => {
+    open();
+    await field("Temperature");
+    expect(screen.getByText(/^This model ignores it. 0 to 1:/)).toBeTruthy();
+    expect(screen.getByText("Length of replies (this model ignores it)")).toBeTruthy();
+    expect(screen.queryByText(/^This model ignores it. 0 is strict/)).toBeNull();
   });
 
   it("saves numbers as numbers, and leaves an empty field to the model", async () => {

@@ -8,6 +8,7 @@ import type { Chat, ChatUpdate } from "../queries";
 
 type Props = {
   chat: Chat;
+  ignored: readonly string[]; // settings that the chat's model does not take
   isOpen: boolean;
   onClose: () => void;
   onSave: (update: ChatUpdate) => Promise<unknown>;
@@ -58,6 +59,7 @@ const PARAMETERS: { name: Parameter; label: string; hint: string; min: number; m
     },
   ];
 
+const IGNORED = "This model ignores it.";
 type Settings = Chat["settings"];
 const CHOICES = [
   {
@@ -96,15 +98,21 @@ function shownNumbers(chat: Chat): Record<Parameter, string> {
 }
 
 /** The settings of a chat. An empty field uses the model's default. */
-export function ChatSettings({ chat, isOpen, onClose, onSave }: Props) {
+export function ChatSettings({ chat, ignored, isOpen, onClose, onSave }: Props) {
   return (
     <Sheet title="Chat settings" side="right" isOpen={isOpen} onClose={onClose}>
-      <SettingsForm key={`${chat.id}-${isOpen}`} chat={chat} onClose={onClose} onSave={onSave} />
+      <SettingsForm
+        key={`${chat.id}-${isOpen}`}
+        chat={chat}
+        ignored={ignored}
+        onClose={onClose}
+        onSave={onSave}
+      />
     </Sheet>
   );
 }
 
-function SettingsForm({ chat, onClose, onSave }: Omit<Props, "isOpen">) {
+function SettingsForm({ chat, ignored, onClose, onSave }: Omit<Props, "isOpen">) {
   const [prompt, setPrompt] = useState(chat.system_prompt ?? "");
   const [numbers, setNumbers] = useState<Record<Parameter, string>>(() => shownNumbers(chat));
   const [choices, setChoices] = useState({
@@ -154,6 +162,7 @@ function SettingsForm({ chat, onClose, onSave }: Omit<Props, "isOpen">) {
           key={name}
           type="number"
           {...field}
+          hint={ignored.includes(name) ? `${IGNORED} ${field.hint}` : field.hint}
           value={numbers[name]}
           onChange={(event) => setNumbers({ ...numbers, [name]: event.target.value })}
         />
@@ -162,7 +171,7 @@ function SettingsForm({ chat, onClose, onSave }: Omit<Props, "isOpen">) {
         <Choice
           key={name}
           showLabel
-          label={label}
+          label={ignored.includes(name) ? `${label} (${IGNORED.toLowerCase().slice(0, -1)})` : label}
           value={choices[name]}
           options={options}
           onChoose={(value) => setChoices({ ...choices, [name]: value })}
@@ -179,7 +188,7 @@ function SettingsForm({ chat, onClose, onSave }: Omit<Props, "isOpen">) {
         onChange={(event) => setWindow(event.target.value)}
       />
       <p className="text-sm text-text-muted">
-        Not every model knows all of these; one that does not says so, or leaves it out.
+        What a model is known to ignore is marked. Others may refuse a value, and then answer without it.
       </p>
       {problem && (
         <p role="alert" className="text-danger">

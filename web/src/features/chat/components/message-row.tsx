@@ -28,7 +28,7 @@ import { Menu, type MenuEntry } from "@/ui/menu";
 import { useCopied } from "@/ui/use-copied";
 import { asMarkdown } from "../as-markdown";
 import { useLiveReply } from "../hooks/use-live-reply";
-import type { ContextRule, ModelRef } from "../queries";
+import type { ContextRule, ModelRef, ReplyOptions } from "../queries";
 import type { Message } from "../reducer";
 import { MessageEditor } from "./message-editor";
 import { MessageParts } from "./message-parts";
@@ -38,7 +38,7 @@ export type MessageActions = {
   edit: (message: Message, content: string, isInPlace: boolean) => Promise<void>;
   react: (message: Message, emoji: string, isOn: boolean) => void;
   setRule: (message: Message, rule: ContextRule) => void;
-  regenerate: (message: Message, models?: ModelRef[]) => void;
+  regenerate: (message: Message, models?: ModelRef[], options?: ReplyOptions) => void;
   continueReply: (message: Message) => void;
   showSibling: (messageId: string) => void;
   fork: (message: Message) => void;
@@ -170,6 +170,11 @@ function Ending({ message, actions }: Pick<Props, "message" | "actions">) {
           {message.content && (
             <Button onClick={() => actions.continueReply(message)}>
               <Play size={14} strokeWidth={1.5} aria-hidden /> Continue
+            </Button>
+          )}
+          {message.error?.code === "model_takes_no_tools" && (
+            <Button onClick={() => actions.regenerate(message, undefined, { tools: false })}>
+              <RefreshCw size={14} strokeWidth={1.5} aria-hidden /> Answer without tools
             </Button>
           )}
           <Button onClick={() => actions.regenerate(message)}>

@@ -55,7 +55,7 @@ export function useChatActions(
           .then((changed) => placeMessage(client, changed))
           .catch((error) => say(wordsFor(error)));
       },
-      regenerate: (message, models) => start(regenerateMessage(message.id, models)),
+      regenerate: (message, models, options) => start(regenerateMessage(message.id, models, options)),
       continueReply: (message) => start(continueMessage(message.id)),
       showSibling: (messageId) => {
         // The owner also moves the chat's head. In a thread or another user's chat only the view changes.

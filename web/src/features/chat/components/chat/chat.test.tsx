@@ -33,6 +33,7 @@ function show({ chat, messages = [], routes = {}, isShared = false, targetId }: 
     toDraft: vi.fn(),
     showToolCall: () => <p>A tool call</p>,
     waitingLabel: () => "Waiting …",
+    ignoredSettings: () => ["top_p"],
     modelsDialog: vi.fn(
       (dialog: { verb: string; onChoose: (models: never[]) => void; onClose: () => void }) => (
         <button

@@ -10,7 +10,13 @@ export function Dialogs() {
   const close = () => setDialog(undefined);
   return (
     <>
-      <ChatSettings chat={chat} isOpen={dialog?.kind === "settings"} onClose={close} onSave={save} />
+      <ChatSettings
+        chat={chat}
+        ignored={slots.ignoredSettings(chat)}
+        isOpen={dialog?.kind === "settings"}
+        onClose={close}
+        onSave={save}
+      />
       {dialog?.kind === "history" && <HistoryDialog message={dialog.message} onClose={close} />}
       {dialog?.kind === "map" && (
         <TreeMap

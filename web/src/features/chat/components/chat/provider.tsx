@@ -25,6 +25,7 @@ export type ChatSlots = {
   toDraft: (message: Message, text?: string) => void;
   showToolCall: ShowToolCall;
   waitingLabel: (message: Message) => ReactNode;
+  ignoredSettings: (model: { provider: string | null; model_name: string | null }) => readonly string[];
   modelsDialog: (dialog: {
     verb: string;
     onChoose: (models: ModelRef[]) => void;
