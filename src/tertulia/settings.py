@@ -116,6 +116,12 @@ class Settings(BaseModel):
         "programs, or `{name, url, headers?}`. Each may have `cost_per_call` and `environment`, `test` or `prod`. "
         "Or `[[tool_servers]]` tables in `tertulia.toml`. See docs/guides/tools.md.",
     )
+    http_proxy: str | None = Field(
+        None,
+        repr=False,
+        description="Proxy for calls to providers, tool servers and pages, such as `http://proxy.example:3128`. `env`: "
+        "the one of `HTTPS_PROXY` and `HTTP_PROXY`. Hosts of `NO_PROXY` and this machine are called directly.",
+    )
     outbound_allow: tuple[str, ...] = Field(
         (),
         description="Origins inside your network that users may enter as providers and tool servers, such as "

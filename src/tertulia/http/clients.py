@@ -3,6 +3,7 @@
 import httpx
 
 from tertulia.http.outbound import Timeouts, guarded_client, operator_client
+from tertulia.http.proxies import Proxies
 from tertulia.settings import Settings
 
 
@@ -16,8 +17,9 @@ class OutboundClients:
             settings.provider_idle_s,
             settings.provider_whole_s,
         )
-        self.guarded: httpx.AsyncClient = guarded_client(self.timeouts, settings.outbound_allow)
-        self.operator: httpx.AsyncClient = operator_client(self.timeouts)
+        proxies = Proxies(settings.http_proxy)
+        self.guarded: httpx.AsyncClient = guarded_client(self.timeouts, settings.outbound_allow, proxies)
+        self.operator: httpx.AsyncClient = operator_client(self.timeouts, proxies)
 
     async def start(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""HTTP clients for outgoing calls: no proxies from the environment, no redirects, time limits.
+"""HTTP clients for outgoing calls: a proxy only if the operator names one, no redirects, time limits.
 
 A host from a user or a model is resolved once, checked, and connected to at the checked address, so that its name
 cannot point at this network between the check and the call.
@@ -17,6 +17,7 @@ import httpx
 from typing_extensions import override
 
 from tertulia.errors import Invalid
+from tertulia.http.proxies import Proxies
 from tertulia.http.transport import HttpTransport
 
 # IPv6 ranges that embed IPv4 addresses, which may be private.
@@ -49,10 +50,10 @@ class Timeouts:
     whole_s: float = 900
 
 
-def operator_client(timeouts: Timeouts) -> httpx.AsyncClient:
+def operator_client(timeouts: Timeouts, proxies: Proxies | None = None) -> httpx.AsyncClient:
     """Create a client for addresses of the operator, which may be internal. Never for those of users or models."""
     return CheckedClient(
-        transport=HttpTransport(_look_up),
+        transport=HttpTransport(_look_up, proxies, is_checked=False),
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(timeouts.first_byte_s, connect=timeouts.connect_s),
@@ -60,10 +61,12 @@ def operator_client(timeouts: Timeouts) -> httpx.AsyncClient:
     )
 
 
-def guarded_client(timeouts: Timeouts, allowed: Iterable[str] = ()) -> httpx.AsyncClient:
+def guarded_client(
+    timeouts: Timeouts, allowed: Iterable[str] = (), proxies: Proxies | None = None
+) -> httpx.AsyncClient:
     """Create a client for addresses of users and models. `allowed` are internal origins that the operator lists."""
     return CheckedClient(
-        transport=HttpTransport(_Guard(allowed).find_addresses),
+        transport=HttpTransport(_Guard(allowed).find_addresses, proxies, is_checked=True),
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(timeouts.first_byte_s, connect=timeouts.connect_s),

@@ -1,7 +1,8 @@
 """HTTP/1.1 for httpx directly on the event loop, parsed by httptools: this is most of the cost of a streamed token.
 
 A connection reads once and then pauses until more is requested, so that a slower caller gets everything that arrived
-meanwhile in one piece (docs/adr/0014). No redirects, no proxies, no compression, no trailers: see outbound.py.
+meanwhile in one piece (docs/adr/0014). No redirects, no compression, no trailers: see outbound.py. Through a proxy each
+connection is a tunnel to the address that was checked.
 """
 
 import asyncio
@@ -16,9 +17,13 @@ from typing import cast
 import httptools
 import httpx
 
+from tertulia.http.proxies import Proxies, Proxy, looks_public
+
 MAX_HEAD_BYTES = 64 * 1024
 KEEP_IDLE_S = 15.0
 MAX_IDLE = 8  # connections kept for each origin
+_PROXY_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
+_NO_CREDENTIALS = 407
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _TARGET = re.compile(rb"[\x21-\x7e]+")
@@ -30,8 +35,11 @@ FindAddresses = Callable[[str, int], Awaitable[list[str]]]
 class HttpTransport(httpx.AsyncBaseTransport):
     """Connections by origin. Each carries one call at a time, and is kept for the next if the call ended cleanly."""
 
-    def __init__(self, find_addresses: FindAddresses) -> None:
+    def __init__(self, find_addresses: FindAddresses, proxies: Proxies | None = None, *, is_checked: bool) -> None:
+        """Create a transport. `is_checked`: a proxy gets the address that was checked, not the name."""
         self._find_addresses = find_addresses
+        self._proxies = proxies
+        self._is_checked = is_checked
         self._tls = _tls()
         self._idle: dict[Origin, deque[tuple[float, _Connection]]] = {}
 
@@ -86,6 +94,9 @@ class HttpTransport(httpx.AsyncBaseTransport):
     async def _connect(self, origin: Origin, limit_s: float | None) -> "_Connection":
         scheme, host, port = origin
         failure: Exception | None = None
+        proxy = self._proxies.find(scheme, host) if self._proxies is not None else None
+        if proxy is not None:
+            return await self._connect_through(proxy, origin, limit_s)
         try:
             async with asyncio.timeout(limit_s):
                 addresses = await self._find_addresses(host, port)
@@ -102,6 +113,44 @@ class HttpTransport(httpx.AsyncBaseTransport):
         if isinstance(failure, TimeoutError):
             raise httpx.ConnectTimeout(f"{host} did not answer in time") from failure
         raise httpx.ConnectError(f"{host} cannot be reached: {failure or 'it has no address'}") from failure
+
+    async def _connect_through(self, proxy: Proxy, origin: Origin, limit_s: float | None) -> "_Connection":
+        """Open a tunnel through a proxy. Raises ProxyError, ConnectTimeout, and what `find_addresses` raises."""
+        scheme, host, port = origin
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(limit_s):
+                target = await self._target_of(host, port)
+                _, connection = await loop.create_connection(
+                    _Connection,
+                    proxy.host,
+                    proxy.port,
+                    ssl=self._tls if proxy.is_tls else None,
+                    server_hostname=proxy.host if proxy.is_tls else None,
+                )
+                try:
+                    await connection.open_tunnel(target, port, proxy.authorization)
+                    if scheme == "https":
+                        await connection.start_tls(self._tls, host)
+                except BaseException:
+                    connection.close()
+                    raise
+                return connection
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"{host} did not answer in time through the proxy") from error
+        except OSError as error:
+            raise httpx.ProxyError(f"the proxy {proxy.host}:{proxy.port} cannot be used: {error}") from error
+
+    async def _target_of(self, host: str, port: int) -> str:
+        """Return what the proxy connects to: the checked address, so that it cannot resolve the name to another."""
+        if not self._is_checked:
+            return host
+        try:
+            return (await self._find_addresses(host, port))[0]
+        except httpx.ConnectError:
+            if not looks_public(host):
+                raise
+            return host  # only the proxy can resolve it
 
     async def _connect_to(self, address: str, port: int, server_name: str | None) -> "_Connection":
         _, connection = await asyncio.get_running_loop().create_connection(
@@ -176,6 +225,34 @@ class _Connection(asyncio.Protocol):
         received = b"".join(self._received)
         self._received.clear()
         return received
+
+    async def open_tunnel(self, host: str, port: int, authorization: str | None) -> None:
+        """Ask the proxy at the other end for a tunnel. Raises ProxyError."""
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+        lines += [f"Proxy-Authorization: {authorization}"] if authorization else []
+        self.write("\r\n".join([*lines, "", ""]).encode("ascii"))
+        head = b""
+        while b"\r\n\r\n" not in head:
+            received = await self.read(None)
+            head += received
+            if not received or len(head) > MAX_HEAD_BYTES:
+                raise httpx.ProxyError("the proxy did not answer with HTTP")
+        match = _PROXY_STATUS.match(head)
+        if match is None or head[head.index(b"\r\n\r\n") + 4 :]:
+            raise httpx.ProxyError("the proxy did not answer with HTTP")
+        status = int(match[1])
+        if status == _NO_CREDENTIALS:
+            raise httpx.ProxyError("the proxy wants a user name and password in TERTULIA_HTTP_PROXY")
+        if not 200 <= status < 300:
+            raise httpx.ProxyError(f"the proxy refuses to connect (status {status})")
+
+    async def start_tls(self, context: ssl.SSLContext, server_name: str) -> None:
+        """Encrypt the connection from here on, and check the certificate. Raises OSError."""
+        assert self._transport is not None
+        loop = asyncio.get_running_loop()
+        encrypted = await loop.start_tls(self._transport, self, context, server_hostname=server_name)
+        self._transport = cast(asyncio.Transport, encrypted)
 
     def listen(self) -> None:
         """Keep reading while idle, so that a close by the server is noticed."""

@@ -194,6 +194,8 @@ class Wire:
             ) from error
         except httpx.ConnectTimeout as error:
             raise self._unreachable(error) from error
+        except httpx.ProxyError as error:
+            raise ProviderUnavailable(f"{self.name} cannot be reached: {error}.", is_safe=True) from error
         except httpx.TimeoutException:
             raise
         except httpx.ConnectError as error:

@@ -203,5 +203,5 @@ RunEvent = (
 )
 RUN_EVENT: TypeAdapter[RunEvent] = TypeAdapter(RunEvent)
 # The events that a public link shows of a run: the text of its reply.
-SharedRunEvent = MessageReset | TextDeltaEvent | ReasoningDeltaEvent | PartAdded | ToolRequested
+SharedRunEvent = MessageReset | TextDeltaEvent | ReasoningDeltaEvent | ToolRequested
 SHARED_RUN_EVENT: TypeAdapter[SharedRunEvent] = TypeAdapter(SharedRunEvent)

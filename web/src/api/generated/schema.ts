@@ -5065,7 +5065,7 @@ export interface components {
             title: string;
         };
         /** SharedRunEvent */
-        SharedRunEvent: components["schemas"]["MessageReset"] | components["schemas"]["TextDeltaEvent"] | components["schemas"]["ReasoningDeltaEvent"] | components["schemas"]["PartAdded"] | components["schemas"]["ToolRequested"];
+        SharedRunEvent: components["schemas"]["MessageReset"] | components["schemas"]["TextDeltaEvent"] | components["schemas"]["ReasoningDeltaEvent"] | components["schemas"]["ToolRequested"];
         /** SignIn */
         SignIn: {
             /** Password */
