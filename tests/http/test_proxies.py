@@ -23,7 +23,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
 class TunnelProxy:
-    """A proxy that opens every tunnel to one server, whatever it is asked for, or answers with a status."""
+    """A proxy that opens every tunnel to one server, for any target, or answers with a status."""
 
     def __init__(self, port: int, status: bytes = b"200 Connection established") -> None:
         self.heads: list[str] = []

@@ -34,9 +34,9 @@ class Proxies:
         self._urls: dict[str, str] = {}
         self._no_proxy = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
         if setting == FROM_ENVIRONMENT:
-            found = getproxies_environment() if environment is os.environ else _from(environment)
-            both = found.get("all")
-            self._urls = {scheme: url for scheme in _PORTS if (url := found.get(scheme) or both)}
+            variables = getproxies_environment() if environment is os.environ else _from(environment)
+            both = variables.get("all")
+            self._urls = {scheme: url for scheme in _PORTS if (url := variables.get(scheme) or both)}
         elif setting:
             self._urls = dict.fromkeys(_PORTS, setting)
         self._proxies = {scheme: _parse(url) for scheme, url in self._urls.items()}
