@@ -1,7 +1,8 @@
 """Vendors that refuse what their documentation says they refuse, over whole conversations.
 
 Each gives thoughts, signatures and ids, remembers them, and checks that they come back where they must and
-nowhere else. A message with the words "call twice" is answered with two turns of tool calls, then with a text.
+nowhere else. A message that ends with "call twice" is answered with two turns of tool calls, then with a text. The answer to one that
+ends with "slowly" stops in the middle, until the caller leaves.
 """
 
 import json
@@ -17,6 +18,7 @@ from tertulia.settings import OperatorConfig
 
 Body = dict[str, Any]
 CALLS = "call twice"
+SLOWLY = "slowly"
 THOUGHT = "I consider it."
 
 
@@ -33,6 +35,10 @@ class StrictVendor:
     path: ClassVar[str] = "/chat/completions"
     model: ClassVar[str] = "model-a"
     other_model: ClassVar[str | None] = None
+    # The newest models, each with the efforts that it takes, in the vendor's words, as the vendor documents them.
+    efforts: ClassVar[dict[str, str]] = {}
+    sees: ClassVar[bool] = True
+    reads_pdf: ClassVar[bool] = False
     is_lines: ClassVar[bool] = False  # of JSON, instead of events
 
     def __init__(self) -> None:
@@ -49,6 +55,8 @@ class StrictVendor:
     def answer(self, body: Body) -> list[Any]:
         """Return the events of a reply. Raises Refused."""
         self.check(body)
+        self.check_effort(body, self.efforts.get(body["model"], "").split())
+        self._check_files(json.dumps(body))
         step, is_calling = self.place(body)
         number = next(self._numbers)
         if is_calling and body.get("tools") and step < 2:
@@ -61,7 +69,27 @@ class StrictVendor:
         messages = body["messages"]
         last = max(at for at, message in enumerate(messages) if message["role"] == "user")
         step = sum(bool(message.get("tool_calls")) for message in messages[last:])
-        return step, str(messages[last]["content"]).endswith(CALLS)
+        return step, self.question(body).endswith(CALLS)
+
+    def question(self, body: Body) -> str:
+        """Return the text of the last question."""
+        content = next(message["content"] for message in reversed(body["messages"]) if message["role"] == "user")
+        return str(content if isinstance(content, str) else content[0]["text"])
+
+    def check_effort(self, body: Body, words: list[str]) -> None:
+        """Refuse an effort that is none of the words."""
+        self.require_word(body.get("reasoning_effort"), words)
+
+    @staticmethod
+    def require_word(word: object, words: list[str]) -> None:
+        if word is not None and word not in words:
+            raise Refused(f"Unsupported value: '{word}' is not supported with this model. Supported values: {words}")
+
+    def _check_files(self, body: str) -> None:
+        if not self.sees and "data:image" in body:
+            raise Refused("unknown variant `image_url`, expected `text`")
+        if not self.reads_pdf and "application/pdf" in body:
+            raise Refused("Invalid content type. PDF is not supported.")
 
     def check(self, body: Body) -> None:
         raise NotImplementedError
@@ -127,6 +155,8 @@ class ChatCompletions(StrictVendor):
             raise Refused(f"No tool output found for {open_ids}")
 
     def check_message(self, at: int, message: dict[str, Any]) -> None:
+        if isinstance(message.get("content"), list) and message["role"] != "user":
+            raise Refused(f"messages[{at}]: pictures are only in user messages")
         unknown = message.keys() - self.fields
         if unknown:
             raise Refused(f"Unknown parameter: 'messages[{at}].{min(unknown)}'.")
@@ -154,6 +184,8 @@ class Mistral(ChatCompletions):
     """docs.mistral.ai: ids of nine letters or digits, no unknown field, no user message after a result."""
 
     name = "mistral"
+    model = "mistral-large-latest"
+    efforts: ClassVar[dict[str, str]] = {"mistral-medium-latest": "none high", "mistral-small-latest": "none high"}
 
     def check_message(self, at: int, message: dict[str, Any]) -> None:
         super().check_message(at, message)
@@ -186,10 +218,15 @@ class Google(StrictVendor):
     model = "gemini-3-pro-preview"
     other_model = "gemini-3.5-flash"
     FOREIGN = "skip_thought_signature_validator"
-    LEVELS: ClassVar[dict[str, set[str]]] = {
-        "gemini-3-pro-preview": {"LOW", "HIGH"},
-        "gemini-3.5-flash": {"MINIMAL", "LOW", "MEDIUM", "HIGH"},
+    reads_pdf = True
+    efforts: ClassVar[dict[str, str]] = {
+        "gemini-3-pro-preview": "LOW HIGH",
+        "gemini-3.5-flash": "MINIMAL LOW MEDIUM HIGH",
+        "gemini-4-argon": "LOW MEDIUM HIGH",
+        "gemini-2.5-pro": "",  # it takes a number of tokens
+        "gemini-2.5-flash": "",
     }
+    BUDGETS: ClassVar[dict[str, range]] = {"gemini-2.5-pro": range(128, 32769), "gemini-2.5-flash": range(24577)}
 
     def model_of(self, path: str, body: Body) -> str | None:
         match = re.fullmatch(r"/models/([^/:]+):streamGenerateContent\?alt=sse", path)
@@ -201,12 +238,23 @@ class Google(StrictVendor):
             at for at, content in enumerate(contents) if content["role"] == "user" and "text" in content["parts"][0]
         )
         turns = sum(content["role"] == "model" for content in contents[last:])
-        return turns, contents[last]["parts"][0]["text"].endswith(CALLS)
+        return turns, self.question(body).endswith(CALLS)
+
+    def question(self, body: Body) -> str:
+        return next(
+            str(content["parts"][0]["text"])
+            for content in reversed(body["contents"])
+            if content["role"] == "user" and "text" in content["parts"][0]
+        )
+
+    def check_effort(self, body: Body, words: list[str]) -> None:
+        thinking = body.get("generationConfig", {}).get("thinkingConfig", {})
+        self.require_word(thinking.get("thinkingLevel"), words)
+        budget = thinking.get("thinkingBudget")
+        if budget is not None and budget not in self.BUDGETS.get(body["model"], ()):
+            raise Refused(f"Budget {budget} is invalid. This model only works in thinking mode.")
 
     def check(self, body: Body) -> None:
-        thinking = body.get("generationConfig", {}).get("thinkingConfig", {})
-        if thinking.get("thinkingLevel", "HIGH") not in self.LEVELS[body["model"]] or "thinkingBudget" in thinking:
-            raise Refused(f"Thinking level {thinking} is not supported for this model.")
         contents = body["contents"]
         if contents[0]["role"] != "user":
             raise Refused("Please ensure that the first content has the role 'user'.")
@@ -231,7 +279,7 @@ class Google(StrictVendor):
         key = calls[0]["functionCall"]["args"].get("text") if calls else "".join(texts)
         signed = [part["thoughtSignature"] for part in parts if "thoughtSignature" in part]
         mine = self.given.get(key)
-        if calls and is_recent and "thoughtSignature" not in calls[0]:
+        if calls and is_recent and "thoughtSignature" not in calls[0] and not model.startswith("gemini-2"):
             raise Refused("Function call is missing a thought_signature in functionCall parts. This is required.")
         if len(signed) > 1:
             raise Refused("Only the first of parallel calls has a signature.")
@@ -273,6 +321,14 @@ class Cohere(StrictVendor):
     name = "cohere"
     path = "/chat"
     model = "command-a-reasoning-08-2025"
+    sees = False
+
+    def check_effort(self, body: Body, words: list[str]) -> None:
+        thinking = body.get("thinking", {"type": "disabled"})
+        if thinking["type"] not in ("enabled", "disabled") or (thinking["type"] == "enabled") != (
+            "token_budget" in thinking
+        ):
+            raise Refused(f"invalid request: thinking {thinking}")
 
     def check(self, body: Body) -> None:
         waiting: list[str] = []
@@ -322,7 +378,17 @@ class DeepSeek(ChatCompletions):
 
     name = "deepseek"
     model = "deepseek-v4-pro"
+    efforts: ClassVar[dict[str, str]] = {"deepseek-v4-pro": "high max", "deepseek-v4-flash": "high max"}
+    sees = False
     fields = ChatCompletions.fields | {"reasoning_content"}
+
+    def check_effort(self, body: Body, words: list[str]) -> None:
+        super().check_effort(body, words)
+        thinking = body.get("thinking", {"type": "enabled"})
+        if thinking not in ({"type": "enabled"}, {"type": "disabled"}):
+            raise Refused(f"Invalid thinking: {thinking}")
+        if thinking["type"] == "disabled" and "reasoning_effort" in body:
+            raise Refused("reasoning_effort is only for thinking.")
 
     def check(self, body: Body) -> None:
         super().check(body)
@@ -349,6 +415,8 @@ class Moonshot(DeepSeek):
 
     name = "moonshot"
     model = "kimi-k2.6"
+    efforts: ClassVar[dict[str, str]] = {"kimi-k2.6": "", "kimi-k3": "low high max"}
+    sees = True
 
     def check(self, body: Body) -> None:
         for at, message in with_calls(body):
@@ -365,6 +433,12 @@ class OpenRouter(ChatCompletions):
     name = "openrouter"
     model = "anthropic/claude-opus-5"
     other_model = "google/gemini-3-pro"
+    efforts: ClassVar[dict[str, str]] = {
+        "anthropic/claude-opus-5": "none low medium high xhigh max",
+        "google/gemini-3-pro": "low high",
+        "openai/gpt-5.5": "none low medium high xhigh",
+    }
+    reads_pdf = True
     fields = ChatCompletions.fields | {"reasoning_details"}
 
     def check(self, body: Body) -> None:
@@ -379,6 +453,11 @@ class OpenRouter(ChatCompletions):
                 self.returned += 1
             elif details is not None:
                 raise Refused("Invalid `signature` in `thinking` block")
+
+    def check_effort(self, body: Body, words: list[str]) -> None:
+        if "reasoning_effort" in body:
+            raise Refused("Unrecognized key: reasoning_effort")
+        self.require_word(body.get("reasoning", {}).get("effort"), words)
 
     def _with_details(self, body: Body, key: str, events: list[Any]) -> list[Any]:
         first = {"type": "reasoning.text", "format": "anthropic-claude-v1", "index": 0}
@@ -408,15 +487,48 @@ class Anthropic(StrictVendor):
     path = "/messages"
     model = "claude-opus-5"
     other_model = "claude-sonnet-5"
+    reads_pdf = True
+    # The forms of `thinking` and the efforts of each model; those without efforts take a number of tokens.
+    UNFORCED: ClassVar[re.Pattern[str]] = re.compile("(fable|mythos)-5-[12]|(opus|sonnet)-5-5")
+    THINKING: ClassVar[dict[str, str]] = {
+        "claude-opus-5": "adaptive disabled",
+        "claude-sonnet-5": "adaptive disabled",
+        "claude-opus-5-5": "adaptive",
+        "claude-sonnet-5-5": "adaptive between_tools",
+        "claude-haiku-5-5": "adaptive disabled",
+        "claude-fable-5-2": "adaptive",
+        "claude-opus-4-8": "adaptive disabled",
+        "claude-sonnet-4-5": "enabled disabled",
+    }
+    efforts: ClassVar[dict[str, str]] = {
+        name: "low medium high xhigh max" if "adaptive" in forms else "" for name, forms in THINKING.items()
+    }
 
-    def place(self, body: Body) -> tuple[int, bool]:
-        texts = [
+    def check_effort(self, body: Body, words: list[str]) -> None:
+        thinking = body.get("thinking", {})
+        if thinking and thinking["type"] not in self.THINKING[body["model"]].split():
+            raise Refused(f"thinking.type.{thinking['type']} is not supported for this model.")
+        self.require_word(body.get("output_config", {}).get("effort"), words)
+        if thinking.get("type") == "enabled" and not 1024 <= thinking["budget_tokens"] < body["max_tokens"]:
+            raise Refused("`max_tokens` must be greater than `thinking.budget_tokens`.")
+        if (thinking.get("type") == "enabled" or words) and body.keys() & {"temperature", "top_p"}:
+            raise Refused("`temperature` may only be set to 1 when thinking is enabled.")
+        if body.get("tool_choice", {}).get("type") == "any" and self.UNFORCED.search(body["model"]):
+            raise Refused("tool_choice: type `any` is not supported for this model.")
+
+    def _texts(self, body: Body) -> list[tuple[int, str]]:
+        return [
             (at, block["text"])
             for at, message in enumerate(body["messages"])
             for block in message["content"]
             if message["role"] == "user" and block["type"] == "text"
         ]
-        last, text = texts[-1]
+
+    def question(self, body: Body) -> str:
+        return self._texts(body)[-1][1]
+
+    def place(self, body: Body) -> tuple[int, bool]:
+        last, text = self._texts(body)[-1]
         return sum(message["role"] == "assistant" for message in body["messages"][last:]), text.endswith(CALLS)
 
     def check(self, body: Body) -> None:
@@ -439,6 +551,8 @@ class Anthropic(StrictVendor):
                     f"messages.{at}: `tool_use` ids were found without `tool_result` blocks immediately after: {used}"
                 )
             kinds = [block["type"] for block in message["content"]]
+            if message["role"] == "assistant" and {"image", "document"} & set(kinds):
+                raise Refused(f"messages.{at}: pictures and documents are only in user messages")
             if sorted(kinds, key=lambda kind: kind != "tool_result") != kinds and answered:
                 raise Refused(f"messages.{at}: tool_result blocks must come first")
             if message["role"] == "assistant":
@@ -535,8 +649,29 @@ class Responses(StrictVendor):
 
     path = "/responses"
     model = "gpt-5.5"
+    reads_pdf = True
+    efforts: ClassVar[dict[str, str]] = {
+        "gpt-5.5": "none low medium high xhigh",
+        "gpt-6-astra": "low medium high xhigh max",
+        "gpt-6.1-terra": "none low medium high xhigh max",
+        "gpt-5.5-pro": "medium high xhigh",
+        "o4-mini": "low medium high",
+    }
     PLAIN: ClassVar[frozenset[str]] = frozenset(
-        {"model", "input", "stream", "store", "tools", "include", "reasoning", "max_output_tokens", "prompt_cache_key"}
+        {
+            "model",
+            "input",
+            "stream",
+            "store",
+            "tools",
+            "include",
+            "reasoning",
+            "max_output_tokens",
+            "prompt_cache_key",
+            "tool_choice",
+            "parallel_tool_calls",
+            "text",
+        }
     )
 
     def place(self, body: Body) -> tuple[int, bool]:
@@ -546,7 +681,14 @@ class Responses(StrictVendor):
         turns = sum(
             kind == "function_call" and before != "function_call" for before, kind in pairwise(["message", *kinds])
         )
-        return turns, items[last]["content"][-1]["text"].endswith(CALLS)
+        return turns, self.question(body).endswith(CALLS)
+
+    def question(self, body: Body) -> str:
+        item = next(item for item in reversed(body["input"]) if item.get("role") == "user")
+        return str(item["content"][0]["text"])
+
+    def check_effort(self, body: Body, words: list[str]) -> None:
+        self.require_word(body.get("reasoning", {}).get("effort"), words)
 
     def check(self, body: Body) -> None:
         if body["store"] is not False or body.get("include") != ["reasoning.encrypted_content"]:
@@ -632,7 +774,13 @@ class Azure(Responses):
 class XAI(Responses):
     name = "xai"
     model = "grok-4.3"
-    other_model = "grok-5"
+    other_model = "grok-4.7"
+    efforts: ClassVar[dict[str, str]] = {
+        "grok-4.3": "none low medium high",
+        "grok-4.6": "low medium high",
+        "grok-4.7": "low medium high xhigh",
+    }
+    reads_pdf = False
 
 
 class Ollama(StrictVendor):
@@ -644,8 +792,16 @@ class Ollama(StrictVendor):
     name = "ollama"
     path = "/api/chat"
     model = "qwen3.5"
+    efforts: ClassVar[dict[str, str]] = {"qwen3.5": "", "gpt-oss:20b": "low medium high", "llama3.3": ""}
     is_lines = True
     fields: ClassVar[frozenset[str]] = frozenset({"role", "content", "thinking", "images", "tool_calls", "tool_name"})
+
+    def check_effort(self, body: Body, words: list[str]) -> None:
+        think = body.get("think")
+        if body["model"] == "llama3.3" and think:
+            raise Refused('"llama3.3" does not support thinking')
+        if isinstance(think, str):
+            self.require_word(think, words)
 
     def check(self, body: Body) -> None:
         if not body["options"].get("num_ctx"):
@@ -678,7 +834,7 @@ class Ollama(StrictVendor):
         return self._lines(texts[0], {"content": "Let me see."}, *calls)
 
     def text(self, body: Body, text: str) -> list[Any]:
-        return self._lines(text, {"content": text})
+        return self._lines(text, *({"content": piece} for piece in re.findall(".{1,7}", text)))
 
     def error(self, message: str) -> Any:
         return {"error": message}
@@ -731,7 +887,7 @@ class StrictVendors:
                 provider=name,
                 api_key=f"key-of-{name}",
                 base_url=f"{self.origin}/{name}",
-                models=tuple(model for model in (vendor.model, vendor.other_model) if model),
+                models=tuple(dict.fromkeys(filter(None, (vendor.model, vendor.other_model, *vendor.efforts)))),
             )
             for name, vendor in self.vendors.items()
         ]
@@ -759,16 +915,38 @@ def _serve(handler: BaseHTTPRequestHandler, vendors: dict[str, StrictVendor], ra
         foreign = [other for other in vendors if other != name and f"secret-of-{other}" in raw.decode()]
         if foreign:
             raise Refused(f"This was given by {foreign}, and is not for {name}.")
+        before = dict(vendor.given)
         events = vendor.answer(body)
     except Refused as refusal:
         vendor.refusals.append(str(refusal))
         _send(handler, refusal.status, "application/json", json.dumps(vendor.error(str(refusal))).encode())
         return
-    if vendor.is_lines:
-        _send(handler, 200, "application/x-ndjson", "".join(f"{json.dumps(event)}\n" for event in events).encode())
-        return
-    lines = [f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n" for event in events]
-    _send(handler, 200, "text/event-stream", "".join(lines).encode())
+    kind = "application/x-ndjson" if vendor.is_lines else "text/event-stream"
+    pieces = [
+        f"{json.dumps(event)}\n"
+        if vendor.is_lines
+        else f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n"
+        for event in events
+    ]
+    if vendor.question(body).endswith(SLOWLY):
+        vendor.given = before  # the reply does not end
+        _send_slowly(handler, kind, pieces)
+    else:
+        _send(handler, 200, kind, "".join(pieces).encode())
+
+
+def _send_slowly(handler: BaseHTTPRequestHandler, kind: str, pieces: list[str]) -> None:
+    """Send a reply without its last two events, then wait until the caller closes the connection."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", kind)
+    handler.send_header("Connection", "close")
+    handler.end_headers()
+    handler.wfile.write("".join(pieces[:-2]).encode())
+    handler.wfile.flush()
+    handler.connection.settimeout(30)
+    while handler.connection.recv(1024):
+        continue
+    handler.close_connection = True
 
 
 def _send(handler: BaseHTTPRequestHandler, status: int, kind: str, body: bytes) -> None:

@@ -302,3 +302,17 @@ def test_a_model_without_tools_answers_without_them_if_asked_to(ana: Client, pro
     )
     assert reply_of(ana, again)["content"] == "You said: Hi"
     assert ["tools" in request for request in provider.requests] == [True, False]
+
+
+def test_pictures_that_a_model_refuses_are_mentioned_and_reported(ana: Client, provider: ScriptedProvider) -> None:
+    file = ready(ana, "bird.png", picture())
+    chat = ana.chat()
+    provider.play([Status(400, "This model does not support image inputs")])
+    reply = reply_of(ana, ana.say(chat["id"], "What is this?", attachment_ids=[file["id"]]))
+    assert [(gap["kind"], gap["amount"]) for gap in reply["omissions"]] == [("picture", 1)]
+    first, second = provider.requests
+    assert [piece["type"] for piece in first["messages"][0]["content"]] == ["text", "image_url"]
+    assert second["messages"][0]["content"] == "What is this? bird.png\n\n[a picture that this model cannot see]"
+    reply = reply_of(ana, ana.say(chat["id"], "And now?"))  # it is remembered
+    assert len(provider.requests) == 3
+    assert [(gap["kind"], gap["amount"]) for gap in reply["omissions"]] == [("picture", 1)]

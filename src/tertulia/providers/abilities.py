@@ -93,6 +93,8 @@ _SEARCHES = {
     "openrouter": r"",  # its own search works with any model
 }
 _ALWAYS_SEARCHES = {"perplexity": r"sonar", "groq": r"(groq/)?compound"}
+# Models that see no pictures, of vendors whose lists do not say so.
+_BLIND = {"cohere": r"command-(?!a-(vision|plus))", "deepseek": r"deepseek-", "perplexity": r"sonar-deep"}
 _DRAWS = r"gemini-[\w.-]*image|gpt-[5-9][\w.]*-image"
 _HAS_VERBOSITY = {"openai": r"gpt-[5-9](?!.*-chat)", "azure": r"gpt-[5-9](?!.*-chat)"}
 # Models that refuse to be made to call a tool.
@@ -109,6 +111,7 @@ class Abilities:
     always_searches: bool = False
     inputs: frozenset[InputKind] = frozenset()
     draws: bool = False
+    is_blind: bool = False  # it is known to see no pictures
     can_be_forced: bool = True  # to call a tool
 
     @property
@@ -149,6 +152,7 @@ def abilities_of(vendor_id: str, model_name: str) -> Abilities:
         always_searches=_fits(_ALWAYS_SEARCHES.get(vendor_id), name),
         inputs=_inputs(vendor_id, name),
         draws=vendor_id in ("google", "openrouter") and _fits(_DRAWS, name),
+        is_blind=_fits(_BLIND.get(vendor_id), name),
         can_be_forced=not _UNFORCED.search(name),
     )
 

@@ -120,7 +120,7 @@ class Anthropic:
             request,
             self._refused,
             self._wire,
-            lambda refused: _body(request, refused, self._longest_reply(request), self._wire.vendor_id),
+            lambda request, refused: _body(request, refused, self._longest_reply(request), self._wire.vendor_id),
             lambda body: read_reply(self._wire, "/messages", body, _Reading(self._wire)),
             inner=(CACHE_CONTROL, WEB_SEARCH),
         )

@@ -60,7 +60,7 @@ class Cohere:
             request,
             self._refused,
             self._wire,
-            lambda refused: self._body(request, refused),
+            lambda request, refused: self._body(request, refused),
             lambda body: read_reply(self._wire, "/chat", body, _Reading(self._wire)),
         )
 

@@ -109,7 +109,7 @@ class Google:
             request,
             self._refused,
             self._wire,
-            lambda refused: self._body(request, refused),
+            lambda request, refused: self._body(request, refused),
             lambda body: read_reply(self._wire, path, body, _Reading(self._wire)),
             inner=(*_OPTIONS.values(), "thinkingConfig", "googleSearch"),
         )

@@ -78,7 +78,7 @@ class Ollama:
             request,
             self._refused,
             self._wire,
-            lambda refused: _body(request, refused),
+            lambda request, refused: _body(request, refused),
             lambda body: read_reply(self._wire, "/api/chat", body, _Reading(self._wire)),
         )
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tertulia.providers.abilities import abilities_of
-from tertulia.providers.errors import MalformedReply
-from tertulia.providers.models import ListedModel
+from tertulia.providers.errors import MalformedReply, ProviderError
+from tertulia.providers.models import Capabilities, ListedModel
 from tertulia.providers.openai_reading import ChatReading
 from tertulia.providers.protocol import ModelRequest, ProviderEvent, RequestMessage, ToolCall
 from tertulia.providers.request_rules import (
@@ -69,7 +69,13 @@ class OpenAICompatible:
     async def list_models(self) -> list[ListedModel]:
         """List the models in the vendor's order, none if it has no list. Raises a ProviderError."""
         address = self._dialect.models_address
-        return [] if address is None else await list_openai_models(self._wire, address)
+        if address is None:
+            return []
+        models = await list_openai_models(self._wire, address)
+        is_local = self._wire.vendor_id in ("custom", "lmstudio", "openai")
+        if not is_local or all(model.context_window for model in models):
+            return models
+        return await with_local_facts(self._wire, models)
 
     def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
@@ -77,7 +83,7 @@ class OpenAICompatible:
             request,
             self._refused,
             self._wire,
-            lambda refused: self._body(request, refused),
+            lambda request, refused: self._body(request, refused),
             lambda body: read_reply(
                 self._wire, "/chat/completions", body, ChatReading(self._wire, self._dialect.echoes)
             ),
@@ -196,6 +202,36 @@ async def list_openai_models(wire: Wire, address: str) -> list[ListedModel]:
         raise MalformedReply(f"{wire.name} does not list its models in OpenAI's format.")
     models = [_listed(entry) for entry in entries[: 2 * MAX_LISTED] if isinstance(entry, dict)]
     return [model for model in models if model is not None][:MAX_LISTED]
+
+
+async def with_local_facts(wire: Wire, models: list[ListedModel]) -> list[ListedModel]:
+    """Add the windows and abilities that LM Studio and llama.cpp tell at other addresses. Others are left as they are."""
+    root = wire.base_url.removesuffix("/v1")
+    try:
+        listed = await wire.get_json(f"{root}/api/v0/models")
+        entries = listed.get("data") if isinstance(listed, dict) else None
+        by_name = {entry.get("id"): entry for entry in entries or () if isinstance(entry, dict)}
+        return [_of_lm_studio(model, by_name.get(model.model_name)) for model in models]
+    except ProviderError:
+        pass
+    try:
+        props = await wire.get_json(f"{root}/props")
+    except ProviderError:
+        return models
+    settings = props.get("default_generation_settings") if isinstance(props, dict) else None
+    window = count_of(settings.get("n_ctx")) if isinstance(settings, dict) else 0
+    return [model.model_copy(update={"context_window": model.context_window or window or None}) for model in models]
+
+
+def _of_lm_studio(model: ListedModel, entry: dict[str, Any] | None) -> ListedModel:
+    if entry is None:
+        return model
+    window = count_of(entry.get("loaded_context_length")) or count_of(entry.get("max_context_length"))
+    able = entry.get("capabilities")
+    capabilities = (
+        Capabilities(vision=entry.get("type") == "vlm", tools="tool_use" in able) if isinstance(able, list) else None
+    )
+    return model.model_copy(update={"context_window": window or None, "capabilities": capabilities})
 
 
 def _listed(entry: dict[str, Any]) -> ListedModel | None:

@@ -64,7 +64,7 @@ class OpenAIResponses:
             request,
             self._refused,
             self._wire,
-            lambda refused: _body(request, refused, self._longest_reply(request), self._wire.vendor_id),
+            lambda request, refused: _body(request, refused, self._longest_reply(request), self._wire.vendor_id),
             lambda body: read_reply(self._wire, "/responses", body, _Reading(self._wire)),
             inner=(WEB_SEARCH,),
         )

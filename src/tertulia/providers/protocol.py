@@ -143,8 +143,25 @@ class Refusal:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class PicturesLeftOut:
+    """The model refused pictures, so that this many were only mentioned."""
+
+    count: int
+
+
 ProviderEvent = (
-    TextDelta | ReasoningDelta | TextWasThought | ToolCall | Usage | Finish | TurnEcho | Citation | FileOutput | Refusal
+    TextDelta
+    | ReasoningDelta
+    | TextWasThought
+    | ToolCall
+    | Usage
+    | Finish
+    | TurnEcho
+    | Citation
+    | FileOutput
+    | Refusal
+    | PicturesLeftOut
 )
 
 

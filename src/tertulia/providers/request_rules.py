@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tertulia.providers.errors import PicturesRefused, RequestRefused, ToolsRefused
-from tertulia.providers.protocol import ModelRequest, ProviderEvent, RequestMessage
+from tertulia.providers.protocol import ModelRequest, PicturesLeftOut, ProviderEvent, RequestMessage
 from tertulia.providers.wire import Wire
 
 # Many servers require a user message first. This text replaces earlier messages if the branch begins with a reply.
@@ -85,6 +85,8 @@ _TOO_MANY_TOKENS = re.compile(
 MIN_LONGEST = 256  # tokens; smaller numbers in a refusal are something else
 # The name of the echoes among the names of the parameters that were sent.
 ECHO = "echo"
+PICTURES = "pictures"
+UNSEEN = "[a picture that this model cannot see]"
 _BAD_ECHO = re.compile(r"signature|encrypted|thinking.{0,60}block|reasoning.{0,20}item", re.IGNORECASE)
 MAX_DROPS = 4  # requests that are repeated without a parameter
 MAX_REMEMBERED = 1000
@@ -164,6 +166,8 @@ def _most_tokens(said: str, wanted: int) -> int | None:
 
 
 def _refused_name(said: str, sent: Collection[str]) -> str | None:
+    if PICTURES in sent and _NO_PICTURES.search(said):
+        return PICTURES
     unnamed = next((name for name, words in _UNNAMED.items() if name in sent and words.search(said)), None)
     if unnamed is not None or not _COMPLAINS.search(said):
         return unnamed
@@ -175,28 +179,32 @@ async def repeat_without_refused(
     request: ModelRequest,
     refused: RefusedParameters,
     wire: Wire,
-    build: Callable[[frozenset[str]], Mapping[str, object]],
+    build: Callable[[ModelRequest, frozenset[str]], Mapping[str, object]],
     send: Callable[[Mapping[str, object]], AsyncGenerator[Sequence[ProviderEvent], None]],
     *,
     inner: Collection[str] = (),
 ) -> AsyncIterator[Sequence[ProviderEvent]]:
     """Yield the reply of a request, which is sent once more without a parameter that the model refuses.
 
-    So is one whose echoes are refused, such as thoughts that another key of the same vendor encrypted. `build` returns the
-    body without the refused parameters, and `send` its reply. `inner`: names within the body that may be refused, too.
-    Raises a ProviderError.
+    So is one whose echoes are refused, such as thoughts that another key of the same vendor encrypted, and one with
+    pictures for a model that sees none. `build` returns the body of a request without the refused parameters, and `send`
+    its reply. `inner`: names within the body that may be refused, too. Raises a ProviderError.
     """
     address, model_name, has_echoes = wire.base_url, request.model_name, has_echo(request.messages)
     dropped = frozenset[str]()
+    pictures = sum(len(message.images) for message in request.messages)
     for attempt in range(MAX_DROPS + 1):
         without = refused.of(address, model_name) | dropped
-        body = build(without)
+        is_blind = PICTURES in without and pictures > 0
+        body = build(_without_pictures(request) if is_blind else request, without)
         sent = {*body, *(set(inner) - without), *({ECHO} - dropped if has_echoes else ())}
+        sent |= {PICTURES} if pictures and not is_blind else set()
         reply = send(body)
         try:
             async with aclosing(reply):
                 async for events in reply:
-                    yield events
+                    yield [PicturesLeftOut(pictures), *events] if is_blind else events
+                    is_blind = False
             return
         except RequestRefused as refusal:
             if attempt == MAX_DROPS:
@@ -207,6 +215,23 @@ async def repeat_without_refused(
             if ECHO not in sent:
                 raise explained(refusal, model_name) from refusal
             dropped |= {ECHO}  # it may be the reason, and is for this request only: the next one may be accepted
+
+
+def _without_pictures(request: ModelRequest) -> ModelRequest:
+    """Return a request in which each picture is only mentioned."""
+    return replace(
+        request,
+        messages=tuple(
+            replace(
+                message,
+                images=(),
+                content="\n\n".join(filter(None, (message.content, *[UNSEEN] * len(message.images)))),
+            )
+            if message.images
+            else message
+            for message in request.messages
+        ),
+    )
 
 
 def explained(refusal: RequestRefused, model_name: str) -> RequestRefused:

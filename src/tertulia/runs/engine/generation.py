@@ -19,6 +19,7 @@ from tertulia.providers.protocol import (
     FileOutput,
     Finish,
     ModelRequest,
+    PicturesLeftOut,
     Provider,
     ProviderEvent,
     ReasoningDelta,
@@ -156,8 +157,9 @@ class Generation:
 
         A request that was too long is retried with fewer tokens, a busy or unavailable provider after a pause.
         """
-        # If unknown, pictures are sent: a model that cannot read them returns an error.
-        sees_pictures = resolved.sees_pictures is not False
+        abilities = abilities_of(split_key(self._run.provider)[0], self._run.model_name)
+        # If unknown, pictures are sent: a model that sees none refuses them, and gets a note instead.
+        sees_pictures = resolved.sees_pictures is not False and not abilities.is_blind
         model = TargetModel(
             self._run.provider,
             self._run.model_name,
@@ -166,7 +168,7 @@ class Generation:
             offered,
             self._run.payer_id,
             resolved.echo_target(self._run.model_name),
-            abilities_of(split_key(self._run.provider)[0], self._run.model_name).inputs,
+            abilities.inputs,
         )
         model = await self._with_token_factor(resolved, model)
         await self._summarizer.summarize_if_due(self._run, resolved, model)
@@ -269,6 +271,8 @@ class Generation:
             case TextDelta(text):
                 self._usage.has_words = True
                 return self._live.append(TextPart, text)
+            case PicturesLeftOut(count):
+                self._usage.pictures_left_out = count
             case TextWasThought():
                 self._usage.has_words = False
                 self._live.turn_text_into_thoughts()

@@ -19,6 +19,7 @@ from tertulia.chat.models import (
     Message,
     MessageError,
     MessageStatus,
+    Omission,
     ProviderMetadata,
     TokenCount,
 )
@@ -34,7 +35,7 @@ from tertulia.runs.calls.life import close_calls, has_pending, mark_outcomes_unk
 from tertulia.runs.calls.proposing import ProposedCall, record_calls
 from tertulia.runs.errors import CancelRequested
 from tertulia.runs.lease import ClaimedRun, hold_lease
-from tertulia.runs.models import Run, RunError, RunStatus, Step
+from tertulia.runs.models import Run, RunError, RunStatus, Step, StepRequest
 from tertulia.runs.reading import RUN_PREFIX, RUNS, announce_run, wake_followers
 from tertulia.runs.schemas import RunRead
 from tertulia.runs.service import end_queued
@@ -53,6 +54,7 @@ class Outcome:
     cost: Decimal | None = None
     config_id: str | None = None  # of the user's own provider, if it was used
     echo: ProviderEcho | None = None  # what the vendor requires back with the last text
+    pictures_left_out: int = 0
 
 
 _MESSAGE_STATUS = {
@@ -146,6 +148,14 @@ def release_at_tool_calls(session: Session, run: Run, owner_id: str) -> None:
     wake(session, RUNS)
 
 
+def _omissions(step: StepRequest | None, pictures: int) -> list[Omission] | None:
+    """Return what the last request lacked, with the pictures that the model refused."""
+    omissions = list(step.omissions) if step else []
+    if pictures:
+        omissions.append(Omission(kind="picture", name=None, amount=pictures))
+    return omissions or None
+
+
 def _record_step_usage(session: Session, run: ClaimedRun, outcome: Outcome) -> None:
     """Add the usage of a step to the step, the run, the message and the ledger."""
     now = clock.now()
@@ -210,7 +220,7 @@ def finish_run(
             "processing_time": round((details.processing_time or 0) + (now - started_at).total_seconds(), 3),
             "temperature": step.temperature if step else None,
             "left_out": step.left_out if step else None,
-            "omissions": step.omissions or None if step else None,
+            "omissions": _omissions(step, outcome.pictures_left_out),
             "error": MessageError(code=outcome.error.code, message=outcome.error.detail, timestamp=now)
             if outcome.error
             else None,

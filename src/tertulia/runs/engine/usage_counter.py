@@ -34,6 +34,7 @@ class UsageCounter:
     calls: list[ToolCall] = field(default_factory=list)  # proposed by the model in this step
     turn_echo: Any = None  # what the vendor requires back with this step
     citations: list[Citation] = field(default_factory=list)  # of this step, in order
+    pictures_left_out: int = 0  # because the model refused them
     is_executing_tools: bool = False  # the last request is counted; its calls are being decided or executed
 
     def begin_step(self, written: str) -> None:
@@ -78,7 +79,8 @@ class UsageCounter:
 
     def _outcome(self, status: Ending, reason: FinishReason | None, error: RunError | None, written: str) -> Outcome:
         tokens, cost = self._count(written)
-        return Outcome(status, reason, error, tokens, cost, self.resolved.config_id if self.resolved else None)
+        config_id = self.resolved.config_id if self.resolved else None
+        return Outcome(status, reason, error, tokens, cost, config_id, pictures_left_out=self.pictures_left_out)
 
     def _count(self, written: str) -> tuple[TokenCount | None, Decimal | None]:
         if self.resolved is None or not (self.has_begun or self.usage):
