@@ -316,3 +316,22 @@ def test_pictures_that_a_model_refuses_are_mentioned_and_reported(ana: Client, p
     reply = reply_of(ana, ana.say(chat["id"], "And now?"))  # it is remembered
     assert len(provider.requests) == 3
     assert [(gap["kind"], gap["amount"]) for gap in reply["omissions"]] == [("picture", 1)]
+
+
+@pytest.mark.parametrize(("length", "is_offered"), [(6144, False), (6145, True)])
+def test_a_model_can_read_on_in_a_file_that_is_too_long(
+    start_server: ServerMaker, provider: ScriptedProvider, length: int, is_offered: bool
+) -> None:
+    """Expect it for more than one and a half characters a token of the window, without choosing the tool."""
+    provider.models = ["gpt-5.5"]
+    with closing(signed_in(start_server(openai_base_url=provider.url))) as ana:
+        check_reading_on(ana, provider, length, is_offered=is_offered)
+
+
+def check_reading_on(ana: Client, provider: ScriptedProvider, length: int, *, is_offered: bool) -> None:
+    chat = ana.chat()
+    ana.api("PATCH", f"/chats/{chat['id']}", json={"context_window_size": 4096})
+    file = ready(ana, "long.txt", b"words " * 1024 + b"x" * (length - 6144))
+    reply_of(ana, ana.say(chat["id"], "What does it say?", attachment_ids=[file["id"]]))
+    offered = [tool["function"]["name"] for tool in provider.requests[-1].get("tools", ())]
+    assert offered == (["read_attachment"] if is_offered else [])

@@ -205,6 +205,14 @@ def files_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str,
     return files
 
 
+def has_long_file(session: Session, chat_id: str, characters: float) -> bool:
+    """Return whether a file of the chat has more text than this."""
+    details = session.scalars(
+        sa.select(Attachment.details).where(Attachment.chat_id == chat_id, Attachment.deleted_at.is_(None))
+    )
+    return any((file.text_length or 0) > characters for file in details)
+
+
 def text_of_file(session: Session, attachment_id: str, most: int) -> str:
     """Return the first `most` characters of a file's text, or "" if it has none."""
     text = session.scalar(

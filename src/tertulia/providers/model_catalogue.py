@@ -120,6 +120,7 @@ class ResolvedModel:
     context_window: int | None
     sees_pictures: bool | None = None  # None: unknown
     takes_tools: bool | None = None
+    surely_takes_tools: bool = False  # its server says so, or its vendor's models of this name do
 
     def echo_target(self, model_name: str) -> EchoTarget:
         return EchoTarget(self.adapter.origin, model_family(model_name))
@@ -264,6 +265,7 @@ class ModelCatalogue:
             raise ModelUnknown(f"{key} is no longer set up. Choose another model.")
         described = await self.book.find(vendor.id, model_name)
         own = next((model for model in listed if model.model_name == model_name), None)
+        own_says = own is not None and own.capabilities is not None
         capabilities = (own.capabilities if own else None) or (described.capabilities if described else None)
         return ResolvedModel(
             adapter,
@@ -273,6 +275,7 @@ class ModelCatalogue:
             capabilities.vision if capabilities else None,
             # The catalogue guesses by name. Only what the server says keeps tools from being sent.
             own.capabilities.tools if own and own.capabilities else None,
+            surely_takes_tools=bool(capabilities and capabilities.tools and (own_says or vendor.prices_id)),
         )
 
     async def list_models(self, default: str | None, favourites: Collection[str], *, actor: Actor) -> list[ModelRead]:

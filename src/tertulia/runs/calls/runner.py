@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.chat.message_files import has_long_file
 from tertulia.chat.models import Chat
 from tertulia.chat.state import declare_schema, may_declare
+from tertulia.context.branch import smaller_window
 from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.ids import ChatId, UserId
@@ -80,12 +82,17 @@ class ToolRunner:
         self._working: dict[str, asyncio.Task[CallOutcome]] = {}
         db.on_wake(self._on_wake)
 
-    async def offered(self, run: ClaimedRun, takes_tools: bool | None) -> list[OfferedTool]:
+    async def offered(
+        self, run: ClaimedRun, takes_tools: bool | None, *, window: int | None, can_read_on: bool
+    ) -> list[OfferedTool]:
         """Return the chat's tools, if its model is not known to take none, and declare their state schema.
 
-        They come from the payer's tools, so that other writers get none of the owner's.
+        They come from the payer's tools, so that other writers get none of the owner's. If a file of the chat may not fit
+        the window, a model that surely takes tools (`can_read_on`) can also read on in it.
         """
         keys = None if takes_tools is False else await self._db.read_hot(_chosen, run.chat_id)
+        if can_read_on and await self._db.read_hot(_has_long_file, run.chat_id, window):
+            keys = [*(keys or ()), READ_ON]
         if not keys:
             return []
         offered = (await self.catalogue.of(run.payer_id)).chosen(keys)
@@ -244,6 +251,16 @@ def _proposed_call(call: ToolCall, offered: OfferedTool | None) -> ProposedCall:
     except ArgumentsInvalid as error:
         return ProposedCall(call, offered, arguments, error.detail)
     return ProposedCall(call, offered, arguments, estimated=estimated_cost(offered, arguments))
+
+
+# Characters of a file for each token of the window from which on it counts as long: half of the window is for history.
+LONG_FILE = 1.5
+READ_ON = "read_attachment"
+
+
+def _has_long_file(session: Session, chat_id: str, window: int | None) -> bool:
+    chosen = session.scalars(sa.select(Chat.context_window_size).where(Chat.id == chat_id)).one()
+    return has_long_file(session, chat_id, smaller_window(chosen, window) * LONG_FILE)
 
 
 def _chosen(session: Session, chat_id: str) -> list[str] | None:

@@ -110,7 +110,12 @@ class Generation:
                 self._usage.begin_step(self._live.text())
                 # Loaded for each request: a changed tool description may have been accepted meanwhile.
                 takes_tools = False if self._run.options.tools is False else resolved.takes_tools
-                offered = await self._tools.offered(self._run, takes_tools)
+                offered = await self._tools.offered(
+                    self._run,
+                    takes_tools,
+                    window=resolved.context_window,
+                    can_read_on=resolved.surely_takes_tools and takes_tools is not False,
+                )
                 await self._ask(resolved, offered)
                 if not self._usage.calls:
                     return self._usage.completed_outcome(self._live.text())
