@@ -12,7 +12,9 @@ import orjson
 from bench.provider import Stream, serve
 from tertulia.http.outbound import Timeouts, operator_client
 from tertulia.providers.anthropic import Anthropic
+from tertulia.providers.cohere import Cohere
 from tertulia.providers.errors import ProviderError
+from tertulia.providers.google import Google
 from tertulia.providers.ollama import Ollama
 from tertulia.providers.openai_compatible import OpenAICompatible
 from tertulia.providers.openai_responses import OpenAIResponses
@@ -25,11 +27,13 @@ PAUSE_S = 0.02
 TURNS = 40
 WORDS = "A message of ordinary length, as people and models write them to one another. " * 8
 READ, WRITTEN = 0.1, 1.25  # prices of cached tokens at Anthropic, where other input tokens cost 1
-WIRES: dict[str, tuple[type[OpenAICompatible | OpenAIResponses | Anthropic | Ollama], str]] = {
+WIRES: dict[str, tuple[type[OpenAICompatible | OpenAIResponses | Anthropic | Google | Cohere | Ollama], str]] = {
     "chat completions": (OpenAICompatible, "/chat/completions"),
     "responses": (OpenAIResponses, "/responses"),
     "anthropic": (Anthropic, "/messages"),
+    "google": (Google, ":streamGenerateContent?alt=sse"),
     "ollama": (Ollama, "/api/chat"),
+    "cohere": (Cohere, "/chat"),
 }
 
 
@@ -65,6 +69,18 @@ STREAMED: dict[str, tuple[bytes, bytes, bytes]] = {
         b"",
         b'{"model":"m","created_at":"2026-11-28T12:00:00Z","message":{"role":"assistant","content":"word "},"done":false}\n',
         b'{"model":"m","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop"}\n',
+    ),
+    ":streamGenerateContent?alt=sse": (
+        b"",
+        b'data: {"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":"word "}]}}],'
+        b'"usageMetadata":{"promptTokenCount":10},"modelVersion":"m","responseId":"r"}\n\n',
+        b'data: {"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":""}]},"finishReason":"STOP"}],'
+        b'"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":400}}\n\n',
+    ),
+    "/chat": (  # after `/api/chat`, which ends with it
+        b"",
+        b'event: content-delta\ndata: {"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"word "}}}}\n\n',
+        b'event: message-end\ndata: {"type":"message-end","delta":{"finish_reason":"COMPLETE"}}\n\n',
     ),
 }
 

@@ -40,8 +40,17 @@ def gather_sources(session: Session, run_ref: RunRef) -> list[Source]:
     results = session.scalars(
         sa.select(ToolExecution.result_sources).where(ToolExecution.chat_id == chat_id, ToolExecution.status.in_(ENDED))
     )
-    searched = session.scalars(sa.select(Run.sources).where(Run.chat_id == chat_id, Run.id != run_ref.run_id))
-    earlier = ([source for source in sources if source == VENDOR_SEARCH] for sources in searched)
+    # In the database, because a long chat has thousands of runs.
+    has_searched = session.scalar(
+        sa.select(sa.literal(1))
+        .where(
+            Run.chat_id == chat_id,
+            Run.id != run_ref.run_id,
+            sa.cast(Run.sources, sa.Text).like(f"%{VENDOR_SEARCH['name'][:20]}%"),
+        )
+        .limit(1)
+    )
+    earlier = [[VENDOR_SEARCH]] if has_searched else []
     sources = merge_sources(
         stored, *earlier, *results, _files(session, chat_id), _people(session, run_ref), _drafts(session, chat_id)
     )
