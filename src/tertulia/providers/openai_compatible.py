@@ -120,10 +120,10 @@ class OpenAICompatible:
             if request.parallel_tool_calls is not None:
                 body["parallel_tool_calls"] = request.parallel_tool_calls
         body |= {name: getattr(request, name) for name in _OPTIONS if getattr(request, name) is not None}
-        body |= self._asked_for(request)
+        body |= self._optional(request)
         return {name: value for name, value in body.items() if name not in refused | self._dialect.refuses}
 
-    def _asked_for(self, request: ModelRequest) -> dict[str, object]:
+    def _optional(self, request: ModelRequest) -> dict[str, object]:
         """Return how long to think, whether to search, and the form of the reply."""
         abilities = abilities_of(self._wire.vendor_id, request.model_name)
         body: dict[str, object] = {}

@@ -31,7 +31,7 @@ class RunError(BaseModel):
 
 
 class ReplyOptions(BaseModel):
-    """What a message asks of the model for its reply only. Absent values are those of the chat."""
+    """Settings of the request for one reply. Absent values are those of the chat."""
 
     model_config = ConfigDict(extra="forbid")
 

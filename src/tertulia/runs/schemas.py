@@ -36,7 +36,7 @@ Models = Annotated[
 
 Options = Annotated[
     ReplyOptions | None,
-    Field(description="What is asked of the model for this reply, instead of the chat's settings."),
+    Field(description="Settings of the request for this reply only. They take precedence over the settings of the chat."),
 ]
 
 

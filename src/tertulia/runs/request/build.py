@@ -79,10 +79,12 @@ def start_step(
         # The reply may use the model's own maximum. Its cost is reserved by forecast.
         forecast = reserve_for_answer(context.window, max_tokens)
         reserve_cost(session, run, call_id, price(estimated, forecast) if price else None)
-    wishes = _asked_for(context.settings, run.options, has_tools=bool(prepared.tools), has_called=call_id is not None)
-    _record(session, run, prepared, context, messages, estimated, max_tokens, bool(written_parts), wishes)
+    parameters = _parameters(
+        context.settings, run.options, has_tools=bool(prepared.tools), has_called=call_id is not None
+    )
+    _record(session, run, prepared, context, messages, estimated, max_tokens, bool(written_parts), parameters)
     abilities = abilities_of(split_key(run.provider)[0], run.model_name)
-    if (wishes["web_search"] and abilities.searches) or abilities.always_searches:
+    if (parameters["web_search"] and abilities.searches) or abilities.always_searches:
         note_vendor_search(session, run.id)
     tools = tuple(ToolSpec(tool.wire_name, tool.tool.description, tool.tool.parameters) for tool in prepared.tools)
     wired = _pictures_to_people(part for message in messages for part in _wire_messages(message, context, bool(tools)))
@@ -97,31 +99,31 @@ def start_step(
         window=context.window,
         tokens=tokens,
         room=room if prepared.knows_window else None,
-        tool_choice=wishes["tool_choice"],
-        parallel_tool_calls=wishes["parallel_tool_calls"],
-        effort=wishes["reasoning_effort"],
-        verbosity=wishes["verbosity"],
-        web_search=wishes["web_search"],
-        temperature=wishes["temperature"],
-        top_p=wishes["top_p"],
-        frequency_penalty=wishes["frequency_penalty"],
-        presence_penalty=wishes["presence_penalty"],
+        tool_choice=parameters["tool_choice"],
+        parallel_tool_calls=parameters["parallel_tool_calls"],
+        effort=parameters["reasoning_effort"],
+        verbosity=parameters["verbosity"],
+        web_search=parameters["web_search"],
+        temperature=parameters["temperature"],
+        top_p=parameters["top_p"],
+        frequency_penalty=parameters["frequency_penalty"],
+        presence_penalty=parameters["presence_penalty"],
     )
     return PreparedStep(request, estimated)
 
 
-def _asked_for(settings: ChatSettings, options: ReplyOptions, *, has_tools: bool, has_called: bool) -> dict[str, Any]:
+def _parameters(settings: ChatSettings, options: ReplyOptions, *, has_tools: bool, has_called: bool) -> dict[str, Any]:
     """Return what the request asks of the model: the settings of the chat, and of this reply instead of them.
 
     A call is required only once for each reply: otherwise it would never end.
     """
     names = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "verbosity", "parallel_tool_calls")
-    wishes = {name: getattr(settings, name) for name in names}
+    parameters = {name: getattr(settings, name) for name in names}
     choice = "auto" if settings.tool_choice == "required" and has_called else settings.tool_choice
     searches = settings.web_search if options.web_search is None else options.web_search
-    return wishes | {
+    return parameters | {
         "tool_choice": choice if has_tools else None,
-        "parallel_tool_calls": wishes["parallel_tool_calls"] if has_tools else None,
+        "parallel_tool_calls": parameters["parallel_tool_calls"] if has_tools else None,
         "reasoning_effort": options.reasoning_effort or settings.reasoning_effort,
         "web_search": bool(searches),
     }
@@ -157,7 +159,7 @@ def _record(
     estimated: int,
     max_tokens: int | None,
     continues: bool,
-    wishes: Mapping[str, Any],
+    parameters: Mapping[str, Any],
 ) -> None:
     request = StepRequest(
         provider=run.provider,
@@ -172,7 +174,7 @@ def _record(
         pictures=sum(len(message.pictures) for message in messages),
         files=[SentAs(name=file.name, as_file=file.whole is not None) for item in messages for file in item.files],
         tools=[tool.key for tool in prepared.tools],
-        **wishes,
+        **parameters,
     )
     number = session.scalar(sa.select(sa.func.coalesce(sa.func.max(Step.number), 0)).where(Step.run_id == run.id)) or 0
     session.add(Step(id=new_id(), run_id=run.id, number=number + 1, request=request))

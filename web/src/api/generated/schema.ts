@@ -3574,7 +3574,7 @@ export interface components {
             content?: string | null;
             /** Models */
             models?: components["schemas"]["ModelRef"][] | null;
-            /** @description What is asked of the model for this reply, instead of the chat's settings. */
+            /** @description Settings of the request for this reply only. They take precedence over the settings of the chat. */
             options?: components["schemas"]["ReplyOptions"] | null;
             /**
              * Parent Message Id
@@ -3610,7 +3610,7 @@ export interface components {
              * @default false
              */
             in_place: boolean;
-            /** @description What is asked of the model for this reply, instead of the chat's settings. */
+            /** @description Settings of the request for this reply only. They take precedence over the settings of the chat. */
             options?: components["schemas"]["ReplyOptions"] | null;
             /** Parts */
             parts?: (components["schemas"]["TextPart"] | components["schemas"]["CodePart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"])[] | null;
@@ -4508,7 +4508,7 @@ export interface components {
             model_name?: string | null;
             /** Models */
             models?: components["schemas"]["ModelRef"][] | null;
-            /** @description What is asked of the model for this reply, instead of the chat's settings. */
+            /** @description Settings of the request for this reply only. They take precedence over the settings of the chat. */
             options?: components["schemas"]["ReplyOptions"] | null;
             /** Provider */
             provider?: string | null;
@@ -4520,7 +4520,7 @@ export interface components {
         Reload: Record<string, never>;
         /**
          * ReplyOptions
-         * @description What a message asks of the model for its reply only. Absent values are those of the chat.
+         * @description Settings of the request for one reply. Absent values are those of the chat.
          */
         ReplyOptions: {
             /** Reasoning Effort */

@@ -7,11 +7,11 @@ export type Effort = NonNullable<Schemas["SettingsRead"]["reasoning_effort"]>;
 
 export const EFFORT_WORDS: Record<Effort, string> = {
   none: "No thinking",
-  minimal: "Think minimally",
-  low: "Think a little",
-  medium: "Think",
-  high: "Think long",
-  max: "Think as long as possible",
+  minimal: "Minimal thinking",
+  low: "Low thinking",
+  medium: "Medium thinking",
+  high: "High thinking",
+  max: "Maximum thinking",
 };
 
 /** What a model can do, in words for its row. */

@@ -153,10 +153,10 @@ describe("how long a model thinks", () => {
     const onChoose = vi.fn();
     const model = makeModel({ capabilities: able({ efforts: ["low", "high"] }) });
     const { user } = renderApp(<EffortChoice model={model} value="medium" onChoose={onChoose} />);
-    const button = await screen.findByRole("combobox", { name: "How long it thinks" });
-    expect(button.textContent).toContain("Think a little");
+    const button = await screen.findByRole("combobox", { name: "Thinking" });
+    expect(button.textContent).toContain("Low thinking");
     await user.click(button);
-    await user.click(await screen.findByRole("option", { name: "Think long" }));
+    await user.click(await screen.findByRole("option", { name: "High thinking" }));
     expect(onChoose).toHaveBeenCalledWith("high");
   });
 

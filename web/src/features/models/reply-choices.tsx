@@ -16,13 +16,13 @@ export function EffortChoice({ model, value, onChoose }: EffortProps) {
   const efforts = model?.capabilities.efforts ?? [];
   if (efforts.length === 0) return null;
   const options = [
-    { value: "", label: "Thinks as it likes", note: "The model decides" },
+    { value: "", label: "Default thinking", note: "The model decides" },
     ...efforts.map((effort) => ({ value: effort, label: EFFORT_WORDS[effort] })),
   ];
   const shown = value && (efforts.includes(value) ? value : nearest(value, efforts));
   return (
     <Choice
-      label="How long it thinks"
+      label="Thinking"
       value={shown ?? ""}
       options={options}
       icon={<Brain size={16} strokeWidth={1.5} aria-hidden />}

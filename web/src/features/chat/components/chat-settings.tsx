@@ -66,7 +66,7 @@ const CHOICES = [
     name: "verbosity",
     label: "Length of replies",
     options: [
-      { value: "", label: "As the model likes" },
+      { value: "", label: "Model decides" },
       { value: "low", label: "Short" },
       { value: "medium", label: "Medium" },
       { value: "high", label: "Long" },
@@ -76,16 +76,16 @@ const CHOICES = [
     name: "tool_choice",
     label: "Use of tools",
     options: [
-      { value: "", label: "As the model likes" },
-      { value: "required", label: "Calls a tool first" },
-      { value: "none", label: "Calls none", note: "It still knows them" },
+      { value: "", label: "Model decides" },
+      { value: "required", label: "Required first" },
+      { value: "none", label: "Never", note: "The model still knows them" },
     ],
   },
   {
     name: "parallel_tool_calls",
     label: "Several tool calls at once",
     options: [
-      { value: "", label: "As the vendor does it" },
+      { value: "", label: "Default" },
       { value: "true", label: "Allowed" },
       { value: "false", label: "One after another" },
     ],

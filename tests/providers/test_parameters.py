@@ -18,12 +18,12 @@ PDF = InputFile("report.pdf", "application/pdf", "data:application/pdf;base64,JV
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 
 
-def sent(provider: ScriptedProvider, vendor_id: str, model: str, **wishes: Any) -> dict[str, Any]:
+def sent(provider: ScriptedProvider, vendor_id: str, model: str, **parameters: Any) -> dict[str, Any]:
     """Return the body of a request."""
     spoken = "anthropic" if model.startswith("anthropic.") else vendor_id  # Bedrock has a route for Claude
     provider.play([Raw(encode(WIRES[spoken].chunks, is_lines=vendor_id == "ollama"))])
-    question = RequestMessage("user", "Why?", files=wishes.pop("files", ()))
-    request = replace(ModelRequest(model, (question,), max_tokens=wishes.pop("max_tokens", 40_000)), **wishes)
+    question = RequestMessage("user", "Why?", files=parameters.pop("files", ()))
+    request = replace(ModelRequest(model, (question,), max_tokens=parameters.pop("max_tokens", 40_000)), **parameters)
 
     async def main() -> None:
         async with operator_client(Timeouts()) as client:
@@ -197,7 +197,7 @@ def test_a_pdf_is_sent_as_it_is(provider: ScriptedProvider) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vendor", "model", "said", "wishes", "dropped"),
+    ("vendor", "model", "said", "parameters", "dropped"),
     [
         ("google", "gemini-3.9-new", "Thinking level MINIMAL is not supported for this model.", {"effort": "minimal"}, "thinkingConfig"),
         ("google", "gemini-3.5-flash", "Penalty is not enabled for this model", {"frequency_penalty": 0.5}, "frequencyPenalty"),
@@ -207,10 +207,10 @@ def test_a_pdf_is_sent_as_it_is(provider: ScriptedProvider) -> None:
     ],
 )  # fmt: skip
 def test_what_a_model_refuses_is_left_out(
-    provider: ScriptedProvider, vendor: str, model: str, said: str, wishes: dict[str, Any], dropped: str
+    provider: ScriptedProvider, vendor: str, model: str, said: str, parameters: dict[str, Any], dropped: str
 ) -> None:
     provider.play([Status(400, said)])
-    body = sent(provider, vendor, model, **wishes)
+    body = sent(provider, vendor, model, **parameters)
     assert len(provider.requests) == 2
     first = provider.requests[0].get("generationConfig", provider.requests[0])
     assert dropped in first
