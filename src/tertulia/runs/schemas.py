@@ -36,7 +36,9 @@ Models = Annotated[
 
 Options = Annotated[
     ReplyOptions | None,
-    Field(description="Settings of the request for this reply only. They take precedence over the settings of the chat."),
+    Field(
+        description="Settings of the request for this reply only. They take precedence over the settings of the chat."
+    ),
 ]
 
 

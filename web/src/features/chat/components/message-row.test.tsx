@@ -215,8 +215,8 @@ describe("a reply", () => {
       { kind: "result", name: "fetch_page", amount: 1 },
       "One character of what fetch_page returned had no room",
     ],
-    [{ kind: "picture", amount: 2 }, "2 pictures had no room"],
-    [{ kind: "picture", amount: 1 }, "One picture had no room"],
+    [{ kind: "picture", amount: 2 }, "2 pictures did not fit or cannot be seen"],
+    [{ kind: "picture", amount: 1 }, "One picture did not fit or cannot be seen"],
     [{ kind: "system", amount: 1000 }, "1,000 characters of the instructions had no room"],
     [{ kind: "message", amount: 20 }, "20 characters of messages had no room"],
   ] as [Schemas["OmissionRead"], string][])("says what was missing: %o", async (omission, words) => {

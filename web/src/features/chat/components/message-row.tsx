@@ -213,7 +213,7 @@ function wordsForOmission({ kind, name, amount }: Schemas["OmissionRead"]): stri
     case "result":
       return `${characters} of what ${name ?? "a tool"} returned ${reason}`;
     case "picture":
-      return `${amount === 1 ? "One picture" : `${wholeNumber(amount)} pictures`} did not reach the model: there was no room, or it sees none.`;
+      return `${amount === 1 ? "One picture" : `${wholeNumber(amount)} pictures`} did not fit or cannot be seen and did not reach the model.`;
     case "system":
       return `${characters} of the instructions ${reason}`;
     case "message":
