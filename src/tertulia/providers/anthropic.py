@@ -31,7 +31,7 @@ from tertulia.providers.request_rules import (
     RefusedParameters,
     repeat_without_refused,
 )
-from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is_error, part_of, read_reply
+from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is_error, list_of, part_of, read_reply
 
 VERSION = "2023-06-01"
 MAX_TEMPERATURE = 1.0
@@ -351,7 +351,7 @@ class _Reading(Reading):
                 case {"type": "text", "text": str(text)} if text:
                     events.append(TextDelta(text))
                     self._texts[index] = [text]
-                    self._cited[index] = [note for note in block.get("citations") or () if isinstance(note, dict)]
+                    self._cited[index] = [note for note in list_of(block, "citations") if isinstance(note, dict)]
                     events += self._end_block(index)
                 case {"type": "thinking", "thinking": str(text)} if text:
                     events.append(ReasoningDelta(text))

@@ -19,7 +19,7 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.providers.request_rules import ECHO, CallIds, RefusedParameters, alternating, repeat_without_refused
-from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is_error, part_of, read_reply
+from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is_error, list_of, part_of, read_reply
 
 MAX_TEMPERATURE = 1.0
 _BUDGETS = {"low": 2048, "medium": 8192, "high": 16_384}  # tokens of thoughts
@@ -102,7 +102,11 @@ class Cohere:
 
 def _listed(entry: dict[str, Any]) -> ListedModel | None:
     name, features = entry.get("name"), entry.get("features")
-    if not isinstance(name, str) or not 0 < len(name) <= 100 or "chat" not in (entry.get("endpoints") or ("chat",)):
+    if (
+        not isinstance(name, str)
+        or not 0 < len(name) <= 100
+        or "chat" not in (list_of(entry, "endpoints") or ("chat",))
+    ):
         return None
     able = Capabilities(vision="vision" in features, tools="tools" in features) if isinstance(features, list) else None
     return ListedModel(model_name=name, context_window=count_of(entry.get("context_length")) or None, capabilities=able)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import orjson
 
 MAX_EVENT_BYTES = 4 * 1024 * 1024
+MAX_DRAWN_BYTES = 32 * 1024 * 1024  # of an event with a picture as text
 DONE = b"[DONE]"
 MARK = b"\xef\xbb\xbf"  # a byte order mark, which may come first
 # How the lines of events begin. A comment begins with a colon.
@@ -14,7 +15,7 @@ _PIECE_BYTES = 64 * 1024
 
 
 class EventTooLarge(Exception):
-    """An event, or a line of it, has more than MAX_EVENT_BYTES."""
+    """An event, or a line of it, has too many bytes."""
 
 
 class UnknownEncoding(Exception):
@@ -28,7 +29,8 @@ class EventDecoder:
     by themselves are events by themselves. An event named `error` becomes an object with `error`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._most_bytes = most_bytes
         self._line: list[bytes] = []  # pieces of an unfinished line, joined only once
         self._line_bytes = 0
         self._data: list[bytes] = []
@@ -108,9 +110,8 @@ class EventDecoder:
         if payload:
             payloads.append(payload)
 
-    @staticmethod
-    def _check(size: int) -> None:
-        if size > MAX_EVENT_BYTES:
+    def _check(self, size: int) -> None:
+        if size > self._most_bytes:
             raise EventTooLarge
 
 

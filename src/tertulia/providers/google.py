@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import orjson
+from typing_extensions import override
 
 from tertulia.providers.abilities import Effort, abilities_of
 from tertulia.providers.echo import rebuild_turn
 from tertulia.providers.errors import MalformedReply
+from tertulia.providers.event_stream import MAX_DRAWN_BYTES
 from tertulia.providers.models import Capabilities, ListedModel
 from tertulia.providers.protocol import (
     Citation,
@@ -25,7 +28,18 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.providers.request_rules import ECHO, CallIds, RefusedParameters, alternating, repeat_without_refused
-from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, decode_file, is_error, part_of, read_reply
+from tertulia.providers.wire import (
+    END,
+    MAX_LISTED,
+    Reading,
+    Wire,
+    count_of,
+    decode_file,
+    is_error,
+    list_of,
+    part_of,
+    read_reply,
+)
 
 MAX_PAGES = 20
 # Models whose calls must carry the signature of the thoughts before them, and what replaces a foreign one
@@ -105,12 +119,14 @@ class Google:
     def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
         path = f"{_path_of(request.model_name)}:streamGenerateContent?alt=sse"
+        draws = abilities_of("google", request.model_name).draws
+        wire = replace(self._wire, most_event_bytes=MAX_DRAWN_BYTES) if draws else self._wire
         return repeat_without_refused(
             request,
             self._refused,
             self._wire,
             lambda request, refused: self._body(request, refused),
-            lambda body: read_reply(self._wire, path, body, _Reading(self._wire)),
+            lambda body: read_reply(wire, path, body, _Reading(wire)),
             inner=(*_OPTIONS.values(), "thinkingConfig", "googleSearch"),
         )
 
@@ -278,7 +294,7 @@ def _text_part(text: str, place: Mapping[str, Any]) -> dict[str, object]:
 
 
 class _Reading(Reading):
-    """The state of one reply. The last chunk has the reason of its end, the usage and the sources."""
+    """The state of one reply. The last chunk has the usage and the sources; earlier ones may name a reason to end too."""
 
     def __init__(self, wire: Wire) -> None:
         super().__init__(wire)
@@ -286,21 +302,26 @@ class _Reading(Reading):
         self._calls = 0
         self._searches = 0
         self._is_counted = False
+        self._reason: FinishReason = "other"
         self._cited: set[tuple[str, str]] = set()
 
+    @property
+    @override
+    def is_done(self) -> bool:
+        return False  # the end of the body ends the reply
+
     def read(self, payload: bytes) -> list[ProviderEvent]:
-        if self.is_finished or payload == END:
+        if payload == END:
             return []
         self.has_begun = True
         chunk = self._wire.parse(payload)
         if is_error(chunk):
             raise self._wire.told_error(chunk)
-        candidates = chunk.get("candidates")
-        candidate = candidates[0] if isinstance(candidates, list) and candidates else {}
+        candidates = list_of(chunk, "candidates")
+        candidate = candidates[0] if candidates else {}
         candidate = candidate if isinstance(candidate, dict) else {}
         events: list[ProviderEvent] = []
-        parts = part_of(candidate, "content").get("parts")
-        for part in parts if isinstance(parts, list) else ():
+        for part in list_of(part_of(candidate, "content"), "parts"):
             if isinstance(part, dict):
                 events += self._part(part)
         events += self._citations(part_of(candidate, "groundingMetadata"))
@@ -313,11 +334,21 @@ class _Reading(Reading):
                 events.append(_usage(usage, searches=self._searches, is_final=is_final))
             self._is_counted = True
         if isinstance(reason, str) and reason:
-            events += self._end(reason)
+            if reason in _BAD_CALLS:
+                raise MalformedReply(f"{self._wire.name}: the model wrote a tool call that cannot be read. Try again.")
+            self.is_finished, self._reason = True, _FINISH.get(reason, "other")
         elif isinstance(blocked, str) and not candidates:
-            self.is_finished = True
-            events.append(Finish("content_filter"))
+            self.is_finished, self._reason = True, "content_filter"
         return events
+
+    @override
+    def end(self) -> list[ProviderEvent]:
+        """Return why the reply ended, and what must come back with it."""
+        if not self.is_finished:
+            return []
+        reason = "tool_calls" if self._reason == "stop" and self._calls else self._reason
+        is_needed = any(SIGNATURE in place or place["type"] == "part" for place in self._places)
+        return [Finish(reason), *([TurnEcho(self._places)] if is_needed else [])]
 
     def _part(self, part: dict[str, Any]) -> list[ProviderEvent]:
         signature = part.get(SIGNATURE)
@@ -361,16 +392,14 @@ class _Reading(Reading):
 
     def _citations(self, grounding: dict[str, Any]) -> Iterable[ProviderEvent]:
         """Yield the passages with the pages that they cite, then the pages that no passage names."""
-        queries = grounding.get("webSearchQueries")
-        self._searches = max(self._searches, len(queries) if isinstance(queries, list) else 0)
-        chunks = grounding.get("groundingChunks")
-        pages = [part_of(chunk, "web") if isinstance(chunk, dict) else {} for chunk in chunks or ()]
-        supports = grounding.get("groundingSupports")
-        for support in supports if isinstance(supports, list) else ():
+        self._searches = max(self._searches, len(list_of(grounding, "webSearchQueries")))
+        chunks = list_of(grounding, "groundingChunks")
+        pages = [part_of(chunk, "web") if isinstance(chunk, dict) else {} for chunk in chunks]
+        for support in list_of(grounding, "groundingSupports"):
             if isinstance(support, dict):
                 text = part_of(support, "segment").get("text")
-                indices = support.get("groundingChunkIndices")
-                named = [index for index in indices or () if isinstance(index, int) and 0 <= index < len(pages)]
+                indices = list_of(support, "groundingChunkIndices")
+                named = [index for index in indices if isinstance(index, int) and 0 <= index < len(pages)]
                 for index in named:
                     yield from self._cite(pages[index], text if isinstance(text, str) else "")
         cited = {url for url, _ in self._cited}
@@ -383,15 +412,6 @@ class _Reading(Reading):
         if isinstance(url, str) and (url, text) not in self._cited:
             self._cited.add((url, text))
             yield Citation(url, title if isinstance(title, str) else None, text)
-
-    def _end(self, reason: str) -> list[ProviderEvent]:
-        if reason in _BAD_CALLS:
-            raise MalformedReply(f"{self._wire.name}: the model wrote a tool call that cannot be read. Try again.")
-        self.is_finished = True
-        finish = _FINISH.get(reason, "other")
-        is_needed = any(SIGNATURE in place or place["type"] == "part" for place in self._places)
-        echo = [TurnEcho(self._places)] if is_needed else []
-        return [Finish("tool_calls" if finish == "stop" and self._calls else finish), *echo]
 
 
 def _usage(usage: dict[str, Any], *, searches: int, is_final: bool) -> Usage:

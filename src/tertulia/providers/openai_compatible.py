@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tertulia.providers.abilities import abilities_of
 from tertulia.providers.errors import MalformedReply, ProviderError
+from tertulia.providers.event_stream import MAX_DRAWN_BYTES
 from tertulia.providers.models import Capabilities, ListedModel
 from tertulia.providers.openai_reading import ChatReading
 from tertulia.providers.protocol import ModelRequest, ProviderEvent, RequestMessage, ToolCall
@@ -79,14 +80,14 @@ class OpenAICompatible:
 
     def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
+        draws = abilities_of(self._wire.vendor_id, request.model_name).draws
+        wire = replace(self._wire, most_event_bytes=MAX_DRAWN_BYTES) if draws else self._wire
         return repeat_without_refused(
             request,
             self._refused,
             self._wire,
             lambda request, refused: self._body(request, refused),
-            lambda body: read_reply(
-                self._wire, "/chat/completions", body, ChatReading(self._wire, self._dialect.echoes)
-            ),
+            lambda body: read_reply(wire, "/chat/completions", body, ChatReading(wire, self._dialect.echoes)),
             inner={*self._dialect.echoes},
         )
 

@@ -23,7 +23,7 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.providers.thoughts import ThoughtReader
-from tertulia.providers.wire import END, Reading, Wire, count_of, decode_file, is_error
+from tertulia.providers.wire import END, Reading, Wire, count_of, decode_file, is_error, list_of
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -140,8 +140,7 @@ class ChatReading(Reading):
         if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             self._refusal.append(delta["refusal"])
         events += self._files(delta)
-        notes = delta.get("annotations")
-        for note in notes if isinstance(notes, list) else ():
+        for note in list_of(delta, "annotations"):
             if isinstance(note, dict):
                 events += self._cite(note.get("url_citation", note))
         if self._echoes:
@@ -174,10 +173,8 @@ class ChatReading(Reading):
 
     def _pages(self, chunk: dict[str, Any]) -> list[ProviderEvent]:
         """Return the pages that Perplexity names with the reply; its text has their numbers in brackets."""
-        pages = chunk.get("search_results") or [
-            {"url": url} for url in chunk.get("citations") or () if isinstance(url, str)
-        ]
-        return [event for page in (pages if isinstance(pages, list) else ()) for event in self._cite(page)]
+        pages = list_of(chunk, "search_results") or [{"url": url} for url in list_of(chunk, "citations")]
+        return [event for page in pages for event in self._cite(page)]
 
     def _cite(self, page: object) -> list[ProviderEvent]:
         url = page.get("url") if isinstance(page, dict) else None

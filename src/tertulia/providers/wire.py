@@ -65,6 +65,7 @@ class Wire:
     timeouts: Timeouts
     secret: str | None = field(default=None, repr=False)
     vendor_id: str = "custom"
+    most_event_bytes: int = MAX_EVENT_BYTES
 
     @property
     def origin(self) -> str:
@@ -238,16 +239,16 @@ class Wire:
         try:
             async for piece in self._unpacked(response):
                 if decoder is None and not whole and _is_events(response, piece):
-                    decoder = EventDecoder()
+                    decoder = EventDecoder(self.most_event_bytes)
                 if decoder is None:
                     whole += piece
-                    if len(whole) > MAX_EVENT_BYTES:
+                    if len(whole) > self.most_event_bytes:
                         raise EventTooLarge
                 elif payloads := decoder.feed(piece):
                     yield payloads
             payloads = decoder.end() if decoder else [self._body_of_json(bytes(whole))] if whole else []
         except EventTooLarge:
-            raise MalformedReply(f"{self.name} sent an event of more than {MAX_EVENT_BYTES} bytes.") from None
+            raise MalformedReply(f"{self.name} sent an event of more than {self.most_event_bytes} bytes.") from None
         if "content-length" in response.headers or "transfer-encoding" in response.headers:
             payloads.append(END)
         if payloads:
@@ -397,6 +398,12 @@ def part_of(event: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return a field that is an object, or an empty one."""
     part = event.get(name)
     return part if isinstance(part, dict) else {}
+
+
+def list_of(event: Mapping[str, Any], name: str) -> list[Any]:
+    """Return a field that is a list, or an empty one."""
+    items = event.get(name)
+    return items if isinstance(items, list) else []
 
 
 def count_of(value: object) -> int:
