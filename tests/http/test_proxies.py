@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tertulia.errors import SettingsError
 from tertulia.http import outbound, transport
 from tertulia.http.outbound import AddressRefused, Timeouts, guarded_client, operator_client
-from tertulia.http.proxies import Proxies, looks_public
+from tertulia.http.proxies import Proxies
 
 PUBLIC = "93.184.216.34"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -100,24 +100,23 @@ def test_a_checked_address_is_what_the_proxy_gets(resolves: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("host", "is_called"),
-    [("only-the-proxy.example", True), ("inside", False), ("wiki.corp", False), ("10.0.0.1", False)],
+    ("allowed", "is_called"), [((), False), (("http://only-the-proxy.example",), True), (("http://b.example",), False)]
 )
-def test_names_that_cannot_be_resolved_here_are_left_to_the_proxy_if_they_may_be_public(
-    resolves: dict[str, str], host: str, is_called: bool
+def test_a_name_that_cannot_be_resolved_here_is_left_to_the_proxy_only_if_the_operator_lists_it(
+    resolves: dict[str, str], allowed: tuple[str, ...], is_called: bool
 ) -> None:
-    resolves["10.0.0.1"] = "10.0.0.1"
+    """Refuse it otherwise: its owner could answer the proxy with an internal address."""
 
     async def main() -> list[str]:
-        async with serving() as proxy, guarded_client(Timeouts(), (), Proxies(proxy.url)) as client:
+        async with serving() as proxy, guarded_client(Timeouts(), allowed, Proxies(proxy.url)) as client:
             try:
-                await client.get(f"http://{host}/")
-            except (httpx.ConnectError, AddressRefused):
+                await client.get("http://only-the-proxy.example/")
+            except httpx.ConnectError:
                 return []
             return proxy.heads
 
     heads = asyncio.run(main())
-    assert [head.split()[1] for head in heads] == ([f"{host}:80"] if is_called else [])
+    assert [head.split()[1] for head in heads] == (["only-the-proxy.example:80"] if is_called else [])
 
 
 def test_an_internal_address_is_refused_to_users_and_called_for_the_operator(resolves: dict[str, str]) -> None:
@@ -236,11 +235,3 @@ def test_a_proxy_is_chosen(
 def test_an_invalid_proxy_stops_the_start(setting: str) -> None:
     with pytest.raises(SettingsError, match="TERTULIA_HTTP_PROXY"):
         Proxies(setting, {})
-
-
-@pytest.mark.parametrize(
-    ("host", "is_public"),
-    [("a.example", True), ("inside", False), ("a.local", False), ("b.internal.", False), ("10.0.0.1", False)],
-)
-def test_names_without_a_public_ending_are_not_left_to_the_proxy(host: str, is_public: bool) -> None:
-    assert looks_public(host) is is_public

@@ -340,7 +340,8 @@ def test_tool_calls_are_read_in_every_form(
         ("<thinker> is no tag", [TextDelta("<thinker> is no tag")]),
         ("\n  ", [TextDelta("\n  ")]),
         ("First.\n</think>\n\nThen.", [TextDelta("First.\n"), TextWasThought(), TextDelta("Then.")]),
-        ("First.\n</thought>", [TextDelta("First.\n"), TextWasThought()]),
+        ("First.\n</think>", [TextDelta("First.\n</think>")]),  # it may quote the tag
+        ("~~~\n</think>\n~~~", [TextDelta("~~~\n</think>\n~~~")]),
         ("First.\n</think> closes it.\n", [TextDelta("First.\n</think> closes it.\n")]),
         ("```\n</think>\n```\n", [TextDelta("```\n</think>\n```\n")]),
         (
@@ -624,3 +625,33 @@ def test_an_unexplained_refusal_is_repeated_once_without_thoughts(raw: RawProvid
     with pytest.raises(RequestRefused):
         ask(raw, b'{"error": {"message": "The final block in a message is wrong"}}', request=request, kind=Anthropic)
     assert ["thinking" in json.dumps(body) for body in raw.requests] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("block", "delta"),
+    [
+        ({"type": "web_search_tool_result", "length": "x", "content": 5}, {"type": "text_delta", "text": "a"}),
+        ({"type": "redacted_thinking", "thinking": 5}, {"type": "thinking_delta", "thinking": "a"}),
+        ({"type": "server_tool_use", "signature": 5}, {"type": "signature_delta", "signature": "a"}),
+        ({"type": "text", "text": "", "citations": 5}, {"type": "citations_delta", "citation": {"url": 5}}),
+    ],
+)
+def test_odd_blocks_of_anthropic_do_not_end_the_reply(
+    raw: RawProvider, block: dict[str, Any], delta: dict[str, Any]
+) -> None:
+    events = [
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "content_block_delta", "index": 0, "delta": delta},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        {"type": "message_stop"},
+    ]
+    raw.pieces = (sse(*events),)
+
+    async def main() -> list[ProviderEvent]:
+        async with operator_client(Timeouts()) as client:
+            adapter = Anthropic(Wire("Server", raw.url, {}, client, Timeouts()))
+            request = ModelRequest("m", (RequestMessage("user", "Hi"),), max_tokens=None)
+            return [event async for batch in adapter.stream(request) for event in batch]
+
+    assert Finish("stop") in asyncio.run(main())

@@ -136,8 +136,15 @@ def test_google_searches_without_our_tools_and_says_so_beside_them(provider: Scr
 
 
 def test_openrouter_searches_with_any_model(provider: ScriptedProvider) -> None:
-    assert sent(provider, "openrouter", "x/y", web_search=True)["plugins"] == [{"id": "web"}]
-    assert "plugins" not in sent(provider, "custom", "x", web_search=True)
+    search = {"type": "openrouter:web_search"}
+    assert sent(provider, "openrouter", "x/y", web_search=True)["tools"] == [search]
+    assert sent(provider, "openrouter", "x/y", web_search=True, tools=(WEATHER,))["tools"][1:] == [search]
+    assert "tools" not in sent(provider, "custom", "x", web_search=True)
+
+
+def test_a_search_needs_more_than_the_least_effort(provider: ScriptedProvider) -> None:
+    assert sent(provider, "azure", "gpt-5", web_search=True, effort="minimal")["reasoning"]["effort"] == "low"
+    assert sent(provider, "azure", "gpt-5", effort="minimal")["reasoning"]["effort"] == "minimal"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +153,8 @@ def test_openrouter_searches_with_any_model(provider: ScriptedProvider) -> None:
         ("custom", "m", "required", False, {"tool_choice": "required", "parallel_tool_calls": False}),
         ("custom", "m", None, None, {"tool_choice": None, "parallel_tool_calls": None}),
         ("azure", "gpt-5.5", "none", True, {"tool_choice": "none", "parallel_tool_calls": True}),
-        ("anthropic", "claude-opus-5", "required", None, {"tool_choice": {"type": "any"}}),
+        ("anthropic", "claude-opus-5", "required", None, {"tool_choice": {"type": "auto"}}),  # it thinks
+        ("anthropic", "claude-opus-4-8", "required", None, {"tool_choice": {"type": "any"}}),
         ("anthropic", "claude-opus-5-5", "required", None, {"tool_choice": {"type": "auto"}}),
         (
             "anthropic",

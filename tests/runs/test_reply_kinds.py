@@ -335,3 +335,69 @@ def check_reading_on(ana: Client, provider: ScriptedProvider, length: int, *, is
     reply_of(ana, ana.say(chat["id"], "What does it say?", attachment_ids=[file["id"]]))
     offered = [tool["function"]["name"] for tool in provider.requests[-1].get("tools", ())]
     assert offered == (["read_attachment"] if is_offered else [])
+
+
+def cite(url: str, title: str) -> dict[str, Any]:
+    return {"annotations": [{"type": "url_citation", "url_citation": {"url": url, "title": title}}]}
+
+
+def test_characters_that_no_database_takes_are_replaced_in_titles_and_refusals(
+    ana: Client, provider: ScriptedProvider
+) -> None:
+    broken = b'{"annotations":[{"type":"url_citation","url_citation":{"url":"https://example.org/a","title":"A\\u0000\\ud800"}}]}'
+    delta = b'data: {"choices":[{"index":0,"delta":%s}]}\n\n' % broken
+    provider.play(
+        [
+            Raw(chunk({"content": "Bread."})),
+            Raw(delta),
+            Raw(chunk({"refusal": "No\x00more."}, "stop")),
+            Raw(b"data: [DONE]\n\n"),
+        ]
+    )
+    _, refusal, source = reply_of(ana, ana.say(ana.chat()["id"], "Why?"))["parts"]
+    assert (source["title"], refusal["text"]) == ("A\ufffd?", "No\ufffdmore.")
+
+
+def test_a_refusal_and_a_picture_that_a_summary_repeats_are_kept_once(ana: Client, provider: ScriptedProvider) -> None:
+    shown = {"images": [{"image_url": {"url": data_url(picture())}}], "refusal": "No."}
+    summary = {"choices": [{"index": 0, "message": {"role": "assistant", **shown}, "finish_reason": "stop"}]}
+    provider.play(
+        [Raw(chunk(shown)), Raw(b"data: " + json.dumps(summary).encode() + b"\n\n"), Raw(b"data: [DONE]\n\n")]
+    )
+    parts = reply_of(ana, ana.say(ana.chat()["id"], "Draw"))["parts"]
+    assert [part["type"] for part in parts] == ["image", "refusal"]
+    assert parts[1]["text"] == "No."
+
+
+def test_the_sources_of_a_reply_have_a_limit(ana: Client, provider: ScriptedProvider) -> None:
+    pages = [Raw(chunk(cite(f"https://example.org/{number}", "A page"))) for number in range(201)]
+    provider.play([Raw(chunk({"content": "Bread."})), *pages, Raw(chunk({}, "stop")), Raw(b"data: [DONE]\n\n")])
+    parts = reply_of(ana, ana.say(ana.chat()["id"], "Why?"))["parts"]
+    assert len(parts) == 1 + 200
+
+
+def test_a_continued_reply_keeps_the_text_that_was_read(ana: Client, provider: ScriptedProvider) -> None:
+    provider.play([Text("The first half."), Hold()])
+    sent = ana.say(ana.chat()["id"], "Go")
+    until(lambda: ana.api("GET", f"/messages/{sent['reply']['id']}")["content"])
+    ana.api("POST", f"/runs/{sent['run']['id']}/cancel")
+    ana.finished(sent["run"]["id"])
+    provider.release()
+    provider.play([Text(" I think.\n</think>\n\nThe rest."), Finish()])
+    again = ana.api("POST", f"/messages/{sent['reply']['id']}/continue", expect=201)
+    (text,) = reply_of(ana, again)["parts"]
+    assert (text["type"], text["text"][:15]) == ("text", "The first half.")
+
+
+def test_a_reply_that_cites_pages_and_its_fork_have_read_the_web(ana: Client, provider: ScriptedProvider) -> None:
+    """Count it although the chat's search is off: some models search for each reply."""
+    chat = ana.chat(settings={"tools": ["record"]})
+    provider.play(
+        [Raw(chunk({"content": "News."} | cite("https://example.org/a", "A"), "stop")), Raw(b"data: [DONE]\n\n")]
+    )
+    reply = reply_of(ana, ana.say(chat["id"], "What is new?"))
+    fork = ana.api("POST", f"/messages/{reply['id']}/fork", json={}, expect=201)
+    provider.play([Call("record", {"text": "x"}), Finish("tool_calls")])
+    ana.say(fork["id"], "Go")
+    (call,) = wait_for_pending_calls(ana)
+    assert [group["kind"] for group in call["sources"]] == ["web"]

@@ -167,6 +167,7 @@ class FileContent:
     size_bytes: int = 0
     pages: int | None = None
     duration_s: float | None = None
+    is_damaged: bool = False
 
 
 def files_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str, list[FileContent]]:
@@ -200,6 +201,7 @@ def files_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str,
                 size,
                 details.pages,
                 details.duration,
+                details.problem is not None,
             )
             files.setdefault(message_id, []).append(content)
     return files

@@ -155,6 +155,7 @@ class MessageMetadata(BaseModel):
     edited: bool | None = None
     author: str | None = None  # name of an imported message's author without an account
     deleted: Deleted | None = None
+    has_searched: bool | None = None  # with the web search of the model's vendor
 
 
 class ContextRule(StrEnum):

@@ -97,6 +97,11 @@ WholePart = Annotated[ImagePart | FilePart | SourcePart | RefusalPart, Field(dis
 WrittenPart = Annotated[TextPart | CodePart | ImagePart | FilePart, Field(discriminator="type")]
 
 
+def storable(text: str) -> str:
+    """Return a text of a server that every database takes: no U+0000, and no half of a surrogate pair."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
 def flatten(parts: list[Part]) -> str:
     """Join the texts of the parts with spaces, code included, for search, lists and models."""
     return " ".join(text for part in parts if (text := _words(part)))

@@ -20,7 +20,7 @@ MAX_PICTURES = 10  # the newest; earlier ones are only mentioned in text
 # What vendors count for files that they read, roughly.
 TOKENS_A_PAGE = 2000
 TOKENS_A_SECOND = {"audio": 32, "video": 300}
-BYTES_A_PAGE, BYTES_A_SECOND = 50_000, {"audio": 16_000, "video": 125_000}  # if it is not known how long a file is
+BYTES_A_SECOND = {"audio": 16_000, "video": 125_000}  # if it is not known how long a file is
 MAX_WHOLE_FILES = 10
 MAX_WHOLE_BYTES = 20 * 1024 * 1024  # of all together; vendors take 20 to 50 MB
 MAX_WHOLE_PAGES = 100
@@ -77,11 +77,12 @@ def with_files(
 def _whole(file: FileContent, inputs: Collection[InputKind]) -> WholeFile | None:
     """Return how a file counts if the model takes it as it is; None if it does not."""
     kind = "pdf" if file.media_type == "application/pdf" else file.media_type.partition("/")[0]
-    if kind not in inputs or kind == "picture":
+    if kind not in inputs or kind == "picture" or file.is_damaged:
         return None
     if kind == "pdf":
-        pages = file.pages or ceil(file.size_bytes / BYTES_A_PAGE)
-        return WholeFile(file.media_type, pages * TOKENS_A_PAGE) if pages <= MAX_WHOLE_PAGES else None
+        # One whose pages could not be counted is locked or damaged, and vendors refuse it.
+        is_short = file.pages is not None and file.pages <= MAX_WHOLE_PAGES
+        return WholeFile(file.media_type, (file.pages or 0) * TOKENS_A_PAGE) if is_short else None
     seconds = file.duration_s or file.size_bytes / BYTES_A_SECOND[kind]
     return WholeFile(file.media_type, ceil(seconds * TOKENS_A_SECOND[kind]))
 

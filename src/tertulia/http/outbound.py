@@ -66,7 +66,9 @@ def guarded_client(
 ) -> httpx.AsyncClient:
     """Create a client for addresses of users and models. `allowed` are internal origins that the operator lists."""
     return CheckedClient(
-        transport=HttpTransport(_Guard(allowed).find_addresses, proxies, is_checked=True),
+        transport=HttpTransport(
+            _Guard(allowed, has_proxy=proxies is not None and proxies.has_any).find_addresses, proxies, is_checked=True
+        ),
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(timeouts.first_byte_s, connect=timeouts.connect_s),
@@ -115,13 +117,20 @@ def _host_and_port(origin: str) -> tuple[str, int]:
 class _Guard:
     """Resolves hosts and refuses internal addresses. The caller connects to the returned addresses, not to the name."""
 
-    def __init__(self, allowed: Iterable[str]) -> None:
+    def __init__(self, allowed: Iterable[str], *, has_proxy: bool = False) -> None:
+        self._has_proxy = has_proxy
         self._allowed = frozenset(_host_and_port(origin) for origin in allowed)
 
     async def find_addresses(self, host: str, port: int) -> list[str]:
         """Resolve a host. Raises AddressRefused if any of its addresses is internal."""
-        addresses = await _look_up(host, port)
-        if (host.lower(), port) not in self._allowed and not all(map(is_public, addresses)):
+        is_allowed = (host.lower(), port) in self._allowed
+        try:
+            addresses = await _look_up(host, port)
+        except httpx.ConnectError:
+            if is_allowed and self._has_proxy:
+                return [host]  # only the proxy can resolve it
+            raise
+        if not is_allowed and not all(map(is_public, addresses)):
             scheme = "https" if port == 443 else "http"
             raise AddressRefused(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
         return addresses

@@ -12,8 +12,6 @@ from tertulia.errors import SettingsError
 
 FROM_ENVIRONMENT = "env"
 _PORTS = {"http": 80, "https": 443}
-# Names that no public host has: a proxy might resolve them in its own network.
-_INTERNAL_ENDINGS = (".local", ".localhost", ".internal", ".intranet", ".lan", ".home", ".corp", ".private", ".arpa")
 
 
 @dataclass(frozen=True)
@@ -41,18 +39,16 @@ class Proxies:
             self._urls = dict.fromkeys(_PORTS, setting)
         self._proxies = {scheme: _parse(url) for scheme, url in self._urls.items()}
 
+    @property
+    def has_any(self) -> bool:
+        return bool(self._proxies)
+
     def find(self, scheme: str, host: str) -> Proxy | None:
         """Return the proxy for a host, or None to call it directly."""
         proxy = self._proxies.get(scheme)
         if proxy is None or _is_loopback(host):
             return None
         return None if proxy_bypass_environment(host, {"no": self._no_proxy}) else proxy
-
-
-def looks_public(host: str) -> bool:
-    """Return whether a name that cannot be resolved here may be a public host, which the proxy resolves."""
-    name = host.rstrip(".").lower()
-    return "." in name and not name.endswith(_INTERNAL_ENDINGS) and not name.replace(".", "").isdigit()
 
 
 def _from(environment: Mapping[str, str]) -> dict[str, str]:

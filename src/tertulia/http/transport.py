@@ -17,7 +17,7 @@ from typing import cast
 import httptools
 import httpx
 
-from tertulia.http.proxies import Proxies, Proxy, looks_public
+from tertulia.http.proxies import Proxies, Proxy
 
 MAX_HEAD_BYTES = 64 * 1024
 KEEP_IDLE_S = 15.0
@@ -145,12 +145,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
         """Return what the proxy connects to: the checked address, so that it cannot resolve the name to another."""
         if not self._is_checked:
             return host
-        try:
-            return (await self._find_addresses(host, port))[0]
-        except httpx.ConnectError:
-            if not looks_public(host):
-                raise
-            return host  # only the proxy can resolve it
+        return (await self._find_addresses(host, port))[0]
 
     async def _connect_to(self, address: str, port: int, server_name: str | None) -> "_Connection":
         _, connection = await asyncio.get_running_loop().create_connection(

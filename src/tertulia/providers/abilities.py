@@ -79,7 +79,7 @@ _BY_VENDOR: dict[str, _Table] = {
 }
 # Models that take these kinds of files, by maker. Others receive the extracted text.
 _SEES_FILES: dict[str, tuple[str, frozenset[InputKind]]] = {
-    "openai": (r"gpt-(4o|4\.1|[5-9])|o[134](-|$)", frozenset({"pdf"})),
+    "openai": (r"gpt-(4o|4\.1|[5-9])|o[13](-(?!mini)|$)|o4", frozenset({"pdf"})),
     "anthropic": (r"claude-(3-[57]|[a-z]+-[4-9])", frozenset({"pdf"})),
     "google": (r"gemini-(?!.*image)", frozenset({"pdf", "audio", "video"})),
     "openrouter": (r"(openai|anthropic)/|google/gemini", frozenset({"pdf"})),
@@ -92,7 +92,13 @@ _SEARCHES = {
     "xai": r"grok-([4-9]|latest|build)",
     "openrouter": r"",  # its own search works with any model
 }
-_ALWAYS_SEARCHES = {"perplexity": r"sonar", "groq": r"(groq/)?compound"}
+_ALWAYS_SEARCHES = {
+    "perplexity": r"sonar",
+    "groq": r"(groq/)?compound",
+    "openrouter": r"perplexity/|.*:online$|.*-search-(preview|api)",
+    "openai": r".*-search-(preview|api)",
+    "custom": r"sonar|.*:online$",
+}
 # Models that see no pictures, of vendors whose lists do not say so.
 _BLIND = {"cohere": r"command-(?!a-(vision|plus))", "deepseek": r"deepseek-", "perplexity": r"sonar-deep"}
 _DRAWS = r"gemini-[\w.-]*image|gpt-[5-9][\w.]*-image"

@@ -157,10 +157,10 @@ def _body(request: ModelRequest, refused: frozenset[str], longest: int, vendor_i
         config = body.get(OUTPUT_CONFIG)
         form = {"format": {"type": "json_schema", "schema": request.response_schema}}
         body[OUTPUT_CONFIG] = (config if isinstance(config, dict) else {}) | form
-    body |= _tools(request, refused, marks, vendor_id, has_budget=_has_budget(body))
+    body |= _tools(request, refused, marks, vendor_id, is_thinking=_is_thinking(body))
     body = {name: value for name, value in body.items() if name not in refused}
     # Many models accept only one of the two, so the temperature wins. The API has no penalties.
-    if WITHOUT_SAMPLING.search(request.model_name) or _has_budget(body):
+    if WITHOUT_SAMPLING.search(request.model_name) or _is_thinking(body):
         return body
     if request.temperature is not None and "temperature" not in refused:
         body["temperature"] = min(request.temperature, MAX_TEMPERATURE)
@@ -185,14 +185,14 @@ def _thinking(request: ModelRequest, longest: int, vendor_id: str) -> dict[str, 
     return {THINKING: {"type": "enabled", "budget_tokens": budget}} if budget >= MIN_BUDGET else {}
 
 
-def _has_budget(body: Mapping[str, object]) -> bool:
-    """Return whether the model thinks for a number of tokens, in which case it takes no other temperature."""
+def _is_thinking(body: Mapping[str, object]) -> bool:
+    """Return whether the request asks for thoughts: then no other temperature and no forced call are taken."""
     thinking = body.get(THINKING)
-    return isinstance(thinking, dict) and thinking["type"] == "enabled"
+    return isinstance(thinking, dict) and thinking["type"] in ("enabled", "adaptive")
 
 
 def _tools(
-    request: ModelRequest, refused: frozenset[str], marks: Mapping[str, object], vendor_id: str, *, has_budget: bool
+    request: ModelRequest, refused: frozenset[str], marks: Mapping[str, object], vendor_id: str, *, is_thinking: bool
 ) -> dict[str, object]:
     tools: list[dict[str, object]] = [
         {"name": tool.name, "description": tool.description, "input_schema": tool.parameters} for tool in request.tools
@@ -204,7 +204,7 @@ def _tools(
         return {}
     tools[-1] |= marks
     choice: dict[str, object] = {}
-    is_forced = request.tool_choice == "required" and abilities.can_be_forced and not has_budget
+    is_forced = request.tool_choice == "required" and abilities.can_be_forced and not is_thinking
     if request.tools and request.tool_choice is not None:
         choice["type"] = "any" if is_forced else "none" if request.tool_choice == "none" else "auto"
     if request.tools and request.parallel_tool_calls is False and choice.get("type") != "none":
@@ -369,10 +369,9 @@ class _Reading(Reading):
                     "thinking": str(block.get("thinking") or ""),
                     "signature": str(block.get("signature") or ""),
                 }
-            case {"type": "redacted_thinking", "data": str()} | {"type": "web_search_tool_result"}:
-                self._blocks[index] = block
-            case {"type": "server_tool_use"}:
-                self._blocks[index] = dict(block)
+            case {"type": "redacted_thinking" | "web_search_tool_result" | "server_tool_use" as kind}:
+                kept = ("type", *KEPT_BLOCKS[kind])
+                self._blocks[index] = {name: block[name] for name in kept if name in block}
             case {"type": "text"}:
                 self._blocks[index] = {"type": "text", "length": len(str(block.get("text") or ""))}
             case {"type": "tool_use"}:
@@ -387,17 +386,18 @@ class _Reading(Reading):
 
     def _add(self, index: int, delta: dict[str, Any]) -> list[ProviderEvent]:
         kept = self._blocks.get(index, {})
+        kind = kept.get("type")
         match delta:
-            case {"type": "text_delta", "text": str(text)} if text:
+            case {"type": "text_delta", "text": str(text)} if text and kind in ("text", None):
                 kept["length"] = kept.get("length", 0) + len(text)
                 self._texts.setdefault(index, []).append(text)
                 return [TextDelta(text)]
             case {"type": "citations_delta", "citation": dict(note)}:
                 self._cited.setdefault(index, []).append(note)
-            case {"type": "thinking_delta", "thinking": str(text)} if text:
+            case {"type": "thinking_delta", "thinking": str(text)} if text and kind in ("thinking", None):
                 kept["thinking"] = kept.get("thinking", "") + text
                 return [ReasoningDelta(text)]
-            case {"type": "signature_delta", "signature": str(signature)}:
+            case {"type": "signature_delta", "signature": str(signature)} if kind == "thinking":
                 kept["signature"] = kept.get("signature", "") + signature
             case {"type": "input_json_delta", "partial_json": str(piece)} if index in self._calls:
                 self._calls[index][2].append(piece)

@@ -12,7 +12,7 @@ from typing_extensions import override
 from tertulia.providers.abilities import Effort, abilities_of
 from tertulia.providers.echo import rebuild_turn
 from tertulia.providers.errors import MalformedReply
-from tertulia.providers.event_stream import MAX_DRAWN_BYTES
+from tertulia.providers.event_stream import DONE, MAX_DRAWN_BYTES
 from tertulia.providers.models import Capabilities, ListedModel
 from tertulia.providers.protocol import (
     Citation,
@@ -126,7 +126,7 @@ class Google:
             self._refused,
             self._wire,
             lambda request, refused: self._body(request, refused),
-            lambda body: read_reply(wire, path, body, _Reading(wire)),
+            lambda body: read_reply(wire, path, body, _Reading(wire, request.model_name)),
             inner=(*_OPTIONS.values(), "thinkingConfig", "googleSearch"),
         )
 
@@ -296,8 +296,9 @@ def _text_part(text: str, place: Mapping[str, Any]) -> dict[str, object]:
 class _Reading(Reading):
     """The state of one reply. The last chunk has the usage and the sources; earlier ones may name a reason to end too."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, model_name: str) -> None:
         super().__init__(wire)
+        self._pays_each_search = bool(_COMBINES.search(model_name))
         self._places: list[dict[str, Any]] = []
         self._calls = 0
         self._searches = 0
@@ -311,7 +312,7 @@ class _Reading(Reading):
         return False  # the end of the body ends the reply
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
-        if payload == END:
+        if payload in (END, DONE):  # a gateway may add the second
             return []
         self.has_begun = True
         chunk = self._wire.parse(payload)
@@ -392,7 +393,9 @@ class _Reading(Reading):
 
     def _citations(self, grounding: dict[str, Any]) -> Iterable[ProviderEvent]:
         """Yield the passages with the pages that they cite, then the pages that no passage names."""
-        self._searches = max(self._searches, len(list_of(grounding, "webSearchQueries")))
+        searches = len(list_of(grounding, "webSearchQueries"))
+        # Models before Gemini 3 charge a request once, for all of its searches.
+        self._searches = max(self._searches, searches if self._pays_each_search else min(searches, 1))
         chunks = list_of(grounding, "groundingChunks")
         pages = [part_of(chunk, "web") if isinstance(chunk, dict) else {} for chunk in chunks]
         for support in list_of(grounding, "groundingSupports"):
@@ -404,12 +407,12 @@ class _Reading(Reading):
                     yield from self._cite(pages[index], text if isinstance(text, str) else "")
         cited = {url for url, _ in self._cited}
         for page in pages:
-            if page.get("uri") not in cited:
+            if isinstance(page.get("uri"), str) and page["uri"] not in cited:
                 yield from self._cite(page, "")
 
     def _cite(self, page: Mapping[str, Any], text: str) -> Iterable[ProviderEvent]:
         url, title = page.get("uri"), page.get("title")
-        if isinstance(url, str) and (url, text) not in self._cited:
+        if isinstance(url, str) and isinstance(text, str) and (url, text) not in self._cited:
             self._cited.add((url, text))
             yield Citation(url, title if isinstance(title, str) else None, text)
 

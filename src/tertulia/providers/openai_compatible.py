@@ -88,7 +88,7 @@ class OpenAICompatible:
             self._wire,
             lambda request, refused: self._body(request, refused),
             lambda body: read_reply(wire, "/chat/completions", body, ChatReading(wire, self._dialect.echoes)),
-            inner={*self._dialect.echoes},
+            inner={*self._dialect.echoes, "web_search"},
         )
 
     def _body(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
@@ -120,6 +120,9 @@ class OpenAICompatible:
                 body["tool_choice"] = request.tool_choice
             if request.parallel_tool_calls is not None:
                 body["parallel_tool_calls"] = request.parallel_tool_calls
+        if self._wire.vendor_id == "openrouter" and request.web_search and "web_search" not in refused:
+            tools = body.get("tools")
+            body["tools"] = [*(tools if isinstance(tools, list) else ()), {"type": "openrouter:web_search"}]
         body |= {name: getattr(request, name) for name in _OPTIONS if getattr(request, name) is not None}
         body |= self._optional(request)
         return {name: value for name, value in body.items() if name not in refused | self._dialect.refuses}
@@ -135,7 +138,6 @@ class OpenAICompatible:
             body["web_search_options"] = {}
         if self._wire.vendor_id == "openrouter":
             body |= {"verbosity": request.verbosity} if request.verbosity is not None else {}
-            body |= {"plugins": [{"id": "web"}]} if request.web_search else {}
             body |= {"modalities": ["image", "text"]} if abilities.draws else {}
         if request.response_schema is not None:
             schema = {"name": "reply", "schema": request.response_schema}

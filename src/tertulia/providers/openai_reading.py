@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 from typing_extensions import override
 
-from tertulia.providers.event_stream import DONE
+from tertulia.providers.errors import MalformedReply
+from tertulia.providers.event_stream import DONE, MAX_DRAWN_BYTES
 from tertulia.providers.protocol import (
     Citation,
     FileOutput,
@@ -41,6 +42,10 @@ _FINISH: dict[str, FinishReason] = {
 }
 
 
+# Servers whose templates may open the thoughts, so that the text has the closing tag only.
+SELF_HOSTED = frozenset({"custom", "openai", "vllm", "lmstudio", "huggingface", "nvidia", "together"})
+
+
 @dataclass
 class _Call:
     id: str = ""
@@ -58,10 +63,12 @@ class ChatReading(Reading):
         self._echo: dict[str, Any] = {}
         self._has_end_mark = False
         self._calls: dict[int, _Call] = {}
-        self._thoughts = ThoughtReader()
+        self._thoughts = ThoughtReader(may_lack_opening=wire.vendor_id in SELF_HOSTED)
         self._has_words = False
         self._refusal: list[str] = []
         self._sound: list[bytes] = []
+        self._sound_bytes = 0
+        self._has_images = False
         self._cited: set[str] = set()
 
     @property
@@ -94,6 +101,9 @@ class ChatReading(Reading):
             missing = {"content", "reasoning", *self._echoes} if self._has_words else set[str]()
             missing |= {"reasoning_content"} if self._has_words else set()
             missing |= {"tool_calls", "function_call"} if self._calls else set()
+            missing |= {"refusal"} if self._refusal else set()
+            missing |= {"audio"} if self._sound else set()
+            missing |= {"images"} if self._has_images else set()
             events += self._take({name: value for name, value in message.items() if name not in missing})
         # Groq reports usage in `x_groq`, Moonshot in the choice.
         x_groq = chunk.get("x_groq")
@@ -161,11 +171,16 @@ class ChatReading(Reading):
                 url = url.get("url") if isinstance(url, dict) else url
                 if isinstance(url, str) and url.startswith("data:"):
                     head, _, encoded = url.removeprefix("data:").partition(",")
+                    self._has_images = True
                     events.append(decode_file(self._wire.name, head.partition(";")[0], encoded))
         audio = delta.get("audio")
         if isinstance(audio, dict):
             if isinstance(audio.get("data"), str) and audio["data"]:
-                self._sound.append(decode_file(self._wire.name, "audio/pcm", audio["data"]).content)
+                piece = decode_file(self._wire.name, "audio/pcm", audio["data"]).content
+                self._sound_bytes += len(piece)
+                if self._sound_bytes > MAX_DRAWN_BYTES:
+                    raise MalformedReply(f"{self._wire.name} sent more than {MAX_DRAWN_BYTES} bytes of sound.")
+                self._sound.append(piece)
             if isinstance(audio.get("transcript"), str) and audio["transcript"]:
                 events.append(TextDelta(audio["transcript"]))
         self._has_words = self._has_words or bool(events)

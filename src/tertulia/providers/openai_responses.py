@@ -116,6 +116,8 @@ def _body(request: ModelRequest, refused: frozenset[str], longest: int | None, v
     if not _WITHOUT_THOUGHTS.search(request.model_name):
         body["include"] = ["reasoning.encrypted_content"]
         effort = abilities.word_for(request.effort)
+        if effort == "minimal" and body.get("tools") and request.web_search:
+            effort = "low"  # the search cannot be used with less
         body["reasoning"] = {"summary": "auto"} | ({"effort": effort} if effort else {})
     body |= {name: getattr(request, name) for name in ("temperature", "top_p") if getattr(request, name) is not None}
     return {name: value for name, value in body.items() if name not in refused}
@@ -224,9 +226,10 @@ class _Reading(Reading):
             case {"type": "message"}:
                 return self._take_message(index, item)
             case {"type": "web_search_call"}:
-                self._searches += 1
+                self._searches += part_of(item, "action").get("type", "search") == "search"
                 self._items[index] = {name: item[name] for name in ("type", "id", "status", "action") if name in item}
             case {"type": "image_generation_call", "result": str(result)}:
+                self._items[index] = {"type": "picture"}
                 return [decode_file(self._wire.name, f"image/{item.get('output_format') or 'png'}", result)]
             case {"type": "reasoning"}:
                 # Without encrypted thoughts the server would look for the item, and it stores none.

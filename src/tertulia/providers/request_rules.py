@@ -91,7 +91,7 @@ _BAD_ECHO = re.compile(r"signature|encrypted|thinking.{0,60}block|reasoning.{0,2
 MAX_DROPS = 4  # requests that are repeated without a parameter
 MAX_REMEMBERED = 1000
 _COMPLAINS = re.compile(
-    r"support|unknown|unrecogni[sz]ed|unexpected|extra inputs|not permitted|deprecated|cannot both|not compatible",
+    r"support|may (only|not) be|cannot be used|unknown|unrecogni[sz]ed|unexpected|extra inputs|not permitted|deprecated|cannot both|not compatible",
     re.IGNORECASE,
 )
 _NO_TOOLS = re.compile(

@@ -13,12 +13,12 @@ class ThoughtReader:
     A first closing tag that is alone in its line, outside of code, ends thoughts that no tag opened.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_lack_opening: bool = True) -> None:
         self._held = ""  # text that may become a tag
         self._closing = ""  # the tag that ends the thoughts; empty outside of them
         self._is_open_to_thoughts = True
         self._skips_lines = False  # the empty lines after a tag
-        self._may_close = True  # thoughts that no tag opened
+        self._may_close = may_lack_opening
         self._is_line_start = True
         self._is_code = False
 
@@ -55,8 +55,6 @@ class ThoughtReader:
         text, self._held = self._held, ""
         if not text:
             return []
-        if self._may_close and text.strip() in _CLOSINGS:
-            return [TextWasThought()]
         return [ReasoningDelta(text) if self._closing else TextDelta(text)]
 
     def _text(self, text: str) -> list[ProviderEvent]:
@@ -70,10 +68,10 @@ class ThoughtReader:
             word = line.strip() if self._is_line_start else ""
             if end < 0:
                 # A tag may be complete only with the next piece, and its line too.
-                if word and any(tag.startswith(word) for tag in (*_CLOSINGS, "``")):
+                if word and any(tag.startswith(word) for tag in (*_CLOSINGS, "``", "~~")):
                     self._held = line
                     return [TextDelta(text[:at])] if at else []
-                self._is_code ^= word.startswith("```")
+                self._is_code ^= word.startswith(("```", "~~~"))
                 self._is_line_start = self._is_line_start and not word
                 break
             if word in _CLOSINGS and not self._is_code:
@@ -81,7 +79,7 @@ class ThoughtReader:
                 rest = self._after_tag(text[end + 1 :])
                 thoughts: list[ProviderEvent] = [TextDelta(text[:at])] if at else []
                 return [*thoughts, TextWasThought(), *([TextDelta(rest)] if rest else [])]
-            self._is_code ^= word.startswith("```")
+            self._is_code ^= word.startswith(("```", "~~~"))
             self._is_line_start = True
             at = end + 1
         return [TextDelta(text)]

@@ -378,6 +378,9 @@ async def read_reply(
                 yield events
             if reading.is_done:
                 break
+    except (ProviderUnavailable, ProviderTimeout):
+        if not reading.is_finished:
+            raise
     finally:
         await arrivals.aclose()  # type: ignore[attr-defined]
     if rest := reading.end():

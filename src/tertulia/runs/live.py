@@ -51,6 +51,7 @@ class LiveRun:
         self._first = 1  # number of the oldest event in the ring
         self._end: int | None = None  # number of the last event before the final ones
         self._changed = asyncio.Event()
+        self._stored = len(parts)
         for part in parts:
             self._parts.append(part)
             self._texts.append([_text_of(part)])
@@ -84,7 +85,9 @@ class LiveRun:
 
     def turn_text_into_thoughts(self) -> None:
         """Turn the last text into thoughts, and send all parts again."""
-        if not self._parts or not isinstance(self._parts[-1], TextPart):
+        index = len(self._parts) - 1
+        # A continued reply goes on in the text that a person has read.
+        if index < self._stored or not isinstance(self._parts[-1], TextPart):
             return
         self.flush()
         self._parts[-1] = ReasoningPart(text="")

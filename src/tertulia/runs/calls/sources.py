@@ -21,12 +21,16 @@ OWN_MESSAGES = 200  # newest messages of the person that can name a destination
 VENDOR_SEARCH: Source = {"kind": "web", "name": "the web search of the model's provider"}
 
 
-def note_vendor_search(session: Session, run_id: str) -> None:
-    """Record that a run may read any page, before its request is sent."""
-    stored = session.scalars(sa.select(Run.sources).where(Run.id == run_id)).one_or_none() or []
-    if VENDOR_SEARCH not in stored:
-        values = {"sources": merge_sources(stored, [VENDOR_SEARCH])}
-        session.execute(sa.update(Run).where(Run.id == run_id).values(values))
+def note_search(session: Session, run_ref: RunRef) -> None:
+    """Record that a run may have read any page, with the run and with its message, which a fork copies."""
+    stored = session.scalars(sa.select(Run.sources).where(Run.id == run_ref.run_id)).one_or_none() or []
+    if VENDOR_SEARCH in stored:
+        return
+    values = {"sources": merge_sources(stored, [VENDOR_SEARCH])}
+    session.execute(sa.update(Run).where(Run.id == run_ref.run_id).values(values))
+    message = session.get_one(Message, run_ref.message_id)
+    message.details = message.details.model_copy(update={"has_searched": True})
+    session.flush()
 
 
 def gather_sources(session: Session, run_ref: RunRef) -> list[Source]:
@@ -40,13 +44,12 @@ def gather_sources(session: Session, run_ref: RunRef) -> list[Source]:
     results = session.scalars(
         sa.select(ToolExecution.result_sources).where(ToolExecution.chat_id == chat_id, ToolExecution.status.in_(ENDED))
     )
-    # In the database, because a long chat has thousands of runs.
+    # In the database, because a long chat has thousands of messages.
     has_searched = session.scalar(
         sa.select(sa.literal(1))
         .where(
-            Run.chat_id == chat_id,
-            Run.id != run_ref.run_id,
-            sa.cast(Run.sources, sa.Text).like(f"%{VENDOR_SEARCH['name'][:20]}%"),
+            Message.chat_id == chat_id,
+            sa.func.replace(sa.cast(Message.details, sa.Text), " ", "").like('%"has_searched":true%'),
         )
         .limit(1)
     )

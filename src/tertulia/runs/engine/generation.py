@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from tertulia.chat.models import FinishReason
-from tertulia.chat.parts import ReasoningPart, RefusalPart, TextPart
+from tertulia.chat.parts import ReasoningPart, RefusalPart, TextPart, storable
 from tertulia.db import Database
 from tertulia.errors import AppError, StorageUnavailable
 from tertulia.providers.abilities import abilities_of
 from tertulia.providers.configs import split_key
-from tertulia.providers.errors import ContextTooLong, ProviderError
+from tertulia.providers.errors import ContextTooLong, MalformedReply, ProviderError
 from tertulia.providers.model_catalogue import ModelCatalogue, ResolvedModel
 from tertulia.providers.protocol import (
     Citation,
@@ -33,6 +33,7 @@ from tertulia.providers.protocol import (
 from tertulia.runs.calls.life import count_calls, list_approved
 from tertulia.runs.calls.proposing import MAX_CALLS, with_echo
 from tertulia.runs.calls.runner import ToolRunner
+from tertulia.runs.calls.sources import note_search
 from tertulia.runs.compaction.summarizer import Summarizer
 from tertulia.runs.engine.reply_files import ReplyFiles
 from tertulia.runs.engine.steps import (
@@ -42,9 +43,9 @@ from tertulia.runs.engine.steps import (
     end_step,
     suspend_run,
 )
-from tertulia.runs.engine.usage_counter import UsageCounter
+from tertulia.runs.engine.usage_counter import MAX_CITATIONS, UsageCounter
 from tertulia.runs.errors import CancelRequested, LeaseLost, TooManyToolCalls
-from tertulia.runs.lease import ClaimedRun
+from tertulia.runs.lease import ClaimedRun, with_lease
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError
 from tertulia.runs.request.build import sample_for_run, start_step
@@ -62,6 +63,7 @@ SHRINKS = (1.0, 0.6, 0.3)
 RETRY_PAUSES_S = (0.5, 2.0)
 MAX_PAUSE_S = 20.0
 MAX_REFUSAL = 10_000  # characters
+MAX_FILES = 20  # made in one step
 UNEXPECTED = RunError(code="internal_error", detail="Something went wrong on the server. The text so far is kept.")
 log = logging.getLogger(__name__)
 
@@ -117,6 +119,8 @@ class Generation:
                     can_read_on=resolved.surely_takes_tools and takes_tools is not False,
                 )
                 await self._ask(resolved, offered)
+                if self._usage.is_from_web:
+                    await self._db.write(with_lease, self._run, note_search)
                 if not self._usage.calls:
                     return self._usage.completed_outcome(self._live.text())
                 await self._add_calls(offered)
@@ -231,6 +235,9 @@ class Generation:
                 for event in events:
                     has_room = self._apply(event) and has_room
                     if isinstance(event, FileOutput):
+                        self._usage.files += 1
+                        if self._usage.files > MAX_FILES:
+                            raise MalformedReply(f"The model made more than {MAX_FILES} files in one reply.")
                         self._live.add_part(await self._files.keep(self._run, event))
                 self._live.flush()
                 if saving is None:
@@ -244,13 +251,13 @@ class Generation:
                     await asyncio.sleep(self._pace_s())
         finally:
             await _close(stream)
-            for part in self._usage.cited_pages():
-                self._live.add_part(part)
             if saving is not None:
                 ended.set()  # wait for a write in progress: the end of the run must come after it
                 results = await asyncio.gather(saving, return_exceptions=True)
                 if isinstance(results[0], LeaseLost):
                     raise results[0]
+            for part in self._usage.cited_pages():
+                self._live.add_part(part)
 
     async def _save_checkpoints(self, ended: asyncio.Event) -> None:
         save = begin_streaming
@@ -290,12 +297,15 @@ class Generation:
             case TurnEcho(value):
                 self._usage.turn_echo = value
             case Citation():
-                self._usage.citations.append(event)
+                self._usage.has_searched = True
+                if len(self._usage.citations) < MAX_CITATIONS:
+                    self._usage.citations.append(event)
             case FileOutput():
                 self._usage.has_words = True  # the caller stores it
             case Refusal(text):
-                self._usage.has_words = True
-                self._live.add_part(RefusalPart(text=text[:MAX_REFUSAL]))
+                if not self._usage.has_refused:
+                    self._live.add_part(RefusalPart(text=storable(text[:MAX_REFUSAL])))
+                self._usage.has_words = self._usage.has_refused = True
             case ToolCall():
                 # Keep one call above the limit, so that it is refused with a message; drop later ones.
                 if len(self._usage.calls) <= MAX_CALLS:

@@ -75,9 +75,10 @@ class ReplyFiles:
             )
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
+        # Linked last: a run that is stopped before has a file of the person, and none that is hidden in the message.
+        size = await self._size_of(stored["id"]) if stored["mime_type"] in SHOWN_INLINE else Size()
         await self._db.write(_link, run, stored)
         if stored["mime_type"] in SHOWN_INLINE:
-            size = await self._size_of(stored["id"])
             return ImagePart(attachment_id=stored["id"], width=size.width, height=size.height)
         return FilePart(
             attachment_id=stored["id"],

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tertulia import clock
 from tertulia.chat.models import FinishReason, TokenCount
-from tertulia.chat.parts import MAX_PASSAGES, SourcePart
+from tertulia.chat.parts import MAX_PASSAGES, SourcePart, storable
 from tertulia.context.messages import estimate_tokens
 from tertulia.providers.model_catalogue import ResolvedModel
 from tertulia.providers.prices import cost_of, savings_of_cache
@@ -16,6 +16,8 @@ from tertulia.runs.engine.steps import Outcome
 from tertulia.runs.models import RunError, RunStatus
 
 MAX_URL, MAX_TITLE, MAX_PAGES = 2000, 500, 200
+MAX_PASSAGE, MAX_PASSAGES_BYTES = 2000, 100_000  # characters of one passage, and of all of a step
+MAX_CITATIONS = 2000
 Ending = Literal[RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED]
 
 
@@ -34,6 +36,9 @@ class UsageCounter:
     calls: list[ToolCall] = field(default_factory=list)  # proposed by the model in this step
     turn_echo: Any = None  # what the vendor requires back with this step
     citations: list[Citation] = field(default_factory=list)  # of this step, in order
+    has_refused: bool = False
+    has_searched: bool = False  # the vendor's search brought something into the reply
+    files: int = 0  # made in this step
     pictures_left_out: int = 0  # because the model refused them
     is_executing_tools: bool = False  # the last request is counted; its calls are being decided or executed
 
@@ -42,20 +47,31 @@ class UsageCounter:
         self.earlier_tokens = estimate_tokens(written) if written else 0
         self.usage, self.finish_reason, self.has_begun, self.sent_tokens = None, None, False, 0
         self.calls, self.turn_echo, self.is_executing_tools = [], None, False
-        self.citations = []
+        self.citations, self.has_refused, self.files = [], False, 0
 
     def cited_pages(self) -> list[SourcePart]:
         """Return the pages that this step cites, each once, with the passages that cite it. Return them only once."""
         pages: dict[str, SourcePart] = {}
+        left = MAX_PASSAGES_BYTES
         for citation in self.citations:
-            if not re.match("https?://", citation.url) or len(citation.url) > MAX_URL:
+            url = storable(citation.url)
+            if not re.match("https?://", url) or len(url) > MAX_URL:
                 continue
-            title = citation.title[:MAX_TITLE] if citation.title else None
-            page = pages.setdefault(citation.url, SourcePart(url=citation.url, title=title))
-            if citation.text and len(page.passages) < MAX_PASSAGES and citation.text not in page.passages:
-                page.passages.append(citation.text)
+            if url not in pages and len(pages) == MAX_PAGES:
+                break
+            title = storable(citation.title[:MAX_TITLE]) if citation.title else None
+            page = pages.setdefault(url, SourcePart(url=url, title=title))
+            text = citation.text
+            fits = 0 < len(text) <= min(MAX_PASSAGE, left) and len(page.passages) < MAX_PASSAGES
+            if fits and (passage := storable(text)) not in page.passages:
+                page.passages.append(passage)
+                left -= len(passage)
         self.citations = []
-        return list(pages.values())[:MAX_PAGES]
+        return list(pages.values())
+
+    @property
+    def is_from_web(self) -> bool:
+        return self.has_searched or (self.usage is not None and self.usage.web_searches > 0)
 
     def step_outcome(self, written: str) -> Outcome:
         """Return the outcome of a step that ended with tool calls. The reply continues."""

@@ -24,7 +24,7 @@ from tertulia.providers.abilities import abilities_of
 from tertulia.providers.configs import split_key
 from tertulia.providers.protocol import InputFile, ModelRequest, RequestMessage, ToolCall, ToolSpec
 from tertulia.runs.calls.life import last_call
-from tertulia.runs.calls.sources import note_vendor_search
+from tertulia.runs.calls.sources import note_search
 from tertulia.runs.errors import CostLimit
 from tertulia.runs.lease import ClaimedRun, hold_lease
 from tertulia.runs.models import ReplyOptions, SentAs, Step, StepRequest
@@ -85,7 +85,7 @@ def start_step(
     _record(session, run, prepared, context, messages, estimated, max_tokens, bool(written_parts), parameters)
     abilities = abilities_of(split_key(run.provider)[0], run.model_name)
     if (parameters["web_search"] and abilities.searches) or abilities.always_searches:
-        note_vendor_search(session, run.id)
+        note_search(session, run.ref)
     tools = tuple(ToolSpec(tool.wire_name, tool.tool.description, tool.tool.parameters) for tool in prepared.tools)
     wired = _pictures_to_people(part for message in messages for part in _wire_messages(message, context, bool(tools)))
     # The id says nothing to the vendor, and a chat's requests share their beginning.

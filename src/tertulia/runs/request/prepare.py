@@ -170,7 +170,14 @@ def find_token_factor(
         .limit(LINKS_BACK)
     )
     for request, usage in rows:
-        if usage and not usage.estimated and not request.pictures and request.estimated_tokens >= MIN_MEASURED:
+        is_text = not request.pictures and not any(file.as_file for file in request.files)
+        if (
+            usage
+            and is_text
+            and not usage.estimated
+            and not usage.web_searches
+            and request.estimated_tokens >= MIN_MEASURED
+        ):
             factor = usage.prompt / request.estimated_tokens
             if MIN_FACTOR / 2 <= factor <= 2 * MAX_FACTOR:  # a factor further off was not measured on this text
                 return _within(factor)

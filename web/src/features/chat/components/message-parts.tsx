@@ -69,7 +69,7 @@ function OnePart({
       if (part.text === "") return null;
       return isMarkdown ? (
         <Suspense fallback={<p className="prose whitespace-pre-wrap">{part.text}</p>}>
-          <MarkdownText text={withReferences(readableEdits(part.text), sources)} isStreaming={isStreaming} />
+          <ReferencedText text={part.text} sources={sources} isStreaming={isStreaming} />
         </Suspense>
       ) : (
         <p className="prose whitespace-pre-wrap">{part.text}</p>
@@ -107,6 +107,19 @@ function OnePart({
     case "source":
       return null; // all of them are listed at the end
   }
+}
+
+function ReferencedText({
+  text,
+  sources,
+  isStreaming,
+}: {
+  text: string;
+  sources: Source[];
+  isStreaming: boolean;
+}) {
+  const shown = useMemo(() => withReferences(readableEdits(text), sources), [text, sources]);
+  return <MarkdownText text={shown} isStreaming={isStreaming} />;
 }
 
 function Elsewhere({ url, words }: { url: string | undefined; words: string | undefined }) {
