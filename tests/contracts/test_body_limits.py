@@ -132,10 +132,11 @@ def test_one_more_of_everything_is_refused_quickly_and_briefly(
 ) -> None:
     bodies = list(Excesses(document).bodies())
     wrong: list[str] = []
-    waits_s: list[float] = []  # how long the event loop works on each body, which is what others wait at most
+    slow: list[str] = []
     before = process.memory_mib()
 
     def timed(method: str, path: str, body: str) -> tuple[httpx.Response, float]:
+        """Return the answer and how long the event loop worked on it, which is what others wait at most."""
         before_s = process.loop_cpu_s()
         headers = {"Content-Type": "application/json"}
         answer = ada.request(method, f"{process.url}{path}", content=body, headers=headers)
@@ -143,15 +144,16 @@ def test_one_more_of_everything_is_refused_quickly_and_briefly(
 
     for method, path, what, body in bodies:
         answer, used_s = timed(method, path, body)
-        # A busy machine slows the event loop down. Three slow times in a row are the body's own.
-        for _ in range(2):
-            used_s = min(used_s, timed(method, path, body)[1]) if used_s > MAX_WAIT_S else used_s
-        waits_s.append(used_s)
+        # Other tests slow the machine down. What is slow five times, each time compared with a plain pass, is slow.
+        tries = 1
+        while used_s > MAX_WAIT_S and used_s > PASSES * pass_s() and tries < 5:
+            _, used_s = timed(method, path, body)
+            tries += 1
+        if tries == 5:
+            slow.append(f"{method} {path} {what}: {used_s:.3f} s")
         if answer.status_code not in (401, 403, 404, 413, 422) or len(answer.content) > MAX_ANSWER_BYTES:
             wrong.append(f"{method} {path} {what}: {answer.status_code}, {len(answer.content)} bytes")
-    assert wrong == []
-    slowest = max(zip(waits_s, (f"{method} {path} {what}" for method, path, what, _ in bodies), strict=True))
-    assert slowest <= (max(MAX_WAIT_S, PASSES * pass_s()), "")
+    assert (wrong, slow) == ([], [])
     assert process.peak_memory_mib() - before <= 30
 
 

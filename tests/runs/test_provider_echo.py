@@ -107,19 +107,17 @@ def test_each_request_begins_with_the_whole_one_before_byte_for_byte(talk: Talk,
 
 
 @pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("first", NAMES)
-def test_a_chat_can_change_vendor_at_any_message(ana: Client, vendors: StrictVendors, first: str) -> None:
-    set_approval_rules(ana)
-    for second in NAMES:
-        if second == first:
-            continue
-        talk = Talk(ana, vendors)
-        talk.say(f"Please {CALLS}", first)
+@pytest.mark.parametrize("first", NAMES[:-1])
+def test_a_chat_can_change_vendor_at_any_message(talk: Talk, first: str) -> None:
+    """Change from each vendor to each later one and back, so that all ordered pairs are tried."""
+    vendors = talk.vendors.vendors
+    talk.say(f"Please {CALLS}", first)
+    for second in NAMES[NAMES.index(first) + 1 :]:
         talk.say(f"Please {CALLS}", second)
-        before = vendors.vendors[first].returned
+        before = vendors[first].returned
         talk.say("Thank you", first)
         if first in GIVING:
-            assert vendors.vendors[first].returned > before
+            assert vendors[first].returned > before
 
 
 @pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)

@@ -368,7 +368,8 @@ def test_a_chatgpt_export_is_imported(ana: Client) -> None:
     ]
     assert shown[1]["parts"] == [{"type": "reasoning", "text": "A walrus is no bird."}]
     assert shown[2]["model_name"] == "gpt-5"
-    assert shown[2]["parts"][1] == {"type": "source", "url": "https://example.org/heron", "title": "Heron"}
+    source = {"type": "source", "url": "https://example.org/heron", "title": "Heron", "passages": []}
+    assert shown[2]["parts"][1] == source
     robin = next(message for message in shown[1]["sibling_ids"] if message != shown[1]["id"])
     assert ana.api("GET", f"/messages/{robin}")["content"] == "The robin."
 
